@@ -1,0 +1,73 @@
+// Completion queue and completion channel of the soft device.
+//
+// Invariant: a completion queue stores nothing. Completions lie with their queue pair (receives in the shared ring,
+// sends in a private one) and the queue holds one ready bit per queue pair, so a peer that dies in the middle of
+// completing can neither block nor tear anything for another one, and a poll costs the same however many queue pairs
+// are idle. Order is kept within a queue pair, as verbs promises; between queue pairs it is not defined.
+#pragma once
+
+#include "context.h"
+
+namespace onepiece::soft {
+
+constexpr uint32_t kMaxCqe = 1u << 22;
+
+class CompletionChannel final : public onepiece::CompletionChannel {
+ public:
+  static int Create(Context& context, std::unique_ptr<onepiece::CompletionChannel>* out);
+  ~CompletionChannel() override;
+  int Fd() const override { return readEnd_; }
+  int Drain() override;
+  int Close() override;
+
+  void Signal();
+  int writeEnd() const { return writeEnd_; }
+  uint64_t inode() const { return inode_; }
+  int queues = 0;
+
+ private:
+  explicit CompletionChannel(Context& context) : context_(context) { context_.children++; }
+
+  Context& context_;
+  int readEnd_ = -1;
+  int writeEnd_ = -1;
+  uint64_t inode_ = 0;
+  bool closed_ = false;
+};
+
+class CompletionQueue final : public onepiece::CompletionQueue {
+ public:
+  static int Create(Context& context, uint32_t capacity, CompletionChannel* channel,
+                    std::unique_ptr<onepiece::CompletionQueue>* out);
+  ~CompletionQueue() override;
+  uint32_t Capacity() const override { return capacity_; }
+  int Poll(CompletionRecord* out, int max) override;
+  int RequestNotify(bool solicitedOnly) override;
+  int Close() override;
+
+  uint32_t index() const { return index_; }
+  Context& context() const { return context_; }
+  // The local engine has something for `qpIndex`; `solicited` also for every error.
+  void Announce(uint32_t qpIndex, bool solicited);
+  int users = 0;
+
+ private:
+  CompletionQueue(Context& context, uint32_t capacity, CompletionChannel* channel)
+      : context_(context), capacity_(capacity), channel_(channel) {}
+  CqSlot& slot() const { return context_.directory().cq(index_); }
+
+  Context& context_;
+  uint32_t capacity_;
+  CompletionChannel* channel_;
+  uint32_t index_ = 0;
+  bool closed_ = true;
+};
+
+// True when the arm word asked for an event and this caller is the one that has to raise it.
+inline bool TakeArm(CqSlot& slot, bool solicited) {
+  uint32_t armed = slot.armed.load();
+  if (armed == kNotArmed || (armed == kArmedSolicited && !solicited)) return false;
+  return slot.armed.exchange(kNotArmed) != kNotArmed;
+}
+
+}  // namespace onepiece::soft

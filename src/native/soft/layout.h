@@ -1,0 +1,142 @@
+// The shared layout of a soft device: one sparse memfd per opened device, its *directory*, mapped by every peer.
+//
+//   0        | Header                      | who this is, and the pipe that wakes its engine thread
+//   4 KiB    | MrSlot[65536]        64 B   | key -> where the pages are
+//   4 MiB +  | QpSlot[16384]       384 B   | state, peer, receive ring, "a peer is copying" words
+//            | CqSlot[4096]          4 KiB | one ready bit per queue pair, the arm word, the channel's pipe
+//            | receive rings               | RqEntry[], whole pages, given out by RangeAllocator
+//
+// Invariant: every word has one writer, or is an atomic that is safe with many; no word is a lock, so a process that
+// dies between any two instructions leaves nothing that another one waits for. Only the owner of a directory frees
+// or reuses a slot, and only after no peer can be inside (see revocation in queue_pair.h).
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+
+#include "../device.h"
+
+namespace onepiece::soft {
+
+constexpr uint64_t kMagic = 0x31304d4152504f4fULL;
+constexpr uint32_t kLayoutVersion = 1;
+
+constexpr uint32_t kMaxMrs = 1u << 16;
+constexpr uint32_t kQpIndexBits = 14;
+constexpr uint32_t kMaxQps = 1u << kQpIndexBits;
+constexpr uint32_t kMaxCqs = 1u << 12;
+constexpr uint32_t kReadyWords = kMaxQps / 64;
+constexpr uint32_t kSummaryWords = kReadyWords / 64;
+
+static_assert(std::atomic<uint64_t>::is_always_lock_free && std::atomic<uint32_t>::is_always_lock_free);
+
+struct Header {
+  uint64_t magic;
+  uint64_t nonce;
+  uint32_t version;
+  uint32_t pid;
+  uint32_t wakeFd;  // write end of the pipe that wakes the owner's engine thread
+  uint32_t reserved;
+  uint64_t wakeInode;
+};
+
+struct MrSlot {
+  std::atomic<uint32_t> key;  // 0: nobody may use it
+  uint32_t pd;
+  uint32_t access;
+  uint32_t fd;  // of the owner's memfd with the pages
+  uint64_t address;  // in the owner
+  uint64_t length;
+  uint64_t serial;  // never used twice in a directory
+  uint64_t inode;  // of the memfd, so that a recycled descriptor number is noticed
+  uint64_t reserved[2];
+};
+static_assert(sizeof(MrSlot) == 64);
+
+struct alignas(64) QpSlot {
+  // The owner writes these before `state`.
+  std::atomic<uint32_t> state;  // QpState
+  std::atomic<uint32_t> number;  // 0: free
+  uint32_t pd;
+  uint32_t receiveCq;
+  uint32_t access;
+  uint32_t minRnrTimer;
+  uint64_t peerNonce;
+  uint32_t peerNumber;
+  uint32_t rqCapacity;  // a power of two
+  uint64_t rqOffset;  // in the directory
+  alignas(64) std::atomic<uint64_t> rqPosted;  // the owner writes
+  alignas(64) std::atomic<uint64_t> rqConsumed;  // the connected peer's engine writes
+  alignas(64) std::atomic<uint32_t> rnrWaiting;  // the peer sets it before it sleeps for a receive
+  // This queue pair as initiator: 1 while its engine may touch the peer's memory. The owner writes, the peer reads.
+  alignas(64) std::atomic<uint32_t> busy;
+};
+static_assert(sizeof(QpSlot) == 320);
+
+struct alignas(64) RqEntry {
+  std::atomic<uint64_t> completed;  // index + 1 when the fields below are valid
+  double wrId;
+  uint32_t numSge;
+  uint32_t status;
+  uint32_t opcode;
+  uint32_t byteLength;
+  uint32_t imm;
+  uint32_t flags;
+  uint32_t reserved[6];
+  SgeRecord sge[kMaxSge];
+};
+static_assert(sizeof(RqEntry) == 128);
+
+enum ArmState : uint32_t { kNotArmed = 0, kArmedAny = 1, kArmedSolicited = 2 };
+
+struct alignas(4096) CqSlot {
+  std::atomic<uint32_t> armed;
+  uint32_t channelFd;  // write end of the channel's pipe in the owner; 0: none
+  uint64_t channelInode;
+  alignas(64) std::atomic<uint64_t> summary[kSummaryWords];  // bit w: ready[w] may be non-zero
+  alignas(64) std::atomic<uint64_t> ready[kReadyWords];  // bit q: queue pair q has something to poll
+};
+static_assert(sizeof(CqSlot) == 4096);
+
+constexpr size_t kPageBytes = 4096;
+constexpr size_t kMrTableOffset = kPageBytes;
+constexpr size_t kQpTableOffset = kMrTableOffset + sizeof(MrSlot) * kMaxMrs;
+constexpr size_t kCqTableOffset = (kQpTableOffset + sizeof(QpSlot) * kMaxQps + kPageBytes - 1) / kPageBytes * kPageBytes;
+constexpr size_t kRingsOffset = kCqTableOffset + sizeof(CqSlot) * kMaxCqs;
+constexpr size_t kDirectoryBytes = size_t{1} << 30;
+static_assert(kRingsOffset < kDirectoryBytes / 2);
+
+// A view of somebody's directory.
+struct Directory {
+  uint8_t* base = nullptr;
+
+  Header& header() const { return *reinterpret_cast<Header*>(base); }
+  MrSlot& mr(uint32_t index) const { return reinterpret_cast<MrSlot*>(base + kMrTableOffset)[index]; }
+  QpSlot& qp(uint32_t index) const { return reinterpret_cast<QpSlot*>(base + kQpTableOffset)[index]; }
+  CqSlot& cq(uint32_t index) const { return reinterpret_cast<CqSlot*>(base + kCqTableOffset)[index]; }
+  RqEntry& rq(uint64_t offset, uint64_t index, uint32_t capacity) const {
+    return reinterpret_cast<RqEntry*>(base + offset)[index & (capacity - 1)];
+  }
+};
+
+inline uint32_t QpIndex(uint32_t number) { return number & (kMaxQps - 1); }
+inline uint32_t MrIndex(uint32_t key) { return key & (kMaxMrs - 1); }
+
+// Says that queue pair `index` has something to poll. Word before summary: the poller clears them the other way round.
+inline void SetReady(CqSlot& cq, uint32_t index) {
+  cq.ready[index / 64].fetch_or(1ULL << (index % 64));
+  cq.summary[index / 4096].fetch_or(1ULL << (index / 64 % 64));
+}
+
+// The address of a soft device: how another process of the same user finds its directory, as a GID.
+//   fd | directory descriptor (3) | pid (4) | nonce (8), big-endian
+Gid MakeGid(uint32_t directoryFd, uint32_t pid, uint64_t nonce);
+bool ParseGid(const Gid& gid, uint32_t* directoryFd, uint32_t* pid, uint64_t* nonce);
+
+// Opens descriptor `fd` of process `pid` again. The kernel refuses it to other users. 0 or -errno; `inode` 0: any.
+int OpenForeign(uint32_t pid, uint32_t fd, int flags, uint64_t inode, int* out);
+int InodeOf(int fd, uint64_t* inode);
+uint64_t NowNs();
+
+}  // namespace onepiece::soft

@@ -1,0 +1,106 @@
+// Invariant: see peer.h.
+#include "peer.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+namespace onepiece::soft {
+
+Mapping::~Mapping() { munmap(base_, length_); }
+
+int Peer::Attach(const Gid& gid, std::shared_ptr<Peer>* out) {
+  uint32_t fd = 0;
+  uint32_t pid = 0;
+  uint64_t nonce = 0;
+  if (!ParseGid(gid, &fd, &pid, &nonce)) return -EINVAL;
+  std::shared_ptr<Peer> peer(new (std::nothrow) Peer());
+  if (!peer) return -ENOMEM;
+  // The pidfd comes first: if the nonce then fits, the process it stands for is the one that made the directory.
+  peer->pidFd_ = static_cast<int>(syscall(SYS_pidfd_open, pid, 0));
+  if (peer->pidFd_ < 0) return errno == ESRCH || errno == EINVAL ? -EHOSTUNREACH : -errno;
+  int directoryFd = -1;
+  int rc = OpenForeign(pid, fd, O_RDWR, 0, &directoryFd);
+  if (rc != 0) return rc == -EACCES || rc == -EPERM ? -EACCES : -EHOSTUNREACH;
+  off_t size = lseek(directoryFd, 0, SEEK_END);
+  // A directory is sealed against shrinking, so that reading it cannot fault; anything else is not one.
+  int seals = fcntl(directoryFd, F_GET_SEALS);
+  if (size != static_cast<off_t>(kDirectoryBytes) || seals < 0 || (seals & F_SEAL_SHRINK) == 0) {
+    close(directoryFd);
+    return -EHOSTUNREACH;
+  }
+  void* base = mmap(nullptr, kDirectoryBytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, directoryFd, 0);
+  rc = -errno;
+  close(directoryFd);
+  if (base == MAP_FAILED) return rc;
+  peer->directory_.base = static_cast<uint8_t*>(base);
+  const Header& header = peer->directory_.header();
+  if (header.magic != kMagic || header.nonce != nonce || header.pid != pid) return -EHOSTUNREACH;
+  if (header.version != kLayoutVersion) return -EPROTONOSUPPORT;
+  peer->nonce_ = nonce;
+  peer->pid_ = pid;
+  *out = std::move(peer);
+  return 0;
+}
+
+Peer::~Peer() {
+  for (const auto& [inode, fd] : pipes_) {
+    if (fd >= 0) close(fd);
+  }
+  if (directory_.base != nullptr) munmap(directory_.base, kDirectoryBytes);
+  if (pidFd_ >= 0) close(pidFd_);
+}
+
+bool Peer::CheckDead() {
+  if (dead()) return true;
+  pollfd entry{pidFd_, POLLIN, 0};
+  if (poll(&entry, 1, 0) == 1) MarkDead();
+  return dead();
+}
+
+int Peer::Map(const MrSlot& slot, std::shared_ptr<Mapping>* out) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  uint64_t serial = slot.serial;
+  auto found = mappings_.find(serial);
+  if (found != mappings_.end()) {
+    *out = found->second.lock();
+    if (*out) return 0;
+  }
+  for (auto it = mappings_.begin(); it != mappings_.end();) {
+    it = it->second.expired() ? mappings_.erase(it) : std::next(it);
+  }
+  int fd = -1;
+  int rc = OpenForeign(pid_, slot.fd, O_RDWR, slot.inode, &fd);
+  if (rc != 0) return rc;
+  off_t size = lseek(fd, 0, SEEK_END);
+  int seals = fcntl(fd, F_GET_SEALS);
+  if (size < 0 || static_cast<uint64_t>(size) < slot.length || seals < 0 || (seals & F_SEAL_SHRINK) == 0) {
+    close(fd);
+    return -ESTALE;
+  }
+  void* base = mmap(nullptr, static_cast<size_t>(size), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, fd, 0);
+  rc = -errno;
+  close(fd);
+  if (base == MAP_FAILED) return rc;
+  *out = std::make_shared<Mapping>(static_cast<uint8_t*>(base), static_cast<size_t>(size), serial);
+  mappings_[serial] = *out;
+  return 0;
+}
+
+void Peer::Signal(uint32_t fd, uint64_t inode) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  auto found = pipes_.find(inode);
+  if (found == pipes_.end()) {
+    int opened = -1;
+    if (OpenForeign(pid_, fd, O_WRONLY, inode, &opened) != 0) return;  // the peer is closing it or is dead
+    found = pipes_.emplace(inode, opened).first;
+  }
+  const char one = 1;
+  // A full pipe is readable already; a pipe without a reader belongs to a peer that is gone.
+  [[maybe_unused]] ssize_t written = write(found->second, &one, 1);
+}
+
+}  // namespace onepiece::soft

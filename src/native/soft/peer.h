@@ -1,0 +1,68 @@
+// A peer: the directory of another opened soft device (or of this one), mapped here.
+//
+// Invariant: a mapping of a peer's memory lives exactly as long as somebody holds its shared_ptr, so an engine never
+// touches an unmapped page; that the *owner* still allows the access is checked anew before every copy.
+#pragma once
+
+#include <atomic>
+#include <map>
+#include <memory>
+#include <mutex>
+
+#include "layout.h"
+
+namespace onepiece::soft {
+
+// Pages of a peer's memory region.
+class Mapping {
+ public:
+  Mapping(uint8_t* base, size_t length, uint64_t serial) : base_(base), length_(length), serial_(serial) {}
+  ~Mapping();
+  Mapping(const Mapping&) = delete;
+  Mapping& operator=(const Mapping&) = delete;
+  uint8_t* base() const { return base_; }
+  size_t length() const { return length_; }
+  uint64_t serial() const { return serial_; }
+
+ private:
+  uint8_t* base_;
+  size_t length_;
+  uint64_t serial_;
+};
+
+class Peer {
+ public:
+  // 0, or -EHOSTUNREACH when no such device is there, -EACCES when it is another user's.
+  static int Attach(const Gid& gid, std::shared_ptr<Peer>* out);
+  ~Peer();
+  Peer(const Peer&) = delete;
+  Peer& operator=(const Peer&) = delete;
+
+  const Directory& directory() const { return directory_; }
+  uint64_t nonce() const { return nonce_; }
+  int pidFd() const { return pidFd_; }
+  bool dead() const { return dead_.load(std::memory_order_acquire); }
+  void MarkDead() { dead_.store(true, std::memory_order_release); }
+  // Asks the kernel, for when the engine thread may not have noticed yet.
+  bool CheckDead();
+
+  // The pages behind a slot whose key was just checked; shared by all queue pairs to this peer.
+  int Map(const MrSlot& slot, std::shared_ptr<Mapping>* out);
+  // Writes a byte into a pipe of the peer's: its completion channel or its engine thread's wake-up.
+  void Signal(uint32_t fd, uint64_t inode);
+  void WakeEngine() { Signal(directory_.header().wakeFd, directory_.header().wakeInode); }
+
+ private:
+  Peer() = default;
+
+  Directory directory_;
+  uint64_t nonce_ = 0;
+  uint32_t pid_ = 0;
+  int pidFd_ = -1;
+  std::atomic<bool> dead_{false};
+  std::mutex mutex_;  // guards the two maps; never held during a copy
+  std::map<uint64_t, std::weak_ptr<Mapping>> mappings_;  // by serial
+  std::map<uint64_t, int> pipes_;  // by inode
+};
+
+}  // namespace onepiece::soft

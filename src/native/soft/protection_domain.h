@@ -1,0 +1,29 @@
+// Protection domain of the soft device.
+//
+// Invariant: a number that regions and queue pairs carry; a peer's access through a queue pair reaches only regions
+// with the same number. Numbers are never used twice in a device.
+#pragma once
+
+#include "context.h"
+
+namespace onepiece::soft {
+
+class ProtectionDomain final : public onepiece::ProtectionDomain {
+ public:
+  ProtectionDomain(Context& context, uint32_t number) : context_(context), number_(number) { context_.children++; }
+  ~ProtectionDomain() override { Close(); }
+  int RegisterMemory(size_t bytes, uint32_t access, std::unique_ptr<MemoryRegion>* out) override;
+  int CreateQp(const QpInit& init, std::unique_ptr<onepiece::QueuePair>* out) override;
+  int Close() override;
+
+  Context& context() const { return context_; }
+  uint32_t number() const { return number_; }
+  int children = 0;
+
+ private:
+  Context& context_;
+  uint32_t number_;
+  bool closed_ = false;
+};
+
+}  // namespace onepiece::soft
