@@ -1,0 +1,158 @@
+// Invariant: connectBootstrap ends in exactly one of two ways: with an authenticated channel, or with an error and no
+// socket, timer or listener left behind.
+
+import net from 'node:net';
+import { ErrorCodes, isRdmaError, RdmaError } from '../core/errors.js';
+import { checkAbortSignal, checkInteger, checkObject, checkString } from '../core/validate.js';
+import { BootstrapChannel, MAX_TIMEOUT_MS } from './channel.js';
+import { toSecretBytes } from './credentials.js';
+import { FrameParser } from './frame-parser.js';
+import { ClientHandshake } from './handshake.js';
+import { aborted } from './inbound-queue.js';
+import { checkHandshakeText, DEFAULT_SERVICE, SOCKET_OPTIONS } from './settings.js';
+import { connectError, type SocketAddress } from './socket-error.js';
+
+const DEFAULT_TIMEOUT_MS = 5000;
+
+/** How to reach a bootstrap server. */
+export interface ConnectBootstrapOptions {
+  /** Host name or IP address; `127.0.0.1` unless given. */
+  host?: string | undefined;
+  /** TCP port, from 1 to 65535. */
+  port: number;
+  /** The shared secret: a string or bytes, from 8 to 4096 bytes; random ones are best. */
+  secret: string | ArrayBuffer | ArrayBufferView;
+  /** The service that must be at the other end; at most 255 bytes. */
+  service?: string | undefined;
+  /** What the server is told this side is called; at most 255 bytes; `pid-<number>` unless given. */
+  name?: string | undefined;
+  /** How long connecting and authenticating may take together, from 1 to 2^31 - 1 ms; 5000 unless given. */
+  timeoutMs?: number | undefined;
+  /** Gives up when aborted. Once the channel is there, the signal means nothing to it. */
+  signal?: AbortSignal | undefined;
+}
+
+/**
+ * Connects to a BootstrapServer and authenticates both sides to each other.
+ *
+ * @param options where, with what secret, as whom, and for how long
+ * @returns the channel; rejects with RDMA_ERR_INVALID_ARGUMENT; the system's code (ECONNREFUSED, ENOTFOUND...);
+ * RDMA_ERR_UNAUTHENTICATED when the secrets differ; RDMA_ERR_VERSION; RDMA_ERR_REFUSED when this is another service;
+ * RDMA_ERR_BUSY when the server is full; RDMA_ERR_HANDSHAKE when the server hung up; RDMA_ERR_PROTOCOL when it speaks
+ * something else; RDMA_ERR_TIMEOUT; RDMA_ERR_ABORTED
+ */
+export async function connectBootstrap(options: ConnectBootstrapOptions): Promise<BootstrapChannel> {
+  checkObject('options', options);
+  const { host = '127.0.0.1', timeoutMs = DEFAULT_TIMEOUT_MS } = options;
+  const { service = DEFAULT_SERVICE, name = `pid-${process.pid}` } = options;
+  checkString('host', host, { minLength: 1, maxLength: 255 });
+  const port = checkInteger('port', options.port, 1, 65535);
+  checkInteger('timeoutMs', timeoutMs, 1, MAX_TIMEOUT_MS);
+  checkHandshakeText('service', service);
+  checkHandshakeText('name', name);
+  const signal = checkAbortSignal('signal', options.signal);
+  const handshake = new ClientHandshake({ secret: toSecretBytes('secret', options.secret), service, name });
+  if (signal?.aborted === true) throw aborted(signal);
+  return new Promise((resolve, reject) => {
+    new Attempt({ host, port }, handshake, timeoutMs, signal, resolve, reject);
+  });
+}
+
+/** One try to connect; it settles once and then lets go of everything. */
+class Attempt {
+  readonly #socket: net.Socket;
+  readonly #parser = new FrameParser();
+  readonly #timer: NodeJS.Timeout;
+  #connected = false;
+  #channel: BootstrapChannel | undefined;
+  #settled = false;
+
+  constructor(
+    readonly address: SocketAddress,
+    readonly handshake: ClientHandshake,
+    readonly timeoutMs: number,
+    readonly signal: AbortSignal | undefined,
+    readonly resolve: (channel: BootstrapChannel) => void,
+    readonly reject: (error: RdmaError) => void,
+  ) {
+    this.#timer = setTimeout(this.#onTimeout, timeoutMs);
+    signal?.addEventListener('abort', this.#onAbort, { once: true });
+    this.#socket = net.connect({ host: address.host, port: address.port, ...SOCKET_OPTIONS });
+    this.#socket.on('connect', this.#onConnect);
+    this.#socket.on('data', this.#onData);
+    this.#socket.on('error', this.#onError);
+    this.#socket.on('end', this.#onHangUp);
+    this.#socket.on('close', this.#onHangUp);
+  }
+
+  readonly #onConnect = (): void => {
+    this.#connected = true;
+    this.#socket.write(this.handshake.hello);
+  };
+
+  readonly #onData = (chunk: Buffer): void => {
+    try {
+      this.#parser.push(chunk, (frame) => {
+        if (this.#channel !== undefined) {
+          this.#channel.acceptFrame(frame);
+          return;
+        }
+        const { send, session } = this.handshake.onFrame(frame);
+        if (send !== undefined) this.#socket.write(send);
+        if (session === undefined) return;
+        this.#letGo();
+        this.#channel = new BootstrapChannel({ socket: this.#socket, parser: this.#parser, session });
+        this.resolve(this.#channel);
+      });
+    } catch (error) {
+      const failure = isRdmaError(error)
+        ? error
+        : new RdmaError(ErrorCodes.HANDSHAKE, 'the handshake failed', { cause: error });
+      if (this.#channel === undefined) this.#fail(failure);
+      else this.#channel.fail(failure);
+    }
+  };
+
+  readonly #onError = (error: Error): void => {
+    if (this.#connected) this.#onHangUp(error);
+    else this.#fail(connectError(error, this.address));
+  };
+
+  readonly #onHangUp = (cause?: unknown): void => {
+    const { host, port } = this.address;
+    this.#fail(
+      new RdmaError(ErrorCodes.HANDSHAKE, `${host}:${port} hung up during the handshake`, {
+        remedy: 'check that a bootstrap server listens there and is not flooded with connections',
+        ...(cause instanceof Error ? { cause } : {}),
+      }),
+    );
+  };
+
+  readonly #onTimeout = (): void => {
+    const { host, port } = this.address;
+    const stage = this.#connected ? 'did not complete the handshake' : 'did not answer';
+    this.#fail(new RdmaError(ErrorCodes.TIMEOUT, `${host}:${port} ${stage} within ${this.timeoutMs} ms`));
+  };
+
+  readonly #onAbort = (): void => this.#fail(aborted(this.signal));
+
+  #fail(error: RdmaError): void {
+    if (this.#settled) return;
+    this.#letGo();
+    // A socket that is being destroyed may still report an error, which is no news any more.
+    this.#socket.on('error', () => undefined);
+    this.#socket.destroy();
+    this.reject(error);
+  }
+
+  #letGo(): void {
+    this.#settled = true;
+    clearTimeout(this.#timer);
+    this.signal?.removeEventListener('abort', this.#onAbort);
+    this.#socket.off('connect', this.#onConnect);
+    this.#socket.off('data', this.#onData);
+    this.#socket.off('error', this.#onError);
+    this.#socket.off('end', this.#onHangUp);
+    this.#socket.off('close', this.#onHangUp);
+  }
+}

@@ -1,0 +1,235 @@
+// Invariant: a stranger costs at most one socket, one timer and about 1 KiB, for at most the handshake's time, and at
+// most `maxPending` strangers are in at once; only peers that know the secret ever reach `onPeer`.
+
+import net from 'node:net';
+import { ErrorCodes, RdmaError } from '../core/errors.js';
+import { checkFunction, checkInteger, checkObject, checkString } from '../core/validate.js';
+import { type BootstrapChannel, MAX_TIMEOUT_MS } from './channel.js';
+import { toSecretBytes } from './credentials.js';
+import { PendingPeer, type RejectionReason } from './pending-peer.js';
+import { checkHandshakeText, DEFAULT_SERVICE, SOCKET_OPTIONS } from './settings.js';
+import { listenError, type SocketAddress } from './socket-error.js';
+
+/** Why a connection did not become a peer. */
+export interface Rejection {
+  readonly reason: RejectionReason;
+  readonly remoteAddress: SocketAddress;
+  readonly error: RdmaError;
+}
+
+/** How a bootstrap server listens. */
+export interface BootstrapServerOptions {
+  /** The address to listen on; `127.0.0.1` unless given, so that other hosts are let in only on request. */
+  host?: string | undefined;
+  /** TCP port, from 0 to 65535; 0, which lets the system choose, unless given. */
+  port?: number | undefined;
+  /** The shared secret: a string or bytes, from 8 to 4096 bytes; random ones are best. */
+  secret: string | ArrayBuffer | ArrayBufferView;
+  /** The service offered here; at most 255 bytes. A client that asks for another is refused. */
+  service?: string | undefined;
+  /** What clients are told this side is called; at most 255 bytes; the service unless given. */
+  name?: string | undefined;
+  /**
+   * Called with each authenticated peer; set the channel's handlers in it. What it throws, or rejects with, ends that
+   * channel with an RDMA_ERR_HANDLER error.
+   */
+  onPeer: (channel: BootstrapChannel) => void;
+  /** How long a whole handshake may take, from 1 to 2^31 - 1 ms; 5000 unless given. */
+  handshakeTimeoutMs?: number | undefined;
+  /** Most handshakes in progress, from 1 to 65536; 64 unless given. Further sockets are destroyed at once. */
+  maxPending?: number | undefined;
+  /** Most peers connected, from 1 to 1048576; 4096 unless given. */
+  maxPeers?: number | undefined;
+  /** Called, soon after, with each connection that did not become a peer, and each whose `onPeer` failed. */
+  onRejected?: ((rejection: Rejection) => void) | undefined;
+}
+
+/** What a server has counted since it began to listen. A peer whose `onPeer` failed is counted on both sides. */
+export interface BootstrapCounters {
+  readonly accepted: number;
+  readonly rejected: number;
+  readonly rejectedByReason: Readonly<Record<RejectionReason, number>>;
+}
+
+/** The options after their checks, with defaults filled in. */
+interface Settings {
+  readonly secret: Buffer;
+  readonly service: string;
+  readonly name: string;
+  readonly onPeer: (channel: BootstrapChannel) => unknown;
+  readonly handshakeTimeoutMs: number;
+  readonly maxPending: number;
+  readonly maxPeers: number;
+  readonly onRejected: ((rejection: Rejection) => void) | undefined;
+}
+
+/** Listens for peers that know the secret. */
+export class BootstrapServer {
+  /** Where it listens; the port is the one the system chose when 0 was asked for. */
+  readonly address: SocketAddress;
+  readonly #server: net.Server;
+  readonly #settings: Settings;
+  readonly #pending = new Set<PendingPeer>();
+  readonly #peers = new Set<BootstrapChannel>();
+  readonly #byReason: Record<RejectionReason, number> = {
+    full: 0,
+    timeout: 0,
+    protocol: 0,
+    version: 0,
+    unauthenticated: 0,
+    service: 0,
+    busy: 0,
+    disconnected: 0,
+    handler: 0,
+    closed: 0,
+  };
+  #accepted = 0;
+  #closing: Promise<void> | undefined;
+
+  private constructor(server: net.Server, address: SocketAddress, settings: Settings) {
+    this.#server = server;
+    this.address = address;
+    this.#settings = settings;
+    server.on('connection', (socket: net.Socket) => this.#onConnection(socket));
+    // After listening, Node reports here only what concerns a connection it could not accept; the listener stays.
+    server.on('error', () => undefined);
+  }
+
+  /**
+   * Begins to listen.
+   *
+   * @param options where, with what secret, and for whom
+   * @returns the server; rejects with RDMA_ERR_INVALID_ARGUMENT, or the system's code (EADDRINUSE, EACCES...) with a
+   * remedy
+   */
+  static async listen(options: BootstrapServerOptions): Promise<BootstrapServer> {
+    checkObject('options', options);
+    const settings = readSettings(options);
+    const host = checkString('host', options.host ?? '127.0.0.1', { minLength: 1, maxLength: 255 });
+    const port = checkInteger('port', options.port ?? 0, 0, 65535);
+    const server = net.createServer(SOCKET_OPTIONS);
+    return new Promise((resolve, reject) => {
+      const onError = (error: Error): void => reject(listenError(error, { host, port }));
+      server.once('error', onError);
+      server.listen({ host, port, exclusive: true }, () => {
+        server.off('error', onError);
+        const bound = server.address() as net.AddressInfo;
+        resolve(new BootstrapServer(server, { host: bound.address, port: bound.port }, settings));
+      });
+    });
+  }
+
+  /** What was counted so far: peers accepted, and connections rejected by reason. */
+  get counters(): BootstrapCounters {
+    const rejectedByReason = { ...this.#byReason };
+    const rejected = Object.values(rejectedByReason).reduce((sum, count) => sum + count, 0);
+    return { accepted: this.#accepted, rejected, rejectedByReason };
+  }
+
+  /** How many handshakes are in progress. */
+  get pending(): number {
+    return this.#pending.size;
+  }
+
+  /** How many peers are connected. */
+  get peers(): number {
+    return this.#peers.size;
+  }
+
+  /**
+   * Stops listening, destroys the connections whose handshake is in progress, and closes every channel: each peer is
+   * told goodbye and has 1 s to end too. Calling it again returns the same promise.
+   *
+   * @returns when every socket is gone; never rejects
+   */
+  close(): Promise<void> {
+    this.#closing ??= new Promise((resolve) => {
+      this.#server.close(() => resolve());
+      for (const pending of this.#pending) pending.abandon();
+      for (const channel of this.#peers) channel.close();
+    });
+    return this.#closing;
+  }
+
+  /** As `close`, for `await using`. */
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  /** Lets the listener keep the process running, as it does unless told otherwise. Returns the server. */
+  ref(): this {
+    this.#server.ref();
+    return this;
+  }
+
+  /** Lets the process exit although the listener is open; channels have their own `unref`. Returns the server. */
+  unref(): this {
+    this.#server.unref();
+    return this;
+  }
+
+  #onConnection(socket: net.Socket): void {
+    const { maxPending, maxPeers } = this.#settings;
+    const remoteAddress = { host: socket.remoteAddress ?? '', port: socket.remotePort ?? 0 };
+    if (this.#pending.size >= maxPending) {
+      socket.on('error', () => undefined);
+      socket.destroy();
+      const error = new RdmaError(ErrorCodes.BUSY, `${maxPending} handshakes are in progress already`);
+      this.#reject({ reason: 'full', remoteAddress, error });
+      return;
+    }
+    const pending: PendingPeer = new PendingPeer(socket, this.#settings, {
+      admit: () =>
+        this.#peers.size < maxPeers
+          ? undefined
+          : new RdmaError(ErrorCodes.BUSY, `${maxPeers} peers are connected already`),
+      onChannel: (channel) => {
+        this.#pending.delete(pending);
+        this.#peers.add(channel);
+        socket.once('close', () => this.#peers.delete(channel));
+        this.#accepted += 1;
+        this.#introduce(channel);
+      },
+      onRejected: (reason, error) => this.#reject({ reason, remoteAddress, error }),
+      onGone: () => this.#pending.delete(pending),
+    });
+    this.#pending.add(pending);
+  }
+
+  #introduce(channel: BootstrapChannel): void {
+    const fail = (cause: unknown): void => {
+      const error = new RdmaError(ErrorCodes.HANDLER, 'the onPeer handler threw', { cause });
+      channel.destroy(error);
+      this.#reject({ reason: 'handler', remoteAddress: channel.remoteAddress, error });
+    };
+    try {
+      const result = this.#settings.onPeer(channel);
+      if (result instanceof Promise) result.catch(fail);
+    } catch (cause) {
+      fail(cause);
+    }
+  }
+
+  /** The user's handler runs by itself, so that what it throws cannot leave a connection half cleaned up. */
+  #reject(rejection: Rejection): void {
+    this.#byReason[rejection.reason] += 1;
+    const { onRejected } = this.#settings;
+    if (onRejected !== undefined) queueMicrotask(() => onRejected(rejection));
+  }
+}
+
+function readSettings(options: BootstrapServerOptions): Settings {
+  const { service = DEFAULT_SERVICE } = options;
+  checkHandshakeText('service', service);
+  if (options.onRejected !== undefined) checkFunction('onRejected', options.onRejected);
+  return {
+    secret: toSecretBytes('secret', options.secret),
+    service,
+    name: checkHandshakeText('name', options.name ?? service),
+    onPeer: checkFunction<BootstrapServerOptions['onPeer']>('onPeer', options.onPeer),
+    handshakeTimeoutMs: checkInteger('handshakeTimeoutMs', options.handshakeTimeoutMs ?? 5000, 1, MAX_TIMEOUT_MS),
+    maxPending: checkInteger('maxPending', options.maxPending ?? 64, 1, 65536),
+    maxPeers: checkInteger('maxPeers', options.maxPeers ?? 4096, 1, 1048576),
+    onRejected: options.onRejected,
+  };
+}

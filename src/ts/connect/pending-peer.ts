@@ -1,0 +1,139 @@
+// Invariant: a connection whose handshake is in progress ends in exactly one of two ways, within the handshake's time:
+// it becomes a channel, or it is rejected for one reason and its socket is destroyed.
+
+import type { Socket } from 'node:net';
+import { ErrorCodes, isRdmaError, RdmaError } from '../core/errors.js';
+import { BootstrapChannel, LINGER_MS } from './channel.js';
+import { FrameParser } from './frame-parser.js';
+import { type HandshakeOptions, ServerHandshake } from './handshake.js';
+import { peerGone } from './socket-error.js';
+
+/**
+ * Why a connection did not become a peer: too many handshakes in progress; too slow; not this protocol; no common
+ * version; no proof of the secret; another service; too many peers; it went away; `onPeer` threw; the server closed.
+ */
+export type RejectionReason =
+  | 'full'
+  | 'timeout'
+  | 'protocol'
+  | 'version'
+  | 'unauthenticated'
+  | 'service'
+  | 'busy'
+  | 'disconnected'
+  | 'handler'
+  | 'closed';
+
+/** What the server wants to hear of a handshake. */
+export interface PendingPeerEvents {
+  /** Asked once the client is authenticated; what it returns refuses the client all the same. */
+  admit(): RdmaError | undefined;
+  onChannel(channel: BootstrapChannel): void;
+  onRejected(reason: RejectionReason, error: RdmaError): void;
+  /** The socket of a rejected connection is gone. */
+  onGone(): void;
+}
+
+const REASONS: Readonly<Record<string, RejectionReason>> = {
+  [ErrorCodes.VERSION]: 'version',
+  [ErrorCodes.UNAUTHENTICATED]: 'unauthenticated',
+  [ErrorCodes.REFUSED]: 'service',
+  [ErrorCodes.BUSY]: 'busy',
+};
+
+/** The server's side of one handshake. */
+export class PendingPeer {
+  readonly #socket: Socket;
+  readonly #events: PendingPeerEvents;
+  readonly #handshake: ServerHandshake;
+  readonly #parser = new FrameParser();
+  #timer: NodeJS.Timeout;
+  #channel: BootstrapChannel | undefined;
+  #settled = false;
+
+  /**
+   * @param socket a connection just accepted
+   * @param options secret, service, name, and how long the handshake may take
+   * @param events called as the handshake goes; exactly one of onChannel and onRejected is called
+   */
+  constructor(socket: Socket, options: HandshakeOptions & { handshakeTimeoutMs: number }, events: PendingPeerEvents) {
+    this.#socket = socket;
+    this.#events = events;
+    this.#handshake = new ServerHandshake(options);
+    const { handshakeTimeoutMs } = options;
+    this.#timer = setTimeout(() => {
+      const words = `the client did not complete the handshake within ${handshakeTimeoutMs} ms`;
+      this.#reject('timeout', new RdmaError(ErrorCodes.TIMEOUT, words));
+    }, handshakeTimeoutMs);
+    socket.on('data', this.#onData);
+    socket.on('end', this.#onEnd);
+    socket.on('error', this.#onError);
+    socket.on('close', this.#onClose);
+  }
+
+  /** Gives the handshake up because the server closes. */
+  abandon(): void {
+    this.#reject('closed', new RdmaError(ErrorCodes.CLOSED, 'the server closed during the handshake'));
+    this.#socket.destroy();
+  }
+
+  readonly #onData = (chunk: Buffer): void => {
+    if (this.#settled) return;
+    try {
+      this.#parser.push(chunk, (frame) => {
+        if (this.#channel !== undefined) {
+          this.#channel.acceptFrame(frame);
+          return;
+        }
+        const { send, session } = this.#handshake.onFrame(frame, () => this.#events.admit());
+        if (send !== undefined) this.#socket.write(send);
+        if (session === undefined) return;
+        this.#letGo();
+        this.#channel = new BootstrapChannel({ socket: this.#socket, parser: this.#parser, session });
+        this.#events.onChannel(this.#channel);
+      });
+    } catch (error) {
+      this.#onFailure(
+        isRdmaError(error) ? error : new RdmaError(ErrorCodes.HANDSHAKE, 'the handshake failed', { cause: error }),
+      );
+    }
+  };
+
+  #onFailure(error: RdmaError): void {
+    if (this.#channel !== undefined) this.#channel.fail(error);
+    else this.#reject(REASONS[error.code] ?? 'protocol', error, this.#handshake.refusal(error));
+  }
+
+  readonly #onEnd = (): void => this.#reject('disconnected', peerGone());
+
+  readonly #onError = (error: Error): void => this.#reject('disconnected', peerGone(error));
+
+  readonly #onClose = (): void => {
+    clearTimeout(this.#timer);
+    this.#reject('disconnected', peerGone());
+    this.#events.onGone();
+  };
+
+  /** With last words, the socket lives until they are sent, but no longer than the linger time. */
+  #reject(reason: RejectionReason, error: RdmaError, lastWords?: Buffer): void {
+    if (this.#settled) return;
+    this.#settled = true;
+    clearTimeout(this.#timer);
+    if (lastWords === undefined || this.#socket.destroyed) {
+      this.#socket.destroy();
+    } else {
+      this.#timer = setTimeout(() => this.#socket.destroy(), LINGER_MS);
+      this.#socket.end(lastWords, () => this.#socket.destroy());
+    }
+    this.#events.onRejected(reason, error);
+  }
+
+  #letGo(): void {
+    this.#settled = true;
+    clearTimeout(this.#timer);
+    this.#socket.off('data', this.#onData);
+    this.#socket.off('end', this.#onEnd);
+    this.#socket.off('error', this.#onError);
+    this.#socket.off('close', this.#onClose);
+  }
+}

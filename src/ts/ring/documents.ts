@@ -1,0 +1,67 @@
+// What an outbox and an inbox tell each other over the bootstrap channel before the first message.
+//
+// Invariant: every number has bounds, so that nothing a peer offers can make this side allocate without limit.
+//
+//   outbox -> inbox   offer   who I am, my queue pair, my control block, what I hold, the lane I would like
+//   inbox -> outbox   answer  your lane: its queue pair, memory and key, its sizes, what was delivered already
+//   outbox -> inbox   ready   my queue pair is connected; control blocks may be written
+//   either            error   why not; the channel is closed after it
+import * as v from 'valibot';
+
+export const RING_PROTOCOL = 1;
+export const MAX_SLOTS = 4095;
+export const MAX_DATA_BYTES = 2 ** 31 - 64;
+export const MAX_RETAINED_MESSAGES = 65536;
+
+const u32 = v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(0xffffffff));
+const address = v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(Number.MAX_SAFE_INTEGER));
+const sequence = address;
+const identity = v.pipe(v.string(), v.regex(/^[0-9a-f]{32}$/));
+
+const endpoint = v.strictObject({
+  qpNum: v.pipe(u32, v.maxValue(0xffffff)),
+  psn: v.pipe(u32, v.maxValue(0xffffff)),
+  gid: v.pipe(v.string(), v.regex(/^[0-9a-f]{32}$/)),
+  lid: v.pipe(u32, v.maxValue(0xffff)),
+  mtu: v.pipe(u32, v.minValue(1), v.maxValue(5)),
+});
+
+export const Offer = v.strictObject({
+  type: v.literal('offer'),
+  protocol: v.literal(RING_PROTOCOL),
+  transport: v.pipe(v.string(), v.maxLength(32)),
+  producer: identity,
+  name: v.pipe(v.string(), v.maxLength(128)),
+  slots: v.pipe(u32, v.minValue(1), v.maxValue(MAX_SLOTS)),
+  dataBytes: v.pipe(u32, v.minValue(64), v.maxValue(MAX_DATA_BYTES)),
+  retainMessages: v.pipe(u32, v.minValue(1), v.maxValue(MAX_RETAINED_MESSAGES)),
+  acknowledged: sequence,
+  control: v.strictObject({ address, rkey: u32 }),
+  endpoint,
+});
+export type Offer = v.InferOutput<typeof Offer>;
+
+export const Answer = v.strictObject({
+  type: v.literal('answer'),
+  inbox: identity,
+  lane: v.pipe(u32, v.maxValue(0xfffff)),
+  epoch: u32,
+  slots: v.pipe(u32, v.minValue(1), v.maxValue(MAX_SLOTS)),
+  dataBytes: v.pipe(u32, v.minValue(64), v.maxValue(MAX_DATA_BYTES)),
+  memory: v.strictObject({ address, rkey: u32 }),
+  delivered: sequence,
+  acknowledged: sequence,
+  endpoint,
+});
+export type Answer = v.InferOutput<typeof Answer>;
+
+export const Refusal = v.strictObject({
+  type: v.literal('error'),
+  code: v.pipe(v.string(), v.maxLength(64)),
+  message: v.pipe(v.string(), v.maxLength(1024)),
+});
+
+export const Ready = v.strictObject({ type: v.literal('ready') });
+
+/** What an outbox may get back. */
+export const Reply = v.variant('type', [Answer, Refusal]);

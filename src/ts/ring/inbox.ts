@@ -1,0 +1,505 @@
+// An inbox: one consumer, any number of producers, a lane for each.
+//
+// Invariant: nothing that a producer does, or fails to do, reaches beyond its lane. Per producer incarnation the
+// application sees messages 1..n in order, each once. A lane is fenced (queue pair destroyed, key revoked) before
+// another lane of the same producer begins.
+import { randomBytes } from 'node:crypto';
+import { RdmaError } from '../core/errors.js';
+import { checkFunction, checkInteger, checkOneOf, checkString } from '../core/validate.js';
+import { type BootstrapChannel, BootstrapServer, parseDocument } from '../connect/index.js';
+import {
+  CompletionOpcode,
+  CompletionStatus,
+  completionStatusWords,
+  Device,
+  type MemoryRegion,
+  type PortAddress,
+  type ProtectionDomain,
+  type QueuePair,
+} from '../verbs/index.js';
+import { MAX_DATA_BYTES, MAX_SLOTS, Offer, Ready } from './documents.js';
+import { CONTROL_WR_ID, Lane, type LaneHost } from './lane.js';
+import { countOfImm, laneOfImm, SLOT_BYTES } from './layout.js';
+import { InboxMessage } from './message.js';
+import { Pump, WAIT_MODES, type WaitMode } from './pump.js';
+import { Session } from './session.js';
+
+/** How to open an inbox. */
+export interface InboxOptions {
+  /** Shared with the producers, at least 8 bytes. */
+  secret: string | Uint8Array;
+  /** Where producers connect (TCP); default 127.0.0.1 and a free port. */
+  host?: string;
+  port?: number;
+  /** Name of the device, default `soft0`; or an opened one, which stays the caller's. */
+  device?: string | Device;
+  /** The most producers at a time, 1 to 4096; default 64. Each may take up to `maxDataBytes` of memory. */
+  maxLanes?: number;
+  /** The most descriptors of a lane, 1 to 4095; default 1024. A lane has what its producer asks for, up to this. */
+  maxSlots?: number;
+  /** The most bytes of a lane's data ring; default 64 MiB. */
+  maxDataBytes?: number;
+  /** How to wait; default `adaptive`. With `busy`, call {@link Inbox.poll}. */
+  wait?: WaitMode;
+  /** Called with each message, in the turn in which it arrived. Without it, iterate over the inbox. */
+  onMessage?: (message: InboxMessage) => void;
+  /** Told of every lane that opens and ends. */
+  onLane?: (event: LaneEvent) => void;
+}
+
+/** What happens to lanes. */
+export interface LaneEvent {
+  type: 'open' | 'fenced' | 'refused';
+  /** Name of the producer, or of what is known of it. */
+  from: string;
+  /** Identity of the producer; empty when it was refused before it said. */
+  producer: string;
+  reason?: RdmaError;
+}
+
+const HANDSHAKE_TIMEOUT_MS = 5000;
+const SEND_DEPTH = 4;
+const REMEMBERED_SESSIONS = 1024;
+const IDLE_POLLS_BEFORE_FLUSH = 64;
+const SERVICE = 'onepiece-inbox';
+
+/** Made by {@link Inbox.listen}. An async iterable of messages when no `onMessage` is given. */
+export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDisposable {
+  /** Identity of this incarnation, 32 hexadecimal digits. */
+  readonly identity = randomBytes(16).toString('hex');
+  /** Sums over all lanes since the inbox was opened. */
+  readonly counters = { messages: 0, bytes: 0, lanesOpened: 0, fences: 0, quarantined: 0, refused: 0 };
+  /** @internal */
+  readonly address: PortAddress;
+  /** @internal */
+  readonly control: MemoryRegion;
+  /** @internal */
+  readonly controlWords: Uint32Array;
+
+  private readonly options: InboxOptions;
+  private readonly device: Device;
+  private readonly ownsDevice: boolean;
+  private readonly transport: string;
+  private readonly pd: ProtectionDomain;
+  private readonly pump: Pump;
+  private readonly limits: { lanes: number; slots: number; dataBytes: number };
+  private readonly lanes: (Lane | undefined)[];
+  private readonly lanesByQp = new Map<number, Lane>();
+  private readonly channels = new Map<Lane, BootstrapChannel>();
+  private readonly sessions = new Map<string, Session>();
+  private readonly fenceWaiters = new Map<Lane, (() => void)[]>();
+  private ended: Lane[] = []; // fenced lanes with views that are still held
+  private readonly touched: Lane[] = [];
+  private dirty: Lane[] = [];
+  private condemnedLanes = 0;
+  private idlePolls = 0;
+  private polling = false;
+  private server: BootstrapServer | undefined;
+  private closing: Promise<void> | undefined;
+  private readonly queue: InboxMessage[] = [];
+  private readonly takers: ((result: IteratorResult<InboxMessage>) => void)[] = [];
+
+  private constructor(options: InboxOptions) {
+    this.options = options;
+    this.limits = {
+      lanes: checkInteger('maxLanes', options.maxLanes ?? 64, 1, 4096),
+      slots: checkInteger('maxSlots', options.maxSlots ?? 1024, 1, MAX_SLOTS),
+      dataBytes: checkInteger('maxDataBytes', options.maxDataBytes ?? 64 * 2 ** 20, 64, MAX_DATA_BYTES),
+    };
+    const wait = checkOneOf('wait', options.wait ?? 'adaptive', WAIT_MODES);
+    if (options.onMessage !== undefined) checkFunction('onMessage', options.onMessage);
+    if (options.onLane !== undefined) checkFunction('onLane', options.onLane);
+    this.lanes = new Array<Lane | undefined>(this.limits.lanes).fill(undefined);
+    this.ownsDevice = !(options.device instanceof Device);
+    this.device = options.device instanceof Device ? options.device : Device.open(options.device);
+    try {
+      this.address = this.device.portAddress();
+      this.transport = this.address.type === 'soft' ? 'soft' : 'verbs';
+      this.pd = this.device.allocateProtectionDomain();
+      this.control = this.pd.registerMemory({ bytes: this.limits.lanes * SLOT_BYTES });
+      this.controlWords = new Uint32Array(this.control.buffer);
+      const wanted = this.limits.lanes * (this.limits.slots + SEND_DEPTH);
+      const capacity = Math.min(wanted, this.device.attributes.maxCqe);
+      this.pump = new Pump(
+        this.device,
+        capacity,
+        wait,
+        () => this.drain(this.deliver),
+        () => this.flushDirty(true),
+      );
+    } catch (error) {
+      this.closeDevice();
+      throw error;
+    }
+  }
+
+  /**
+   * Opens an inbox.
+   *
+   * @returns the inbox, ready for producers at {@link Inbox.bootstrap}
+   * @throws RdmaError RDMA_ERR_INVALID_ARGUMENT; RDMA_ERR_NO_DEVICE; EADDRINUSE and EACCES for the port; ENOMEM
+   */
+  static async listen(options: InboxOptions): Promise<Inbox> {
+    const inbox = new Inbox(options);
+    try {
+      inbox.server = await BootstrapServer.listen({
+        host: checkString('host', options.host ?? '127.0.0.1', { minLength: 1, maxLength: 255 }),
+        port: options.port ?? 0,
+        secret: options.secret,
+        service: SERVICE,
+        maxPeers: inbox.limits.lanes * 2,
+        onPeer: (channel) => void inbox.attach(channel),
+      });
+    } catch (error) {
+      await inbox.close();
+      throw error;
+    }
+    return inbox;
+  }
+
+  /** Where producers connect. */
+  get bootstrap(): { host: string; port: number } {
+    if (this.server === undefined) throw new RdmaError('RDMA_ERR_CLOSED', 'the inbox is closed');
+    return this.server.address;
+  }
+
+  /** Name of the device that carries the bytes. */
+  get deviceName(): string {
+    return this.device.name;
+  }
+
+  /** Producers connected now. */
+  get laneCount(): number {
+    return this.lanesByQp.size;
+  }
+
+  /**
+   * The loop form, for `wait: 'busy'`: handles what has arrived. `visit` is called with the lane for each message:
+   * `lane.data`, `lane.offset`, `lane.length`, `lane.sequence`; it calls lane.release() and lane.acknowledge() then or
+   * later. Allocates nothing. Reports go back when a quarter of a lane is released, or after 64 polls without a message.
+   *
+   * @returns how many completions there were
+   * @throws RdmaError RDMA_ERR_CLOSED
+   */
+  poll(visit: (lane: Lane) => void): number {
+    if (this.closing !== undefined) throw new RdmaError('RDMA_ERR_CLOSED', 'the inbox is closed');
+    const count = this.drain(visit);
+    if (count > 0) {
+      this.idlePolls = 0;
+    } else if (++this.idlePolls >= IDLE_POLLS_BEFORE_FLUSH) {
+      this.idlePolls = 0;
+      this.flushDirty(true);
+    }
+    return count;
+  }
+
+  [Symbol.asyncIterator](): AsyncIterator<InboxMessage> {
+    if (this.options.onMessage !== undefined) {
+      throw new RdmaError('RDMA_ERR_INVALID_ARGUMENT', 'an inbox with onMessage is not iterable');
+    }
+    return {
+      next: () => {
+        const message = this.queue.shift();
+        if (message !== undefined) return Promise.resolve({ done: false, value: message });
+        if (this.closing !== undefined) return Promise.resolve({ done: true, value: undefined });
+        return new Promise((resolve) => this.takers.push(resolve));
+      },
+      return: () => Promise.resolve({ done: true, value: undefined }),
+    };
+  }
+
+  private readonly deliver = (lane: Lane): void => {
+    const message = new InboxMessage(lane);
+    if (this.options.onMessage !== undefined) {
+      this.options.onMessage(message);
+      return;
+    }
+    const taker = this.takers.shift();
+    if (taker !== undefined) taker({ done: false, value: message });
+    else this.queue.push(message);
+  };
+
+  // ---- Completions
+
+  private drain(visit: (lane: Lane) => void): number {
+    if (this.polling) return 0;
+    this.polling = true;
+    try {
+      let count = this.pollOnce(visit);
+      if (this.condemnedLanes > 0) count += this.fenceCondemned(visit);
+      return count;
+    } finally {
+      this.polling = false;
+    }
+  }
+
+  private pollOnce(visit: (lane: Lane) => void): number {
+    const { cq } = this.pump;
+    if (cq.closed) return 0;
+    const count = cq.poll();
+    try {
+      for (let i = 0; i < count; i++) this.handle(i, visit);
+    } finally {
+      this.afterPoll();
+    }
+    return count;
+  }
+
+  private handle(i: number, visit: (lane: Lane) => void): void {
+    const { completions } = this.pump.cq;
+    const lane = this.lanesByQp.get(completions.qpNum(i));
+    if (lane === undefined) return; // of a lane that was fenced meanwhile
+    const status = completions.status(i);
+    if (completions.wrId(i) === CONTROL_WR_ID) {
+      lane.controlSent();
+      if (status === CompletionStatus.SUCCESS) this.markDirty(lane);
+      else this.condemn(lane, this.completionError(lane, status));
+      return;
+    }
+    lane.receiveUsed();
+    this.touch(lane);
+    if (status !== CompletionStatus.SUCCESS) {
+      this.condemn(lane, this.completionError(lane, status));
+      return;
+    }
+    if (lane.broken) return;
+    const imm = completions.imm(i);
+    const messages = countOfImm(imm);
+    if (completions.opcode(i) !== CompletionOpcode.RECEIVE_WITH_IMM || laneOfImm(imm) !== lane.id || messages === 0) {
+      lane.condemn('a completion that no outbox makes');
+    }
+    for (let m = 0; m < messages && !lane.broken; m++) {
+      if (!lane.take()) break;
+      this.counters.messages++;
+      this.counters.bytes += lane.length;
+      visit(lane);
+    }
+    if (lane.broken) this.condemnedLanes++;
+  }
+
+  private touch(lane: Lane): void {
+    if (lane.touched) return;
+    lane.touched = true;
+    this.touched.push(lane);
+  }
+
+  private afterPoll(): void {
+    for (let lane = this.touched.pop(); lane !== undefined; lane = this.touched.pop()) {
+      lane.touched = false;
+      if (lane.condemned !== undefined || lane.fenced || lane.qp.closed) continue;
+      try {
+        lane.repost();
+        lane.flush(false);
+      } catch (error) {
+        this.condemn(lane, error as RdmaError);
+      }
+    }
+  }
+
+  private completionError(lane: Lane, status: number): RdmaError {
+    const why = `lane ${lane.id} of ${lane.session.name}: ${completionStatusWords(status)}`;
+    return new RdmaError('RDMA_ERR_PEER_GONE', why);
+  }
+
+  /** @internal */
+  markDirty(lane: Lane): void {
+    if (lane.dirty || lane.fenced) return;
+    lane.dirty = true;
+    this.dirty.push(lane);
+    if (!this.polling) this.pump.schedule();
+  }
+
+  private flushDirty(all: boolean): void {
+    if (this.dirty.length === 0) return;
+    const lanes = this.dirty;
+    this.dirty = [];
+    for (const lane of lanes) {
+      lane.dirty = false;
+      if (lane.condemned !== undefined) continue;
+      try {
+        lane.flush(all);
+      } catch (error) {
+        this.condemn(lane, error as RdmaError);
+      }
+    }
+  }
+
+  // ---- Lanes
+
+  private condemn(lane: Lane, reason: RdmaError): void {
+    if (lane.fenced) return;
+    lane.condemned ??= reason;
+    this.condemnedLanes++;
+    if (!this.polling) this.pump.schedule();
+  }
+
+  private fenceCondemned(visit: (lane: Lane) => void): number {
+    this.condemnedLanes = 0;
+    let count = 0;
+    for (const lane of this.lanes) {
+      if (lane?.condemned === undefined || lane.fenced) continue;
+      lane.stop();
+      // What arrived before is delivered first. Each turn takes something, and nothing new arrives on this lane.
+      for (let turn = 0; turn < this.limits.slots + 1 && this.closing === undefined; turn++) {
+        const taken = this.pollOnce(visit);
+        count += taken;
+        if (taken === 0) break;
+      }
+      if (!lane.fenced) this.fence(lane);
+    }
+    return count;
+  }
+
+  private fence(lane: Lane): void {
+    const reason = lane.condemned ?? new RdmaError('RDMA_ERR_FENCED', 'the lane was fenced');
+    this.lanesByQp.delete(lane.qp.qpNum);
+    this.lanes[lane.id] = undefined;
+    if (!lane.fence()) this.counters.quarantined++;
+    this.counters.fences++;
+    this.ended = this.ended.filter((old) => old.held > 0);
+    if (lane.held > 0) this.ended.push(lane);
+    const channel = this.channels.get(lane);
+    this.channels.delete(lane);
+    channel?.destroy(reason);
+    for (const wake of this.fenceWaiters.get(lane) ?? []) wake();
+    this.fenceWaiters.delete(lane);
+    const { name: from, producer } = lane.session;
+    this.options.onLane?.({ type: 'fenced', from, producer, reason });
+  }
+
+  private async attach(channel: BootstrapChannel): Promise<void> {
+    let from = channel.peerName;
+    let producer = '';
+    try {
+      const offer = parseDocument(Offer, await channel.receive({ timeoutMs: HANDSHAKE_TIMEOUT_MS }), 'offer');
+      from = offer.name;
+      producer = offer.producer;
+      const lane = await this.openLane(offer);
+      this.channels.set(lane, channel);
+      channel.onClose = (error) =>
+        this.condemn(lane, error ?? new RdmaError('RDMA_ERR_PEER_GONE', `${from} closed its outbox`));
+      channel.onMessage = (document) => {
+        parseDocument(Ready, document, 'ready');
+        if (!lane.fenced) lane.onReady();
+      };
+      channel.send(lane.answer(this.identity));
+      this.options.onLane?.({ type: 'open', from, producer });
+    } catch (error) {
+      this.counters.refused++;
+      const reason = error instanceof RdmaError ? error : new RdmaError('RDMA_ERR_PROTOCOL', String(error));
+      try {
+        channel.send({ type: 'error', code: reason.code, message: reason.message.slice(0, 1000) });
+      } catch {
+        // The channel is gone: nobody is there to be told.
+      }
+      channel.close();
+      this.options.onLane?.({ type: 'refused', from, producer, reason });
+    }
+  }
+
+  private async openLane(offer: Offer): Promise<Lane> {
+    if (this.closing !== undefined) throw new RdmaError('RDMA_ERR_CLOSED', 'the inbox is closing');
+    if (offer.transport !== this.transport) {
+      const words = `the producer is on a ${offer.transport} device, the inbox on ${this.device.name}`;
+      throw new RdmaError('RDMA_ERR_REFUSED', words, { remedy: 'open both on the same kind of device' });
+    }
+    let session = this.sessions.get(offer.producer);
+    if (session !== undefined) {
+      for (const lane of this.lanes) {
+        if (lane?.session === session) await this.fenceAndWait(lane);
+      }
+      if (offer.acknowledged > session.acknowledged || offer.retainMessages !== session.retainMessages) {
+        throw new RdmaError('RDMA_ERR_PROTOCOL', 'the producer remembers another history than the inbox');
+      }
+      this.sessions.delete(offer.producer);
+    } else {
+      session = new Session(offer.producer, offer.name, offer.retainMessages, offer.acknowledged);
+    }
+    if (this.closing !== undefined) throw new RdmaError('RDMA_ERR_CLOSED', 'the inbox is closing');
+    this.remember(session);
+    const id = this.lanes.indexOf(undefined);
+    if (id < 0) {
+      throw new RdmaError('RDMA_ERR_REFUSED', `all ${this.limits.lanes} lanes are taken`, { remedy: 'raise maxLanes' });
+    }
+    const slots = Math.min(offer.slots, this.limits.slots);
+    const dataBytes = Math.min(offer.dataBytes, this.limits.dataBytes);
+    const lane = new Lane(id, session, this, offer, slots, Math.floor(dataBytes / 64) * 64);
+    this.lanes[id] = lane;
+    this.lanesByQp.set(lane.qp.qpNum, lane);
+    this.counters.lanesOpened++;
+    return lane;
+  }
+
+  // The newest last; the oldest without a lane are forgotten.
+  private remember(session: Session): void {
+    this.sessions.set(session.producer, session);
+    if (this.sessions.size <= REMEMBERED_SESSIONS + this.limits.lanes) return;
+    for (const [producer, old] of this.sessions) {
+      if (this.lanes.some((lane) => lane?.session === old)) continue;
+      this.sessions.delete(producer);
+      return;
+    }
+  }
+
+  private fenceAndWait(lane: Lane): Promise<void> {
+    return new Promise((resolve) => {
+      const waiters = this.fenceWaiters.get(lane) ?? [];
+      waiters.push(resolve);
+      this.fenceWaiters.set(lane, waiters);
+      this.condemn(lane, new RdmaError('RDMA_ERR_FENCED', `${lane.session.name} came again`));
+    });
+  }
+
+  /** @internal */
+  createLaneParts(slots: number, bytes: number, access: number): { qp: QueuePair; memory: MemoryRegion } {
+    const qp = this.pd.createQueuePair({ sendCq: this.pump.cq, maxSendWr: SEND_DEPTH, maxRecvWr: slots });
+    try {
+      return { qp, memory: this.pd.registerMemory({ bytes, access }) };
+    } catch (error) {
+      qp.close();
+      throw error;
+    }
+  }
+
+  // ---- End
+
+  /**
+   * Ends every lane and closes what the inbox owns. Views of messages have length 0 from now on; what was not
+   * acknowledged stays with its producer. A second call answers the same promise.
+   */
+  close(): Promise<void> {
+    this.closing ??= this.closeAll();
+    return this.closing;
+  }
+
+  private async closeAll(): Promise<void> {
+    for (const lane of this.lanes) {
+      if (lane === undefined) continue;
+      lane.fence();
+      lane.closeMemory();
+    }
+    for (const lane of this.ended) lane.closeMemory();
+    for (const waiters of this.fenceWaiters.values()) for (const wake of waiters) wake();
+    this.lanes.fill(undefined);
+    this.lanesByQp.clear();
+    const channels = [...this.channels.values()];
+    this.channels.clear();
+    for (const channel of channels) channel.close();
+    this.pump.close();
+    this.control.close();
+    this.pd.close();
+    this.closeDevice();
+    for (const taker of this.takers.splice(0)) taker({ done: true, value: undefined });
+    this.queue.length = 0;
+    await this.server?.close();
+    this.server = undefined;
+  }
+
+  private closeDevice(): void {
+    if (this.ownsDevice) this.device.close();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+}

@@ -1,0 +1,126 @@
+// Waiting for completions without wasting a core: spin a little, then arm the completion channel and sleep.
+//
+// Invariant: the pump never sleeps between a completion and its handling: it arms, polls once more, and only then
+// returns to the event loop. It never holds the event loop for more than its slice.
+import type { CompletionChannel, CompletionQueue, Device } from '../verbs/index.js';
+
+/**
+ * How to wait. `busy`: nothing happens unless the caller polls; `adaptive`: spin for a short time that grows while it
+ * pays, then sleep; `event`: sleep at once.
+ */
+export type WaitMode = 'busy' | 'adaptive' | 'event';
+export const WAIT_MODES = ['busy', 'adaptive', 'event'] as const;
+
+const MIN_SPIN_US = 2;
+const MAX_SPIN_US = 50;
+const SLICE_MS = 1;
+
+/** Drives `drain` whenever the completion queue has something. */
+export class Pump {
+  readonly cq: CompletionQueue;
+  /** How often the process was woken, and how often there was nothing. */
+  readonly counters = { wakes: 0, emptyWakes: 0 };
+  private readonly channel: CompletionChannel | undefined;
+  private readonly drain: () => number;
+  private readonly beforeSleep: () => void;
+  private readonly mode: WaitMode;
+  private spinUs = MIN_SPIN_US;
+  private scheduled = false;
+  private running = false;
+  private stopped = false;
+
+  /**
+   * @param drain handles completions; answers how many there were
+   * @param beforeSleep called before the pump goes to sleep: the moment to send what was held back
+   */
+  constructor(device: Device, capacity: number, mode: WaitMode, drain: () => number, beforeSleep: () => void) {
+    this.mode = mode;
+    this.drain = drain;
+    this.beforeSleep = beforeSleep;
+    if (mode !== 'busy') {
+      this.channel = device.createCompletionChannel(() => {
+        this.counters.wakes++;
+        this.run();
+      });
+    }
+    this.cq = device.createCompletionQueue(capacity, this.channel);
+    if (mode !== 'busy') this.cq.requestNotify();
+  }
+
+  /** Runs soon, from the event loop: something was posted or changed outside of a drain. */
+  schedule(): void {
+    if (this.mode === 'busy' || this.scheduled || this.stopped) return;
+    this.scheduled = true;
+    setImmediate(this.runScheduled);
+  }
+
+  private readonly runScheduled = (): void => {
+    this.scheduled = false;
+    this.run();
+  };
+
+  private run(): void {
+    if (this.running || this.stopped || this.cq.closed) return;
+    this.running = true;
+    let returned = false;
+    try {
+      this.work();
+      returned = true;
+    } finally {
+      this.running = false;
+      // The caller's handler threw: what is left is handled in the next turn, and the error goes its way.
+      if (!returned) this.schedule();
+    }
+  }
+
+  private work(): void {
+    const sliceEnd = performance.now() + SLICE_MS;
+    let any = false;
+    for (;;) {
+      if (this.stopped || this.cq.closed) return;
+      const count = this.drain();
+      if (count > 0) {
+        any = true;
+        if (performance.now() > sliceEnd) {
+          this.schedule();
+          return;
+        }
+        continue;
+      }
+      this.beforeSleep();
+      if (this.stopped || this.cq.closed) return;
+      if (any && this.spun()) continue;
+      this.cq.requestNotify();
+      // A completion that came before the arming raises no event: look once more.
+      if (this.drain() === 0) break;
+      any = true;
+      if (performance.now() > sliceEnd) {
+        this.schedule();
+        return;
+      }
+    }
+    if (!any) this.counters.emptyWakes++;
+  }
+
+  /** Spins for the present spin time; true when completions were handled. */
+  private spun(): boolean {
+    if (this.mode !== 'adaptive') return false;
+    const end = performance.now() + this.spinUs / 1000;
+    do {
+      if (this.stopped || this.cq.closed) return false;
+      if (this.drain() > 0) {
+        this.spinUs = Math.min(MAX_SPIN_US, this.spinUs * 2);
+        return true;
+      }
+    } while (performance.now() < end);
+    this.spinUs = Math.max(MIN_SPIN_US, this.spinUs / 2);
+    return false;
+  }
+
+  /** Ends the pump and closes its queue and channel. Queue pairs that use the queue are closed with it. */
+  close(): void {
+    this.stopped = true;
+    this.cq.close();
+    this.channel?.close();
+  }
+}

@@ -1,0 +1,48 @@
+// What an inbox remembers of one producer, across the lanes that it has had.
+//
+// Invariant: delivered is the last sequence handed to the application, in order and without a gap; acknowledged never
+// passes it. Both only grow. Acknowledgements may come in any order; the watermark moves over what is complete.
+
+/** One incarnation of a producer as the inbox knows it. */
+export class Session {
+  readonly producer: string;
+  readonly name: string;
+  /** Epoch of the newest lane; grows with every lane. */
+  epoch = 0;
+  delivered: number;
+  acknowledged: number;
+  private readonly window: Uint8Array;
+
+  /**
+   * @param retainMessages how many messages may be delivered and not acknowledged
+   * @param acknowledged where the producer starts: everything up to here is none of our business
+   */
+  constructor(producer: string, name: string, retainMessages: number, acknowledged: number) {
+    this.producer = producer;
+    this.name = name;
+    this.delivered = acknowledged;
+    this.acknowledged = acknowledged;
+    this.window = new Uint8Array(retainMessages);
+  }
+
+  get retainMessages(): number {
+    return this.window.length;
+  }
+
+  /** True when one more message would overrun the window: a producer that sends it breaks the protocol. */
+  get full(): boolean {
+    return this.delivered - this.acknowledged >= this.window.length;
+  }
+
+  /** Marks one message; answers true when the watermark moved. A second time for the same message does nothing. */
+  acknowledge(sequence: number): boolean {
+    if (sequence <= this.acknowledged || sequence > this.delivered) return false;
+    this.window[sequence % this.window.length] = 1;
+    const before = this.acknowledged;
+    while (this.acknowledged < this.delivered && this.window[(this.acknowledged + 1) % this.window.length] === 1) {
+      this.acknowledged++;
+      this.window[this.acknowledged % this.window.length] = 0;
+    }
+    return this.acknowledged !== before;
+  }
+}

@@ -1,0 +1,102 @@
+// Callers that wait for a condition, first come first served.
+//
+// Invariant: wake() tries a waiter only when all before it have succeeded or left, so order is kept; a waiter that has
+// left (time-out, abort) is never tried again.
+import { RdmaError } from '../core/errors.js';
+import { checkInteger } from '../core/validate.js';
+
+interface Waiter {
+  attempt: () => number;
+  resolve: (value: number) => void;
+  reject: (error: unknown) => void;
+  leave: () => void;
+}
+
+export class WaitList {
+  private waiters: Waiter[] = [];
+
+  get length(): number {
+    return this.waiters.length;
+  }
+
+  /**
+   * Waits until `attempt` answers something other than 0.
+   *
+   * @param what for the message of a time-out
+   */
+  wait(
+    attempt: () => number,
+    timeoutMs: number | undefined,
+    signal: AbortSignal | undefined,
+    what: string,
+  ): Promise<number> {
+    if (timeoutMs !== undefined) checkInteger('timeoutMs', timeoutMs, 1, 2 ** 31 - 1);
+    return new Promise((resolve, reject) => {
+      let timer: NodeJS.Timeout | undefined;
+      const abandon = (error: RdmaError) => {
+        const at = this.waiters.indexOf(waiter);
+        if (at >= 0) this.waiters.splice(at, 1);
+        waiter.leave();
+        reject(error);
+        this.wake(); // the next one may be smaller
+      };
+      const onAbort = () => abandon(new RdmaError('RDMA_ERR_ABORTED', `waiting for ${what} was aborted`));
+      const waiter: Waiter = {
+        attempt,
+        resolve,
+        reject,
+        leave: () => {
+          clearTimeout(timer);
+          signal?.removeEventListener('abort', onAbort);
+        },
+      };
+      if (timeoutMs !== undefined) {
+        timer = setTimeout(
+          () => abandon(new RdmaError('RDMA_ERR_TIMEOUT', `waited ${timeoutMs} ms for ${what}`)),
+          timeoutMs,
+        );
+      }
+      signal?.addEventListener('abort', onAbort);
+      this.waiters.push(waiter);
+      if (signal?.aborted) onAbort();
+    });
+  }
+
+  /** Tries the waiters in order, until one does not succeed. For conditions that are ordered like the waiters. */
+  wake(): void {
+    for (let waiter = this.waiters[0]; waiter !== undefined; waiter = this.waiters[0]) {
+      let value: number;
+      try {
+        value = waiter.attempt();
+      } catch (error) {
+        this.waiters.shift();
+        waiter.leave();
+        waiter.reject(error);
+        continue;
+      }
+      if (value === 0) return;
+      this.waiters.shift();
+      waiter.leave();
+      waiter.resolve(value);
+    }
+  }
+
+  /** Tries every waiter. For conditions that have nothing to do with the order of the waiters. */
+  wakeAny(): void {
+    for (const waiter of [...this.waiters]) {
+      const value = waiter.attempt();
+      if (value === 0) continue;
+      this.waiters.splice(this.waiters.indexOf(waiter), 1);
+      waiter.leave();
+      waiter.resolve(value);
+    }
+  }
+
+  /** Ends all waiting with an error. */
+  reject(error: unknown): void {
+    for (const waiter of this.waiters.splice(0)) {
+      waiter.leave();
+      waiter.reject(error);
+    }
+  }
+}

@@ -1,0 +1,128 @@
+// The numbers of the verbs ABI, by their names.
+//
+// Invariant: every value equals its constant in <infiniband/verbs.h>, so native code translates nothing. Mirrored by
+// src/native/device.h.
+
+/** Rights of a memory region or queue pair (ibv_access_flags). `LOCAL_READ` needs no flag. */
+export const AccessFlags = {
+  LOCAL_WRITE: 1,
+  REMOTE_WRITE: 2,
+  REMOTE_READ: 4,
+  REMOTE_ATOMIC: 8,
+} as const;
+
+/** Operations of a send queue (ibv_wr_opcode). */
+export const WorkOpcode = {
+  WRITE: 0,
+  WRITE_WITH_IMM: 1,
+  SEND: 2,
+  SEND_WITH_IMM: 3,
+  READ: 4,
+} as const;
+
+/** Flags of a send work request (ibv_send_flags). */
+export const SendFlags = {
+  FENCE: 1,
+  SIGNALED: 2,
+  SOLICITED: 4,
+  INLINE: 8,
+} as const;
+
+/** What completed (ibv_wc_opcode). */
+export const CompletionOpcode = {
+  SEND: 0,
+  WRITE: 1,
+  READ: 2,
+  RECEIVE: 128,
+  RECEIVE_WITH_IMM: 129,
+} as const;
+
+/** Flags of a completion (ibv_wc_flags). */
+export const CompletionFlags = { WITH_IMM: 2 } as const;
+
+/** How a work request ended (ibv_wc_status). */
+export const CompletionStatus = {
+  SUCCESS: 0,
+  LOCAL_LENGTH_ERROR: 1,
+  LOCAL_QP_OPERATION_ERROR: 2,
+  LOCAL_PROTECTION_ERROR: 4,
+  FLUSHED: 5,
+  REMOTE_INVALID_REQUEST: 9,
+  REMOTE_ACCESS_ERROR: 10,
+  REMOTE_OPERATION_ERROR: 11,
+  RETRY_EXCEEDED: 12,
+  RNR_RETRY_EXCEEDED: 13,
+} as const;
+
+const statusWords: Readonly<Record<number, string>> = {
+  0: 'success',
+  1: 'local length error: the message is longer than the receive buffer',
+  2: 'local queue pair operation error',
+  4: 'local protection error: a scatter-gather element lies outside its memory region or lacks the right',
+  5: 'flushed: the queue pair is in the error state',
+  6: 'memory window bind error',
+  8: 'local access error',
+  9: 'remote invalid request: the peer does not allow this operation or its receive buffer is too short',
+  10: 'remote access error: wrong rkey, out of bounds, or a right that the region does not give',
+  11: 'remote operation error: the peer could not complete the operation',
+  12: 'retry exceeded: the peer is gone or does not answer',
+  13: 'receiver-not-ready retry exceeded: the peer posts no receives',
+  21: 'general error',
+};
+
+/**
+ * A completion status in words.
+ *
+ * @param status a value of {@link CompletionStatus} (ibv_wc_status)
+ * @returns words with the likely cause; the number for a status without words here
+ * @see ibv_poll_cq(3)
+ */
+export function completionStatusWords(status: number): string {
+  return statusWords[status] ?? `completion status ${status}`;
+}
+
+/** States of a queue pair (ibv_qp_state). */
+export const QpState = {
+  RESET: 0,
+  INIT: 1,
+  READY_TO_RECEIVE: 2,
+  READY_TO_SEND: 3,
+  SEND_QUEUE_DRAINED: 4,
+  SEND_QUEUE_ERROR: 5,
+  ERROR: 6,
+} as const;
+
+/** Which attributes a modify carries (ibv_qp_attr_mask). */
+export const QpAttributeMask = {
+  STATE: 1 << 0,
+  CURRENT_STATE: 1 << 1,
+  ACCESS_FLAGS: 1 << 3,
+  PKEY_INDEX: 1 << 4,
+  PORT: 1 << 5,
+  QKEY: 1 << 6,
+  ADDRESS_VECTOR: 1 << 7,
+  PATH_MTU: 1 << 8,
+  TIMEOUT: 1 << 9,
+  RETRY_COUNT: 1 << 10,
+  RNR_RETRY: 1 << 11,
+  RQ_PSN: 1 << 12,
+  MAX_READ_ATOMIC: 1 << 13,
+  MIN_RNR_TIMER: 1 << 15,
+  SQ_PSN: 1 << 16,
+  MAX_DEST_READ_ATOMIC: 1 << 17,
+  DEST_QP_NUM: 1 << 20,
+} as const;
+
+/** Types of queue pair (ibv_qp_type). */
+export const QpType = { RC: 2 } as const;
+
+/** State of a port (ibv_port_state): 4 is active. */
+export const PORT_ACTIVE = 4;
+
+/** Link layers of a port: ibv's numbers, and 3 for the software device. */
+export const LinkLayer = { INFINIBAND: 1, ETHERNET: 2, SHARED_MEMORY: 3 } as const;
+
+/** Path MTU in bytes from its code (ibv_mtu): 1 is 256 ... 5 is 4096. */
+export function mtuBytes(code: number): number {
+  return 128 << code;
+}

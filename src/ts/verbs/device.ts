@@ -1,0 +1,159 @@
+// An RDMA device: found by name, opened, asked about itself; the root of every other object.
+//
+// Invariant: names are the kernel's (rxe0, mlx5_0, ...) except soft0, the software device inside this library. What
+// cannot be used is said with its reason; no other device is taken in its place.
+import { errnoError, RdmaError } from '../core/errors.js';
+import { checkInteger, checkString } from '../core/validate.js';
+import { CompletionChannel } from './completion-channel.js';
+import { CompletionQueue } from './completion-queue.js';
+import { LinkLayer, PORT_ACTIVE } from './constants.js';
+import { type GidChoice, type GidEntry, rankGids } from './gid.js';
+import { native, type NativeDeviceAttributes, type NativeListing, type NativePortAttributes } from './native.js';
+import { ProtectionDomain } from './protection-domain.js';
+import { Resource } from './resource.js';
+
+/** A device as {@link listDevices} shows it. */
+export type DeviceListing = NativeListing;
+/** See ibv_query_device(3). */
+export type DeviceAttributes = NativeDeviceAttributes;
+/** See ibv_query_port(3); `state` 4 is active, MTUs are codes (see mtuBytes). */
+export type PortAttributes = NativePortAttributes;
+
+/** How a queue pair of this port is found by peers. */
+export interface PortAddress extends GidChoice {
+  port: number;
+  /** The local identifier on InfiniBand, else 0. */
+  lid: number;
+  /** Code of the MTU in use (ibv_mtu). */
+  mtu: number;
+  /** False on an InfiniBand fabric, where the LID is enough. */
+  isGlobal: boolean;
+}
+
+/**
+ * Every device of this machine.
+ *
+ * @returns the devices, `soft0` last, and for each kind that could not be asked the reason with its remedy
+ * @throws RdmaError RDMA_ERR_NATIVE_MISSING
+ * @see ibv_get_device_list(3)
+ */
+export function listDevices(): { devices: DeviceListing[]; missing: Record<string, string> } {
+  return native().listDevices();
+}
+
+/** An opened device. Made by {@link Device.open}. */
+export class Device extends Resource {
+  readonly name: string;
+  readonly attributes: DeviceAttributes;
+
+  private constructor(name: string, handle: number) {
+    super(handle, 'device', 'ibv_close_device', [], name);
+    this.name = name;
+    const attributes = native().queryDevice(handle);
+    if (typeof attributes === 'number') {
+      this.close();
+      throw errnoError(attributes, 'ibv_query_device');
+    }
+    this.attributes = attributes;
+  }
+
+  /**
+   * Opens a device.
+   *
+   * @param name as {@link listDevices} shows it; default `soft0`
+   * @throws RdmaError RDMA_ERR_NO_DEVICE when there is none of that name, or it cannot be used, with the reason
+   * @see ibv_open_device(3)
+   */
+  static open(name = 'soft0'): Device {
+    checkString('name', name, { minLength: 1, maxLength: 64 });
+    const result = native().openDevice(name);
+    if (typeof result === 'number') {
+      if (result < 0) throw errnoError(result, 'ibv_open_device');
+      return new Device(name, result);
+    }
+    const there = listDevices().devices.map((device) => device.name);
+    throw new RdmaError('RDMA_ERR_NO_DEVICE', `no device ${name}: ${result.why}`, {
+      errno: result.errno,
+      syscall: 'ibv_open_device',
+      remedy: `devices here: ${there.join(', ')}`,
+    });
+  }
+
+  /** @throws RdmaError EINVAL for a port that the device does not have. @see ibv_query_port(3) */
+  queryPort(port = 1): PortAttributes {
+    const result = native().queryPort(this.handle, checkInteger('port', port, 1, 255));
+    if (typeof result === 'number') throw errnoError(result, 'ibv_query_port');
+    return result;
+  }
+
+  /** The GID table of a port, empty entries left out. @see ibv_query_gid_table(3) */
+  queryGidTable(port = 1): GidEntry[] {
+    const table: GidEntry[] = [];
+    const length = this.queryPort(port).gidTableLength;
+    for (let index = 0; index < length; index++) {
+      const entry = native().queryGid(this.handle, port, index);
+      if (typeof entry !== 'number') table.push({ index, ...entry });
+    }
+    return table;
+  }
+
+  /**
+   * The address that peers reach this port by, chosen by the ranking in gid.ts.
+   *
+   * @param gidIndex takes this entry of the table instead
+   * @throws RdmaError RDMA_ERR_NO_DEVICE when the port is not active or has no usable address
+   */
+  portAddress(port = 1, gidIndex?: number): PortAddress {
+    const attributes = this.queryPort(port);
+    if (attributes.state !== PORT_ACTIVE) {
+      throw new RdmaError('RDMA_ERR_NO_DEVICE', `port ${port} of ${this.name} is not active`, {
+        remedy: 'bring its link up (ip link set dev NAME up)',
+      });
+    }
+    const table = this.queryGidTable(port);
+    const named = table.find((entry) => entry.index === gidIndex);
+    const choice =
+      gidIndex === undefined ? rankGids(table) : named && { ...named, why: `index ${gidIndex} was asked for` };
+    if (choice === undefined) {
+      throw new RdmaError('RDMA_ERR_NO_DEVICE', `port ${port} of ${this.name} has no usable address (GID)`, {
+        remedy: 'give its network interface an IP address',
+      });
+    }
+    const isGlobal = attributes.linkLayer !== LinkLayer.INFINIBAND;
+    return { ...choice, port, lid: attributes.lid, mtu: attributes.activeMtu, isGlobal };
+  }
+
+  /** @throws RdmaError ENOMEM; RDMA_ERR_CLOSED. @see ibv_alloc_pd(3) */
+  allocateProtectionDomain(): ProtectionDomain {
+    const handle = native().allocatePd(this.handle);
+    if (handle <= 0) throw errnoError(handle, 'ibv_alloc_pd');
+    return new ProtectionDomain(this, handle);
+  }
+
+  /**
+   * Creates a channel that calls `onEvent` on the event loop after events arrived.
+   *
+   * @throws RdmaError EMFILE; RDMA_ERR_CLOSED
+   * @see ibv_create_comp_channel(3)
+   */
+  createCompletionChannel(onEvent: () => void): CompletionChannel {
+    const handle = native().createChannel(this.handle);
+    if (handle <= 0) throw errnoError(handle, 'ibv_create_comp_channel', 'raise the limit on open files (ulimit -n)');
+    return new CompletionChannel(this, handle, onEvent);
+  }
+
+  /**
+   * Creates a completion queue.
+   *
+   * @param capacity completions that must fit, 1 to attributes.maxCqe
+   * @param channel where it raises events after requestNotify()
+   * @throws RdmaError EINVAL, ENOMEM; RDMA_ERR_INVALID_ARGUMENT; RDMA_ERR_CLOSED
+   * @see ibv_create_cq(3)
+   */
+  createCompletionQueue(capacity: number, channel?: CompletionChannel): CompletionQueue {
+    checkInteger('capacity', capacity, 1, this.attributes.maxCqe);
+    const result = native().createCq(this.handle, capacity, channel?.handle ?? 0);
+    if (typeof result === 'number') throw errnoError(result, 'ibv_create_cq');
+    return new CompletionQueue(this, channel, result);
+  }
+}
