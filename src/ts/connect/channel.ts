@@ -86,6 +86,11 @@ export class BootstrapChannel {
     return this.#error;
   }
 
+  /** Bytes queued to the peer that the system has not taken yet; at 1 MiB the channel gives the peer up. */
+  get queuedBytes(): number {
+    return this.#socket.writableLength;
+  }
+
   /**
    * Called with each document from the peer, in order. Documents that came before it is set, up to 1 MiB or 4096 of
    * them, are held and then delivered, also when the peer is gone by then. What the handler throws, or rejects with,

@@ -1,0 +1,96 @@
+// The process of one stage instance: started by a supervisor, and gone when the supervisor is gone.
+//
+// Invariant: this process never outlives its parent (the kernel ends it), writes nothing to stdout, and leaves the
+// decision what to do about a failure to the supervisor.
+import { pathToFileURL } from 'node:url';
+import { RdmaError } from '../core/errors.js';
+import { StageRuntime, Workflow } from '../pipeline/index.js';
+import { dieWithParent } from '../verbs/process.js';
+import type { FromWorker, Routes, ToWorker, WorkerConfig } from './protocol.js';
+
+const PROGRESS_INTERVAL_MS = 50;
+
+let runtime: StageRuntime | undefined;
+let routes: Routes = {};
+let progressAt = 0;
+let stopping = false;
+
+function tell(message: FromWorker): void {
+  // Without a parent there is nobody to tell, and this process is about to end.
+  if (process.connected) process.send?.(message, undefined, undefined, () => {});
+}
+
+async function fail(error: unknown): Promise<never> {
+  const known = error instanceof RdmaError ? error : new RdmaError('RDMA_ERR_STAGE_FAILED', String(error));
+  await new Promise<void>((resolve) => {
+    if (!process.connected || process.send === undefined) resolve();
+    else process.send({ type: 'failed', error: known.toJSON() }, undefined, undefined, () => resolve());
+  });
+  process.exit(1);
+}
+
+async function findWorkflow(config: WorkerConfig): Promise<Workflow> {
+  let exports: Record<string, unknown>;
+  try {
+    exports = await import(pathToFileURL(config.module).href);
+  } catch (cause) {
+    throw new RdmaError('RDMA_ERR_STAGE_FAILED', `${config.module} cannot be imported: ${String(cause)}`, { cause });
+  }
+  const candidates = [...Object.values(exports), ...Object.values(Object(exports.default))];
+  for (const candidate of candidates) {
+    if (candidate instanceof Workflow && candidate.name === config.workflow) return candidate;
+  }
+  throw new RdmaError('RDMA_ERR_STAGE_FAILED', `${config.module} exports no workflow named ${config.workflow}`, {
+    remedy: 'export it: workers import the module that the workflow names',
+  });
+}
+
+async function start(config: WorkerConfig): Promise<void> {
+  dieWithParent(config.parentPid);
+  process.title = `onepiece ${config.stage}/${config.instance}`;
+  const workflow = await findWorkflow(config);
+  runtime = await StageRuntime.open({
+    workflow,
+    stage: config.stage,
+    instance: config.instance,
+    device: config.device,
+    secret: config.secret,
+    maxInFlight: config.maxInFlight,
+    reconnectMs: config.reconnectMs,
+    resolve: (target) => {
+      const address = routes[target];
+      if (address === undefined) throw new RdmaError('RDMA_ERR_PEER_GONE', `${target} is not there yet`);
+      return address;
+    },
+    onEvent: (event) => {
+      if (event.type === 'progress') {
+        const now = performance.now();
+        if (now - progressAt < PROGRESS_INTERVAL_MS) return;
+        progressAt = now;
+      }
+      if (event.type === 'failed') void fail(new RdmaError('RDMA_ERR_STAGE_FAILED', event.reason));
+      else tell({ type: 'event', event });
+    },
+  });
+  tell({ type: 'listening', address: runtime.address });
+  await runtime.connect();
+  tell({ type: 'ready' });
+}
+
+async function stop(): Promise<void> {
+  if (stopping) return;
+  stopping = true;
+  await runtime?.close();
+  process.exit(0);
+}
+
+process.on('message', (message: ToWorker) => {
+  if (message.type === 'routes') routes = message.routes;
+  else if (message.type === 'stop') void stop();
+  else start(message.config).catch((error) => (stopping ? undefined : fail(error)));
+});
+process.on('disconnect', () => process.exit(0));
+process.on('uncaughtException', (error) => void fail(error));
+process.on('unhandledRejection', (error) => void fail(error));
+// Ctrl-C reaches the whole process group; the parent decides what it means.
+process.on('SIGINT', () => {});
