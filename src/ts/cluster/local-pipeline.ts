@@ -168,6 +168,7 @@ export class LocalPipeline implements AsyncDisposable {
       parentPid: process.pid,
       workflow: this.workflow.name,
       module: this.workflow.module,
+      sizes: this.workflow.sizes,
       stage: place.stage,
       instance: place.instance,
       device,

@@ -2,7 +2,7 @@
 //
 // Invariant: both ends are this package in the same version, started by one another; nothing here crosses a network.
 import type { RdmaErrorJson } from '../core/errors.js';
-import type { StageEvent } from '../pipeline/index.js';
+import type { StageEvent, WorkflowSizes } from '../pipeline/index.js';
 import type { InboxAddress } from '../ring/index.js';
 
 /** Where every instance (`stage/0`) is; missing while it is being replaced. */
@@ -12,6 +12,7 @@ export interface WorkerConfig {
   parentPid: number;
   workflow: string;
   module: string;
+  sizes: WorkflowSizes;
   stage: string;
   instance: number;
   device: string;

@@ -38,7 +38,9 @@ async function findWorkflow(config: WorkerConfig): Promise<Workflow> {
   }
   const candidates = [...Object.values(exports), ...Object.values(Object(exports.default))];
   for (const candidate of candidates) {
-    if (candidate instanceof Workflow && candidate.name === config.workflow) return candidate;
+    if (candidate instanceof Workflow && candidate.name === config.workflow) {
+      return candidate.withSizes(config.sizes);
+    }
   }
   throw new RdmaError('RDMA_ERR_STAGE_FAILED', `${config.module} exports no workflow named ${config.workflow}`, {
     remedy: 'export it: workers import the module that the workflow names',

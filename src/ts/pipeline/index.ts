@@ -32,5 +32,6 @@ export {
   type StageTask,
   Workflow,
   type WorkflowOptions,
+  type WorkflowSizes,
   workflow,
 } from './workflow.js';

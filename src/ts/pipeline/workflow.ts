@@ -87,6 +87,12 @@ export interface WorkflowOptions {
   maxRequestBytes?: number;
 }
 
+/** Sizes in bytes; see {@link Workflow.withSizes}. */
+export interface WorkflowSizes {
+  request: number;
+  stages: Record<string, number>;
+}
+
 const MAX_MESSAGE_BYTES = 2 ** 30;
 const DEFAULT_MESSAGE_BYTES = 4 * 2 ** 20;
 const MAX_STAGES = 64;
@@ -149,6 +155,31 @@ export class Workflow<Names extends string = string> {
       handler: checkFunction('handler', options.handler) as StageHandler,
     });
     return this as unknown as Workflow<Names | Name>;
+  }
+
+  /** The largest messages: of the request, and of each stage's output, in bytes. */
+  get sizes(): WorkflowSizes {
+    const stages = Object.fromEntries(this.stages.map((stage) => [stage.name, stage.maxOutputBytes]));
+    return { request: this.maxRequestBytes, stages };
+  }
+
+  /**
+   * The same workflow for larger or smaller messages: when how large they are is known only at run time.
+   *
+   * @throws RdmaError RDMA_ERR_INVALID_ARGUMENT for a stage that is not there or a size out of range
+   */
+  withSizes(sizes: Partial<WorkflowSizes>): Workflow<Names> {
+    const copy = new Workflow<Names>(this.name, {
+      module: this.module,
+      maxRequestBytes: sizes.request ?? this.maxRequestBytes,
+    });
+    for (const name of Object.keys(sizes.stages ?? {})) this.get(name);
+    for (const stage of this.stages) {
+      const bytes = sizes.stages?.[stage.name] ?? stage.maxOutputBytes;
+      checkInteger(`maxOutputBytes of ${stage.name}`, bytes, 1, MAX_MESSAGE_BYTES);
+      copy.byName.set(stage.name, { ...stage, maxOutputBytes: bytes });
+    }
+    return copy;
   }
 
   /** All stages, each behind those that it comes after. */

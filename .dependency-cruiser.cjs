@@ -1,0 +1,102 @@
+// The layers of src/ts, from the ground up. Invariant: a folder imports itself and folders to its left, nothing else.
+const layers = ['core', 'verbs', 'connect', 'ring', 'pipeline', 'cluster', 'demo', 'bench', 'cli'];
+const publicLayers = ['verbs', 'connect', 'ring', 'pipeline', 'cluster'];
+
+const folder = (...names) => `^src/ts/(${names.join('|')})/`;
+
+const upward = layers.slice(0, -1).map((layer, i) => ({
+  name: `${layer}-imports-only-downward`,
+  comment: `src/ts/${layer} may import only itself${i ? ` and ${layers.slice(0, i).join(', ')}` : ''}`,
+  severity: 'error',
+  from: { path: folder(layer) },
+  to: { path: folder(...layers.slice(i + 1)) },
+}));
+
+/** @type {import('dependency-cruiser').IConfiguration} */
+module.exports = {
+  forbidden: [
+    ...upward,
+    {
+      name: 'every-file-is-in-a-layer',
+      comment: 'Beside index.ts, src/ts holds only the folders of the layers',
+      severity: 'error',
+      from: { path: '^src/ts/', pathNot: [folder(...layers), '^src/ts/index\\.ts$'] },
+      to: {},
+    },
+    {
+      name: 'no-lone-file-outside-the-layers',
+      severity: 'error',
+      from: { orphan: true, path: '^src/ts/', pathNot: [folder(...layers), '^src/ts/index\\.ts$'] },
+      to: {},
+    },
+    {
+      name: 'no-import-of-a-file-outside-the-layers',
+      severity: 'error',
+      from: {},
+      to: { path: '^src/ts/', pathNot: [folder(...layers), '^src/ts/index\\.ts$'] },
+    },
+    {
+      name: 'library-stays-in-src-ts',
+      comment: 'What is shipped never imports tests, scripts or what was built',
+      severity: 'error',
+      from: { path: '^src/ts/' },
+      to: { path: '^(test|bench|scripts|lib|build)' },
+    },
+    {
+      name: 'index-exports-public-layers',
+      comment: `src/ts/index.ts may import only ${publicLayers.join(', ')}`,
+      severity: 'error',
+      from: { path: '^src/ts/index\\.ts$' },
+      to: { path: '^src/ts/', pathNot: folder(...publicLayers) },
+    },
+    {
+      name: 'layers-do-not-import-the-index',
+      comment: 'Only the command line may use the library through its front door',
+      severity: 'error',
+      from: { path: folder(...layers.slice(0, -1)) },
+      to: { path: '^src/ts/index\\.ts$' },
+    },
+    {
+      name: 'only-verbs-loads-the-addon',
+      severity: 'error',
+      from: { path: '^src/ts/', pathNot: folder('verbs') },
+      to: { path: ['node-gyp-build', '\\.node$'] },
+    },
+    {
+      name: 'only-demo-uses-sharp',
+      severity: 'error',
+      from: { path: '^src/ts/', pathNot: folder('demo') },
+      to: { path: ['(^|/)node_modules/(sharp|@img)(/|$)', '^(sharp|@img)(/|$)'] },
+    },
+    {
+      name: 'no-cycles',
+      comment: 'At run time; a child may know the type of the parent that makes it',
+      severity: 'error',
+      from: {},
+      to: { circular: true, viaOnly: { dependencyTypesNot: ['type-only'] } },
+    },
+    {
+      name: 'no-development-dependencies',
+      comment: 'The library runs from what npm installs for its users',
+      severity: 'error',
+      from: { path: '^src/ts/' },
+      to: {
+        dependencyTypes: ['npm-dev', 'npm-no-pkg', 'npm-unknown', 'undetermined'],
+        dependencyTypesNot: ['type-only'],
+      },
+    },
+    {
+      name: 'everything-resolves',
+      severity: 'error',
+      from: {},
+      to: { couldNotResolve: true, pathNot: ['^sharp$'] },
+    },
+  ],
+  options: {
+    doNotFollow: { path: 'node_modules' },
+    tsPreCompilationDeps: true,
+    tsConfig: { fileName: 'tsconfig.json' },
+    detectProcessBuiltinModuleCalls: true,
+    moduleSystems: ['cjs', 'es6'],
+  },
+};

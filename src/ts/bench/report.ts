@@ -1,0 +1,26 @@
+// The one document that every benchmark prints with --json.
+//
+// Invariant: a figure that was not measured is null, never 0 and never left out.
+import { type Machine, machine } from './machine.js';
+
+export interface BenchResult {
+  test: string;
+  device: string;
+  /** null for this project; otherwise the name of the other side. */
+  peer: string | null;
+  sizeBytes: number;
+  iterations: number;
+  latencyUs: { p50: number | null; p99: number | null; p999: number | null };
+  messagesPerSecond: number | null;
+  gigabytesPerSecond: number | null;
+}
+
+export interface BenchReport {
+  schemaVersion: 1;
+  machine: Machine;
+  results: BenchResult[];
+}
+
+export function report(results: BenchResult[]): BenchReport {
+  return { schemaVersion: 1, machine: machine(), results };
+}

@@ -1,0 +1,45 @@
+// How a command ends: exit codes, one line for an error, and cleaning up when it is interrupted.
+//
+// Invariant: 0 success, 1 failure, 2 usage, 3 no device, 128 + n after signal n; an error is one line on stderr.
+import { isRdmaError } from '../core/errors.js';
+
+export const ExitCode = { OK: 0, FAILURE: 1, USAGE: 2, NO_DEVICE: 3 } as const;
+
+/** A command line that makes no sense; `message` is for the person who typed it. */
+export class UsageError extends Error {}
+
+const signals = { SIGHUP: 1, SIGINT: 2, SIGTERM: 15 } as const;
+
+/** Ends `signal` when the process is asked to end, so that what was begun can be undone before it does. */
+export function interruptible(): { signal: AbortSignal; exitCode: () => number | undefined; stop: () => void } {
+  const controller = new AbortController();
+  let code: number | undefined;
+  const handlers = Object.entries(signals).map(([name, number]) => {
+    const handler = () => {
+      code ??= 128 + number;
+      controller.abort();
+    };
+    process.on(name, handler);
+    return { name, handler };
+  });
+  return {
+    signal: controller.signal,
+    exitCode: () => code,
+    stop: () => {
+      for (const { name, handler } of handlers) process.off(name, handler);
+    },
+  };
+}
+
+/** What an error means for the exit code. */
+export function exitCodeOf(error: unknown): number {
+  if (error instanceof UsageError) return ExitCode.USAGE;
+  if (isRdmaError(error) && error.code === 'RDMA_ERR_NO_DEVICE') return ExitCode.NO_DEVICE;
+  return ExitCode.FAILURE;
+}
+
+/** An error as one line. */
+export function errorLine(error: unknown): string {
+  const words = error instanceof Error ? error.message : String(error);
+  return `onepiece: ${words.replace(/\s+/g, ' ').trim()}`;
+}

@@ -1,0 +1,53 @@
+#!/usr/bin/env node
+// The command `onepiece`: finds the command and ends with its exit code.
+//
+// Invariant: no logic of its own; results on stdout, everything else on stderr.
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { Command, CommanderError } from 'commander';
+import { packageRoot } from '../verbs/native.js';
+import { benchCommand } from './bench.js';
+import { demoCommand } from './demo.js';
+import { devicesCommand } from './devices.js';
+import { errorLine, ExitCode, exitCodeOf, UsageError } from './exit.js';
+
+function version(): string {
+  return JSON.parse(readFileSync(join(packageRoot(), 'package.json'), 'utf8')).version;
+}
+
+async function main(): Promise<number> {
+  let exitCode: number = ExitCode.OK;
+  const setExitCode = (code: number) => {
+    exitCode = code;
+  };
+  const program = new Command('onepiece')
+    .description('RDMA for Node.js: pipelines over one-sided RDMA, and what is needed to look at them')
+    .version(version())
+    .addHelpText(
+      'after',
+      '\nExit codes: 0 success, 1 failure, 2 wrong usage, 3 no such device.\nExample: onepiece demo photo.jpg --prompt "slow push in, evening light" --output clip.webp',
+    )
+    .addCommand(demoCommand(setExitCode))
+    .addCommand(benchCommand(setExitCode))
+    .addCommand(devicesCommand());
+  const commands = (command: Command): Command[] => [command, ...command.commands.flatMap(commands)];
+  for (const command of commands(program)) command.exitOverride().showHelpAfterError('(--help shows the options)');
+  try {
+    await program.parseAsync();
+    return exitCode;
+  } catch (error) {
+    if (error instanceof CommanderError) return error.exitCode === 0 ? ExitCode.OK : ExitCode.USAGE;
+    process.stderr.write(`${errorLine(error)}\n`);
+    if (error instanceof UsageError) process.stderr.write('(--help shows the options)\n');
+    return exitCodeOf(error);
+  }
+}
+
+// Who reads our output may stop reading it, as `head` does.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code !== 'EPIPE') throw error;
+  process.exit(ExitCode.OK);
+});
+main().then((code) => {
+  process.exitCode = code;
+});

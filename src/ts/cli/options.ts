@@ -1,0 +1,28 @@
+// Reading option values.
+//
+// Invariant: a value that is not exactly right is a usage error that says what would be.
+import { InvalidArgumentError } from 'commander';
+
+/** A parser of whole numbers from `min` to `max`. */
+export function integer(min: number, max: number): (text: string) => number {
+  return (text) => {
+    const value = /^\d{1,16}$/.test(text) ? Number(text) : Number.NaN;
+    if (!(value >= min && value <= max)) throw new InvalidArgumentError(`Give a whole number from ${min} to ${max}.`);
+    return value;
+  };
+}
+
+const units: Record<string, number> = { '': 1, k: 2 ** 10, m: 2 ** 20, g: 2 ** 30 };
+
+/** A list of sizes such as `64,4k,1m`, in bytes. */
+export function sizes(max: number): (text: string) => number[] {
+  return (text) =>
+    text.split(',').map((item) => {
+      const match = /^(\d{1,10})([kmg]?)$/i.exec(item.trim());
+      const value = match === null ? Number.NaN : Number(match[1]) * (units[(match[2] ?? '').toLowerCase()] ?? Number.NaN);
+      if (!(value >= 0 && value <= max)) {
+        throw new InvalidArgumentError(`Give sizes such as 64,4k,1m, each at most ${max} bytes.`);
+      }
+      return value;
+    });
+}
