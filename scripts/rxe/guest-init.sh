@@ -10,8 +10,8 @@ rxe_host=onepiece-guest
 fail() {
   echo "rxe: $*"
   echo "fail $*" >&3
+  sleep 10
   poweroff -f
-  sleep 60
 }
 
 mount_share() {
@@ -104,5 +104,6 @@ printf '\036%s' "$marker" >&4
 printf '\036%s' "$marker" >&5
 sync
 echo "exit $status" >&3
-sleep 60
+# The runner ends the guest once it has handed over all output, however slow its reader is.
+wait $watch
 poweroff -f

@@ -63,7 +63,9 @@ export async function ringLat(options: RingLatOptions): Promise<BenchResult> {
     };
     child.send(config);
     const [message] = (await Promise.race([
-      once(child, 'message', { signal: AbortSignal.any([AbortSignal.timeout(ECHO_TIMEOUT_MS), ...(signal ? [signal] : [])]) }),
+      once(child, 'message', {
+        signal: AbortSignal.any([AbortSignal.timeout(ECHO_TIMEOUT_MS), ...(signal ? [signal] : [])]),
+      }),
       once(child, 'exit').then(() => {
         throw new RdmaError('RDMA_ERR_PEER_GONE', 'the echo process ended before it began');
       }),

@@ -26,7 +26,11 @@ export function benchCommand(setExitCode: (code: number) => void): Command {
     .command('ring-lat')
     .description('latency of a message between the JavaScript of two processes, one way, by busy ping-pong')
     .option('--size <bytes>', 'message sizes, such as 64,4k,1m; at most 256m', sizes(256 * 2 ** 20), [64])
-    .option('--iterations <count>', 'samples; default 100000, 2000 from 256 KiB up or off soft0', integer(1, 10_000_000))
+    .option(
+      '--iterations <count>',
+      'samples; default 100000, 2000 from 256 KiB up or off soft0',
+      integer(1, 10_000_000),
+    )
     .option('--device <name>', 'the RDMA device', 'soft0')
     .option('--json', 'print one JSON document instead of the table')
     .action(async (flags: RingLatFlags) => setExitCode(await runRingLat(flags)));

@@ -124,7 +124,15 @@ export function demoText(report: DemoReport): string {
   );
   const hopTable = table(
     ['FROM', 'TO', '>MESSAGES', '>MOVED', '>p50 us', '>p99 us', 'DEVICE'],
-    hops.map((h) => [h.from, h.to, String(h.messages), bytes(h.bytes), h.us.p50.toFixed(0), h.us.p99.toFixed(0), h.device]),
+    hops.map((h) => [
+      h.from,
+      h.to,
+      String(h.messages),
+      bytes(h.bytes),
+      h.us.p50.toFixed(0),
+      h.us.p99.toFixed(0),
+      h.device,
+    ]),
   );
   const restartLines =
     restarts.length === 0

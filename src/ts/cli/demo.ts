@@ -64,7 +64,9 @@ async function demo(path: string, options: DemoOptions): Promise<number> {
     Device.open(options.device).close();
     const picture = await loadPicture(path, { size: options.size });
     if (picture.width * picture.height * 3 * options.frames > MAX_RAW_BYTES) {
-      throw new UsageError(`${options.frames} frames of ${picture.width}x${picture.height} are too many: lower one of them`);
+      throw new UsageError(
+        `${options.frames} frames of ${picture.width}x${picture.height} are too many: lower one of them`,
+      );
     }
     output = await OutputFile.create(options.output);
     await produce(picture, options, format, output, progress, interrupt.signal);
@@ -117,10 +119,8 @@ async function produce(
     progress.update([...status].map(([stage, text]) => `${stage} ${text}`).join('  '));
   };
   progress.update('starting the stages');
-  const pipeline = await abortable(
-    LocalPipeline.start(workflow, { device, maxInFlight: 1, onEvent }),
-    signal,
-    (late) => late.close(),
+  const pipeline = await abortable(LocalPipeline.start(workflow, { device, maxInFlight: 1, onEvent }), signal, (late) =>
+    late.close(),
   );
   try {
     const result = await pipeline.run(

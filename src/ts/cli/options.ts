@@ -19,7 +19,8 @@ export function sizes(max: number): (text: string) => number[] {
   return (text) =>
     text.split(',').map((item) => {
       const match = /^(\d{1,10})([kmg]?)$/i.exec(item.trim());
-      const value = match === null ? Number.NaN : Number(match[1]) * (units[(match[2] ?? '').toLowerCase()] ?? Number.NaN);
+      const value =
+        match === null ? Number.NaN : Number(match[1]) * (units[(match[2] ?? '').toLowerCase()] ?? Number.NaN);
       if (!(value >= 0 && value <= max)) {
         throw new InvalidArgumentError(`Give sizes such as 64,4k,1m, each at most ${max} bytes.`);
       }

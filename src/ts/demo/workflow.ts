@@ -107,7 +107,8 @@ export const imageToVideo = workflow('image-to-video', { module: __filename })
       });
       for (;;) {
         const pass = passes.next();
-        if (pass.done) return { meta: order, parts: clipParts(frameCount, shape, pass.value.latent, pass.value.motion) };
+        if (pass.done)
+          return { meta: order, parts: clipParts(frameCount, shape, pass.value.latent, pass.value.motion) };
         task.progress(pass.value / order.steps);
         // Between passes the process answers its peers, and learns that it is to end.
         await turn();
@@ -156,7 +157,10 @@ export const imageToVideo = workflow('image-to-video', { module: __filename })
       const { fps, format } = orderOf(input);
       const [frameCount = 0, height = 0, width = 0] = part(input, 'frames').shape;
       const clip = await assembleClip({ frames: bytes(input, 'frames'), frameCount, width, height, fps, format });
-      return { meta: { frames: frameCount, width, height, fps, format }, parts: { clip: tensor('u8', [clip.length], clip) } };
+      return {
+        meta: { frames: frameCount, width, height, fps, format },
+        parts: { clip: tensor('u8', [clip.length], clip) },
+      };
     },
   });
 
