@@ -19,6 +19,7 @@ const guestDevice = 'rxe0';
 const fileTimeoutMs = 120_000;
 const guestTimeoutFactor = 6;
 const guestTimeoutS = 400;
+const prepareTimeoutMs = 900_000;
 /** So long before a file's end tap itself gives up and names the test that hangs. */
 const tapNoticeMs = 5000;
 const killGraceMs = 2000;
@@ -284,6 +285,15 @@ function build() {
   return true;
 }
 
+/** Installs what the guest needs, before the build: the headers of libibverbs are among it. */
+function prepareRxe() {
+  const script = path.join(root, 'scripts/rxe.mjs');
+  const check = spawnSync(process.execPath, [script, '--check'], { cwd: root, stdio: 'ignore', timeout: 60_000 });
+  // What stands in the way is said later, in the place of the tests that cannot run.
+  if (check.status !== 0) return;
+  spawnSync(process.execPath, [script, '--prepare'], { cwd: root, stdio: ['ignore', 2, 2], timeout: prepareTimeoutMs });
+}
+
 /** Runs the device tests inside the guest, relaying its lines; the guest's own summary is added to the totals. */
 async function runGuest(script, filter) {
   const started = performance.now();
@@ -377,6 +387,7 @@ async function main() {
     });
   }
   const device = values['on-device'] ?? softDevice;
+  if (!values['no-rxe'] && !values['no-build'] && values['on-device'] === undefined) prepareRxe();
   if (values['no-build'] || build()) {
     const { Parser } = require('tap-parser');
     const onGuest = values['on-device'] !== undefined;

@@ -15,7 +15,7 @@ export const PACKAGES = [
   'iproute2',
   'rdma-core',
   'ibverbs-providers',
-  'libibverbs1',
+  'libibverbs-dev',
   'ibverbs-utils',
   'perftest',
   'rdmacm-utils',
