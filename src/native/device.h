@@ -86,6 +86,13 @@ struct SgeRecord {
   uint32_t lkey;
 };
 
+// The address that a record carries; false for what is none (negative, a fraction, NaN, 2^53 or more).
+inline bool ToAddress(double value, uint64_t* out) {
+  if (!(value >= 0 && value < 9007199254740992.0)) return false;
+  *out = static_cast<uint64_t>(value);
+  return static_cast<double>(*out) == value;
+}
+
 //  0        8               16      20     24   28    32      36  40         44          48       56    64
 //  | wrId   | remoteAddress | opcode| flags| imm| rkey| numSge| ah| remoteQpn| remoteQkey| compare| swap| sge[4] ...
 struct SendRecord {

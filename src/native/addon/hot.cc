@@ -44,9 +44,11 @@ napi_value PostSend(napi_env env, napi_callback_info info) {
   Call call(env, info);
   auto* object = call.environment->Get<QpObject>(call.handle);
   if (object == nullptr) return Number(env, -EBADF);
-  if (call.count > object->sendCount) return Number(env, -EINVAL);
   int taken = 0;
-  int rc = object->qp->PostSend(object->sendRecords.data(), static_cast<int>(call.count), &taken);
+  int rc = -EINVAL;
+  if (call.count <= object->sendCount) {
+    rc = object->qp->PostSend(object->sendRecords.data(), static_cast<int>(call.count), &taken);
+  }
   *reinterpret_cast<uint32_t*>(&object->sendRecords[object->sendCount]) = static_cast<uint32_t>(taken);
   return Number(env, rc == 0 ? taken : rc);
 }
@@ -55,9 +57,11 @@ napi_value PostReceive(napi_env env, napi_callback_info info) {
   Call call(env, info);
   auto* object = call.environment->Get<QpObject>(call.handle);
   if (object == nullptr) return Number(env, -EBADF);
-  if (call.count > object->receiveCount) return Number(env, -EINVAL);
   int taken = 0;
-  int rc = object->qp->PostReceive(object->receiveRecords.data(), static_cast<int>(call.count), &taken);
+  int rc = -EINVAL;
+  if (call.count <= object->receiveCount) {
+    rc = object->qp->PostReceive(object->receiveRecords.data(), static_cast<int>(call.count), &taken);
+  }
   *reinterpret_cast<uint32_t*>(&object->receiveRecords[object->receiveCount]) = static_cast<uint32_t>(taken);
   return Number(env, rc == 0 ? taken : rc);
 }

@@ -1,7 +1,7 @@
 // The Node-API module: life cycle of the objects and questions about devices. The hot path is in hot.cc.
 //
-// Invariant: a function here answers a handle or 0, or a negative errno; it throws only when its arguments are not of
-// the types that src/ts/verbs/native.ts declares. All checking for people is done in TypeScript.
+// Invariant: a function here answers a handle or 0, or a negative errno, whatever its arguments are. All checking for
+// people is done in TypeScript.
 #include <errno.h>
 #include <napi.h>
 #include <signal.h>
@@ -30,9 +30,27 @@ Napi::Value AddObject(Napi::Env env, std::unique_ptr<Object> object) {
   return handle == 0 ? Errno(env, -EMFILE) : Napi::Number::New(env, handle);
 }
 
+// Arguments are never converted: a conversion can run JavaScript, which could close what is in use here. What is not
+// a number counts as 0, which is no handle and no size.
+double Number(const Napi::CallbackInfo& info, size_t at) {
+  return info[at].IsNumber() ? info[at].As<Napi::Number>().DoubleValue() : 0;
+}
+
+uint32_t Word(const Napi::CallbackInfo& info, size_t at) {
+  return info[at].IsNumber() ? info[at].As<Napi::Number>().Uint32Value() : 0;
+}
+
+// The same for an object that comes with more than its handle: `result` with it, or a negative errno.
+Napi::Value AddObject(Napi::Env env, std::unique_ptr<Object> object, Napi::Object result) {
+  uint32_t handle = Environment::Of(env).Add(std::move(object));
+  if (handle == 0) return Errno(env, -EMFILE);
+  result.Set("handle", handle);
+  return result;
+}
+
 template <typename T>
 T* Get(const Napi::CallbackInfo& info, size_t at) {
-  return Environment::Of(info.Env()).Get<T>(info[at].ToNumber().Uint32Value());
+  return Environment::Of(info.Env()).Get<T>(Word(info, at));
 }
 
 std::string Hex(const uint8_t* bytes, size_t count) {
@@ -74,7 +92,7 @@ Napi::Value ListDevices(const Napi::CallbackInfo& info) {
 // openDevice(name): handle, or {errno, why}
 Napi::Value OpenDevice(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
-  std::string name = info[0].ToString();
+  std::string name = info[0].IsString() ? info[0].As<Napi::String>().Utf8Value() : std::string();
   auto object = std::make_unique<DeviceObject>();
   std::string why;
   DeviceProvider& provider = name == "soft0" ? SoftProvider() : VerbsProvider();
@@ -116,7 +134,7 @@ Napi::Value QueryPort(const Napi::CallbackInfo& info) {
   auto* object = Get<DeviceObject>(info, 0);
   if (object == nullptr) return Errno(env, -EBADF);
   PortAttributes a;
-  int rc = object->device->QueryPort(info[1].ToNumber().Uint32Value(), &a);
+  int rc = object->device->QueryPort(Word(info, 1), &a);
   if (rc != 0) return Errno(env, rc);
   auto result = Napi::Object::New(env);
   result.Set("state", a.state);
@@ -138,8 +156,7 @@ Napi::Value QueryGid(const Napi::CallbackInfo& info) {
   Gid gid{};
   std::string type;
   std::string netdev;
-  int rc = object->device->QueryGid(info[1].ToNumber().Uint32Value(), info[2].ToNumber().Uint32Value(), &gid, &type,
-                                    &netdev);
+  int rc = object->device->QueryGid(Word(info, 1), Word(info, 2), &gid, &type, &netdev);
   if (rc != 0) return Errno(env, rc);
   auto result = Napi::Object::New(env);
   result.Set("gid", Hex(gid.raw, sizeof gid.raw));
@@ -162,8 +179,9 @@ Napi::Value RegisterMemory(const Napi::CallbackInfo& info) {
   auto* parent = Get<PdObject>(info, 0);
   if (parent == nullptr) return Errno(env, -EBADF);
   auto object = std::make_unique<MrObject>();
-  auto bytes = static_cast<size_t>(info[1].ToNumber().Int64Value());
-  int rc = parent->pd->RegisterMemory(bytes, info[2].ToNumber().Uint32Value(), &object->mr);
+  uint64_t bytes = 0;
+  if (!ToAddress(Number(info, 1), &bytes)) return Errno(env, -EINVAL);
+  int rc = parent->pd->RegisterMemory(bytes, Word(info, 2), &object->mr);
   if (rc != 0) return Errno(env, rc);
   MemoryRegion& mr = *object->mr;
   Napi::Value buffer = object->buffer.Show(env, mr.Address(), mr.Length());
@@ -173,8 +191,7 @@ Napi::Value RegisterMemory(const Napi::CallbackInfo& info) {
   result.Set("address", static_cast<double>(reinterpret_cast<uintptr_t>(mr.Address())));
   result.Set("lkey", mr.LocalKey());
   result.Set("rkey", mr.RemoteKey());
-  result.Set("handle", AddObject(env, std::move(object)));
-  return result;
+  return AddObject(env, std::move(object), result);
 }
 
 Napi::Value DeregisterMemory(const Napi::CallbackInfo& info) {
@@ -213,13 +230,13 @@ Napi::Value CreateCq(const Napi::CallbackInfo& info) {
   auto* parent = Get<DeviceObject>(info, 0);
   if (parent == nullptr) return Errno(env, -EBADF);
   CompletionChannel* channel = nullptr;
-  if (info[2].ToNumber().Uint32Value() != 0) {
+  if (Word(info, 2) != 0) {
     auto* object = Get<ChannelObject>(info, 2);
     if (object == nullptr) return Errno(env, -EBADF);
     channel = object->channel.get();
   }
   auto object = std::make_unique<CqObject>();
-  int rc = parent->device->CreateCq(info[1].ToNumber().Uint32Value(), channel, &object->cq);
+  int rc = parent->device->CreateCq(Word(info, 1), channel, &object->cq);
   if (rc != 0) return Errno(env, rc);
   object->records.resize(std::min(object->cq->Capacity(), kMaxPollBatch));
   Napi::Value records =
@@ -228,8 +245,7 @@ Napi::Value CreateCq(const Napi::CallbackInfo& info) {
   auto result = Napi::Object::New(env);
   result.Set("records", records);
   result.Set("capacity", object->cq->Capacity());
-  result.Set("handle", AddObject(env, std::move(object)));
-  return result;
+  return AddObject(env, std::move(object), result);
 }
 
 // createQp(pd, sendCq, receiveCq, type, maxSendWr, maxRecvWr, maxSendSge, maxRecvSge, maxInlineData, signalAll):
@@ -240,7 +256,7 @@ Napi::Value CreateQp(const Napi::CallbackInfo& info) {
   auto* sendCq = Get<CqObject>(info, 1);
   auto* receiveCq = Get<CqObject>(info, 2);
   if (parent == nullptr || sendCq == nullptr || receiveCq == nullptr) return Errno(env, -EBADF);
-  auto number = [&](size_t at) { return info[at].ToNumber().Uint32Value(); };
+  auto number = [&](size_t at) { return Word(info, at); };
   QpInit init;
   init.sendCq = sendCq->cq.get();
   init.receiveCq = receiveCq->cq.get();
@@ -269,8 +285,7 @@ Napi::Value CreateQp(const Napi::CallbackInfo& info) {
   result.Set("maxSendSge", granted.maxSendSge);
   result.Set("maxRecvSge", granted.maxRecvSge);
   result.Set("maxInlineData", granted.maxInlineData);
-  result.Set("handle", AddObject(env, std::move(object)));
-  return result;
+  return AddObject(env, std::move(object), result);
 }
 
 // The order of the words is that of AttributeWord in src/ts/verbs/native.ts.
@@ -313,7 +328,10 @@ void Visit(QpAttributes& a, uint32_t* words, bool read) {
 Napi::Value AccessQp(const Napi::CallbackInfo& info, bool modify) {
   auto* object = Get<QpObject>(info, 0);
   if (object == nullptr) return Errno(info.Env(), -EBADF);
-  if (!info[1].IsTypedArray() || !info[2].IsTypedArray()) return Errno(info.Env(), -EINVAL);
+  auto is = [&](size_t at, napi_typedarray_type type) {
+    return info[at].IsTypedArray() && info[at].As<Napi::TypedArray>().TypedArrayType() == type;
+  };
+  if (!is(1, napi_uint32_array) || !is(2, napi_uint8_array)) return Errno(info.Env(), -EINVAL);
   auto words = info[1].As<Napi::Uint32Array>();
   auto gid = info[2].As<Napi::Uint8Array>();
   if (words.ByteLength() != kAttributeWords * 4 || gid.ByteLength() != 16) return Errno(info.Env(), -EINVAL);
@@ -335,13 +353,13 @@ Napi::Value ModifyQp(const Napi::CallbackInfo& info) { return AccessQp(info, tru
 Napi::Value QueryQp(const Napi::CallbackInfo& info) { return AccessQp(info, false); }
 
 Napi::Value Close(const Napi::CallbackInfo& info) {
-  return Errno(info.Env(), Environment::Of(info.Env()).Close(info[0].ToNumber().Uint32Value()));
+  return Errno(info.Env(), Environment::Of(info.Env()).Close(Word(info, 0)));
 }
 
 // dieWithParent(parentPid): the kernel ends this process when its parent ends; at once if it has ended already.
 Napi::Value DieWithParent(const Napi::CallbackInfo& info) {
   if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0) return Errno(info.Env(), -errno);
-  if (getppid() != info[0].ToNumber().Int32Value()) raise(SIGKILL);
+  if (getppid() != static_cast<pid_t>(Word(info, 0))) raise(SIGKILL);
   return Errno(info.Env(), 0);
 }
 

@@ -45,12 +45,27 @@ int CompletionChannel::Close() {
   if (queues > 0) return -EBUSY;
   closed_ = true;
   context_.children--;
+  std::erase(context_.channels, this);
   if (readEnd_ >= 0) close(readEnd_);
   if (writeEnd_ >= 0) close(writeEnd_);
   return 0;
 }
 
 CompletionChannel::~CompletionChannel() { Close(); }
+
+CompletionChannel* CompletionChannel::Of(const Context& context, const onepiece::CompletionChannel* channel) {
+  for (CompletionChannel* own : context.channels) {
+    if (own == channel) return own;
+  }
+  return nullptr;
+}
+
+CompletionQueue* CompletionQueue::Of(const Context& context, const onepiece::CompletionQueue* queue) {
+  for (CompletionQueue* own : context.queues) {
+    if (own == queue) return own;
+  }
+  return nullptr;
+}
 
 int CompletionQueue::Create(Context& context, uint32_t capacity, CompletionChannel* channel,
                             std::unique_ptr<onepiece::CompletionQueue>* out) {
@@ -59,6 +74,7 @@ int CompletionQueue::Create(Context& context, uint32_t capacity, CompletionChann
   if (!queue || !context.cqSlots.Take(&queue->index_)) return -ENOMEM;
   queue->closed_ = false;
   context.children++;
+  context.queues.push_back(queue.get());
   CqSlot& slot = queue->slot();
   slot.armed.store(kNotArmed);
   for (auto& word : slot.summary) word.store(0);
@@ -70,34 +86,76 @@ int CompletionQueue::Create(Context& context, uint32_t capacity, CompletionChann
   return 0;
 }
 
+bool CompletionQueue::PollWord(uint32_t word, uint64_t mask, CompletionRecord* out, int max, int* count) {
+  CqSlot& slot = this->slot();
+  uint64_t bits = slot.ready[word].load() & mask;
+  if (bits != 0) bits = slot.ready[word].fetch_and(~mask) & mask;
+  while (bits != 0) {
+    uint32_t index = word * 64 + static_cast<uint32_t>(std::countr_zero(bits));
+    if (*count == max) {
+      slot.ready[word].fetch_or(bits);
+      cursor_ = index;
+      return false;
+    }
+    bits &= bits - 1;
+    QueuePair* qp = context_.qp(index);
+    if (qp == nullptr) continue;
+    bool more = false;
+    *count += qp->Drain(*this, out + *count, max - *count, &more);
+    if (!more) continue;
+    slot.ready[word].fetch_or(bits | 1ULL << (index % 64));
+    cursor_ = (index + 1) % kMaxQps;
+    return false;
+  }
+  return true;
+}
+
+// Loads are sequentially consistent: a poll that follows arming must see what was completed before the arm word was.
+// Goes round from the queue pair after the one that filled the last poll, so that a busy one cannot starve the others.
 int CompletionQueue::Poll(CompletionRecord* out, int max) {
   CqSlot& slot = this->slot();
   int count = 0;
+  uint32_t start = cursor_ / 64;
+  uint64_t fromCursor = ~uint64_t{0} << (cursor_ % 64);
+  uint64_t pending[kSummaryWords];
   for (uint32_t s = 0; s < kSummaryWords; s++) {
-    uint64_t words = slot.summary[s].load(std::memory_order_relaxed);
-    if (words == 0) continue;
-    words = slot.summary[s].exchange(0);
-    while (words != 0) {
-      uint32_t w = s * 64 + static_cast<uint32_t>(std::countr_zero(words));
+    pending[s] = slot.summary[s].load() == 0 ? 0 : slot.summary[s].exchange(0);
+  }
+  auto isPending = [&](uint32_t word) { return (pending[word / 64] >> (word % 64) & 1) != 0; };
+  auto done = [&](uint32_t word) { pending[word / 64] &= ~(1ULL << (word % 64)); };
+  bool room = !isPending(start) || PollWord(start, fromCursor, out, max, &count);
+  // The words behind the start, then those before it, a whole summary word at a time.
+  for (uint32_t i = 0; room && i <= kSummaryWords; i++) {
+    uint32_t s = (start / 64 + i) % kSummaryWords;
+    uint64_t part = ~uint64_t{0};
+    if (i == 0) part = start % 64 == 63 ? 0 : ~uint64_t{0} << (start % 64 + 1);
+    if (i == kSummaryWords) part = (1ULL << (start % 64)) - 1;
+    uint64_t words = pending[s] & part;
+    while (room && words != 0) {
+      uint32_t word = s * 64 + static_cast<uint32_t>(std::countr_zero(words));
       words &= words - 1;
-      uint64_t bits = slot.ready[w].exchange(0);
-      while (bits != 0) {
-        uint32_t index = w * 64 + static_cast<uint32_t>(std::countr_zero(bits));
-        bits &= bits - 1;
-        QueuePair* qp = context_.qp(index);
-        if (qp == nullptr) continue;
-        bool more = false;
-        count += qp->Drain(*this, out + count, max - count, &more);
-        if (more) SetReady(slot, index);
-      }
+      room = PollWord(word, ~uint64_t{0}, out, max, &count);
+      if (room) done(word);
     }
+  }
+  if (room && isPending(start)) room = PollWord(start, ~fromCursor, out, max, &count);
+  if (room) return count;
+  // What was not looked at is still to be polled.
+  for (uint32_t s = 0; s < kSummaryWords; s++) {
+    if (pending[s] != 0) slot.summary[s].fetch_or(pending[s]);
   }
   return count;
 }
 
 int CompletionQueue::RequestNotify(bool solicitedOnly) {
   if (channel_ == nullptr) return -EINVAL;
-  slot().armed.store(solicitedOnly ? kArmedSolicited : kArmedAny);
+  if (!solicitedOnly) {
+    slot().armed.store(kArmedAny);
+    return 0;
+  }
+  // Who asked for any event keeps that (IBTA 11.4.2.2).
+  uint32_t expected = kNotArmed;
+  slot().armed.compare_exchange_strong(expected, kArmedSolicited);
   return 0;
 }
 
@@ -115,6 +173,7 @@ int CompletionQueue::Close() {
   slot().channelFd = 0;
   slot().channelInode = 0;
   if (channel_ != nullptr) channel_->queues--;
+  std::erase(context_.queues, this);
   context_.cqSlots.Give(index_);
   context_.children--;
   return 0;

@@ -6,6 +6,8 @@
 // are idle. Order is kept within a queue pair, as verbs promises; between queue pairs it is not defined.
 #pragma once
 
+#include <algorithm>
+
 #include "context.h"
 
 namespace onepiece::soft {
@@ -15,6 +17,8 @@ constexpr uint32_t kMaxCqe = 1u << 22;
 class CompletionChannel final : public onepiece::CompletionChannel {
  public:
   static int Create(Context& context, std::unique_ptr<onepiece::CompletionChannel>* out);
+  // The channel of this device that stands at this address, or nullptr: it is another device's.
+  static CompletionChannel* Of(const Context& context, const onepiece::CompletionChannel* channel);
   ~CompletionChannel() override;
   int Fd() const override { return readEnd_; }
   int Drain() override;
@@ -26,7 +30,10 @@ class CompletionChannel final : public onepiece::CompletionChannel {
   int queues = 0;
 
  private:
-  explicit CompletionChannel(Context& context) : context_(context) { context_.children++; }
+  explicit CompletionChannel(Context& context) : context_(context) {
+    context_.children++;
+    context_.channels.push_back(this);
+  }
 
   Context& context_;
   int readEnd_ = -1;
@@ -39,6 +46,8 @@ class CompletionQueue final : public onepiece::CompletionQueue {
  public:
   static int Create(Context& context, uint32_t capacity, CompletionChannel* channel,
                     std::unique_ptr<onepiece::CompletionQueue>* out);
+  // The queue of this device that stands at this address, or nullptr: it is another device's.
+  static CompletionQueue* Of(const Context& context, const onepiece::CompletionQueue* queue);
   ~CompletionQueue() override;
   uint32_t Capacity() const override { return capacity_; }
   int Poll(CompletionRecord* out, int max) override;
@@ -55,11 +64,14 @@ class CompletionQueue final : public onepiece::CompletionQueue {
   CompletionQueue(Context& context, uint32_t capacity, CompletionChannel* channel)
       : context_(context), capacity_(capacity), channel_(channel) {}
   CqSlot& slot() const { return context_.directory().cq(index_); }
+  // Polls the queue pairs of `mask` in ready word `word`; false when `out` is full.
+  bool PollWord(uint32_t word, uint64_t mask, CompletionRecord* out, int max, int* count);
 
   Context& context_;
   uint32_t capacity_;
   CompletionChannel* channel_;
   uint32_t index_ = 0;
+  uint32_t cursor_ = 0;  // the queue pair that the next poll looks at first
   bool closed_ = true;
 };
 

@@ -117,21 +117,28 @@ int Context::Start() {
 }
 
 int Context::StartThread() {
-  if (thread_.joinable()) return 0;
-  epoll_ = epoll_create1(EPOLL_CLOEXEC);
+  if (hasThread_) return 0;
+  if (epoll_ < 0) epoll_ = epoll_create1(EPOLL_CLOEXEC);
   if (epoll_ < 0) return -errno;
   epoll_event event{};
   event.events = EPOLLIN;
   event.data.u64 = kWakeTag;
-  if (epoll_ctl(epoll_, EPOLL_CTL_ADD, wakeRead_, &event) != 0) return -errno;
-  // The thread takes no signal: those belong to the program.
+  if (epoll_ctl(epoll_, EPOLL_CTL_ADD, wakeRead_, &event) != 0 && errno != EEXIST) return -errno;
+  // Not std::thread, which ends the process when the machine has no thread left: here that is an error. The thread
+  // takes no signal: those belong to the program.
   sigset_t all;
   sigset_t before;
   sigfillset(&all);
   pthread_sigmask(SIG_SETMASK, &all, &before);
-  thread_ = std::thread([this] { Run(); });
+  int rc = pthread_create(&thread_, nullptr, RunThread, this);
   pthread_sigmask(SIG_SETMASK, &before, nullptr);
-  return 0;
+  hasThread_ = rc == 0;
+  return -rc;
+}
+
+void* Context::RunThread(void* self) {
+  static_cast<Context*>(self)->Run();
+  return nullptr;
 }
 
 int Context::AttachPeer(const Gid& gid, std::shared_ptr<Peer>* out) {
@@ -165,7 +172,7 @@ void Context::Wake() {
 }
 
 void Context::Schedule(QueuePair* qp, uint64_t dueNs) {
-  bool fromThread = std::this_thread::get_id() == thread_.get_id();
+  bool fromThread = pthread_equal(pthread_self(), thread_) != 0;
   {
     std::lock_guard<std::mutex> lock(mutex_);
     auto [it, fresh] = due_.emplace(qp, dueNs);
@@ -336,20 +343,26 @@ int Context::CreateChannel(std::unique_ptr<onepiece::CompletionChannel>* out) {
 int Context::CreateCq(uint32_t capacity, onepiece::CompletionChannel* channel,
                       std::unique_ptr<onepiece::CompletionQueue>* out) {
   if (closed_) return -EBADF;
-  return CompletionQueue::Create(*this, capacity, static_cast<CompletionChannel*>(channel), out);
+  CompletionChannel* own = nullptr;
+  if (channel != nullptr) {
+    own = CompletionChannel::Of(*this, channel);
+    if (own == nullptr) return -EINVAL;
+  }
+  return CompletionQueue::Create(*this, capacity, own, out);
 }
 
 int Context::Close() {
   if (closed_) return 0;
   if (children > 0) return -EBUSY;
   closed_ = true;
-  if (thread_.joinable()) {
+  if (hasThread_) {
+    hasThread_ = false;
     {
       std::lock_guard<std::mutex> lock(mutex_);
       stop_ = true;
     }
     Wake();
-    thread_.join();
+    pthread_join(thread_, nullptr);
   }
   for (int fd : {epoll_, wakeRead_, wakeWrite_, directoryFd_}) {
     if (fd >= 0) close(fd);

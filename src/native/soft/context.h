@@ -6,10 +6,11 @@
 // device uses no CPU and no timer.
 #pragma once
 
+#include <pthread.h>
+
 #include <condition_variable>
 #include <map>
 #include <mutex>
-#include <thread>
 #include <unordered_map>
 #include <vector>
 
@@ -18,6 +19,8 @@
 
 namespace onepiece::soft {
 
+class CompletionChannel;
+class CompletionQueue;
 class QueuePair;
 
 // First-fit over page ranges of the directory.
@@ -53,8 +56,9 @@ class Context final : public Device {
   int QueryPort(uint32_t port, PortAttributes* out) override;
   int QueryGid(uint32_t port, uint32_t index, Gid* out, std::string* type, std::string* netdev) override;
   int AllocateProtectionDomain(std::unique_ptr<ProtectionDomain>* out) override;
-  int CreateChannel(std::unique_ptr<CompletionChannel>* out) override;
-  int CreateCq(uint32_t capacity, CompletionChannel* channel, std::unique_ptr<CompletionQueue>* out) override;
+  int CreateChannel(std::unique_ptr<onepiece::CompletionChannel>* out) override;
+  int CreateCq(uint32_t capacity, onepiece::CompletionChannel* channel,
+               std::unique_ptr<onepiece::CompletionQueue>* out) override;
   int Close() override;
 
   const Directory& directory() const { return directory_; }
@@ -87,6 +91,9 @@ class Context final : public Device {
   uint32_t nextPd = 1;
   uint32_t nextKeySalt = 0;
   int children = 0;
+  // What lives here, so that an object of another device is known by its address alone and refused.
+  std::vector<CompletionChannel*> channels;
+  std::vector<CompletionQueue*> queues;
 
  private:
   struct Zombie {
@@ -100,6 +107,7 @@ class Context final : public Device {
   Context() = default;
   int Start();
   int StartThread();
+  static void* RunThread(void* self);
   void Run();
   void Wake();
   void SweepZombies();
@@ -123,7 +131,8 @@ class Context final : public Device {
   std::unordered_map<QueuePair*, uint64_t> due_;
   QueuePair* running_ = nullptr;
   bool stop_ = false;
-  std::thread thread_;
+  bool hasThread_ = false;
+  pthread_t thread_{};
 };
 
 // A descriptor number of this process that peers can open through /proc.

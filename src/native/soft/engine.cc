@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include <algorithm>
+#include <bit>
 
 #include "queue_pair.h"
 
@@ -39,7 +40,11 @@ CompletionOpcode LocalOpcode(uint32_t opcode) {
 
 }  // namespace
 
-void QueuePair::ProgressFromThread() { Progress(kThreadBudgetBytes); }
+void QueuePair::ProgressFromThread() {
+  Progress(kThreadBudgetBytes);
+  // Receives may wait to be flushed; see Drain.
+  if (state() == QpState::kError) receiveCq_->Announce(QpIndex(number_), true);
+}
 
 void QueuePair::Progress(uint64_t budget) {
   for (;;) {
@@ -47,12 +52,14 @@ void QueuePair::Progress(uint64_t budget) {
     uint64_t dueNs = 0;
     Outcome outcome = RunEngine(&budget, &dueNs);
     engine_.store(false);
+    auto now = static_cast<QpState>(slot().state.load());
     if (outcome == Outcome::kIdle) {
-      QpState now = state();
       bool mayRun = now == QpState::kReadyToSend || now == QpState::kError;
       if (mayRun && sqHead_.load() != sqTail_.load()) continue;
       return;
     }
+    // Stopped meanwhile, by one who could not get the engine: what waits is flushed now, not when its time comes.
+    if (outcome == Outcome::kWait && now == QpState::kError) continue;
     context().Schedule(this, dueNs);
     return;
   }
@@ -88,18 +95,27 @@ QueuePair::Outcome QueuePair::RunEngine(uint64_t* budget, uint64_t* dueNs) {
       waitSinceNs_ = 0;
       waits_ = 0;
     }
-    if (status != CompletionStatus::kSuccess || signalAll_ || (request.flags & kSignaled) != 0) {
-      CompleteSend(request, status);
-      announce = true;
-    }
     if (status != CompletionStatus::kSuccess && status != CompletionStatus::kFlushed) {
-      // Only from RTS: the owner may have moved on meanwhile.
+      // Only from RTS: the owner may have moved on meanwhile. Before the completion, whose reader expects ERROR.
       uint32_t expected = static_cast<uint32_t>(QpState::kReadyToSend);
       own.state.compare_exchange_strong(expected, static_cast<uint32_t>(QpState::kError));
       failed = true;
     }
+    CompletionRecord record{};
+    record.wrId = request.wrId;
+    record.status = static_cast<uint32_t>(status);
+    record.qpNum = number_;
+    if (status == CompletionStatus::kSuccess) {
+      CompletionOpcode opcode = LocalOpcode(request.opcode);
+      record.opcode = static_cast<uint32_t>(opcode);
+      // The count is of what arrived here.
+      if (opcode == CompletionOpcode::kRead) record.byteLength = static_cast<uint32_t>(request.length);
+    }
+    bool complete = status != CompletionStatus::kSuccess || signalAll_ || (request.flags & kSignaled) != 0;
     head++;
-    sqHead_.store(head, std::memory_order_release);
+    sqHead_.store(head, std::memory_order_release);  // from here on `request` may be another one
+    if (complete) CompleteSend(record);
+    announce = announce || complete;
   }
   if (inside) own.busy.store(0);
   uint32_t index = QpIndex(number_);
@@ -115,6 +131,8 @@ QueuePair::Step QueuePair::Execute(WorkRequest& request, uint64_t* budget, Compl
   }
   if (*budget < kRequestCostBytes) return Step::kMore;
   *budget -= kRequestCostBytes;
+  // What an earlier request stored is seen before what this one stores.
+  std::atomic_thread_fence(std::memory_order_acq_rel);
   const Directory& directory = peer_->directory();
   QpSlot& target = directory.qp(QpIndex(attributes_.destQpNum));
   auto state = static_cast<QpState>(target.state.load());
@@ -135,8 +153,9 @@ QueuePair::Step QueuePair::ExecuteOneSided(WorkRequest& request, QpSlot& target,
   bool write = IsWrite(request.opcode);
   bool withImm = request.opcode == static_cast<uint32_t>(WorkOpcode::kWriteWithImm);
   uint32_t access = write ? kRemoteWrite : kRemoteRead;
-  if ((target.access & access) == 0) {
+  if ((ReadOnce(target.access) & access) == 0) {
     *status = CompletionStatus::kRemoteInvalidRequest;
+    StopTarget(target);
     return Step::kDone;
   }
   RqEntry* receive = nullptr;
@@ -145,9 +164,12 @@ QueuePair::Step QueuePair::ExecuteOneSided(WorkRequest& request, QpSlot& target,
     if (receive == nullptr) return Step::kNoReceive;
   }
   if (request.length > 0) {
-    uint8_t* remote = ResolveRemote(target, request.rkey, request.remoteAddress, request.length, access);
-    if (remote == nullptr) {
+    uint8_t* remote = nullptr;
+    int rc = ResolveRemote(ReadOnce(target.pd), request.rkey, request.remoteAddress, request.length, access, &remote);
+    if (rc != 0) {
+      if (HaveNoPages(rc, status)) return Step::kDone;
       *status = CompletionStatus::kRemoteAccessError;
+      StopTarget(target);
       return Step::kDone;
     }
     uint64_t bytes = std::min(request.length - request.done, *budget);
@@ -165,26 +187,33 @@ QueuePair::Step QueuePair::ExecuteSend(WorkRequest& request, QpSlot& target, uin
   if (receive == nullptr) return Step::kNoReceive;
   // The receiver's mistakes are told to both sides and stop both queue pairs.
   auto refuse = [&](CompletionStatus theirs, CompletionStatus ours) {
-    uint32_t expected = target.state.load();
-    if (expected == static_cast<uint32_t>(QpState::kReadyToReceive) ||
-        expected == static_cast<uint32_t>(QpState::kReadyToSend)) {
-      target.state.compare_exchange_strong(expected, static_cast<uint32_t>(QpState::kError));
-    }
     CompleteReceive(target, *receive, theirs, request);
+    StopTarget(target);
     *status = ours;
     return Step::kDone;
   };
-  uint32_t numSge = std::min<uint32_t>(receive->numSge, kMaxSge);
+  // The entry lies in memory that its owner can change: it is read once.
+  uint32_t numSge = std::min<uint32_t>(ReadOnce(receive->numSge), kMaxSge);
+  SgeRecord pieces[kMaxSge];
   uint64_t room = 0;
-  for (uint32_t i = 0; i < numSge; i++) room += receive->sge[i].length;
+  for (uint32_t i = 0; i < numSge; i++) {
+    const SgeRecord& sge = receive->sge[i];
+    pieces[i] = {ReadOnce(sge.address), ReadOnce(sge.length), ReadOnce(sge.lkey)};
+    room += pieces[i].length;
+  }
   if (request.length > room) return refuse(CompletionStatus::kLocalLengthError, CompletionStatus::kRemoteInvalidRequest);
   uint64_t begin = 0;  // of this scatter element, in the message
   for (uint32_t i = 0; i < numSge && request.done < request.length; i++) {
-    const SgeRecord& sge = receive->sge[i];
+    const SgeRecord& sge = pieces[i];
     uint64_t end = std::min<uint64_t>(begin + sge.length, request.length);
     while (request.done < end) {
-      uint8_t* remote = ResolveRemote(target, sge.lkey, static_cast<uint64_t>(sge.address), sge.length, kLocalWrite);
-      if (remote == nullptr) {
+      uint64_t address = 0;
+      uint8_t* remote = nullptr;
+      int rc = ToAddress(sge.address, &address) ? ResolveRemote(ReadOnce(target.pd), sge.lkey, address, sge.length,
+                                                                kLocalWrite, &remote)
+                                                : -EACCES;
+      if (rc != 0) {
+        if (HaveNoPages(rc, status)) return Step::kDone;
         return refuse(CompletionStatus::kLocalProtectionError, CompletionStatus::kRemoteOperationError);
       }
       uint64_t bytes = std::min(end - request.done, *budget);
@@ -233,12 +262,25 @@ bool QueuePair::CopyPiece(WorkRequest& request, uint8_t* remote, uint64_t bytes,
 RqEntry* QueuePair::NextReceive(QpSlot& target) const {
   uint64_t consumed = target.rqConsumed.load(std::memory_order_relaxed);
   if (consumed == target.rqPosted.load()) return nullptr;
-  uint64_t bytes = uint64_t{target.rqCapacity} * sizeof(RqEntry);
+  uint64_t offset = ReadOnce(target.rqOffset);
+  uint32_t capacity = ReadOnce(target.rqCapacity);
   // A directory that makes no sense is a peer that does not answer.
-  if (target.rqOffset < kRingsOffset || target.rqOffset + bytes > kDirectoryBytes || target.receiveCq >= kMaxCqs) {
-    return nullptr;
+  if (!std::has_single_bit(capacity) || capacity > kMaxQpWr || offset % kPageBytes != 0) return nullptr;
+  if (offset < kRingsOffset || offset > kDirectoryBytes - uint64_t{capacity} * sizeof(RqEntry)) return nullptr;
+  return &peer_->directory().rq(offset, consumed, capacity);
+}
+
+// A queue pair that was used against its owner's rules stops as well (IBTA 9.9.3, class C of the responder), and its
+// owner gets to see the receives that are flushed by it.
+void QueuePair::StopTarget(QpSlot& target) {
+  for (QpState from : {QpState::kReadyToReceive, QpState::kReadyToSend}) {
+    auto expected = static_cast<uint32_t>(from);
+    if (target.state.compare_exchange_strong(expected, static_cast<uint32_t>(QpState::kError))) break;
   }
-  return &peer_->directory().rq(target.rqOffset, consumed, target.rqCapacity);
+  peer_->WakeEngine();
+  CqSlot& cq = peer_->directory().cq(ReadOnce(target.receiveCq) & (kMaxCqs - 1));
+  SetReady(cq, QpIndex(attributes_.destQpNum));
+  if (TakeArm(cq, true) && cq.channelFd != 0) peer_->Signal(cq.channelFd, cq.channelInode);
 }
 
 void QueuePair::CompleteReceive(QpSlot& target, RqEntry& entry, CompletionStatus status, const WorkRequest& request) {
@@ -252,21 +294,15 @@ void QueuePair::CompleteReceive(QpSlot& target, RqEntry& entry, CompletionStatus
   entry.flags = withImm ? static_cast<uint32_t>(kWithImm) : 0;
   target.rqConsumed.store(consumed + 1, std::memory_order_relaxed);
   entry.completed.store(consumed + 1, std::memory_order_release);
-  CqSlot& cq = peer_->directory().cq(target.receiveCq);
+  CqSlot& cq = peer_->directory().cq(ReadOnce(target.receiveCq) & (kMaxCqs - 1));
   SetReady(cq, QpIndex(attributes_.destQpNum));
   bool solicited = (request.flags & kSolicited) != 0 || status != CompletionStatus::kSuccess;
   if (TakeArm(cq, solicited) && cq.channelFd != 0) peer_->Signal(cq.channelFd, cq.channelInode);
 }
 
-void QueuePair::CompleteSend(const WorkRequest& request, CompletionStatus status) {
+void QueuePair::CompleteSend(const CompletionRecord& record) {
   uint64_t tail = cqeTail_.load(std::memory_order_relaxed);
-  CompletionRecord& record = sendCqes_[tail & sqMask_];
-  record = CompletionRecord{};
-  record.wrId = request.wrId;
-  record.status = static_cast<uint32_t>(status);
-  record.opcode = static_cast<uint32_t>(LocalOpcode(request.opcode));
-  if (status == CompletionStatus::kSuccess) record.byteLength = static_cast<uint32_t>(request.length);
-  record.qpNum = number_;
+  sendCqes_[tail & cqeMask_] = record;
   cqeTail_.store(tail + 1, std::memory_order_release);
 }
 
@@ -312,24 +348,37 @@ uint8_t* QueuePair::ResolveLocal(const SgeRecord& sge, bool write) const {
   return reinterpret_cast<uint8_t*>(static_cast<uintptr_t>(address));
 }
 
-uint8_t* QueuePair::ResolveRemote(const QpSlot& target, uint32_t key, uint64_t address, uint64_t length,
-                                  uint32_t access) {
+int QueuePair::ResolveRemote(uint32_t pd, uint32_t key, uint64_t address, uint64_t length, uint32_t access,
+                             uint8_t** out) {
   const Directory& directory = peer_->directory();
-  const MrSlot& mr = directory.mr(MrIndex(key));
-  if (key == 0 || mr.key.load() != key || mr.pd != target.pd || (mr.access & access) != access) return nullptr;
-  if (address < mr.address || length > mr.length || address - mr.address > mr.length - length) return nullptr;
+  const MrSlot& slot = directory.mr(MrIndex(key));
+  if (key == 0 || slot.key.load() != key) return -EACCES;
+  const MrView mr(slot);
+  if (mr.pd != pd || (mr.access & access) != access) return -EACCES;
+  if (address < mr.address || length > mr.length || address - mr.address > mr.length - length) return -EACCES;
   uint64_t offset = address - mr.address;
   for (CachedMapping& cached : cache_) {
-    if (cached.key == key && cached.mapping->serial() == mr.serial) return cached.mapping->base() + offset;
+    if (cached.key != key || cached.mapping->serial() != mr.serial) continue;
+    return cached.mapping->At(offset, length, out);
   }
   for (CachedMapping& cached : cache_) {
-    if (cached.key != 0 && directory.mr(MrIndex(cached.key)).serial != cached.mapping->serial()) cached = {};
+    if (cached.key != 0 && ReadOnce(directory.mr(MrIndex(cached.key)).serial) != cached.mapping->serial()) cached = {};
   }
   std::shared_ptr<Mapping> mapping;
-  if (peer_->Map(mr, &mapping) != 0 || offset + length > mapping->length()) return nullptr;
+  int rc = peer_->Map(mr, &mapping);
+  if (rc != 0) return rc;
   CachedMapping& entry = cache_[cacheNext_++ % cache_.size()];
   entry = {key, std::move(mapping)};
-  return entry.mapping->base() + offset;
+  return entry.mapping->At(offset, length, out);
+}
+
+// Tells a peer that forbids from one that has died, and from a lack of descriptors or memory here.
+bool QueuePair::HaveNoPages(int rc, CompletionStatus* status) const {
+  if (rc == -EACCES) return false;
+  *status = CompletionStatus::kLocalQpOperationError;
+  if (rc == -EMFILE || rc == -ENFILE || rc == -ENOMEM) return true;
+  *status = CompletionStatus::kRetryExceeded;
+  return peer_->CheckDead();
 }
 
 }  // namespace onepiece::soft

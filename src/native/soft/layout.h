@@ -107,6 +107,31 @@ constexpr size_t kRingsOffset = kCqTableOffset + sizeof(CqSlot) * kMaxCqs;
 constexpr size_t kDirectoryBytes = size_t{1} << 30;
 static_assert(kRingsOffset < kDirectoryBytes / 2);
 
+// Reads a word that another process may change at any time exactly once, so that what was checked is what is used.
+template <typename T>
+T ReadOnce(const T& word) {
+  return *const_cast<const volatile T*>(&word);
+}
+
+// What a slot said at one moment.
+struct MrView {
+  explicit MrView(const MrSlot& slot)
+      : pd(ReadOnce(slot.pd)),
+        access(ReadOnce(slot.access)),
+        fd(ReadOnce(slot.fd)),
+        address(ReadOnce(slot.address)),
+        length(ReadOnce(slot.length)),
+        serial(ReadOnce(slot.serial)),
+        inode(ReadOnce(slot.inode)) {}
+  const uint32_t pd;
+  const uint32_t access;
+  const uint32_t fd;
+  const uint64_t address;
+  const uint64_t length;
+  const uint64_t serial;
+  const uint64_t inode;
+};
+
 // A view of somebody's directory.
 struct Directory {
   uint8_t* base = nullptr;

@@ -10,6 +10,10 @@
 
 namespace onepiece::soft {
 
+namespace {
+constexpr size_t kMaxPipes = 64;
+}
+
 Mapping::~Mapping() { munmap(base_, length_); }
 
 int Peer::Attach(const Gid& gid, std::shared_ptr<Peer>* out) {
@@ -47,11 +51,14 @@ int Peer::Attach(const Gid& gid, std::shared_ptr<Peer>* out) {
 }
 
 Peer::~Peer() {
-  for (const auto& [inode, fd] : pipes_) {
-    if (fd >= 0) close(fd);
-  }
+  ForgetPipes();
   if (directory_.base != nullptr) munmap(directory_.base, kDirectoryBytes);
   if (pidFd_ >= 0) close(pidFd_);
+}
+
+void Peer::ForgetPipes() {
+  for (const auto& [inode, fd] : pipes_) close(fd);
+  pipes_.clear();
 }
 
 bool Peer::CheckDead() {
@@ -61,9 +68,9 @@ bool Peer::CheckDead() {
   return dead();
 }
 
-int Peer::Map(const MrSlot& slot, std::shared_ptr<Mapping>* out) {
+int Peer::Map(const MrView& region, std::shared_ptr<Mapping>* out) {
   std::lock_guard<std::mutex> lock(mutex_);
-  uint64_t serial = slot.serial;
+  uint64_t serial = region.serial;
   auto found = mappings_.find(serial);
   if (found != mappings_.end()) {
     *out = found->second.lock();
@@ -73,11 +80,11 @@ int Peer::Map(const MrSlot& slot, std::shared_ptr<Mapping>* out) {
     it = it->second.expired() ? mappings_.erase(it) : std::next(it);
   }
   int fd = -1;
-  int rc = OpenForeign(pid_, slot.fd, O_RDWR, slot.inode, &fd);
+  int rc = OpenForeign(pid_, region.fd, O_RDWR, region.inode, &fd);
   if (rc != 0) return rc;
   off_t size = lseek(fd, 0, SEEK_END);
   int seals = fcntl(fd, F_GET_SEALS);
-  if (size < 0 || static_cast<uint64_t>(size) < slot.length || seals < 0 || (seals & F_SEAL_SHRINK) == 0) {
+  if (size < 0 || static_cast<uint64_t>(size) < region.length || seals < 0 || (seals & F_SEAL_SHRINK) == 0) {
     close(fd);
     return -ESTALE;
   }
@@ -96,6 +103,7 @@ void Peer::Signal(uint32_t fd, uint64_t inode) {
   if (found == pipes_.end()) {
     int opened = -1;
     if (OpenForeign(pid_, fd, O_WRONLY, inode, &opened) != 0) return;  // the peer is closing it or is dead
+    if (pipes_.size() >= kMaxPipes) ForgetPipes();  // most are of channels that the peer has closed since
     found = pipes_.emplace(inode, opened).first;
   }
   const char one = 1;

@@ -4,6 +4,8 @@
 // touches an unmapped page; that the *owner* still allows the access is checked anew before every copy.
 #pragma once
 
+#include <errno.h>
+
 #include <atomic>
 #include <map>
 #include <memory>
@@ -20,8 +22,12 @@ class Mapping {
   ~Mapping();
   Mapping(const Mapping&) = delete;
   Mapping& operator=(const Mapping&) = delete;
-  uint8_t* base() const { return base_; }
-  size_t length() const { return length_; }
+  // Where `length` bytes from `offset` lie; -EACCES when they are not all in it.
+  int At(uint64_t offset, uint64_t length, uint8_t** out) const {
+    if (offset > length_ || length > length_ - offset) return -EACCES;
+    *out = base_ + offset;
+    return 0;
+  }
   uint64_t serial() const { return serial_; }
 
  private:
@@ -47,13 +53,14 @@ class Peer {
   bool CheckDead();
 
   // The pages behind a slot whose key was just checked; shared by all queue pairs to this peer.
-  int Map(const MrSlot& slot, std::shared_ptr<Mapping>* out);
+  int Map(const MrView& region, std::shared_ptr<Mapping>* out);
   // Writes a byte into a pipe of the peer's: its completion channel or its engine thread's wake-up.
   void Signal(uint32_t fd, uint64_t inode);
   void WakeEngine() { Signal(directory_.header().wakeFd, directory_.header().wakeInode); }
 
  private:
   Peer() = default;
+  void ForgetPipes();
 
   Directory directory_;
   uint64_t nonce_ = 0;

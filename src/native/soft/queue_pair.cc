@@ -22,12 +22,53 @@ constexpr uint32_t kToInit = kMaskPkeyIndex | kMaskPort | kMaskAccessFlags;
 constexpr uint32_t kToRtr =
     kMaskAddressVector | kMaskPathMtu | kMaskDestQpNum | kMaskRqPsn | kMaskMaxDestReadAtomic | kMaskMinRnrTimer;
 constexpr uint32_t kToRts = kMaskTimeout | kMaskRetryCount | kMaskRnrRetry | kMaskSqPsn | kMaskMaxReadAtomic;
+constexpr uint32_t kWhileReady = kMaskCurrentState | kMaskAccessFlags | kMaskMinRnrTimer;
+constexpr uint32_t kKnownAccess = kLocalWrite | kRemoteWrite | kRemoteRead | kRemoteAtomic;
+constexpr uint32_t kKnownSendFlags = kFence | kSignaled | kSolicited | kInline;
+constexpr uint32_t kMaxReadAtomic = 128;
+constexpr uint64_t kSettleNs = 2'000'000;
 
-void Flush(CompletionRecord* out, double wrId, CompletionOpcode opcode, uint32_t number) {
+// The transitions of a reliable connection that a program asks for: what each needs, and what it may carry besides
+// (IBTA 11.2.5.2, table of QP state transition properties). Leaving for RESET or ERROR carries nothing.
+struct Transition {
+  QpState from;
+  QpState to;
+  uint32_t required;
+  uint32_t optional;
+};
+constexpr Transition kTransitions[] = {
+    {QpState::kReset, QpState::kInit, kToInit, 0},
+    {QpState::kInit, QpState::kInit, 0, kToInit},
+    {QpState::kInit, QpState::kReadyToReceive, kToRtr, kMaskAccessFlags | kMaskPkeyIndex},
+    {QpState::kReadyToReceive, QpState::kReadyToSend, kToRts, kWhileReady},
+    {QpState::kReadyToSend, QpState::kReadyToSend, 0, kWhileReady},
+};
+
+bool IsAllowed(QpState from, QpState to, uint32_t mask) {
+  for (const Transition& known : kTransitions) {
+    if (known.from != from || known.to != to) continue;
+    return (mask & known.required) == known.required && (mask & ~(known.required | known.optional)) == 0;
+  }
+  return false;
+}
+
+bool IsWellFormed(const QpAttributes& wanted) {
+  auto atMost = [&](uint32_t mask, uint32_t value, uint32_t max) { return (wanted.mask & mask) == 0 || value <= max; };
+  if ((wanted.mask & kMaskPort) != 0 && wanted.port != 1) return false;
+  if ((wanted.mask & kMaskPathMtu) != 0 && (wanted.pathMtu < 1 || wanted.pathMtu > 5)) return false;
+  if ((wanted.mask & kMaskAccessFlags) != 0 && (wanted.accessFlags & ~kKnownAccess) != 0) return false;
+  return atMost(kMaskPkeyIndex, wanted.pkeyIndex, 0) && atMost(kMaskTimeout, wanted.timeout, 31) &&
+         atMost(kMaskRetryCount, wanted.retryCount, 7) && atMost(kMaskRnrRetry, wanted.rnrRetry, 7) &&
+         atMost(kMaskMinRnrTimer, wanted.minRnrTimer, 31) &&
+         atMost(kMaskMaxReadAtomic, wanted.maxReadAtomic, kMaxReadAtomic) &&
+         atMost(kMaskMaxDestReadAtomic, wanted.maxDestReadAtomic, kMaxReadAtomic);
+}
+
+// What a completion says after a failure: ibv_poll_cq(3) defines nothing more.
+void Fail(CompletionRecord* out, double wrId, CompletionStatus status, uint32_t number) {
   *out = CompletionRecord{};
   out->wrId = wrId;
-  out->status = static_cast<uint32_t>(CompletionStatus::kFlushed);
-  out->opcode = static_cast<uint32_t>(opcode);
+  out->status = static_cast<uint32_t>(status);
   out->qpNum = number;
 }
 
@@ -36,10 +77,9 @@ void Flush(CompletionRecord* out, double wrId, CompletionOpcode opcode, uint32_t
 int QueuePair::Create(ProtectionDomain& pd, const QpInit& init, std::unique_ptr<onepiece::QueuePair>* out) {
   if (init.type != kReliableConnected) return -ENOTSUP;
   const QpCapabilities& wanted = init.capabilities;
-  auto* sendCq = static_cast<CompletionQueue*>(init.sendCq);
-  auto* receiveCq = static_cast<CompletionQueue*>(init.receiveCq);
+  CompletionQueue* sendCq = CompletionQueue::Of(pd.context(), init.sendCq);
+  CompletionQueue* receiveCq = CompletionQueue::Of(pd.context(), init.receiveCq);
   if (sendCq == nullptr || receiveCq == nullptr) return -EINVAL;
-  if (&sendCq->context() != &pd.context() || &receiveCq->context() != &pd.context()) return -EINVAL;
   if (wanted.maxSendWr == 0 || wanted.maxSendWr > kMaxQpWr || wanted.maxRecvWr > kMaxQpWr) return -EINVAL;
   if (wanted.maxSendSge > kMaxSge || wanted.maxRecvSge > kMaxSge || wanted.maxInlineData > kMaxInlineData) {
     return -EINVAL;
@@ -61,6 +101,7 @@ int QueuePair::Create(ProtectionDomain& pd, const QpInit& init, std::unique_ptr<
   qp->number_ = number;
   qp->ringOffset_ = ringOffset;
   qp->ringBytes_ = ringBytes;
+  qp->rqCapacity_ = rqCapacity;
   qp->sendCq_ = sendCq;
   qp->receiveCq_ = receiveCq;
   qp->signalAll_ = init.signalAll;
@@ -72,7 +113,8 @@ int QueuePair::Create(ProtectionDomain& pd, const QpInit& init, std::unique_ptr<
   qp->capabilities_.maxRecvSge = std::max(wanted.maxRecvSge, 1u);
   qp->sqMask_ = sqCapacity - 1;
   qp->sq_.resize(sqCapacity);
-  qp->sendCqes_.resize(sqCapacity);
+  qp->cqeMask_ = 2 * sqCapacity - 1;
+  qp->sendCqes_.resize(size_t{2} * sqCapacity);
   qp->inlineData_.resize(size_t{sqCapacity} * wanted.maxInlineData);
   pd.children++;
   sendCq->users++;
@@ -95,46 +137,34 @@ int QueuePair::Create(ProtectionDomain& pd, const QpInit& init, std::unique_ptr<
 }
 
 int QueuePair::Modify(const QpAttributes& wanted) {
-  if ((wanted.mask & kMaskState) == 0) return -EINVAL;
   QpState from = state();
-  if ((wanted.mask & kMaskCurrentState) != 0 && wanted.currentState != from) return -EINVAL;
-  auto has = [&](uint32_t mask) { return (wanted.mask & mask) == mask; };
-  if (has(kMaskPort) && wanted.port != 1) return -EINVAL;
-  if (has(kMaskPkeyIndex) && wanted.pkeyIndex != 0) return -EINVAL;
-  switch (wanted.state) {
-    case QpState::kReset:
-      return ToReset();
-    case QpState::kError:
-      if (from == QpState::kReset) return -EINVAL;
-      EnterError();
-      return 0;
-    case QpState::kInit:
-      if (from == QpState::kReset ? !has(kToInit) : from != QpState::kInit) return -EINVAL;
-      break;
-    case QpState::kReadyToReceive:
-      if (from != QpState::kInit || !has(kToRtr)) return -EINVAL;
-      break;
-    case QpState::kReadyToSend:
-      if (from == QpState::kReadyToReceive ? !has(kToRts) : from != QpState::kReadyToSend) return -EINVAL;
-      break;
-    default:
-      return -ENOTSUP;
+  QpState to = (wanted.mask & kMaskState) != 0 ? wanted.state : from;
+  uint32_t mask = wanted.mask & ~static_cast<uint32_t>(kMaskState);
+  if ((mask & kMaskCurrentState) != 0 && wanted.currentState != from) return -EINVAL;
+  if (to == QpState::kReset && mask == 0) return ToReset();
+  if (to == QpState::kError && mask == 0 && from != QpState::kReset) {
+    EnterError();
+    return 0;
   }
-  QpSlot& slot = this->slot();
-  if (has(kMaskAccessFlags)) attributes_.accessFlags = slot.access = wanted.accessFlags;
-  if (has(kMaskPort)) attributes_.port = wanted.port;
-  if (has(kMaskMinRnrTimer)) attributes_.minRnrTimer = slot.minRnrTimer = wanted.minRnrTimer & 31;
-  if (has(kMaskTimeout)) attributes_.timeout = wanted.timeout & 31;
-  if (has(kMaskRetryCount)) attributes_.retryCount = wanted.retryCount & 7;
-  if (has(kMaskRnrRetry)) attributes_.rnrRetry = wanted.rnrRetry & 7;
-  if (has(kMaskSqPsn)) attributes_.sqPsn = wanted.sqPsn & 0xffffff;
-  if (has(kMaskMaxReadAtomic)) attributes_.maxReadAtomic = wanted.maxReadAtomic;
-  if (wanted.state == QpState::kReadyToReceive) {
+  if (to == QpState::kSendQueueDrained || to == QpState::kSendQueueError) return -ENOTSUP;
+  if (!IsAllowed(from, to, mask) || !IsWellFormed(wanted)) return -EINVAL;
+  if (to == QpState::kReadyToReceive) {
     int rc = ToReadyToReceive(wanted);
     if (rc != 0) return rc;
   }
-  slot.state.store(static_cast<uint32_t>(wanted.state));
-  return 0;
+  auto has = [&](uint32_t bit) { return (mask & bit) != 0; };
+  QpSlot& slot = this->slot();
+  if (has(kMaskAccessFlags)) attributes_.accessFlags = slot.access = wanted.accessFlags;
+  if (has(kMaskPort)) attributes_.port = wanted.port;
+  if (has(kMaskMinRnrTimer)) attributes_.minRnrTimer = slot.minRnrTimer = wanted.minRnrTimer;
+  if (has(kMaskTimeout)) attributes_.timeout = wanted.timeout;
+  if (has(kMaskRetryCount)) attributes_.retryCount = wanted.retryCount;
+  if (has(kMaskRnrRetry)) attributes_.rnrRetry = wanted.rnrRetry;
+  if (has(kMaskSqPsn)) attributes_.sqPsn = wanted.sqPsn & 0xffffff;
+  if (has(kMaskMaxReadAtomic)) attributes_.maxReadAtomic = wanted.maxReadAtomic;
+  // An engine may have stopped the queue pair meanwhile: that must not be undone.
+  auto expected = static_cast<uint32_t>(from);
+  return slot.state.compare_exchange_strong(expected, static_cast<uint32_t>(to)) ? 0 : -EINVAL;
 }
 
 int QueuePair::ToReadyToReceive(const QpAttributes& wanted) {
@@ -182,8 +212,8 @@ void QueuePair::EnterError() {
 
 void QueuePair::ClearRing() {
   QpSlot& slot = this->slot();
-  for (uint32_t i = 0; i < slot.rqCapacity; i++) {
-    context().directory().rq(ringOffset_, i, slot.rqCapacity).completed.store(0, std::memory_order_relaxed);
+  for (uint32_t i = 0; i < rqCapacity_; i++) {
+    context().directory().rq(ringOffset_, i, rqCapacity_).completed.store(0, std::memory_order_relaxed);
   }
   slot.rqPosted.store(0);
   slot.rqConsumed.store(0);
@@ -203,6 +233,7 @@ int QueuePair::ToReset() {
   cqeHead_.store(cqeTail_.load());
   waitSinceNs_ = 0;
   waits_ = 0;
+  rqPosted_ = 0;
   rqPolled_ = 0;
   ClearRing();
   QpSlot& slot = this->slot();
@@ -230,9 +261,16 @@ int QueuePair::Validate(const SendRecord& record, uint64_t* length) const {
     default:
       return -EINVAL;
   }
-  if (record.numSge > capabilities_.maxSendSge) return -EINVAL;
+  if ((record.flags & ~kKnownSendFlags) != 0 || record.numSge > capabilities_.maxSendSge) return -EINVAL;
+  uint64_t address = 0;
+  bool isSend = record.opcode == static_cast<uint32_t>(WorkOpcode::kSend) ||
+                record.opcode == static_cast<uint32_t>(WorkOpcode::kSendWithImm);
+  if (!isSend && !ToAddress(record.remoteAddress, &address)) return -EINVAL;
   *length = 0;
-  for (uint32_t i = 0; i < record.numSge; i++) *length += record.sge[i].length;
+  for (uint32_t i = 0; i < record.numSge; i++) {
+    if (!ToAddress(record.sge[i].address, &address)) return -EINVAL;
+    *length += record.sge[i].length;
+  }
   if (*length > 1u << 31) return -EINVAL;
   if ((record.flags & kInline) != 0 && *length > capabilities_.maxInlineData) return -EINVAL;
   return 0;
@@ -255,7 +293,7 @@ int QueuePair::PostSend(const SendRecord* records, int count, int* taken) {
     if (rc != 0) break;
     WorkRequest& request = sq_[tail & sqMask_];
     request.wrId = record.wrId;
-    request.remoteAddress = static_cast<uint64_t>(record.remoteAddress);
+    if (!ToAddress(record.remoteAddress, &request.remoteAddress)) request.remoteAddress = 0;  // a SEND has none
     request.done = 0;
     request.length = length;
     request.compareAdd = record.compareAdd;
@@ -270,7 +308,7 @@ int QueuePair::PostSend(const SendRecord* records, int count, int* taken) {
       uint64_t at = 0;
       for (uint32_t i = 0; i < record.numSge; i++) {
         const uint8_t* source = ResolveLocal(record.sge[i], false);
-        if (source == nullptr) return Publish(tail, n, taken, -EFAULT);
+        if (source == nullptr) return Publish(tail, n, taken, -EINVAL);
         memcpy(data + at, source, record.sge[i].length);
         at += record.sge[i].length;
       }
@@ -299,15 +337,19 @@ int QueuePair::PostReceive(const ReceiveRecord* records, int count, int* taken) 
   *taken = 0;
   if (state == QpState::kReset) return -EINVAL;
   QpSlot& slot = this->slot();
-  uint64_t posted = slot.rqPosted.load(std::memory_order_relaxed);
+  uint64_t posted = rqPosted_;
   int rc = 0;
   int n = 0;
   for (; n < count; n++) {
     const ReceiveRecord& record = records[n];
-    if (record.numSge > capabilities_.maxRecvSge) rc = -EINVAL;
     if (posted - rqPolled_ >= capabilities_.maxRecvWr) rc = -ENOMEM;
+    if (record.numSge > capabilities_.maxRecvSge) rc = -EINVAL;
+    uint64_t address = 0;
+    for (uint32_t i = 0; rc == 0 && i < record.numSge; i++) {
+      if (!ToAddress(record.sge[i].address, &address)) rc = -EINVAL;
+    }
     if (rc != 0) break;
-    RqEntry& entry = context().directory().rq(ringOffset_, posted, slot.rqCapacity);
+    RqEntry& entry = context().directory().rq(ringOffset_, posted, rqCapacity_);
     entry.wrId = record.wrId;
     entry.numSge = record.numSge;
     for (uint32_t i = 0; i < record.numSge; i++) entry.sge[i] = record.sge[i];
@@ -315,6 +357,7 @@ int QueuePair::PostReceive(const ReceiveRecord* records, int count, int* taken) 
   }
   *taken = n;
   if (n == 0) return rc;
+  rqPosted_ = posted;
   slot.rqPosted.store(posted);
   if (slot.rnrWaiting.load() != 0 && slot.rnrWaiting.exchange(0) != 0 && peer_) peer_->WakeEngine();
   if (state == QpState::kError) receiveCq_->Announce(QpIndex(number_), true);
@@ -326,34 +369,35 @@ int QueuePair::Drain(CompletionQueue& queue, CompletionRecord* out, int max, boo
   if (&queue == sendCq_) {
     uint64_t head = cqeHead_.load(std::memory_order_relaxed);
     uint64_t tail = cqeTail_.load(std::memory_order_acquire);
-    for (; head != tail && count < max; head++) out[count++] = sendCqes_[head & sqMask_];
+    for (; head != tail && count < max; head++) out[count++] = sendCqes_[head & cqeMask_];
     cqeHead_.store(head, std::memory_order_release);
     if (head != tail) *more = true;
   }
   if (&queue != receiveCq_) return count;
-  QpSlot& slot = this->slot();
-  // The state first: with ERROR seen, a completion that is not there now was not made before.
-  bool error = state() == QpState::kError;
-  uint64_t posted = slot.rqPosted.load(std::memory_order_relaxed);
-  while (rqPolled_ != posted) {
+  // With ERROR seen and then the peer's engine seen outside, what is not completed now never will be, and nobody
+  // writes into its memory any more: only then is it flushed.
+  bool error = static_cast<QpState>(slot().state.load()) == QpState::kError;
+  bool settled = error && PeerIsOutside();
+  while (rqPolled_ != rqPosted_) {
     if (count == max) {
       *more = true;
       break;
     }
-    RqEntry& entry = context().directory().rq(ringOffset_, rqPolled_, slot.rqCapacity);
+    RqEntry& entry = context().directory().rq(ringOffset_, rqPolled_, rqCapacity_);
     if (entry.completed.load(std::memory_order_acquire) == rqPolled_ + 1) {
       CompletionRecord& record = out[count++];
-      record = CompletionRecord{};
-      record.wrId = entry.wrId;
-      record.status = entry.status;
-      record.opcode = entry.opcode;
-      record.byteLength = entry.byteLength;
-      record.imm = entry.imm;
-      record.flags = entry.flags;
-      record.qpNum = number_;
-    } else if (error) {
-      Flush(&out[count++], entry.wrId, CompletionOpcode::kReceive, number_);
+      Fail(&record, entry.wrId, static_cast<CompletionStatus>(entry.status), number_);
+      if (record.status == static_cast<uint32_t>(CompletionStatus::kSuccess)) {
+        record.opcode = entry.opcode;
+        record.byteLength = entry.byteLength;
+        record.imm = entry.imm;
+        record.flags = entry.flags;
+      }
+    } else if (settled) {
+      Fail(&out[count++], entry.wrId, CompletionStatus::kFlushed, number_);
     } else {
+      // The engine thread announces the queue pair again until the peer has left.
+      if (error) context().Schedule(this, NowNs() + kSettleNs);
       break;
     }
     rqPolled_++;

@@ -79,11 +79,14 @@ class QueuePair final : public onepiece::QueuePair {
   Step ExecuteOneSided(WorkRequest& request, QpSlot& target, uint64_t* budget, CompletionStatus* status);
   bool CopyPiece(WorkRequest& request, uint8_t* remote, uint64_t bytes, bool toRemote, CompletionStatus* status);
   bool GaveUp(Step step, uint64_t* dueNs, CompletionStatus* status);
-  void CompleteSend(const WorkRequest& request, CompletionStatus status);
+  void CompleteSend(const CompletionRecord& record);
   void CompleteReceive(QpSlot& target, RqEntry& entry, CompletionStatus status, const WorkRequest& request);
+  void StopTarget(QpSlot& target);
   RqEntry* NextReceive(QpSlot& target) const;
   uint8_t* ResolveLocal(const SgeRecord& sge, bool write) const;
-  uint8_t* ResolveRemote(const QpSlot& target, uint32_t key, uint64_t address, uint64_t length, uint32_t access);
+  // 0; -EACCES: the peer does not allow it; else why the pages could not be had.
+  int ResolveRemote(uint32_t pd, uint32_t key, uint64_t address, uint64_t length, uint32_t access, uint8_t** out);
+  bool HaveNoPages(int rc, CompletionStatus* status) const;
   void EnterError();
   int WaitPeerOutside();
   int ToReadyToReceive(const QpAttributes& attributes);
@@ -99,6 +102,8 @@ class QueuePair final : public onepiece::QueuePair {
   uint32_t number_ = 0;
   uint64_t ringOffset_ = 0;
   uint64_t ringBytes_ = 0;
+  uint32_t rqCapacity_ = 0;
+  uint64_t rqPosted_ = 0;
   uint64_t rqPolled_ = 0;
   std::shared_ptr<Peer> peer_;
 
@@ -109,7 +114,9 @@ class QueuePair final : public onepiece::QueuePair {
   std::atomic<uint64_t> sqTail_{0};
   std::atomic<uint64_t> sqHead_{0};
   std::atomic<bool> engine_{false};
-  // Send completions: the engine appends, the JavaScript thread takes.
+  // Send completions: the engine appends, the JavaScript thread takes. The engine frees a request's slot before it
+  // shows the completion, so that whoever polled it finds room to post; hence the ring is larger than the queue.
+  uint32_t cqeMask_ = 0;
   std::vector<CompletionRecord> sendCqes_;
   std::atomic<uint64_t> cqeTail_{0};
   std::atomic<uint64_t> cqeHead_{0};

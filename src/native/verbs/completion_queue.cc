@@ -119,6 +119,7 @@ int CompletionQueue::Poll(CompletionRecord* out, int max) {
 
 int CompletionQueue::RequestNotify(bool solicitedOnly) {
   if (!completions_) return -EBADF;
+  if (!completions_->source) return -EINVAL;  // the event would go nowhere; drivers do not say so
   return Ask(ibv_req_notify_cq, completions_->raw, solicitedOnly ? 1 : 0);
 }
 

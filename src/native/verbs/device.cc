@@ -5,8 +5,10 @@
 
 #include <endian.h>
 
+#include <algorithm>
 #include <climits>
 #include <cstring>
+#include <iterator>
 
 #include "completion_channel.h"
 #include "completion_queue.h"
@@ -85,6 +87,11 @@ int Device::QueryGid(uint32_t port, uint32_t index, Gid* out, std::string* type,
   if (error != 0 && error != -ENODATA && error != -ENOENT) return error;  // an empty entry is a zero GID
   static_assert(sizeof(gid.raw) == sizeof(out->raw));
   memcpy(out->raw, gid.raw, sizeof(out->raw));
+  if (std::all_of(std::begin(out->raw), std::end(out->raw), [](uint8_t byte) { return byte == 0; })) {
+    type->clear();  // tables are long and mostly empty: sysfs need not be asked
+    netdev->clear();
+    return 0;
+  }
   const std::string number = std::to_string(index);
   *type = ReadPortSysfs(context_->name, port, "gid_attrs/types/" + number);
   if (*type == "IB/RoCE v1") *type = attributes.linkLayer == 1 ? "IB" : "RoCE v1";

@@ -38,13 +38,6 @@ static_assert(static_cast<uint32_t>(WorkOpcode::kFetchAdd) == IBV_WR_ATOMIC_FETC
               static_cast<uint32_t>(WorkOpcode::kWriteWithImm) == IBV_WR_RDMA_WRITE_WITH_IMM);
 static_assert(static_cast<uint32_t>(QpState::kError) == IBV_QPS_ERR);
 
-// An integer below 2^53; anything else (negative, fraction, NaN) is refused.
-bool ToAddress(double value, uint64_t* out) {
-  if (!(value >= 0 && value < 9007199254740992.0)) return false;
-  *out = static_cast<uint64_t>(static_cast<int64_t>(value));
-  return static_cast<double>(static_cast<int64_t>(value)) == value;
-}
-
 bool ToSge(const SgeRecord* records, uint32_t count, ibv_sge* out) {
   for (uint32_t i = 0; i < count; ++i) {
     uint64_t address;

@@ -9,6 +9,7 @@ import { checkFunction, checkInteger, checkString } from '../core/validate.js';
 import {
   type PipelineRequest,
   type PipelineResult,
+  // biome-ignore lint/suspicious/noShadowRestrictedNames: the proxy of the design; modules that need the other one do not import this
   Proxy,
   type RequestOptions,
   RESULT,
@@ -21,7 +22,10 @@ import { WorkerProcess } from './worker.js';
 export interface LocalPipelineOptions {
   /** Name of the device that carries the messages; default `soft0`. */
   device?: string;
-  /** Requests in the stages at a time, 1 to 256; default 4. Memory is made for as many at each stage. */
+  /**
+   * Requests in the stages at a time, 1 to 256; default 4. Memory is made for twice as many at each stage. No request is
+   * let in that is as many places or more behind the oldest in the stages, so more also helps when times differ much.
+   */
   maxInFlight?: number;
   /** Requests that may wait to be let in, 0 to 65536; default 256. More are rejected. */
   maxQueued?: number;
@@ -76,6 +80,7 @@ export class LocalPipeline implements AsyncDisposable {
   private failure: RdmaError | undefined;
   private closing: Promise<void> | undefined;
   private onProgress: () => void = () => {};
+  private endStart: (reason: RdmaError) => void = () => {};
 
   private constructor(workflow: Workflow, options: LocalPipelineOptions) {
     this.workflow = workflow;
@@ -133,26 +138,32 @@ export class LocalPipeline implements AsyncDisposable {
         this.spawn(place);
       }
     }
-    await this.whenReady(startTimeoutMs);
-    await this.proxy.connect();
+    await this.connectAll(this.proxy, startTimeoutMs);
     this.started = true;
     this.onEvent({ type: 'ready' });
   }
 
-  private whenReady(timeoutMs: number): Promise<void> {
-    return new Promise((resolve, reject) => {
-      const timer = setTimeout(() => {
+  // Waits for every instance, then connects the proxy. The time-out and a failure end both.
+  private connectAll(proxy: Proxy, timeoutMs: number): Promise<void> {
+    let timer: NodeJS.Timeout | undefined;
+    return new Promise<void>((resolve, reject) => {
+      this.endStart = reject;
+      timer = setTimeout(() => {
         const late = [...this.places].filter(([, place]) => !place.ready).map(([name]) => name);
-        reject(new RdmaError('RDMA_ERR_TIMEOUT', `after ${timeoutMs} ms not ready: ${late.join(', ')}`));
+        const who = late.length === 0 ? 'the first stages' : late.join(', ');
+        reject(new RdmaError('RDMA_ERR_TIMEOUT', `after ${timeoutMs} ms not ready: ${who}`));
       }, timeoutMs);
       this.onProgress = () => {
-        if (this.failure !== undefined) reject(this.failure);
-        else if ([...this.places.values()].every((place) => place.ready)) resolve();
-        else return;
-        clearTimeout(timer);
+        if (![...this.places.values()].every((place) => place.ready)) return;
         this.onProgress = () => {};
+        proxy.connect().then(resolve, reject);
       };
+      if (this.failure !== undefined) reject(this.failure);
       this.onProgress();
+    }).finally(() => {
+      clearTimeout(timer);
+      this.endStart = () => {};
+      this.onProgress = () => {};
     });
   }
 
@@ -222,15 +233,20 @@ export class LocalPipeline implements AsyncDisposable {
     }
     const restart: Restart = { stage: place.stage, instance: place.instance, reason, at: now };
     this.restarts.push(restart);
+    try {
+      this.spawn(place);
+    } catch (error) {
+      this.fail(new RdmaError('RDMA_ERR_STAGE_FAILED', `stage ${name} cannot be started again: ${String(error)}`));
+      return;
+    }
     this.onEvent({ type: 'restart', restart });
-    this.spawn(place);
   }
 
   private fail(reason: RdmaError): void {
     if (this.failure !== undefined || this.closing !== undefined) return;
     this.failure = reason;
     this.proxy?.fail(reason);
-    this.onProgress();
+    this.endStart(reason);
   }
 
   /**
@@ -241,7 +257,7 @@ export class LocalPipeline implements AsyncDisposable {
   async run(request: PipelineRequest, options: RequestOptions = {}): Promise<PipelineResult> {
     if (this.failure !== undefined) throw this.failure;
     if (this.closing !== undefined || this.proxy === undefined) {
-      throw new RdmaError('RDMA_ERR_CLOSED', 'the pipeline is closed');
+      throw closedError();
     }
     return this.proxy.run(request, options);
   }
@@ -265,7 +281,8 @@ export class LocalPipeline implements AsyncDisposable {
   }
 
   private async closeAll(): Promise<void> {
-    await null;
+    await null; // `closing` is set before anything below looks at it
+    this.proxy?.fail(closedError());
     await Promise.all([...this.places.values()].map((place) => place.worker?.stop()));
     await this.proxy?.close();
   }
@@ -275,3 +292,6 @@ export class LocalPipeline implements AsyncDisposable {
   }
 }
 
+function closedError(): RdmaError {
+  return new RdmaError('RDMA_ERR_CLOSED', 'the pipeline is closed');
+}

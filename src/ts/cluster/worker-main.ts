@@ -3,6 +3,7 @@
 // Invariant: this process never outlives its parent (the kernel ends it), writes nothing to stdout, and leaves the
 // decision what to do about a failure to the supervisor.
 import { pathToFileURL } from 'node:url';
+import { inspect } from 'node:util';
 import { RdmaError } from '../core/errors.js';
 import { StageRuntime, Workflow } from '../pipeline/index.js';
 import { dieWithParent } from '../verbs/process.js';
@@ -14,6 +15,7 @@ let runtime: StageRuntime | undefined;
 let routes: Routes = {};
 let progressAt = 0;
 let stopping = false;
+let onRoutes: () => void = () => {};
 
 function tell(message: FromWorker): void {
   // Without a parent there is nobody to tell, and this process is about to end.
@@ -75,8 +77,27 @@ async function start(config: WorkerConfig): Promise<void> {
     },
   });
   tell({ type: 'listening', address: runtime.address });
+  // Those that are still starting are not away: the time to reconnect does not run for them.
+  await whenRouted(runtime.targets);
   await runtime.connect();
   tell({ type: 'ready' });
+}
+
+function whenRouted(targets: readonly string[]): Promise<void> {
+  return new Promise((resolve) => {
+    onRoutes = () => {
+      if (!targets.every((target) => routes[target] !== undefined)) return;
+      onRoutes = () => {};
+      resolve();
+    };
+    onRoutes();
+  });
+}
+
+// The handler's own fault, and nobody else sees where it was.
+function crash(error: unknown): void {
+  process.stderr.write(`${process.title}: ${inspect(error)}\n`);
+  void fail(error);
 }
 
 async function stop(): Promise<void> {
@@ -87,12 +108,14 @@ async function stop(): Promise<void> {
 }
 
 process.on('message', (message: ToWorker) => {
-  if (message.type === 'routes') routes = message.routes;
-  else if (message.type === 'stop') void stop();
+  if (message.type === 'routes') {
+    routes = message.routes;
+    onRoutes();
+  } else if (message.type === 'stop') void stop();
   else start(message.config).catch((error) => (stopping ? undefined : fail(error)));
 });
 process.on('disconnect', () => process.exit(0));
-process.on('uncaughtException', (error) => void fail(error));
-process.on('unhandledRejection', (error) => void fail(error));
+process.on('uncaughtException', crash);
+process.on('unhandledRejection', crash);
 // Ctrl-C reaches the whole process group; the parent decides what it means.
 process.on('SIGINT', () => {});

@@ -9,7 +9,7 @@
 // refused as a whole. A message that starts on a multiple of 64 in memory shows every part aligned.
 import * as v from 'valibot';
 import { RdmaError } from '../core/errors.js';
-import { DTYPES, type Dtype, elementBytes, elementCount, MAX_RANK, type Tensor, viewTensor } from './tensor.js';
+import { DTYPES, type Dtype, elementBytes, elementCount, MAX_RANK, type Tensor, tensor, viewTensor } from './tensor.js';
 
 const MAGIC = 0x314d504f; // "OPM1", little-endian
 const PREFIX_BYTES = 16;
@@ -18,6 +18,7 @@ const ALIGN_BYTES = 64;
 export const MAX_PARTS = 64;
 /** The most bytes of a message's head as JSON. */
 export const MAX_HEAD_BYTES = 2 ** 20;
+const MAX_PART_NAME_CHARS = 128;
 
 /** Parts by name. */
 export type Parts = Readonly<Record<string, Tensor>>;
@@ -25,7 +26,7 @@ export type Parts = Readonly<Record<string, Tensor>>;
 const PartTable = v.pipe(
   v.array(
     v.strictTuple([
-      v.pipe(v.string(), v.maxLength(128)),
+      v.pipe(v.string(), v.maxLength(MAX_PART_NAME_CHARS)),
       v.picklist(DTYPES),
       v.pipe(v.array(v.pipe(v.number(), v.integer(), v.minValue(0))), v.maxLength(MAX_RANK)),
     ]),
@@ -44,25 +45,35 @@ function aligned(length: number): number {
  *
  * @param head any JSON value, at most 1 MiB of it
  * @param parts at most 64 tensors
- * @throws RdmaError RDMA_ERR_INVALID_ARGUMENT when head is not JSON; RDMA_ERR_MESSAGE_TOO_LARGE for the limits
+ * @throws RdmaError RDMA_ERR_INVALID_ARGUMENT when head is not JSON or a part is no tensor, so that whatever is sent
+ *   can be decoded; RDMA_ERR_MESSAGE_TOO_LARGE for the limits
  */
 export function encodeMessage(head: unknown, parts: Parts = {}): Uint8Array[] {
   const entries = Object.entries(parts);
   if (entries.length > MAX_PARTS) {
-    throw new RdmaError('RDMA_ERR_MESSAGE_TOO_LARGE', `a message has at most ${MAX_PARTS} parts, not ${entries.length}`);
+    throw new RdmaError(
+      'RDMA_ERR_MESSAGE_TOO_LARGE',
+      `a message has at most ${MAX_PARTS} parts, not ${entries.length}`,
+    );
   }
+  for (const [name, part] of entries) checkPart(name, part);
   const table = entries.map(([name, part]) => [name, part.dtype, part.shape]);
   let text: string;
   try {
+    if (JSON.stringify(head) === undefined) throw new TypeError(`${typeof head} has no form in JSON`);
     text = JSON.stringify({ head, parts: table });
   } catch (cause) {
     throw new RdmaError('RDMA_ERR_INVALID_ARGUMENT', `the metadata is not JSON: ${String(cause)}`, { cause });
   }
   const json = Buffer.from(text, 'utf8');
   if (json.byteLength > MAX_HEAD_BYTES) {
-    throw new RdmaError('RDMA_ERR_MESSAGE_TOO_LARGE', `metadata of ${json.byteLength} bytes; at most ${MAX_HEAD_BYTES}`, {
-      remedy: 'put large data into tensors',
-    });
+    throw new RdmaError(
+      'RDMA_ERR_MESSAGE_TOO_LARGE',
+      `metadata of ${json.byteLength} bytes; at most ${MAX_HEAD_BYTES}`,
+      {
+        remedy: 'put large data into tensors',
+      },
+    );
   }
   const prefix = Buffer.alloc(PREFIX_BYTES);
   prefix.writeUInt32LE(MAGIC, 0);
@@ -77,6 +88,21 @@ export function encodeMessage(head: unknown, parts: Parts = {}): Uint8Array[] {
     at = aligned(at) + byteLength;
   }
   return pieces;
+}
+
+// What passes here, decodeMessage() takes at the other side; there nobody could be told.
+function checkPart(name: string, part: unknown): void {
+  if (name.length > MAX_PART_NAME_CHARS) {
+    throw new RdmaError(
+      'RDMA_ERR_INVALID_ARGUMENT',
+      `the name of a part has at most ${MAX_PART_NAME_CHARS} characters`,
+    );
+  }
+  if (typeof part !== 'object' || part === null || !('dtype' in part)) {
+    throw new RdmaError('RDMA_ERR_INVALID_ARGUMENT', `part ${name} is no tensor`, { remedy: 'make it with tensor()' });
+  }
+  const { dtype, shape, data } = part as Tensor;
+  tensor(dtype, shape, data);
 }
 
 /** Bytes of a message in pieces. */

@@ -1,18 +1,20 @@
 // Bringing together what belongs to one request: the inputs of a task, or the outputs of the last stages.
 //
 // Invariant: every message is acknowledged exactly when its request is settled, a copy that came again because a
-// sender was replaced included; no input is counted twice. A request that was settled stays known for a while, so
-// that a late copy is acknowledged and not worked on again.
+// sender was replaced included; no input is counted twice. A request that was settled stays known until the proxy has
+// its result, so that a late copy is acknowledged and not worked on again. What waits for an input that will not come,
+// since its sender had the acknowledgement before this place was replaced, is let go when the proxy has the result.
 import { RdmaError } from '../core/errors.js';
 import type { InboxMessage } from '../ring/index.js';
 import type { Parts } from './codec.js';
 import { decodeMessage } from './codec.js';
 import { type Envelope, parseEnvelope, type StageFailure } from './envelope.js';
+import { SHORT_LANE_BYTES } from './lane-sizes.js';
 import { copyTensor, type Tensor } from './tensor.js';
 import { mergeTraces, monotonicUs, type Trace } from './trace.js';
 import { instancesFor, REQUEST, type Stage, type StageInput, type Workflow } from './workflow.js';
 
-const REMEMBERED_REQUESTS = 4096;
+const byKey = (e: Envelope) => `${e.from}/${e.fromInstance}`;
 
 /** One input, still in the lane or copied out of it. */
 interface JoinedInput extends StageInput {
@@ -72,7 +74,7 @@ export class Joined {
   spill(): void {
     for (const input of this.inputs.values()) {
       if (input.message === undefined) continue;
-      const parts: Record<string, Tensor> = {};
+      const parts: Record<string, Tensor> = Object.create(null);
       for (const [name, part] of Object.entries(input.parts)) parts[name] = copyTensor(part);
       input.parts = parts;
       input.message.release();
@@ -112,7 +114,8 @@ export class Join {
   private readonly sources: readonly string[];
   private readonly device: string;
   private readonly open = new Map<string, Joined>();
-  private readonly settled = new Set<string>();
+  private readonly settled = new Map<string, number>(); // request to ticket
+  private answeredBelow = 0;
 
   /** @param sources names of the stages (or `request`) that send here */
   constructor(workflow: Workflow, place: string, instance: number, sources: readonly string[], device: string) {
@@ -127,6 +130,11 @@ export class Join {
     return this.open.size;
   }
 
+  /** Every request with a smaller ticket was answered by the proxy, as far as is known here. */
+  get finishedBelow(): number {
+    return this.answeredBelow;
+  }
+
   /**
    * Takes a message.
    *
@@ -134,32 +142,37 @@ export class Join {
    * @throws RdmaError RDMA_ERR_PROTOCOL when it does not belong here; it was released and acknowledged then
    */
   take(message: InboxMessage): Joined | undefined {
-    const arrivedAtUs = monotonicUs();
-    let envelope: Envelope;
-    let parts: Record<string, Tensor>;
-    let joined: Joined | undefined;
-    const key = (e: Envelope) => `${e.from}/${e.fromInstance}`;
+    let completed: Joined | undefined;
     try {
-      const decoded = decodeMessage(message.bytes);
-      envelope = parseEnvelope(decoded.head);
-      parts = decoded.parts;
-      if (envelope.workflow !== this.workflow.name) {
-        throw new RdmaError('RDMA_ERR_PROTOCOL', `a message of workflow ${envelope.workflow} came to ${this.place}`);
-      }
-      joined = this.open.get(envelope.request);
-      if (joined === undefined && !this.settled.has(envelope.request)) {
-        joined = new Joined(envelope, this.expected(envelope.ticket));
-      }
-      if (joined !== undefined && !joined.expects(key(envelope))) {
-        throw new RdmaError('RDMA_ERR_PROTOCOL', `${key(envelope)} does not send to ${this.place}/${this.instance}`);
-      }
+      completed = this.accept(message);
     } catch (error) {
       message.done();
       throw error;
     }
+    // Also when this message waits for nothing: behind one that waits, its space does not go back to the sender.
+    if (crowded(message)) this.spillWaiting();
+    return completed;
+  }
+
+  private accept(message: InboxMessage): Joined | undefined {
+    const arrivedAtUs = monotonicUs();
+    const { head, parts } = decodeMessage(message.bytes);
+    const envelope = parseEnvelope(head);
+    if (envelope.workflow !== this.workflow.name) {
+      throw new RdmaError('RDMA_ERR_PROTOCOL', `a message of workflow ${envelope.workflow} came to ${this.place}`);
+    }
+    this.finish(envelope.finishedBelow);
+    let joined = this.open.get(envelope.request);
     if (joined === undefined) {
-      message.done(); // settled: a copy that came late
-      return undefined;
+      if (this.settled.has(envelope.request) || envelope.ticket < this.answeredBelow) {
+        message.done(); // a copy that came late
+        return undefined;
+      }
+      joined = new Joined(envelope, this.expected(envelope.ticket));
+    }
+    const key = byKey(envelope);
+    if (!joined.expects(key)) {
+      throw new RdmaError('RDMA_ERR_PROTOCOL', `${key} does not send to ${this.place}/${this.instance}`);
     }
     envelope.trace.hops.push({
       from: envelope.from,
@@ -172,15 +185,26 @@ export class Join {
     });
     this.open.set(envelope.request, joined);
     const before = joined.complete;
-    joined.add(key(envelope), envelope, parts, message);
-    if (joined.complete && !before) {
-      joined.readyAtUs = arrivedAtUs;
-      return joined;
+    joined.add(key, envelope, parts, message);
+    if (before || !joined.complete) return undefined;
+    joined.readyAtUs = arrivedAtUs;
+    return joined;
+  }
+
+  private spillWaiting(): void {
+    try {
+      for (const joined of this.open.values()) if (!joined.complete) joined.spill();
+    } catch {
+      // No memory for the copy now: it stays in its lane, and the next message brings another attempt.
     }
-    if (!joined.complete && crowded(message)) {
-      for (const other of this.open.values()) if (!other.complete) other.spill();
-    }
-    return undefined;
+  }
+
+  /** Learns that every request with a ticket smaller than `below` was answered by the proxy. */
+  finish(below: number): void {
+    if (below <= this.answeredBelow) return;
+    this.answeredBelow = below;
+    for (const joined of this.open.values()) if (!joined.complete && joined.ticket < below) this.settle(joined);
+    for (const [request, ticket] of this.settled) if (ticket < below) this.settled.delete(request);
   }
 
   private expected(ticket: number): string[] {
@@ -196,18 +220,15 @@ export class Join {
     joined.release();
     joined.acknowledge();
     this.open.delete(joined.request);
-    this.settled.add(joined.request);
-    for (const oldest of this.settled) {
-      if (this.settled.size <= REMEMBERED_REQUESTS) break;
-      this.settled.delete(oldest);
-    }
+    if (joined.ticket >= this.answeredBelow) this.settled.set(joined.request, joined.ticket);
   }
 }
 
-// Waiting inputs may hold at most half of a lane: whatever order senders finish in, the input that is missing still
-// finds room.
+// True when the next message of the largest size might find no room: a third of the lane, and a third that may have to
+// be skipped where the ring ends. Whatever order senders finish in, the input that is missing must still find room.
 function crowded(message: InboxMessage): boolean {
-  return message.laneHeldBytes * 2 > message.laneBytes || message.laneHeldMessages * 2 > message.laneSlots;
+  const { laneHeldBytes, laneBytes, laneHeldMessages, laneSlots } = message;
+  return laneHeldBytes * 3 > laneBytes || laneBytes >= SHORT_LANE_BYTES || laneHeldMessages * 2 > laneSlots;
 }
 
 /** Names of the stages and instances that `stage` sends to with this ticket. */

@@ -1,26 +1,12 @@
 // The outboxes from one place to all places that it sends to.
 //
-// Invariant: a lane holds two messages of the largest size, and an outbox retains as many as the proxy lets in, so
-// sending never waits for a message that itself waits for this one.
+// Invariant: a message goes to every target or the place fails; its inputs are settled when all have acknowledged it.
+// After close() there is no outbox left, not even one whose connecting was under way.
 import type { Device } from '../verbs/index.js';
+import { RdmaError } from '../core/errors.js';
 import { type InboxAddress, Outbox } from '../ring/index.js';
 import type { Joined } from './join.js';
-
-/** Bytes of a message besides its tensors: head and padding. */
-export const HEAD_ALLOWANCE_BYTES = 256 * 1024;
-const MAX_LANE_BYTES = 2 ** 31 - 64;
-
-/** Lane sizes for messages of up to `maxBytes` of tensors, with `maxInFlight` requests under way. */
-export function laneSizes(maxBytes: number, maxInFlight: number) {
-  const message = maxBytes + HEAD_ALLOWANCE_BYTES;
-  return {
-    slots: Math.min(4095, 2 * maxInFlight + 2),
-    dataBytes: Math.min(MAX_LANE_BYTES, 2 * message),
-    retainMessages: maxInFlight + 1,
-    // One more, for what is skipped where the ring ends.
-    retainBytes: (maxInFlight + 1) * message,
-  };
-}
+import { laneSizes, placeSecret } from './lane-sizes.js';
 
 export interface LinkOptions {
   name: string;
@@ -46,6 +32,8 @@ interface Link {
 export class Links {
   private readonly options: LinkOptions;
   private readonly links = new Map<string, Link>();
+  private readonly connecting: Promise<void>[] = [];
+  private closed = false;
 
   constructor(options: LinkOptions) {
     this.options = options;
@@ -53,15 +41,20 @@ export class Links {
 
   /** Connects to every target; each is `stage/instance`. */
   async connect(targets: readonly string[]): Promise<void> {
-    await Promise.all(targets.map((target) => this.connectTo(target)));
+    this.connecting.push(...targets.map((target) => this.connectTo(target)));
+    await Promise.all(this.connecting);
   }
 
   private async connectTo(target: string): Promise<void> {
     const { name, device, secret, maxBytes, maxInFlight, reconnectMs, resolve } = this.options;
     const waiting: Link['waiting'] = [];
     const outbox = await Outbox.connect({
-      to: () => resolve(target),
-      secret,
+      to: () => {
+        // This code ends the attempts.
+        if (this.closed) throw new RdmaError('RDMA_ERR_REFUSED', 'the sender is being closed');
+        return resolve(target);
+      },
+      secret: placeSecret(secret, target),
       name,
       device,
       reconnectMs,
@@ -72,12 +65,14 @@ export class Links {
       },
     });
     this.links.set(target, { outbox, waiting });
+    if (this.closed) throw new RdmaError('RDMA_ERR_CLOSED', 'closed while connecting');
   }
 
   /**
    * Sends one message to several targets. `onSettled` follows when all have acknowledged it.
    *
-   * @throws RdmaError RDMA_ERR_MESSAGE_TOO_LARGE before anything was sent; the error of an outbox that has failed
+   * @param pieces at most maxMessageBytes(); every target has room for that
+   * @throws RdmaError the error of an outbox that has failed
    */
   async send(joined: Joined, targets: readonly string[], pieces: readonly Uint8Array[]): Promise<void> {
     joined.outstanding += targets.length;
@@ -100,12 +95,9 @@ export class Links {
     }
   }
 
-  /** The largest message, in bytes, that every target takes. */
-  get maxMessageBytes(): number {
-    return Math.min(...[...this.links.values()].map((link) => link.outbox.maxMessageBytes));
-  }
-
   async close(): Promise<void> {
+    this.closed = true;
+    await Promise.allSettled(this.connecting);
     await Promise.all([...this.links.values()].map((link) => link.outbox.close()));
   }
 }

@@ -1,20 +1,21 @@
 // The proxy: admits requests, sends them in, and answers their results, each once.
 //
-// Invariant: never more than `maxInFlight` requests are in the stages, whatever the callers do; a request that was
+// Invariant: never more than `maxInFlight` requests are in the stages, whatever the callers do, and none is let in that
+// is `maxInFlight` tickets or more behind the oldest of them: what stages must keep has a bound. A request that was
 // admitted ends with its result or an error, and a result that comes twice counts once.
 import { randomUUID } from 'node:crypto';
 import { RdmaError } from '../core/errors.js';
-import { checkAbortSignal, checkInteger } from '../core/validate.js';
+import { checkAbortSignal, checkInteger, checkObject } from '../core/validate.js';
 import { type InboxAddress, Inbox, type InboxMessage } from '../ring/index.js';
 import { Device } from '../verbs/index.js';
 import { encodeMessage, messageBytes, type Parts } from './codec.js';
-import type { Envelope } from './envelope.js';
+import { checkMeta, type Envelope } from './envelope.js';
 import { Join, Joined, targetsOf } from './join.js';
-import { HEAD_ALLOWANCE_BYTES, Links } from './links.js';
-import { inboxLimits, RESULT } from './stage-runtime.js';
+import { inboxLimits, maxMessageBytes, placeSecret } from './lane-sizes.js';
+import { Links } from './links.js';
 import { copyTensor, type Tensor } from './tensor.js';
 import { monotonicUs, type Trace } from './trace.js';
-import { type Meta, REQUEST, type Workflow } from './workflow.js';
+import { type Meta, REQUEST, RESULT, type Workflow } from './workflow.js';
 
 /** What a caller asks for. */
 export interface PipelineRequest {
@@ -48,7 +49,7 @@ export interface ProxyOptions {
   workflow: Workflow;
   device: string;
   secret: string;
-  /** Requests in the stages at a time. */
+  /** Requests in the stages at a time, and how far the newest of them may be ahead of the oldest. */
   maxInFlight: number;
   /** Requests that may wait to be let in. */
   maxQueued: number;
@@ -65,6 +66,7 @@ interface Ticket {
   answered: boolean;
 }
 
+// biome-ignore lint/suspicious/noShadowRestrictedNames: the proxy of the design; modules that need the other one do not import this
 export class Proxy {
   private readonly options: ProxyOptions;
   private readonly device: Device;
@@ -104,7 +106,7 @@ export class Proxy {
     const lanes = 2 * workflow.sinks.reduce((sum, stage) => sum + stage.instances, 0);
     try {
       proxy.inbox = await Inbox.listen({
-        secret,
+        secret: placeSecret(secret, `${RESULT}/0`),
         device: proxy.device,
         maxLanes: lanes,
         ...inboxLimits(largest, maxInFlight),
@@ -147,8 +149,9 @@ export class Proxy {
     if (options.timeoutMs !== undefined) checkInteger('timeoutMs', options.timeoutMs, 1, 2 ** 31 - 1);
     if (this.failure !== undefined) throw this.failure;
     if (signal?.aborted) throw new RdmaError('RDMA_ERR_ABORTED', 'the request was aborted');
+    checkObject('request', input);
     const { maxInFlight, maxQueued, workflow } = this.options;
-    if (this.inFlight.size >= maxInFlight && this.queue.length >= maxQueued) {
+    if (this.full && this.queue.length >= maxQueued) {
       throw new RdmaError('RDMA_ERR_REJECTED', `${maxInFlight} requests are under way and ${maxQueued} wait`, {
         remedy: 'send later, or raise maxQueued',
       });
@@ -157,18 +160,19 @@ export class Proxy {
     const envelope: Envelope = {
       workflow: workflow.name,
       request,
-      ticket: this.tickets++,
+      ticket: 0, // this and what is below: when it is let in
+      finishedBelow: 0,
       from: REQUEST,
       fromInstance: 0,
       sentAtUs: 0,
       deadlineAt: options.timeoutMs === undefined ? null : Date.now() + options.timeoutMs,
       trace: { tasks: [], hops: [] },
-      meta: input.meta ?? {},
+      meta: checkMeta(input.meta ?? {}),
       error: null,
     };
     // Encoded now for its checks; the parts are the caller's until the promise settles.
     const bytes = messageBytes(encodeMessage(envelope, input.parts));
-    if (bytes > workflow.maxRequestBytes + HEAD_ALLOWANCE_BYTES) {
+    if (bytes > maxMessageBytes(workflow.maxRequestBytes)) {
       throw new RdmaError('RDMA_ERR_MESSAGE_TOO_LARGE', `a request of ${bytes} bytes`, {
         remedy: `raise maxRequestBytes of the workflow (${workflow.maxRequestBytes})`,
       });
@@ -221,10 +225,21 @@ export class Proxy {
 
   private readonly partsOf = new WeakMap<Ticket, Parts>();
 
+  /** Ticket of the oldest request in the stages, or of the next one. */
+  private get oldest(): number {
+    for (const ticket of this.inFlight.values()) return ticket.envelope.ticket;
+    return this.tickets;
+  }
+
+  private get full(): boolean {
+    return this.tickets - this.oldest >= this.options.maxInFlight;
+  }
+
   private admit(): void {
-    while (this.inFlight.size < this.options.maxInFlight) {
+    while (!this.full) {
       const ticket = this.queue.shift();
       if (ticket === undefined) return;
+      ticket.envelope.ticket = this.tickets++;
       this.inFlight.set(ticket.request, ticket);
       this.send(ticket).catch((error) => {
         this.inFlight.delete(ticket.request);
@@ -237,6 +252,7 @@ export class Proxy {
   private async send(ticket: Ticket): Promise<void> {
     const { envelope } = ticket;
     envelope.sentAtUs = monotonicUs();
+    envelope.finishedBelow = this.oldest;
     const pieces = encodeMessage(envelope, this.partsOf.get(ticket));
     const targets = targetsOf(this.options.workflow, REQUEST, envelope.ticket);
     const names = targets.map(({ stage, instance }) => `${stage.name}/${instance}`);
@@ -252,9 +268,16 @@ export class Proxy {
     }
     if (joined === undefined) return;
     const ticket = this.inFlight.get(joined.request);
-    if (ticket !== undefined && !ticket.answered) this.answer(ticket, joined);
+    try {
+      if (ticket !== undefined && !ticket.answered) this.answer(ticket, joined);
+    } catch (error) {
+      ticket?.reject(
+        new RdmaError('RDMA_ERR_STAGE_FAILED', `the result cannot be copied: ${String(error)}`, { cause: error }),
+      );
+    }
     this.join.settle(joined);
     this.inFlight.delete(joined.request);
+    this.join.finish(this.oldest);
     this.admit();
   }
 
@@ -268,7 +291,7 @@ export class Proxy {
     const outputs: PipelineOutput[] = [];
     for (const sink of this.options.workflow.sinks) {
       for (const { stage, instance, meta, parts } of joined.from(sink.name)) {
-        const own: Record<string, Tensor> = {};
+        const own: Record<string, Tensor> = Object.create(null);
         for (const [name, part] of Object.entries(parts)) own[name] = copyTensor(part);
         outputs.push({ stage, instance, meta, parts: own });
       }

@@ -6,15 +6,23 @@
 import { RdmaError } from '../core/errors.js';
 import { type InboxAddress, Inbox, type InboxMessage } from '../ring/index.js';
 import { Device } from '../verbs/index.js';
-import { encodeMessage, messageBytes, type Parts } from './codec.js';
-import type { Envelope, StageFailure } from './envelope.js';
+import { encodeMessage, messageBytes } from './codec.js';
+import { checkMeta, type Envelope, type StageFailure } from './envelope.js';
 import { Join, type Joined, targetsOf } from './join.js';
-import { Links, laneSizes } from './links.js';
-import { monotonicUs, type Trace } from './trace.js';
-import { REQUEST, type Stage, type StageInput, type StageTask, type Workflow } from './workflow.js';
+import { inboxLimits, maxMessageBytes, placeSecret } from './lane-sizes.js';
+import { Links } from './links.js';
+import { boundTrace, monotonicUs, type Trace } from './trace.js';
+import {
+  REQUEST,
+  RESULT,
+  type Stage,
+  type StageInput,
+  type StageOutput,
+  type StageTask,
+  type Workflow,
+} from './workflow.js';
 
-/** Name of the place that results are sent to. */
-export const RESULT = 'result';
+export { RESULT };
 
 export interface StageRuntimeOptions {
   workflow: Workflow;
@@ -53,7 +61,8 @@ export class StageRuntime {
   private readonly links: Links;
   private readonly ready: Joined[] = [];
   private readonly early: InboxMessage[] = []; // came before the links were there
-  private readonly ending = new AbortController();
+  private readonly tasks = new Set<AbortController>(); // of the handlers that run
+  private ending = false;
   private inbox: Inbox | undefined;
   private running = 0;
   private linked = false;
@@ -86,7 +95,7 @@ export class StageRuntime {
     const runtime = new StageRuntime(options);
     try {
       runtime.inbox = await Inbox.listen({
-        secret: options.secret,
+        secret: placeSecret(options.secret, `${runtime.stage.name}/${options.instance}`),
         device: runtime.device,
         maxLanes: runtime.maxLanes,
         ...inboxLimits(runtime.largestInput, options.maxInFlight),
@@ -102,7 +111,9 @@ export class StageRuntime {
   private get largestInput(): number {
     const { workflow } = this.options;
     return Math.max(
-      ...this.stage.after.map((name) => (name === REQUEST ? workflow.maxRequestBytes : workflow.get(name).maxOutputBytes)),
+      ...this.stage.after.map((name) =>
+        name === REQUEST ? workflow.maxRequestBytes : workflow.get(name).maxOutputBytes,
+      ),
     );
   }
 
@@ -118,14 +129,16 @@ export class StageRuntime {
     return this.inbox.bootstrap;
   }
 
+  /** All places that this instance sends to, as `stage/0`. */
+  get targets(): string[] {
+    const followers = this.options.workflow.followers(this.stage.name);
+    if (followers.length === 0) return [`${RESULT}/0`];
+    return followers.flatMap((stage) => Array.from({ length: stage.instances }, (_, i) => `${stage.name}/${i}`));
+  }
+
   /** Connects to the stages behind; tasks begin when it has. */
   async connect(): Promise<void> {
-    const { workflow } = this.options;
-    const followers = workflow.followers(this.stage.name);
-    const targets = followers.flatMap((stage) =>
-      Array.from({ length: stage.instances }, (_, instance) => `${stage.name}/${instance}`),
-    );
-    await this.links.connect(followers.length === 0 ? [`${RESULT}/0`] : targets);
+    await this.links.connect(this.targets);
     this.linked = true;
     for (const message of this.early.splice(0)) this.onMessage(message);
   }
@@ -150,11 +163,11 @@ export class StageRuntime {
   private next(): void {
     while (this.running < this.stage.concurrency) {
       const joined = this.ready.shift();
-      if (joined === undefined || this.ending.signal.aborted) return;
+      if (joined === undefined || this.ending) return;
       this.running++;
       this.run(joined)
         .catch((error) => {
-          if (!this.ending.signal.aborted) this.options.onEvent({ type: 'failed', reason: String(error) });
+          if (!this.ending) this.options.onEvent({ type: 'failed', reason: wordsOf(error) });
         })
         .finally(() => {
           this.running--;
@@ -164,70 +177,67 @@ export class StageRuntime {
   }
 
   private async run(joined: Joined): Promise<void> {
-    const { request } = joined;
+    if (this.finished(joined)) return;
+    const { request, trace } = joined;
     const { onEvent } = this.options;
     const startUs = monotonicUs();
     const queueUs = startUs - joined.readyAtUs;
-    const trace = joined.trace;
     let failure = joined.failure;
-    let meta: Record<string, unknown> = {};
-    let parts: Parts = {};
+    let output: StageOutput = {};
+    let pieces: Uint8Array[] | undefined;
     if (failure === undefined) {
       onEvent({ type: 'task', request });
       try {
-        const output = await this.handle(joined);
-        meta = output.meta ?? {};
-        parts = output.parts ?? {};
+        output = await this.handle(joined);
       } catch (error) {
         failure = this.failureOf(error);
       }
       const computeUs = monotonicUs() - startUs;
       trace.tasks.push({ stage: this.stage.name, instance: this.options.instance, queueUs, computeUs });
-      onEvent({ type: 'done', request, queueUs, computeUs, failed: failure !== undefined });
-    }
-    if (this.ending.signal.aborted) return;
-    const targets = this.targets(joined.ticket);
-    let pieces: Uint8Array[] | undefined;
-    if (failure === undefined) {
+      if (this.ending || this.finished(joined)) return;
       try {
-        pieces = this.encode(joined, trace, meta, parts, null);
+        if (failure === undefined) pieces = this.encode(joined, trace, output, null);
       } catch (error) {
         failure = this.failureOf(error);
       }
+      onEvent({ type: 'done', request, queueUs, computeUs, failed: failure !== undefined });
     }
-    pieces ??= this.encode(joined, trace, {}, {}, failure ?? null);
-    await this.links.send(joined, targets, pieces);
+    pieces ??= this.encode(joined, trace, {}, failure ?? null);
+    await this.links.send(joined, this.targetsFor(joined.ticket), pieces);
     joined.release();
   }
 
-  private targets(ticket: number): string[] {
+  // The proxy has the result already: this is a second run, and nobody waits for it.
+  private finished(joined: Joined): boolean {
+    if (joined.ticket >= this.join.finishedBelow) return false;
+    this.join.settle(joined);
+    return true;
+  }
+
+  private targetsFor(ticket: number): string[] {
     const targets = targetsOf(this.options.workflow, this.stage.name, ticket);
     if (targets.length === 0) return [`${RESULT}/0`];
     return targets.map(({ stage, instance }) => `${stage.name}/${instance}`);
   }
 
-  private encode(
-    joined: Joined,
-    trace: Trace,
-    meta: Record<string, unknown>,
-    parts: Parts,
-    error: StageFailure | null,
-  ): Uint8Array[] {
+  // Without parts and meta, what is encoded always fits.
+  private encode(joined: Joined, trace: Trace, output: StageOutput, error: StageFailure | null): Uint8Array[] {
     const envelope: Envelope = {
       workflow: this.options.workflow.name,
       request: joined.request,
       ticket: joined.ticket,
+      finishedBelow: this.join.finishedBelow,
       from: this.stage.name,
       fromInstance: this.options.instance,
       sentAtUs: monotonicUs(),
       deadlineAt: joined.deadlineAt,
-      trace,
-      meta,
+      trace: boundTrace(trace),
+      meta: checkMeta(output.meta ?? {}),
       error,
     };
-    const pieces = encodeMessage(envelope, parts);
+    const pieces = encodeMessage(envelope, output.parts ?? {});
     const bytes = messageBytes(pieces);
-    if (bytes > this.links.maxMessageBytes) {
+    if (bytes > maxMessageBytes(this.stage.maxOutputBytes)) {
       throw new RdmaError('RDMA_ERR_MESSAGE_TOO_LARGE', `an output of ${bytes} bytes`, {
         remedy: `raise maxOutputBytes of stage ${this.stage.name} (${this.stage.maxOutputBytes})`,
       });
@@ -235,15 +245,15 @@ export class StageRuntime {
     return pieces;
   }
 
-  private async handle(joined: Joined) {
+  private async handle(joined: Joined): Promise<StageOutput> {
     const { stage } = this;
     const { instance, onEvent } = this.options;
-    const deadline = new AbortController();
     const leftMs = joined.deadlineAt === null ? undefined : joined.deadlineAt - Date.now();
     const late = () => new RdmaError('RDMA_ERR_DEADLINE', `the deadline passed in stage ${stage.name}`);
     if (leftMs !== undefined && leftMs <= 0) throw late();
+    const control = new AbortController();
     const timer =
-      leftMs === undefined ? undefined : setTimeout(() => deadline.abort(late()), Math.min(leftMs, MAX_TIMER_MS));
+      leftMs === undefined ? undefined : setTimeout(() => control.abort(late()), Math.min(leftMs, MAX_TIMER_MS));
     const inputs = (name: string): StageInput[] => {
       const found = joined.from(name);
       if (found.length === 0) {
@@ -256,31 +266,36 @@ export class StageRuntime {
       stage: stage.name,
       instance,
       instances: stage.instances,
-      signal: AbortSignal.any([deadline.signal, this.ending.signal]),
+      signal: control.signal,
       inputs,
       input: (name) => inputs(name)[0]!,
       progress: (done) => onEvent({ type: 'progress', request: joined.request, done }),
     };
+    this.tasks.add(control);
     try {
       const output = await stage.handler(task);
       if (typeof output !== 'object' || output === null) {
         throw new RdmaError('RDMA_ERR_HANDLER', 'the handler answers no {meta, parts}');
       }
       return output;
+    } catch (error) {
+      // Whatever a handler throws because of the signal, the reason is the signal's.
+      throw control.signal.aborted ? control.signal.reason : error;
     } finally {
+      this.tasks.delete(control);
       clearTimeout(timer);
     }
   }
 
   private failureOf(error: unknown): StageFailure {
     const code = error instanceof RdmaError ? error.code : 'RDMA_ERR_HANDLER';
-    const message = (error instanceof Error ? error.message : String(error)).slice(0, MAX_FAILURE_CHARS);
-    return { stage: this.stage.name, code, message };
+    return { stage: this.stage.name, code, message: wordsOf(error).slice(0, MAX_FAILURE_CHARS) };
   }
 
   /** Ends the instance at once; what it has not finished stays with the stages before it. */
   async close(): Promise<void> {
-    this.ending.abort(new RdmaError('RDMA_ERR_CLOSED', 'the stage is being closed'));
+    this.ending = true;
+    for (const task of this.tasks) task.abort(new RdmaError('RDMA_ERR_CLOSED', 'the stage is being closed'));
     await this.inbox?.close();
     this.inbox = undefined;
     await this.links.close();
@@ -288,8 +303,11 @@ export class StageRuntime {
   }
 }
 
-/** Limits of an inbox whose senders send up to `maxBytes` of tensors. */
-export function inboxLimits(maxBytes: number, maxInFlight: number): { maxSlots: number; maxDataBytes: number } {
-  const { slots, dataBytes } = laneSizes(maxBytes, maxInFlight);
-  return { maxSlots: slots, maxDataBytes: dataBytes };
+// Handlers throw what they like, even what cannot be shown.
+function wordsOf(error: unknown): string {
+  try {
+    return String(error instanceof Error ? error.message : error);
+  } catch {
+    return 'an error that has no words';
+  }
 }

@@ -4,19 +4,7 @@
 import { RdmaError } from '../core/errors.js';
 
 /** Element types. The 16-bit floats are shown as their bits in a Uint16Array. */
-export type Dtype =
-  | 'u8'
-  | 'i8'
-  | 'u16'
-  | 'i16'
-  | 'u32'
-  | 'i32'
-  | 'u64'
-  | 'i64'
-  | 'f16'
-  | 'bf16'
-  | 'f32'
-  | 'f64';
+export type Dtype = 'u8' | 'i8' | 'u16' | 'i16' | 'u32' | 'i32' | 'u64' | 'i64' | 'f16' | 'bf16' | 'f32' | 'f64';
 
 export type TensorData =
   | Uint8Array
@@ -87,13 +75,14 @@ export function elementBytes(dtype: Dtype): number {
  * @throws RdmaError RDMA_ERR_INVALID_ARGUMENT when dtype, shape and data do not agree
  */
 export function tensor(dtype: Dtype, shape: readonly number[], data: TensorData): Tensor {
-  const info = dtypes[dtype];
+  const info = Object.hasOwn(dtypes, dtype) ? dtypes[dtype] : undefined;
   if (info === undefined) {
     throw new RdmaError('RDMA_ERR_INVALID_ARGUMENT', `dtype must be one of ${DTYPES.join(', ')}, not ${String(dtype)}`);
   }
   if (!ArrayBuffer.isView(data) || !info.is(data)) {
     throw new RdmaError('RDMA_ERR_INVALID_ARGUMENT', `the data of a ${dtype} tensor has another element type`);
   }
+  if (!Array.isArray(shape)) throw new RdmaError('RDMA_ERR_INVALID_ARGUMENT', 'the shape of a tensor is an array');
   if (elementCount(shape) !== data.length) {
     throw new RdmaError(
       'RDMA_ERR_INVALID_ARGUMENT',

@@ -26,10 +26,15 @@ export interface HopTrace {
   device: string;
 }
 
+/** What is known of a request; with more than {@link MAX_TRACE_BYTES} of it, the oldest is left out. */
 export interface Trace {
   tasks: TaskTrace[];
   hops: HopTrace[];
 }
+
+/** The most that a trace takes in a message, as JSON. */
+export const MAX_TRACE_BYTES = 128 * 1024;
+const SMALL_TRACE = 256; // entries that fit in any case
 
 /** CLOCK_MONOTONIC in microseconds. */
 export function monotonicUs(): number {
@@ -46,4 +51,22 @@ export function mergeTraces(traces: readonly Trace[]): Trace {
     for (const hop of trace.hops) hops.set(`${hop.from}/${hop.fromInstance}/${hop.to}/${hop.toInstance}`, hop);
   }
   return { tasks: [...tasks.values()], hops: [...hops.values()] };
+}
+
+/** The trace, or as much of its newest part as a message has room for. */
+export function boundTrace(trace: Trace): Trace {
+  if (trace.tasks.length + trace.hops.length <= SMALL_TRACE) return trace;
+  const tasks = newest(trace.tasks, MAX_TRACE_BYTES / 2);
+  return { tasks, hops: newest(trace.hops, MAX_TRACE_BYTES / 2) };
+}
+
+function newest<T>(entries: readonly T[], bytes: number): T[] {
+  let left = bytes;
+  let first = entries.length;
+  while (first > 0) {
+    left -= JSON.stringify(entries[first - 1]).length + 1;
+    if (left < 0) break;
+    first--;
+  }
+  return entries.slice(first);
 }

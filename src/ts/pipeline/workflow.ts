@@ -3,12 +3,14 @@
 // Invariant: a finished workflow is a directed graph without cycles in which every stage is reached from the request;
 // it is the same in every process that imports its module, since it is made of code and constants only.
 import { RdmaError } from '../core/errors.js';
-import { checkFunction, checkInteger, checkOneOf, checkString } from '../core/validate.js';
+import { checkFunction, checkInteger, checkObject, checkOneOf, checkString } from '../core/validate.js';
 import type { Parts } from './codec.js';
 import type { Tensor } from './tensor.js';
 
 /** Name under which the request itself is an input. */
 export const REQUEST = 'request';
+/** Name of the place that results are sent to. */
+export const RESULT = 'result';
 
 /** JSON metadata. */
 export type Meta = Record<string, unknown>;
@@ -108,6 +110,7 @@ export class Workflow<Names extends string = string> {
   /** @internal Use {@link workflow}. */
   constructor(name: string, options: WorkflowOptions) {
     this.name = checkString('name', name, { minLength: 1, maxLength: 63, pattern: NAME });
+    checkObject('options', options);
     this.module = checkString('module', options.module, { minLength: 1, maxLength: 4096 });
     this.maxRequestBytes = checkInteger(
       'maxRequestBytes',
@@ -120,17 +123,22 @@ export class Workflow<Names extends string = string> {
   /**
    * Adds a stage.
    *
-   * @param name lower-case letters, digits and dashes; not `request`
+   * @param name lower-case letters, digits and dashes; neither `request` nor `result`
    * @returns the same workflow, which now knows the stage
    * @throws RdmaError RDMA_ERR_INVALID_ARGUMENT for a name that is taken or unknown, or an option out of range
    */
   stage<Name extends string>(name: Name, options: StageOptions<Names>): Workflow<Names | Name> {
     checkString('name', name, { minLength: 1, maxLength: 63, pattern: NAME });
-    if (name === REQUEST || this.byName.has(name)) {
+    // Results go to the place `result/0`, which a stage of that name would take over.
+    if (name === REQUEST || name === RESULT || this.byName.has(name)) {
       throw new RdmaError('RDMA_ERR_INVALID_ARGUMENT', `a stage ${name} is there already`);
     }
     if (this.byName.size >= MAX_STAGES) {
       throw new RdmaError('RDMA_ERR_INVALID_ARGUMENT', `a workflow has at most ${MAX_STAGES} stages`);
+    }
+    checkObject('options', options);
+    if (options.after !== undefined && !Array.isArray(options.after)) {
+      throw new RdmaError('RDMA_ERR_INVALID_ARGUMENT', `after of stage ${name} is an array of names`);
     }
     const after = [...new Set<string>(options.after ?? [REQUEST])];
     for (const before of after) {
@@ -173,9 +181,10 @@ export class Workflow<Names extends string = string> {
       module: this.module,
       maxRequestBytes: sizes.request ?? this.maxRequestBytes,
     });
-    for (const name of Object.keys(sizes.stages ?? {})) this.get(name);
+    const wanted = new Map(Object.entries(sizes.stages ?? {}));
+    for (const name of wanted.keys()) this.get(name);
     for (const stage of this.stages) {
-      const bytes = sizes.stages?.[stage.name] ?? stage.maxOutputBytes;
+      const bytes = wanted.get(stage.name) ?? stage.maxOutputBytes;
       checkInteger(`maxOutputBytes of ${stage.name}`, bytes, 1, MAX_MESSAGE_BYTES);
       copy.byName.set(stage.name, { ...stage, maxOutputBytes: bytes });
     }

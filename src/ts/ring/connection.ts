@@ -43,7 +43,15 @@ export class Connection {
   private signaled = 0; // `posted` when the last signaled one was posted
   private receivesOwed = 0;
 
-  constructor(channel: BootstrapChannel, qp: QueuePair, lane: Answer, retained: Retained, staging: MemoryRegion) {
+  /** @param sendDepth requests that may be outstanding: as the completion queue was sized, not as the device granted */
+  constructor(
+    channel: BootstrapChannel,
+    qp: QueuePair,
+    lane: Answer,
+    retained: Retained,
+    staging: MemoryRegion,
+    sendDepth: number,
+  ) {
     this.channel = channel;
     this.qp = qp;
     this.lane = lane;
@@ -52,7 +60,7 @@ export class Connection {
     this.staging = staging;
     this.words = new Uint32Array(staging.buffer);
     this.starts = new Float64Array(lane.slots);
-    this.sendDepth = qp.capabilities.maxSendWr;
+    this.sendDepth = Math.min(sendDepth, qp.capabilities.maxSendWr);
     this.sent = lane.delivered;
     this.released = lane.delivered;
   }

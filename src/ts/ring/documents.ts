@@ -47,7 +47,7 @@ export const Answer = v.strictObject({
   lane: v.pipe(u32, v.maxValue(0xfffff)),
   epoch: u32,
   slots: v.pipe(u32, v.minValue(1), v.maxValue(MAX_SLOTS)),
-  dataBytes: v.pipe(u32, v.minValue(64), v.maxValue(MAX_DATA_BYTES)),
+  dataBytes: v.pipe(u32, v.minValue(64), v.maxValue(MAX_DATA_BYTES), v.multipleOf(64)),
   memory: v.strictObject({ address, rkey: u32 }),
   delivered: sequence,
   acknowledged: sequence,

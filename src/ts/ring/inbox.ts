@@ -5,7 +5,7 @@
 // another lane of the same producer begins.
 import { randomBytes } from 'node:crypto';
 import { RdmaError } from '../core/errors.js';
-import { checkFunction, checkInteger, checkOneOf, checkString } from '../core/validate.js';
+import { checkFunction, checkInteger, checkObject, checkOneOf, checkString } from '../core/validate.js';
 import { type BootstrapChannel, BootstrapServer, parseDocument } from '../connect/index.js';
 import {
   CompletionOpcode,
@@ -17,6 +17,7 @@ import {
   type ProtectionDomain,
   type QueuePair,
 } from '../verbs/index.js';
+import { tell } from './callback.js';
 import { MAX_DATA_BYTES, MAX_SLOTS, Offer, Ready } from './documents.js';
 import { CONTROL_WR_ID, Lane, type LaneHost } from './lane.js';
 import { countOfImm, laneOfImm, SLOT_BYTES } from './layout.js';
@@ -59,8 +60,14 @@ export interface LaneEvent {
 
 const HANDSHAKE_TIMEOUT_MS = 5000;
 const SEND_DEPTH = 4;
+/** How long close() waits for producers to learn what was acknowledged. */
+const REPORT_MS = 500;
 const REMEMBERED_SESSIONS = 1024;
-const IDLE_POLLS_BEFORE_FLUSH = 64;
+const POLLS_BEFORE_FLUSH = 64;
+/** Slots that a greedy lane leaves to each lane that may come, when the completion queue is short. */
+const RESERVED_SLOTS = 16;
+/** Fenced lanes whose messages are still held, at least this many or twice the lanes, before new ones are put off. */
+const MIN_ENDED_LANES = 16;
 const SERVICE = 'onepiece-inbox';
 
 /** Made by {@link Inbox.listen}. An async iterable of messages when no `onMessage` is given. */
@@ -91,15 +98,21 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
   private ended: Lane[] = []; // fenced lanes with views that are still held
   private readonly touched: Lane[] = [];
   private dirty: Lane[] = [];
-  private condemnedLanes = 0;
-  private idlePolls = 0;
+  private hasCondemned = false;
+  private completionsInUse = 0; // of the completion queue: what the lanes can have outstanding
+  private polls = 0; // since the last flush, with the loop form
   private polling = false;
+  // The completions that were polled, and up to where they are handled: a visit that throws leaves the rest for later.
+  private polled = 0;
+  private at = 0;
+  private announced = 0; // messages of the completion at `at` that are not taken yet
   private server: BootstrapServer | undefined;
   private closing: Promise<void> | undefined;
   private readonly queue: InboxMessage[] = [];
   private readonly takers: ((result: IteratorResult<InboxMessage>) => void)[] = [];
 
   private constructor(options: InboxOptions) {
+    checkObject('options', options);
     this.options = options;
     this.limits = {
       lanes: checkInteger('maxLanes', options.maxLanes ?? 64, 1, 4096),
@@ -112,10 +125,12 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
     this.lanes = new Array<Lane | undefined>(this.limits.lanes).fill(undefined);
     this.ownsDevice = !(options.device instanceof Device);
     this.device = options.device instanceof Device ? options.device : Device.open(options.device);
+    let pd: ProtectionDomain | undefined;
     try {
       this.address = this.device.portAddress();
       this.transport = this.address.type === 'soft' ? 'soft' : 'verbs';
-      this.pd = this.device.allocateProtectionDomain();
+      pd = this.device.allocateProtectionDomain();
+      this.pd = pd;
       this.control = this.pd.registerMemory({ bytes: this.limits.lanes * SLOT_BYTES });
       this.controlWords = new Uint32Array(this.control.buffer);
       const wanted = this.limits.lanes * (this.limits.slots + SEND_DEPTH);
@@ -128,6 +143,7 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
         () => this.flushDirty(true),
       );
     } catch (error) {
+      pd?.close();
       this.closeDevice();
       throw error;
     }
@@ -176,7 +192,9 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
   /**
    * The loop form, for `wait: 'busy'`: handles what has arrived. `visit` is called with the lane for each message:
    * `lane.data`, `lane.offset`, `lane.length`, `lane.sequence`; it calls lane.release() and lane.acknowledge() then or
-   * later. Allocates nothing. Reports go back when a quarter of a lane is released, or after 64 polls without a message.
+   * later. Allocates nothing. Reports go back when a quarter of a lane is released, and in every 64th poll.
+   *
+   * What `visit` throws comes out of here; the message counts as delivered, and the next poll goes on behind it.
    *
    * @returns how many completions there were
    * @throws RdmaError RDMA_ERR_CLOSED
@@ -184,12 +202,12 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
   poll(visit: (lane: Lane) => void): number {
     if (this.closing !== undefined) throw new RdmaError('RDMA_ERR_CLOSED', 'the inbox is closed');
     const count = this.drain(visit);
-    if (count > 0) {
-      this.idlePolls = 0;
-    } else if (++this.idlePolls >= IDLE_POLLS_BEFORE_FLUSH) {
-      this.idlePolls = 0;
+    // Also while messages come: they may be those of other lanes.
+    if (++this.polls >= POLLS_BEFORE_FLUSH) {
+      this.polls = 0;
       this.flushDirty(true);
     }
+    if (this.dirty.length > 0) this.pump.schedule();
     return count;
   }
 
@@ -222,11 +240,11 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
   // ---- Completions
 
   private drain(visit: (lane: Lane) => void): number {
-    if (this.polling) return 0;
+    if (this.polling || this.closing !== undefined) return 0;
     this.polling = true;
     try {
       let count = this.pollOnce(visit);
-      if (this.condemnedLanes > 0) count += this.fenceCondemned(visit);
+      if (this.hasCondemned) count += this.fenceCondemned(visit);
       return count;
     } finally {
       this.polling = false;
@@ -236,45 +254,67 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
   private pollOnce(visit: (lane: Lane) => void): number {
     const { cq } = this.pump;
     if (cq.closed) return 0;
-    const count = cq.poll();
+    if (this.at === this.polled) {
+      this.polled = cq.poll();
+      this.at = 0;
+    }
+    const from = this.at;
     try {
-      for (let i = 0; i < count; i++) this.handle(i, visit);
+      while (this.at < this.polled) {
+        if (this.announced === 0) this.announced = this.handle(this.at);
+        this.take(visit);
+        this.at++;
+      }
     } finally {
       this.afterPoll();
     }
-    return count;
+    return this.at - from;
   }
 
-  private handle(i: number, visit: (lane: Lane) => void): void {
+  // The messages that the completion at `at` has announced. A visit that throws leaves the rest of them announced.
+  private take(visit: (lane: Lane) => void): void {
+    while (this.announced > 0) {
+      const lane = this.lanesByQp.get(this.pump.cq.completions.qpNum(this.at));
+      // A visit may have closed the inbox.
+      if (lane === undefined || this.closing !== undefined || lane.broken || !lane.take()) {
+        if (lane?.broken) this.hasCondemned = true;
+        this.announced = 0;
+        return;
+      }
+      this.announced--;
+      this.counters.messages++;
+      this.counters.bytes += lane.length;
+      visit(lane);
+    }
+  }
+
+  // Everything but the messages themselves; answers how many of those there are.
+  private handle(i: number): number {
     const { completions } = this.pump.cq;
     const lane = this.lanesByQp.get(completions.qpNum(i));
-    if (lane === undefined) return; // of a lane that was fenced meanwhile
+    if (lane === undefined) return 0; // of a lane that was fenced meanwhile
     const status = completions.status(i);
     if (completions.wrId(i) === CONTROL_WR_ID) {
       lane.controlSent();
       if (status === CompletionStatus.SUCCESS) this.markDirty(lane);
       else this.condemn(lane, this.completionError(lane, status));
-      return;
+      return 0;
     }
     lane.receiveUsed();
     this.touch(lane);
     if (status !== CompletionStatus.SUCCESS) {
       this.condemn(lane, this.completionError(lane, status));
-      return;
+      return 0;
     }
-    if (lane.broken) return;
+    if (lane.broken) return 0;
     const imm = completions.imm(i);
     const messages = countOfImm(imm);
     if (completions.opcode(i) !== CompletionOpcode.RECEIVE_WITH_IMM || laneOfImm(imm) !== lane.id || messages === 0) {
       lane.condemn('a completion that no outbox makes');
+      this.hasCondemned = true;
+      return 0;
     }
-    for (let m = 0; m < messages && !lane.broken; m++) {
-      if (!lane.take()) break;
-      this.counters.messages++;
-      this.counters.bytes += lane.length;
-      visit(lane);
-    }
-    if (lane.broken) this.condemnedLanes++;
+    return messages;
   }
 
   private touch(lane: Lane): void {
@@ -329,15 +369,19 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
   private condemn(lane: Lane, reason: RdmaError): void {
     if (lane.fenced) return;
     lane.condemned ??= reason;
-    this.condemnedLanes++;
+    this.hasCondemned = true;
     if (!this.polling) this.pump.schedule();
   }
 
   private fenceCondemned(visit: (lane: Lane) => void): number {
-    this.condemnedLanes = 0;
     let count = 0;
-    for (const lane of this.lanes) {
-      if (lane?.condemned === undefined || lane.fenced) continue;
+    // Until all are fenced: what a visit throws must not make anybody forget one.
+    while (this.hasCondemned) {
+      const lane = this.lanes.find((each) => each?.condemned !== undefined && !each.fenced);
+      if (lane === undefined) {
+        this.hasCondemned = false;
+        break;
+      }
       lane.stop();
       // What arrived before is delivered first. Each turn takes something, and nothing new arrives on this lane.
       for (let turn = 0; turn < this.limits.slots + 1 && this.closing === undefined; turn++) {
@@ -354,6 +398,7 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
     const reason = lane.condemned ?? new RdmaError('RDMA_ERR_FENCED', 'the lane was fenced');
     this.lanesByQp.delete(lane.qp.qpNum);
     this.lanes[lane.id] = undefined;
+    this.completionsInUse -= lane.slots + SEND_DEPTH;
     if (!lane.fence()) this.counters.quarantined++;
     this.counters.fences++;
     this.ended = this.ended.filter((old) => old.held > 0);
@@ -364,7 +409,7 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
     for (const wake of this.fenceWaiters.get(lane) ?? []) wake();
     this.fenceWaiters.delete(lane);
     const { name: from, producer } = lane.session;
-    this.options.onLane?.({ type: 'fenced', from, producer, reason });
+    tell(this.options.onLane, { type: 'fenced', from, producer, reason });
   }
 
   private async attach(channel: BootstrapChannel): Promise<void> {
@@ -383,7 +428,7 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
         if (!lane.fenced) lane.onReady();
       };
       channel.send(lane.answer(this.identity));
-      this.options.onLane?.({ type: 'open', from, producer });
+      tell(this.options.onLane, { type: 'open', from, producer });
     } catch (error) {
       this.counters.refused++;
       const reason = error instanceof RdmaError ? error : new RdmaError('RDMA_ERR_PROTOCOL', String(error));
@@ -393,7 +438,7 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
         // The channel is gone: nobody is there to be told.
       }
       channel.close();
-      this.options.onLane?.({ type: 'refused', from, producer, reason });
+      tell(this.options.onLane, { type: 'refused', from, producer, reason });
     }
   }
 
@@ -403,35 +448,58 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
       const words = `the producer is on a ${offer.transport} device, the inbox on ${this.device.name}`;
       throw new RdmaError('RDMA_ERR_REFUSED', words, { remedy: 'open both on the same kind of device' });
     }
+    // Again after each wait: the producer may have come twice in the meantime.
+    for (let old = this.laneOf(offer.producer); old !== undefined; old = this.laneOf(offer.producer)) {
+      if (this.pump.cq.closed) throw new RdmaError('RDMA_ERR_CLOSED', 'the device of the inbox is closed');
+      await this.fenceAndWait(old);
+    }
+    if (this.closing !== undefined) throw new RdmaError('RDMA_ERR_CLOSED', 'the inbox is closing');
     let session = this.sessions.get(offer.producer);
     if (session !== undefined) {
-      for (const lane of this.lanes) {
-        if (lane?.session === session) await this.fenceAndWait(lane);
-      }
       if (offer.acknowledged > session.acknowledged || offer.retainMessages !== session.retainMessages) {
         throw new RdmaError('RDMA_ERR_PROTOCOL', 'the producer remembers another history than the inbox');
       }
-      this.sessions.delete(offer.producer);
     } else {
       session = new Session(offer.producer, offer.name, offer.retainMessages, offer.acknowledged);
     }
-    if (this.closing !== undefined) throw new RdmaError('RDMA_ERR_CLOSED', 'the inbox is closing');
-    this.remember(session);
     const id = this.lanes.indexOf(undefined);
     if (id < 0) {
       throw new RdmaError('RDMA_ERR_REFUSED', `all ${this.limits.lanes} lanes are taken`, { remedy: 'raise maxLanes' });
     }
-    const slots = Math.min(offer.slots, this.limits.slots);
+    const endedLanes = this.ended.reduce((count, old) => count + (old.held > 0 ? 1 : 0), 0);
+    if (endedLanes >= Math.max(MIN_ENDED_LANES, 2 * this.limits.lanes)) {
+      throw new RdmaError('RDMA_ERR_BUSY', `messages of ${endedLanes} lanes that have ended are not released yet`);
+    }
+    const slots = Math.min(offer.slots, this.limits.slots, this.slotsLeft());
+    if (slots < 1) {
+      const words = `the completion queue of ${this.device.name} has no room for another lane`;
+      throw new RdmaError('RDMA_ERR_REFUSED', words, { remedy: 'lower maxLanes or maxSlots' });
+    }
     const dataBytes = Math.min(offer.dataBytes, this.limits.dataBytes);
     const lane = new Lane(id, session, this, offer, slots, Math.floor(dataBytes / 64) * 64);
     this.lanes[id] = lane;
     this.lanesByQp.set(lane.qp.qpNum, lane);
+    this.completionsInUse += slots + SEND_DEPTH;
+    this.remember(session);
     this.counters.lanesOpened++;
     return lane;
   }
 
+  private laneOf(producer: string): Lane | undefined {
+    return this.lanes.find((lane) => lane?.session.producer === producer);
+  }
+
+  // How many slots the next lane may have, so that the completion queue can never overrun.
+  private slotsLeft(): number {
+    const { capacity } = this.pump.cq;
+    const share = Math.floor(capacity / this.limits.lanes);
+    const laneless = this.limits.lanes - this.lanesByQp.size - 1;
+    return capacity - this.completionsInUse - laneless * Math.min(share, RESERVED_SLOTS + SEND_DEPTH) - SEND_DEPTH;
+  }
+
   // The newest last; the oldest without a lane are forgotten.
   private remember(session: Session): void {
+    this.sessions.delete(session.producer);
     this.sessions.set(session.producer, session);
     if (this.sessions.size <= REMEMBERED_SESSIONS + this.limits.lanes) return;
     for (const [producer, old] of this.sessions) {
@@ -464,15 +532,39 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
   // ---- End
 
   /**
-   * Ends every lane and closes what the inbox owns. Views of messages have length 0 from now on; what was not
-   * acknowledged stays with its producer. A second call answers the same promise.
+   * Tells producers what was acknowledged, ends every lane and closes what the inbox owns. No message is delivered any
+   * more; views of messages have length 0 when it has ended; what was not acknowledged stays with its producer. A second
+   * call answers the same promise.
    */
   close(): Promise<void> {
     this.closing ??= this.closeAll();
     return this.closing;
   }
 
+  // What was released and acknowledged reaches the producers that still listen, in bounded time.
+  private async reportAll(): Promise<void> {
+    await null; // out of a handler that may have called close()
+    const end = performance.now() + REPORT_MS;
+    while (!this.pump.cq.closed && performance.now() < end) {
+      try {
+        this.pollOnce(() => {});
+      } catch {
+        return; // the device is going away
+      }
+      for (const lane of this.lanes) {
+        try {
+          lane?.flush(true);
+        } catch {
+          // Its producer is gone; there is nobody to tell.
+        }
+      }
+      if (!this.lanes.some((lane) => lane?.reporting)) return;
+      await new Promise<void>((resolve) => setImmediate(resolve));
+    }
+  }
+
   private async closeAll(): Promise<void> {
+    await this.reportAll();
     for (const lane of this.lanes) {
       if (lane === undefined) continue;
       lane.fence();
@@ -485,14 +577,17 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
     const channels = [...this.channels.values()];
     this.channels.clear();
     for (const channel of channels) channel.close();
-    this.pump.close();
-    this.control.close();
-    this.pd.close();
-    this.closeDevice();
-    for (const taker of this.takers.splice(0)) taker({ done: true, value: undefined });
     this.queue.length = 0;
-    await this.server?.close();
-    this.server = undefined;
+    for (const taker of this.takers.splice(0)) taker({ done: true, value: undefined });
+    try {
+      this.pump.close();
+      this.control.close();
+      this.pd.close();
+      this.closeDevice();
+    } finally {
+      await this.server?.close();
+      this.server = undefined;
+    }
   }
 
   private closeDevice(): void {

@@ -114,6 +114,7 @@ export class Lane {
       memory.close();
       throw error;
     }
+    session.onMoved = this.acknowledgementMoved;
   }
 
   /** What the producer must know. */
@@ -205,8 +206,11 @@ export class Lane {
 
   /** The producer may forget a message. */
   acknowledge(sequence: number): void {
-    if (this.session.acknowledge(sequence) && !this.fenced) this.host.markDirty(this);
+    // A message of a lane that was fenced is reported by the lane that the producer has now.
+    if (this.session.acknowledge(sequence)) this.session.onMoved?.();
   }
+
+  private readonly acknowledgementMoved = (): void => this.host.markDirty(this);
 
   /** A receive was used; it is posted again with the next repost(). */
   receiveUsed(): void {
@@ -257,6 +261,13 @@ export class Lane {
     this.qp.postSend(1);
   }
 
+  /** True while the producer has not been told everything, and can be. */
+  get reporting(): boolean {
+    if (this.fenced || this.condemned !== undefined || !this.peerReady || this.qp.closed) return false;
+    const told = this.released === this.reportedReleased && this.session.acknowledged === this.reportedAcknowledged;
+    return this.controlInFlight || !told;
+  }
+
   /** The report has arrived. */
   controlSent(): void {
     this.controlInFlight = false;
@@ -264,18 +275,27 @@ export class Lane {
 
   /** The queue pair to ERR: what the producer has under way ends, what has arrived can still be polled. */
   stop(): void {
-    if (!this.qp.closed) this.qp.toError();
+    try {
+      if (!this.qp.closed) this.qp.toError();
+    } catch {
+      // A queue pair that cannot be stopped is destroyed all the same.
+    }
   }
 
   /**
    * Ends the producer's access for good. What was delivered stays readable until it is released.
    *
-   * @returns false when the key is dead but a late writer has not been seen outside yet: the memory is quarantined
+   * @returns false when that could not be proved, as a late writer may still be inside: the memory is quarantined
    */
   fence(): boolean {
     this.fenced = true;
-    this.qp.close();
+    if (this.session.onMoved === this.acknowledgementMoved) this.session.onMoved = undefined;
     let revoked = true;
+    try {
+      this.qp.close();
+    } catch {
+      revoked = false;
+    }
     try {
       this.memory.deregister();
     } catch {
@@ -289,6 +309,10 @@ export class Lane {
   closeMemory(): void {
     if (this.memoryClosed) return;
     this.memoryClosed = true;
-    this.memory.close();
+    try {
+      this.memory.close();
+    } catch {
+      // The device does not let go of it: it was counted as quarantined, and ends with the protection domain.
+    }
   }
 }

@@ -5,7 +5,15 @@
 // outbox fails and says which messages were not acknowledged.
 import { randomBytes } from 'node:crypto';
 import { ErrorCodes, RdmaError } from '../core/errors.js';
-import { checkAbortSignal, checkBytes, checkInteger, checkOneOf, checkString } from '../core/validate.js';
+import {
+  checkAbortSignal,
+  checkBytes,
+  checkFunction,
+  checkInteger,
+  checkObject,
+  checkOneOf,
+  checkString,
+} from '../core/validate.js';
 import { type BootstrapChannel, connectBootstrap, parseDocument } from '../connect/index.js';
 import {
   AccessFlags,
@@ -17,6 +25,7 @@ import {
   type PortAddress,
   type ProtectionDomain,
 } from '../verbs/index.js';
+import { tell } from './callback.js';
 import { CONTROL_RECEIVES, Connection } from './connection.js';
 import { MAX_DATA_BYTES, MAX_RETAINED_MESSAGES, MAX_SLOTS, Reply, RING_PROTOCOL } from './documents.js';
 import { alignedLength, SLOT_BYTES } from './layout.js';
@@ -100,6 +109,8 @@ export class Outbox implements AsyncDisposable {
   private connection: Connection | undefined;
   private connecting: Promise<void> | undefined;
   private lastInbox = '';
+  private granted: number; // bytes of the lane, as the inbox granted them last
+  private fruitless = 0; // connections in a row that ended without an acknowledgement
   private reached = 0; // highest sequence ever written to a lane
   private failure: RdmaError | undefined;
   private polling = false;
@@ -107,21 +118,28 @@ export class Outbox implements AsyncDisposable {
   private closing: Promise<void> | undefined;
 
   private constructor(options: OutboxOptions) {
+    checkObject('options', options);
     this.options = options;
+    if (typeof options.to !== 'function') checkObject('to', options.to);
+    if (options.onAcknowledged !== undefined) checkFunction('onAcknowledged', options.onAcknowledged);
+    if (options.onConnection !== undefined) checkFunction('onConnection', options.onConnection);
     this.name = checkString('name', options.name ?? `pid-${process.pid}`, { minLength: 1, maxLength: 128 });
     this.wanted = {
       slots: checkInteger('slots', options.slots ?? 64, 1, MAX_SLOTS),
       dataBytes: alignedLength(checkInteger('dataBytes', options.dataBytes ?? 2 ** 20, 64, MAX_DATA_BYTES)),
     };
+    this.granted = this.wanted.dataBytes;
     const retainMessages = checkInteger('retainMessages', options.retainMessages ?? 1024, 1, MAX_RETAINED_MESSAGES);
     const retainBytes = checkInteger('retainBytes', options.retainBytes ?? 4 * this.wanted.dataBytes, 64, 2 ** 40);
     this.reconnectMs = checkInteger('reconnectMs', options.reconnectMs ?? 30_000, 0, 2 ** 31 - 1);
     const wait = checkOneOf('wait', options.wait ?? 'adaptive', WAIT_MODES);
     this.ownsDevice = !(options.device instanceof Device);
     this.device = options.device instanceof Device ? options.device : Device.open(options.device);
+    let pd: ProtectionDomain | undefined;
     try {
       this.address = this.device.portAddress();
-      this.pd = this.device.allocateProtectionDomain();
+      pd = this.device.allocateProtectionDomain();
+      this.pd = pd;
       const bytes = Math.ceil(alignedLength(retainBytes) / RETAINED_PAGE) * RETAINED_PAGE;
       this.retained = new Retained(this.pd.registerMemory({ bytes }), 0, bytes, retainMessages);
       const capacity = Math.min(this.sendDepth + CONTROL_RECEIVES, this.device.attributes.maxCqe);
@@ -133,6 +151,7 @@ export class Outbox implements AsyncDisposable {
         () => {},
       );
     } catch (error) {
+      pd?.close();
       if (this.ownsDevice) this.device.close();
       throw error;
     }
@@ -160,10 +179,9 @@ export class Outbox implements AsyncDisposable {
     return Math.min(2 * this.wanted.slots + 16, this.device.attributes.maxQpWr);
   }
 
-  /** The largest message in bytes. */
+  /** The largest message in bytes: what the lane and the retained memory take. Known exactly once connected. */
   get maxMessageBytes(): number {
-    const lane = this.connection?.dataBytes ?? this.wanted.dataBytes;
-    return Math.min(lane, this.retained.bytes);
+    return Math.min(this.granted, this.retained.bytes);
   }
 
   /** Everything up to this sequence was acknowledged. */
@@ -204,14 +222,15 @@ export class Outbox implements AsyncDisposable {
     if (this.failure !== undefined || this.closing !== undefined) throw this.endError();
     let length = 0;
     for (let i = 0; i < parts.length; i++) length += checkBytes('part', parts[i]).byteLength;
-    if (length > this.maxMessageBytes) throw this.tooLarge(length);
+    if (length > this.maxMessageBytes) throw this.tooLarge(length, this.maxMessageBytes);
     const { retained } = this;
     if (!retained.fits(length)) return 0;
     const sequence = retained.begin(length);
     let at = 0;
     for (let i = 0; i < parts.length; i++) {
-      retained.fill(sequence, at, parts[i]!);
-      at += parts[i]!.byteLength;
+      const part = checkBytes('part', parts[i]); // as bytes, whatever view it is
+      retained.fill(sequence, at, part);
+      at += part.byteLength;
     }
     this.counters.messages++;
     this.counters.bytes += length;
@@ -228,6 +247,7 @@ export class Outbox implements AsyncDisposable {
   async send(parts: Uint8Array | readonly Uint8Array[], options: SendOptions = {}): Promise<number> {
     const list = Array.isArray(parts) ? (parts as readonly Uint8Array[]) : [parts as Uint8Array];
     const signal = checkAbortSignal('signal', options.signal);
+    if (options.timeoutMs !== undefined) checkInteger('timeoutMs', options.timeoutMs, 1, 2 ** 31 - 1);
     if (signal?.aborted) throw new RdmaError('RDMA_ERR_ABORTED', 'send was aborted');
     if (this.room.length === 0) {
       const sequence = this.trySend(...list);
@@ -251,8 +271,8 @@ export class Outbox implements AsyncDisposable {
     await this.progress.wait(done, options.timeoutMs, signal, `the acknowledgement of message ${sequence}`);
   }
 
-  private tooLarge(length: number): RdmaError {
-    const words = `a message of ${length} bytes does not fit a lane of ${this.maxMessageBytes} bytes`;
+  private tooLarge(length: number, room: number): RdmaError {
+    const words = `a message of ${length} bytes does not fit a lane of ${room} bytes`;
     return new RdmaError('RDMA_ERR_MESSAGE_TOO_LARGE', words, {
       remedy: 'raise dataBytes and retainBytes of the outbox, and maxDataBytes of the inbox',
     });
@@ -322,7 +342,8 @@ export class Outbox implements AsyncDisposable {
     }
     if (completions.opcode(i) === CompletionOpcode.RECEIVE_WITH_IMM) {
       const acknowledged = connection.controlArrived();
-      if (acknowledged < 0) this.broken ??= new RdmaError('RDMA_ERR_PROTOCOL', 'the inbox acknowledges what was not sent');
+      if (acknowledged < 0)
+        this.broken ??= new RdmaError('RDMA_ERR_PROTOCOL', 'the inbox acknowledges what was not sent');
       else this.acknowledgedUpTo(acknowledged);
     } else {
       connection.sendCompleted(completions.wrId(i));
@@ -331,8 +352,9 @@ export class Outbox implements AsyncDisposable {
 
   private acknowledgedUpTo(sequence: number): void {
     if (this.retained.acknowledge(sequence) === 0) return;
+    this.fruitless = 0;
     this.progress.wakeAny();
-    this.options.onAcknowledged?.(this.retained.acknowledged);
+    tell(this.options.onAcknowledged, this.retained.acknowledged);
   }
 
   // ---- Connecting
@@ -341,25 +363,33 @@ export class Outbox implements AsyncDisposable {
     if (this.connection !== connection || this.closing !== undefined) return;
     this.connection = undefined;
     connection.close();
-    this.options.onConnection?.({ type: 'lost', reason });
+    // What the old queue pair left in the completion queue would take the place of what the next one brings.
+    while (!this.pump.cq.closed && this.pump.cq.poll() > 0);
+    tell(this.options.onConnection, { type: 'lost', reason });
     if (this.connecting === undefined) void this.reconnect().catch(() => {});
   }
 
   private reconnect(): Promise<void> {
     this.connecting ??= this.connectUntil(performance.now() + this.reconnectMs).finally(() => {
       this.connecting = undefined;
+      // Lost again before anybody noticed that it was there.
+      const gone = this.connection === undefined && this.failure === undefined && this.closing === undefined;
+      if (gone) void this.reconnect().catch(() => {});
     });
     return this.connecting;
   }
 
   private async connectUntil(deadline: number): Promise<void> {
     let pauseMs = FIRST_RETRY_MS;
+    // An inbox that accepts and then fences, again and again, is not asked without pause.
+    if (this.fruitless++ > 0) await sleep(Math.min(LAST_RETRY_MS, pauseMs * 2 ** this.fruitless), this.ending.signal);
     for (;;) {
       try {
         await this.connectOnce();
         return;
       } catch (cause) {
-        const error = cause instanceof RdmaError ? cause : new RdmaError('RDMA_ERR_PEER_GONE', String(cause), { cause });
+        const error =
+          cause instanceof RdmaError ? cause : new RdmaError('RDMA_ERR_PEER_GONE', String(cause), { cause });
         const final = permanent.has(error.code) || performance.now() + pauseMs > deadline;
         if (final || this.closing !== undefined) {
           this.fail(error);
@@ -373,8 +403,8 @@ export class Outbox implements AsyncDisposable {
 
   private async connectOnce(): Promise<void> {
     const { to, secret } = this.options;
-    const { host, port } = typeof to === 'function' ? await to() : to;
     const signal = this.ending.signal;
+    const { host, port } = typeof to === 'function' ? await inTime(to, signal) : to;
     const { name } = this;
     const channel = await connectBootstrap({
       host,
@@ -390,6 +420,11 @@ export class Outbox implements AsyncDisposable {
       connection = await this.negotiate(channel, signal);
       if (this.closing !== undefined) throw this.endError();
       if (channel.closed) throw channel.error ?? new RdmaError('RDMA_ERR_PEER_GONE', 'the inbox went away');
+      // Here, as nothing can be taken between this and the beginning.
+      for (let sequence = connection.sent + 1; sequence <= this.retained.last; sequence++) {
+        const length = this.retained.lengthOf(sequence);
+        if (length > connection.dataBytes) throw this.tooLarge(length, connection.dataBytes);
+      }
     } catch (error) {
       connection?.close();
       channel.destroy();
@@ -450,12 +485,9 @@ export class Outbox implements AsyncDisposable {
       if (reply.delivered < retained.acknowledged) {
         throw new RdmaError('RDMA_ERR_PROTOCOL', 'the inbox asks for messages that it has acknowledged');
       }
-      for (let sequence = reply.delivered + 1; sequence <= retained.last; sequence++) {
-        if (retained.lengthOf(sequence) > reply.dataBytes) throw this.tooLarge(retained.lengthOf(sequence));
-      }
       qp.toReadyToReceive(address, reply.endpoint);
       qp.toReadyToSend();
-      return new Connection(channel, qp, reply, retained, staging);
+      return new Connection(channel, qp, reply, retained, staging, this.sendDepth);
     } catch (error) {
       qp.close();
       throw error;
@@ -465,14 +497,17 @@ export class Outbox implements AsyncDisposable {
   private begin(connection: Connection): void {
     this.connection = connection;
     this.lastInbox = connection.inbox;
+    this.granted = connection.dataBytes;
     this.counters.connects++;
     const { channel } = connection;
     channel.onMessage = (document) => {
       const reply = parseDocument(Reply, document, 'message');
       if (reply.type === 'error') this.lose(connection, refusal(reply.code, reply.message));
     };
-    channel.onClose = (error) =>
+    channel.onClose = (error) => {
+      this.poll(); // its last report may be there already
       this.lose(connection, error ?? new RdmaError('RDMA_ERR_PEER_GONE', 'the inbox closed the connection'));
+    };
     try {
       channel.send({ type: 'ready' });
     } catch (error) {
@@ -480,7 +515,7 @@ export class Outbox implements AsyncDisposable {
       return;
     }
     this.acknowledgedUpTo(Math.max(this.retained.acknowledged, connection.acknowledged));
-    this.options.onConnection?.({ type: 'open' });
+    tell(this.options.onConnection, { type: 'open' });
     this.transmit();
     this.room.wake();
     this.pump.schedule();
@@ -491,7 +526,7 @@ export class Outbox implements AsyncDisposable {
     this.failure = error;
     this.room.reject(error);
     this.progress.reject(error);
-    if (this.closing === undefined) this.options.onConnection?.({ type: 'failed', reason: error });
+    if (this.closing === undefined) tell(this.options.onConnection, { type: 'failed', reason: error });
   }
 
   // ---- End
@@ -536,6 +571,26 @@ const permanent = new Set<string>([
 function refusal(code: string, message: string): RdmaError {
   const known = Object.values<string>(ErrorCodes).includes(code) ? code : 'RDMA_ERR_REFUSED';
   return new RdmaError(known, `the inbox refuses: ${message}`);
+}
+
+// Where the inbox is, by a function of the user that may never answer.
+function inTime(to: () => InboxAddress | Promise<InboxAddress>, signal: AbortSignal): Promise<InboxAddress> {
+  return new Promise((resolve, reject) => {
+    const give = (error: RdmaError) => {
+      stop();
+      reject(error);
+    };
+    const words = `to() did not answer within ${HANDSHAKE_TIMEOUT_MS} ms`;
+    const timer = setTimeout(() => give(new RdmaError('RDMA_ERR_TIMEOUT', words)), HANDSHAKE_TIMEOUT_MS);
+    const onAbort = () => give(new RdmaError('RDMA_ERR_ABORTED', 'the outbox is closed'));
+    const stop = () => {
+      clearTimeout(timer);
+      signal.removeEventListener('abort', onAbort);
+    };
+    signal.addEventListener('abort', onAbort);
+    if (signal.aborted) onAbort();
+    Promise.resolve().then(to).then(resolve, reject).finally(stop);
+  });
 }
 
 function sleep(ms: number, signal: AbortSignal): Promise<void> {

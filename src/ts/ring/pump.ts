@@ -31,7 +31,7 @@ export class Pump {
 
   /**
    * @param drain handles completions; answers how many there were
-   * @param beforeSleep called before the pump goes to sleep: the moment to send what was held back
+   * @param beforeSleep called before the pump sleeps or lets others run: the moment to send what was held back
    */
   constructor(device: Device, capacity: number, mode: WaitMode, drain: () => number, beforeSleep: () => void) {
     this.mode = mode;
@@ -43,7 +43,12 @@ export class Pump {
         this.run();
       });
     }
-    this.cq = device.createCompletionQueue(capacity, this.channel);
+    try {
+      this.cq = device.createCompletionQueue(capacity, this.channel);
+    } catch (error) {
+      this.channel?.close();
+      throw error;
+    }
     if (mode !== 'busy') this.cq.requestNotify();
   }
 
@@ -82,6 +87,8 @@ export class Pump {
       if (count > 0) {
         any = true;
         if (performance.now() > sliceEnd) {
+          // Also when there is always more: what was held back waits for no pause of somebody else.
+          this.beforeSleep();
           this.schedule();
           return;
         }
@@ -95,6 +102,7 @@ export class Pump {
       if (this.drain() === 0) break;
       any = true;
       if (performance.now() > sliceEnd) {
+        this.beforeSleep();
         this.schedule();
         return;
       }

@@ -11,6 +11,8 @@ export class Session {
   epoch = 0;
   delivered: number;
   acknowledged: number;
+  /** Set by the lane that reports to the producer now: called when the watermark has moved. */
+  onMoved: (() => void) | undefined;
   private readonly window: Uint8Array;
 
   /**

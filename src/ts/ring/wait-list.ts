@@ -14,6 +14,7 @@ interface Waiter {
 
 export class WaitList {
   private waiters: Waiter[] = [];
+  private waking = false;
 
   get length(): number {
     return this.waiters.length;
@@ -34,9 +35,7 @@ export class WaitList {
     return new Promise((resolve, reject) => {
       let timer: NodeJS.Timeout | undefined;
       const abandon = (error: RdmaError) => {
-        const at = this.waiters.indexOf(waiter);
-        if (at >= 0) this.waiters.splice(at, 1);
-        waiter.leave();
+        this.remove(waiter);
         reject(error);
         this.wake(); // the next one may be smaller
       };
@@ -64,20 +63,25 @@ export class WaitList {
 
   /** Tries the waiters in order, until one does not succeed. For conditions that are ordered like the waiters. */
   wake(): void {
-    for (let waiter = this.waiters[0]; waiter !== undefined; waiter = this.waiters[0]) {
-      let value: number;
-      try {
-        value = waiter.attempt();
-      } catch (error) {
-        this.waiters.shift();
-        waiter.leave();
-        waiter.reject(error);
-        continue;
+    // An attempt may call code that comes back here, or makes a waiter leave: none is tried twice at a time.
+    if (this.waking) return;
+    this.waking = true;
+    try {
+      for (let waiter = this.waiters[0]; waiter !== undefined; waiter = this.waiters[0]) {
+        let value: number;
+        try {
+          value = waiter.attempt();
+        } catch (error) {
+          this.remove(waiter);
+          waiter.reject(error);
+          continue;
+        }
+        if (value === 0) return;
+        this.remove(waiter);
+        waiter.resolve(value);
       }
-      if (value === 0) return;
-      this.waiters.shift();
-      waiter.leave();
-      waiter.resolve(value);
+    } finally {
+      this.waking = false;
     }
   }
 
@@ -86,10 +90,15 @@ export class WaitList {
     for (const waiter of [...this.waiters]) {
       const value = waiter.attempt();
       if (value === 0) continue;
-      this.waiters.splice(this.waiters.indexOf(waiter), 1);
-      waiter.leave();
+      this.remove(waiter);
       waiter.resolve(value);
     }
+  }
+
+  private remove(waiter: Waiter): void {
+    const at = this.waiters.indexOf(waiter);
+    if (at >= 0) this.waiters.splice(at, 1);
+    waiter.leave();
   }
 
   /** Ends all waiting with an error. */

@@ -3,7 +3,6 @@
 // Invariant: the callback runs after *all* waiting events were taken and acknowledged, so no event is left in the
 // descriptor. It says "look at your queues", never which one: poll each and arm it again.
 import { errnoError } from '../core/errors.js';
-import { checkFunction } from '../core/validate.js';
 import type { Device } from './device.js';
 import { native } from './native.js';
 import { Resource } from './resource.js';
@@ -13,7 +12,6 @@ export class CompletionChannel extends Resource {
   /** @internal */
   constructor(device: Device, handle: number, onEvent: () => void) {
     super(handle, 'completion channel', 'ibv_destroy_comp_channel', [device]);
-    checkFunction('onEvent', onEvent);
     const rc = native().watchChannel(handle, onEvent);
     if (rc !== 0) {
       this.close();

@@ -3,7 +3,7 @@
 // Invariant: names are the kernel's (rxe0, mlx5_0, ...) except soft0, the software device inside this library. What
 // cannot be used is said with its reason; no other device is taken in its place.
 import { errnoError, RdmaError } from '../core/errors.js';
-import { checkInteger, checkString } from '../core/validate.js';
+import { checkFunction, checkInteger, checkString, invalidArgument } from '../core/validate.js';
 import { CompletionChannel } from './completion-channel.js';
 import { CompletionQueue } from './completion-queue.js';
 import { LinkLayer, PORT_ACTIVE } from './constants.js';
@@ -92,7 +92,7 @@ export class Device extends Resource {
     const length = this.queryPort(port).gidTableLength;
     for (let index = 0; index < length; index++) {
       const entry = native().queryGid(this.handle, port, index);
-      if (typeof entry !== 'number') table.push({ index, ...entry });
+      if (typeof entry !== 'number' && !/^0*$/.test(entry.gid)) table.push({ index, ...entry });
     }
     return table;
   }
@@ -137,6 +137,7 @@ export class Device extends Resource {
    * @see ibv_create_comp_channel(3)
    */
   createCompletionChannel(onEvent: () => void): CompletionChannel {
+    checkFunction('onEvent', onEvent);
     const handle = native().createChannel(this.handle);
     if (handle <= 0) throw errnoError(handle, 'ibv_create_comp_channel', 'raise the limit on open files (ulimit -n)');
     return new CompletionChannel(this, handle, onEvent);
@@ -152,6 +153,9 @@ export class Device extends Resource {
    */
   createCompletionQueue(capacity: number, channel?: CompletionChannel): CompletionQueue {
     checkInteger('capacity', capacity, 1, this.attributes.maxCqe);
+    if (channel !== undefined && !(channel instanceof CompletionChannel)) {
+      throw invalidArgument('channel', channel, 'a CompletionChannel of this device');
+    }
     const result = native().createCq(this.handle, capacity, channel?.handle ?? 0);
     if (typeof result === 'number') throw errnoError(result, 'ibv_create_cq');
     return new CompletionQueue(this, channel, result);

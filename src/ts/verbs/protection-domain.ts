@@ -3,8 +3,8 @@
 // Invariant: a queue pair and the memory that its work requests name belong to the same protection domain; the device
 // checks it, not this file.
 import { errnoError } from '../core/errors.js';
-import { checkInteger } from '../core/validate.js';
-import type { CompletionQueue } from './completion-queue.js';
+import { checkBoolean, checkInteger, checkObject, invalidArgument } from '../core/validate.js';
+import { CompletionQueue } from './completion-queue.js';
 import { AccessFlags, QpType } from './constants.js';
 import type { Device } from './device.js';
 import { memlockRemedy } from './limits.js';
@@ -59,6 +59,7 @@ export class ProtectionDomain extends Resource {
    * @see ibv_reg_mr(3)
    */
   registerMemory(options: MemoryOptions): MemoryRegion {
+    checkObject('options', options);
     const bytes = checkInteger('bytes', options.bytes, 1, 2 ** 46);
     const access = checkInteger('access', options.access ?? AccessFlags.LOCAL_WRITE, 0, 15);
     const result = native().registerMemory(this.handle, bytes, access);
@@ -74,10 +75,13 @@ export class ProtectionDomain extends Resource {
    * @see ibv_create_qp(3)
    */
   createQueuePair(options: QueuePairOptions): QueuePair {
-    const receiveCq = options.receiveCq ?? options.sendCq;
+    checkObject('options', options);
+    const { sendCq, receiveCq = sendCq } = options;
+    if (!(sendCq instanceof CompletionQueue)) throw invalidArgument('sendCq', sendCq, 'a CompletionQueue');
+    if (!(receiveCq instanceof CompletionQueue)) throw invalidArgument('receiveCq', receiveCq, 'a CompletionQueue');
     const result = native().createQp(
       this.handle,
-      options.sendCq.handle,
+      sendCq.handle,
       receiveCq.handle,
       QpType.RC,
       checkInteger('maxSendWr', options.maxSendWr ?? 128, 1, 65536),
@@ -85,11 +89,11 @@ export class ProtectionDomain extends Resource {
       checkInteger('maxSendSge', options.maxSendSge ?? 1, 1, 4),
       checkInteger('maxRecvSge', options.maxRecvSge ?? 1, 1, 4),
       checkInteger('maxInlineData', options.maxInlineData ?? 0, 0, 4096),
-      options.signalAll ?? false,
+      checkBoolean('signalAll', options.signalAll ?? false),
     );
     if (typeof result === 'number') {
       throw errnoError(result, 'ibv_create_qp', 'ask for less than the limits that device.attributes shows');
     }
-    return new QueuePair(this, options.sendCq, receiveCq, result);
+    return new QueuePair(this, sendCq, receiveCq, result);
   }
 }

@@ -160,7 +160,8 @@ export class QueuePair extends Resource {
       if (name === 'destGid') {
         gid.set(parseGid(String(value)));
       } else {
-        words[Word[name as keyof typeof Word]] = name === 'isGlobal' ? (value ? 1 : 0) : Number(value);
+        words[Word[name as keyof typeof Word]] =
+          name === 'isGlobal' ? (value ? 1 : 0) : checkInteger(name, value, 0, 0xffffffff);
       }
     }
     words[Word.mask] = mask;

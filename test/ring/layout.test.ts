@@ -1,0 +1,182 @@
+// Proves that descriptors and control blocks survive the trip through memory, that one wrong bit anywhere is noticed,
+// that messages are placed without overlap, and that documents of a peer are bounded.
+import fc from 'fast-check';
+import t from 'tap';
+import * as v from 'valibot';
+import { Answer, MAX_DATA_BYTES, MAX_SLOTS, Offer, Refusal, Reply } from '../../src/ts/ring/documents.js';
+import {
+  alignedLength,
+  countOfImm,
+  decodeControl,
+  decodeDescriptor,
+  encodeControl,
+  encodeDescriptor,
+  laneImm,
+  laneOfImm,
+  MAX_BATCH,
+  MAX_LANE_ID,
+  MESSAGE_ALIGN_BYTES,
+  placeMessage,
+} from '../../src/ts/ring/layout.js';
+
+const u32 = fc.nat(0xffffffff);
+const sequence = fc.maxSafeNat();
+const blank = () => ({ kind: 0, sequence: 0, offset: 0, length: 0 });
+
+void t.test('a descriptor is read as it was written, at any slot, and only with its epoch', async (t) => {
+  fc.assert(
+    fc.property(u32, sequence, u32, u32, fc.nat(6), fc.nat(40), (epoch, seq, offset, length, slot, base) => {
+      const words = new Uint32Array(base + 7 * 16);
+      encodeDescriptor(words, base, slot, epoch, seq, offset, length);
+      const read = blank();
+      const good = decodeDescriptor(words, base, slot, epoch, read);
+      const other = decodeDescriptor(words, base, slot, (epoch + 1) >>> 0, blank());
+      return good && !other && read.kind === 1 && read.sequence === seq && read.offset === offset && read.length === length;
+    }),
+  );
+  t.pass();
+});
+
+void t.test('any one wrong bit of a descriptor or control block is noticed, and leaves the last answer', async (t) => {
+  const descriptor = new Uint32Array(16);
+  encodeDescriptor(descriptor, 0, 0, 7, 2 ** 40 + 5, 4096, 1234);
+  const control = new Uint32Array(16);
+  encodeControl(control, 0, 7, 1, 2 ** 33 + 1, 2 ** 33);
+  let noticed = 0;
+  for (let bit = 0; bit < 512; bit++) {
+    for (const words of [descriptor, control]) words[bit >> 5]! ^= 1 << (bit & 31);
+    const read = blank();
+    const state = { state: 9, released: 9, acknowledged: 9 };
+    if (!decodeDescriptor(descriptor, 0, 0, 7, read) && read.sequence === 0) noticed++;
+    if (!decodeControl(control, 0, 7, state) && state.released === 9) noticed++;
+    for (const words of [descriptor, control]) words[bit >> 5]! ^= 1 << (bit & 31);
+  }
+  t.equal(noticed, 1024);
+  t.ok(decodeDescriptor(descriptor, 0, 0, 7, blank()), 'and the right one is good');
+});
+
+void t.test('a control block is read as it was written; half of one and half of another is not', async (t) => {
+  fc.assert(
+    fc.property(u32, sequence, sequence, sequence, fc.integer({ min: 1, max: 15 }), (epoch, a, b, c, cut) => {
+      const words = new Uint32Array(32);
+      encodeControl(words, 16, epoch, 1, a, b);
+      const read = { state: 0, released: 0, acknowledged: 0 };
+      if (!decodeControl(words, 16, epoch, read) || read.released !== a || read.acknowledged !== b) return false;
+      const newer = new Uint32Array(16);
+      encodeControl(newer, 0, epoch, 1, c, a);
+      const before = words.slice(16);
+      const torn = Uint32Array.from([...newer.subarray(0, cut), ...before.subarray(cut)]);
+      const same = (other: Uint32Array) => torn.every((word, i) => word === other[i]);
+      return same(newer) || same(before) || !decodeControl(torn, 0, epoch, read);
+    }),
+  );
+  t.pass();
+});
+
+void t.test('the immediate carries every lane and every count', async (t) => {
+  fc.assert(
+    fc.property(fc.nat(MAX_LANE_ID), fc.integer({ min: 1, max: MAX_BATCH }), (lane, count) => {
+      const imm = laneImm(lane, count);
+      return imm >= 0 && imm < 2 ** 32 && laneOfImm(imm) === lane && countOfImm(imm) === count;
+    }),
+  );
+  t.pass();
+});
+
+void t.test('messages lie contiguous, aligned and apart from all that is held, and any that the ring can hold comes', async (t) => {
+  fc.assert(
+    fc.property(
+      fc.integer({ min: 1, max: 64 }),
+      fc.array(fc.tuple(fc.nat(1000), fc.boolean()), { minLength: 1, maxLength: 200 }),
+      (units, steps) => {
+        const ring = units * MESSAGE_ALIGN_BYTES;
+        const held: { start: number; end: number }[] = [];
+        let tail = 0;
+        for (const [per, release] of steps) {
+          if (release) held.shift();
+          const length = Math.round((per / 1000) * ring);
+          const start = placeMessage(tail, length, ring);
+          const end = start + alignedLength(length);
+          // Contiguous and aligned, whether or not there is room.
+          if (start < tail || start % MESSAGE_ALIGN_BYTES !== 0) return false;
+          if (length > 0 && Math.floor(start / ring) !== Math.floor((end - 1) / ring)) return false;
+          const oldest = held[0]?.start ?? start;
+          if (end - oldest > ring) {
+            if (held.length === 0) return false; // with nothing held, everything fits
+            continue;
+          }
+          for (const other of held) {
+            const [a, b] = [start % ring, other.start % ring];
+            const [n, m] = [end - start, other.end - other.start];
+            if (n > 0 && m > 0 && a < b + m && b < a + n) return false;
+          }
+          held.push({ start, end });
+          tail = end;
+        }
+        return true;
+      },
+    ),
+    { numRuns: 500 },
+  );
+  t.pass();
+});
+
+const endpoint = { qpNum: 1, psn: 2, gid: '0'.repeat(32), lid: 0, mtu: 3 };
+const answer = {
+  type: 'answer',
+  inbox: 'a'.repeat(32),
+  lane: 0,
+  epoch: 1,
+  slots: 8,
+  dataBytes: 4096,
+  memory: { address: 4096, rkey: 1 },
+  delivered: 0,
+  acknowledged: 0,
+  endpoint,
+};
+const offer = {
+  type: 'offer',
+  protocol: 1,
+  transport: 'soft',
+  producer: 'b'.repeat(32),
+  name: 'x',
+  slots: 8,
+  dataBytes: 4096,
+  retainMessages: 8,
+  acknowledged: 0,
+  control: { address: 4096, rkey: 1 },
+  endpoint,
+};
+
+void t.test('documents: what is right passes, and every number out of its bounds is refused', async (t) => {
+  t.ok(v.is(Offer, offer));
+  t.ok(v.is(Answer, answer));
+  t.ok(v.is(Reply, { type: 'error', code: 'X', message: 'y' }));
+  const wrongOffers: object[] = [
+    { slots: 0 },
+    { slots: MAX_SLOTS + 1 },
+    { slots: 1.5 },
+    { slots: '8' },
+    { dataBytes: 63 },
+    { dataBytes: MAX_DATA_BYTES + 1 },
+    { dataBytes: Number.NaN },
+    { retainMessages: 0 },
+    { retainMessages: 65537 },
+    { acknowledged: -1 },
+    { acknowledged: 2 ** 53 },
+    { protocol: 2 },
+    { producer: 'B'.repeat(32) },
+    { producer: 'b'.repeat(31) },
+    { name: 'n'.repeat(129) },
+    { endpoint: { ...endpoint, gid: 'zz' } },
+    { endpoint: { ...endpoint, qpNum: 2 ** 24 } },
+    { endpoint: { ...endpoint, mtu: 0 } },
+    { control: { address: -1, rkey: 1 } },
+    { extra: 1 },
+  ];
+  for (const wrong of wrongOffers) t.notOk(v.is(Offer, { ...offer, ...wrong }), JSON.stringify(wrong));
+  const wrongAnswers = [{ lane: 2 ** 20 }, { dataBytes: 100 }, { slots: 0 }, { delivered: -1 }, { memory: { address: 1 } }];
+  for (const wrong of wrongAnswers) t.notOk(v.is(Answer, { ...answer, ...wrong }), JSON.stringify(wrong));
+  t.notOk(v.is(Refusal, { type: 'error', code: 'x', message: 'm'.repeat(1025) }));
+  fc.assert(fc.property(fc.anything(), (nonsense) => !v.is(Offer, nonsense) && !v.is(Reply, nonsense)));
+});

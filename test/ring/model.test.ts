@@ -1,0 +1,119 @@
+// Proves the protocol against its model under random schedules, in one process: whatever the sizes, the order of release
+// and acknowledgement, and whenever the connection breaks, messages are delivered 1..n, each once, with the bytes that
+// were sent and that stay as long as they are held; and nothing is left at the end.
+import t from 'tap';
+import type { InboxMessage, Outbox } from '../../src/ts/ring/index.js';
+import { Device } from '../../src/ts/verbs/index.js';
+import { breakConnection, content, DEVICE, hasContent, openInbox, openOutbox, random, until } from './support.js';
+
+interface Run {
+  seed: number;
+  steps: number;
+  slots: number;
+  dataBytes: number;
+  retainMessages: number;
+  retainBytes: number;
+  /** One in so many steps breaks the connection; 0 never. */
+  breaks: number;
+}
+
+const turn = () => new Promise((resolve) => setImmediate(resolve));
+
+/** How many native objects of a device are open. */
+const openObjects = (device: Device) => device.ledger.handles.size;
+
+/** Runs one schedule; answers what went wrong. */
+async function play(run: Run): Promise<string[]> {
+  const wrong: string[] = [];
+  const pick = random(run.seed);
+  using device = Device.open(DEVICE);
+  const held: InboxMessage[] = [];
+  const unacknowledged: InboxMessage[] = [];
+  let delivered = 0;
+  const inbox = await openInbox({
+    device,
+    maxLanes: 2,
+    onMessage: (message) => {
+      if (message.sequence !== delivered + 1) wrong.push(`${message.sequence} came after ${delivered}`);
+      delivered = message.sequence;
+      if (!hasContent(message.bytes, message.sequence)) wrong.push(`message ${message.sequence} has other bytes`);
+      if (message.laneHeldMessages > message.laneSlots || message.laneHeldBytes > message.laneBytes) {
+        wrong.push('more is held than the lane has');
+      }
+      held.push(message);
+      unacknowledged.push(message);
+    },
+  });
+  const idle = openObjects(device);
+  const { slots, dataBytes, retainMessages, retainBytes } = run;
+  const outbox: Outbox = await openOutbox(inbox, {
+    device,
+    slots,
+    dataBytes,
+    retainMessages,
+    retainBytes,
+    onAcknowledged: (sequence) => {
+      if (sequence > delivered) wrong.push(`${sequence} was acknowledged before it was delivered`);
+      const open = unacknowledged.find((message) => message.sequence <= sequence);
+      if (open !== undefined) wrong.push(`${open.sequence} counts as acknowledged and is not`);
+    },
+  });
+  const ring = outbox.maxMessageBytes;
+  const takeFrom = (list: InboxMessage[]) => list.splice(pick(list.length), 1)[0] as InboxMessage;
+  const release = () => {
+    const message = takeFrom(held);
+    if (!hasContent(message.bytes, message.sequence)) wrong.push(`message ${message.sequence} changed while it was held`);
+    message.release();
+  };
+  for (let step = 0; step < run.steps; step++) {
+    const kind = pick(10);
+    if (kind < 4) {
+      const sizes = [0, 1, ring, ring - 1, 64, pick(ring + 1), pick(Math.min(ring, 200))];
+      const length = sizes[pick(sizes.length)] as number;
+      const next = outbox.sequence + 1;
+      const sequence = outbox.trySend(content(next, length));
+      if (sequence !== 0 && sequence !== next) wrong.push(`${next} was taken as ${sequence}`);
+    } else if (kind < 6 && held.length > 0) {
+      release();
+    } else if (kind < 8 && unacknowledged.length > 0) {
+      takeFrom(unacknowledged).acknowledge();
+    } else if (kind === 8) {
+      if (run.breaks > 0 && pick(run.breaks) === 0) breakConnection(outbox);
+    } else {
+      await turn();
+    }
+    if (outbox.unacknowledged > retainMessages) wrong.push('more is retained than was asked for');
+  }
+  while (outbox.acknowledged < outbox.sequence) {
+    while (held.length > 0) release();
+    while (unacknowledged.length > 0) takeFrom(unacknowledged).acknowledge();
+    await until(() => held.length > 0 || outbox.acknowledged === outbox.sequence, `seed ${run.seed} goes on`);
+  }
+  if (delivered !== outbox.sequence) wrong.push(`${delivered} of ${outbox.sequence} were delivered`);
+  if (inbox.counters.messages !== delivered) wrong.push(`${inbox.counters.messages} deliveries of ${delivered}`);
+  await outbox.close();
+  await until(() => inbox.laneCount === 0, 'the lane is fenced');
+  if (openObjects(device) !== idle) wrong.push(`${openObjects(device) - idle} native objects were left`);
+  if (inbox.counters.quarantined > 0) wrong.push('memory was quarantined');
+  await inbox.close();
+  if (openObjects(device) > 1) wrong.push('the inbox left objects');
+  return wrong;
+}
+
+const shapes: Omit<Run, 'seed' | 'steps' | 'breaks'>[] = [
+  { slots: 8, dataBytes: 4096, retainMessages: 32, retainBytes: 16384 },
+  { slots: 1, dataBytes: 64, retainMessages: 1, retainBytes: 64 },
+  { slots: 3, dataBytes: 192, retainMessages: 5, retainBytes: 4096 },
+  { slots: 64, dataBytes: 1024, retainMessages: 7, retainBytes: 1024 },
+  { slots: 5, dataBytes: 8192, retainMessages: 100, retainBytes: 8192 },
+];
+
+for (const [i, shape] of shapes.entries()) {
+  void t.test(`random schedules keep the protocol: ${JSON.stringify(shape)}`, async (t) => {
+    for (let seed = 1; seed <= 4; seed++) {
+      const breaks = seed === 1 ? 0 : 3 * seed;
+      const wrong = await play({ ...shape, seed: seed * 7919 + i, steps: 1500, breaks });
+      t.strictSame(wrong.slice(0, 5), [], `seed ${seed}`);
+    }
+  });
+}

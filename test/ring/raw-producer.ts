@@ -1,0 +1,146 @@
+// A producer by hand: it knows the secret, has a queue pair and a lane, and then writes what it likes.
+import { randomBytes } from 'node:crypto';
+import { type BootstrapChannel, connectBootstrap } from '../../src/ts/connect/index.js';
+import { Answer } from '../../src/ts/ring/documents.js';
+import { alignedLength, encodeDescriptor, laneImm, SLOT_BYTES } from '../../src/ts/ring/layout.js';
+import type { Inbox } from '../../src/ts/ring/index.js';
+import {
+  AccessFlags,
+  type CompletionQueue,
+  Device,
+  type MemoryRegion,
+  type QueuePair,
+  SendFlags,
+} from '../../src/ts/verbs/index.js';
+import * as v from 'valibot';
+import { DEVICE, SECRET, until } from './support.js';
+
+const STAGING_BYTES = 2 ** 20;
+const DATA_AT = 65536;
+
+/** What is different from a right message. */
+export interface Wrong {
+  sequence?: number;
+  offset?: number;
+  length?: number;
+  epoch?: number;
+  /** Index of a word of the descriptor, and what to add to it when the checksum is made already. */
+  tamper?: readonly [number, number];
+  imm?: number;
+}
+
+export class RawProducer {
+  channel!: BootstrapChannel;
+  answer!: Answer;
+  qp!: QueuePair;
+  private readonly device = Device.open(DEVICE);
+  private readonly cq: CompletionQueue;
+  private readonly memory: MemoryRegion;
+  private readonly words: Uint32Array;
+  private readonly bytes: Uint8Array;
+  private tail = 0;
+  private sequence = 0;
+
+  private constructor() {
+    const pd = this.device.allocateProtectionDomain();
+    this.cq = this.device.createCompletionQueue(256);
+    const access = AccessFlags.LOCAL_WRITE | AccessFlags.REMOTE_WRITE;
+    this.memory = pd.registerMemory({ bytes: STAGING_BYTES, access });
+    this.words = new Uint32Array(this.memory.buffer);
+    this.bytes = new Uint8Array(this.memory.buffer);
+    this.qp = pd.createQueuePair({ sendCq: this.cq, maxSendWr: 128, maxRecvWr: 64 });
+  }
+
+  /** Connects and offers; `offer` replaces parts of what an outbox would say. */
+  static async connect(inbox: Inbox, offer: object = {}): Promise<RawProducer> {
+    const raw = new RawProducer();
+    const address = raw.device.portAddress();
+    raw.channel = await connectBootstrap({ ...inbox.bootstrap, secret: SECRET, service: 'onepiece-inbox', name: 'raw' });
+    raw.qp.toInit(address, AccessFlags.REMOTE_WRITE);
+    for (let i = 0; i < 64; i++) raw.qp.receives.empty(i, 0);
+    raw.qp.postReceive(64);
+    raw.channel.send({
+      type: 'offer',
+      protocol: 1,
+      transport: address.type === 'soft' ? 'soft' : 'verbs',
+      producer: randomBytes(16).toString('hex'),
+      name: 'raw',
+      slots: 8,
+      dataBytes: 4096,
+      retainMessages: 64,
+      acknowledged: 0,
+      control: { address: raw.memory.address, rkey: raw.memory.rkey },
+      endpoint: raw.qp.endpoint(address),
+      ...offer,
+    });
+    const reply = await raw.channel.receive();
+    if (!v.is(Answer, reply)) {
+      raw.close();
+      throw Object.assign(new Error('refused'), reply);
+    }
+    raw.answer = reply;
+    raw.sequence = reply.delivered;
+    raw.qp.toReadyToReceive(address, reply.endpoint);
+    raw.qp.toReadyToSend({ timeout: 10 });
+    raw.channel.send({ type: 'ready' });
+    return raw;
+  }
+
+  /** Writes a message; `wrong` makes it a wrong one. */
+  write(payload: Uint8Array, wrong: Wrong = {}): void {
+    const { answer, memory } = this;
+    const sequence = wrong.sequence ?? this.sequence + 1;
+    const slot = (this.sequence + 1) % answer.slots;
+    const offset = this.tail % answer.dataBytes;
+    this.sequence++;
+    this.tail += alignedLength(payload.length);
+    this.bytes.set(payload, DATA_AT);
+    const at = SLOT_BYTES / 4;
+    const epoch = wrong.epoch ?? answer.epoch;
+    encodeDescriptor(this.words, at, 0, epoch, sequence, wrong.offset ?? offset, wrong.length ?? payload.length);
+    if (wrong.tamper !== undefined) this.words[at + wrong.tamper[0]]! += wrong.tamper[1];
+    const { address, rkey } = answer.memory;
+    const data = address + answer.slots * SLOT_BYTES + offset;
+    const imm = wrong.imm ?? laneImm(answer.lane, 1);
+    this.qp.sends.write(0, 0, 0, data, rkey, memory.address + DATA_AT, payload.length, memory.lkey);
+    const descriptor = memory.address + SLOT_BYTES;
+    const flags = SendFlags.SIGNALED;
+    this.qp.sends.writeWithImm(1, 1, flags, imm, address + slot * SLOT_BYTES, rkey, descriptor, SLOT_BYTES, memory.lkey);
+    this.qp.postSend(2);
+  }
+
+  /** WRITEs `payload` to any address with any key; answers the status of its completion. */
+  async writeTo(address: number, rkey: number, payload: Uint8Array): Promise<number> {
+    this.bytes.set(payload, DATA_AT);
+    const { memory } = this;
+    this.qp.sends.write(0, 7, SendFlags.SIGNALED, address, rkey, memory.address + DATA_AT, payload.length, memory.lkey);
+    this.qp.postSend(1);
+    return this.status(7);
+  }
+
+  /** A SEND, which no outbox makes. */
+  send(length: number): void {
+    const { memory } = this;
+    this.qp.sends.send(0, 3, SendFlags.SIGNALED, memory.address + DATA_AT, length, memory.lkey);
+    this.qp.postSend(1);
+  }
+
+  /** The status with which the request `wrId` completes. */
+  async status(wrId: number): Promise<number> {
+    let status = -1;
+    await until(() => {
+      const count = this.cq.poll();
+      for (let i = 0; i < count; i++) {
+        const { completions } = this.cq;
+        if (completions.wrId(i) === wrId) status = completions.status(i);
+      }
+      return status >= 0;
+    }, 'the request completes');
+    return status;
+  }
+
+  close(): void {
+    this.channel?.destroy();
+    this.device.close();
+  }
+}

@@ -1,0 +1,160 @@
+// Proves liveness of what goes back to a producer: no release and no acknowledgement stays unreported, whoever else is
+// busy, whichever lane the message came by, and whatever the handler does.
+import t from 'tap';
+import type { InboxMessage } from '../../src/ts/ring/index.js';
+import { breakConnection, content, hasContent, openInbox, openOutbox, until } from './support.js';
+
+void t.test('an acknowledgement that comes after a reconnect, for a message of the lane before, is reported', async (t) => {
+  const got: InboxMessage[] = [];
+  const inbox = await openInbox({ onMessage: (message) => got.push(message) });
+  const outbox = await openOutbox(inbox);
+  await outbox.send(content(1, 500));
+  await until(() => got.length === 1, 'the message is there');
+  breakConnection(outbox);
+  await until(() => inbox.counters.fences === 1 && outbox.connected, 'the outbox is back');
+  await until(() => inbox.laneCount === 1, 'the new lane is there');
+  // Out of the turn in which the new lane had something to say anyway.
+  await outbox.send(content(2, 1));
+  await until(() => got.length === 2, 'the new lane works');
+  got[1]?.acknowledge();
+  t.ok(hasContent(got[0]?.bytes ?? new Uint8Array(0), 1), 'the bytes of a fenced lane stay until they are released');
+  got[0]?.acknowledge();
+  await outbox.whenAcknowledged(2, { timeoutMs: 5000 });
+  t.equal(got.length, 2, 'nothing was delivered twice');
+  got[0]?.release();
+  t.equal(got[0]?.bytes.length, 0, 'and go away then');
+  await outbox.close();
+  await inbox.close();
+});
+
+void t.test('a quiet producer hears of its message while another one never stops (event loop)', async (t) => {
+  // The loud one is kept going from within the handler, so that the inbox always finds something to do.
+  const quietFrom = 'quiet';
+  let stop = false;
+  let heldBack: InboxMessage | undefined;
+  let loudCount = 0;
+  const inbox = await openInbox({
+    onMessage: (message) => {
+      if (message.from === quietFrom) {
+        heldBack = message;
+        return;
+      }
+      message.done();
+      if (++loudCount > 2000 && heldBack !== undefined) {
+        heldBack.done();
+        heldBack = undefined;
+      }
+      loud.poll();
+      if (!stop) loud.trySend(content(1, 8));
+    },
+  });
+  const loud = await openOutbox(inbox, { wait: 'busy', slots: 512, dataBytes: 65536 });
+  const quiet = await openOutbox(inbox, { name: quietFrom, slots: 64 });
+  await quiet.send(content(1, 8));
+  for (let i = 0; i < 64; i++) loud.trySend(content(1, 8));
+  await quiet.whenAcknowledged(1, { timeoutMs: 10_000 });
+  t.ok(loudCount > 2000, `${loudCount} messages of the other one`);
+  stop = true;
+  await loud.close();
+  await quiet.close();
+  await inbox.close();
+});
+
+void t.test('a quiet producer hears of its message while another one never stops (loop form)', async (t) => {
+  const inbox = await openInbox({ wait: 'busy' });
+  const loud = await openOutbox(inbox, { wait: 'busy', slots: 64 });
+  const quiet = await openOutbox(inbox, { name: 'quiet', slots: 64, wait: 'busy' });
+  quiet.trySend(content(1, 8));
+  let polls = 0;
+  while (quiet.acknowledged === 0 && polls < 100_000) {
+    loud.trySend(content(1, 8));
+    polls++;
+    inbox.poll((lane) => {
+      lane.release(lane.sequence);
+      lane.acknowledge(lane.sequence);
+    });
+    loud.poll();
+    quiet.poll();
+    // The word that the outboxes are ready comes by TCP.
+    if (polls % 256 === 0) await new Promise((resolve) => setImmediate(resolve));
+  }
+  t.equal(quiet.acknowledged, 1, `after ${polls} polls that all found something`);
+  await loud.close();
+  await quiet.close();
+  await inbox.close();
+});
+
+void t.test('a handler that throws loses no message: the rest of what was polled comes later', async (t) => {
+  const inbox = await openInbox({ wait: 'busy' });
+  const one = await openOutbox(inbox, { wait: 'busy', slots: 64 });
+  const two = await openOutbox(inbox, { wait: 'busy', slots: 64 });
+  const seen: string[] = [];
+  let thrown = 0;
+  for (let i = 1; i <= 20; i++) for (const outbox of [one, two]) t.equal(outbox.trySend(content(i, i)), i);
+  for (let polls = 0; seen.length < 40 && polls < 1000; polls++) {
+    try {
+      inbox.poll((lane) => {
+        seen.push(`${lane.session.producer} ${lane.sequence}`);
+        lane.release(lane.sequence);
+        lane.acknowledge(lane.sequence);
+        if (lane.sequence % 3 === 0) throw new Error('from the visit');
+      });
+    } catch (error) {
+      t.equal((error as Error).message, 'from the visit');
+      thrown++;
+    }
+  }
+  t.equal(thrown, 12);
+  for (const { identity } of [one, two]) {
+    const own = seen.filter((line) => line.startsWith(identity)).map((line) => Number(line.slice(33)));
+    t.strictSame(own, Array.from({ length: 20 }, (_, i) => i + 1), 'each once, in order');
+  }
+  // Receives and credits are whole: many times the lane goes through.
+  let last = 0;
+  for (let polls = 0; last < 500 && polls < 100_000; polls++) {
+    if (one.sequence < 500) one.trySend(content(one.sequence + 1, 100));
+    one.poll();
+    if (polls % 256 === 0) await new Promise((resolve) => setImmediate(resolve));
+    inbox.poll((lane) => {
+      last = lane.sequence;
+      lane.release(last);
+      lane.acknowledge(last);
+    });
+  }
+  t.equal(last, 500);
+  await one.close();
+  await two.close();
+  await inbox.close();
+});
+
+void t.test('what onLane, onConnection and onAcknowledged throw is uncaught, and breaks nothing', async (t) => {
+  const uncaught: string[] = [];
+  const listeners = process.listeners('uncaughtException');
+  process.removeAllListeners('uncaughtException');
+  process.on('uncaughtException', (error) => uncaught.push(error.message));
+  const cry = (what: string) => () => {
+    throw new Error(what);
+  };
+  const got: number[] = [];
+  const inbox = await openInbox({
+    onLane: cry('onLane'),
+    onMessage: (message) => {
+      got.push(message.sequence);
+      message.done();
+      if (message.sequence === 3) throw new Error('onMessage');
+    },
+  });
+  const outbox = await openOutbox(inbox, { onConnection: cry('onConnection'), onAcknowledged: cry('onAcknowledged') });
+  for (let i = 1; i <= 5; i++) outbox.trySend(content(i, 10));
+  await outbox.whenAcknowledged(5, { timeoutMs: 5000 });
+  breakConnection(outbox);
+  await outbox.send(content(6, 10));
+  await outbox.whenAcknowledged(6, { timeoutMs: 5000 });
+  t.strictSame(got, [1, 2, 3, 4, 5, 6]);
+  await outbox.close();
+  await until(() => inbox.laneCount === 0, 'the lane is fenced');
+  await inbox.close();
+  process.removeAllListeners('uncaughtException');
+  for (const listener of listeners) process.on('uncaughtException', listener);
+  for (const what of ['onLane', 'onMessage', 'onConnection', 'onAcknowledged']) t.ok(uncaught.includes(what), what);
+});

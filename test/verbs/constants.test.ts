@@ -1,0 +1,30 @@
+// Proves that the numbers are those of the verbs ABI (as <infiniband/verbs.h> has them) and that words exist for all.
+import t from 'tap';
+import * as constants from '../../src/ts/verbs/constants.js';
+
+void t.test('the numbers are those of the verbs ABI', async (t) => {
+  t.same(constants.AccessFlags, { LOCAL_WRITE: 1, REMOTE_WRITE: 2, REMOTE_READ: 4, REMOTE_ATOMIC: 8 });
+  t.same(constants.WorkOpcode, { WRITE: 0, WRITE_WITH_IMM: 1, SEND: 2, SEND_WITH_IMM: 3, READ: 4 });
+  t.same(constants.SendFlags, { FENCE: 1, SIGNALED: 2, SOLICITED: 4, INLINE: 8 });
+  t.same(Object.values(constants.QpState), [0, 1, 2, 3, 4, 5, 6]);
+  t.equal(constants.CompletionOpcode.RECEIVE, 1 << 7);
+  t.equal(constants.CompletionOpcode.RECEIVE_WITH_IMM, (1 << 7) + 1);
+  t.equal(constants.QpAttributeMask.DEST_QP_NUM, 1 << 20);
+});
+
+void t.test('attribute masks are different single bits', async (t) => {
+  const bits = Object.values(constants.QpAttributeMask);
+  t.equal(new Set(bits).size, bits.length);
+  for (const bit of bits) t.equal(bit & (bit - 1), 0, String(bit));
+});
+
+void t.test('every completion status has words of its own; an unknown one keeps its number', async (t) => {
+  const words = Object.values(constants.CompletionStatus).map(constants.completionStatusWords);
+  t.equal(new Set(words).size, words.length);
+  for (const word of words) t.notMatch(word, /^completion status/);
+  t.equal(constants.completionStatusWords(999), 'completion status 999');
+});
+
+void t.test('MTU codes are powers of two from 256 to 4096', async (t) => {
+  t.same([1, 2, 3, 4, 5].map(constants.mtuBytes), [256, 512, 1024, 2048, 4096]);
+});

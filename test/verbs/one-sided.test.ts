@@ -1,0 +1,92 @@
+// Proves that soft0 is one-sided and that its revocation is final: the target's CPU takes no part in a WRITE or READ
+// (its event loop stands still, or the whole process is stopped), and once deregister() or close() has returned no
+// byte of the target's memory changes any more.
+import t from 'tap';
+import { CompletionStatus as Status, SendFlags } from '../../src/ts/verbs/index.js';
+import { ask, openPeer, processState } from './peers.js';
+import { fill, isFilled, message, readCompletions, takeOne, until } from './support.js';
+
+const { SIGNALED } = SendFlags;
+type Peer = Awaited<ReturnType<typeof openPeer>>;
+
+async function writeAndReadBack({ side, address, rkey }: Peer, seed: number): Promise<boolean> {
+  const half = 1 << 19;
+  const { qp, mr, cq, bytes } = side;
+  fill(bytes.subarray(0, half), seed);
+  qp.sends.write(0, 1, SIGNALED, address, rkey, mr.address, half, mr.lkey);
+  qp.sends.read(1, 2, SIGNALED, address, rkey, mr.address + half, half, mr.lkey);
+  qp.postSend(2);
+  const statuses = [(await takeOne(cq)).status, (await takeOne(cq)).status];
+  return statuses.every((status) => status === Status.SUCCESS) && isFilled(bytes.subarray(half), seed);
+}
+
+void t.test('WRITE and READ complete while the target runs a JavaScript loop', async (t) => {
+  const peer = await openPeer();
+  const { child, side, address, rkey, close } = peer;
+  const spinning = message(child);
+  child.send({ do: 'spin' });
+  t.equal(await spinning, 'spinning');
+  t.ok(await writeAndReadBack(peer, 9));
+  const saw = message(child);
+  side.bytes[0] = 0x42;
+  side.qp.sends.write(0, 3, SIGNALED, address, rkey, side.mr.address, 1, side.mr.lkey);
+  side.qp.postSend(1);
+  t.match(await takeOne(side.cq), { status: Status.SUCCESS });
+  t.equal(await saw, true, 'the loop itself saw the byte');
+  await close();
+});
+
+void t.test('WRITE and READ complete while the target is stopped by SIGSTOP', async (t) => {
+  const peer = await openPeer();
+  const { child, close } = peer;
+  child.kill('SIGSTOP');
+  await until(() => processState(child.pid!) === 'T', 'the peer is stopped');
+  t.ok(await writeAndReadBack(peer, 11));
+  t.equal(processState(child.pid!), 'T', 'it was stopped all the time');
+  child.kill('SIGCONT');
+  t.equal(await ask(child, { do: 'check', seed: 11, bytes: 1 << 19 }), true);
+  await close();
+});
+
+void t.test('a stopped target of which the queue pair is not ready makes a request wait, not hang', async (t) => {
+  const { child, side, close } = await openPeer({ timeout: 8, retryCount: 0, rnrRetry: 1 });
+  child.kill('SIGSTOP');
+  await until(() => processState(child.pid!) === 'T', 'the peer is stopped');
+  side.qp.sends.send(0, 1, SIGNALED, side.mr.address, 8, side.mr.lkey);
+  side.qp.postSend(1);
+  t.match(await takeOne(side.cq), { status: Status.RNR_RETRY_EXCEEDED });
+  child.kill('SIGCONT');
+  await close();
+});
+
+for (const how of ['deregister', 'close'] as const) {
+  const status = how === 'deregister' ? Status.REMOTE_ACCESS_ERROR : Status.RETRY_EXCEEDED;
+  void t.test(`once ${how}() has returned no WRITE under way changes a byte, and the next one fails`, async (t) => {
+    for (let round = 0; round < 5; round++) {
+      const { child, side, address, rkey, close } = await openPeer({ timeout: 8, retryCount: 1 });
+      const { qp, mr, cq, bytes } = side;
+      const answered = message(child);
+      child.send({ do: how });
+      // A stream of large WRITEs, each with other bytes, until the revocation stops it.
+      let statusSeen: number = Status.SUCCESS;
+      let value = 0;
+      let outstanding = 0;
+      await until(() => {
+        while (outstanding < 8) {
+          bytes.fill(++value, 0, 4096);
+          qp.sends.write(0, value, SIGNALED, address, rkey, mr.address, 1 << 20, mr.lkey);
+          qp.postSend(1);
+          outstanding++;
+        }
+        const done = readCompletions(cq, cq.poll());
+        outstanding -= done.length;
+        statusSeen = done.find((wc) => wc.status !== Status.SUCCESS)?.status ?? statusSeen;
+        return statusSeen !== Status.SUCCESS;
+      }, 'the stream is stopped');
+      t.equal(statusSeen, status);
+      t.equal(await answered, true);
+      t.equal(await ask(child, { do: 'compare' }), true, 'memory is as it was when the call returned');
+      await close();
+    }
+  });
+}
