@@ -4,7 +4,7 @@ import t from 'tap';
 import { LocalPipeline } from '../../src/ts/cluster/index.js';
 import { DEVICE, until, within } from '../pipeline/support.js';
 import { diamond, diamondRequest } from '../pipeline/workflows.js';
-import { alive, load, start } from './support.js';
+import { alive, children, load, start } from './support.js';
 
 const RIGHT = (count: number) => ({ finished: count, wrong: [] });
 
@@ -73,21 +73,8 @@ void t.test('random ones may be killed at random moments, and the pipeline does 
 });
 
 void t.test('instances that are killed while the pipeline starts are replaced', async (t) => {
-  const starting = LocalPipeline.start(diamond, { device: DEVICE, onEvent: () => {} });
+  const starting = LocalPipeline.start(diamond, { device: DEVICE });
   // The processes are there as soon as the proxy is open; they are found as children of this one.
-  const { readdirSync, readFileSync } = await import('node:fs');
-  const children = () =>
-    readdirSync('/proc')
-      .filter((name) => /^\d+$/.test(name))
-      .filter((pid) => {
-        try {
-          const words = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1]?.split(' ') ?? [];
-          return words[1] === String(process.pid) && words[0] !== 'Z';
-        } catch {
-          return false;
-        }
-      })
-      .map(Number);
   await until('the processes', () => children().length === 5);
   const [first, , third] = children();
   process.kill(first!, 'SIGKILL');

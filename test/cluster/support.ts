@@ -1,19 +1,31 @@
 // What the tests of pipelines of processes share.
 //
 // Invariant: only processes that a test has started are looked at or ended, each by its id.
+import { readdirSync, readFileSync } from 'node:fs';
 import { LocalPipeline, type LocalPipelineOptions } from '../../src/ts/cluster/index.js';
 import type { Workflow } from '../../src/ts/pipeline/index.js';
 import { DEVICE, until, within } from '../pipeline/support.js';
 import { diamondRequest } from '../pipeline/workflows.js';
 
-/** True while there is a process of this id. */
-export function alive(pid: number): boolean {
+/** The parent of a process that runs; undefined when it has ended, also when nobody has asked for its end yet. */
+function parentOf(pid: number | string): number | undefined {
   try {
-    process.kill(pid, 0);
-    return true;
+    // proc(5): the name, in brackets, may hold anything; then the state and the parent.
+    const [state, parent] = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ').at(-1)?.split(' ') ?? [];
+    return state === 'Z' || state === 'X' ? undefined : Number(parent);
   } catch {
-    return false;
+    return undefined;
   }
+}
+
+export function alive(pid: number): boolean {
+  return parentOf(pid) !== undefined;
+}
+
+/** The processes that this one has started and that run. */
+export function children(): number[] {
+  const numbers = readdirSync('/proc').filter((name) => /^\d+$/.test(name));
+  return numbers.filter((pid) => parentOf(pid) === process.pid).map(Number);
 }
 
 export async function gone(pids: readonly number[], timeoutMs = 2000): Promise<void> {

@@ -169,7 +169,8 @@ void t.test('a head that lies about its parts is refused', async (t) => {
 void t.test('what could not be decoded is not encoded', async (t) => {
   const good = tensor('u8', [1], new Uint8Array(1));
   const many = (n: number) => Object.fromEntries(Array.from({ length: n }, (_, i) => [`p${i}`, good]));
-  const encode = (head: unknown, parts: unknown = {}) => code(() => encodeMessage(head, parts as Record<string, Tensor>));
+  const encode = (head: unknown, parts: unknown = {}) =>
+    code(() => encodeMessage(head, parts as Record<string, Tensor>));
   t.equal(encode({}, many(MAX_PARTS)), 'ok');
   t.equal(encode({}, many(MAX_PARTS + 1)), 'RDMA_ERR_MESSAGE_TOO_LARGE');
   t.equal(encode('x'.repeat(MAX_HEAD_BYTES - 40)), 'ok');

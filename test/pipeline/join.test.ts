@@ -2,7 +2,7 @@
 // spilling; that everything is acknowledged exactly once, and that nothing waits for what will not come.
 import fc from 'fast-check';
 import t from 'tap';
-import { Join, Joined, targetsOf } from '../../src/ts/pipeline/join.js';
+import { Join, type Joined, targetsOf } from '../../src/ts/pipeline/join.js';
 import { workflow } from '../../src/ts/pipeline/workflow.js';
 import { bytes, type EnvelopePart, envelope, FakeMessage } from './support.js';
 
@@ -20,42 +20,54 @@ const from = (place: string, part: EnvelopePart = {}) => {
 };
 const ALL = ['request/0', 'left/0', 'right/0', 'right/1', 'right/2', 'turns/1'];
 
-void t.test('a request is complete with its last input, in any order, with any copies, and is acknowledged once', async (t) => {
-  const order = fc.shuffledSubarray([...ALL, ...ALL, ...ALL].map((place, i) => `${place}#${i}`), {
-    minLength: ALL.length * 3,
-  });
-  fc.assert(
-    fc.property(order, (places) => {
-      const join = joinEnd();
-      const messages: FakeMessage[] = [];
-      let done: Joined | undefined;
-      const seen = new Set<string>();
-      for (const place of places) {
-        const name = place.split('#')[0]!;
-        const message = from(name, { ticket: 1 });
-        messages.push(message);
-        const was = seen.size;
-        const got = join.take(message.message);
-        seen.add(name);
-        const last = seen.size === ALL.length && was < ALL.length;
-        if ((got !== undefined) !== last) throw new Error('complete at the wrong message');
-        done ??= got;
-      }
-      if (done === undefined) throw new Error('never complete');
-      if (done.from('right').map((input) => input.instance).join() !== '0,1,2') throw new Error('shards not in order');
-      if (messages.some((message) => message.acknowledged > 0)) throw new Error('acknowledged too early');
-      join.settle(done);
-      const late = from('left/0', { ticket: 1 });
-      if (join.take(late.message) !== undefined) throw new Error('a late copy counts');
-      for (const message of [...messages, late]) {
-        if (message.acknowledged !== 1 || message.released < 1) throw new Error('not acknowledged exactly once');
-      }
-      if (join.size !== 0) throw new Error('something is left');
-    }),
-    { seed: 7, numRuns: 300 },
-  );
-  t.pass('300 orders');
-});
+void t.test(
+  'a request is complete with its last input, in any order, with any copies, and is acknowledged once',
+  async (t) => {
+    const order = fc.shuffledSubarray(
+      [...ALL, ...ALL, ...ALL].map((place, i) => `${place}#${i}`),
+      {
+        minLength: ALL.length * 3,
+      },
+    );
+    fc.assert(
+      fc.property(order, (places) => {
+        const join = joinEnd();
+        const messages: FakeMessage[] = [];
+        let done: Joined | undefined;
+        const seen = new Set<string>();
+        for (const place of places) {
+          const name = place.split('#')[0]!;
+          const message = from(name, { ticket: 1 });
+          messages.push(message);
+          const was = seen.size;
+          const got = join.take(message.message);
+          seen.add(name);
+          const last = seen.size === ALL.length && was < ALL.length;
+          if ((got !== undefined) !== last) throw new Error('complete at the wrong message');
+          done ??= got;
+        }
+        if (done === undefined) throw new Error('never complete');
+        if (
+          done
+            .from('right')
+            .map((input) => input.instance)
+            .join() !== '0,1,2'
+        )
+          throw new Error('shards not in order');
+        if (messages.some((message) => message.acknowledged > 0)) throw new Error('acknowledged too early');
+        join.settle(done);
+        const late = from('left/0', { ticket: 1 });
+        if (join.take(late.message) !== undefined) throw new Error('a late copy counts');
+        for (const message of [...messages, late]) {
+          if (message.acknowledged !== 1 || message.released < 1) throw new Error('not acknowledged exactly once');
+        }
+        if (join.size !== 0) throw new Error('something is left');
+      }),
+      { seed: 7, numRuns: 300 },
+    );
+    t.pass('300 orders');
+  },
+);
 
 void t.test('requests do not mix, and a settled one stays settled until the proxy has it', async (t) => {
   const join = new Join(graph, 'left', 0, ['request'], 'soft0');
@@ -65,7 +77,11 @@ void t.test('requests do not mix, and a settled one stays settled until the prox
   join.settle(first!);
   t.equal(join.take(from('request/0', { request: 'a', ticket: 4 }).message), undefined, 'a copy');
   join.take(from('request/0', { request: 'c', ticket: 9, finishedBelow: 5 }).message);
-  t.equal(join.take(from('request/0', { request: 'a', ticket: 4 }).message), undefined, 'a copy after it was forgotten');
+  t.equal(
+    join.take(from('request/0', { request: 'a', ticket: 4 }).message),
+    undefined,
+    'a copy after it was forgotten',
+  );
   t.equal(join.size, 2);
 });
 

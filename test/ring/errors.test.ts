@@ -19,8 +19,15 @@ void t.test('a message that cannot fit is refused at once, and the next one goes
   });
   const outbox = await openOutbox(inbox, { dataBytes: 4096 });
   t.equal(outbox.maxMessageBytes, 1024, 'what the inbox granted');
-  t.equal(thrownCode(() => outbox.trySend(new Uint8Array(1025))), TOO_LARGE);
-  t.equal(thrownCode(() => outbox.trySend(new Uint8Array(1024), new Uint8Array(1))), TOO_LARGE, 'in pieces');
+  t.equal(
+    thrownCode(() => outbox.trySend(new Uint8Array(1025))),
+    TOO_LARGE,
+  );
+  t.equal(
+    thrownCode(() => outbox.trySend(new Uint8Array(1024), new Uint8Array(1))),
+    TOO_LARGE,
+    'in pieces',
+  );
   t.equal(await codeOf(outbox.send(new Uint8Array(2 ** 20))), TOO_LARGE);
   t.equal(await outbox.send(content(1, 1024)), 1, 'exactly the ring');
   t.equal(await outbox.send([]), 2, 'nothing at all');
@@ -40,7 +47,10 @@ void t.test('while the inbox is away, messages are taken up to the size that it 
   const outbox = await openOutbox(inbox, { dataBytes: 4096, reconnectMs: 20_000 });
   await inbox.close();
   await until(() => !outbox.connected, 'the connection is lost');
-  t.equal(thrownCode(() => outbox.trySend(new Uint8Array(1025))), TOO_LARGE);
+  t.equal(
+    thrownCode(() => outbox.trySend(new Uint8Array(1025))),
+    TOO_LARGE,
+  );
   t.equal(outbox.trySend(new Uint8Array(1024)), 1);
   await outbox.close();
 });
@@ -62,7 +72,11 @@ void t.test('any view of memory is sent as its bytes', async (t) => {
   t.strictSame(got[0], bytes);
   t.strictSame([...(got[1] ?? [])], [...bytes.subarray(8, 24), ...bytes.subarray(0, 3)]);
   for (const wrong of [undefined, null, 'text', 7, [1, 2], {}]) {
-    t.equal(thrownCode(() => anything.trySend(wrong)), INVALID, String(wrong));
+    t.equal(
+      thrownCode(() => anything.trySend(wrong)),
+      INVALID,
+      String(wrong),
+    );
   }
   t.equal(outbox.sequence, 2, 'and took nothing');
   for (const wrong of [0, -1, 1.5, Number.NaN, 2 ** 31]) {
@@ -158,7 +172,10 @@ void t.test('close() does not wait for a to() that never answers', async (t) => 
   await inbox.close();
   await until(() => asked === 2, 'it is asked again');
   await outbox.close();
-  t.equal(thrownCode(() => outbox.trySend(new Uint8Array(1))), 'RDMA_ERR_CLOSED');
+  t.equal(
+    thrownCode(() => outbox.trySend(new Uint8Array(1))),
+    'RDMA_ERR_CLOSED',
+  );
 });
 
 void t.test('an address in use is told, with nothing left open', async (t) => {

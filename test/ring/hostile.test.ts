@@ -116,6 +116,29 @@ void t.test('more than the credit, SENDs, and nonsense over TCP fence the lane',
   await close();
 });
 
+void t.test(
+  'a producer that never reads its credits stalls nobody, and close() does not wait for it for long',
+  async (t) => {
+    const { inbox, held, others, good } = await scene();
+    const raw = await RawProducer.connect(inbox);
+    // One report for each message, until its 64 receives are used up and the reports stand still.
+    for (let i = 1; i <= 100; i++) {
+      raw.write(content(i, 8));
+      await until(() => held.length === 1, `message ${i} is there`);
+      held.pop()?.done();
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    const { controls } = Reflect.get(inbox, 'lanes')[1].counters;
+    t.equal(controls, 65, 'one report stands in the queue, and no more are made');
+    await others();
+    const began = performance.now();
+    await good.close();
+    await inbox.close();
+    t.ok(performance.now() - began < 5000);
+    raw.close();
+  },
+);
+
 void t.test('writes outside of the lane fail and change nothing', async (t) => {
   const { inbox, others, events, close } = await scene();
   for (const miss of ['before', 'behind', 'key'] as const) {

@@ -31,7 +31,9 @@ void t.test('a descriptor is read as it was written, at any slot, and only with 
       const read = blank();
       const good = decodeDescriptor(words, base, slot, epoch, read);
       const other = decodeDescriptor(words, base, slot, (epoch + 1) >>> 0, blank());
-      return good && !other && read.kind === 1 && read.sequence === seq && read.offset === offset && read.length === length;
+      return (
+        good && !other && read.kind === 1 && read.sequence === seq && read.offset === offset && read.length === length
+      );
     }),
   );
   t.pass();
@@ -83,43 +85,46 @@ void t.test('the immediate carries every lane and every count', async (t) => {
   t.pass();
 });
 
-void t.test('messages lie contiguous, aligned and apart from all that is held, and any that the ring can hold comes', async (t) => {
-  fc.assert(
-    fc.property(
-      fc.integer({ min: 1, max: 64 }),
-      fc.array(fc.tuple(fc.nat(1000), fc.boolean()), { minLength: 1, maxLength: 200 }),
-      (units, steps) => {
-        const ring = units * MESSAGE_ALIGN_BYTES;
-        const held: { start: number; end: number }[] = [];
-        let tail = 0;
-        for (const [per, release] of steps) {
-          if (release) held.shift();
-          const length = Math.round((per / 1000) * ring);
-          const start = placeMessage(tail, length, ring);
-          const end = start + alignedLength(length);
-          // Contiguous and aligned, whether or not there is room.
-          if (start < tail || start % MESSAGE_ALIGN_BYTES !== 0) return false;
-          if (length > 0 && Math.floor(start / ring) !== Math.floor((end - 1) / ring)) return false;
-          const oldest = held[0]?.start ?? start;
-          if (end - oldest > ring) {
-            if (held.length === 0) return false; // with nothing held, everything fits
-            continue;
+void t.test(
+  'messages lie contiguous, aligned and apart from all that is held, and any that the ring can hold comes',
+  async (t) => {
+    fc.assert(
+      fc.property(
+        fc.integer({ min: 1, max: 64 }),
+        fc.array(fc.tuple(fc.nat(1000), fc.boolean()), { minLength: 1, maxLength: 200 }),
+        (units, steps) => {
+          const ring = units * MESSAGE_ALIGN_BYTES;
+          const held: { start: number; end: number }[] = [];
+          let tail = 0;
+          for (const [per, release] of steps) {
+            if (release) held.shift();
+            const length = Math.round((per / 1000) * ring);
+            const start = placeMessage(tail, length, ring);
+            const end = start + alignedLength(length);
+            // Contiguous and aligned, whether or not there is room.
+            if (start < tail || start % MESSAGE_ALIGN_BYTES !== 0) return false;
+            if (length > 0 && Math.floor(start / ring) !== Math.floor((end - 1) / ring)) return false;
+            const oldest = held[0]?.start ?? start;
+            if (end - oldest > ring) {
+              if (held.length === 0) return false; // with nothing held, everything fits
+              continue;
+            }
+            for (const other of held) {
+              const [a, b] = [start % ring, other.start % ring];
+              const [n, m] = [end - start, other.end - other.start];
+              if (n > 0 && m > 0 && a < b + m && b < a + n) return false;
+            }
+            held.push({ start, end });
+            tail = end;
           }
-          for (const other of held) {
-            const [a, b] = [start % ring, other.start % ring];
-            const [n, m] = [end - start, other.end - other.start];
-            if (n > 0 && m > 0 && a < b + m && b < a + n) return false;
-          }
-          held.push({ start, end });
-          tail = end;
-        }
-        return true;
-      },
-    ),
-    { numRuns: 500 },
-  );
-  t.pass();
-});
+          return true;
+        },
+      ),
+      { numRuns: 500 },
+    );
+    t.pass();
+  },
+);
 
 const endpoint = { qpNum: 1, psn: 2, gid: '0'.repeat(32), lid: 0, mtu: 3 };
 const answer = {
@@ -175,7 +180,13 @@ void t.test('documents: what is right passes, and every number out of its bounds
     { extra: 1 },
   ];
   for (const wrong of wrongOffers) t.notOk(v.is(Offer, { ...offer, ...wrong }), JSON.stringify(wrong));
-  const wrongAnswers = [{ lane: 2 ** 20 }, { dataBytes: 100 }, { slots: 0 }, { delivered: -1 }, { memory: { address: 1 } }];
+  const wrongAnswers = [
+    { lane: 2 ** 20 },
+    { dataBytes: 100 },
+    { slots: 0 },
+    { delivered: -1 },
+    { memory: { address: 1 } },
+  ];
   for (const wrong of wrongAnswers) t.notOk(v.is(Answer, { ...answer, ...wrong }), JSON.stringify(wrong));
   t.notOk(v.is(Refusal, { type: 'error', code: 'x', message: 'm'.repeat(1025) }));
   fc.assert(fc.property(fc.anything(), (nonsense) => !v.is(Offer, nonsense) && !v.is(Reply, nonsense)));

@@ -9,38 +9,47 @@ import { codeOf, content, DEVICE, openInbox, openOutbox, start, thrownCode, unti
 
 const CLOSED = 'RDMA_ERR_CLOSED';
 
-void t.test('closed in any order, twice, at once and in the middle of sending: nothing stays on the device', async (t) => {
-  using device = Device.open(DEVICE);
-  const before = device.ledger.handles.size;
-  const orders: ((inbox: Inbox, outbox: Outbox) => Promise<unknown>)[] = [
-    async (inbox, outbox) => [await inbox.close(), await outbox.close()],
-    async (inbox, outbox) => [await outbox.close(), await inbox.close()],
-    (inbox, outbox) => Promise.all([inbox.close(), outbox.close(), inbox.close(), outbox.close()]),
-    async (inbox, outbox) => {
-      await Promise.all([outbox[Symbol.asyncDispose](), inbox[Symbol.asyncDispose]()]);
-      await Promise.all([inbox.close(), outbox.close()]);
-    },
-  ];
-  for (const [i, order] of orders.entries()) {
-    const kept: InboxMessage[] = [];
-    const inbox = await openInbox({ device, onMessage: (message) => kept.push(message) });
-    const outbox = await openOutbox(inbox, { device });
-    const sends: Promise<string | undefined>[] = [];
-    for (let n = 1; n <= 100; n++) sends.push(codeOf(outbox.send(content(n, 300))));
-    const acknowledged = codeOf(outbox.whenAcknowledged(1));
-    await until(() => kept.length > i, 'some have arrived');
-    t.equal(inbox.close(), inbox.close(), 'a second call answers the same');
-    await order(inbox, outbox);
-    const codes = new Set(await Promise.all(sends));
-    t.strictSame(codes, new Set([undefined, CLOSED]), 'sends that were waiting are told');
-    t.equal(await acknowledged, CLOSED);
-    t.ok(kept.every((message) => message.bytes.length === 0), 'views of messages have length 0');
-    for (const message of kept) message.done();
-    t.equal(thrownCode(() => outbox.trySend(content(1, 1))), CLOSED);
-    t.equal(await codeOf(outbox.send(content(1, 1))), CLOSED);
-    t.equal(device.ledger.handles.size, before);
-  }
-});
+void t.test(
+  'closed in any order, twice, at once and in the middle of sending: nothing stays on the device',
+  async (t) => {
+    using device = Device.open(DEVICE);
+    const before = device.ledger.handles.size;
+    const orders: ((inbox: Inbox, outbox: Outbox) => Promise<unknown>)[] = [
+      async (inbox, outbox) => [await inbox.close(), await outbox.close()],
+      async (inbox, outbox) => [await outbox.close(), await inbox.close()],
+      (inbox, outbox) => Promise.all([inbox.close(), outbox.close(), inbox.close(), outbox.close()]),
+      async (inbox, outbox) => {
+        await Promise.all([outbox[Symbol.asyncDispose](), inbox[Symbol.asyncDispose]()]);
+        await Promise.all([inbox.close(), outbox.close()]);
+      },
+    ];
+    for (const [i, order] of orders.entries()) {
+      const kept: InboxMessage[] = [];
+      const inbox = await openInbox({ device, onMessage: (message) => kept.push(message) });
+      const outbox = await openOutbox(inbox, { device });
+      const sends: Promise<string | undefined>[] = [];
+      for (let n = 1; n <= 100; n++) sends.push(codeOf(outbox.send(content(n, 300))));
+      const acknowledged = codeOf(outbox.whenAcknowledged(1));
+      await until(() => kept.length > i, 'some have arrived');
+      t.equal(inbox.close(), inbox.close(), 'a second call answers the same');
+      await order(inbox, outbox);
+      const codes = new Set(await Promise.all(sends));
+      t.strictSame(codes, new Set([undefined, CLOSED]), 'sends that were waiting are told');
+      t.equal(await acknowledged, CLOSED);
+      t.ok(
+        kept.every((message) => message.bytes.length === 0),
+        'views of messages have length 0',
+      );
+      for (const message of kept) message.done();
+      t.equal(
+        thrownCode(() => outbox.trySend(content(1, 1))),
+        CLOSED,
+      );
+      t.equal(await codeOf(outbox.send(content(1, 1))), CLOSED);
+      t.equal(device.ledger.handles.size, before);
+    }
+  },
+);
 
 void t.test('close() from within a handler: no message is delivered after it', async (t) => {
   const got: number[] = [];

@@ -62,7 +62,8 @@ async function play(run: Run): Promise<string[]> {
   const takeFrom = (list: InboxMessage[]) => list.splice(pick(list.length), 1)[0] as InboxMessage;
   const release = () => {
     const message = takeFrom(held);
-    if (!hasContent(message.bytes, message.sequence)) wrong.push(`message ${message.sequence} changed while it was held`);
+    if (!hasContent(message.bytes, message.sequence))
+      wrong.push(`message ${message.sequence} changed while it was held`);
     message.release();
   };
   for (let step = 0; step < run.steps; step++) {
@@ -89,6 +90,7 @@ async function play(run: Run): Promise<string[]> {
     while (unacknowledged.length > 0) takeFrom(unacknowledged).acknowledge();
     await until(() => held.length > 0 || outbox.acknowledged === outbox.sequence, `seed ${run.seed} goes on`);
   }
+  while (held.length > 0) release();
   if (delivered !== outbox.sequence) wrong.push(`${delivered} of ${outbox.sequence} were delivered`);
   if (inbox.counters.messages !== delivered) wrong.push(`${inbox.counters.messages} deliveries of ${delivered}`);
   await outbox.close();
@@ -99,6 +101,36 @@ async function play(run: Run): Promise<string[]> {
   if (openObjects(device) > 1) wrong.push('the inbox left objects');
   return wrong;
 }
+
+void t.test('as many lanes as there may be, all at once, each with its own messages', async (t) => {
+  const lanes = 48;
+  const wrong: string[] = [];
+  const last = new Map<string, number>();
+  const inbox = await openInbox({
+    maxLanes: lanes,
+    onMessage: (message) => {
+      const before = last.get(message.producer) ?? 0;
+      last.set(message.producer, message.sequence);
+      const right =
+        message.sequence === before + 1 && hasContent(message.bytes, Number(message.from) ^ message.sequence);
+      if (!right) wrong.push(`${message.from}: ${message.sequence} after ${before}`);
+      message.done();
+    },
+  });
+  const outboxes = await Promise.all(
+    Array.from({ length: lanes }, (_, i) => openOutbox(inbox, { name: String(i + 1), slots: 1 + (i % 5) })),
+  );
+  const sending = outboxes.map(async (outbox, i) => {
+    for (let n = 1; n <= 40; n++) await outbox.send(content((i + 1) ^ n, (n * 101 * (i + 1)) % 4097));
+    await outbox.whenAcknowledged(40, { timeoutMs: 20_000 });
+  });
+  await Promise.all(sending);
+  t.strictSame(wrong, []);
+  t.equal(inbox.counters.messages, 40 * lanes);
+  await Promise.all(outboxes.map((outbox) => outbox.close()));
+  await until(() => inbox.laneCount === 0, 'all are fenced');
+  await inbox.close();
+});
 
 const shapes: Omit<Run, 'seed' | 'steps' | 'breaks'>[] = [
   { slots: 8, dataBytes: 4096, retainMessages: 32, retainBytes: 16384 },

@@ -19,7 +19,15 @@ export interface ProducerArgs {
 
 /** Sizes from nothing but the head to all that fits. */
 export function sizeOf(number: number, dataBytes: number): number {
-  const sizes = [8, 9, dataBytes, dataBytes - 1, 72, 8 + ((number * 97) % 500), 8 + ((number * 7919) % (dataBytes - 8))];
+  const sizes = [
+    8,
+    9,
+    dataBytes,
+    dataBytes - 1,
+    72,
+    8 + ((number * 97) % 500),
+    8 + ((number * 7919) % (dataBytes - 8)),
+  ];
   return sizes[number % sizes.length] as number;
 }
 

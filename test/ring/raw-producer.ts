@@ -55,7 +55,12 @@ export class RawProducer {
   static async connect(inbox: Inbox, offer: object = {}): Promise<RawProducer> {
     const raw = new RawProducer();
     const address = raw.device.portAddress();
-    raw.channel = await connectBootstrap({ ...inbox.bootstrap, secret: SECRET, service: 'onepiece-inbox', name: 'raw' });
+    raw.channel = await connectBootstrap({
+      ...inbox.bootstrap,
+      secret: SECRET,
+      service: 'onepiece-inbox',
+      name: 'raw',
+    });
     raw.qp.toInit(address, AccessFlags.REMOTE_WRITE);
     for (let i = 0; i < 64; i++) raw.qp.receives.empty(i, 0);
     raw.qp.postReceive(64);
@@ -105,7 +110,17 @@ export class RawProducer {
     this.qp.sends.write(0, 0, 0, data, rkey, memory.address + DATA_AT, payload.length, memory.lkey);
     const descriptor = memory.address + SLOT_BYTES;
     const flags = SendFlags.SIGNALED;
-    this.qp.sends.writeWithImm(1, 1, flags, imm, address + slot * SLOT_BYTES, rkey, descriptor, SLOT_BYTES, memory.lkey);
+    this.qp.sends.writeWithImm(
+      1,
+      1,
+      flags,
+      imm,
+      address + slot * SLOT_BYTES,
+      rkey,
+      descriptor,
+      SLOT_BYTES,
+      memory.lkey,
+    );
     this.qp.postSend(2);
   }
 

@@ -18,6 +18,9 @@ import {
   until,
 } from './support.js';
 
+/** JavaScript is many times slower in the virtual machine that has soft-RoCE. */
+const MESSAGES = DEVICE === 'soft0' ? 400 : 160;
+
 void t.test('another process sends through many wraps of its rings, with a consumer that is slower', async (t) => {
   const collector = new Collector();
   const held: InboxMessage[] = [];
@@ -38,9 +41,9 @@ void t.test('another process sends through many wraps of its rings, with a consu
     },
   });
   const { port } = inbox.bootstrap;
-  const child = start('producer-main', { port, name: 'p', messages: 400, salt: 3, slots: 32, dataBytes: 16384 });
-  t.match(await child.hear('done'), { messages: 400, resent: 0, connects: 1 });
-  t.equal(collector.count('p'), 400);
+  const child = start('producer-main', { port, name: 'p', messages: MESSAGES, salt: 3, slots: 32, dataBytes: 16384 });
+  t.match(await child.hear('done'), { messages: MESSAGES, resent: 0, connects: 1 });
+  t.equal(collector.count('p'), MESSAGES);
   t.strictSame(collector.problems, []);
   t.match(await child.exited, { code: 0 });
   await until(() => inbox.laneCount === 0, 'the lane is fenced');

@@ -71,7 +71,10 @@ void t.test('the iterator gives every message in order, and ends with the inbox'
   })();
   for (let i = 1; i <= 100; i++) await outbox.send(content(i, i));
   await outbox.whenAcknowledged(100, { timeoutMs: 5000 });
-  t.strictSame(got, Array.from({ length: 100 }, (_, i) => i + 1));
+  t.strictSame(
+    got,
+    Array.from({ length: 100 }, (_, i) => i + 1),
+  );
   await outbox.close();
   await inbox.close();
   await reader;

@@ -4,7 +4,7 @@
 import t from 'tap';
 import { CompletionStatus as Status, SendFlags } from '../../src/ts/verbs/index.js';
 import { ask, openPeer, processState } from './peers.js';
-import { fill, isFilled, message, readCompletions, takeOne, until } from './support.js';
+import { fill, isFilled, message, openPair, readCompletions, takeOne, until } from './support.js';
 
 const { SIGNALED } = SendFlags;
 type Peer = Awaited<ReturnType<typeof openPeer>>;
@@ -90,3 +90,31 @@ for (const how of ['deregister', 'close'] as const) {
     }
   });
 }
+
+void t.test('once a receive has been flushed, or completed, no byte of its buffer changes', async (t) => {
+  const bytes = 8 << 20;
+  let flushed = 0;
+  for (let round = 1; round <= 20; round++) {
+    using pair = openPair({ bytes }, { timeout: 1, retryCount: 0 });
+    const { a, b } = pair;
+    b.qp.receives.into(0, 1, b.mr.address, bytes, b.mr.lkey);
+    b.qp.postReceive(1);
+    a.bytes.fill(round);
+    // The posting thread copies a part; the rest is under way when the receiver stops.
+    a.qp.sends.send(0, 1, SIGNALED, a.mr.address, bytes, a.mr.lkey);
+    a.qp.postSend(1);
+    b.qp.toError();
+    const seen: number[] = [];
+    await until(() => {
+      if (b.cq.poll() === 0) return false;
+      // At once, and only here and there, so that a copy under way would still be under way.
+      for (let i = 0; i < bytes; i += 4096) seen.push(b.bytes[i]!);
+      return true;
+    }, 'the receive has completed');
+    if (b.cq.completions.status(0) === Status.FLUSHED) flushed++;
+    await takeOne(a.cq);
+    const changed = seen.filter((value, i) => value !== b.bytes[i * 4096]).length;
+    if (changed > 0) t.fail(`round ${round}: ${changed} pages changed`);
+  }
+  t.ok(flushed > 0, `${flushed} of 20 were flushed`);
+});
