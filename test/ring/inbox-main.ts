@@ -1,5 +1,5 @@
 // A consumer process: acknowledges what it has told its parent, and says which messages those were.
-import { writeFileSync } from 'node:fs';
+import { renameSync, writeFileSync } from 'node:fs';
 import { Collector } from './collector.js';
 import { openInbox } from './support.js';
 
@@ -22,7 +22,9 @@ async function main({ portFile, dieAfter }: InboxArgs): Promise<void> {
       if (++count === dieAfter) process.kill(process.pid, 'SIGKILL');
     },
   });
-  writeFileSync(portFile, String(inbox.bootstrap.port));
+  // Renamed into its place: a producer never reads half of it.
+  writeFileSync(`${portFile}.new`, String(inbox.bootstrap.port));
+  renameSync(`${portFile}.new`, portFile);
   process.send?.({ listening: inbox.bootstrap.port });
 }
 

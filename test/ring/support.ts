@@ -96,12 +96,17 @@ export interface Child {
   hear(key: string): Promise<unknown>;
 }
 
+const children = new Set<ChildProcess>();
+process.once('exit', () => {
+  for (const child of children) child.kill('SIGKILL');
+});
+
 /** Starts `test/ring/NAME.js` with JSON arguments; it is killed with this process. */
 export function start(name: string, args: object): Child {
   const child = fork(path.join(__dirname, `${name}.js`), [JSON.stringify(args)], {
     stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
   });
-  process.once('exit', () => child.kill('SIGKILL'));
+  children.add(child);
   const said: Record<string, unknown>[] = [];
   child.on('message', (message: Record<string, unknown>) => said.push(message));
   const exited = new Promise<{ code: number | null; signal: NodeJS.Signals | null }>((resolve) => {
@@ -109,8 +114,9 @@ export function start(name: string, args: object): Child {
   });
   const hear = async (key: string) => {
     const found = () => said.find((message) => key in message);
-    await until(() => found() !== undefined || child.exitCode !== null, `the child says ${key}`);
-    if (found() === undefined) throw new Error(`the child ended with ${child.exitCode} before it said ${key}`);
+    // Disconnected, and not only ended: what it said before its end may still be on the way.
+    await until(() => found() !== undefined || !child.connected, `the child says ${key}`);
+    if (found() === undefined) throw new Error(`the child ended before it said ${key}: ${JSON.stringify(said.at(-1))}`);
     return found()?.[key];
   };
   return { process: child, said, exited, hear };
