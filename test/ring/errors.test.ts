@@ -153,8 +153,8 @@ void t.test('nobody there, the wrong secret, no time: each has its code', async 
   const inbox = await openInbox({ maxLanes: 1, onLane: (event) => event.type === 'refused' && refused.push(event) });
   t.equal(await codeOf(openOutbox(inbox, { secret: 'another secret' })), 'RDMA_ERR_UNAUTHENTICATED');
   const first = await openOutbox(inbox);
-  t.equal(await codeOf(openOutbox(inbox, { name: 'second' })), 'RDMA_ERR_REFUSED', 'all lanes are taken');
-  t.match(refused, [{ from: 'second', reason: { code: 'RDMA_ERR_REFUSED' } }]);
+  t.equal(await codeOf(openOutbox(inbox, { name: 'second', reconnectMs: 0 })), 'RDMA_ERR_BUSY', 'all lanes are taken');
+  t.match(refused, [{ from: 'second', reason: { code: 'RDMA_ERR_BUSY' } }]);
   await first.close();
   await until(() => inbox.laneCount === 0, 'the lane is free');
   const third = await openOutbox(inbox);

@@ -145,7 +145,8 @@ void t.test('writes outside of the lane fail and change nothing', async (t) => {
     events.length = 0;
     const raw = await RawProducer.connect(inbox);
     const { address, rkey } = raw.answer.memory;
-    const bytes = raw.answer.slots * 64 + raw.answer.dataBytes;
+    // Descriptors, data, and the block from which the producer's own reports are written.
+    const bytes = raw.answer.slots * 64 + raw.answer.dataBytes + 64;
     const at = miss === 'before' ? address - 8 : miss === 'behind' ? address + bytes - 8 : address;
     const key = miss === 'key' ? (rkey ^ 0x10000) >>> 0 : rkey;
     const status = await raw.writeTo(at, key, new Uint8Array(64).fill(0xee));

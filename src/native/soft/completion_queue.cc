@@ -86,6 +86,8 @@ int CompletionQueue::Create(Context& context, uint32_t capacity, CompletionChann
   return 0;
 }
 
+constexpr uint64_t kDirectMask = (uint64_t{1} << kDirectWords) - 1;
+
 bool CompletionQueue::PollWord(uint32_t word, uint64_t mask, CompletionRecord* out, int max, int* count) {
   CqSlot& slot = this->slot();
   uint64_t bits = slot.ready[word].load() & mask;
@@ -121,6 +123,7 @@ int CompletionQueue::Poll(CompletionRecord* out, int max) {
   for (uint32_t s = 0; s < kSummaryWords; s++) {
     pending[s] = slot.summary[s].load() == 0 ? 0 : slot.summary[s].exchange(0);
   }
+  pending[0] |= kDirectMask;
   auto isPending = [&](uint32_t word) { return (pending[word / 64] >> (word % 64) & 1) != 0; };
   auto done = [&](uint32_t word) { pending[word / 64] &= ~(1ULL << (word % 64)); };
   bool room = !isPending(start) || PollWord(start, fromCursor, out, max, &count);
@@ -141,6 +144,7 @@ int CompletionQueue::Poll(CompletionRecord* out, int max) {
   if (room && isPending(start)) room = PollWord(start, ~fromCursor, out, max, &count);
   if (room) return count;
   // What was not looked at is still to be polled.
+  pending[0] &= ~kDirectMask;
   for (uint32_t s = 0; s < kSummaryWords; s++) {
     if (pending[s] != 0) slot.summary[s].fetch_or(pending[s]);
   }

@@ -28,6 +28,9 @@ constexpr uint32_t kMaxQps = 1u << kQpIndexBits;
 constexpr uint32_t kMaxCqs = 1u << 12;
 constexpr uint32_t kReadyWords = kMaxQps / 64;
 constexpr uint32_t kSummaryWords = kReadyWords / 64;
+// The first cache line of ready bits is looked at in every poll, without a summary: most devices have no more queue
+// pairs, and each shared word that both sides change costs a transfer between their caches.
+constexpr uint32_t kDirectWords = 8;
 
 static_assert(std::atomic<uint64_t>::is_always_lock_free && std::atomic<uint32_t>::is_always_lock_free);
 
@@ -94,7 +97,7 @@ struct alignas(4096) CqSlot {
   std::atomic<uint32_t> armed;
   uint32_t channelFd;  // write end of the channel's pipe in the owner; 0: none
   uint64_t channelInode;
-  alignas(64) std::atomic<uint64_t> summary[kSummaryWords];  // bit w: ready[w] may be non-zero
+  alignas(64) std::atomic<uint64_t> summary[kSummaryWords];  // bit w: ready[w] may be non-zero; from kDirectWords up
   alignas(64) std::atomic<uint64_t> ready[kReadyWords];  // bit q: queue pair q has something to poll
 };
 static_assert(sizeof(CqSlot) == 4096);
@@ -151,7 +154,7 @@ inline uint32_t MrIndex(uint32_t key) { return key & (kMaxMrs - 1); }
 // Says that queue pair `index` has something to poll. Word before summary: the poller clears them the other way round.
 inline void SetReady(CqSlot& cq, uint32_t index) {
   cq.ready[index / 64].fetch_or(1ULL << (index % 64));
-  cq.summary[index / 4096].fetch_or(1ULL << (index / 64 % 64));
+  if (index / 64 >= kDirectWords) cq.summary[index / 4096].fetch_or(1ULL << (index / 64 % 64));
 }
 
 // The address of a soft device: how another process of the same user finds its directory, as a GID.

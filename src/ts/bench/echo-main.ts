@@ -4,7 +4,7 @@
 import { Inbox, type Lane, Outbox } from '../ring/index.js';
 import { Device } from '../verbs/index.js';
 import { dieWithParent } from '../verbs/process.js';
-import { type EchoConfig, turn } from './ring-lat.js';
+import { type EchoConfig, POLLS_PER_OUTBOX_POLL, turn } from './ring-lat.js';
 
 const POLLS_PER_TURN = 4096;
 
@@ -25,7 +25,7 @@ async function echo(config: EchoConfig): Promise<void> {
   while (outbox.connected) {
     for (let i = 0; i < POLLS_PER_TURN; i++) {
       inbox.poll(visit);
-      outbox.poll();
+      if (i % POLLS_PER_OUTBOX_POLL === 0) outbox.poll();
     }
     await turn();
   }

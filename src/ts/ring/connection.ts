@@ -13,6 +13,7 @@ import {
   encodeDescriptor,
   laneImm,
   MAX_BATCH,
+  offsetIn,
   placeMessage,
   SLOT_BYTES,
 } from './layout.js';
@@ -116,7 +117,7 @@ export class Connection {
     const oldest = this.sent === this.released ? start : this.starts[(this.released + 1) % lane.slots]!;
     if (end - oldest > lane.dataBytes) return 0;
     const slot = sequence % lane.slots;
-    const offset = start % lane.dataBytes;
+    const offset = offsetIn(start, lane.dataBytes);
     this.starts[slot] = start;
     this.tail = end;
     this.sent = sequence;

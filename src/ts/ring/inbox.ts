@@ -20,7 +20,7 @@ import {
 import { tell } from './callback.js';
 import { MAX_DATA_BYTES, MAX_SLOTS, Offer, Ready } from './documents.js';
 import { CONTROL_WR_ID, Lane, type LaneHost } from './lane.js';
-import { countOfImm, laneOfImm, SLOT_BYTES } from './layout.js';
+import { countOfImm, laneOfImm } from './layout.js';
 import { InboxMessage } from './message.js';
 import { Pump, WAIT_MODES, type WaitMode } from './pump.js';
 import { Session } from './session.js';
@@ -78,16 +78,11 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
   readonly counters = { messages: 0, bytes: 0, lanesOpened: 0, fences: 0, quarantined: 0, refused: 0 };
   /** @internal */
   readonly address: PortAddress;
-  /** @internal */
-  readonly control: MemoryRegion;
-  /** @internal */
-  readonly controlWords: Uint32Array;
 
   private readonly options: InboxOptions;
   private readonly device: Device;
   private readonly ownsDevice: boolean;
   private readonly transport: string;
-  private readonly pd: ProtectionDomain;
   private readonly pump: Pump;
   private readonly limits: { lanes: number; slots: number; dataBytes: number };
   private readonly lanes: (Lane | undefined)[];
@@ -125,14 +120,9 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
     this.lanes = new Array<Lane | undefined>(this.limits.lanes).fill(undefined);
     this.ownsDevice = !(options.device instanceof Device);
     this.device = options.device instanceof Device ? options.device : Device.open(options.device);
-    let pd: ProtectionDomain | undefined;
     try {
       this.address = this.device.portAddress();
       this.transport = this.address.type === 'soft' ? 'soft' : 'verbs';
-      pd = this.device.allocateProtectionDomain();
-      this.pd = pd;
-      this.control = this.pd.registerMemory({ bytes: this.limits.lanes * SLOT_BYTES });
-      this.controlWords = new Uint32Array(this.control.buffer);
       const wanted = this.limits.lanes * (this.limits.slots + SEND_DEPTH);
       const capacity = Math.min(wanted, this.device.attributes.maxCqe);
       this.pump = new Pump(
@@ -143,7 +133,6 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
         () => this.flushDirty(true),
       );
     } catch (error) {
-      pd?.close();
       this.closeDevice();
       throw error;
     }
@@ -328,7 +317,7 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
       lane.touched = false;
       if (lane.condemned !== undefined || lane.fenced || lane.qp.closed) continue;
       try {
-        lane.repost();
+        lane.repostSome();
         lane.flush(false);
       } catch (error) {
         this.condemn(lane, error as RdmaError);
@@ -464,7 +453,8 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
     }
     const id = this.lanes.indexOf(undefined);
     if (id < 0) {
-      throw new RdmaError('RDMA_ERR_REFUSED', `all ${this.limits.lanes} lanes are taken`, { remedy: 'raise maxLanes' });
+      // One may become free: who asks tries again for as long as it is willing to.
+      throw new RdmaError('RDMA_ERR_BUSY', `all ${this.limits.lanes} lanes are taken`, { remedy: 'raise maxLanes' });
     }
     const endedLanes = this.ended.reduce((count, old) => count + (old.held > 0 ? 1 : 0), 0);
     if (endedLanes >= Math.max(MIN_ENDED_LANES, 2 * this.limits.lanes)) {
@@ -519,12 +509,17 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
   }
 
   /** @internal */
-  createLaneParts(slots: number, bytes: number, access: number): { qp: QueuePair; memory: MemoryRegion } {
-    const qp = this.pd.createQueuePair({ sendCq: this.pump.cq, maxSendWr: SEND_DEPTH, maxRecvWr: slots });
+  createLaneParts(
+    slots: number,
+    bytes: number,
+    access: number,
+  ): { pd: ProtectionDomain; qp: QueuePair; memory: MemoryRegion } {
+    const pd = this.device.allocateProtectionDomain();
     try {
-      return { qp, memory: this.pd.registerMemory({ bytes, access }) };
+      const qp = pd.createQueuePair({ sendCq: this.pump.cq, maxSendWr: SEND_DEPTH, maxRecvWr: slots });
+      return { pd, qp, memory: pd.registerMemory({ bytes, access }) };
     } catch (error) {
-      qp.close();
+      pd.close();
       throw error;
     }
   }
@@ -581,8 +576,6 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
     for (const taker of this.takers.splice(0)) taker({ done: true, value: undefined });
     try {
       this.pump.close();
-      this.control.close();
-      this.pd.close();
       this.closeDevice();
     } finally {
       await this.server?.close();

@@ -4,7 +4,14 @@
 // that was fenced is never written again (queue pair destroyed, key revoked), and a new lane gets new memory. Space
 // is given back strictly in order; offsets and lengths of the producer are compared with what they must be.
 import { RdmaError } from '../core/errors.js';
-import { AccessFlags, type MemoryRegion, type PortAddress, type QueuePair, SendFlags } from '../verbs/index.js';
+import {
+  AccessFlags,
+  type MemoryRegion,
+  type PortAddress,
+  type ProtectionDomain,
+  type QueuePair,
+  SendFlags,
+} from '../verbs/index.js';
 import type { Answer, Offer } from './documents.js';
 import {
   alignedLength,
@@ -13,6 +20,7 @@ import {
   encodeControl,
   LaneState,
   MessageKind,
+  offsetIn,
   placeMessage,
   SLOT_BYTES,
 } from './layout.js';
@@ -21,12 +29,14 @@ import type { Session } from './session.js';
 /** What a lane needs from its inbox. */
 export interface LaneHost {
   readonly address: PortAddress;
-  /** 64 bytes for each lane id, from which control blocks are written, and the same as words. */
-  readonly control: MemoryRegion;
-  readonly controlWords: Uint32Array;
   /** The lane has something to tell its producer. */
   markDirty(lane: Lane): void;
-  createLaneParts(slots: number, bytes: number, access: number): { qp: QueuePair; memory: MemoryRegion };
+  /** A queue pair and memory in a protection domain of their own: the key of one lane opens no other. */
+  createLaneParts(
+    slots: number,
+    bytes: number,
+    access: number,
+  ): { pd: ProtectionDomain; qp: QueuePair; memory: MemoryRegion };
 }
 
 /** The work request of a control block; receives are 0. */
@@ -63,7 +73,10 @@ export class Lane {
   length = 0;
   sequence = 0;
 
+  private readonly pd: ProtectionDomain;
   private readonly memory: MemoryRegion;
+  private readonly controlAt: number; // where control blocks are written from, behind the data ring
+  private readonly controlWords: Uint32Array;
   private readonly host: LaneHost;
   private readonly words: Uint32Array;
   private readonly descriptor: Descriptor = { kind: 0, sequence: 0, offset: 0, length: 0 };
@@ -98,11 +111,14 @@ export class Lane {
     this.starts = new Float64Array(slots);
     this.remote = offer.control;
     const ringBytes = slots * SLOT_BYTES;
-    const { qp, memory } = host.createLaneParts(slots, ringBytes + dataBytes, LANE_ACCESS);
+    this.controlAt = ringBytes + dataBytes;
+    const { pd, qp, memory } = host.createLaneParts(slots, this.controlAt + SLOT_BYTES, LANE_ACCESS);
+    this.pd = pd;
     this.qp = qp;
     this.memory = memory;
     this.words = new Uint32Array(memory.buffer, 0, ringBytes / 4);
     this.data = new Uint8Array(memory.buffer, ringBytes, dataBytes);
+    this.controlWords = new Uint32Array(memory.buffer, this.controlAt, SLOT_BYTES / 4);
     try {
       qp.toInit(host.address, LANE_ACCESS);
       this.receivesOwed = slots;
@@ -110,8 +126,7 @@ export class Lane {
       qp.toReadyToReceive(host.address, offer.endpoint);
       qp.toReadyToSend();
     } catch (error) {
-      qp.close();
-      memory.close();
+      pd.close();
       throw error;
     }
     session.onMoved = this.acknowledgementMoved;
@@ -170,7 +185,7 @@ export class Lane {
     const start = placeMessage(this.tail, descriptor.length, this.dataBytes);
     const end = start + alignedLength(descriptor.length);
     const oldest = this.held === 0 ? start : this.starts[(this.released + 1) % this.slots]!;
-    if (descriptor.offset !== start % this.dataBytes || end - oldest > this.dataBytes) {
+    if (descriptor.offset !== offsetIn(start, this.dataBytes) || end - oldest > this.dataBytes) {
       return this.condemn(`message ${sequence} lies at ${descriptor.offset}, where it must not lie`);
     }
     this.starts[sequence % this.slots] = start;
@@ -217,7 +232,16 @@ export class Lane {
     this.receivesOwed++;
   }
 
-  repost(): void {
+  /**
+   * Posts receives again when a quarter of them was used. Those that are left are enough until the next report: the
+   * producer has no more messages under way than slots that it knows to be free, and before it is told of free ones
+   * every receive is posted again.
+   */
+  repostSome(): void {
+    if (this.receivesOwed * 4 >= this.slots) this.repost();
+  }
+
+  private repost(): void {
     const { receives } = this.qp;
     while (this.receivesOwed > 0) {
       const count = Math.min(this.receivesOwed, receives.capacity);
@@ -239,9 +263,8 @@ export class Lane {
     const news = released - this.reportedReleased;
     if (news === 0 && acknowledged === this.reportedAcknowledged) return;
     if (!all && news < this.slots / 4 && this.tail - this.reportedTail < this.dataBytes / 4) return;
-    const { control, controlWords } = this.host;
-    const at = this.id * SLOT_BYTES;
-    encodeControl(controlWords, at / 4, this.epoch, LaneState.OPEN, released, acknowledged);
+    this.repost();
+    encodeControl(this.controlWords, 0, this.epoch, LaneState.OPEN, released, acknowledged);
     this.qp.sends.writeWithImm(
       0,
       CONTROL_WR_ID,
@@ -249,9 +272,9 @@ export class Lane {
       this.id,
       this.remote.address,
       this.remote.rkey,
-      control.address + at,
+      this.memory.address + this.controlAt,
       SLOT_BYTES,
-      control.lkey,
+      this.memory.lkey,
     );
     this.controlInFlight = true;
     this.reportedReleased = released;
@@ -310,9 +333,9 @@ export class Lane {
     if (this.memoryClosed) return;
     this.memoryClosed = true;
     try {
-      this.memory.close();
+      this.pd.close();
     } catch {
-      // The device does not let go of it: it was counted as quarantined, and ends with the protection domain.
+      // The device does not let go of it: it was counted as quarantined, and ends with the device.
     }
   }
 }

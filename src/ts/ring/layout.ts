@@ -21,6 +21,8 @@ export const MESSAGE_ALIGN_BYTES = 64;
 const SLOT_WORDS = SLOT_BYTES / 4;
 const CRC_WORD = 15;
 const HIGH = 2 ** 32;
+// The largest length whose rounding up stays a 32-bit integer.
+const MAX_INT_LENGTH = 2 ** 31 - MESSAGE_ALIGN_BYTES;
 
 /** Kinds of message. Pulled messages come later (docs/ring.md). */
 export const MessageKind = { DATA: 1 } as const;
@@ -40,6 +42,11 @@ export function laneOfImm(imm: number): number {
 }
 export function countOfImm(imm: number): number {
   return imm & MAX_BATCH;
+}
+
+// A store into a Uint32Array keeps the lower 32 bits of any whole number; this is what it leaves out.
+function highWord(value: number): number {
+  return value < HIGH ? 0 : (value - (value >>> 0)) / HIGH;
 }
 
 /** A decoded descriptor; one object is reused for all. */
@@ -63,8 +70,8 @@ export function encodeDescriptor(
   const at = base + slot * SLOT_WORDS;
   words[at] = epoch;
   words[at + 1] = MessageKind.DATA;
-  words[at + 2] = sequence % HIGH;
-  words[at + 3] = Math.floor(sequence / HIGH);
+  words[at + 2] = sequence;
+  words[at + 3] = highWord(sequence);
   words[at + 4] = offset;
   words[at + 5] = 0;
   words[at + 6] = length;
@@ -107,10 +114,10 @@ export function encodeControl(
 ): void {
   words[at] = epoch;
   words[at + 1] = state;
-  words[at + 2] = released % HIGH;
-  words[at + 3] = Math.floor(released / HIGH);
-  words[at + 4] = acknowledged % HIGH;
-  words[at + 5] = Math.floor(acknowledged / HIGH);
+  words[at + 2] = released;
+  words[at + 3] = highWord(released);
+  words[at + 4] = acknowledged;
+  words[at + 5] = highWord(acknowledged);
   for (let i = 6; i < CRC_WORD; i++) words[at + i] = 0;
   words[at + CRC_WORD] = crc32c(words, at, CRC_WORD);
 }
@@ -133,7 +140,18 @@ const scratch = new Uint32Array(SLOT_WORDS);
 
 /** `length` rounded up to the alignment of messages. */
 export function alignedLength(length: number): number {
+  if (length <= MAX_INT_LENGTH) return (length + MESSAGE_ALIGN_BYTES - 1) & -MESSAGE_ALIGN_BYTES;
   return Math.ceil(length / MESSAGE_ALIGN_BYTES) * MESSAGE_ALIGN_BYTES;
+}
+
+/**
+ * The offset of `position` in a ring: `position % ringBytes`, which for numbers beyond 2^31 is a call into the C
+ * library, here in two divisions' time. Exact for whole numbers below 2^53.
+ */
+export function offsetIn(position: number, ringBytes: number): number {
+  const offset = position - Math.floor(position / ringBytes) * ringBytes;
+  // The quotient may have been rounded up to the next whole number.
+  return offset < 0 ? offset + ringBytes : offset;
 }
 
 /**
@@ -144,6 +162,6 @@ export function alignedLength(length: number): number {
  * @returns the position of its first byte
  */
 export function placeMessage(tail: number, length: number, ringBytes: number): number {
-  const at = tail % ringBytes;
+  const at = offsetIn(tail, ringBytes);
   return at + alignedLength(length) > ringBytes ? tail + ringBytes - at : tail;
 }

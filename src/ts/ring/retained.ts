@@ -4,7 +4,7 @@
 // Invariant: a message keeps its place until it is acknowledged; the device reads from here, so nothing is moved or
 // overwritten before. Sequences are given out here, 1, 2, 3 ... without a gap.
 import type { MemoryRegion } from '../verbs/index.js';
-import { alignedLength, placeMessage } from './layout.js';
+import { alignedLength, offsetIn, placeMessage } from './layout.js';
 
 export class Retained {
   /** Last sequence given out. */
@@ -57,7 +57,7 @@ export class Retained {
 
   /** Copies `part` to `at` bytes behind the start of message `sequence`. */
   fill(sequence: number, at: number, part: Uint8Array): void {
-    this.view.set(part, (this.starts[sequence % this.capacity]! % this.bytes) + at);
+    this.view.set(part, offsetIn(this.starts[sequence % this.capacity]!, this.bytes) + at);
   }
 
   lengthOf(sequence: number): number {
@@ -66,7 +66,7 @@ export class Retained {
 
   /** Where the device reads message `sequence`. */
   addressOf(sequence: number): number {
-    return this.memory.address + this.base + (this.starts[sequence % this.capacity]! % this.bytes);
+    return this.memory.address + this.base + offsetIn(this.starts[sequence % this.capacity]!, this.bytes);
   }
 
   /** Forgets everything up to `sequence`; answers how many messages that were. */
