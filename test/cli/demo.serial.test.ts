@@ -8,6 +8,8 @@ import { childrenOf, type Ended, groupOf, onepiece, PHOTO, type Running, scratch
 
 const folder = scratch();
 const SMALL = ['--size', '128', '--frames', '6', '--steps', '4', '--json'];
+// Never done before it is stopped.
+const ENDLESS = ['--size', '512', '--frames', '48', '--steps', '200', '--json'];
 const STAGES = ['text-encode', 'image-encode', 'diffuse', 'decode', 'assemble'];
 const PROCESSES = 6;
 
@@ -74,7 +76,7 @@ void t.test('two demos at the same time both work', async (t) => {
 
 void t.test('kill -9 of any stage process at any moment: the same clip still comes out', async (t) => {
   // Enough steps that the work is not over when the last moment comes.
-  const work = ['--frames', '12', '--steps', '60'];
+  const work = ['--size', '256', '--frames', '16', '--steps', '80'];
   const whole = await clip('j.webp', ...work);
   for (let victim = 0; victim < PROCESSES; victim++) {
     const running = start(
@@ -100,7 +102,7 @@ void t.test('kill -9 of any stage process at any moment: the same clip still com
 void t.test('a killed demo leaves no process, and no shared memory', async (t) => {
   const shm = readdirSync('/dev/shm').sort();
   for (const delayMs of [0, 300, 900]) {
-    const running = start(['demo', PHOTO, '-o', 'l.webp', ...SMALL, '--steps', '200'], folder);
+    const running = start(['demo', PHOTO, '-o', 'l.webp', ...ENDLESS], folder);
     await until('stages run', 30_000, () => childrenOf(running.child.pid!).length > 2);
     await new Promise((resolve) => setTimeout(resolve, delayMs));
     process.kill(running.child.pid!, 'SIGKILL');
@@ -113,7 +115,7 @@ void t.test('a killed demo leaves no process, and no shared memory', async (t) =
 void t.test('Ctrl-C ends it with code 130, and leaves no process and no file', async (t) => {
   const before = readdirSync(folder).filter((name) => !name.includes('l.webp'));
   for (const delayMs of [0, 600]) {
-    const running = start(['demo', PHOTO, '-o', 'm.webp', ...SMALL, '--steps', '200'], folder);
+    const running = start(['demo', PHOTO, '-o', 'm.webp', ...ENDLESS], folder);
     await until('stages run', 30_000, () => childrenOf(running.child.pid!).length > 2);
     await new Promise((resolve) => setTimeout(resolve, delayMs));
     process.kill(-running.child.pid!, 'SIGINT');
