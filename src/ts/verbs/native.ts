@@ -152,7 +152,7 @@ function load(): NativeAddon {
     throw new RdmaError(
       'RDMA_ERR_NATIVE_MISSING',
       `the native addon for ${process.platform}-${process.arch} could not be loaded: ${words}`,
-      { cause, remedy: `build it: cd ${root} && npm install && npm run build` },
+      { cause, remedy: `build it: cd ${root} && npm install --ignore-scripts && node scripts/build-native.mjs` },
     );
   }
 }
