@@ -59,7 +59,6 @@ async function demo(path: string, options: DemoOptions): Promise<number> {
   }
   const interrupt = interruptible();
   const progress = new Progress();
-  let output: OutputFile | undefined;
   try {
     Device.open(options.device).close();
     const picture = await loadPicture(path, { size: options.size });
@@ -68,7 +67,7 @@ async function demo(path: string, options: DemoOptions): Promise<number> {
         `${options.frames} frames of ${picture.width}x${picture.height} are too many: lower one of them`,
       );
     }
-    output = await OutputFile.create(options.output);
+    const output = await OutputFile.create(options.output);
     await produce(picture, options, format, output, progress, interrupt.signal);
     return 0;
   } catch (error) {
@@ -77,7 +76,6 @@ async function demo(path: string, options: DemoOptions): Promise<number> {
     throw error;
   } finally {
     progress.clear();
-    await output?.discard();
     interrupt.stop();
   }
 }

@@ -1,7 +1,8 @@
 // The file that a command writes its result to.
 //
-// Invariant: the file appears whole or not at all: it is written beside its place and renamed, and what cannot be
-// written is found out before the work begins.
+// Invariant: the file appears whole or not at all: it is written beside its place and renamed when it is complete. What
+// cannot be written is found out before the work begins, and while the work goes on there is no file of it, so that
+// even SIGKILL leaves none behind.
 import { randomBytes } from 'node:crypto';
 import { constants } from 'node:fs';
 import { type FileHandle, open, rename, stat, unlink } from 'node:fs/promises';
@@ -9,13 +10,9 @@ import { basename, dirname, join } from 'node:path';
 
 export class OutputFile {
   readonly path: string;
-  private readonly temporary: string;
-  private file: FileHandle | undefined;
 
-  private constructor(path: string, temporary: string, file: FileHandle) {
+  private constructor(path: string) {
     this.path = path;
-    this.temporary = temporary;
-    this.file = file;
   }
 
   /** @throws Error with one clear line when `path` cannot be written */
@@ -23,32 +20,40 @@ export class OutputFile {
     const there = await stat(path).catch(() => undefined);
     if (there?.isDirectory()) throw new Error(`cannot write ${path}: it is a directory`);
     if (there !== undefined && !there.isFile()) throw new Error(`cannot write ${path}: it is not a regular file`);
-    const temporary = join(dirname(path), `.${basename(path)}.${randomBytes(4).toString('hex')}`);
+    const output = new OutputFile(path);
     try {
-      const file = await open(temporary, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL, 0o666);
-      return new OutputFile(path, temporary, file);
+      const { file, temporary } = await output.openBeside();
+      await unlink(temporary);
+      await file.close();
+      return output;
     } catch (error) {
       throw new Error(`cannot write ${path}: ${reason(error)}`);
     }
   }
 
-  /** Writes all of it and puts it in its place. */
-  async commit(data: Uint8Array): Promise<void> {
-    try {
-      await this.file?.writeFile(data);
-      await this.file?.close();
-      this.file = undefined;
-      await rename(this.temporary, this.path);
-    } catch (error) {
-      throw new Error(`cannot write ${this.path}: ${reason(error)}`);
-    }
+  private async openBeside(): Promise<{ file: FileHandle; temporary: string }> {
+    const name = `.${basename(this.path)}.${randomBytes(4).toString('hex')}`;
+    const temporary = join(dirname(this.path), name);
+    const file = await open(temporary, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL, 0o666);
+    return { file, temporary };
   }
 
-  /** Leaves nothing behind; does nothing after commit(). */
-  async discard(): Promise<void> {
-    await this.file?.close().catch(() => {});
-    this.file = undefined;
-    await unlink(this.temporary).catch(() => {});
+  /** Writes all of it and puts it in its place. */
+  async commit(data: Uint8Array): Promise<void> {
+    let temporary: string | undefined;
+    try {
+      const beside = await this.openBeside();
+      temporary = beside.temporary;
+      try {
+        await beside.file.writeFile(data);
+      } finally {
+        await beside.file.close();
+      }
+      await rename(temporary, this.path);
+    } catch (error) {
+      if (temporary !== undefined) await unlink(temporary).catch(() => {});
+      throw new Error(`cannot write ${this.path}: ${reason(error)}`);
+    }
   }
 }
 
