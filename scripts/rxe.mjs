@@ -2,13 +2,16 @@
 // Invariant: nothing of the runner itself goes to stdout, its exit code is the command's or one of its own documented
 // ones, and no process or file of a run outlives it.
 
-import { realpathSync } from 'node:fs';
+import { existsSync, realpathSync } from 'node:fs';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
 
 import { EXIT, Failure, Interrupted, cannotRun } from './rxe/failure.mjs';
 import { runGuest } from './rxe/guest.mjs';
 import { cachedImage, ensureImage, removeOld, requireWritableCache } from './rxe/image.mjs';
 import { HELP, parseOptions } from './rxe/options.mjs';
 import {
+  HEADERS,
   ensurePackages,
   findKernel,
   installLine,
@@ -16,9 +19,11 @@ import {
   missingPackages,
   requireDistribution,
 } from './rxe/packages.mjs';
+import { runProgram } from './rxe/program.mjs';
 import { guestEnvironment } from './rxe/request.mjs';
 import { findShares } from './rxe/shares.mjs';
 
+const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '..');
 const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'];
 
 const say = (text) => process.stderr.write(`rxe: ${text}\n`);
@@ -48,11 +53,22 @@ async function check(stop) {
   }
 }
 
+/**
+ * The packages, and the addon again when the headers of libibverbs are among those that came: one that was built
+ * without them knows no verbs devices. What goes wrong in that is said by the builder, and then by the command.
+ */
+async function prepareMachine(stop) {
+  const missing = await missingPackages(stop);
+  await ensurePackages(stop, progress);
+  const built = missing.includes(HEADERS) && existsSync(path.join(root, 'node_modules/node-api-headers'));
+  if (built) await runProgram([process.execPath, path.join(root, 'scripts/build-native.mjs')], { stop, cwd: root });
+}
+
 async function run(options, stop) {
   const cwd = workingDirectory();
   const shares = findShares(options.shares, options.command, cwd);
   requireDistribution();
-  await ensurePackages(stop, progress);
+  await prepareMachine(stop);
   removeOld();
   const image = await ensureImage({ stop, progress });
   progress(`booting guest kernel ${image.name}`);
@@ -72,7 +88,7 @@ async function main(words, stop) {
   }
   if (options.action === 'prepare') {
     requireDistribution();
-    await ensurePackages(stop, progress);
+    await prepareMachine(stop);
     removeOld();
     await ensureImage({ stop, progress, newest: true });
     return 0;

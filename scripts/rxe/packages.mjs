@@ -7,6 +7,9 @@ import { cannotRun } from './failure.mjs';
 import { findProgram, runProgram } from './program.mjs';
 
 /** Without these no guest boots. */
+/** What the addon needs to know verbs devices, at build time. */
+export const HEADERS = 'libibverbs-dev';
+
 export const PACKAGES = [
   'qemu-system-x86',
   'busybox-static',
@@ -15,7 +18,7 @@ export const PACKAGES = [
   'iproute2',
   'rdma-core',
   'ibverbs-providers',
-  'libibverbs-dev',
+  HEADERS,
   'ibverbs-utils',
   'perftest',
   'rdmacm-utils',
