@@ -6,10 +6,10 @@ import { readFileSync } from 'node:fs';
 import { cannotRun } from './failure.mjs';
 import { findProgram, runProgram } from './program.mjs';
 
-/** Without these no guest boots. */
 /** What the addon needs to know verbs devices, at build time. */
 export const HEADERS = 'libibverbs-dev';
 
+/** Without these no guest boots, or none has a device that the addon knows. */
 export const PACKAGES = [
   'qemu-system-x86',
   'busybox-static',
