@@ -1,10 +1,11 @@
 // The other side of ring-lat: sends back what it receives.
 //
 // Invariant: ends with its parent, and answers in the order of arrival.
+import { setImmediate as turn } from 'node:timers/promises';
 import { Inbox, type Lane, Outbox } from '../ring/index.js';
 import { Device } from '../verbs/index.js';
 import { dieWithParent } from '../verbs/process.js';
-import { type EchoConfig, POLLS_PER_OUTBOX_POLL, turn } from './ring-lat.js';
+import { type EchoConfig, POLLS_PER_OUTBOX_POLL } from './ring-lat.js';
 
 const POLLS_PER_TURN = 4096;
 

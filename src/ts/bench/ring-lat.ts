@@ -6,6 +6,7 @@ import { fork } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { join } from 'node:path';
+import { setImmediate as turn } from 'node:timers/promises';
 import { RdmaError } from '../core/errors.js';
 import { checkInteger } from '../core/validate.js';
 import { Inbox, type Lane, Outbox } from '../ring/index.js';
@@ -36,8 +37,6 @@ const TURN_EVERY = 512;
 /** The outbox has news only once for a quarter of its lane. */
 export const POLLS_PER_OUTBOX_POLL = 16;
 const SPINS_BEFORE_CLOCK = 4096;
-
-export const turn = () => new Promise<void>((resolve) => setImmediate(resolve));
 
 /**
  * Measures.
@@ -121,30 +120,30 @@ async function pingPong(
     if (++polls % POLLS_PER_OUTBOX_POLL === 0) outbox.poll();
   };
   for (let i = 0; i < warmUp + iterations; i++) {
-    if (i % TURN_EVERY === 0) {
-      await turn();
-      if (signal?.aborted) throw new RdmaError('RDMA_ERR_ABORTED', 'the measurement was stopped');
-    }
+    if (i % TURN_EVERY === 0) await turnUnlessStopped(signal);
     const begin = performance.now();
     let spins = 0;
     while (outbox.trySend(payload) === 0) {
       poll();
-      await stalled(++spins, begin, signal);
+      if (++spins % SPINS_BEFORE_CLOCK === 0) await stalled(begin, signal);
     }
     const want = received + 1;
     while (received < want) {
       poll();
-      if (++spins % SPINS_BEFORE_CLOCK === 0) await stalled(spins, begin, signal);
+      if (++spins % SPINS_BEFORE_CLOCK === 0) await stalled(begin, signal);
     }
     if (i >= warmUp) samples[i - warmUp] = (performance.now() - begin) * 500;
   }
   return samples;
 }
 
-async function stalled(spins: number, begin: number, signal: AbortSignal | undefined): Promise<void> {
-  if (spins % SPINS_BEFORE_CLOCK !== 0) return;
+async function turnUnlessStopped(signal: AbortSignal | undefined): Promise<void> {
   await turn();
   if (signal?.aborted) throw new RdmaError('RDMA_ERR_ABORTED', 'the measurement was stopped');
+}
+
+async function stalled(begin: number, signal: AbortSignal | undefined): Promise<void> {
+  await turnUnlessStopped(signal);
   if (performance.now() - begin > ECHO_TIMEOUT_MS) {
     throw new RdmaError('RDMA_ERR_TIMEOUT', `the echo process has not answered for ${ECHO_TIMEOUT_MS / 1000} s`);
   }

@@ -37,27 +37,22 @@ export function benchCommand(setExitCode: (code: number) => void): Command {
   return bench;
 }
 
-async function runRingLat(flags: RingLatFlags): Promise<number> {
-  const interrupt = interruptible();
-  const progress = new Progress();
-  const results: BenchResult[] = [];
-  try {
-    for (const sizeBytes of flags.size) {
-      progress.update(`ring-lat ${bytes(sizeBytes)}`);
-      const many = flags.device === 'soft0' && sizeBytes < LARGE_BYTES;
-      const iterations = flags.iterations ?? (many ? SOFT_ITERATIONS : LARGE_ITERATIONS);
-      results.push(await ringLat({ device: flags.device, sizeBytes, iterations, signal: interrupt.signal }));
+function runRingLat(flags: RingLatFlags): Promise<number> {
+  return interruptible(async (signal) => {
+    const progress = new Progress();
+    const results: BenchResult[] = [];
+    try {
+      for (const sizeBytes of flags.size) {
+        progress.update(`ring-lat ${bytes(sizeBytes)}`);
+        const many = flags.device === 'soft0' && sizeBytes < LARGE_BYTES;
+        const iterations = flags.iterations ?? (many ? SOFT_ITERATIONS : LARGE_ITERATIONS);
+        results.push(await ringLat({ device: flags.device, sizeBytes, iterations, signal }));
+      }
+    } finally {
+      progress.clear();
     }
-  } catch (error) {
-    const code = interrupt.exitCode();
-    if (code !== undefined) return code;
-    throw error;
-  } finally {
-    progress.clear();
-    interrupt.stop();
-  }
-  process.stdout.write(flags.json ? `${JSON.stringify(report(results), null, 2)}\n` : text(results));
-  return 0;
+    process.stdout.write(flags.json ? `${JSON.stringify(report(results), null, 2)}\n` : text(results));
+  });
 }
 
 function text(results: readonly BenchResult[]): string {

@@ -57,27 +57,22 @@ async function demo(path: string, options: DemoOptions): Promise<number> {
   if (options.prompt.length > MAX_PROMPT_UNITS) {
     throw new UsageError(`the prompt has ${options.prompt.length} characters; at most ${MAX_PROMPT_UNITS}`);
   }
-  const interrupt = interruptible();
   const progress = new Progress();
-  try {
-    Device.open(options.device).close();
-    const picture = await loadPicture(path, { size: options.size });
-    if (picture.width * picture.height * 3 * options.frames > MAX_RAW_BYTES) {
-      throw new UsageError(
-        `${options.frames} frames of ${picture.width}x${picture.height} are too many: lower one of them`,
-      );
+  return interruptible(async (signal) => {
+    try {
+      Device.open(options.device).close();
+      const picture = await loadPicture(path, { size: options.size });
+      if (picture.width * picture.height * 3 * options.frames > MAX_RAW_BYTES) {
+        throw new UsageError(
+          `${options.frames} frames of ${picture.width}x${picture.height} are too many: lower one of them`,
+        );
+      }
+      const output = await OutputFile.create(options.output);
+      await produce(picture, options, format, output, progress, signal);
+    } finally {
+      progress.clear();
     }
-    const output = await OutputFile.create(options.output);
-    await produce(picture, options, format, output, progress, interrupt.signal);
-    return 0;
-  } catch (error) {
-    const code = interrupt.exitCode();
-    if (code !== undefined) return code;
-    throw error;
-  } finally {
-    progress.clear();
-    interrupt.stop();
-  }
+  });
 }
 
 function formatOf(options: DemoOptions): 'webp' | 'gif' {

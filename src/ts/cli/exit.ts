@@ -10,8 +10,13 @@ export class UsageError extends Error {}
 
 const signals = { SIGHUP: 1, SIGINT: 2, SIGTERM: 15 } as const;
 
-/** Ends `signal` when the process is asked to end, so that what was begun can be undone before it does. */
-export function interruptible(): { signal: AbortSignal; exitCode: () => number | undefined; stop: () => void } {
+/**
+ * Does `work`, whose `signal` is aborted when the process is asked to end, so that what was begun can be undone first.
+ *
+ * @returns the exit code: 0, or that of the signal that ended the work
+ * @throws what the work throws when it was not interrupted
+ */
+export async function interruptible(work: (signal: AbortSignal) => Promise<void>): Promise<number> {
   const controller = new AbortController();
   let code: number | undefined;
   const handlers = Object.entries(signals).map(([name, number]) => {
@@ -22,13 +27,15 @@ export function interruptible(): { signal: AbortSignal; exitCode: () => number |
     process.on(name, handler);
     return { name, handler };
   });
-  return {
-    signal: controller.signal,
-    exitCode: () => code,
-    stop: () => {
-      for (const { name, handler } of handlers) process.off(name, handler);
-    },
-  };
+  try {
+    await work(controller.signal);
+    return ExitCode.OK;
+  } catch (error) {
+    if (code !== undefined) return code;
+    throw error;
+  } finally {
+    for (const { name, handler } of handlers) process.off(name, handler);
+  }
 }
 
 /** What an error means for the exit code. */

@@ -180,12 +180,14 @@ export class LocalPipeline implements AsyncDisposable {
       workflow: this.workflow.name,
       module: this.workflow.module,
       sizes: this.workflow.sizes,
-      stage: place.stage,
-      instance: place.instance,
-      device,
-      secret: this.secret,
-      maxInFlight,
-      reconnectMs,
+      runtime: {
+        stage: place.stage,
+        instance: place.instance,
+        device,
+        secret: this.secret,
+        maxInFlight,
+        reconnectMs,
+      },
     };
     const worker: WorkerProcess = new WorkerProcess(config, {
       onMessage: (message) => this.onMessage(place, message),

@@ -2,7 +2,7 @@
 //
 // Invariant: both ends are this package in the same version, started by one another; nothing here crosses a network.
 import type { RdmaErrorJson } from '../core/errors.js';
-import type { StageEvent, WorkflowSizes } from '../pipeline/index.js';
+import type { StageEvent, StageRuntimeOptions, WorkflowSizes } from '../pipeline/index.js';
 import type { InboxAddress } from '../ring/index.js';
 
 /** Where every instance (`stage/0`) is; missing while it is being replaced. */
@@ -13,12 +13,8 @@ export interface WorkerConfig {
   workflow: string;
   module: string;
   sizes: WorkflowSizes;
-  stage: string;
-  instance: number;
-  device: string;
-  secret: string;
-  maxInFlight: number;
-  reconnectMs: number;
+  /** What the stage is opened with, as far as it can be told. */
+  runtime: Omit<StageRuntimeOptions, 'workflow' | 'resolve' | 'onEvent'>;
 }
 
 export type ToWorker = { type: 'start'; config: WorkerConfig } | { type: 'routes'; routes: Routes } | { type: 'stop' };

@@ -51,16 +51,11 @@ async function findWorkflow(config: WorkerConfig): Promise<Workflow> {
 
 async function start(config: WorkerConfig): Promise<void> {
   dieWithParent(config.parentPid);
-  process.title = `onepiece ${config.stage}/${config.instance}`;
+  process.title = `onepiece ${config.runtime.stage}/${config.runtime.instance}`;
   const workflow = await findWorkflow(config);
   runtime = await StageRuntime.open({
+    ...config.runtime,
     workflow,
-    stage: config.stage,
-    instance: config.instance,
-    device: config.device,
-    secret: config.secret,
-    maxInFlight: config.maxInFlight,
-    reconnectMs: config.reconnectMs,
     resolve: (target) => {
       const address = routes[target];
       if (address === undefined) throw new RdmaError('RDMA_ERR_PEER_GONE', `${target} is not there yet`);

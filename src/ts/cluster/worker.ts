@@ -14,14 +14,12 @@ export interface WorkerHooks {
 }
 
 export class WorkerProcess {
-  readonly target: string;
   /** Set by `failed`: why the process gave up. */
   failure: RdmaError | undefined;
   private readonly child: ChildProcess;
   private readonly exited: Promise<void>;
 
   constructor(config: WorkerConfig, hooks: WorkerHooks) {
-    this.target = `${config.stage}/${config.instance}`;
     // What a handler prints goes to stderr: stdout belongs to the results of the parent.
     this.child = fork(join(__dirname, 'worker-main.js'), [], { stdio: ['ignore', 2, 2, 'ipc'] });
     this.exited = new Promise((resolve) => {

@@ -28,13 +28,7 @@ export function decode(clip: LatentClip): Uint8Array {
 
   const width = latentWidth * BLOCK;
   const height = latentHeight * BLOCK;
-  const still: Still = {
-    width,
-    height,
-    luma: plane(width, height),
-    cb: plane(width, height),
-    cr: plane(width, height),
-  };
+  const still = emptyStill(width, height);
   const frameBytes = width * height * 3;
   const frames = new Uint8Array(frameCount * frameBytes);
   const linear = new Float32Array(frameBytes);
@@ -66,13 +60,7 @@ export function decodeStill(latent: Float32Array, latentWidth: number, latentHei
   );
   const width = latentWidth * BLOCK;
   const height = latentHeight * BLOCK;
-  const still: Still = {
-    width,
-    height,
-    luma: plane(width, height),
-    cb: plane(width, height),
-    cr: plane(width, height),
-  };
+  const still = emptyStill(width, height);
   develop(latent, latentWidth, latentHeight, still);
   const pixels = new Uint8Array(width * height * 3);
   for (let i = 0; i < width * height; i++) {
@@ -95,6 +83,10 @@ interface Still {
   readonly luma: Float32Array;
   readonly cb: Float32Array;
   readonly cr: Float32Array;
+}
+
+function emptyStill(width: number, height: number): Still {
+  return { width, height, luma: plane(width, height), cb: plane(width, height), cr: plane(width, height) };
 }
 
 // Colour differences are stored at 0.713 and 0.564 of full scale, and luma spans 2: see image-encode.ts.

@@ -3,6 +3,7 @@
 // Invariant: every handler is a pure function of its inputs, so a stage that runs again after a death answers the same
 // bytes. The arithmetic is procedural and needs no weights; a real model takes the place of one handler's body (see
 // docs/demo.md).
+import { setImmediate as turn } from 'node:timers/promises';
 import * as v from 'valibot';
 import { REQUEST, type StageInput, type Tensor, tensor, workflow } from '../pipeline/index.js';
 import { assembleClip } from './assemble.js';
@@ -52,8 +53,6 @@ export function frameRange(frames: number, instance: number, instances: number):
   const first = Math.floor((frames * instance) / instances);
   return { first, count: Math.floor((frames * (instance + 1)) / instances) - first };
 }
-
-const turn = () => new Promise<void>((resolve) => setImmediate(resolve));
 
 export const imageToVideo = workflow('image-to-video', { module: __filename })
   .stage('text-encode', {

@@ -12,7 +12,7 @@ import { type Envelope, parseEnvelope, type StageFailure } from './envelope.js';
 import { SHORT_LANE_BYTES } from './lane-sizes.js';
 import { copyTensor, type Tensor } from './tensor.js';
 import { mergeTraces, monotonicUs, type Trace } from './trace.js';
-import { instancesFor, REQUEST, type Stage, type StageInput, type Workflow } from './workflow.js';
+import { instancesFor, REQUEST, type StageInput, type Workflow } from './workflow.js';
 
 const byKey = (e: Envelope) => `${e.from}/${e.fromInstance}`;
 
@@ -231,9 +231,16 @@ function crowded(message: InboxMessage): boolean {
   return laneHeldBytes * 3 > laneBytes || laneBytes >= SHORT_LANE_BYTES || laneHeldMessages * 2 > laneSlots;
 }
 
-/** Names of the stages and instances that `stage` sends to with this ticket. */
-export function targetsOf(workflow: Workflow, from: string, ticket: number): { stage: Stage; instance: number }[] {
+/** The places (`stage/0`) that `from` sends to with this ticket; none for a last stage. */
+export function targetsOf(workflow: Workflow, from: string, ticket: number): string[] {
   return workflow
     .followers(from)
-    .flatMap((stage) => instancesFor(stage, ticket).map((instance) => ({ stage, instance })));
+    .flatMap((stage) => instancesFor(stage, ticket).map((instance) => `${stage.name}/${instance}`));
+}
+
+/** The places that `from` sends to with any ticket. */
+export function allTargetsOf(workflow: Workflow, from: string): string[] {
+  return workflow
+    .followers(from)
+    .flatMap((stage) => Array.from({ length: stage.instances }, (_, instance) => `${stage.name}/${instance}`));
 }

@@ -10,7 +10,7 @@ import { type InboxAddress, Inbox, type InboxMessage } from '../ring/index.js';
 import { Device } from '../verbs/index.js';
 import { encodeMessage, messageBytes, type Parts } from './codec.js';
 import { checkMeta, type Envelope } from './envelope.js';
-import { Join, Joined, targetsOf } from './join.js';
+import { allTargetsOf, Join, Joined, targetsOf } from './join.js';
 import { inboxLimits, maxMessageBytes, placeSecret } from './lane-sizes.js';
 import { Links } from './links.js';
 import { copyTensor, type Tensor } from './tensor.js';
@@ -61,6 +61,7 @@ export interface ProxyOptions {
 interface Ticket {
   request: string;
   envelope: Envelope;
+  parts: Parts;
   resolve: (result: PipelineResult) => void;
   reject: (error: RdmaError) => void;
   answered: boolean;
@@ -127,10 +128,7 @@ export class Proxy {
 
   /** Connects to the first stages. */
   async connect(): Promise<void> {
-    const first = this.options.workflow.followers(REQUEST);
-    await this.links.connect(
-      first.flatMap((stage) => Array.from({ length: stage.instances }, (_, i) => `${stage.name}/${i}`)),
-    );
+    await this.links.connect(allTargetsOf(this.options.workflow, REQUEST));
   }
 
   /** Requests in the stages, and waiting to be let in. */
@@ -202,6 +200,7 @@ export class Proxy {
       const ticket: Ticket = {
         request: envelope.request,
         envelope,
+        parts,
         answered: false,
         resolve: (result) => {
           settle();
@@ -218,12 +217,9 @@ export class Proxy {
       }
       signal?.addEventListener('abort', onAbort);
       this.queue.push(ticket);
-      this.partsOf.set(ticket, parts);
       this.admit();
     });
   }
-
-  private readonly partsOf = new WeakMap<Ticket, Parts>();
 
   /** Ticket of the oldest request in the stages, or of the next one. */
   private get oldest(): number {
@@ -253,10 +249,9 @@ export class Proxy {
     const { envelope } = ticket;
     envelope.sentAtUs = monotonicUs();
     envelope.finishedBelow = this.oldest;
-    const pieces = encodeMessage(envelope, this.partsOf.get(ticket));
+    const pieces = encodeMessage(envelope, ticket.parts);
     const targets = targetsOf(this.options.workflow, REQUEST, envelope.ticket);
-    const names = targets.map(({ stage, instance }) => `${stage.name}/${instance}`);
-    await this.links.send(new Joined(envelope, []), names, pieces);
+    await this.links.send(new Joined(envelope, []), targets, pieces);
   }
 
   private onMessage(message: InboxMessage): void {
@@ -303,19 +298,20 @@ export class Proxy {
   fail(reason: RdmaError): void {
     if (this.failure !== undefined) return;
     this.failure = reason;
+    this.rejectAll(reason);
+    this.options.onFailed(reason);
+  }
+
+  private rejectAll(reason: RdmaError): void {
     for (const ticket of [...this.queue.splice(0), ...this.inFlight.values()]) {
       if (!ticket.answered) ticket.reject(reason);
     }
     this.inFlight.clear();
-    this.options.onFailed(reason);
   }
 
   async close(): Promise<void> {
     this.failure ??= new RdmaError('RDMA_ERR_CLOSED', 'the pipeline is closed');
-    for (const ticket of [...this.queue.splice(0), ...this.inFlight.values()]) {
-      if (!ticket.answered) ticket.reject(this.failure);
-    }
-    this.inFlight.clear();
+    this.rejectAll(this.failure);
     await this.inbox?.close();
     this.inbox = undefined;
     await this.links.close();

@@ -8,7 +8,7 @@ import { type InboxAddress, Inbox, type InboxMessage } from '../ring/index.js';
 import { Device } from '../verbs/index.js';
 import { encodeMessage, messageBytes } from './codec.js';
 import { checkMeta, type Envelope, type StageFailure } from './envelope.js';
-import { Join, type Joined, targetsOf } from './join.js';
+import { allTargetsOf, Join, type Joined, targetsOf } from './join.js';
 import { inboxLimits, maxMessageBytes, placeSecret } from './lane-sizes.js';
 import { Links } from './links.js';
 import { boundTrace, monotonicUs, type Trace } from './trace.js';
@@ -131,9 +131,7 @@ export class StageRuntime {
 
   /** All places that this instance sends to, as `stage/0`. */
   get targets(): string[] {
-    const followers = this.options.workflow.followers(this.stage.name);
-    if (followers.length === 0) return [`${RESULT}/0`];
-    return followers.flatMap((stage) => Array.from({ length: stage.instances }, (_, i) => `${stage.name}/${i}`));
+    return orResult(allTargetsOf(this.options.workflow, this.stage.name));
   }
 
   /** Connects to the stages behind; tasks begin when it has. */
@@ -215,9 +213,7 @@ export class StageRuntime {
   }
 
   private targetsFor(ticket: number): string[] {
-    const targets = targetsOf(this.options.workflow, this.stage.name, ticket);
-    if (targets.length === 0) return [`${RESULT}/0`];
-    return targets.map(({ stage, instance }) => `${stage.name}/${instance}`);
+    return orResult(targetsOf(this.options.workflow, this.stage.name, ticket));
   }
 
   // Without parts and meta, what is encoded always fits.
@@ -301,6 +297,11 @@ export class StageRuntime {
     await this.links.close();
     this.device.close();
   }
+}
+
+// What has nobody behind it is the result.
+function orResult(targets: string[]): string[] {
+  return targets.length === 0 ? [`${RESULT}/0`] : targets;
 }
 
 // Handlers throw what they like, even what cannot be shown.

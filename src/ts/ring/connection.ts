@@ -76,10 +76,6 @@ export class Connection {
     return this.lane.dataBytes;
   }
 
-  get slots(): number {
-    return this.lane.slots;
-  }
-
   /** Writes what is retained and has credit; answers how many messages that were. */
   transmit(): number {
     const { sends } = this.qp;
@@ -151,10 +147,7 @@ export class Connection {
   }
 
   repost(): void {
-    if (this.receivesOwed === 0) return;
-    const { receives } = this.qp;
-    for (let i = 0; i < this.receivesOwed; i++) receives.empty(i, 0);
-    this.qp.postReceive(this.receivesOwed);
+    this.qp.postEmptyReceives(this.receivesOwed);
     this.receivesOwed = 0;
   }
 

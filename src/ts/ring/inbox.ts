@@ -4,6 +4,7 @@
 // application sees messages 1..n in order, each once. A lane is fenced (queue pair destroyed, key revoked) before
 // another lane of the same producer begins.
 import { randomBytes } from 'node:crypto';
+import { setImmediate as turn } from 'node:timers/promises';
 import { RdmaError } from '../core/errors.js';
 import { checkFunction, checkInteger, checkObject, checkOneOf, checkString } from '../core/validate.js';
 import { type BootstrapChannel, BootstrapServer, parseDocument } from '../connect/index.js';
@@ -554,7 +555,7 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
         }
       }
       if (!this.lanes.some((lane) => lane?.reporting)) return;
-      await new Promise<void>((resolve) => setImmediate(resolve));
+      await turn();
     }
   }
 

@@ -242,13 +242,8 @@ export class Lane {
   }
 
   private repost(): void {
-    const { receives } = this.qp;
-    while (this.receivesOwed > 0) {
-      const count = Math.min(this.receivesOwed, receives.capacity);
-      for (let i = 0; i < count; i++) receives.empty(i, 0);
-      this.qp.postReceive(count);
-      this.receivesOwed -= count;
-    }
+    this.qp.postEmptyReceives(this.receivesOwed);
+    this.receivesOwed = 0;
   }
 
   /**

@@ -4,6 +4,7 @@
 // reconnect unless the inbox says that it was delivered. So it is delivered once per incarnation of the inbox, or the
 // outbox fails and says which messages were not acknowledged.
 import { randomBytes } from 'node:crypto';
+import { setTimeout as setTimeoutPromise } from 'node:timers/promises';
 import { ErrorCodes, RdmaError } from '../core/errors.js';
 import {
   checkAbortSignal,
@@ -459,8 +460,7 @@ export class Outbox implements AsyncDisposable {
     });
     try {
       qp.toInit(address, AccessFlags.REMOTE_WRITE);
-      for (let i = 0; i < CONTROL_RECEIVES; i++) qp.receives.empty(i, 0);
-      qp.postReceive(CONTROL_RECEIVES);
+      qp.postEmptyReceives(CONTROL_RECEIVES);
       channel.send({
         type: 'offer',
         protocol: RING_PROTOCOL,
@@ -593,15 +593,7 @@ function inTime(to: () => InboxAddress | Promise<InboxAddress>, signal: AbortSig
   });
 }
 
+// Shorter when the signal ends it.
 function sleep(ms: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    const done = () => {
-      clearTimeout(timer);
-      signal.removeEventListener('abort', done);
-      resolve();
-    };
-    const timer = setTimeout(done, ms);
-    signal.addEventListener('abort', done);
-    if (signal.aborted) done();
-  });
+  return setTimeoutPromise(ms, undefined, { signal }).catch(() => {});
 }

@@ -128,6 +128,22 @@ export class QueuePair extends Resource {
     return taken;
   }
 
+  /**
+   * Posts receives without memory, as many as WRITE_WITH_IMM are to come; allocates nothing.
+   *
+   * @param count any number, also more than one postReceive() can hand down
+   * @throws as {@link QueuePair.postReceive}
+   */
+  postEmptyReceives(count: number): void {
+    const { receives } = this;
+    for (let left = count; left > 0; ) {
+      const batch = Math.min(left, receives.capacity);
+      for (let i = 0; i < batch; i++) receives.empty(i, 0);
+      this.postReceive(batch);
+      left -= batch;
+    }
+  }
+
   private postFailure(rc: number, syscall: string, taken: number): RdmaError {
     if (rc === EBADF) return new RdmaError('RDMA_ERR_CLOSED', 'QueuePair is closed');
     const error =

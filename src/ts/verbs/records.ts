@@ -25,15 +25,12 @@ export interface ScatterGather {
   lkey: number;
 }
 
-/**
- * The send work requests of one queue pair, filled by index and handed down by `postSend(count)`.
- * Arguments are not checked here; the device answers for what is wrong in them.
- */
-export class SendRequests {
-  /** How many requests one `postSend` can hand down. */
+// What both kinds of work request have in common: fixed records, scatter-gather elements, and how many were taken.
+abstract class WorkRequests {
+  /** How many requests one post can hand down. */
   readonly capacity: number;
-  private readonly f64: Float64Array;
-  private readonly u32: Uint32Array;
+  protected readonly f64: Float64Array;
+  protected readonly u32: Uint32Array;
 
   /** @internal */
   constructor(records: ArrayBuffer) {
@@ -47,6 +44,26 @@ export class SendRequests {
     return this.u32[this.capacity * RECORD_U32] ?? 0;
   }
 
+  protected element(index: number, at: number, address: number, length: number, lkey: number): void {
+    const u = index * RECORD_U32 + SGE_U32 + at * 4;
+    this.f64[index * RECORD_F64 + SGE_F64 + at * 2] = address;
+    this.u32[u + 2] = length;
+    this.u32[u + 3] = lkey;
+  }
+
+  protected elements(index: number, pieces: readonly ScatterGather[]): void {
+    for (let i = 0; i < pieces.length && i < MAX_SGE; i++) {
+      const piece = pieces[i]!;
+      this.element(index, i, piece.address, piece.length, piece.lkey);
+    }
+  }
+}
+
+/**
+ * The send work requests of one queue pair, filled by index and handed down by `postSend(count)`.
+ * Arguments are not checked here; the device answers for what is wrong in them.
+ */
+export class SendRequests extends WorkRequests {
   /** One-sided WRITE of one local piece to `remoteAddress` (ibv_post_send(3), IBV_WR_RDMA_WRITE). */
   write(
     index: number,
@@ -138,10 +155,7 @@ export class SendRequests {
     pieces: readonly ScatterGather[],
   ): void {
     this.head(index, opcode, wrId, flags, imm, remoteAddress, rkey, pieces.length);
-    for (let i = 0; i < pieces.length && i < MAX_SGE; i++) {
-      const piece = pieces[i]!;
-      this.element(index, i, piece.address, piece.length, piece.lkey);
-    }
+    this.elements(index, pieces);
   }
 
   private head(
@@ -164,34 +178,10 @@ export class SendRequests {
     this.u32[u + 7] = rkey;
     this.u32[u + 8] = numSge;
   }
-
-  private element(index: number, at: number, address: number, length: number, lkey: number): void {
-    const u = index * RECORD_U32 + SGE_U32 + at * 4;
-    this.f64[index * RECORD_F64 + SGE_F64 + at * 2] = address;
-    this.u32[u + 2] = length;
-    this.u32[u + 3] = lkey;
-  }
 }
 
 /** The receive work requests of one queue pair, handed down by `postReceive(count)`. */
-export class ReceiveRequests {
-  /** How many requests one `postReceive` can hand down. */
-  readonly capacity: number;
-  private readonly f64: Float64Array;
-  private readonly u32: Uint32Array;
-
-  /** @internal */
-  constructor(records: ArrayBuffer) {
-    this.f64 = new Float64Array(records);
-    this.u32 = new Uint32Array(records);
-    this.capacity = records.byteLength / 128 - 1;
-  }
-
-  /** @internal How many requests of the last refused post were taken. */
-  get taken(): number {
-    return this.u32[this.capacity * RECORD_U32] ?? 0;
-  }
-
+export class ReceiveRequests extends WorkRequests {
   /** A receive into one piece of local memory (ibv_post_recv(3)). */
   into(index: number, wrId: number, address: number, length: number, lkey: number): void {
     this.f64[index * RECORD_F64] = wrId;
@@ -209,17 +199,7 @@ export class ReceiveRequests {
   set(index: number, wrId: number, pieces: readonly ScatterGather[]): void {
     this.f64[index * RECORD_F64] = wrId;
     this.u32[index * RECORD_U32 + 2] = pieces.length;
-    for (let i = 0; i < pieces.length && i < MAX_SGE; i++) {
-      const piece = pieces[i]!;
-      this.element(index, i, piece.address, piece.length, piece.lkey);
-    }
-  }
-
-  private element(index: number, at: number, address: number, length: number, lkey: number): void {
-    const u = index * RECORD_U32 + SGE_U32 + at * 4;
-    this.f64[index * RECORD_F64 + SGE_F64 + at * 2] = address;
-    this.u32[u + 2] = length;
-    this.u32[u + 3] = lkey;
+    this.elements(index, pieces);
   }
 }
 
