@@ -3,8 +3,14 @@ import t from 'tap';
 import * as constants from '../../src/ts/verbs/constants.js';
 
 void t.test('the numbers are those of the verbs ABI', async (t) => {
-  t.same(constants.AccessFlags, { LOCAL_WRITE: 1, REMOTE_WRITE: 2, REMOTE_READ: 4, REMOTE_ATOMIC: 8 });
-  t.same(constants.WorkOpcode, { WRITE: 0, WRITE_WITH_IMM: 1, SEND: 2, SEND_WITH_IMM: 3, READ: 4 });
+  t.same(Object.values(constants.AccessFlags), [1, 2, 4, 8, 16, 32, 64, 1 << 20]);
+  t.equal(
+    Object.keys(constants.WorkOpcode).join(' '),
+    'WRITE WRITE_WITH_IMM SEND SEND_WITH_IMM READ COMPARE_SWAP FETCH_ADD LOCAL_INV BIND_MW SEND_WITH_INV',
+  );
+  t.same(Object.values(constants.WorkOpcode), [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
+  t.same(constants.QpType, { RC: 2, UC: 3, UD: 4 });
+  t.same(constants.CompletionFlags, { GRH: 1, WITH_IMM: 2, WITH_INV: 8 });
   t.same(constants.SendFlags, { FENCE: 1, SIGNALED: 2, SOLICITED: 4, INLINE: 8 });
   t.same(Object.values(constants.QpState), [0, 1, 2, 3, 4, 5, 6]);
   t.equal(constants.CompletionOpcode.RECEIVE, 1 << 7);

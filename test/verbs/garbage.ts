@@ -42,8 +42,8 @@ function functions(): void {
     const pd = addon.allocatePd(device);
     const cq = addon.createCq(device, 16, 0) as { handle: number };
     const channel = addon.createChannel(device);
-    const mr = addon.registerMemory(pd, 4096, 7) as { handle: number };
-    const qp = addon.createQp(pd, cq.handle, cq.handle, 2, 8, 8, 4, 4, 64, false) as { handle: number };
+    const mr = addon.registerMemory(pd, 4096, 7, 0) as { handle: number };
+    const qp = addon.createQp(pd, cq.handle, cq.handle, 0, 2, 8, 8, 4, 4, 64, false) as { handle: number };
     handles = [device, pd, cq.handle, channel, mr.handle, qp.handle];
     return handles;
   };
@@ -56,7 +56,7 @@ function functions(): void {
   const word = fc.integer().map((value) => () => value);
   const argument = fc.oneof({ weight: 3, arbitrary: handle }, { weight: 4, arbitrary: garbage }, word);
   fc.assert(
-    fc.property(fc.constantFrom(...names), fc.array(argument, { maxLength: 11 }), (name, makers) => {
+    fc.property(fc.constantFrom(...names), fc.array(argument, { maxLength: 12 }), (name, makers) => {
       const values = makers.map((make) => make());
       // Between 1 MiB and 64 TiB a size may be granted, and the machine has no use for that.
       if (name === 'registerMemory' && typeof values[1] === 'number' && values[1] > 2 ** 20 && values[1] < 2 ** 46)

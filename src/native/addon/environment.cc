@@ -65,19 +65,21 @@ uint32_t Environment::Add(std::unique_ptr<Object> object) {
 }
 
 int Environment::Close(uint32_t handle) {
-  uint32_t index = handle & kIndexMask;
-  if (index >= objects_.size() || !objects_[index] || objects_[index]->handle != handle) return -EBADF;
-  int rc = objects_[index]->Close();
+  Object* object = Any(handle);
+  if (object == nullptr) return -EBADF;
+  int rc = object->Close();
   if (rc != 0) return rc;
+  uint32_t index = handle & kIndexMask;
   objects_[index].reset();
   free_.push_back(index);
   return 0;
 }
 
 void Environment::CloseAll() {
-  // Children before parents; a kind's number is its distance from the root.
-  for (Kind kind : {Kind::kQueuePair, Kind::kCompletionQueue, Kind::kChannel, Kind::kMemoryRegion,
-                    Kind::kProtectionDomain, Kind::kDevice}) {
+  // Children before parents.
+  for (Kind kind : {Kind::kQueuePair, Kind::kSharedReceiveQueue, Kind::kCompletionQueue, Kind::kChannel,
+                    Kind::kAddressHandle, Kind::kMemoryWindow, Kind::kMemoryRegion, Kind::kProtectionDomain,
+                    Kind::kCmId, Kind::kCmChannel, Kind::kDevice}) {
     for (auto& object : objects_) {
       if (object && object->kind == kind) object->Close();
     }
@@ -85,6 +87,31 @@ void Environment::CloseAll() {
       if (object && object->kind == kind) object.reset();
     }
   }
+}
+
+QpObject* CqObject::Find(uint32_t number) {
+  QpObject*& recentOne = recent[number % kRecent];
+  if (recentOne != nullptr && recentOne->qp->Number() == number) return recentOne;
+  auto found = device->qps.find(number);
+  if (found == device->qps.end()) return nullptr;
+  recentOne = found->second;
+  return recentOne;
+}
+
+void QpObject::Attach(DeviceObject& device, CqObject& sendCq, CqObject& receiveCq) {
+  device_ = &device;
+  queues_[0] = &sendCq;
+  queues_[1] = &receiveCq;
+  number_ = qp->Number();
+  device.qps[number_] = this;
+}
+
+// Neither the device nor the queues can be gone: they refuse to close before their queue pairs.
+void QpObject::Detach() {
+  if (device_ == nullptr) return;
+  device_->qps.erase(number_);
+  for (CqObject* queue : queues_) queue->recent[number_ % CqObject::kRecent] = nullptr;
+  device_ = nullptr;
 }
 
 void Environment::OnCleanup(napi_async_cleanup_hook_handle, void* data) {

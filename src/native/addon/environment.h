@@ -7,7 +7,10 @@
 
 #include <napi.h>
 
+#include <algorithm>
+#include <cerrno>
 #include <memory>
+#include <unordered_map>
 #include <vector>
 
 #include "../device.h"
@@ -15,8 +18,21 @@
 namespace onepiece::addon {
 
 class Watcher;
+class Environment;
 
-enum class Kind : uint8_t { kDevice, kProtectionDomain, kMemoryRegion, kChannel, kCompletionQueue, kQueuePair };
+enum class Kind : uint8_t {
+  kDevice,
+  kCmChannel,
+  kCmId,
+  kProtectionDomain,
+  kMemoryRegion,
+  kMemoryWindow,
+  kAddressHandle,
+  kChannel,
+  kCompletionQueue,
+  kSharedReceiveQueue,
+  kQueuePair,
+};
 
 // Native memory shown to JavaScript as an ArrayBuffer; detached before the memory goes away.
 class SharedBuffer {
@@ -31,80 +47,165 @@ class SharedBuffer {
   napi_ref reference_ = nullptr;
 };
 
+// The watching of a descriptor by libuv; ends with the object that has it.
+class Watch {
+ public:
+  ~Watch() { Stop(); }
+  // 0; -EINVAL: watched already, or no function; -EIO: libuv refuses the descriptor.
+  int Start(Environment& environment, Watched& watched, Napi::Value callback);
+  bool KeepAlive(bool keep);  // false: not watching
+  void Stop();
+
+ private:
+  Watcher* watcher_ = nullptr;  // owns itself: libuv frees it later than we stop
+};
+
 struct Object {
   explicit Object(Kind k) : kind(k) {}
   virtual ~Object() = default;
   virtual int Close() = 0;
+  virtual int Raw(RawNumbers*) { return -ENOTSUP; }
+  virtual Watch* Watching() { return nullptr; }
   const Kind kind;
   uint32_t handle = 0;
 };
 
-struct DeviceObject final : Object {
-  static constexpr Kind kKind = Kind::kDevice;
-  DeviceObject() : Object(kKind) {}
-  int Close() override { return device->Close(); }
+// An object that holds nothing but one of device.h.
+template <typename T, Kind K>
+struct Holder : Object {
+  static constexpr Kind kKind = K;
+  Holder() : Object(K) {}
+};
+
+struct QpObject;
+
+struct DeviceObject final : Holder<Device, Kind::kDevice>, Watched {
+  int Close() override {
+    int rc = device->Close();
+    if (rc == 0) watch.Stop();
+    return rc;
+  }
+  int Raw(RawNumbers* out) override { return device->Raw(out); }
+  Watch* Watching() override { return &watch; }
+  int Fd() const override { return device->EventFd(); }
+  int Drain() override { return 1; }  // JavaScript takes the events
   std::unique_ptr<Device> device;
+  std::unordered_map<uint32_t, QpObject*> qps;  // by number
+  Watch watch;
 };
 
-struct PdObject final : Object {
-  static constexpr Kind kKind = Kind::kProtectionDomain;
-  PdObject() : Object(kKind) {}
+struct PdObject final : Holder<ProtectionDomain, Kind::kProtectionDomain> {
   int Close() override { return pd->Close(); }
+  int Raw(RawNumbers* out) override { return pd->Raw(out); }
   std::unique_ptr<ProtectionDomain> pd;
+  DeviceObject* device = nullptr;
 };
 
-struct MrObject final : Object {
-  static constexpr Kind kKind = Kind::kMemoryRegion;
-  MrObject() : Object(kKind) {}
+struct MrObject final : Holder<MemoryRegion, Kind::kMemoryRegion> {
   int Close() override {
     buffer.Detach();
-    return mr->Close();
+    int rc = mr->Close();
+    if (rc == 0) owner.Reset();
+    return rc;
   }
+  int Raw(RawNumbers* out) override { return mr->Raw(out); }
+  Napi::ObjectReference owner;  // of memory that is not ours: before `mr`, which must be gone first
   std::unique_ptr<MemoryRegion> mr;
   SharedBuffer buffer;
 };
 
-struct ChannelObject final : Object {
-  static constexpr Kind kKind = Kind::kChannel;
-  ChannelObject();
-  ~ChannelObject() override;
-  int Close() override;
-  std::unique_ptr<CompletionChannel> channel;
-  Watcher* watcher = nullptr;  // owns itself: libuv frees it later than we close
+struct MwObject final : Holder<MemoryWindow, Kind::kMemoryWindow> {
+  int Close() override { return mw->Close(); }
+  int Raw(RawNumbers* out) override { return mw->Raw(out); }
+  std::unique_ptr<MemoryWindow> mw;
 };
 
-struct CqObject final : Object {
-  static constexpr Kind kKind = Kind::kCompletionQueue;
-  CqObject() : Object(kKind) {}
+struct AhObject final : Holder<AddressHandle, Kind::kAddressHandle> {
+  int Close() override { return ah->Close(); }
+  int Raw(RawNumbers* out) override { return ah->Raw(out); }
+  std::unique_ptr<AddressHandle> ah;
+};
+
+struct ChannelObject final : Holder<CompletionChannel, Kind::kChannel> {
+  int Close() override {
+    watch.Stop();  // libuv must let go of the descriptor before it is closed
+    return channel->Close();
+  }
+  int Raw(RawNumbers* out) override { return channel->Raw(out); }
+  Watch* Watching() override { return &watch; }
+  std::unique_ptr<CompletionChannel> channel;
+  Watch watch;
+};
+
+struct CqObject final : Holder<CompletionQueue, Kind::kCompletionQueue> {
   int Close() override {
     int rc = cq->Close();
-    if (rc == 0) buffer.Detach();
-    return rc;
+    if (rc != 0) return rc;
+    buffer.Detach();
+    counters.Detach();
+    return 0;
   }
+  int Raw(RawNumbers* out) override { return cq->Raw(out); }
+  // The queue pair of this number, if it is still there.
+  QpObject* Find(uint32_t number);
   std::unique_ptr<CompletionQueue> cq;
+  DeviceObject* device = nullptr;
+  static constexpr size_t kRecent = 16;
+  QpObject* recent[kRecent] = {};  // what Find found last, by the number's low bits
   std::vector<CompletionRecord> records;
+  SharedBuffer buffer;
+  SharedBuffer counters;
+};
+
+// Work requests that JavaScript fills: records, and behind them a word that says how many of the last post were taken.
+template <typename Record>
+struct RecordBuffer {
+  Napi::Value Show(Napi::Env env, uint32_t queueLength, uint32_t maxBatch) {
+    count = std::min(std::max(queueLength, 1u), maxBatch);
+    records.resize(count + 1);
+    return buffer.Show(env, records.data(), (count + 1) * kRecordBytes);
+  }
+  void SetTaken(int taken) { *reinterpret_cast<uint32_t*>(&records[count]) = static_cast<uint32_t>(taken); }
+  std::vector<Record> records;
+  uint32_t count = 0;
   SharedBuffer buffer;
 };
 
-struct QpObject final : Object {
-  static constexpr Kind kKind = Kind::kQueuePair;
-  QpObject() : Object(kKind) {}
+struct SrqObject final : Holder<SharedReceiveQueue, Kind::kSharedReceiveQueue> {
   int Close() override {
-    int rc = qp->Close();
-    if (rc == 0) {
-      sendBuffer.Detach();
-      receiveBuffer.Detach();
-    }
+    int rc = srq->Close();
+    if (rc == 0) receives.buffer.Detach();
     return rc;
   }
+  int Raw(RawNumbers* out) override { return srq->Raw(out); }
+  std::unique_ptr<SharedReceiveQueue> srq;
+  RecordBuffer<ReceiveRecord> receives;
+};
+
+struct QpObject final : Holder<QueuePair, Kind::kQueuePair> {
+  ~QpObject() override { Detach(); }
+  int Close() override {
+    int rc = qp->Close();
+    if (rc != 0) return rc;
+    Detach();
+    sends.buffer.Detach();
+    receives.buffer.Detach();
+    counters.Detach();
+    return 0;
+  }
+  int Raw(RawNumbers* out) override { return qp->Raw(out); }
+  // From now on completions are counted for this queue pair.
+  void Attach(DeviceObject& device, CqObject& sendCq, CqObject& receiveCq);
   std::unique_ptr<QueuePair> qp;
-  // How many records of the last post were taken, where JavaScript reads it: the last word of each buffer.
-  std::vector<SendRecord> sendRecords;
-  std::vector<ReceiveRecord> receiveRecords;
-  uint32_t sendCount = 0;
-  uint32_t receiveCount = 0;
-  SharedBuffer sendBuffer;
-  SharedBuffer receiveBuffer;
+  RecordBuffer<SendRecord> sends;
+  RecordBuffer<ReceiveRecord> receives;
+  SharedBuffer counters;
+
+ private:
+  void Detach();
+  DeviceObject* device_ = nullptr;
+  CqObject* queues_[2] = {};
+  uint32_t number_ = 0;
 };
 
 class Environment {
@@ -117,11 +218,15 @@ class Environment {
 
   template <typename T>
   T* Get(uint32_t handle) {
+    Object* object = Any(handle);
+    return object == nullptr || object->kind != T::kKind ? nullptr : static_cast<T*>(object);
+  }
+
+  // The object of any kind, or nullptr.
+  Object* Any(uint32_t handle) {
     uint32_t index = handle & kIndexMask;
-    if (index >= objects_.size()) return nullptr;
-    Object* object = objects_[index].get();
-    if (object == nullptr || object->handle != handle || object->kind != T::kKind) return nullptr;
-    return static_cast<T*>(object);
+    if (index >= objects_.size() || !objects_[index] || objects_[index]->handle != handle) return nullptr;
+    return objects_[index].get();
   }
 
   napi_env env() const { return env_; }

@@ -5,13 +5,13 @@
 
 namespace onepiece::addon {
 
-Watcher* Watcher::Start(Environment& environment, CompletionChannel& channel, napi_value callback) {
+Watcher* Watcher::Start(Environment& environment, Watched& watched, napi_value callback) {
   napi_env env = environment.env();
   uv_loop_s* loop = nullptr;
   if (napi_get_uv_event_loop(env, &loop) != napi_ok) return nullptr;
-  auto* watcher = new Watcher(environment, channel);
+  auto* watcher = new Watcher(environment, watched);
   watcher->poll_ = static_cast<uv_poll_s*>(malloc(uv_handle_size(kUvPollType)));
-  if (watcher->poll_ == nullptr || uv_poll_init(loop, watcher->poll_, channel.Fd()) != 0) {
+  if (watcher->poll_ == nullptr || uv_poll_init(loop, watcher->poll_, watched.Fd()) != 0) {
     free(watcher->poll_);
     delete watcher;
     return nullptr;
@@ -20,7 +20,7 @@ Watcher* Watcher::Start(Environment& environment, CompletionChannel& channel, na
   environment.WatcherOpened();
   napi_create_reference(env, callback, 1, &watcher->callback_);
   napi_value name = nullptr;
-  napi_create_string_utf8(env, "onepiece:completion-channel", NAPI_AUTO_LENGTH, &name);
+  napi_create_string_utf8(env, "onepiece:watcher", NAPI_AUTO_LENGTH, &name);
   napi_async_init(env, nullptr, name, &watcher->async_);
   uv_unref(watcher->handle());
   uv_poll_start(watcher->poll_, kUvReadable, OnReadable);
@@ -31,8 +31,8 @@ void Watcher::KeepAlive(bool keep) { keep ? uv_ref(handle()) : uv_unref(handle()
 
 void Watcher::OnReadable(uv_poll_s* handle, int, int) {
   auto* watcher = static_cast<Watcher*>(uv_handle_get_data(reinterpret_cast<uv_handle_s*>(handle)));
-  if (watcher->channel_ == nullptr) return;
-  if (watcher->channel_->Drain() <= 0) return;
+  if (watcher->watched_ == nullptr) return;
+  if (watcher->watched_->Drain() <= 0) return;
   napi_env env = watcher->environment_.env();
   napi_handle_scope scope = nullptr;
   if (napi_open_handle_scope(env, &scope) != napi_ok) return;
@@ -50,8 +50,8 @@ void Watcher::OnReadable(uv_poll_s* handle, int, int) {
 }
 
 void Watcher::Close() {
-  if (channel_ == nullptr) return;
-  channel_ = nullptr;
+  if (watched_ == nullptr) return;
+  watched_ = nullptr;
   napi_delete_reference(environment_.env(), callback_);
   napi_async_destroy(environment_.env(), async_);
   uv_close(handle(), OnClosed);
@@ -65,17 +65,23 @@ void Watcher::OnClosed(uv_handle_s* handle) {
   environment.WatcherClosed();
 }
 
-ChannelObject::ChannelObject() : Object(kKind) {}
-
-ChannelObject::~ChannelObject() {
-  if (watcher != nullptr) watcher->Close();
+int Watch::Start(Environment& environment, Watched& watched, Napi::Value callback) {
+  if (watcher_ != nullptr || !callback.IsFunction()) return -EINVAL;
+  int fd = watched.Fd();
+  if (fd < 0) return fd;
+  watcher_ = Watcher::Start(environment, watched, callback);
+  return watcher_ == nullptr ? -EIO : 0;
 }
 
-int ChannelObject::Close() {
-  // libuv must let go of the descriptor before it is closed.
-  if (watcher != nullptr) watcher->Close();
-  watcher = nullptr;
-  return channel->Close();
+bool Watch::KeepAlive(bool keep) {
+  if (watcher_ == nullptr) return false;
+  watcher_->KeepAlive(keep);
+  return true;
+}
+
+void Watch::Stop() {
+  if (watcher_ != nullptr) watcher_->Close();
+  watcher_ = nullptr;
 }
 
 }  // namespace onepiece::addon

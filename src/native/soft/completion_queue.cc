@@ -30,9 +30,11 @@ int CompletionChannel::Drain() {
     } else if (count < 0 && errno == EINTR) {
       continue;
     } else {
-      return taken;
+      break;
     }
   }
+  for (CompletionQueue* queue : context_.queues) queue->CountWake(*this);
+  return taken;
 }
 
 void CompletionChannel::Signal() {
@@ -153,6 +155,7 @@ int CompletionQueue::Poll(CompletionRecord* out, int max) {
 
 int CompletionQueue::RequestNotify(bool solicitedOnly) {
   if (channel_ == nullptr) return -EINVAL;
+  armed_ = true;
   if (!solicitedOnly) {
     slot().armed.store(kArmedAny);
     return 0;
@@ -161,6 +164,13 @@ int CompletionQueue::RequestNotify(bool solicitedOnly) {
   uint32_t expected = kNotArmed;
   slot().armed.compare_exchange_strong(expected, kArmedSolicited);
   return 0;
+}
+
+// Whoever raised the event took the arm word.
+void CompletionQueue::CountWake(const CompletionChannel& channel) {
+  if (!armed_ || channel_ != &channel || slot().armed.load() != kNotArmed) return;
+  armed_ = false;
+  counters.wakes++;
 }
 
 void CompletionQueue::Announce(uint32_t qpIndex, bool solicited) {

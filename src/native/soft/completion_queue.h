@@ -49,6 +49,7 @@ class CompletionQueue final : public onepiece::CompletionQueue {
   // The queue of this device that stands at this address, or nullptr: it is another device's.
   static CompletionQueue* Of(const Context& context, const onepiece::CompletionQueue* queue);
   ~CompletionQueue() override;
+  uint32_t Number() const override { return index_; }
   uint32_t Capacity() const override { return capacity_; }
   int Poll(CompletionRecord* out, int max) override;
   int RequestNotify(bool solicitedOnly) override;
@@ -58,6 +59,7 @@ class CompletionQueue final : public onepiece::CompletionQueue {
   Context& context() const { return context_; }
   // The local engine has something for `qpIndex`; `solicited` also for every error.
   void Announce(uint32_t qpIndex, bool solicited);
+  void CountWake(const CompletionChannel& channel);
   int users = 0;
 
  private:
@@ -72,6 +74,7 @@ class CompletionQueue final : public onepiece::CompletionQueue {
   CompletionChannel* channel_;
   uint32_t index_ = 0;
   uint32_t cursor_ = 0;  // the queue pair that the next poll looks at first
+  bool armed_ = false;  // an event was asked for and has not been counted
   bool closed_ = true;
 };
 

@@ -8,9 +8,10 @@
 
 namespace onepiece::soft {
 
-int ProtectionDomain::RegisterMemory(size_t bytes, uint32_t access, std::unique_ptr<onepiece::MemoryRegion>* out) {
+int ProtectionDomain::RegisterMemory(const MemoryInit& init, std::unique_ptr<onepiece::MemoryRegion>* out) {
   if (closed_) return -EBADF;
-  return MemoryRegion::Create(*this, bytes, access, out);
+  if (init.address != nullptr || init.dmabufFd >= 0 || init.pageBytes != 0) return -ENOTSUP;
+  return MemoryRegion::Create(*this, init.bytes, init.access, out);
 }
 
 int ProtectionDomain::CreateQp(const QpInit& init, std::unique_ptr<onepiece::QueuePair>* out) {

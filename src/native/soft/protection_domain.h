@@ -12,7 +12,7 @@ class ProtectionDomain final : public onepiece::ProtectionDomain {
  public:
   ProtectionDomain(Context& context, uint32_t number) : context_(context), number_(number) { context_.children++; }
   ~ProtectionDomain() override { Close(); }
-  int RegisterMemory(size_t bytes, uint32_t access, std::unique_ptr<MemoryRegion>* out) override;
+  int RegisterMemory(const MemoryInit& init, std::unique_ptr<MemoryRegion>* out) override;
   int CreateQp(const QpInit& init, std::unique_ptr<onepiece::QueuePair>* out) override;
   int Close() override;
 

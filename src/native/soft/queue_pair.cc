@@ -13,7 +13,6 @@ namespace onepiece::soft {
 
 namespace {
 
-constexpr uint32_t kReliableConnected = 2;
 constexpr uint32_t kCloseWaitMs = 50;
 // What the posting thread copies itself before it leaves the rest to the engine thread.
 constexpr uint64_t kInlineBudgetBytes = 2u << 20;
@@ -75,7 +74,7 @@ void Fail(CompletionRecord* out, double wrId, CompletionStatus status, uint32_t 
 }  // namespace
 
 int QueuePair::Create(ProtectionDomain& pd, const QpInit& init, std::unique_ptr<onepiece::QueuePair>* out) {
-  if (init.type != kReliableConnected) return -ENOTSUP;
+  if (init.type != QpType::kReliable || init.srq != nullptr) return -ENOTSUP;
   const QpCapabilities& wanted = init.capabilities;
   CompletionQueue* sendCq = CompletionQueue::Of(pd.context(), init.sendCq);
   CompletionQueue* receiveCq = CompletionQueue::Of(pd.context(), init.receiveCq);
@@ -169,10 +168,10 @@ int QueuePair::Modify(const QpAttributes& wanted) {
 
 int QueuePair::ToReadyToReceive(const QpAttributes& wanted) {
   std::shared_ptr<Peer> peer;
-  int rc = context().AttachPeer(wanted.destGid, &peer);
+  int rc = context().AttachPeer(wanted.path.destGid, &peer);
   if (rc != 0) return rc;
-  attributes_.destGid = wanted.destGid;
-  attributes_.isGlobal = true;
+  attributes_.path = wanted.path;
+  attributes_.path.isGlobal = true;
   attributes_.destQpNum = wanted.destQpNum & 0xffffff;
   attributes_.pathMtu = wanted.pathMtu;
   attributes_.rqPsn = wanted.rqPsn & 0xffffff;

@@ -8,6 +8,8 @@
 #include <algorithm>
 #include <new>
 
+#include "completion_queue.h"
+
 namespace onepiece::verbs {
 
 EventSource::~EventSource() {
@@ -52,9 +54,10 @@ int CompletionChannel::Drain() {
   const Library& library = source_->context->library;
   for (int taken = 0;;) {
     ibv_cq* queue = nullptr;
-    void* unused = nullptr;
+    void* context = nullptr;
     errno = 0;
-    if (library.get_cq_event(source_->raw, &queue, &unused) == 0) {
+    if (library.get_cq_event(source_->raw, &queue, &context) == 0) {
+      static_cast<CompletionQueue*>(context)->counters.wakes++;
       library.ack_cq_events(queue, 1);
       ++taken;
       continue;
@@ -63,6 +66,12 @@ int CompletionChannel::Drain() {
     if (errno == EAGAIN || errno == EWOULDBLOCK || taken > 0) return taken;
     return LastError();
   }
+}
+
+int CompletionChannel::Raw(RawNumbers* out) {
+  if (!source_) return -EBADF;
+  *out = {reinterpret_cast<uintptr_t>(source_->raw), 0, -1, source_->raw->fd};
+  return 0;
 }
 
 int CompletionChannel::Close() {

@@ -37,6 +37,7 @@ class CompletionChannel final : public onepiece::CompletionChannel {
 
   int Fd() const override;
   int Drain() override;
+  int Raw(RawNumbers* out) override;
   int Close() override;
 
   const std::shared_ptr<EventSource>& Source() const { return source_; }

@@ -19,6 +19,10 @@ constexpr uint32_t kAtomicBytes = 8;
 // The numbers of device.h are those of verbs.h.
 static_assert(static_cast<uint32_t>(CompletionOpcode::kFetchAdd) == IBV_WC_FETCH_ADD &&
               static_cast<uint32_t>(CompletionOpcode::kReceiveWithImm) == IBV_WC_RECV_RDMA_WITH_IMM);
+static_assert(uint32_t{kWithGrh} == uint32_t{IBV_WC_GRH} && uint32_t{kWithImm} == uint32_t{IBV_WC_WITH_IMM} &&
+              uint32_t{kWithInvalidate} == uint32_t{IBV_WC_WITH_INV} &&
+              static_cast<uint32_t>(CompletionOpcode::kBindMw) == IBV_WC_BIND_MW &&
+              static_cast<uint32_t>(CompletionOpcode::kLocalInvalidate) == IBV_WC_LOCAL_INV);
 static_assert(static_cast<uint32_t>(CompletionStatus::kRnrRetryExceeded) == IBV_WC_RNR_RETRY_EXC_ERR &&
               static_cast<uint32_t>(CompletionStatus::kRemoteInvalidRequest) == IBV_WC_REM_INV_REQ_ERR);
 
@@ -39,7 +43,11 @@ void Translate(const ibv_wc& wc, CompletionRecord* out) {
       if ((wc.wc_flags & IBV_WC_WITH_IMM) != 0) {
         out->flags = kWithImm;
         out->imm = ntohl(wc.imm_data);
+      } else if ((wc.wc_flags & IBV_WC_WITH_INV) != 0) {
+        out->flags = kWithInvalidate;
+        out->imm = wc.invalidated_rkey;
       }
+      if ((wc.wc_flags & IBV_WC_GRH) != 0) out->flags |= kWithGrh;
       break;
     case IBV_WC_RDMA_READ:
       out->byteLength = wc.byte_len;
@@ -84,7 +92,9 @@ CompletionQueue* CompletionQueue::Of(const Context& context, const onepiece::Com
   return nullptr;
 }
 
-CompletionQueue::CompletionQueue(std::shared_ptr<Completions> completions) : completions_(std::move(completions)) {
+CompletionQueue::CompletionQueue(std::shared_ptr<Completions> completions)
+    : completions_(std::move(completions)), number_(completions_->context->nextNumber++) {
+  completions_->raw->cq_context = this;
   completions_->context->queues.push_back(this);
 }
 
@@ -98,6 +108,18 @@ void CompletionQueue::Forget() {
 
 uint32_t CompletionQueue::Capacity() const {
   return completions_ ? static_cast<uint32_t>(completions_->raw->cqe) : 0;
+}
+
+int CompletionQueue::Resize(uint32_t capacity) {
+  if (!completions_) return -EBADF;
+  if (capacity == 0 || capacity > INT_MAX) return -EINVAL;
+  return Ask(completions_->context->library.resize_cq, completions_->raw, static_cast<int>(capacity));
+}
+
+int CompletionQueue::Raw(RawNumbers* out) {
+  if (!completions_) return -EBADF;
+  *out = {reinterpret_cast<uintptr_t>(completions_->raw), completions_->raw->handle, -1, -1};
+  return 0;
 }
 
 int CompletionQueue::Poll(CompletionRecord* out, int max) {

@@ -39,7 +39,10 @@ class CompletionQueue final : public onepiece::CompletionQueue {
   explicit CompletionQueue(std::shared_ptr<Completions> completions);
   ~CompletionQueue() override;
 
+  uint32_t Number() const override { return number_; }
   uint32_t Capacity() const override;
+  int Resize(uint32_t capacity) override;
+  int Raw(RawNumbers* out) override;
   int Poll(CompletionRecord* out, int max) override;
   int RequestNotify(bool solicitedOnly) override;
   int Close() override;
@@ -50,6 +53,7 @@ class CompletionQueue final : public onepiece::CompletionQueue {
   void Forget();
 
   std::shared_ptr<Completions> completions_;  // null after Close; queue pairs share it
+  const uint32_t number_;
 };
 
 }  // namespace onepiece::verbs

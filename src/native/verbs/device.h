@@ -20,6 +20,8 @@ namespace onepiece::verbs {
 
 class CompletionChannel;
 class CompletionQueue;
+class ProtectionDomain;
+class SharedReceiveQueue;
 
 struct Context {
   Context(const Library& l, ibv_context* r, std::string n) : library(l), raw(r), name(std::move(n)) {}
@@ -33,6 +35,9 @@ struct Context {
   // What lives here, so that an object of another device is known by its address alone and refused.
   std::vector<CompletionChannel*> channels;
   std::vector<CompletionQueue*> queues;
+  std::vector<ProtectionDomain*> domains;
+  std::vector<SharedReceiveQueue*> sharedQueues;
+  uint32_t nextNumber = 1;  // of completion queues and shared receive queues
 };
 
 class Device final : public onepiece::Device {
@@ -42,6 +47,11 @@ class Device final : public onepiece::Device {
   int Query(DeviceAttributes* out) override;
   int QueryPort(uint32_t port, PortAttributes* out) override;
   int QueryGid(uint32_t port, uint32_t index, Gid* out, std::string* type, std::string* netdev) override;
+  int QueryPkey(uint32_t port, uint32_t index, uint16_t* out) override;
+  int ProveGid(uint32_t port, uint32_t index) override;
+  int EventFd() const override;
+  int NextEvent(AsyncEvent* out) override;
+  int Raw(RawNumbers* out) override;
   int AllocateProtectionDomain(std::unique_ptr<onepiece::ProtectionDomain>* out) override;
   int CreateChannel(std::unique_ptr<onepiece::CompletionChannel>* out) override;
   int CreateCq(uint32_t capacity, onepiece::CompletionChannel* channel,

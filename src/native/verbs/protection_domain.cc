@@ -3,11 +3,13 @@
 
 #ifdef ONEPIECE_HAS_VERBS_HEADER
 
-#include <iterator>
 #include <new>
 
+#include "address_handle.h"
 #include "memory_region.h"
+#include "memory_window.h"
 #include "queue_pair.h"
+#include "shared_receive_queue.h"
 
 namespace onepiece::verbs {
 
@@ -16,11 +18,13 @@ Domain::~Domain() {
 }
 
 bool Domain::Holds(uint64_t address, uint64_t length) const {
-  const auto after = regions.upper_bound(address);
-  if (after == regions.begin()) return false;
-  const auto& [start, bytes] = *std::prev(after);
-  const uint64_t offset = address - start;
-  return offset <= bytes && length <= bytes - offset;
+  // Nearly always the nearest one below; regions may overlap.
+  for (auto at = regions.upper_bound(address); at != regions.begin();) {
+    const auto& [start, bytes] = *--at;
+    const uint64_t offset = address - start;
+    if (offset <= bytes && length <= bytes - offset) return true;
+  }
+  return false;
 }
 
 int ProtectionDomain::Allocate(const std::shared_ptr<Context>& context,
@@ -33,9 +37,47 @@ int ProtectionDomain::Allocate(const std::shared_ptr<Context>& context,
   return *out ? 0 : -ENOMEM;
 }
 
-int ProtectionDomain::RegisterMemory(size_t bytes, uint32_t access, std::unique_ptr<onepiece::MemoryRegion>* out) {
+ProtectionDomain::ProtectionDomain(std::shared_ptr<Domain> domain) : domain_(std::move(domain)) {
+  domain_->context->domains.push_back(this);
+}
+
+void ProtectionDomain::Forget() {
+  if (!domain_) return;
+  std::erase(domain_->context->domains, this);
+  domain_.reset();
+}
+
+ProtectionDomain* ProtectionDomain::Of(const Context& context, onepiece::ProtectionDomain* domain) {
+  for (ProtectionDomain* own : context.domains) {
+    if (own == domain) return own;
+  }
+  return nullptr;
+}
+
+int ProtectionDomain::RegisterMemory(const MemoryInit& init, std::unique_ptr<onepiece::MemoryRegion>* out) {
   if (!domain_) return -EBADF;
-  return MemoryRegion::Register(domain_, bytes, access, out);
+  return MemoryRegion::Register(domain_, init, out);
+}
+
+int ProtectionDomain::AllocateWindow(std::unique_ptr<onepiece::MemoryWindow>* out) {
+  if (!domain_) return -EBADF;
+  return MemoryWindow::Allocate(domain_, out);
+}
+
+int ProtectionDomain::CreateAh(const AddressVector& path, std::unique_ptr<onepiece::AddressHandle>* out) {
+  if (!domain_) return -EBADF;
+  return AddressHandle::Create(domain_, path, out);
+}
+
+int ProtectionDomain::CreateSrq(const SrqAttributes& wanted, std::unique_ptr<onepiece::SharedReceiveQueue>* out) {
+  if (!domain_) return -EBADF;
+  return SharedReceiveQueue::Create(domain_, wanted, out);
+}
+
+int ProtectionDomain::Raw(RawNumbers* out) {
+  if (!domain_) return -EBADF;
+  *out = {reinterpret_cast<uintptr_t>(domain_->raw), domain_->raw->handle, -1, -1};
+  return 0;
 }
 
 int ProtectionDomain::CreateQp(const QpInit& init, std::unique_ptr<onepiece::QueuePair>* out) {
@@ -49,7 +91,7 @@ int ProtectionDomain::Close() {
   const int error = Ask(domain_->context->library.dealloc_pd, domain_->raw);
   if (error != 0) return error;
   domain_->raw = nullptr;
-  domain_.reset();
+  Forget();
   return 0;
 }
 

@@ -13,6 +13,7 @@
 
 #include <dirent.h>
 #include <endian.h>
+#include <fcntl.h>
 #include <sys/stat.h>
 
 #include <new>
@@ -182,6 +183,8 @@ class Provider final : public DeviceProvider {
       return error;
     }
     auto context = std::make_shared<Context>(library, raw, name);
+    const int flags = fcntl(raw->async_fd, F_GETFL);
+    if (flags < 0 || fcntl(raw->async_fd, F_SETFL, flags | O_NONBLOCK) < 0) return LastError();
     out->reset(new (std::nothrow) Device(std::move(context)));
     return *out ? 0 : -ENOMEM;
   }

@@ -10,12 +10,14 @@
 #include <cstring>
 #include <new>
 
+#include "address_handle.h"
+
 namespace onepiece::verbs {
 namespace {
 
 constexpr uint32_t kKnownSendFlags = kFence | kSignaled | kSolicited | kInline;
 constexpr uint32_t kKnownAccess = kLocalWrite | kRemoteWrite | kRemoteRead | kRemoteAtomic;
-constexpr uint32_t kKnownMask = kMaskState | kMaskCurrentState | kMaskAccessFlags | kMaskPkeyIndex | kMaskPort |
+constexpr uint32_t kKnownMask = kMaskState | kMaskCurrentState | kMaskNotifyWhenDrained | kMaskAccessFlags | kMaskPkeyIndex | kMaskPort |
                                 kMaskQkey | kMaskAddressVector | kMaskPathMtu | kMaskTimeout | kMaskRetryCount |
                                 kMaskRnrRetry | kMaskRqPsn | kMaskMaxReadAtomic | kMaskMinRnrTimer | kMaskSqPsn |
                                 kMaskMaxDestReadAtomic | kMaskDestQpNum;
@@ -23,7 +25,7 @@ constexpr uint32_t kKnownMask = kMaskState | kMaskCurrentState | kMaskAccessFlag
 // The numbers of device.h are those of verbs.h.
 constexpr bool Same(uint32_t ours, uint32_t theirs) { return ours == theirs; }
 static_assert(Same(kMaskState, IBV_QP_STATE) && Same(kMaskCurrentState, IBV_QP_CUR_STATE) &&
-              Same(kMaskAccessFlags, IBV_QP_ACCESS_FLAGS) && Same(kMaskPkeyIndex, IBV_QP_PKEY_INDEX) &&
+              Same(kMaskNotifyWhenDrained, IBV_QP_EN_SQD_ASYNC_NOTIFY) && Same(kMaskAccessFlags, IBV_QP_ACCESS_FLAGS) && Same(kMaskPkeyIndex, IBV_QP_PKEY_INDEX) &&
               Same(kMaskPort, IBV_QP_PORT) && Same(kMaskQkey, IBV_QP_QKEY) && Same(kMaskAddressVector, IBV_QP_AV) &&
               Same(kMaskPathMtu, IBV_QP_PATH_MTU) && Same(kMaskTimeout, IBV_QP_TIMEOUT) &&
               Same(kMaskRetryCount, IBV_QP_RETRY_CNT) && Same(kMaskRnrRetry, IBV_QP_RNR_RETRY) &&
@@ -35,66 +37,34 @@ static_assert(Same(kFence, IBV_SEND_FENCE) && Same(kSignaled, IBV_SEND_SIGNALED)
 static_assert(Same(kLocalWrite, IBV_ACCESS_LOCAL_WRITE) && Same(kRemoteWrite, IBV_ACCESS_REMOTE_WRITE) &&
               Same(kRemoteRead, IBV_ACCESS_REMOTE_READ) && Same(kRemoteAtomic, IBV_ACCESS_REMOTE_ATOMIC));
 static_assert(static_cast<uint32_t>(WorkOpcode::kFetchAdd) == IBV_WR_ATOMIC_FETCH_AND_ADD &&
-              static_cast<uint32_t>(WorkOpcode::kWriteWithImm) == IBV_WR_RDMA_WRITE_WITH_IMM);
+              static_cast<uint32_t>(WorkOpcode::kWriteWithImm) == IBV_WR_RDMA_WRITE_WITH_IMM &&
+              static_cast<uint32_t>(WorkOpcode::kLocalInvalidate) == IBV_WR_LOCAL_INV &&
+              static_cast<uint32_t>(WorkOpcode::kBindMw) == IBV_WR_BIND_MW &&
+              static_cast<uint32_t>(WorkOpcode::kSendWithInvalidate) == IBV_WR_SEND_WITH_INV);
+static_assert(static_cast<uint32_t>(QpType::kReliable) == IBV_QPT_RC &&
+              static_cast<uint32_t>(QpType::kUnreliable) == IBV_QPT_UC &&
+              static_cast<uint32_t>(QpType::kDatagram) == IBV_QPT_UD);
 static_assert(static_cast<uint32_t>(QpState::kError) == IBV_QPS_ERR);
-
-bool ToSge(const SgeRecord* records, uint32_t count, ibv_sge* out) {
-  for (uint32_t i = 0; i < count; ++i) {
-    uint64_t address;
-    if (!ToAddress(records[i].address, &address)) return false;
-    out[i].addr = address;
-    out[i].length = records[i].length;
-    out[i].lkey = records[i].lkey;
-  }
-  return true;
-}
-
-// How many of a chunk the driver took before the one that it calls bad.
-template <typename Work>
-int TakenBefore(const Work* bad, const Work* chunk, int length) {
-  if (bad < chunk || bad >= chunk + length) return 0;
-  return static_cast<int>(bad - chunk);
-}
-
-// The loop that sends and receives share: translate up to a chunk, post it in one call, go on.
-template <typename Record, typename Work, typename Translate, typename Post>
-int PostInChunks(const Record* records, int count, int* taken, Work* chunk, int chunkLength, Translate translate,
-                 Post post) {
-  while (*taken < count) {
-    const int wanted = std::min(count - *taken, chunkLength);
-    int ready = 0;
-    while (ready < wanted && translate(records[*taken + ready], ready)) ++ready;
-    if (ready > 0) {
-      Work* const next = chunk[ready - 1].next;
-      chunk[ready - 1].next = nullptr;
-      Work* bad = nullptr;
-      errno = 0;
-      const int error = Answer(post(chunk, &bad));
-      chunk[ready - 1].next = next;
-      if (error != 0) {
-        *taken += TakenBefore(bad, chunk, ready);
-        return error;
-      }
-      *taken += ready;
-    }
-    if (ready < wanted) return -EINVAL;
-  }
-  return 0;
-}
 
 }  // namespace
 
 int QueuePair::Create(const std::shared_ptr<Domain>& domain, const QpInit& init,
                       std::unique_ptr<onepiece::QueuePair>* out) {
-  if (init.type != IBV_QPT_RC && init.type != IBV_QPT_UC && init.type != IBV_QPT_UD) return -EINVAL;
   CompletionQueue* sendCq = CompletionQueue::Of(*domain->context, init.sendCq);
   CompletionQueue* receiveCq = CompletionQueue::Of(*domain->context, init.receiveCq);
   if (sendCq == nullptr || receiveCq == nullptr) return -EINVAL;
+  std::shared_ptr<SharedReceives> shared;
+  if (init.srq != nullptr) {
+    SharedReceiveQueue* own = SharedReceiveQueue::Of(*domain->context, init.srq);
+    if (own == nullptr) return -EINVAL;
+    shared = own->Shared();
+  }
 
   ibv_qp_init_attr attr;
   memset(&attr, 0, sizeof(attr));
   attr.send_cq = sendCq->Shared()->raw;
   attr.recv_cq = receiveCq->Shared()->raw;
+  attr.srq = shared ? shared->raw : nullptr;
   attr.cap.max_send_wr = init.capabilities.maxSendWr;
   attr.cap.max_recv_wr = init.capabilities.maxRecvWr;
   attr.cap.max_send_sge = init.capabilities.maxSendSge;
@@ -105,7 +75,8 @@ int QueuePair::Create(const std::shared_ptr<Domain>& domain, const QpInit& init,
   errno = 0;
   ibv_qp* raw = domain->context->library.create_qp(domain->raw, &attr);
   if (raw == nullptr) return LastError();
-  auto* pair = new (std::nothrow) QueuePair(domain, sendCq->Shared(), receiveCq->Shared(), raw, attr.cap);
+  auto* pair = new (std::nothrow)
+      QueuePair(domain, sendCq->Shared(), receiveCq->Shared(), std::move(shared), raw, attr.cap);
   if (pair == nullptr) {
     domain->context->library.destroy_qp(raw);
     return -ENOMEM;
@@ -115,10 +86,12 @@ int QueuePair::Create(const std::shared_ptr<Domain>& domain, const QpInit& init,
 }
 
 QueuePair::QueuePair(std::shared_ptr<Domain> domain, std::shared_ptr<Completions> sends,
-                     std::shared_ptr<Completions> receives, ibv_qp* raw, const ibv_qp_cap& granted)
+                     std::shared_ptr<Completions> receives, std::shared_ptr<SharedReceives> shared, ibv_qp* raw,
+                     const ibv_qp_cap& granted)
     : domain_(std::move(domain)),
       sends_(std::move(sends)),
       receives_(std::move(receives)),
+      shared_(std::move(shared)),
       raw_(raw),
       number_(raw->qp_num) {
   granted_.maxSendWr = granted.max_send_wr;
@@ -126,17 +99,6 @@ QueuePair::QueuePair(std::shared_ptr<Domain> domain, std::shared_ptr<Completions
   granted_.maxSendSge = std::min<uint32_t>(granted.max_send_sge, kMaxSge);  // what a record can say
   granted_.maxRecvSge = std::min<uint32_t>(granted.max_recv_sge, kMaxSge);
   granted_.maxInlineData = granted.max_inline_data;
-  memset(sendWork_, 0, sizeof(sendWork_));
-  memset(sendSge_, 0, sizeof(sendSge_));
-  memset(receiveWork_, 0, sizeof(receiveWork_));
-  memset(receiveSge_, 0, sizeof(receiveSge_));
-  for (int i = 0; i < kPostChunk; ++i) {
-    sendWork_[i].sg_list = sendSge_[i];
-    receiveWork_[i].sg_list = receiveSge_[i];
-    if (i + 1 == kPostChunk) break;
-    sendWork_[i].next = &sendWork_[i + 1];
-    receiveWork_[i].next = &receiveWork_[i + 1];
-  }
 }
 
 int QueuePair::Modify(const QpAttributes& from) {
@@ -149,11 +111,6 @@ int QueuePair::Modify(const QpAttributes& from) {
     if (value > UINT8_MAX) valid = false;
     return static_cast<uint8_t>(value);
   };
-  const auto word = [&](uint32_t mask, uint32_t value) {
-    if (!given(mask)) return uint16_t{0};
-    if (value > UINT16_MAX) valid = false;
-    return static_cast<uint16_t>(value);
-  };
   if (given(kMaskState) && from.state > QpState::kError) return -EINVAL;
   if (given(kMaskCurrentState) && from.currentState > QpState::kError) return -EINVAL;
   if (given(kMaskPathMtu) && (from.pathMtu < IBV_MTU_256 || from.pathMtu > IBV_MTU_4096)) return -EINVAL;
@@ -165,7 +122,8 @@ int QueuePair::Modify(const QpAttributes& from) {
   if (given(kMaskCurrentState)) attr.cur_qp_state = static_cast<ibv_qp_state>(from.currentState);
   if (given(kMaskPathMtu)) attr.path_mtu = static_cast<ibv_mtu>(from.pathMtu);
   if (given(kMaskAccessFlags)) attr.qp_access_flags = from.accessFlags;
-  attr.pkey_index = word(kMaskPkeyIndex, from.pkeyIndex);
+  if (given(kMaskPkeyIndex) && from.pkeyIndex > UINT16_MAX) return -EINVAL;
+  attr.pkey_index = static_cast<uint16_t>(from.pkeyIndex);
   attr.port_num = byte(kMaskPort, from.port);
   attr.qkey = from.qkey;
   attr.timeout = byte(kMaskTimeout, from.timeout);
@@ -177,17 +135,10 @@ int QueuePair::Modify(const QpAttributes& from) {
   attr.max_dest_rd_atomic = byte(kMaskMaxDestReadAtomic, from.maxDestReadAtomic);
   attr.min_rnr_timer = byte(kMaskMinRnrTimer, from.minRnrTimer);
   attr.dest_qp_num = from.destQpNum;
+  attr.en_sqd_async_notify = from.notifyWhenDrained ? 1 : 0;
   if (given(kMaskAddressVector)) {
-    attr.ah_attr.port_num = from.port != 0 ? byte(kMaskAddressVector, from.port) : port_;
-    attr.ah_attr.dlid = word(kMaskAddressVector, from.destLid);
-    attr.ah_attr.sl = byte(kMaskAddressVector, from.serviceLevel);
-    attr.ah_attr.is_global = from.isGlobal ? 1 : 0;
-    if (from.isGlobal) {
-      memcpy(attr.ah_attr.grh.dgid.raw, from.destGid.raw, sizeof(from.destGid.raw));
-      attr.ah_attr.grh.sgid_index = byte(kMaskAddressVector, from.gidIndex);
-      attr.ah_attr.grh.hop_limit = byte(kMaskAddressVector, from.hopLimit);
-      attr.ah_attr.grh.traffic_class = byte(kMaskAddressVector, from.trafficClass);
-    }
+    const uint8_t port = from.path.port != 0 ? byte(kMaskAddressVector, from.path.port) : port_;
+    if (!ToAhAttr(from.path, given(kMaskPort) ? attr.port_num : port, &attr.ah_attr)) return -EINVAL;
   }
   if (!valid) return -EINVAL;
 
@@ -225,21 +176,24 @@ int QueuePair::Query(QpAttributes* out) {
   out->maxDestReadAtomic = attr.max_dest_rd_atomic;
   out->minRnrTimer = attr.min_rnr_timer;
   out->destQpNum = attr.dest_qp_num;
-  out->destLid = attr.ah_attr.dlid;
-  memcpy(out->destGid.raw, attr.ah_attr.grh.dgid.raw, sizeof(out->destGid.raw));
-  out->isGlobal = attr.ah_attr.is_global != 0;
-  out->gidIndex = attr.ah_attr.grh.sgid_index;
-  out->hopLimit = attr.ah_attr.grh.hop_limit;
-  out->serviceLevel = attr.ah_attr.sl;
-  out->trafficClass = attr.ah_attr.grh.traffic_class;
+  out->isDraining = attr.sq_draining != 0;
+  out->path.destLid = attr.ah_attr.dlid;
+  memcpy(out->path.destGid.raw, attr.ah_attr.grh.dgid.raw, sizeof(out->path.destGid.raw));
+  out->path.isGlobal = attr.ah_attr.is_global != 0;
+  out->path.gidIndex = attr.ah_attr.grh.sgid_index;
+  out->path.hopLimit = attr.ah_attr.grh.hop_limit;
+  out->path.serviceLevel = attr.ah_attr.sl;
+  out->path.trafficClass = attr.ah_attr.grh.traffic_class;
+  out->path.flowLabel = attr.ah_attr.grh.flow_label;
+  out->path.sourcePathBits = attr.ah_attr.src_path_bits;
   return 0;
 }
 
 bool QueuePair::Translate(const SendRecord& record, int slot) {
-  if (record.opcode > static_cast<uint32_t>(WorkOpcode::kFetchAdd)) return false;
+  if (record.opcode > static_cast<uint32_t>(WorkOpcode::kSendWithInvalidate)) return false;
   if ((record.flags & ~kKnownSendFlags) != 0 || record.numSge > granted_.maxSendSge) return false;
-  ibv_send_wr& work = sendWork_[slot];
-  ibv_sge* sge = sendSge_[slot];
+  ibv_send_wr& work = sendChain_.work(slot);
+  ibv_sge* sge = sendChain_.sge(slot);
   if (!ToSge(record.sge, record.numSge, sge)) return false;
   work.wr_id = std::bit_cast<uint64_t>(record.wrId);
   work.num_sge = static_cast<int>(record.numSge);
@@ -247,9 +201,12 @@ bool QueuePair::Translate(const SendRecord& record, int slot) {
   work.send_flags = record.flags;
   work.imm_data = htonl(record.imm);
   const auto opcode = static_cast<WorkOpcode>(record.opcode);
+  const bool isSend = opcode == WorkOpcode::kSend || opcode == WorkOpcode::kSendWithImm ||
+                      opcode == WorkOpcode::kSendWithInvalidate;
+  const bool isWrite = opcode == WorkOpcode::kWrite || opcode == WorkOpcode::kWriteWithImm;
   if ((record.flags & kInline) != 0) {
     // The driver copies inline data here and now, without looking at the key: a wrong address would end the process.
-    if (opcode == WorkOpcode::kRead || opcode >= WorkOpcode::kCompareSwap) return false;
+    if (!isSend && !isWrite) return false;
     uint64_t bytes = 0;
     for (uint32_t i = 0; i < record.numSge; ++i) {
       if (sge[i].length != 0 && !domain_->Holds(sge[i].addr, sge[i].length)) return false;
@@ -257,50 +214,72 @@ bool QueuePair::Translate(const SendRecord& record, int slot) {
     }
     if (bytes > granted_.maxInlineData) return false;
   }
+  if (raw_->qp_type == IBV_QPT_UD) {
+    if (opcode != WorkOpcode::kSend && opcode != WorkOpcode::kSendWithImm) return false;
+    work.wr.ud.ah = domain_->handles.Get(record.addressHandle);
+    work.wr.ud.remote_qpn = record.remoteQpn;
+    work.wr.ud.remote_qkey = record.remoteQkey;
+    return work.wr.ud.ah != nullptr;
+  }
+  if (opcode == WorkOpcode::kSendWithInvalidate || opcode == WorkOpcode::kLocalInvalidate) {
+    work.invalidate_rkey = record.rkey;
+    return true;
+  }
+  if (isSend) return true;
+  if (opcode == WorkOpcode::kBindMw) return TranslateBind(record, work);
+  uint64_t remote;
+  if (!ToAddress(record.remoteAddress, &remote)) return false;
   if (opcode == WorkOpcode::kCompareSwap || opcode == WorkOpcode::kFetchAdd) {
+    work.wr.atomic.remote_addr = remote;
     work.wr.atomic.rkey = record.rkey;
     work.wr.atomic.compare_add = record.compareAdd;
     work.wr.atomic.swap = record.swap;
-    uint64_t remote;
-    if (!ToAddress(record.remoteAddress, &remote)) return false;
-    work.wr.atomic.remote_addr = remote;
-  } else if (opcode != WorkOpcode::kSend && opcode != WorkOpcode::kSendWithImm) {
-    work.wr.rdma.rkey = record.rkey;
-    uint64_t remote;
-    if (!ToAddress(record.remoteAddress, &remote)) return false;
+  } else {
     work.wr.rdma.remote_addr = remote;
+    work.wr.rdma.rkey = record.rkey;
   }
   return true;
 }
 
-bool QueuePair::Translate(const ReceiveRecord& record, int slot) {
-  if (record.numSge > granted_.maxRecvSge) return false;
-  ibv_recv_wr& work = receiveWork_[slot];
-  if (!ToSge(record.sge, record.numSge, receiveSge_[slot])) return false;
-  work.wr_id = std::bit_cast<uint64_t>(record.wrId);
-  work.num_sge = static_cast<int>(record.numSge);
+bool QueuePair::TranslateBind(const SendRecord& record, ibv_send_wr& work) {
+  ibv_mw* window = domain_->windows.Get(record.addressHandle);
+  const auto region = domain_->keys.find(record.remoteQpn);
+  uint64_t address;
+  if (window == nullptr || region == domain_->keys.end() || !ToAddress(record.remoteAddress, &address)) return false;
+  // The key that the window has now is the program's knowledge, as in C, where it stores into mw->rkey.
+  window->rkey = record.imm;
+  work.bind_mw.mw = window;
+  work.bind_mw.rkey = record.rkey;
+  work.bind_mw.bind_info.mr = region->second;
+  work.bind_mw.bind_info.addr = address;
+  work.bind_mw.bind_info.length = record.compareAdd;
+  work.bind_mw.bind_info.mw_access_flags = record.remoteQkey;
+  work.num_sge = 0;
   return true;
 }
 
 int QueuePair::PostSend(const SendRecord* records, int count, int* taken) {
   *taken = 0;
   if (raw_ == nullptr) return -EBADF;
-  if (raw_->qp_type == IBV_QPT_UD) return -ENOTSUP;  // no address handles in device.h
   if (count < 0 || state_ < QpState::kReadyToSend) return -EINVAL;
-  return PostInChunks(
-      records, count, taken, sendWork_, kPostChunk,
-      [this](const SendRecord& record, int slot) { return Translate(record, slot); },
+  return sendChain_.PostAll(
+      records, count, taken, [this](const SendRecord& record, int slot) { return Translate(record, slot); },
       [this](ibv_send_wr* chain, ibv_send_wr** bad) { return ibv_post_send(raw_, chain, bad); });
 }
 
 int QueuePair::PostReceive(const ReceiveRecord* records, int count, int* taken) {
   *taken = 0;
   if (raw_ == nullptr) return -EBADF;
-  if (count < 0 || state_ < QpState::kInit) return -EINVAL;
-  return PostInChunks(
-      records, count, taken, receiveWork_, kPostChunk,
-      [this](const ReceiveRecord& record, int slot) { return Translate(record, slot); },
-      [this](ibv_recv_wr* chain, ibv_recv_wr** bad) { return ibv_post_recv(raw_, chain, bad); });
+  if (count < 0 || state_ < QpState::kInit || shared_) return -EINVAL;
+  return receiveChain_.Post(records, count, granted_.maxRecvSge, taken, [this](ibv_recv_wr* chain, ibv_recv_wr** bad) {
+    return ibv_post_recv(raw_, chain, bad);
+  });
+}
+
+int QueuePair::Raw(RawNumbers* out) {
+  if (raw_ == nullptr) return -EBADF;
+  *out = {reinterpret_cast<uintptr_t>(raw_), raw_->handle, -1, -1};
+  return 0;
 }
 
 int QueuePair::Close() {
@@ -310,6 +289,7 @@ int QueuePair::Close() {
   raw_ = nullptr;
   sends_.reset();
   receives_.reset();
+  shared_.reset();
   domain_.reset();
   return 0;
 }

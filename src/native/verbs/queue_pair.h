@@ -2,7 +2,8 @@
 //
 // Invariant: what reaches the driver is well formed: opcode, flags, counts and addresses are checked before, inline
 // data lies in registered memory, and work is posted only in a state that takes it (drivers differ: some drop it,
-// some keep it for later). Posting allocates nothing. The domain and both completion queues outlive the queue pair.
+// some keep it for later). Posting allocates nothing. The domain, both completion queues and the
+// shared receive queue outlive the queue pair.
 #pragma once
 
 #include "library.h"
@@ -13,6 +14,8 @@
 
 #include "completion_queue.h"
 #include "protection_domain.h"
+#include "shared_receive_queue.h"
+#include "work_chain.h"
 
 namespace onepiece::verbs {
 
@@ -22,7 +25,7 @@ class QueuePair final : public onepiece::QueuePair {
                     std::unique_ptr<onepiece::QueuePair>* out);
 
   QueuePair(std::shared_ptr<Domain> domain, std::shared_ptr<Completions> sends, std::shared_ptr<Completions> receives,
-            ibv_qp* raw, const ibv_qp_cap& granted);
+            std::shared_ptr<SharedReceives> shared, ibv_qp* raw, const ibv_qp_cap& granted);
   ~QueuePair() override { QueuePair::Close(); }
 
   uint32_t Number() const override { return number_; }
@@ -31,28 +34,26 @@ class QueuePair final : public onepiece::QueuePair {
   int Query(QpAttributes* attributes) override;
   int PostSend(const SendRecord* records, int count, int* taken) override;
   int PostReceive(const ReceiveRecord* records, int count, int* taken) override;
+  int Raw(RawNumbers* out) override;
   int Close() override;
 
  private:
-  static constexpr int kPostChunk = 64;  // one doorbell
-
   bool Translate(const SendRecord& record, int slot);
-  bool Translate(const ReceiveRecord& record, int slot);
+  bool TranslateBind(const SendRecord& record, ibv_send_wr& work);
 
   std::shared_ptr<Domain> domain_;
   std::shared_ptr<Completions> sends_;
   std::shared_ptr<Completions> receives_;
+  std::shared_ptr<SharedReceives> shared_;  // null: it has a receive queue of its own
   ibv_qp* raw_;  // null after Close
   const uint32_t number_;
   QpCapabilities granted_;
   QpState state_ = QpState::kReset;  // what Modify set last; the device may have gone to kError since
   uint8_t port_ = 0;                 // what Modify set last
 
-  // Where posts are translated: chained once, in the constructor.
-  ibv_send_wr sendWork_[kPostChunk];
-  ibv_sge sendSge_[kPostChunk][kMaxSge];
-  ibv_recv_wr receiveWork_[kPostChunk];
-  ibv_sge receiveSge_[kPostChunk][kMaxSge];
+  // Where posts are translated.
+  Chain<ibv_send_wr> sendChain_;
+  ReceiveChain receiveChain_;
 };
 
 }  // namespace onepiece::verbs

@@ -9,6 +9,14 @@ export const AccessFlags = {
   REMOTE_WRITE: 2,
   REMOTE_READ: 4,
   REMOTE_ATOMIC: 8,
+  /** Memory windows may be bound to the region. */
+  MW_BIND: 16,
+  /** Addresses in the region count from 0. */
+  ZERO_BASED: 32,
+  /** On-demand paging: pages are not pinned. */
+  ON_DEMAND: 64,
+  /** WRITEs may arrive in any order (IBV_ACCESS_RELAXED_ORDERING); ignored by devices without it. */
+  RELAXED_ORDERING: 1 << 20,
 } as const;
 
 /** Operations of a send queue (ibv_wr_opcode). */
@@ -18,6 +26,11 @@ export const WorkOpcode = {
   SEND: 2,
   SEND_WITH_IMM: 3,
   READ: 4,
+  COMPARE_SWAP: 5,
+  FETCH_ADD: 6,
+  LOCAL_INV: 7,
+  BIND_MW: 8,
+  SEND_WITH_INV: 9,
 } as const;
 
 /** Flags of a send work request (ibv_send_flags). */
@@ -33,12 +46,22 @@ export const CompletionOpcode = {
   SEND: 0,
   WRITE: 1,
   READ: 2,
+  COMPARE_SWAP: 3,
+  FETCH_ADD: 4,
+  BIND_MW: 5,
+  LOCAL_INV: 6,
   RECEIVE: 128,
   RECEIVE_WITH_IMM: 129,
 } as const;
 
 /** Flags of a completion (ibv_wc_flags). */
-export const CompletionFlags = { WITH_IMM: 2 } as const;
+export const CompletionFlags = {
+  /** The first 40 bytes that a datagram's receive got are the global routing header. */
+  GRH: 1,
+  WITH_IMM: 2,
+  /** `imm` is the rkey that the peer's SEND_WITH_INV made invalid here. */
+  WITH_INV: 8,
+} as const;
 
 /** How a work request ended (ibv_wc_status). */
 export const CompletionStatus = {
@@ -96,6 +119,7 @@ export const QpState = {
 export const QpAttributeMask = {
   STATE: 1 << 0,
   CURRENT_STATE: 1 << 1,
+  NOTIFY_WHEN_DRAINED: 1 << 2,
   ACCESS_FLAGS: 1 << 3,
   PKEY_INDEX: 1 << 4,
   PORT: 1 << 5,
@@ -114,7 +138,7 @@ export const QpAttributeMask = {
 } as const;
 
 /** Types of queue pair (ibv_qp_type). */
-export const QpType = { RC: 2 } as const;
+export const QpType = { RC: 2, UC: 3, UD: 4 } as const;
 
 /** State of a port (ibv_port_state): 4 is active. */
 export const PORT_ACTIVE = 4;

@@ -15,44 +15,112 @@ export interface NativeListing {
 
 export interface NativeDeviceAttributes {
   firmware: string;
+  /** The driver in user space, such as `mlx5` or `rxe`; "" when unknown. */
+  provider: string;
+  nodeGuid: bigint;
+  systemImageGuid: bigint;
   maxMrBytes: number;
+  /** Bit n: pages of 2^n bytes. */
+  pageSizes: bigint;
+  /** ibv_device_cap_flags. */
+  capabilities: bigint;
+  /** ibv_odp_general_caps; 0: no on-demand paging. */
+  odpCapabilities: number;
+  odpRc: number;
+  odpUc: number;
+  odpUd: number;
+  timestampMask: bigint;
+  coreClockKhz: number;
   vendorId: number;
+  vendorPartId: number;
+  hardwareVersion: number;
   maxQp: number;
   maxQpWr: number;
   maxSge: number;
+  maxSgeRead: number;
   maxCq: number;
   maxCqe: number;
   maxMr: number;
+  maxMw: number;
   maxPd: number;
+  maxAh: number;
   maxQpReadAtomic: number;
+  maxQpInitiatorReadAtomic: number;
   maxSrq: number;
+  maxSrqWr: number;
+  maxSrqSge: number;
+  maxPkeys: number;
+  localAckDelay: number;
   portCount: number;
+  /** 0 none, 1 atomic among this device's own operations, 2 global (ibv_atomic_cap). */
   atomicCapability: number;
+  /** -1: unknown, or the device belongs to none. */
+  numaNode: number;
 }
 
 export interface NativePortAttributes {
   state: number;
+  physicalState: number;
   maxMtu: number;
   activeMtu: number;
   gidTableLength: number;
+  pkeyTableLength: number;
   lid: number;
+  lidMaskControl: number;
   smLid: number;
+  smServiceLevel: number;
   linkLayer: number;
   maxMessageBytes: number;
+  capabilities: number;
+  activeWidth: number;
+  activeSpeed: number;
+  badPkeys: number;
+  qkeyViolations: number;
+  /** Bit 0: a global routing header is required. */
+  flags: number;
 }
 
-export interface NativeMemory {
-  handle: number;
-  buffer: ArrayBuffer;
+/** The keys of a region. */
+export interface NativeKeys {
   address: number;
+  byteLength: number;
   lkey: number;
   rkey: number;
 }
 
+/** See RawNumbers in src/native/device.h. */
+export interface NativeRaw {
+  pointer: bigint;
+  handle: number;
+  commandFd: number;
+  eventFd: number;
+}
+
+export interface NativeMemory extends NativeKeys {
+  handle: number;
+  buffer: ArrayBuffer;
+}
+
 export interface NativeCq {
   handle: number;
+  number: number;
   capacity: number;
   records: ArrayBuffer;
+  counters: ArrayBuffer;
+}
+
+export interface NativeSrqAttributes {
+  maxWr: number;
+  maxSge: number;
+  limit: number;
+}
+
+export interface NativeSrq {
+  handle: number;
+  number: number;
+  receiveRecords: ArrayBuffer;
+  maxWr: number;
+  maxSge: number;
 }
 
 export interface NativeQp {
@@ -60,6 +128,7 @@ export interface NativeQp {
   qpNum: number;
   sendRecords: ArrayBuffer;
   receiveRecords: ArrayBuffer;
+  counters: ArrayBuffer;
   maxSendWr: number;
   maxRecvWr: number;
   maxSendSge: number;
@@ -67,7 +136,7 @@ export interface NativeQp {
   maxInlineData: number;
 }
 
-/** The words of `modifyQp` and `queryQp`, in the order of Visit() in src/native/addon/module.cc. */
+/** The words of `modifyQp` and `queryQp`, in the order of Visit() in src/native/addon/queue_pair.cc. */
 export const AttributeWord = {
   mask: 0,
   state: 1,
@@ -92,9 +161,28 @@ export const AttributeWord = {
   hopLimit: 20,
   serviceLevel: 21,
   trafficClass: 22,
+  flowLabel: 23,
+  sourcePathBits: 24,
+  notifyWhenDrained: 25,
+  isDraining: 26,
 } as const;
 
-export const ATTRIBUTE_WORDS = 23;
+export const ATTRIBUTE_WORDS = 27;
+
+/** The words of `createAh`. */
+export const PathWord = {
+  port: 0,
+  destLid: 1,
+  isGlobal: 2,
+  gidIndex: 3,
+  hopLimit: 4,
+  serviceLevel: 5,
+  trafficClass: 6,
+  flowLabel: 7,
+  sourcePathBits: 8,
+} as const;
+
+export const PATH_WORDS = 9;
 
 export interface NativeAddon {
   listDevices(): { devices: NativeListing[]; missing: Record<string, string> };
@@ -102,17 +190,37 @@ export interface NativeAddon {
   queryDevice(device: number): NativeDeviceAttributes | number;
   queryPort(device: number, port: number): NativePortAttributes | number;
   queryGid(device: number, port: number, index: number): { gid: string; type: string; netdev: string } | number;
+  queryPkey(device: number, port: number, index: number): number;
+  proveGid(device: number, port: number, index: number): number;
+  watchDevice(device: number, callback: () => void): number;
+  nextEvent(device: number): { type: number; element: number } | undefined | number;
   allocatePd(device: number): number;
-  registerMemory(pd: number, bytes: number, access: number): NativeMemory | number;
+  registerMemory(pd: number, bytes: number, access: number, pageBytes: number): NativeMemory | number;
+  registerBuffer(pd: number, bytes: Uint8Array, access: number): (NativeKeys & { handle: number }) | number;
+  registerDmabuf(
+    pd: number,
+    fd: number,
+    offset: number,
+    bytes: number,
+    access: number,
+  ): (NativeKeys & { handle: number }) | number;
+  reregisterMemory(region: number, access: number | undefined, pd: number): NativeKeys | number;
   deregisterMemory(region: number): number;
+  allocateWindow(pd: number): { handle: number; number: number; rkey: number } | number;
+  createAh(pd: number, words: Uint32Array, gid: Uint8Array): { handle: number; number: number } | number;
+  createSrq(pd: number, maxWr: number, maxSge: number, limit: number): NativeSrq | number;
+  modifySrq(srq: number, maxWr: number | undefined, limit: number | undefined): number;
+  querySrq(srq: number): NativeSrqAttributes | number;
   createChannel(device: number): number;
   watchChannel(channel: number, callback: () => void): number;
-  keepAlive(channel: number, keep: boolean): number;
+  keepAlive(deviceOrChannel: number, keep: boolean): number;
   createCq(device: number, capacity: number, channel: number): NativeCq | number;
+  resizeCq(cq: number, capacity: number): number;
   createQp(
     pd: number,
     sendCq: number,
     receiveCq: number,
+    srq: number,
     type: number,
     maxSendWr: number,
     maxRecvWr: number,
@@ -124,9 +232,11 @@ export interface NativeAddon {
   modifyQp(qp: number, words: Uint32Array, gid: Uint8Array): number;
   queryQp(qp: number, words: Uint32Array, gid: Uint8Array): number;
   close(handle: number): number;
+  raw(handle: number): NativeRaw | number;
   dieWithParent(parentPid: number): number;
   postSend(qp: number, count: number): number;
   postReceive(qp: number, count: number): number;
+  postSharedReceive(srq: number, count: number): number;
   pollCq(cq: number, max: number): number;
   requestNotify(cq: number, solicitedOnly: number): number;
 }

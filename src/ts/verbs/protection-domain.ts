@@ -62,7 +62,7 @@ export class ProtectionDomain extends Resource {
     checkObject('options', options);
     const bytes = checkInteger('bytes', options.bytes, 1, 2 ** 46);
     const access = checkInteger('access', options.access ?? AccessFlags.LOCAL_WRITE, 0, 15);
-    const result = native().registerMemory(this.handle, bytes, access);
+    const result = native().registerMemory(this.handle, bytes, access, 0);
     if (typeof result === 'number') throw errnoError(result, 'ibv_reg_mr', memlockRemedy(result, bytes));
     return new MemoryRegion(this, result);
   }
@@ -83,6 +83,7 @@ export class ProtectionDomain extends Resource {
       this.handle,
       sendCq.handle,
       receiveCq.handle,
+      0,
       QpType.RC,
       checkInteger('maxSendWr', options.maxSendWr ?? 128, 1, 65536),
       checkInteger('maxRecvWr', options.maxRecvWr ?? 128, 0, 65536),

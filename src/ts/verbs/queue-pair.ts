@@ -45,8 +45,14 @@ export interface ConnectOptions {
 }
 
 /** Attributes for {@link QueuePair.modify} and from {@link QueuePair.query}: ibv_qp_attr without what RC has not. */
-export type QueuePairAttributes = { [K in Exclude<keyof typeof Word, 'mask' | 'isGlobal'>]?: number } & {
+export type QueuePairAttributes = {
+  [K in Exclude<keyof typeof Word, 'mask' | 'isGlobal' | 'notifyWhenDrained' | 'isDraining'>]?: number;
+} & {
   isGlobal?: boolean;
+  /** An asynchronous event when SEND_QUEUE_DRAINED has drained. */
+  notifyWhenDrained?: boolean;
+  /** Only from query(). */
+  isDraining?: boolean;
   /** Destination GID, 32 hexadecimal digits. */
   destGid?: string;
 };
@@ -75,7 +81,12 @@ const maskOf: Partial<Record<keyof QueuePairAttributes, number>> = {
   hopLimit: Mask.ADDRESS_VECTOR,
   serviceLevel: Mask.ADDRESS_VECTOR,
   trafficClass: Mask.ADDRESS_VECTOR,
+  flowLabel: Mask.ADDRESS_VECTOR,
+  sourcePathBits: Mask.ADDRESS_VECTOR,
+  notifyWhenDrained: Mask.NOTIFY_WHEN_DRAINED,
 };
+
+const BOOLEANS: ReadonlySet<string> = new Set(['isGlobal', 'notifyWhenDrained', 'isDraining']);
 
 /** Made by {@link ProtectionDomain.createQueuePair}. */
 export class QueuePair extends Resource {
@@ -92,7 +103,7 @@ export class QueuePair extends Resource {
 
   /** @internal */
   constructor(pd: ProtectionDomain, sendCq: CompletionQueue, receiveCq: CompletionQueue, qp: NativeQp) {
-    const { handle, qpNum, sendRecords, receiveRecords, ...capabilities } = qp;
+    const { handle, qpNum, sendRecords, receiveRecords, counters: _, ...capabilities } = qp;
     super(handle, 'queue pair', 'ibv_destroy_qp', sendCq === receiveCq ? [pd, sendCq] : [pd, sendCq, receiveCq]);
     this.qpNum = qpNum;
     this.sends = new SendRequests(sendRecords);
@@ -177,7 +188,7 @@ export class QueuePair extends Resource {
         gid.set(parseGid(String(value)));
       } else {
         words[Word[name as keyof typeof Word]] =
-          name === 'isGlobal' ? (value ? 1 : 0) : checkInteger(name, value, 0, 0xffffffff);
+          typeof value === 'boolean' ? Number(value) : checkInteger(name, value, 0, 0xffffffff);
       }
     }
     words[Word.mask] = mask;
@@ -198,7 +209,7 @@ export class QueuePair extends Resource {
     const result: Record<string, number | boolean | string> = { destGid: Buffer.from(gid).toString('hex') };
     for (const [name, at] of Object.entries(Word)) {
       if (name === 'mask') continue;
-      result[name] = name === 'isGlobal' ? words[at] === 1 : (words[at] ?? 0);
+      result[name] = BOOLEANS.has(name) ? words[at] === 1 : (words[at] ?? 0);
     }
     return result as Required<QueuePairAttributes>;
   }
