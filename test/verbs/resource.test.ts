@@ -170,7 +170,7 @@ void t.test('wrong arguments are refused with words before anything is made', as
       bad,
     );
   t.equal(
-    codeOf(() => pd.registerMemory({ bytes: 8, access: 16 })),
+    codeOf(() => pd.registerMemory({ bytes: 8, access: 1 << 9 })),
     bad,
   );
   t.equal(

@@ -4,6 +4,7 @@
 // cannot be used is said with its reason; no other device is taken in its place.
 import { errnoError, RdmaError } from '../core/errors.js';
 import { checkFunction, checkInteger, checkString, invalidArgument } from '../core/validate.js';
+import { type AsyncEvent, describeEvent, type EventElements } from './async-event.js';
 import { CompletionChannel } from './completion-channel.js';
 import { CompletionQueue } from './completion-queue.js';
 import { LinkLayer, PORT_ACTIVE } from './constants.js';
@@ -45,6 +46,14 @@ export function listDevices(): { devices: DeviceListing[]; missing: Record<strin
 export class Device extends Resource {
   readonly name: string;
   readonly attributes: DeviceAttributes;
+  /** @internal */
+  readonly elements: EventElements = {
+    queuePairs: new Map(),
+    completionQueues: new Map(),
+    sharedReceiveQueues: new Map(),
+  };
+  private readonly listeners = new Set<(event: AsyncEvent) => void>();
+  private watching = false;
 
   private constructor(name: string, handle: number) {
     super(handle, 'device', 'ibv_close_device', [], name);
@@ -123,6 +132,35 @@ export class Device extends Resource {
     return { ...choice, port, lid: attributes.lid, mtu: attributes.activeMtu, isGlobal };
   }
 
+  /**
+   * Calls `listener` for every asynchronous event from now on, on the event loop. Listening does not keep the process
+   * alive. An event that comes while nobody listens waits in the device for the first listener.
+   *
+   * @returns a function that ends the listening
+   * @throws RdmaError ENOTSUP where the device has no such events; RDMA_ERR_CLOSED
+   * @see ibv_get_async_event(3)
+   */
+  onAsyncEvent(listener: (event: AsyncEvent) => void): () => void {
+    checkFunction('listener', listener);
+    if (!this.watching) {
+      const rc = native().watchDevice(this.handle, () => this.takeEvents());
+      if (rc !== 0) throw errnoError(rc, 'ibv_get_async_event');
+      this.watching = true;
+    }
+    this.listeners.add(listener);
+    return () => void this.listeners.delete(listener);
+  }
+
+  private takeEvents(): void {
+    // Bounded, so that a device in a storm of events leaves the loop its turn; what is left calls again.
+    for (let taken = 0; taken < 1024 && !this.closed; taken++) {
+      const event = native().nextEvent(this.rawHandle);
+      if (event === undefined || typeof event === 'number') return;
+      const described = describeEvent(event.type, event.element, this.elements);
+      for (const listener of [...this.listeners]) listener(described);
+    }
+  }
+
   /** @throws RdmaError ENOMEM; RDMA_ERR_CLOSED. @see ibv_alloc_pd(3) */
   allocateProtectionDomain(): ProtectionDomain {
     const handle = native().allocatePd(this.handle);
@@ -133,10 +171,11 @@ export class Device extends Resource {
   /**
    * Creates a channel that calls `onEvent` on the event loop after events arrived.
    *
+   * @param onEvent default: nothing, for a channel that only serves QueuePair.operations
    * @throws RdmaError EMFILE; RDMA_ERR_CLOSED
    * @see ibv_create_comp_channel(3)
    */
-  createCompletionChannel(onEvent: () => void): CompletionChannel {
+  createCompletionChannel(onEvent: () => void = () => {}): CompletionChannel {
     checkFunction('onEvent', onEvent);
     const handle = native().createChannel(this.handle);
     if (handle <= 0) throw errnoError(handle, 'ibv_create_comp_channel', 'raise the limit on open files (ulimit -n)');
