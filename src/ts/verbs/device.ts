@@ -142,8 +142,9 @@ export class Device extends Resource {
    */
   onAsyncEvent(listener: (event: AsyncEvent) => void): () => void {
     checkFunction('listener', listener);
+    const { handle } = this;
     if (!this.watching) {
-      const rc = native().watchDevice(this.handle, () => this.takeEvents());
+      const rc = native().watchDevice(handle, () => this.takeEvents());
       if (rc !== 0) throw errnoError(rc, 'ibv_get_async_event');
       this.watching = true;
     }

@@ -5,7 +5,7 @@
 // its promise settles, or `error.settled` does when the waiting was given up.
 import { invalidArgument } from '../core/validate.js';
 import type { AddressHandle } from './address-handle.js';
-import { AccessFlags, SendFlags, WorkOpcode } from './constants.js';
+import { AccessFlags, QpType, SendFlags, WorkOpcode } from './constants.js';
 import type { MemoryRegion } from './memory-region.js';
 import type { MemoryWindow } from './memory-window.js';
 import type { CompletedOperation, WaitOptions } from './operation.js';
@@ -215,7 +215,13 @@ export class Operations {
    * @see ibv_post_recv(3)
    */
   async receive(pieces: Pieces, options: WaitOptions = {}): Promise<CompletedOperation> {
-    return await runReceive(this.receives, this.qp, pieces, options);
+    const completed = await runReceive(this.receives, this.qp, pieces, options);
+    // Drivers say one or the other of connections as well, where verbs gives it no meaning.
+    if (this.qp.type !== QpType.UD) {
+      completed.hasGrh = false;
+      delete completed.sourceQp;
+    }
+    return completed;
   }
 
   /** @internal The queue pair has closed. */
