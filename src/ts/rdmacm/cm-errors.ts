@@ -3,7 +3,7 @@
 // Invariant: every failure names the call that led to it and what to do; a rejection carries the reason and what the
 // peer sent with it.
 import { constants } from 'node:os';
-import { ErrorCodes, errnoError, RdmaError, type RdmaErrorDetails } from '../core/errors.js';
+import { ErrorCodes, errnoError, isRdmaError, RdmaError, type RdmaErrorDetails } from '../core/errors.js';
 import { type CmEvent, type CmEventName, cmEventWords } from './cm-events.js';
 
 const { ENODEV, ENOENT, ENOTSUP, EADDRINUSE, EADDRNOTAVAIL, EINVAL, ETIMEDOUT } = constants.errno;
@@ -125,4 +125,13 @@ export function openError({ errno, why }: { errno: number; why: string }): RdmaE
     });
   }
   return errnoError(errno, 'rdma_create_event_channel', why);
+}
+
+/** Makes a call that may fail because the other side, or the device, has gone already: that is no news. */
+export function tolerate(call: () => void): void {
+  try {
+    call();
+  } catch (error) {
+    if (!isRdmaError(error)) throw error;
+  }
 }

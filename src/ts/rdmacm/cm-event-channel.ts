@@ -18,6 +18,7 @@ const { EMFILE, ENOMEM } = constants.errno;
 export class CmEventChannel extends Resource {
   private readonly ids = new Map<number, ConnectionId>();
   private holders = 0;
+  private closing = false;
 
   private constructor(
     handle: number,
@@ -82,7 +83,7 @@ export class CmEventChannel extends Resource {
   /** @internal An id has closed. */
   forget(handle: number): void {
     this.ids.delete(handle);
-    if (this.ids.size === 0 && this.closeWithLastId) this.close();
+    if (this.ids.size === 0 && this.closeWithLastId && !this.closing) this.close();
   }
 
   /** Makes waiting on this channel keep the process alive, once for each call, until as many release() follow. */
@@ -124,7 +125,12 @@ export class CmEventChannel extends Resource {
 
   override close(): void {
     if (this.closed) return;
-    super.close();
+    this.closing = true;
+    try {
+      super.close();
+    } finally {
+      this.closing = false;
+    }
     for (const id of [...this.ids.values()]) id.fail(new RdmaError('RDMA_ERR_CLOSED', 'CmEventChannel is closed'));
     this.ids.clear();
   }

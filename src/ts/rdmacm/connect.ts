@@ -4,7 +4,7 @@
 // queue pair left behind.
 import { checkFunction, checkInteger, checkObject, checkString } from '../core/validate.js';
 import { QpState } from '../verbs/constants.js';
-import type { QueuePair } from '../verbs/queue-pair.js';
+import { QueuePair } from '../verbs/queue-pair.js';
 import { CmEventChannel } from './cm-event-channel.js';
 import { Connection, type ConnectionInfo } from './connection.js';
 import { type ConnectionId, IdOption } from './connection-id.js';
@@ -96,8 +96,13 @@ async function makeQueuePair(options: ConnectOptions, id: ConnectionId, deadline
   const made = Promise.resolve(options.createQueuePair({ deviceName, devicePort, localAddress, peerAddress }));
   // One that comes after the deadline has nobody to close it but us.
   const queuePair = await deadline.wait(made, () => void made.then((late) => late.close()).catch(() => undefined));
-  id.checkQueuePair(queuePair);
-  return queuePair;
+  try {
+    id.checkQueuePair(queuePair);
+    return queuePair;
+  } catch (error) {
+    if (queuePair instanceof QueuePair) queuePair.close();
+    throw error;
+  }
 }
 
 async function establish(

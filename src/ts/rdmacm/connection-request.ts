@@ -6,7 +6,7 @@ import { RdmaError } from '../core/errors.js';
 import { checkFunction, checkObject } from '../core/validate.js';
 import { QpState } from '../verbs/constants.js';
 import type { QueuePair } from '../verbs/queue-pair.js';
-import { eventError } from './cm-errors.js';
+import { eventError, tolerate } from './cm-errors.js';
 import type { PeerParameters } from './cm-events.js';
 import { Connection, type ConnectionInfo } from './connection.js';
 import type { ConnectionId, IdEvent } from './connection-id.js';
@@ -145,10 +145,8 @@ export class ConnectionRequest implements ConnectionInfo {
     if (this.withdrawal !== undefined) return;
     this.answer();
     this.id.onEvent = undefined;
-    try {
-      this.id.reject(privateData);
-    } finally {
-      this.id.close();
-    }
+    // A peer that has gone meanwhile needs no answer.
+    tolerate(() => this.id.reject(privateData));
+    this.id.close();
   }
 }

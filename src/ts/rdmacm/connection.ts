@@ -6,6 +6,7 @@ import { EventEmitter } from 'node:events';
 import { isRdmaError } from '../core/errors.js';
 import { QpState } from '../verbs/constants.js';
 import type { QueuePair } from '../verbs/queue-pair.js';
+import { tolerate } from './cm-errors.js';
 import type { CmEventChannel } from './cm-event-channel.js';
 import type { PeerParameters } from './cm-events.js';
 import type { ConnectionId, IdEvent } from './connection-id.js';
@@ -150,14 +151,5 @@ export class Connection extends EventEmitter<ConnectionEvents> implements Dispos
     } finally {
       this.close();
     }
-  }
-}
-
-/** What fails because the other side, or the device, has gone already. */
-function tolerate(call: () => void): void {
-  try {
-    call();
-  } catch (error) {
-    if (!isRdmaError(error)) throw error;
   }
 }

@@ -24,6 +24,8 @@ export interface ListenOptions {
   ipv6Only?: boolean | undefined;
 }
 
+const KERNEL_BACKLOG = 128;
+
 /** Made by {@link listen}. Keeps the process alive until it is closed. */
 export class Listener implements AsyncIterable<ConnectionRequest>, Disposable {
   /** Where it listens, with the port that was chosen. */
@@ -41,7 +43,8 @@ export class Listener implements AsyncIterable<ConnectionRequest>, Disposable {
   ) {
     id.onEvent = (event) => this.receive(event);
     id.onClose = () => this.ended();
-    id.listen(backlog);
+    // Requests that find the kernel's own list full are dropped without an answer; ours is where they are counted.
+    id.listen(Math.max(backlog, KERNEL_BACKLOG));
     this.address = id.localAddress ?? { address: '::', port: 0 };
     this.holding = id.channel;
     this.holding.hold();
