@@ -1,13 +1,12 @@
 // Proves that the removal of the device is an event, and ends connections and listeners on it. Alone: it takes the
 // device away from everybody for a moment, and makes it again.
-import { spawnSync } from 'node:child_process';
-import { spawn } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import t from 'tap';
 import { Device } from '../../src/ts/verbs/index.js';
 import { ended, message } from '../verbs/support.js';
 import { connectedPair, deviceName, isSoft, refusedOnSoft, startHelper } from './support.js';
 
-const RDMA = '/usr/sbin/rdma';
+const env = { PATH: '/usr/sbin:/usr/bin:/sbin:/bin' };
 
 if (isSoft) void t.test('soft0 is refused, with a remedy', refusedOnSoft);
 else
@@ -21,7 +20,7 @@ else
     t.equal(await message(child), 'ready');
     const told = message<{ seen: string[]; reasons: string[]; listening: boolean }>(child);
     const ends = ended(child);
-    const removing = spawn(RDMA, ['link', 'delete', deviceName], { stdio: 'ignore' });
+    const removing = spawn('rdma', ['link', 'delete', deviceName], { stdio: 'ignore', env });
     const removed = new Promise<number | null>((resolve) => removing.once('exit', resolve));
     const { seen, reasons, listening } = await told;
     t.same(seen.sort(), ['active removed', 'passive removed']);
@@ -29,7 +28,10 @@ else
     t.equal(listening, false, 'the listener was bound to an address of the device');
     t.equal((await ends).how, '0', 'the process lives on, and ends by itself');
     t.equal(await removed, 0, 'rdma link delete');
-    const again = spawnSync(RDMA, ['link', 'add', deviceName, 'type', 'rxe', 'netdev', netdev], { encoding: 'utf8' });
+    const again = spawnSync('rdma', ['link', 'add', deviceName, 'type', 'rxe', 'netdev', netdev], {
+      encoding: 'utf8',
+      env,
+    });
     t.equal(again.status, 0, `rdma link add: ${again.stderr}`);
     await using pair = await connectedPair();
     t.equal(pair.active.deviceName, deviceName, 'and everything works on the new one');

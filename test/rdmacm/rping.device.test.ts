@@ -28,6 +28,7 @@ function start(command: string, args: readonly string[]): Program {
         text += more;
         if (pattern.test(text)) resolve();
       };
+      child.stdout.on('data', look);
       child.stderr.on('data', look);
       child.once('exit', () => reject(new Error(`it ended and said: ${text}`)));
     });
@@ -35,7 +36,8 @@ function start(command: string, args: readonly string[]): Program {
 }
 
 const onepiece = (...args: string[]) => start(process.execPath, [MAIN, 'rping', ...args]);
-const rping = (...args: string[]) => start('rping', args);
+// Its debug lines come at once, which a pipe would delay.
+const rping = (...args: string[]) => start('stdbuf', ['-oL', 'rping', ...args]);
 
 void t.test('wrong usage exits with 2', async (t) => {
   for (const args of [
