@@ -18,13 +18,17 @@ else
     const netdev = entry?.netdev ?? 'eth0';
     const child = startHelper('removal');
     t.equal(await message(child), 'ready');
-    const told = message<{ seen: string[]; reasons: string[]; listening: boolean }>(child);
+    const told = message<{ reasons: string[]; listening: boolean }>(child);
     const ends = ended(child);
     const removing = spawn('rdma', ['link', 'delete', deviceName], { stdio: 'ignore', env });
     const removed = new Promise<number | null>((resolve) => removing.once('exit', resolve));
-    const { seen, reasons, listening } = await told;
-    t.same(seen.sort(), ['active removed', 'passive removed']);
-    t.same(reasons, ['device-removed', 'device-removed']);
+    const { reasons, listening } = await told;
+    // Both learn of the removal; the one that goes second may have lost its peer before.
+    t.ok(reasons.includes('device-removed'), reasons.join());
+    t.ok(
+      reasons.every((reason) => /^(device-removed|peer)$/.test(reason)),
+      reasons.join(),
+    );
     t.equal(listening, false, 'the listener was bound to an address of the device');
     t.equal((await ends).how, '0', 'the process lives on, and ends by itself');
     t.equal(await removed, 0, 'rdma link delete');
