@@ -139,6 +139,7 @@ async function connections(): Promise<void> {
     const end = openEnd();
     const answer = await failure(request.accept({ queuePair: end.queuePair, timeoutMs: 2000 }));
     t.not(answer.code, 'none', 'who has gone cannot be accepted');
+    t.ok(end.queuePair.closed);
     const abort = new AbortController();
     const aborted = openEnd();
     const promise = connect({ host, port, createQueuePair: () => aborted.queuePair, signal: abort.signal });

@@ -3,9 +3,9 @@
 // Invariant: it is answered once. One that its peer has withdrawn, or that failed, is closed and says so when it is
 // answered.
 import { RdmaError } from '../core/errors.js';
-import { checkFunction, checkObject } from '../core/validate.js';
+import { checkFunction, checkObject, invalidArgument } from '../core/validate.js';
 import { QpState } from '../verbs/constants.js';
-import type { QueuePair } from '../verbs/queue-pair.js';
+import { QueuePair } from '../verbs/queue-pair.js';
 import { eventError, tolerate } from './cm-errors.js';
 import type { PeerParameters } from './cm-events.js';
 import { Connection, type ConnectionInfo } from './connection.js';
@@ -100,6 +100,7 @@ export class ConnectionRequest implements ConnectionInfo {
   async accept(options: AcceptOptions): Promise<Connection> {
     const { id } = this;
     checkObject('options', options);
+    if (!(options.queuePair instanceof QueuePair)) throw invalidArgument('queuePair', options.queuePair, 'a QueuePair');
     if (this.withdrawal === undefined && !this.answered) id.checkQueuePair(options.queuePair);
     checkPrivateData(options.privateData, PrivateDataBytes[PortSpace.TCP].accept);
     if (options.postReceives !== undefined) checkFunction('postReceives', options.postReceives);
@@ -113,6 +114,7 @@ export class ConnectionRequest implements ConnectionInfo {
     encodeParameters(parameters, queuePair.qpNum);
     const deadline = new Deadline({ timeoutMs, signal }, `accepting ${this.where}`);
     deadline.check();
+    if (this.withdrawal !== undefined) queuePair.close();
     this.answer();
     id.channel.hold();
     id.onEvent = undefined;
