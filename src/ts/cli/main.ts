@@ -10,6 +10,7 @@ import { benchCommand } from './bench.js';
 import { demoCommand } from './demo.js';
 import { devicesCommand } from './devices.js';
 import { errorLine, ExitCode, exitCodeOf, UsageError } from './exit.js';
+import { pingpongCommand } from './pingpong.js';
 
 function version(): string {
   return JSON.parse(readFileSync(join(packageRoot(), 'package.json'), 'utf8')).version;
@@ -29,6 +30,7 @@ async function main(): Promise<number> {
     )
     .addCommand(demoCommand(setExitCode))
     .addCommand(benchCommand(setExitCode))
+    .addCommand(pingpongCommand(setExitCode))
     .addCommand(devicesCommand());
   const commands = (command: Command): Command[] => [command, ...command.commands.flatMap(commands)];
   for (const command of commands(program)) command.exitOverride().showHelpAfterError('(--help shows the options)');
