@@ -24,7 +24,7 @@ const prepareTimeoutMs = 900_000;
 const tapNoticeMs = 5000;
 const killGraceMs = 2000;
 const leftoverGraceMs = 1000;
-const deviceFolders = ['verbs', 'rdmacm', 'ring', 'pipeline'];
+const deviceFolders = ['verbs', 'rdmacm', 'ring', 'pipeline', 'bench'];
 const marker = 'ONEPIECE_TEST_RUN';
 
 const usage = `Usage: npm test -- [options]

@@ -10,6 +10,7 @@ import { benchCommand } from './bench.js';
 import { demoCommand } from './demo.js';
 import { devicesCommand } from './devices.js';
 import { errorLine, ExitCode, exitCodeOf, UsageError } from './exit.js';
+import { pingpongCommand } from './pingpong.js';
 import { rpingCommand } from './rping.js';
 
 function version(): string {
@@ -32,6 +33,7 @@ async function main(): Promise<number> {
     )
     .addCommand(demoCommand(setExitCode))
     .addCommand(benchCommand(setExitCode))
+    .addCommand(pingpongCommand(setExitCode))
     .addCommand(devicesCommand())
     .addCommand(rpingCommand(setExitCode));
   const commands = (command: Command): Command[] => [command, ...command.commands.flatMap(commands)];
