@@ -85,7 +85,7 @@ export function verbsCommand(test: VerbsTest, setExitCode: (code: number) => voi
     .option('-m, --mtu <bytes>', "path MTU: 256, 512, 1024, 2048 or 4096 (default: the port's)", mtu)
     .option(
       '--warm-up <count>',
-      'rounds before the measurement (default: 20000, or as many as a second holds)',
+      'rounds before the measurement (default: 20000, or as many as two seconds hold)',
       integer(0, 1e7),
     );
   if (has(test, 'sizes')) {

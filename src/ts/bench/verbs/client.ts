@@ -35,7 +35,7 @@ export interface ServerAddress {
 
 /** Unless told otherwise so many rounds go first, so that the code that is measured is the compiled one. */
 const WARM_UP = 20_000;
-const WARM_UP_MS = 1000;
+const WARM_UP_MS = 2000;
 const FIRST_BLOCK = 16;
 /** How long a part of a measurement by duration should take. */
 const BLOCK_MS = 250;
@@ -119,14 +119,16 @@ export class Client {
       : await this.measureBandwidth(sizeBytes, msEach);
   }
 
-  // Blocks that double, until there were enough rounds or a second is over. Answers how long one takes now.
+  // Blocks that double, until there were enough rounds or two seconds are over. Answers how long one takes now.
   private async warmUp(): Promise<number> {
     const wanted = this.settings.warmUp < 0 ? WARM_UP : this.settings.warmUp;
     const begin = performance.now();
     let msEach = 0;
     for (let done = 0, block = FIRST_BLOCK; done < wanted; done += block, block *= 2) {
       const started = performance.now();
-      await this.block(Math.min(block, wanted - done), NO_SAMPLES, NO_TIMES);
+      // With samples: a branch that was never taken would throw away the compiled code when it counts.
+      const samples = new Float64Array(isLatency(this.settings.test) ? block : 0);
+      await this.block(Math.min(block, wanted - done), samples, NO_TIMES);
       msEach = (performance.now() - started) / block;
       const left = WARM_UP_MS - (performance.now() - begin);
       if (left < msEach * block * 2) break;

@@ -39,7 +39,7 @@ export interface VerbsSettings {
   iterations: number;
   /** Seconds to measure instead; 0: `iterations` counts. */
   durationS: number;
-  /** Rounds or messages before the measurement, until a second has passed; -1: chosen by test and size. */
+  /** Rounds or messages before the measurement, until two seconds have passed; -1: chosen by test and size. */
   warmUp: number;
   /** Requests that may be outstanding for each queue pair. */
   txDepth: number;
