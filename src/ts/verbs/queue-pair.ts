@@ -6,10 +6,11 @@ import { constants } from 'node:os';
 import { errnoError, RdmaError } from '../core/errors.js';
 import { checkInteger } from '../core/validate.js';
 import type { CompletionQueue } from './completion-queue.js';
-import { QpAttributeMask as Mask, QpState } from './constants.js';
+import { QpAttributeMask as Mask, QpState, QpType } from './constants.js';
 import type { PortAddress } from './device.js';
 import { ATTRIBUTE_WORDS, AttributeWord as Word, native, type NativeAddon, type NativeQp } from './native.js';
 import type { ProtectionDomain } from './protection-domain.js';
+import { transitionWords } from './qp-transitions.js';
 import { ReceiveRequests, SendRequests } from './records.js';
 import { Resource } from './resource.js';
 
@@ -193,11 +194,12 @@ export class QueuePair extends Resource {
     }
     words[Word.mask] = mask;
     const rc = this.addon.modifyQp(this.handle, words, gid);
-    if (rc !== 0) throw errnoError(rc, 'ibv_modify_qp', this.modifyRemedy(attributes));
+    if (rc !== 0) throw errnoError(rc, 'ibv_modify_qp', this.modifyRemedy(attributes, mask));
   }
 
-  private modifyRemedy(attributes: QueuePairAttributes): string {
-    return `state ${this.query().state} to ${attributes.state ?? 'the same'} with ${Object.keys(attributes).join(', ')}`;
+  private modifyRemedy(attributes: QueuePairAttributes, mask: number, type: number = QpType.RC): string {
+    const from = this.query().state;
+    return transitionWords(type, from, attributes.state ?? from, mask);
   }
 
   /** All attributes. @see ibv_query_qp(3) */
