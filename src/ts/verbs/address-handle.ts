@@ -3,7 +3,7 @@
 // Invariant: it belongs to one protection domain; a work request names it by its number, and a number that is closed is
 // refused when it is posted.
 import { checkInteger } from '../core/validate.js';
-import type { PortAddress } from './device.js';
+import type { PortAddress } from './port-address.js';
 import { errnoError } from '../core/errors.js';
 import { native, PATH_WORDS, PathWord } from './native.js';
 import type { ProtectionDomain } from './protection-domain.js';

@@ -7,29 +7,21 @@ import { checkFunction, checkInteger, checkString, invalidArgument } from '../co
 import { type AsyncEvent, describeEvent, type EventElements } from './async-event.js';
 import { CompletionChannel } from './completion-channel.js';
 import { CompletionQueue } from './completion-queue.js';
-import { LinkLayer, PORT_ACTIVE } from './constants.js';
-import { type GidChoice, type GidEntry, rankGids } from './gid.js';
+import type { GidEntry } from './gid.js';
 import { native, type NativeDeviceAttributes, type NativeListing, type NativePortAttributes } from './native.js';
+import { choosePortAddress, type PortAddress } from './port-address.js';
 import { ProtectionDomain } from './protection-domain.js';
 import { Resource } from './resource.js';
 
 /** A device as {@link listDevices} shows it. */
 export type DeviceListing = NativeListing;
-/** See ibv_query_device(3). */
+/** See ibv_query_device_ex(3); in words: capabilityNames, odpCapabilityNames, odpOperationNames, atomicWords. */
 export type DeviceAttributes = NativeDeviceAttributes;
-/** See ibv_query_port(3); `state` 4 is active, MTUs are codes (see mtuBytes). */
+/**
+ * See ibv_query_port(3); in words: portStateWords, physicalStateWords, linkLayerWords, mtuBytes (MTUs are codes) and
+ * linkRateGbps (width and speed are codes).
+ */
 export type PortAttributes = NativePortAttributes;
-
-/** How a queue pair of this port is found by peers. */
-export interface PortAddress extends GidChoice {
-  port: number;
-  /** The local identifier on InfiniBand, else 0. */
-  lid: number;
-  /** Code of the MTU in use (ibv_mtu). */
-  mtu: number;
-  /** False on an InfiniBand fabric, where the LID is enough. */
-  isGlobal: boolean;
-}
 
 /**
  * Every device of this machine.
@@ -45,6 +37,7 @@ export function listDevices(): { devices: DeviceListing[]; missing: Record<strin
 /** An opened device. Made by {@link Device.open}. */
 export class Device extends Resource {
   readonly name: string;
+  /** What it can do and what it is made of, asked when it was opened. soft0 says 0 or "" for what it has not. */
   readonly attributes: DeviceAttributes;
   /** @internal */
   readonly elements: EventElements = {
@@ -107,29 +100,46 @@ export class Device extends Resource {
   }
 
   /**
-   * The address that peers reach this port by, chosen by the ranking in gid.ts.
+   * One partition key of a port.
    *
-   * @param gidIndex takes this entry of the table instead
-   * @throws RdmaError RDMA_ERR_NO_DEVICE when the port is not active or has no usable address
+   * @param index 0 to pkeyTableLength - 1
+   * @returns 16 bits: the number, and in the highest bit whether the membership is full
+   * @throws RdmaError EINVAL; ENOTSUP on soft0, which has no partitions
+   * @see ibv_query_pkey(3)
    */
-  portAddress(port = 1, gidIndex?: number): PortAddress {
+  queryPkey(port = 1, index = 0): number {
+    checkInteger('port', port, 1, 255);
+    const result = native().queryPkey(this.handle, port, checkInteger('index', index, 0, 65535));
+    if (result < 0) throw errnoError(result, 'ibv_query_pkey');
+    return result;
+  }
+
+  /** The partition keys of a port that are set, by index; empty on soft0. @throws as {@link Device.queryPkey} */
+  queryPkeyTable(port = 1): { index: number; pkey: number }[] {
+    const { pkeyTableLength: length } = this.queryPort(port);
+    const table = Array.from({ length }, (_, index) => ({ index, pkey: this.queryPkey(port, index) }));
+    return table.filter(({ pkey }) => pkey !== 0);
+  }
+
+  /**
+   * The address that peers reach this port by, chosen by the ranking in gid.ts. A candidate that no address handle can
+   * be made from is passed over, and `why` says so. Where an InfiniBand link asks for no global routing header, the LID
+   * is the address (`isGlobal` false).
+   *
+   * @param gid takes this entry of the table instead, unproved: its index, its GID (32 hexadecimal digits) or IP address
+   * @throws RdmaError RDMA_ERR_NO_DEVICE when the port is not active or has no usable address, with every entry and its
+   *   reason; EINVAL for a port that the device does not have; RDMA_ERR_INVALID_ARGUMENT
+   */
+  portAddress(port = 1, gid?: number | string): PortAddress {
     const attributes = this.queryPort(port);
-    if (attributes.state !== PORT_ACTIVE) {
-      throw new RdmaError('RDMA_ERR_NO_DEVICE', `port ${port} of ${this.name} is not active`, {
-        remedy: 'bring its link up (ip link set dev NAME up)',
-      });
-    }
-    const table = this.queryGidTable(port);
-    const named = table.find((entry) => entry.index === gidIndex);
-    const choice =
-      gidIndex === undefined ? rankGids(table) : named && { ...named, why: `index ${gidIndex} was asked for` };
-    if (choice === undefined) {
-      throw new RdmaError('RDMA_ERR_NO_DEVICE', `port ${port} of ${this.name} has no usable address (GID)`, {
-        remedy: 'give its network interface an IP address',
-      });
-    }
-    const isGlobal = attributes.linkLayer !== LinkLayer.INFINIBAND;
-    return { ...choice, port, lid: attributes.lid, mtu: attributes.activeMtu, isGlobal };
+    return choosePortAddress({
+      device: this.name,
+      port,
+      attributes,
+      table: this.queryGidTable(port),
+      prove: (index) => native().proveGid(this.handle, port, index),
+      gid,
+    });
   }
 
   /**

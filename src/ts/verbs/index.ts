@@ -1,13 +1,18 @@
 // The verbs layer: RDMA objects by their verbs names.
 export { RdmaError, isRdmaError } from '../core/errors.js';
 export { CompletionChannel } from './completion-channel.js';
+export {
+  CompletionError,
+  completionError,
+  completionRemedy,
+  completionStatusWords,
+} from './completion-error.js';
 export { CompletionQueue } from './completion-queue.js';
 export {
   AccessFlags,
   CompletionFlags,
   CompletionOpcode,
   CompletionStatus,
-  completionStatusWords,
   LinkLayer,
   mtuBytes,
   QpState,
@@ -20,10 +25,8 @@ export {
   type DeviceAttributes,
   type DeviceListing,
   listDevices,
-  type PortAddress,
   type PortAttributes,
 } from './device.js';
-export { formatGid, type GidChoice, type GidEntry, rankGids } from './gid.js';
 export { AddressHandle, type AddressVector, pathTo } from './address-handle.js';
 export { type AsyncEvent, type AsyncEventName, AsyncEventType } from './async-event.js';
 export type { CompletionQueueCounters, QueuePairCounters } from './counters.js';
@@ -39,7 +42,9 @@ export {
 export { MemoryWindow } from './memory-window.js';
 export type { RawNumbers } from './resource.js';
 export { SharedReceiveQueue, type SharedReceiveQueueOptions } from './shared-receive-queue.js';
+export { formatGid, type GidChoice, type GidEntry, parseGidText, type RankedGid, rankGids } from './gid.js';
 export { MemoryRegion } from './memory-region.js';
+export type { PortAddress } from './port-address.js';
 export { type MemoryOptions, ProtectionDomain, type QueuePairOptions } from './protection-domain.js';
 export type { QueuePairAttributes } from './qp-attributes.js';
 export { type ConnectOptions, QueuePair, type QueuePairEndpoint } from './queue-pair.js';
@@ -47,3 +52,14 @@ export { Completions } from './completions.js';
 export { ReceiveRequests } from './receive-requests.js';
 export { nextRkey, SendRequests } from './send-requests.js';
 export { MAX_SGE, type ScatterGather } from './work-requests.js';
+export { explainTransition, type TransitionReport } from './qp-transitions.js';
+export {
+  atomicWords,
+  capabilityNames,
+  linkLayerWords,
+  linkRateGbps,
+  odpCapabilityNames,
+  odpOperationNames,
+  physicalStateWords,
+  portStateWords,
+} from './words.js';

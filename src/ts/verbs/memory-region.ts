@@ -76,7 +76,7 @@ export class MemoryRegion extends Resource {
     const result = native().reregisterMemory(this.handle, access, protectionDomain?.handle ?? 0);
     if (typeof result === 'number') throw errnoError(result, 'ibv_rereg_mr', 'close the region and register it anew');
     this.keys = result;
-    if (protectionDomain !== undefined) this.adopt(protectionDomain);
+    if (protectionDomain !== undefined) this.moveTo(protectionDomain);
   }
 
   /**

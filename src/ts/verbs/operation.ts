@@ -3,7 +3,8 @@
 // Invariant: from posting until its completion an operation stays in the table, whatever became of its promise: a signal
 // or deadline ends the waiting, never the work of the device. `settled` on such an error tells when the memory is free.
 import { ErrorCodes, RdmaError } from '../core/errors.js';
-import { CompletionFlags, completionStatusWords } from './constants.js';
+import { completionError } from './completion-error.js';
+import { CompletionFlags } from './constants.js';
 import type { Completions } from './completions.js';
 
 // Above what programs use for themselves: wrIds of promises are whole numbers from 2^52 up.
@@ -107,8 +108,8 @@ export class Operation {
       this.resolve(this.completed);
       return;
     }
-    const error = new RdmaError(ErrorCodes.COMPLETION, `${this.what}: ${completionStatusWords(this.status)}`);
-    this.reject(Object.assign(error, { status: this.status, vendorError: this.vendorError, qpNum: this.qpNum }));
+    const { qpNum, vendorError, what: operation } = this;
+    this.reject(completionError(this.status, { qpNum, vendorError, operation }));
   }
 
   /** It was not posted, or its queue is gone. */

@@ -7,12 +7,13 @@ import { checkInteger } from '../core/validate.js';
 import type { CompletionQueue } from './completion-queue.js';
 import { QpState, QpType } from './constants.js';
 import { type QueuePairCounters, queuePairCounters } from './counters.js';
-import type { PortAddress } from './device.js';
 import { native, type NativeAddon, type NativeQp } from './native.js';
 import { Operations } from './operations.js';
+import type { PortAddress } from './port-address.js';
 import { postFailure } from './post-failure.js';
 import type { ProtectionDomain } from './protection-domain.js';
 import { AttributeWords, type QueuePairAttributes } from './qp-attributes.js';
+import { transitionWords } from './qp-transitions.js';
 import { ReceiveRequests } from './receive-requests.js';
 import { Resource } from './resource.js';
 import { SendRequests } from './send-requests.js';
@@ -157,13 +158,14 @@ export class QueuePair extends Resource {
    * @see ibv_modify_qp(3)
    */
   modify(attributes: QueuePairAttributes): void {
-    const { words, gid } = AttributeWords.of(attributes);
+    const { words, gid, mask } = AttributeWords.of(attributes);
     const rc = this.addon.modifyQp(this.handle, words, gid);
-    if (rc !== 0) throw errnoError(rc, 'ibv_modify_qp', this.modifyRemedy(attributes));
+    if (rc !== 0) throw errnoError(rc, 'ibv_modify_qp', this.modifyRemedy(attributes, mask));
   }
 
-  private modifyRemedy(attributes: QueuePairAttributes): string {
-    return `state ${this.query().state} to ${attributes.state ?? 'the same'} with ${Object.keys(attributes).join(', ')}`;
+  private modifyRemedy(attributes: QueuePairAttributes, mask: number): string {
+    const from = this.query().state;
+    return transitionWords(this.type, from, attributes.state ?? from, mask);
   }
 
   /** All attributes. @see ibv_query_qp(3) */

@@ -102,7 +102,7 @@ export abstract class Resource implements Disposable {
   }
 
   /** @internal From now on a child of `parent` instead of the first one. */
-  protected adopt(parent: Resource): void {
+  protected moveTo(parent: Resource): void {
     this.parents[0]?.children.delete(this);
     this.parents = [parent, ...this.parents.slice(1)];
     parent.children.add(this);

@@ -3,13 +3,8 @@
 // Invariant: two receives are posted at all times, each into a buffer of its own, so a peer that follows the protocol
 // never finds none. Waiting uses no CPU: it sleeps on the completion channel.
 import { RdmaError } from '../../core/errors.js';
-import {
-  AccessFlags,
-  CompletionOpcode,
-  CompletionStatus,
-  completionStatusWords,
-  SendFlags,
-} from '../../verbs/constants.js';
+import { completionError } from '../../verbs/completion-error.js';
+import { AccessFlags, CompletionOpcode, CompletionStatus, SendFlags } from '../../verbs/constants.js';
 import { Device } from '../../verbs/device.js';
 import type { MemoryRegion } from '../../verbs/memory-region.js';
 import type { QueuePair } from '../../verbs/queue-pair.js';
@@ -101,7 +96,7 @@ export class RpingEndpoint implements Disposable {
     // The end of the connection has a reason of its own.
     if (status === CompletionStatus.FLUSHED) return;
     if (status !== CompletionStatus.SUCCESS) {
-      this.fail(new RdmaError('RDMA_ERR_COMPLETION', completionStatusWords(status)));
+      this.fail(completionError(status));
       return;
     }
     const opcode = c.opcode(index);
