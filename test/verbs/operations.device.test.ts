@@ -11,7 +11,7 @@ import {
   type RdmaError,
   SendFlags,
 } from '../../src/ts/verbs/index.js';
-import { connectSides, FULL_ACCESS, fill, isFilled, openPair, openSide, take, takeOne } from './support.js';
+import { connectSides, FULL_ACCESS, fill, isFilled, openPair, openSide, softLacks, take, takeOne } from './support.js';
 
 const ATOMIC_ACCESS = FULL_ACCESS | AccessFlags.REMOTE_ATOMIC;
 
@@ -44,7 +44,7 @@ void t.test('write, read, send and receive', async (t) => {
   t.equal(a.qp.operations.pending + b.qp.operations.pending, 0);
 });
 
-void t.test('atomics give what was there before', async (t) => {
+void t.test('atomics give what was there before', { skip: softLacks }, async (t) => {
   using pair = openPair({ access: ATOMIC_ACCESS }, { access: ATOMIC_ACCESS });
   const { a, b } = pair;
   const word = new BigUint64Array(b.mr.buffer, 64, 1);
@@ -65,26 +65,30 @@ void t.test('atomics give what was there before', async (t) => {
   );
 });
 
-void t.test('a memory window is bound under a new key, used, and taken back by either side', async (t) => {
-  using pair = openPair({ access: FULL_ACCESS | AccessFlags.MW_BIND });
-  const { a, b } = pair;
-  const window = b.pd.allocateMemoryWindow();
-  const old = window.rkey;
-  const rkey = await b.qp.operations.bindWindow(window, b.mr, { offset: 4096, length: 4096 });
-  t.equal(window.rkey, rkey);
-  t.not(rkey, old);
-  fill(a.bytes, 6);
-  await a.qp.operations.write(a.mr.piece(0, 64), { address: b.mr.address + 4096, rkey });
-  t.ok(isFilled(b.bytes.subarray(4096, 4160), 6));
-  const told = b.qp.operations.receive(b.mr.piece(0, 16));
-  await a.qp.operations.send(a.mr.piece(0, 4), { invalidateRkey: rkey });
-  t.match(await told, { byteLength: 4, invalidatedRkey: rkey });
-  const refused = await failure(a.qp.operations.write(a.mr.piece(0, 64), { address: b.mr.address + 4096, rkey }));
-  t.match(refused, { code: 'RDMA_ERR_COMPLETION', status: CompletionStatus.REMOTE_ACCESS_ERROR });
-  window.close();
-});
+void t.test(
+  'a memory window is bound under a new key, used, and taken back by either side',
+  { skip: softLacks },
+  async (t) => {
+    using pair = openPair({ access: FULL_ACCESS | AccessFlags.MW_BIND });
+    const { a, b } = pair;
+    const window = b.pd.allocateMemoryWindow();
+    const old = window.rkey;
+    const rkey = await b.qp.operations.bindWindow(window, b.mr, { offset: 4096, length: 4096 });
+    t.equal(window.rkey, rkey);
+    t.not(rkey, old);
+    fill(a.bytes, 6);
+    await a.qp.operations.write(a.mr.piece(0, 64), { address: b.mr.address + 4096, rkey });
+    t.ok(isFilled(b.bytes.subarray(4096, 4160), 6));
+    const told = b.qp.operations.receive(b.mr.piece(0, 16));
+    await a.qp.operations.send(a.mr.piece(0, 4), { invalidateRkey: rkey });
+    t.match(await told, { byteLength: 4, invalidatedRkey: rkey });
+    const refused = await failure(a.qp.operations.write(a.mr.piece(0, 64), { address: b.mr.address + 4096, rkey }));
+    t.match(refused, { code: 'RDMA_ERR_COMPLETION', status: CompletionStatus.REMOTE_ACCESS_ERROR });
+    window.close();
+  },
+);
 
-void t.test('a shared receive queue feeds several queue pairs', async (t) => {
+void t.test('a shared receive queue feeds several queue pairs', { skip: softLacks }, async (t) => {
   const b = openSide();
   const srq = b.pd.createSharedReceiveQueue({ maxWr: 16 });
   const senders = [openSide(), openSide()];
@@ -108,30 +112,34 @@ void t.test('a shared receive queue feeds several queue pairs', async (t) => {
   for (const a of senders) a.device.close();
 });
 
-void t.test('datagrams reach whoever knows number and key, with 40 bytes of header before the data', async (t) => {
-  const [a, b] = [openSide({ type: QpType.UD }), openSide({ type: QpType.UD })];
-  a.qp.activate(a.address, 0x1111);
-  b.qp.activate(b.address, 0x2222);
-  const endpoint = b.qp.endpoint(b.address);
-  const addressHandle = a.pd.createAddressHandle(pathTo(a.address, endpoint));
-  const arrival = b.qp.operations.receive(b.mr.piece(0, 1040));
-  fill(a.bytes, 9);
-  await a.qp.operations.send(a.mr.piece(0, 1000), {
-    imm: 3,
-    to: { addressHandle, qpNum: endpoint.qpNum, qkey: 0x2222 },
-  });
-  t.match(await arrival, { byteLength: 1040, imm: 3, sourceQp: a.qp.qpNum, hasGrh: true });
-  t.ok(isFilled(b.bytes.subarray(40, 1040), 9));
-  addressHandle.close();
-  const gone = failure(
-    a.qp.operations.send(a.mr.piece(0, 8), { to: { addressHandle, qpNum: endpoint.qpNum, qkey: 0x2222 } }),
-  );
-  t.equal((await gone).code, 'EINVAL');
-  a.device.close();
-  b.device.close();
-});
+void t.test(
+  'datagrams reach whoever knows number and key, with 40 bytes of header before the data',
+  { skip: softLacks },
+  async (t) => {
+    const [a, b] = [openSide({ type: QpType.UD }), openSide({ type: QpType.UD })];
+    a.qp.activate(a.address, 0x1111);
+    b.qp.activate(b.address, 0x2222);
+    const endpoint = b.qp.endpoint(b.address);
+    const addressHandle = a.pd.createAddressHandle(pathTo(a.address, endpoint));
+    const arrival = b.qp.operations.receive(b.mr.piece(0, 1040));
+    fill(a.bytes, 9);
+    await a.qp.operations.send(a.mr.piece(0, 1000), {
+      imm: 3,
+      to: { addressHandle, qpNum: endpoint.qpNum, qkey: 0x2222 },
+    });
+    t.match(await arrival, { byteLength: 1040, imm: 3, sourceQp: a.qp.qpNum, hasGrh: true });
+    t.ok(isFilled(b.bytes.subarray(40, 1040), 9));
+    addressHandle.close();
+    const gone = failure(
+      a.qp.operations.send(a.mr.piece(0, 8), { to: { addressHandle, qpNum: endpoint.qpNum, qkey: 0x2222 } }),
+    );
+    t.equal((await gone).code, 'EINVAL');
+    a.device.close();
+    b.device.close();
+  },
+);
 
-void t.test('an unreliable connection carries SENDs and WRITEs, and refuses READs', async (t) => {
+void t.test('an unreliable connection carries SENDs and WRITEs, and refuses READs', { skip: softLacks }, async (t) => {
   using pair = openPair({ type: QpType.UC });
   const { a, b } = pair;
   fill(a.bytes, 4);

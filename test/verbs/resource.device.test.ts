@@ -11,16 +11,18 @@ import {
   SendFlags,
   type SharedReceiveQueue,
 } from '../../src/ts/verbs/index.js';
-import { codeOf, deviceName, FULL_ACCESS, openPair, openSide, type Side, take } from './support.js';
+import { codeOf, deviceName, FULL_ACCESS, openPair, openSide, type Side, softLacks, take } from './support.js';
 
-type All = Side & { channel: CompletionChannel; srq: SharedReceiveQueue; ah: AddressHandle; mw: MemoryWindow };
+type All = Side & { channel: CompletionChannel; srq?: SharedReceiveQueue; ah?: AddressHandle; mw?: MemoryWindow };
 
 function openAll(): All {
   const side = openSide();
   const { device, pd, qp, address } = side;
+  const channel = device.createCompletionChannel(() => undefined);
+  if (softLacks) return { ...side, channel };
   return {
     ...side,
-    channel: device.createCompletionChannel(() => undefined),
+    channel,
     srq: pd.createSharedReceiveQueue(),
     ah: pd.createAddressHandle(pathTo(address, qp.endpoint(address))),
     mw: pd.allocateMemoryWindow(),
@@ -46,9 +48,9 @@ const uses: Record<string, (all: All) => (() => unknown)[]> = {
     () => pd.allocateMemoryWindow(),
   ],
   mr: ({ mr }) => [() => mr.deregister(), () => mr.reregister({ access: 1 })],
-  mw: ({ mw }) => [() => mw.raw],
-  ah: ({ ah }) => [() => ah.raw],
-  srq: ({ srq }) => [() => srq.postReceive(1), () => srq.query(), () => srq.modify({ limit: 1 })],
+  mw: ({ mw }) => [() => mw!.raw],
+  ah: ({ ah }) => [() => ah!.raw],
+  srq: ({ srq }) => [() => srq!.postReceive(1), () => srq!.query(), () => srq!.modify({ limit: 1 })],
   channel: ({ channel }) => [() => channel.keepAlive(true)],
   cq: ({ cq }) => [() => cq.poll(), () => cq.requestNotify(), () => cq.resize(8)],
   qp: ({ qp, address }) => [
@@ -62,7 +64,9 @@ const uses: Record<string, (all: All) => (() => unknown)[]> = {
   ],
 };
 
-for (const [name, make] of Object.entries(uses)) {
+const names = Object.keys(uses).filter((name) => !softLacks || !['srq', 'ah', 'mw'].includes(name));
+
+for (const name of names) {
   void t.test(`${name}: closing twice is fine, and every use afterwards is RDMA_ERR_CLOSED`, async (t) => {
     const all = openAll();
     const object = all[name as 'pd'];
@@ -70,7 +74,7 @@ for (const [name, make] of Object.entries(uses)) {
     object.close();
     object.close();
     t.equal(object.closed, true);
-    for (const use of make(all)) t.equal(codeOf(use), 'RDMA_ERR_CLOSED', String(use));
+    for (const use of uses[name]!(all)) t.equal(codeOf(use), 'RDMA_ERR_CLOSED', String(use));
     all.device.close();
   });
 }
@@ -78,7 +82,7 @@ for (const [name, make] of Object.entries(uses)) {
 void t.test('closing a device closes everything below it, youngest first', async (t) => {
   const all = openAll();
   all.device.close();
-  for (const name of Object.keys(uses)) t.equal(all[name as 'pd'].closed, true, name);
+  for (const name of names) t.equal(all[name as 'pd'].closed, true, name);
 });
 
 void t.test('closing any parent closes exactly what hangs on it', async (t) => {
@@ -92,7 +96,7 @@ void t.test('closing any parent closes exactly what hangs on it', async (t) => {
   for (const [name, children] of Object.entries(hangs)) {
     const all = openAll();
     all[name as 'pd'].close();
-    for (const other of Object.keys(uses)) {
+    for (const other of names) {
       t.equal(all[other as 'pd'].closed, other === name || children.includes(other), `${name} closed: ${other}`);
     }
     all.device.close();
@@ -225,8 +229,8 @@ void t.test('wrong arguments are refused with words before anything is made', as
   }
   t.equal(
     codeOf(() => pd.createQueuePair({ sendCq: cq, maxSendWr: 65536 })),
-    'EINVAL',
-    'more than granted',
+    device.attributes.maxQpWr < 65536 ? 'EINVAL' : 'none',
+    'more than the device has',
   );
   device.close();
 });

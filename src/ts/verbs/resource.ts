@@ -44,7 +44,7 @@ export abstract class Resource implements Disposable {
     const above = parents[0]?.ledger;
     if (above === undefined) {
       this.ledger = { device: device ?? kind, handles: new Map() };
-      leakGuard.register(this, this.ledger);
+      leakGuard.register(this, this.ledger, this);
     } else {
       this.ledger = above;
     }
@@ -82,6 +82,7 @@ export abstract class Resource implements Disposable {
     const rc = native().close(this.handle_);
     if (rc !== 0) throw errnoError(rc, this.syscall);
     this.ledger.handles.delete(this.handle_);
+    if (this.parents.length === 0) leakGuard.unregister(this);
     this.handle_ = 0;
     for (const parent of this.parents) parent.children.delete(this);
     this.onClosed();
