@@ -1,6 +1,6 @@
 // The layers of src/ts, from the ground up. Invariant: a folder imports itself and folders to its left, nothing else.
-const layers = ['core', 'verbs', 'connect', 'ring', 'pipeline', 'cluster', 'demo', 'bench', 'cli'];
-const publicLayers = ['verbs', 'connect', 'ring', 'pipeline', 'cluster'];
+const layers = ['core', 'verbs', 'rdmacm', 'connect', 'ring', 'pipeline', 'cluster', 'demo', 'bench', 'cli'];
+const publicLayers = ['verbs', 'rdmacm', 'connect', 'ring', 'pipeline', 'cluster'];
 
 const folder = (...names) => `^src/ts/(${names.join('|')})/`;
 

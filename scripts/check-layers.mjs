@@ -1,5 +1,5 @@
-// The floors of src/native. Invariant: soft/ and verbs/ know only device.h and themselves, never each other and never
-// Node.js; addon/ stands on device.h alone, so a device can be added without touching it.
+// The floors of src/native. Invariant: soft/, verbs/ and rdmacm/ know only the headers of src/native and themselves, never
+// each other and never Node.js; addon/ stands on those headers alone, so a device can be added without touching it.
 import fs from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -10,8 +10,8 @@ const nodeHeaders =
   /^(napi|napi-inl|node|node_api|node_api_types|js_native_api|js_native_api_types|node_version|uv|v8)(-.*)?\.h$/;
 
 /** Which folders of src/native the files of a folder may include from; '' is src/native itself. */
-const allowed = { '': [''], soft: ['', 'soft'], verbs: ['', 'verbs'], addon: ['', 'addon'] };
-const withoutNode = ['', 'soft', 'verbs'];
+const allowed = { '': [''], soft: ['', 'soft'], verbs: ['', 'verbs'], rdmacm: ['', 'rdmacm'], addon: ['', 'addon'] };
+const withoutNode = ['', 'soft', 'verbs', 'rdmacm'];
 
 const problems = [];
 const files = fs

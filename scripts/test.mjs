@@ -24,7 +24,7 @@ const prepareTimeoutMs = 900_000;
 const tapNoticeMs = 5000;
 const killGraceMs = 2000;
 const leftoverGraceMs = 1000;
-const deviceFolders = ['verbs', 'ring', 'pipeline'];
+const deviceFolders = ['verbs', 'rdmacm', 'ring', 'pipeline', 'bench'];
 const marker = 'ONEPIECE_TEST_RUN';
 
 const usage = `Usage: npm test -- [options]
@@ -269,7 +269,8 @@ function findTests(filter) {
 
 const isSerial = (file) => file.endsWith('.serial.test.js');
 const isDevice = (file) =>
-  file.endsWith('.device.test.js') && deviceFolders.some((folder) => file.startsWith(`build-test/test/${folder}/`));
+  /\.device(\.serial)?\.test\.js$/.test(file) &&
+  deviceFolders.some((folder) => file.startsWith(`build-test/test/${folder}/`));
 
 function build() {
   for (const args of [['build-native.mjs'], ['build-ts.mjs'], ['build-ts.mjs', '--test']]) {

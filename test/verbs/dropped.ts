@@ -2,7 +2,7 @@
 // Run with --expose-gc.
 import { readdirSync } from 'node:fs';
 import { setImmediate as turn } from 'node:timers/promises';
-import { connectSides, openSide } from './support.js';
+import { connectSides, openSide, patienceMs } from './support.js';
 
 const descriptors = () => readdirSync('/proc/self/fd').length;
 
@@ -20,7 +20,7 @@ async function main(): Promise<void> {
   await turn();
   const before = descriptors();
   drop();
-  const deadline = performance.now() + 10_000;
+  const deadline = performance.now() + 2 * patienceMs;
   while (descriptors() > before) {
     globalThis.gc?.();
     await turn();

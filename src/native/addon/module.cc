@@ -1,5 +1,5 @@
-// The Node-API module. Functions live with their objects: device.cc, memory.cc, completion.cc, queue_pair.cc; the hot
-// path is in hot.cc.
+// The Node-API module. Functions live with their objects: device.cc, memory.cc, completion.cc, queue_pair.cc, cm.cc; the
+// hot path is in hot.cc.
 //
 // Invariant: a function here answers a handle or 0, or a negative errno, whatever its arguments are. All checking for
 // people is done in TypeScript.
@@ -50,6 +50,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   InstallMemory(env, exports);
   InstallCompletion(env, exports);
   InstallQueuePairs(env, exports);
+  InstallCm(env, exports);
   Export(env, exports, "close", Close);
   Export(env, exports, "raw", Raw);
   Export(env, exports, "dieWithParent", DieWithParent);

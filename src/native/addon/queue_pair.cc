@@ -2,16 +2,15 @@
 #include <errno.h>
 
 #include <algorithm>
-#include <type_traits>
 
 #include "arguments.h"
+#include "qp_words.h"
 
 namespace onepiece::addon {
 
 namespace {
 
 constexpr uint32_t kMaxPostBatch = 256;
-constexpr size_t kAttributeWords = 27;
 
 // createSrq(pd, maxWr, maxSge, limit): -errno, or {handle, number, receiveRecords, maxWr, maxSge}
 Napi::Value CreateSrq(const Napi::CallbackInfo& info) {
@@ -99,46 +98,6 @@ Napi::Value CreateQp(const Napi::CallbackInfo& info) {
   result.Set("maxInlineData", granted.maxInlineData);
   object->Attach(*parent->device, *sendCq, *receiveCq);
   return AddObject(env, std::move(object), result);
-}
-
-// The order of the words is that of AttributeWord in src/ts/verbs/native.ts.
-void Visit(QpAttributes& a, uint32_t* words, bool read) {
-  auto field = [&, i = size_t{0}](auto& value) mutable {
-    using T = std::remove_reference_t<decltype(value)>;
-    if (read) {
-      value = static_cast<T>(words[i]);
-    } else {
-      words[i] = static_cast<uint32_t>(value);
-    }
-    i++;
-  };
-  field(a.mask);
-  field(a.state);
-  field(a.currentState);
-  field(a.accessFlags);
-  field(a.pkeyIndex);
-  field(a.port);
-  field(a.qkey);
-  field(a.pathMtu);
-  field(a.timeout);
-  field(a.retryCount);
-  field(a.rnrRetry);
-  field(a.rqPsn);
-  field(a.sqPsn);
-  field(a.maxReadAtomic);
-  field(a.maxDestReadAtomic);
-  field(a.minRnrTimer);
-  field(a.destQpNum);
-  field(a.path.destLid);
-  field(a.path.isGlobal);
-  field(a.path.gidIndex);
-  field(a.path.hopLimit);
-  field(a.path.serviceLevel);
-  field(a.path.trafficClass);
-  field(a.path.flowLabel);
-  field(a.path.sourcePathBits);
-  field(a.notifyWhenDrained);
-  field(a.isDraining);
 }
 
 // modifyQp / queryQp(qp, Uint32Array(27), Uint8Array(16))

@@ -26,7 +26,10 @@ static_assert(uint32_t{kWithGrh} == uint32_t{IBV_WC_GRH} && uint32_t{kWithImm} =
 static_assert(static_cast<uint32_t>(CompletionStatus::kRnrRetryExceeded) == IBV_WC_RNR_RETRY_EXC_ERR &&
               static_cast<uint32_t>(CompletionStatus::kRemoteInvalidRequest) == IBV_WC_REM_INV_REQ_ERR);
 
-void Translate(const ibv_wc& wc, CompletionRecord* out) {
+// rxe hands out the flags of the kernel, in which "with invalidate" is another bit (and checksums are not told).
+constexpr unsigned int kKernelWithInvalidate = 1u << 2;
+
+void Translate(const ibv_wc& wc, bool isRxe, CompletionRecord* out) {
   *out = CompletionRecord{};
   out->wrId = std::bit_cast<double>(wc.wr_id);
   out->status = static_cast<uint32_t>(wc.status);
@@ -43,7 +46,7 @@ void Translate(const ibv_wc& wc, CompletionRecord* out) {
       if ((wc.wc_flags & IBV_WC_WITH_IMM) != 0) {
         out->flags = kWithImm;
         out->imm = ntohl(wc.imm_data);
-      } else if ((wc.wc_flags & IBV_WC_WITH_INV) != 0) {
+      } else if ((wc.wc_flags & (isRxe ? kKernelWithInvalidate : uint32_t{IBV_WC_WITH_INV})) != 0) {
         out->flags = kWithInvalidate;
         out->imm = wc.invalidated_rkey;
       }
@@ -132,7 +135,7 @@ int CompletionQueue::Poll(CompletionRecord* out, int max) {
     errno = 0;
     const int found = ibv_poll_cq(completions_->raw, wanted, chunk);
     if (found < 0) return written > 0 ? written : Answer(found);
-    for (int i = 0; i < found; ++i) Translate(chunk[i], &out[written + i]);
+    for (int i = 0; i < found; ++i) Translate(chunk[i], completions_->context->isRxe, &out[written + i]);
     written += found;
     if (found < wanted) break;
   }

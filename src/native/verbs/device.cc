@@ -41,6 +41,9 @@ int NumaNode(const std::string& device) {
 
 }  // namespace
 
+Context::Context(const Library& l, ibv_context* r, std::string n)
+    : library(l), raw(r), name(std::move(n)), isRxe(DriverName(*r) == "rxe") {}
+
 Context::~Context() {
   if (raw != nullptr) library.close_device(raw);
 }

@@ -24,7 +24,7 @@ class ProtectionDomain;
 class SharedReceiveQueue;
 
 struct Context {
-  Context(const Library& l, ibv_context* r, std::string n) : library(l), raw(r), name(std::move(n)) {}
+  Context(const Library& l, ibv_context* r, std::string n);
   ~Context();
   Context(const Context&) = delete;
   Context& operator=(const Context&) = delete;
@@ -32,6 +32,7 @@ struct Context {
   const Library& library;
   ibv_context* raw;
   const std::string name;
+  const bool isRxe;  // soft-RoCE of the kernel, which has ways of its own
   // What lives here, so that an object of another device is known by its address alone and refused.
   std::vector<CompletionChannel*> channels;
   std::vector<CompletionQueue*> queues;

@@ -27,12 +27,6 @@ bool FitsMachine(size_t bytes) {
   return bytes / static_cast<size_t>(pageBytes) < static_cast<size_t>(pages);
 }
 
-// The access flags of a caller, as the driver wants them.
-uint32_t Completed(uint32_t access) {
-  if ((access & (kRemoteWrite | kRemoteAtomic)) != 0) access |= kLocalWrite;  // verbs demands it
-  return access;
-}
-
 // What fits the six bits that mmap has for it, and any machine.
 bool IsPageSize(size_t bytes) { return std::has_single_bit(bytes) && bytes >= 1u << 16 && bytes <= size_t{1} << 34; }
 
@@ -68,7 +62,7 @@ ibv_mr* RegisterPages(const Domain& domain, void* address, size_t bytes, uint32_
 int MemoryRegion::Register(const std::shared_ptr<Domain>& domain, const MemoryInit& init,
                            std::unique_ptr<onepiece::MemoryRegion>* out) {
   if (init.bytes == 0 || (init.access & ~kKnownAccess) != 0) return -EINVAL;
-  const uint32_t access = Completed(init.access);
+  const uint32_t access = init.access;
   ibv_mr* raw = nullptr;
   void* address = init.address;
   size_t mapped = 0;
@@ -145,7 +139,7 @@ int MemoryRegion::Reregister(const uint32_t* access, onepiece::ProtectionDomain*
     flags |= IBV_REREG_MR_CHANGE_PD;
   }
   if (flags == 0) return -EINVAL;
-  const uint32_t wanted = Completed(access != nullptr ? *access : access_);
+  const uint32_t wanted = access != nullptr ? *access : access_;
   errno = 0;
   const int result = domain_->context->library.rereg_mr(raw_, flags, to->raw, address_, bytes_, static_cast<int>(wanted));
   // The result says how far it came, errno why; a driver without the call leaves EOPNOTSUPP or ENOSYS.

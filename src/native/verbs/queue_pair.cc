@@ -248,6 +248,7 @@ bool QueuePair::TranslateBind(const SendRecord& record, ibv_send_wr& work) {
   if (window == nullptr || region == domain_->keys.end() || !ToAddress(record.remoteAddress, &address)) return false;
   // The key that the window has now is the program's knowledge, as in C, where it stores into mw->rkey.
   window->rkey = record.imm;
+  work.imm_data = 0;  // drivers refuse a bind with one
   work.bind_mw.mw = window;
   work.bind_mw.rkey = record.rkey;
   work.bind_mw.bind_info.mr = region->second;

@@ -12,15 +12,16 @@ export interface BenchResult {
   iterations: number;
   latencyUs: { p50: number | null; p99: number | null; p999: number | null };
   messagesPerSecond: number | null;
+  /** 10^9 bytes. */
   gigabytesPerSecond: number | null;
 }
 
-export interface BenchReport {
+export interface BenchReport<Result extends BenchResult = BenchResult> {
   schemaVersion: 1;
   machine: Machine;
-  results: BenchResult[];
+  results: Result[];
 }
 
-export function report(results: BenchResult[]): BenchReport {
+export function report<Result extends BenchResult>(results: Result[]): BenchReport<Result> {
   return { schemaVersion: 1, machine: machine(), results };
 }

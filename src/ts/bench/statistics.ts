@@ -1,4 +1,4 @@
-// Percentiles.
+// Percentiles and what perftest's tables show.
 //
 // Invariant: the nearest-rank definition, on all samples; nothing is interpolated and nothing is left out.
 
@@ -17,4 +17,91 @@ export function percentile(sorted: ArrayLike<number>, share: number): number {
 /** A number with at most three decimals. */
 export function round3(value: number): number {
   return Math.round(value * 1000) / 1000;
+}
+
+/** The middle of some numbers in any order; of an even count the lower of the two. NaN without numbers. */
+export function median(values: readonly number[]): number {
+  return percentile(Float64Array.from(values).sort(), 0.5);
+}
+
+/** Latency in microseconds, rounded to nanoseconds. */
+export interface LatencySummary {
+  min: number;
+  max: number;
+  p50: number;
+  avg: number;
+  /** Standard deviation of the samples themselves, not of a population behind them. */
+  stdev: number;
+  p99: number;
+  p999: number;
+}
+
+/** @param sortedUs at least one sample in microseconds, in ascending order */
+export function summarizeLatency(sortedUs: Float64Array): LatencySummary {
+  const count = sortedUs.length;
+  let sum = 0;
+  for (let i = 0; i < count; i++) sum += sortedUs[i]!;
+  const avg = sum / count;
+  let squares = 0;
+  for (let i = 0; i < count; i++) squares += (sortedUs[i]! - avg) ** 2;
+  return {
+    min: round3(percentile(sortedUs, 0)),
+    max: round3(percentile(sortedUs, 1)),
+    p50: round3(percentile(sortedUs, 0.5)),
+    avg: round3(avg),
+    stdev: round3(Math.sqrt(squares / count)),
+    p99: round3(percentile(sortedUs, 0.99)),
+    p999: round3(percentile(sortedUs, 0.999)),
+  };
+}
+
+/** Bandwidth as perftest counts it: MB is 2^20 bytes. In both directions together when both sides send. */
+export interface BandwidthSummary {
+  /** The best stretch of messages, of this side; null when it was not looked for. */
+  peakMbPerSecond: number | null;
+  averageMbPerSecond: number;
+  messagesPerSecond: number;
+  /** All that was moved while measuring. */
+  bytes: number;
+}
+
+const MB = 2 ** 20;
+
+/**
+ * @param parts the messages of this side, how long they took here, and how long the peer's took there (0: it sent none)
+ * @param times when each message was posted and completed, in milliseconds; empty: the peak is not looked for
+ */
+export function summarizeBandwidth(
+  sizeBytes: number,
+  parts: readonly { messages: number; tookMs: number; peerTookMs: number }[],
+  times: { posted: Float64Array; completed: Float64Array },
+): BandwidthSummary {
+  const messages = parts.reduce((sum, part) => sum + part.messages, 0);
+  const rate = (ms: number) => (ms > 0 ? (messages / ms) * 1000 : 0);
+  const peerMs = parts.reduce((sum, part) => sum + part.peerTookMs, 0);
+  const perSecond = rate(parts.reduce((sum, part) => sum + part.tookMs, 0)) + rate(peerMs);
+  const peak = peakPerMs(times.posted, times.completed);
+  return {
+    peakMbPerSecond: peak === null ? null : round3((peak * 1000 * sizeBytes) / MB),
+    averageMbPerSecond: round3((perSecond * sizeBytes) / MB),
+    messagesPerSecond: Math.round(perSecond),
+    bytes: messages * sizeBytes * (peerMs > 0 ? 2 : 1),
+  };
+}
+
+/**
+ * The most messages in a millisecond over any stretch of them, from the post of its first to the completion of its
+ * last: perftest's peak. A message whose completion was not asked for (0) ends no stretch.
+ *
+ * @returns null without messages
+ */
+export function peakPerMs(posted: Float64Array, completed: Float64Array): number | null {
+  let best = 0;
+  for (let i = 0; i < posted.length; i++) {
+    for (let j = i; j < completed.length; j++) {
+      const took = completed[j]! - posted[i]!;
+      if (took > 0 && (j - i + 1) / took > best) best = (j - i + 1) / took;
+    }
+  }
+  return best > 0 ? best : null;
 }

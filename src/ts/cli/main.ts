@@ -10,6 +10,8 @@ import { benchCommand } from './bench.js';
 import { demoCommand } from './demo.js';
 import { devicesCommand } from './devices.js';
 import { errorLine, ExitCode, exitCodeOf, UsageError } from './exit.js';
+import { pingpongCommand } from './pingpong.js';
+import { rpingCommand } from './rping.js';
 
 function version(): string {
   return JSON.parse(readFileSync(join(packageRoot(), 'package.json'), 'utf8')).version;
@@ -23,13 +25,17 @@ async function main(): Promise<number> {
   const program = new Command('onepiece')
     .description('RDMA for Node.js: pipelines over one-sided RDMA, and what is needed to look at them')
     .version(version())
+    // So that `-V` after `rping` is rping's.
+    .enablePositionalOptions()
     .addHelpText(
       'after',
       '\nExit codes: 0 success, 1 failure, 2 wrong usage, 3 no such device.\nExample: onepiece demo photo.jpg --prompt "slow push in, evening light" --output clip.webp',
     )
     .addCommand(demoCommand(setExitCode))
     .addCommand(benchCommand(setExitCode))
-    .addCommand(devicesCommand());
+    .addCommand(pingpongCommand(setExitCode))
+    .addCommand(devicesCommand())
+    .addCommand(rpingCommand(setExitCode));
   const commands = (command: Command): Command[] => [command, ...command.commands.flatMap(commands)];
   for (const command of commands(program)) command.exitOverride().showHelpAfterError('(--help shows the options)');
   try {

@@ -3,6 +3,7 @@
 
 import os from 'node:os';
 import util from 'node:util';
+import { errnoRemedy } from './errno-remedy.js';
 
 /**
  * The library's own failure codes. A failed system call keeps the system's name instead (`ENOMEM`, `ECONNREFUSED`...).
@@ -126,7 +127,7 @@ export function isRdmaError(error: unknown): error is RdmaError {
  *
  * @param negativeErrno the error number, negative as native code returns it (a positive one is taken as its negative)
  * @param syscall the call that failed
- * @param remedy what the reader can do about it
+ * @param remedy what the reader can do about it; default that of errno-remedy.ts
  * @returns an RdmaError with the system's name as its code; it is returned, not thrown
  */
 export function errnoError(negativeErrno: number, syscall: string, remedy?: string): RdmaError {
@@ -134,7 +135,7 @@ export function errnoError(negativeErrno: number, syscall: string, remedy?: stri
   const known = util.getSystemErrorMap().get(errno);
   const code = ERRNO_NAMES.get(errno) ?? known?.[0] ?? 'UNKNOWN';
   const words = ERRNO_WORDS[code] ?? known?.[1] ?? `unknown system error ${errno}`;
-  return new RdmaError(code, words, { errno, syscall, remedy });
+  return new RdmaError(code, words, { errno, syscall, remedy: remedy ?? errnoRemedy(code, syscall) });
 }
 
 /** Names by negative number. Of two names for one number (EAGAIN and EWOULDBLOCK) the first listed is kept. */

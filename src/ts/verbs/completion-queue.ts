@@ -1,12 +1,16 @@
 // A completion queue.
 //
-// Invariant: poll() allocates nothing and leaves what it brought in `completions` until the next poll().
+// Invariant: poll() allocates nothing and leaves what it brought in `completions` until the next poll(). What belongs to
+// a promise (QueuePair.operations) settles it and is never among them.
 import { constants } from 'node:os';
 import { errnoError, RdmaError } from '../core/errors.js';
+import { checkInteger } from '../core/validate.js';
 import type { CompletionChannel } from './completion-channel.js';
+import { CompletionPump } from './completion-pump.js';
+import { Completions } from './completions.js';
+import { type CompletionQueueCounters, completionQueueCounters } from './counters.js';
 import type { Device } from './device.js';
 import { native, type NativeAddon, type NativeCq } from './native.js';
-import { Completions } from './records.js';
 import { Resource } from './resource.js';
 
 const EBADF = -constants.errno.EBADF;
@@ -15,16 +19,37 @@ const EBADF = -constants.errno.EBADF;
 export class CompletionQueue extends Resource {
   /** What the last poll() brought. */
   readonly completions: Completions;
-  /** Completions that fit; at least what was asked for. */
-  readonly capacity: number;
+  /** Its number within the device, as asynchronous events name it. */
+  readonly number: number;
+  /** What happened here so far. */
+  readonly counters: CompletionQueueCounters;
+  /** @internal */
+  readonly pump: CompletionPump;
+  /** @internal */
+  readonly channel: CompletionChannel | undefined;
+  private capacity_: number;
+  private readonly live: ReturnType<typeof completionQueueCounters>;
+  private readonly device: Device;
   private readonly addon: NativeAddon;
 
   /** @internal */
   constructor(device: Device, channel: CompletionChannel | undefined, cq: NativeCq) {
     super(cq.handle, 'completion queue', 'ibv_destroy_cq', channel === undefined ? [device] : [device, channel]);
     this.completions = new Completions(cq.records);
-    this.capacity = cq.capacity;
+    this.number = cq.number;
+    this.channel = channel;
+    this.capacity_ = cq.capacity;
+    this.live = completionQueueCounters(cq.counters);
+    this.counters = this.live;
+    this.device = device;
     this.addon = native();
+    this.pump = new CompletionPump(this);
+    device.elements.completionQueues.set(this.number, this);
+  }
+
+  /** Completions that fit; at least what was asked for. */
+  get capacity(): number {
+    return this.capacity_;
   }
 
   /**
@@ -36,6 +61,14 @@ export class CompletionQueue extends Resource {
    * @see ibv_poll_cq(3)
    */
   poll(max = 256): number {
+    if (this.pump.busy) return this.pump.poll(max);
+    const count = this.addon.pollCq(this.rawHandle, max);
+    if (count < 0) throw this.failure(count, 'ibv_poll_cq');
+    return count;
+  }
+
+  /** @internal As poll(), with what belongs to promises among it. */
+  pollAll(max: number): number {
     const count = this.addon.pollCq(this.rawHandle, max);
     if (count < 0) throw this.failure(count, 'ibv_poll_cq');
     return count;
@@ -54,7 +87,32 @@ export class CompletionQueue extends Resource {
     if (rc < 0) throw this.failure(rc, 'ibv_req_notify_cq');
   }
 
+  /**
+   * Changes how many completions fit.
+   *
+   * @param capacity 1 to attributes.maxCqe
+   * @returns the new capacity, at least what was asked for
+   * @throws RdmaError EINVAL when more completions wait than would fit, or the device refuses; ENOTSUP; RDMA_ERR_CLOSED
+   * @see ibv_resize_cq(3)
+   */
+  resize(capacity: number): number {
+    checkInteger('capacity', capacity, 1, this.device.attributes.maxCqe);
+    const result = this.addon.resizeCq(this.handle, capacity);
+    if (result < 0) throw errnoError(result, 'ibv_resize_cq');
+    this.capacity_ = result;
+    return result;
+  }
+
   private failure(rc: number, syscall: string): RdmaError {
     return rc === EBADF ? new RdmaError('RDMA_ERR_CLOSED', 'CompletionQueue is closed') : errnoError(rc, syscall);
+  }
+
+  protected override onClosing(): void {
+    this.live.keep();
+  }
+
+  protected override onClosed(): void {
+    this.device.elements.completionQueues.delete(this.number);
+    this.pump.stop();
   }
 }

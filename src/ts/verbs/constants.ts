@@ -68,41 +68,28 @@ export const CompletionStatus = {
   SUCCESS: 0,
   LOCAL_LENGTH_ERROR: 1,
   LOCAL_QP_OPERATION_ERROR: 2,
+  LOCAL_EEC_OPERATION_ERROR: 3,
   LOCAL_PROTECTION_ERROR: 4,
   FLUSHED: 5,
+  MW_BIND_ERROR: 6,
+  BAD_RESPONSE: 7,
+  LOCAL_ACCESS_ERROR: 8,
   REMOTE_INVALID_REQUEST: 9,
   REMOTE_ACCESS_ERROR: 10,
   REMOTE_OPERATION_ERROR: 11,
   RETRY_EXCEEDED: 12,
   RNR_RETRY_EXCEEDED: 13,
+  LOCAL_RDD_VIOLATION: 14,
+  REMOTE_INVALID_READ_REQUEST: 15,
+  REMOTE_ABORTED: 16,
+  INVALID_EEC_NUMBER: 17,
+  INVALID_EEC_STATE: 18,
+  FATAL: 19,
+  RESPONSE_TIMEOUT: 20,
+  GENERAL_ERROR: 21,
+  TAG_MATCHING_ERROR: 22,
+  TAG_MATCHING_RENDEZVOUS_INCOMPLETE: 23,
 } as const;
-
-const statusWords: Readonly<Record<number, string>> = {
-  0: 'success',
-  1: 'local length error: the message is longer than the receive buffer',
-  2: 'local queue pair operation error',
-  4: 'local protection error: a scatter-gather element lies outside its memory region or lacks the right',
-  5: 'flushed: the queue pair is in the error state',
-  6: 'memory window bind error',
-  8: 'local access error',
-  9: 'remote invalid request: the peer does not allow this operation or its receive buffer is too short',
-  10: 'remote access error: wrong rkey, out of bounds, or a right that the region does not give',
-  11: 'remote operation error: the peer could not complete the operation',
-  12: 'retry exceeded: the peer is gone or does not answer',
-  13: 'receiver-not-ready retry exceeded: the peer posts no receives',
-  21: 'general error',
-};
-
-/**
- * A completion status in words.
- *
- * @param status a value of {@link CompletionStatus} (ibv_wc_status)
- * @returns words with the likely cause; the number for a status without words here
- * @see ibv_poll_cq(3)
- */
-export function completionStatusWords(status: number): string {
-  return statusWords[status] ?? `completion status ${status}`;
-}
 
 /** States of a queue pair (ibv_qp_state). */
 export const QpState = {

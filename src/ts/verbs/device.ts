@@ -4,31 +4,24 @@
 // cannot be used is said with its reason; no other device is taken in its place.
 import { errnoError, RdmaError } from '../core/errors.js';
 import { checkFunction, checkInteger, checkString, invalidArgument } from '../core/validate.js';
+import { type AsyncEvent, describeEvent, type EventElements } from './async-event.js';
 import { CompletionChannel } from './completion-channel.js';
 import { CompletionQueue } from './completion-queue.js';
-import { LinkLayer, PORT_ACTIVE } from './constants.js';
-import { type GidChoice, type GidEntry, rankGids } from './gid.js';
+import type { GidEntry } from './gid.js';
 import { native, type NativeDeviceAttributes, type NativeListing, type NativePortAttributes } from './native.js';
+import { choosePortAddress, type PortAddress } from './port-address.js';
 import { ProtectionDomain } from './protection-domain.js';
 import { Resource } from './resource.js';
 
 /** A device as {@link listDevices} shows it. */
 export type DeviceListing = NativeListing;
-/** See ibv_query_device(3). */
+/** See ibv_query_device_ex(3); in words: capabilityNames, odpCapabilityNames, odpOperationNames, atomicWords. */
 export type DeviceAttributes = NativeDeviceAttributes;
-/** See ibv_query_port(3); `state` 4 is active, MTUs are codes (see mtuBytes). */
+/**
+ * See ibv_query_port(3); in words: portStateWords, physicalStateWords, linkLayerWords, mtuBytes (MTUs are codes) and
+ * linkRateGbps (width and speed are codes).
+ */
 export type PortAttributes = NativePortAttributes;
-
-/** How a queue pair of this port is found by peers. */
-export interface PortAddress extends GidChoice {
-  port: number;
-  /** The local identifier on InfiniBand, else 0. */
-  lid: number;
-  /** Code of the MTU in use (ibv_mtu). */
-  mtu: number;
-  /** False on an InfiniBand fabric, where the LID is enough. */
-  isGlobal: boolean;
-}
 
 /**
  * Every device of this machine.
@@ -44,7 +37,16 @@ export function listDevices(): { devices: DeviceListing[]; missing: Record<strin
 /** An opened device. Made by {@link Device.open}. */
 export class Device extends Resource {
   readonly name: string;
+  /** What it can do and what it is made of, asked when it was opened. soft0 says 0 or "" for what it has not. */
   readonly attributes: DeviceAttributes;
+  /** @internal */
+  readonly elements: EventElements = {
+    queuePairs: new Map(),
+    completionQueues: new Map(),
+    sharedReceiveQueues: new Map(),
+  };
+  private readonly listeners = new Set<(event: AsyncEvent) => void>();
+  private watching = false;
 
   private constructor(name: string, handle: number) {
     super(handle, 'device', 'ibv_close_device', [], name);
@@ -98,29 +100,76 @@ export class Device extends Resource {
   }
 
   /**
-   * The address that peers reach this port by, chosen by the ranking in gid.ts.
+   * One partition key of a port.
    *
-   * @param gidIndex takes this entry of the table instead
-   * @throws RdmaError RDMA_ERR_NO_DEVICE when the port is not active or has no usable address
+   * @param index 0 to pkeyTableLength - 1
+   * @returns 16 bits: the number, and in the highest bit whether the membership is full
+   * @throws RdmaError EINVAL; ENOTSUP on soft0, which has no partitions
+   * @see ibv_query_pkey(3)
    */
-  portAddress(port = 1, gidIndex?: number): PortAddress {
+  queryPkey(port = 1, index = 0): number {
+    checkInteger('port', port, 1, 255);
+    const result = native().queryPkey(this.handle, port, checkInteger('index', index, 0, 65535));
+    if (result < 0) throw errnoError(result, 'ibv_query_pkey');
+    return result;
+  }
+
+  /** The partition keys of a port that are set, by index; empty on soft0. @throws as {@link Device.queryPkey} */
+  queryPkeyTable(port = 1): { index: number; pkey: number }[] {
+    const { pkeyTableLength: length } = this.queryPort(port);
+    const table = Array.from({ length }, (_, index) => ({ index, pkey: this.queryPkey(port, index) }));
+    return table.filter(({ pkey }) => pkey !== 0);
+  }
+
+  /**
+   * The address that peers reach this port by, chosen by the ranking in gid.ts. A candidate that no address handle can
+   * be made from is passed over, and `why` says so. Where an InfiniBand link asks for no global routing header, the LID
+   * is the address (`isGlobal` false).
+   *
+   * @param gid takes this entry of the table instead, unproved: its index, its GID (32 hexadecimal digits) or IP address
+   * @throws RdmaError RDMA_ERR_NO_DEVICE when the port is not active or has no usable address, with every entry and its
+   *   reason; EINVAL for a port that the device does not have; RDMA_ERR_INVALID_ARGUMENT
+   */
+  portAddress(port = 1, gid?: number | string): PortAddress {
     const attributes = this.queryPort(port);
-    if (attributes.state !== PORT_ACTIVE) {
-      throw new RdmaError('RDMA_ERR_NO_DEVICE', `port ${port} of ${this.name} is not active`, {
-        remedy: 'bring its link up (ip link set dev NAME up)',
-      });
+    return choosePortAddress({
+      device: this.name,
+      port,
+      attributes,
+      table: this.queryGidTable(port),
+      prove: (index) => native().proveGid(this.handle, port, index),
+      gid,
+    });
+  }
+
+  /**
+   * Calls `listener` for every asynchronous event from now on, on the event loop. Listening does not keep the process
+   * alive. An event that comes while nobody listens waits in the device for the first listener.
+   *
+   * @returns a function that ends the listening
+   * @throws RdmaError ENOTSUP where the device has no such events; RDMA_ERR_CLOSED
+   * @see ibv_get_async_event(3)
+   */
+  onAsyncEvent(listener: (event: AsyncEvent) => void): () => void {
+    checkFunction('listener', listener);
+    const { handle } = this;
+    if (!this.watching) {
+      const rc = native().watchDevice(handle, () => this.takeEvents());
+      if (rc !== 0) throw errnoError(rc, 'ibv_get_async_event');
+      this.watching = true;
     }
-    const table = this.queryGidTable(port);
-    const named = table.find((entry) => entry.index === gidIndex);
-    const choice =
-      gidIndex === undefined ? rankGids(table) : named && { ...named, why: `index ${gidIndex} was asked for` };
-    if (choice === undefined) {
-      throw new RdmaError('RDMA_ERR_NO_DEVICE', `port ${port} of ${this.name} has no usable address (GID)`, {
-        remedy: 'give its network interface an IP address',
-      });
+    this.listeners.add(listener);
+    return () => void this.listeners.delete(listener);
+  }
+
+  private takeEvents(): void {
+    // Bounded, so that a device in a storm of events leaves the loop its turn; what is left calls again.
+    for (let taken = 0; taken < 1024 && !this.closed; taken++) {
+      const event = native().nextEvent(this.rawHandle);
+      if (event === undefined || typeof event === 'number') return;
+      const described = describeEvent(event.type, event.element, this.elements);
+      for (const listener of [...this.listeners]) listener(described);
     }
-    const isGlobal = attributes.linkLayer !== LinkLayer.INFINIBAND;
-    return { ...choice, port, lid: attributes.lid, mtu: attributes.activeMtu, isGlobal };
   }
 
   /** @throws RdmaError ENOMEM; RDMA_ERR_CLOSED. @see ibv_alloc_pd(3) */
@@ -133,10 +182,11 @@ export class Device extends Resource {
   /**
    * Creates a channel that calls `onEvent` on the event loop after events arrived.
    *
+   * @param onEvent default: nothing, for a channel that only serves QueuePair.operations
    * @throws RdmaError EMFILE; RDMA_ERR_CLOSED
    * @see ibv_create_comp_channel(3)
    */
-  createCompletionChannel(onEvent: () => void): CompletionChannel {
+  createCompletionChannel(onEvent: () => void = () => {}): CompletionChannel {
     checkFunction('onEvent', onEvent);
     const handle = native().createChannel(this.handle);
     if (handle <= 0) throw errnoError(handle, 'ibv_create_comp_channel', 'raise the limit on open files (ulimit -n)');

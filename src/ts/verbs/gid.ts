@@ -1,7 +1,7 @@
 // Choosing an address (GID) for the caller.
 //
 // Invariant: the choice is a pure function of the table, and says why in words, so that people can disagree.
-import { isIPv6 } from 'node:net';
+import { isIPv4, isIPv6 } from 'node:net';
 
 /** One entry of a port's GID table. */
 export interface GidEntry {
@@ -47,20 +47,53 @@ export function formatGid(gid: string): string {
   return isIPv6(text) ? new URL(`http://[${text}]`).hostname.slice(1, -1) : text;
 }
 
+/** An entry of the table with its place among the others. */
+export interface RankedGid extends GidChoice {
+  /** Lower is better: 0 soft, 1 RoCE v2 over IPv4, 2 global IPv6, 3 link-local, 4 and 5 InfiniBand, 6 RoCE v1; 9 unusable. */
+  score: number;
+  /** False: `why` says what is wrong with it. */
+  usable: boolean;
+}
+
+const UNUSABLE = 9;
+
 /**
- * The best entry: RoCE v2 over IPv4, then over global IPv6, then link-local, then InfiniBand, then RoCE v1. Empty
- * entries are passed over; among equals the lowest index wins.
- *
- * @returns undefined when the table has no usable entry
+ * Every entry, best first: RoCE v2 over IPv4, then over global IPv6, then link-local, then InfiniBand, then RoCE v1;
+ * among equals the lowest index. Entries that cannot be used (zero, or a bare link-local prefix) come last.
  */
-export function rankGids(table: readonly GidEntry[]): GidChoice | undefined {
-  let best: (GidChoice & { score: number }) | undefined;
-  for (const entry of table) {
-    if (/^0*$/.test(entry.gid) || /^fe800{28}$/.test(entry.gid)) continue;
-    const { score, why } = rank(entry);
-    if (best === undefined || score < best.score) best = { ...entry, score, why };
+export function rankGids(table: readonly GidEntry[]): RankedGid[] {
+  const ranked = table.map((entry): RankedGid => {
+    if (/^0*$/.test(entry.gid)) return { ...entry, score: UNUSABLE, usable: false, why: 'the entry is empty' };
+    if (/^fe800{28}$/.test(entry.gid)) {
+      return { ...entry, score: UNUSABLE, usable: false, why: 'a link-local prefix without an interface' };
+    }
+    return { ...entry, ...rank(entry), usable: true };
+  });
+  return ranked.sort((a, b) => a.score - b.score || a.index - b.index);
+}
+
+/**
+ * A GID from text.
+ *
+ * @param text 32 hexadecimal digits, an IPv6 address, or an IPv4 address (which means its mapped GID)
+ * @returns 32 lowercase hexadecimal digits; undefined when it is none of these
+ */
+export function parseGidText(text: string): string | undefined {
+  if (/^[0-9a-f]{32}$/i.test(text)) return text.toLowerCase();
+  if (isIPv4(text)) {
+    return (
+      MAPPED_IPV4 +
+      text
+        .split('.')
+        .map((byte) => Number(byte).toString(16).padStart(2, '0'))
+        .join('')
+    );
   }
-  if (best === undefined) return undefined;
-  const { index, gid, type, netdev, why } = best;
-  return { index, gid, type, netdev, why };
+  if (!isIPv6(text) || text.includes('%')) return undefined;
+  const whole = new URL(`http://[${text}]`).hostname.slice(1, -1);
+  const [head = '', tail] = whole.split('::');
+  const groups = (part: string) => part.split(':').filter((group) => group !== '');
+  const [left, right] = [groups(head), groups(tail ?? '')];
+  const zeros = Array.from({ length: 8 - left.length - right.length }, () => '0');
+  return [...left, ...zeros, ...right].map((group) => group.padStart(4, '0')).join('');
 }

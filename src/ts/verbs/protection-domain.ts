@@ -2,31 +2,53 @@
 //
 // Invariant: a queue pair and the memory that its work requests name belong to the same protection domain; the device
 // checks it, not this file.
+import { markAsUntransferable } from 'node:worker_threads';
 import { errnoError } from '../core/errors.js';
-import { checkBoolean, checkInteger, checkObject, invalidArgument } from '../core/validate.js';
+import { checkBoolean, checkInteger, checkObject, checkOneOf, invalidArgument } from '../core/validate.js';
+import { AddressHandle, type AddressVector } from './address-handle.js';
 import { CompletionQueue } from './completion-queue.js';
 import { AccessFlags, QpType } from './constants.js';
 import type { Device } from './device.js';
 import { memlockRemedy } from './limits.js';
 import { MemoryRegion } from './memory-region.js';
+import { MemoryWindow } from './memory-window.js';
 import { native } from './native.js';
 import { QueuePair } from './queue-pair.js';
 import { Resource } from './resource.js';
+import { SharedReceiveQueue, type SharedReceiveQueueOptions } from './shared-receive-queue.js';
 
-/** How to register memory. */
+const KNOWN_ACCESS = Object.values(AccessFlags).reduce((all, flag) => all | flag, 0);
+
+/** How to register memory: exactly one of `bytes`, `buffer` and `dmabuf`. */
 export interface MemoryOptions {
-  /** Size in bytes, 1 to 2^46; shown to the byte, backed by whole pages of zeros. */
-  bytes: number;
+  /** Memory of the library: its size, 1 to 2^46; shown to the byte, backed by whole pages of zeros. */
+  bytes?: number;
+  /**
+   * With `bytes`: huge pages of this size (2 MiB, 1 GiB, ... as the machine has), reserved beforehand
+   * (/proc/sys/vm/nr_hugepages). Default: ordinary pages.
+   */
+  hugePageBytes?: number;
+  /**
+   * A caller's own memory, at least 1 byte. It is held until the region is closed, and its ArrayBuffer can never again
+   * be transferred to another thread. Not resizable, not shared. A program that forks sets RDMAV_FORK_SAFE=1.
+   */
+  buffer?: Uint8Array;
+  /** Memory of another device: `bytes` from `offset` (default 0) of this dma-buf's descriptor. */
+  dmabuf?: { fd: number; offset?: number; bytes: number };
   /** Bits of {@link AccessFlags}; default LOCAL_WRITE. */
   access?: number;
 }
 
 /** How to create a queue pair. */
 export interface QueuePairOptions {
+  /** RC (reliable connected, default), UC (unreliable connected) or UD (datagrams): a value of {@link QpType}. */
+  type?: number;
   /** Where completions of send work requests go. */
   sendCq: CompletionQueue;
   /** Where completions of receives go; default `sendCq`. */
   receiveCq?: CompletionQueue;
+  /** Where receives come from, instead of a queue of its own. */
+  sharedReceiveQueue?: SharedReceiveQueue;
   /** Send work requests that may be outstanding, 1 to the device's maxQpWr; default 128. */
   maxSendWr?: number;
   /** Receives that may be outstanding, 0 to the device's maxQpWr; default 128. */
@@ -52,41 +74,120 @@ export class ProtectionDomain extends Resource {
   }
 
   /**
-   * Allocates page-aligned zeroed memory and registers it.
+   * Registers memory, with `bytes` page-aligned zeroed memory of its own.
    *
-   * @throws RdmaError ENOMEM when the machine or RLIMIT_MEMLOCK does not have it; EINVAL for rights that exclude each
-   *   other (remote write needs local write); RDMA_ERR_INVALID_ARGUMENT; RDMA_ERR_CLOSED
-   * @see ibv_reg_mr(3)
+   * @throws RdmaError ENOMEM when the machine or RLIMIT_MEMLOCK does not have it, or no huge pages are reserved; EINVAL
+   *   for rights that exclude each other (remote write needs local write); ENOTSUP for what the device has not (dma-buf,
+   *   on-demand paging); EFAULT for memory that cannot be pinned; RDMA_ERR_INVALID_ARGUMENT; RDMA_ERR_CLOSED
+   * @see ibv_reg_mr(3), ibv_reg_dmabuf_mr(3)
    */
   registerMemory(options: MemoryOptions): MemoryRegion {
     checkObject('options', options);
-    const bytes = checkInteger('bytes', options.bytes, 1, 2 ** 46);
-    const access = checkInteger('access', options.access ?? AccessFlags.LOCAL_WRITE, 0, 15);
-    const result = native().registerMemory(this.handle, bytes, access, 0);
-    if (typeof result === 'number') throw errnoError(result, 'ibv_reg_mr', memlockRemedy(result, bytes));
-    return new MemoryRegion(this, result);
+    const { bytes, buffer, dmabuf } = options;
+    if ([bytes, buffer, dmabuf].filter((source) => source !== undefined).length !== 1) {
+      throw invalidArgument('options', options, 'an object with exactly one of bytes, buffer and dmabuf');
+    }
+    const access = checkInteger('access', options.access ?? AccessFlags.LOCAL_WRITE, 0, KNOWN_ACCESS);
+    if ((access & ~KNOWN_ACCESS) !== 0) throw invalidArgument('access', access, 'bits of AccessFlags');
+    if (buffer !== undefined) return this.registerBuffer(buffer, access);
+    if (dmabuf !== undefined) return this.registerDmabuf(dmabuf, access);
+    checkInteger('bytes', bytes, 1, 2 ** 46);
+    const pageBytes = options.hugePageBytes ?? 0;
+    if (pageBytes !== 0) checkHugePages(pageBytes);
+    const result = native().registerMemory(this.handle, bytes!, access, pageBytes);
+    if (typeof result === 'number') {
+      const huge = pageBytes === 0 ? undefined : `are ${pageBytes}-byte huge pages reserved (/proc/meminfo)?`;
+      throw errnoError(result, 'ibv_reg_mr', huge ?? memlockRemedy(result, bytes!));
+    }
+    return new MemoryRegion(this, result, result.buffer);
+  }
+
+  private registerBuffer(buffer: Uint8Array, access: number): MemoryRegion {
+    if (!(buffer instanceof Uint8Array) || buffer.byteLength === 0) {
+      throw invalidArgument('buffer', buffer, 'a Uint8Array (or Buffer) of at least 1 byte');
+    }
+    const memory = buffer.buffer as ArrayBuffer & { resizable?: boolean };
+    if (!(memory instanceof ArrayBuffer) || memory.resizable) {
+      throw invalidArgument('buffer', buffer, 'a view of an ArrayBuffer that is neither shared nor resizable');
+    }
+    markAsUntransferable(memory);
+    const view = new Uint8Array(memory, buffer.byteOffset, buffer.byteLength);
+    const result = native().registerBuffer(this.handle, view, access);
+    if (typeof result === 'number') throw errnoError(result, 'ibv_reg_mr', memlockRemedy(result, buffer.byteLength));
+    return new MemoryRegion(this, result, memory, buffer.byteOffset);
+  }
+
+  private registerDmabuf(dmabuf: NonNullable<MemoryOptions['dmabuf']>, access: number): MemoryRegion {
+    checkObject('dmabuf', dmabuf);
+    const fd = checkInteger('dmabuf.fd', dmabuf.fd, 0, 2 ** 31 - 1);
+    const offset = checkInteger('dmabuf.offset', dmabuf.offset ?? 0, 0, 2 ** 46);
+    const bytes = checkInteger('dmabuf.bytes', dmabuf.bytes, 1, 2 ** 46);
+    const result = native().registerDmabuf(this.handle, fd, offset, bytes, access);
+    if (typeof result === 'number') {
+      throw errnoError(result, 'ibv_reg_dmabuf_mr', 'not every device and kernel can use memory of other devices');
+    }
+    return new MemoryRegion(this, result, new ArrayBuffer(0));
   }
 
   /**
-   * Creates a reliable-connected queue pair in the RESET state.
+   * Allocates a memory window of type 2; it opens nothing until it is bound.
    *
-   * @throws RdmaError EINVAL when the device does not grant the sizes; ENOMEM; RDMA_ERR_INVALID_ARGUMENT;
+   * @throws RdmaError ENOTSUP where the device has none; ENOMEM; RDMA_ERR_CLOSED
+   * @see ibv_alloc_mw(3)
+   */
+  allocateMemoryWindow(): MemoryWindow {
+    return new MemoryWindow(this);
+  }
+
+  /**
+   * Creates an address handle, for datagrams.
+   *
+   * @param path see {@link pathTo} for the usual one
+   * @throws RdmaError EINVAL for a path that the device cannot take; ETIMEDOUT, ENETUNREACH, EHOSTUNREACH when the peer
+   *   cannot be resolved on Ethernet; ENOTSUP; RDMA_ERR_INVALID_ARGUMENT; RDMA_ERR_CLOSED
+   * @see ibv_create_ah(3)
+   */
+  createAddressHandle(path: AddressVector): AddressHandle {
+    checkObject('path', path);
+    return new AddressHandle(this, path);
+  }
+
+  /**
+   * Creates a shared receive queue.
+   *
+   * @throws RdmaError EINVAL when the device does not grant the sizes; ENOMEM; ENOTSUP; RDMA_ERR_INVALID_ARGUMENT;
    *   RDMA_ERR_CLOSED
+   * @see ibv_create_srq(3)
+   */
+  createSharedReceiveQueue(options: SharedReceiveQueueOptions = {}): SharedReceiveQueue {
+    checkObject('options', options);
+    return new SharedReceiveQueue(this, options);
+  }
+
+  /**
+   * Creates a queue pair in the RESET state.
+   *
+   * @throws RdmaError EINVAL when the device does not grant the sizes; ENOTSUP for a type that it has not; ENOMEM;
+   *   RDMA_ERR_INVALID_ARGUMENT; RDMA_ERR_CLOSED
    * @see ibv_create_qp(3)
    */
   createQueuePair(options: QueuePairOptions): QueuePair {
     checkObject('options', options);
-    const { sendCq, receiveCq = sendCq } = options;
+    const { sendCq, receiveCq = sendCq, sharedReceiveQueue: srq } = options;
     if (!(sendCq instanceof CompletionQueue)) throw invalidArgument('sendCq', sendCq, 'a CompletionQueue');
     if (!(receiveCq instanceof CompletionQueue)) throw invalidArgument('receiveCq', receiveCq, 'a CompletionQueue');
+    if (srq !== undefined && !(srq instanceof SharedReceiveQueue)) {
+      throw invalidArgument('sharedReceiveQueue', srq, 'a SharedReceiveQueue');
+    }
+    const type = checkOneOf('type', options.type ?? QpType.RC, Object.values(QpType));
     const result = native().createQp(
       this.handle,
       sendCq.handle,
       receiveCq.handle,
-      0,
-      QpType.RC,
+      srq?.handle ?? 0,
+      type,
       checkInteger('maxSendWr', options.maxSendWr ?? 128, 1, 65536),
-      checkInteger('maxRecvWr', options.maxRecvWr ?? 128, 0, 65536),
+      checkInteger('maxRecvWr', options.maxRecvWr ?? (srq === undefined ? 128 : 0), 0, 65536),
       checkInteger('maxSendSge', options.maxSendSge ?? 1, 1, 4),
       checkInteger('maxRecvSge', options.maxRecvSge ?? 1, 1, 4),
       checkInteger('maxInlineData', options.maxInlineData ?? 0, 0, 4096),
@@ -95,6 +196,11 @@ export class ProtectionDomain extends Resource {
     if (typeof result === 'number') {
       throw errnoError(result, 'ibv_create_qp', 'ask for less than the limits that device.attributes shows');
     }
-    return new QueuePair(this, sendCq, receiveCq, result);
+    return new QueuePair(this, type, sendCq, receiveCq, srq, result);
   }
+}
+
+function checkHugePages(bytes: number): void {
+  checkInteger('hugePageBytes', bytes, 2 ** 16, 2 ** 34);
+  if (!Number.isInteger(Math.log2(bytes))) throw invalidArgument('hugePageBytes', bytes, 'a power of two');
 }

@@ -1,20 +1,23 @@
-// A reliable-connected queue pair: its state machine, and the two calls of the hot path.
+// A queue pair: its state machine, and the two calls of the hot path.
 //
 // Invariant: postSend() and postReceive() hand down records that are filled already and allocate nothing.
 import { randomInt } from 'node:crypto';
-import { constants } from 'node:os';
 import { errnoError, RdmaError } from '../core/errors.js';
 import { checkInteger } from '../core/validate.js';
 import type { CompletionQueue } from './completion-queue.js';
-import { QpAttributeMask as Mask, QpState } from './constants.js';
-import type { PortAddress } from './device.js';
-import { ATTRIBUTE_WORDS, AttributeWord as Word, native, type NativeAddon, type NativeQp } from './native.js';
+import { QpState, QpType } from './constants.js';
+import { type QueuePairCounters, queuePairCounters } from './counters.js';
+import { native, type NativeAddon, type NativeQp } from './native.js';
+import { Operations } from './operations.js';
+import type { PortAddress } from './port-address.js';
+import { postFailure } from './post-failure.js';
 import type { ProtectionDomain } from './protection-domain.js';
-import { ReceiveRequests, SendRequests } from './records.js';
+import { AttributeWords, type QueuePairAttributes } from './qp-attributes.js';
+import { transitionWords } from './qp-transitions.js';
+import { ReceiveRequests } from './receive-requests.js';
 import { Resource } from './resource.js';
-
-const EBADF = -constants.errno.EBADF;
-const ENOMEM = -constants.errno.ENOMEM;
+import { SendRequests } from './send-requests.js';
+import type { SharedReceiveQueue } from './shared-receive-queue.js';
 
 /** What one side tells the other so that two queue pairs can be connected. Plain JSON. */
 export interface QueuePairEndpoint {
@@ -40,53 +43,17 @@ export interface ConnectOptions {
   rnrRetry?: number;
   /** How long a peer waits when this side has no receive, code 0 to 31; default 12 (0.64 ms). */
   minRnrTimer?: number;
-  /** READs that this side may have under way, and answer; default 1. */
+  /** READs and atomics that this side may have under way, and answer; default 1. */
   maxReadAtomic?: number;
+  /** Code of the path MTU (ibv_mtu), 1 to 5; default the port's. The smaller one of this and the peer's is taken. */
+  mtu?: number;
+  /** 0 to 255; default 64. */
+  hopLimit?: number;
+  /** 0 to 15; default 0. */
+  serviceLevel?: number;
+  /** 0 to 255; default 0. */
+  trafficClass?: number;
 }
-
-/** Attributes for {@link QueuePair.modify} and from {@link QueuePair.query}: ibv_qp_attr without what RC has not. */
-export type QueuePairAttributes = {
-  [K in Exclude<keyof typeof Word, 'mask' | 'isGlobal' | 'notifyWhenDrained' | 'isDraining'>]?: number;
-} & {
-  isGlobal?: boolean;
-  /** An asynchronous event when SEND_QUEUE_DRAINED has drained. */
-  notifyWhenDrained?: boolean;
-  /** Only from query(). */
-  isDraining?: boolean;
-  /** Destination GID, 32 hexadecimal digits. */
-  destGid?: string;
-};
-
-const maskOf: Partial<Record<keyof QueuePairAttributes, number>> = {
-  state: Mask.STATE,
-  currentState: Mask.CURRENT_STATE,
-  accessFlags: Mask.ACCESS_FLAGS,
-  pkeyIndex: Mask.PKEY_INDEX,
-  port: Mask.PORT,
-  qkey: Mask.QKEY,
-  pathMtu: Mask.PATH_MTU,
-  timeout: Mask.TIMEOUT,
-  retryCount: Mask.RETRY_COUNT,
-  rnrRetry: Mask.RNR_RETRY,
-  rqPsn: Mask.RQ_PSN,
-  sqPsn: Mask.SQ_PSN,
-  maxReadAtomic: Mask.MAX_READ_ATOMIC,
-  maxDestReadAtomic: Mask.MAX_DEST_READ_ATOMIC,
-  minRnrTimer: Mask.MIN_RNR_TIMER,
-  destQpNum: Mask.DEST_QP_NUM,
-  destGid: Mask.ADDRESS_VECTOR,
-  destLid: Mask.ADDRESS_VECTOR,
-  isGlobal: Mask.ADDRESS_VECTOR,
-  gidIndex: Mask.ADDRESS_VECTOR,
-  hopLimit: Mask.ADDRESS_VECTOR,
-  serviceLevel: Mask.ADDRESS_VECTOR,
-  trafficClass: Mask.ADDRESS_VECTOR,
-  flowLabel: Mask.ADDRESS_VECTOR,
-  sourcePathBits: Mask.ADDRESS_VECTOR,
-  notifyWhenDrained: Mask.NOTIFY_WHEN_DRAINED,
-};
-
-const BOOLEANS: ReadonlySet<string> = new Set(['isGlobal', 'notifyWhenDrained', 'isDraining']);
 
 /** Made by {@link ProtectionDomain.createQueuePair}. */
 export class QueuePair extends Resource {
@@ -98,18 +65,47 @@ export class QueuePair extends Resource {
   readonly receives: ReceiveRequests;
   /** What the device granted; at least what was asked for. */
   readonly capabilities: Pick<NativeQp, 'maxSendWr' | 'maxRecvWr' | 'maxSendSge' | 'maxRecvSge' | 'maxInlineData'>;
+  /** What happened here so far. */
+  readonly counters: QueuePairCounters;
+  private readonly live: ReturnType<typeof queuePairCounters>;
   private readonly addon: NativeAddon;
   private readonly psn = randomInt(1 << 24);
+  private operations_: Operations | undefined;
 
   /** @internal */
-  constructor(pd: ProtectionDomain, sendCq: CompletionQueue, receiveCq: CompletionQueue, qp: NativeQp) {
-    const { handle, qpNum, sendRecords, receiveRecords, counters: _, ...capabilities } = qp;
-    super(handle, 'queue pair', 'ibv_destroy_qp', sendCq === receiveCq ? [pd, sendCq] : [pd, sendCq, receiveCq]);
+  constructor(
+    /** Its memory belongs to this domain. */
+    readonly protectionDomain: ProtectionDomain,
+    /** A value of QpType. */
+    readonly type: number,
+    /** Where completions of send work requests go. */
+    readonly sendCq: CompletionQueue,
+    /** Where completions of receives go. */
+    readonly receiveCq: CompletionQueue,
+    /** Where receives come from, if not from a queue of its own. */
+    readonly sharedReceiveQueue: SharedReceiveQueue | undefined,
+    qp: NativeQp,
+  ) {
+    const { handle, qpNum, sendRecords, receiveRecords, counters, ...capabilities } = qp;
+    const parents: Resource[] = [protectionDomain, sendCq];
+    if (receiveCq !== sendCq) parents.push(receiveCq);
+    if (sharedReceiveQueue !== undefined) parents.push(sharedReceiveQueue);
+    super(handle, 'queue pair', 'ibv_destroy_qp', parents);
     this.qpNum = qpNum;
     this.sends = new SendRequests(sendRecords);
     this.receives = new ReceiveRequests(receiveRecords);
     this.capabilities = capabilities;
+    this.live = queuePairCounters(counters);
+    this.counters = this.live;
     this.addon = native();
+    protectionDomain.device.elements.queuePairs.set(qpNum, this);
+    sharedReceiveQueue?.attach(receiveCq);
+  }
+
+  /** Work requests with a promise each, on this same queue pair. */
+  get operations(): Operations {
+    this.operations_ ??= new Operations(this);
+    return this.operations_;
   }
 
   /**
@@ -122,7 +118,7 @@ export class QueuePair extends Resource {
    */
   postSend(count: number): number {
     const taken = this.addon.postSend(this.rawHandle, count);
-    if (taken < 0) throw this.postFailure(taken, 'ibv_post_send', this.sends.taken);
+    if (taken < 0) throw postFailure('QueuePair', taken, 'ibv_post_send', this.sends.taken);
     return taken;
   }
 
@@ -135,7 +131,7 @@ export class QueuePair extends Resource {
    */
   postReceive(count: number): number {
     const taken = this.addon.postReceive(this.rawHandle, count);
-    if (taken < 0) throw this.postFailure(taken, 'ibv_post_recv', this.receives.taken);
+    if (taken < 0) throw postFailure('QueuePair', taken, 'ibv_post_recv', this.receives.taken);
     return taken;
   }
 
@@ -155,19 +151,6 @@ export class QueuePair extends Resource {
     }
   }
 
-  private postFailure(rc: number, syscall: string, taken: number): RdmaError {
-    if (rc === EBADF) return new RdmaError('RDMA_ERR_CLOSED', 'QueuePair is closed');
-    const error =
-      rc === ENOMEM
-        ? new RdmaError('RDMA_ERR_QUEUE_FULL', `the queue of queue pair ${this.qpNum} is full`, {
-            errno: rc,
-            syscall,
-            remedy: 'poll the completion queue; unsignaled requests leave the queue with the next signaled one',
-          })
-        : errnoError(rc, syscall, 'see query().state and the request');
-    return Object.assign(error, { taken });
-  }
-
   /**
    * Changes attributes; `state` moves the state machine.
    *
@@ -175,43 +158,22 @@ export class QueuePair extends Resource {
    * @see ibv_modify_qp(3)
    */
   modify(attributes: QueuePairAttributes): void {
-    const words = new Uint32Array(ATTRIBUTE_WORDS);
-    const gid = new Uint8Array(16);
-    let mask = 0;
-    for (const [name, value] of Object.entries(attributes)) {
-      const bit = maskOf[name as keyof QueuePairAttributes];
-      if (bit === undefined || value === undefined) {
-        throw new RdmaError('RDMA_ERR_INVALID_ARGUMENT', `${name} is not an attribute of a queue pair`);
-      }
-      mask |= bit;
-      if (name === 'destGid') {
-        gid.set(parseGid(String(value)));
-      } else {
-        words[Word[name as keyof typeof Word]] =
-          typeof value === 'boolean' ? Number(value) : checkInteger(name, value, 0, 0xffffffff);
-      }
-    }
-    words[Word.mask] = mask;
+    const { words, gid, mask } = AttributeWords.of(attributes);
     const rc = this.addon.modifyQp(this.handle, words, gid);
-    if (rc !== 0) throw errnoError(rc, 'ibv_modify_qp', this.modifyRemedy(attributes));
+    if (rc !== 0) throw errnoError(rc, 'ibv_modify_qp', this.modifyRemedy(attributes, mask));
   }
 
-  private modifyRemedy(attributes: QueuePairAttributes): string {
-    return `state ${this.query().state} to ${attributes.state ?? 'the same'} with ${Object.keys(attributes).join(', ')}`;
+  private modifyRemedy(attributes: QueuePairAttributes, mask: number): string {
+    const from = this.query().state;
+    return transitionWords(this.type, from, attributes.state ?? from, mask);
   }
 
   /** All attributes. @see ibv_query_qp(3) */
   query(): Required<QueuePairAttributes> {
-    const words = new Uint32Array(ATTRIBUTE_WORDS);
-    const gid = new Uint8Array(16);
-    const rc = this.addon.queryQp(this.handle, words, gid);
+    const result = new AttributeWords();
+    const rc = this.addon.queryQp(this.handle, result.words, result.gid);
     if (rc !== 0) throw errnoError(rc, 'ibv_query_qp');
-    const result: Record<string, number | boolean | string> = { destGid: Buffer.from(gid).toString('hex') };
-    for (const [name, at] of Object.entries(Word)) {
-      if (name === 'mask') continue;
-      result[name] = BOOLEANS.has(name) ? words[at] === 1 : (words[at] ?? 0);
-    }
-    return result as Required<QueuePairAttributes>;
+    return result.toAttributes();
   }
 
   /** What the peer must know to connect to this queue pair through `address`. */
@@ -222,64 +184,90 @@ export class QueuePair extends Resource {
   /**
    * RESET to INIT: from now on receives can be posted.
    *
-   * @param access bits of AccessFlags that the peer gets
+   * @param access bits of AccessFlags that the peer gets; a datagram queue pair has none
+   * @param qkey of a datagram queue pair: senders have to know it, 32 bits
    */
-  toInit(address: PortAddress, access = 0): void {
-    this.modify({
-      state: QpState.INIT,
-      pkeyIndex: 0,
-      port: address.port,
-      accessFlags: checkInteger('access', access, 0, 15),
-    });
+  toInit(address: PortAddress, access = 0, qkey?: number): void {
+    const common = { state: QpState.INIT, pkeyIndex: 0, port: address.port };
+    if (this.type === QpType.UD) {
+      this.modify({ ...common, qkey: checkInteger('qkey', qkey, 0, 0xffffffff) });
+    } else {
+      this.modify({ ...common, accessFlags: checkInteger('access', access, 0, 15) });
+    }
   }
 
   /** INIT to READY_TO_RECEIVE, connected to `remote`. The path MTU is the smaller of both sides'. */
   toReadyToReceive(address: PortAddress, remote: QueuePairEndpoint, options: ConnectOptions = {}): void {
-    this.modify({
-      state: QpState.READY_TO_RECEIVE,
-      pathMtu: Math.min(address.mtu, checkInteger('remote.mtu', remote.mtu, 1, 5)),
-      destQpNum: checkInteger('remote.qpNum', remote.qpNum, 0, 0xffffff),
-      rqPsn: checkInteger('remote.psn', remote.psn, 0, 0xffffff),
+    const reliable = {
       maxDestReadAtomic: options.maxReadAtomic ?? 1,
       minRnrTimer: options.minRnrTimer ?? 12,
+    };
+    this.modify({
+      state: QpState.READY_TO_RECEIVE,
+      pathMtu: Math.min(options.mtu ?? address.mtu, checkInteger('remote.mtu', remote.mtu, 1, 5)),
+      destQpNum: checkInteger('remote.qpNum', remote.qpNum, 0, 0xffffff),
+      rqPsn: checkInteger('remote.psn', remote.psn, 0, 0xffffff),
+      ...(this.type === QpType.RC ? reliable : {}),
       isGlobal: address.isGlobal,
       destGid: remote.gid,
       destLid: checkInteger('remote.lid', remote.lid, 0, 0xffff),
       gidIndex: address.index,
-      hopLimit: 64,
-      serviceLevel: 0,
-      trafficClass: 0,
+      hopLimit: options.hopLimit ?? 64,
+      serviceLevel: options.serviceLevel ?? 0,
+      trafficClass: options.trafficClass ?? 0,
     });
   }
 
   /** READY_TO_RECEIVE to READY_TO_SEND. */
   toReadyToSend(options: ConnectOptions = {}): void {
-    this.modify({
-      state: QpState.READY_TO_SEND,
+    const reliable = {
       timeout: options.timeout ?? 14,
       retryCount: options.retryCount ?? 7,
       rnrRetry: options.rnrRetry ?? 7,
-      sqPsn: this.psn,
       maxReadAtomic: options.maxReadAtomic ?? 1,
+    };
+    this.modify({
+      state: QpState.READY_TO_SEND,
+      sqPsn: this.psn,
+      ...(this.type === QpType.RC ? reliable : {}),
     });
   }
 
-  /** RESET to READY_TO_SEND in one go, connected to `remote`. */
+  /** RESET to READY_TO_SEND in one go, connected to `remote` (RC and UC). */
   connect(address: PortAddress, remote: QueuePairEndpoint, options: ConnectOptions = {}): void {
     this.toInit(address, options.access ?? 0);
     this.toReadyToReceive(address, remote, options);
     this.toReadyToSend(options);
   }
 
+  /**
+   * RESET to READY_TO_SEND in one go, for datagrams (UD).
+   *
+   * @param qkey that senders to this queue pair have to know, 32 bits
+   */
+  activate(address: PortAddress, qkey: number): void {
+    if (this.type !== QpType.UD) {
+      throw new RdmaError('RDMA_ERR_INVALID_ARGUMENT', 'only a datagram queue pair is active without a peer', {
+        remedy: 'connect() this one',
+      });
+    }
+    this.toInit(address, 0, qkey);
+    this.modify({ state: QpState.READY_TO_RECEIVE });
+    this.toReadyToSend();
+  }
+
   /** To the ERROR state: everything outstanding completes with FLUSHED. */
   toError(): void {
     this.modify({ state: QpState.ERROR });
   }
-}
 
-function parseGid(text: string): Uint8Array {
-  if (!/^[0-9a-f]{32}$/i.test(text)) {
-    throw new RdmaError('RDMA_ERR_INVALID_ARGUMENT', `a GID has 32 hexadecimal digits, not ${JSON.stringify(text)}`);
+  protected override onClosing(): void {
+    this.live.keep();
   }
-  return Buffer.from(text, 'hex');
+
+  protected override onClosed(): void {
+    this.protectionDomain.device.elements.queuePairs.delete(this.qpNum);
+    this.operations_?.close();
+    this.sharedReceiveQueue?.detach(this.receiveCq);
+  }
 }

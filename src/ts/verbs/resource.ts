@@ -3,7 +3,10 @@
 // Invariant: children are closed before their parents; a closed object answers RDMA_ERR_CLOSED and never reaches
 // native code. An object that was dropped without close() is closed when its device is collected, with a warning.
 import { errnoError, RdmaError } from '../core/errors.js';
-import { native } from './native.js';
+import { native, type NativeRaw } from './native.js';
+
+/** See {@link Resource.raw}. */
+export type RawNumbers = NativeRaw;
 
 /** What is open below one device, by native handle. Held by the leak guard, so it refers to no object. */
 export interface Ledger {
@@ -27,15 +30,17 @@ export abstract class Resource implements Disposable {
   /** @internal */
   readonly ledger: Ledger;
   private handle_: number;
-  private readonly parents: readonly Resource[];
+  private parents: readonly Resource[];
   private readonly children = new Set<Resource>();
   private readonly syscall: string;
+  private readonly kind: string;
 
   /** @internal */
   protected constructor(handle: number, kind: string, syscall: string, parents: readonly Resource[], device?: string) {
     this.handle_ = handle;
     this.parents = parents;
     this.syscall = syscall;
+    this.kind = kind;
     const above = parents[0]?.ledger;
     if (above === undefined) {
       this.ledger = { device: device ?? kind, handles: new Map() };
@@ -73,12 +78,41 @@ export abstract class Resource implements Disposable {
   close(): void {
     if (this.handle_ === 0) return;
     for (const child of [...this.children].reverse()) child.close();
+    this.onClosing();
     const rc = native().close(this.handle_);
     if (rc !== 0) throw errnoError(rc, this.syscall);
     this.ledger.handles.delete(this.handle_);
     this.handle_ = 0;
     for (const parent of this.parents) parent.children.delete(this);
+    this.onClosed();
   }
+
+  /**
+   * What stands behind this object, for what is not wrapped: the address of its C struct (`ibv_qp`, ...), the kernel's
+   * handle, and the descriptors of a device (commands, asynchronous events) or completion channel (events).
+   *
+   * @returns pointer 0n, handle 0, descriptors -1 where there is none
+   * @throws RdmaError ENOTSUP on a device without such things (soft0); RDMA_ERR_CLOSED
+   */
+  get raw(): RawNumbers {
+    const raw = native().raw(this.handle);
+    if (typeof raw === 'number')
+      throw errnoError(raw, 'raw', `a ${this.kind} of ${this.ledger.device} has no C struct`);
+    return raw;
+  }
+
+  /** @internal From now on a child of `parent` instead of the first one. */
+  protected moveTo(parent: Resource): void {
+    this.parents[0]?.children.delete(this);
+    this.parents = [parent, ...this.parents.slice(1)];
+    parent.children.add(this);
+  }
+
+  /** @internal Called before each attempt to close the native object. */
+  protected onClosing(): void {}
+
+  /** @internal Called once, after the native object has gone. */
+  protected onClosed(): void {}
 
   [Symbol.dispose](): void {
     this.close();

@@ -1,14 +1,30 @@
 // Proves the life cycle of every object: children are closed before their parents, a second close does nothing, use
 // after close is RDMA_ERR_CLOSED, and memory that JavaScript still holds is detached and never dangling.
 import t from 'tap';
-import { type CompletionChannel, CompletionStatus, Device, SendFlags } from '../../src/ts/verbs/index.js';
-import { codeOf, FULL_ACCESS, openPair, openSide, type Side, take } from './support.js';
+import {
+  type AddressHandle,
+  type CompletionChannel,
+  CompletionStatus,
+  Device,
+  type MemoryWindow,
+  pathTo,
+  SendFlags,
+  type SharedReceiveQueue,
+} from '../../src/ts/verbs/index.js';
+import { codeOf, deviceName, FULL_ACCESS, openPair, openSide, type Side, take } from './support.js';
 
-type All = Side & { channel: CompletionChannel };
+type All = Side & { channel: CompletionChannel; srq: SharedReceiveQueue; ah: AddressHandle; mw: MemoryWindow };
 
 function openAll(): All {
   const side = openSide();
-  return { ...side, channel: side.device.createCompletionChannel(() => undefined) };
+  const { device, pd, qp, address } = side;
+  return {
+    ...side,
+    channel: device.createCompletionChannel(() => undefined),
+    srq: pd.createSharedReceiveQueue(),
+    ah: pd.createAddressHandle(pathTo(address, qp.endpoint(address))),
+    mw: pd.allocateMemoryWindow(),
+  };
 }
 
 /** Everything that can be asked of each object. */
@@ -20,11 +36,21 @@ const uses: Record<string, (all: All) => (() => unknown)[]> = {
     () => device.allocateProtectionDomain(),
     () => device.createCompletionChannel(() => undefined),
     () => device.createCompletionQueue(8),
+    () => device.onAsyncEvent(() => undefined),
   ],
-  pd: ({ pd, cq }) => [() => pd.registerMemory({ bytes: 8 }), () => pd.createQueuePair({ sendCq: cq })],
-  mr: ({ mr }) => [() => mr.deregister()],
+  pd: ({ pd, cq }) => [
+    () => pd.registerMemory({ bytes: 8 }),
+    () => pd.createQueuePair({ sendCq: cq }),
+    () => pd.createSharedReceiveQueue(),
+    () => pd.createAddressHandle({ destGid: '0'.repeat(32) }),
+    () => pd.allocateMemoryWindow(),
+  ],
+  mr: ({ mr }) => [() => mr.deregister(), () => mr.reregister({ access: 1 })],
+  mw: ({ mw }) => [() => mw.raw],
+  ah: ({ ah }) => [() => ah.raw],
+  srq: ({ srq }) => [() => srq.postReceive(1), () => srq.query(), () => srq.modify({ limit: 1 })],
   channel: ({ channel }) => [() => channel.keepAlive(true)],
-  cq: ({ cq }) => [() => cq.poll(), () => cq.requestNotify()],
+  cq: ({ cq }) => [() => cq.poll(), () => cq.requestNotify(), () => cq.resize(8)],
   qp: ({ qp, address }) => [
     () => qp.postSend(1),
     () => qp.postReceive(1),
@@ -57,7 +83,7 @@ void t.test('closing a device closes everything below it, youngest first', async
 
 void t.test('closing any parent closes exactly what hangs on it', async (t) => {
   const hangs: Record<string, string[]> = {
-    pd: ['mr', 'qp'],
+    pd: ['mr', 'mw', 'ah', 'srq', 'qp'],
     cq: ['qp'],
     mr: [],
     qp: [],
@@ -106,7 +132,7 @@ void t.test('memory stays readable for its owner after deregister(), and is gone
 void t.test('`using` closes at the end of the block, also when that is left by an error', async (t) => {
   let kept: Device | undefined;
   t.throws(() => {
-    using device = Device.open();
+    using device = Device.open(deviceName);
     kept = device;
     using pd = device.allocateProtectionDomain();
     pd.registerMemory({ bytes: 8 });
@@ -170,7 +196,7 @@ void t.test('wrong arguments are refused with words before anything is made', as
       bad,
     );
   t.equal(
-    codeOf(() => pd.registerMemory({ bytes: 8, access: 16 })),
+    codeOf(() => pd.registerMemory({ bytes: 8, access: 1 << 9 })),
     bad,
   );
   t.equal(
