@@ -179,6 +179,13 @@ void CompletionQueue::Announce(uint32_t qpIndex, bool solicited) {
   if (TakeArm(slot, solicited) && channel_ != nullptr) channel_->Signal();
 }
 
+int CompletionQueue::Resize(uint32_t capacity) {
+  if (closed_) return -EBADF;
+  if (capacity == 0 || capacity > kMaxCqe) return -EINVAL;
+  capacity_ = capacity;
+  return 0;
+}
+
 int CompletionQueue::Close() {
   if (closed_) return 0;
   if (users > 0) return -EBUSY;

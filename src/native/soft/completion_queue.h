@@ -53,6 +53,8 @@ class CompletionQueue final : public onepiece::CompletionQueue {
   uint32_t Capacity() const override { return capacity_; }
   int Poll(CompletionRecord* out, int max) override;
   int RequestNotify(bool solicitedOnly) override;
+  // Any capacity: nothing is stored here, so nothing can overflow either.
+  int Resize(uint32_t capacity) override;
   int Close() override;
 
   uint32_t index() const { return index_; }

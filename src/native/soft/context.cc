@@ -4,62 +4,19 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
-#include <signal.h>
 #include <sys/epoll.h>
 #include <sys/mman.h>
 #include <sys/random.h>
 #include <unistd.h>
 
+#include <algorithm>
+
 #include "completion_queue.h"
 #include "protection_domain.h"
 #include "queue_pair.h"
+#include "shared_receives.h"
 
 namespace onepiece::soft {
-
-namespace {
-constexpr uint64_t kWakeTag = 0;
-}
-
-bool RangeAllocator::Take(uint64_t bytes, uint64_t* offset) {
-  bytes = (bytes + kPageBytes - 1) / kPageBytes * kPageBytes;
-  for (auto it = free_.begin(); it != free_.end(); ++it) {
-    if (it->second < bytes) continue;
-    *offset = it->first;
-    uint64_t rest = it->second - bytes;
-    free_.erase(it);
-    if (rest > 0) free_[*offset + bytes] = rest;
-    return true;
-  }
-  return false;
-}
-
-void RangeAllocator::Give(uint64_t offset, uint64_t bytes) {
-  bytes = (bytes + kPageBytes - 1) / kPageBytes * kPageBytes;
-  auto after = free_.lower_bound(offset);
-  if (after != free_.end() && offset + bytes == after->first) {
-    bytes += after->second;
-    after = free_.erase(after);
-  }
-  if (after != free_.begin()) {
-    auto before = std::prev(after);
-    if (before->first + before->second == offset) {
-      before->second += bytes;
-      return;
-    }
-  }
-  free_[offset] = bytes;
-}
-
-bool IndexAllocator::Take(uint32_t* index) {
-  if (!free_.empty()) {
-    *index = free_.back();
-    free_.pop_back();
-    return true;
-  }
-  if (next_ >= limit_) return false;
-  *index = next_++;
-  return true;
-}
 
 int MakePipe(int* readEnd, int* writeEnd) {
   int ends[2];
@@ -73,6 +30,14 @@ bool PeerIsQuiet(Peer& peer, uint32_t number) {
   const QpSlot& slot = peer.directory().qp(QpIndex(number));
   if (slot.number.load() != number) return true;  // destroyed: its engine was joined before
   if (slot.busy.load() == 0) return true;
+  return peer.CheckDead();
+}
+
+bool PeerIsQuiet(Peer& peer, uint32_t number, uint32_t key) {
+  const QpSlot& slot = peer.directory().qp(QpIndex(number));
+  if (slot.number.load() != number) return true;
+  uint64_t busy = slot.busy.load();
+  if (busy == 0 || static_cast<uint32_t>(busy) != key) return true;
   return peer.CheckDead();
 }
 
@@ -95,12 +60,16 @@ int Context::Start() {
   if (base == MAP_FAILED) return -errno;
   madvise(base, kDirectoryBytes, MADV_DONTDUMP);
   directory_.base = static_cast<uint8_t*>(base);
+  base = mmap(nullptr, sizeof(MrSlot) * kMaxMrs, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (base == MAP_FAILED) return -errno;
+  localMrs_ = static_cast<MrSlot*>(base);
   int rc = MakePipe(&wakeRead_, &wakeWrite_);
   if (rc != 0) return rc;
-  uint64_t random[2];
-  if (getrandom(random, sizeof random, 0) != static_cast<ssize_t>(sizeof random)) return -EIO;
-  nonce_ = random[0] != 0 ? random[0] : 1;
-  nextKeySalt = static_cast<uint32_t>(random[1]);
+  rc = MakePipe(&eventRead_, &eventWrite_);
+  if (rc != 0) return rc;
+  uint64_t random = 0;
+  if (getrandom(&random, sizeof random, 0) != static_cast<ssize_t>(sizeof random)) return -EIO;
+  nonce_ = random != 0 ? random : 1;
   qps_.resize(1);
   qpGenerations_.resize(1);
 
@@ -111,34 +80,12 @@ int Context::Start() {
   header.wakeFd = static_cast<uint32_t>(wakeWrite_);
   rc = InodeOf(wakeWrite_, &header.wakeInode);
   if (rc != 0) return rc;
+  header.eventFd = static_cast<uint32_t>(eventWrite_);
+  rc = InodeOf(eventWrite_, &header.eventInode);
+  if (rc != 0) return rc;
   header.magic = kMagic;
   gid_ = MakeGid(static_cast<uint32_t>(directoryFd_), header.pid, nonce_);
   return 0;
-}
-
-int Context::StartThread() {
-  if (hasThread_) return 0;
-  if (epoll_ < 0) epoll_ = epoll_create1(EPOLL_CLOEXEC);
-  if (epoll_ < 0) return -errno;
-  epoll_event event{};
-  event.events = EPOLLIN;
-  event.data.u64 = kWakeTag;
-  if (epoll_ctl(epoll_, EPOLL_CTL_ADD, wakeRead_, &event) != 0 && errno != EEXIST) return -errno;
-  // Not std::thread, which ends the process when the machine has no thread left: here that is an error. The thread
-  // takes no signal: those belong to the program.
-  sigset_t all;
-  sigset_t before;
-  sigfillset(&all);
-  pthread_sigmask(SIG_SETMASK, &all, &before);
-  int rc = pthread_create(&thread_, nullptr, RunThread, this);
-  pthread_sigmask(SIG_SETMASK, &before, nullptr);
-  hasThread_ = rc == 0;
-  return -rc;
-}
-
-void* Context::RunThread(void* self) {
-  static_cast<Context*>(self)->Run();
-  return nullptr;
 }
 
 int Context::AttachPeer(const Gid& gid, std::shared_ptr<Peer>* out) {
@@ -166,74 +113,6 @@ int Context::AttachPeer(const Gid& gid, std::shared_ptr<Peer>* out) {
   return 0;
 }
 
-void Context::Wake() {
-  const char one = 1;
-  [[maybe_unused]] ssize_t written = write(wakeWrite_, &one, 1);  // full: it is awake already
-}
-
-void Context::Schedule(QueuePair* qp, uint64_t dueNs) {
-  bool fromThread = pthread_equal(pthread_self(), thread_) != 0;
-  {
-    std::lock_guard<std::mutex> lock(mutex_);
-    auto [it, fresh] = due_.emplace(qp, dueNs);
-    if (!fresh && dueNs < it->second) it->second = dueNs;
-  }
-  if (!fromThread) Wake();
-}
-
-void Context::Unschedule(QueuePair* qp) {
-  std::unique_lock<std::mutex> lock(mutex_);
-  due_.erase(qp);
-  idle_.wait(lock, [&] { return running_ != qp; });
-  due_.erase(qp);
-}
-
-void Context::Run() {
-  std::unique_lock<std::mutex> lock(mutex_);
-  std::vector<QueuePair*> ready;
-  while (!stop_) {
-    uint64_t now = NowNs();
-    uint64_t next = UINT64_MAX;
-    ready.clear();
-    for (const auto& [qp, due] : due_) {
-      if (due <= now) {
-        ready.push_back(qp);
-      } else if (due < next) {
-        next = due;
-      }
-    }
-    for (QueuePair* qp : ready) {
-      if (due_.erase(qp) == 0) continue;  // destroyed since
-      running_ = qp;
-      lock.unlock();
-      qp->ProgressFromThread();
-      lock.lock();
-      running_ = nullptr;
-      idle_.notify_all();
-    }
-    if (!ready.empty()) continue;
-    lock.unlock();
-    int timeoutMs = -1;
-    if (next != UINT64_MAX) timeoutMs = static_cast<int>((next - now + 999999) / 1000000);
-    epoll_event events[16];
-    int count = epoll_wait(epoll_, events, 16, timeoutMs);
-    char sink[256];
-    while (read(wakeRead_, sink, sizeof sink) > 0) {
-    }
-    lock.lock();
-    // Whoever woke us had a reason: look at everything that waits.
-    if (count > 0) {
-      for (auto& [qp, due] : due_) due = 0;
-    }
-    for (int i = 0; i < count; i++) {
-      if (events[i].data.u64 == kWakeTag) continue;
-      auto found = peers_.find(events[i].data.u64);
-      if (found == peers_.end()) continue;
-      if (auto peer = found->second.lock()) peer->MarkDead();
-    }
-  }
-}
-
 int Context::AddQp(QueuePair* qp, uint32_t* number) {
   SweepZombies();
   uint32_t index = 0;
@@ -248,42 +127,54 @@ int Context::AddQp(QueuePair* qp, uint32_t* number) {
   return 0;
 }
 
-void Context::FreeQpSlot(uint32_t index, uint64_t ringOffset, uint64_t ringBytes) {
-  directory_.qp(index).number.store(0);
-  if (ringBytes > 0) ranges.Give(ringOffset, ringBytes);
-  qpSlots_.Give(index);
+void Context::FreeQpSlot(const Remains& remains) {
+  uint32_t number = directory_.qp(remains.index).number.exchange(0);
+  if (remains.shared) remains.shared->Recover(number);
+  if (remains.ringBytes > 0) ranges.Give(remains.ringOffset, remains.ringBytes);
+  qpSlots_.Give(remains.index);
 }
 
-void Context::AddZombie(uint32_t index, uint64_t ringOffset, uint64_t ringBytes, std::shared_ptr<Peer> peer,
-                        uint32_t number) {
-  zombies_.push_back({index, ringOffset, ringBytes, std::move(peer), number});
-}
+void Context::AddZombie(Remains remains) { zombies_.push_back(std::move(remains)); }
 
 void Context::SweepZombies() {
   for (size_t i = 0; i < zombies_.size();) {
-    Zombie& zombie = zombies_[i];
-    if (!PeerIsQuiet(*zombie.peer, zombie.number)) {
+    Remains& zombie = zombies_[i];
+    if (!PeerIsQuiet(*zombie.peer, zombie.peerNumber)) {
       i++;
       continue;
     }
-    FreeQpSlot(zombie.index, zombie.ringOffset, zombie.ringBytes);
+    FreeQpSlot(zombie);
     zombies_[i] = std::move(zombies_.back());
     zombies_.pop_back();
   }
 }
 
-bool Context::AllQuiet(uint32_t waitMs) {
+bool Context::NoZombies() {
+  SweepZombies();
+  return zombies_.empty();
+}
+
+bool Context::AllQuiet(const std::vector<uint32_t>& keys, uint32_t waitMs) {
   for (QueuePair* qp : qps_) {
     while (qp != nullptr && qp->IsBusy()) sched_yield();
   }
+  auto isQuiet = [&](Peer& peer, uint32_t number) {
+    return std::ranges::all_of(keys, [&](uint32_t key) { return PeerIsQuiet(peer, number, key); });
+  };
+  SweepZombies();
   uint64_t deadline = NowNs() + waitMs * 1000000ULL;
-  size_t next = 1;  // those before it were seen quiet after the key was cleared, and cannot come back in
+  // Those before these two were seen quiet after the keys were cleared, and cannot come back in.
+  size_t next = 1;
+  size_t nextZombie = 0;
   for (uint32_t spins = 0;; spins++) {
-    while (next < qps_.size() && (qps_[next] == nullptr || qps_[next]->PeerIsOutside())) next++;
-    if (next == qps_.size()) {
-      SweepZombies();
-      if (zombies_.empty()) return true;
+    while (next < qps_.size() && (qps_[next] == nullptr || !qps_[next]->peer() ||
+                                  isQuiet(*qps_[next]->peer(), qps_[next]->peerNumber()))) {
+      next++;
     }
+    while (nextZombie < zombies_.size() && isQuiet(*zombies_[nextZombie].peer, zombies_[nextZombie].peerNumber)) {
+      nextZombie++;
+    }
+    if (next == qps_.size() && nextZombie == zombies_.size()) return true;
     if (NowNs() >= deadline) return false;
     if (spins > 100) {
       timespec pause{0, 50000};
@@ -294,38 +185,40 @@ bool Context::AllQuiet(uint32_t waitMs) {
   }
 }
 
-int Context::Query(DeviceAttributes* out) {
-  out->firmware = "soft/1";
-  out->nodeGuid = nonce_;
-  out->maxMrBytes = uint64_t{1} << 46;
-  out->maxQp = kMaxQps - 1;
-  out->maxQpWr = kMaxQpWr;
-  out->maxSge = kMaxSge;
-  out->maxCq = kMaxCqs - 1;
-  out->maxCqe = kMaxCqe;
-  out->maxMr = kMaxMrs - 1;
-  out->maxPd = 1u << 30;
-  out->maxQpReadAtomic = 128;
-  out->portCount = 1;
-  return 0;
+// What was raised before the pipe was emptied is seen by the second look; what is raised later makes it readable again.
+int Context::NextEvent(AsyncEvent* out) {
+  if (closed_) return -EBADF;
+  if (TakeEvent(directory_, out)) return 1;
+  char sink[256];
+  while (read(eventRead_, sink, sizeof sink) > 0) {
+  }
+  return TakeEvent(directory_, out) ? 1 : 0;
 }
 
-int Context::QueryPort(uint32_t port, PortAttributes* out) {
-  if (port != 1) return -EINVAL;
-  out->state = 4;
-  out->maxMtu = 5;
-  out->activeMtu = 5;
-  out->gidTableLength = 1;
-  out->linkLayer = 3;
-  out->maxMessageBytes = 1u << 31;
-  return 0;
+void Context::RaiseQpEvent(uint32_t index, uint32_t type) {
+  MarkQpEvent(directory_, index, type);
+  const char one = 1;
+  [[maybe_unused]] ssize_t written = write(eventWrite_, &one, 1);  // full: it is readable already
 }
 
-int Context::QueryGid(uint32_t port, uint32_t index, Gid* out, std::string* type, std::string* netdev) {
-  if (port != 1 || index != 0) return -EINVAL;
-  *out = gid_;
-  *type = "soft";
-  netdev->clear();
+void Context::PublishMr(uint32_t key, const MrSlot& from) {
+  for (MrSlot* slot : {&localMr(MrIndex(key)), &directory_.mr(MrIndex(key))}) {
+    slot->pd = from.pd;
+    slot->access = from.access;
+    slot->fd = from.fd;
+    slot->address = from.address;
+    slot->length = from.length;
+    slot->serial = from.serial;
+    slot->inode = from.inode;
+    slot->offset = from.offset;
+    slot->boundQp = from.boundQp;
+    slot->key.store(key);
+  }
+}
+
+int Context::Raw(RawNumbers* out) {
+  if (closed_) return -EBADF;
+  *out = {0, 0, directoryFd_, eventRead_};
   return 0;
 }
 
@@ -355,6 +248,8 @@ int Context::Close() {
   if (closed_) return 0;
   if (children > 0) return -EBUSY;
   closed_ = true;
+  zombies_.clear();
+  datagramReceives.clear();
   if (hasThread_) {
     hasThread_ = false;
     {
@@ -364,11 +259,13 @@ int Context::Close() {
     Wake();
     pthread_join(thread_, nullptr);
   }
-  for (int fd : {epoll_, wakeRead_, wakeWrite_, directoryFd_}) {
+  for (int fd : {epoll_, wakeRead_, wakeWrite_, eventRead_, eventWrite_, directoryFd_}) {
     if (fd >= 0) close(fd);
   }
   if (directory_.base != nullptr) munmap(directory_.base, kDirectoryBytes);
   directory_.base = nullptr;
+  if (localMrs_ != nullptr) munmap(localMrs_, sizeof(MrSlot) * kMaxMrs);
+  localMrs_ = nullptr;
   return 0;
 }
 

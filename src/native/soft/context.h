@@ -9,43 +9,24 @@
 #include <pthread.h>
 
 #include <condition_variable>
-#include <map>
 #include <mutex>
 #include <unordered_map>
 #include <vector>
 
+#include "allocators.h"
+#include "async_events.h"
 #include "layout.h"
 #include "peer.h"
+#include "window_table.h"
 
 namespace onepiece::soft {
 
+class AddressHandle;
 class CompletionChannel;
 class CompletionQueue;
 class QueuePair;
-
-// First-fit over page ranges of the directory.
-class RangeAllocator {
- public:
-  RangeAllocator(uint64_t begin, uint64_t end) { free_[begin] = end - begin; }
-  bool Take(uint64_t bytes, uint64_t* offset);
-  void Give(uint64_t offset, uint64_t bytes);
-
- private:
-  std::map<uint64_t, uint64_t> free_;  // offset -> bytes
-};
-
-// A table of slot numbers; 0 is never given out.
-class IndexAllocator {
- public:
-  explicit IndexAllocator(uint32_t limit) : limit_(limit) {}
-  bool Take(uint32_t* index);
-  void Give(uint32_t index) { free_.push_back(index); }
-
- private:
-  uint32_t limit_;
-  uint32_t next_ = 1;
-  std::vector<uint32_t> free_;
-};
+class SharedReceiveQueue;
+class SharedReceives;
 
 class Context final : public Device {
  public:
@@ -59,6 +40,9 @@ class Context final : public Device {
   int CreateChannel(std::unique_ptr<onepiece::CompletionChannel>* out) override;
   int CreateCq(uint32_t capacity, onepiece::CompletionChannel* channel,
                std::unique_ptr<onepiece::CompletionQueue>* out) override;
+  int EventFd() const override { return eventRead_; }
+  int NextEvent(AsyncEvent* out) override;
+  int Raw(RawNumbers* out) override;
   int Close() override;
 
   const Directory& directory() const { return directory_; }
@@ -66,44 +50,71 @@ class Context final : public Device {
   const Gid& gid() const { return gid_; }
 
   int AttachPeer(const Gid& gid, std::shared_ptr<Peer>* out);
+  // From now on `qp` runs when the peer dies; until Unschedule.
+  void WatchPeer(QueuePair* qp, uint64_t nonce);
+  // An asynchronous event of a queue pair of this device; from any thread.
+  void RaiseQpEvent(uint32_t index, uint32_t type);
 
   // Queue pairs by slot index; only the JavaScript thread writes.
   QueuePair* qp(uint32_t index) const { return qps_[index]; }
   int AddQp(QueuePair* qp, uint32_t* index);
   void RemoveQp(uint32_t index) { qps_[index] = nullptr; }
-  void FreeQpSlot(uint32_t index, uint64_t ringOffset, uint64_t ringBytes);
+  // Places for datagrams: some that nobody uses at present, or new ones.
+  int TakeDatagramReceives(uint32_t pd, uint32_t capacity, std::shared_ptr<SharedReceives>* out);
+  template <typename F>
+  void ForEachQp(F each) {
+    for (QueuePair* qp : qps_) {
+      if (qp != nullptr) each(*qp);
+    }
+  }
+  // What is left of a queue pair that was closed.
+  struct Remains {
+    uint32_t index;
+    uint64_t ringOffset;
+    uint64_t ringBytes;
+    std::shared_ptr<Peer> peer;
+    uint32_t peerNumber;
+    std::shared_ptr<SharedReceives> shared;  // whose receives it may hold
+  };
+  void FreeQpSlot(const Remains& remains);
   // Keeps the slot out of use until the peer's engine has been seen outside.
-  void AddZombie(uint32_t index, uint64_t ringOffset, uint64_t ringBytes, std::shared_ptr<Peer> peer, uint32_t number);
+  void AddZombie(Remains remains);
 
-  // True when no engine can be inside memory of this context. Waits for the engines of this process as long as it
-  // takes (they leave after a chunk), for those of peers up to `waitMs`.
-  bool AllQuiet(uint32_t waitMs);
+  // True when no engine can be inside memory of this context that one of `keys` stands for. Waits for the engines of
+  // this process as long as it takes (they leave after a chunk), for those of peers up to `waitMs`.
+  bool AllQuiet(const std::vector<uint32_t>& keys, uint32_t waitMs);
+  // False while some queue pair that was closed still has a peer inside.
+  bool NoZombies();
 
   // Asks the engine thread to run `qp` at `dueNs` (0: now).
   void Schedule(QueuePair* qp, uint64_t dueNs);
   // After return the engine thread neither runs nor will run `qp`.
   void Unschedule(QueuePair* qp);
 
-  IndexAllocator mrSlots{kMaxMrs};
+  KeyAllocator keys;
   IndexAllocator cqSlots{kMaxCqs};
+  IndexAllocator srqSlots{kMaxSrqs};
   RangeAllocator ranges{kRingsOffset, kDirectoryBytes};
   uint64_t nextSerial = 1;
   uint32_t nextPd = 1;
-  uint32_t nextKeySalt = 0;
+  uint32_t nextSrq = 1;
+  WindowTable windows;
+  // What this process registered, by slot. The directory says the same to peers, who could change it there.
+  MrSlot& localMr(uint32_t index) const { return localMrs_[index]; }
+  // Shows a region or window to peers, or changes it.
+  void PublishMr(uint32_t key, const MrSlot& from);
+  uint32_t nextAh = 1;
+  std::unordered_map<uint32_t, AddressHandle*> handles;
   int children = 0;
   // What lives here, so that an object of another device is known by its address alone and refused.
   std::vector<CompletionChannel*> channels;
   std::vector<CompletionQueue*> queues;
+  std::vector<SharedReceiveQueue*> sharedQueues;
+  // Receives of datagrams that no queue pair uses at present: their memory never becomes anything else, as a sender
+  // that nobody knows may still look at it. See datagram.h.
+  std::vector<std::shared_ptr<SharedReceives>> datagramReceives;
 
  private:
-  struct Zombie {
-    uint32_t index;
-    uint64_t ringOffset;
-    uint64_t ringBytes;
-    std::shared_ptr<Peer> peer;
-    uint32_t number;
-  };
-
   Context() = default;
   int Start();
   int StartThread();
@@ -113,9 +124,12 @@ class Context final : public Device {
   void SweepZombies();
 
   Directory directory_;
+  MrSlot* localMrs_ = nullptr;
   int directoryFd_ = -1;
   int wakeRead_ = -1;
   int wakeWrite_ = -1;
+  int eventRead_ = -1;
+  int eventWrite_ = -1;
   int epoll_ = -1;
   uint64_t nonce_ = 0;
   Gid gid_{};
@@ -123,12 +137,13 @@ class Context final : public Device {
   IndexAllocator qpSlots_{kMaxQps};
   std::vector<QueuePair*> qps_;
   std::vector<uint32_t> qpGenerations_;
-  std::vector<Zombie> zombies_;
+  std::vector<Remains> zombies_;
 
   std::mutex mutex_;  // guards what the engine thread and the JavaScript thread share, below
   std::condition_variable idle_;
   std::unordered_map<uint64_t, std::weak_ptr<Peer>> peers_;  // by nonce
   std::unordered_map<QueuePair*, uint64_t> due_;
+  std::unordered_map<QueuePair*, uint64_t> watching_;  // whose peer has which nonce
   QueuePair* running_ = nullptr;
   bool stop_ = false;
   bool hasThread_ = false;
@@ -138,7 +153,9 @@ class Context final : public Device {
 // A descriptor number of this process that peers can open through /proc.
 int MakePipe(int* readEnd, int* writeEnd);
 
-// True when the peer's queue pair `number` has no engine inside this process's memory.
+// True when the peer's queue pair `number` has no engine inside this process's directory or memory.
 bool PeerIsQuiet(Peer& peer, uint32_t number);
+// True when it has none inside the memory that `key` stands for.
+bool PeerIsQuiet(Peer& peer, uint32_t number, uint32_t key);
 
 }  // namespace onepiece::soft

@@ -1,10 +1,11 @@
 // The shared layout of a soft device: one sparse memfd per opened device, its *directory*, mapped by every peer.
 //
-//   0        | Header                      | who this is, and the pipe that wakes its engine thread
-//   4 KiB    | MrSlot[65536]        64 B   | key -> where the pages are
-//   4 MiB +  | QpSlot[16384]       384 B   | state, peer, receive ring, "a peer is copying" words
+//   0        | Header                      | who this is, the pipes that wake its threads, which objects have events
+//   4 KiB    | MrSlot[65536]        64 B   | key -> where the pages are; slots are taken at random
+//   4 MiB +  | QpSlot[16384]       320 B   | state, peer, receive ring, "a peer is copying" words
+//            | SrqSlot[4096]       256 B   | receives that many peers take from: see shared_receives.h
 //            | CqSlot[4096]          4 KiB | one ready bit per queue pair, the arm word, the channel's pipe
-//            | receive rings               | RqEntry[], whole pages, given out by RangeAllocator
+//            | receive rings               | whole pages, given out by RangeAllocator
 //
 // Invariant: every word has one writer, or is an atomic that is safe with many; no word is a lock, so a process that
 // dies between any two instructions leaves nothing that another one waits for. Only the owner of a directory frees
@@ -20,12 +21,13 @@
 namespace onepiece::soft {
 
 constexpr uint64_t kMagic = 0x31304d4152504f4fULL;
-constexpr uint32_t kLayoutVersion = 1;
+constexpr uint32_t kLayoutVersion = 2;
 
 constexpr uint32_t kMaxMrs = 1u << 16;
 constexpr uint32_t kQpIndexBits = 14;
 constexpr uint32_t kMaxQps = 1u << kQpIndexBits;
 constexpr uint32_t kMaxCqs = 1u << 12;
+constexpr uint32_t kMaxSrqs = 1u << 12;
 constexpr uint32_t kReadyWords = kMaxQps / 64;
 constexpr uint32_t kSummaryWords = kReadyWords / 64;
 // The first cache line of ready bits is looked at in every poll, without a summary: most devices have no more queue
@@ -40,21 +42,30 @@ struct Header {
   uint32_t version;
   uint32_t pid;
   uint32_t wakeFd;  // write end of the pipe that wakes the owner's engine thread
-  uint32_t reserved;
+  uint32_t eventFd;  // and of the one that says that asynchronous events wait
   uint64_t wakeInode;
+  uint64_t eventInode;
+  // Bit e: object e has events; a queue pair by its index, then the shared receive queues. See async_events.h.
+  alignas(64) std::atomic<uint64_t> eventSummary[8];  // bit w: hasEvents[w] may be non-zero
+  alignas(64) std::atomic<uint64_t> hasEvents[(kMaxQps + kMaxSrqs) / 64];
 };
+static_assert(sizeof(Header) <= 4096);
 
+// A memory region or a memory window.
 struct MrSlot {
-  std::atomic<uint32_t> key;  // 0: nobody may use it
+  std::atomic<uint32_t> key;  // 0: nobody may use it. A peer may clear that of a window (SEND_WITH_INV)
   uint32_t pd;
   uint32_t access;
-  uint32_t fd;  // of the owner's memfd with the pages
+  uint32_t fd;  // of the owner's memfd with the pages; kProcessMemory: they have none
   uint64_t address;  // in the owner
   uint64_t length;
-  uint64_t serial;  // never used twice in a directory
+  uint64_t serial;  // of the pages, never used twice in a directory
   uint64_t inode;  // of the memfd, so that a recycled descriptor number is noticed
-  uint64_t reserved[2];
+  uint64_t offset;  // of `address` in the pages
+  uint32_t boundQp;  // a window: the only queue pair that it may be used through; 0: a region
+  uint32_t reserved;
 };
+constexpr uint32_t kProcessMemory = UINT32_MAX;
 static_assert(sizeof(MrSlot) == 64);
 
 struct alignas(64) QpSlot {
@@ -68,13 +79,19 @@ struct alignas(64) QpSlot {
   uint64_t peerNonce;
   uint32_t peerNumber;
   uint32_t rqCapacity;  // a power of two
-  uint64_t rqOffset;  // in the directory
+  uint64_t rqOffset;  // in the directory: RqEntry[], or with `srq` the ring of what is done
+  uint32_t type;  // QpType
+  uint32_t qkey;
+  uint32_t srq;  // index of the shared receives that it takes from; 0: its own
+  std::atomic<uint32_t> events;  // bit t: an asynchronous event of type t happened
   alignas(64) std::atomic<uint64_t> rqPosted;  // the owner writes
   alignas(64) std::atomic<uint64_t> rqConsumed;  // the connected peer's engine writes
   alignas(64) std::atomic<uint32_t> rnrWaiting;  // the peer sets it before it sleeps for a receive
-  // This queue pair as initiator: 1 while its engine may touch the peer's memory. The owner writes, the peer reads.
-  alignas(64) std::atomic<uint32_t> busy;
+  // This queue pair as initiator: not 0 while its engine may touch the peer's directory; the lower half is the key of
+  // the only region or window that it may touch as well. The owner writes, the peer reads.
+  alignas(64) std::atomic<uint64_t> busy;
 };
+constexpr uint64_t kInside = uint64_t{1} << 32;
 static_assert(sizeof(QpSlot) == 320);
 
 struct alignas(64) RqEntry {
@@ -86,10 +103,32 @@ struct alignas(64) RqEntry {
   uint32_t byteLength;
   uint32_t imm;
   uint32_t flags;
-  uint32_t reserved[6];
+  // Of shared receives: who has taken it; see shared_receives.h.
+  std::atomic<uint64_t> taken;
+  uint32_t sourceQp;
+  uint32_t reserved[3];
   SgeRecord sge[kMaxSge];
 };
 static_assert(sizeof(RqEntry) == 128);
+
+// Receives that many peers take from.
+struct alignas(64) SrqSlot {
+  std::atomic<uint32_t> number;  // 0: free
+  uint32_t pd;
+  uint32_t capacity;  // a power of two
+  std::atomic<uint32_t> events;
+  uint64_t orderOffset;  // std::atomic<uint64_t>[capacity]
+  uint64_t entriesOffset;  // RqEntry[capacity]
+  uint64_t payloadOffset;  // of datagrams: kDatagramBytes each; 0: peers copy to where the receive says
+  uint64_t doneOffset;  // of datagrams: std::atomic<uint64_t>[capacity]
+  alignas(64) std::atomic<uint64_t> posted;  // the owner writes
+  std::atomic<uint64_t> limit;  // below how many an event is due, in the lower half; above, which arming it is
+  alignas(64) std::atomic<uint64_t> head;  // the next to take; whoever sees it behind moves it on
+  alignas(64) std::atomic<uint64_t> doneTail;  // of datagrams
+  std::atomic<uint32_t> waiting;  // a peer sets it before it sleeps for a receive
+};
+static_assert(sizeof(SrqSlot) == 256);
+constexpr uint32_t kDatagramBytes = 4096;
 
 enum ArmState : uint32_t { kNotArmed = 0, kArmedAny = 1, kArmedSolicited = 2 };
 
@@ -105,7 +144,9 @@ static_assert(sizeof(CqSlot) == 4096);
 constexpr size_t kPageBytes = 4096;
 constexpr size_t kMrTableOffset = kPageBytes;
 constexpr size_t kQpTableOffset = kMrTableOffset + sizeof(MrSlot) * kMaxMrs;
-constexpr size_t kCqTableOffset = (kQpTableOffset + sizeof(QpSlot) * kMaxQps + kPageBytes - 1) / kPageBytes * kPageBytes;
+constexpr size_t kSrqTableOffset = kQpTableOffset + sizeof(QpSlot) * kMaxQps;
+constexpr size_t kCqTableOffset =
+    (kSrqTableOffset + sizeof(SrqSlot) * kMaxSrqs + kPageBytes - 1) / kPageBytes * kPageBytes;
 constexpr size_t kRingsOffset = kCqTableOffset + sizeof(CqSlot) * kMaxCqs;
 constexpr size_t kDirectoryBytes = size_t{1} << 30;
 static_assert(kRingsOffset < kDirectoryBytes / 2);
@@ -125,7 +166,9 @@ struct MrView {
         address(ReadOnce(slot.address)),
         length(ReadOnce(slot.length)),
         serial(ReadOnce(slot.serial)),
-        inode(ReadOnce(slot.inode)) {}
+        inode(ReadOnce(slot.inode)),
+        offset(ReadOnce(slot.offset)),
+        boundQp(ReadOnce(slot.boundQp)) {}
   const uint32_t pd;
   const uint32_t access;
   const uint32_t fd;
@@ -133,6 +176,8 @@ struct MrView {
   const uint64_t length;
   const uint64_t serial;
   const uint64_t inode;
+  const uint64_t offset;
+  const uint32_t boundQp;
 };
 
 // A view of somebody's directory.
@@ -142,6 +187,7 @@ struct Directory {
   Header& header() const { return *reinterpret_cast<Header*>(base); }
   MrSlot& mr(uint32_t index) const { return reinterpret_cast<MrSlot*>(base + kMrTableOffset)[index]; }
   QpSlot& qp(uint32_t index) const { return reinterpret_cast<QpSlot*>(base + kQpTableOffset)[index]; }
+  SrqSlot& srq(uint32_t index) const { return reinterpret_cast<SrqSlot*>(base + kSrqTableOffset)[index]; }
   CqSlot& cq(uint32_t index) const { return reinterpret_cast<CqSlot*>(base + kCqTableOffset)[index]; }
   RqEntry& rq(uint64_t offset, uint64_t index, uint32_t capacity) const {
     return reinterpret_cast<RqEntry*>(base + offset)[index & (capacity - 1)];
@@ -149,7 +195,9 @@ struct Directory {
 };
 
 inline uint32_t QpIndex(uint32_t number) { return number & (kMaxQps - 1); }
-inline uint32_t MrIndex(uint32_t key) { return key & (kMaxMrs - 1); }
+// All 32 bits of a key are random: the slot is taken at random, and so is what lies below. Of a window the program
+// chooses the last 8, as ibv_inc_rkey(3) does.
+inline uint32_t MrIndex(uint32_t key) { return key >> 16; }
 
 // Says that queue pair `index` has something to poll. Word before summary: the poller clears them the other way round.
 inline void SetReady(CqSlot& cq, uint32_t index) {

@@ -6,13 +6,14 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 namespace onepiece::soft {
 
 namespace {
 
-constexpr uint32_t kKnownAccess = kLocalWrite | kRemoteWrite | kRemoteRead | kRemoteAtomic;
+constexpr uint32_t kKnownAccess = kLocalWrite | kRemoteWrite | kRemoteRead | kRemoteAtomic | kMwBindAllowed;
 constexpr uint32_t kRevokeWaitMs = 50;
 constexpr size_t kCheckBytes = size_t{64} << 20;
 
@@ -32,73 +33,108 @@ bool FitsInMemory(size_t bytes) {
   return !known || bytes / 1024 < availableKib;
 }
 
+// Whether the kernel lets processes of this user open the memory of this one. Yama allows it to descendants alone, or to
+// nobody, unless the program says otherwise, which is not for a library to do.
+bool PeersMayOpenMemory() {
+  if (prctl(PR_GET_DUMPABLE) != 1) return false;
+  FILE* file = fopen("/proc/sys/kernel/yama/ptrace_scope", "re");
+  if (file == nullptr) return true;
+  int scope = 0;
+  bool known = fscanf(file, "%d", &scope) == 1;
+  fclose(file);
+  return !known || scope == 0;
+}
+
 }  // namespace
 
-int MemoryRegion::Create(ProtectionDomain& pd, size_t bytes, uint32_t access,
-                         std::unique_ptr<onepiece::MemoryRegion>* out) {
-  if (bytes == 0 || bytes > size_t{1} << 46 || (access & ~kKnownAccess) != 0) return -EINVAL;
+int MemoryRegion::Create(ProtectionDomain& pd, const MemoryInit& init, std::unique_ptr<onepiece::MemoryRegion>* out) {
+  uint32_t access = init.access;
+  if (init.bytes == 0 || init.bytes > size_t{1} << 46 || (access & ~kKnownAccess) != 0) return -EINVAL;
   if ((access & (kRemoteWrite | kRemoteAtomic)) != 0 && (access & kLocalWrite) == 0) return -EINVAL;
   std::unique_ptr<MemoryRegion> region(new (std::nothrow) MemoryRegion(pd));
-  if (!region || !FitsInMemory(bytes)) return -ENOMEM;
-  size_t mapped = (bytes + kPageBytes - 1) / kPageBytes * kPageBytes;
-  region->fd_ = memfd_create("onepiece-region", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-  if (region->fd_ < 0) return -errno;
-  if (ftruncate(region->fd_, static_cast<off_t>(mapped)) != 0) return -errno;
-  // Pages exist from now on, so that no later store can fail for want of memory.
-  int rc;
-  do {
-    rc = fallocate(region->fd_, 0, 0, static_cast<off_t>(mapped)) == 0 ? 0 : -errno;
-  } while (rc == -EINTR);
-  if (rc != 0) return rc == -ENOSPC ? -ENOMEM : rc;
-  if (fcntl(region->fd_, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0) return -errno;
-  void* base = mmap(nullptr, mapped, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, region->fd_, 0);
-  if (base == MAP_FAILED) return -errno;
-  region->base_ = static_cast<uint8_t*>(base);
-  region->mapped_ = mapped;
-  region->length_ = bytes;
-
-  Context& context = pd.context();
-  uint64_t inode = 0;
-  rc = InodeOf(region->fd_, &inode);
+  if (!region) return -ENOMEM;
+  MrSlot slot{};
+  int rc = init.address != nullptr ? region->Adopt(init, &slot) : region->Allocate(init.bytes, &slot);
   if (rc != 0) return rc;
-  if (!context.mrSlots.Take(&region->index_)) return -ENOMEM;
-  uint32_t index = region->index_;
-  // The upper half of a key is different for each use of a slot; a wrong or stale one is found by comparing all of it.
-  context.nextKeySalt = context.nextKeySalt * 1664525u + 1013904223u;
-  uint32_t salt = context.nextKeySalt >> 16;
-  region->key_ = salt << 16 | index;
-  MrSlot& slot = context.directory().mr(index);
+  Context& context = pd.context();
+  rc = context.keys.Take(&region->key_);
+  if (rc != 0) return rc;
+  region->registered_ = true;
   slot.pd = pd.number();
   slot.access = access;
-  slot.fd = static_cast<uint32_t>(region->fd_);
   slot.address = reinterpret_cast<uint64_t>(region->base_);
-  slot.length = bytes;
+  slot.length = init.bytes;
   slot.serial = context.nextSerial++;
-  slot.inode = inode;
-  slot.key.store(region->key_);
+  context.PublishMr(region->key_, slot);
   *out = std::move(region);
   return 0;
 }
 
+int MemoryRegion::Allocate(size_t bytes, MrSlot* slot) {
+  if (!FitsInMemory(bytes)) return -ENOMEM;
+  size_t mapped = (bytes + kPageBytes - 1) / kPageBytes * kPageBytes;
+  fd_ = memfd_create("onepiece-region", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+  if (fd_ < 0) return -errno;
+  if (ftruncate(fd_, static_cast<off_t>(mapped)) != 0) return -errno;
+  // Pages exist from now on, so that no later store can fail for want of memory.
+  int rc;
+  do {
+    rc = fallocate(fd_, 0, 0, static_cast<off_t>(mapped)) == 0 ? 0 : -errno;
+  } while (rc == -EINTR);
+  if (rc != 0) return rc == -ENOSPC ? -ENOMEM : rc;
+  if (fcntl(fd_, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0) return -errno;
+  void* base = mmap(nullptr, mapped, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, fd_, 0);
+  if (base == MAP_FAILED) return -errno;
+  base_ = static_cast<uint8_t*>(base);
+  mapped_ = mapped;
+  length_ = bytes;
+  slot->fd = static_cast<uint32_t>(fd_);
+  return InodeOf(fd_, &slot->inode);
+}
+
+int MemoryRegion::Adopt(const MemoryInit& init, MrSlot* slot) {
+  // CPU atomics need the page itself, and a system call has none.
+  if ((init.access & kRemoteAtomic) != 0) return -ENOTSUP;
+  if (init.access != 0 && !PeersMayOpenMemory()) return -EPERM;
+  adopted_ = true;
+  base_ = static_cast<uint8_t*>(init.address);
+  length_ = init.bytes;
+  slot->fd = kProcessMemory;
+  return 0;
+}
+
 int MemoryRegion::Deregister() {
-  if (index_ == 0) return 0;
+  if (!registered_) return 0;
   Context& context = pd_.context();
-  context.directory().mr(index_).key.store(0);
-  if (!context.AllQuiet(kRevokeWaitMs)) return -EBUSY;
-  context.mrSlots.Give(index_);
-  index_ = 0;
+  std::vector<uint32_t> keys{key_};
+  if (context.windows.IsBound(context, key_, &keys)) return -EINVAL;  // as rxe answers
+  context.localMr(MrIndex(key_)).key.store(0);
+  context.directory().mr(MrIndex(key_)).key.store(0);
+  if (!context.AllQuiet(keys, kRevokeWaitMs)) return -EBUSY;
+  for (uint32_t key : keys) context.windows.Drained(key);
+  context.keys.Give(key_);
+  registered_ = false;
   return 0;
 }
 
 int MemoryRegion::Close() {
   if (closed_) return 0;
+  if (registered_) {
+    Context& context = pd_.context();
+    context.windows.Abandon(context, key_);
+    int rc = Deregister();
+    if (rc != 0 && adopted_) return rc;
+  }
   closed_ = true;
-  // Without proof the slot is never given back: whoever is inside writes to pages of which nobody has a view.
-  Deregister();
-  if (base_ != nullptr) munmap(base_, mapped_);
+  if (mapped_ != 0) munmap(base_, mapped_);
   if (fd_ >= 0) close(fd_);
   pd_.children--;
   return 0;
+}
+
+MemoryRegion::~MemoryRegion() {
+  while (Close() != 0) {
+  }
 }
 
 }  // namespace onepiece::soft

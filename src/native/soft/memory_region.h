@@ -1,10 +1,17 @@
-// Memory region of the soft device: a sealed memfd that peers of the same user map.
+// Memory region of the soft device: a sealed memfd that peers of the same user map, or memory of the caller's own, which
+// peers reach through /proc/PID/mem.
 //
 // Invariant (revocation is final): when Deregister() has answered 0, the key was cleared first and then every engine
-// that could have read it before was seen outside. An engine publishes that it is inside (`QpSlot::busy`) *before* it
-// reads the key, both sequentially consistent, so either it sees the cleared key or the owner sees it inside. When a
-// peer is stopped inside, the answer is -EBUSY and the slot stays quarantined: no time-out ever stands for proof.
+// that could have read it before was seen outside. An engine publishes the key that it is going to use (`QpSlot::busy`)
+// *before* it reads it in the slot, both sequentially consistent, so either it sees the cleared key or the owner sees
+// it inside. A system call that copies lies between the same two stores, so this holds for the caller's own memory too. When a
+// peer is stopped inside, the answer is -EBUSY and the slot stays quarantined: no time-out ever stands for proof. Other regions
+// are not touched by that.
+//
+// A memfd may be closed without proof: whoever is inside writes to pages that nobody sees. The caller's own memory may not,
+// as it will be something else tomorrow: Close() answers -EBUSY, and the destructor waits.
 #pragma once
+
 
 #include "protection_domain.h"
 
@@ -12,8 +19,8 @@ namespace onepiece::soft {
 
 class MemoryRegion final : public onepiece::MemoryRegion {
  public:
-  static int Create(ProtectionDomain& pd, size_t bytes, uint32_t access, std::unique_ptr<onepiece::MemoryRegion>* out);
-  ~MemoryRegion() override { Close(); }
+  static int Create(ProtectionDomain& pd, const MemoryInit& init, std::unique_ptr<onepiece::MemoryRegion>* out);
+  ~MemoryRegion() override;
   void* Address() const override { return base_; }
   size_t Length() const override { return length_; }
   uint32_t LocalKey() const override { return key_; }
@@ -24,12 +31,16 @@ class MemoryRegion final : public onepiece::MemoryRegion {
  private:
   explicit MemoryRegion(ProtectionDomain& pd) : pd_(pd) { pd_.children++; }
 
+  int Allocate(size_t bytes, MrSlot* slot);
+  int Adopt(const MemoryInit& init, MrSlot* slot);
+
   ProtectionDomain& pd_;
   uint8_t* base_ = nullptr;
   size_t length_ = 0;
   size_t mapped_ = 0;
   int fd_ = -1;
-  uint32_t index_ = 0;  // 0: no slot, or given back
+  bool adopted_ = false;
+  bool registered_ = false;
   uint32_t key_ = 0;
   bool closed_ = false;
 };

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <stdio.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -54,6 +55,37 @@ Peer::~Peer() {
   ForgetPipes();
   if (directory_.base != nullptr) munmap(directory_.base, kDirectoryBytes);
   if (pidFd_ >= 0) close(pidFd_);
+  if (memory_ >= 0) close(memory_);
+}
+
+bool ProcessIsDead(uint32_t pid) {
+  int fd = static_cast<int>(syscall(SYS_pidfd_open, pid, 0));
+  if (fd < 0) return errno == ESRCH;
+  pollfd entry{fd, POLLIN, 0};
+  bool dead = poll(&entry, 1, 0) == 1;
+  close(fd);
+  return dead;
+}
+
+// Not process_vm_writev(2), which names the process by its number: an initiator that is stopped before the call and wakes
+// when the number is somebody else's would write there. This descriptor stands for the address space itself, and for
+// no other one ever; the same permission (ptrace) is asked when it is opened.
+int Peer::PlaceOf(uint64_t address, Place* out) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  if (memory_ < 0) {
+    char path[32];
+    snprintf(path, sizeof path, "/proc/%u/mem", pid_);
+    int fd = open(path, O_RDWR | O_CLOEXEC);
+    if (fd < 0) return errno == EACCES || errno == EPERM ? -EPERM : -errno;
+    // Still alive, so the number was its own when it was opened.
+    if (CheckDead()) {
+      close(fd);
+      return -ESRCH;
+    }
+    memory_ = fd;
+  }
+  *out = {nullptr, memory_, address};
+  return 0;
 }
 
 void Peer::ForgetPipes() {

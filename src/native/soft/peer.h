@@ -15,6 +15,14 @@
 
 namespace onepiece::soft {
 
+// Where bytes of a peer lie: in pages mapped here, or in its own address space.
+struct Place {
+  uint8_t* pointer = nullptr;
+  int memory = -1;  // descriptor of the peer's /proc/PID/mem, when there is no pointer
+  uint64_t address = 0;  // in it
+  Place operator+(uint64_t bytes) const { return {pointer == nullptr ? nullptr : pointer + bytes, memory, address + bytes}; }
+};
+
 // Pages of a peer's memory region.
 class Mapping {
  public:
@@ -56,6 +64,9 @@ class Peer {
   int Map(const MrView& region, std::shared_ptr<Mapping>* out);
   // Writes a byte into a pipe of the peer's: its completion channel or its engine thread's wake-up.
   void Signal(uint32_t fd, uint64_t inode);
+  // Memory that has no pages of its own to map: an address in the peer's process.
+  int PlaceOf(uint64_t address, Place* out);
+  void SignalEvents() { Signal(directory_.header().eventFd, directory_.header().eventInode); }
   void WakeEngine() { Signal(directory_.header().wakeFd, directory_.header().wakeInode); }
 
  private:
@@ -67,9 +78,13 @@ class Peer {
   uint32_t pid_ = 0;
   int pidFd_ = -1;
   std::atomic<bool> dead_{false};
+  std::atomic<int> memory_{-1};
   std::mutex mutex_;  // guards the two maps; never held during a copy
   std::map<uint64_t, std::weak_ptr<Mapping>> mappings_;  // by serial
   std::map<uint64_t, int> pipes_;  // by inode
 };
+
+// True when no such process runs any more (it may not have been waited for).
+bool ProcessIsDead(uint32_t pid);
 
 }  // namespace onepiece::soft

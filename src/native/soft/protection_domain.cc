@@ -3,15 +3,30 @@
 
 #include <errno.h>
 
+#include "address_handle.h"
 #include "memory_region.h"
+#include "memory_window.h"
 #include "queue_pair.h"
+#include "shared_receive_queue.h"
 
 namespace onepiece::soft {
 
 int ProtectionDomain::RegisterMemory(const MemoryInit& init, std::unique_ptr<onepiece::MemoryRegion>* out) {
   if (closed_) return -EBADF;
-  if (init.address != nullptr || init.dmabufFd >= 0 || init.pageBytes != 0) return -ENOTSUP;
-  return MemoryRegion::Create(*this, init.bytes, init.access, out);
+  if (init.dmabufFd >= 0 || init.pageBytes != 0) return -ENOTSUP;
+  return MemoryRegion::Create(*this, init, out);
+}
+
+int ProtectionDomain::AllocateWindow(std::unique_ptr<onepiece::MemoryWindow>* out) {
+  return closed_ ? -EBADF : MemoryWindow::Allocate(*this, out);
+}
+
+int ProtectionDomain::CreateAh(const AddressVector& path, std::unique_ptr<onepiece::AddressHandle>* out) {
+  return closed_ ? -EBADF : AddressHandle::Create(*this, path, out);
+}
+
+int ProtectionDomain::CreateSrq(const SrqAttributes& wanted, std::unique_ptr<onepiece::SharedReceiveQueue>* out) {
+  return closed_ ? -EBADF : SharedReceiveQueue::Create(*this, wanted, out);
 }
 
 int ProtectionDomain::CreateQp(const QpInit& init, std::unique_ptr<onepiece::QueuePair>* out) {

@@ -12,7 +12,10 @@ class ProtectionDomain final : public onepiece::ProtectionDomain {
  public:
   ProtectionDomain(Context& context, uint32_t number) : context_(context), number_(number) { context_.children++; }
   ~ProtectionDomain() override { Close(); }
-  int RegisterMemory(const MemoryInit& init, std::unique_ptr<MemoryRegion>* out) override;
+  int RegisterMemory(const MemoryInit& init, std::unique_ptr<onepiece::MemoryRegion>* out) override;
+  int AllocateWindow(std::unique_ptr<onepiece::MemoryWindow>* out) override;
+  int CreateAh(const AddressVector& path, std::unique_ptr<onepiece::AddressHandle>* out) override;
+  int CreateSrq(const SrqAttributes& wanted, std::unique_ptr<onepiece::SharedReceiveQueue>* out) override;
   int CreateQp(const QpInit& init, std::unique_ptr<onepiece::QueuePair>* out) override;
   int Close() override;
 

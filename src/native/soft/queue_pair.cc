@@ -1,67 +1,21 @@
-// The owner's side of a queue pair: creation, states, posting, polling, closing. The engine is in engine.cc.
+// The owner's side of a queue pair: creation, posting, polling. States are in states.cc, the engine is in engine.cc.
 // Invariant: see queue_pair.h.
 #include "queue_pair.h"
 
 #include <errno.h>
-#include <sched.h>
 #include <string.h>
 
 #include <algorithm>
 #include <bit>
 
+#include "address_handle.h"
+#include "shared_receive_queue.h"
+
 namespace onepiece::soft {
 
 namespace {
 
-constexpr uint32_t kCloseWaitMs = 50;
-// What the posting thread copies itself before it leaves the rest to the engine thread.
-constexpr uint64_t kInlineBudgetBytes = 2u << 20;
-
-constexpr uint32_t kToInit = kMaskPkeyIndex | kMaskPort | kMaskAccessFlags;
-constexpr uint32_t kToRtr =
-    kMaskAddressVector | kMaskPathMtu | kMaskDestQpNum | kMaskRqPsn | kMaskMaxDestReadAtomic | kMaskMinRnrTimer;
-constexpr uint32_t kToRts = kMaskTimeout | kMaskRetryCount | kMaskRnrRetry | kMaskSqPsn | kMaskMaxReadAtomic;
-constexpr uint32_t kWhileReady = kMaskCurrentState | kMaskAccessFlags | kMaskMinRnrTimer;
-constexpr uint32_t kKnownAccess = kLocalWrite | kRemoteWrite | kRemoteRead | kRemoteAtomic;
 constexpr uint32_t kKnownSendFlags = kFence | kSignaled | kSolicited | kInline;
-constexpr uint32_t kMaxReadAtomic = 128;
-constexpr uint64_t kSettleNs = 2'000'000;
-
-// The transitions of a reliable connection that a program asks for: what each needs, and what it may carry besides
-// (IBTA 11.2.5.2, table of QP state transition properties). Leaving for RESET or ERROR carries nothing.
-struct Transition {
-  QpState from;
-  QpState to;
-  uint32_t required;
-  uint32_t optional;
-};
-constexpr Transition kTransitions[] = {
-    {QpState::kReset, QpState::kInit, kToInit, 0},
-    {QpState::kInit, QpState::kInit, 0, kToInit},
-    {QpState::kInit, QpState::kReadyToReceive, kToRtr, kMaskAccessFlags | kMaskPkeyIndex},
-    {QpState::kReadyToReceive, QpState::kReadyToSend, kToRts, kWhileReady},
-    {QpState::kReadyToSend, QpState::kReadyToSend, 0, kWhileReady},
-};
-
-bool IsAllowed(QpState from, QpState to, uint32_t mask) {
-  for (const Transition& known : kTransitions) {
-    if (known.from != from || known.to != to) continue;
-    return (mask & known.required) == known.required && (mask & ~(known.required | known.optional)) == 0;
-  }
-  return false;
-}
-
-bool IsWellFormed(const QpAttributes& wanted) {
-  auto atMost = [&](uint32_t mask, uint32_t value, uint32_t max) { return (wanted.mask & mask) == 0 || value <= max; };
-  if ((wanted.mask & kMaskPort) != 0 && wanted.port != 1) return false;
-  if ((wanted.mask & kMaskPathMtu) != 0 && (wanted.pathMtu < 1 || wanted.pathMtu > 5)) return false;
-  if ((wanted.mask & kMaskAccessFlags) != 0 && (wanted.accessFlags & ~kKnownAccess) != 0) return false;
-  return atMost(kMaskPkeyIndex, wanted.pkeyIndex, 0) && atMost(kMaskTimeout, wanted.timeout, 31) &&
-         atMost(kMaskRetryCount, wanted.retryCount, 7) && atMost(kMaskRnrRetry, wanted.rnrRetry, 7) &&
-         atMost(kMaskMinRnrTimer, wanted.minRnrTimer, 31) &&
-         atMost(kMaskMaxReadAtomic, wanted.maxReadAtomic, kMaxReadAtomic) &&
-         atMost(kMaskMaxDestReadAtomic, wanted.maxDestReadAtomic, kMaxReadAtomic);
-}
 
 // What a completion says after a failure: ibv_poll_cq(3) defines nothing more.
 void Fail(CompletionRecord* out, double wrId, CompletionStatus status, uint32_t number) {
@@ -74,11 +28,17 @@ void Fail(CompletionRecord* out, double wrId, CompletionStatus status, uint32_t 
 }  // namespace
 
 int QueuePair::Create(ProtectionDomain& pd, const QpInit& init, std::unique_ptr<onepiece::QueuePair>* out) {
-  if (init.type != QpType::kReliable || init.srq != nullptr) return -ENOTSUP;
+  bool isDatagram = init.type == QpType::kDatagram;
+  if (isDatagram && init.srq != nullptr) return -ENOTSUP;
   const QpCapabilities& wanted = init.capabilities;
   CompletionQueue* sendCq = CompletionQueue::Of(pd.context(), init.sendCq);
   CompletionQueue* receiveCq = CompletionQueue::Of(pd.context(), init.receiveCq);
   if (sendCq == nullptr || receiveCq == nullptr) return -EINVAL;
+  SharedReceiveQueue* srq = nullptr;
+  if (init.srq != nullptr) {
+    srq = SharedReceiveQueue::Of(pd.context(), init.srq);
+    if (srq == nullptr) return -EINVAL;
+  }
   if (wanted.maxSendWr == 0 || wanted.maxSendWr > kMaxQpWr || wanted.maxRecvWr > kMaxQpWr) return -EINVAL;
   if (wanted.maxSendSge > kMaxSge || wanted.maxRecvSge > kMaxSge || wanted.maxInlineData > kMaxInlineData) {
     return -EINVAL;
@@ -86,14 +46,23 @@ int QueuePair::Create(ProtectionDomain& pd, const QpInit& init, std::unique_ptr<
   std::unique_ptr<QueuePair> qp(new (std::nothrow) QueuePair(pd));
   if (!qp) return -ENOMEM;
   Context& context = pd.context();
-  uint32_t rqCapacity = std::bit_ceil(std::max(wanted.maxRecvWr, 1u));
-  uint64_t ringBytes = uint64_t{rqCapacity} * sizeof(RqEntry);
+  uint32_t rqCapacity = std::bit_ceil(std::max(srq != nullptr ? 1u : wanted.maxRecvWr, 1u));
+  int rc = 0;
+  if (srq != nullptr) {
+    qp->shared_ = srq->receives();
+    rqCapacity = qp->shared_->capacity();
+  } else if (isDatagram) {
+    rc = context.TakeDatagramReceives(pd.number(), rqCapacity, &qp->shared_);
+    if (rc != 0) return rc;
+  }
+  uint64_t ringBytes = isDatagram ? 0 : rqCapacity * (srq != nullptr ? sizeof(uint64_t) : sizeof(RqEntry));
   uint64_t ringOffset = 0;
-  if (!context.ranges.Take(ringBytes, &ringOffset)) return -ENOMEM;
+  if (ringBytes != 0 && !context.ranges.Take(ringBytes, &ringOffset)) return -ENOMEM;
   uint32_t number = 0;
-  int rc = context.AddQp(qp.get(), &number);
+  rc = context.AddQp(qp.get(), &number);
   if (rc != 0) {
-    context.ranges.Give(ringOffset, ringBytes);
+    if (ringBytes != 0) context.ranges.Give(ringOffset, ringBytes);
+    if (isDatagram) context.datagramReceives.push_back(qp->shared_);
     return rc;
   }
   qp->closed_ = false;
@@ -103,9 +72,10 @@ int QueuePair::Create(ProtectionDomain& pd, const QpInit& init, std::unique_ptr<
   qp->rqCapacity_ = rqCapacity;
   qp->sendCq_ = sendCq;
   qp->receiveCq_ = receiveCq;
+  qp->type_ = init.type;
   qp->signalAll_ = init.signalAll;
   qp->capabilities_ = wanted;
-  qp->capabilities_.maxRecvWr = wanted.maxRecvWr == 0 ? 0 : rqCapacity;
+  qp->capabilities_.maxRecvWr = wanted.maxRecvWr == 0 || srq != nullptr ? 0 : rqCapacity;
   uint32_t sqCapacity = std::bit_ceil(wanted.maxSendWr);
   qp->capabilities_.maxSendWr = sqCapacity;
   qp->capabilities_.maxSendSge = std::max(wanted.maxSendSge, 1u);
@@ -115,7 +85,12 @@ int QueuePair::Create(ProtectionDomain& pd, const QpInit& init, std::unique_ptr<
   qp->cqeMask_ = 2 * sqCapacity - 1;
   qp->sendCqes_.resize(size_t{2} * sqCapacity);
   qp->inlineData_.resize(size_t{sqCapacity} * wanted.maxInlineData);
+  if (isDatagram) {
+    qp->sqPeers_.resize(sqCapacity);
+    qp->datagramReceives_.resize(rqCapacity);
+  }
   pd.children++;
+  if (srq != nullptr) qp->shared_->users++;
   sendCq->users++;
   receiveCq->users++;
 
@@ -127,6 +102,10 @@ int QueuePair::Create(ProtectionDomain& pd, const QpInit& init, std::unique_ptr<
   slot.peerNumber = 0;
   slot.rqCapacity = rqCapacity;
   slot.rqOffset = ringOffset;
+  slot.type = static_cast<uint32_t>(init.type);
+  slot.qkey = 0;
+  slot.srq = qp->shared_ ? qp->shared_->index() : 0;
+  slot.events.store(0);
   qp->ClearRing();
   slot.busy.store(0);
   slot.state.store(static_cast<uint32_t>(QpState::kReset));
@@ -135,190 +114,98 @@ int QueuePair::Create(ProtectionDomain& pd, const QpInit& init, std::unique_ptr<
   return 0;
 }
 
-int QueuePair::Modify(const QpAttributes& wanted) {
-  QpState from = state();
-  QpState to = (wanted.mask & kMaskState) != 0 ? wanted.state : from;
-  uint32_t mask = wanted.mask & ~static_cast<uint32_t>(kMaskState);
-  if ((mask & kMaskCurrentState) != 0 && wanted.currentState != from) return -EINVAL;
-  if (to == QpState::kReset && mask == 0) return ToReset();
-  if (to == QpState::kError && mask == 0 && from != QpState::kReset) {
-    EnterError();
-    return 0;
-  }
-  if (to == QpState::kSendQueueDrained || to == QpState::kSendQueueError) return -ENOTSUP;
-  if (!IsAllowed(from, to, mask) || !IsWellFormed(wanted)) return -EINVAL;
-  if (to == QpState::kReadyToReceive) {
-    int rc = ToReadyToReceive(wanted);
-    if (rc != 0) return rc;
-  }
-  auto has = [&](uint32_t bit) { return (mask & bit) != 0; };
-  QpSlot& slot = this->slot();
-  if (has(kMaskAccessFlags)) attributes_.accessFlags = slot.access = wanted.accessFlags;
-  if (has(kMaskPort)) attributes_.port = wanted.port;
-  if (has(kMaskMinRnrTimer)) attributes_.minRnrTimer = slot.minRnrTimer = wanted.minRnrTimer;
-  if (has(kMaskTimeout)) attributes_.timeout = wanted.timeout;
-  if (has(kMaskRetryCount)) attributes_.retryCount = wanted.retryCount;
-  if (has(kMaskRnrRetry)) attributes_.rnrRetry = wanted.rnrRetry;
-  if (has(kMaskSqPsn)) attributes_.sqPsn = wanted.sqPsn & 0xffffff;
-  if (has(kMaskMaxReadAtomic)) attributes_.maxReadAtomic = wanted.maxReadAtomic;
-  // An engine may have stopped the queue pair meanwhile: that must not be undone.
-  auto expected = static_cast<uint32_t>(from);
-  return slot.state.compare_exchange_strong(expected, static_cast<uint32_t>(to)) ? 0 : -EINVAL;
-}
-
-int QueuePair::ToReadyToReceive(const QpAttributes& wanted) {
-  std::shared_ptr<Peer> peer;
-  int rc = context().AttachPeer(wanted.path.destGid, &peer);
-  if (rc != 0) return rc;
-  attributes_.path = wanted.path;
-  attributes_.path.isGlobal = true;
-  attributes_.destQpNum = wanted.destQpNum & 0xffffff;
-  attributes_.pathMtu = wanted.pathMtu;
-  attributes_.rqPsn = wanted.rqPsn & 0xffffff;
-  attributes_.maxDestReadAtomic = wanted.maxDestReadAtomic;
-  QpSlot& slot = this->slot();
-  slot.peerNonce = peer->nonce();
-  slot.peerNumber = attributes_.destQpNum;
-  peer_ = std::move(peer);
-  return 0;
-}
-
-// All of `attributes` is filled; `mask` says what has a meaning in the present state.
-int QueuePair::Query(QpAttributes* attributes) {
-  *attributes = attributes_;
-  attributes->state = state();
-  attributes->currentState = attributes->state;
-  return 0;
-}
-
-bool QueuePair::PeerIsOutside() const { return !peer_ || PeerIsQuiet(*peer_, slot().peerNumber); }
-
-int QueuePair::WaitPeerOutside() {
-  uint64_t deadline = NowNs() + kCloseWaitMs * 1000000ULL;
-  while (!PeerIsOutside()) {
-    if (NowNs() >= deadline) return -EBUSY;
-    sched_yield();
-  }
-  return 0;
-}
-
-// The engine flushes the send queue, Drain the receive queue; both when they see the state.
-void QueuePair::EnterError() {
-  slot().state.store(static_cast<uint32_t>(QpState::kError));
-  Progress(kInlineBudgetBytes);
-  receiveCq_->Announce(QpIndex(number_), true);
-}
-
-void QueuePair::ClearRing() {
-  QpSlot& slot = this->slot();
-  for (uint32_t i = 0; i < rqCapacity_; i++) {
-    context().directory().rq(ringOffset_, i, rqCapacity_).completed.store(0, std::memory_order_relaxed);
-  }
-  slot.rqPosted.store(0);
-  slot.rqConsumed.store(0);
-  slot.rnrWaiting.store(0);
-}
-
-int QueuePair::ToReset() {
-  slot().state.store(static_cast<uint32_t>(QpState::kReset));
-  context().Unschedule(this);
-  while (engine_.load()) sched_yield();
-  int rc = WaitPeerOutside();
-  if (rc != 0) {
-    slot().state.store(static_cast<uint32_t>(QpState::kError));
-    return rc;
-  }
-  sqHead_.store(sqTail_.load());
-  cqeHead_.store(cqeTail_.load());
-  waitSinceNs_ = 0;
-  waits_ = 0;
-  rqPosted_ = 0;
-  rqPolled_ = 0;
-  ClearRing();
-  QpSlot& slot = this->slot();
-  slot.peerNonce = 0;
-  slot.peerNumber = 0;
-  peer_.reset();
-  cache_ = {};
-  attributes_ = QpAttributes{};
-  return 0;
-}
-
 int QueuePair::Validate(const SendRecord& record, uint64_t* length) const {
-  switch (static_cast<WorkOpcode>(record.opcode)) {
-    case WorkOpcode::kWrite:
-    case WorkOpcode::kWriteWithImm:
-    case WorkOpcode::kSend:
-    case WorkOpcode::kSendWithImm:
-      break;
-    case WorkOpcode::kRead:
-      if ((record.flags & kInline) != 0) return -EINVAL;
-      break;
-    case WorkOpcode::kCompareSwap:
-    case WorkOpcode::kFetchAdd:
-      return -ENOTSUP;
-    default:
-      return -EINVAL;
-  }
+  auto opcode = static_cast<WorkOpcode>(record.opcode);
+  bool isInline = (record.flags & kInline) != 0;
+  bool isSend = opcode == WorkOpcode::kSend || opcode == WorkOpcode::kSendWithImm;
+  bool isAtomic = opcode == WorkOpcode::kCompareSwap || opcode == WorkOpcode::kFetchAdd;
+  bool isLocal = opcode == WorkOpcode::kBindMw || opcode == WorkOpcode::kLocalInvalidate;
+  if (opcode > WorkOpcode::kSendWithInvalidate) return -EINVAL;
+  if (IsDatagram() && !isSend) return -EINVAL;
+  if (isInline && (opcode == WorkOpcode::kRead || isAtomic || isLocal)) return -EINVAL;
+  if (isLocal && record.numSge != 0) return -EINVAL;
   if ((record.flags & ~kKnownSendFlags) != 0 || record.numSge > capabilities_.maxSendSge) return -EINVAL;
   uint64_t address = 0;
-  bool isSend = record.opcode == static_cast<uint32_t>(WorkOpcode::kSend) ||
-                record.opcode == static_cast<uint32_t>(WorkOpcode::kSendWithImm);
-  if (!isSend && !ToAddress(record.remoteAddress, &address)) return -EINVAL;
+  bool hasAddress = !isSend && opcode != WorkOpcode::kSendWithInvalidate && opcode != WorkOpcode::kLocalInvalidate;
+  if (hasAddress && !ToAddress(record.remoteAddress, &address)) return -EINVAL;
   *length = 0;
   for (uint32_t i = 0; i < record.numSge; i++) {
     if (!ToAddress(record.sge[i].address, &address)) return -EINVAL;
     *length += record.sge[i].length;
   }
   if (*length > 1u << 31) return -EINVAL;
-  if ((record.flags & kInline) != 0 && *length > capabilities_.maxInlineData) return -EINVAL;
+  if (isAtomic && *length < sizeof(uint64_t)) return -EINVAL;
+  if (isInline && *length > capabilities_.maxInlineData) return -EINVAL;
   return 0;
 }
 
 int QueuePair::PostSend(const SendRecord* records, int count, int* taken) {
   QpState state = this->state();
   *taken = 0;
-  if (state != QpState::kReadyToSend && state != QpState::kError) return -EINVAL;
+  if (state != QpState::kReadyToSend && state != QpState::kError && state != QpState::kSendQueueDrained) return -EINVAL;
   uint64_t tail = sqTail_.load(std::memory_order_relaxed);
   uint64_t used = tail - sqHead_.load(std::memory_order_acquire) + cqeTail_.load(std::memory_order_acquire) -
                   cqeHead_.load(std::memory_order_relaxed);
   int rc = 0;
   int n = 0;
   for (; n < count; n++) {
-    const SendRecord& record = records[n];
     uint64_t length = 0;
-    rc = Validate(record, &length);
+    rc = Validate(records[n], &length);
     if (rc == 0 && used + static_cast<uint64_t>(n) > sqMask_) rc = -ENOMEM;
+    if (rc == 0) rc = TakeRecord(records[n], length, tail);
     if (rc != 0) break;
-    WorkRequest& request = sq_[tail & sqMask_];
-    request.wrId = record.wrId;
-    if (!ToAddress(record.remoteAddress, &request.remoteAddress)) request.remoteAddress = 0;  // a SEND has none
-    request.done = 0;
-    request.length = length;
-    request.compareAdd = record.compareAdd;
-    request.swap = record.swap;
-    request.opcode = record.opcode;
-    request.flags = record.flags;
-    request.imm = record.imm;
-    request.rkey = record.rkey;
-    request.numSge = record.numSge;
-    if ((record.flags & kInline) != 0) {
-      uint8_t* data = inlineData_.data() + (tail & sqMask_) * capabilities_.maxInlineData;
-      uint64_t at = 0;
-      for (uint32_t i = 0; i < record.numSge; i++) {
-        const uint8_t* source = ResolveLocal(record.sge[i], false);
-        if (source == nullptr) return Publish(tail, n, taken, -EINVAL);
-        memcpy(data + at, source, record.sge[i].length);
-        at += record.sge[i].length;
-      }
-      request.numSge = 1;
-      request.sge[0] = {static_cast<double>(reinterpret_cast<uintptr_t>(data)), static_cast<uint32_t>(length), 0};
-    } else {
-      for (uint32_t i = 0; i < record.numSge; i++) request.sge[i] = record.sge[i];
-    }
     tail++;
   }
   return Publish(tail, n, taken, rc);
+}
+
+// Copies a record that is in order into the send queue.
+int QueuePair::TakeRecord(const SendRecord& record, uint64_t length, uint64_t tail) {
+  WorkRequest& request = sq_[tail & sqMask_];
+  request.wrId = record.wrId;
+  if (!ToAddress(record.remoteAddress, &request.remoteAddress)) request.remoteAddress = 0;  // a SEND has none
+  request.done = 0;
+  request.length = length;
+  request.compareAdd = record.compareAdd;
+  request.swap = record.swap;
+  request.opcode = record.opcode;
+  request.flags = record.flags;
+  request.imm = record.imm;
+  request.rkey = record.rkey;
+  request.numSge = record.numSge;
+  request.object = record.addressHandle;
+  request.remoteQpn = record.remoteQpn;
+  request.remoteQkey = record.remoteQkey;
+  if (IsDatagram()) {
+    auto found = context().handles.find(record.addressHandle);
+    if (found == context().handles.end() || &found->second->pd() != &pd_) return -EINVAL;
+    sqPeers_[tail & sqMask_] = found->second->peer();
+  }
+  if ((record.flags & kInline) == 0) {
+    for (uint32_t i = 0; i < record.numSge; i++) request.sge[i] = record.sge[i];
+    return 0;
+  }
+  uint8_t* data = inlineData_.data() + (tail & sqMask_) * capabilities_.maxInlineData;
+  uint64_t at = 0;
+  for (uint32_t i = 0; i < record.numSge; i++) {
+    const uint8_t* source = ResolveLocal(record.sge[i], false);
+    if (source == nullptr) return -EINVAL;
+    memcpy(data + at, source, record.sge[i].length);
+    at += record.sge[i].length;
+  }
+  request.numSge = 1;
+  request.sge[0] = {static_cast<double>(reinterpret_cast<uintptr_t>(data)), static_cast<uint32_t>(length), 0};
+  return 0;
+}
+
+// From what this process knows itself: peers can write into the directory.
+uint8_t* QueuePair::ResolveLocal(const SgeRecord& sge, bool write) const {
+  const MrSlot& mr = context().localMr(MrIndex(sge.lkey));
+  auto address = static_cast<uint64_t>(sge.address);
+  if (sge.lkey == 0 || mr.key.load() != sge.lkey || mr.pd != pd_.number() || mr.boundQp != 0) return nullptr;
+  if (write && (mr.access & kLocalWrite) == 0) return nullptr;
+  if (address < mr.address || sge.length > mr.length || address - mr.address > mr.length - sge.length) return nullptr;
+  return reinterpret_cast<uint8_t*>(static_cast<uintptr_t>(address));
 }
 
 // Hands what was taken to the engine.
@@ -331,52 +218,89 @@ int QueuePair::Publish(uint64_t tail, int count, int* taken, int rc) {
   return rc;
 }
 
+int QueuePair::CheckReceive(const ReceiveRecord& record) const {
+  if (record.numSge > capabilities_.maxRecvSge) return -EINVAL;
+  uint64_t address = 0;
+  for (uint32_t i = 0; i < record.numSge; i++) {
+    if (!ToAddress(record.sge[i].address, &address)) return -EINVAL;
+  }
+  return rqPosted_ - rqPolled_ >= capabilities_.maxRecvWr ? -ENOMEM : 0;
+}
+
 int QueuePair::PostReceive(const ReceiveRecord* records, int count, int* taken) {
   QpState state = this->state();
   *taken = 0;
-  if (state == QpState::kReset) return -EINVAL;
+  if (state == QpState::kReset || (shared_ && !IsDatagram())) return -EINVAL;
   QpSlot& slot = this->slot();
-  uint64_t posted = rqPosted_;
   int rc = 0;
   int n = 0;
   for (; n < count; n++) {
     const ReceiveRecord& record = records[n];
-    if (posted - rqPolled_ >= capabilities_.maxRecvWr) rc = -ENOMEM;
-    if (record.numSge > capabilities_.maxRecvSge) rc = -EINVAL;
-    uint64_t address = 0;
-    for (uint32_t i = 0; rc == 0 && i < record.numSge; i++) {
-      if (!ToAddress(record.sge[i].address, &address)) rc = -EINVAL;
-    }
+    rc = CheckReceive(record);
+    if (rc == 0 && IsDatagram()) rc = PostDatagramReceive(record);
     if (rc != 0) break;
-    RqEntry& entry = context().directory().rq(ringOffset_, posted, rqCapacity_);
-    entry.wrId = record.wrId;
-    entry.numSge = record.numSge;
-    for (uint32_t i = 0; i < record.numSge; i++) entry.sge[i] = record.sge[i];
-    posted++;
+    if (!IsDatagram()) {
+      RqEntry& entry = context().directory().rq(ringOffset_, rqPosted_, rqCapacity_);
+      entry.wrId = record.wrId;
+      entry.numSge = record.numSge;
+      for (uint32_t i = 0; i < record.numSge; i++) entry.sge[i] = record.sge[i];
+    }
+    rqPosted_++;
   }
   *taken = n;
   if (n == 0) return rc;
-  rqPosted_ = posted;
-  slot.rqPosted.store(posted);
-  if (slot.rnrWaiting.load() != 0 && slot.rnrWaiting.exchange(0) != 0 && peer_) peer_->WakeEngine();
+  slot.rqPosted.store(rqPosted_);
+  WakeWaitingPeer();
   if (state == QpState::kError) receiveCq_->Announce(QpIndex(number_), true);
   return rc;
 }
 
+void QueuePair::WakeWaitingPeer() {
+  QpSlot& slot = this->slot();
+  if (slot.rnrWaiting.load() != 0 && slot.rnrWaiting.exchange(0) != 0 && peer_) peer_->WakeEngine();
+}
+
 int QueuePair::Drain(CompletionQueue& queue, CompletionRecord* out, int max, bool* more) {
   int count = 0;
-  if (&queue == sendCq_) {
-    uint64_t head = cqeHead_.load(std::memory_order_relaxed);
-    uint64_t tail = cqeTail_.load(std::memory_order_acquire);
-    for (; head != tail && count < max; head++) out[count++] = sendCqes_[head & cqeMask_];
-    cqeHead_.store(head, std::memory_order_release);
-    if (head != tail) *more = true;
-  }
+  if (&queue == sendCq_) count = DrainSends(out, max, more);
   if (&queue != receiveCq_) return count;
-  // With ERROR seen and then the peer's engine seen outside, what is not completed now never will be, and nobody
-  // writes into its memory any more: only then is it flushed.
+  if (IsDatagram()) return count + DrainDatagrams(out + count, max - count, more);
+  return count + (shared_ ? DrainShared(out + count, max - count, more) : DrainOwn(out + count, max - count, more));
+}
+
+int QueuePair::DrainSends(CompletionRecord* out, int max, bool* more) {
+  int count = 0;
+  uint64_t head = cqeHead_.load(std::memory_order_relaxed);
+  uint64_t tail = cqeTail_.load(std::memory_order_acquire);
+  for (; head != tail && count < max; head++) out[count++] = sendCqes_[head & cqeMask_];
+  cqeHead_.store(head, std::memory_order_release);
+  if (head != tail) *more = true;
+  return count;
+}
+
+namespace {
+
+void Complete(CompletionRecord* out, const RqEntry& entry, uint32_t number) {
+  Fail(out, entry.wrId, static_cast<CompletionStatus>(entry.status), number);
+  if (out->status != static_cast<uint32_t>(CompletionStatus::kSuccess)) return;
+  out->opcode = entry.opcode;
+  out->byteLength = entry.byteLength;
+  out->imm = entry.imm;
+  out->flags = entry.flags;
+}
+
+}  // namespace
+
+// With ERROR seen and then the peer's engine seen outside, what is not completed now never will be, and nobody writes
+// into its memory any more: only then is it flushed.
+bool QueuePair::IsSettled() const {
+  return static_cast<QpState>(slot().state.load()) == QpState::kError && PeerIsOutside();
+}
+
+int QueuePair::DrainOwn(CompletionRecord* out, int max, bool* more) {
+  int count = 0;
   bool error = static_cast<QpState>(slot().state.load()) == QpState::kError;
-  bool settled = error && PeerIsOutside();
+  bool settled = error && IsSettled();
   while (rqPolled_ != rqPosted_) {
     if (count == max) {
       *more = true;
@@ -384,14 +308,7 @@ int QueuePair::Drain(CompletionQueue& queue, CompletionRecord* out, int max, boo
     }
     RqEntry& entry = context().directory().rq(ringOffset_, rqPolled_, rqCapacity_);
     if (entry.completed.load(std::memory_order_acquire) == rqPolled_ + 1) {
-      CompletionRecord& record = out[count++];
-      Fail(&record, entry.wrId, static_cast<CompletionStatus>(entry.status), number_);
-      if (record.status == static_cast<uint32_t>(CompletionStatus::kSuccess)) {
-        record.opcode = entry.opcode;
-        record.byteLength = entry.byteLength;
-        record.imm = entry.imm;
-        record.flags = entry.flags;
-      }
+      Complete(&out[count++], entry, number_);
     } else if (settled) {
       Fail(&out[count++], entry.wrId, CompletionStatus::kFlushed, number_);
     } else {
@@ -404,24 +321,35 @@ int QueuePair::Drain(CompletionQueue& queue, CompletionRecord* out, int max, boo
   return count;
 }
 
-int QueuePair::Close() {
-  if (closed_) return 0;
-  closed_ = true;
-  QpSlot& slot = this->slot();
-  slot.state.store(static_cast<uint32_t>(QpState::kReset));
-  context().Unschedule(this);
-  while (engine_.load()) sched_yield();
-  uint32_t index = QpIndex(number_);
-  context().RemoveQp(index);
-  if (WaitPeerOutside() == 0) {
-    context().FreeQpSlot(index, ringOffset_, ringBytes_);
-  } else {
-    context().AddZombie(index, ringOffset_, ringBytes_, peer_, slot.peerNumber);
+int QueuePair::DrainShared(CompletionRecord* out, int max, bool* more) {
+  int count = 0;
+  bool error = static_cast<QpState>(slot().state.load()) == QpState::kError;
+  bool settled = error && IsSettled();
+  DoneRing ring = done();
+  uint32_t at = 0;
+  for (;;) {
+    if (count == max) {
+      *more = true;
+      return count;
+    }
+    bool returned = false;
+    if (ring.Pop(rqPolled_, &at, &returned)) {
+      rqPolled_++;
+      if (!shared_->IsTakenBy(at, number_)) continue;
+      if (returned) {
+        shared_->PostAnew(at);
+        continue;
+      }
+      Complete(&out[count++], shared_->entry(at), number_);
+      shared_->Accept(at);
+    } else if (settled && shared_->FindTakenBy(number_, &at)) {
+      Fail(&out[count++], shared_->entry(at).wrId, CompletionStatus::kFlushed, number_);
+      shared_->Accept(at);
+    } else {
+      if (error && !settled) context().Schedule(this, NowNs() + kSettleNs);
+      return count;
+    }
   }
-  sendCq_->users--;
-  receiveCq_->users--;
-  pd_.children--;
-  return 0;
 }
 
 }  // namespace onepiece::soft

@@ -1,0 +1,56 @@
+// What the soft device says of itself.
+// Invariant: every number is what the code keeps to, not what would look good.
+#include <errno.h>
+
+#include "address_handle.h"
+#include "completion_queue.h"
+#include "queue_pair.h"
+
+namespace onepiece::soft {
+
+int Context::Query(DeviceAttributes* out) {
+  out->firmware = "soft/1";
+  out->nodeGuid = nonce_;
+  out->maxMrBytes = uint64_t{1} << 46;
+  out->maxQp = kMaxQps - 1;
+  out->maxQpWr = kMaxQpWr;
+  out->maxSge = kMaxSge;
+  out->maxCq = kMaxCqs - 1;
+  out->maxCqe = kMaxCqe;
+  out->maxMr = kMaxMrs - 1;
+  out->maxPd = 1u << 30;
+  out->maxMw = kMaxMrs - 1;
+  out->maxSrq = kMaxSrqs - 1;
+  out->maxSrqWr = kMaxQpWr;
+  out->maxSrqSge = kMaxSge;
+  out->maxAh = kMaxAhs;
+  out->maxSgeRead = kMaxSge;
+  out->maxQpReadAtomic = 128;
+  out->maxQpInitiatorReadAtomic = 128;
+  // Global: the engines use the CPU's own atomic instructions on the very pages, so they agree with `Atomics` of
+  // JavaScript and with atomics of every other process and device that are CPU instructions.
+  out->atomicCapability = 2;
+  out->portCount = 1;
+  return 0;
+}
+
+int Context::QueryPort(uint32_t port, PortAttributes* out) {
+  if (port != 1) return -EINVAL;
+  out->state = 4;
+  out->maxMtu = 5;
+  out->activeMtu = 5;
+  out->gidTableLength = 1;
+  out->linkLayer = 3;
+  out->maxMessageBytes = 1u << 31;
+  return 0;
+}
+
+int Context::QueryGid(uint32_t port, uint32_t index, Gid* out, std::string* type, std::string* netdev) {
+  if (port != 1 || index != 0) return -EINVAL;
+  *out = gid_;
+  *type = "soft";
+  netdev->clear();
+  return 0;
+}
+
+}  // namespace onepiece::soft

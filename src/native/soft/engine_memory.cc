@@ -1,0 +1,193 @@
+// The engine's work on memory: WRITE, READ, atomics, memory windows, and the copying. Invariant: see queue_pair.h.
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "queue_pair.h"
+
+namespace onepiece::soft {
+
+namespace {
+
+// Through /proc/PID/mem; false when the memory is not there any more.
+bool CopyForeign(const Place& remote, uint8_t* local, uint64_t bytes, bool toRemote) {
+  for (uint64_t done = 0; done < bytes;) {
+    auto at = static_cast<off_t>(remote.address + done);
+    ssize_t count = toRemote ? pwrite(remote.memory, local + done, bytes - done, at)
+                             : pread(remote.memory, local + done, bytes - done, at);
+    if (count < 0 && errno == EINTR) continue;
+    if (count <= 0) return false;
+    done += static_cast<uint64_t>(count);
+  }
+  return true;
+}
+
+uint32_t AccessFor(uint32_t opcode) {
+  if (IsWrite(opcode)) return kRemoteWrite;
+  return opcode == static_cast<uint32_t>(WorkOpcode::kRead) ? kRemoteRead : kRemoteAtomic;
+}
+
+}  // namespace
+
+QueuePair::Step QueuePair::ExecuteOneSided(WorkRequest& request, QpSlot& target, uint64_t* budget,
+                                           CompletionStatus* status) {
+  bool write = IsWrite(request.opcode);
+  bool withImm = request.opcode == static_cast<uint32_t>(WorkOpcode::kWriteWithImm);
+  uint32_t access = AccessFor(request.opcode);
+  if ((ReadOnce(target.access) & access) == 0) {
+    return Refuse(target, kEventQpRequestError, CompletionStatus::kRemoteInvalidRequest, status);
+  }
+  Receive receive{};
+  if (withImm && !NextReceive(target, &receive)) return IsReliable() ? Step::kNoReceive : Step::kDone;
+  if (request.length > 0) {
+    bool isAtomic = access == kRemoteAtomic;
+    uint64_t length = isAtomic ? sizeof(uint64_t) : request.length;
+    Place remote;
+    int rc = ResolveRemote(ReadOnce(target.pd), request.rkey, request.remoteAddress, length, access, &remote);
+    if (rc != 0) {
+      if (HaveNoPages(rc, status)) return Step::kDone;
+      return Refuse(target, kEventQpAccessError, CompletionStatus::kRemoteAccessError, status);
+    }
+    if (isAtomic) {
+      // Also the pages must have it so: what their owner says of its address need not be true.
+      bool aligned = request.remoteAddress % 8 == 0 && reinterpret_cast<uintptr_t>(remote.pointer) % 8 == 0;
+      if (!aligned || remote.pointer == nullptr) {
+        return Refuse(target, kEventQpRequestError, CompletionStatus::kRemoteInvalidRequest, status);
+      }
+      ExecuteAtomic(request, remote, status);
+      return Step::kDone;
+    }
+    uint64_t bytes = std::min(request.length - request.done, *budget);
+    if (!CopyPiece(request, remote + request.done, bytes, write, status)) return Step::kDone;
+    *budget -= bytes;
+    if (request.done < request.length) return Step::kMore;
+  }
+  if (withImm) CompleteReceive(target, *receive.entry, CompletionStatus::kSuccess, request);
+  return Step::kDone;
+}
+
+// One instruction of the CPU on the page itself: atomic among all initiators, and with everybody else's atomics.
+bool QueuePair::ExecuteAtomic(WorkRequest& request, const Place& remote, CompletionStatus* status) {
+  request.length = sizeof(uint64_t);
+  // The place for the old value is looked up before anything happens.
+  uint64_t room = 0;
+  for (uint32_t i = 0; i < request.numSge && room < sizeof(uint64_t); i++) {
+    if (ResolveLocal(request.sge[i], true) == nullptr) {
+      *status = CompletionStatus::kLocalProtectionError;
+      return false;
+    }
+    room += request.sge[i].length;
+  }
+  auto* word = reinterpret_cast<uint64_t*>(remote.pointer);
+  uint64_t old = request.compareAdd;
+  if (request.opcode == static_cast<uint32_t>(WorkOpcode::kFetchAdd)) {
+    old = __atomic_fetch_add(word, request.compareAdd, __ATOMIC_SEQ_CST);
+  } else {
+    __atomic_compare_exchange_n(word, &old, request.swap, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+  }
+  return CopyPiece(request, {reinterpret_cast<uint8_t*>(&old), -1, 0}, sizeof old, false, status);
+}
+
+QueuePair::Step QueuePair::ExecuteBind(WorkRequest& request, CompletionStatus* status) {
+  BindRequest bind{};
+  bind.window = request.object;
+  bind.pd = pd_.number();
+  bind.presentKey = request.imm;
+  bind.newKey = request.rkey;
+  bind.qpNumber = number_;
+  bind.lkey = request.remoteQpn;
+  bind.access = request.remoteQkey;
+  bind.address = request.remoteAddress;
+  bind.length = request.compareAdd;
+  if (!context().windows.Bind(context(), bind)) *status = CompletionStatus::kMwBindError;
+  return Step::kDone;
+}
+
+// Completes when the peer, the only one who could use the window, was seen outside of it.
+QueuePair::Step QueuePair::ExecuteInvalidate(WorkRequest& request, CompletionStatus* status) {
+  if (request.done == 0 && !context().windows.Invalidate(context(), request.rkey, pd_.number())) {
+    *status = CompletionStatus::kLocalQpOperationError;  // as rxe answers
+    return Step::kDone;
+  }
+  request.done = 1;
+  if (!PeerIsQuiet(*peer_, attributes_.destQpNum, request.rkey)) return Step::kPeerInside;
+  context().windows.Drained(request.rkey);
+  return Step::kDone;
+}
+
+// Copies `bytes` of the message, from where it stands, between the local elements and `remote`.
+bool QueuePair::CopyPiece(WorkRequest& request, const Place& remote, uint64_t bytes, bool toRemote,
+                          CompletionStatus* status) {
+  Place place = remote;
+  uint64_t begin = 0;  // of this gather element, in the message
+  for (uint32_t i = 0; i < request.numSge && bytes > 0; i++) {
+    const SgeRecord& sge = request.sge[i];
+    uint64_t end = begin + sge.length;
+    if (request.done < end) {
+      bool isInline = (request.flags & kInline) != 0;
+      uint8_t* local = isInline ? reinterpret_cast<uint8_t*>(static_cast<uintptr_t>(sge.address))
+                                : ResolveLocal(sge, !toRemote);
+      if (local == nullptr) {
+        *status = CompletionStatus::kLocalProtectionError;
+        return false;
+      }
+      uint64_t piece = std::min(bytes, end - request.done);
+      local += request.done - begin;
+      if (place.pointer == nullptr) {
+        if (!CopyForeign(place, local, piece, toRemote)) {
+          bool dead = peer_->CheckDead();
+          *status = dead ? CompletionStatus::kRetryExceeded : CompletionStatus::kRemoteOperationError;
+          return false;
+        }
+      } else if (toRemote) {
+        memmove(place.pointer, local, piece);  // both may lie in the same region when a process talks to itself
+      } else {
+        memmove(local, place.pointer, piece);
+      }
+      place = place + piece;
+      bytes -= piece;
+      request.done += piece;
+    }
+    begin = end;
+  }
+  return true;
+}
+
+int QueuePair::ResolveRemote(uint32_t pd, uint32_t key, uint64_t address, uint64_t length, uint32_t access,
+                             Place* out) {
+  Enter(key);
+  const Directory& directory = peer_->directory();
+  const MrSlot& slot = directory.mr(MrIndex(key));
+  if (key == 0 || slot.key.load() != key) return -EACCES;
+  const MrView mr(slot);
+  if (mr.pd != pd || (mr.access & access) != access) return -EACCES;
+  // A window is for the queue pair that it is bound to, and not for receives.
+  if (mr.boundQp != 0 && (mr.boundQp != attributes_.destQpNum || (access & kLocalWrite) != 0)) return -EACCES;
+  if (address < mr.address || length > mr.length || address - mr.address > mr.length - length) return -EACCES;
+  if (mr.fd == kProcessMemory) return peer_->PlaceOf(address, out);
+  uint64_t offset = address - mr.address;
+  if (offset + mr.offset < offset) return -EACCES;
+  offset += mr.offset;
+  for (const auto& cached : cache_) {
+    if (cached && cached->serial() == mr.serial) return cached->At(offset, length, &out->pointer);
+  }
+  std::shared_ptr<Mapping> mapping;
+  int rc = peer_->Map(mr, &mapping);
+  if (rc != 0) return rc;
+  std::shared_ptr<Mapping>& entry = cache_[cacheNext_++ % cache_.size()];
+  entry = std::move(mapping);
+  return entry->At(offset, length, &out->pointer);
+}
+
+// Tells a peer that forbids from one that has died, and from a lack of descriptors, memory or permission here.
+bool QueuePair::HaveNoPages(int rc, CompletionStatus* status) const {
+  if (rc == -EACCES) return false;
+  *status = CompletionStatus::kLocalQpOperationError;
+  if (rc == -EMFILE || rc == -ENFILE || rc == -ENOMEM || rc == -EPERM) return true;
+  *status = CompletionStatus::kRetryExceeded;
+  return peer_->CheckDead();
+}
+
+}  // namespace onepiece::soft
