@@ -2,9 +2,9 @@
 // refused with its reason.
 import t from 'tap';
 import { AccessFlags } from '../../src/ts/verbs/index.js';
-import { codeOf, connectSides, FULL_ACCESS, fill, isFilled, isSoft, openPair, openSide, softLacks } from './support.js';
+import { codeOf, connectSides, FULL_ACCESS, fill, isFilled, isSoft, openPair, openSide } from './support.js';
 
-void t.test("a peer writes into a caller's own Buffer, and nowhere beside it", { skip: softLacks }, async (t) => {
+void t.test("a peer writes into a caller's own Buffer, and nowhere beside it", async (t) => {
   using pair = openPair();
   const { a, b } = pair;
   const whole = Buffer.alloc(20_000, 0xee);
@@ -32,7 +32,7 @@ void t.test("a peer writes into a caller's own Buffer, and nowhere beside it", {
   t.equal(part[0], isFilled(part, 8) ? part[0] : -1, "the caller's memory is the caller's again");
 });
 
-void t.test("a caller's own Buffer is the source of a SEND", { skip: softLacks }, async (t) => {
+void t.test("a caller's own Buffer is the source of a SEND", async (t) => {
   using pair = openPair();
   const { a, b } = pair;
   const own = new Uint8Array(3000);
@@ -78,7 +78,7 @@ void t.test('what no device here has is refused with its errno', async (t) => {
   side.device.close();
 });
 
-void t.test('relaxed ordering is taken by every device, used or not', { skip: softLacks }, async (t) => {
+void t.test('relaxed ordering is taken by every device, used or not', async (t) => {
   const a = openSide({ access: FULL_ACCESS | AccessFlags.RELAXED_ORDERING });
   const b = openSide({ access: FULL_ACCESS | AccessFlags.RELAXED_ORDERING });
   connectSides(a, b);

@@ -18,11 +18,6 @@ import {
 
 export const deviceName = process.env.ONEPIECE_DEVICE ?? 'soft0';
 export const isSoft = deviceName === 'soft0';
-/**
- * For `{ skip }` of a test about what soft0 answers ENOTSUP to: atomics, shared receive queues, memory windows, UC, UD,
- * asynchronous events, a caller's own memory. That it answers so is tested in not-supported.test.ts.
- */
-export const softLacks = isSoft ? 'soft0 has not got it' : false;
 /** Bounds every wait; JavaScript runs an order of magnitude slower in the guest that has rxe0. */
 export const patienceMs = isSoft ? 10_000 : 60_000;
 /** Every remote right. */

@@ -13,7 +13,9 @@ namespace onepiece::soft {
 
 namespace {
 
-constexpr uint32_t kKnownAccess = kLocalWrite | kRemoteWrite | kRemoteRead | kRemoteAtomic | kMwBindAllowed;
+// Ordering is never relaxed here, which the flag allows.
+constexpr uint32_t kKnownAccess =
+    kLocalWrite | kRemoteWrite | kRemoteRead | kRemoteAtomic | kMwBindAllowed | kRelaxedOrdering;
 constexpr uint32_t kRevokeWaitMs = 50;
 constexpr size_t kCheckBytes = size_t{64} << 20;
 
