@@ -83,22 +83,18 @@ void t.test(
   },
 );
 
-void t.test(
-  'listening twice, stopping twice and closing while listening are all right',
-  { skip: softLacks },
-  async (t) => {
-    const device = Device.open(deviceName);
-    const stop = device.onAsyncEvent(() => {});
-    stop();
-    stop();
-    device.onAsyncEvent(() => {});
-    device.close();
-    t.throws(() => device.onAsyncEvent(() => {}), { code: 'RDMA_ERR_CLOSED' });
-    const other = Device.open(deviceName);
-    t.throws(() => other.onAsyncEvent(1 as unknown as () => void), { code: 'RDMA_ERR_INVALID_ARGUMENT' });
-    other.close();
-  },
-);
+void t.test('listening twice, stopping twice and closing while listening are all right', async (t) => {
+  const device = Device.open(deviceName);
+  const stop = device.onAsyncEvent(() => {});
+  stop();
+  stop();
+  device.onAsyncEvent(() => {});
+  device.close();
+  t.throws(() => device.onAsyncEvent(() => {}), { code: 'RDMA_ERR_CLOSED' });
+  const other = Device.open(deviceName);
+  t.throws(() => other.onAsyncEvent(1 as unknown as () => void), { code: 'RDMA_ERR_INVALID_ARGUMENT' });
+  other.close();
+});
 
 void t.test('a completion queue that overflows says so; the device and other queues live on', onVerbs, async (t) => {
   using pair = openPair();
