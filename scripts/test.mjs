@@ -18,7 +18,7 @@ const softDevice = 'soft0';
 const guestDevice = 'rxe0';
 const fileTimeoutMs = 120_000;
 const guestTimeoutFactor = 6;
-const guestTimeoutS = 400;
+const guestTimeoutS = 1200;
 const prepareTimeoutMs = 900_000;
 /** So long before a file's end tap itself gives up and names the test that hangs. */
 const tapNoticeMs = 5000;
