@@ -75,10 +75,14 @@ function portDetails(device: string, report: PortReport): string {
       ? '  the GID table is empty'
       : indented(table(['>INDEX', 'ADDRESS', 'GID', 'TYPE', 'NETDEV', 'USE', 'WHY'], entries)),
     '',
-    pkeys.length === 0
-      ? '  no partition keys'
-      : `  partition keys: ${pkeys.map((p) => `${p.index}: ${p.pkey}`).join(', ')}`,
+    `  ${pkeyWords(pkeys)}`,
   ].join('\n');
+}
+
+function pkeyWords(pkeys: PortReport['pkeys']): string {
+  if (pkeys === null) return 'the device does not tell its partition keys';
+  if (pkeys.length === 0) return 'no partition keys';
+  return `partition keys: ${pkeys.map(({ index, pkey }) => `${index}: ${pkey}`).join(', ')}`;
 }
 
 const indented = (text: string) => text.replace(/^(?=.)/gm, '  ');

@@ -60,7 +60,8 @@ export interface PortReport {
   chosen: { index: number; gid: string; address: string; type: string; netdev: string; why: string } | null;
   problem: string | null;
   gids: GidReport[];
-  pkeys: { index: number; pkey: string }[];
+  /** Null: the device does not tell them, as iWARP ones. */
+  pkeys: { index: number; pkey: string }[] | null;
 }
 
 /** A device. */
@@ -142,8 +143,18 @@ function reportPort(device: Device, port: number): PortReport {
     chosen,
     problem,
     gids,
-    pkeys: device.queryPkeyTable(port).map(({ index, pkey }) => ({ index, pkey: hex(pkey, 4) })),
+    pkeys: reportPkeys(device, port),
   };
+}
+
+// A device that cannot tell its partition keys is no worse for it.
+function reportPkeys(device: Device, port: number): PortReport['pkeys'] {
+  try {
+    return device.queryPkeyTable(port).map(({ index, pkey }) => ({ index, pkey: hex(pkey, 4) }));
+  } catch (error) {
+    if (!isRdmaError(error)) throw error;
+    return null;
+  }
 }
 
 function reportGid(device: Device, port: number, entry: RankedGid): GidReport {

@@ -8,6 +8,8 @@ import type { System } from './system.js';
 const CLASS = '/sys/class/infiniband';
 const FILES = '/dev/infiniband';
 
+const uverbsFiles = (system: System) => (system.readdir(FILES) ?? []).filter((name) => /^uverbs\d+$/.test(name));
+
 /** The names of the devices that the kernel has, whatever libibverbs says. */
 export const kernelDevices = (system: System) => system.readdir(CLASS) ?? [];
 
@@ -54,11 +56,12 @@ function devices(system: System): Finding {
   );
 }
 
-function unlisted(system: System, { devices: listed, missing }: Observation): Finding[] {
+// Only where nothing else explains it: the addon asks libibverbs, which lists what ib_uverbs offers.
+function unlisted(system: System, { addonProblem, devices: listed, missing }: Observation): Finding[] {
   const names = new Set(listed.map(({ name }) => name));
   const without = kernelDevices(system).filter((name) => !names.has(name));
-  if (without.length === 0 || !system.exists(FILES) || /^libibverbs\S* |built without/.test(missing.verbs ?? ''))
-    return [];
+  const asked = addonProblem === null && !/^libibverbs\S* |built without/.test(missing.verbs ?? '');
+  if (!asked || without.length === 0 || uverbsFiles(system).length === 0) return [];
   return [
     problem(
       'provider',
@@ -75,7 +78,7 @@ function deviceFiles(system: System): Finding[] {
     const remedy = 'modprobe ib_uverbs; in a container give it the folder: --device=/dev/infiniband';
     return kernelDevices(system).length === 0 ? [] : [problem('device-files', `${FILES} is missing`, remedy)];
   }
-  const uverbs = names.filter((name) => /^uverbs\d+$/.test(name));
+  const uverbs = uverbsFiles(system);
   const files = [...uverbs, 'rdma_cm'].map((name) => `${FILES}/${name}`);
   const denied = files.filter((file) => system.access(file) === 'denied');
   const findings: Finding[] = [];

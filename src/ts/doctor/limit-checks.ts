@@ -5,7 +5,7 @@ import { type Finding, note, ok, warning } from './finding.js';
 import { kernelDevices } from './kernel-checks.js';
 import { limitOf, type System } from './system.js';
 
-/** Below this, a few message rings already cannot be registered. */
+/** The default of most systems is 8 MiB, which a few regions use up; each queue and ring counts too. */
 const MIN_MEMLOCK_BYTES = 64 * 2 ** 20;
 const MIN_OPEN_FILES = 1024;
 const CAP_IPC_LOCK = 14n;

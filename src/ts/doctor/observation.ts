@@ -29,7 +29,7 @@ const PROBE_BYTES = 1 << 20;
 export function observe(): Observation {
   const nothing: Observation = {
     ...{ addonProblem: null, devices: [], missing: {}, rdmacmProblem: null, memoryProblems: {} },
-    peerProblem: attempt(reachFromPeer),
+    peerProblem: reachFromPeer(),
   };
   let listed: ReturnType<typeof listDevices>;
   try {
@@ -64,16 +64,23 @@ function registerMemory(name: string): void {
 }
 
 // What soft0 does to reach a peer: opening one of its descriptors through /proc.
-function reachFromPeer(): void {
-  const fd = openSync('/dev/null', 'r+');
+function reachFromPeer(): string | null {
+  const program = 'require("fs").closeSync(require("fs").openSync(process.argv[1], "r+"))';
+  let fd: number | undefined;
   try {
-    const program = 'require("fs").closeSync(require("fs").openSync(process.argv[1], "r+"))';
+    fd = openSync('/dev/null', 'r+');
     execFileSync(process.execPath, ['-e', program, `/proc/${process.pid}/fd/${fd}`], {
-      ...{ timeout: PEER_LIMIT_MS, killSignal: 'SIGKILL', stdio: ['ignore', 'ignore', 'pipe'] },
-      env: {},
+      ...{ timeout: PEER_LIMIT_MS, killSignal: 'SIGKILL', stdio: ['ignore', 'ignore', 'pipe'], env: {} },
     });
+    return null;
+  } catch (error) {
+    const ran = typeof (error as { status?: unknown }).status === 'number';
+    const what = ran
+      ? "another process of this user cannot open this one's descriptors in /proc, as soft0 does"
+      : "another process, to try whether it can open this one's descriptors in /proc, could not be started or did not end";
+    return `${what}: ${words(error)}`;
   } finally {
-    closeSync(fd);
+    if (fd !== undefined) closeSync(fd);
   }
 }
 

@@ -31,6 +31,13 @@ function addon({ arch }: System, { addonProblem, missing }: Observation): Findin
 function verbsLibrary({ missing }: Observation): Finding | undefined {
   const why = missing.verbs ?? '';
   if (/built without/.test(why)) return undefined;
+  if (/cannot be listed/.test(why)) {
+    return problem(
+      'libibverbs',
+      why,
+      'see the log of the kernel (dmesg), and whether kernel and rdma-core fit together',
+    );
+  }
   if (!/^libibverbs\S* /.test(why)) return ok('libibverbs', 'libibverbs is loaded');
   // "libibverbs.so.1 cannot be loaded (libibverbs.so.1: ...); install it: ..."
   return problem('libibverbs', ...splitAt(why, why.includes('); ') ? '); ' : ': '));
@@ -68,13 +75,10 @@ function softDevice({ devices, memoryProblems, peerProblem }: Observation): Find
         ),
   ];
   if (peerProblem !== null) {
-    findings.push(
-      problem(
-        'peer',
-        `another process of this user cannot open this one's descriptors in /proc, as soft0 does: ${peerProblem}`,
-        'look for a security module (AppArmor, SELinux), a mount of /proc, or a node binary with file capabilities (getcap)',
-      ),
-    );
+    const remedy = /could not be started/.test(peerProblem)
+      ? 'raise the limits on open files and processes (ulimit -n, ulimit -u)'
+      : 'look for a security module (AppArmor, SELinux), a mount of /proc, or a node binary with file capabilities (getcap)';
+    findings.push(problem('peer', peerProblem, remedy));
   } else findings.push(ok('peer', "processes of this user can open each other's descriptors in /proc, as soft0 does"));
   return findings;
 }
