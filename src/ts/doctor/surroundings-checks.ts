@@ -1,7 +1,7 @@
 // Checks of what is around the process: a container, network namespaces, what hides processes from each other.
 //
 // Invariant: pure functions of what was observed; a trap is named only where its signs are seen.
-import { type Finding, note, problem, warning } from './finding.js';
+import { type Finding, note, warning } from './finding.js';
 import { kernelDevices } from './kernel-checks.js';
 import type { Observation } from './observation.js';
 import type { System } from './system.js';
@@ -32,9 +32,9 @@ function networkNamespace(system: System): Finding[] {
     const parent = system.readFile(`/sys/class/infiniband/${name}/parent`)?.trim();
     if (parent === undefined || parent === '' || system.exists(`/sys/class/net/${parent}`)) return [];
     return [
-      problem(
+      warning(
         'netns',
-        `${name} stands on ${parent}, which is not in this network namespace; rxe works in the initial one only`,
+        `${name} stands on ${parent}, which is not in this network namespace: connections from here may fail, as rxe is for the initial one`,
         'run in the network of the host: --network=host for docker and podman, hostNetwork: true for Kubernetes',
       ),
     ];
