@@ -9,6 +9,7 @@ import { packageRoot } from '../verbs/native.js';
 import { benchCommand } from './bench.js';
 import { demoCommand } from './demo.js';
 import { devicesCommand } from './devices.js';
+import { doctorCommand } from './doctor.js';
 import { errorLine, ExitCode, exitCodeOf, UsageError } from './exit.js';
 import { pingpongCommand } from './pingpong.js';
 import { rpingCommand } from './rping.js';
@@ -35,6 +36,7 @@ async function main(): Promise<number> {
     .addCommand(benchCommand(setExitCode))
     .addCommand(pingpongCommand(setExitCode))
     .addCommand(devicesCommand())
+    .addCommand(doctorCommand(setExitCode))
     .addCommand(rpingCommand(setExitCode));
   const commands = (command: Command): Command[] => [command, ...command.commands.flatMap(commands)];
   for (const command of commands(program)) command.exitOverride().showHelpAfterError('(--help shows the options)');
