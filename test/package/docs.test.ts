@@ -1,0 +1,32 @@
+// Proves: each example in docs/verbs.md runs as it is printed, and prints what its last comments say.
+import { execFile } from 'node:child_process';
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import t from 'tap';
+import { packageRoot } from '../../src/ts/verbs/native.js';
+
+const root = packageRoot();
+// Below the package, so that its name resolves to the build in lib/.
+const folder = join(root, 'build-test', `docs-${process.pid}`);
+mkdirSync(folder, { recursive: true });
+t.teardown(() => rmSync(folder, { recursive: true, force: true }));
+
+const text = readFileSync(join(root, 'docs/verbs.md'), 'utf8');
+const examples = [...text.matchAll(/```js\n\/\/ (\S+)\n([\s\S]*?)```/g)];
+
+void t.test('there are examples of both levels', async (t) => {
+  t.ok(examples.length >= 3);
+});
+
+for (const [, name, code] of examples) {
+  void t.test(`${name} prints what it says`, async (t) => {
+    const file = join(folder, name!);
+    writeFileSync(file, code!);
+    const expected = [...code!.matchAll(/^\/\/ prints: (.*)$/gm)].map(([, line]) => line);
+    t.ok(expected.length > 0);
+    const { stdout, stderr } = await promisify(execFile)(process.execPath, [file], { timeout: 60_000 });
+    t.same(stdout.trimEnd().split('\n'), expected);
+    t.equal(stderr, '');
+  });
+}
