@@ -13,7 +13,8 @@ namespace onepiece::soft {
 
 namespace {
 
-constexpr uint32_t kKnownAccess = kLocalWrite | kRemoteWrite | kRemoteRead | kRemoteAtomic | kMwBindAllowed;
+constexpr uint32_t kKnownAccess = kLocalWrite | kRemoteWrite | kRemoteRead | kRemoteAtomic | kMwBindAllowed |
+                                  kRelaxedOrdering;
 constexpr uint32_t kRevokeWaitMs = 50;
 constexpr size_t kCheckBytes = size_t{64} << 20;
 
