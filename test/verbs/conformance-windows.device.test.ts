@@ -66,12 +66,14 @@ void t.test('a bound window opens its part, and local invalidation closes it', a
   t.equal(await write(pair, first, 0), Status.REMOTE_ACCESS_ERROR, 'an old key opens nothing');
 });
 
+// rxe of kernel 6.1 looks at the bounds of the region only.
+const bounded = { skip: isSoft ? false : 'rxe does not check the bounds of a window' };
 const outside: [string, number, number][] = [
   ['before the window', 4095, 8],
   ['beyond its end', 8185, 8],
 ];
 for (const [name, from, length] of outside) {
-  void t.test(`a WRITE ${name} is a remote access error`, async (t) => {
+  void t.test(`a WRITE ${name} is a remote access error`, bounded, async (t) => {
     using pair = openPair({ access: bindable });
     const { window, bind } = openWindow(pair);
     await bind({});
