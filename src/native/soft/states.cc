@@ -1,6 +1,7 @@
 // The states of a queue pair, and how it ends. Invariant: see queue_pair.h.
 #include <errno.h>
 #include <sched.h>
+#include <string.h>
 
 #include <algorithm>
 
@@ -27,7 +28,8 @@ constexpr uint32_t kWhileReady = kMaskCurrentState | kMaskAccessFlags | kMaskMin
 constexpr uint32_t kUcWhileReady = kMaskCurrentState | kMaskAccessFlags;
 constexpr uint32_t kUdWhileReady = kMaskCurrentState | kMaskQkey;
 constexpr uint32_t kWhileDrained = kMaskPkeyIndex | kMaskPort | kMaskAccessFlags | kMaskTimeout | kMaskRetryCount |
-                                   kMaskRnrRetry | kMaskMinRnrTimer | kMaskMaxReadAtomic | kMaskMaxDestReadAtomic;
+                                   kMaskRnrRetry | kMaskMinRnrTimer | kMaskMaxReadAtomic | kMaskMaxDestReadAtomic |
+                                   kMaskAddressVector;
 
 // The transitions that a program asks for: what each needs, and what it may carry besides (IBTA 11.2.5.2, table of QP
 // state transition properties). Leaving for RESET or ERROR carries nothing.
@@ -99,6 +101,12 @@ int QueuePair::Modify(const QpAttributes& wanted) {
     if (rc != 0) return rc;
   }
   auto has = [&](uint32_t bit) { return (mask & bit) != 0; };
+  if (from == QpState::kSendQueueDrained && has(kMaskAddressVector)) {
+    // Another way to the same device; the connection itself stays.
+    if (memcmp(wanted.path.destGid.raw, attributes_.path.destGid.raw, sizeof wanted.path.destGid.raw) != 0) return -EINVAL;
+    attributes_.path = wanted.path;
+    attributes_.path.isGlobal = true;
+  }
   QpSlot& slot = this->slot();
   if (has(kMaskAccessFlags)) attributes_.accessFlags = slot.access = wanted.accessFlags;
   if (has(kMaskPort)) attributes_.port = wanted.port;
