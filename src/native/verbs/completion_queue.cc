@@ -29,7 +29,7 @@ static_assert(static_cast<uint32_t>(CompletionStatus::kRnrRetryExceeded) == IBV_
 // rxe hands out the flags of the kernel, in which "with invalidate" is another bit (and checksums are not told).
 constexpr unsigned int kKernelWithInvalidate = 1u << 2;
 
-void Translate(const ibv_wc& wc, bool isRxe, CompletionRecord* out) {
+void Translate(const ibv_wc& wc, const Completions& queue, CompletionRecord* out) {
   *out = CompletionRecord{};
   out->wrId = std::bit_cast<double>(wc.wr_id);
   out->status = static_cast<uint32_t>(wc.status);
@@ -42,15 +42,18 @@ void Translate(const ibv_wc& wc, bool isRxe, CompletionRecord* out) {
     case IBV_WC_RECV:
     case IBV_WC_RECV_RDMA_WITH_IMM:
       out->byteLength = wc.byte_len;
-      out->sourceQp = wc.src_qp;
       if ((wc.wc_flags & IBV_WC_WITH_IMM) != 0) {
         out->flags = kWithImm;
         out->imm = ntohl(wc.imm_data);
-      } else if ((wc.wc_flags & (isRxe ? kKernelWithInvalidate : uint32_t{IBV_WC_WITH_INV})) != 0) {
+      } else if ((wc.wc_flags & (queue.context->isRxe ? kKernelWithInvalidate : uint32_t{IBV_WC_WITH_INV})) != 0) {
         out->flags = kWithInvalidate;
         out->imm = wc.invalidated_rkey;
       }
-      if ((wc.wc_flags & IBV_WC_GRH) != 0) out->flags |= kWithGrh;
+      // Of datagrams only; drivers say it of connections as well, without a source.
+      if (queue.datagrams > 0 && wc.src_qp != 0) {
+        out->sourceQp = wc.src_qp;
+        if ((wc.wc_flags & IBV_WC_GRH) != 0) out->flags |= kWithGrh;
+      }
       break;
     case IBV_WC_RDMA_READ:
       out->byteLength = wc.byte_len;
@@ -135,7 +138,7 @@ int CompletionQueue::Poll(CompletionRecord* out, int max) {
     errno = 0;
     const int found = ibv_poll_cq(completions_->raw, wanted, chunk);
     if (found < 0) return written > 0 ? written : Answer(found);
-    for (int i = 0; i < found; ++i) Translate(chunk[i], completions_->context->isRxe, &out[written + i]);
+    for (int i = 0; i < found; ++i) Translate(chunk[i], *completions_, &out[written + i]);
     written += found;
     if (found < wanted) break;
   }

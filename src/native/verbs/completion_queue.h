@@ -27,6 +27,7 @@ struct Completions {
   const std::shared_ptr<Context> context;
   const std::shared_ptr<EventSource> source;  // null without a channel
   ibv_cq* raw;
+  int datagrams = 0;  // queue pairs of type UD whose receives complete here
 };
 
 class CompletionQueue final : public onepiece::CompletionQueue {

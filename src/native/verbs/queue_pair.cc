@@ -94,6 +94,7 @@ QueuePair::QueuePair(std::shared_ptr<Domain> domain, std::shared_ptr<Completions
       shared_(std::move(shared)),
       raw_(raw),
       number_(raw->qp_num) {
+  if (raw->qp_type == IBV_QPT_UD) receives_->datagrams++;
   granted_.maxSendWr = granted.max_send_wr;
   granted_.maxRecvWr = granted.max_recv_wr;
   granted_.maxSendSge = std::min<uint32_t>(granted.max_send_sge, kMaxSge);  // what a record can say
@@ -285,8 +286,10 @@ int QueuePair::Raw(RawNumbers* out) {
 
 int QueuePair::Close() {
   if (raw_ == nullptr) return 0;
+  const bool isDatagram = raw_->qp_type == IBV_QPT_UD;
   const int error = Ask(domain_->context->library.destroy_qp, raw_);
   if (error != 0) return error;
+  if (isDatagram) receives_->datagrams--;
   raw_ = nullptr;
   sends_.reset();
   receives_.reset();
