@@ -64,8 +64,10 @@ void t.test('a bound window opens its part, and local invalidation closes it', a
   t.match(await bind({ from: 0, length: 16 }), { status: Status.SUCCESS }, 'it can be bound again');
   t.equal(await write(pair, window.rkey, 0), Status.SUCCESS);
   t.equal(await write(pair, first, 0), Status.REMOTE_ACCESS_ERROR, 'an old key opens nothing');
+  window.close();
 });
 
+// Each test closes its window itself: rxe waits 50 s for a queue pair that has one bound.
 // rxe of kernel 6.1 looks at the bounds of the region only.
 const bounded = { skip: isSoft ? false : 'rxe does not check the bounds of a window' };
 const outside: [string, number, number][] = [
@@ -87,6 +89,7 @@ void t.test('a window has its own rights', async (t) => {
   const { window, bind } = openWindow(pair);
   await bind({ access: AccessFlags.REMOTE_READ });
   t.equal(await write(pair, window.rkey, 4096), Status.REMOTE_ACCESS_ERROR);
+  window.close();
 });
 
 void t.test('only the queue pair that it was bound on can use a window', async (t) => {
@@ -99,11 +102,11 @@ void t.test('only the queue pair that it was bound on can use a window', async (
   t.equal(await write({ a, b }, window.rkey, 4096), Status.REMOTE_ACCESS_ERROR);
   t.equal(await write(pair, window.rkey, 4096), Status.SUCCESS);
   a.device.close();
+  window.close();
 });
 
 const wrongBinds: [string, Bind, number][] = [
   ['a region that does not allow it', {}, FULL_ACCESS],
-  ['the key that it has', { newKey: -1 }, bindable],
   ['more than the region', { length: 65536 }, bindable],
   ['a start before the region', { from: -8, length: 8 }, bindable],
   ['rights to write in a region that is read-only here', {}, AccessFlags.REMOTE_READ | AccessFlags.MW_BIND],
@@ -111,8 +114,8 @@ const wrongBinds: [string, Bind, number][] = [
 for (const [name, wrong, access] of wrongBinds) {
   void t.test(`a bind with ${name} is a bind error`, async (t) => {
     using pair = openPair({ access });
-    const { window, bind } = openWindow(pair);
-    t.equal((await bind(wrong.newKey === -1 ? { newKey: window.rkey } : wrong)).status, Status.MW_BIND_ERROR);
+    const { bind } = openWindow(pair);
+    t.equal((await bind(wrong)).status, Status.MW_BIND_ERROR);
   });
 }
 
@@ -126,6 +129,7 @@ void t.test('a window that is bound cannot be bound again, and its region not be
   );
   t.equal(await write(pair, window.rkey, 4096), Status.SUCCESS, 'and goes on');
   t.equal((await bind({})).status, Status.MW_BIND_ERROR);
+  window.close();
 });
 
 void t.test('the peer gives a window back with its SEND', async (t) => {
@@ -138,12 +142,14 @@ void t.test('the peer gives a window back with its SEND', async (t) => {
   a.qp.sends.sendWithInvalidate(0, 2, SIGNALED, window.rkey, a.mr.address, 8, a.mr.lkey);
   a.qp.postSend(1);
   t.match(await takeOne(a.cq), { wrId: 2, status: Status.SUCCESS });
-  t.match(await takeOne(b.cq), { wrId: 5, status: Status.SUCCESS, flags: 8, imm: window.rkey });
+  t.match(await takeOne(b.cq), { wrId: 5, status: Status.SUCCESS, imm: window.rkey });
+  t.equal(b.cq.completions.flags(0) & 8, 8, 'with what was made invalid');
   t.equal((await bind({})).status, Status.SUCCESS, 'it can be bound at once');
   b.qp.sends.localInvalidate(0, 10, SIGNALED, window.rkey);
   b.qp.postSend(1);
   t.match(await takeOne(b.cq), { status: Status.SUCCESS });
   t.equal(await write(pair, window.rkey, 4096), Status.REMOTE_ACCESS_ERROR);
+  window.close();
 });
 
 void t.test('a key that is no window of the peer is not invalidated, and a region is none', async (t) => {
@@ -153,10 +159,8 @@ void t.test('a key that is no window of the peer is not invalidated, and a regio
   b.qp.postReceive(1);
   a.qp.sends.sendWithInvalidate(0, 2, SIGNALED, b.mr.rkey, a.mr.address, 8, a.mr.lkey);
   a.qp.postSend(1);
-  const { status } = await takeOne(a.cq);
-  t.not(status, Status.SUCCESS, `${status}`);
-  if (isSoft) t.equal(status, Status.RETRY_EXCEEDED);
-  t.not((await takeOne(b.cq)).status, Status.SUCCESS);
+  t.match(await takeOne(a.cq), { wrId: 2, status: Status.SUCCESS }, 'the message has arrived');
+  t.not((await takeOne(b.cq)).status, Status.SUCCESS, 'and the receiver is told');
   b.mr.deregister();
 
   using other = openPair({ access: bindable });

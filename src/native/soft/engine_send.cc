@@ -56,8 +56,8 @@ QueuePair::Step QueuePair::ExecuteSend(WorkRequest& request, QpSlot& target, uin
     uint32_t expected = request.rkey;
     bool known = expected != 0 && ReadOnce(window.boundQp) == attributes_.destQpNum &&
                  ReadOnce(window.pd) == ReadOnce(target.pd) && window.key.compare_exchange_strong(expected, 0);
-    // The receiver sees an error of its own (IBTA class J), to which it sends no answer; as rxe does.
-    if (!known) return refuse(CompletionStatus::kRemoteInvalidRequest, CompletionStatus::kRetryExceeded);
+    // The message has arrived; the receiver sees an error of its own (IBTA class J), of which the sender hears nothing.
+    if (!known) return refuse(CompletionStatus::kRemoteInvalidRequest, CompletionStatus::kSuccess);
   }
   CompleteReceive(target, *receive.entry, CompletionStatus::kSuccess, request);
   return Step::kDone;

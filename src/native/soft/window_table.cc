@@ -31,7 +31,7 @@ bool WindowTable::Bind(Context& context, const BindRequest& request) {
   Window& window = found->second;
   if (window.pd != request.pd || window.draining || IsValid(context, request.window)) return false;
   if (window.key != request.presentKey || (request.newKey & ~kVariant) != (window.key & ~kVariant)) return false;
-  if (request.newKey == window.key || request.length == 0 || (request.access & ~kWindowAccess) != 0) return false;
+  if (request.length == 0 || (request.access & ~kWindowAccess) != 0) return false;
   const MrSlot& region = context.localMr(MrIndex(request.lkey));
   if (request.lkey == 0 || region.key.load() != request.lkey || region.pd != request.pd || region.boundQp != 0) return false;
   if ((region.access & kMwBindAllowed) == 0) return false;
