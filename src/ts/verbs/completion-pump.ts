@@ -62,14 +62,7 @@ export class CompletionPump {
   /** Takes what there is, for the promises; sets the rest aside for poll(). */
   drive(): void {
     if (this.waiting === 0 || this.queue.closed) return;
-    const { completions } = this.queue;
-    for (;;) {
-      const count = this.queue.pollAll(completions.capacity);
-      if (count === 0) break;
-      const before = this.aside.length;
-      const others = this.deliver(count);
-      for (let i = 0; i < others; i++) this.aside.push(completions.save(i));
-      if (this.aside.length > before) this.busy = true;
+    while (this.takeAside()) {
       if (this.queue.closed || this.waiting === 0) return;
       this.turns = 0;
     }
@@ -125,16 +118,20 @@ export class CompletionPump {
 
   private arm(): void {
     this.queue.requestNotify();
-    const count = this.queue.pollAll(this.queue.completions.capacity);
-    if (count === 0) return;
-    const others = this.deliver(count);
-    for (let i = 0; i < others; i++) this.aside.push(this.queue.completions.save(i));
+    if (!this.takeAside() || this.waiting === 0) return;
+    this.turns = 0;
+    this.sleepNoMore();
+    this.wait();
+  }
+
+  /** One poll: settles what belongs to promises and sets the rest aside; whether there was anything. */
+  private takeAside(): boolean {
+    const { completions } = this.queue;
+    const count = this.queue.pollAll(completions.capacity);
+    const others = count === 0 ? 0 : this.deliver(count);
+    for (let i = 0; i < others; i++) this.aside.push(completions.save(i));
     if (others > 0) this.busy = true;
-    if (this.waiting > 0) {
-      this.turns = 0;
-      this.sleepNoMore();
-      this.wait();
-    }
+    return count > 0;
   }
 
   private sleepNoMore(): void {

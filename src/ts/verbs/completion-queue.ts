@@ -61,10 +61,7 @@ export class CompletionQueue extends Resource {
    * @see ibv_poll_cq(3)
    */
   poll(max = 256): number {
-    if (this.pump.busy) return this.pump.poll(max);
-    const count = this.addon.pollCq(this.rawHandle, max);
-    if (count < 0) throw this.failure(count, 'ibv_poll_cq');
-    return count;
+    return this.pump.busy ? this.pump.poll(max) : this.pollAll(max);
   }
 
   /** @internal As poll(), with what belongs to promises among it. */
