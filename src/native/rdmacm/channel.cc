@@ -3,8 +3,9 @@
 
 #ifdef ONEPIECE_HAS_RDMACM_HEADER
 
-#include <cstring>
 #include <new>
+
+#include "../from_ibv.h"
 
 namespace onepiece::rdmacm {
 namespace {
@@ -22,7 +23,7 @@ void Copy(const rdma_cm_event& from, bool isDatagram, CmEvent* out) {
   if (isDatagram) {
     const rdma_ud_param& ud = from.param.ud;
     out->parameters.privateData = Bytes(ud.private_data, ud.private_data_len);
-    out->datagram = {ud.qp_num, ud.qkey, ToPath(ud.ah_attr)};
+    out->datagram = {ud.qp_num, ud.qkey, FromIbv(ud.ah_attr)};
     return;
   }
   const rdma_conn_param& conn = from.param.conn;
@@ -37,21 +38,6 @@ void Copy(const rdma_cm_event& from, bool isDatagram, CmEvent* out) {
 }
 
 }  // namespace
-
-AddressVector ToPath(const ibv_ah_attr& from) {
-  AddressVector out;
-  memcpy(out.destGid.raw, from.grh.dgid.raw, sizeof(out.destGid.raw));
-  out.isGlobal = from.is_global != 0;
-  out.destLid = from.dlid;
-  out.gidIndex = from.grh.sgid_index;
-  out.hopLimit = from.grh.hop_limit;
-  out.serviceLevel = from.sl;
-  out.trafficClass = from.grh.traffic_class;
-  out.flowLabel = from.grh.flow_label;
-  out.sourcePathBits = from.src_path_bits;
-  out.port = from.port_num;
-  return out;
-}
 
 int Channel::CreateId(CmPortSpace space, std::unique_ptr<CmId>* out) {
   if (!source_) return -EBADF;

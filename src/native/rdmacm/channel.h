@@ -71,9 +71,6 @@ class Channel final : public CmChannel {
   std::shared_ptr<EventSource> source_;
 };
 
-// ibv_ah_attr as an AddressVector.
-AddressVector ToPath(const ibv_ah_attr& from);
-
 }  // namespace onepiece::rdmacm
 
 #endif

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "../from_ibv.h"
 #include "address.h"
 
 namespace onepiece::rdmacm {
@@ -125,25 +126,8 @@ int Id::AttributesFor(QpState state, QpAttributes* out) {
   int mask = 0;
   const int error = Ask(library().init_qp_attr, raw_, &attr, &mask);
   if (error != 0) return error;
-  *out = QpAttributes{};
-  out->mask = static_cast<uint32_t>(mask) & kKnownMask;
-  out->state = static_cast<QpState>(attr.qp_state);
-  out->currentState = static_cast<QpState>(attr.cur_qp_state);
-  out->accessFlags = static_cast<uint32_t>(attr.qp_access_flags) & kKnownAccess;
-  out->pkeyIndex = attr.pkey_index;
-  out->port = attr.port_num;
-  out->qkey = attr.qkey;
-  out->pathMtu = static_cast<uint32_t>(attr.path_mtu);
-  out->timeout = attr.timeout;
-  out->retryCount = attr.retry_cnt;
-  out->rnrRetry = attr.rnr_retry;
-  out->rqPsn = attr.rq_psn;
-  out->sqPsn = attr.sq_psn;
-  out->maxReadAtomic = attr.max_rd_atomic;
-  out->maxDestReadAtomic = attr.max_dest_rd_atomic;
-  out->minRnrTimer = attr.min_rnr_timer;
-  out->destQpNum = attr.dest_qp_num;
-  out->path = ToPath(attr.ah_attr);
+  *out = FromIbv(attr, static_cast<uint32_t>(mask) & kKnownMask);
+  out->accessFlags &= kKnownAccess;
   return 0;
 }
 

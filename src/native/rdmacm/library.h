@@ -9,8 +9,9 @@
 
 #include <rdma/rdma_cma.h>
 
-#include <cerrno>
 #include <string>
+
+#include "../shared_library.h"
 
 namespace onepiece::rdmacm {
 
@@ -37,8 +38,6 @@ struct Library {
 
 // The table, or nullptr and in `why` what to install.
 const Library* LoadLibrary(std::string* why);
-
-inline int LastError() { return errno != 0 ? -errno : -EIO; }
 
 // Functions of librdmacm answer 0, or -1 with errno set.
 template <typename Function, typename... Arguments>

@@ -15,8 +15,9 @@
 
 #include <infiniband/verbs.h>
 
-#include <cerrno>
 #include <string>
+
+#include "../shared_library.h"
 
 namespace onepiece::verbs {
 
@@ -76,9 +77,6 @@ int Ask(Function function, Arguments... arguments) {
   errno = 0;
   return Answer(function(arguments...));
 }
-
-// For calls that answer a pointer, after nullptr.
-inline int LastError() { return errno != 0 ? -errno : -EIO; }
 
 }  // namespace onepiece::verbs
 

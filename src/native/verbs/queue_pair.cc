@@ -10,6 +10,7 @@
 #include <cstring>
 #include <new>
 
+#include "../from_ibv.h"
 #include "address_handle.h"
 
 namespace onepiece::verbs {
@@ -17,16 +18,16 @@ namespace {
 
 constexpr uint32_t kKnownSendFlags = kFence | kSignaled | kSolicited | kInline;
 constexpr uint32_t kKnownAccess = kLocalWrite | kRemoteWrite | kRemoteRead | kRemoteAtomic;
-constexpr uint32_t kKnownMask = kMaskState | kMaskCurrentState | kMaskNotifyWhenDrained | kMaskAccessFlags | kMaskPkeyIndex | kMaskPort |
-                                kMaskQkey | kMaskAddressVector | kMaskPathMtu | kMaskTimeout | kMaskRetryCount |
+constexpr uint32_t kKnownMask = kMaskState | kMaskCurrentState | kMaskNotifyWhenDrained | kMaskAccessFlags |
+                                kMaskPkeyIndex | kMaskPort | kMaskQkey | kMaskAddressVector | kMaskPathMtu | kMaskTimeout | kMaskRetryCount |
                                 kMaskRnrRetry | kMaskRqPsn | kMaskMaxReadAtomic | kMaskMinRnrTimer | kMaskSqPsn |
                                 kMaskMaxDestReadAtomic | kMaskDestQpNum;
 
 // The numbers of device.h are those of verbs.h.
 constexpr bool Same(uint32_t ours, uint32_t theirs) { return ours == theirs; }
 static_assert(Same(kMaskState, IBV_QP_STATE) && Same(kMaskCurrentState, IBV_QP_CUR_STATE) &&
-              Same(kMaskNotifyWhenDrained, IBV_QP_EN_SQD_ASYNC_NOTIFY) && Same(kMaskAccessFlags, IBV_QP_ACCESS_FLAGS) && Same(kMaskPkeyIndex, IBV_QP_PKEY_INDEX) &&
-              Same(kMaskPort, IBV_QP_PORT) && Same(kMaskQkey, IBV_QP_QKEY) && Same(kMaskAddressVector, IBV_QP_AV) &&
+              Same(kMaskNotifyWhenDrained, IBV_QP_EN_SQD_ASYNC_NOTIFY) && Same(kMaskAccessFlags, IBV_QP_ACCESS_FLAGS) &&
+              Same(kMaskPkeyIndex, IBV_QP_PKEY_INDEX) && Same(kMaskPort, IBV_QP_PORT) && Same(kMaskQkey, IBV_QP_QKEY) && Same(kMaskAddressVector, IBV_QP_AV) &&
               Same(kMaskPathMtu, IBV_QP_PATH_MTU) && Same(kMaskTimeout, IBV_QP_TIMEOUT) &&
               Same(kMaskRetryCount, IBV_QP_RETRY_CNT) && Same(kMaskRnrRetry, IBV_QP_RNR_RETRY) &&
               Same(kMaskRqPsn, IBV_QP_RQ_PSN) && Same(kMaskMaxReadAtomic, IBV_QP_MAX_QP_RD_ATOMIC) &&
@@ -159,34 +160,8 @@ int QueuePair::Query(QpAttributes* out) {
   const int error =
       Ask(domain_->context->library.query_qp, raw_, &attr, static_cast<int>(kKnownMask | IBV_QP_CAP), &unused);
   if (error != 0) return error;
-  *out = QpAttributes{};
-  out->mask = kKnownMask;
-  out->state = static_cast<QpState>(attr.qp_state);
-  out->currentState = static_cast<QpState>(attr.cur_qp_state);
-  out->accessFlags = attr.qp_access_flags & kKnownAccess;
-  out->pkeyIndex = attr.pkey_index;
-  out->port = attr.port_num;
-  out->qkey = attr.qkey;
-  out->pathMtu = static_cast<uint32_t>(attr.path_mtu);
-  out->timeout = attr.timeout;
-  out->retryCount = attr.retry_cnt;
-  out->rnrRetry = attr.rnr_retry;
-  out->rqPsn = attr.rq_psn;
-  out->sqPsn = attr.sq_psn;
-  out->maxReadAtomic = attr.max_rd_atomic;
-  out->maxDestReadAtomic = attr.max_dest_rd_atomic;
-  out->minRnrTimer = attr.min_rnr_timer;
-  out->destQpNum = attr.dest_qp_num;
-  out->isDraining = attr.sq_draining != 0;
-  out->path.destLid = attr.ah_attr.dlid;
-  memcpy(out->path.destGid.raw, attr.ah_attr.grh.dgid.raw, sizeof(out->path.destGid.raw));
-  out->path.isGlobal = attr.ah_attr.is_global != 0;
-  out->path.gidIndex = attr.ah_attr.grh.sgid_index;
-  out->path.hopLimit = attr.ah_attr.grh.hop_limit;
-  out->path.serviceLevel = attr.ah_attr.sl;
-  out->path.trafficClass = attr.ah_attr.grh.traffic_class;
-  out->path.flowLabel = attr.ah_attr.grh.flow_label;
-  out->path.sourcePathBits = attr.ah_attr.src_path_bits;
+  *out = FromIbv(attr, kKnownMask);
+  out->accessFlags &= kKnownAccess;
   return 0;
 }
 
