@@ -4,6 +4,7 @@
 // machine, so tests can put a recorded tree in its place.
 import { accessSync, constants, existsSync, readdirSync, readFileSync } from 'node:fs';
 import { arch, release } from 'node:os';
+import { limitIn } from '../verbs/limits.js';
 
 /** What this user may do with a file. */
 export type FileAccess = 'read-write' | 'denied' | 'missing';
@@ -57,14 +58,10 @@ export interface Limit {
 
 /** The limit of that name in /proc/self/limits, such as `Max locked memory` in bytes; undefined when it is not there. */
 export function limitOf(system: System, name: string): Limit | undefined {
-  const line = system
-    .readFile('/proc/self/limits')
-    ?.split('\n')
-    .find((text) => text.startsWith(`${name} `));
-  const [soft, hard] = line?.slice(name.length).trim().split(/\s+/) ?? [];
-  if (soft === undefined || hard === undefined) return undefined;
+  const limit = limitIn(system.readFile('/proc/self/limits') ?? '', name);
+  if (limit === undefined) return undefined;
   const number = (text: string) => (text === 'unlimited' ? Number.POSITIVE_INFINITY : Number(text));
-  return { soft: number(soft), hard: number(hard) };
+  return { soft: number(limit.soft), hard: number(limit.hard) };
 }
 
 /** The number in a file such as /sys/class/net/eth0/mtu; undefined when it is not there or holds none. */

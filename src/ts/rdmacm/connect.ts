@@ -8,7 +8,8 @@ import { QueuePair } from '../verbs/queue-pair.js';
 import { CmEventChannel } from './cm-event-channel.js';
 import { Connection, type ConnectionInfo } from './connection.js';
 import { type ConnectionId, IdOption } from './connection-id.js';
-import { Deadline, type WaitOptions } from './deadline.js';
+import type { WaitOptions } from '../verbs/operation.js';
+import { Deadline } from './deadline.js';
 import {
   type ConnectionParameters,
   checkPrivateData,

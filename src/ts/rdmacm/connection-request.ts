@@ -10,7 +10,8 @@ import { eventError, tolerate } from './cm-errors.js';
 import type { PeerParameters } from './cm-events.js';
 import { Connection, type ConnectionInfo } from './connection.js';
 import type { ConnectionId, IdEvent } from './connection-id.js';
-import { Deadline, type WaitOptions } from './deadline.js';
+import type { WaitOptions } from '../verbs/operation.js';
+import { Deadline } from './deadline.js';
 import {
   type ConnectionParameters,
   checkPrivateData,

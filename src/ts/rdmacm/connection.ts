@@ -10,7 +10,8 @@ import { tolerate } from './cm-errors.js';
 import type { CmEventChannel } from './cm-event-channel.js';
 import type { PeerParameters } from './cm-events.js';
 import type { ConnectionId, IdEvent } from './connection-id.js';
-import { Deadline, type WaitOptions } from './deadline.js';
+import type { WaitOptions } from '../verbs/operation.js';
+import { Deadline } from './deadline.js';
 import type { CmSocketAddress } from './socket-address.js';
 
 /** Who ended a connection. */

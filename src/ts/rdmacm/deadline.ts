@@ -3,14 +3,7 @@
 // Invariant: whatever ends the waiting, timer and listener are gone afterwards.
 import { RdmaError } from '../core/errors.js';
 import { checkAbortSignal, checkInteger } from '../core/validate.js';
-
-/** Bounds on waiting. */
-export interface WaitOptions {
-  /** How long to wait, 1 to 2^31 - 1 ms; for ever unless given. */
-  timeoutMs?: number | undefined;
-  /** Ends the waiting when aborted. */
-  signal?: AbortSignal | undefined;
-}
+import type { WaitOptions } from '../verbs/operation.js';
 
 const MAX_TIMEOUT_MS = 2 ** 31 - 1;
 

@@ -7,7 +7,7 @@ export { type ConnectOptions, connect } from './connect.js';
 export { Connection, type ConnectionEvents, type ConnectionInfo, type EndReason } from './connection.js';
 export { ConnectionId, type IdEvent, IdOption } from './connection-id.js';
 export { type AcceptOptions, ConnectionRequest } from './connection-request.js';
-export type { WaitOptions } from './deadline.js';
+export type { WaitOptions } from '../verbs/operation.js';
 export { Listener, type ListenOptions, listen } from './listener.js';
 export { type ConnectionParameters, PortSpace, PrivateDataBytes } from './parameters.js';
 export { type CmSocketAddress, formatAddress } from './socket-address.js';

@@ -4,12 +4,22 @@
 import { readFileSync } from 'node:fs';
 import { constants } from 'node:os';
 
+/**
+ * One limit as the kernel writes it.
+ *
+ * @param text of /proc/PID/limits
+ * @param name such as `Max locked memory`
+ * @returns both values as they stand there, `unlimited` or digits; undefined when there is no such line
+ */
+export function limitIn(text: string, name: string): { soft: string; hard: string } | undefined {
+  const line = text.split('\n').find((candidate) => candidate.startsWith(`${name} `));
+  const [soft, hard] = line?.slice(name.length).trim().split(/\s+/) ?? [];
+  return soft === undefined || hard === undefined ? undefined : { soft, hard };
+}
+
 function memlockLimit(): string {
   try {
-    const line = readFileSync('/proc/self/limits', 'utf8')
-      .split('\n')
-      .find((l) => l.startsWith('Max locked memory'));
-    return line?.slice(26).trim().split(/\s+/)[0] ?? 'unknown';
+    return limitIn(readFileSync('/proc/self/limits', 'utf8'), 'Max locked memory')?.soft ?? 'unknown';
   } catch {
     return 'unknown';
   }

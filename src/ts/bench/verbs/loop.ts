@@ -4,7 +4,7 @@
 // in vain for some milliseconds; whoever waits in vain for 30 s, or for a peer that is gone, gets an error.
 import { setImmediate as turn } from 'node:timers/promises';
 import { RdmaError } from '../../core/errors.js';
-import { completionStatusWords, type CompletionQueue, type Device } from '../../verbs/index.js';
+import { completionError, type CompletionQueue, type Device } from '../../verbs/index.js';
 
 /** What a loop says when it returns. */
 export const Advance = { DONE: 0, IDLE: 1, TURN: 2 } as const;
@@ -120,5 +120,5 @@ export class Sleeper {
 export function checkCompletion(queue: CompletionQueue, index: number): void {
   const status = queue.completions.status(index);
   if (status === 0) return;
-  throw new RdmaError('RDMA_ERR_COMPLETION', `a request failed: ${completionStatusWords(status)}`);
+  throw completionError(status, { operation: 'a request failed' });
 }
