@@ -4,6 +4,7 @@ import t from 'tap';
 import { alignedLength } from '../../src/ts/ring/layout.js';
 import { Retained } from '../../src/ts/ring/retained.js';
 import { Session } from '../../src/ts/ring/session.js';
+import { systemPort } from '../../src/ts/ring/system-port.js';
 import { WaitList } from '../../src/ts/ring/wait-list.js';
 import type { MemoryRegion } from '../../src/ts/verbs/index.js';
 import { codeOf, content, hasContent } from './support.js';
@@ -94,7 +95,7 @@ void t.test('what is retained keeps its place and its bytes until it is acknowle
 });
 
 void t.test('waiters are served in their order, each once, and one that left is never tried again', async (t) => {
-  const list = new WaitList();
+  const list = new WaitList(systemPort.clock);
   let room = 0;
   const tried: string[] = [];
   const wait = (name: string, need: number, signal?: AbortSignal, timeoutMs?: number) => {
@@ -136,7 +137,7 @@ void t.test('waiters are served in their order, each once, and one that left is 
 });
 
 void t.test('an attempt that makes another waiter leave is not made twice, and nobody is forgotten', async (t) => {
-  const list = new WaitList();
+  const list = new WaitList(systemPort.clock);
   const leaver = new AbortController();
   let made = 0;
   const one = list.wait(
@@ -160,7 +161,7 @@ void t.test('an attempt that makes another waiter leave is not made twice, and n
 });
 
 void t.test('an attempt that throws ends its own waiting only', async (t) => {
-  const list = new WaitList();
+  const list = new WaitList(systemPort.clock);
   const bad = codeOf(
     list.wait(
       () => {

@@ -3,8 +3,7 @@
 // Invariant: the payload of a message is written before its descriptor on the same queue pair, so no descriptor
 // overtakes what it describes; credits (slots and bytes of the lane) are never exceeded. A connection that has failed
 // is closed and never used again; the outbox makes a new one.
-import type { BootstrapChannel } from '../connect/index.js';
-import { type MemoryRegion, type QueuePair, SendFlags } from '../verbs/index.js';
+import { SendFlags } from '../verbs/index.js';
 import type { Answer } from './documents.js';
 import {
   alignedLength,
@@ -17,14 +16,15 @@ import {
   placeMessage,
   SLOT_BYTES,
 } from './layout.js';
+import type { PortChannel, PortMemory, PortQueuePair } from './port.js';
 import type { Retained } from './retained.js';
 
 /** Receives for control blocks. */
 export const CONTROL_RECEIVES = 16;
 
 export class Connection {
-  readonly channel: BootstrapChannel;
-  readonly qp: QueuePair;
+  readonly channel: PortChannel;
+  readonly qp: PortQueuePair;
   readonly inbox: string;
   /** Last sequence that was written to the lane. */
   sent: number;
@@ -33,7 +33,7 @@ export class Connection {
 
   private readonly lane: Answer;
   private readonly retained: Retained;
-  private readonly staging: MemoryRegion; // control block, then a descriptor for each slot
+  private readonly staging: PortMemory; // control block, then a descriptor for each slot
   private readonly words: Uint32Array;
   private readonly starts: Float64Array; // position of each message in the lane
   private readonly control: Control = { state: 0, released: 0, acknowledged: 0 };
@@ -46,11 +46,11 @@ export class Connection {
 
   /** @param sendDepth requests that may be outstanding: as the completion queue was sized, not as the device granted */
   constructor(
-    channel: BootstrapChannel,
-    qp: QueuePair,
+    channel: PortChannel,
+    qp: PortQueuePair,
     lane: Answer,
     retained: Retained,
-    staging: MemoryRegion,
+    staging: PortMemory,
     sendDepth: number,
   ) {
     this.channel = channel;

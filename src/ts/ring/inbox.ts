@@ -3,28 +3,25 @@
 // Invariant: nothing that a producer does, or fails to do, reaches beyond its lane. Per producer incarnation the
 // application sees messages 1..n in order, each once. A lane is fenced (queue pair destroyed, key revoked) before
 // another lane of the same producer begins.
-import { randomBytes } from 'node:crypto';
-import { setImmediate as turn } from 'node:timers/promises';
 import { RdmaError } from '../core/errors.js';
 import { checkFunction, checkInteger, checkObject, checkOneOf, checkString } from '../core/validate.js';
-import { type BootstrapChannel, BootstrapServer, parseDocument } from '../connect/index.js';
+import { parseDocument } from '../connect/index.js';
 import {
   CompletionOpcode,
   CompletionStatus,
   completionStatusWords,
-  Device,
-  type MemoryRegion,
+  type Device,
   type PortAddress,
-  type ProtectionDomain,
-  type QueuePair,
 } from '../verbs/index.js';
 import { tell } from './callback.js';
 import { MAX_DATA_BYTES, MAX_SLOTS, Offer, Ready } from './documents.js';
 import { CONTROL_WR_ID, Lane, type LaneHost } from './lane.js';
 import { countOfImm, laneOfImm } from './layout.js';
 import { InboxMessage } from './message.js';
+import type { PortChannel, PortDevice, PortDomain, PortMemory, PortQueuePair, PortServer, RingPort } from './port.js';
 import { Pump, WAIT_MODES, type WaitMode } from './pump.js';
 import { Session } from './session.js';
+import { systemPort } from './system-port.js';
 
 /** How to open an inbox. */
 export interface InboxOptions {
@@ -74,21 +71,22 @@ const SERVICE = 'onepiece-inbox';
 /** Made by {@link Inbox.listen}. An async iterable of messages when no `onMessage` is given. */
 export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDisposable {
   /** Identity of this incarnation, 32 hexadecimal digits. */
-  readonly identity = randomBytes(16).toString('hex');
+  readonly identity: string;
   /** Sums over all lanes since the inbox was opened. */
   readonly counters = { messages: 0, bytes: 0, lanesOpened: 0, fences: 0, quarantined: 0, refused: 0 };
   /** @internal */
   readonly address: PortAddress;
 
   private readonly options: InboxOptions;
-  private readonly device: Device;
+  private readonly port: RingPort;
+  private readonly device: PortDevice;
   private readonly ownsDevice: boolean;
   private readonly transport: string;
   private readonly pump: Pump;
   private readonly limits: { lanes: number; slots: number; dataBytes: number };
   private readonly lanes: (Lane | undefined)[];
   private readonly lanesByQp = new Map<number, Lane>();
-  private readonly channels = new Map<Lane, BootstrapChannel>();
+  private readonly channels = new Map<Lane, PortChannel>();
   private readonly sessions = new Map<string, Session>();
   private readonly fenceWaiters = new Map<Lane, (() => void)[]>();
   private ended: Lane[] = []; // fenced lanes with views that are still held
@@ -102,12 +100,14 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
   private polled = 0;
   private at = 0;
   private announced = 0; // messages of the completion at `at` that are not taken yet
-  private server: BootstrapServer | undefined;
+  private server: PortServer | undefined;
   private closing: Promise<void> | undefined;
   private readonly queue: InboxMessage[] = [];
   private readonly takers: ((result: IteratorResult<InboxMessage>) => void)[] = [];
 
-  private constructor(options: InboxOptions) {
+  private constructor(options: InboxOptions, port: RingPort) {
+    this.port = port;
+    this.identity = port.identity();
     checkObject('options', options);
     this.options = options;
     this.limits = {
@@ -119,8 +119,9 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
     if (options.onMessage !== undefined) checkFunction('onMessage', options.onMessage);
     if (options.onLane !== undefined) checkFunction('onLane', options.onLane);
     this.lanes = new Array<Lane | undefined>(this.limits.lanes).fill(undefined);
-    this.ownsDevice = !(options.device instanceof Device);
-    this.device = options.device instanceof Device ? options.device : Device.open(options.device);
+    const { device, owned } = port.device(options.device);
+    this.device = device;
+    this.ownsDevice = owned;
     try {
       this.address = this.device.portAddress();
       this.transport = this.address.type === 'soft' ? 'soft' : 'verbs';
@@ -128,6 +129,7 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
       const capacity = Math.min(wanted, this.device.attributes.maxCqe);
       this.pump = new Pump(
         this.device,
+        port.clock,
         capacity,
         wait,
         () => this.drain(this.deliver),
@@ -146,9 +148,14 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
    * @throws RdmaError RDMA_ERR_INVALID_ARGUMENT; RDMA_ERR_NO_DEVICE; EADDRINUSE and EACCES for the port; ENOMEM
    */
   static async listen(options: InboxOptions): Promise<Inbox> {
-    const inbox = new Inbox(options);
+    return Inbox.listenOn(systemPort, options);
+  }
+
+  /** @internal The same on another port. */
+  static async listenOn(port: RingPort, options: InboxOptions): Promise<Inbox> {
+    const inbox = new Inbox(options, port);
     try {
-      inbox.server = await BootstrapServer.listen({
+      inbox.server = await port.listen({
         host: checkString('host', options.host ?? '127.0.0.1', { minLength: 1, maxLength: 255 }),
         port: options.port ?? 0,
         secret: options.secret,
@@ -402,7 +409,7 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
     tell(this.options.onLane, { type: 'fenced', from, producer, reason });
   }
 
-  private async attach(channel: BootstrapChannel): Promise<void> {
+  private async attach(channel: PortChannel): Promise<void> {
     let from = channel.peerName;
     let producer = '';
     try {
@@ -514,7 +521,7 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
     slots: number,
     bytes: number,
     access: number,
-  ): { pd: ProtectionDomain; qp: QueuePair; memory: MemoryRegion } {
+  ): { pd: PortDomain; qp: PortQueuePair; memory: PortMemory } {
     const pd = this.device.allocateProtectionDomain();
     try {
       const qp = pd.createQueuePair({ sendCq: this.pump.cq, maxSendWr: SEND_DEPTH, maxRecvWr: slots });
@@ -540,8 +547,8 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
   // What was released and acknowledged reaches the producers that still listen, in bounded time.
   private async reportAll(): Promise<void> {
     await null; // out of a handler that may have called close()
-    const end = performance.now() + REPORT_MS;
-    while (!this.pump.cq.closed && performance.now() < end) {
+    const end = this.port.clock.now() + REPORT_MS;
+    while (!this.pump.cq.closed && this.port.clock.now() < end) {
       try {
         this.pollOnce(() => {});
       } catch {
@@ -555,7 +562,7 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
         }
       }
       if (!this.lanes.some((lane) => lane?.reporting)) return;
-      await turn();
+      await new Promise<void>((resolve) => this.port.clock.soon(resolve));
     }
   }
 

@@ -4,14 +4,7 @@
 // that was fenced is never written again (queue pair destroyed, key revoked), and a new lane gets new memory. Space
 // is given back strictly in order; offsets and lengths of the producer are compared with what they must be.
 import { RdmaError } from '../core/errors.js';
-import {
-  AccessFlags,
-  type MemoryRegion,
-  type PortAddress,
-  type ProtectionDomain,
-  type QueuePair,
-  SendFlags,
-} from '../verbs/index.js';
+import { AccessFlags, type PortAddress, SendFlags } from '../verbs/index.js';
 import type { Answer, Offer } from './documents.js';
 import {
   alignedLength,
@@ -24,6 +17,7 @@ import {
   placeMessage,
   SLOT_BYTES,
 } from './layout.js';
+import type { PortDomain, PortMemory, PortQueuePair } from './port.js';
 import type { Session } from './session.js';
 
 /** What a lane needs from its inbox. */
@@ -36,7 +30,7 @@ export interface LaneHost {
     slots: number,
     bytes: number,
     access: number,
-  ): { pd: ProtectionDomain; qp: QueuePair; memory: MemoryRegion };
+  ): { pd: PortDomain; qp: PortQueuePair; memory: PortMemory };
 }
 
 /** The work request of a control block; receives are 0. */
@@ -58,7 +52,7 @@ export class Lane {
   readonly dataBytes: number;
   /** The data ring. */
   readonly data: Uint8Array;
-  readonly qp: QueuePair;
+  readonly qp: PortQueuePair;
   readonly counters: LaneCounters = { messages: 0, bytes: 0, controls: 0 };
   /** Set when the lane is to be fenced, with the reason. */
   condemned: RdmaError | undefined;
@@ -73,8 +67,8 @@ export class Lane {
   length = 0;
   sequence = 0;
 
-  private readonly pd: ProtectionDomain;
-  private readonly memory: MemoryRegion;
+  private readonly pd: PortDomain;
+  private readonly memory: PortMemory;
   private readonly controlAt: number; // where control blocks are written from, behind the data ring
   private readonly controlWords: Uint32Array;
   private readonly host: LaneHost;

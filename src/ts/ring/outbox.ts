@@ -3,8 +3,6 @@
 // Invariant: a message that send() took is kept until the inbox acknowledges it, and is written again after a
 // reconnect unless the inbox says that it was delivered. So it is delivered once per incarnation of the inbox, or the
 // outbox fails and says which messages were not acknowledged.
-import { randomBytes } from 'node:crypto';
-import { setTimeout as setTimeoutPromise } from 'node:timers/promises';
 import { ErrorCodes, RdmaError } from '../core/errors.js';
 import {
   checkAbortSignal,
@@ -15,23 +13,31 @@ import {
   checkOneOf,
   checkString,
 } from '../core/validate.js';
-import { type BootstrapChannel, connectBootstrap, parseDocument } from '../connect/index.js';
+import { parseDocument } from '../connect/index.js';
 import {
   AccessFlags,
   CompletionOpcode,
   CompletionStatus,
   completionStatusWords,
-  Device,
-  type MemoryRegion,
+  type Device,
   type PortAddress,
-  type ProtectionDomain,
 } from '../verbs/index.js';
 import { tell } from './callback.js';
 import { CONTROL_RECEIVES, Connection } from './connection.js';
 import { MAX_DATA_BYTES, MAX_RETAINED_MESSAGES, MAX_SLOTS, Reply, RING_PROTOCOL } from './documents.js';
 import { alignedLength, SLOT_BYTES } from './layout.js';
+import {
+  type Clock,
+  type PortChannel,
+  type PortDevice,
+  type PortDomain,
+  type PortMemory,
+  pause,
+  type RingPort,
+} from './port.js';
 import { Pump, WAIT_MODES, type WaitMode } from './pump.js';
 import { Retained } from './retained.js';
+import { systemPort } from './system-port.js';
 import { WaitList } from './wait-list.js';
 
 /** Where an inbox can be reached. */
@@ -90,7 +96,7 @@ const RETAINED_PAGE = 4096;
 /** Made by {@link Outbox.connect}. */
 export class Outbox implements AsyncDisposable {
   /** Identity of this incarnation of the producer, 32 hexadecimal digits. */
-  readonly identity = randomBytes(16).toString('hex');
+  readonly identity: string;
   /** Sums since the outbox was opened. */
   readonly counters = { messages: 0, bytes: 0, resent: 0, connects: 0, stalls: 0 };
 
@@ -98,15 +104,16 @@ export class Outbox implements AsyncDisposable {
   private readonly name: string;
   private readonly wanted: { slots: number; dataBytes: number };
   private readonly reconnectMs: number;
-  private readonly device: Device;
+  private readonly port: RingPort;
+  private readonly device: PortDevice;
   private readonly ownsDevice: boolean;
   private readonly address: PortAddress;
-  private readonly pd: ProtectionDomain;
+  private readonly pd: PortDomain;
   private readonly pump: Pump;
   private readonly retained: Retained;
   private readonly ending = new AbortController();
-  private readonly room = new WaitList();
-  private readonly progress = new WaitList();
+  private readonly room: WaitList;
+  private readonly progress: WaitList;
   private connection: Connection | undefined;
   private connecting: Promise<void> | undefined;
   private lastInbox = '';
@@ -118,7 +125,11 @@ export class Outbox implements AsyncDisposable {
   private broken: RdmaError | undefined; // found while polling; handled after it
   private closing: Promise<void> | undefined;
 
-  private constructor(options: OutboxOptions) {
+  private constructor(options: OutboxOptions, port: RingPort) {
+    this.port = port;
+    this.identity = port.identity();
+    this.room = new WaitList(port.clock);
+    this.progress = new WaitList(port.clock);
     checkObject('options', options);
     this.options = options;
     if (typeof options.to !== 'function') checkObject('to', options.to);
@@ -134,9 +145,10 @@ export class Outbox implements AsyncDisposable {
     const retainBytes = checkInteger('retainBytes', options.retainBytes ?? 4 * this.wanted.dataBytes, 64, 2 ** 40);
     this.reconnectMs = checkInteger('reconnectMs', options.reconnectMs ?? 30_000, 0, 2 ** 31 - 1);
     const wait = checkOneOf('wait', options.wait ?? 'adaptive', WAIT_MODES);
-    this.ownsDevice = !(options.device instanceof Device);
-    this.device = options.device instanceof Device ? options.device : Device.open(options.device);
-    let pd: ProtectionDomain | undefined;
+    const { device, owned } = port.device(options.device);
+    this.device = device;
+    this.ownsDevice = owned;
+    let pd: PortDomain | undefined;
     try {
       this.address = this.device.portAddress();
       pd = this.device.allocateProtectionDomain();
@@ -146,6 +158,7 @@ export class Outbox implements AsyncDisposable {
       const capacity = Math.min(this.sendDepth + CONTROL_RECEIVES, this.device.attributes.maxCqe);
       this.pump = new Pump(
         this.device,
+        port.clock,
         capacity,
         wait,
         () => this.poll(),
@@ -166,7 +179,12 @@ export class Outbox implements AsyncDisposable {
    *   RDMA_ERR_INVALID_ARGUMENT
    */
   static async connect(options: OutboxOptions): Promise<Outbox> {
-    const outbox = new Outbox(options);
+    return Outbox.connectOn(systemPort, options);
+  }
+
+  /** @internal The same on another port. */
+  static async connectOn(port: RingPort, options: OutboxOptions): Promise<Outbox> {
+    const outbox = new Outbox(options, port);
     try {
       await outbox.reconnect();
     } catch (error) {
@@ -371,7 +389,7 @@ export class Outbox implements AsyncDisposable {
   }
 
   private reconnect(): Promise<void> {
-    this.connecting ??= this.connectUntil(performance.now() + this.reconnectMs).finally(() => {
+    this.connecting ??= this.connectUntil(this.port.clock.now() + this.reconnectMs).finally(() => {
       this.connecting = undefined;
       // Lost again before anybody noticed that it was there.
       const gone = this.connection === undefined && this.failure === undefined && this.closing === undefined;
@@ -383,7 +401,8 @@ export class Outbox implements AsyncDisposable {
   private async connectUntil(deadline: number): Promise<void> {
     let pauseMs = FIRST_RETRY_MS;
     // An inbox that accepts and then fences, again and again, is not asked without pause.
-    if (this.fruitless++ > 0) await sleep(Math.min(LAST_RETRY_MS, pauseMs * 2 ** this.fruitless), this.ending.signal);
+    if (this.fruitless++ > 0)
+      await pause(this.port.clock, Math.min(LAST_RETRY_MS, pauseMs * 2 ** this.fruitless), this.ending.signal);
     for (;;) {
       try {
         await this.connectOnce();
@@ -391,13 +410,13 @@ export class Outbox implements AsyncDisposable {
       } catch (cause) {
         const error =
           cause instanceof RdmaError ? cause : new RdmaError('RDMA_ERR_PEER_GONE', String(cause), { cause });
-        const final = permanent.has(error.code) || performance.now() + pauseMs > deadline;
+        const final = permanent.has(error.code) || this.port.clock.now() + pauseMs > deadline;
         if (final || this.closing !== undefined) {
           this.fail(error);
           throw error;
         }
       }
-      await sleep(pauseMs, this.ending.signal);
+      await pause(this.port.clock, pauseMs, this.ending.signal);
       pauseMs = Math.min(LAST_RETRY_MS, pauseMs * 2);
     }
   }
@@ -405,9 +424,9 @@ export class Outbox implements AsyncDisposable {
   private async connectOnce(): Promise<void> {
     const { to, secret } = this.options;
     const signal = this.ending.signal;
-    const { host, port } = typeof to === 'function' ? await inTime(to, signal) : to;
+    const { host, port } = typeof to === 'function' ? await inTime(this.port.clock, to, signal) : to;
     const { name } = this;
-    const channel = await connectBootstrap({
+    const channel = await this.port.connect({
       host,
       port,
       secret,
@@ -434,7 +453,7 @@ export class Outbox implements AsyncDisposable {
     this.begin(connection);
   }
 
-  private async negotiate(channel: BootstrapChannel, signal: AbortSignal): Promise<Connection> {
+  private async negotiate(channel: PortChannel, signal: AbortSignal): Promise<Connection> {
     const staging = this.pd.registerMemory({
       bytes: SLOT_BYTES * (1 + this.wanted.slots),
       access: AccessFlags.LOCAL_WRITE | AccessFlags.REMOTE_WRITE,
@@ -447,11 +466,7 @@ export class Outbox implements AsyncDisposable {
     }
   }
 
-  private async negotiateWith(
-    channel: BootstrapChannel,
-    signal: AbortSignal,
-    staging: MemoryRegion,
-  ): Promise<Connection> {
+  private async negotiateWith(channel: PortChannel, signal: AbortSignal, staging: PortMemory): Promise<Connection> {
     const { address, retained, wanted } = this;
     const qp = this.pd.createQueuePair({
       sendCq: this.pump.cq,
@@ -574,26 +589,25 @@ function refusal(code: string, message: string): RdmaError {
 }
 
 // Where the inbox is, by a function of the user that may never answer.
-function inTime(to: () => InboxAddress | Promise<InboxAddress>, signal: AbortSignal): Promise<InboxAddress> {
+function inTime(
+  clock: Clock,
+  to: () => InboxAddress | Promise<InboxAddress>,
+  signal: AbortSignal,
+): Promise<InboxAddress> {
   return new Promise((resolve, reject) => {
     const give = (error: RdmaError) => {
       stop();
       reject(error);
     };
     const words = `to() did not answer within ${HANDSHAKE_TIMEOUT_MS} ms`;
-    const timer = setTimeout(() => give(new RdmaError('RDMA_ERR_TIMEOUT', words)), HANDSHAKE_TIMEOUT_MS);
+    const takeBack = clock.after(HANDSHAKE_TIMEOUT_MS, () => give(new RdmaError('RDMA_ERR_TIMEOUT', words)));
     const onAbort = () => give(new RdmaError('RDMA_ERR_ABORTED', 'the outbox is closed'));
     const stop = () => {
-      clearTimeout(timer);
+      takeBack();
       signal.removeEventListener('abort', onAbort);
     };
     signal.addEventListener('abort', onAbort);
     if (signal.aborted) onAbort();
     Promise.resolve().then(to).then(resolve, reject).finally(stop);
   });
-}
-
-// Shorter when the signal ends it.
-function sleep(ms: number, signal: AbortSignal): Promise<void> {
-  return setTimeoutPromise(ms, undefined, { signal }).catch(() => {});
 }

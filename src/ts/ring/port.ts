@@ -3,6 +3,7 @@
 // Invariant: ring code reaches the outside only through a port, so that the very code that ships runs on any verbs
 // device, and on a simulated one whose every delay, loss and death is decided by a seed. Nothing here is less strict
 // than the verbs it stands for: a port that has not got something throws, it does not pretend.
+import type { RdmaError } from '../core/errors.js';
 import type { Completions, PortAddress, QueuePairEndpoint, SendRequests } from '../verbs/index.js';
 
 /** Registered memory (a verbs MemoryRegion is one). */
@@ -72,20 +73,70 @@ export interface PortDevice {
 export interface PortChannel {
   readonly peerName: string;
   readonly closed: boolean;
-  readonly error: Error | undefined;
+  readonly error: RdmaError | undefined;
   onMessage: ((document: unknown) => void) | undefined;
-  onClose: ((error?: never) => void) | undefined;
+  onClose: ((error?: RdmaError) => void) | undefined;
   send(document: object): void;
   receive(options: { timeoutMs?: number; signal?: AbortSignal }): Promise<unknown>;
   close(): void;
-  destroy(error?: never): void;
+  destroy(error?: RdmaError): void;
 }
 
+/** Where producers reach an inbox. */
+export interface PortServer {
+  readonly address: { host: string; port: number };
+  close(): Promise<void>;
+}
+
+/** Time and turns. */
 export interface Clock {
   /** Milliseconds since some moment, as performance.now(). */
   now(): number;
-  /** Calls once, later; answers how to take that back. */
+  /** Calls once, in `ms`; what it answers takes that back. */
   after(ms: number, call: () => void): () => void;
-  /** Calls once, when what is going on now has returned. */
+  /** Calls once, when the event loop comes round. */
   soon(call: () => void): void;
+}
+
+/** All of it. */
+export interface RingPort {
+  readonly clock: Clock;
+  /** 32 hexadecimal digits that nobody else has. */
+  identity(): string;
+  /** Opens a device by name, or takes one that is open; `owned` says whether it is to be closed by who asked. */
+  device(device: unknown): { device: PortDevice; owned: boolean };
+  listen(options: {
+    host: string;
+    port: number;
+    secret: string | Uint8Array;
+    service: string;
+    maxPeers: number;
+    onPeer: (channel: PortChannel) => void;
+  }): Promise<PortServer>;
+  connect(options: {
+    host: string;
+    port: number;
+    secret: string | Uint8Array;
+    service: string;
+    name: string;
+    timeoutMs: number;
+    signal: AbortSignal;
+  }): Promise<PortChannel>;
+}
+
+/** Ends after `ms`, or earlier when the signal is aborted. */
+export function pause(clock: Clock, ms: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal.aborted) {
+      resolve();
+      return;
+    }
+    const end = () => {
+      takeBack();
+      signal.removeEventListener('abort', end);
+      resolve();
+    };
+    const takeBack = clock.after(ms, end);
+    signal.addEventListener('abort', end);
+  });
 }

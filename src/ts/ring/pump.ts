@@ -2,7 +2,7 @@
 //
 // Invariant: the pump never sleeps between a completion and its handling: it arms, polls once more, and only then
 // returns to the event loop. It never holds the event loop for more than its slice.
-import type { CompletionChannel, CompletionQueue, Device } from '../verbs/index.js';
+import type { Clock, PortCompletionQueue, PortDevice } from './port.js';
 
 /**
  * How to wait. `busy`: nothing happens unless the caller polls; `adaptive`: spin for a short time that grows while it
@@ -17,10 +17,11 @@ const SLICE_MS = 1;
 
 /** Drives `drain` whenever the completion queue has something. */
 export class Pump {
-  readonly cq: CompletionQueue;
+  readonly cq: PortCompletionQueue;
   /** How often the process was woken, and how often there was nothing. */
   readonly counters = { wakes: 0, emptyWakes: 0 };
-  private readonly channel: CompletionChannel | undefined;
+  private readonly channel: { close(): void } | undefined;
+  private readonly clock: Clock;
   private readonly drain: () => number;
   private readonly beforeSleep: () => void;
   private readonly mode: WaitMode;
@@ -33,7 +34,15 @@ export class Pump {
    * @param drain handles completions; answers how many there were
    * @param beforeSleep called before the pump sleeps or lets others run: the moment to send what was held back
    */
-  constructor(device: Device, capacity: number, mode: WaitMode, drain: () => number, beforeSleep: () => void) {
+  constructor(
+    device: PortDevice,
+    clock: Clock,
+    capacity: number,
+    mode: WaitMode,
+    drain: () => number,
+    beforeSleep: () => void,
+  ) {
+    this.clock = clock;
     this.mode = mode;
     this.drain = drain;
     this.beforeSleep = beforeSleep;
@@ -56,7 +65,7 @@ export class Pump {
   schedule(): void {
     if (this.mode === 'busy' || this.scheduled || this.stopped) return;
     this.scheduled = true;
-    setImmediate(this.runScheduled);
+    this.clock.soon(this.runScheduled);
   }
 
   private readonly runScheduled = (): void => {
@@ -79,14 +88,14 @@ export class Pump {
   }
 
   private work(): void {
-    const sliceEnd = performance.now() + SLICE_MS;
+    const sliceEnd = this.clock.now() + SLICE_MS;
     let any = false;
     for (;;) {
       if (this.stopped || this.cq.closed) return;
       const count = this.drain();
       if (count > 0) {
         any = true;
-        if (performance.now() > sliceEnd) {
+        if (this.clock.now() > sliceEnd) {
           // Also when there is always more: what was held back waits for no pause of somebody else.
           this.beforeSleep();
           this.schedule();
@@ -101,7 +110,7 @@ export class Pump {
       // A completion that came before the arming raises no event: look once more.
       if (this.drain() === 0) break;
       any = true;
-      if (performance.now() > sliceEnd) {
+      if (this.clock.now() > sliceEnd) {
         this.beforeSleep();
         this.schedule();
         return;
@@ -113,14 +122,14 @@ export class Pump {
   /** Spins for the present spin time; true when completions were handled. */
   private spun(): boolean {
     if (this.mode !== 'adaptive') return false;
-    const end = performance.now() + this.spinUs / 1000;
+    const end = this.clock.now() + this.spinUs / 1000;
     do {
       if (this.stopped || this.cq.closed) return false;
       if (this.drain() > 0) {
         this.spinUs = Math.min(MAX_SPIN_US, this.spinUs * 2);
         return true;
       }
-    } while (performance.now() < end);
+    } while (this.clock.now() < end);
     this.spinUs = Math.max(MIN_SPIN_US, this.spinUs / 2);
     return false;
   }

@@ -3,8 +3,8 @@
 //
 // Invariant: a message keeps its place until it is acknowledged; the device reads from here, so nothing is moved or
 // overwritten before. Sequences are given out here, 1, 2, 3 ... without a gap.
-import type { MemoryRegion } from '../verbs/index.js';
 import { alignedLength, offsetIn, placeMessage } from './layout.js';
+import type { PortMemory } from './port.js';
 
 export class Retained {
   /** Last sequence given out. */
@@ -15,14 +15,14 @@ export class Retained {
   readonly capacity: number;
   /** How many bytes they may take. */
   readonly bytes: number;
-  readonly memory: MemoryRegion;
+  readonly memory: PortMemory;
   private readonly base: number; // of the ring in the memory, in bytes
   private readonly view: Uint8Array;
   private readonly starts: Float64Array;
   private readonly lengths: Float64Array;
   private tail = 0;
 
-  constructor(memory: MemoryRegion, base: number, bytes: number, capacity: number) {
+  constructor(memory: PortMemory, base: number, bytes: number, capacity: number) {
     this.memory = memory;
     this.base = base;
     this.bytes = bytes;
