@@ -100,7 +100,8 @@ int MemoryRegion::Allocate(size_t bytes, MrSlot* slot) {
 int MemoryRegion::Adopt(const MemoryInit& init, MrSlot* slot) {
   // CPU atomics need the page itself, and a system call has none.
   if ((init.access & kRemoteAtomic) != 0) return -ENOTSUP;
-  if (init.access != 0 && !PeersMayOpenMemory()) return -EPERM;
+  // What only this process writes (a READ's target) needs nobody's permission.
+  if ((init.access & ~uint32_t{kLocalWrite | kRelaxedOrdering}) != 0 && !PeersMayOpenMemory()) return -EPERM;
   adopted_ = true;
   base_ = static_cast<uint8_t*>(init.address);
   length_ = init.bytes;
