@@ -60,7 +60,7 @@ namespace {
 
 // The state letters of all threads of a process.
 std::string ThreadStates(pid_t pid) {
-  char path[64];
+  char path[320];
   snprintf(path, sizeof path, "/proc/%d/task", pid);
   std::string states;
   DIR* tasks = opendir(path);

@@ -153,7 +153,7 @@ TEST(Engine, LetsManyDevicesOfAProcessWorkOnEachOtherWhileObjectsComeAndGo) {
         if (memcmp(seen.data(), target->Address(), seen.size()) != 0) bad++;
       }
       out->Close();
-      Must(ToState(*side.qp, QpState::kReset) == 0, "reset");
+      Must(Until([&] { return ToState(*side.qp, QpState::kReset) == 0; }), "reset");
       CompletionRecord late{};
       while (TryTake(*side.cq, &late)) {
       }

@@ -109,9 +109,7 @@ int MemoryRegion::Deregister() {
   if (!registered_) return 0;
   Context& context = pd_.context();
   std::vector<uint32_t> keys{key_};
-  if (context.windows.IsBound(context, key_, &keys)) return -EINVAL;  // as rxe answers
-  context.localMr(MrIndex(key_)).key.store(0);
-  context.directory().mr(MrIndex(key_)).key.store(0);
+  if (!context.windows.ClearRegion(context, key_, &keys)) return -EINVAL;  // one is bound to it; as rxe answers
   if (!context.AllQuiet(keys, kRevokeWaitMs)) return -EBUSY;
   for (uint32_t key : keys) context.windows.Drained(key);
   context.keys.Give(key_);
