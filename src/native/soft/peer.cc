@@ -149,12 +149,13 @@ void Peer::Signal(uint32_t fd, uint64_t inode) {
   auto found = pipes_.find(inode);
   if (found == pipes_.end()) {
     int opened = -1;
-    if (OpenForeign(pid_, fd, O_WRONLY, inode, &opened) != 0) return;  // the peer is closing it or is dead
+    // For reading too: a pipe of which nobody holds the other end raises SIGPIPE, which not every program ignores.
+    if (OpenForeign(pid_, fd, O_RDWR, inode, &opened) != 0) return;  // the peer is closing it or is dead
     if (pipes_.size() >= kMaxPipes) ForgetPipes();  // most are of channels that the peer has closed since
     found = pipes_.emplace(inode, opened).first;
   }
   const char one = 1;
-  // A full pipe is readable already; a pipe without a reader belongs to a peer that is gone.
+  // A full pipe is readable already, or belongs to a peer that is gone.
   [[maybe_unused]] ssize_t written = write(found->second, &one, 1);
 }
 
