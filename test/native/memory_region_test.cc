@@ -12,10 +12,7 @@ namespace {
 
 bool IsAll(const MemoryRegion& mr, uint8_t value) {
   const auto* bytes = static_cast<const uint8_t*>(mr.Address());
-  for (size_t i = 0; i < mr.Length(); i++) {
-    if (bytes[i] != value) return false;
-  }
-  return true;
+  return bytes[0] == value && memcmp(bytes, bytes + 1, mr.Length() - 1) == 0;
 }
 
 class Revocation : public testing::TestWithParam<Standing> {};

@@ -139,14 +139,10 @@ TEST(QueuePair, WhoseReceivesHaveNoRoomInTheDirectoryIsRefused) {
     ASSERT_LT(all.size(), 300u);
   }
   EXPECT_EQ(rc, -ENOMEM);
-  size_t fitted = all.size();
-  EXPECT_GT(fitted, 200u);
-  all.clear();
-  for (size_t i = 0; i < fitted; i++) {
-    std::unique_ptr<QueuePair> qp;
-    ASSERT_EQ(side.pd->CreateQp(init, &qp), 0) << "not all of the room came back";
-    all.push_back(std::move(qp));
-  }
+  EXPECT_GT(all.size(), 200u);
+  all.pop_back();
+  std::unique_ptr<QueuePair> qp;
+  EXPECT_EQ(side.pd->CreateQp(init, &qp), 0) << "the room of one that was closed is not used again";
 }
 
 TEST(QueuePair, IsAnErrorWithSizesThatAreNone) {

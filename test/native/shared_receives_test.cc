@@ -80,25 +80,31 @@ TEST(SharedReceives, AreEachTakenOnceByManyProcesses) {
 }
 
 TEST(SharedReceives, ComeBackWhateverTheTakersDieOf) {
+  constexpr int kRounds = 12;
+  std::vector<std::unique_ptr<Child>> children;
+  for (int i = 0; i < 2 * kRounds; i++) {
+    children.push_back(std::make_unique<Child>([](Channel& channel) {
+      channel.Hear<bool>();
+      return SendMany(channel);
+    }));
+  }
   Side hub;
   std::unique_ptr<SharedReceiveQueue> srq = CreateSrq(hub, 8);
   for (uint32_t id = 0; id < 8; id++) ASSERT_EQ(PostTo(*srq, ReceiveInto(*hub.mr, id * 64, 64, id)), 0);
-  for (int round = 0; round < 20; round++) {
-    Child first(SendMany);
-    Child second(SendMany);
+  for (int round = 0; round < kRounds; round++) {
+    Child* pair[2] = {children[2 * round].get(), children[2 * round + 1].get()};
     std::unique_ptr<QueuePair> qps[2] = {hub.CreateQp({}, srq.get()), hub.CreateQp({}, srq.get())};
-    Child* children[2] = {&first, &second};
     for (int i = 0; i < 2; i++) {
-      MustConnect(*qps[i], children[i]->channel().Hear<Endpoint>());
-      children[i]->channel().Say(Job{hub.EndpointOf(*qps[i], *hub.mr), 0});
+      pair[i]->channel().Say(true);
+      MustConnect(*qps[i], pair[i]->channel().Hear<Endpoint>());
+      pair[i]->channel().Say(Job{hub.EndpointOf(*qps[i], *hub.mr), 0});
     }
     for (int n = 0; n < 50 + 7 * round; n++) {
       CompletionRecord record = Take(*hub.cq)[0];
       ASSERT_EQ(record.status, 0u);
       ASSERT_EQ(PostTo(*srq, ReceiveInto(*hub.mr, 0, 64, record.wrId)), 0);
     }
-    first.Kill();
-    second.Kill();
+    for (Child* child : pair) child->Kill();
     // Each of the eight is free, was told of, or comes back flushed: once.
     for (auto& qp : qps) ASSERT_TRUE(Until([&] { return StateOf(*qp) == QpState::kError; }));
     // What arrived before comes first; what they held follows as flushed.
