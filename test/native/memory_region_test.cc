@@ -5,6 +5,8 @@
 #include <gtest/gtest.h>
 #include <string.h>
 
+#include <fstream>
+
 #include "standing_peer.h"
 
 namespace onepiece::test {
@@ -97,6 +99,129 @@ TEST(MemoryRegion, OfTheTestsOwnMemoryIsRefusedWhileASystemCallOfThePeerCopies) 
   std::fill(own.begin(), own.end(), uint8_t{0x44});
   for (int i = 0; i < 50; i++) sched_yield();
   for (uint8_t byte : own) ASSERT_EQ(byte, 0x44);
+}
+
+TEST(MemoryRegion, LosesARightByReregistrationAndKeepsItsKeyAndContents) {
+  Side a;
+  Side b;
+  ConnectSides(a, b);
+  std::unique_ptr<MemoryRegion> target = b.Register(4096);
+  const uint32_t key = target->RemoteKey();
+  const Endpoint to = b.EndpointOf(*b.qp, *target);
+  MustPost(*a.qp, Write(*a.mr, to, 64));
+  ASSERT_EQ(TakeStatus(*a.cq), CompletionStatus::kSuccess);
+  memset(target->Address(), 0x66, 4096);
+  uint32_t access = kLocalWrite | kRemoteRead;
+  ASSERT_EQ(target->Reregister(&access, nullptr), 0);
+  EXPECT_EQ(target->RemoteKey(), key);
+  MustPost(*a.qp, Read(*a.mr, to, 64));
+  EXPECT_EQ(TakeStatus(*a.cq), CompletionStatus::kSuccess);
+  EXPECT_EQ(a.bytes()[63], 0x66);
+  MustPost(*a.qp, Write(*a.mr, to, 64));
+  EXPECT_EQ(TakeStatus(*a.cq), CompletionStatus::kRemoteAccessError);
+  EXPECT_TRUE(IsAll(*target, 0x66));
+}
+
+TEST(MemoryRegion, MovesToAnotherDomainAndAwayFromTheQueuePairsOfTheOldOne) {
+  Side a;
+  Side b;
+  std::unique_ptr<ProtectionDomain> other;
+  ASSERT_EQ(b.device->AllocateProtectionDomain(&other), 0);
+  std::unique_ptr<MemoryRegion> target = b.Register(4096);
+  EXPECT_EQ(target->Reregister(nullptr, a.pd.get()), -EINVAL) << "of another device";
+  ASSERT_EQ(target->Reregister(nullptr, other.get()), 0);
+  EXPECT_EQ(other->Close(), -EBUSY) << "it has a region now";
+  ConnectSides(a, b);
+  MustPost(*a.qp, Write(*a.mr, b.EndpointOf(*b.qp, *target), 64));
+  EXPECT_EQ(TakeStatus(*a.cq), CompletionStatus::kRemoteAccessError);
+  for (Side* side : {&a, &b}) ASSERT_EQ(ToState(*side->qp, QpState::kReset), 0);
+  ASSERT_EQ(target->Reregister(nullptr, b.pd.get()), 0);
+  EXPECT_EQ(other->Close(), 0);
+  ConnectSides(a, b);
+  MustPost(*a.qp, Write(*a.mr, b.EndpointOf(*b.qp, *target), 64));
+  EXPECT_EQ(TakeStatus(*a.cq), CompletionStatus::kSuccess);
+  ASSERT_EQ(target->Deregister(), 0);
+  EXPECT_EQ(target->Reregister(nullptr, b.pd.get()), -EINVAL);
+}
+
+TEST(MemoryRegion, IsNotReregisteredWhileAPeerStandsInACopy) {
+  StandingPeer peer;
+  if (!peer.exists()) GTEST_SKIP() << "no userfaultfd here";
+  Side side;
+  std::unique_ptr<MemoryRegion> target = side.Register(kStandBytes);
+  peer.LetStand(side, *side.qp, *target, Standing::kWriting);
+  peer.Stop();
+  uint32_t access = kLocalWrite | kRemoteRead;
+  EXPECT_EQ(target->Reregister(&access, nullptr), -EBUSY);
+  EXPECT_EQ(peer.GoOn(), CompletionStatus::kRemoteAccessError) << "the next piece of the copy was still allowed";
+  EXPECT_TRUE(Until([&] { return target->Reregister(&access, nullptr) == 0; }));
+}
+
+// Sets huge pages aside for as long as it lives, where it may.
+class HugePages {
+ public:
+  HugePages() {
+    std::ifstream(kFile) >> before_;
+    std::ofstream(kFile) << before_ + 4;
+    std::ifstream(kFile) >> now_;
+  }
+  ~HugePages() { std::ofstream(kFile) << before_; }
+  bool areThere() const { return now_ >= before_ + 4; }
+
+ private:
+  static constexpr char kFile[] = "/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages";
+  int before_ = 0;
+  int now_ = 0;
+};
+
+TEST(MemoryRegion, OfHugePagesIsWrittenToByAPeer) {
+  constexpr size_t kHuge = 2 << 20;
+  HugePages pages;
+  if (!pages.areThere()) GTEST_SKIP() << "no huge pages can be set aside here";
+  Child child([](Channel& channel) {
+    Side side({.bytes = kHuge});
+    memset(side.bytes(), 0x55, kHuge);
+    channel.Say(side.endpoint());
+    Endpoint to = channel.Hear<Endpoint>();
+    MustConnect(*side.qp, to);
+    MustPost(*side.qp, Write(*side.mr, to, kHuge));
+    channel.Say(TakeStatus(*side.cq));
+    MustPost(*side.qp, FetchAdd(*side.mr, to, 1));
+    channel.Say(TakeStatus(*side.cq));
+    return 0;
+  });
+  Side side;
+  MemoryInit init;
+  init.bytes = kHuge + 5;
+  init.pageBytes = kHuge;
+  init.access = kAllAccess;
+  std::unique_ptr<MemoryRegion> target;
+  ASSERT_EQ(side.pd->RegisterMemory(init, &target), 0);
+  EXPECT_EQ(target->Length(), kHuge + 5);
+  EXPECT_EQ(reinterpret_cast<uintptr_t>(target->Address()) % kHuge, 0u);
+  MustConnect(*side.qp, child.channel().Hear<Endpoint>());
+  child.channel().Say(side.EndpointOf(*side.qp, *target));
+  EXPECT_EQ(child.channel().Hear<CompletionStatus>(), CompletionStatus::kSuccess);
+  EXPECT_EQ(child.channel().Hear<CompletionStatus>(), CompletionStatus::kSuccess);
+  EXPECT_EQ(static_cast<uint8_t*>(target->Address())[0], 0x56);
+  EXPECT_EQ(static_cast<uint8_t*>(target->Address())[kHuge - 1], 0x55);
+  EXPECT_EQ(static_cast<uint8_t*>(target->Address())[kHuge], 0);
+  std::unique_ptr<MemoryRegion> tooLarge;
+  init.bytes = size_t{1} << 40;
+  EXPECT_EQ(side.pd->RegisterMemory(init, &tooLarge), -ENOMEM);
+  EXPECT_EQ(target->Close(), 0);
+}
+
+TEST(MemoryRegion, OfPagesThatThisMachineHasNotIsRefused) {
+  Side side;
+  std::unique_ptr<MemoryRegion> region;
+  MemoryInit init;
+  init.bytes = 4096;
+  init.access = kLocalWrite;
+  init.pageBytes = size_t{1} << 33;
+  EXPECT_EQ(side.pd->RegisterMemory(init, &region), -ENOTSUP);
+  init.pageBytes = 12345;
+  EXPECT_EQ(side.pd->RegisterMemory(init, &region), -EINVAL);
 }
 
 TEST(MemoryRegion, RefusesWhatExcludesItself) {
