@@ -217,11 +217,13 @@ bool QueuePair::GaveUp(Step step, uint64_t* dueNs, CompletionStatus* status) {
       return false;
     }
     *status = CompletionStatus::kRnrRetryExceeded;
-    if (attributes_.rnrRetry != 7) limit = uint64_t{kRnrTimer[ReadOnce(target.minRnrTimer) & 31]} * 10'000 * attributes_.rnrRetry;
+    uint32_t retries = rnrRetry_.load();
+    if (retries != 7) limit = uint64_t{kRnrTimer[ReadOnce(target.minRnrTimer) & 31]} * 10'000 * retries;
     pause = kReceiveRecheckNs;
   } else {
     *status = CompletionStatus::kRetryExceeded;
-    if (attributes_.timeout != 0) limit = (uint64_t{4096} << attributes_.timeout) * (attributes_.retryCount + 1);
+    uint32_t timeout = timeout_.load();
+    if (timeout != 0) limit = (uint64_t{4096} << timeout) * (retryCount_.load() + 1);
     pause = std::min(kFirstRetryNs << std::min(waits_, 10u), kLastRetryNs);
     waits_++;
   }

@@ -117,6 +117,7 @@ class QueuePair final : public onepiece::QueuePair {
   void EnterError();
   void AfterError();
   void HearOfDeath();
+  void WatchPeer();
   int WaitPeerOutside();
   int ToReadyToReceive(const QpAttributes& attributes);
   int ToReset();
@@ -194,6 +195,10 @@ class QueuePair final : public onepiece::QueuePair {
   std::atomic<uint64_t> cqeTail_{0};
   std::atomic<uint64_t> cqeHead_{0};
 
+  // How long a request may wait. Of `attributes_`; the engine reads them here, as they may be changed meanwhile.
+  std::atomic<uint32_t> timeout_{0};
+  std::atomic<uint32_t> retryCount_{0};
+  std::atomic<uint32_t> rnrRetry_{0};
   // Of the request at the head, while it waits.
   uint64_t waitSinceNs_ = 0;
   uint32_t waits_ = 0;
