@@ -32,6 +32,7 @@ enum class Kind : uint8_t {
   kCompletionQueue,
   kSharedReceiveQueue,
   kQueuePair,
+  kEventFd,
 };
 
 // Native memory shown to JavaScript as an ArrayBuffer; detached before the memory goes away.
