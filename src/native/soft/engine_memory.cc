@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "copy.h"
 #include "queue_pair.h"
 
 namespace onepiece::soft {
@@ -121,6 +122,7 @@ QueuePair::Step QueuePair::ExecuteInvalidate(WorkRequest& request, CompletionSta
 bool QueuePair::CopyPiece(WorkRequest& request, const Place& remote, uint64_t bytes, bool toRemote,
                           CompletionStatus* status) {
   Place place = remote;
+  const uint64_t streamingBytes = StreamingBytes();
   uint64_t begin = 0;  // of this gather element, in the message
   for (uint32_t i = 0; i < request.numSge && bytes > 0; i++) {
     const SgeRecord& sge = request.sge[i];
@@ -141,10 +143,9 @@ bool QueuePair::CopyPiece(WorkRequest& request, const Place& remote, uint64_t by
           *status = dead ? CompletionStatus::kRetryExceeded : CompletionStatus::kRemoteOperationError;
           return false;
         }
-      } else if (toRemote) {
-        memmove(place.pointer, local, piece);  // both may lie in the same region when a process talks to itself
       } else {
-        memmove(local, place.pointer, piece);
+        bool streaming = request.length >= streamingBytes;
+        Copy(toRemote ? place.pointer : local, toRemote ? local : place.pointer, piece, streaming);
       }
       place = place + piece;
       bytes -= piece;
@@ -180,7 +181,7 @@ int QueuePair::TimeCopy(const SendRecord& record, double* ns) {
   }
   Leave();
   engine_.store(false);
-  Progress(kInlineBudgetBytes);  // whoever could not get the engine meanwhile relies on this
+  ProgressFromPost();  // whoever could not get the engine meanwhile relies on this
   return rc;
 }
 

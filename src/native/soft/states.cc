@@ -125,7 +125,7 @@ int QueuePair::Modify(const QpAttributes& wanted) {
   auto expected = static_cast<uint32_t>(from);
   if (!slot.state.compare_exchange_strong(expected, static_cast<uint32_t>(to))) return -EINVAL;
   // What is begun ends first; then the engine says that the queue is drained, or goes on with what has been posted since.
-  if (from == QpState::kSendQueueDrained || to == QpState::kSendQueueDrained) Progress(kInlineBudgetBytes);
+  if (from == QpState::kSendQueueDrained || to == QpState::kSendQueueDrained) ProgressFromPost();
   return 0;
 }
 
@@ -170,7 +170,7 @@ int QueuePair::WaitPeerOutside() {
 // The engine flushes the send queue, Drain the receive queue; both when they see the state.
 void QueuePair::EnterError() {
   bool was = slot().state.exchange(static_cast<uint32_t>(QpState::kError)) == static_cast<uint32_t>(QpState::kError);
-  Progress(kInlineBudgetBytes);
+  ProgressFromPost();
   receiveCq_->Announce(QpIndex(number_), true);
   if (!was) AfterError();
 }

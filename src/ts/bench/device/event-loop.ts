@@ -14,7 +14,7 @@ const PIECES = 4;
 export interface LoopGaps {
   /** The longest gap of each WRITE, in milliseconds, ascending. */
   longestMs: Float64Array;
-  /** The longest of a stretch as long with nothing under way. */
+  /** The longest of a stretch as long with nothing under way: what the machine alone does. */
   idleMs: Float64Array;
   /** How long each WRITE took. */
   writeMs: Float64Array;
