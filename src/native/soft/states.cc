@@ -127,7 +127,7 @@ int QueuePair::Modify(const QpAttributes& wanted) {
   // Only now: a death that was heard of in INIT would stop nothing.
   if (to == QpState::kReadyToReceive && !IsDatagram()) WatchPeer();
   // What is begun ends first; then the engine says that the queue is drained, or goes on with what has been posted since.
-  if (from == QpState::kSendQueueDrained || to == QpState::kSendQueueDrained) Progress(kInlineBudgetBytes);
+  if (from == QpState::kSendQueueDrained || to == QpState::kSendQueueDrained) ProgressFromPost();
   return 0;
 }
 
@@ -176,7 +176,7 @@ int QueuePair::WaitPeerOutside() {
 // The engine flushes the send queue, Drain the receive queue; both when they see the state.
 void QueuePair::EnterError() {
   bool was = slot().state.exchange(static_cast<uint32_t>(QpState::kError)) == static_cast<uint32_t>(QpState::kError);
-  Progress(kInlineBudgetBytes);
+  ProgressFromPost();
   receiveCq_->Announce(QpIndex(number_), true);
   if (!was) AfterError();
 }
