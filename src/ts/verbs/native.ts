@@ -234,11 +234,15 @@ export interface NativeAddon {
   close(handle: number): number;
   raw(handle: number): NativeRaw | number;
   dieWithParent(parentPid: number): number;
-  postSend(qp: number, count: number): number;
-  postReceive(qp: number, count: number): number;
-  postSharedReceive(srq: number, count: number): number;
-  pollCq(cq: number, max: number): number;
-  requestNotify(cq: number, solicitedOnly: number): number;
+  /** See HotCalls, which is the only one to make the calls below. */
+  readonly frame: ArrayBuffer;
+  postSend(): void;
+  postReceive(): void;
+  postSharedReceive(): void;
+  pollCq(): void;
+  postSendAndPoll(): void;
+  clock(): void;
+  requestNotify(): void;
 }
 
 /** The folder of this package: the nearest one above that holds its package.json. */
