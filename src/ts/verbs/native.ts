@@ -19,6 +19,7 @@ export interface NativeDeviceAttributes {
   provider: string;
   nodeGuid: bigint;
   systemImageGuid: bigint;
+  /** The longest region; 2^53 - 1 for a device that names that or more, as rxe does (2^64 - 1: no limit). */
   maxMrBytes: number;
   /** Bit n: pages of 2^n bytes. */
   pageSizes: bigint;
