@@ -66,6 +66,7 @@ export interface QueuePairOptions {
 
 /** Made by {@link Device.allocateProtectionDomain}. */
 export class ProtectionDomain extends Resource {
+  /** The device that it is on. */
   readonly device: Device;
 
   /** @internal */
