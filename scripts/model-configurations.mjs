@@ -11,7 +11,8 @@ const oneAtATime = ['M=2', 'CELLS_ODD=2', 'CELLS_EVEN=2', 'R=1', 'W=4'];
  */
 export const configurations = [
   // Safety, whatever fails and whenever.
-  { name: 'reconnect', switches: ['R=3', 'W=8', 'BREAKS=1', 'SUSPICIONS=1'] },
+  { name: 'reconnect', switches: ['R=3', 'W=8', 'BREAKS=1'] },
+  { name: 'reconnect-and-fence', switches: ['M=3', 'BREAKS=1', 'SUSPICIONS=1'] },
   { name: 'reconnect-twice', switches: ['M=3', 'BREAKS=2'] },
   { name: 'restart', switches: ['BREAKS=1', 'RESTARTS=1'] },
   { name: 'restart-and-fence', switches: ['M=3', 'RESTARTS=1', 'SUSPICIONS=1'] },

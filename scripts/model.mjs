@@ -17,7 +17,8 @@ const maxDepth = { ordinary: 400_000, large: 4_000_000 };
 const timeoutMs = { ordinary: 100_000, large: 3_600_000 };
 
 const groups = ['safety', 'liveness', 'controls'];
-const groupOf = ({ expect = 'clean', liveness }) => (expect !== 'clean' ? 'controls' : liveness ? 'liveness' : 'safety');
+const groupOf = ({ expect = 'clean', liveness }) =>
+  expect !== 'clean' ? 'controls' : liveness ? 'liveness' : 'safety';
 
 const usage = `Usage: npm run model -- [options]
 
@@ -66,7 +67,9 @@ function verdict(output) {
   const assertion = /assertion violated \(*(\w+)\s*\|\|/.exec(output);
   if (assertion) return assertion[1];
   if (/acceptance cycle/.test(output)) return 'always_served';
-  const incomplete = /max search depth too small|Search not completed|out of memory|reached -DMEMLIM|error:/i.test(output);
+  const incomplete = /max search depth too small|Search not completed|out of memory|reached -DMEMLIM|error:/i.test(
+    output,
+  );
   if (incomplete || !/errors: 0\b/.test(output)) return undefined;
   return 'clean';
 }
