@@ -26,6 +26,7 @@ export function checkGroup(group: 'safety' | 'liveness' | 'controls', least: num
   const skip = absent.length > 0 && !inCI && `${absent.join(' and ')} not installed: apt-get install spin gcc`;
   void t.test(`the ring model: ${group}`, { skip }, async (t) => {
     t.same(absent, [], 'in CI the model has to be checked: spin and gcc are there');
+    if (absent.length > 0) return;
     const script = join(packageRoot(), 'scripts/model.mjs');
     const child = spawn(process.execPath, [script, '--json', '--group', group], { stdio: ['ignore', 'pipe', 'pipe'] });
     t.teardown(() => child.kill('SIGTERM'));
