@@ -28,13 +28,13 @@ export const configurations = [
   { name: 'in-place', switches: [...give, ...oneAtATime, 'IN_PLACE'] },
 
   // Liveness: the first producer is served for ever.
-  { name: 'live-reconnect', liveness: true, switches: ['M=3', 'BREAKS=1', 'SUSPICIONS=1'] },
-  { name: 'live-restart', liveness: true, switches: ['M=3', 'BREAKS=1', 'RESTARTS=1'] },
   {
     name: 'live-beside-a-crash',
     liveness: true,
     switches: ['PRODUCERS=2', 'MEMORIES=2', 'K=1', 'M=1', 'CELLS_EVEN=1', 'R=1', 'W=4', 'CRASHES=1'],
   },
+  { name: 'live-reconnect', liveness: true, switches: ['M=3', 'BREAKS=1', 'SUSPICIONS=1'] },
+  { name: 'live-restart', liveness: true, switches: ['M=3', 'BREAKS=1', 'RESTARTS=1'] },
   { name: 'live-pulled', liveness: true, switches: ['PULL', 'BREAKS=1'] },
 
   // Negative controls: one thing is left out, and the property that it serves breaks.
