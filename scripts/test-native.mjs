@@ -70,6 +70,8 @@ else if (values.only !== undefined && !(values.only in builds)) {
 } else {
   const names = values.only === undefined ? Object.keys(builds) : [values.only];
   const failed = names.filter((name) => !test(name, values));
-  console.log(`# native tests: ${names.join(', ')}: ${failed.length === 0 ? 'passed' : `FAILED: ${failed.join(', ')}`}`);
+  console.log(
+    `# native tests: ${names.join(', ')}: ${failed.length === 0 ? 'passed' : `FAILED: ${failed.join(', ')}`}`,
+  );
   process.exitCode = failed.length === 0 ? 0 : 1;
 }

@@ -105,7 +105,8 @@ export class Link {
     const draw = random();
     if (draw < 0.35) sends.write(0, 0, SIGNALED, at, region.rkey, local, length, lkey);
     else if (draw < 0.55) sends.read(0, 0, SIGNALED, at, region.rkey, local + WORD_BYTES, length, lkey);
-    else if (draw < 0.7) sends.fetchAdd(0, OF_ADD, SIGNALED, this.remote[0]!.address, this.remote[0]!.rkey, 1n, local, lkey);
+    else if (draw < 0.7)
+      sends.fetchAdd(0, OF_ADD, SIGNALED, this.remote[0]!.address, this.remote[0]!.rkey, 1n, local, lkey);
     else if (draw < 0.85) sends.send(0, OF_SEND, SIGNALED, local, Math.min(length, RECEIVE_BYTES), lkey);
     else sends.writeWithImm(0, OF_SEND, SIGNALED, 7, at, region.rkey, local, length, lkey);
     this.qp.postSend(1);
@@ -124,7 +125,8 @@ export class Link {
   account(wrId: number, status: number, opcode: number): void {
     if (wrId >= OF_RECEIVE && wrId < OF_ADD) {
       if (status !== Status.SUCCESS) return;
-      if (opcode !== Opcode.RECEIVE && opcode !== Opcode.RECEIVE_WITH_IMM) throw new Error(`opcode ${opcode} of a receive`);
+      if (opcode !== Opcode.RECEIVE && opcode !== Opcode.RECEIVE_WITH_IMM)
+        throw new Error(`opcode ${opcode} of a receive`);
       this.received++;
       if (!this.closed) this.postReceive(wrId - OF_RECEIVE);
       return;

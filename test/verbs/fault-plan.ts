@@ -16,7 +16,8 @@ export function randomFrom(seed: number): () => number {
 }
 
 /** A whole number from `from` to `to`, both included. */
-export const between = (random: () => number, from: number, to: number) => from + Math.floor(random() * (to - from + 1));
+export const between = (random: () => number, from: number, to: number) =>
+  from + Math.floor(random() * (to - from + 1));
 
 /** The processes of a round. */
 export const WORKERS = 3;

@@ -6,7 +6,7 @@
 //  - what two living processes do to each other succeeds, and is counted the same by both;
 //  - nothing is left behind: descriptors and mappings are as many as before.
 // Invariant: a failure names the seed of its round, and that seed alone chooses victim, fault, moment, sizes and traffic.
-import { type ChildProcess } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
 import { readdirSync } from 'node:fs';
 import {
   clockMs,

@@ -5,7 +5,17 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { setImmediate as turn } from 'node:timers/promises';
 import { AccessFlags, CompletionStatus as Status, Device, type MemoryRegion } from '../../src/ts/verbs/index.js';
 import { type Ground, Link } from './fault-link.js';
-import { between, clockMs, type Counts, type Order, type Plan, randomFrom, type Revoked, type Usage, WORKERS } from './fault-plan.js';
+import {
+  between,
+  clockMs,
+  type Counts,
+  type Order,
+  type Plan,
+  randomFrom,
+  type Revoked,
+  type Usage,
+  WORKERS,
+} from './fault-plan.js';
 import { codeOf } from './support.js';
 
 const toldWithinMs = 1000;
@@ -54,6 +64,11 @@ function poll(): void {
   }
 }
 
+function hasEnded(link: Link): boolean {
+  poll();
+  return link.outstanding === 0;
+}
+
 /** Memory of this round becomes the caller's again: from now on every byte is the canary. */
 function protect(mr: MemoryRegion): void {
   mr.bytes.fill(CANARY);
@@ -95,19 +110,23 @@ function change(): void {
     const at = between(random, 0, 1);
     const old = regions[at]!;
     if (!tryRevoke(old)) pending.push(old);
-    regions[at] = pd.registerMemory({ bytes: old.byteLength, access: AccessFlags.LOCAL_WRITE | AccessFlags.REMOTE_WRITE });
+    regions[at] = pd.registerMemory({
+      bytes: old.byteLength,
+      access: AccessFlags.LOCAL_WRITE | AccessFlags.REMOTE_WRITE,
+    });
   }
   pending = pending.filter((mr) => !tryRevoke(mr));
 }
 
 async function runTraffic(): Promise<void> {
   while (running) {
-    for (let i = 0; i < 8; i++) {
-      poll();
-      for (const link of links) link.post();
+    poll();
+    for (const link of links) {
+      link.post();
+      // Nothing that the others say waits for more than the copies of one link.
+      await turn();
     }
     change();
-    await turn();
   }
 }
 
@@ -146,7 +165,7 @@ async function hearOfDeath(peer: number, killedAtMs: number): Promise<number> {
     if (link.failedWith === undefined) {
       // All that was under way had succeeded.
       link.probe();
-      await until(() => (poll(), link.outstanding === 0), patienceMs, 'a later request is told of the death');
+      await until(() => hasEnded(link), patienceMs, 'a later request is told of the death');
     }
     slowestMs = Math.max(slowestMs, clockMs() - killedAtMs);
     const first = link.failedWith;
@@ -184,8 +203,9 @@ async function settle(): Promise<void> {
 async function drain(gone: number): Promise<true> {
   running = false;
   const alive = links.filter(({ peer, isSteady }) => isSteady && peer !== gone && self !== gone);
-  await until(() => (poll(), alive.every(({ outstanding }) => outstanding === 0)), patienceMs, 'all requests have ended');
-  for (const { failedWith, peer } of alive) must(failedWith === undefined, `status ${failedWith} of a request to ${peer}`);
+  await until(() => alive.every(hasEnded), patienceMs, 'all requests have ended');
+  for (const { failedWith, peer } of alive)
+    must(failedWith === undefined, `status ${failedWith} of a request to ${peer}`);
   return true;
 }
 
@@ -238,7 +258,7 @@ async function obey(order: Order): Promise<unknown> {
       return setUp();
     case 'connect':
       for (let peer = 0; peer < WORKERS; peer++) {
-        linksTo(peer).forEach((link, n) => link.connect(order.sockets[peer]![n]!));
+        for (const [n, link] of linksTo(peer).entries()) link.connect(order.sockets[peer]![n]!);
       }
       return true;
     case 'run':
