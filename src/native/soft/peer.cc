@@ -14,8 +14,6 @@ namespace onepiece::soft {
 
 namespace {
 constexpr size_t kMaxPipes = 64;
-// The event loop may wait for this: a page costs tens of nanoseconds. Of more, each page comes with its first copy.
-constexpr off_t kMaxPopulateBytes = off_t{16} << 20;
 constexpr char kDirectoryLink[] = "/memfd:onepiece-directory";
 
 // An address may come from anybody. What else the descriptor may stand for is not opened: that alone can have effects.
@@ -137,6 +135,8 @@ int Peer::Map(const MrView& region, std::shared_ptr<Mapping>* out) {
     close(fd);
     return -ESTALE;
   }
+  // The event loop may wait for this: a page costs tens of nanoseconds. Of more, each page comes with its first copy.
+  constexpr off_t kMaxPopulateBytes = off_t{16} << 20;
   int populate = size <= kMaxPopulateBytes ? MAP_POPULATE : 0;
   void* base = mmap(nullptr, static_cast<size_t>(size), PROT_READ | PROT_WRITE, MAP_SHARED | populate, fd, 0);
   rc = -errno;
