@@ -83,7 +83,7 @@ int PostSharedReceive(Environment& environment, CallFrame& frame) {
 }
 
 constexpr uint32_t kMaxLooks = 1u << 20;
-constexpr uint32_t kLooksBeforeYield = 64;
+constexpr uint32_t kLooksBeforeYield = 32;
 
 void Count(CqObject& queue, int count, uint32_t looks) {
   CqCounters& total = queue.cq->counters;
@@ -144,6 +144,9 @@ int PostSendAndPoll(Environment& environment, CallFrame& frame) {
   return rc < 0 ? rc : Poll(frame, object->SendQueue());
 }
 
+// Lets whoever waits for this processor have it.
+int Yield(Environment&, CallFrame&) { return sched_yield() == 0 ? 0 : -errno; }
+
 int Clock(Environment&, CallFrame& frame) {
   Stamp(frame);
   return 0;
@@ -173,6 +176,7 @@ void InstallHotPath(napi_env env, napi_value exports) {
   Add<PollCq>(env, exports, "pollCq");
   Add<PostSendAndPoll>(env, exports, "postSendAndPoll");
   Add<Clock>(env, exports, "clock");
+  Add<Yield>(env, exports, "yield");
   Add<RequestNotify>(env, exports, "requestNotify");
 }
 

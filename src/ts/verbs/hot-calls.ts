@@ -27,6 +27,7 @@ export class HotCalls {
   private readonly nativePostSendAndPoll: () => void;
   private readonly nativeRequestNotify: () => void;
   private readonly nativeClock: () => void;
+  private readonly nativeYield: () => void;
 
   constructor(addon: NativeAddon) {
     this.frame = new Int32Array(addon.frame);
@@ -38,6 +39,7 @@ export class HotCalls {
     this.nativePostSendAndPoll = addon.postSendAndPoll;
     this.nativeRequestNotify = addon.requestNotify;
     this.nativeClock = addon.clock;
+    this.nativeYield = addon.yield;
   }
 
   /** The first `count` send records of a queue pair. @returns `count`, or a negative errno */
@@ -103,6 +105,11 @@ export class HotCalls {
   clockMs(): number {
     this.nativeClock();
     return this.times[STAMP_MS]!;
+  }
+
+  /** Lets whoever waits for this processor have it (sched_yield(2)). */
+  yieldProcessor(): void {
+    this.nativeYield();
   }
 
   /** Arms a completion queue. @param solicitedOnly 1 or 0 @returns 0, or a negative errno */

@@ -249,6 +249,7 @@ export interface NativeAddon {
   pollCq(): void;
   postSendAndPoll(): void;
   clock(): void;
+  yield(): void;
   requestNotify(): void;
 }
 

@@ -16,6 +16,8 @@ const COMPLETION = 1;
 const ARRIVAL = 2;
 /** How often the side that takes no samples looks at the clock: every so many rounds, less one. */
 const CLOCK_MASK = 1023;
+/** How often the side that waits lets others have the processor, which its peer may be waiting for. */
+const YIELD_MASK = 1023;
 
 export abstract class LatencyLoop implements Loop {
   /** Rounds of this size so far. */
@@ -96,7 +98,10 @@ export abstract class LatencyLoop implements Loop {
         checkCompletion(cq, 0);
         step = afterCompletion;
       } else {
-        while (looks < spins && !this.arrived(round)) looks += arrivalLooks;
+        while (looks < spins && !this.arrived(round)) {
+          looks += arrivalLooks;
+          if ((looks & YIELD_MASK) === 0) clock.yieldProcessor();
+        }
         if (looks >= spins) {
           state = Advance.IDLE;
           break;

@@ -23,7 +23,7 @@ export const TURN_MS = 200;
 /** Looks at a completion queue before a loop says IDLE, when it may not sleep: some milliseconds. */
 export const POLL_SPINS = 1 << 15;
 /** Looks that one poll makes. */
-export const LOOKS = 64;
+export const LOOKS = 256;
 /** Looks at memory before a loop says IDLE. */
 export const MEMORY_SPINS = 1 << 18;
 const STALL_MS = 30_000;
