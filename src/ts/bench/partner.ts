@@ -19,7 +19,11 @@ export class Partner {
 
   /** @param file the compiled program, which calls {@link serveParent} */
   constructor(file: string) {
-    this.child = fork(file, [String(process.pid)], { stdio: ['ignore', 2, 2, 'ipc'], serialization: 'advanced', execArgv: [] });
+    this.child = fork(file, [String(process.pid)], {
+      stdio: ['ignore', 2, 2, 'ipc'],
+      serialization: 'advanced',
+      execArgv: [],
+    });
     this.child.on('message', (message: Message) => {
       if (typeof message.failed === 'string') this.fail(`the other process failed: ${message.failed}`);
       else this.answers.push(message);
@@ -91,7 +95,8 @@ export class Partner {
  * @param handle what it answers is sent back, unless it is undefined
  */
 export function serveParent<Request extends object>(handle: (request: Request) => Promise<object | undefined>): void {
-  if (process.send === undefined) throw new RdmaError('RDMA_ERR_INVALID_ARGUMENT', 'this program is run by a benchmark');
+  if (process.send === undefined)
+    throw new RdmaError('RDMA_ERR_INVALID_ARGUMENT', 'this program is run by a benchmark');
   const fail = (error: unknown) => {
     const words = error instanceof Error ? error.message : String(error);
     process.send?.({ failed: words }, () => process.exit(1));

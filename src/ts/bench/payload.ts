@@ -4,8 +4,9 @@
 // equal and neighbouring rounds differ, so a message that is stale, torn or short is found out by whoever reads it.
 import { RdmaError } from '../core/errors.js';
 
-/** Each, eight times over, is a normal double of its own magnitude. */
-const PATTERNS = [0x3e, 0x3f, 0x40, 0x41] as const;
+/** So many bytes from FIRST_PATTERN on: each, eight times over, is a normal double of its own magnitude. */
+export const PATTERNS = 64;
+const FIRST_PATTERN = 0x20;
 const WORD_BYTES = 8;
 const STEP_BYTES = 8 * WORD_BYTES;
 /** Half of the distance between 1 and the next double. */
@@ -20,7 +21,12 @@ function wordOf(byte: number): number {
 
 /** The byte that a message of this round is made of. */
 export function patternOf(round: number): number {
-  return PATTERNS[round % PATTERNS.length]!;
+  return FIRST_PATTERN + (round % PATTERNS);
+}
+
+/** The round below PATTERNS of a message that begins with this byte. */
+export function roundOf(byte: number): number {
+  return byte - FIRST_PATTERN;
 }
 
 /** Writes every byte of a message. */

@@ -28,7 +28,11 @@ const MAX_WARM_UP = 10_000;
  * @throws RdmaError RDMA_ERR_NO_DEVICE; RDMA_ERR_TIMEOUT when the other process does not answer for 30 s;
  *   RDMA_ERR_PEER_GONE with its words when it fails; RDMA_ERR_ABORTED; RDMA_ERR_PROTOCOL when a message is not as sent
  */
-export async function ringLatency(settings: RingSettings, sizeBytes: number, signal?: AbortSignal): Promise<RingResult> {
+export async function ringLatency(
+  settings: RingSettings,
+  sizeBytes: number,
+  signal?: AbortSignal,
+): Promise<RingResult> {
   const { device, inPlace } = settings;
   const place = { device, secret: randomBytes(32).toString('hex'), sizeBytes, inPlace };
   const link = await RingLink.open(place);

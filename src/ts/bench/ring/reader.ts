@@ -11,7 +11,7 @@ export class Reader {
   touched = false;
   private readonly sizeBytes: number;
   private lane: Lane | undefined;
-  private view = new DataView(new ArrayBuffer(0));
+  private view: DataView = new DataView(new ArrayBuffer(0));
 
   constructor(sizeBytes: number) {
     this.sizeBytes = sizeBytes;
