@@ -38,6 +38,11 @@ export class Partner {
     this.wake?.();
   }
 
+  /** Its process id; 0 when it could not be started. */
+  get pid(): number {
+    return this.child.pid ?? 0;
+  }
+
   /** Its failure, if it had one. */
   get failed(): RdmaError | undefined {
     return this.failure;

@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { setImmediate as turn } from 'node:timers/promises';
 import { RdmaError } from '../../core/errors.js';
 import type { Lane } from '../../ring/index.js';
+import { bindApart } from '../affinity.js';
 import { ANSWER_MS, Partner } from '../partner.js';
 import type { LatencySummary } from '../statistics.js';
 import { RingLink } from './link.js';
@@ -37,11 +38,13 @@ export async function ringLatency(
   const place = { device, secret: randomBytes(32).toString('hex'), sizeBytes, inPlace };
   const link = await RingLink.open(place);
   const partner = new Partner(join(__dirname, 'partner-main.js'));
+  let unbind = () => {};
   try {
     const open: RingRequest = { do: 'echo', place, port: link.port };
     const { port } = await partner.ask<{ port: number }>(open, signal);
     await link.connect(port);
     await partner.ask({ do: 'connect', port: link.port } satisfies RingRequest, signal);
+    unbind = bindApart(partner.pid);
     const pinger = new Pinger(link, partner, settings, sizeBytes, signal);
     const held = await pinger.measure(false);
     const read = await pinger.measure(true);
@@ -52,6 +55,7 @@ export async function ringLatency(
       touchedUs: read.latencyUs,
     };
   } finally {
+    unbind();
     await partner.end();
     await link.close();
   }

@@ -8,6 +8,7 @@ import { setImmediate as turn } from 'node:timers/promises';
 import { RdmaError } from '../../core/errors.js';
 import { Inbox, type Lane } from '../../ring/index.js';
 import { Device } from '../../verbs/index.js';
+import { bindApart } from '../affinity.js';
 import { ANSWER_MS, Partner } from '../partner.js';
 import { jainIndex, round3 } from '../statistics.js';
 import { FLOOD_SLOTS } from './flood.js';
@@ -41,6 +42,7 @@ export async function ringThroughput(
   const device = Device.open(name);
   const partners: Partner[] = [];
   let inbox: Inbox | undefined;
+  let unbind = () => {};
   try {
     inbox = await Inbox.listen({
       device,
@@ -64,6 +66,7 @@ export async function ringThroughput(
         }),
       );
     }
+    if (producers === 1) unbind = bindApart(partners[0]!.pid);
     await Promise.all(partners.map((partner) => partner.ask({ do: 'start' } satisfies RingRequest, signal)));
     const held = await consumer.measure(false, iterations, durationS);
     const read = test === 'ring-bw' ? await consumer.measure(true, iterations, durationS) : undefined;
@@ -79,6 +82,7 @@ export async function ringThroughput(
       jainFairness: test === 'ring-fan-in' ? round3(jainIndex(held.counts)) : null,
     };
   } finally {
+    unbind();
     await Promise.all(partners.map((partner) => partner.end()));
     await inbox?.close();
     device.close();
