@@ -1,9 +1,12 @@
 // `onepiece bench ring-lat`, `ring-bw`, `ring-rate`, `ring-fan-in`, and `rings`, which is all of them.
 //
 // Invariant: what is printed was measured in this run; nothing is remembered or estimated.
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { Command, InvalidArgumentError } from 'commander';
 import { peerNames, peersNamed } from '../bench/peers/ring-peers.js';
 import { report } from '../bench/report.js';
+import { type Occasion, reportPage } from '../bench/report-page.js';
 import { compareResults } from '../bench/ring/result.js';
 import {
   MAX_DURATION_S,
@@ -15,9 +18,11 @@ import {
   ringDefaults,
 } from '../bench/ring/settings.js';
 import { benchRings } from '../bench/ring-bench.js';
+import { packageRoot } from '../verbs/native.js';
 import { ringText } from './bench-ring-table.js';
 import { ExitCode, interruptible } from './exit.js';
 import { integer, sizes } from './options.js';
+import { OutputFile } from './output-file.js';
 import { Progress } from './progress.js';
 
 interface Flags {
@@ -28,6 +33,7 @@ interface Flags {
   inPlace?: true;
   producers?: number;
   compare?: string[];
+  report?: string;
   json?: true;
 }
 
@@ -85,6 +91,7 @@ function common(command: Command, defaultSizes: string): Command {
     )
     .option('--duration <seconds>', 'how long each figure is measured (default: 1)', integer(1, MAX_DURATION_S))
     .option('--compare <peers>', `measure these beside it: ${peerNames.join(', ')}`, peerList)
+    .option('--report <file.html>', 'also write a page with charts, which needs nothing but a browser')
     .option('--json', 'print one JSON document instead of the table');
 }
 
@@ -108,6 +115,11 @@ function settingsOf(test: RingTest, flags: Flags): RingSettings {
   };
 }
 
+function occasion(): Occasion {
+  const { version } = JSON.parse(readFileSync(join(packageRoot(), 'package.json'), 'utf8'));
+  return { version, command: ['onepiece', ...process.argv.slice(2)].join(' '), takenAt: new Date() };
+}
+
 async function run(plan: readonly RingSettings[], flags: Flags): Promise<number> {
   const names = flags.compare ?? [];
   let failed = false;
@@ -118,6 +130,7 @@ async function run(plan: readonly RingSettings[], flags: Flags): Promise<number>
       process.stderr.write(`onepiece: ${words}\n`);
     };
     try {
+      const output = flags.report === undefined ? undefined : await OutputFile.create(flags.report);
       const { results, peers, failures } = await benchRings({
         plan,
         peers: peersNamed(names),
@@ -130,6 +143,7 @@ async function run(plan: readonly RingSettings[], flags: Flags): Promise<number>
       failed = failures.length > 0;
       const comparisons = compareResults(results);
       const document = { ...report(results), peers, comparisons, failures };
+      if (output !== undefined) await output.commit(Buffer.from(reportPage(document, occasion())));
       process.stdout.write(flags.json ? `${JSON.stringify(document, null, 2)}\n` : ringText(results, comparisons));
     } finally {
       progress.clear();
