@@ -15,7 +15,7 @@ function allowedList(): string {
 export function coresIn(list: string): number[] {
   return list.split(',').flatMap((item) => {
     const [first, last] = item.split('-').map(Number);
-    if (!Number.isInteger(first)) return [];
+    if (item === '' || !Number.isInteger(first)) return [];
     return Array.from({ length: (last ?? first!) - first! + 1 }, (_, i) => first! + i);
   });
 }

@@ -9,6 +9,7 @@ import { report } from '../bench/report.js';
 import { type Occasion, reportPage } from '../bench/report-page.js';
 import { compareResults } from '../bench/ring/result.js';
 import {
+  checkRingSettings,
   MAX_DURATION_S,
   MAX_ITERATIONS,
   MAX_PRODUCERS,
@@ -18,9 +19,10 @@ import {
   ringDefaults,
 } from '../bench/ring/settings.js';
 import { benchRings } from '../bench/ring-bench.js';
+import { isRdmaError } from '../core/errors.js';
 import { packageRoot } from '../verbs/native.js';
 import { ringText } from './bench-ring-table.js';
-import { ExitCode, interruptible } from './exit.js';
+import { ExitCode, interruptible, UsageError } from './exit.js';
 import { integer, sizes } from './options.js';
 import { OutputFile } from './output-file.js';
 import { Progress } from './progress.js';
@@ -104,7 +106,7 @@ function peerList(text: string): string[] {
 
 function settingsOf(test: RingTest, flags: Flags): RingSettings {
   const standard = ringDefaults(test);
-  return {
+  return usable({
     test,
     device: flags.device,
     sizes: flags.size ?? standard.sizes,
@@ -112,7 +114,16 @@ function settingsOf(test: RingTest, flags: Flags): RingSettings {
     durationS: flags.duration ?? standard.durationS,
     inPlace: flags.inPlace ?? false,
     producers: flags.producers ?? standard.producers,
-  };
+  });
+}
+
+function usable(settings: RingSettings): RingSettings {
+  try {
+    return checkRingSettings(settings);
+  } catch (error) {
+    if (isRdmaError(error)) throw new UsageError(error.message);
+    throw error;
+  }
 }
 
 function occasion(): Occasion {

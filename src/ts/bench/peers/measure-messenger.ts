@@ -170,14 +170,15 @@ class Session {
     const [partner] = this.partners;
     this.touched = touched;
     await partner!.ask({ do: 'rounds', touched, record: 0 } satisfies MessengerRequest, this.signal);
+    const { iterations, durationS } = settings;
+    const most = iterations > 0 ? iterations : Number.POSITIVE_INFINITY;
     const begin = performance.now();
     let warm = 0;
     do {
       await this.pings(new Float64Array(MIN_WARM_UP));
       warm += MIN_WARM_UP;
-    } while (performance.now() - begin < WARM_UP_MS);
+    } while (performance.now() - begin < WARM_UP_MS && warm < most);
     const roundMs = (performance.now() - begin) / warm;
-    const { iterations, durationS } = settings;
     const rounds = iterations > 0 ? iterations : roundsWithin(durationS, roundMs);
     await partner!.ask({ do: 'rounds', touched, record: rounds } satisfies MessengerRequest, this.signal);
     const samples = new Float64Array(rounds);
@@ -236,7 +237,7 @@ class Session {
     const { taken } = this;
     const total = () => taken.reduce((sum, count) => sum + count, 0);
     const warm = taken.map((count) => count + WARM_UP_MESSAGES);
-    const ready = performance.now() + FLOOD_WARM_UP_MS;
+    const ready = performance.now() + (iterations > 0 ? 0 : FLOOD_WARM_UP_MS);
     await this.until(() => performance.now() > ready && taken.every((count, i) => count >= warm[i]!), total);
     const counts = [...taken];
     const before = total();

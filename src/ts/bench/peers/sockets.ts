@@ -12,8 +12,8 @@ const HEADER_BYTES = 4;
 const SMALL_BYTES = 1024;
 const SLAB_BYTES = 64 * 1024;
 
-/** Cuts a stream into messages. */
-class Splitter {
+/** Cuts a stream into messages. @internal */
+export class Splitter {
   private readonly onMessage: OnMessage;
   private readonly header = Buffer.alloc(HEADER_BYTES);
   private headed = 0; // bytes of the header that are there

@@ -110,13 +110,14 @@ class Pinger {
 
   /** Answers how long a round takes in ms. */
   private async warmUp(): Promise<number> {
+    const most = this.settings.iterations > 0 ? Math.min(MAX_WARM_UP, this.settings.iterations) : MAX_WARM_UP;
     const begin = performance.now();
     const some = new Float64Array(MIN_WARM_UP);
     let rounds = 0;
     do {
       await this.run(some);
       rounds += some.length;
-    } while (performance.now() - begin < WARM_UP_MS && rounds < MAX_WARM_UP);
+    } while (performance.now() - begin < WARM_UP_MS && rounds < most);
     // Of the last few: the first ones met cold code and untouched pages.
     const last = performance.now();
     await this.run(some);

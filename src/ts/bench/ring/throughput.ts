@@ -17,7 +17,7 @@ import { Reader } from './reader.js';
 import { emptyResult, ourSubject, type RingResult } from './result.js';
 import { laneSizes, type RingSettings } from './settings.js';
 
-/** Before the first count, at least so long and so many messages of each producer. */
+/** Before the first count, so many messages of each producer; and so long, when it is by duration. */
 const WARM_UP_MS = 200;
 const WARM_UP_MESSAGES = 8;
 const POLLS_PER_CLOCK = 256;
@@ -128,7 +128,8 @@ class Consumer {
   async measure(touched: boolean, iterations: number, durationS: number): Promise<Counted> {
     for (const reader of this.readers) reader.touched = touched;
     const warm = this.taken.map((count) => count + WARM_UP_MESSAGES);
-    await this.consume(WARM_UP_MS, () => this.taken.every((count, i) => count >= warm[i]!));
+    const warmUpMs = iterations > 0 ? 0 : WARM_UP_MS;
+    await this.consume(warmUpMs, () => this.taken.every((count, i) => count >= warm[i]!));
     const counts = Array.from(this.taken);
     const { total } = this;
     const begin = performance.now();
