@@ -83,6 +83,9 @@ enum AccessFlags : uint32_t {
   kZeroBased = 1u << 5,
   kOnDemand = 1u << 6,
   kRelaxedOrdering = 1u << 20,
+  // Not of verbs: a connected peer may map the pages (QueuePair::MapRemote). Revoking such a region detaches its
+  // owner from the pages: what a peer stores there later, nobody sees.
+  kRemoteMap = 1u << 30,
 };
 
 enum class QpType : uint32_t { kReliable = 2, kUnreliable = 3, kDatagram = 4 };
@@ -408,6 +411,13 @@ class AddressHandle : public Object {
   virtual uint32_t Number() const = 0;  // within the protection domain; never 0
 };
 
+// Pages of a peer's region, mapped here for as long as this object lives, whatever becomes of the peer.
+class RemoteMapping : public Object {
+ public:
+  virtual void* Address() const = 0;
+  virtual size_t Length() const = 0;
+};
+
 struct SrqAttributes {
   uint32_t maxWr = 0;
   uint32_t maxSge = 0;
@@ -432,6 +442,10 @@ class QueuePair : public Object {
   // Both take the first `count` records, stop at the first that is refused, and say how many were taken.
   virtual int PostSend(const SendRecord* records, int count, int* taken) = 0;
   virtual int PostReceive(const ReceiveRecord* records, int count, int* taken) = 0;
+  // Maps `length` bytes of the connected peer's region `rkey` from `address`. -EACCES: the peer does not allow it.
+  virtual int MapRemote(uint64_t /*address*/, uint32_t /*rkey*/, uint64_t /*length*/, std::unique_ptr<RemoteMapping>*) {
+    return -ENOTSUP;
+  }
   QpCounters counters;
 };
 

@@ -2,8 +2,9 @@
 import fc from 'fast-check';
 import t from 'tap';
 import { alignedLength } from '../../src/ts/ring/layout.js';
-import { Retained } from '../../src/ts/ring/retained.js';
+import { Home, Retained } from '../../src/ts/ring/retained.js';
 import { Session } from '../../src/ts/ring/session.js';
+import { systemPort } from '../../src/ts/ring/system-port.js';
 import { WaitList } from '../../src/ts/ring/wait-list.js';
 import type { MemoryRegion } from '../../src/ts/verbs/index.js';
 import { codeOf, content, hasContent } from './support.js';
@@ -40,9 +41,8 @@ void t.test('acknowledgements in any order: the watermark is the longest complet
 });
 
 function retainedIn(bytes: number, capacity: number): Retained {
-  const base = 128;
-  const memory = { buffer: new ArrayBuffer(base + bytes), address: 2 ** 20, lkey: 1 } as unknown as MemoryRegion;
-  return new Retained(memory, base, bytes, capacity);
+  const memory = { buffer: new ArrayBuffer(bytes), address: 2 ** 20, lkey: 1 } as unknown as MemoryRegion;
+  return new Retained(memory, bytes, capacity);
 }
 
 void t.test('what is retained keeps its place and its bytes until it is acknowledged', async (t) => {
@@ -69,7 +69,7 @@ void t.test('what is retained keeps its place and its bytes until it is acknowle
               if (held.length === 0) return false; // everything fits when nothing is held
               continue;
             }
-            const sequence = retained.begin(length);
+            const sequence = retained.begin(length, Home.RETAINED, 0);
             if (sequence !== ++last || held.length >= capacity) return false;
             const half = length >> 1;
             const whole = content(sequence, length);
@@ -81,7 +81,7 @@ void t.test('what is retained keeps its place and its bytes until it is acknowle
           for (const { sequence, length, at } of held) {
             if (retained.addressOf(sequence) !== at || retained.lengthOf(sequence) !== length) return false;
             const begin = at - retained.memory.address;
-            if (begin < 128 || begin + alignedLength(length) > view.length || begin % 64 !== 0) return false;
+            if (begin < 0 || begin + alignedLength(length) > view.length || begin % 64 !== 0) return false;
             if (!hasContent(view.subarray(begin, begin + length), sequence)) return false;
           }
         }
@@ -94,7 +94,7 @@ void t.test('what is retained keeps its place and its bytes until it is acknowle
 });
 
 void t.test('waiters are served in their order, each once, and one that left is never tried again', async (t) => {
-  const list = new WaitList();
+  const list = new WaitList(systemPort.clock);
   let room = 0;
   const tried: string[] = [];
   const wait = (name: string, need: number, signal?: AbortSignal, timeoutMs?: number) => {
@@ -136,7 +136,7 @@ void t.test('waiters are served in their order, each once, and one that left is 
 });
 
 void t.test('an attempt that makes another waiter leave is not made twice, and nobody is forgotten', async (t) => {
-  const list = new WaitList();
+  const list = new WaitList(systemPort.clock);
   const leaver = new AbortController();
   let made = 0;
   const one = list.wait(
@@ -160,7 +160,7 @@ void t.test('an attempt that makes another waiter leave is not made twice, and n
 });
 
 void t.test('an attempt that throws ends its own waiting only', async (t) => {
-  const list = new WaitList();
+  const list = new WaitList(systemPort.clock);
   const bad = codeOf(
     list.wait(
       () => {

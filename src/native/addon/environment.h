@@ -32,6 +32,7 @@ enum class Kind : uint8_t {
   kCompletionQueue,
   kSharedReceiveQueue,
   kQueuePair,
+  kRemoteMapping,
 };
 
 // Native memory shown to JavaScript as an ArrayBuffer; detached before the memory goes away.
@@ -111,6 +112,15 @@ struct MrObject final : Holder<MemoryRegion, Kind::kMemoryRegion> {
   int Raw(RawNumbers* out) override { return mr->Raw(out); }
   Napi::ObjectReference owner;  // of memory that is not ours: before `mr`, which must be gone first
   std::unique_ptr<MemoryRegion> mr;
+  SharedBuffer buffer;
+};
+
+struct MappingObject final : Holder<RemoteMapping, Kind::kRemoteMapping> {
+  int Close() override {
+    buffer.Detach();
+    return mapping->Close();
+  }
+  std::unique_ptr<RemoteMapping> mapping;  // before `buffer`, which must be gone first
   SharedBuffer buffer;
 };
 

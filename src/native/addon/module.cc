@@ -51,6 +51,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   InstallCompletion(env, exports);
   InstallQueuePairs(env, exports);
   InstallCm(env, exports);
+  InstallChecksum(env, exports);
   Export(env, exports, "close", Close);
   Export(env, exports, "raw", Raw);
   Export(env, exports, "dieWithParent", DieWithParent);

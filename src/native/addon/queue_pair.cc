@@ -124,6 +124,24 @@ Napi::Value AccessQp(const Napi::CallbackInfo& info, bool modify) {
   return Errno(info.Env(), rc);
 }
 
+// mapRemote(qp, address, rkey, bytes): -errno, or {handle, buffer}
+Napi::Value MapRemote(const Napi::CallbackInfo& info) {
+  Napi::Env env = info.Env();
+  auto* qp = Get<QpObject>(info, 0);
+  if (qp == nullptr) return Errno(env, -EBADF);
+  uint64_t address = 0;
+  uint64_t bytes = 0;
+  if (!ToAddress(Number(info, 1), &address) || !ToAddress(Number(info, 3), &bytes)) return Errno(env, -EINVAL);
+  auto object = std::make_unique<MappingObject>();
+  int rc = qp->qp->MapRemote(address, Word(info, 2), bytes, &object->mapping);
+  if (rc != 0) return Errno(env, rc);
+  Napi::Value buffer = object->buffer.Show(env, object->mapping->Address(), object->mapping->Length());
+  if (buffer.IsEmpty()) return buffer;
+  auto result = Napi::Object::New(env);
+  result.Set("buffer", buffer);
+  return AddObject(env, std::move(object), result);
+}
+
 Napi::Value ModifyQp(const Napi::CallbackInfo& info) { return AccessQp(info, true); }
 Napi::Value QueryQp(const Napi::CallbackInfo& info) { return AccessQp(info, false); }
 
@@ -136,6 +154,7 @@ void InstallQueuePairs(Napi::Env env, Napi::Object exports) {
   Export(env, exports, "createQp", CreateQp);
   Export(env, exports, "modifyQp", ModifyQp);
   Export(env, exports, "queryQp", QueryQp);
+  Export(env, exports, "mapRemote", MapRemote);
 }
 
 }  // namespace onepiece::addon

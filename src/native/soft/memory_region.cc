@@ -15,7 +15,7 @@ namespace {
 
 // Ordering is never relaxed here, which the flag allows.
 constexpr uint32_t kKnownAccess =
-    kLocalWrite | kRemoteWrite | kRemoteRead | kRemoteAtomic | kMwBindAllowed | kRelaxedOrdering;
+    kLocalWrite | kRemoteWrite | kRemoteRead | kRemoteAtomic | kMwBindAllowed | kRelaxedOrdering | kRemoteMap;
 constexpr uint32_t kRevokeWaitMs = 50;
 constexpr size_t kCheckBytes = size_t{64} << 20;
 
@@ -53,6 +53,8 @@ int MemoryRegion::Create(ProtectionDomain& pd, const MemoryInit& init, std::uniq
   uint32_t access = init.access;
   if (init.bytes == 0 || init.bytes > size_t{1} << 46 || (access & ~kKnownAccess) != 0) return -EINVAL;
   if ((access & (kRemoteWrite | kRemoteAtomic)) != 0 && (access & kLocalWrite) == 0) return -EINVAL;
+  if ((access & kRemoteMap) != 0 && (access & kRemoteWrite) == 0) return -EINVAL;
+  if ((access & kRemoteMap) != 0 && init.address != nullptr) return -ENOTSUP;
   std::unique_ptr<MemoryRegion> region(new (std::nothrow) MemoryRegion(pd));
   if (!region) return -ENOMEM;
   MrSlot slot{};
@@ -62,6 +64,7 @@ int MemoryRegion::Create(ProtectionDomain& pd, const MemoryInit& init, std::uniq
   rc = context.keys.Take(&region->key_);
   if (rc != 0) return rc;
   region->registered_ = true;
+  region->mappable_ = (access & kRemoteMap) != 0;
   slot.pd = pd.number();
   slot.access = access;
   slot.address = reinterpret_cast<uint64_t>(region->base_);
@@ -97,7 +100,8 @@ int MemoryRegion::Allocate(size_t bytes, MrSlot* slot) {
 int MemoryRegion::Adopt(const MemoryInit& init, MrSlot* slot) {
   // CPU atomics need the page itself, and a system call has none.
   if ((init.access & kRemoteAtomic) != 0) return -ENOTSUP;
-  if (init.access != 0 && !PeersMayOpenMemory()) return -EPERM;
+  // What only this process writes (a READ's target) needs nobody's permission.
+  if ((init.access & ~uint32_t{kLocalWrite | kRelaxedOrdering}) != 0 && !PeersMayOpenMemory()) return -EPERM;
   adopted_ = true;
   base_ = static_cast<uint8_t*>(init.address);
   length_ = init.bytes;
@@ -106,6 +110,25 @@ int MemoryRegion::Adopt(const MemoryInit& init, MrSlot* slot) {
 }
 
 int MemoryRegion::Deregister() {
+  int rc = Revoke();
+  return rc == 0 && mappable_ ? Detach() : rc;
+}
+
+// From now on the owner has pages of its own, with what the shared ones held, at the same address.
+int MemoryRegion::Detach() {
+  void* copy = mmap(nullptr, mapped_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+  if (copy == MAP_FAILED) return -errno;
+  memcpy(copy, base_, mapped_);
+  if (mremap(copy, mapped_, mapped_, MREMAP_MAYMOVE | MREMAP_FIXED, base_) == MAP_FAILED) {
+    int rc = -errno;
+    munmap(copy, mapped_);
+    return rc;
+  }
+  mappable_ = false;
+  return 0;
+}
+
+int MemoryRegion::Revoke() {
   if (!registered_) return 0;
   Context& context = pd_.context();
   std::vector<uint32_t> keys{key_};
@@ -124,7 +147,7 @@ int MemoryRegion::Close() {
   if (registered_) {
     Context& context = pd_.context();
     context.windows.Abandon(context, key_);
-    int rc = Deregister();
+    int rc = Revoke();
     if (rc != 0 && adopted_) return rc;
   }
   closed_ = true;

@@ -8,6 +8,9 @@
 // peer is stopped inside, the answer is -EBUSY and the slot stays quarantined: no time-out ever stands for proof. Other regions
 // are not touched by that.
 //
+// Pages that peers were allowed to map (kRemoteMap) may be stored into at any time: Deregister() gives the owner pages of its own in
+// their place, at the same address, before it answers 0.
+//
 // A memfd may be closed without proof: whoever is inside writes to pages that nobody sees. The caller's own memory may not,
 // as it will be something else tomorrow: Close() answers -EBUSY, and the destructor waits.
 #pragma once
@@ -33,6 +36,8 @@ class MemoryRegion final : public onepiece::MemoryRegion {
 
   int Allocate(size_t bytes, MrSlot* slot);
   int Adopt(const MemoryInit& init, MrSlot* slot);
+  int Revoke();
+  int Detach();
 
   ProtectionDomain& pd_;
   uint8_t* base_ = nullptr;
@@ -41,6 +46,7 @@ class MemoryRegion final : public onepiece::MemoryRegion {
   int fd_ = -1;
   bool adopted_ = false;
   bool registered_ = false;
+  bool mappable_ = false;  // peers may have mapped the pages
   uint32_t key_ = 0;
   bool closed_ = false;
 };

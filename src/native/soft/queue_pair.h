@@ -49,6 +49,7 @@ class QueuePair final : public onepiece::QueuePair {
   int Query(QpAttributes* attributes) override;
   int PostSend(const SendRecord* records, int count, int* taken) override;
   int PostReceive(const ReceiveRecord* records, int count, int* taken) override;
+  int MapRemote(uint64_t address, uint32_t rkey, uint64_t length, std::unique_ptr<RemoteMapping>* out) override;
   int Close() override;
 
   // Moves completions for `queue` into `out`; `more` when some are left.

@@ -2,7 +2,7 @@
 //
 // Invariant: the pump never sleeps between a completion and its handling: it arms, polls once more, and only then
 // returns to the event loop. It never holds the event loop for more than its slice.
-import type { CompletionChannel, CompletionQueue, Device } from '../verbs/index.js';
+import type { Clock, PortCompletionQueue, PortDevice } from './port.js';
 
 /**
  * How to wait. `busy`: nothing happens unless the caller polls; `adaptive`: spin for a short time that grows while it
@@ -14,13 +14,16 @@ export const WAIT_MODES = ['busy', 'adaptive', 'event'] as const;
 const MIN_SPIN_US = 2;
 const MAX_SPIN_US = 50;
 const SLICE_MS = 1;
+/** With `busy` the clock is read once in so many polls. */
+const POLLS_PER_CLOCK = 64;
 
 /** Drives `drain` whenever the completion queue has something. */
 export class Pump {
-  readonly cq: CompletionQueue;
+  readonly cq: PortCompletionQueue;
   /** How often the process was woken, and how often there was nothing. */
   readonly counters = { wakes: 0, emptyWakes: 0 };
-  private readonly channel: CompletionChannel | undefined;
+  private readonly channel: { close(): void } | undefined;
+  private readonly clock: Clock;
   private readonly drain: () => number;
   private readonly beforeSleep: () => void;
   private readonly mode: WaitMode;
@@ -28,13 +31,24 @@ export class Pump {
   private scheduled = false;
   private running = false;
   private stopped = false;
+  private polls = 0;
+  private lastMs: number;
 
   /**
    * @param drain handles completions; answers how many there were
    * @param beforeSleep called before the pump sleeps or lets others run: the moment to send what was held back
    */
-  constructor(device: Device, capacity: number, mode: WaitMode, drain: () => number, beforeSleep: () => void) {
+  constructor(
+    device: PortDevice,
+    clock: Clock,
+    capacity: number,
+    mode: WaitMode,
+    drain: () => number,
+    beforeSleep: () => void,
+  ) {
+    this.clock = clock;
     this.mode = mode;
+    this.lastMs = clock.now();
     this.drain = drain;
     this.beforeSleep = beforeSleep;
     if (mode !== 'busy') {
@@ -52,11 +66,23 @@ export class Pump {
     if (mode !== 'busy') this.cq.requestNotify();
   }
 
+  /** The time, for the age of a message. With `busy` as of one of the last polls, as reading the clock costs as much. */
+  nowMs(): number {
+    return this.mode === 'busy' ? this.lastMs : this.clock.now();
+  }
+
+  /** Told of each poll. */
+  polled(): void {
+    if (this.mode !== 'busy' || ++this.polls < POLLS_PER_CLOCK) return;
+    this.polls = 0;
+    this.lastMs = this.clock.now();
+  }
+
   /** Runs soon, from the event loop: something was posted or changed outside of a drain. */
   schedule(): void {
     if (this.mode === 'busy' || this.scheduled || this.stopped) return;
     this.scheduled = true;
-    setImmediate(this.runScheduled);
+    this.clock.soon(this.runScheduled);
   }
 
   private readonly runScheduled = (): void => {
@@ -79,14 +105,14 @@ export class Pump {
   }
 
   private work(): void {
-    const sliceEnd = performance.now() + SLICE_MS;
+    const sliceEnd = this.clock.now() + SLICE_MS;
     let any = false;
     for (;;) {
       if (this.stopped || this.cq.closed) return;
       const count = this.drain();
       if (count > 0) {
         any = true;
-        if (performance.now() > sliceEnd) {
+        if (this.clock.now() > sliceEnd) {
           // Also when there is always more: what was held back waits for no pause of somebody else.
           this.beforeSleep();
           this.schedule();
@@ -101,7 +127,7 @@ export class Pump {
       // A completion that came before the arming raises no event: look once more.
       if (this.drain() === 0) break;
       any = true;
-      if (performance.now() > sliceEnd) {
+      if (this.clock.now() > sliceEnd) {
         this.beforeSleep();
         this.schedule();
         return;
@@ -113,14 +139,14 @@ export class Pump {
   /** Spins for the present spin time; true when completions were handled. */
   private spun(): boolean {
     if (this.mode !== 'adaptive') return false;
-    const end = performance.now() + this.spinUs / 1000;
+    const end = this.clock.now() + this.spinUs / 1000;
     do {
       if (this.stopped || this.cq.closed) return false;
       if (this.drain() > 0) {
         this.spinUs = Math.min(MAX_SPIN_US, this.spinUs * 2);
         return true;
       }
-    } while (performance.now() < end);
+    } while (this.clock.now() < end);
     this.spinUs = Math.max(MIN_SPIN_US, this.spinUs / 2);
     return false;
   }

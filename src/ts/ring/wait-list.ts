@@ -4,6 +4,7 @@
 // left (time-out, abort) is never tried again.
 import { RdmaError } from '../core/errors.js';
 import { checkInteger } from '../core/validate.js';
+import type { Clock } from './port.js';
 
 interface Waiter {
   attempt: () => number;
@@ -15,6 +16,11 @@ interface Waiter {
 export class WaitList {
   private waiters: Waiter[] = [];
   private waking = false;
+  private readonly clock: Clock;
+
+  constructor(clock: Clock) {
+    this.clock = clock;
+  }
 
   get length(): number {
     return this.waiters.length;
@@ -33,7 +39,7 @@ export class WaitList {
   ): Promise<number> {
     if (timeoutMs !== undefined) checkInteger('timeoutMs', timeoutMs, 1, 2 ** 31 - 1);
     return new Promise((resolve, reject) => {
-      let timer: NodeJS.Timeout | undefined;
+      let takeBack = () => {};
       const abandon = (error: RdmaError) => {
         this.remove(waiter);
         reject(error);
@@ -45,14 +51,13 @@ export class WaitList {
         resolve,
         reject,
         leave: () => {
-          clearTimeout(timer);
+          takeBack();
           signal?.removeEventListener('abort', onAbort);
         },
       };
       if (timeoutMs !== undefined) {
-        timer = setTimeout(
-          () => abandon(new RdmaError('RDMA_ERR_TIMEOUT', `waited ${timeoutMs} ms for ${what}`)),
-          timeoutMs,
+        takeBack = this.clock.after(timeoutMs, () =>
+          abandon(new RdmaError('RDMA_ERR_TIMEOUT', `waited ${timeoutMs} ms for ${what}`)),
         );
       }
       signal?.addEventListener('abort', onAbort);

@@ -17,6 +17,8 @@ export const AccessFlags = {
   ON_DEMAND: 64,
   /** WRITEs may arrive in any order (IBV_ACCESS_RELAXED_ORDERING); ignored by devices without it. */
   RELAXED_ORDERING: 1 << 20,
+  /** A connected peer may map the memory ({@link QueuePair.mapRemote}); soft devices only, not of verbs. */
+  REMOTE_MAP: 1 << 30,
 } as const;
 
 /** Operations of a send queue (ibv_wr_opcode). */

@@ -43,6 +43,8 @@ export { MemoryWindow } from './memory-window.js';
 export type { RawNumbers } from './resource.js';
 export { SharedReceiveQueue, type SharedReceiveQueueOptions } from './shared-receive-queue.js';
 export { formatGid, type GidChoice, type GidEntry, parseGidText, type RankedGid, rankGids } from './gid.js';
+export { crc32cOf } from './checksum.js';
+export { RemoteMapping } from './remote-mapping.js';
 export { MemoryRegion } from './memory-region.js';
 export type { PortAddress } from './port-address.js';
 export { type MemoryOptions, ProtectionDomain, type QueuePairOptions } from './protection-domain.js';

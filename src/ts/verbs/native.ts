@@ -206,6 +206,8 @@ export interface NativeAddon {
   ): (NativeKeys & { handle: number }) | number;
   reregisterMemory(region: number, access: number | undefined, pd: number): NativeKeys | number;
   deregisterMemory(region: number): number;
+  mapRemote(qp: number, address: number, rkey: number, bytes: number): { handle: number; buffer: ArrayBuffer } | number;
+  crc32c(bytes: Uint8Array, offset: number, length: number): number;
   allocateWindow(pd: number): { handle: number; number: number; rkey: number } | number;
   createAh(pd: number, words: Uint32Array, gid: Uint8Array): { handle: number; number: number } | number;
   createSrq(pd: number, maxWr: number, maxSge: number, limit: number): NativeSrq | number;

@@ -15,6 +15,7 @@ import type { ProtectionDomain } from './protection-domain.js';
 import { AttributeWords, type QueuePairAttributes } from './qp-attributes.js';
 import { transitionWords } from './qp-transitions.js';
 import { ReceiveRequests } from './receive-requests.js';
+import { RemoteMapping } from './remote-mapping.js';
 import { Resource } from './resource.js';
 import { SendRequests } from './send-requests.js';
 import type { SharedReceiveQueue } from './shared-receive-queue.js';
@@ -254,6 +255,28 @@ export class QueuePair extends Resource {
     this.toInit(address, 0, qkey);
     this.modify({ state: QpState.READY_TO_RECEIVE });
     this.toReadyToSend();
+  }
+
+  /**
+   * Maps memory of the connected peer: what is stored there is in the peer's memory at once, without a work request, and
+   * is ordered before every request that is posted afterwards. Soft devices only, in READY_TO_SEND.
+   *
+   * The mapping stays when the peer revokes the region, closes it or dies; the peer does not see the pages any more
+   * then. Nothing else of the region's rights binds who has mapped it.
+   *
+   * @param address in the peer's region, as it says itself
+   * @param rkey of a region registered with AccessFlags.REMOTE_MAP and REMOTE_WRITE, not of a window
+   * @param bytes at least 1, all inside the region
+   * @throws RdmaError ENOTSUP on devices without shared memory; EACCES for a key or range that the peer does not allow;
+   *   EINVAL in another state; ENOTCONN; ESRCH when the peer is dead; ENOMEM; RDMA_ERR_CLOSED
+   */
+  mapRemote(address: number, rkey: number, bytes: number): RemoteMapping {
+    checkInteger('address', address, 0);
+    checkInteger('rkey', rkey, 0, 0xffffffff);
+    checkInteger('bytes', bytes, 1, 2 ** 46);
+    const result = this.addon.mapRemote(this.handle, address, rkey, bytes);
+    if (typeof result === 'number') throw errnoError(result, 'mmap');
+    return new RemoteMapping(this.protectionDomain, result);
   }
 
   /** To the ERROR state: everything outstanding completes with FLUSHED. */

@@ -1,0 +1,142 @@
+// What rings need of the world: a device, a bootstrap connection and a clock.
+//
+// Invariant: ring code reaches the outside only through a port, so that the very code that ships runs on any verbs
+// device, and on a simulated one whose every delay, loss and death is decided by a seed. Nothing here is less strict
+// than the verbs it stands for: a port that has not got something throws, it does not pretend.
+import type { RdmaError } from '../core/errors.js';
+import type { Completions, PortAddress, QueuePairEndpoint, SendRequests } from '../verbs/index.js';
+
+/** Registered memory (a verbs MemoryRegion is one). */
+export interface PortMemory {
+  readonly buffer: ArrayBuffer;
+  readonly address: number;
+  readonly lkey: number;
+  readonly rkey: number;
+  /** Revokes the keys; after it no peer can change the memory. @throws RdmaError EBUSY when that is not proved yet */
+  deregister(): void;
+  close(): void;
+}
+
+/** A peer's memory, mapped here. */
+export interface PortMapping {
+  readonly buffer: ArrayBuffer;
+  close(): void;
+}
+
+/** A reliable connected queue pair (a verbs QueuePair is one). */
+export interface PortQueuePair {
+  readonly qpNum: number;
+  readonly sends: SendRequests;
+  readonly capabilities: { readonly maxSendWr: number };
+  readonly closed: boolean;
+  endpoint(address: PortAddress): QueuePairEndpoint;
+  toInit(address: PortAddress, access?: number): void;
+  toReadyToReceive(address: PortAddress, remote: QueuePairEndpoint): void;
+  toReadyToSend(): void;
+  toError(): void;
+  postSend(count: number): number;
+  postEmptyReceives(count: number): void;
+  /** @throws RdmaError ENOTSUP where peers share no memory */
+  mapRemote(address: number, rkey: number, bytes: number): PortMapping;
+  close(): void;
+}
+
+/** A completion queue (a verbs CompletionQueue is one). */
+export interface PortCompletionQueue {
+  readonly completions: Completions;
+  readonly capacity: number;
+  readonly closed: boolean;
+  poll(max?: number): number;
+  requestNotify(solicitedOnly?: boolean): void;
+  close(): void;
+}
+
+/** A protection domain; closing it closes what was made from it. */
+export interface PortDomain {
+  registerMemory(options: { bytes?: number; buffer?: Uint8Array; access?: number }): PortMemory;
+  createQueuePair(options: { sendCq: PortCompletionQueue; maxSendWr?: number; maxRecvWr?: number }): PortQueuePair;
+  close(): void;
+}
+
+/** An opened device (a verbs Device is one). */
+export interface PortDevice {
+  readonly name: string;
+  readonly attributes: { readonly maxCqe: number; readonly maxQpWr: number };
+  portAddress(): PortAddress;
+  allocateProtectionDomain(): PortDomain;
+  createCompletionChannel(onEvent: () => void): { close(): void };
+  createCompletionQueue(capacity: number, channel?: { close(): void }): PortCompletionQueue;
+  close(): void;
+}
+
+/** An authenticated connection for documents (a BootstrapChannel is one). */
+export interface PortChannel {
+  readonly peerName: string;
+  readonly closed: boolean;
+  readonly error: RdmaError | undefined;
+  onMessage: ((document: unknown) => void) | undefined;
+  onClose: ((error?: RdmaError) => void) | undefined;
+  send(document: object): void;
+  receive(options: { timeoutMs?: number; signal?: AbortSignal }): Promise<unknown>;
+  close(): void;
+  destroy(error?: RdmaError): void;
+}
+
+/** Where producers reach an inbox. */
+export interface PortServer {
+  readonly address: { host: string; port: number };
+  close(): Promise<void>;
+}
+
+/** Time and turns. */
+export interface Clock {
+  /** Milliseconds since some moment, as performance.now(). */
+  now(): number;
+  /** Calls once, in `ms`; what it answers takes that back. */
+  after(ms: number, call: () => void): () => void;
+  /** Calls once, when the event loop comes round. */
+  soon(call: () => void): void;
+}
+
+/** All of it. */
+export interface RingPort {
+  readonly clock: Clock;
+  /** 32 hexadecimal digits that nobody else has. */
+  identity(): string;
+  /** Opens a device by name, or takes one that is open; `owned` says whether it is to be closed by who asked. */
+  device(device: unknown): { device: PortDevice; owned: boolean };
+  listen(options: {
+    host: string;
+    port: number;
+    secret: string | Uint8Array;
+    service: string;
+    maxPeers: number;
+    onPeer: (channel: PortChannel) => void;
+  }): Promise<PortServer>;
+  connect(options: {
+    host: string;
+    port: number;
+    secret: string | Uint8Array;
+    service: string;
+    name: string;
+    timeoutMs: number;
+    signal: AbortSignal;
+  }): Promise<PortChannel>;
+}
+
+/** Ends after `ms`, or earlier when the signal is aborted. */
+export function pause(clock: Clock, ms: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal.aborted) {
+      resolve();
+      return;
+    }
+    const end = () => {
+      takeBack();
+      signal.removeEventListener('abort', end);
+      resolve();
+    };
+    const takeBack = clock.after(ms, end);
+    signal.addEventListener('abort', end);
+  });
+}
