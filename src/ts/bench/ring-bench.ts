@@ -19,7 +19,7 @@ export interface RingRun {
 }
 
 export interface RingBenchOptions {
-  /** Each is measured for all its sizes; those that differ in `inPlace` only share their peers. */
+  /** Each is measured for all its sizes; those that differ in `way` only share their peers. */
   plan: readonly RingSettings[];
   peers: readonly RingPeer[];
   /** What is not installed here is left out, and told through `onNote`; otherwise it is an error. */
@@ -49,11 +49,11 @@ export async function benchRings(options: RingBenchOptions): Promise<RingRun> {
   }
 }
 
-/** Settings that differ in `inPlace` only, together: their peers are the same. */
+/** Settings that differ in `way` only, together: their peers are the same. */
 function grouped(plan: readonly RingSettings[]): RingSettings[][] {
   const groups = new Map<string, RingSettings[]>();
   for (const settings of plan) {
-    const key = JSON.stringify({ ...settings, inPlace: null });
+    const key = JSON.stringify({ ...settings, way: null });
     groups.set(key, [...(groups.get(key) ?? []), settings]);
   }
   return [...groups.values()];
@@ -91,7 +91,7 @@ class Run {
     const { test, sizes } = group[0]!;
     for (const sizeBytes of sizes) {
       for (const settings of group) {
-        await this.measure(settings.inPlace ? 'in place' : 'copying', settings, sizeBytes, (count) =>
+        await this.measure(settings.way, settings, sizeBytes, (count) =>
           test === 'ring-lat'
             ? ringLatency(settings, sizeBytes, this.options.signal)
             : ringThroughput(settings, sizeBytes, count, this.options.signal),

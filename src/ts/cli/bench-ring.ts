@@ -17,6 +17,7 @@ import {
   type RingSettings,
   type RingTest,
   ringDefaults,
+  type Way,
 } from '../bench/ring/settings.js';
 import { benchRings } from '../bench/ring-bench.js';
 import { isRdmaError } from '../core/errors.js';
@@ -33,6 +34,7 @@ interface Flags {
   iterations?: number;
   duration?: number;
   inPlace?: true;
+  pull?: true;
   producers?: number;
   compare?: string[];
   report?: string;
@@ -54,6 +56,9 @@ export function ringCommand(test: RingTest, setExitCode: (code: number) => void)
   const command = common(new Command(test).description(descriptions[test]), standard.sizes.join())
     .option('--iterations <count>', 'samples or messages instead of a duration', integer(1, MAX_ITERATIONS))
     .option('--in-place', 'messages are built in the lane; without it they are copied into it');
+  if (test === 'ring-lat') {
+    command.option('--pull', 'messages stay with their producer, from where the consumer READs them');
+  }
   if (test === 'ring-fan-in') {
     command.option(
       '--producers <count>',
@@ -69,7 +74,7 @@ export function ringsCommand(setExitCode: (code: number) => void): Command {
   const command = new Command('rings').description('all ring benchmarks, with messages copied and built in place');
   return common(command, `${SURVEY_SIZES.join()} for latency and bandwidth; 64 for the others`).action(
     async (flags: Flags) => {
-      const both = (settings: RingSettings) => [settings, { ...settings, inPlace: true }];
+      const both = (settings: RingSettings): RingSettings[] => [settings, { ...settings, way: 'in-place' }];
       const sized = { size: SURVEY_SIZES, ...flags };
       const small = { ...flags, size: [64] };
       const plan = [
@@ -112,9 +117,14 @@ function settingsOf(test: RingTest, flags: Flags): RingSettings {
     sizes: flags.size ?? standard.sizes,
     iterations: flags.iterations ?? standard.iterations,
     durationS: flags.duration ?? standard.durationS,
-    inPlace: flags.inPlace ?? false,
+    way: wayOf(flags),
     producers: flags.producers ?? standard.producers,
   });
+}
+
+function wayOf({ inPlace, pull }: Flags): Way {
+  if (inPlace && pull) throw new UsageError('--in-place and --pull: give one of them');
+  return pull ? 'pull' : inPlace ? 'in-place' : 'copy';
 }
 
 function usable(settings: RingSettings): RingSettings {

@@ -21,6 +21,8 @@ const wrong: [string, Record<string, unknown>, RegExp][] = [
   ['65 producers', { producers: 65 }, /producers/],
   ['no producer', { producers: 0 }, /producers/],
   ['a test that is none', { test: 'ring-sum' }, /test/],
+  ['a way that is none', { way: 'carry' }, /way/],
+  ['pulls of another benchmark than ring-lat', { test: 'ring-bw', way: 'pull' }, /pull/],
   ['a device without a name', { device: '' }, /device/],
 ];
 for (const [what, change, says] of wrong) {

@@ -16,8 +16,8 @@ async function bench(t: Test, ...args: string[]) {
 const inOrder = ({ min, p50, p99, p999, max }: Record<string, number>) =>
   min! > 0.02 && min! <= p50! && p50! <= p99! && p99! <= p999! && p999! <= max!;
 
-for (const way of ['copy', 'in-place']) {
-  const flags = way === 'copy' ? [] : ['--in-place'];
+for (const way of ['copy', 'in-place', 'pull']) {
+  const flags = way === 'copy' ? [] : [`--${way}`];
 
   void t.test(`ring-lat, ${way}: each size is measured until it is held and until it is read`, async (t) => {
     const results = await bench(t, 'ring-lat', '--size', '1,64,64k,3m', '--iterations', '100', ...flags);
@@ -33,6 +33,7 @@ for (const way of ['copy', 'in-place']) {
     }
   });
 
+  if (way === 'pull') continue;
   void t.test(`ring-bw and ring-rate, ${way}: the consumer counts what it holds`, async (t) => {
     const [bw] = await bench(t, 'ring-bw', '--size', '64k', '--iterations', '200', ...flags);
     t.match(bw, { test: 'ring-bw', way, latencyUs: { p50: null }, jainFairness: null });
@@ -74,6 +75,8 @@ void t.test('wrong flags are told, and exit with 2', async (t) => {
     [['ring-bw', '--duration', '0'], /from 1 to 600/],
     [['ring-rate', '--iterations', 'many'], /whole number/],
     [['ring-lat', '--compare', 'unix,pigeon'], /openmpi-shm.*zeromq/],
+    [['ring-lat', '--in-place', '--pull'], /one of them/],
+    [['ring-bw', '--pull'], /unknown option '--pull'/],
     [['rings', '--in-place'], /unknown option '--in-place'/],
   ];
   for (const [args, says] of cases) {

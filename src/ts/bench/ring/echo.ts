@@ -18,6 +18,7 @@ export class Echo {
   private sender: Sender | undefined;
   private round = 0;
   private recorded = 0;
+  private pulling: Promise<void> | undefined;
 
   private constructor(link: RingLink, place: RingPlace) {
     this.link = link;
@@ -35,7 +36,7 @@ export class Echo {
 
   async connect(port: number): Promise<void> {
     await this.link.connect(port);
-    this.sender = makeSender(this.link.outbox, this.place.sizeBytes, this.place.inPlace);
+    this.sender = makeSender(this.link.outbox, this.place.sizeBytes, this.place.way);
     void this.serve();
   }
 
@@ -46,17 +47,31 @@ export class Echo {
   }
 
   private readonly visit = (lane: Lane): void => {
-    const { link, sender, round } = this;
-    this.reader.take(lane, round);
-    while (!sender!.try(round)) link.outbox.poll();
+    if (!lane.isPulled) {
+      this.reader.take(lane, this.round);
+      this.answer();
+      return;
+    }
+    this.pulling = this.reader.pull(lane, this.round).then(() => {
+      this.pulling = undefined;
+      this.answer();
+    });
+  };
+
+  private answer(): void {
+    const { link, sender } = this;
+    while (!sender!.try(this.round)) link.outbox.poll();
     if (this.recorded < this.writes.length) this.writes[this.recorded++] = sender!.writeMs;
     this.round++;
-  };
+  }
 
   private async serve(): Promise<void> {
     const { link, visit } = this;
     while (link.outbox.connected) {
-      for (let i = 0; i < POLLS_PER_TURN; i++) link.poll(visit);
+      for (let i = 0; i < POLLS_PER_TURN; i++) {
+        link.poll(visit);
+        if (this.pulling !== undefined) await null;
+      }
       await turn();
     }
     await link.close();

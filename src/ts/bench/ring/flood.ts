@@ -26,7 +26,7 @@ export class Flood {
     this.device = device;
     this.outbox = outbox;
     this.alone = alone;
-    this.sender = makeSender(outbox, place.sizeBytes, place.inPlace);
+    this.sender = makeSender(outbox, place.sizeBytes, place.way);
   }
 
   static async open(place: RingPlace, port: number, name: string, alone: boolean): Promise<Flood> {

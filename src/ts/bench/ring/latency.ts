@@ -34,8 +34,8 @@ export async function ringLatency(
   sizeBytes: number,
   signal?: AbortSignal,
 ): Promise<RingResult> {
-  const { device, inPlace } = settings;
-  const place = { device, secret: randomBytes(32).toString('hex'), sizeBytes, inPlace };
+  const { device, way } = settings;
+  const place = { device, secret: randomBytes(32).toString('hex'), sizeBytes, way };
   const link = await RingLink.open(place);
   const partner = new Partner(join(__dirname, 'partner-main.js'));
   let unbind = () => {};
@@ -70,6 +70,8 @@ class Pinger {
   private readonly reader: Reader;
   private round = 0;
   private received = 0;
+  private pulling = false;
+  private failure: unknown;
 
   constructor(
     link: RingLink,
@@ -82,12 +84,25 @@ class Pinger {
     this.partner = partner;
     this.settings = settings;
     this.signal = signal;
-    this.sender = makeSender(link.outbox, sizeBytes, settings.inPlace);
+    this.sender = makeSender(link.outbox, sizeBytes, settings.way);
     this.reader = new Reader(sizeBytes);
   }
 
   private readonly visit = (lane: Lane): void => {
-    this.reader.take(lane, this.received++);
+    if (!lane.isPulled) {
+      this.reader.take(lane, this.received++);
+      return;
+    }
+    this.pulling = true;
+    this.reader.pull(lane, this.received).then(
+      () => {
+        this.received++;
+        this.pulling = false;
+      },
+      (error) => {
+        this.failure = error;
+      },
+    );
   };
 
   async measure(touched: boolean): Promise<{ rounds: number; latencyUs: LatencySummary }> {
@@ -138,6 +153,9 @@ class Pinger {
       }
       while (this.received < this.round) {
         link.poll(visit);
+        // What goes on with a pull goes on in promises.
+        if (this.pulling) await null;
+        if (this.failure !== undefined) throw this.failure;
         if (++spins % SPINS_BEFORE_CLOCK === 0) await this.stalled(begin);
       }
       samples[i] = performance.now() - begin - sender.writeMs;

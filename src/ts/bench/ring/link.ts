@@ -3,18 +3,25 @@
 // Invariant: both processes are the same but for who begins.
 import { Inbox, Outbox } from '../../ring/index.js';
 import { Device } from '../../verbs/index.js';
-import { laneSizes } from './settings.js';
+import { laneSizes, type Way } from './settings.js';
 
 /** What two processes of a measurement have in common. */
 export interface RingPlace {
   device: string;
   secret: string;
   sizeBytes: number;
-  inPlace: boolean;
+  way: Way;
 }
 
 /** The outbox has news only once for a quarter of its lane. */
 const POLLS_PER_OUTBOX_POLL = 16;
+
+/** Messages that may wait to be pulled, and the memory that one takes at least. */
+const PULLED_AT_ONCE = 4;
+const PULL_PAGE = 4096;
+
+/** A message that is pulled takes no room in the lane. */
+const lanesOf = ({ way, sizeBytes }: RingPlace) => laneSizes(way === 'pull' ? 64 : sizeBytes);
 
 export class RingLink {
   readonly inbox: Inbox;
@@ -32,10 +39,11 @@ export class RingLink {
   static async open(place: RingPlace): Promise<RingLink> {
     const device = Device.open(place.device);
     try {
-      const { slots, dataBytes } = laneSizes(place.sizeBytes);
+      const { slots, dataBytes } = lanesOf(place);
       const { secret } = place;
-      const options = { device, secret, wait: 'busy', maxLanes: 1, maxSlots: slots, maxDataBytes: dataBytes } as const;
-      return new RingLink(place, device, await Inbox.listen(options));
+      const maxPullBytes = place.way === 'pull' ? place.sizeBytes : 0;
+      const limits = { maxLanes: 1, maxSlots: slots, maxDataBytes: dataBytes, maxPullBytes };
+      return new RingLink(place, device, await Inbox.listen({ device, secret, wait: 'busy', ...limits }));
     } catch (error) {
       device.close();
       throw error;
@@ -53,7 +61,7 @@ export class RingLink {
   /** @throws as Outbox.connect() */
   async connect(port: number): Promise<void> {
     const { device } = this;
-    const { secret, sizeBytes } = this.place;
+    const { secret, sizeBytes, way } = this.place;
     const to = { host: '127.0.0.1', port };
     this.outboxOrNone = await Outbox.connect({
       to,
@@ -61,7 +69,8 @@ export class RingLink {
       device,
       wait: 'busy',
       reconnectMs: 0,
-      ...laneSizes(sizeBytes),
+      ...lanesOf(this.place),
+      ...(way === 'pull' ? { pullAboveBytes: 0, pullBytes: PULLED_AT_ONCE * Math.max(sizeBytes, PULL_PAGE) } : {}),
     });
   }
 

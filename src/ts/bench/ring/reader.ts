@@ -10,11 +10,29 @@ export class Reader {
   /** Whether every byte is read. */
   touched = false;
   private readonly sizeBytes: number;
+  private memory: Uint8Array | undefined;
   private lane: Lane | undefined;
   private view: DataView = new DataView(new ArrayBuffer(0));
 
   constructor(sizeBytes: number) {
     this.sizeBytes = sizeBytes;
+  }
+
+  /**
+   * Pulls the message that the lane shows, and gives its space and custody back.
+   *
+   * @throws as take(); as InboxMessage.pull()
+   */
+  async pull(lane: Lane, round: number): Promise<void> {
+    const message = lane.message();
+    this.memory ??= new Uint8Array(this.sizeBytes);
+    const { length, byteOffset, buffer } = await message.pull(this.memory);
+    if (length !== this.sizeBytes) {
+      throw new RdmaError('RDMA_ERR_PROTOCOL', `${length} bytes came where ${this.sizeBytes} were sent`);
+    }
+    checkEnds(this.memory[0]!, this.memory[length - 1]!, length, round);
+    if (this.touched) checkSum(readMessage(new DataView(buffer, byteOffset, length), 0, length), length, round);
+    message.done();
   }
 
   /**

@@ -3,7 +3,7 @@
 // Invariant: a figure that was not measured is null; theirs stand in the same fields as ours.
 import type { BenchResult } from '../report.js';
 import { type LatencySummary, summarizeLatency } from '../statistics.js';
-import type { RingSettings, RingTest } from './settings.js';
+import type { RingSettings, RingTest, Way } from './settings.js';
 
 type Latency = { [Name in keyof LatencySummary]: number | null };
 export const NO_LATENCY: Latency = {
@@ -20,8 +20,8 @@ export interface RingResult extends BenchResult {
   test: RingTest;
   /** null for this project; otherwise the name of the peer, such as `openmpi-shm`. */
   peer: string | null;
-  /** How our messages come into the lane; null for peers. */
-  way: 'copy' | 'in-place' | null;
+  /** How our messages get there; null for peers. */
+  way: Way | null;
   /** One way, until the consumer holds the message. */
   latencyUs: Latency;
   /** One way, until the consumer has read every byte. */
@@ -48,7 +48,7 @@ export interface Subject {
 }
 
 export function ourSubject(settings: RingSettings): Subject {
-  return { device: settings.device, peer: null, way: settings.inPlace ? 'in-place' : 'copy' };
+  return { device: settings.device, peer: null, way: settings.way };
 }
 
 /** A result in which nothing is measured yet. */

@@ -1,10 +1,10 @@
-// How a benchmark's messages come into the lane: copied from the producer's memory, or built in the lane itself.
+// How a benchmark's messages are sent: copied from the producer's memory, or built where they are sent from.
 //
 // Invariant: every message is written anew by its sender, so that no reader finds its bytes in the cache from the last
 // time; the time of that is known, and from WRITE_TIMED_BYTES on in no figure of latency.
-import { RdmaError } from '../../core/errors.js';
 import type { Outbox } from '../../ring/index.js';
 import { writeMessage } from '../payload.js';
+import type { Way } from './settings.js';
 
 /** Below, writing takes less than the clock that would time it. */
 export const WRITE_TIMED_BYTES = 1024;
@@ -40,31 +40,20 @@ class CopySender implements Sender {
   }
 }
 
-/** Space in a lane for a message that is being built. */
-interface Reservation {
-  bytes: Uint8Array;
-  commit(length?: number): number;
-  abort(): void;
-}
-
 class InPlaceSender implements Sender {
   writeMs = 0;
-  private readonly tryReserve: (bytes: number) => Reservation | undefined;
+  private readonly outbox: Outbox;
   private readonly sizeBytes: number;
   private readonly timed: boolean;
 
   constructor(outbox: Outbox, sizeBytes: number) {
-    const { tryReserve } = outbox as unknown as { tryReserve?: (bytes: number) => Reservation | undefined };
-    if (tryReserve === undefined) {
-      throw new RdmaError('RDMA_ERR_NOT_SUPPORTED', 'this version of the outbox cannot build messages in place');
-    }
-    this.tryReserve = tryReserve.bind(outbox);
+    this.outbox = outbox;
     this.sizeBytes = sizeBytes;
     this.timed = sizeBytes >= WRITE_TIMED_BYTES;
   }
 
   try(round: number): boolean {
-    const reservation = this.tryReserve(this.sizeBytes);
+    const reservation = this.outbox.tryReserve(this.sizeBytes);
     if (reservation === undefined) return false;
     const begin = this.timed ? performance.now() : 0;
     writeMessage(reservation.bytes, round);
@@ -74,7 +63,6 @@ class InPlaceSender implements Sender {
   }
 }
 
-/** @throws RdmaError RDMA_ERR_NOT_SUPPORTED */
-export function makeSender(outbox: Outbox, sizeBytes: number, inPlace: boolean): Sender {
-  return inPlace ? new InPlaceSender(outbox, sizeBytes) : new CopySender(outbox, sizeBytes);
+export function makeSender(outbox: Outbox, sizeBytes: number, way: Way): Sender {
+  return way === 'copy' ? new CopySender(outbox, sizeBytes) : new InPlaceSender(outbox, sizeBytes);
 }

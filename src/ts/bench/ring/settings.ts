@@ -2,10 +2,17 @@
 //
 // Invariant: settings that came through checkSettings() can be measured as they are; the other process gets the same.
 import { RdmaError } from '../../core/errors.js';
-import { checkBoolean, checkInteger, checkObject, checkOneOf, checkString } from '../../core/validate.js';
+import { checkInteger, checkObject, checkOneOf, checkString } from '../../core/validate.js';
 
 export const ringTests = ['ring-lat', 'ring-bw', 'ring-rate', 'ring-fan-in'] as const;
 export type RingTest = (typeof ringTests)[number];
+
+/**
+ * How a message gets from producer to consumer. `copy`: copied into the lane; `in-place`: built in the lane, or in memory
+ * that is written to the lane; `pull`: built in the producer's memory, from which the consumer READs it (ring-lat only).
+ */
+export const ways = ['copy', 'in-place', 'pull'] as const;
+export type Way = (typeof ways)[number];
 
 export interface RingSettings {
   test: RingTest;
@@ -16,8 +23,7 @@ export interface RingSettings {
   iterations: number;
   /** How long each figure is measured, in seconds; for a latency at most MAX_TIMED_SAMPLES. */
   durationS: number;
-  /** Messages are built in the lane instead of being copied into it. */
-  inPlace: boolean;
+  way: Way;
   /** Of ring-fan-in: 1 to 64. */
   producers: number;
 }
@@ -37,7 +43,7 @@ export function ringDefaults(test: RingTest): RingSettings {
     sizes: [test === 'ring-bw' ? 2 ** 20 : 64],
     iterations: 0,
     durationS: 1,
-    inPlace: false,
+    way: 'copy',
     producers: test === 'ring-fan-in' ? 8 : 1,
   };
 }
@@ -56,7 +62,8 @@ export function checkRingSettings(value: unknown): RingSettings {
   for (const size of s.sizes) checkInteger('size', size, 1, MAX_SIZE_BYTES);
   checkInteger('iterations', s.iterations, 0, MAX_ITERATIONS);
   checkInteger('duration', s.durationS, 1, MAX_DURATION_S);
-  checkBoolean('inPlace', s.inPlace);
+  checkOneOf('way', s.way, ways);
+  if (s.way === 'pull' && s.test !== 'ring-lat') refuse('pull: only ring-lat measures messages that are pulled');
   checkInteger('producers', s.producers, 1, MAX_PRODUCERS);
   return s;
 }

@@ -36,7 +36,7 @@ export async function ringThroughput(
   producers: number,
   signal?: AbortSignal,
 ): Promise<RingResult> {
-  const { test, device: name, inPlace, iterations, durationS } = settings;
+  const { test, device: name, way, iterations, durationS } = settings;
   const { slots, dataBytes } = laneSizes(sizeBytes, FLOOD_SLOTS);
   const secret = randomBytes(32).toString('hex');
   const device = Device.open(name);
@@ -53,7 +53,7 @@ export async function ringThroughput(
       maxDataBytes: dataBytes,
     });
     const consumer = new Consumer(inbox, partners, sizeBytes, producers, signal);
-    const place = { device: name, secret, sizeBytes, inPlace };
+    const place = { device: name, secret, sizeBytes, way };
     const { port } = inbox.bootstrap;
     for (let first = 0; first < producers; first += STARTED_TOGETHER) {
       const some = Array.from({ length: Math.min(STARTED_TOGETHER, producers - first) }, (_, i) => first + i);
