@@ -52,7 +52,8 @@ class RingRun {
     this.choices = choices;
     this.shape = shape;
     const { copier, tearShare, pollBatch, flaw } = shape;
-    this.world = new SimWorld(choices, { copier, tearShare, pollBatch, ...(flaw === undefined ? {} : { flaw }) });
+    const options = { copier, tearShare, pollBatch, oneWriter: true };
+    this.world = new SimWorld(choices, flaw === undefined ? options : { ...options, flaw });
     this.consumer = new Consumer(this.world, shape, this.producers);
     this.faultsLeft = shape.faults.length === 0 ? 0 : shape.faultCount;
     if (!choices.exhaustive) {
@@ -181,6 +182,11 @@ class RingRun {
       const open = world.openQueuePairs();
       said('a queue pair breaks');
       open[choices.pick(open.length, 'fault')]?.cut();
+    } else if (fault === 'stall-queue-pair') {
+      const open = world.openQueuePairs();
+      const ms = this.delay(2000);
+      said(`a queue pair stalls for ${ms.toFixed(3)} ms`);
+      open[choices.pick(open.length, 'fault')]?.stall(ms);
     } else if (fault === 'cut-channel') {
       const open = [...world.network.channels];
       said('a bootstrap connection breaks');

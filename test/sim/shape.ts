@@ -6,6 +6,7 @@ export const FAULTS = [
   'crash-producer',
   'stop-producer',
   'cut-queue-pair',
+  'stall-queue-pair',
   'cut-channel',
   'crash-consumer',
   'stop-consumer',

@@ -3,12 +3,14 @@
 // Invariant: what is printed was measured in this run; nothing is remembered or estimated.
 import { Command } from 'commander';
 import { verbsTests } from '../bench/verbs/settings.js';
+import { deadlockCommand } from './bench-deadlock.js';
 import { ringLatCommand } from './bench-ring.js';
 import { verbsCommand } from './bench-verbs.js';
 
 export function benchCommand(setExitCode: (code: number) => void): Command {
   const bench = new Command('bench').description('measure on this machine');
   bench.addCommand(ringLatCommand(setExitCode));
+  bench.addCommand(deadlockCommand(setExitCode));
   for (const test of verbsTests) bench.addCommand(verbsCommand(test, setExitCode));
   return bench;
 }

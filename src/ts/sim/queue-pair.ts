@@ -61,6 +61,7 @@ export class SimQueuePair implements PortQueuePair {
   private answering: SimEvent | undefined;
   private settling = false;
   private waiting: SimQueuePair | undefined; // the peer, while it waits for a receive here
+  private stalledUntilMs = 0;
   private vanished = false; // destroyed; what is still under way comes from the wire alone
 
   constructor(domain: SimDomain, cq: SimCompletionQueue, maxSendWr: number, maxRecvWr: number) {
@@ -134,6 +135,11 @@ export class SimQueuePair implements PortQueuePair {
   /** Breaks the connection: the peer cannot be reached any more. */
   cut(): void {
     if (!this.closed && this.state === QpState.READY_TO_SEND) this.fail(CompletionStatus.RETRY_EXCEEDED);
+  }
+
+  /** The network holds back for `ms` what is posted here, as congestion and retransmission do. */
+  stall(ms: number): void {
+    this.stalledUntilMs = this.world.scheduler.nowMs + ms;
   }
 
   /** True while a request of `peer` is taken here. */
@@ -282,6 +288,11 @@ export class SimQueuePair implements PortQueuePair {
   private send(): void {
     const request = this.posted[0];
     if (request === undefined) return;
+    const stalledMs = this.stalledUntilMs - this.world.scheduler.nowMs;
+    if (stalledMs > 0) {
+      this.wait(stalledMs);
+      return;
+    }
     const fenced = (request.flags & SendFlags.FENCE) !== 0 && this.unanswered.length > 0;
     if (fenced) return; // the answer calls again
     const peer = this.peer();
@@ -325,7 +336,11 @@ export class SimQueuePair implements PortQueuePair {
       return;
     }
     request.unreachable = true;
-    this.sending = this.world.scheduler.add(GIVE_UP_MS, undefined, false, () => {
+    this.wait(GIVE_UP_MS);
+  }
+
+  private wait(ms: number): void {
+    this.sending = this.world.scheduler.add(ms, undefined, false, () => {
       this.sending = undefined;
       this.send();
     });

@@ -32,6 +32,8 @@ export interface WorldOptions {
   tearShare: number;
   /** Completions that one poll can bring. */
   pollBatch: number;
+  /** True: that a region has two writers is a defect. */
+  oneWriter: boolean;
   flaw?: DeviceFlaw;
 }
 
@@ -141,12 +143,12 @@ export class SimWorld {
     posted[last - 1] = descriptor;
   }
 
-  /** Bytes of `writer` land in a region: nobody else's may ever have. */
+  /** Bytes of `writer` land in a region: with lanes, nobody else's may ever have. */
   landing(region: SimRegion, address: number, bytes: number, writer: SimQueuePair): void {
     this.landings++;
     if (!region.holds(address, bytes)) this.broken.push(`${bytes} bytes landed outside of a region`);
     if (region.writer === undefined) region.writer = writer;
-    else if (region.writer !== writer) this.broken.push('a region has two writers');
+    else if (region.writer !== writer && this.options.oneWriter) this.broken.push('a region has two writers');
     if (region.sealed) this.broken.push(`${writer.domain.device.process.name} has written to a lane that was fenced`);
   }
 
