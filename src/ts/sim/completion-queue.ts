@@ -5,10 +5,10 @@
 import { RdmaError } from '../core/errors.js';
 import type { PortCompletionQueue } from '../ring/port.js';
 import { Completions } from '../verbs/index.js';
-import { type SimDevice, SimDefect } from './device.js';
+import type { SimDevice } from './device.js';
 import { systemError } from './memory.js';
 import type { SimQueuePair } from './queue-pair.js';
-import type { SimEvent } from './scheduler.js';
+import { SimDefect, type SimEvent } from './scheduler.js';
 
 /** How long a process takes to wake up, in ms. */
 const WAKE_MS = { low: 0.002, high: 1 };

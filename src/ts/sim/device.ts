@@ -11,9 +11,6 @@ import type { SimProcess } from './process.js';
 import { SimQueuePair } from './queue-pair.js';
 import type { SimWorld } from './world.js';
 
-/** Something that must never happen, whatever is chosen: a property is broken. */
-export class SimDefect extends Error {}
-
 /** What a system call takes, in ms. */
 const CALL_MS = 0.0003;
 const MAX_CQE = 65536;

@@ -4,6 +4,9 @@
 // event of a stopped process waits; one of a dead process never happens. Time never goes back.
 import type { Choices } from './choices.js';
 
+/** Something that must never happen, whatever is chosen: a property is broken. */
+export class SimDefect extends Error {}
+
 /** What the scheduler has to know of a process. */
 export interface EventOwner {
   readonly state: 'running' | 'stopped' | 'dead';

@@ -3,12 +3,12 @@
 // Invariant: everything in it is made for one run and forgotten with it; two runs with the same choices are the same.
 import { inspect } from 'node:util';
 import type { Choices } from './choices.js';
-import { SimDefect, SimDevice } from './device.js';
+import { SimDevice } from './device.js';
 import type { SimRegion } from './memory.js';
 import { SimNetwork } from './network.js';
 import { ProcessDied, SimProcess } from './process.js';
 import type { SimQueuePair } from './queue-pair.js';
-import { Scheduler } from './scheduler.js';
+import { Scheduler, SimDefect } from './scheduler.js';
 import type { SimRequest } from './work-request.js';
 
 /** Defects that can be planted in the device, to see that they are found. */
