@@ -1,5 +1,6 @@
 // Proves that descriptors and control blocks survive the trip through memory, that one wrong bit anywhere is noticed,
 // that messages are placed without overlap, and that documents of a peer are bounded.
+import { isDeepStrictEqual } from 'node:util';
 import fc from 'fast-check';
 import t from 'tap';
 import * as v from 'valibot';
@@ -9,6 +10,7 @@ import {
   countOfImm,
   decodeControl,
   decodeDescriptor,
+  emptyDescriptor,
   encodeControl,
   encodeDescriptor,
   laneImm,
@@ -21,19 +23,28 @@ import {
 
 const u32 = fc.nat(0xffffffff);
 const sequence = fc.maxSafeNat();
-const blank = () => ({ kind: 0, sequence: 0, offset: 0, length: 0 });
+const blank = () => ({ ...emptyDescriptor(), kind: 0 });
+const anyDescriptor = fc.record({
+  kind: fc.nat(0xffff),
+  flags: fc.nat(0xffff),
+  sequence,
+  offset: u32,
+  space: u32,
+  length: sequence,
+  address: sequence,
+  rkey: u32,
+  payloadCrc: u32,
+});
 
 void t.test('a descriptor is read as it was written, at any slot, and only with its epoch', async (t) => {
   fc.assert(
-    fc.property(u32, sequence, u32, u32, fc.nat(6), fc.nat(40), (epoch, seq, offset, length, slot, base) => {
+    fc.property(u32, anyDescriptor, fc.nat(6), fc.nat(40), (epoch, descriptor, slot, base) => {
       const words = new Uint32Array(base + 7 * 16);
-      encodeDescriptor(words, base, slot, epoch, seq, offset, length);
+      encodeDescriptor(words, base, slot, epoch, descriptor);
       const read = blank();
       const good = decodeDescriptor(words, base, slot, epoch, read);
       const other = decodeDescriptor(words, base, slot, (epoch + 1) >>> 0, blank());
-      return (
-        good && !other && read.kind === 1 && read.sequence === seq && read.offset === offset && read.length === length
-      );
+      return good && !other && isDeepStrictEqual(read, { ...descriptor });
     }),
   );
   t.pass();
@@ -41,7 +52,7 @@ void t.test('a descriptor is read as it was written, at any slot, and only with 
 
 void t.test('any one wrong bit of a descriptor or control block is noticed, and leaves the last answer', async (t) => {
   const descriptor = new Uint32Array(16);
-  encodeDescriptor(descriptor, 0, 0, 7, 2 ** 40 + 5, 4096, 1234);
+  encodeDescriptor(descriptor, 0, 0, 7, { ...blank(), sequence: 2 ** 40 + 5, offset: 4096, length: 1234 });
   const control = new Uint32Array(16);
   encodeControl(control, 0, 7, 1, 2 ** 33 + 1, 2 ** 33);
   let noticed = 0;
@@ -135,13 +146,15 @@ const answer = {
   slots: 8,
   dataBytes: 4096,
   memory: { address: 4096, rkey: 1 },
+  inPlace: true,
+  maxPullBytes: 0,
   delivered: 0,
   acknowledged: 0,
   endpoint,
 };
 const offer = {
   type: 'offer',
-  protocol: 1,
+  protocol: 2,
   transport: 'soft',
   producer: 'b'.repeat(32),
   name: 'x',
@@ -149,6 +162,7 @@ const offer = {
   dataBytes: 4096,
   retainMessages: 8,
   acknowledged: 0,
+  inPlace: true,
   control: { address: 4096, rkey: 1 },
   endpoint,
 };
@@ -169,7 +183,9 @@ void t.test('documents: what is right passes, and every number out of its bounds
     { retainMessages: 65537 },
     { acknowledged: -1 },
     { acknowledged: 2 ** 53 },
-    { protocol: 2 },
+    { protocol: 1 },
+    { protocol: 3 },
+    { inPlace: 1 },
     { producer: 'B'.repeat(32) },
     { producer: 'b'.repeat(31) },
     { name: 'n'.repeat(129) },
@@ -186,6 +202,8 @@ void t.test('documents: what is right passes, and every number out of its bounds
     { slots: 0 },
     { delivered: -1 },
     { memory: { address: 1 } },
+    { maxPullBytes: 2 ** 32 },
+    { inPlace: undefined },
   ];
   for (const wrong of wrongAnswers) t.notOk(v.is(Answer, { ...answer, ...wrong }), JSON.stringify(wrong));
   t.notOk(v.is(Refusal, { type: 'error', code: 'x', message: 'm'.repeat(1025) }));

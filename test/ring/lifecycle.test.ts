@@ -4,6 +4,7 @@ import t from 'tap';
 import type { Inbox, InboxMessage, Outbox } from '../../src/ts/ring/index.js';
 import { Device } from '../../src/ts/verbs/index.js';
 import { STEPS } from './lifecycle-main.js';
+import { SEND_DEPTH } from '../../src/ts/ring/lane.js';
 import { RawProducer } from './raw-producer.js';
 import { codeOf, content, DEVICE, openInbox, openOutbox, start, thrownCode, until } from './support.js';
 
@@ -130,8 +131,8 @@ void t.test('a device with a short completion queue: lanes share it, and it can 
     const raws: RawProducer[] = [];
     for (let i = 0; i < 4; i++) raws.push(await RawProducer.connect(inbox, { slots: 64 }));
     const slots = raws.map((raw) => raw.answer.slots);
-    const used = slots.reduce((sum, each) => sum + each + 4, 0);
-    t.ok(used <= maxCqe && Math.min(...slots) >= Math.min(16, maxCqe / 4 - 4), `${maxCqe}: ${slots}`);
+    const used = slots.reduce((sum, each) => sum + each + SEND_DEPTH, 0);
+    t.ok(used <= maxCqe && Math.min(...slots) >= Math.min(16, maxCqe / 4 - SEND_DEPTH), `${maxCqe}: ${slots}`);
     raws[0]?.close();
     await until(() => inbox.laneCount === 3, 'a lane ends');
     raws[0] = await RawProducer.connect(inbox, { slots: 64 });

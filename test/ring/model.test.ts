@@ -2,9 +2,19 @@
 // and acknowledgement, and whenever the connection breaks, messages are delivered 1..n, each once, with the bytes that
 // were sent and that stay as long as they are held; and nothing is left at the end.
 import t from 'tap';
-import type { InboxMessage, Outbox } from '../../src/ts/ring/index.js';
+import type { InboxMessage, Outbox, Reservation } from '../../src/ts/ring/index.js';
 import { Device } from '../../src/ts/verbs/index.js';
-import { breakConnection, content, DEVICE, hasContent, openInbox, openOutbox, random, until } from './support.js';
+import {
+  breakConnection,
+  content,
+  DEVICE,
+  hasContent,
+  openInbox,
+  openOutbox,
+  random,
+  thrownCode,
+  until,
+} from './support.js';
 
 interface Run {
   seed: number;
@@ -16,6 +26,9 @@ interface Run {
   /** One in so many steps breaks the connection; 0 never. */
   breaks: number;
 }
+
+/** The largest message that is pulled. */
+const PULLED = 20_000;
 
 const turn = () => new Promise((resolve) => setImmediate(resolve));
 
@@ -29,19 +42,42 @@ async function play(run: Run): Promise<string[]> {
   using device = Device.open(DEVICE);
   const held: InboxMessage[] = [];
   const unacknowledged: InboxMessage[] = [];
+  const pulling = new Set<InboxMessage>();
+  const reservations: Reservation[] = [];
+  const givenUp = new Set<number>();
   let delivered = 0;
+  let pulls = 0;
+  const arrived = (message: InboxMessage) => {
+    if (!hasContent(message.bytes, message.sequence)) wrong.push(`message ${message.sequence} has other bytes`);
+    held.push(message);
+    unacknowledged.push(message);
+  };
+  const pull = async (message: InboxMessage) => {
+    pulling.add(message);
+    try {
+      if (thrownCode(() => message.bytes) !== 'RDMA_ERR_BUSY') wrong.push('bytes that are not here are shown');
+      await message.pull(undefined, { timeoutMs: 20_000 });
+      pulls++;
+      arrived(message);
+    } catch (error) {
+      wrong.push(`message ${message.sequence} is not pulled: ${String(error)}`);
+    }
+    pulling.delete(message);
+  };
   const inbox = await openInbox({
     device,
     maxLanes: 2,
+    maxPullBytes: PULLED,
     onMessage: (message) => {
-      if (message.sequence !== delivered + 1) wrong.push(`${message.sequence} came after ${delivered}`);
+      let expected = delivered + 1;
+      while (givenUp.has(expected)) expected++;
+      if (message.sequence !== expected) wrong.push(`${message.sequence} came where ${expected} must come`);
       delivered = message.sequence;
-      if (!hasContent(message.bytes, message.sequence)) wrong.push(`message ${message.sequence} has other bytes`);
       if (message.laneHeldMessages > message.laneSlots || message.laneHeldBytes > message.laneBytes) {
         wrong.push('more is held than the lane has');
       }
-      held.push(message);
-      unacknowledged.push(message);
+      if (message.isPulled) void pull(message);
+      else arrived(message);
     },
   });
   const idle = openObjects(device);
@@ -52,47 +88,75 @@ async function play(run: Run): Promise<string[]> {
     dataBytes,
     retainMessages,
     retainBytes,
+    pullBytes: 4 * PULLED,
+    checksum: run.seed % 2 === 0,
     onAcknowledged: (sequence) => {
-      if (sequence > delivered) wrong.push(`${sequence} was acknowledged before it was delivered`);
-      const open = unacknowledged.find((message) => message.sequence <= sequence);
+      if (sequence > delivered && !givenUp.has(sequence)) wrong.push(`${sequence} was acknowledged before it came`);
+      const open = [...unacknowledged, ...pulling].find((message) => message.sequence <= sequence);
       if (open !== undefined) wrong.push(`${open.sequence} counts as acknowledged and is not`);
     },
   });
-  const ring = outbox.maxMessageBytes;
-  const takeFrom = (list: InboxMessage[]) => list.splice(pick(list.length), 1)[0] as InboxMessage;
+  const ring = outbox.maxLaneMessageBytes;
+  const takeFrom = <T>(list: T[]) => list.splice(pick(list.length), 1)[0] as T;
+  const anyLength = () => {
+    const sizes = [0, 1, ring, ring - 1, 64, pick(ring + 1), pick(Math.min(ring, 200)), ring + 1 + pick(PULLED - ring)];
+    return sizes[pick(sizes.length)] as number;
+  };
   const release = () => {
     const message = takeFrom(held);
     if (!hasContent(message.bytes, message.sequence))
       wrong.push(`message ${message.sequence} changed while it was held`);
     message.release();
   };
+  const endReservation = () => {
+    const reservation = takeFrom(reservations);
+    const { sequence, bytes } = reservation;
+    if (pick(4) === 0) {
+      givenUp.add(sequence);
+      reservation.abort();
+      reservation.abort();
+      return;
+    }
+    const length = pick(2) === 0 ? bytes.length : pick(bytes.length + 1);
+    bytes.set(content(sequence, length));
+    if (reservation.commit(length) !== sequence) wrong.push('a reservation has changed its sequence');
+    if (reservation.bytes.length > 0) wrong.push('a reservation shows memory after it has ended');
+  };
   for (let step = 0; step < run.steps; step++) {
-    const kind = pick(10);
-    if (kind < 4) {
-      const sizes = [0, 1, ring, ring - 1, 64, pick(ring + 1), pick(Math.min(ring, 200))];
-      const length = sizes[pick(sizes.length)] as number;
+    const kind = pick(12);
+    if (kind < 3) {
       const next = outbox.sequence + 1;
-      const sequence = outbox.trySend(content(next, length));
+      const sequence = outbox.trySend(content(next, anyLength()));
       if (sequence !== 0 && sequence !== next) wrong.push(`${next} was taken as ${sequence}`);
-    } else if (kind < 6 && held.length > 0) {
+    } else if (kind < 5) {
+      const reservation = outbox.tryReserve(anyLength());
+      if (reservation !== undefined) reservations.push(reservation);
+    } else if (kind === 5 && reservations.length > 0) {
+      endReservation();
+    } else if (kind < 8 && held.length > 0) {
       release();
-    } else if (kind < 8 && unacknowledged.length > 0) {
+    } else if (kind < 10 && unacknowledged.length > 0) {
       takeFrom(unacknowledged).acknowledge();
-    } else if (kind === 8) {
+    } else if (kind === 10) {
       if (run.breaks > 0 && pick(run.breaks) === 0) breakConnection(outbox);
     } else {
       await turn();
     }
     if (outbox.unacknowledged > retainMessages) wrong.push('more is retained than was asked for');
   }
+  while (reservations.length > 0) endReservation();
   while (outbox.acknowledged < outbox.sequence) {
     while (held.length > 0) release();
     while (unacknowledged.length > 0) takeFrom(unacknowledged).acknowledge();
     await until(() => held.length > 0 || outbox.acknowledged === outbox.sequence, `seed ${run.seed} goes on`);
   }
   while (held.length > 0) release();
-  if (delivered !== outbox.sequence) wrong.push(`${delivered} of ${outbox.sequence} were delivered`);
-  if (inbox.counters.messages !== delivered) wrong.push(`${inbox.counters.messages} deliveries of ${delivered}`);
+  let last = outbox.sequence;
+  while (givenUp.has(last)) last--;
+  if (delivered !== last) wrong.push(`${delivered} of ${last} were delivered`);
+  const { counters } = inbox;
+  if (counters.messages + counters.skipped !== outbox.sequence) wrong.push(`deliveries: ${JSON.stringify(counters)}`);
+  if (counters.pulls !== pulls) wrong.push(`${counters.pulls} pulls were counted of ${pulls}`);
   await outbox.close();
   await until(() => inbox.laneCount === 0, 'the lane is fenced');
   if (openObjects(device) !== idle) wrong.push(`${openObjects(device) - idle} native objects were left`);

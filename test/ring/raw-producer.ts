@@ -2,7 +2,14 @@
 import { randomBytes } from 'node:crypto';
 import { type BootstrapChannel, connectBootstrap } from '../../src/ts/connect/index.js';
 import { Answer } from '../../src/ts/ring/documents.js';
-import { alignedLength, encodeDescriptor, laneImm, SLOT_BYTES } from '../../src/ts/ring/layout.js';
+import {
+  alignedLength,
+  emptyDescriptor,
+  encodeDescriptor,
+  laneImm,
+  MessageKind,
+  SLOT_BYTES,
+} from '../../src/ts/ring/layout.js';
 import type { Inbox } from '../../src/ts/ring/index.js';
 import {
   AccessFlags,
@@ -23,6 +30,10 @@ export interface Wrong {
   sequence?: number;
   offset?: number;
   length?: number;
+  kind?: number;
+  flags?: number;
+  space?: number;
+  address?: number;
   epoch?: number;
   /** Index of a word of the descriptor, and what to add to it when the checksum is made already. */
   tamper?: readonly [number, number];
@@ -66,7 +77,7 @@ export class RawProducer {
     raw.qp.postReceive(64);
     raw.channel.send({
       type: 'offer',
-      protocol: 1,
+      protocol: 2,
       transport: address.type === 'soft' ? 'soft' : 'verbs',
       producer: randomBytes(16).toString('hex'),
       name: 'raw',
@@ -74,6 +85,7 @@ export class RawProducer {
       dataBytes: 4096,
       retainMessages: 64,
       acknowledged: 0,
+      inPlace: false,
       control: { address: raw.memory.address, rkey: raw.memory.rkey },
       endpoint: raw.qp.endpoint(address),
       ...offer,
@@ -102,7 +114,17 @@ export class RawProducer {
     this.bytes.set(payload, DATA_AT);
     const at = SLOT_BYTES / 4;
     const epoch = wrong.epoch ?? answer.epoch;
-    encodeDescriptor(this.words, at, 0, epoch, sequence, wrong.offset ?? offset, wrong.length ?? payload.length);
+    const length = wrong.length ?? payload.length;
+    encodeDescriptor(this.words, at, 0, epoch, {
+      ...emptyDescriptor(),
+      kind: wrong.kind ?? MessageKind.DATA,
+      flags: wrong.flags ?? 0,
+      sequence,
+      offset: wrong.offset ?? offset,
+      space: wrong.space ?? length,
+      length,
+      address: wrong.address ?? 0,
+    });
     if (wrong.tamper !== undefined) this.words[at + wrong.tamper[0]]! += wrong.tamper[1];
     const { address, rkey } = answer.memory;
     const data = address + answer.slots * SLOT_BYTES + offset;

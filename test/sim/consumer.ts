@@ -7,141 +7,179 @@ import { SimRegion } from '../../src/ts/sim/memory.js';
 import { simPort } from '../../src/ts/sim/port.js';
 import type { SimProcess } from '../../src/ts/sim/process.js';
 import type { SimWorld } from '../../src/ts/sim/world.js';
-import { type Producer, SECRET } from './producer.js';
 import { AccessFlags } from '../../src/ts/verbs/index.js';
+import { type Producer, SECRET } from './producer.js';
 import type { Shape } from './shape.js';
-
-interface Held {
-  message: InboxMessage;
-  bytes: Uint8Array;
-  from: string;
-}
 
 const same = (a: Uint8Array, b: Uint8Array) => Buffer.compare(a, b) === 0;
 
 /** What one incarnation of the inbox has seen of one incarnation of a producer. */
 class Account {
-  delivered = 0;
+  delivered: number;
   acknowledged: number;
+  private readonly producer: Producer;
   private readonly marked = new Set<number>();
 
-  constructor(first: number) {
+  constructor(producer: Producer, first: number) {
+    this.producer = producer;
     this.delivered = first - 1;
     this.acknowledged = first - 1;
   }
 
   acknowledge(sequence: number): void {
     this.marked.add(sequence);
-    while (this.marked.delete(this.acknowledged + 1)) this.acknowledged++;
+    while (this.marked.delete(this.acknowledged + 1) || this.producer.isGivenUp(this.acknowledged + 1)) {
+      this.acknowledged++;
+    }
   }
 }
 
-export class Consumer {
-  process: SimProcess;
-  inbox: Inbox | undefined;
-  deliveries = 0;
-  closed = false;
-  /** For each producer, up to where the application has acknowledged, over all incarnations. */
-  readonly acknowledged = new Map<string, number>();
-  private accounts = new Map<string, Account>();
-  private held = new Set<Held>();
-  private lanes = new Map<string, SimRegion>();
-  private quarantined = 0;
-  private address = { host: '127.0.0.1', port: 1 };
-  private incarnation = 0;
-  private readonly world: SimWorld;
-  private readonly shape: Shape;
-  private readonly producers: Map<string, Producer>;
+interface Held {
+  message: InboxMessage;
+  bytes: Uint8Array;
+  producer: Producer;
+  account: Account;
+}
 
-  constructor(world: SimWorld, shape: Shape, producers: Map<string, Producer>) {
-    this.world = world;
-    this.shape = shape;
-    this.producers = producers;
-    this.process = world.process('inbox.1');
+/** What all incarnations share. */
+export interface ConsumerBooks {
+  readonly world: SimWorld;
+  readonly shape: Shape;
+  readonly producers: ReadonlyMap<string, Producer>;
+  /** For each producer, up to where the application has acknowledged, over all incarnations. */
+  readonly acknowledged: Map<string, number>;
+  deliveries: number;
+  pulls: number;
+}
+
+/** One inbox, in a process of its own. */
+export class Incarnation {
+  readonly process: SimProcess;
+  inbox: Inbox | undefined;
+  closed = false;
+  private draining = false;
+  private opening: Promise<unknown> | undefined;
+  private readonly books: ConsumerBooks;
+  private readonly accounts = new Map<string, Account>();
+  private readonly held = new Set<Held>();
+  private readonly lanes = new Map<string, SimRegion>();
+
+  constructor(books: ConsumerBooks, name: string) {
+    this.books = books;
+    this.process = books.world.process(name);
   }
 
-  readonly to = () => this.address;
+  open(): Promise<{ host: string; port: number }> {
+    const opening = this.listen();
+    this.opening = opening;
+    return opening;
+  }
 
-  /** Opens an inbox, after a crash in a new process: a new incarnation, which has seen nothing. */
-  async open(): Promise<void> {
-    if (++this.incarnation > 1) this.process = this.world.process(`inbox.${this.incarnation}`);
-    this.accounts = new Map();
-    this.held = new Set();
-    this.lanes = new Map();
-    this.quarantined = 0;
-    this.inbox = undefined;
-    this.closed = false;
-    const { process } = this;
-    const inbox = await Inbox.listenOn(simPort(this.world, process), {
+  private async listen(): Promise<{ host: string; port: number }> {
+    const { world, shape } = this.books;
+    const inbox = await Inbox.listenOn(simPort(world, this.process), {
       secret: SECRET,
-      maxLanes: this.shape.producers + 1,
-      maxSlots: this.shape.slots,
-      maxDataBytes: this.shape.dataBytes,
-      wait: this.shape.wait,
-      onMessage: (message) => this.take(process, message),
-      onLane: (event) => this.watch(process, event),
+      maxLanes: shape.producers + 1,
+      maxSlots: shape.slots,
+      maxDataBytes: shape.dataBytes,
+      maxPullBytes: shape.pullAboveBytes === undefined ? 0 : 4 * shape.dataBytes,
+      inPlace: shape.inPlace,
+      wait: shape.wait,
+      onMessage: (message) => this.take(message),
+      onLane: (event) => this.watch(event),
     });
     this.inbox = inbox;
-    this.address = inbox.bootstrap;
+    return inbox.bootstrap;
+  }
+
+  private broken(words: string): void {
+    this.books.world.broken.push(`${this.process.name}: ${words}`);
   }
 
   // When a lane has ended, no byte of its memory changes any more, unless the inbox says that it could not prove it.
-  private watch(process: SimProcess, event: LaneEvent): void {
-    const device = this.world.devices.find((each) => each.process === process);
-    if (event.type === 'open' && device !== undefined) {
-      const regions = [...device.objects].filter((object) => object instanceof SimRegion);
-      const lane = regions.findLast(({ access }) => (access & AccessFlags.REMOTE_WRITE) !== 0);
-      if (lane !== undefined) this.lanes.set(event.from, lane);
-    } else if (event.type === 'fenced') {
-      const lane = this.lanes.get(event.from);
-      this.lanes.delete(event.from);
-      const quarantined = this.inbox?.counters.quarantined ?? 0;
-      if (lane !== undefined && quarantined === this.quarantined) lane.sealed = true;
-      this.quarantined = quarantined;
+  private watch({ type, from }: LaneEvent): void {
+    const lane = this.lanes.get(from);
+    if (type === 'open') {
+      const device = this.books.world.devices.find(({ process }) => process === this.process);
+      const regions = [...(device?.objects ?? [])].filter((object) => object instanceof SimRegion);
+      const newest = regions.findLast(({ access }) => (access & AccessFlags.REMOTE_WRITE) !== 0);
+      if (newest !== undefined) this.lanes.set(from, newest);
+    } else if (lane !== undefined) {
+      lane.sealed = type === 'fenced';
     }
   }
 
-  private take(process: SimProcess, message: InboxMessage): void {
-    const { broken } = this.world;
+  private take(message: InboxMessage): void {
+    const { books } = this;
     const { from, sequence } = message;
-    const producer = this.producers.get(from);
-    if (producer === undefined || process !== this.process) {
-      broken.push(`a message from ${from} to ${process.name}, which cannot be`);
+    const producer = books.producers.get(from);
+    if (producer === undefined) {
+      this.broken(`a message from ${from}, whom nobody knows`);
       return;
     }
-    this.deliveries++;
-    let account = this.accounts.get(from);
-    if (account === undefined) {
-      // A new inbox begins where the one before it has been acknowledged.
-      if (sequence - 1 > (this.acknowledged.get(from) ?? 0)) {
-        broken.push(`${process.name} begins with message ${sequence} of ${from}, and others were not acknowledged`);
-      }
-      account = new Account(sequence);
-      this.accounts.set(from, account);
-    }
-    if (sequence !== account.delivered + 1) {
-      broken.push(`${process.name}: message ${sequence} of ${from} came after ${account.delivered}`);
-    }
+    books.deliveries++;
+    const account = this.accountOf(producer, sequence);
+    let due = account.delivered + 1;
+    while (producer.isGivenUp(due) && due < sequence) due++;
+    if (sequence !== due) this.broken(`message ${sequence} of ${from} came after ${account.delivered}`);
     account.delivered = sequence;
-    if (sequence > producer.begun) broken.push(`message ${sequence} of ${from} was never sent`);
-    const bytes = producer.bytesOf(sequence);
-    if (!same(bytes, message.bytes)) broken.push(`message ${sequence} of ${from} has other bytes than were sent`);
-    if (message.laneHeldMessages > message.laneSlots || message.laneHeldBytes > message.laneBytes) {
-      broken.push(`more is held of ${from} than its lane has`);
+    if (sequence > producer.begun || producer.isGivenUp(sequence)) {
+      this.broken(`message ${sequence} of ${from} was never sent`);
     }
-    const held = { message, bytes, from };
+    if (message.laneHeldMessages > message.laneSlots || message.laneHeldBytes > message.laneBytes) {
+      this.broken(`more is held of ${from} than its lane has`);
+    }
+    const held = { message, bytes: producer.bytesOf(sequence), producer, account };
+    if (message.isPulled) void this.pull(held);
+    else this.keep(held);
+  }
+
+  private accountOf(producer: Producer, sequence: number): Account {
+    const { name } = producer;
+    const known = this.accounts.get(name);
+    if (known !== undefined) return known;
+    // A new inbox begins where those before it have been acknowledged.
+    let first = sequence;
+    while (first > 1 && producer.isGivenUp(first - 1)) first--;
+    if (first - 1 > (this.books.acknowledged.get(name) ?? 0)) {
+      this.broken(`begins with message ${sequence} of ${name}, and others were not acknowledged`);
+    }
+    const account = new Account(producer, sequence);
+    this.accounts.set(name, account);
+    return account;
+  }
+
+  private async pull(held: Held): Promise<void> {
+    const { message, producer } = held;
+    try {
+      await message.pull();
+    } catch (error) {
+      // Who is dead has taken it along; who lives has it, and it must come, here or to the inbox that comes after this one.
+      if (producer.process.state !== 'dead' && !this.closed && !this.draining) {
+        this.broken(`message ${message.sequence} of ${producer.name} was not pulled: ${(error as Error).message}`);
+      }
+      message.release();
+      return;
+    }
+    this.books.pulls++;
+    this.keep(held);
+  }
+
+  private keep(held: Held): void {
+    const { holdMs } = this.books.shape;
+    const { choices } = this.books.world;
     this.held.add(held);
-    const { holdMs } = this.shape;
-    const { choices } = this.world;
+    if (!same(held.bytes, held.message.bytes)) {
+      this.broken(`message ${held.message.sequence} of ${held.producer.name} has other bytes than were sent`);
+    }
     if (holdMs === 0) {
+      this.acknowledge(held);
       this.release(held);
-      this.acknowledge(held, account);
       return;
     }
     // In any order, and apart from each other.
-    process.later(choices.delay(0, holdMs), () => this.release(held));
-    const mine = account;
-    process.later(choices.delay(0, holdMs), () => this.acknowledge(held, mine));
+    this.process.later(choices.delay(0, holdMs), () => this.release(held));
+    this.process.later(choices.delay(0, holdMs), () => this.acknowledge(held));
   }
 
   private release(held: Held): void {
@@ -150,16 +188,17 @@ export class Consumer {
     held.message.release();
   }
 
-  private acknowledge({ message, from }: Held, account: Account): void {
+  private acknowledge({ message, producer, account }: Held): void {
+    const { acknowledged } = this.books;
     account.acknowledge(message.sequence);
-    this.acknowledged.set(from, Math.max(this.acknowledged.get(from) ?? 0, account.acknowledged));
+    acknowledged.set(producer.name, Math.max(acknowledged.get(producer.name) ?? 0, account.acknowledged));
     message.acknowledge();
   }
 
-  private check({ message, bytes, from }: Held): void {
-    if (message.bytes.length === 0 && this.inbox === undefined) return;
+  private check({ message, bytes, producer }: Held): void {
+    if (this.closed || this.process.state === 'dead') return;
     if (!same(bytes, message.bytes)) {
-      this.world.broken.push(`message ${message.sequence} of ${from} changed while it was held`);
+      this.broken(`message ${message.sequence} of ${producer.name} changed while it was held`);
     }
   }
 
@@ -168,15 +207,65 @@ export class Consumer {
     for (const held of this.held) this.check(held);
   }
 
-  crash(): void {
-    this.process.crash();
-    this.held.clear();
-    this.inbox = undefined;
+  async drain(): Promise<void> {
+    this.draining = true;
+    await this.inbox?.drain();
+    this.ended();
   }
 
   async close(): Promise<void> {
-    this.held.clear();
+    this.ended();
+    this.closed = false;
+    await this.opening;
     await this.inbox?.close();
     this.closed = true;
+  }
+
+  private ended(): void {
+    this.held.clear();
+    this.closed = true;
+  }
+}
+
+/** The inbox that producers find, and those that are on their way out. */
+export class Consumer {
+  readonly books: ConsumerBooks;
+  current: Incarnation;
+  readonly incarnations: Incarnation[] = [];
+  private address = { host: '127.0.0.1', port: 1 };
+
+  constructor(world: SimWorld, shape: Shape, producers: ReadonlyMap<string, Producer>) {
+    this.books = { world, shape, producers, acknowledged: new Map(), deliveries: 0, pulls: 0 };
+    this.current = this.add();
+  }
+
+  readonly to = () => this.address;
+
+  private add(): Incarnation {
+    const incarnation = new Incarnation(this.books, `inbox.${this.incarnations.length + 1}`);
+    this.incarnations.push(incarnation);
+    return incarnation;
+  }
+
+  /** Opens the first inbox. */
+  async open(): Promise<void> {
+    this.address = await this.current.open();
+  }
+
+  /** Another inbox takes the place of the present one: a new incarnation, which has seen nothing. */
+  async replace(): Promise<void> {
+    this.current = this.add();
+    this.address = await this.current.open();
+  }
+
+  /** Up to where a producer may believe that everything is acknowledged. */
+  acknowledgedOf(producer: Producer): number {
+    let sequence = this.books.acknowledged.get(producer.name) ?? 0;
+    while (sequence < producer.begun && producer.isGivenUp(sequence + 1)) sequence++;
+    return sequence;
+  }
+
+  checkHeld(): void {
+    for (const incarnation of this.incarnations) incarnation.checkHeld();
   }
 }

@@ -1,5 +1,5 @@
-// Proves: the rings keep every property in all runs of small configurations without a fault, within the bounds
-// of docs/ring-simulation.md.
+// Proves: the rings keep every property in all runs of small configurations without a fault, within the
+// bounds of docs/ring-simulation.md.
 import t from 'tap';
 import { QUIET_CASES } from './cases.js';
 import { enumerate } from './enumerate.js';
@@ -12,7 +12,8 @@ for (const small of QUIET_CASES) {
   void t.test(`every schedule of ${small.name} keeps the protocol`, { timeout: 0 }, async (t) => {
     const { schedules, faulty, failures } = await enumerate(small, MOST);
     t.strictSame(failures, []);
-    t.ok(schedules > 250, `${schedules} schedules, ${faulty} with a fault`);
+    t.ok(schedules >= small.schedules, `${schedules} schedules`);
+    if (small.shape.faultCount > 0) t.ok(faulty > 0.9 * schedules, `${faulty} with a fault`);
     t.comment(`${small.name}: ${schedules} schedules, ${faulty} with a fault`);
   });
 }

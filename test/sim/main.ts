@@ -26,9 +26,9 @@ function wholeNumber(name: string, text: string | undefined, from: number): numb
 }
 
 function tell(replay: string, verdict: Verdict): void {
-  const { broken, steps, virtualMs, deliveries, faults } = verdict;
+  const { broken, steps, virtualMs, deliveries, pulls, faults } = verdict;
   const lines = [
-    `${broken.length === 0 ? 'ok' : 'FAILED'}: ${replay}: ${steps} steps, ${virtualMs.toFixed(3)} virtual ms, ${deliveries} deliveries`,
+    `${broken.length === 0 ? 'ok' : 'FAILED'}: ${replay}: ${steps} steps, ${virtualMs.toFixed(3)} virtual ms, ${deliveries} deliveries, ${pulls} pulls`,
     ...faults.map((fault) => `  ${fault}`),
     ...broken.slice(0, 10).map((words) => `  ! ${words}`),
   ];

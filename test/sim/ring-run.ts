@@ -20,6 +20,7 @@ export interface Verdict {
   steps: number;
   virtualMs: number;
   deliveries: number;
+  pulls: number;
   /** What went wrong on purpose. */
   faults: string[];
 }
@@ -82,7 +83,8 @@ class RingRun {
       broken: world.broken,
       steps,
       virtualMs: nowMs,
-      deliveries: consumer.deliveries,
+      deliveries: consumer.books.deliveries,
+      pulls: consumer.books.pulls,
       faults: this.faults,
     };
   }
@@ -122,10 +124,11 @@ class RingRun {
 
   private step(): void {
     const { world, consumer } = this;
-    for (const { name, outbox } of this.live) {
+    for (const producer of this.live) {
+      const { name, outbox } = producer;
       if (outbox === undefined) continue;
       const { acknowledged, unacknowledged } = outbox;
-      if (acknowledged > (consumer.acknowledged.get(name) ?? 0)) {
+      if (acknowledged > consumer.acknowledgedOf(producer)) {
         world.broken.push(`${name}: ${acknowledged} counts as acknowledged and is not`);
       }
       if (acknowledged < (this.seen.get(name) ?? 0)) world.broken.push(`${name}: an acknowledgement was taken back`);
@@ -169,14 +172,24 @@ class RingRun {
       this.pause(producer.process);
     } else if (fault === 'stop-consumer') {
       said('the inbox stops');
-      this.pause(consumer.process);
-    } else if (fault === 'crash-consumer' && consumer.process.state === 'running') {
+      this.pause(consumer.current.process);
+    } else if (fault === 'crash-consumer' && consumer.current.process.state === 'running') {
       said('the inbox crashes');
-      consumer.crash();
+      consumer.current.process.crash();
       this.away++;
       world.scheduler.add(this.delay(2000), undefined, true, () => {
         this.away--;
-        void consumer.open();
+        void consumer.replace();
+      });
+    } else if (fault === 'replace-consumer' && consumer.current.inbox !== undefined) {
+      said('the inbox drains, and another one takes its place');
+      const old = consumer.current;
+      this.away++;
+      world.scheduler.add(0, undefined, true, () => {
+        this.away--;
+        if (old !== consumer.current || old.process.state !== 'running') return;
+        void consumer.replace();
+        void old.drain();
       });
     } else if (fault === 'cut-queue-pair') {
       const open = world.openQueuePairs();
@@ -245,8 +258,9 @@ class RingRun {
     this.faultsLeft = 0;
     this.killNext = false;
     for (const producer of live) void producer.close();
-    void consumer.close();
-    const closed = () => consumer.closed && live.every((producer) => producer.closed);
+    const inboxes = consumer.incarnations.filter(({ process }) => process.state !== 'dead');
+    for (const inbox of inboxes) void inbox.close();
+    const closed = () => inboxes.every((inbox) => inbox.closed) && live.every((producer) => producer.closed);
     const done = await world.scheduler.run(closed, world.scheduler.nowMs + LIVENESS_MS);
     if (!done) world.broken.push('close() does not end');
     for (const device of world.devices) {

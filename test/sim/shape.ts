@@ -10,9 +10,13 @@ export const FAULTS = [
   'cut-channel',
   'crash-consumer',
   'stop-consumer',
+  'replace-consumer',
   'kill-at-request',
 ] as const;
 export type Fault = (typeof FAULTS)[number];
+
+/** How a message is sent: copied; built in its place and committed; or its place is given up. */
+export type Way = 'send' | 'reserve' | 'abort';
 
 export interface Shape {
   producers: number;
@@ -22,8 +26,16 @@ export interface Shape {
   dataBytes: number;
   retainMessages: number;
   retainBytes: number;
-  /** Lengths are taken from these in turn; 0 to `dataBytes`. */
+  /** Lengths are taken from these in turn; 0 to `dataBytes`, or 4 times that when messages are pulled. */
   lengths: readonly number[];
+  ways: readonly Way[];
+  /** Longer messages are pulled; undefined: none is. */
+  pullAboveBytes: number | undefined;
+  /** Lanes may be mapped where `copier` is `process`. */
+  inPlace: boolean;
+  checksum: boolean;
+  /** How long a message is built, in ms. */
+  buildMs: number;
   copier: 'device' | 'process';
   tearShare: number;
   pollBatch: number;
@@ -47,6 +59,11 @@ export const SMALL: Shape = {
   retainMessages: 4,
   retainBytes: 64,
   lengths: [40],
+  ways: ['send'],
+  pullAboveBytes: undefined,
+  inPlace: false,
+  checksum: false,
+  buildMs: 0,
   copier: 'device',
   tearShare: 0,
   pollBatch: 16,
@@ -62,7 +79,11 @@ export interface SmallCase {
   name: string;
   shape: Shape;
   limits: ChoiceLimits;
+  /** There are at least so many: fewer would mean that something is not looked at any more. */
+  schedules: number;
 }
+
+const WAYS: readonly Way[] = ['send', 'reserve', 'reserve', 'abort'];
 
 /** The shape of the run with this seed: everything about it follows from the seed. */
 export function shapeOf(seed: number): Shape {
@@ -70,19 +91,25 @@ export function shapeOf(seed: number): Shape {
   const one = <T>(items: readonly T[]): T => items[choices.pick(items.length)]!;
   const dataBytes = one([64, 128, 192, 512, 1024]);
   const slots = one([1, 2, 3, 4, 8]);
+  const pullAboveBytes = choices.chance(0.3) ? one([0, 64, dataBytes]) : undefined;
+  const longest = pullAboveBytes === undefined ? dataBytes : 2 * dataBytes;
   const lengths = Array.from({ length: 4 }, () =>
-    one(
-      [0, 1, 63, 64, 65, dataBytes, dataBytes - 1, choices.pick(dataBytes + 1)].filter((bytes) => bytes <= dataBytes),
-    ),
+    one([0, 1, 63, 64, 65, dataBytes, dataBytes - 1, choices.pick(longest + 1)].filter((bytes) => bytes <= longest)),
   );
+  const ways = choices.chance(0.5) ? (['send'] as const) : Array.from({ length: 5 }, () => one(WAYS));
   return {
     producers: one([1, 1, 2, 2, 3]),
-    messages: one([1, 3, 6, 12]),
+    messages: one([1, 2, 4, 8]),
     slots,
     dataBytes,
     retainMessages: one([1, 2, 5, 16]),
     retainBytes: one([1, 2, 4]) * dataBytes,
     lengths,
+    ways,
+    pullAboveBytes,
+    inPlace: choices.chance(0.7),
+    checksum: choices.chance(0.3),
+    buildMs: one([0, 0.5, 20]),
     copier: one(['device', 'process'] as const),
     tearShare: one([0, 0.1, 0.5]),
     pollBatch: one([1, 2, 16]),

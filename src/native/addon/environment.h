@@ -33,6 +33,7 @@ enum class Kind : uint8_t {
   kSharedReceiveQueue,
   kQueuePair,
   kRemoteMapping,
+  kEventFd,
 };
 
 // Native memory shown to JavaScript as an ArrayBuffer; detached before the memory goes away.

@@ -4,6 +4,7 @@
 import { Command } from 'commander';
 import { verbsTests } from '../bench/verbs/settings.js';
 import { deadlockCommand } from './bench-deadlock.js';
+import { deviceBenchCommand } from './bench-device.js';
 import { ringLatCommand } from './bench-ring.js';
 import { verbsCommand } from './bench-verbs.js';
 
@@ -11,6 +12,7 @@ export function benchCommand(setExitCode: (code: number) => void): Command {
   const bench = new Command('bench').description('measure on this machine');
   bench.addCommand(ringLatCommand(setExitCode));
   bench.addCommand(deadlockCommand(setExitCode));
+  bench.addCommand(deviceBenchCommand(setExitCode));
   for (const test of verbsTests) bench.addCommand(verbsCommand(test, setExitCode));
   return bench;
 }

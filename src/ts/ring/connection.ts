@@ -1,90 +1,196 @@
 // One connection of an outbox to an inbox: a queue pair, the lane at the other side, and the bootstrap channel.
 //
-// Invariant: the payload of a message is written before its descriptor on the same queue pair, so no descriptor
-// overtakes what it describes; credits (slots and bytes of the lane) are never exceeded. A connection that has failed
-// is closed and never used again; the outbox makes a new one.
+// Invariant: the payload of a message is in the lane before its descriptor is written, so no descriptor overtakes what it
+// describes: on the same queue pair, or, where the lane is mapped, by a store before the post. Credits (slots and bytes
+// of the lane) are never exceeded. A connection that has failed is closed and never used again; the outbox makes a new
+// one, and what has its bytes in the lane alone is brought home before.
 import { SendFlags } from '../verbs/index.js';
 import type { Answer } from './documents.js';
 import {
   alignedLength,
   type Control,
+  DescriptorFlags,
   decodeControl,
+  emptyDescriptor,
   encodeDescriptor,
+  LaneState,
   laneImm,
   MAX_BATCH,
+  MessageKind,
   offsetIn,
   placeMessage,
   SLOT_BYTES,
 } from './layout.js';
-import type { PortChannel, PortMemory, PortQueuePair } from './port.js';
-import type { Retained } from './retained.js';
+import type { Payloads } from './payloads.js';
+import type { PortChannel, PortMapping, PortMemory, PortQueuePair } from './port.js';
+import { Home, Phase, type Retained } from './retained.js';
 
 /** Receives for control blocks. */
 export const CONTROL_RECEIVES = 16;
 
+/** Why a connection writes nothing although there is something to write. */
+export type LaneStall = 'slots' | 'bytes' | 'reservation' | 'queue' | 'draining';
+
+/** What a connection is made of. */
+export interface ConnectionParts {
+  channel: PortChannel;
+  qp: PortQueuePair;
+  lane: Answer;
+  retained: Retained;
+  payloads: Payloads;
+  /** Control block, then a descriptor for each slot. */
+  staging: PortMemory;
+  /** The lane's data ring, where it could be mapped. */
+  mapping: PortMapping | undefined;
+  /** Requests that may be outstanding: as the completion queue was sized, not as the device granted. */
+  sendDepth: number;
+  /** Descriptors say the checksum of their payload. */
+  checksum: boolean;
+}
+
 export class Connection {
   readonly channel: PortChannel;
   readonly qp: PortQueuePair;
-  readonly inbox: string;
+  readonly lane: Answer;
   /** Last sequence that was written to the lane. */
   sent: number;
   /** Space up to this sequence may be written again. */
   released: number;
+  /** Why the last transmit() stopped, while there was more. */
+  stall: LaneStall | undefined;
+  /** The inbox asked for nothing more. */
+  draining = false;
+  /** Messages whose bytes had to be copied out of the lane, as their space went back before they were acknowledged. */
+  spilled = 0;
 
-  private readonly lane: Answer;
   private readonly retained: Retained;
-  private readonly staging: PortMemory; // control block, then a descriptor for each slot
+  private readonly payloads: Payloads;
+  private readonly staging: PortMemory;
+  private readonly mapping: PortMapping | undefined;
+  private readonly data: Uint8Array | undefined;
+  private readonly checksum: boolean;
   private readonly words: Uint32Array;
   private readonly starts: Float64Array; // position of each message in the lane
+  private readonly spaces: Float64Array; // and the bytes that it takes
+  private readonly inLane: Uint8Array; // 1: its bytes are there already
+  private readonly descriptor = emptyDescriptor();
   private readonly control: Control = { state: 0, released: 0, acknowledged: 0 };
   private readonly sendDepth: number;
+  private placed: number; // last sequence that has a place in the lane; those after `sent` are reserved
+  private reservations = 0; // of this lane, that are open
+  private closed = false;
   private tail = 0;
   private posted = 0; // send work requests ever
   private completed = 0; // of those, known to be out of the queue
   private signaled = 0; // `posted` when the last signaled one was posted
   private receivesOwed = 0;
 
-  /** @param sendDepth requests that may be outstanding: as the completion queue was sized, not as the device granted */
-  constructor(
-    channel: PortChannel,
-    qp: PortQueuePair,
-    lane: Answer,
-    retained: Retained,
-    staging: PortMemory,
-    sendDepth: number,
-  ) {
-    this.channel = channel;
+  constructor(parts: ConnectionParts) {
+    const { lane, qp, mapping } = parts;
+    this.channel = parts.channel;
     this.qp = qp;
     this.lane = lane;
-    this.inbox = lane.inbox;
-    this.retained = retained;
-    this.staging = staging;
-    this.words = new Uint32Array(staging.buffer);
+    this.retained = parts.retained;
+    this.payloads = parts.payloads;
+    this.staging = parts.staging;
+    this.mapping = mapping;
+    this.data = mapping === undefined ? undefined : new Uint8Array(mapping.buffer);
+    this.checksum = parts.checksum;
+    this.words = new Uint32Array(parts.staging.buffer);
     this.starts = new Float64Array(lane.slots);
-    this.sendDepth = Math.min(sendDepth, qp.capabilities.maxSendWr);
+    this.spaces = new Float64Array(lane.slots);
+    this.inLane = new Uint8Array(lane.slots);
+    this.sendDepth = Math.min(parts.sendDepth, qp.capabilities.maxSendWr);
     this.sent = lane.delivered;
     this.released = lane.delivered;
+    this.placed = lane.delivered;
   }
 
-  /** What the inbox had acknowledged when the connection began. */
-  get acknowledged(): number {
-    return this.lane.acknowledged;
+  /** True when the lane is mapped: messages can be built in it. */
+  get isMapped(): boolean {
+    return this.data !== undefined;
   }
 
-  /** The largest message that the lane can take, in bytes. */
-  get dataBytes(): number {
-    return this.lane.dataBytes;
+  // ---- Places in the lane
+
+  // Whether the next message to be placed, of `space` bytes, has credit; says why not in `stall`.
+  private hasCredit(space: number): boolean {
+    const { lane, placed, released } = this;
+    if (this.draining) return this.stop('draining');
+    if (placed - released >= lane.slots) return this.stop('slots');
+    const start = placeMessage(this.tail, space, lane.dataBytes);
+    const oldest = placed === released ? start : this.starts[(released + 1) % lane.slots]!;
+    if (start + alignedLength(space) - oldest > lane.dataBytes) return this.stop('bytes');
+    return true;
   }
 
-  /** Writes what is retained and has credit; answers how many messages that were. */
+  private stop(why: LaneStall): false {
+    this.stall = why;
+    return false;
+  }
+
+  private place(sequence: number, space: number, inLane: 0 | 1): void {
+    const slot = sequence % this.lane.slots;
+    const start = placeMessage(this.tail, space, this.lane.dataBytes);
+    this.starts[slot] = start;
+    this.spaces[slot] = space;
+    this.inLane[slot] = inLane;
+    this.tail = start + alignedLength(space);
+    this.placed = sequence;
+  }
+
+  /** True when the next message that is taken can be built in the lane itself: everything before it has its place. */
+  takesInLane(space: number): boolean {
+    return this.data !== undefined && this.placed === this.retained.last && this.hasCredit(space);
+  }
+
+  /** Where message `sequence`, the last one taken, is to be built; takesInLane() was true for it. */
+  placeInLane(sequence: number, space: number): Uint8Array {
+    this.place(sequence, space, 1);
+    const offset = offsetIn(this.starts[sequence % this.lane.slots]!, this.lane.dataBytes);
+    return this.data!.subarray(offset, offset + space);
+  }
+
+  /** Copies a part of message `sequence`, which was placed in the lane, to `at` bytes behind its start. */
+  fillInLane(sequence: number, at: number, part: Uint8Array): void {
+    this.data!.set(part, offsetIn(this.starts[sequence % this.lane.slots]!, this.lane.dataBytes) + at);
+  }
+
+  private bytesInLane(sequence: number): Uint8Array {
+    const offset = offsetIn(this.starts[sequence % this.lane.slots]!, this.lane.dataBytes);
+    return this.data!.subarray(offset, offset + this.retained.lengthOf(sequence));
+  }
+
+  /** A reservation in this lane begins or has ended; the mapping stays as long as there is one. */
+  reservationOpened(): void {
+    this.reservations++;
+  }
+
+  reservationEnded(): void {
+    this.reservations--;
+    if (this.closed && this.reservations === 0) this.mapping?.close();
+  }
+
+  get isClosed(): boolean {
+    return this.closed;
+  }
+
+  // ---- Sending
+
+  /** Writes what is ready and has credit; answers how many messages that were. */
   transmit(): number {
     const { sends } = this.qp;
     let total = 0;
+    this.stall = undefined;
     for (;;) {
       let requests = 0;
       let messages = 0;
       while (this.sent < this.retained.last && messages < MAX_BATCH) {
-        if (requests + 2 > sends.capacity || this.posted - this.completed + requests + 2 > this.sendDepth) break;
+        if (requests + 2 > sends.capacity) break;
+        if (this.posted - this.completed + requests + 2 > this.sendDepth) {
+          this.stall = 'queue';
+          break;
+        }
         const added = this.fill(requests);
         if (added === 0) break;
         requests += added;
@@ -102,33 +208,54 @@ export class Connection {
     }
   }
 
-  // The work requests of the next message, from index `at`; 0 when it has no credit yet.
+  // The work requests of the next message, from index `at`; 0 when it cannot go yet.
   private fill(at: number): number {
-    const { lane, retained } = this;
+    const { lane, retained, descriptor } = this;
     const sequence = this.sent + 1;
-    if (sequence - this.released > lane.slots) return 0;
+    const phase = retained.phaseOf(sequence);
+    if (phase === Phase.OPEN) {
+      this.stall = 'reservation';
+      return 0;
+    }
+    const home = retained.homeOf(sequence);
     const length = retained.lengthOf(sequence);
-    const start = placeMessage(this.tail, length, lane.dataBytes);
-    const end = start + alignedLength(length);
-    const oldest = this.sent === this.released ? start : this.starts[(this.released + 1) % lane.slots]!;
-    if (end - oldest > lane.dataBytes) return 0;
+    if (sequence > this.placed) {
+      const space = home === Home.PAYLOAD ? 0 : length;
+      if (!this.hasCredit(space)) return 0;
+      this.place(sequence, space, 0);
+    }
     const slot = sequence % lane.slots;
-    const offset = offsetIn(start, lane.dataBytes);
-    this.starts[slot] = start;
-    this.tail = end;
+    const offset = offsetIn(this.starts[slot]!, lane.dataBytes);
     this.sent = sequence;
+    descriptor.sequence = sequence;
+    descriptor.offset = offset;
+    descriptor.space = this.spaces[slot]!;
+    descriptor.length = length;
+    descriptor.flags = this.checksum ? DescriptorFlags.PAYLOAD_CRC : 0;
+    descriptor.payloadCrc = retained.crcOf(sequence);
+    descriptor.kind = phase === Phase.GIVEN_UP ? MessageKind.SKIP : MessageKind.DATA;
+    descriptor.address = 0;
+    descriptor.rkey = 0;
+    if (home === Home.PAYLOAD && phase === Phase.READY) this.describePayload(sequence);
     const { sends } = this.qp;
     const { address, rkey } = lane.memory;
     let added = 0;
-    if (length > 0) {
+    if (home === Home.RETAINED && length > 0 && this.inLane[slot] === 0) {
       const data = address + lane.slots * SLOT_BYTES + offset;
       sends.write(at, 0, 0, data, rkey, retained.addressOf(sequence), length, retained.memory.lkey);
       added = 1;
     }
-    encodeDescriptor(this.words, SLOT_BYTES / 4, slot, lane.epoch, sequence, offset, length);
-    const descriptor = this.staging.address + SLOT_BYTES * (1 + slot);
-    sends.write(at + added, 0, 0, address + slot * SLOT_BYTES, rkey, descriptor, SLOT_BYTES, this.staging.lkey);
+    encodeDescriptor(this.words, SLOT_BYTES / 4, slot, lane.epoch, descriptor);
+    const from = this.staging.address + SLOT_BYTES * (1 + slot);
+    sends.write(at + added, 0, 0, address + slot * SLOT_BYTES, rkey, from, SLOT_BYTES, this.staging.lkey);
     return added + 1;
+  }
+
+  private describePayload(sequence: number): void {
+    const { memory } = this.payloads.of(sequence);
+    this.descriptor.kind = MessageKind.PULL;
+    this.descriptor.address = memory.address;
+    this.descriptor.rkey = memory.rkey;
   }
 
   /** A signaled send work request has completed. */
@@ -136,14 +263,29 @@ export class Connection {
     if (wrId > this.completed && wrId <= this.posted) this.completed = wrId;
   }
 
+  // ---- What the inbox says
+
   /** A control block has arrived. Answers the acknowledged sequence, or -1 when the consumer sends nonsense. */
   controlArrived(): number {
     this.receivesOwed++;
     const { control } = this;
     if (!decodeControl(this.words, 0, this.lane.epoch, control)) return this.retained.acknowledged;
     if (control.released > this.sent || control.acknowledged > this.sent) return -1;
-    if (control.released > this.released) this.released = control.released;
+    if (control.state !== LaneState.OPEN) this.draining = true;
+    if (control.released > this.released) {
+      if (this.data !== undefined) this.spill(control.released, control.acknowledged);
+      this.released = control.released;
+    }
     return control.acknowledged;
+  }
+
+  // What was built in the lane, and loses its space there before it may be forgotten, is brought home.
+  private spill(released: number, acknowledged: number): void {
+    for (let sequence = Math.max(this.released, acknowledged) + 1; sequence <= released; sequence++) {
+      if (this.retained.homeOf(sequence) !== Home.LANE) continue;
+      this.retained.bring(sequence, this.bytesInLane(sequence));
+      this.spilled++;
+    }
   }
 
   repost(): void {
@@ -151,11 +293,23 @@ export class Connection {
     this.receivesOwed = 0;
   }
 
+  // ---- End
+
+  /** Ends the connection. What has its bytes in the lane alone is brought home; reservations that are open stay usable. */
   close(): void {
+    if (this.closed) return;
     this.channel.onClose = undefined;
     this.channel.onMessage = undefined;
     this.channel.close();
     this.qp.close();
     this.staging.close();
+    const { retained } = this;
+    for (let sequence = retained.acknowledged + 1; this.data !== undefined && sequence <= this.placed; sequence++) {
+      // An open one is brought home when it is committed.
+      if (retained.homeOf(sequence) !== Home.LANE || retained.phaseOf(sequence) === Phase.OPEN) continue;
+      retained.bring(sequence, this.bytesInLane(sequence));
+    }
+    this.closed = true;
+    if (this.reservations === 0) this.mapping?.close();
   }
 }

@@ -8,10 +8,12 @@
 //   either            error   why not; the channel is closed after it
 import * as v from 'valibot';
 
-export const RING_PROTOCOL = 1;
+export const RING_PROTOCOL = 2;
 export const MAX_SLOTS = 4095;
 export const MAX_DATA_BYTES = 2 ** 31 - 64;
 export const MAX_RETAINED_MESSAGES = 65536;
+/** The most bytes of a message that is pulled: what one Uint8Array can show. */
+export const MAX_PULL_BYTES = 2 ** 32 - 1;
 
 const u32 = v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(0xffffffff));
 const address = v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(Number.MAX_SAFE_INTEGER));
@@ -36,6 +38,8 @@ export const Offer = v.strictObject({
   dataBytes: v.pipe(u32, v.minValue(64), v.maxValue(MAX_DATA_BYTES)),
   retainMessages: v.pipe(u32, v.minValue(1), v.maxValue(MAX_RETAINED_MESSAGES)),
   acknowledged: sequence,
+  /** The lane should be mapped, where memory is shared. */
+  inPlace: v.boolean(),
   control: v.strictObject({ address, rkey: u32 }),
   endpoint,
 });
@@ -49,6 +53,10 @@ export const Answer = v.strictObject({
   slots: v.pipe(u32, v.minValue(1), v.maxValue(MAX_SLOTS)),
   dataBytes: v.pipe(u32, v.minValue(64), v.maxValue(MAX_DATA_BYTES), v.multipleOf(64)),
   memory: v.strictObject({ address, rkey: u32 }),
+  /** The lane may be mapped. */
+  inPlace: v.boolean(),
+  /** The largest message that the inbox pulls; 0: none. */
+  maxPullBytes: v.pipe(u32, v.maxValue(MAX_PULL_BYTES)),
   delivered: sequence,
   acknowledged: sequence,
   endpoint,

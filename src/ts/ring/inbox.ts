@@ -13,15 +13,18 @@ import {
   type Device,
   type PortAddress,
 } from '../verbs/index.js';
+import { Admission, checkLimits, type Limits } from './admission.js';
 import { tell } from './callback.js';
-import { MAX_DATA_BYTES, MAX_SLOTS, Offer, Ready } from './documents.js';
-import { CONTROL_WR_ID, Lane, type LaneHost } from './lane.js';
+import { Offer, Ready } from './documents.js';
+import { CONTROL_WR_ID, Lane, type LaneHost, type LaneParts, SEND_DEPTH } from './lane.js';
 import { countOfImm, laneOfImm } from './layout.js';
-import { InboxMessage } from './message.js';
-import type { PortChannel, PortDevice, PortDomain, PortMemory, PortQueuePair, PortServer, RingPort } from './port.js';
+import type { InboxMessage } from './message.js';
+import type { PortChannel, PortDevice, PortServer, RingPort } from './port.js';
+import { PULL_WR_ID, Pulls, type PullSource } from './pulls.js';
 import { Pump, WAIT_MODES, type WaitMode } from './pump.js';
-import { Session } from './session.js';
+import { InboxCounters, type InboxStatus } from './status.js';
 import { systemPort } from './system-port.js';
+import { Turns } from './turns.js';
 
 /** How to open an inbox. */
 export interface InboxOptions {
@@ -38,6 +41,13 @@ export interface InboxOptions {
   maxSlots?: number;
   /** The most bytes of a lane's data ring; default 64 MiB. */
   maxDataBytes?: number;
+  /**
+   * The largest message that may be left with its producer until {@link InboxMessage.pull}, up to 2^32 - 1 bytes; default
+   * 0: none, and every message fits its lane. Memory is taken when it is pulled, not before.
+   */
+  maxPullBytes?: number;
+  /** Producers may build messages in their lanes where memory is shared (soft devices); default true. */
+  inPlace?: boolean;
   /** How to wait; default `adaptive`. With `busy`, call {@link Inbox.poll}. */
   wait?: WaitMode;
   /** Called with each message, in the turn in which it arrived. Without it, iterate over the inbox. */
@@ -46,9 +56,9 @@ export interface InboxOptions {
   onLane?: (event: LaneEvent) => void;
 }
 
-/** What happens to lanes. */
+/** What happens to lanes. A lane that is `quarantined` was fenced, and a late writer may still be inside its memory. */
 export interface LaneEvent {
-  type: 'open' | 'fenced' | 'refused';
+  type: 'open' | 'fenced' | 'quarantined' | 'refused';
   /** Name of the producer, or of what is known of it. */
   from: string;
   /** Identity of the producer; empty when it was refused before it said. */
@@ -57,15 +67,11 @@ export interface LaneEvent {
 }
 
 const HANDSHAKE_TIMEOUT_MS = 5000;
-const SEND_DEPTH = 4;
 /** How long close() waits for producers to learn what was acknowledged. */
 const REPORT_MS = 500;
-const REMEMBERED_SESSIONS = 1024;
 const POLLS_BEFORE_FLUSH = 64;
-/** Slots that a greedy lane leaves to each lane that may come, when the completion queue is short. */
-const RESERVED_SLOTS = 16;
-/** Fenced lanes whose messages are still held, at least this many or twice the lanes, before new ones are put off. */
-const MIN_ENDED_LANES = 16;
+/** Completions of one poll, and messages delivered before the next one. */
+const BATCH = 256;
 const SERVICE = 'onepiece-inbox';
 
 /** Made by {@link Inbox.listen}. An async iterable of messages when no `onMessage` is given. */
@@ -73,58 +79,56 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
   /** Identity of this incarnation, 32 hexadecimal digits. */
   readonly identity: string;
   /** Sums over all lanes since the inbox was opened. */
-  readonly counters = { messages: 0, bytes: 0, lanesOpened: 0, fences: 0, quarantined: 0, refused: 0 };
+  readonly counters = new InboxCounters();
   /** @internal */
   readonly address: PortAddress;
+  /** @internal */
+  readonly maxPullBytes: number;
 
   private readonly options: InboxOptions;
   private readonly port: RingPort;
   private readonly device: PortDevice;
   private readonly ownsDevice: boolean;
-  private readonly transport: string;
   private readonly pump: Pump;
-  private readonly limits: { lanes: number; slots: number; dataBytes: number };
-  private readonly lanes: (Lane | undefined)[];
+  private readonly limits: Limits;
+  private readonly admission: Admission;
+  private readonly turns: Turns;
+  private readonly pulls: Pulls;
   private readonly lanesByQp = new Map<number, Lane>();
   private readonly channels = new Map<Lane, PortChannel>();
-  private readonly sessions = new Map<string, Session>();
   private readonly fenceWaiters = new Map<Lane, (() => void)[]>();
-  private ended: Lane[] = []; // fenced lanes with views that are still held
   private readonly touched: Lane[] = [];
   private dirty: Lane[] = [];
-  private hasCondemned = false;
-  private completionsInUse = 0; // of the completion queue: what the lanes can have outstanding
+  private condemned: Lane[] = [];
   private polls = 0; // since the last flush, with the loop form
   private polling = false;
-  // The completions that were polled, and up to where they are handled: a visit that throws leaves the rest for later.
-  private polled = 0;
-  private at = 0;
-  private announced = 0; // messages of the completion at `at` that are not taken yet
   private server: PortServer | undefined;
+  private draining: Promise<void> | undefined;
+  private drained: (() => void) | undefined;
   private closing: Promise<void> | undefined;
   private readonly queue: InboxMessage[] = [];
   private readonly takers: ((result: IteratorResult<InboxMessage>) => void)[] = [];
 
   private constructor(options: InboxOptions, port: RingPort) {
+    checkObject('options', options);
     this.port = port;
     this.identity = port.identity();
-    checkObject('options', options);
     this.options = options;
-    this.limits = {
-      lanes: checkInteger('maxLanes', options.maxLanes ?? 64, 1, 4096),
-      slots: checkInteger('maxSlots', options.maxSlots ?? 1024, 1, MAX_SLOTS),
-      dataBytes: checkInteger('maxDataBytes', options.maxDataBytes ?? 64 * 2 ** 20, 64, MAX_DATA_BYTES),
-    };
+    this.limits = checkLimits(options);
+    this.maxPullBytes = this.limits.pullBytes;
     const wait = checkOneOf('wait', options.wait ?? 'adaptive', WAIT_MODES);
     if (options.onMessage !== undefined) checkFunction('onMessage', options.onMessage);
     if (options.onLane !== undefined) checkFunction('onLane', options.onLane);
-    this.lanes = new Array<Lane | undefined>(this.limits.lanes).fill(undefined);
+    this.turns = new Turns(this.limits.lanes);
+    this.pulls = new Pulls(port.clock, (bytes) => {
+      this.counters.pulls++;
+      this.counters.pulledBytes += bytes;
+    });
     const { device, owned } = port.device(options.device);
     this.device = device;
     this.ownsDevice = owned;
     try {
       this.address = this.device.portAddress();
-      this.transport = this.address.type === 'soft' ? 'soft' : 'verbs';
       const wanted = this.limits.lanes * (this.limits.slots + SEND_DEPTH);
       const capacity = Math.min(wanted, this.device.attributes.maxCqe);
       this.pump = new Pump(
@@ -132,9 +136,11 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
         port.clock,
         capacity,
         wait,
-        () => this.drain(this.deliver),
+        () => this.drainQueue(this.deliver),
         () => this.flushDirty(true),
       );
+      const transport = this.address.type === 'soft' ? 'soft' : 'verbs';
+      this.admission = new Admission(this.limits, this.device.name, transport, this.pump.cq.capacity);
     } catch (error) {
       this.closeDevice();
       throw error;
@@ -186,6 +192,28 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
     return this.lanesByQp.size;
   }
 
+  /** What an operator asks, per lane and in sum. Computed at each call; not for hot loops. */
+  status(): InboxStatus {
+    const now = this.port.clock.now();
+    const lanes = [...this.lanesByQp.values()].map((lane) => lane.status(now));
+    const sum = (of: (lane: (typeof lanes)[number]) => number) => lanes.reduce((total, lane) => total + of(lane), 0);
+    return {
+      draining: this.draining !== undefined,
+      lanes,
+      endedLanes: this.admission.endedLanes,
+      memoryBytes: sum((lane) => lane.memoryBytes),
+      heldMessages: sum((lane) => lane.heldMessages),
+      heldBytes: sum((lane) => lane.heldBytes),
+      waitingMessages: sum((lane) => lane.waitingMessages) + this.queue.length,
+      unacknowledgedMessages: sum((lane) => lane.unacknowledgedMessages),
+      oldestUnacknowledgedMs: lanes.reduce((most, lane) => Math.max(most, lane.oldestUnacknowledgedMs), 0),
+      wakes: this.pump.counters.wakes,
+      counters: { ...this.counters },
+    };
+  }
+
+  // ---- Delivering
+
   /**
    * The loop form, for `wait: 'busy'`: handles what has arrived. `visit` is called with the lane for each message:
    * `lane.data`, `lane.offset`, `lane.length`, `lane.sequence`; it calls lane.release() and lane.acknowledge() then or
@@ -193,12 +221,13 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
    *
    * What `visit` throws comes out of here; the message counts as delivered, and the next poll goes on behind it.
    *
-   * @returns how many completions there were
+   * @returns how many completions there were, and messages; 0 when there was nothing to do
    * @throws RdmaError RDMA_ERR_CLOSED
    */
   poll(visit: (lane: Lane) => void): number {
     if (this.closing !== undefined) throw new RdmaError('RDMA_ERR_CLOSED', 'the inbox is closed');
-    const count = this.drain(visit);
+    this.pump.polled();
+    const count = this.drainQueue(visit);
     // Also while messages come: they may be those of other lanes.
     if (++this.polls >= POLLS_BEFORE_FLUSH) {
       this.polls = 0;
@@ -208,6 +237,7 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
     return count;
   }
 
+  /** The messages, for `for await`; they end when the inbox is closed. @throws RdmaError with `onMessage` */
   [Symbol.asyncIterator](): AsyncIterator<InboxMessage> {
     if (this.options.onMessage !== undefined) {
       throw new RdmaError('RDMA_ERR_INVALID_ARGUMENT', 'an inbox with onMessage is not iterable');
@@ -224,7 +254,7 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
   }
 
   private readonly deliver = (lane: Lane): void => {
-    const message = new InboxMessage(lane);
+    const message = lane.message();
     if (this.options.onMessage !== undefined) {
       this.options.onMessage(message);
       return;
@@ -234,84 +264,108 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
     else this.queue.push(message);
   };
 
+  /** @internal */
+  pull(source: PullSource, into: Uint8Array, timeoutMs: number, signal: AbortSignal | undefined): Promise<void> {
+    if (this.closing !== undefined) return Promise.reject(new RdmaError('RDMA_ERR_CLOSED', 'the inbox is closed'));
+    return this.pulls.pull(source, into, timeoutMs, signal);
+  }
+
   // ---- Completions
 
-  private drain(visit: (lane: Lane) => void): number {
+  private drainQueue(visit: (lane: Lane) => void): number {
     if (this.polling || this.closing !== undefined) return 0;
     this.polling = true;
     try {
-      let count = this.pollOnce(visit);
-      if (this.hasCondemned) count += this.fenceCondemned(visit);
+      let count = this.pollOnce();
+      try {
+        count += this.serve(visit);
+      } finally {
+        this.afterServing();
+      }
+      if (this.condemned.length > 0) count += this.fenceCondemned(visit);
       return count;
     } finally {
       this.polling = false;
     }
   }
 
-  private pollOnce(visit: (lane: Lane) => void): number {
+  // Handles what has completed; calls nobody.
+  private pollOnce(): number {
     const { cq } = this.pump;
     if (cq.closed) return 0;
-    if (this.at === this.polled) {
-      this.polled = cq.poll();
-      this.at = 0;
-    }
-    const from = this.at;
-    try {
-      while (this.at < this.polled) {
-        if (this.announced === 0) this.announced = this.handle(this.at);
-        this.take(visit);
-        this.at++;
-      }
-    } finally {
-      this.afterPoll();
-    }
-    return this.at - from;
+    const count = cq.poll(BATCH);
+    for (let i = 0; i < count; i++) this.handle(i);
+    return count;
   }
 
-  // The messages that the completion at `at` has announced. A visit that throws leaves the rest of them announced.
-  private take(visit: (lane: Lane) => void): void {
-    while (this.announced > 0) {
-      const lane = this.lanesByQp.get(this.pump.cq.completions.qpNum(this.at));
-      // A visit may have closed the inbox.
-      if (lane === undefined || this.closing !== undefined || lane.broken || !lane.take()) {
-        if (lane?.broken) this.hasCondemned = true;
-        this.announced = 0;
-        return;
-      }
-      this.announced--;
-      this.counters.messages++;
-      this.counters.bytes += lane.length;
-      visit(lane);
-    }
-  }
-
-  // Everything but the messages themselves; answers how many of those there are.
-  private handle(i: number): number {
+  private handle(i: number): void {
     const { completions } = this.pump.cq;
     const lane = this.lanesByQp.get(completions.qpNum(i));
-    if (lane === undefined) return 0; // of a lane that was fenced meanwhile
+    if (lane === undefined) return; // of a lane that was fenced meanwhile
     const status = completions.status(i);
-    if (completions.wrId(i) === CONTROL_WR_ID) {
-      lane.controlSent();
-      if (status === CompletionStatus.SUCCESS) this.markDirty(lane);
-      else this.condemn(lane, this.completionError(lane, status));
-      return 0;
+    const wrId = completions.wrId(i);
+    if (wrId >= CONTROL_WR_ID) {
+      this.sendCompleted(lane, wrId, status);
+      return;
     }
     lane.receiveUsed();
     this.touch(lane);
     if (status !== CompletionStatus.SUCCESS) {
       this.condemn(lane, this.completionError(lane, status));
-      return 0;
+      return;
     }
-    if (lane.broken) return 0;
+    if (lane.broken) return;
     const imm = completions.imm(i);
     const messages = countOfImm(imm);
     if (completions.opcode(i) !== CompletionOpcode.RECEIVE_WITH_IMM || laneOfImm(imm) !== lane.id || messages === 0) {
       lane.condemn('a completion that no outbox makes');
-      this.hasCondemned = true;
-      return 0;
+      this.noteCondemned(lane);
+      return;
     }
-    return messages;
+    this.turns.announce(lane, messages);
+  }
+
+  private sendCompleted(lane: Lane, wrId: number, status: number): void {
+    let failure = status === CompletionStatus.SUCCESS ? undefined : this.completionError(lane, status);
+    if (wrId >= PULL_WR_ID) {
+      failure = this.pulls.completed(lane, status);
+    } else {
+      lane.controlSent();
+      if (failure === undefined) this.markDirty(lane);
+    }
+    if (failure !== undefined) this.condemn(lane, failure);
+  }
+
+  // Gives the lanes that have something their turns.
+  private serve(visit: (lane: Lane) => void): number {
+    let served = 0;
+    for (let lane = this.turns.next(); lane !== undefined && served < BATCH; lane = this.turns.next()) {
+      // A visit may have closed the inbox.
+      if (this.closing !== undefined) return served;
+      served++;
+      this.touch(lane);
+      this.visitNext(lane, visit);
+    }
+    return served;
+  }
+
+  private visitNext(lane: Lane, visit: (lane: Lane) => void): void {
+    if (!lane.take()) {
+      this.turns.drop(lane);
+      this.noteCondemned(lane);
+      return;
+    }
+    this.turns.charge(lane, lane.isPulled ? 0 : lane.length);
+    if (lane.isSkipped) {
+      this.counters.skipped++;
+      const { sequence } = lane;
+      lane.acknowledge(sequence);
+      lane.release(sequence);
+      return;
+    }
+    this.counters.messages++;
+    this.counters.bytes += lane.length;
+    visit(lane);
   }
 
   private touch(lane: Lane): void {
@@ -320,7 +374,7 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
     this.touched.push(lane);
   }
 
-  private afterPoll(): void {
+  private afterServing(): void {
     for (let lane = this.touched.pop(); lane !== undefined; lane = this.touched.pop()) {
       lane.touched = false;
       if (lane.condemned !== undefined || lane.fenced || lane.qp.closed) continue;
@@ -331,6 +385,7 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
         this.condemn(lane, error as RdmaError);
       }
     }
+    if (!this.turns.empty) this.pump.schedule();
   }
 
   private completionError(lane: Lane, status: number): RdmaError {
@@ -344,6 +399,11 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
     lane.dirty = true;
     this.dirty.push(lane);
     if (!this.polling) this.pump.schedule();
+  }
+
+  /** @internal */
+  nowMs(): number {
+    return this.pump.nowMs();
   }
 
   private flushDirty(all: boolean): void {
@@ -361,31 +421,35 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
     }
   }
 
-  // ---- Lanes
+  // ---- Fencing
 
   private condemn(lane: Lane, reason: RdmaError): void {
     if (lane.fenced) return;
     lane.condemned ??= reason;
-    this.hasCondemned = true;
+    this.noteCondemned(lane);
     if (!this.polling) this.pump.schedule();
+  }
+
+  private noteCondemned(lane: Lane): void {
+    if (!lane.fenced && !this.condemned.includes(lane)) this.condemned.push(lane);
   }
 
   private fenceCondemned(visit: (lane: Lane) => void): number {
     let count = 0;
     // Until all are fenced: what a visit throws must not make anybody forget one.
-    while (this.hasCondemned) {
-      const lane = this.lanes.find((each) => each?.condemned !== undefined && !each.fenced);
-      if (lane === undefined) {
-        this.hasCondemned = false;
-        break;
-      }
+    for (let lane = this.condemned[0]; lane !== undefined; lane = this.condemned[0]) {
       lane.stop();
-      // What arrived before is delivered first. Each turn takes something, and nothing new arrives on this lane.
-      for (let turn = 0; turn < this.limits.slots + 1 && this.closing === undefined; turn++) {
-        const taken = this.pollOnce(visit);
-        count += taken;
-        if (taken === 0) break;
+      // What has arrived is delivered first; nothing new arrives on this lane.
+      const most = Math.ceil(this.pump.cq.capacity / BATCH) + 1;
+      for (let turn = 0, polled = 1; polled > 0 && turn < most; turn++) {
+        polled = this.pollOnce();
+        count += polled;
       }
+      while (lane.waiting > 0 && this.closing === undefined) {
+        count++;
+        this.visitNext(lane, visit);
+      }
+      this.condemned = this.condemned.filter((each) => each !== lane);
       if (!lane.fenced) this.fence(lane);
     }
     return count;
@@ -393,13 +457,12 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
 
   private fence(lane: Lane): void {
     const reason = lane.condemned ?? new RdmaError('RDMA_ERR_FENCED', 'the lane was fenced');
+    this.turns.drop(lane);
     this.lanesByQp.delete(lane.qp.qpNum);
-    this.lanes[lane.id] = undefined;
-    this.completionsInUse -= lane.slots + SEND_DEPTH;
-    if (!lane.fence()) this.counters.quarantined++;
+    const revoked = lane.fence();
+    this.pulls.laneEnded(lane);
+    this.admission.remove(lane);
     this.counters.fences++;
-    this.ended = this.ended.filter((old) => old.held > 0);
-    if (lane.held > 0) this.ended.push(lane);
     const channel = this.channels.get(lane);
     this.channels.delete(lane);
     channel?.destroy(reason);
@@ -407,7 +470,23 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
     this.fenceWaiters.delete(lane);
     const { name: from, producer } = lane.session;
     tell(this.options.onLane, { type: 'fenced', from, producer, reason });
+    if (!revoked) {
+      this.counters.quarantined++;
+      tell(this.options.onLane, { type: 'quarantined', from, producer, reason });
+    }
+    if (this.lanesByQp.size === 0) this.drained?.();
   }
+
+  private fenceAndWait(lane: Lane): Promise<void> {
+    return new Promise((resolve) => {
+      const waiters = this.fenceWaiters.get(lane) ?? [];
+      waiters.push(resolve);
+      this.fenceWaiters.set(lane, waiters);
+      this.condemn(lane, new RdmaError('RDMA_ERR_FENCED', `${lane.session.name} came again`));
+    });
+  }
+
+  // ---- Lanes
 
   private async attach(channel: PortChannel): Promise<void> {
     let from = channel.peerName;
@@ -422,106 +501,58 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
         this.condemn(lane, error ?? new RdmaError('RDMA_ERR_PEER_GONE', `${from} closed its outbox`));
       channel.onMessage = (document) => {
         parseDocument(Ready, document, 'ready');
-        if (!lane.fenced) lane.onReady();
+        if (lane.fenced) return;
+        lane.onReady();
+        this.pulls.proceed(lane.session);
       };
       channel.send(lane.answer(this.identity));
       tell(this.options.onLane, { type: 'open', from, producer });
     } catch (error) {
-      this.counters.refused++;
-      const reason = error instanceof RdmaError ? error : new RdmaError('RDMA_ERR_PROTOCOL', String(error));
-      try {
-        channel.send({ type: 'error', code: reason.code, message: reason.message.slice(0, 1000) });
-      } catch {
-        // The channel is gone: nobody is there to be told.
-      }
-      channel.close();
-      tell(this.options.onLane, { type: 'refused', from, producer, reason });
+      this.refuse(channel, from, producer, error);
     }
   }
 
-  private async openLane(offer: Offer): Promise<Lane> {
-    if (this.closing !== undefined) throw new RdmaError('RDMA_ERR_CLOSED', 'the inbox is closing');
-    if (offer.transport !== this.transport) {
-      const words = `the producer is on a ${offer.transport} device, the inbox on ${this.device.name}`;
-      throw new RdmaError('RDMA_ERR_REFUSED', words, { remedy: 'open both on the same kind of device' });
+  private refuse(channel: PortChannel, from: string, producer: string, error: unknown): void {
+    this.counters.refused++;
+    const reason = error instanceof RdmaError ? error : new RdmaError('RDMA_ERR_PROTOCOL', String(error));
+    try {
+      channel.send({ type: 'error', code: reason.code, message: reason.message.slice(0, 1000) });
+    } catch {
+      // The channel is gone: nobody is there to be told.
     }
+    channel.close();
+    tell(this.options.onLane, { type: 'refused', from, producer, reason });
+  }
+
+  private async openLane(offer: Offer): Promise<Lane> {
+    this.checkOpen();
+    this.admission.checkTransport(offer);
     // Again after each wait: the producer may have come twice in the meantime.
-    for (let old = this.laneOf(offer.producer); old !== undefined; old = this.laneOf(offer.producer)) {
+    for (let old = this.admission.laneOf(offer.producer); old !== undefined; ) {
       if (this.pump.cq.closed) throw new RdmaError('RDMA_ERR_CLOSED', 'the device of the inbox is closed');
       await this.fenceAndWait(old);
+      old = this.admission.laneOf(offer.producer);
     }
-    if (this.closing !== undefined) throw new RdmaError('RDMA_ERR_CLOSED', 'the inbox is closing');
-    let session = this.sessions.get(offer.producer);
-    if (session !== undefined) {
-      if (offer.acknowledged > session.acknowledged || offer.retainMessages !== session.retainMessages) {
-        throw new RdmaError('RDMA_ERR_PROTOCOL', 'the producer remembers another history than the inbox');
-      }
-    } else {
-      session = new Session(offer.producer, offer.name, offer.retainMessages, offer.acknowledged);
-    }
-    const id = this.lanes.indexOf(undefined);
-    if (id < 0) {
-      // One may become free: who asks tries again for as long as it is willing to.
-      throw new RdmaError('RDMA_ERR_BUSY', `all ${this.limits.lanes} lanes are taken`, { remedy: 'raise maxLanes' });
-    }
-    const endedLanes = this.ended.reduce((count, old) => count + (old.held > 0 ? 1 : 0), 0);
-    if (endedLanes >= Math.max(MIN_ENDED_LANES, 2 * this.limits.lanes)) {
-      throw new RdmaError('RDMA_ERR_BUSY', `messages of ${endedLanes} lanes that have ended are not released yet`);
-    }
-    const slots = Math.min(offer.slots, this.limits.slots, this.slotsLeft());
-    if (slots < 1) {
-      const words = `the completion queue of ${this.device.name} has no room for another lane`;
-      throw new RdmaError('RDMA_ERR_REFUSED', words, { remedy: 'lower maxLanes or maxSlots' });
-    }
-    const dataBytes = Math.min(offer.dataBytes, this.limits.dataBytes);
-    const lane = new Lane(id, session, this, offer, slots, Math.floor(dataBytes / 64) * 64);
-    this.lanes[id] = lane;
+    this.checkOpen();
+    const { id, session, shape } = this.admission.admit(offer);
+    const lane = new Lane(id, session, this, offer, shape);
     this.lanesByQp.set(lane.qp.qpNum, lane);
-    this.completionsInUse += slots + SEND_DEPTH;
-    this.remember(session);
+    const forgotten = this.admission.add(lane);
+    if (forgotten !== undefined) {
+      this.pulls.reject(forgotten, new RdmaError('RDMA_ERR_PEER_GONE', `${forgotten.name} was forgotten`));
+    }
     this.counters.lanesOpened++;
     return lane;
   }
 
-  private laneOf(producer: string): Lane | undefined {
-    return this.lanes.find((lane) => lane?.session.producer === producer);
-  }
-
-  // How many slots the next lane may have, so that the completion queue can never overrun.
-  private slotsLeft(): number {
-    const { capacity } = this.pump.cq;
-    const share = Math.floor(capacity / this.limits.lanes);
-    const laneless = this.limits.lanes - this.lanesByQp.size - 1;
-    return capacity - this.completionsInUse - laneless * Math.min(share, RESERVED_SLOTS + SEND_DEPTH) - SEND_DEPTH;
-  }
-
-  // The newest last; the oldest without a lane are forgotten.
-  private remember(session: Session): void {
-    this.sessions.delete(session.producer);
-    this.sessions.set(session.producer, session);
-    if (this.sessions.size <= REMEMBERED_SESSIONS + this.limits.lanes) return;
-    for (const [producer, old] of this.sessions) {
-      if (this.lanes.some((lane) => lane?.session === old)) continue;
-      this.sessions.delete(producer);
-      return;
-    }
-  }
-
-  private fenceAndWait(lane: Lane): Promise<void> {
-    return new Promise((resolve) => {
-      const waiters = this.fenceWaiters.get(lane) ?? [];
-      waiters.push(resolve);
-      this.fenceWaiters.set(lane, waiters);
-      this.condemn(lane, new RdmaError('RDMA_ERR_FENCED', `${lane.session.name} came again`));
-    });
+  private checkOpen(): void {
+    if (this.closing !== undefined) throw new RdmaError('RDMA_ERR_CLOSED', 'the inbox is closing');
+    // To be tried again, at this place or another one.
+    if (this.draining !== undefined) throw new RdmaError('RDMA_ERR_BUSY', 'the inbox drains and takes no producer');
   }
 
   /** @internal */
-  createLaneParts(
-    slots: number,
-    bytes: number,
-    access: number,
-  ): { pd: PortDomain; qp: PortQueuePair; memory: PortMemory } {
+  createLaneParts(slots: number, bytes: number, access: number): LaneParts {
     const pd = this.device.allocateProtectionDomain();
     try {
       const qp = pd.createQueuePair({ sendCq: this.pump.cq, maxSendWr: SEND_DEPTH, maxRecvWr: slots });
@@ -533,6 +564,40 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
   }
 
   // ---- End
+
+  /**
+   * Takes no new producer, asks every producer to send nothing more, goes on delivering what was sent, and closes the
+   * inbox when all of it is acknowledged and the producers have left. What they still hold goes to whom their `to` finds
+   * next. A second call answers the same promise.
+   *
+   * @param timeoutMs closes then all the same, 1 to 2^31 - 1; default 30 000
+   */
+  drain(timeoutMs = 30_000): Promise<void> {
+    checkInteger('timeoutMs', timeoutMs, 1, 2 ** 31 - 1);
+    this.draining ??= this.drainAll(timeoutMs);
+    return this.draining;
+  }
+
+  private async drainAll(timeoutMs: number): Promise<void> {
+    await null; // `draining` is set before anybody is asked
+    if (this.closing === undefined && this.lanesByQp.size > 0) {
+      await new Promise<void>((resolve) => {
+        const takeBack = this.port.clock.after(timeoutMs, resolve);
+        this.drained = () => {
+          takeBack();
+          resolve();
+        };
+        for (const lane of this.lanesByQp.values()) {
+          try {
+            lane.drain();
+          } catch (error) {
+            this.condemn(lane, error as RdmaError);
+          }
+        }
+      });
+    }
+    await this.close();
+  }
 
   /**
    * Tells producers what was acknowledged, ends every lane and closes what the inbox owns. No message is delivered any
@@ -547,41 +612,47 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
   // What was released and acknowledged reaches the producers that still listen, in bounded time.
   private async reportAll(): Promise<void> {
     await null; // out of a handler that may have called close()
-    const end = this.port.clock.now() + REPORT_MS;
-    while (!this.pump.cq.closed && this.port.clock.now() < end) {
+    const { clock } = this.port;
+    const end = clock.now() + REPORT_MS;
+    while (!this.pump.cq.closed && clock.now() < end) {
       try {
-        this.pollOnce(() => {});
+        this.pollOnce();
       } catch {
         return; // the device is going away
       }
-      for (const lane of this.lanes) {
+      let reporting = false;
+      for (const lane of this.lanesByQp.values()) {
         try {
-          lane?.flush(true);
+          lane.flush(true);
         } catch {
           // Its producer is gone; there is nobody to tell.
         }
+        reporting ||= lane.reporting;
       }
-      if (!this.lanes.some((lane) => lane?.reporting)) return;
-      await new Promise<void>((resolve) => this.port.clock.soon(resolve));
+      if (!reporting) return;
+      await new Promise<void>((resolve) => clock.soon(resolve));
     }
   }
 
   private async closeAll(): Promise<void> {
     await this.reportAll();
-    for (const lane of this.lanes) {
-      if (lane === undefined) continue;
+    for (const lane of [...this.lanesByQp.values()]) {
       lane.fence();
+      this.pulls.laneEnded(lane);
       lane.closeMemory();
     }
-    for (const lane of this.ended) lane.closeMemory();
+    this.admission.closeEnded();
+    for (const session of this.admission.allSessions()) {
+      this.pulls.reject(session, new RdmaError('RDMA_ERR_CLOSED', 'the inbox is closed'));
+    }
     for (const waiters of this.fenceWaiters.values()) for (const wake of waiters) wake();
-    this.lanes.fill(undefined);
     this.lanesByQp.clear();
     const channels = [...this.channels.values()];
     this.channels.clear();
     for (const channel of channels) channel.close();
     this.queue.length = 0;
     for (const taker of this.takers.splice(0)) taker({ done: true, value: undefined });
+    this.drained?.();
     try {
       this.pump.close();
       this.closeDevice();
@@ -595,6 +666,7 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
     if (this.ownsDevice) this.device.close();
   }
 
+  /** As {@link Inbox.close}. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close();
   }

@@ -1,15 +1,17 @@
 // A lane at the consumer: one producer's queue pair and its pair of rings in the inbox's memory.
 //
 // Invariant: no byte of the lane has two possible writers. The memory belongs to one lane for its whole life: a lane
-// that was fenced is never written again (queue pair destroyed, key revoked), and a new lane gets new memory. Space
-// is given back strictly in order; offsets and lengths of the producer are compared with what they must be.
+// that was fenced is never written again (queue pair destroyed, key revoked, mapped pages detached), and a new lane gets
+// new memory. Space is given back strictly in order; offsets and lengths of the producer are compared with what they
+// must be.
 import { RdmaError } from '../core/errors.js';
-import { AccessFlags, type PortAddress, SendFlags } from '../verbs/index.js';
-import type { Answer, Offer } from './documents.js';
+import { AccessFlags, crc32cOf, type PortAddress, SendFlags } from '../verbs/index.js';
+import { type Answer, MAX_PULL_BYTES, type Offer } from './documents.js';
 import {
   alignedLength,
-  type Descriptor,
+  DescriptorFlags,
   decodeDescriptor,
+  emptyDescriptor,
   encodeControl,
   LaneState,
   MessageKind,
@@ -17,63 +19,88 @@ import {
   placeMessage,
   SLOT_BYTES,
 } from './layout.js';
+import { InboxMessage, type Puller } from './message.js';
 import type { PortDomain, PortMemory, PortQueuePair } from './port.js';
+import { PULL_DEPTH, type PullJob } from './pulls.js';
 import type { Session } from './session.js';
+import type { LaneStatus } from './status.js';
 
 /** What a lane needs from its inbox. */
-export interface LaneHost {
+export interface LaneHost extends Puller {
   readonly address: PortAddress;
+  /** The largest message that is pulled; 0: none. */
+  readonly maxPullBytes: number;
   /** The lane has something to tell its producer. */
   markDirty(lane: Lane): void;
+  /** The time, for the age of a message. */
+  nowMs(): number;
   /** A queue pair and memory in a protection domain of their own: the key of one lane opens no other. */
-  createLaneParts(
-    slots: number,
-    bytes: number,
-    access: number,
-  ): { pd: PortDomain; qp: PortQueuePair; memory: PortMemory };
+  createLaneParts(slots: number, bytes: number, access: number): LaneParts;
+}
+
+export interface LaneParts {
+  pd: PortDomain;
+  qp: PortQueuePair;
+  memory: PortMemory;
 }
 
 /** The work request of a control block; receives are 0. */
 export const CONTROL_WR_ID = 2 ** 40;
-const LANE_ACCESS = AccessFlags.LOCAL_WRITE | AccessFlags.REMOTE_WRITE;
+/** Send work requests of a lane: its report, and READs. */
+export const SEND_DEPTH = 2 + PULL_DEPTH;
+const QP_ACCESS = AccessFlags.LOCAL_WRITE | AccessFlags.REMOTE_WRITE;
 
-/** Counters of one lane; sizes in bytes. */
-export interface LaneCounters {
-  messages: number;
-  bytes: number;
-  controls: number;
+/** How large a lane is, and what it allows. */
+export interface LaneShape {
+  slots: number;
+  dataBytes: number;
+  /** Its producer may map it. */
+  inPlace: boolean;
 }
 
+/** A producer's pair of rings, as a loop that calls {@link Inbox.poll} sees it. */
 export class Lane {
+  /** Its number in the inbox; a later lane may have it again. */
   readonly id: number;
+  /** @internal */
   readonly session: Session;
+  /** @internal */
   readonly epoch: number;
+  /** Messages that it holds at most. */
   readonly slots: number;
+  /** Bytes of the data ring. */
   readonly dataBytes: number;
   /** The data ring. */
   readonly data: Uint8Array;
+  /** @internal */
   readonly qp: PortQueuePair;
-  readonly counters: LaneCounters = { messages: 0, bytes: 0, controls: 0 };
-  /** Set when the lane is to be fenced, with the reason. */
+  /** @internal Set when the lane is to be fenced, with the reason. */
   condemned: RdmaError | undefined;
-  /** The producer broke the protocol: nothing more of this lane is believed. */
+  /** @internal The producer broke the protocol: nothing more that it announces is believed. */
   broken = false;
+  /** @internal */
   fenced = false;
-  /** Bookkeeping of the inbox: in its list of lanes with news, or with used receives. */
+  /** @internal Bookkeeping of the inbox: in its list of lanes with news, or with used receives. */
   dirty = false;
+  /** @internal */
   touched = false;
-  /** The message that take() has read. */
-  offset = 0;
-  length = 0;
-  sequence = 0;
+  /** @internal Announced and not taken; see turns.ts. */
+  waiting = 0;
+  /** @internal */
+  queued = false;
+  /** @internal */
+  deficit = 0;
+  /** @internal READs under way, oldest first; see pulls.ts. */
+  readonly reads: { job: PullJob; length: number }[] = [];
 
+  private readonly shape: LaneShape;
   private readonly pd: PortDomain;
   private readonly memory: PortMemory;
   private readonly controlAt: number; // where control blocks are written from, behind the data ring
   private readonly controlWords: Uint32Array;
   private readonly host: LaneHost;
   private readonly words: Uint32Array;
-  private readonly descriptor: Descriptor = { kind: 0, sequence: 0, offset: 0, length: 0 };
+  private readonly descriptor = emptyDescriptor();
   private readonly remote: Offer['control'];
   private readonly firstSequence: number;
   private taken: number; // last sequence taken from this lane
@@ -84,15 +111,23 @@ export class Lane {
   private receivesOwed = 0;
   private peerReady = false;
   private controlInFlight = false;
+  private state: number = LaneState.OPEN;
+  private reportedState: number = LaneState.OPEN;
   private reportedReleased: number;
   private reportedAcknowledged: number;
   private reportedTail = 0;
   private memoryClosed = false;
+  private messages = 0;
+  private bytes = 0;
+  private reports = 0;
 
-  constructor(id: number, session: Session, host: LaneHost, offer: Offer, slots: number, dataBytes: number) {
+  /** @internal */
+  constructor(id: number, session: Session, host: LaneHost, offer: Offer, shape: LaneShape) {
+    const { slots, dataBytes, inPlace } = shape;
     this.id = id;
     this.session = session;
     this.host = host;
+    this.shape = shape;
     this.epoch = ++session.epoch;
     this.slots = slots;
     this.dataBytes = dataBytes;
@@ -106,7 +141,8 @@ export class Lane {
     this.remote = offer.control;
     const ringBytes = slots * SLOT_BYTES;
     this.controlAt = ringBytes + dataBytes;
-    const { pd, qp, memory } = host.createLaneParts(slots, this.controlAt + SLOT_BYTES, LANE_ACCESS);
+    const access = QP_ACCESS | (inPlace ? AccessFlags.REMOTE_MAP : 0);
+    const { pd, qp, memory } = host.createLaneParts(slots, this.memoryBytes, access);
     this.pd = pd;
     this.qp = qp;
     this.memory = memory;
@@ -114,7 +150,7 @@ export class Lane {
     this.data = new Uint8Array(memory.buffer, ringBytes, dataBytes);
     this.controlWords = new Uint32Array(memory.buffer, this.controlAt, SLOT_BYTES / 4);
     try {
-      qp.toInit(host.address, LANE_ACCESS);
+      qp.toInit(host.address, QP_ACCESS);
       this.receivesOwed = slots;
       this.repost();
       qp.toReadyToReceive(host.address, offer.endpoint);
@@ -123,10 +159,15 @@ export class Lane {
       pd.close();
       throw error;
     }
-    session.onMoved = this.acknowledgementMoved;
+    session.lane = this;
   }
 
-  /** What the producer must know. */
+  /** Bytes that the lane takes at the inbox: descriptors, data ring and the report. */
+  get memoryBytes(): number {
+    return this.controlAt + SLOT_BYTES;
+  }
+
+  /** @internal What the producer must know. */
   answer(inbox: string): Answer {
     return {
       type: 'answer',
@@ -136,16 +177,23 @@ export class Lane {
       slots: this.slots,
       dataBytes: this.dataBytes,
       memory: { address: this.memory.address, rkey: this.memory.rkey },
+      inPlace: this.shape.inPlace,
+      maxPullBytes: this.host.maxPullBytes,
       delivered: this.session.delivered,
       acknowledged: this.session.acknowledged,
       endpoint: this.qp.endpoint(this.host.address),
     };
   }
 
-  /** The producer's queue pair is connected. */
+  /** @internal The producer's queue pair is connected. */
   onReady(): void {
     this.peerReady = true;
     this.flush(true);
+  }
+
+  /** @internal */
+  get isReady(): boolean {
+    return this.peerReady && !this.qp.closed;
   }
 
   /** Delivered on this lane and still readable. */
@@ -158,9 +206,52 @@ export class Lane {
     return this.held === 0 ? 0 : this.tail - this.starts[(this.released + 1) % this.slots]!;
   }
 
+  // ---- The message that take() has read
+
+  /** Its sequence: 1, 2, 3 ... for each producer incarnation; one that was given up is left out. */
+  get sequence(): number {
+    return this.descriptor.sequence;
+  }
+
+  /** Where it starts in {@link Lane.data}, unless it is to be pulled. */
+  get offset(): number {
+    return this.descriptor.offset;
+  }
+
+  /** Its length in bytes. */
+  get length(): number {
+    return this.descriptor.length;
+  }
+
+  /** True when only its descriptor is here: make it a {@link Lane.message} and pull that. */
+  get isPulled(): boolean {
+    return this.descriptor.kind === MessageKind.PULL;
+  }
+
+  /** True when the message is to be passed over. @internal */
+  get isSkipped(): boolean {
+    return this.descriptor.kind === MessageKind.SKIP;
+  }
+
+  /** It as an object, which can be kept. */
+  message(): InboxMessage {
+    const { session, descriptor } = this;
+    const { sequence, length, address, rkey, flags, payloadCrc } = descriptor;
+    if (descriptor.kind !== MessageKind.PULL) {
+      return new InboxMessage(
+        this,
+        this.data.subarray(descriptor.offset, descriptor.offset + length),
+        undefined,
+        this.host,
+      );
+    }
+    const crc = (flags & DescriptorFlags.PAYLOAD_CRC) !== 0 ? payloadCrc : undefined;
+    return new InboxMessage(this, undefined, { session, sequence, address, rkey, length, crc }, this.host);
+  }
+
   /**
-   * Reads the next message, which a completion has announced, into sequence, offset and length. A descriptor that is
-   * not exactly the one that must come condemns the lane, and false is answered.
+   * @internal Reads the next message, which a completion has announced. A descriptor that is not exactly the one that
+   * must come condemns the lane, and false is answered.
    */
   take(): boolean {
     const { session, descriptor } = this;
@@ -171,35 +262,49 @@ export class Lane {
     if (descriptor.sequence !== sequence) {
       return this.condemn(`message ${descriptor.sequence} came where ${sequence} must come`);
     }
-    if (descriptor.kind !== MessageKind.DATA) return this.condemn(`message kind ${descriptor.kind} is not known`);
-    if (descriptor.length > this.dataBytes) {
-      return this.condemn(`message ${sequence} claims ${descriptor.length} bytes in a ring of ${this.dataBytes}`);
-    }
+    const wrong = this.wrongSize();
+    if (wrong !== undefined) return this.condemn(`message ${sequence} ${wrong}`);
     if (this.held >= this.slots || session.full) return this.condemn(`message ${sequence} was sent without credit`);
-    const start = placeMessage(this.tail, descriptor.length, this.dataBytes);
-    const end = start + alignedLength(descriptor.length);
+    const start = placeMessage(this.tail, descriptor.space, this.dataBytes);
+    const end = start + alignedLength(descriptor.space);
     const oldest = this.held === 0 ? start : this.starts[(this.released + 1) % this.slots]!;
     if (descriptor.offset !== offsetIn(start, this.dataBytes) || end - oldest > this.dataBytes) {
       return this.condemn(`message ${sequence} lies at ${descriptor.offset}, where it must not lie`);
     }
+    if ((descriptor.flags & DescriptorFlags.PAYLOAD_CRC) !== 0 && descriptor.kind === MessageKind.DATA) {
+      const crc = crc32cOf(this.data, descriptor.offset, descriptor.length);
+      if (crc !== descriptor.payloadCrc) return this.condemn(`the payload of message ${sequence} fails its checksum`);
+    }
     this.starts[sequence % this.slots] = start;
     this.tail = end;
     this.taken = sequence;
-    session.delivered = sequence;
-    this.sequence = sequence;
-    this.offset = descriptor.offset;
-    this.length = descriptor.length;
-    this.counters.messages++;
-    this.counters.bytes += descriptor.length;
+    session.deliver(this.host.nowMs());
+    this.messages++;
+    this.bytes += descriptor.length;
     return true;
   }
 
-  /** The producer does not keep to the protocol. */
+  // What is wrong with kind, length and space of the descriptor.
+  private wrongSize(): string | undefined {
+    const { kind, length, space, address } = this.descriptor;
+    if (space > this.dataBytes) return `claims ${space} bytes of a ring of ${this.dataBytes}`;
+    if (kind === MessageKind.DATA) return length > space ? `claims ${length} bytes in a place of ${space}` : undefined;
+    if (kind === MessageKind.SKIP) return length > 0 ? 'is to be skipped and has a length' : undefined;
+    if (kind !== MessageKind.PULL) return `is of kind ${kind}, which is not known`;
+    if (length > Math.min(this.host.maxPullBytes, MAX_PULL_BYTES)) {
+      return `is to be pulled and has ${length} bytes, of ${this.host.maxPullBytes} that are allowed`;
+    }
+    return space > 0 || !Number.isSafeInteger(address) ? 'is to be pulled from nowhere' : undefined;
+  }
+
+  /** @internal The producer does not keep to the protocol. */
   condemn(why: string): false {
     this.broken = true;
     this.condemned ??= new RdmaError('RDMA_ERR_PROTOCOL', `lane ${this.id} of ${this.session.name}: ${why}`);
     return false;
   }
+
+  // ---- What the application gives back
 
   /** The space of a message may be written again. Order does not matter; a second time does nothing. */
   release(sequence: number): void {
@@ -213,22 +318,32 @@ export class Lane {
     else if (this.held === 0) this.closeMemory();
   }
 
-  /** The producer may forget a message. */
+  /**
+   * The producer may forget a message.
+   *
+   * @throws RdmaError RDMA_ERR_BUSY while it is being pulled
+   */
   acknowledge(sequence: number): void {
+    const { session } = this;
+    if (session.isPulling(sequence)) {
+      throw new RdmaError('RDMA_ERR_BUSY', `message ${sequence} of ${session.name} is being pulled`, {
+        remedy: 'acknowledge it when pull() has ended',
+      });
+    }
     // A message of a lane that was fenced is reported by the lane that the producer has now.
-    if (this.session.acknowledge(sequence)) this.session.onMoved?.();
+    if (session.acknowledge(sequence) && session.lane !== undefined) this.host.markDirty(session.lane);
   }
 
-  private readonly acknowledgementMoved = (): void => this.host.markDirty(this);
+  // ---- Receives and reports
 
-  /** A receive was used; it is posted again with the next repost(). */
+  /** @internal A receive was used; it is posted again with the next repost(). */
   receiveUsed(): void {
     this.receivesOwed++;
   }
 
   /**
-   * Posts receives again when a quarter of them was used. Those that are left are enough until the next report: the
-   * producer has no more messages under way than slots that it knows to be free, and before it is told of free ones
+   * @internal Posts receives again when a quarter of them was used. Those that are left are enough until the next report:
+   * the producer has no more messages under way than slots that it knows to be free, and before it is told of free ones
    * every receive is posted again.
    */
   repostSome(): void {
@@ -240,8 +355,14 @@ export class Lane {
     this.receivesOwed = 0;
   }
 
+  /** @internal The producer is told to send nothing more. */
+  drain(): void {
+    this.state = LaneState.DRAINING;
+    this.flush(true);
+  }
+
   /**
-   * Tells the producer what was released and acknowledged, if there is news and the last report has arrived.
+   * @internal Tells the producer what was released and acknowledged, if there is news and the last report has arrived.
    *
    * @param all also small news; else only when a quarter of the lane waits to be reported
    */
@@ -250,10 +371,11 @@ export class Lane {
     const { released } = this;
     const { acknowledged } = this.session;
     const news = released - this.reportedReleased;
-    if (news === 0 && acknowledged === this.reportedAcknowledged) return;
+    const told = acknowledged === this.reportedAcknowledged && this.state === this.reportedState;
+    if (news === 0 && told) return;
     if (!all && news < this.slots / 4 && this.tail - this.reportedTail < this.dataBytes / 4) return;
     this.repost();
-    encodeControl(this.controlWords, 0, this.epoch, LaneState.OPEN, released, acknowledged);
+    encodeControl(this.controlWords, 0, this.epoch, this.state, released, acknowledged);
     this.qp.sends.writeWithImm(
       0,
       CONTROL_WR_ID,
@@ -266,26 +388,57 @@ export class Lane {
       this.memory.lkey,
     );
     this.controlInFlight = true;
+    this.reportedState = this.state;
     this.reportedReleased = released;
     this.reportedAcknowledged = acknowledged;
     this.reportedTail = this.held === 0 ? this.tail : this.starts[(released + 1) % this.slots]!;
-    this.counters.controls++;
+    this.reports++;
     this.qp.postSend(1);
   }
 
-  /** True while the producer has not been told everything, and can be. */
+  /** @internal True while the producer has not been told everything, and can be. */
   get reporting(): boolean {
     if (this.fenced || this.condemned !== undefined || !this.peerReady || this.qp.closed) return false;
     const told = this.released === this.reportedReleased && this.session.acknowledged === this.reportedAcknowledged;
-    return this.controlInFlight || !told;
+    return this.controlInFlight || !told || this.state !== this.reportedState;
   }
 
-  /** The report has arrived. */
+  /** @internal The report has arrived. */
   controlSent(): void {
     this.controlInFlight = false;
   }
 
-  /** The queue pair to ERR: what the producer has under way ends, what has arrived can still be polled. */
+  /** @internal Registers memory into which this lane's queue pair may READ. */
+  registerForPull(buffer: Uint8Array, access: number): PortMemory {
+    return this.pd.registerMemory({ buffer, access });
+  }
+
+  /** @internal */
+  status(now: number): LaneStatus {
+    const { session } = this;
+    return {
+      lane: this.id,
+      from: session.name,
+      producer: session.producer,
+      epoch: this.epoch,
+      slots: this.slots,
+      dataBytes: this.dataBytes,
+      memoryBytes: this.memoryBytes,
+      inPlace: this.shape.inPlace,
+      messages: this.messages,
+      bytes: this.bytes,
+      reports: this.reports,
+      heldMessages: this.held,
+      heldBytes: this.heldBytes,
+      waitingMessages: this.waiting,
+      unacknowledgedMessages: session.delivered - session.acknowledged,
+      oldestUnacknowledgedMs: session.oldestMs(now),
+    };
+  }
+
+  // ---- End
+
+  /** @internal The queue pair to ERR: what the producer has under way ends, what has arrived can still be polled. */
   stop(): void {
     try {
       if (!this.qp.closed) this.qp.toError();
@@ -295,13 +448,13 @@ export class Lane {
   }
 
   /**
-   * Ends the producer's access for good. What was delivered stays readable until it is released.
+   * @internal Ends the producer's access for good. What was delivered stays readable until it is released.
    *
    * @returns false when that could not be proved, as a late writer may still be inside: the memory is quarantined
    */
   fence(): boolean {
     this.fenced = true;
-    if (this.session.onMoved === this.acknowledgementMoved) this.session.onMoved = undefined;
+    if (this.session.lane === this) this.session.lane = undefined;
     let revoked = true;
     try {
       this.qp.close();
@@ -309,22 +462,25 @@ export class Lane {
       revoked = false;
     }
     try {
-      this.memory.deregister();
+      // Without views that are held nobody looks at the memory again, and there is nothing to be kept.
+      if (this.held > 0) this.memory.deregister();
     } catch {
       revoked = false;
     }
-    if (this.held === 0) this.closeMemory();
+    if (this.held === 0 && !this.closeMemory()) revoked = false;
     return revoked;
   }
 
-  /** Takes the memory away from views that are still held. */
-  closeMemory(): void {
-    if (this.memoryClosed) return;
+  /** @internal Takes the memory away from views that are still held. Answers false when the device does not let go of it. */
+  closeMemory(): boolean {
+    if (this.memoryClosed) return true;
     this.memoryClosed = true;
     try {
       this.pd.close();
+      return true;
     } catch {
-      // The device does not let go of it: it was counted as quarantined, and ends with the device.
+      // It was or will be counted as quarantined, and ends with the device.
+      return false;
     }
   }
 }

@@ -4,8 +4,9 @@
 //   | slot 0 | slot 1 | ... slot K-1 | data ring, M bytes |     | 64 bytes, written by the consumer |
 //     64 bytes each
 //
-//   descriptor   0     4           8        12       16     20       24     28       32..59      60
-//                |epoch|kind, flags|seq low |seq high|offset|reserved|length|reserved|(pull: 0)  |crc-32c|
+//   descriptor   0     4           8        12       16     20    24         28         32..39     40   44      48  60
+//                |epoch|kind, flags|seq low |seq high|offset|space|length low|length high|address  |rkey|payload|(0)|crc-32c|
+//                                                     of what is pulled: where it lies at the producer |crc-32c|
 //   control      0     4           8        12       16     20       24..59                      60
 //                |epoch|state      |released low/high|acknowledged l/h|(0)                       |crc-32c|
 //
@@ -21,11 +22,18 @@ export const MESSAGE_ALIGN_BYTES = 64;
 const SLOT_WORDS = SLOT_BYTES / 4;
 const CRC_WORD = 15;
 const HIGH = 2 ** 32;
+const scratch = new Uint32Array(SLOT_WORDS);
 // The largest length whose rounding up stays a 32-bit integer.
 const MAX_INT_LENGTH = 2 ** 31 - MESSAGE_ALIGN_BYTES;
 
-/** Kinds of message. Pulled messages come later (docs/ring.md). */
-export const MessageKind = { DATA: 1 } as const;
+/**
+ * Kinds of message. DATA lies in the data ring; of PULL only the descriptor is here, the consumer READs the rest; SKIP is
+ * a place that was reserved and given up, which the consumer passes over.
+ */
+export const MessageKind = { DATA: 1, SKIP: 2, PULL: 3 } as const;
+
+/** Flags of a descriptor. PAYLOAD_CRC: its payload's CRC-32C is there and must agree. */
+export const DescriptorFlags = { PAYLOAD_CRC: 1 } as const;
 
 /** What the consumer says about a lane in its control block. */
 export const LaneState = { OPEN: 1, DRAINING: 2, CLOSED: 3 } as const;
@@ -49,12 +57,37 @@ function highWord(value: number): number {
   return value < HIGH ? 0 : (value - (value >>> 0)) / HIGH;
 }
 
-/** A decoded descriptor; one object is reused for all. */
+/** A descriptor; one object is reused for all. */
 export interface Descriptor {
   kind: number;
+  flags: number;
   sequence: number;
+  /** In the data ring. */
   offset: number;
+  /** Bytes of the data ring that it takes, before rounding up: at least `length` of DATA, 0 of PULL. */
+  space: number;
+  /** Bytes of the message. */
   length: number;
+  /** Of PULL: where it lies in the producer's memory, and the key of that. */
+  address: number;
+  rkey: number;
+  /** With PAYLOAD_CRC. */
+  payloadCrc: number;
+}
+
+/** A descriptor to be filled. */
+export function emptyDescriptor(): Descriptor {
+  return {
+    kind: MessageKind.DATA,
+    flags: 0,
+    sequence: 0,
+    offset: 0,
+    space: 0,
+    length: 0,
+    address: 0,
+    rkey: 0,
+    payloadCrc: 0,
+  };
 }
 
 /** Writes the descriptor of slot `slot`, words starting at `base`. */
@@ -63,19 +96,23 @@ export function encodeDescriptor(
   base: number,
   slot: number,
   epoch: number,
-  sequence: number,
-  offset: number,
-  length: number,
+  descriptor: Descriptor,
 ): void {
   const at = base + slot * SLOT_WORDS;
+  const { sequence, length, address } = descriptor;
   words[at] = epoch;
-  words[at + 1] = MessageKind.DATA;
+  words[at + 1] = descriptor.kind | (descriptor.flags << 16);
   words[at + 2] = sequence;
   words[at + 3] = highWord(sequence);
-  words[at + 4] = offset;
-  words[at + 5] = 0;
+  words[at + 4] = descriptor.offset;
+  words[at + 5] = descriptor.space;
   words[at + 6] = length;
-  for (let i = 7; i < CRC_WORD; i++) words[at + i] = 0;
+  words[at + 7] = highWord(length);
+  words[at + 8] = address;
+  words[at + 9] = highWord(address);
+  words[at + 10] = descriptor.rkey;
+  words[at + 11] = descriptor.payloadCrc;
+  for (let i = 12; i < CRC_WORD; i++) words[at + i] = 0;
   words[at + CRC_WORD] = crc32c(words, at, CRC_WORD);
 }
 
@@ -88,11 +125,18 @@ export function decodeDescriptor(
   into: Descriptor,
 ): boolean {
   const at = base + slot * SLOT_WORDS;
-  if (words[at + CRC_WORD] !== crc32c(words, at, CRC_WORD) || words[at] !== epoch) return false;
-  into.kind = words[at + 1]!;
-  into.sequence = words[at + 3]! * HIGH + words[at + 2]!;
-  into.offset = words[at + 4]!;
-  into.length = words[at + 6]!;
+  // A copy first: the peer may write while the checksum is being computed.
+  for (let i = 0; i < SLOT_WORDS; i++) scratch[i] = words[at + i]!;
+  if (scratch[CRC_WORD] !== crc32c(scratch, 0, CRC_WORD) || scratch[0] !== epoch) return false;
+  into.kind = scratch[1]! & 0xffff;
+  into.flags = scratch[1]! >>> 16;
+  into.sequence = scratch[3]! * HIGH + scratch[2]!;
+  into.offset = scratch[4]!;
+  into.space = scratch[5]!;
+  into.length = scratch[7]! * HIGH + scratch[6]!;
+  into.address = scratch[9]! * HIGH + scratch[8]!;
+  into.rkey = scratch[10]!;
+  into.payloadCrc = scratch[11]!;
   return true;
 }
 
@@ -135,8 +179,6 @@ export function decodeControl(words: Uint32Array, at: number, epoch: number, int
   into.acknowledged = scratch[5]! * HIGH + scratch[4]!;
   return true;
 }
-
-const scratch = new Uint32Array(SLOT_WORDS);
 
 /** `length` rounded up to the alignment of messages. */
 export function alignedLength(length: number): number {

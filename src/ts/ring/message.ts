@@ -1,27 +1,117 @@
 // A message as the application of an inbox sees it.
 //
 // Invariant: `bytes` is a view of the lane itself, valid until release(); after that its contents may change, and
-// after the inbox is closed its length is 0. Releasing gives space back, acknowledging gives custody back.
+// after the inbox is closed its length is 0. Of a message that is pulled it is the memory that was pulled into, which
+// stays. Releasing gives space back, acknowledging gives custody back.
+import { RdmaError } from '../core/errors.js';
+import { checkAbortSignal, checkInteger, invalidArgument } from '../core/validate.js';
 import type { Lane } from './lane.js';
+import type { PullSource } from './pulls.js';
 
+/** How to wait for a message that is pulled. */
+export interface PullOptions {
+  /** Gives up after so many ms, 1 to 2^31 - 1; default 30 000. Also how long a producer that is away may stay away. */
+  timeoutMs?: number;
+  signal?: AbortSignal;
+}
+
+/** READs what a producer holds. @internal */
+export interface Puller {
+  pull(source: PullSource, into: Uint8Array, timeoutMs: number, signal: AbortSignal | undefined): Promise<void>;
+}
+
+const PULL_TIMEOUT_MS = 30_000;
+
+/** Delivered by an {@link Inbox}. */
 export class InboxMessage {
   /** Name that the producer gave itself. */
   readonly from: string;
   /** Identity of this incarnation of the producer, 32 hexadecimal digits. */
   readonly producer: string;
-  /** 1, 2, 3 ... for each producer incarnation. */
+  /** 1, 2, 3 ... for each producer incarnation; the number of a reservation that was given up is left out. */
   readonly sequence: number;
-  /** The message, in the lane's memory. Not a copy. */
-  readonly bytes: Uint8Array;
+  /** Its length in bytes. */
+  readonly length: number;
   private readonly lane: Lane;
+  private readonly source: PullSource | undefined;
+  private readonly puller: Puller;
+  private view: Uint8Array | undefined;
+  private pulling = false;
 
   /** @internal */
-  constructor(lane: Lane) {
+  constructor(lane: Lane, view: Uint8Array | undefined, source: PullSource | undefined, puller: Puller) {
     this.lane = lane;
     this.from = lane.session.name;
     this.producer = lane.session.producer;
     this.sequence = lane.sequence;
-    this.bytes = lane.data.subarray(lane.offset, lane.offset + lane.length);
+    this.length = lane.length;
+    this.view = view;
+    this.source = source;
+    this.puller = puller;
+  }
+
+  /**
+   * The message, in the lane's memory. Not a copy.
+   *
+   * @throws RdmaError RDMA_ERR_BUSY for a message that has to be pulled first (only an inbox with `maxPullBytes` gets such)
+   */
+  get bytes(): Uint8Array {
+    if (this.view !== undefined) return this.view;
+    const words = `message ${this.sequence} of ${this.from} has ${this.length} bytes that are still with it`;
+    throw new RdmaError('RDMA_ERR_BUSY', words, { remedy: 'await message.pull() first' });
+  }
+
+  /** True when pull() has to be called before `bytes` is there. */
+  get isPulled(): boolean {
+    return this.view === undefined;
+  }
+
+  /**
+   * The whole message: READs it from its producer's memory, in segments, if it is not here. May be called for any message,
+   * once without `into`, or again after it has failed; not after acknowledge().
+   *
+   * @param into where to; at least `length` bytes, not to be touched until this ends. Default: new memory
+   * @returns the message: exactly `length` bytes of `into`; of a message that lay in the lane without `into`, `bytes`
+   * @throws RdmaError RDMA_ERR_PEER_GONE when its producer is away and does not come back; RDMA_ERR_TIMEOUT;
+   *   RDMA_ERR_ABORTED; RDMA_ERR_PROTOCOL when it fails its checksum; RDMA_ERR_BUSY; RDMA_ERR_CLOSED;
+   *   RDMA_ERR_INVALID_ARGUMENT; ENOMEM
+   */
+  async pull(into?: Uint8Array, options: PullOptions = {}): Promise<Uint8Array> {
+    const timeoutMs = checkInteger('timeoutMs', options.timeoutMs ?? PULL_TIMEOUT_MS, 1, 2 ** 31 - 1);
+    const signal = checkAbortSignal('signal', options.signal);
+    if (into !== undefined && !(into instanceof Uint8Array && into.length >= this.length)) {
+      throw invalidArgument('into', into, `a Uint8Array of at least ${this.length} bytes`);
+    }
+    if (this.view !== undefined) {
+      if (into === undefined) return this.view;
+      into.set(this.view);
+      return into.subarray(0, this.length);
+    }
+    return this.pullFrom(this.source!, into ?? new Uint8Array(this.length), timeoutMs, signal);
+  }
+
+  private async pullFrom(
+    source: PullSource,
+    into: Uint8Array,
+    timeoutMs: number,
+    signal: AbortSignal | undefined,
+  ): Promise<Uint8Array> {
+    if (this.pulling) throw new RdmaError('RDMA_ERR_BUSY', `message ${this.sequence} is being pulled already`);
+    if (source.session.isAcknowledged(this.sequence)) {
+      throw new RdmaError(
+        'RDMA_ERR_CLOSED',
+        `message ${this.sequence} was acknowledged: its producer has forgotten it`,
+      );
+    }
+    this.pulling = true;
+    try {
+      const target = into.subarray(0, this.length);
+      await this.puller.pull(source, target, timeoutMs, signal);
+      this.view = target;
+      return target;
+    } finally {
+      this.pulling = false;
+    }
   }
 
   /** How much of the lane cannot be written now, this message included, in bytes. */
@@ -39,6 +129,7 @@ export class InboxMessage {
     return this.lane.held;
   }
 
+  /** How many messages the lane can hold. */
   get laneSlots(): number {
     return this.lane.slots;
   }
@@ -48,14 +139,18 @@ export class InboxMessage {
     this.lane.release(this.sequence);
   }
 
-  /** The producer may forget the message. Does not release it. */
+  /**
+   * The producer may forget the message. Does not release it.
+   *
+   * @throws RdmaError RDMA_ERR_BUSY while it is being pulled
+   */
   acknowledge(): void {
     this.lane.acknowledge(this.sequence);
   }
 
-  /** Release and acknowledge. */
+  /** Release and acknowledge. @throws as {@link InboxMessage.acknowledge} */
   done(): void {
-    this.release();
     this.acknowledge();
+    this.release();
   }
 }

@@ -3,9 +3,10 @@
 // Invariant: a message that send() took is kept until the inbox acknowledges it, and is written again after a
 // reconnect unless the inbox says that it was delivered. So it is delivered once per incarnation of the inbox, or the
 // outbox fails and says which messages were not acknowledged.
-import { ErrorCodes, RdmaError } from '../core/errors.js';
+import { RdmaError } from '../core/errors.js';
 import {
   checkAbortSignal,
+  checkBoolean,
   checkBytes,
   checkFunction,
   checkInteger,
@@ -15,28 +16,25 @@ import {
 } from '../core/validate.js';
 import { parseDocument } from '../connect/index.js';
 import {
-  AccessFlags,
   CompletionOpcode,
   CompletionStatus,
   completionStatusWords,
+  crc32cOf,
   type Device,
   type PortAddress,
 } from '../verbs/index.js';
 import { tell } from './callback.js';
-import { CONTROL_RECEIVES, Connection } from './connection.js';
-import { MAX_DATA_BYTES, MAX_RETAINED_MESSAGES, MAX_SLOTS, Reply, RING_PROTOCOL } from './documents.js';
-import { alignedLength, SLOT_BYTES } from './layout.js';
-import {
-  type Clock,
-  type PortChannel,
-  type PortDevice,
-  type PortDomain,
-  type PortMemory,
-  pause,
-  type RingPort,
-} from './port.js';
+import { CONTROL_RECEIVES, type Connection } from './connection.js';
+import { MAX_DATA_BYTES, MAX_PULL_BYTES, MAX_RETAINED_MESSAGES, MAX_SLOTS, Reply } from './documents.js';
+import { alignedLength } from './layout.js';
+import { negotiate } from './negotiation.js';
+import { type Payload, Payloads } from './payloads.js';
+import type { PortDevice, PortDomain, RingPort } from './port.js';
 import { Pump, WAIT_MODES, type WaitMode } from './pump.js';
-import { Retained } from './retained.js';
+import { inTime, Reconnector, refusal } from './reconnector.js';
+import { Reservation } from './reservation.js';
+import { Home, Phase, Retained } from './retained.js';
+import { OutboxCounters, type OutboxStatus, type Stall } from './status.js';
 import { systemPort } from './system-port.js';
 import { WaitList } from './wait-list.js';
 
@@ -58,12 +56,23 @@ export interface OutboxOptions {
   device?: string | Device;
   /** Messages that may lie unreleased in the lane, 1 to 4095; default 64. The inbox may grant less. */
   slots?: number;
-  /** Bytes of the lane's data ring, which is the largest message; default 1 MiB. The inbox may grant less. */
+  /** Bytes of the lane's data ring; default 1 MiB. The inbox may grant less. */
   dataBytes?: number;
   /** Messages that may be unacknowledged, 1 to 65536; default 1024. */
   retainMessages?: number;
   /** Bytes for unacknowledged messages; default 4 * dataBytes. */
   retainBytes?: number;
+  /**
+   * Messages longer than this are pulled by the inbox instead of being written to the lane, if it pulls (its
+   * `maxPullBytes`); default: only what the lane cannot take.
+   */
+  pullAboveBytes?: number;
+  /** Registered memory for messages to be pulled, taken as needed, up to 2^40; default 1 GiB; 0: none are. */
+  pullBytes?: number;
+  /** Messages may be built in the lane itself where memory is shared (soft devices); default true. */
+  inPlace?: boolean;
+  /** Each message carries its CRC-32C, which the inbox checks before it delivers; default false. */
+  checksum?: boolean;
   /** How to wait; default `adaptive`. With `busy`, call {@link Outbox.poll}. */
   wait?: WaitMode;
   /** How long the inbox may be away before the outbox gives up, in ms; 0 gives up at once. Default 30 000. */
@@ -72,12 +81,20 @@ export interface OutboxOptions {
   onAcknowledged?: (sequence: number) => void;
   /** Told when the connection is lost, and when it is there again. */
   onConnection?: (event: ConnectionEvent) => void;
+  /** Told when a message has to wait for room, and why; and when nothing waits any more. */
+  onStall?: (event: StallEvent) => void;
 }
 
-/** What happens to the connection of an outbox. */
+/** What happens to the connection of an outbox. `draining`: the inbox takes nothing more and will go away. */
 export interface ConnectionEvent {
-  type: 'open' | 'lost' | 'failed';
+  type: 'open' | 'draining' | 'lost' | 'failed';
   reason?: RdmaError;
+}
+
+/** Back-pressure begins (`stalled`, with its cause) or has ended (`flowing`). */
+export interface StallEvent {
+  type: 'stalled' | 'flowing';
+  cause?: Stall;
 }
 
 /** How to send. */
@@ -87,9 +104,10 @@ export interface SendOptions {
   signal?: AbortSignal;
 }
 
+/** A piece of a message: bytes, or any typed array or DataView. */
+export type Part = ArrayBufferView;
+
 const HANDSHAKE_TIMEOUT_MS = 5000;
-const FIRST_RETRY_MS = 10;
-const LAST_RETRY_MS = 500;
 const SERVICE = 'onepiece-inbox';
 const RETAINED_PAGE = 4096;
 
@@ -98,12 +116,15 @@ export class Outbox implements AsyncDisposable {
   /** Identity of this incarnation of the producer, 32 hexadecimal digits. */
   readonly identity: string;
   /** Sums since the outbox was opened. */
-  readonly counters = { messages: 0, bytes: 0, resent: 0, connects: 0, stalls: 0 };
+  readonly counters = new OutboxCounters();
 
   private readonly options: OutboxOptions;
   private readonly name: string;
   private readonly wanted: { slots: number; dataBytes: number };
-  private readonly reconnectMs: number;
+  private readonly pullAboveBytes: number;
+  private readonly pullBytes: number;
+  private readonly inPlace: boolean;
+  private readonly checksum: boolean;
   private readonly port: RingPort;
   private readonly device: PortDevice;
   private readonly ownsDevice: boolean;
@@ -111,30 +132,33 @@ export class Outbox implements AsyncDisposable {
   private readonly pd: PortDomain;
   private readonly pump: Pump;
   private readonly retained: Retained;
+  private readonly payloads: Payloads;
+  private readonly reconnector: Reconnector;
   private readonly ending = new AbortController();
   private readonly room: WaitList;
   private readonly progress: WaitList;
   private connection: Connection | undefined;
-  private connecting: Promise<void> | undefined;
   private lastInbox = '';
   private granted: number; // bytes of the lane, as the inbox granted them last
-  private fruitless = 0; // connections in a row that ended without an acknowledgement
+  private pullLimit = 0; // the largest message that the inbox pulls
   private reached = 0; // highest sequence ever written to a lane
+  private stalledBy: Stall | undefined;
   private failure: RdmaError | undefined;
   private polling = false;
   private broken: RdmaError | undefined; // found while polling; handled after it
   private closing: Promise<void> | undefined;
 
   private constructor(options: OutboxOptions, port: RingPort) {
+    checkObject('options', options);
     this.port = port;
     this.identity = port.identity();
     this.room = new WaitList(port.clock);
     this.progress = new WaitList(port.clock);
-    checkObject('options', options);
     this.options = options;
     if (typeof options.to !== 'function') checkObject('to', options.to);
-    if (options.onAcknowledged !== undefined) checkFunction('onAcknowledged', options.onAcknowledged);
-    if (options.onConnection !== undefined) checkFunction('onConnection', options.onConnection);
+    for (const name of ['onAcknowledged', 'onConnection', 'onStall'] as const) {
+      if (options[name] !== undefined) checkFunction(name, options[name]);
+    }
     this.name = checkString('name', options.name ?? `pid-${process.pid}`, { minLength: 1, maxLength: 128 });
     this.wanted = {
       slots: checkInteger('slots', options.slots ?? 64, 1, MAX_SLOTS),
@@ -143,8 +167,19 @@ export class Outbox implements AsyncDisposable {
     this.granted = this.wanted.dataBytes;
     const retainMessages = checkInteger('retainMessages', options.retainMessages ?? 1024, 1, MAX_RETAINED_MESSAGES);
     const retainBytes = checkInteger('retainBytes', options.retainBytes ?? 4 * this.wanted.dataBytes, 64, 2 ** 40);
-    this.reconnectMs = checkInteger('reconnectMs', options.reconnectMs ?? 30_000, 0, 2 ** 31 - 1);
+    this.pullAboveBytes = checkInteger('pullAboveBytes', options.pullAboveBytes ?? MAX_PULL_BYTES, 0, MAX_PULL_BYTES);
+    this.pullBytes = checkInteger('pullBytes', options.pullBytes ?? 2 ** 30, 0, 2 ** 40);
+    this.inPlace = checkBoolean('inPlace', options.inPlace ?? true);
+    this.checksum = checkBoolean('checksum', options.checksum ?? false);
     const wait = checkOneOf('wait', options.wait ?? 'adaptive', WAIT_MODES);
+    this.reconnector = new Reconnector({
+      clock: port.clock,
+      reconnectMs: checkInteger('reconnectMs', options.reconnectMs ?? 30_000, 0, 2 ** 31 - 1),
+      signal: this.ending.signal,
+      connect: () => this.connectOnce(),
+      settled: () => this.connection !== undefined || this.failure !== undefined || this.closing !== undefined,
+      fail: (error) => this.fail(error),
+    });
     const { device, owned } = port.device(options.device);
     this.device = device;
     this.ownsDevice = owned;
@@ -154,7 +189,8 @@ export class Outbox implements AsyncDisposable {
       pd = this.device.allocateProtectionDomain();
       this.pd = pd;
       const bytes = Math.ceil(alignedLength(retainBytes) / RETAINED_PAGE) * RETAINED_PAGE;
-      this.retained = new Retained(this.pd.registerMemory({ bytes }), 0, bytes, retainMessages);
+      this.retained = new Retained(this.pd.registerMemory({ bytes }), bytes, retainMessages);
+      this.payloads = new Payloads(this.pd, this.pullBytes);
       const capacity = Math.min(this.sendDepth + CONTROL_RECEIVES, this.device.attributes.maxCqe);
       this.pump = new Pump(
         this.device,
@@ -186,7 +222,7 @@ export class Outbox implements AsyncDisposable {
   static async connectOn(port: RingPort, options: OutboxOptions): Promise<Outbox> {
     const outbox = new Outbox(options, port);
     try {
-      await outbox.reconnect();
+      await outbox.reconnector.start();
     } catch (error) {
       await outbox.close();
       throw error;
@@ -198,14 +234,24 @@ export class Outbox implements AsyncDisposable {
     return Math.min(2 * this.wanted.slots + 16, this.device.attributes.maxQpWr);
   }
 
-  /** The largest message in bytes: what the lane and the retained memory take. Known exactly once connected. */
-  get maxMessageBytes(): number {
+  /** The largest message in bytes that the lane and the retained memory take. Known exactly once connected. */
+  get maxLaneMessageBytes(): number {
     return Math.min(this.granted, this.retained.bytes);
+  }
+
+  /** The largest message in bytes, pulled ones included. */
+  get maxMessageBytes(): number {
+    return Math.max(this.maxLaneMessageBytes, Math.min(this.pullLimit, this.pullBytes));
   }
 
   /** Everything up to this sequence was acknowledged. */
   get acknowledged(): number {
     return this.retained.acknowledged;
+  }
+
+  /** Everything up to this sequence was written to the lane at some time. */
+  get published(): number {
+    return this.reached;
   }
 
   /** Last sequence that was taken. */
@@ -218,62 +264,248 @@ export class Outbox implements AsyncDisposable {
     return this.retained.count;
   }
 
+  /** True while there is a connection to an inbox. */
   get connected(): boolean {
     return this.connection !== undefined;
   }
 
+  /** True when reservations lie in the inbox's own memory. */
+  get buildsInPlace(): boolean {
+    return this.connection?.isMapped ?? false;
+  }
+
+  /** Name of the device that carries the bytes. */
   get deviceName(): string {
     return this.device.name;
+  }
+
+  /** What an operator asks: depth, bytes, ages, why it waits. Computed at each call; not for hot loops. */
+  status(): OutboxStatus {
+    const { retained, connection } = this;
+    const oldest = retained.count === 0 ? 0 : this.port.clock.now() - retained.timeOf(retained.acknowledged + 1);
+    return {
+      connected: connection !== undefined,
+      draining: connection?.draining ?? false,
+      inPlace: this.buildsInPlace,
+      sequence: retained.last,
+      published: this.reached,
+      acknowledged: retained.acknowledged,
+      unacknowledgedMessages: retained.count,
+      unacknowledgedBytes: retained.heldBytes,
+      oldestUnacknowledgedMs: Math.max(0, oldest),
+      laneMessages: connection === undefined ? 0 : connection.sent - connection.released,
+      laneSlots: connection?.lane.slots ?? 0,
+      laneBytes: connection?.lane.dataBytes ?? 0,
+      payloadBytes: this.payloads.registeredBytes,
+      waiting: this.room.length,
+      stalledBy: this.stalledBy ?? connection?.stall,
+      wakes: this.pump.counters.wakes,
+      counters: { ...this.counters },
+    };
   }
 
   // ---- Sending
 
   /**
    * Takes a message if there is room for it, and writes it to the lane as soon as there is credit. The bytes are
-   * copied; the caller's memory is free when this returns.
+   * copied; the caller's memory is free when this returns. What is too long for the lane is copied to memory from
+   * which the inbox pulls it.
    *
    * @param parts the pieces of one message, put together in this order
    * @returns its sequence; 0 when there is no room now
-   * @throws RdmaError RDMA_ERR_MESSAGE_TOO_LARGE; RDMA_ERR_CLOSED; RDMA_ERR_INVALID_ARGUMENT; the error with which the
-   *   outbox has failed
+   * @throws RdmaError RDMA_ERR_MESSAGE_TOO_LARGE; RDMA_ERR_CLOSED; RDMA_ERR_INVALID_ARGUMENT; ENOMEM for what is to be
+   *   pulled; the error with which the outbox has failed
    */
-  trySend(...parts: readonly Uint8Array[]): number {
+  trySend(...parts: readonly Part[]): number {
     if (this.failure !== undefined || this.closing !== undefined) throw this.endError();
     let length = 0;
     for (let i = 0; i < parts.length; i++) length += checkBytes('part', parts[i]).byteLength;
-    if (length > this.maxMessageBytes) throw this.tooLarge(length, this.maxMessageBytes);
-    const { retained } = this;
-    if (!retained.fits(length)) return 0;
-    const sequence = retained.begin(length);
+    if (this.isPulled(length)) return this.takePulled(length, parts);
+    const { retained, connection } = this;
+    if (!retained.fits(length)) return this.noRoom();
+    // Straight into the lane where it is mapped: visible after one copy. The second one, for custody, comes after it.
+    const direct = connection?.sent === retained.last && !this.checksum && connection.takesInLane(length);
+    const sequence = retained.begin(length, Home.RETAINED, this.pump.nowMs());
+    if (!direct) {
+      this.keep(sequence, parts);
+      this.take(sequence, length, this.checksum ? crc32cOf(retained.placeOf(sequence), 0, length) : 0);
+      return sequence;
+    }
+    connection.placeInLane(sequence, length);
     let at = 0;
     for (let i = 0; i < parts.length; i++) {
       const part = checkBytes('part', parts[i]); // as bytes, whatever view it is
-      retained.fill(sequence, at, part);
+      connection.fillInLane(sequence, at, part);
       at += part.byteLength;
     }
+    this.take(sequence, length, 0);
+    this.keep(sequence, parts);
+    return sequence;
+  }
+
+  private keep(sequence: number, parts: readonly Part[]): void {
+    let at = 0;
+    for (let i = 0; i < parts.length; i++) {
+      const part = checkBytes('part', parts[i]);
+      this.retained.fill(sequence, at, part);
+      at += part.byteLength;
+    }
+  }
+
+  private isPulled(length: number): boolean {
+    if (length > this.maxMessageBytes) throw this.tooLarge(length, this.maxMessageBytes);
+    if (length > this.maxLaneMessageBytes) return true;
+    return length > this.pullAboveBytes && length <= Math.min(this.pullLimit, this.pullBytes);
+  }
+
+  private takePulled(length: number, parts: readonly Part[]): number {
+    const payload = this.retained.fits(0) ? this.payloads.allocate(length) : undefined;
+    if (payload === undefined) return this.noRoom();
+    let at = 0;
+    for (const part of parts) {
+      const bytes = checkBytes('part', part);
+      payload.bytes.set(bytes, at);
+      at += bytes.byteLength;
+    }
+    const sequence = this.beginPulled(payload);
+    this.take(sequence, length, this.checksum ? crc32cOf(payload.bytes, 0, length) : 0);
+    return sequence;
+  }
+
+  private beginPulled(payload: Payload): number {
+    const sequence = this.retained.begin(0, Home.PAYLOAD, this.pump.nowMs());
+    this.payloads.attach(sequence, payload);
+    this.counters.pulled++;
+    return sequence;
+  }
+
+  // Message `sequence` is complete.
+  private take(sequence: number, length: number, crc: number): void {
+    this.retained.ready(sequence, length, crc);
     this.counters.messages++;
     this.counters.bytes += length;
     this.transmit();
-    return sequence;
+  }
+
+  private noRoom(): 0 {
+    const { retained, connection } = this;
+    const own: Stall = retained.count >= retained.capacity ? 'retained-messages' : 'retained-bytes';
+    this.stalled(connection === undefined ? 'disconnected' : (connection.stall ?? own));
+    return 0;
+  }
+
+  private stalled(cause: Stall): void {
+    if (this.stalledBy === cause) return;
+    this.stalledBy = cause;
+    tell(this.options.onStall, { type: 'stalled', cause });
+  }
+
+  private flowing(): void {
+    if (this.stalledBy === undefined || this.room.length > 0) return;
+    this.stalledBy = undefined;
+    tell(this.options.onStall, { type: 'flowing' });
   }
 
   /**
    * As trySend, and waits for room. Messages leave in the order of the calls.
    *
+   * @param parts one message: its bytes, or the pieces that are put together to it
    * @returns the sequence of the message
    * @throws as trySend; RDMA_ERR_TIMEOUT and RDMA_ERR_ABORTED while it waits: the message was not taken then
    */
-  async send(parts: Uint8Array | readonly Uint8Array[], options: SendOptions = {}): Promise<number> {
-    const list = Array.isArray(parts) ? (parts as readonly Uint8Array[]) : [parts as Uint8Array];
+  async send(parts: Part | readonly Part[], options: SendOptions = {}): Promise<number> {
+    const list = Array.isArray(parts) ? (parts as readonly Part[]) : [parts as Part];
+    return this.whenRoom(() => this.trySend(...list), options);
+  }
+
+  /**
+   * A place for one message, to be filled and committed; nothing is copied by this side then. On a soft device it is the
+   * inbox's own memory, if there is credit and nothing before it waits; else, and on every other device, it is memory that is
+   * written to the lane when the message is committed. What the lane cannot take gets memory from which the inbox pulls.
+   *
+   * A message that was built in the lane is read there by whoever resends it after the inbox has died: an application that
+   * changes a received message before it acknowledges it changes what is sent again. {@link Outbox.send} keeps a copy.
+   *
+   * @param bytes the most that the message may take, 0 or more
+   * @returns the place; undefined when there is no room now
+   * @throws as trySend
+   */
+  tryReserve(bytes: number): Reservation | undefined {
+    if (this.failure !== undefined || this.closing !== undefined) throw this.endError();
+    checkInteger('bytes', bytes, 0);
+    const { retained, connection } = this;
+    if (this.isPulled(bytes)) {
+      const payload = retained.fits(0) ? this.payloads.allocate(bytes) : undefined;
+      if (payload === undefined) return void this.noRoom();
+      return new Reservation(this.beginPulled(payload), payload.bytes.subarray(0, bytes), this.endPulled);
+    }
+    if (!retained.fits(bytes)) return void this.noRoom();
+    if (connection?.isMapped !== true) {
+      const sequence = retained.begin(bytes, Home.RETAINED, this.pump.nowMs());
+      return new Reservation(sequence, retained.placeOf(sequence), this.endReservation);
+    }
+    if (!connection.takesInLane(bytes)) return void this.noRoom();
+    const sequence = retained.begin(bytes, Home.LANE, this.pump.nowMs());
+    const place = connection.placeInLane(sequence, bytes);
+    connection.reservationOpened();
+    return new Reservation(sequence, place, (_, built, length) => this.endInLane(connection, sequence, built, length));
+  }
+
+  /**
+   * As tryReserve, and waits for room.
+   *
+   * @throws as tryReserve; RDMA_ERR_TIMEOUT and RDMA_ERR_ABORTED while it waits: nothing is reserved then
+   */
+  async reserve(bytes: number, options: SendOptions = {}): Promise<Reservation> {
+    let reservation: Reservation | undefined;
+    await this.whenRoom(() => {
+      reservation = this.tryReserve(bytes);
+      return reservation?.sequence ?? 0;
+    }, options);
+    return reservation!;
+  }
+
+  private readonly endReservation = (sequence: number, built: Uint8Array, length: number): void => {
+    if (length >= 0) {
+      this.checkOpen();
+      this.take(sequence, length, this.checksum ? crc32cOf(built, 0, length) : 0);
+    } else if (this.closing === undefined && this.failure === undefined) {
+      this.retained.giveUp(sequence);
+      this.counters.aborted++;
+      this.transmit();
+    }
+  };
+
+  private readonly endPulled = (sequence: number, built: Uint8Array, length: number): void => {
+    if (length < 0) this.payloads.release(sequence);
+    this.endReservation(sequence, built, length);
+  };
+
+  private endInLane(connection: Connection, sequence: number, built: Uint8Array, length: number): void {
+    try {
+      // Its lane is gone: it is sent from here as any other.
+      if (!connection.isClosed) this.counters.inPlace += length < 0 ? 0 : 1;
+      else if (this.closing === undefined) this.retained.bring(sequence, built.subarray(0, Math.max(0, length)));
+      this.endReservation(sequence, built, length);
+    } finally {
+      connection.reservationEnded(); // may take `built` away
+    }
+  }
+
+  private checkOpen(): void {
+    if (this.failure !== undefined || this.closing !== undefined) throw this.endError();
+  }
+
+  private async whenRoom(attempt: () => number, options: SendOptions): Promise<number> {
     const signal = checkAbortSignal('signal', options.signal);
     if (options.timeoutMs !== undefined) checkInteger('timeoutMs', options.timeoutMs, 1, 2 ** 31 - 1);
-    if (signal?.aborted) throw new RdmaError('RDMA_ERR_ABORTED', 'send was aborted');
+    if (signal?.aborted) throw new RdmaError('RDMA_ERR_ABORTED', 'the call was aborted', { cause: signal.reason });
     if (this.room.length === 0) {
-      const sequence = this.trySend(...list);
+      const sequence = attempt();
       if (sequence > 0) return sequence;
     }
     this.counters.stalls++;
-    return this.room.wait(() => this.trySend(...list), options.timeoutMs, signal, 'room in the lane');
+    return this.room.wait(attempt, options.timeoutMs, signal, 'room in the lane');
   }
 
   /**
@@ -282,18 +514,33 @@ export class Outbox implements AsyncDisposable {
    * @throws RdmaError RDMA_ERR_CLOSED, or the error with which the outbox has failed; RDMA_ERR_TIMEOUT; RDMA_ERR_ABORTED
    */
   async whenAcknowledged(sequence = this.sequence, options: SendOptions = {}): Promise<void> {
+    await this.whenPast(sequence, () => this.acknowledged, options, 'the acknowledgement of');
+  }
+
+  /**
+   * Waits until a message was written to the lane, by default the last one taken. Published is not yet delivered: a
+   * message that was published and not acknowledged is still kept here.
+   *
+   * @throws as {@link Outbox.whenAcknowledged}
+   */
+  async whenPublished(sequence = this.sequence, options: SendOptions = {}): Promise<void> {
+    await this.whenPast(sequence, () => this.published, options, 'the writing of');
+  }
+
+  private async whenPast(sequence: number, watermark: () => number, options: SendOptions, what: string): Promise<void> {
     checkInteger('sequence', sequence, 0, this.sequence);
     const signal = checkAbortSignal('signal', options.signal);
-    if (this.acknowledged >= sequence) return;
-    if (this.failure !== undefined || this.closing !== undefined) throw this.endError();
-    const done = () => (this.acknowledged >= sequence ? 1 : 0);
-    await this.progress.wait(done, options.timeoutMs, signal, `the acknowledgement of message ${sequence}`);
+    if (watermark() >= sequence) return;
+    this.checkOpen();
+    const done = () => (watermark() >= sequence ? 1 : 0);
+    await this.progress.wait(done, options.timeoutMs, signal, `${what} message ${sequence}`);
   }
 
   private tooLarge(length: number, room: number): RdmaError {
-    const words = `a message of ${length} bytes does not fit a lane of ${room} bytes`;
+    const words = `a message of ${length} bytes does not fit: at most ${room} bytes can be sent`;
     return new RdmaError('RDMA_ERR_MESSAGE_TOO_LARGE', words, {
-      remedy: 'raise dataBytes and retainBytes of the outbox, and maxDataBytes of the inbox',
+      remedy:
+        'raise dataBytes and retainBytes of the outbox and maxDataBytes of the inbox, or let the inbox pull (maxPullBytes)',
     });
   }
 
@@ -311,7 +558,9 @@ export class Outbox implements AsyncDisposable {
       this.lose(connection, error as RdmaError);
     }
     if (from < this.reached) this.counters.resent += Math.min(connection.sent, this.reached) - from;
-    if (connection.sent > this.reached) this.reached = connection.sent;
+    if (connection.sent <= this.reached) return;
+    this.reached = connection.sent;
+    if (this.progress.length > 0) this.progress.wakeAny();
   }
 
   // ---- Completions
@@ -326,6 +575,7 @@ export class Outbox implements AsyncDisposable {
     const { connection } = this;
     if (this.polling || connection === undefined || this.pump.cq.closed) return 0;
     this.polling = true;
+    this.pump.polled();
     let count = 0;
     try {
       count = this.pump.cq.poll();
@@ -340,14 +590,21 @@ export class Outbox implements AsyncDisposable {
     } finally {
       this.polling = false;
     }
+    this.afterPoll(connection, count);
+    return count;
+  }
+
+  private afterPoll(connection: Connection, count: number): void {
     if (this.broken !== undefined) {
       const reason = this.broken;
       this.broken = undefined;
       this.lose(connection, reason);
-    } else if (count > 0) {
-      this.room.wake();
+      return;
     }
-    return count;
+    if (count === 0) return;
+    this.room.wake();
+    this.flowing();
+    if (connection.draining) this.drained(connection);
   }
 
   private handle(connection: Connection, i: number): void {
@@ -360,10 +617,14 @@ export class Outbox implements AsyncDisposable {
       return;
     }
     if (completions.opcode(i) === CompletionOpcode.RECEIVE_WITH_IMM) {
+      const wasDraining = connection.draining;
+      const { spilled } = connection;
       const acknowledged = connection.controlArrived();
+      this.counters.spilled += connection.spilled - spilled;
       if (acknowledged < 0)
         this.broken ??= new RdmaError('RDMA_ERR_PROTOCOL', 'the inbox acknowledges what was not sent');
       else this.acknowledgedUpTo(acknowledged);
+      if (connection.draining && !wasDraining) tell(this.options.onConnection, { type: 'draining' });
     } else {
       connection.sendCompleted(completions.wrId(i));
     }
@@ -371,9 +632,16 @@ export class Outbox implements AsyncDisposable {
 
   private acknowledgedUpTo(sequence: number): void {
     if (this.retained.acknowledge(sequence) === 0) return;
-    this.fruitless = 0;
+    this.payloads.acknowledge(sequence);
+    this.reconnector.progress();
     this.progress.wakeAny();
     tell(this.options.onAcknowledged, this.retained.acknowledged);
+  }
+
+  // An inbox that drains is left when it has acknowledged what it got; the next one takes the rest.
+  private drained(connection: Connection): void {
+    if (this.retained.acknowledged < connection.sent) return;
+    this.lose(connection, new RdmaError('RDMA_ERR_PEER_GONE', 'the inbox drains and takes nothing more'));
   }
 
   // ---- Connecting
@@ -385,66 +653,45 @@ export class Outbox implements AsyncDisposable {
     // What the old queue pair left in the completion queue would take the place of what the next one brings.
     while (!this.pump.cq.closed && this.pump.cq.poll() > 0);
     tell(this.options.onConnection, { type: 'lost', reason });
-    if (this.connecting === undefined) void this.reconnect().catch(() => {});
-  }
-
-  private reconnect(): Promise<void> {
-    this.connecting ??= this.connectUntil(this.port.clock.now() + this.reconnectMs).finally(() => {
-      this.connecting = undefined;
-      // Lost again before anybody noticed that it was there.
-      const gone = this.connection === undefined && this.failure === undefined && this.closing === undefined;
-      if (gone) void this.reconnect().catch(() => {});
-    });
-    return this.connecting;
-  }
-
-  private async connectUntil(deadline: number): Promise<void> {
-    let pauseMs = FIRST_RETRY_MS;
-    // An inbox that accepts and then fences, again and again, is not asked without pause.
-    if (this.fruitless++ > 0)
-      await pause(this.port.clock, Math.min(LAST_RETRY_MS, pauseMs * 2 ** this.fruitless), this.ending.signal);
-    for (;;) {
-      try {
-        await this.connectOnce();
-        return;
-      } catch (cause) {
-        const error =
-          cause instanceof RdmaError ? cause : new RdmaError('RDMA_ERR_PEER_GONE', String(cause), { cause });
-        const final = permanent.has(error.code) || this.port.clock.now() + pauseMs > deadline;
-        if (final || this.closing !== undefined) {
-          this.fail(error);
-          throw error;
-        }
-      }
-      await pause(this.port.clock, pauseMs, this.ending.signal);
-      pauseMs = Math.min(LAST_RETRY_MS, pauseMs * 2);
-    }
+    if (this.reconnector.current === undefined) void this.reconnector.start().catch(() => {});
   }
 
   private async connectOnce(): Promise<void> {
     const { to, secret } = this.options;
-    const signal = this.ending.signal;
-    const { host, port } = typeof to === 'function' ? await inTime(this.port.clock, to, signal) : to;
-    const { name } = this;
+    const { signal } = this.ending;
+    const where = typeof to === 'function' ? await inTime(this.port.clock, to, HANDSHAKE_TIMEOUT_MS, signal) : to;
     const channel = await this.port.connect({
-      host,
-      port,
+      host: where.host,
+      port: where.port,
       secret,
       service: SERVICE,
-      name,
+      name: this.name,
       timeoutMs: HANDSHAKE_TIMEOUT_MS,
       signal,
     });
     let connection: Connection | undefined;
     try {
-      connection = await this.negotiate(channel, signal);
+      connection = await negotiate(channel, {
+        identity: this.identity,
+        name: this.name,
+        address: this.address,
+        pd: this.pd,
+        cq: this.pump.cq,
+        retained: this.retained,
+        payloads: this.payloads,
+        slots: this.wanted.slots,
+        dataBytes: this.wanted.dataBytes,
+        inPlace: this.inPlace && this.address.type === 'soft',
+        checksum: this.checksum,
+        sendDepth: this.sendDepth,
+        timeoutMs: HANDSHAKE_TIMEOUT_MS,
+        signal,
+        lastInbox: this.lastInbox,
+      });
       if (this.closing !== undefined) throw this.endError();
       if (channel.closed) throw channel.error ?? new RdmaError('RDMA_ERR_PEER_GONE', 'the inbox went away');
       // Here, as nothing can be taken between this and the beginning.
-      for (let sequence = connection.sent + 1; sequence <= this.retained.last; sequence++) {
-        const length = this.retained.lengthOf(sequence);
-        if (length > connection.dataBytes) throw this.tooLarge(length, connection.dataBytes);
-      }
+      this.checkSizes(connection);
     } catch (error) {
       connection?.close();
       channel.destroy();
@@ -453,66 +700,24 @@ export class Outbox implements AsyncDisposable {
     this.begin(connection);
   }
 
-  private async negotiate(channel: PortChannel, signal: AbortSignal): Promise<Connection> {
-    const staging = this.pd.registerMemory({
-      bytes: SLOT_BYTES * (1 + this.wanted.slots),
-      access: AccessFlags.LOCAL_WRITE | AccessFlags.REMOTE_WRITE,
-    });
-    try {
-      return await this.negotiateWith(channel, signal, staging);
-    } catch (error) {
-      staging.close();
-      throw error;
-    }
-  }
-
-  private async negotiateWith(channel: PortChannel, signal: AbortSignal, staging: PortMemory): Promise<Connection> {
-    const { address, retained, wanted } = this;
-    const qp = this.pd.createQueuePair({
-      sendCq: this.pump.cq,
-      maxSendWr: this.sendDepth,
-      maxRecvWr: CONTROL_RECEIVES,
-    });
-    try {
-      qp.toInit(address, AccessFlags.REMOTE_WRITE);
-      qp.postEmptyReceives(CONTROL_RECEIVES);
-      channel.send({
-        type: 'offer',
-        protocol: RING_PROTOCOL,
-        transport: address.type === 'soft' ? 'soft' : 'verbs',
-        producer: this.identity,
-        name: this.name,
-        slots: wanted.slots,
-        dataBytes: wanted.dataBytes,
-        retainMessages: retained.capacity,
-        acknowledged: retained.acknowledged,
-        control: { address: staging.address, rkey: staging.rkey },
-        endpoint: qp.endpoint(address),
-      });
-      const reply = parseDocument(Reply, await channel.receive({ timeoutMs: HANDSHAKE_TIMEOUT_MS, signal }), 'answer');
-      if (reply.type === 'error') throw refusal(reply.code, reply.message);
-      const known = reply.inbox === this.lastInbox;
-      const low = known ? retained.acknowledged : 0;
-      const sane = reply.slots <= wanted.slots && reply.dataBytes <= wanted.dataBytes;
-      if (!sane || reply.delivered < low || reply.delivered > retained.last || reply.acknowledged > reply.delivered) {
-        throw new RdmaError('RDMA_ERR_PROTOCOL', 'the inbox answers with numbers that were not offered');
-      }
-      if (reply.delivered < retained.acknowledged) {
-        throw new RdmaError('RDMA_ERR_PROTOCOL', 'the inbox asks for messages that it has acknowledged');
-      }
-      qp.toReadyToReceive(address, reply.endpoint);
-      qp.toReadyToSend();
-      return new Connection(channel, qp, reply, retained, staging, this.sendDepth);
-    } catch (error) {
-      qp.close();
-      throw error;
+  // What is kept has to fit the new lane.
+  private checkSizes(connection: Connection): void {
+    const { retained } = this;
+    const { dataBytes, maxPullBytes } = connection.lane;
+    for (let sequence = connection.sent + 1; sequence <= retained.last; sequence++) {
+      const isPulled = retained.homeOf(sequence) === Home.PAYLOAD;
+      const isOpen = retained.phaseOf(sequence) === Phase.OPEN;
+      const length = isOpen && !isPulled ? retained.spaceOf(sequence) : retained.lengthOf(sequence);
+      const room = isPulled ? maxPullBytes : dataBytes;
+      if (length > room) throw this.tooLarge(length, room);
     }
   }
 
   private begin(connection: Connection): void {
     this.connection = connection;
-    this.lastInbox = connection.inbox;
-    this.granted = connection.dataBytes;
+    this.lastInbox = connection.lane.inbox;
+    this.granted = connection.lane.dataBytes;
+    this.pullLimit = connection.lane.maxPullBytes;
     this.counters.connects++;
     const { channel } = connection;
     channel.onMessage = (document) => {
@@ -529,10 +734,11 @@ export class Outbox implements AsyncDisposable {
       this.lose(connection, error as RdmaError);
       return;
     }
-    this.acknowledgedUpTo(Math.max(this.retained.acknowledged, connection.acknowledged));
+    this.acknowledgedUpTo(Math.max(this.retained.acknowledged, connection.lane.acknowledged));
     tell(this.options.onConnection, { type: 'open' });
     this.transmit();
     this.room.wake();
+    this.flowing();
     this.pump.schedule();
   }
 
@@ -562,52 +768,15 @@ export class Outbox implements AsyncDisposable {
     const { connection } = this;
     this.connection = undefined;
     connection?.close();
-    await this.connecting?.catch(() => {});
+    await this.reconnector.current?.catch(() => {});
     this.pump.close();
     this.retained.memory.close();
     this.pd.close();
     if (this.ownsDevice) this.device.close();
   }
 
+  /** As {@link Outbox.close}. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close();
   }
-}
-
-/** Failures that another attempt cannot mend. */
-const permanent = new Set<string>([
-  'RDMA_ERR_UNAUTHENTICATED',
-  'RDMA_ERR_VERSION',
-  'RDMA_ERR_REFUSED',
-  'RDMA_ERR_INVALID_ARGUMENT',
-  'RDMA_ERR_MESSAGE_TOO_LARGE',
-]);
-
-function refusal(code: string, message: string): RdmaError {
-  const known = Object.values<string>(ErrorCodes).includes(code) ? code : 'RDMA_ERR_REFUSED';
-  return new RdmaError(known, `the inbox refuses: ${message}`);
-}
-
-// Where the inbox is, by a function of the user that may never answer.
-function inTime(
-  clock: Clock,
-  to: () => InboxAddress | Promise<InboxAddress>,
-  signal: AbortSignal,
-): Promise<InboxAddress> {
-  return new Promise((resolve, reject) => {
-    const give = (error: RdmaError) => {
-      stop();
-      reject(error);
-    };
-    const words = `to() did not answer within ${HANDSHAKE_TIMEOUT_MS} ms`;
-    const takeBack = clock.after(HANDSHAKE_TIMEOUT_MS, () => give(new RdmaError('RDMA_ERR_TIMEOUT', words)));
-    const onAbort = () => give(new RdmaError('RDMA_ERR_ABORTED', 'the outbox is closed'));
-    const stop = () => {
-      takeBack();
-      signal.removeEventListener('abort', onAbort);
-    };
-    signal.addEventListener('abort', onAbort);
-    if (signal.aborted) onAbort();
-    Promise.resolve().then(to).then(resolve, reject).finally(stop);
-  });
 }

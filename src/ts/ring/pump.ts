@@ -14,6 +14,8 @@ export const WAIT_MODES = ['busy', 'adaptive', 'event'] as const;
 const MIN_SPIN_US = 2;
 const MAX_SPIN_US = 50;
 const SLICE_MS = 1;
+/** With `busy` the clock is read once in so many polls. */
+const POLLS_PER_CLOCK = 64;
 
 /** Drives `drain` whenever the completion queue has something. */
 export class Pump {
@@ -29,6 +31,8 @@ export class Pump {
   private scheduled = false;
   private running = false;
   private stopped = false;
+  private polls = 0;
+  private lastMs: number;
 
   /**
    * @param drain handles completions; answers how many there were
@@ -44,6 +48,7 @@ export class Pump {
   ) {
     this.clock = clock;
     this.mode = mode;
+    this.lastMs = clock.now();
     this.drain = drain;
     this.beforeSleep = beforeSleep;
     if (mode !== 'busy') {
@@ -59,6 +64,18 @@ export class Pump {
       throw error;
     }
     if (mode !== 'busy') this.cq.requestNotify();
+  }
+
+  /** The time, for the age of a message. With `busy` as of one of the last polls, as reading the clock costs as much. */
+  nowMs(): number {
+    return this.mode === 'busy' ? this.lastMs : this.clock.now();
+  }
+
+  /** Told of each poll. */
+  polled(): void {
+    if (this.mode !== 'busy' || ++this.polls < POLLS_PER_CLOCK) return;
+    this.polls = 0;
+    this.lastMs = this.clock.now();
   }
 
   /** Runs soon, from the event loop: something was posted or changed outside of a drain. */

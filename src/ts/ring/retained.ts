@@ -1,10 +1,17 @@
 // The messages that a producer still holds: registered memory from which they are written, and written again after a
 // reconnect.
 //
-// Invariant: a message keeps its place until it is acknowledged; the device reads from here, so nothing is moved or
-// overwritten before. Sequences are given out here, 1, 2, 3 ... without a gap.
+// Invariant: a message keeps its place here until it is acknowledged; the device reads from here, so nothing is moved or
+// overwritten before. Sequences are given out here, 1, 2, 3 ... without a gap. A message whose bytes lie elsewhere (in the
+// lane, or in a payload of its own) has its place here all the same, so they can be brought here at any time.
 import { alignedLength, offsetIn, placeMessage } from './layout.js';
 import type { PortMemory } from './port.js';
+
+/** OPEN is being built; READY can be sent; GIVEN_UP is sent as a place to be skipped. */
+export const Phase = { OPEN: 0, READY: 1, GIVEN_UP: 2 } as const;
+
+/** Where the bytes of a message are: here, in the lane of the present connection, or in a payload that is pulled. */
+export const Home = { RETAINED: 0, LANE: 1, PAYLOAD: 2 } as const;
 
 export class Retained {
   /** Last sequence given out. */
@@ -16,25 +23,38 @@ export class Retained {
   /** How many bytes they may take. */
   readonly bytes: number;
   readonly memory: PortMemory;
-  private readonly base: number; // of the ring in the memory, in bytes
   private readonly view: Uint8Array;
   private readonly starts: Float64Array;
+  private readonly spaces: Float64Array;
   private readonly lengths: Float64Array;
+  private readonly phases: Uint8Array;
+  private readonly homes: Uint8Array;
+  private readonly crcs: Uint32Array;
+  private readonly times: Float64Array;
   private tail = 0;
 
-  constructor(memory: PortMemory, base: number, bytes: number, capacity: number) {
+  constructor(memory: PortMemory, bytes: number, capacity: number) {
     this.memory = memory;
-    this.base = base;
     this.bytes = bytes;
     this.capacity = capacity;
-    this.view = new Uint8Array(memory.buffer, base, bytes);
+    this.view = new Uint8Array(memory.buffer, 0, bytes);
     this.starts = new Float64Array(capacity);
+    this.spaces = new Float64Array(capacity);
     this.lengths = new Float64Array(capacity);
+    this.phases = new Uint8Array(capacity);
+    this.homes = new Uint8Array(capacity);
+    this.crcs = new Uint32Array(capacity);
+    this.times = new Float64Array(capacity);
   }
 
   /** Held messages. */
   get count(): number {
     return this.last - this.acknowledged;
+  }
+
+  /** Bytes that they take. */
+  get heldBytes(): number {
+    return this.count === 0 ? 0 : this.tail - this.starts[(this.acknowledged + 1) % this.capacity]!;
   }
 
   /** True when a message of `length` bytes can be taken now. */
@@ -45,14 +65,39 @@ export class Retained {
     return start + alignedLength(length) - oldest <= this.bytes;
   }
 
-  /** Makes room for a message that fits and answers its sequence; fill it with append(). */
-  begin(length: number): number {
-    const start = placeMessage(this.tail, length, this.bytes);
+  /**
+   * Makes a place for a message that fits and answers its sequence. It is OPEN until ready() or giveUp().
+   *
+   * @param space bytes that it may take at most
+   * @param now for its age, in ms
+   */
+  begin(space: number, home: number, now: number): number {
+    const start = placeMessage(this.tail, space, this.bytes);
     const sequence = ++this.last;
-    this.starts[sequence % this.capacity] = start;
-    this.lengths[sequence % this.capacity] = length;
-    this.tail = start + alignedLength(length);
+    const at = sequence % this.capacity;
+    this.starts[at] = start;
+    this.spaces[at] = space;
+    this.lengths[at] = space;
+    this.phases[at] = Phase.OPEN;
+    this.homes[at] = home;
+    this.crcs[at] = 0;
+    this.times[at] = now;
+    this.tail = start + alignedLength(space);
     return sequence;
+  }
+
+  /** The message is built, and this long. */
+  ready(sequence: number, length: number, crc: number): void {
+    const at = sequence % this.capacity;
+    this.lengths[at] = length;
+    this.crcs[at] = crc;
+    this.phases[at] = Phase.READY;
+  }
+
+  giveUp(sequence: number): void {
+    const at = sequence % this.capacity;
+    this.lengths[at] = 0;
+    this.phases[at] = Phase.GIVEN_UP;
   }
 
   /** Copies `part` to `at` bytes behind the start of message `sequence`. */
@@ -60,13 +105,46 @@ export class Retained {
     this.view.set(part, offsetIn(this.starts[sequence % this.capacity]!, this.bytes) + at);
   }
 
+  /** The bytes from lane or payload are here from now on. */
+  bring(sequence: number, bytes: Uint8Array): void {
+    this.fill(sequence, 0, bytes);
+    this.homes[sequence % this.capacity] = Home.RETAINED;
+  }
+
+  /** The place itself, all of its space. */
+  placeOf(sequence: number): Uint8Array {
+    const offset = offsetIn(this.starts[sequence % this.capacity]!, this.bytes);
+    return this.view.subarray(offset, offset + this.spaces[sequence % this.capacity]!);
+  }
+
+  phaseOf(sequence: number): number {
+    return this.phases[sequence % this.capacity]!;
+  }
+
+  homeOf(sequence: number): number {
+    return this.homes[sequence % this.capacity]!;
+  }
+
+  spaceOf(sequence: number): number {
+    return this.spaces[sequence % this.capacity]!;
+  }
+
   lengthOf(sequence: number): number {
     return this.lengths[sequence % this.capacity]!;
   }
 
+  crcOf(sequence: number): number {
+    return this.crcs[sequence % this.capacity]!;
+  }
+
+  /** When it was taken, in ms. */
+  timeOf(sequence: number): number {
+    return this.times[sequence % this.capacity]!;
+  }
+
   /** Where the device reads message `sequence`. */
   addressOf(sequence: number): number {
-    return this.memory.address + this.base + offsetIn(this.starts[sequence % this.capacity]!, this.bytes);
+    return this.memory.address + offsetIn(this.starts[sequence % this.capacity]!, this.bytes);
   }
 
   /** Forgets everything up to `sequence`; answers how many messages that were. */

@@ -2,6 +2,8 @@
 //
 // Invariant: delivered is the last sequence handed to the application, in order and without a gap; acknowledged never
 // passes it. Both only grow. Acknowledgements may come in any order; the watermark moves over what is complete.
+import type { Lane } from './lane.js';
+import type { PullJob } from './pulls.js';
 
 /** One incarnation of a producer as the inbox knows it. */
 export class Session {
@@ -11,9 +13,12 @@ export class Session {
   epoch = 0;
   delivered: number;
   acknowledged: number;
-  /** Set by the lane that reports to the producer now: called when the watermark has moved. */
-  onMoved: (() => void) | undefined;
+  /** The lane that the producer has now; it reports to it. */
+  lane: Lane | undefined;
+  /** Messages that are being pulled, oldest first. */
+  pulls: PullJob[] = [];
   private readonly window: Uint8Array;
+  private readonly times: Float64Array;
 
   /**
    * @param retainMessages how many messages may be delivered and not acknowledged
@@ -25,6 +30,7 @@ export class Session {
     this.delivered = acknowledged;
     this.acknowledged = acknowledged;
     this.window = new Uint8Array(retainMessages);
+    this.times = new Float64Array(retainMessages);
   }
 
   get retainMessages(): number {
@@ -34,6 +40,18 @@ export class Session {
   /** True when one more message would overrun the window: a producer that sends it breaks the protocol. */
   get full(): boolean {
     return this.delivered - this.acknowledged >= this.window.length;
+  }
+
+  /** The next message is delivered, at `now` ms; there is room for it. */
+  deliver(now: number): void {
+    this.delivered++;
+    this.times[this.delivered % this.window.length] = now;
+  }
+
+  /** Age of the oldest message that is not acknowledged, in ms; 0 when there is none. */
+  oldestMs(now: number): number {
+    if (this.delivered === this.acknowledged) return 0;
+    return Math.max(0, now - this.times[(this.acknowledged + 1) % this.window.length]!);
   }
 
   /** Marks one message; answers true when the watermark moved. A second time for the same message does nothing. */
@@ -46,5 +64,15 @@ export class Session {
       this.window[this.acknowledged % this.window.length] = 0;
     }
     return this.acknowledged !== before;
+  }
+
+  /** True when the message was acknowledged. */
+  isAcknowledged(sequence: number): boolean {
+    return sequence <= this.acknowledged || this.window[sequence % this.window.length] === 1;
+  }
+
+  /** True while the message is being pulled. */
+  isPulling(sequence: number): boolean {
+    return this.pulls.length > 0 && this.pulls.some((job) => job.source.sequence === sequence);
   }
 }

@@ -241,6 +241,10 @@ export interface NativeAddon {
   postSharedReceive(srq: number, count: number): number;
   pollCq(cq: number, max: number): number;
   requestNotify(cq: number, solicitedOnly: number): number;
+  timeCopy(qp: number, index: number): number;
+  createEventFd(inherited: number): { handle: number; fd: number } | number;
+  watchEventFd(eventFd: number, callback: () => void): number;
+  signalEventFd(eventFd: number): number;
 }
 
 /** The folder of this package: the nearest one above that holds its package.json. */

@@ -1,0 +1,103 @@
+// How an outbox gets a lane: it offers a queue pair and a control block, and is answered with the lane.
+//
+// Invariant: what the inbox answers is believed only as far as it was offered; whatever fails on the way, nothing that
+// was made is left open.
+import { RdmaError } from '../core/errors.js';
+import { parseDocument } from '../connect/index.js';
+import { AccessFlags, type PortAddress } from '../verbs/index.js';
+import { CONTROL_RECEIVES, Connection } from './connection.js';
+import { type Answer, Reply, RING_PROTOCOL } from './documents.js';
+import { SLOT_BYTES } from './layout.js';
+import type { Payloads } from './payloads.js';
+import type { PortChannel, PortCompletionQueue, PortDomain, PortMapping, PortMemory, PortQueuePair } from './port.js';
+import { refusal } from './reconnector.js';
+import type { Retained } from './retained.js';
+
+/** Who asks, and for what. */
+export interface Negotiator {
+  identity: string;
+  name: string;
+  address: PortAddress;
+  pd: PortDomain;
+  cq: PortCompletionQueue;
+  retained: Retained;
+  payloads: Payloads;
+  slots: number;
+  dataBytes: number;
+  /** Asks for a lane that can be mapped. */
+  inPlace: boolean;
+  checksum: boolean;
+  sendDepth: number;
+  timeoutMs: number;
+  signal: AbortSignal;
+  /** The inbox of the connection before this one. */
+  lastInbox: string;
+}
+
+/**
+ * @returns a connection that is ready to send
+ * @throws RdmaError with the inbox's refusal; RDMA_ERR_PROTOCOL for an answer that was not offered; RDMA_ERR_TIMEOUT;
+ *   what the device throws
+ */
+export async function negotiate(channel: PortChannel, who: Negotiator): Promise<Connection> {
+  const staging = who.pd.registerMemory({
+    bytes: SLOT_BYTES * (1 + who.slots),
+    access: AccessFlags.LOCAL_WRITE | AccessFlags.REMOTE_WRITE,
+  });
+  try {
+    return await negotiateWith(channel, who, staging);
+  } catch (error) {
+    staging.close();
+    throw error;
+  }
+}
+
+async function negotiateWith(channel: PortChannel, who: Negotiator, staging: PortMemory): Promise<Connection> {
+  const { address, retained, payloads, sendDepth, checksum } = who;
+  const qp = who.pd.createQueuePair({ sendCq: who.cq, maxSendWr: sendDepth, maxRecvWr: CONTROL_RECEIVES });
+  try {
+    qp.toInit(address, AccessFlags.REMOTE_WRITE | AccessFlags.REMOTE_READ);
+    qp.postEmptyReceives(CONTROL_RECEIVES);
+    channel.send({
+      type: 'offer',
+      protocol: RING_PROTOCOL,
+      transport: address.type === 'soft' ? 'soft' : 'verbs',
+      producer: who.identity,
+      name: who.name,
+      slots: who.slots,
+      dataBytes: who.dataBytes,
+      retainMessages: retained.capacity,
+      acknowledged: retained.acknowledged,
+      inPlace: who.inPlace,
+      control: { address: staging.address, rkey: staging.rkey },
+      endpoint: qp.endpoint(address),
+    });
+    const document = await channel.receive({ timeoutMs: who.timeoutMs, signal: who.signal });
+    const lane = parseDocument(Reply, document, 'answer');
+    if (lane.type === 'error') throw refusal(lane.code, lane.message);
+    checkAnswer(lane, who);
+    qp.toReadyToReceive(address, lane.endpoint);
+    qp.toReadyToSend();
+    const mapping = lane.inPlace ? mapLane(qp, lane) : undefined;
+    return new Connection({ channel, qp, lane, retained, payloads, staging, mapping, sendDepth, checksum });
+  } catch (error) {
+    qp.close();
+    throw error;
+  }
+}
+
+function checkAnswer(lane: Answer, who: Negotiator): void {
+  const { retained } = who;
+  const low = lane.inbox === who.lastInbox ? retained.acknowledged : 0;
+  const sane = lane.slots <= who.slots && lane.dataBytes <= who.dataBytes && (who.inPlace || !lane.inPlace);
+  if (!sane || lane.delivered < low || lane.delivered > retained.last || lane.acknowledged > lane.delivered) {
+    throw new RdmaError('RDMA_ERR_PROTOCOL', 'the inbox answers with numbers that were not offered');
+  }
+  if (lane.delivered < retained.acknowledged) {
+    throw new RdmaError('RDMA_ERR_PROTOCOL', 'the inbox asks for messages that it has acknowledged');
+  }
+}
+
+function mapLane(qp: PortQueuePair, { memory, slots, dataBytes }: Answer): PortMapping {
+  return qp.mapRemote(memory.address + slots * SLOT_BYTES, memory.rkey, dataBytes);
+}

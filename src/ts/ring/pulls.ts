@@ -1,0 +1,204 @@
+// Pulling: a message that is too long for the lane is READ from its producer's memory when the application asks for it.
+//
+// Invariant: memory that is being read into stays registered and untouched until every READ has ended, also when nobody
+// waits for it any more; a pull that lost its lane begins again on the next lane of the same producer, whose memory still
+// holds the message, as it was not acknowledged. READs of one queue pair end in the order in which they were posted.
+import { ErrorCodes, RdmaError } from '../core/errors.js';
+import { AccessFlags, completionStatusWords, crc32cOf, SendFlags } from '../verbs/index.js';
+import type { Lane } from './lane.js';
+import type { Clock, PortMemory } from './port.js';
+import type { Session } from './session.js';
+
+/** READs of one lane that may be under way. */
+export const PULL_DEPTH = 4;
+/** Work requests from this number on are READs; receives are 0. */
+export const PULL_WR_ID = 2 ** 41;
+const SEGMENT_BYTES = 16 * 2 ** 20;
+
+/** What is to be pulled. */
+export interface PullSource {
+  session: Session;
+  sequence: number;
+  address: number;
+  rkey: number;
+  length: number;
+  /** The checksum that the producer gave; undefined: none. */
+  crc: number | undefined;
+}
+
+/** One pull that is under way or waits for its turn. */
+export class PullJob {
+  readonly source: PullSource;
+  readonly into: Uint8Array;
+  readonly resolve: () => void;
+  readonly reject: (error: RdmaError) => void;
+  /** The lane that it runs on, and the memory registered there. */
+  lane: Lane | undefined;
+  region: PortMemory | undefined;
+  /** Bytes asked for, and READs under way. */
+  asked = 0;
+  arrived = 0;
+  inFlight = 0;
+  /** Why it ends, once its READs have. */
+  failure: RdmaError | undefined;
+
+  constructor(source: PullSource, into: Uint8Array, resolve: () => void, reject: (error: RdmaError) => void) {
+    this.source = source;
+    this.into = into;
+    this.resolve = resolve;
+    this.reject = reject;
+  }
+}
+
+/** The pulls of an inbox. */
+export class Pulls {
+  /** Told of each message that was pulled. */
+  private readonly onPulled: (bytes: number) => void;
+  private readonly clock: Clock;
+
+  constructor(clock: Clock, onPulled: (bytes: number) => void) {
+    this.clock = clock;
+    this.onPulled = onPulled;
+  }
+
+  /**
+   * READs a message into `into`.
+   *
+   * @throws RdmaError RDMA_ERR_PEER_GONE when the producer is not there for `timeoutMs`; RDMA_ERR_TIMEOUT;
+   *   RDMA_ERR_ABORTED; RDMA_ERR_PROTOCOL for a wrong checksum; RDMA_ERR_CLOSED; what registering throws
+   */
+  pull(source: PullSource, into: Uint8Array, timeoutMs: number, signal: AbortSignal | undefined): Promise<void> {
+    const { session } = source;
+    return new Promise<void>((resolve, reject) => {
+      const finish = () => {
+        takeBack();
+        signal?.removeEventListener('abort', onAbort);
+        session.pulls = session.pulls.filter((each) => each !== job);
+      };
+      const job: PullJob = new PullJob(
+        source,
+        into,
+        () => {
+          finish();
+          this.onPulled(source.length);
+          resolve();
+        },
+        (error) => {
+          finish();
+          reject(error);
+        },
+      );
+      const onAbort = () => this.cancel(job, new RdmaError(ErrorCodes.ABORTED, 'the pull was aborted'));
+      const takeBack = this.clock.after(timeoutMs, () => this.cancel(job, this.late(job, timeoutMs)));
+      signal?.addEventListener('abort', onAbort);
+      session.pulls.push(job);
+      if (signal?.aborted) onAbort();
+      else this.proceed(session);
+    });
+  }
+
+  private late(job: PullJob, timeoutMs: number): RdmaError {
+    const { name } = job.source.session;
+    return job.lane === undefined
+      ? new RdmaError(ErrorCodes.PEER_GONE, `${name} did not come back within ${timeoutMs} ms`)
+      : new RdmaError(ErrorCodes.TIMEOUT, `the message was not pulled within ${timeoutMs} ms`);
+  }
+
+  /** Posts what can be posted now on the producer's present lane. */
+  proceed(session: Session): void {
+    const { lane } = session;
+    if (lane === undefined || lane.fenced || lane.condemned !== undefined || !lane.isReady) return;
+    for (const job of [...session.pulls]) {
+      if (lane.reads.length >= PULL_DEPTH) return;
+      if (job.failure === undefined) this.post(lane, job);
+    }
+  }
+
+  private post(lane: Lane, job: PullJob): void {
+    const { source, into } = job;
+    try {
+      if (source.length === 0) {
+        job.resolve();
+        return;
+      }
+      if (job.region === undefined) {
+        job.region = lane.registerForPull(into, AccessFlags.LOCAL_WRITE);
+        job.lane = lane;
+      }
+      const { region } = job;
+      while (job.asked < source.length && lane.reads.length < PULL_DEPTH) {
+        const length = Math.min(SEGMENT_BYTES, source.length - job.asked);
+        const from = source.address + job.asked;
+        lane.qp.sends.read(
+          0,
+          PULL_WR_ID,
+          SendFlags.SIGNALED,
+          from,
+          source.rkey,
+          region.address + job.asked,
+          length,
+          region.lkey,
+        );
+        lane.qp.postSend(1);
+        lane.reads.push({ job, length });
+        job.asked += length;
+        job.inFlight++;
+      }
+    } catch (error) {
+      this.cancel(job, error as RdmaError);
+    }
+  }
+
+  /** The oldest READ of the lane has ended. Answers why the lane has to end, if it has. */
+  completed(lane: Lane, status: number): RdmaError | undefined {
+    const read = lane.reads.shift();
+    if (read === undefined) return new RdmaError(ErrorCodes.PROTOCOL, 'a READ has ended that nobody posted');
+    const { job } = read;
+    job.inFlight--;
+    if (status !== 0) {
+      const why = `${lane.session.name} cannot be read: ${completionStatusWords(status)}`;
+      return new RdmaError(ErrorCodes.PEER_GONE, why);
+    }
+    job.arrived += read.length;
+    if (job.arrived === job.source.length || (job.failure !== undefined && job.inFlight === 0)) this.end(job);
+    this.proceed(lane.session);
+    return undefined;
+  }
+
+  private end(job: PullJob): void {
+    job.region?.close();
+    job.region = undefined;
+    const { crc, sequence, session, length } = job.source;
+    if (job.failure === undefined && crc !== undefined && crc32cOf(job.into, 0, length) !== crc) {
+      const words = `message ${sequence} of ${session.name} was pulled and fails its checksum`;
+      job.failure = new RdmaError(ErrorCodes.PROTOCOL, words);
+    }
+    if (job.failure === undefined) job.resolve();
+    else job.reject(job.failure);
+  }
+
+  private cancel(job: PullJob, failure: RdmaError): void {
+    job.failure ??= failure;
+    if (job.inFlight === 0) this.end(job);
+  }
+
+  /** The lane was fenced: no READ of it is under way any more. What it had begun begins again on the next one. */
+  laneEnded(lane: Lane): void {
+    lane.reads.length = 0;
+    for (const job of [...lane.session.pulls]) {
+      if (job.lane !== lane) continue;
+      job.region?.close();
+      job.region = undefined;
+      job.lane = undefined;
+      job.asked = 0;
+      job.arrived = 0;
+      job.inFlight = 0;
+      if (job.failure !== undefined) this.end(job);
+    }
+  }
+
+  /** The inbox is closed, or has forgotten the producer: nothing will come any more. Its lanes are fenced. */
+  reject(session: Session, error: RdmaError): void {
+    for (const job of [...session.pulls]) this.cancel(job, error);
+  }
+}

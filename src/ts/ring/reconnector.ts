@@ -1,0 +1,114 @@
+// Connecting, and connecting again: one attempt after another, with growing pauses, until a deadline.
+//
+// Invariant: at most one attempt at a time; an error that another attempt cannot mend ends it at once; who accepts and
+// then hangs up, again and again, is not asked without pause.
+import { ErrorCodes, RdmaError } from '../core/errors.js';
+import { type Clock, pause } from './port.js';
+
+const FIRST_RETRY_MS = 10;
+const LAST_RETRY_MS = 500;
+
+/** Failures that another attempt cannot mend. */
+const permanent = new Set<string>([
+  'RDMA_ERR_UNAUTHENTICATED',
+  'RDMA_ERR_VERSION',
+  'RDMA_ERR_REFUSED',
+  'RDMA_ERR_INVALID_ARGUMENT',
+  'RDMA_ERR_MESSAGE_TOO_LARGE',
+]);
+
+export interface ReconnectorOptions {
+  clock: Clock;
+  /** How long to try, in ms; 0: once. */
+  reconnectMs: number;
+  signal: AbortSignal;
+  /** One attempt. */
+  connect: () => Promise<void>;
+  /** Whether there is a connection, or nobody wants one any more. */
+  settled: () => boolean;
+  /** The attempts have ended in vain. */
+  fail: (error: RdmaError) => void;
+}
+
+export class Reconnector {
+  private readonly options: ReconnectorOptions;
+  private connecting: Promise<void> | undefined;
+  private fruitless = 0; // connections in a row that ended without progress
+
+  constructor(options: ReconnectorOptions) {
+    this.options = options;
+  }
+
+  /** The present round of attempts, if there is one. */
+  get current(): Promise<void> | undefined {
+    return this.connecting;
+  }
+
+  /** The connection is good for something. */
+  progress(): void {
+    this.fruitless = 0;
+  }
+
+  /** Begins a round of attempts, or answers the one that is under way. */
+  start(): Promise<void> {
+    const { clock, reconnectMs, settled } = this.options;
+    this.connecting ??= this.connectUntil(clock.now() + reconnectMs).finally(() => {
+      this.connecting = undefined;
+      // Lost again before anybody noticed that it was there.
+      if (!settled()) void this.start().catch(() => {});
+    });
+    return this.connecting;
+  }
+
+  private async connectUntil(deadline: number): Promise<void> {
+    const { clock, signal, connect, fail } = this.options;
+    let pauseMs = FIRST_RETRY_MS;
+    if (this.fruitless++ > 0) await pause(clock, Math.min(LAST_RETRY_MS, pauseMs * 2 ** this.fruitless), signal);
+    for (;;) {
+      try {
+        await connect();
+        return;
+      } catch (cause) {
+        const error =
+          cause instanceof RdmaError ? cause : new RdmaError('RDMA_ERR_PEER_GONE', String(cause), { cause });
+        if (permanent.has(error.code) || clock.now() + pauseMs > deadline || signal.aborted) {
+          fail(error);
+          throw error;
+        }
+      }
+      await pause(clock, pauseMs, signal);
+      pauseMs = Math.min(LAST_RETRY_MS, pauseMs * 2);
+    }
+  }
+}
+
+/** What an inbox said when it refused, as an error. */
+export function refusal(code: string, message: string): RdmaError {
+  const known = Object.values<string>(ErrorCodes).includes(code) ? code : 'RDMA_ERR_REFUSED';
+  return new RdmaError(known, `the inbox refuses: ${message}`);
+}
+
+/** What `find` answers, within `timeoutMs`; it is a function of the user's that may never answer. */
+export function inTime<T>(
+  clock: Clock,
+  find: () => T | Promise<T>,
+  timeoutMs: number,
+  signal: AbortSignal,
+): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const give = (error: RdmaError) => {
+      stop();
+      reject(error);
+    };
+    const words = `to() did not answer within ${timeoutMs} ms`;
+    const takeBack = clock.after(timeoutMs, () => give(new RdmaError('RDMA_ERR_TIMEOUT', words)));
+    const onAbort = () => give(new RdmaError('RDMA_ERR_ABORTED', 'the outbox is closed'));
+    const stop = () => {
+      takeBack();
+      signal.removeEventListener('abort', onAbort);
+    };
+    signal.addEventListener('abort', onAbort);
+    if (signal.aborted) onAbort();
+    Promise.resolve().then(find).then(resolve, reject).finally(stop);
+  });
+}

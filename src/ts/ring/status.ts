@@ -1,0 +1,124 @@
+// What operators ask of rings: depth, bytes, why something waits, ages; in plain numbers.
+//
+// Invariant: counters only grow and cost one addition where something happens; everything else is computed when it is
+// asked for. Times are in ms, sizes in bytes.
+import type { LaneStall } from './connection.js';
+
+/**
+ * Why a message has to wait. Of the lane: no free `slots` or `bytes`, a `reservation` before it that is open, the send
+ * `queue` is full, the inbox is `draining`. Of the outbox: `retained-messages` or `retained-bytes`, as too much is not
+ * acknowledged yet; `disconnected`, as there is no inbox and the retained memory is full.
+ */
+export type Stall = LaneStall | 'retained-messages' | 'retained-bytes' | 'disconnected';
+
+/** Sums of an outbox since it was opened. */
+export class OutboxCounters {
+  /** Messages and bytes taken. */
+  messages = 0;
+  bytes = 0;
+  /** Messages written again after a reconnect. */
+  resent = 0;
+  /** Connections made. */
+  connects = 0;
+  /** Calls that had to wait for room. */
+  stalls = 0;
+  /** Messages that were built in the inbox's memory. */
+  inPlace = 0;
+  /** Of those, copied out again since their space went back before they were acknowledged. */
+  spilled = 0;
+  /** Messages that are pulled. */
+  pulled = 0;
+  /** Reservations given up. */
+  aborted = 0;
+}
+
+/** Answered by {@link Outbox.status}. */
+export interface OutboxStatus {
+  connected: boolean;
+  draining: boolean;
+  /** The lane is mapped. */
+  inPlace: boolean;
+  /** Last sequences taken, written to a lane, and acknowledged. */
+  sequence: number;
+  published: number;
+  acknowledged: number;
+  unacknowledgedMessages: number;
+  unacknowledgedBytes: number;
+  /** Age of the oldest message that is not acknowledged; 0 when there is none. */
+  oldestUnacknowledgedMs: number;
+  /** Messages in the lane that are not released, of so many slots; bytes of its data ring. */
+  laneMessages: number;
+  laneSlots: number;
+  laneBytes: number;
+  /** Registered for messages that are pulled. */
+  payloadBytes: number;
+  /** Calls that wait for room. */
+  waiting: number;
+  stalledBy: Stall | undefined;
+  /** How often the completion channel woke this side. */
+  wakes: number;
+  counters: OutboxCounters;
+}
+
+/** Sums of an inbox since it was opened. */
+export class InboxCounters {
+  /** Messages and bytes delivered, pulled ones with their whole length. */
+  messages = 0;
+  bytes = 0;
+  lanesOpened = 0;
+  fences = 0;
+  /** Fenced lanes whose memory could not be proved to be left by its writer. */
+  quarantined = 0;
+  /** Producers that were not let in. */
+  refused = 0;
+  /** Places that producers gave up. */
+  skipped = 0;
+  /** Messages that were pulled, and their bytes. */
+  pulls = 0;
+  pulledBytes = 0;
+}
+
+/** One lane, as {@link Inbox.status} shows it. */
+export interface LaneStatus {
+  lane: number;
+  /** Name and identity of the producer. */
+  from: string;
+  producer: string;
+  epoch: number;
+  slots: number;
+  dataBytes: number;
+  /** What the lane takes at the inbox in all. */
+  memoryBytes: number;
+  /** The producer may build messages in it. */
+  inPlace: boolean;
+  /** Delivered on this lane. */
+  messages: number;
+  bytes: number;
+  /** Reports written to the producer. */
+  reports: number;
+  /** Delivered and not released. */
+  heldMessages: number;
+  heldBytes: number;
+  /** Arrived and not delivered yet. */
+  waitingMessages: number;
+  unacknowledgedMessages: number;
+  oldestUnacknowledgedMs: number;
+}
+
+/** Answered by {@link Inbox.status}. */
+export interface InboxStatus {
+  draining: boolean;
+  lanes: LaneStatus[];
+  /** Fenced lanes with messages that are still held. */
+  endedLanes: number;
+  /** Over all lanes. */
+  memoryBytes: number;
+  heldMessages: number;
+  heldBytes: number;
+  waitingMessages: number;
+  unacknowledgedMessages: number;
+  oldestUnacknowledgedMs: number;
+  /** How often the completion channel woke this side. */
+  wakes: number;
+  counters: InboxCounters;
+}
