@@ -67,6 +67,17 @@ export abstract class LatencyLoop implements Loop {
   }
 
   advance(): Advance {
+    const state = this.run();
+    // Not in the loop: what runs once a block has no type feedback when that is compiled, and throws the code away.
+    if (state !== Advance.IDLE) {
+      if (this.samples.length > 0) this.samples[this.sampled++] = this.clock.clockMs() - this.begun;
+      this.begun = 0;
+    }
+    return state;
+  }
+
+  /** DONE and TURN leave the last round's sample open. */
+  private run(): Advance {
     const { clock, cq, end, qp, role, samples, spins, looksAtOnce, arrivalLooks } = this;
     const first = role === 'answers' ? ARRIVAL : POST;
     const afterCompletion = role === 'alone' ? POST : ARRIVAL;
@@ -111,11 +122,9 @@ export abstract class LatencyLoop implements Loop {
       looks = 0;
       if (step !== first) continue;
       round++;
+      if (round === end) break;
       const pauses = stamp === 1 ? begun > turnAt : (round & CLOCK_MASK) === 0 && clock.clockMs() > turnAt;
-      if (!pauses && round < end) continue;
-      if (stamp === 1) samples[sampled++] = clock.clockMs() - begun;
-      begun = 0;
-      if (round < end) {
+      if (pauses) {
         state = Advance.TURN;
         break;
       }
