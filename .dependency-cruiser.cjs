@@ -1,5 +1,18 @@
 // The layers of src/ts, from the ground up. Invariant: a folder imports itself and folders to its left, nothing else.
-const layers = ['core', 'verbs', 'rdmacm', 'connect', 'ring', 'pipeline', 'cluster', 'demo', 'bench', 'doctor', 'cli'];
+const layers = [
+  'core',
+  'verbs',
+  'rdmacm',
+  'connect',
+  'ring',
+  'pipeline',
+  'cluster',
+  'demo',
+  'sim',
+  'bench',
+  'doctor',
+  'cli',
+];
 const publicLayers = ['verbs', 'rdmacm', 'connect', 'ring', 'pipeline', 'cluster'];
 
 const folder = (...names) => `^src/ts/(${names.join('|')})/`;

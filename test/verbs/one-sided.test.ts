@@ -1,4 +1,4 @@
-// Proves that soft0 is one-sided and that its revocation is final: the target's CPU takes no part in a WRITE or READ
+// Proves that soft0 is one-sided and that its revocation is final: the target's CPU takes no part in a WRITE, a READ or an atomic
 // (its event loop stands still, or the whole process is stopped), and once deregister() or close() has returned no
 // byte of the target's memory changes any more.
 import t from 'tap';
@@ -20,13 +20,30 @@ async function writeAndReadBack({ side, address, rkey }: Peer, seed: number): Pr
   return statuses.every((status) => status === Status.SUCCESS) && isFilled(bytes.subarray(half), seed);
 }
 
-void t.test('WRITE and READ complete while the target runs a JavaScript loop', async (t) => {
+/** Adds to a word behind what writeAndReadBack() uses, and swaps it; what the word was each time. */
+async function addAndSwap({ side, address, rkey }: Peer, add: bigint, swap: bigint): Promise<[bigint, bigint]> {
+  const { qp, mr, cq } = side;
+  const word = (1 << 20) - 64;
+  qp.sends.fetchAdd(0, 1, SIGNALED, address + word, rkey, add, mr.address + word, mr.lkey);
+  qp.sends.compareSwap(1, 2, SIGNALED, address + word, rkey, add, swap, mr.address + word + 8, mr.lkey);
+  qp.postSend(2);
+  for (let i = 0; i < 2; i++) {
+    const { status } = await takeOne(cq);
+    if (status !== Status.SUCCESS) throw new Error(`an atomic ended with status ${status}`);
+  }
+  const [added, swapped] = new BigUint64Array(mr.buffer, word, 2);
+  return [added!, swapped!];
+}
+
+void t.test('WRITE, READ and atomics complete while the target runs a JavaScript loop', async (t) => {
   const peer = await openPeer();
   const { child, side, address, rkey, close } = peer;
   const spinning = message(child);
   child.send({ do: 'spin' });
   t.equal(await spinning, 'spinning');
   t.ok(await writeAndReadBack(peer, 9));
+  t.same(await addAndSwap(peer, 5n, 0n), [0n, 5n]);
+  t.same(await addAndSwap(peer, 6n, 0n), [0n, 6n], 'the swap was made');
   const saw = message(child);
   side.bytes[0] = 0x42;
   side.qp.sends.write(0, 3, SIGNALED, address, rkey, side.mr.address, 1, side.mr.lkey);
@@ -36,12 +53,14 @@ void t.test('WRITE and READ complete while the target runs a JavaScript loop', a
   await close();
 });
 
-void t.test('WRITE and READ complete while the target is stopped by SIGSTOP', async (t) => {
+void t.test('WRITE, READ and atomics complete while the target is stopped by SIGSTOP', async (t) => {
   const peer = await openPeer();
   const { child, close } = peer;
   child.kill('SIGSTOP');
   await until(() => processState(child.pid!) === 'T', 'the peer is stopped');
   t.ok(await writeAndReadBack(peer, 11));
+  t.same(await addAndSwap(peer, 5n, 0n), [0n, 5n]);
+  t.same(await addAndSwap(peer, 6n, 0n), [0n, 6n], 'the swap was made');
   t.equal(processState(child.pid!), 'T', 'it was stopped all the time');
   child.kill('SIGCONT');
   t.equal(await ask(child, { do: 'check', seed: 11, bytes: 1 << 19 }), true);

@@ -1,7 +1,7 @@
 // The other process of the two-process tests: opens a side, tells how to reach it, and then does what it is told.
 // Invariant: it answers every command once it is done, and ends when its parent does.
 import { type QueuePairEndpoint, SendFlags } from '../../src/ts/verbs/index.js';
-import { fill, isFilled, openSide, takeOne, FULL_ACCESS } from './support.js';
+import { fill, isFilled, openSide, takeOne, EVERY_ACCESS } from './support.js';
 
 /** What the peer says first. */
 export interface Hello {
@@ -21,14 +21,14 @@ export type Command =
   | { do: 'deregister' | 'close' }
   | { do: 'compare' };
 
-const side = openSide({ bytes: 1 << 20, maxInlineData: 0 });
+const side = openSide({ bytes: 1 << 20, maxInlineData: 0, access: EVERY_ACCESS });
 let snapshot = Buffer.alloc(0);
 const say = (value: unknown) => process.send?.(value);
 
 async function obey(command: Command): Promise<unknown> {
   switch (command.do) {
     case 'connect':
-      side.qp.connect(side.address, command.endpoint, { access: FULL_ACCESS });
+      side.qp.connect(side.address, command.endpoint, { access: EVERY_ACCESS });
       return true;
     case 'fill':
       fill(side.bytes.subarray(0, command.bytes), command.seed);

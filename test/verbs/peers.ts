@@ -3,7 +3,7 @@ import type { ChildProcess } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import type { ConnectOptions } from '../../src/ts/verbs/index.js';
 import type { Command, Hello } from './peer.js';
-import { ended, FULL_ACCESS, message, openSide, startHelper } from './support.js';
+import { ended, EVERY_ACCESS, message, openSide, startHelper } from './support.js';
 
 /** Sends a command to the peer and waits for the answer. */
 export async function ask<T>(child: ChildProcess, command: Command): Promise<T> {
@@ -17,7 +17,7 @@ export async function openPeer(options: ConnectOptions = {}) {
   child.stderr?.pipe(process.stderr);
   const hello = await message<Hello>(child);
   const side = openSide({ bytes: 1 << 20 });
-  side.qp.connect(side.address, hello.endpoint, { access: FULL_ACCESS, ...options });
+  side.qp.connect(side.address, hello.endpoint, { access: EVERY_ACCESS, ...options });
   await ask(child, { do: 'connect', endpoint: side.qp.endpoint(side.address) });
   const close = async () => {
     side.device.close();

@@ -1,7 +1,7 @@
 // The other process of soft-faults.test.ts. Invariant: it does what it is told until its parent ends, and never answers but
 // by messages, so that it can be stopped or killed at any moment.
-import { AccessFlags, type QueuePairEndpoint, pathTo, QpType, SendFlags } from '../../src/ts/verbs/index.js';
-import { openSide, FULL_ACCESS, takeOne } from './support.js';
+import { type QueuePairEndpoint, pathTo, QpType, SendFlags } from '../../src/ts/verbs/index.js';
+import { openSide, EVERY_ACCESS as access, takeOne } from './support.js';
 
 /** What it is told: to connect to a queue pair, and then to do this without end. */
 export interface Order {
@@ -12,8 +12,6 @@ export interface Order {
   rkey: number;
   bytes: number;
 }
-
-const access = FULL_ACCESS | AccessFlags.REMOTE_ATOMIC;
 
 async function obey(order: Order): Promise<void> {
   if (order.work === 'datagrams') {

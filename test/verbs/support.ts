@@ -20,8 +20,9 @@ export const deviceName = process.env.ONEPIECE_DEVICE ?? 'soft0';
 export const isSoft = deviceName === 'soft0';
 /** Bounds every wait; JavaScript runs an order of magnitude slower in the guest that has rxe0. */
 export const patienceMs = isSoft ? 10_000 : 60_000;
-/** Every remote right. */
+/** Every remote right but that to atomics. */
 export const FULL_ACCESS = AccessFlags.LOCAL_WRITE | AccessFlags.REMOTE_WRITE | AccessFlags.REMOTE_READ;
+export const EVERY_ACCESS = FULL_ACCESS | AccessFlags.REMOTE_ATOMIC;
 
 /** A completion as an object, for comparing. */
 export interface Wc {

@@ -77,7 +77,7 @@ int Environment::Close(uint32_t handle) {
 
 void Environment::CloseAll() {
   // Children before parents.
-  for (Kind kind : {Kind::kQueuePair, Kind::kSharedReceiveQueue, Kind::kCompletionQueue, Kind::kChannel,
+  for (Kind kind : {Kind::kEventFd, Kind::kQueuePair, Kind::kSharedReceiveQueue, Kind::kCompletionQueue, Kind::kChannel,
                     Kind::kAddressHandle, Kind::kMemoryWindow, Kind::kMemoryRegion, Kind::kProtectionDomain,
                     Kind::kCmId, Kind::kCmChannel, Kind::kDevice}) {
     for (auto& object : objects_) {

@@ -50,6 +50,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   InstallMemory(env, exports);
   InstallCompletion(env, exports);
   InstallQueuePairs(env, exports);
+  InstallMeasuring(env, exports);
   InstallCm(env, exports);
   InstallChecksum(env, exports);
   Export(env, exports, "close", Close);

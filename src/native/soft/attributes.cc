@@ -1,6 +1,8 @@
 // What the soft device says of itself.
 // Invariant: every number is what the code keeps to, not what would look good.
+#include <dirent.h>
 #include <errno.h>
+#include <stdio.h>
 
 #include "address_handle.h"
 #include "completion_queue.h"
@@ -8,10 +10,28 @@
 
 namespace onepiece::soft {
 
+namespace {
+
+// Ordinary pages, and the huge ones that this kernel knows.
+uint64_t PageSizes() {
+  uint64_t sizes = kPageBytes;
+  DIR* folder = opendir("/sys/kernel/mm/hugepages");
+  if (folder == nullptr) return sizes;
+  while (const dirent* entry = readdir(folder)) {
+    unsigned long long kib = 0;
+    if (sscanf(entry->d_name, "hugepages-%llukB", &kib) == 1) sizes |= uint64_t{kib} * 1024;
+  }
+  closedir(folder);
+  return sizes;
+}
+
+}  // namespace
+
 int Context::Query(DeviceAttributes* out) {
   out->firmware = "soft/1";
   out->nodeGuid = nonce_;
   out->maxMrBytes = uint64_t{1} << 46;
+  out->pageSizes = PageSizes();
   out->maxQp = kMaxQps - 1;
   out->maxQpWr = kMaxQpWr;
   out->maxSge = kMaxSge;

@@ -25,13 +25,10 @@ int CompletionChannel::Drain() {
   int taken = 0;
   for (;;) {
     ssize_t count = read(readEnd_, sink, sizeof sink);
-    if (count > 0) {
-      taken += static_cast<int>(count);
-    } else if (count < 0 && errno == EINTR) {
-      continue;
-    } else {
-      break;
-    }
+    if (count < 0 && errno == EINTR) continue;
+    if (count > 0) taken += static_cast<int>(count);
+    // Less than was asked for: the pipe was empty then. What came since makes it readable again.
+    if (count < static_cast<ssize_t>(sizeof sink)) break;
   }
   for (CompletionQueue* queue : context_.queues) queue->CountWake(*this);
   return taken;

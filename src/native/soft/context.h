@@ -24,6 +24,7 @@ namespace onepiece::soft {
 class AddressHandle;
 class CompletionChannel;
 class CompletionQueue;
+class ProtectionDomain;
 class QueuePair;
 class SharedReceiveQueue;
 class SharedReceives;
@@ -36,7 +37,7 @@ class Context final : public Device {
   int Query(DeviceAttributes* out) override;
   int QueryPort(uint32_t port, PortAttributes* out) override;
   int QueryGid(uint32_t port, uint32_t index, Gid* out, std::string* type, std::string* netdev) override;
-  int AllocateProtectionDomain(std::unique_ptr<ProtectionDomain>* out) override;
+  int AllocateProtectionDomain(std::unique_ptr<onepiece::ProtectionDomain>* out) override;
   int CreateChannel(std::unique_ptr<onepiece::CompletionChannel>* out) override;
   int CreateCq(uint32_t capacity, onepiece::CompletionChannel* channel,
                std::unique_ptr<onepiece::CompletionQueue>* out) override;
@@ -107,6 +108,7 @@ class Context final : public Device {
   std::unordered_map<uint32_t, AddressHandle*> handles;
   int children = 0;
   // What lives here, so that an object of another device is known by its address alone and refused.
+  std::vector<ProtectionDomain*> domains;
   std::vector<CompletionChannel*> channels;
   std::vector<CompletionQueue*> queues;
   std::vector<SharedReceiveQueue*> sharedQueues;

@@ -9,8 +9,12 @@ namespace onepiece::soft {
 
 namespace {
 
-constexpr uint64_t kThreadBudgetBytes = 1u << 20;
 constexpr uint64_t kRequestCostBytes = 256;  // what a request costs besides its bytes
+// A turn of the engine. Messages are cut at whole megabytes.
+constexpr uint64_t kTurnBytes = (1u << 20) + kRequestCostBytes;
+// After its first turn the posting thread begins others until this time is over, and leaves the rest to the engine thread.
+// Waking that costs as much as copying a megabyte; and the event loop must not stand still.
+constexpr uint64_t kPostingNs = 200'000;
 constexpr uint64_t kForever = UINT64_MAX;
 constexpr uint64_t kFirstRetryNs = 200'000;
 constexpr uint64_t kLastRetryNs = 20'000'000;
@@ -44,7 +48,7 @@ CompletionOpcode LocalOpcode(uint32_t opcode) {
 }  // namespace
 
 void QueuePair::ProgressFromThread() {
-  Progress(kThreadBudgetBytes);
+  Progress(false);
   HearOfDeath();
   if (state() != QpState::kError) return;
   // Receives may wait to be flushed; see DrainOwn.
@@ -65,7 +69,9 @@ void QueuePair::Leave() {
   busy_ = 0;
 }
 
-void QueuePair::Progress(uint64_t budget) {
+void QueuePair::Progress(bool isPosting) {
+  uint64_t budget = kTurnBytes;
+  uint64_t untilNs = 0;
   for (;;) {
     if (engine_.exchange(true)) return;  // its owner looks at the queue again after letting go
     uint64_t dueNs = 0;
@@ -80,6 +86,13 @@ void QueuePair::Progress(uint64_t budget) {
       bool mayRun = now == QpState::kReadyToSend || now == QpState::kError;
       if (mayRun && sqHead_.load() != sqTail_.load()) continue;
       return;
+    }
+    // The clock is looked at only by those who have copied much.
+    if (outcome == Outcome::kMore && isPosting) {
+      uint64_t nowNs = NowNs();
+      if (untilNs == 0) untilNs = nowNs + kPostingNs;
+      budget = kTurnBytes;
+      if (nowNs < untilNs) continue;
     }
     // Stopped meanwhile, by one who could not get the engine: what waits is flushed now, not when its time comes.
     if (outcome == Outcome::kWait && now == QpState::kError) continue;
@@ -217,11 +230,13 @@ bool QueuePair::GaveUp(Step step, uint64_t* dueNs, CompletionStatus* status) {
       return false;
     }
     *status = CompletionStatus::kRnrRetryExceeded;
-    if (attributes_.rnrRetry != 7) limit = uint64_t{kRnrTimer[ReadOnce(target.minRnrTimer) & 31]} * 10'000 * attributes_.rnrRetry;
+    uint32_t retries = rnrRetry_.load();
+    if (retries != 7) limit = uint64_t{kRnrTimer[ReadOnce(target.minRnrTimer) & 31]} * 10'000 * retries;
     pause = kReceiveRecheckNs;
   } else {
     *status = CompletionStatus::kRetryExceeded;
-    if (attributes_.timeout != 0) limit = (uint64_t{4096} << attributes_.timeout) * (attributes_.retryCount + 1);
+    uint32_t timeout = timeout_.load();
+    if (timeout != 0) limit = (uint64_t{4096} << timeout) * (retryCount_.load() + 1);
     pause = std::min(kFirstRetryNs << std::min(waits_, 10u), kLastRetryNs);
     waits_++;
   }

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "copy.h"
 #include "queue_pair.h"
 
 namespace onepiece::soft {
@@ -121,6 +122,7 @@ QueuePair::Step QueuePair::ExecuteInvalidate(WorkRequest& request, CompletionSta
 bool QueuePair::CopyPiece(WorkRequest& request, const Place& remote, uint64_t bytes, bool toRemote,
                           CompletionStatus* status) {
   Place place = remote;
+  const uint64_t streamingBytes = StreamingBytes();
   uint64_t begin = 0;  // of this gather element, in the message
   for (uint32_t i = 0; i < request.numSge && bytes > 0; i++) {
     const SgeRecord& sge = request.sge[i];
@@ -141,10 +143,9 @@ bool QueuePair::CopyPiece(WorkRequest& request, const Place& remote, uint64_t by
           *status = dead ? CompletionStatus::kRetryExceeded : CompletionStatus::kRemoteOperationError;
           return false;
         }
-      } else if (toRemote) {
-        memmove(place.pointer, local, piece);  // both may lie in the same region when a process talks to itself
       } else {
-        memmove(local, place.pointer, piece);
+        bool streaming = request.length >= streamingBytes;
+        Copy(toRemote ? place.pointer : local, toRemote ? local : place.pointer, piece, streaming);
       }
       place = place + piece;
       bytes -= piece;
@@ -155,51 +156,33 @@ bool QueuePair::CopyPiece(WorkRequest& request, const Place& remote, uint64_t by
   return true;
 }
 
-namespace {
-
-class MappedRegion final : public RemoteMapping {
- public:
-  MappedRegion(std::shared_ptr<Mapping> pages, uint8_t* base, size_t length)
-      : pages_(std::move(pages)), base_(base), length_(length) {}
-  void* Address() const override { return base_; }
-  size_t Length() const override { return length_; }
-  int Close() override {
-    pages_.reset();
-    return 0;
+// On the JavaScript thread, like a request that nobody waits for: the engine is taken, and nothing else is under way.
+int QueuePair::TimeCopy(const SendRecord& record, double* ns) {
+  uint64_t length = 0;
+  uint64_t address = 0;
+  bool write = IsWrite(record.opcode);
+  if (!write && record.opcode != static_cast<uint32_t>(WorkOpcode::kRead)) return -EINVAL;
+  if (int rc = Validate(record, &length); rc != 0) return rc;
+  if (record.numSge != 1 || (record.flags & kInline) != 0 || !ToAddress(record.remoteAddress, &address)) return -EINVAL;
+  if (!IsReliable() || state() != QpState::kReadyToSend || peer_->dead()) return -ENOTCONN;
+  if (engine_.exchange(true)) return -EBUSY;
+  int rc = sqHead_.load() == sqTail_.load() ? 0 : -EBUSY;
+  Enter(record.rkey);
+  QpSlot& target = peer_->directory().qp(QpIndex(attributes_.destQpNum));
+  uint8_t* local = ResolveLocal(record.sge[0], !write);
+  Place remote;
+  if (rc == 0 && (!IsTarget(target) || local == nullptr)) rc = -EACCES;
+  if (rc == 0) rc = ResolveRemote(ReadOnce(target.pd), record.rkey, address, length, AccessFor(record.opcode), &remote);
+  if (rc == 0 && remote.pointer == nullptr) rc = -ENOTSUP;
+  if (rc == 0) {
+    uint64_t begin = NowNs();
+    memcpy(write ? remote.pointer : local, write ? local : remote.pointer, length);
+    *ns = static_cast<double>(NowNs() - begin);
   }
-
- private:
-  std::shared_ptr<Mapping> pages_;
-  uint8_t* base_;
-  size_t length_;
-};
-
-}  // namespace
-
-// No engine is needed: mapping touches no memory of the peer, and an owner that revokes the region meanwhile is detached
-// from the pages. On the thread of JavaScript, as are changes of the state.
-int QueuePair::MapRemote(uint64_t address, uint32_t rkey, uint64_t length, std::unique_ptr<RemoteMapping>* out) {
-  if (length == 0) return -EINVAL;
-  if (!IsReliable() || state() != QpState::kReadyToSend) return -EINVAL;
-  if (peer_->CheckDead()) return -ESRCH;
-  const Directory& directory = peer_->directory();
-  const QpSlot& target = directory.qp(QpIndex(attributes_.destQpNum));
-  const MrSlot& slot = directory.mr(MrIndex(rkey));
-  if (!IsTarget(target)) return -ENOTCONN;
-  if (rkey == 0 || slot.key.load() != rkey) return -EACCES;
-  const MrView mr(slot);
-  constexpr uint32_t kNeeded = kRemoteMap | kRemoteWrite;
-  if (mr.pd != ReadOnce(target.pd) || (mr.access & kNeeded) != kNeeded || mr.boundQp != 0) return -EACCES;
-  if (mr.fd == kProcessMemory || mr.offset != 0) return -ENOTSUP;
-  if (address < mr.address || length > mr.length || address - mr.address > mr.length - length) return -EACCES;
-  std::shared_ptr<Mapping> pages;
-  int rc = peer_->Map(mr, &pages);
-  if (rc != 0) return rc;
-  uint8_t* base = nullptr;
-  rc = pages->At(address - mr.address, length, &base);
-  if (rc != 0) return rc;
-  out->reset(new (std::nothrow) MappedRegion(std::move(pages), base, length));
-  return *out ? 0 : -ENOMEM;
+  Leave();
+  engine_.store(false);
+  ProgressFromPost();  // whoever could not get the engine meanwhile relies on this
+  return rc;
 }
 
 int QueuePair::ResolveRemote(uint32_t pd, uint32_t key, uint64_t address, uint64_t length, uint32_t access,

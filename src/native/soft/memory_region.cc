@@ -9,6 +9,8 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
+#include <bit>
+
 namespace onepiece::soft {
 
 namespace {
@@ -47,18 +49,29 @@ bool PeersMayOpenMemory() {
   return !known || scope == 0;
 }
 
+int CheckAccess(uint32_t access, bool adopted) {
+  if ((access & ~kKnownAccess) != 0) return -EINVAL;
+  if ((access & (kRemoteWrite | kRemoteAtomic)) != 0 && (access & kLocalWrite) == 0) return -EINVAL;
+  if ((access & kRemoteMap) != 0 && (access & kRemoteWrite) == 0) return -EINVAL;
+  if (!adopted) return 0;
+  // CPU atomics need the page itself, and a system call has none.
+  if ((access & (kRemoteAtomic | kRemoteMap)) != 0) return -ENOTSUP;
+  // What only this process writes (a READ's target) needs nobody's permission.
+  bool isLocal = (access & ~uint32_t{kLocalWrite | kRelaxedOrdering}) == 0;
+  return isLocal || PeersMayOpenMemory() ? 0 : -EPERM;
+}
+
 }  // namespace
 
 int MemoryRegion::Create(ProtectionDomain& pd, const MemoryInit& init, std::unique_ptr<onepiece::MemoryRegion>* out) {
   uint32_t access = init.access;
-  if (init.bytes == 0 || init.bytes > size_t{1} << 46 || (access & ~kKnownAccess) != 0) return -EINVAL;
-  if ((access & (kRemoteWrite | kRemoteAtomic)) != 0 && (access & kLocalWrite) == 0) return -EINVAL;
-  if ((access & kRemoteMap) != 0 && (access & kRemoteWrite) == 0) return -EINVAL;
-  if ((access & kRemoteMap) != 0 && init.address != nullptr) return -ENOTSUP;
+  if (init.bytes == 0 || init.bytes > size_t{1} << 46) return -EINVAL;
+  int rc = CheckAccess(access, init.address != nullptr);
+  if (rc != 0) return rc;
   std::unique_ptr<MemoryRegion> region(new (std::nothrow) MemoryRegion(pd));
   if (!region) return -ENOMEM;
   MrSlot slot{};
-  int rc = init.address != nullptr ? region->Adopt(init, &slot) : region->Allocate(init.bytes, &slot);
+  rc = init.address != nullptr ? region->Adopt(init, &slot) : region->Allocate(init.bytes, init.pageBytes, &slot);
   if (rc != 0) return rc;
   Context& context = pd.context();
   rc = context.keys.Take(&region->key_);
@@ -75,11 +88,19 @@ int MemoryRegion::Create(ProtectionDomain& pd, const MemoryInit& init, std::uniq
   return 0;
 }
 
-int MemoryRegion::Allocate(size_t bytes, MrSlot* slot) {
-  if (!FitsInMemory(bytes)) return -ENOMEM;
-  size_t mapped = (bytes + kPageBytes - 1) / kPageBytes * kPageBytes;
-  fd_ = memfd_create("onepiece-region", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-  if (fd_ < 0) return -errno;
+int MemoryRegion::Allocate(size_t bytes, size_t pageBytes, MrSlot* slot) {
+  uint32_t flags = MFD_CLOEXEC | MFD_ALLOW_SEALING;
+  if (pageBytes != 0) {
+    // Huge pages are set aside beforehand, and only those count.
+    if (!std::has_single_bit(pageBytes) || pageBytes <= kPageBytes) return -EINVAL;
+    flags |= MFD_HUGETLB | static_cast<uint32_t>(std::countr_zero(pageBytes)) << MAP_HUGE_SHIFT;
+  } else if (!FitsInMemory(bytes)) {
+    return -ENOMEM;
+  }
+  size_t page = pageBytes != 0 ? pageBytes : kPageBytes;
+  size_t mapped = (bytes + page - 1) / page * page;
+  fd_ = memfd_create("onepiece-region", flags);
+  if (fd_ < 0) return errno == ENODEV ? -ENOTSUP : -errno;  // this machine has none of that size
   if (ftruncate(fd_, static_cast<off_t>(mapped)) != 0) return -errno;
   // Pages exist from now on, so that no later store can fail for want of memory.
   int rc;
@@ -98,10 +119,6 @@ int MemoryRegion::Allocate(size_t bytes, MrSlot* slot) {
 }
 
 int MemoryRegion::Adopt(const MemoryInit& init, MrSlot* slot) {
-  // CPU atomics need the page itself, and a system call has none.
-  if ((init.access & kRemoteAtomic) != 0) return -ENOTSUP;
-  // What only this process writes (a READ's target) needs nobody's permission.
-  if ((init.access & ~uint32_t{kLocalWrite | kRelaxedOrdering}) != 0 && !PeersMayOpenMemory()) return -EPERM;
   adopted_ = true;
   base_ = static_cast<uint8_t*>(init.address);
   length_ = init.bytes;
@@ -109,8 +126,54 @@ int MemoryRegion::Adopt(const MemoryInit& init, MrSlot* slot) {
   return 0;
 }
 
-int MemoryRegion::Deregister() {
+int MemoryRegion::Revoke() {
+  Context& context = pd_->context();
+  std::vector<uint32_t> keys{key_};
+  if (!context.windows.ClearRegion(context, key_, &keys)) return -EINVAL;  // one is bound to it; as rxe answers
+  if (!context.AllQuiet(keys, kRevokeWaitMs)) return -EBUSY;
+  for (uint32_t key : keys) context.windows.Drained(key);
+  return 0;
+}
+
+int MemoryRegion::Reregister(const uint32_t* access, onepiece::ProtectionDomain* domain) {
+  Context& context = pd_->context();
+  ProtectionDomain* to = domain == nullptr ? pd_ : ProtectionDomain::Of(context, domain);
+  if (!registered_ || to == nullptr) return -EINVAL;
+  MrSlot& own = context.localMr(MrIndex(key_));
+  uint32_t rights = access == nullptr ? own.access : *access;
+  // Who has mapped pages keeps them, whatever the slot says; only Deregister() parts from them.
+  if (mappable_ || (rights & kRemoteMap) != 0) return -ENOTSUP;
+  int rc = CheckAccess(rights, adopted_);
+  if (rc != 0) return rc;
+  // A right that is taken away is taken as finally as all of them; so nobody sees a slot that is half changed, either.
+  rc = Revoke();
+  if (rc != 0) return rc;
+  MrSlot slot{};
+  slot.pd = to->number();
+  slot.access = rights;
+  slot.fd = own.fd;
+  slot.address = own.address;
+  slot.length = own.length;
+  slot.serial = own.serial;
+  slot.inode = own.inode;
+  context.PublishMr(key_, slot);
+  pd_->children--;
+  to->children++;
+  pd_ = to;
+  return 0;
+}
+
+int MemoryRegion::Unregister() {
+  if (!registered_) return 0;
   int rc = Revoke();
+  if (rc != 0) return rc;
+  pd_->context().keys.Give(key_);
+  registered_ = false;
+  return 0;
+}
+
+int MemoryRegion::Deregister() {
+  int rc = Unregister();
   return rc == 0 && mappable_ ? Detach() : rc;
 }
 
@@ -128,32 +191,18 @@ int MemoryRegion::Detach() {
   return 0;
 }
 
-int MemoryRegion::Revoke() {
-  if (!registered_) return 0;
-  Context& context = pd_.context();
-  std::vector<uint32_t> keys{key_};
-  if (context.windows.IsBound(context, key_, &keys)) return -EINVAL;  // as rxe answers
-  context.localMr(MrIndex(key_)).key.store(0);
-  context.directory().mr(MrIndex(key_)).key.store(0);
-  if (!context.AllQuiet(keys, kRevokeWaitMs)) return -EBUSY;
-  for (uint32_t key : keys) context.windows.Drained(key);
-  context.keys.Give(key_);
-  registered_ = false;
-  return 0;
-}
-
 int MemoryRegion::Close() {
   if (closed_) return 0;
   if (registered_) {
-    Context& context = pd_.context();
+    Context& context = pd_->context();
     context.windows.Abandon(context, key_);
-    int rc = Revoke();
+    int rc = Unregister();
     if (rc != 0 && adopted_) return rc;
   }
   closed_ = true;
   if (mapped_ != 0) munmap(base_, mapped_);
   if (fd_ >= 0) close(fd_);
-  pd_.children--;
+  pd_->children--;
   return 0;
 }
 

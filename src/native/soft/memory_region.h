@@ -28,18 +28,23 @@ class MemoryRegion final : public onepiece::MemoryRegion {
   size_t Length() const override { return length_; }
   uint32_t LocalKey() const override { return key_; }
   uint32_t RemoteKey() const override { return key_; }
+  // The keys stay. -EBUSY as from Deregister(): the region is revoked then, and this call too may be made again.
+  int Reregister(const uint32_t* access, onepiece::ProtectionDomain* domain) override;
   int Deregister() override;
   int Close() override;
 
  private:
-  explicit MemoryRegion(ProtectionDomain& pd) : pd_(pd) { pd_.children++; }
+  explicit MemoryRegion(ProtectionDomain& pd) : pd_(&pd) { pd_->children++; }
 
-  int Allocate(size_t bytes, MrSlot* slot);
+  int Allocate(size_t bytes, size_t pageBytes, MrSlot* slot);
   int Adopt(const MemoryInit& init, MrSlot* slot);
+  // Clears the key; 0 when nobody is inside any more.
   int Revoke();
+  // The same, and the key is not this region's any more.
+  int Unregister();
   int Detach();
 
-  ProtectionDomain& pd_;
+  ProtectionDomain* pd_;
   uint8_t* base_ = nullptr;
   size_t length_ = 0;
   size_t mapped_ = 0;

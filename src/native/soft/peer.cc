@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -13,7 +14,19 @@ namespace onepiece::soft {
 
 namespace {
 constexpr size_t kMaxPipes = 64;
+constexpr char kDirectoryLink[] = "/memfd:onepiece-directory";
+
+// An address may come from anybody. What else the descriptor may stand for is not opened: that alone can have effects.
+bool IsDirectory(uint32_t pid, uint32_t fd, int* why) {
+  char path[64];
+  snprintf(path, sizeof path, "/proc/%u/fd/%u", pid, fd);
+  char name[sizeof kDirectoryLink] = {};
+  ssize_t length = readlink(path, name, sizeof name - 1);
+  *why = length < 0 && (errno == EACCES || errno == EPERM) ? -EACCES : -EHOSTUNREACH;
+  return length == sizeof name - 1 && memcmp(name, kDirectoryLink, sizeof name - 1) == 0;
 }
+
+}  // namespace
 
 Mapping::~Mapping() { munmap(base_, length_); }
 
@@ -28,7 +41,9 @@ int Peer::Attach(const Gid& gid, std::shared_ptr<Peer>* out) {
   peer->pidFd_ = static_cast<int>(syscall(SYS_pidfd_open, pid, 0));
   if (peer->pidFd_ < 0) return errno == ESRCH || errno == EINVAL ? -EHOSTUNREACH : -errno;
   int directoryFd = -1;
-  int rc = OpenForeign(pid, fd, O_RDWR, 0, &directoryFd);
+  int rc = 0;
+  if (!IsDirectory(pid, fd, &rc)) return rc;
+  rc = OpenForeign(pid, fd, O_RDWR, 0, &directoryFd);
   if (rc != 0) return rc == -EACCES || rc == -EPERM ? -EACCES : -EHOSTUNREACH;
   off_t size = lseek(directoryFd, 0, SEEK_END);
   // A directory is sealed against shrinking, so that reading it cannot fault; anything else is not one.
@@ -120,7 +135,10 @@ int Peer::Map(const MrView& region, std::shared_ptr<Mapping>* out) {
     close(fd);
     return -ESTALE;
   }
-  void* base = mmap(nullptr, static_cast<size_t>(size), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, fd, 0);
+  // The event loop may wait for this: a page costs tens of nanoseconds. Of more, each page comes with its first copy.
+  constexpr off_t kMaxPopulateBytes = off_t{16} << 20;
+  int populate = size <= kMaxPopulateBytes ? MAP_POPULATE : 0;
+  void* base = mmap(nullptr, static_cast<size_t>(size), PROT_READ | PROT_WRITE, MAP_SHARED | populate, fd, 0);
   rc = -errno;
   close(fd);
   if (base == MAP_FAILED) return rc;
@@ -134,12 +152,13 @@ void Peer::Signal(uint32_t fd, uint64_t inode) {
   auto found = pipes_.find(inode);
   if (found == pipes_.end()) {
     int opened = -1;
-    if (OpenForeign(pid_, fd, O_WRONLY, inode, &opened) != 0) return;  // the peer is closing it or is dead
+    // For reading too: a pipe of which nobody holds the other end raises SIGPIPE, which not every program ignores.
+    if (OpenForeign(pid_, fd, O_RDWR, inode, &opened) != 0) return;  // the peer is closing it or is dead
     if (pipes_.size() >= kMaxPipes) ForgetPipes();  // most are of channels that the peer has closed since
     found = pipes_.emplace(inode, opened).first;
   }
   const char one = 1;
-  // A full pipe is readable already; a pipe without a reader belongs to a peer that is gone.
+  // A full pipe is readable already, or belongs to a peer that is gone.
   [[maybe_unused]] ssize_t written = write(found->second, &one, 1);
 }
 

@@ -13,7 +13,7 @@ namespace onepiece::soft {
 
 int ProtectionDomain::RegisterMemory(const MemoryInit& init, std::unique_ptr<onepiece::MemoryRegion>* out) {
   if (closed_) return -EBADF;
-  if (init.dmabufFd >= 0 || init.pageBytes != 0) return -ENOTSUP;
+  if (init.dmabufFd >= 0) return -ENOTSUP;
   return MemoryRegion::Create(*this, init, out);
 }
 
@@ -34,10 +34,23 @@ int ProtectionDomain::CreateQp(const QpInit& init, std::unique_ptr<onepiece::Que
   return QueuePair::Create(*this, init, out);
 }
 
+ProtectionDomain* ProtectionDomain::Of(const Context& context, const onepiece::ProtectionDomain* domain) {
+  for (ProtectionDomain* own : context.domains) {
+    if (own == domain) return own;
+  }
+  return nullptr;
+}
+
+ProtectionDomain::~ProtectionDomain() {
+  Close();
+  std::erase(context_.domains, this);
+}
+
 int ProtectionDomain::Close() {
   if (closed_) return 0;
   if (children > 0) return -EBUSY;
   closed_ = true;
+  std::erase(context_.domains, this);
   context_.children--;
   return 0;
 }

@@ -10,8 +10,13 @@ namespace onepiece::soft {
 
 class ProtectionDomain final : public onepiece::ProtectionDomain {
  public:
-  ProtectionDomain(Context& context, uint32_t number) : context_(context), number_(number) { context_.children++; }
-  ~ProtectionDomain() override { Close(); }
+  ProtectionDomain(Context& context, uint32_t number) : context_(context), number_(number) {
+    context_.children++;
+    context_.domains.push_back(this);
+  }
+  // The domain of this device that stands at this address, or nullptr: it is another device's.
+  static ProtectionDomain* Of(const Context& context, const onepiece::ProtectionDomain* domain);
+  ~ProtectionDomain() override;
   int RegisterMemory(const MemoryInit& init, std::unique_ptr<onepiece::MemoryRegion>* out) override;
   int AllocateWindow(std::unique_ptr<onepiece::MemoryWindow>* out) override;
   int CreateAh(const AddressVector& path, std::unique_ptr<onepiece::AddressHandle>* out) override;

@@ -213,7 +213,7 @@ int QueuePair::Publish(uint64_t tail, int count, int* taken, int rc) {
   *taken = count;
   if (count > 0) {
     sqTail_.store(tail);
-    Progress(kInlineBudgetBytes);
+    ProgressFromPost();
   }
   return rc;
 }

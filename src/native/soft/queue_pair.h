@@ -8,7 +8,8 @@
 //
 // Invariants:
 //  - one thread at a time runs an engine (`engine_`); whoever fails to get it relies on the owner to look again;
-//  - small work is done on the posting thread; what is long, or has to wait, is done by the engine thread, in chunks;
+//  - small work is done on the posting thread, which is JavaScript's; what takes longer than some hundred microseconds, or
+//    has to wait, is done by the engine thread, in chunks;
 //  - requests are carried out one after the other, so that a fence is always kept;
 //  - nothing is touched in a peer unless `busy` was published before the check that allowed it, and no memory of it unless
 //    `busy` named its key before;
@@ -28,8 +29,6 @@ namespace onepiece::soft {
 
 constexpr uint32_t kMaxQpWr = 1u << 15;
 constexpr uint32_t kMaxInlineData = 256;
-// What the posting thread copies itself before it leaves the rest to the engine thread.
-constexpr uint64_t kInlineBudgetBytes = 2u << 20;
 constexpr uint64_t kSettleNs = 2'000'000;
 
 inline bool IsWrite(uint32_t opcode) { return opcode <= static_cast<uint32_t>(WorkOpcode::kWriteWithImm); }
@@ -50,6 +49,7 @@ class QueuePair final : public onepiece::QueuePair {
   int PostSend(const SendRecord* records, int count, int* taken) override;
   int PostReceive(const ReceiveRecord* records, int count, int* taken) override;
   int MapRemote(uint64_t address, uint32_t rkey, uint64_t length, std::unique_ptr<RemoteMapping>* out) override;
+  int TimeCopy(const SendRecord& record, double* ns) override;
   int Close() override;
 
   // Moves completions for `queue` into `out`; `more` when some are left.
@@ -117,6 +117,7 @@ class QueuePair final : public onepiece::QueuePair {
   void EnterError();
   void AfterError();
   void HearOfDeath();
+  void WatchPeer();
   int WaitPeerOutside();
   int ToReadyToReceive(const QpAttributes& attributes);
   int ToReset();
@@ -125,7 +126,8 @@ class QueuePair final : public onepiece::QueuePair {
   // engine.cc
   void Enter(uint32_t key);
   void Leave();
-  void Progress(uint64_t budgetBytes);
+  void ProgressFromPost() { Progress(true); }
+  void Progress(bool isPosting);
   Outcome RunEngine(uint64_t* budget, uint64_t* dueNs);
   Step Execute(WorkRequest& request, uint64_t* budget, CompletionStatus* status);
   bool GaveUp(Step step, uint64_t* dueNs, CompletionStatus* status);
@@ -194,6 +196,10 @@ class QueuePair final : public onepiece::QueuePair {
   std::atomic<uint64_t> cqeTail_{0};
   std::atomic<uint64_t> cqeHead_{0};
 
+  // How long a request may wait. Of `attributes_`; the engine reads them here, as they may be changed meanwhile.
+  std::atomic<uint32_t> timeout_{0};
+  std::atomic<uint32_t> retryCount_{0};
+  std::atomic<uint32_t> rnrRetry_{0};
   // Of the request at the head, while it waits.
   uint64_t waitSinceNs_ = 0;
   uint32_t waits_ = 0;

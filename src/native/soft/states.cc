@@ -112,9 +112,9 @@ int QueuePair::Modify(const QpAttributes& wanted) {
   if (has(kMaskPort)) attributes_.port = wanted.port;
   if (has(kMaskQkey)) attributes_.qkey = slot.qkey = wanted.qkey;
   if (has(kMaskMinRnrTimer)) attributes_.minRnrTimer = slot.minRnrTimer = wanted.minRnrTimer;
-  if (has(kMaskTimeout)) attributes_.timeout = wanted.timeout;
-  if (has(kMaskRetryCount)) attributes_.retryCount = wanted.retryCount;
-  if (has(kMaskRnrRetry)) attributes_.rnrRetry = wanted.rnrRetry;
+  if (has(kMaskTimeout)) timeout_.store(attributes_.timeout = wanted.timeout);
+  if (has(kMaskRetryCount)) retryCount_.store(attributes_.retryCount = wanted.retryCount);
+  if (has(kMaskRnrRetry)) rnrRetry_.store(attributes_.rnrRetry = wanted.rnrRetry);
   if (has(kMaskSqPsn)) attributes_.sqPsn = wanted.sqPsn & 0xffffff;
   if (has(kMaskMaxReadAtomic)) attributes_.maxReadAtomic = wanted.maxReadAtomic;
   if (has(kMaskMaxDestReadAtomic)) attributes_.maxDestReadAtomic = wanted.maxDestReadAtomic;
@@ -124,8 +124,10 @@ int QueuePair::Modify(const QpAttributes& wanted) {
   // An engine may have stopped the queue pair meanwhile: that must not be undone.
   auto expected = static_cast<uint32_t>(from);
   if (!slot.state.compare_exchange_strong(expected, static_cast<uint32_t>(to))) return -EINVAL;
+  // Only now: a death that was heard of in INIT would stop nothing.
+  if (to == QpState::kReadyToReceive && !IsDatagram()) WatchPeer();
   // What is begun ends first; then the engine says that the queue is drained, or goes on with what has been posted since.
-  if (from == QpState::kSendQueueDrained || to == QpState::kSendQueueDrained) Progress(kInlineBudgetBytes);
+  if (from == QpState::kSendQueueDrained || to == QpState::kSendQueueDrained) ProgressFromPost();
   return 0;
 }
 
@@ -142,9 +144,13 @@ int QueuePair::ToReadyToReceive(const QpAttributes& wanted) {
   slot.peerNonce = peer->nonce();
   slot.peerNumber = attributes_.destQpNum;
   peer_ = std::move(peer);
+  return 0;
+}
+
+// From now on the engine thread hears of the peer's death, also of one that has happened.
+void QueuePair::WatchPeer() {
   context().WatchPeer(this, peer_->nonce());
   if (peer_->CheckDead()) context().Schedule(this, 0);
-  return 0;
 }
 
 // All of `attributes` is filled; `mask` says what has a meaning in the present state.
@@ -170,7 +176,7 @@ int QueuePair::WaitPeerOutside() {
 // The engine flushes the send queue, Drain the receive queue; both when they see the state.
 void QueuePair::EnterError() {
   bool was = slot().state.exchange(static_cast<uint32_t>(QpState::kError)) == static_cast<uint32_t>(QpState::kError);
-  Progress(kInlineBudgetBytes);
+  ProgressFromPost();
   receiveCq_->Announce(QpIndex(number_), true);
   if (!was) AfterError();
 }
@@ -235,8 +241,8 @@ int QueuePair::ToReset() {
   LetGo();
   int rc = WaitPeerOutside();
   if (rc != 0) {
-    if (peer_) context().WatchPeer(this, peer_->nonce());
-    slot().state.store(static_cast<uint32_t>(QpState::kError));
+    if (peer_) WatchPeer();
+    EnterError();
     return rc;
   }
   context().windows.Unbind(context(), number_, true);

@@ -82,14 +82,15 @@ void WindowTable::Unbind(Context& context, uint32_t qpNumber, bool isOutside) {
   }
 }
 
-bool WindowTable::IsBound(Context& context, uint32_t lkey, std::vector<uint32_t>* draining) {
+bool WindowTable::ClearRegion(Context& context, uint32_t lkey, std::vector<uint32_t>* draining) {
   std::lock_guard<std::mutex> lock(mutex_);
   for (const auto& [number, window] : windows_) {
     if (window.lkey != lkey) continue;
-    if (IsValid(context, number)) return true;
+    if (IsValid(context, number)) return false;
     if (window.draining) draining->push_back(window.key);
   }
-  return false;
+  Clear(context, MrIndex(lkey));
+  return true;
 }
 
 void WindowTable::Abandon(Context& context, uint32_t lkey) {

@@ -38,8 +38,9 @@ class WindowTable {
   void Drained(uint32_t key);
   // The queue pair is gone, and its peer was seen outside or not.
   void Unbind(Context& context, uint32_t qpNumber, bool isOutside);
-  // What is to be known before a region goes: whether one is bound to it, and the keys that drain.
-  bool IsBound(Context& context, uint32_t lkey, std::vector<uint32_t>* draining);
+  // Takes the key of a region away, at once with the look at its windows, so that none is bound in between. False: one is
+  // bound to it. `draining` gets the keys of windows that are left without proof.
+  bool ClearRegion(Context& context, uint32_t lkey, std::vector<uint32_t>* draining);
   // It goes without proof.
   void Abandon(Context& context, uint32_t lkey);
   // Takes the window's key away for good; its present key, to be looked for.

@@ -78,8 +78,8 @@ function openMpiPeer(name: string, transport: PeerTransport): RingPeer {
           }
           const latency = async (count: number, touch: boolean) =>
             (await mpi.latency('send', transport, [{ sizeBytes, iterations: count }], { touch, signal }))[0]!;
-          const probe = await latency(PROBE_ROUNDS, true);
-          const rounds = iterations > 0 ? iterations : roundsWithin(durationS, (2 * probe.latencyUs.p50) / 1000);
+          const probe = summarizeLatency((await latency(PROBE_ROUNDS, true)).samplesUs!);
+          const rounds = iterations > 0 ? iterations : roundsWithin(durationS, (2 * probe.avg) / 1000);
           const held = await latency(rounds, false);
           const read = await latency(rounds, true);
           return {

@@ -1,0 +1,92 @@
+// Large WRITEs, beside a plain memcpy between the same two mappings.
+//
+// Invariant: the two alternate, copy the same bytes between the same places, and the WRITE is timed from before its post
+// to its polled completion; what arrived is compared with what was sent, by the side that has it.
+import { createHash } from 'node:crypto';
+import { isRdmaError } from '../../core/errors.js';
+import { SendFlags } from '../../verbs/index.js';
+import { timeCopy } from '../../verbs/measuring.js';
+import { median } from '../statistics.js';
+import { checkRemote, type RemoteMemory, type Side } from './side.js';
+import { type Ending, pause, spinUntil } from './spin.js';
+
+export interface CopySamples {
+  writeUs: Float64Array;
+  /** Undefined where no CPU copies. */
+  memcpyUs: Float64Array | undefined;
+  /** SHA-256 of what was written. */
+  digest: string;
+}
+
+/** @param remote memory of the other side, at least `sizeBytes` */
+export async function measureCopies(
+  side: Side,
+  remote: RemoteMemory,
+  sizeBytes: number,
+  rounds: number,
+  ending: Ending,
+): Promise<CopySamples> {
+  checkRemote(remote);
+  const source = side.register(sizeBytes);
+  try {
+    const bytes = new Uint8Array(source.buffer);
+    fillPattern(bytes, sizeBytes);
+    const { qp } = side;
+    const fill = (bytesOf: number) => {
+      const to = remote.address;
+      qp.sends.write(0, 0, SendFlags.SIGNALED, to, remote.rkey, source.address, bytesOf, source.lkey);
+    };
+    fill(sizeBytes);
+    const canCopy = supports(() => timeCopy(qp, 0));
+    const writeUs = new Float64Array(rounds);
+    const memcpyUs = new Float64Array(canCopy ? rounds : 0);
+    const warmUp = Math.max(2, Math.ceil(rounds / 10));
+    for (let i = -warmUp; i < rounds; i++) {
+      await pause(ending);
+      // Each goes first as often as the other.
+      const first = i % 2 === 0 && canCopy ? timeCopy(qp, 0) / 1000 : undefined;
+      const begin = performance.now();
+      qp.postSend(1);
+      spinUntil(() => side.takeSend());
+      const took = (performance.now() - begin) * 1000;
+      const plain = first ?? (canCopy ? timeCopy(qp, 0) / 1000 : 0);
+      if (i < 0) continue;
+      writeUs[i] = took;
+      if (canCopy) memcpyUs[i] = plain;
+    }
+    // Once more with other bytes, so that it is the WRITE's that the other side is asked for.
+    fillPattern(bytes, sizeBytes + 1);
+    qp.postSend(1);
+    spinUntil(() => side.takeSend());
+    return { writeUs: writeUs.sort(), memcpyUs: canCopy ? memcpyUs.sort() : undefined, digest: digestOf(bytes) };
+  } finally {
+    source.close();
+  }
+}
+
+/** How many times as fast as the memcpy the WRITE is, by their medians. */
+export function copyRatio({ writeUs, memcpyUs }: CopySamples): number | null {
+  return memcpyUs === undefined ? null : median([...memcpyUs]) / median([...writeUs]);
+}
+
+export function digestOf(...pieces: Uint8Array[]): string {
+  const hash = createHash('sha256');
+  for (const piece of pieces) hash.update(piece);
+  return hash.digest('hex');
+}
+
+/** Bytes in which every place is told from its neighbours. */
+export function fillPattern(bytes: Uint8Array, seed: number): void {
+  const words = new Uint32Array(bytes.buffer, bytes.byteOffset, bytes.length >> 2);
+  for (let i = 0; i < words.length; i++) words[i] = Math.imul(i + seed, 0x9e3779b1);
+}
+
+function supports(act: () => void): boolean {
+  try {
+    act();
+    return true;
+  } catch (error) {
+    if (isRdmaError(error) && error.code === 'ENOTSUP') return false;
+    throw error;
+  }
+}

@@ -1,0 +1,28 @@
+// The port of a simulated process: what rings need of the world, where chance decides.
+//
+// Invariant: as system-port.ts, nothing is decided here.
+import { RdmaError } from '../core/errors.js';
+import type { RingPort } from '../ring/port.js';
+import { SimDevice } from './device.js';
+import type { SimProcess } from './process.js';
+import type { SimWorld } from './world.js';
+
+/**
+ * The port through which an inbox or outbox of `process` sees `world`; for Inbox.listenOn and Outbox.connectOn. The
+ * device is `sim0`.
+ */
+export function simPort(world: SimWorld, process: SimProcess): RingPort {
+  return {
+    clock: process.clock,
+    identity: () => world.identity(),
+    device: (device) => {
+      if (device instanceof SimDevice) return { device, owned: false };
+      if (device !== undefined && device !== 'sim0') {
+        throw new RdmaError('RDMA_ERR_NO_DEVICE', `the simulation has no device ${String(device)}`);
+      }
+      return { device: world.openDevice(process), owned: true };
+    },
+    listen: (options) => world.network.listen(process, options),
+    connect: (options) => world.network.connect(process, options),
+  };
+}

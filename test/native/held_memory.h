@@ -1,0 +1,34 @@
+// Memory of which one page is not there until it is released (userfaultfd(2)): whoever touches it stands still in the middle
+// of what it does, at a place that the test has chosen. Invariant: it waits without time-out, and for nothing else.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace onepiece::test {
+
+class HeldMemory {
+ public:
+  // `bytes` of anonymous memory, all present but for the page at `heldOffset`; both whole pages.
+  HeldMemory(size_t bytes, size_t heldOffset);
+  ~HeldMemory();
+  HeldMemory(const HeldMemory&) = delete;
+  HeldMemory& operator=(const HeldMemory&) = delete;
+
+  // False where the kernel does not give userfaultfd to this user.
+  bool isHeld() const { return fd_ >= 0; }
+  uint8_t* bytes() const { return bytes_; }
+  size_t size() const { return size_; }
+  // Waits until somebody has touched the page and stands there.
+  void AwaitVisitor() const;
+  // Puts zeros there; whoever waits goes on.
+  void Release() const;
+
+ private:
+  uint8_t* bytes_;
+  size_t size_;
+  size_t heldOffset_;
+  int fd_;
+};
+
+}  // namespace onepiece::test

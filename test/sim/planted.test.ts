@@ -1,0 +1,249 @@
+// Proves that the simulation finds defects: each one planted here is found within a bounded number of seeds, and its
+// seed shows the same failure again; and that none is seen without it.
+import t from 'tap';
+import { Admission } from '../../src/ts/ring/admission.js';
+import { Connection } from '../../src/ts/ring/connection.js';
+import { Lane } from '../../src/ts/ring/lane.js';
+import { Outbox } from '../../src/ts/ring/outbox.js';
+import { Retained } from '../../src/ts/ring/retained.js';
+import { Session } from '../../src/ts/ring/session.js';
+import { EnumeratedChoices, ListedChoices, SeededChoices } from '../../src/ts/sim/choices.js';
+import type { DeviceFlaw } from '../../src/ts/sim/world.js';
+import { SMALL_CASES } from './cases.js';
+import { play } from './ring-run.js';
+import { type Shape, shapeOf } from './shape.js';
+
+Error.stackTraceLimit = 0;
+const WITHIN = 3000;
+
+type Method = (this: never, ...args: never[]) => unknown;
+
+/** Puts another method in the place of one; answers how to take that back. */
+function plant(owner: object, name: string, make: (original: Method) => unknown): () => void {
+  const methods = owner as Record<string, unknown>;
+  const original = methods[name];
+  if (typeof original !== 'function') throw new Error(`${name} is no method: the defect must be planted elsewhere`);
+  methods[name] = make(original as Method);
+  return () => {
+    methods[name] = original;
+  };
+}
+
+const nothing = () => {};
+
+/** Builds in mapped lanes, holds messages for long, and loses connections: rare in the shapes of seeds. */
+const inPlace: Partial<Shape> = {
+  copier: 'process',
+  inPlace: true,
+  ways: ['reserve'],
+  buildMs: 20,
+  holdMs: 50,
+  slots: 4,
+  dataBytes: 1024,
+  retainMessages: 16,
+  retainBytes: 4096,
+  messages: 8,
+  lengths: [100, 64],
+  pullAboveBytes: undefined,
+  faults: ['cut-channel'],
+  faultCount: 2,
+};
+
+/** The inbox forgets what it has delivered when a lane ends. */
+const forgetful = () =>
+  plant(
+    Admission.prototype,
+    'remove',
+    (original) =>
+      function (this: { sessions: Map<string, unknown> }, lane: { session: { producer: string } }) {
+        original.call(this as never, lane as never);
+        this.sessions.delete(lane.session.producer);
+      },
+  );
+
+interface Planted {
+  name: string;
+  flaw?: DeviceFlaw;
+  plant?: () => () => void;
+  /** Where the shapes of seeds would meet it too seldom. */
+  shape?: Partial<Shape>;
+  /** What is seen of it. */
+  seen: RegExp;
+}
+
+const planted: Planted[] = [
+  { name: 'a descriptor overtakes its payload', flaw: 'requests-reordered', seen: /has other bytes than were sent/ },
+  {
+    name: 'destroying a queue pair does not end its peer',
+    flaw: 'close-leaves-connection',
+    seen: /two writers|lane that was fenced/,
+  },
+  { name: 'nobody polls again after arming', flaw: 'blind-after-arming', seen: /^deadlock/ },
+  {
+    name: 'a fence revokes nothing',
+    plant: () =>
+      plant(
+        Lane.prototype,
+        'fence',
+        () =>
+          function (this: { fenced: boolean; session: { lane: unknown } }) {
+            this.fenced = true;
+            this.session.lane = undefined;
+            return true;
+          },
+      ),
+    seen: /lane that was fenced|two writers/,
+  },
+  {
+    name: 'what was written before is not written again after a reconnect',
+    plant: () =>
+      plant(
+        Outbox.prototype,
+        'begin',
+        (original) =>
+          function (this: { reached: number }, connection: { sent: number }) {
+            connection.sent = this.reached;
+            return original.call(this as never, connection as never);
+          },
+      ),
+    seen: /^deadlock|came after|begins with/,
+  },
+  {
+    name: 'one message too many counts as acknowledged',
+    plant: () =>
+      plant(
+        Session.prototype,
+        'acknowledge',
+        (original) =>
+          function (this: never, sequence: number) {
+            return original.call(this, sequence as never) || original.call(this, (sequence + 1) as never);
+          },
+      ),
+    seen: /counts as acknowledged and is not/,
+  },
+  {
+    name: 'space is given back before it is released',
+    plant: () =>
+      plant(
+        Lane.prototype,
+        'release',
+        (original) =>
+          function (this: { releasedFlags: Uint8Array }, sequence: number) {
+            this.releasedFlags.fill(1);
+            return original.call(this as never, sequence as never);
+          },
+      ),
+    seen: /changed while it was held|has other bytes/,
+  },
+  {
+    name: 'a slot is used without credit',
+    plant: () =>
+      plant(
+        Connection.prototype,
+        'fill',
+        (original) =>
+          function (this: { released: number; sent: number }, ...args: never[]) {
+            const { released } = this;
+            this.released = Math.min(this.sent, released + 1);
+            const added = original.call(this as never, ...args);
+            this.released = released;
+            return added;
+          },
+      ),
+    seen: /^deadlock|found no receive|changed while|has other bytes/,
+  },
+  {
+    name: 'more is retained than there is room for',
+    plant: () =>
+      plant(
+        Retained.prototype,
+        'fits',
+        (original) =>
+          function (this: { acknowledged: number; last: number }, ...args: never[]) {
+            const { acknowledged } = this;
+            this.acknowledged = Math.min(this.last, acknowledged + 1);
+            const fits = original.call(this as never, ...args);
+            this.acknowledged = acknowledged;
+            return fits;
+          },
+      ),
+    seen: /holds more than it may|has other bytes/,
+  },
+  {
+    name: 'the inbox forgets what it has delivered',
+    plant: forgetful,
+    seen: /came after/,
+  },
+  {
+    name: 'deregistering leaves mapped memory mapped',
+    flaw: 'deregister-keeps-key',
+    shape: inPlace,
+    seen: /lane that was fenced/,
+  },
+  {
+    name: 'what was built in the lane is not kept when its space goes back',
+    plant: () => plant(Connection.prototype, 'spill', () => nothing),
+    seen: /has other bytes|^deadlock/,
+  },
+  {
+    name: 'what was built in the lane is not brought home when the lane ends',
+    plant: () => plant(Retained.prototype, 'bring', () => nothing),
+    seen: /has other bytes|has failed/,
+  },
+  {
+    name: 'a report is waited for that has arrived',
+    plant: () => plant(Lane.prototype, 'controlSent', () => nothing),
+    seen: /^deadlock/,
+  },
+];
+
+for (const { name, flaw, plant: put, shape, seen } of planted) {
+  const shapeFor = (seed: number): Shape => ({ ...shapeOf(seed), ...shape, ...(flaw === undefined ? {} : { flaw }) });
+  void t.test(`found: ${name}`, { timeout: 0 }, async (t) => {
+    const takeBack = put?.();
+    try {
+      let found: { seed: number; broken: string[] } | undefined;
+      for (let seed = 1; seed <= WITHIN && found === undefined; seed++) {
+        const { broken } = await play(new SeededChoices(seed), shapeFor(seed));
+        if (broken.length > 0) found = { seed, broken };
+      }
+      t.ok(found, `within ${WITHIN} seeds`);
+      if (found === undefined) return;
+      t.match(found.broken[0], seen);
+      const again = await play(new SeededChoices(found.seed), shapeFor(found.seed));
+      t.strictSame(again.broken, found.broken, `seed ${found.seed} shows it again`);
+      takeBack?.();
+      const without = await play(new SeededChoices(found.seed), { ...shapeOf(found.seed), ...shape });
+      t.strictSame(without.broken, [], 'and nothing without it');
+    } finally {
+      takeBack?.();
+    }
+  });
+}
+
+void t.test('a list of choices repeats the run that has printed it', { timeout: 0 }, async (t) => {
+  const small = SMALL_CASES.find(({ name }) => name === 'fault-on-host-two-slots')!;
+  const { limits, shape } = small;
+  const choices = new EnumeratedChoices(limits);
+  const takeBack = forgetful();
+  try {
+    let verdict = await play(choices, shape);
+    while (verdict.broken.length === 0 && choices.next()) verdict = await play(choices, shape);
+    t.match(verdict.broken[0], /came after/);
+    const text = choices.replay.replace('--choices ', '');
+    t.match(text, /^\d+:\d+/);
+    t.strictSame(await play(new ListedChoices(text, limits), shape), verdict);
+    takeBack();
+    t.strictSame((await play(new ListedChoices(text, limits), shape)).broken, []);
+  } finally {
+    takeBack();
+  }
+});
+
+void t.test('the same seed gives the same run', async (t) => {
+  for (const seed of [7, 1382, 2 ** 40 + 3]) {
+    const first = await play(new SeededChoices(seed), shapeOf(seed));
+    t.ok(first.steps > 20);
+    t.strictSame(await play(new SeededChoices(seed), shapeOf(seed)), first);
+  }
+});

@@ -1,0 +1,122 @@
+// How large a run of the rings under the simulation is, and what may go wrong in it.
+import { type ChoiceLimits, SeededChoices } from '../../src/ts/sim/choices.js';
+import type { DeviceFlaw } from '../../src/ts/sim/world.js';
+
+export const FAULTS = [
+  'crash-producer',
+  'stop-producer',
+  'cut-queue-pair',
+  'stall-queue-pair',
+  'cut-channel',
+  'crash-consumer',
+  'stop-consumer',
+  'replace-consumer',
+  'kill-at-request',
+] as const;
+export type Fault = (typeof FAULTS)[number];
+
+/** How a message is sent: copied; built in its place and committed; or its place is given up. */
+export type Way = 'send' | 'reserve' | 'abort';
+
+export interface Shape {
+  producers: number;
+  /** Of each incarnation of a producer. */
+  messages: number;
+  slots: number;
+  dataBytes: number;
+  retainMessages: number;
+  retainBytes: number;
+  /** Lengths are taken from these in turn; 0 to `dataBytes`, or 4 times that when messages are pulled. */
+  lengths: readonly number[];
+  ways: readonly Way[];
+  /** Longer messages are pulled; undefined: none is. */
+  pullAboveBytes: number | undefined;
+  /** Lanes may be mapped where `copier` is `process`. */
+  inPlace: boolean;
+  checksum: boolean;
+  /** How long a message is built, in ms. */
+  buildMs: number;
+  copier: 'device' | 'process';
+  tearShare: number;
+  pollBatch: number;
+  wait: 'adaptive' | 'event';
+  /** How long the consumer holds messages, in ms; 0: it is done with them at once. */
+  holdMs: number;
+  /** What may go wrong, and how often in one run. */
+  faults: readonly Fault[];
+  faultCount: number;
+  /** Producers that have crashed come again, as new incarnations. */
+  restarts: boolean;
+  flaw?: DeviceFlaw;
+}
+
+/** What small configurations have in common. */
+export const SMALL: Shape = {
+  producers: 1,
+  messages: 1,
+  slots: 1,
+  dataBytes: 64,
+  retainMessages: 4,
+  retainBytes: 64,
+  lengths: [40],
+  ways: ['send'],
+  pullAboveBytes: undefined,
+  inPlace: false,
+  checksum: false,
+  buildMs: 0,
+  copier: 'device',
+  tearShare: 0,
+  pollBatch: 16,
+  wait: 'event',
+  holdMs: 0,
+  faults: [],
+  faultCount: 0,
+  restarts: false,
+};
+
+/** A configuration that is enumerated. */
+export interface SmallCase {
+  name: string;
+  shape: Shape;
+  limits: ChoiceLimits;
+  /** There are at least so many: fewer would mean that something is not looked at any more. */
+  schedules: number;
+}
+
+const WAYS: readonly Way[] = ['send', 'reserve', 'reserve', 'abort'];
+
+/** The shape of the run with this seed: everything about it follows from the seed. */
+export function shapeOf(seed: number): Shape {
+  const choices = new SeededChoices(seed, 1);
+  const one = <T>(items: readonly T[]): T => items[choices.pick(items.length)]!;
+  const dataBytes = one([64, 128, 192, 512, 1024]);
+  const slots = one([1, 2, 3, 4, 8]);
+  const pullAboveBytes = choices.chance(0.3) ? one([0, 64, dataBytes]) : undefined;
+  const longest = pullAboveBytes === undefined ? dataBytes : 2 * dataBytes;
+  const lengths = Array.from({ length: 4 }, () =>
+    one([0, 1, 63, 64, 65, dataBytes, dataBytes - 1, choices.pick(longest + 1)].filter((bytes) => bytes <= longest)),
+  );
+  const ways = choices.chance(0.5) ? (['send'] as const) : Array.from({ length: 5 }, () => one(WAYS));
+  return {
+    producers: one([1, 1, 2, 2, 3]),
+    messages: one([1, 2, 4, 8]),
+    slots,
+    dataBytes,
+    retainMessages: one([1, 2, 5, 16]),
+    retainBytes: one([1, 2, 4]) * dataBytes,
+    lengths,
+    ways,
+    pullAboveBytes,
+    inPlace: choices.chance(0.7),
+    checksum: choices.chance(0.3),
+    buildMs: one([0, 0.5, 20]),
+    copier: one(['device', 'process'] as const),
+    tearShare: one([0, 0.1, 0.5]),
+    pollBatch: one([1, 2, 16]),
+    wait: one(['adaptive', 'event', 'event'] as const),
+    holdMs: one([0, 0, 2, 50]),
+    faults: FAULTS,
+    faultCount: one([0, 1, 1, 2, 4]),
+    restarts: choices.chance(0.5),
+  };
+}
