@@ -20,6 +20,11 @@ export function coresIn(list: string): number[] {
   });
 }
 
+/** The cores that this process may use. */
+export function allowedCores(): number[] {
+  return coresIn(allowedList());
+}
+
 function setCores(pid: number, list: string): void {
   const set = spawnSync('taskset', ['-c', '-p', list, String(pid)], { encoding: 'utf8', timeout: 10_000 });
   if (set.status === 0) return;

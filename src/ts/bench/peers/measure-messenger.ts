@@ -10,7 +10,7 @@ import { RdmaError } from '../../core/errors.js';
 import { ANSWER_MS, Partner } from '../partner.js';
 import { writeMessage } from '../payload.js';
 import { emptyResult, latencyOf, type RingResult, type Subject } from '../ring/result.js';
-import { type RingSettings, roundsWithin } from '../ring/settings.js';
+import { LATE, MIN_SAMPLES, type RingSettings, roundsWithin } from '../ring/settings.js';
 import { jainIndex, type LatencySummary, round3 } from '../statistics.js';
 import {
   type Hub,
@@ -179,19 +179,26 @@ class Session {
       warm += MIN_WARM_UP;
     } while (performance.now() - begin < WARM_UP_MS && warm < most);
     const roundMs = (performance.now() - begin) / warm;
-    const rounds = iterations > 0 ? iterations : roundsWithin(durationS, roundMs);
-    await partner!.ask({ do: 'rounds', touched, record: rounds } satisfies MessengerRequest, this.signal);
-    const samples = new Float64Array(rounds);
-    await this.pings(samples);
+    const wanted = iterations > 0 ? iterations : roundsWithin(durationS, roundMs);
+    await partner!.ask({ do: 'rounds', touched, record: wanted } satisfies MessengerRequest, this.signal);
+    const all = new Float64Array(wanted);
+    const limitMs = iterations > 0 ? Number.POSITIVE_INFINITY : durationS * LATE * 1000;
+    const rounds = await this.pings(all, performance.now() + limitMs);
+    const samples = all.subarray(0, rounds);
     const asked: MessengerRequest = { do: 'writes' };
     const { writes } = await partner!.ask<{ writes: Float64Array }>(asked, this.signal);
     for (let i = 0; i < rounds; i++) samples[i] = (samples[i]! - writes[i]!) * 500;
     return { rounds, latencyUs: latencyOf(samples) };
   }
 
-  /** A sample for each element, in ms, for a whole round and without the own writing. */
-  private async pings(samples: Float64Array): Promise<void> {
+  /**
+   * A sample for each element, in ms, for a whole round and without the own writing.
+   *
+   * @returns how many there are: fewer, but not below MIN_SAMPLES, when it gets later than `end`
+   */
+  private async pings(samples: Float64Array, end = Number.POSITIVE_INFINITY): Promise<number> {
     const { sizeBytes } = this.context;
+    let wanted = samples.length;
     let at = 0;
     let begin = 0;
     const ping = () => {
@@ -201,15 +208,18 @@ class Session {
     };
     this.onMessage = (message) => {
       takePieces(message, sizeBytes, this.round, this.touched);
-      samples[at++] = performance.now() - begin;
+      const now = performance.now();
+      samples[at++] = now - begin;
       this.round++;
-      if (at < samples.length) ping();
+      if (now > end) wanted = Math.min(wanted, Math.max(MIN_SAMPLES, at));
+      if (at < wanted) ping();
     };
     ping();
     await this.until(
-      () => at >= samples.length,
+      () => at >= wanted,
       () => at,
     );
+    return at;
   }
 
   // ---- Throughput

@@ -64,19 +64,22 @@ function openMpiPeer(name: string, transport: PeerTransport): RingPeer {
     check: () => OpenMpi.check(),
     open: async (openSignal) => {
       const mpi = await OpenMpi.compile(openSignal);
-      const rate = async (sizeBytes: number, iterations: number, signal?: AbortSignal) =>
-        (await mpi.rate('send', transport, [{ sizeBytes, iterations }], { signal }))[0]!;
+      const rate = (touch: boolean) => async (sizeBytes: number, iterations: number, signal?: AbortSignal) =>
+        (await mpi.rate('send', transport, [{ sizeBytes, iterations }], { touch, signal }))[0]!;
       return {
         measure: async ({ test, iterations, durationS }, sizeBytes, producers, signal) => {
           if (producers > 1 || test === 'ring-fan-in') return undefined;
           if (test !== 'ring-lat') {
             const result = emptyResult(test, subject, sizeBytes);
-            return withRate(result, await ratesWithin(rate, sizeBytes, iterations, durationS, signal));
+            const held = await ratesWithin(rate(false), sizeBytes, iterations, durationS, signal);
+            if (test !== 'ring-bw') return withRate(result, held);
+            const read = await ratesWithin(rate(true), sizeBytes, iterations, durationS, signal);
+            return { ...withRate(result, held), touchedGigabytesPerSecond: gigabytesOf(read) };
           }
           const latency = async (count: number, touch: boolean) =>
             (await mpi.latency('send', transport, [{ sizeBytes, iterations: count }], { touch, signal }))[0]!;
-          const probe = await latency(PROBE_ROUNDS, true);
-          const rounds = iterations > 0 ? iterations : roundsWithin(durationS, (2 * probe.latencyUs.p50) / 1000);
+          const probe = summarizeLatency((await latency(PROBE_ROUNDS, true)).samplesUs!);
+          const rounds = iterations > 0 ? iterations : roundsWithin(durationS, (2 * probe.avg) / 1000);
           const held = await latency(rounds, false);
           const read = await latency(rounds, true);
           return {
@@ -133,8 +136,12 @@ async function ratesWithin(
 }
 
 function withRate(result: RingResult, { messages, messagesPerSecond, sizeBytes }: PeerRate): RingResult {
-  const gigabytesPerSecond = round3((messagesPerSecond * sizeBytes) / 1e9);
+  const gigabytesPerSecond = gigabytesOf({ messagesPerSecond, sizeBytes });
   return { ...result, iterations: messages, messagesPerSecond, gigabytesPerSecond };
+}
+
+function gigabytesOf({ messagesPerSecond, sizeBytes }: Pick<PeerRate, 'messagesPerSecond' | 'sizeBytes'>): number {
+  return round3((messagesPerSecond * sizeBytes) / 1e9);
 }
 
 export const ringPeers: readonly RingPeer[] = [

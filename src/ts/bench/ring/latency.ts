@@ -15,7 +15,7 @@ import type { RingRequest } from './partner-main.js';
 import { Reader } from './reader.js';
 import { emptyResult, latencyOf, ourSubject, type RingResult } from './result.js';
 import { makeSender, type Sender } from './sender.js';
-import { type RingSettings, roundsWithin } from './settings.js';
+import { LATE, MIN_SAMPLES, type RingSettings, roundsWithin } from './settings.js';
 
 const TURN_EVERY = 512;
 const SPINS_BEFORE_CLOCK = 4096;
@@ -110,11 +110,13 @@ class Pinger {
     await this.tell({ do: 'rounds', touched, record: 0 });
     const { iterations, durationS } = this.settings;
     const roundMs = await this.warmUp();
-    const rounds = iterations > 0 ? iterations : roundsWithin(durationS, roundMs);
-    await this.tell({ do: 'rounds', touched, record: rounds });
-    const samples = new Float64Array(rounds);
-    await this.run(samples);
+    const wanted = iterations > 0 ? iterations : roundsWithin(durationS, roundMs);
+    await this.tell({ do: 'rounds', touched, record: wanted });
+    const all = new Float64Array(wanted);
+    const limitMs = iterations > 0 ? Number.POSITIVE_INFINITY : durationS * LATE * 1000;
+    const rounds = await this.run(all, performance.now() + limitMs);
     const { writes } = await this.partner.ask<{ writes: Float64Array }>({ do: 'writes' }, this.signal);
+    const samples = all.subarray(0, rounds);
     for (let i = 0; i < rounds; i++) samples[i] = (samples[i]! - writes[i]!) * 500;
     return { rounds, latencyUs: latencyOf(samples) };
   }
@@ -126,21 +128,22 @@ class Pinger {
   /** Answers how long a round takes in ms. */
   private async warmUp(): Promise<number> {
     const most = this.settings.iterations > 0 ? Math.min(MAX_WARM_UP, this.settings.iterations) : MAX_WARM_UP;
-    const begin = performance.now();
     const some = new Float64Array(MIN_WARM_UP);
-    let rounds = 0;
-    do {
-      await this.run(some);
-      rounds += some.length;
-    } while (performance.now() - begin < WARM_UP_MS && rounds < most);
-    // Of the last few: the first ones met cold code and untouched pages.
-    const last = performance.now();
+    // The first ones meet cold code and untouched pages.
     await this.run(some);
-    return (performance.now() - last) / some.length;
+    const begin = performance.now();
+    let rounds = 0;
+    do rounds += await this.run(some);
+    while (performance.now() - begin < WARM_UP_MS && rounds < most);
+    return (performance.now() - begin) / rounds;
   }
 
-  /** A sample for each element, in ms, for a whole round and without the own writing. */
-  private async run(samples: Float64Array): Promise<void> {
+  /**
+   * A sample for each element, in ms, for a whole round and without the own writing.
+   *
+   * @returns how many there are: fewer, but not below MIN_SAMPLES, when it gets later than `end`
+   */
+  private async run(samples: Float64Array, end = Number.POSITIVE_INFINITY): Promise<number> {
     const { link, sender, visit } = this;
     for (let i = 0; i < samples.length; i++) {
       if (i % TURN_EVERY === 0) await this.turnUnlessStopped();
@@ -158,8 +161,11 @@ class Pinger {
         if (this.failure !== undefined) throw this.failure;
         if (++spins % SPINS_BEFORE_CLOCK === 0) await this.stalled(begin);
       }
-      samples[i] = performance.now() - begin - sender.writeMs;
+      const now = performance.now();
+      samples[i] = now - begin - sender.writeMs;
+      if (now > end && i + 1 >= MIN_SAMPLES) return i + 1;
     }
+    return samples.length;
   }
 
   private async turnUnlessStopped(): Promise<void> {

@@ -35,6 +35,10 @@ export const MAX_PRODUCERS = 64;
 /** The tail beyond p99.9 needs no more. */
 export const MAX_TIMED_SAMPLES = 100_000;
 
+export const MIN_SAMPLES = 5;
+/** A measurement that takes so many times as long as it should, because the warm-up was quicker, ends with fewer samples. */
+export const LATE = 1.5;
+
 /** What a command does when it is told nothing more. */
 export function ringDefaults(test: RingTest): RingSettings {
   return {
@@ -98,5 +102,5 @@ export function laneSizes(sizeBytes: number, slots = 64): LaneSizes {
 /** Rounds that take about `durationS` when each takes `roundMs`; at least a few. */
 export function roundsWithin(durationS: number, roundMs: number): number {
   const fitting = Math.floor((durationS * 1000) / Math.max(roundMs, 1e-6));
-  return Math.max(5, Math.min(MAX_TIMED_SAMPLES, fitting));
+  return Math.max(MIN_SAMPLES, Math.min(MAX_TIMED_SAMPLES, fitting));
 }
