@@ -132,6 +132,45 @@ INSTANTIATE_TEST_SUITE_P(While, Death,
                                          Doing::kSending, Doing::kReceiving),
                          NameOf);
 
+// A process that was killed closes its descriptors some time before it is dead, the longer the more memory they stand for. What
+// is asked for in between is not refused, it is lost.
+TEST(Peer, ThatIsStillEndingIsLostAndRefusesNothing) {
+  constexpr int kRegions = 150;
+  for (bool send : {false, true}) {
+    Child child([](Channel& channel) {
+      Side side({.bytes = 512u << 20});
+      channel.Say(side.endpoint());
+      MustConnect(*side.qp, channel.Hear<Endpoint>());
+      std::vector<std::unique_ptr<MemoryRegion>> regions;
+      for (int i = 0; i < kRegions; i++) {
+        regions.push_back(side.Register(4096));
+        channel.Say(side.EndpointOf(*side.qp, *regions.back()));
+        if (i < 128) MustPost(*side.qp, ReceiveInto(*regions.back(), 0, 64));
+      }
+      for (;;) pause();
+      return 0;
+    });
+    Side side;
+    MustConnect(*side.qp, child.channel().Hear<Endpoint>());
+    child.channel().Say(side.endpoint());
+    std::vector<Endpoint> regions;
+    for (int i = 0; i < kRegions; i++) regions.push_back(child.channel().Hear<Endpoint>());
+    kill(child.pid(), SIGKILL);
+    auto status = CompletionStatus::kSuccess;
+    for (int i = 0; status == CompletionStatus::kSuccess && i < kRegions - 25; i++) {
+      MustPost(*side.qp, send ? Send(*side.mr, 64) : Write(*side.mr, regions[i], 64));
+      status = TakeStatus(*side.cq);
+      usleep(500);
+    }
+    child.Kill();
+    if (status == CompletionStatus::kSuccess) {
+      MustPost(*side.qp, Send(*side.mr, 64));
+      status = TakeStatus(*side.cq);
+    }
+    EXPECT_EQ(status, CompletionStatus::kRetryExceeded);
+  }
+}
+
 // Two that are connected to each other and to a third, in both orders and at once.
 TEST(Peer, MayDieInAnyOrderAndTheLastOneGoesOn) {
   for (int order = 0; order < 3; order++) {

@@ -125,6 +125,7 @@ async function runTraffic(): Promise<void> {
       link.post();
       // Nothing that the others say waits for more than the copies of one link.
       await turn();
+      if (!running) return;
     }
     change();
   }
