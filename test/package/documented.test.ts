@@ -8,7 +8,7 @@ import { findRoot } from './root.js';
 const root = findRoot();
 
 /** Entry points below src/ts whose symbols are all described. */
-const entryPoints = ['verbs/index.ts', 'rdmacm/index.ts'];
+const entryPoints = ['verbs', 'rdmacm', 'ring', 'pipeline', 'cluster'].map((layer) => `${layer}/index.ts`);
 
 const files = entryPoints.map((name) => path.join(root, 'src/ts', name));
 const { config } = ts.readConfigFile(path.join(root, 'tsconfig.json'), (file) => ts.sys.readFile(file));
@@ -64,7 +64,7 @@ function undescribed(file: string): { all: number; missing: string[] } {
 for (const [i, name] of entryPoints.entries()) {
   void t.test(`every public symbol of ${name} has a description`, async (t) => {
     const { all, missing } = undescribed(files[i]!);
-    t.ok(all > 20, `${all} symbols`);
+    t.ok(all >= 20, `${all} symbols`);
     t.same(missing, []);
   });
 }
