@@ -2,6 +2,7 @@
 //
 // Invariant: who is compared is measured in the same run, in turn for each size; what could not be measured is told and
 // never replaced by something else.
+import { setMaxListeners } from 'node:events';
 import { isRdmaError } from '../core/errors.js';
 import type { OpenPeer, RingPeer } from './peers/ring-peers.js';
 import { ringLatency } from './ring/latency.js';
@@ -39,6 +40,8 @@ export interface RingBenchOptions {
  */
 export async function benchRings(options: RingBenchOptions): Promise<RingRun> {
   for (const settings of options.plan) checkRingSettings(settings);
+  // Each of many processes is awaited with it.
+  setMaxListeners(0, options.signal);
   const run = new Run(options);
   try {
     await run.openPeers();
