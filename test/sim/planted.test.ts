@@ -75,6 +75,7 @@ const planted: Planted[] = [
   { name: 'a descriptor overtakes its payload', flaw: 'requests-reordered', seen: /has other bytes than were sent/ },
   {
     name: 'destroying a queue pair does not end its peer',
+    shape: { faults: ['cut-channel'], faultCount: 4, messages: 8, retainMessages: 16 },
     flaw: 'close-leaves-connection',
     seen: /two writers|lane that was fenced/,
   },
@@ -182,6 +183,7 @@ const planted: Planted[] = [
   },
   {
     name: 'what was built in the lane is not kept when its space goes back',
+    shape: inPlace,
     plant: () => plant(Connection.prototype, 'spill', () => nothing),
     seen: /has other bytes|^deadlock/,
   },
