@@ -183,7 +183,7 @@ const planted: Planted[] = [
   },
   {
     name: 'what was built in the lane is not kept when its space goes back',
-    shape: inPlace,
+    shape: { ...inPlace, slots: 2, dataBytes: 128, buildMs: 0, faults: ['crash-consumer'] },
     plant: () => plant(Connection.prototype, 'spill', () => nothing),
     seen: /has other bytes|^deadlock/,
   },
