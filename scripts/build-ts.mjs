@@ -140,6 +140,26 @@ function writeModules(entries) {
   if (wrong.length > 0) throw new BuildError(`require and import disagree:\n  ${wrong.join('\n  ')}`);
 }
 
+/** Where the report page of the benchmarks takes its parts from: our script and style, and uPlot's. */
+const pageFolder = 'bench/page';
+
+function copyPage() {
+  const uplot = path.dirname(require.resolve('uplot/package.json'));
+  const ours = path.join(root, 'src/ts', pageFolder);
+  const files = {
+    'report.js': path.join(ours, 'report.js'),
+    'report.css': path.join(ours, 'report.css'),
+    'uPlot.iife.min.js': path.join(uplot, 'dist/uPlot.iife.min.js'),
+    'uPlot.min.css': path.join(uplot, 'dist/uPlot.min.css'),
+    'uPlot.LICENSE': path.join(uplot, 'LICENSE'),
+  };
+  fs.mkdirSync(path.join(root, 'lib', pageFolder), { recursive: true });
+  for (const [name, from] of Object.entries(files)) {
+    write(path.join(root, 'lib', pageFolder, name), fs.readFileSync(from, 'utf8'));
+  }
+  return Object.keys(files).map((name) => `${pageFolder}/${name}`);
+}
+
 function buildLibrary(allowMissing) {
   const sources = listFiles(path.join(root, 'src/ts')).filter(isSource).map(withoutSuffix);
   const bins = Object.values(manifest.bin).map((file) => file.replace(/^lib\//, '').replace(/\.js$/, ''));
@@ -152,7 +172,11 @@ function buildLibrary(allowMissing) {
   }
   const entries = declared.filter(({ base }) => sources.includes(base));
   const modules = entries.flatMap(({ base }) => [`${base}.mjs`, `${base}.d.mts`]);
-  prune(path.join(root, 'lib'), sources, (base) => [`${base}.js`, `${base}.js.map`, `${base}.d.ts`], modules);
+  const page = copyPage();
+  prune(path.join(root, 'lib'), sources, (base) => [`${base}.js`, `${base}.js.map`, `${base}.d.ts`], [
+    ...modules,
+    ...page,
+  ]);
   compile('tsconfig.json');
   writeModules(entries);
   for (const bin of bins.filter((base) => sources.includes(base))) {

@@ -70,6 +70,10 @@ function checkContent(files) {
     'binding.gyp',
     'CMakeLists.txt',
     'scripts/build-native.mjs',
+    'bench/peers/open-mpi.c',
+    ...['report.js', 'report.css', 'uPlot.iife.min.js', 'uPlot.min.css', 'uPlot.LICENSE'].map(
+      (name) => `lib/bench/page/${name}`,
+    ),
     prebuild,
     ...native,
     ...Object.values(manifest.bin),
@@ -77,7 +81,7 @@ function checkContent(files) {
   ];
   const missing = wanted.filter((name) => !has.has(name));
   const welcome =
-    /^(lib|docs|src\/native|prebuilds)\/|^(LICENSE|README\.md|package\.json|binding\.gyp|CMakeLists\.txt)$/;
+    /^(lib|docs|src\/native|prebuilds|bench\/peers)\/|^(LICENSE|README\.md|package\.json|binding\.gyp|CMakeLists\.txt)$/;
   const strange = files.filter(
     (name) =>
       (!welcome.test(name) && name !== 'scripts/build-native.mjs') ||

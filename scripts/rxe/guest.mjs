@@ -35,7 +35,7 @@ function emulatorArguments({ image, shares, memory, cpus, verbose, requestBytes 
   ];
   kernelWords.push('random.trust_cpu=on', 'no_timer_check', `rxe.bytes=${requestBytes}`);
   const words = ['-no-user-config', '-nodefaults', '-display', 'none', '-no-reboot'];
-  words.push('-accel', 'tcg,thread=multi', '-cpu', 'max', '-smp', `${cpus}`, '-m', `${memory}`);
+  words.push('-accel', 'tcg,thread=multi', '-cpu', 'max,-pku', '-smp', `${cpus}`, '-m', `${memory}`);
   words.push('-kernel', image.kernel, '-initrd', image.initrd, '-append', kernelWords.join(' '));
   for (const [index, name] of CHANNELS.entries()) words.push('-chardev', `socket,id=${name},fd=${FIRST_FD + index}`);
   words.push('-serial', 'chardev:console', '-device', 'virtio-serial-pci');

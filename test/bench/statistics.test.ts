@@ -1,6 +1,27 @@
 // Proves: the figures of the tables are what their names say.
 import t from 'tap';
-import { median, peakPerMs, summarizeBandwidth, summarizeLatency } from '../../src/ts/bench/statistics.js';
+import {
+  jainIndex,
+  median,
+  peakPerMs,
+  percentile,
+  summarizeBandwidth,
+  summarizeLatency,
+} from '../../src/ts/bench/statistics.js';
+
+void t.test('percentiles are nearest rank', async (t) => {
+  t.equal(percentile([1, 2, 3, 4], 0.5), 2);
+  t.equal(percentile([1, 2, 3, 4], 0.99), 4);
+  t.equal(percentile([7], 0.001), 7);
+  t.ok(Number.isNaN(percentile([], 0.5)));
+});
+
+void t.test('fairness is 1 when all get the same and 1/n when one gets everything', async (t) => {
+  t.equal(jainIndex([5, 5, 5, 5]), 1);
+  t.equal(jainIndex([8, 0, 0, 0]), 0.25);
+  t.equal(jainIndex([1, 3]), 0.8);
+  t.ok(Number.isNaN(jainIndex([0, 0])));
+});
 
 void t.test('latency is summed up over all samples', async (t) => {
   const samples = Float64Array.from({ length: 1000 }, (_, i) => i + 1);

@@ -1,4 +1,4 @@
-// Proves: each example in docs/verbs.md runs as it is printed, and prints what its last comments say.
+// Proves: each example in docs/verbs.md and docs/ring.md runs as it is printed, and prints what its last comments say.
 import { execFile } from 'node:child_process';
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -12,11 +12,11 @@ const folder = join(root, 'build-test', `docs-${process.pid}`);
 mkdirSync(folder, { recursive: true });
 t.teardown(() => rmSync(folder, { recursive: true, force: true }));
 
-const text = readFileSync(join(root, 'docs/verbs.md'), 'utf8');
+const text = ['verbs', 'ring'].map((page) => readFileSync(join(root, `docs/${page}.md`), 'utf8')).join('\n');
 const examples = [...text.matchAll(/```js\n\/\/ (\S+)\n([\s\S]*?)```/g)];
 
 void t.test('there are examples of both levels', async (t) => {
-  t.ok(examples.length >= 3);
+  t.ok(examples.length >= 4);
 });
 
 for (const [, name, code] of examples) {

@@ -202,8 +202,12 @@ void t.test('offers that make no sense are refused with a reason, and counted', 
   const secretless = connectBootstrap({ ...inbox.bootstrap, secret: `${SECRET}!`, service: 'onepiece-inbox' });
   t.equal(await codeOf(secretless), 'RDMA_ERR_UNAUTHENTICATED');
   const known = await RawProducer.connect(inbox, { producer: 'cd'.repeat(16) });
-  const again = { producer: 'cd'.repeat(16), acknowledged: 5 };
+  const again = { producer: 'cd'.repeat(16), retainMessages: 5 };
   t.equal(await codeOf(RawProducer.connect(inbox, again)), 'RDMA_ERR_PROTOCOL', 'a history that never was');
+  const ahead = { producer: 'cd'.repeat(16), acknowledged: 2 ** 53 - 1 };
+  const raw = await RawProducer.connect(inbox, ahead);
+  t.equal(raw.answer.delivered, 2 ** 53 - 1, 'who says that all was acknowledged is believed: it harms only itself');
+  raw.close();
   known.close();
   await others();
   await until(() => inbox.laneCount === 1, 'only the good lane is left');

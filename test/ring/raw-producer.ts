@@ -80,6 +80,7 @@ export class RawProducer {
       protocol: 2,
       transport: address.type === 'soft' ? 'soft' : 'verbs',
       producer: randomBytes(16).toString('hex'),
+      inbox: '',
       name: 'raw',
       slots: 8,
       dataBytes: 4096,

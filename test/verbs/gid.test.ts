@@ -15,6 +15,7 @@ const order: [string, GidEntry][] = [
   ['RoCE v2 over IPv4', entry(8, ipv4('01'), 'RoCE v2')],
   ['RoCE v2 over global IPv6', entry(7, global, 'RoCE v2')],
   ['RoCE v2 over a link-local address', entry(6, linkLocal, 'RoCE v2')],
+  ['RoCE v2 over a link-local IPv4 address', entry(6, '00000000000000000000ffffa9fe0001', 'RoCE v2')],
   ['InfiniBand', entry(5, '20010db8000000000002c90300a1b2c3', 'IB')],
   ['InfiniBand with the default prefix', entry(4, 'fe800000000000000002c90300a1b2c3', 'IB')],
   ['RoCE v1', entry(3, ipv4('01'), 'RoCE v1')],

@@ -10,6 +10,9 @@ namespace onepiece::addon {
 
 namespace {
 
+// Integers up to here are exact in JavaScript (Number.MAX_SAFE_INTEGER).
+constexpr uint64_t kMaxExact = (uint64_t{1} << 53) - 1;
+
 // listDevices(): {devices: [{name, kind, transport, nodeGuid}], missing: {verbs: string}}
 Napi::Value ListDevices(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
@@ -63,7 +66,7 @@ Napi::Value QueryDevice(const Napi::CallbackInfo& info) {
   result.Set("provider", a.provider);
   result.Set("nodeGuid", Napi::BigInt::New(env, a.nodeGuid));
   result.Set("systemImageGuid", Napi::BigInt::New(env, a.systemImageGuid));
-  result.Set("maxMrBytes", static_cast<double>(a.maxMrBytes));
+  result.Set("maxMrBytes", static_cast<double>(std::min(a.maxMrBytes, kMaxExact)));
   result.Set("pageSizes", Napi::BigInt::New(env, a.pageSizes));
   result.Set("capabilities", Napi::BigInt::New(env, a.capabilities));
   result.Set("odpCapabilities", static_cast<double>(a.odpCapabilities));

@@ -72,6 +72,22 @@ struct Object {
   uint32_t handle = 0;
 };
 
+// Where the calls of the hot path find their arguments and leave their answer: see hot.cc and, for JavaScript,
+// src/ts/verbs/hot-calls.ts.
+//
+//  0       4      8    12     16     20      24       32
+//  | handle| count| max| looks| stamp| answer| stampMs|
+struct CallFrame {
+  uint32_t handle = 0;
+  uint32_t count = 0;
+  uint32_t max = 0;
+  uint32_t looks = 0;
+  uint32_t stamp = 0;
+  int32_t answer = 0;
+  double stampMs = 0;
+};
+static_assert(sizeof(CallFrame) == 32);
+
 // An object that holds nothing but one of device.h.
 template <typename T, Kind K>
 struct Holder : Object {
@@ -207,6 +223,7 @@ struct QpObject final : Holder<QueuePair, Kind::kQueuePair> {
   int Raw(RawNumbers* out) override { return qp->Raw(out); }
   // From now on completions are counted for this queue pair.
   void Attach(DeviceObject& device, CqObject& sendCq, CqObject& receiveCq);
+  CqObject& SendQueue() { return *queues_[0]; }
   std::unique_ptr<QueuePair> qp;
   RecordBuffer<SendRecord> sends;
   RecordBuffer<ReceiveRecord> receives;
@@ -241,6 +258,8 @@ class Environment {
   }
 
   napi_env env() const { return env_; }
+  CallFrame& frame() { return frame_; }
+  napi_value ShowFrame() { return frameBuffer_.Show(Napi::Env(env_), &frame_, sizeof(frame_)); }
   void WatcherOpened() { watchers_++; }
   void WatcherClosed();
 
@@ -258,6 +277,8 @@ class Environment {
   std::vector<std::unique_ptr<Object>> objects_;
   std::vector<uint32_t> generations_;
   std::vector<uint32_t> free_;
+  CallFrame frame_;
+  SharedBuffer frameBuffer_;
   int watchers_ = 0;
   bool ending_ = false;
 };

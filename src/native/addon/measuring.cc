@@ -1,6 +1,9 @@
 // What the benchmarks measure beside the library: a plain copy, and an eventfd that libuv watches.
 // Invariant: see module.cc. Nothing else uses these.
 #include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
@@ -30,19 +33,32 @@ struct EventFdObject final : Holder<EventFdObject, Kind::kEventFd>, Watched {
   Watch watch;
 };
 
+// A descriptor of our own for the eventfd that has this number; -errno for anything else, which is not touched.
+int Inherit(uint32_t number) {
+  constexpr char kLink[] = "anon_inode:[eventfd]";
+  char path[64];
+  char name[sizeof kLink] = {};
+  snprintf(path, sizeof path, "/proc/self/fd/%u", number);
+  ssize_t length = readlink(path, name, sizeof name);
+  if (length < 0) return errno == ENOENT ? -EBADF : -errno;
+  auto fd = static_cast<int>(number);
+  bool isEventFd = static_cast<size_t>(length) == sizeof kLink - 1 && memcmp(name, kLink, sizeof kLink - 1) == 0;
+  if (!isEventFd || (fcntl(fd, F_GETFL) & O_NONBLOCK) == 0) return -EINVAL;
+  int own = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+  return own < 0 ? -errno : own;
+}
+
 // createEventFd(inherited): -errno, or {handle, fd}. `inherited` is the number under which the parent gave it, 0: a new one
 Napi::Value CreateEventFd(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
   auto object = std::make_unique<EventFdObject>();
   uint32_t inherited = Word(info, 0);
-  uint64_t count = 0;
-  object->fd = inherited != 0 ? static_cast<int>(inherited) : eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-  if (object->fd < 0) return Errno(env, -errno);
-  // What is no eventfd refuses to be read so; one without events answers EAGAIN.
-  if (inherited != 0 && read(object->fd, &count, sizeof count) < 0 && errno != EAGAIN) {
-    int rc = -errno;
-    object->fd = -1;
-    return Errno(env, rc);
+  if (inherited != 0) {
+    object->fd = Inherit(inherited);
+    if (object->fd < 0) return Errno(env, object->fd);
+  } else {
+    object->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (object->fd < 0) return Errno(env, -errno);
   }
   auto result = Napi::Object::New(env);
   result.Set("fd", object->fd);

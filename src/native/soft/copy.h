@@ -13,7 +13,8 @@ namespace onepiece::soft {
 // so keeping them there only drives out everything else. Measured: docs/soft-device.md.
 uint64_t StreamingBytes();
 
-// As memmove(3). `streaming`: the target does not go into the cache.
+// As memcpy(3); a peer's pages have a mapping of their own, also those of this process, so the two never overlap.
+// `streaming`: the target does not go into the cache.
 void Copy(uint8_t* to, const uint8_t* from, size_t bytes, bool streaming);
 
 }  // namespace onepiece::soft

@@ -10,12 +10,11 @@ namespace onepiece::soft {
 namespace {
 
 constexpr uint64_t kRequestCostBytes = 256;  // what a request costs besides its bytes
-// A turn of the engine. Messages are cut at whole pages.
+// A turn of the engine. Messages are cut at whole megabytes.
 constexpr uint64_t kTurnBytes = (1u << 20) + kRequestCostBytes;
-// What the posting thread does before it leaves the rest to the engine thread: one turn, and smaller ones until this time is
-// over. Waking another thread costs as much as copying half a megabyte; and the event loop must not stand still.
-constexpr uint64_t kShortTurnBytes = (512u << 10) + kRequestCostBytes;
-constexpr uint64_t kPostingNs = 300'000;
+// After its first turn the posting thread begins others until this time is over, and leaves the rest to the engine thread.
+// Waking that costs as much as copying a megabyte; and the event loop must not stand still.
+constexpr uint64_t kPostingNs = 200'000;
 constexpr uint64_t kForever = UINT64_MAX;
 constexpr uint64_t kFirstRetryNs = 200'000;
 constexpr uint64_t kLastRetryNs = 20'000'000;
@@ -92,7 +91,7 @@ void QueuePair::Progress(bool isPosting) {
     if (outcome == Outcome::kMore && isPosting) {
       uint64_t nowNs = NowNs();
       if (untilNs == 0) untilNs = nowNs + kPostingNs;
-      budget = kShortTurnBytes;
+      budget = kTurnBytes;
       if (nowNs < untilNs) continue;
     }
     // Stopped meanwhile, by one who could not get the engine: what waits is flushed now, not when its time comes.

@@ -12,17 +12,18 @@ namespace onepiece::soft {
 
 namespace {
 
-// Through /proc/PID/mem; false when the memory is not there any more.
-bool CopyForeign(const Place& remote, uint8_t* local, uint64_t bytes, bool toRemote) {
+// Through /proc/PID/mem. 0; -EFAULT: the memory is not there any more; -ESRCH: the process is not.
+int CopyForeign(const Place& remote, uint8_t* local, uint64_t bytes, bool toRemote) {
   for (uint64_t done = 0; done < bytes;) {
     auto at = static_cast<off_t>(remote.address + done);
     ssize_t count = toRemote ? pwrite(remote.memory, local + done, bytes - done, at)
                              : pread(remote.memory, local + done, bytes - done, at);
     if (count < 0 && errno == EINTR) continue;
-    if (count <= 0) return false;
+    if (count == 0) return -ESRCH;  // nobody has this address space any more
+    if (count < 0) return -EFAULT;
     done += static_cast<uint64_t>(count);
   }
-  return true;
+  return 0;
 }
 
 uint32_t AccessFor(uint32_t opcode) {
@@ -48,7 +49,8 @@ QueuePair::Step QueuePair::ExecuteOneSided(WorkRequest& request, QpSlot& target,
     Place remote;
     int rc = ResolveRemote(ReadOnce(target.pd), request.rkey, request.remoteAddress, length, access, &remote);
     if (rc != 0) {
-      if (HaveNoPages(rc, status)) return Step::kDone;
+      Step step = Step::kDone;
+      if (HaveNoPages(rc, &step, status)) return step;
       return Refuse(target, kEventQpAccessError, CompletionStatus::kRemoteAccessError, status);
     }
     if (isAtomic) {
@@ -138,8 +140,9 @@ bool QueuePair::CopyPiece(WorkRequest& request, const Place& remote, uint64_t by
       uint64_t piece = std::min(bytes, end - request.done);
       local += request.done - begin;
       if (place.pointer == nullptr) {
-        if (!CopyForeign(place, local, piece, toRemote)) {
-          bool dead = peer_->CheckDead();
+        int rc = CopyForeign(place, local, piece, toRemote);
+        if (rc != 0) {
+          bool dead = rc == -ESRCH || peer_->CheckDead();
           *status = dead ? CompletionStatus::kRetryExceeded : CompletionStatus::kRemoteOperationError;
           return false;
         }
@@ -176,7 +179,7 @@ int QueuePair::TimeCopy(const SendRecord& record, double* ns) {
   if (rc == 0 && remote.pointer == nullptr) rc = -ENOTSUP;
   if (rc == 0) {
     uint64_t begin = NowNs();
-    memmove(write ? remote.pointer : local, write ? local : remote.pointer, length);  // they may overlap
+    memcpy(write ? remote.pointer : local, write ? local : remote.pointer, length);
     *ns = static_cast<double>(NowNs() - begin);
   }
   Leave();
@@ -196,7 +199,9 @@ int QueuePair::ResolveRemote(uint32_t pd, uint32_t key, uint64_t address, uint64
   // A window is for the queue pair that it is bound to, and not for receives.
   if (mr.boundQp != 0 && (mr.boundQp != attributes_.destQpNum || (access & kLocalWrite) != 0)) return -EACCES;
   if (address < mr.address || length > mr.length || address - mr.address > mr.length - length) return -EACCES;
-  if (mr.fd == kProcessMemory) return peer_->PlaceOf(address, out);
+  // What was revoked meanwhile is refused; else there are no pages to be had, which is no refusal.
+  auto why = [&](int rc) { return rc == 0 || slot.key.load() == key ? rc : -EACCES; };
+  if (mr.fd == kProcessMemory) return why(peer_->PlaceOf(address, out));
   uint64_t offset = address - mr.address;
   if (offset + mr.offset < offset) return -EACCES;
   offset += mr.offset;
@@ -205,19 +210,25 @@ int QueuePair::ResolveRemote(uint32_t pd, uint32_t key, uint64_t address, uint64
   }
   std::shared_ptr<Mapping> mapping;
   int rc = peer_->Map(mr, &mapping);
-  if (rc != 0) return rc;
+  if (rc == -EACCES) rc = -ESTALE;
+  if (rc != 0) return why(rc);
   std::shared_ptr<Mapping>& entry = cache_[cacheNext_++ % cache_.size()];
   entry = std::move(mapping);
   return entry->At(offset, length, &out->pointer);
 }
 
-// Tells a peer that forbids from one that has died, and from a lack of descriptors, memory or permission here.
-bool QueuePair::HaveNoPages(int rc, CompletionStatus* status) const {
+// Tells a peer that forbids (false) from one of which the pages cannot be had: for a lack of descriptors, memory or permission
+// here, or because it is ending. A process closes its descriptors before it is dead, so it may not be dead yet.
+bool QueuePair::HaveNoPages(int rc, Step* step, CompletionStatus* status) const {
   if (rc == -EACCES) return false;
-  *status = CompletionStatus::kLocalQpOperationError;
-  if (rc == -EMFILE || rc == -ENFILE || rc == -ENOMEM || rc == -EPERM) return true;
-  *status = CompletionStatus::kRetryExceeded;
-  return peer_->CheckDead();
+  *step = Step::kDone;
+  bool isOurs = rc == -EMFILE || rc == -ENFILE || rc == -ENOMEM || (rc == -EPERM && !peer_->IsEnding());
+  if (isOurs) {
+    *status = CompletionStatus::kLocalQpOperationError;
+  } else if (IsReliable()) {
+    *step = Step::kNoResponse;
+  }
+  return true;
 }
 
 }  // namespace onepiece::soft

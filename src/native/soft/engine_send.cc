@@ -40,7 +40,8 @@ QueuePair::Step QueuePair::ExecuteSend(WorkRequest& request, QpSlot& target, uin
                    ? ResolveRemote(receive.pd, sge.lkey, address, sge.length, kLocalWrite, &remote)
                    : -EACCES;
       if (rc != 0) {
-        if (HaveNoPages(rc, status)) return Step::kDone;
+        Step step = Step::kDone;
+        if (HaveNoPages(rc, &step, status)) return step;
         return refuse(CompletionStatus::kLocalProtectionError, CompletionStatus::kRemoteOperationError);
       }
       uint64_t bytes = std::min(end - request.done, *budget);

@@ -14,8 +14,6 @@ namespace onepiece::soft {
 
 namespace {
 constexpr size_t kMaxPipes = 64;
-// The event loop may wait for this: a page costs tens of nanoseconds. Of more, each page comes with its first copy.
-constexpr off_t kMaxPopulateBytes = off_t{16} << 20;
 constexpr char kDirectoryLink[] = "/memfd:onepiece-directory";
 
 // An address may come from anybody. What else the descriptor may stand for is not opened: that alone can have effects.
@@ -105,6 +103,18 @@ int Peer::PlaceOf(uint64_t address, Place* out) {
   return 0;
 }
 
+bool Peer::IsEnding() const {
+  char path[32];
+  snprintf(path, sizeof path, "/proc/%u/statm", pid_);
+  int fd = open(path, O_RDONLY | O_CLOEXEC);
+  char pages = '0';  // the first figure: all of its address space
+  if (fd >= 0) {
+    if (read(fd, &pages, 1) != 1) pages = '0';
+    close(fd);
+  }
+  return pages == '0';
+}
+
 void Peer::ForgetPipes() {
   for (const auto& [inode, fd] : pipes_) close(fd);
   pipes_.clear();
@@ -137,6 +147,8 @@ int Peer::Map(const MrView& region, std::shared_ptr<Mapping>* out) {
     close(fd);
     return -ESTALE;
   }
+  // The event loop may wait for this: a page costs tens of nanoseconds. Of more, each page comes with its first copy.
+  constexpr off_t kMaxPopulateBytes = off_t{16} << 20;
   int populate = size <= kMaxPopulateBytes ? MAP_POPULATE : 0;
   void* base = mmap(nullptr, static_cast<size_t>(size), PROT_READ | PROT_WRITE, MAP_SHARED | populate, fd, 0);
   rc = -errno;

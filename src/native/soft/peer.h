@@ -60,6 +60,9 @@ class Peer {
   // Asks the kernel, for when the engine thread may not have noticed yet.
   bool CheckDead();
 
+  // True when it has no memory any more, which is so from some time before it is dead.
+  bool IsEnding() const;
+
   // The pages behind a slot whose key was just checked; shared by all queue pairs to this peer.
   int Map(const MrView& region, std::shared_ptr<Mapping>* out);
   // Writes a byte into a pipe of the peer's: its completion channel or its engine thread's wake-up.

@@ -142,7 +142,7 @@ class QueuePair final : public onepiece::QueuePair {
   bool CopyPiece(WorkRequest& request, const Place& remote, uint64_t bytes, bool toRemote, CompletionStatus* status);
   // 0; -EACCES: the peer does not allow it; else why the pages could not be had.
   int ResolveRemote(uint32_t pd, uint32_t key, uint64_t address, uint64_t length, uint32_t access, Place* out);
-  bool HaveNoPages(int rc, CompletionStatus* status) const;
+  bool HaveNoPages(int rc, Step* step, CompletionStatus* status) const;
 
   // engine_send.cc
   Step ExecuteSend(WorkRequest& request, QpSlot& target, uint64_t* budget, CompletionStatus* status);

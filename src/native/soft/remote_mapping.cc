@@ -45,7 +45,7 @@ int QueuePair::MapRemote(uint64_t address, uint32_t rkey, uint64_t length, std::
   if (address < mr.address || length > mr.length || address - mr.address > mr.length - length) return -EACCES;
   std::shared_ptr<Mapping> pages;
   int rc = peer_->Map(mr, &pages);
-  if (rc != 0) return rc;
+  if (rc != 0) return peer_->IsEnding() ? -ESRCH : rc;
   uint8_t* base = nullptr;
   rc = pages->At(address - mr.address, length, &base);
   if (rc != 0) return rc;

@@ -15,6 +15,7 @@
 #include <endian.h>
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <new>
 
@@ -121,6 +122,14 @@ int WhyNoList(int error, std::string* why) {
   return error;
 }
 
+// libibverbs tries again after a refusal, and then says that the file is missing: the file itself is asked.
+int WhyRefused(const ibv_device& device, int error) {
+  const std::string path = device.dev_path;
+  const std::string file = "/dev/infiniband/" + path.substr(path.rfind('/') + 1);
+  if (faccessat(AT_FDCWD, file.c_str(), R_OK | W_OK, AT_EACCESS) != 0 && (errno == EACCES || errno == EPERM)) return -errno;
+  return error;
+}
+
 std::string WhyNotOpened(const std::string& name, int error) {
   std::string why = "the RDMA device " + name + " cannot be opened: " + Words(-error);
   if (error == -EACCES || error == -EPERM) {
@@ -178,7 +187,7 @@ class Provider final : public DeviceProvider {
     errno = 0;
     ibv_context* raw = library.open_device(device);
     if (raw == nullptr) {
-      const int error = LastError();
+      const int error = WhyRefused(*device, LastError());
       *why = WhyNotOpened(name, error);
       return error;
     }

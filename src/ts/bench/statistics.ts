@@ -105,3 +105,15 @@ export function peakPerMs(posted: Float64Array, completed: Float64Array): number
   }
   return best > 0 ? best : null;
 }
+
+/**
+ * Jain's fairness index of what several got: 1 when all got the same, 1/n when one of n got everything.
+ *
+ * @see Jain, Chiu, Hawe: A Quantitative Measure of Fairness and Discrimination (DEC-TR-301, 1984)
+ * @returns NaN without shares, or when nobody got anything
+ */
+export function jainIndex(shares: readonly number[]): number {
+  const sum = shares.reduce((total, share) => total + share, 0);
+  const squares = shares.reduce((total, share) => total + share * share, 0);
+  return (sum * sum) / (shares.length * squares);
+}

@@ -1,67 +1,174 @@
-// `onepiece bench ring-lat`.
+// `onepiece bench ring-lat`, `ring-bw`, `ring-rate`, `ring-fan-in`, and `rings`, which is all of them.
 //
 // Invariant: what is printed was measured in this run; nothing is remembered or estimated.
-import { Command } from 'commander';
-import { type BenchResult, report } from '../bench/report.js';
-import { ringLat } from '../bench/ring-lat.js';
-import { interruptible } from './exit.js';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { Command, InvalidArgumentError } from 'commander';
+import { peerNames, peersNamed } from '../bench/peers/ring-peers.js';
+import { report } from '../bench/report.js';
+import { type Occasion, reportPage } from '../bench/report-page.js';
+import { compareResults } from '../bench/ring/result.js';
+import {
+  checkRingSettings,
+  MAX_DURATION_S,
+  MAX_ITERATIONS,
+  MAX_PRODUCERS,
+  MAX_SIZE_BYTES,
+  type RingSettings,
+  type RingTest,
+  ringDefaults,
+  type Way,
+} from '../bench/ring/settings.js';
+import { benchRings } from '../bench/ring-bench.js';
+import { isRdmaError } from '../core/errors.js';
+import { packageRoot } from '../verbs/native.js';
+import { ringText } from './bench-ring-table.js';
+import { ExitCode, interruptible, UsageError } from './exit.js';
 import { integer, sizes } from './options.js';
+import { OutputFile } from './output-file.js';
 import { Progress } from './progress.js';
-import { bytes, table } from './table.js';
 
-interface RingLatFlags {
-  size: number[];
-  iterations?: number;
+interface Flags {
   device: string;
+  size?: number[];
+  iterations?: number;
+  duration?: number;
+  inPlace?: true;
+  pull?: true;
+  producers?: number;
+  compare?: string[];
+  report?: string;
   json?: true;
 }
 
-const SOFT_ITERATIONS = 100_000;
-const LARGE_ITERATIONS = 2_000;
-const LARGE_BYTES = 256 * 1024;
+const descriptions: Record<RingTest, string> = {
+  'ring-lat':
+    'latency of a message between the JavaScript of two processes, one way: until it is held, and until it is read',
+  'ring-bw': 'bandwidth of messages from one producer: held, and read',
+  'ring-rate': 'small messages a second from one producer',
+  'ring-fan-in': 'messages a second from many producers into one inbox, and how fairly they get their turns',
+};
+const FAN_IN_PRODUCERS = 64;
+const SURVEY_SIZES = [64, 4096, 65_536, 2 ** 20, 2 ** 24];
 
-export function ringLatCommand(setExitCode: (code: number) => void): Command {
-  return new Command('ring-lat')
-    .description('latency of a message between the JavaScript of two processes, one way, by busy ping-pong')
-    .option('--size <bytes>', 'message sizes, such as 64,4k,1m; at most 256m', sizes(256 * 2 ** 20), [64])
-    .option(
-      '--iterations <count>',
-      'samples; default 100000, 2000 from 256 KiB up or off soft0',
-      integer(1, 10_000_000),
-    )
-    .option('--device <name>', 'the RDMA device', 'soft0')
-    .option('--json', 'print one JSON document instead of the table')
-    .action(async (flags: RingLatFlags) => setExitCode(await runRingLat(flags)));
+export function ringCommand(test: RingTest, setExitCode: (code: number) => void): Command {
+  const standard = ringDefaults(test);
+  const command = common(new Command(test).description(descriptions[test]), standard.sizes.join())
+    .option('--iterations <count>', 'samples or messages instead of a duration', integer(1, MAX_ITERATIONS))
+    .option('--in-place', 'messages are built in the lane; without it they are copied into it');
+  if (test === 'ring-lat') {
+    command.option('--pull', 'messages stay with their producer, from where the consumer READs them');
+  }
+  if (test === 'ring-fan-in') {
+    command.option(
+      '--producers <count>',
+      `processes that send, 1 to ${MAX_PRODUCERS} (default: ${standard.producers}); one alone is measured first`,
+      integer(1, MAX_PRODUCERS),
+    );
+  }
+  return command.action(async (flags: Flags) => setExitCode(await run([settingsOf(test, flags)], flags)));
 }
 
-function runRingLat(flags: RingLatFlags): Promise<number> {
-  return interruptible(async (signal) => {
-    const progress = new Progress();
-    const results: BenchResult[] = [];
-    try {
-      for (const sizeBytes of flags.size) {
-        progress.update(`ring-lat ${bytes(sizeBytes)}`);
-        const many = flags.device === 'soft0' && sizeBytes < LARGE_BYTES;
-        const iterations = flags.iterations ?? (many ? SOFT_ITERATIONS : LARGE_ITERATIONS);
-        results.push(await ringLat({ device: flags.device, sizeBytes, iterations, signal }));
-      }
-    } finally {
-      progress.clear();
-    }
-    process.stdout.write(flags.json ? `${JSON.stringify(report(results), null, 2)}\n` : text(results));
+/** Everything, both ways, in one document. */
+export function ringsCommand(setExitCode: (code: number) => void): Command {
+  const command = new Command('rings').description('all ring benchmarks, with messages copied and built in place');
+  return common(command, `${SURVEY_SIZES.join()} for latency and bandwidth; 64 for the others`).action(
+    async (flags: Flags) => {
+      const both = (settings: RingSettings): RingSettings[] => [settings, { ...settings, way: 'in-place' }];
+      const sized = { size: SURVEY_SIZES, ...flags };
+      const small = { ...flags, size: [64] };
+      const plan = [
+        ...both(settingsOf('ring-lat', sized)),
+        ...both(settingsOf('ring-bw', sized)),
+        ...both(settingsOf('ring-rate', small)),
+        ...both(settingsOf('ring-fan-in', { ...small, producers: FAN_IN_PRODUCERS })),
+      ];
+      setExitCode(await run(plan, flags));
+    },
+  );
+}
+
+function common(command: Command, defaultSizes: string): Command {
+  return command
+    .option('-d, --device <name>', 'the RDMA device', 'soft0')
+    .option(
+      '--size <bytes>',
+      `message sizes such as 64,4k,1m, at most 1g (default: ${defaultSizes})`,
+      sizes(MAX_SIZE_BYTES),
+    )
+    .option('--duration <seconds>', 'how long each figure is measured (default: 1)', integer(1, MAX_DURATION_S))
+    .option('--compare <peers>', `measure these beside it: ${peerNames.join(', ')}`, peerList)
+    .option('--report <file.html>', 'also write a page with charts, which needs nothing but a browser')
+    .option('--json', 'print one JSON document instead of the table');
+}
+
+function peerList(text: string): string[] {
+  const names = text.split(',').map((name) => name.trim());
+  const wrong = names.find((name) => !peerNames.includes(name));
+  if (wrong !== undefined) throw new InvalidArgumentError(`Give some of ${peerNames.join(', ')}.`);
+  return names;
+}
+
+function settingsOf(test: RingTest, flags: Flags): RingSettings {
+  const standard = ringDefaults(test);
+  return usable({
+    test,
+    device: flags.device,
+    sizes: flags.size ?? standard.sizes,
+    iterations: flags.iterations ?? standard.iterations,
+    durationS: flags.duration ?? standard.durationS,
+    way: wayOf(flags),
+    producers: flags.producers ?? standard.producers,
   });
 }
 
-function text(results: readonly BenchResult[]): string {
-  const us = (value: number | null) => (value === null ? '-' : value.toFixed(value < 100 ? 2 : 0));
-  const rows = results.map((r) => [
-    r.test,
-    r.device,
-    bytes(r.sizeBytes),
-    String(r.iterations),
-    us(r.latencyUs.p50),
-    us(r.latencyUs.p99),
-    us(r.latencyUs.p999),
-  ]);
-  return `${table(['TEST', 'DEVICE', '>SIZE', '>SAMPLES', '>p50 us', '>p99 us', '>p99.9 us'], rows)}\n`;
+function wayOf({ inPlace, pull }: Flags): Way {
+  if (inPlace && pull) throw new UsageError('--in-place and --pull: give one of them');
+  return pull ? 'pull' : inPlace ? 'in-place' : 'copy';
+}
+
+function usable(settings: RingSettings): RingSettings {
+  try {
+    return checkRingSettings(settings);
+  } catch (error) {
+    if (isRdmaError(error)) throw new UsageError(error.message);
+    throw error;
+  }
+}
+
+function occasion(): Occasion {
+  const { version } = JSON.parse(readFileSync(join(packageRoot(), 'package.json'), 'utf8'));
+  return { version, command: ['onepiece', ...process.argv.slice(2)].join(' '), takenAt: new Date() };
+}
+
+async function run(plan: readonly RingSettings[], flags: Flags): Promise<number> {
+  const names = flags.compare ?? [];
+  let failed = false;
+  const code = await interruptible(async (signal) => {
+    const progress = new Progress();
+    const note = (words: string) => {
+      progress.clear();
+      process.stderr.write(`onepiece: ${words}\n`);
+    };
+    try {
+      const output = flags.report === undefined ? undefined : await OutputFile.create(flags.report);
+      const { results, peers, failures } = await benchRings({
+        plan,
+        peers: peersNamed(names),
+        skipMissing: names.includes('all'),
+        onStep: (words) => progress.update(words),
+        onNote: note,
+        signal,
+      });
+      progress.clear();
+      failed = failures.length > 0;
+      const comparisons = compareResults(results);
+      const document = { ...report(results), peers, comparisons, failures };
+      if (output !== undefined) await output.commit(Buffer.from(reportPage(document, occasion())));
+      process.stdout.write(flags.json ? `${JSON.stringify(document, null, 2)}\n` : ringText(results, comparisons));
+    } finally {
+      progress.clear();
+    }
+  });
+  return code === ExitCode.OK && failed ? ExitCode.FAILURE : code;
 }

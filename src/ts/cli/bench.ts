@@ -2,17 +2,19 @@
 //
 // Invariant: what is printed was measured in this run; nothing is remembered or estimated.
 import { Command } from 'commander';
+import { ringTests } from '../bench/ring/settings.js';
 import { verbsTests } from '../bench/verbs/settings.js';
 import { deadlockCommand } from './bench-deadlock.js';
 import { deviceBenchCommand } from './bench-device.js';
-import { ringLatCommand } from './bench-ring.js';
+import { ringCommand, ringsCommand } from './bench-ring.js';
 import { verbsCommand } from './bench-verbs.js';
 
 export function benchCommand(setExitCode: (code: number) => void): Command {
   const bench = new Command('bench').description('measure on this machine');
-  bench.addCommand(ringLatCommand(setExitCode));
   bench.addCommand(deadlockCommand(setExitCode));
   bench.addCommand(deviceBenchCommand(setExitCode));
+  for (const test of ringTests) bench.addCommand(ringCommand(test, setExitCode));
+  bench.addCommand(ringsCommand(setExitCode));
   for (const test of verbsTests) bench.addCommand(verbsCommand(test, setExitCode));
   return bench;
 }

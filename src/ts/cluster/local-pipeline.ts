@@ -19,6 +19,7 @@ import {
 import type { FromWorker, Routes, WorkerConfig } from './protocol.js';
 import { WorkerProcess } from './worker.js';
 
+/** How to start a pipeline on this host. */
 export interface LocalPipelineOptions {
   /** Name of the device that carries the messages; default `soft0`. */
   device?: string;
@@ -66,7 +67,9 @@ interface Place {
 
 /** Made by {@link LocalPipeline.start}. */
 export class LocalPipeline implements AsyncDisposable {
+  /** What it runs. */
   readonly workflow: Workflow;
+  /** Name of the device that carries the messages. */
   readonly device: string;
   /** Every instance that was replaced, in order. */
   readonly restarts: Restart[] = [];
@@ -289,6 +292,7 @@ export class LocalPipeline implements AsyncDisposable {
     await this.proxy?.close();
   }
 
+  /** As {@link LocalPipeline.close}. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close();
   }

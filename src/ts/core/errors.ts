@@ -71,10 +71,14 @@ const BRAND = Symbol.for('onepiece-rdma.RdmaError');
  * The message reads `code: words, syscall (remedy)`, leaving out what is not given.
  */
 export class RdmaError extends Error {
+  /** One of ErrorCodes, or a system error name such as `ENOMEM`; stable, for programs. */
   readonly code: string;
   // Declared only, so that what is not given is not an own property, as in Node's errors.
+  /** The system's error number, negative as in Node's errors. */
   declare readonly errno?: number;
+  /** The call that failed, such as `ibv_reg_mr`. */
   declare readonly syscall?: string;
+  /** What the reader can do about it. */
   declare readonly remedy?: string;
 
   /**

@@ -23,6 +23,7 @@ export interface PipelineRequest {
   parts?: Parts;
 }
 
+/** How to run a request. */
 export interface RequestOptions {
   /** The request fails with RDMA_ERR_DEADLINE after this many ms; default never. */
   timeoutMs?: number;
@@ -45,6 +46,7 @@ export interface PipelineResult {
   trace: Trace;
 }
 
+/** How to open the door of a pipeline. */
 export interface ProxyOptions {
   workflow: Workflow;
   device: string;
@@ -67,6 +69,10 @@ interface Ticket {
   answered: boolean;
 }
 
+/**
+ * The door of a pipeline: lets requests in, as many as may be in flight, and answers each once (OnePiece, arXiv
+ * 2601.20655, section on the proxy). Made by {@link Proxy.open}.
+ */
 // biome-ignore lint/suspicious/noShadowRestrictedNames: the proxy of the design; modules that need the other one do not import this
 export class Proxy {
   private readonly options: ProxyOptions;
@@ -100,6 +106,11 @@ export class Proxy {
     });
   }
 
+  /**
+   * Opens the proxy's inbox for results, and outboxes to the first stages when they are told.
+   *
+   * @throws RdmaError as {@link Inbox.listen}
+   */
   static async open(options: ProxyOptions): Promise<Proxy> {
     const proxy = new Proxy(options);
     const { workflow, maxInFlight, secret } = options;
@@ -309,6 +320,7 @@ export class Proxy {
     this.inFlight.clear();
   }
 
+  /** Ends every request with RDMA_ERR_CLOSED and closes what was opened. */
   async close(): Promise<void> {
     this.failure ??= new RdmaError('RDMA_ERR_CLOSED', 'the pipeline is closed');
     this.rejectAll(this.failure);

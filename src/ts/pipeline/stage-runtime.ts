@@ -24,6 +24,7 @@ import {
 
 export { RESULT };
 
+/** What an instance of a stage has to know. */
 export interface StageRuntimeOptions {
   workflow: Workflow;
   stage: string;
@@ -53,6 +54,7 @@ export type StageEvent =
 const MAX_FAILURE_CHARS = 2000;
 const MAX_TIMER_MS = 2 ** 31 - 1;
 
+/** One instance of a stage: takes tasks from its inbox, runs the handler, hands on what it made. */
 export class StageRuntime {
   private readonly options: StageRuntimeOptions;
   private readonly stage: Stage;

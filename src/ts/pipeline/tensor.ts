@@ -6,6 +6,7 @@ import { RdmaError } from '../core/errors.js';
 /** Element types. The 16-bit floats are shown as their bits in a Uint16Array. */
 export type Dtype = 'u8' | 'i8' | 'u16' | 'i16' | 'u32' | 'i32' | 'u64' | 'i64' | 'f16' | 'bf16' | 'f32' | 'f64';
 
+/** The elements of a tensor, as JavaScript shows them; f16 and bf16 as their 16 bits. */
 export type TensorData =
   | Uint8Array
   | Int8Array

@@ -102,8 +102,11 @@ const NAME = /^[a-z][a-z0-9-]{0,62}$/;
 
 /** A graph of stages; `Names` are the names that a further stage can come after. */
 export class Workflow<Names extends string = string> {
+  /** Its name, as error messages say it. */
   readonly name: string;
+  /** Path of the module that exports it, which worker processes import. */
   readonly module: string;
+  /** The largest request that the proxy lets in, in bytes. */
   readonly maxRequestBytes: number;
   private readonly byName = new Map<string, Stage>();
 
@@ -196,7 +199,7 @@ export class Workflow<Names extends string = string> {
     return [...this.byName.values()];
   }
 
-  /** @throws RdmaError RDMA_ERR_INVALID_ARGUMENT when there is none of that name */
+  /** A stage by its name. @throws RdmaError RDMA_ERR_INVALID_ARGUMENT when there is none of that name */
   get(name: string): Stage {
     const stage = this.byName.get(name);
     if (stage === undefined) throw new RdmaError('RDMA_ERR_INVALID_ARGUMENT', `no stage ${name} in ${this.name}`);

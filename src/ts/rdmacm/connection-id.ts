@@ -56,8 +56,10 @@ export class ConnectionId extends Resource {
 
   /** @internal */
   constructor(
+    /** Where its events come from. */
     readonly channel: CmEventChannel,
     handle: number,
+    /** A value of PortSpace. */
     readonly portSpace: number,
   ) {
     super(handle, 'rdma_cm id', 'rdma_destroy_id', [channel]);
@@ -95,7 +97,12 @@ export class ConnectionId extends Resource {
     return address === undefined ? 'the peer' : formatAddress(address);
   }
 
-  /** @throws RdmaError EADDRINUSE, EADDRNOTAVAIL; RDMA_ERR_NO_DEVICE. @see rdma_bind_addr(3) */
+  /**
+   * Binds to an address of this machine, and so to the device that has it.
+   *
+   * @throws RdmaError EADDRINUSE, EADDRNOTAVAIL; RDMA_ERR_NO_DEVICE
+   * @see rdma_bind_addr(3)
+   */
   bind(address: CmSocketAddress): void {
     const rc = nativeCm().bindCm(this.handle, encodeAddress('address', address));
     if (rc !== 0) throw callError(rc, 'rdma_bind_addr', formatAddress(address));

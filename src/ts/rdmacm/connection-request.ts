@@ -46,6 +46,7 @@ const USUAL_READS = 16;
 export class ConnectionRequest implements ConnectionInfo {
   /** What the peer's connect() sent, filled up with zeros to 56 bytes. */
   readonly privateData: Uint8Array;
+  /** What the peer's side offers, where the event says so. */
   readonly peerParameters: PeerParameters | undefined;
   /** Open the device of this name for the queue pair. */
   readonly deviceName: string;

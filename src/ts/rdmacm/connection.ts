@@ -27,9 +27,13 @@ export interface ConnectionEvents {
 
 /** What of the connection's id is remembered. */
 export interface ConnectionInfo {
+  /** The device that it goes over, as listDevices() shows it. */
   deviceName: string;
+  /** The port of the device, from 1. */
   devicePort: number;
+  /** This side's address; undefined when the kernel does not say it. */
   localAddress: CmSocketAddress | undefined;
+  /** The peer's address; undefined when the kernel does not say it. */
   peerAddress: CmSocketAddress | undefined;
 }
 
@@ -55,6 +59,7 @@ export class Connection extends EventEmitter<ConnectionEvents> implements Dispos
     readonly queuePair: QueuePair,
     /** What the peer's program sent along, filled up with zeros (see {@link CmEvent.privateData}). */
     readonly privateData: Uint8Array,
+    /** What the peer's side offered, where the event said so. */
     readonly peerParameters: PeerParameters | undefined,
   ) {
     super();
@@ -140,10 +145,12 @@ export class Connection extends EventEmitter<ConnectionEvents> implements Dispos
     this.id.close();
   }
 
+  /** As close(), for `using`. */
   [Symbol.dispose](): void {
     this.close();
   }
 
+  /** As disconnect(), and then close() whatever came of it, for `await using`. */
   async [Symbol.asyncDispose](): Promise<void> {
     try {
       await this.disconnect();

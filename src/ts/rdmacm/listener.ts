@@ -120,6 +120,7 @@ export class Listener implements AsyncIterable<ConnectionRequest>, Disposable {
     this.unref();
   }
 
+  /** As close(), for `using`. */
   [Symbol.dispose](): void {
     this.close();
   }

@@ -1,8 +1,8 @@
 // Who gets a lane, and how large a one.
 //
 // Invariant: a producer has at most one lane: the old one is fenced before the new one is made. The completion queue can
-// never overrun, as the lanes together never have more receives and sends than it takes. What a producer did to the
-// inbox is remembered as long as it may come back, for a bounded number of producers.
+// never overrun, as the lanes together never have more receives and sends than it takes. What was delivered of a producer is
+// remembered, so that nothing is delivered twice; a producer that had to be forgotten is refused when it comes back.
 import { RdmaError } from '../core/errors.js';
 import { MAX_DATA_BYTES, MAX_PULL_BYTES, MAX_SLOTS, type Offer } from './documents.js';
 import type { InboxOptions } from './inbox.js';
@@ -10,7 +10,10 @@ import { SEND_DEPTH, type Lane, type LaneShape } from './lane.js';
 import { checkBoolean, checkInteger } from '../core/validate.js';
 import { Session } from './session.js';
 
-const REMEMBERED_SESSIONS = 1024;
+/** Producers without a lane that are remembered with what they have unacknowledged; newcomers wait beyond. */
+const MAX_AWAY = 1024;
+/** Producers that are remembered by a number alone, as everything of theirs is acknowledged; beyond, they are forgotten. */
+const MAX_SETTLED = 65536;
 /** Slots that a greedy lane leaves to each lane that may come, when the completion queue is short. */
 const RESERVED_SLOTS = 16;
 /** Fenced lanes whose messages are still held, at least this many or twice the lanes, before new ones are put off. */
@@ -46,9 +49,12 @@ export class Admission {
   private completionsInUse = 0; // what the lanes can have outstanding
   private count = 0;
   private readonly sessions = new Map<string, Session>();
+  private readonly settled = new Map<string, number>(); // last sequence, by producer
+  private readonly identity: string;
   private ended: Lane[] = []; // fenced lanes with views that are still held
 
-  constructor(limits: Limits, deviceName: string, transport: string, capacity: number) {
+  constructor(limits: Limits, identity: string, deviceName: string, transport: string, capacity: number) {
+    this.identity = identity;
     this.limits = limits;
     this.deviceName = deviceName;
     this.transport = transport;
@@ -75,12 +81,7 @@ export class Admission {
    *   be one later; RDMA_ERR_REFUSED when there never will be
    */
   admit(offer: Offer): { id: number; session: Session; shape: LaneShape } {
-    let session = this.sessions.get(offer.producer);
-    if (session === undefined) {
-      session = new Session(offer.producer, offer.name, offer.retainMessages, offer.acknowledged);
-    } else if (offer.acknowledged > session.acknowledged || offer.retainMessages !== session.retainMessages) {
-      throw new RdmaError('RDMA_ERR_PROTOCOL', 'the producer remembers another history than the inbox');
-    }
+    const session = this.sessionOf(offer);
     const { limits } = this;
     const id = this.lanes.indexOf(undefined);
     if (id < 0) {
@@ -101,12 +102,44 @@ export class Admission {
     return { id, session, shape: { slots, dataBytes, inPlace } };
   }
 
-  /** The lane is there. Answers the producers that are forgotten for it. */
-  add(lane: Lane): Session | undefined {
+  private sessionOf(offer: Offer): Session {
+    const { producer, name, retainMessages, acknowledged } = offer;
+    const known = this.sessions.get(producer);
+    if (known !== undefined) {
+      if (retainMessages !== known.retainMessages) {
+        throw new RdmaError('RDMA_ERR_PROTOCOL', 'the producer remembers another history than the inbox');
+      }
+      // Another inbox took and acknowledged what was under way here.
+      known.skipTo(acknowledged);
+      return known;
+    }
+    if (this.away >= MAX_AWAY) this.settle();
+    const last = this.settled.get(producer);
+    if (last === undefined && offer.inbox === this.identity) {
+      const words = `${name} was away for so long that the inbox has forgotten what it delivered`;
+      throw new RdmaError('RDMA_ERR_REFUSED', words, {
+        remedy: 'open a new outbox; the old one says what it still holds',
+      });
+    }
+    if (this.away >= MAX_AWAY) {
+      throw new RdmaError('RDMA_ERR_BUSY', `${MAX_AWAY} producers are away whose messages are not acknowledged`);
+    }
+    return new Session(producer, name, retainMessages, Math.max(acknowledged, last ?? 0));
+  }
+
+  /** The lane is there. */
+  add(lane: Lane): void {
+    const { session } = lane;
     this.lanes[lane.id] = lane;
     this.count++;
     this.completionsInUse += lane.slots + SEND_DEPTH;
-    return this.remember(lane.session);
+    this.settled.delete(session.producer);
+    this.sessions.set(session.producer, session);
+  }
+
+  // Producers that are remembered and have no lane.
+  private get away(): number {
+    return this.sessions.size - this.count;
   }
 
   /** The lane was fenced. */
@@ -141,16 +174,16 @@ export class Admission {
     return this.capacity - this.completionsInUse - laneless * Math.min(share, RESERVED_SLOTS + SEND_DEPTH) - SEND_DEPTH;
   }
 
-  // The newest last; the oldest without a lane is forgotten.
-  private remember(session: Session): Session | undefined {
-    this.sessions.delete(session.producer);
-    this.sessions.set(session.producer, session);
-    if (this.sessions.size <= REMEMBERED_SESSIONS + this.limits.lanes) return undefined;
-    for (const [producer, old] of this.sessions) {
-      if (old.lane !== undefined) continue;
+  // Of those who are away, and have nothing that is unacknowledged, a number is enough.
+  private settle(): void {
+    for (const [producer, session] of this.sessions) {
+      if (session.lane !== undefined || session.delivered > session.acknowledged) continue;
       this.sessions.delete(producer);
-      return old;
+      this.settled.set(producer, session.delivered);
     }
-    return undefined;
+    for (const producer of this.settled.keys()) {
+      if (this.settled.size <= MAX_SETTLED) return;
+      this.settled.delete(producer);
+    }
   }
 }

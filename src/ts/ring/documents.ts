@@ -33,6 +33,8 @@ export const Offer = v.strictObject({
   protocol: v.literal(RING_PROTOCOL),
   transport: v.pipe(v.string(), v.maxLength(32)),
   producer: identity,
+  /** The inbox of its connection before this one; empty for the first. */
+  inbox: v.union([identity, v.literal('')]),
   name: v.pipe(v.string(), v.maxLength(128)),
   slots: v.pipe(u32, v.minValue(1), v.maxValue(MAX_SLOTS)),
   dataBytes: v.pipe(u32, v.minValue(64), v.maxValue(MAX_DATA_BYTES)),

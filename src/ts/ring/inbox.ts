@@ -140,7 +140,7 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
         () => this.flushDirty(true),
       );
       const transport = this.address.type === 'soft' ? 'soft' : 'verbs';
-      this.admission = new Admission(this.limits, this.device.name, transport, this.pump.cq.capacity);
+      this.admission = new Admission(this.limits, this.identity, this.device.name, transport, this.pump.cq.capacity);
     } catch (error) {
       this.closeDevice();
       throw error;
@@ -440,17 +440,26 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
     for (let lane = this.condemned[0]; lane !== undefined; lane = this.condemned[0]) {
       lane.stop();
       // What has arrived is delivered first; nothing new arrives on this lane.
-      const most = Math.ceil(this.pump.cq.capacity / BATCH) + 1;
-      for (let turn = 0, polled = 1; polled > 0 && turn < most; turn++) {
-        polled = this.pollOnce();
-        count += polled;
-      }
+      count += this.pollAll();
       while (lane.waiting > 0 && this.closing === undefined) {
         count++;
         this.visitNext(lane, visit);
       }
       this.condemned = this.condemned.filter((each) => each !== lane);
       if (!lane.fenced) this.fence(lane);
+      // What the queue pair has left behind is taken now, and not for that of a later one with the same number.
+      count += this.pollAll();
+    }
+    return count;
+  }
+
+  // Everything that is in the completion queue now, even while more comes.
+  private pollAll(): number {
+    let count = 0;
+    const most = Math.ceil(this.pump.cq.capacity / BATCH) + 1;
+    for (let turn = 0, polled = 1; polled > 0 && turn < most; turn++) {
+      polled = this.pollOnce();
+      count += polled;
     }
     return count;
   }
@@ -537,10 +546,7 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
     const { id, session, shape } = this.admission.admit(offer);
     const lane = new Lane(id, session, this, offer, shape);
     this.lanesByQp.set(lane.qp.qpNum, lane);
-    const forgotten = this.admission.add(lane);
-    if (forgotten !== undefined) {
-      this.pulls.reject(forgotten, new RdmaError('RDMA_ERR_PEER_GONE', `${forgotten.name} was forgotten`));
-    }
+    this.admission.add(lane);
     this.counters.lanesOpened++;
     return lane;
   }

@@ -63,6 +63,7 @@ async function negotiateWith(channel: PortChannel, who: Negotiator, staging: Por
       protocol: RING_PROTOCOL,
       transport: address.type === 'soft' ? 'soft' : 'verbs',
       producer: who.identity,
+      inbox: who.lastInbox,
       name: who.name,
       slots: who.slots,
       dataBytes: who.dataBytes,

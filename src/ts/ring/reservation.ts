@@ -52,6 +52,7 @@ export class Reservation implements Disposable {
     if (!this.ended) this.finish(-1);
   }
 
+  /** As {@link Reservation.abort}. */
   [Symbol.dispose](): void {
     this.abort();
   }

@@ -54,16 +54,31 @@ export class Session {
     return Math.max(0, now - this.times[(this.acknowledged + 1) % this.window.length]!);
   }
 
+  /** Everything up to `sequence` is none of our business any more: somebody else has acknowledged it. */
+  skipTo(sequence: number): void {
+    if (sequence <= this.acknowledged) return;
+    if (sequence - this.acknowledged >= this.window.length) this.window.fill(0);
+    else for (let each = this.acknowledged + 1; each <= sequence; each++) this.window[each % this.window.length] = 0;
+    this.acknowledged = sequence;
+    this.delivered = Math.max(this.delivered, sequence);
+    // What was acknowledged here out of order may be complete now.
+    this.advance();
+  }
+
   /** Marks one message; answers true when the watermark moved. A second time for the same message does nothing. */
   acknowledge(sequence: number): boolean {
     if (sequence <= this.acknowledged || sequence > this.delivered) return false;
     this.window[sequence % this.window.length] = 1;
     const before = this.acknowledged;
+    this.advance();
+    return this.acknowledged !== before;
+  }
+
+  private advance(): void {
     while (this.acknowledged < this.delivered && this.window[(this.acknowledged + 1) % this.window.length] === 1) {
       this.acknowledged++;
       this.window[this.acknowledged % this.window.length] = 0;
     }
-    return this.acknowledged !== before;
   }
 
   /** True when the message was acknowledged. */

@@ -13,8 +13,9 @@ export type Stall = LaneStall | 'retained-messages' | 'retained-bytes' | 'discon
 
 /** Sums of an outbox since it was opened. */
 export class OutboxCounters {
-  /** Messages and bytes taken. */
+  /** Messages taken. */
   messages = 0;
+  /** Their bytes. */
   bytes = 0;
   /** Messages written again after a reconnect. */
   resent = 0;
@@ -62,10 +63,13 @@ export interface OutboxStatus {
 
 /** Sums of an inbox since it was opened. */
 export class InboxCounters {
-  /** Messages and bytes delivered, pulled ones with their whole length. */
+  /** Messages delivered. */
   messages = 0;
+  /** Their bytes, of pulled ones the whole length. */
   bytes = 0;
+  /** Lanes that were opened. */
   lanesOpened = 0;
+  /** Lanes that were fenced. */
   fences = 0;
   /** Fenced lanes whose memory could not be proved to be left by its writer. */
   quarantined = 0;
@@ -73,8 +77,9 @@ export class InboxCounters {
   refused = 0;
   /** Places that producers gave up. */
   skipped = 0;
-  /** Messages that were pulled, and their bytes. */
+  /** Messages that were pulled. */
   pulls = 0;
+  /** Their bytes. */
   pulledBytes = 0;
 }
 

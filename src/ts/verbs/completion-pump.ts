@@ -39,7 +39,7 @@ export class CompletionPump {
   }
 
   /** What CompletionQueue.poll does while the pump is busy. */
-  poll(max: number): number {
+  poll(max: number, looks: number): number {
     const { completions } = this.queue;
     const limit = Math.min(max, completions.capacity);
     if (this.aside.length > 0) {
@@ -51,7 +51,7 @@ export class CompletionPump {
     }
     // Until the device has nothing more, or there is something for the caller: 0 must mean "none".
     for (;;) {
-      const count = this.queue.pollAll(limit);
+      const count = this.queue.pollAll(limit, looks);
       if (count === 0) return 0;
       const others = this.deliver(count);
       if (others > 0) return others;

@@ -10,7 +10,8 @@ import { CompletionPump } from './completion-pump.js';
 import { Completions } from './completions.js';
 import { type CompletionQueueCounters, completionQueueCounters } from './counters.js';
 import type { Device } from './device.js';
-import { native, type NativeAddon, type NativeCq } from './native.js';
+import { hotCalls } from './hot-calls.js';
+import { native, type NativeCq } from './native.js';
 import { Resource } from './resource.js';
 
 const EBADF = -constants.errno.EBADF;
@@ -30,7 +31,7 @@ export class CompletionQueue extends Resource {
   private capacity_: number;
   private readonly live: ReturnType<typeof completionQueueCounters>;
   private readonly device: Device;
-  private readonly addon: NativeAddon;
+  private readonly hot = hotCalls();
 
   /** @internal */
   constructor(device: Device, channel: CompletionChannel | undefined, cq: NativeCq) {
@@ -42,7 +43,6 @@ export class CompletionQueue extends Resource {
     this.live = completionQueueCounters(cq.counters);
     this.counters = this.live;
     this.device = device;
-    this.addon = native();
     this.pump = new CompletionPump(this);
     device.elements.completionQueues.set(this.number, this);
   }
@@ -56,17 +56,19 @@ export class CompletionQueue extends Resource {
    * Takes finished work requests.
    *
    * @param max most to take; default as many as `completions` holds (up to 256)
+   * @param looks how often to look for the first one before answering 0, 1 to 2^20; default 1. Many looks in one call see
+   *   it sooner than many calls do; the event loop waits as long, some tens of nanoseconds for each
    * @returns how many there are now in {@link CompletionQueue.completions}, 0 for none
    * @throws RdmaError RDMA_ERR_CLOSED; the errno of the device
    * @see ibv_poll_cq(3)
    */
-  poll(max = 256): number {
-    return this.pump.busy ? this.pump.poll(max) : this.pollAll(max);
+  poll(max = 256, looks = 1): number {
+    return this.pump.busy ? this.pump.poll(max, looks) : this.pollAll(max, looks);
   }
 
   /** @internal As poll(), with what belongs to promises among it. */
-  pollAll(max: number): number {
-    const count = this.addon.pollCq(this.rawHandle, max);
+  pollAll(max: number, looks = 1): number {
+    const count = this.hot.pollCq(this.rawHandle, max, looks);
     if (count < 0) throw this.failure(count, 'ibv_poll_cq');
     return count;
   }
@@ -80,7 +82,7 @@ export class CompletionQueue extends Resource {
    * @see ibv_req_notify_cq(3)
    */
   requestNotify(solicitedOnly = false): void {
-    const rc = this.addon.requestNotify(this.rawHandle, solicitedOnly ? 1 : 0);
+    const rc = this.hot.requestNotify(this.rawHandle, solicitedOnly ? 1 : 0);
     if (rc < 0) throw this.failure(rc, 'ibv_req_notify_cq');
   }
 
@@ -94,7 +96,7 @@ export class CompletionQueue extends Resource {
    */
   resize(capacity: number): number {
     checkInteger('capacity', capacity, 1, this.device.attributes.maxCqe);
-    const result = this.addon.resizeCq(this.handle, capacity);
+    const result = native().resizeCq(this.handle, capacity);
     if (result < 0) throw errnoError(result, 'ibv_resize_cq');
     this.capacity_ = result;
     return result;

@@ -16,7 +16,7 @@ const QP = [
 ] as const;
 
 /**
- * Of a completion queue: polls, polls that brought nothing, completions (errors included), those with an error, bytes
+ * Of a completion queue: polls (each look of a poll that looks often), polls that brought nothing, completions (errors included), those with an error, bytes
  * that came by them, events that its channel has taken.
  */
 export type CompletionQueueCounters = Readonly<Record<(typeof CQ)[number], number>>;

@@ -36,6 +36,7 @@ export function listDevices(): { devices: DeviceListing[]; missing: Record<strin
 
 /** An opened device. Made by {@link Device.open}. */
 export class Device extends Resource {
+  /** As {@link listDevices} shows it. */
   readonly name: string;
   /** What it can do and what it is made of, asked when it was opened. soft0 says 0 or "" for what it has not. */
   readonly attributes: DeviceAttributes;
@@ -81,7 +82,13 @@ export class Device extends Resource {
     });
   }
 
-  /** @throws RdmaError EINVAL for a port that the device does not have. @see ibv_query_port(3) */
+  /**
+   * What a port can do and in which state it is.
+   *
+   * @param port 1 to attributes.portCount; default 1
+   * @throws RdmaError EINVAL for a port that the device does not have; RDMA_ERR_INVALID_ARGUMENT; RDMA_ERR_CLOSED
+   * @see ibv_query_port(3)
+   */
   queryPort(port = 1): PortAttributes {
     const result = native().queryPort(this.handle, checkInteger('port', port, 1, 255));
     if (typeof result === 'number') throw errnoError(result, 'ibv_query_port');
@@ -172,7 +179,12 @@ export class Device extends Resource {
     }
   }
 
-  /** @throws RdmaError ENOMEM; RDMA_ERR_CLOSED. @see ibv_alloc_pd(3) */
+  /**
+   * Allocates a protection domain: memory and queue pairs of one can be used together.
+   *
+   * @throws RdmaError ENOMEM; RDMA_ERR_CLOSED
+   * @see ibv_alloc_pd(3)
+   */
   allocateProtectionDomain(): ProtectionDomain {
     const handle = native().allocatePd(this.handle);
     if (handle <= 0) throw errnoError(handle, 'ibv_alloc_pd');

@@ -20,15 +20,17 @@ export interface GidChoice extends GidEntry {
 }
 
 const MAPPED_IPV4 = '00000000000000000000ffff';
+/** fe80::/10 (RFC 4291) and 169.254.0.0/16 (RFC 3927). */
+const LINK_LOCAL = /^(fe[89ab]|0{20}ffffa9fe)/;
 
 function rank(entry: GidEntry): { score: number; why: string } {
-  const linkLocal = entry.gid.startsWith('fe80');
   const ipv4 = entry.gid.startsWith(MAPPED_IPV4);
+  const linkLocal = LINK_LOCAL.test(entry.gid);
   switch (entry.type) {
     case 'soft':
       return { score: 0, why: 'the address of this process on the software device' };
     case 'RoCE v2':
-      if (ipv4) return { score: 1, why: `RoCE v2 over IPv4 ${formatGid(entry.gid)}` };
+      if (ipv4 && !linkLocal) return { score: 1, why: `RoCE v2 over IPv4 ${formatGid(entry.gid)}` };
       if (!linkLocal) return { score: 2, why: `RoCE v2 over global IPv6 ${formatGid(entry.gid)}` };
       return { score: 3, why: 'RoCE v2 over a link-local address: there is no routable one' };
     case 'IB':

@@ -32,7 +32,7 @@ export class EventFd extends Resource {
 
   /**
    * @param inherited the number under which the parent process gave it; without it a new one is made
-   * @throws RdmaError with the errno of eventfd(2), or of read(2) for a descriptor of another kind
+   * @throws RdmaError with the errno of eventfd(2); EBADF, EINVAL for a number that is no eventfd
    */
   static open(inherited = 0): EventFd {
     const made = native().createEventFd(inherited);

@@ -19,6 +19,7 @@ export interface NativeDeviceAttributes {
   provider: string;
   nodeGuid: bigint;
   systemImageGuid: bigint;
+  /** The longest region; 2^53 - 1 for a device that names that or more, as rxe does (2^64 - 1: no limit). */
   maxMrBytes: number;
   /** Bit n: pages of 2^n bytes. */
   pageSizes: bigint;
@@ -236,15 +237,20 @@ export interface NativeAddon {
   close(handle: number): number;
   raw(handle: number): NativeRaw | number;
   dieWithParent(parentPid: number): number;
-  postSend(qp: number, count: number): number;
-  postReceive(qp: number, count: number): number;
-  postSharedReceive(srq: number, count: number): number;
-  pollCq(cq: number, max: number): number;
-  requestNotify(cq: number, solicitedOnly: number): number;
   timeCopy(qp: number, index: number): number;
   createEventFd(inherited: number): { handle: number; fd: number } | number;
   watchEventFd(eventFd: number, callback: () => void): number;
   signalEventFd(eventFd: number): number;
+  /** See HotCalls, which is the only one to make the calls below. */
+  readonly frame: ArrayBuffer;
+  postSend(): void;
+  postReceive(): void;
+  postSharedReceive(): void;
+  pollCq(): void;
+  postSendAndPoll(): void;
+  clock(): void;
+  yield(): void;
+  requestNotify(): void;
 }
 
 /** The folder of this package: the nearest one above that holds its package.json. */

@@ -3,6 +3,7 @@
 // Invariant: a queue pair and the memory that its work requests name belong to the same protection domain; the device
 // checks it, not this file.
 import { markAsUntransferable } from 'node:worker_threads';
+import { constants } from 'node:os';
 import { errnoError } from '../core/errors.js';
 import { checkBoolean, checkInteger, checkObject, checkOneOf, invalidArgument } from '../core/validate.js';
 import { AddressHandle, type AddressVector } from './address-handle.js';
@@ -65,6 +66,7 @@ export interface QueuePairOptions {
 
 /** Made by {@link Device.allocateProtectionDomain}. */
 export class ProtectionDomain extends Resource {
+  /** The device that it is on. */
   readonly device: Device;
 
   /** @internal */
@@ -194,10 +196,18 @@ export class ProtectionDomain extends Resource {
       checkBoolean('signalAll', options.signalAll ?? false),
     );
     if (typeof result === 'number') {
-      throw errnoError(result, 'ibv_create_qp', 'ask for less than the limits that device.attributes shows');
+      throw errnoError(result, 'ibv_create_qp', queuePairRemedy(this.device.name, type, srq !== undefined, result));
     }
     return new QueuePair(this, type, sendCq, receiveCq, srq, result);
   }
+}
+
+function queuePairRemedy(device: string, type: number, sharesReceives: boolean, rc: number): string {
+  if (rc !== -constants.errno.EOPNOTSUPP && rc !== -constants.errno.ENOTSUP) {
+    return 'ask for less than the limits that device.attributes shows';
+  }
+  const name = Object.entries(QpType).find(([, code]) => code === type)?.[0];
+  return `${device} has no queue pairs of type ${name}${sharesReceives ? ' with a shared receive queue' : ''}`;
 }
 
 function checkHugePages(bytes: number): void {

@@ -7,7 +7,8 @@ import { checkInteger } from '../core/validate.js';
 import type { CompletionQueue } from './completion-queue.js';
 import { QpState, QpType } from './constants.js';
 import { type QueuePairCounters, queuePairCounters } from './counters.js';
-import { native, type NativeAddon, type NativeQp } from './native.js';
+import { hotCalls } from './hot-calls.js';
+import { native, type NativeQp } from './native.js';
 import { Operations } from './operations.js';
 import type { PortAddress } from './port-address.js';
 import { postFailure } from './post-failure.js';
@@ -69,7 +70,7 @@ export class QueuePair extends Resource {
   /** What happened here so far. */
   readonly counters: QueuePairCounters;
   private readonly live: ReturnType<typeof queuePairCounters>;
-  private readonly addon: NativeAddon;
+  private readonly hot = hotCalls();
   private readonly psn = randomInt(1 << 24);
   private operations_: Operations | undefined;
 
@@ -98,7 +99,6 @@ export class QueuePair extends Resource {
     this.capabilities = capabilities;
     this.live = queuePairCounters(counters);
     this.counters = this.live;
-    this.addon = native();
     protectionDomain.device.elements.queuePairs.set(qpNum, this);
     sharedReceiveQueue?.attach(receiveCq);
   }
@@ -118,9 +118,43 @@ export class QueuePair extends Resource {
    * @see ibv_post_send(3)
    */
   postSend(count: number): number {
-    const taken = this.addon.postSend(this.rawHandle, count);
+    const taken = this.hot.postSend(this.rawHandle, count);
     if (taken < 0) throw postFailure('QueuePair', taken, 'ibv_post_send', this.sends.taken);
     return taken;
+  }
+
+  /**
+   * postSend() and then `sendCq.poll()`, in one call of native code: for loops that wait for each completion.
+   *
+   * @param count requests of {@link QueuePair.sends}
+   * @param max completions to take at most; default 1
+   * @param looks how often to look for the first one, as in {@link CompletionQueue.poll}; default 1
+   * @returns how many completions there are now in `sendCq.completions`, 0 for none
+   * @throws as {@link QueuePair.postSend}, and then nothing was polled; as {@link CompletionQueue.poll}
+   * @see ibv_post_send(3), ibv_poll_cq(3)
+   */
+  postSendAndPoll(count: number, max = 1, looks = 1): number {
+    return this.postSendAndPollTimed(count, max, looks, 0);
+  }
+
+  /** @internal As postSendAndPoll(); `stamp` 1 asks for the time before the post, in {@link lastStampMs}. */
+  postSendAndPollTimed(count: number, max: number, looks: number, stamp: number): number {
+    const { sendCq } = this;
+    if (sendCq.pump.busy) {
+      if (stamp !== 0) this.hot.clockMs();
+      this.postSend(count);
+      return sendCq.poll(max, looks);
+    }
+    const polled = this.hot.postSendAndPoll(this.rawHandle, count, max, looks, stamp);
+    if (polled >= 0) return polled;
+    if (this.closed || this.sends.taken < count)
+      throw postFailure('QueuePair', polled, 'ibv_post_send', this.sends.taken);
+    throw errnoError(polled, 'ibv_poll_cq');
+  }
+
+  /** @internal Of this thread's last stamp, in milliseconds of CLOCK_MONOTONIC. */
+  get lastStampMs(): number {
+    return this.hot.stampMs;
   }
 
   /**
@@ -131,7 +165,7 @@ export class QueuePair extends Resource {
    * @see ibv_post_recv(3)
    */
   postReceive(count: number): number {
-    const taken = this.addon.postReceive(this.rawHandle, count);
+    const taken = this.hot.postReceive(this.rawHandle, count);
     if (taken < 0) throw postFailure('QueuePair', taken, 'ibv_post_recv', this.receives.taken);
     return taken;
   }
@@ -160,7 +194,7 @@ export class QueuePair extends Resource {
    */
   modify(attributes: QueuePairAttributes): void {
     const { words, gid, mask } = AttributeWords.of(attributes);
-    const rc = this.addon.modifyQp(this.handle, words, gid);
+    const rc = native().modifyQp(this.handle, words, gid);
     if (rc !== 0) throw errnoError(rc, 'ibv_modify_qp', this.modifyRemedy(attributes, mask));
   }
 
@@ -172,7 +206,7 @@ export class QueuePair extends Resource {
   /** All attributes. @see ibv_query_qp(3) */
   query(): Required<QueuePairAttributes> {
     const result = new AttributeWords();
-    const rc = this.addon.queryQp(this.handle, result.words, result.gid);
+    const rc = native().queryQp(this.handle, result.words, result.gid);
     if (rc !== 0) throw errnoError(rc, 'ibv_query_qp');
     return result.toAttributes();
   }
@@ -274,7 +308,7 @@ export class QueuePair extends Resource {
     checkInteger('address', address, 0);
     checkInteger('rkey', rkey, 0, 0xffffffff);
     checkInteger('bytes', bytes, 1, 2 ** 46);
-    const result = this.addon.mapRemote(this.handle, address, rkey, bytes);
+    const result = native().mapRemote(this.handle, address, rkey, bytes);
     if (typeof result === 'number') throw errnoError(result, 'mmap');
     return new RemoteMapping(this.protectionDomain, result);
   }

@@ -115,6 +115,7 @@ export abstract class Resource implements Disposable {
   /** @internal Called once, after the native object has gone. */
   protected onClosed(): void {}
 
+  /** As close(), for `using`. */
   [Symbol.dispose](): void {
     this.close();
   }

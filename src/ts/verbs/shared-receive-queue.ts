@@ -6,7 +6,8 @@ import { constants } from 'node:os';
 import { errnoError, RdmaError } from '../core/errors.js';
 import { checkInteger } from '../core/validate.js';
 import type { CompletionQueue } from './completion-queue.js';
-import { native, type NativeAddon, type NativeSrqAttributes } from './native.js';
+import { hotCalls } from './hot-calls.js';
+import { native, type NativeSrqAttributes } from './native.js';
 import type { CompletedOperation, WaitOptions } from './operation.js';
 import { OperationQueue } from './operation-queue.js';
 import { type Pieces, runReceive } from './operations.js';
@@ -33,7 +34,7 @@ export class SharedReceiveQueue extends Resource {
   readonly receives: ReceiveRequests;
   /** What the device granted; at least what was asked for. */
   readonly capabilities: { maxWr: number; maxSge: number };
-  private readonly addon: NativeAddon;
+  private readonly hot = hotCalls();
   private readonly device: ProtectionDomain['device'];
   // The completion queues in which its receives complete, and of how many queue pairs.
   private readonly queues = new Map<CompletionQueue, number>();
@@ -56,7 +57,6 @@ export class SharedReceiveQueue extends Resource {
     this.number = result.number;
     this.receives = new ReceiveRequests(result.receiveRecords);
     this.capabilities = { maxWr: result.maxWr, maxSge: result.maxSge };
-    this.addon = native();
     this.device = pd.device;
     this.device.elements.sharedReceiveQueues.set(this.number, this);
   }
@@ -69,7 +69,7 @@ export class SharedReceiveQueue extends Resource {
    * @see ibv_post_srq_recv(3)
    */
   postReceive(count: number): number {
-    const taken = this.addon.postSharedReceive(this.rawHandle, count);
+    const taken = this.hot.postSharedReceive(this.rawHandle, count);
     if (taken < 0) throw postFailure('SharedReceiveQueue', taken, 'ibv_post_srq_recv', this.receives.taken);
     return taken;
   }

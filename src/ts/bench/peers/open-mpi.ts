@@ -105,7 +105,8 @@ export class OpenMpi {
   }
 
   /**
-   * Messages a second in batches of 64: puts that are flushed together, or sends that are answered together.
+   * Messages a second in batches of 64: puts that are flushed together, or sends that are answered together, and of which
+   * every byte was read when that is asked for.
    *
    * @returns one for each of `runs`
    * @throws as latency()
@@ -114,7 +115,7 @@ export class OpenMpi {
     operation: 'put' | 'send',
     transport: PeerTransport,
     runs: readonly PeerRun[],
-    options: Pick<PeerOptions, 'signal'> = {},
+    options: PeerOptions = {},
   ): Promise<PeerRate[]> {
     const checked = checkRuns(runs);
     const samples = await this.samples(`${operation}-rate`, transport, checked, options);

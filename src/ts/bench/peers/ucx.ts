@@ -2,6 +2,7 @@
 //
 // Invariant: UCX_TLS leaves one transport only; what is not the table that ucx_perftest prints is an error.
 import { RdmaError } from '../../core/errors.js';
+import { allowedCores } from '../affinity.js';
 import { askVersion, serve } from '../program.js';
 import {
   checkRuns,
@@ -95,10 +96,14 @@ function perftest(
   signal: AbortSignal | undefined,
 ): Promise<string> {
   const what = ['-t', test, '-s', String(sizeBytes), '-n', String(iterations), '-w', String(warmUp), ...more];
-  const client = (port: string) => ['-p', port, ...what, '-f', '-v', '127.0.0.1'];
+  // As mpirun binds its ranks: two that poll and share a core would measure the scheduler.
+  const cores = allowedCores();
+  const on = (i: number) => (cores.length > 1 ? ['-c', String(cores[i])] : []);
+  const server = (port: string) => ['-p', port, ...on(0)];
+  const client = (port: string) => ['-p', port, ...on(1), ...what, '-f', '-v', '127.0.0.1'];
   // `self` for the connection to oneself that a worker may make.
   const env = { UCX_TLS: 'posix,self', UCX_WARN_UNUSED_ENV_VARS: 'n' };
-  return serve(PROGRAM, (port) => ['-p', port], client, { limitS: LIMIT_S, env, signal });
+  return serve(PROGRAM, server, client, { limitS: LIMIT_S, env, signal });
 }
 
 /** Reads the last row of the table that `-f -v` gives. @internal */

@@ -2,8 +2,9 @@
 //
 // Invariant: no queue pair has more than `txDepth` requests outstanding; of `cqMod` requests, and of all at the end,
 // the last is signaled, and its completion stands for those before it. Nothing here allocates.
+import { performance } from 'node:perf_hooks';
 import { SendFlags } from '../../verbs/index.js';
-import { Advance, checkCompletion, type Loop, POLL_SPINS, TURN_MS } from './loop.js';
+import { Advance, checkCompletion, LOOKS, type Loop, POLL_SPINS, TURN_MS } from './loop.js';
 import type { Receives } from './receives.js';
 import { cqModOf, type Verb, type VerbsSettings, verbOf } from './settings.js';
 import type { Side } from './side.js';
@@ -72,13 +73,15 @@ export class Bandwidth implements Loop {
     const entered = performance.now();
     const turnAt = entered + TURN_MS;
     const limit = this.settings.events ? 1 : POLL_SPINS;
+    const looksAtOnce = this.settings.events ? 1 : LOOKS;
     if (this.totalPosted === 0) this.beganAt = entered;
     let looks = 0;
     let rounds = 0;
     while (this.totalCompleted < total || this.toReceive > 0) {
-      const moved = this.post() + this.complete() + this.receive();
+      const posted = this.post();
+      const moved = posted + this.complete(posted > 0 ? 1 : looksAtOnce) + this.receive();
       this.progress += moved;
-      looks = moved > 0 ? 0 : looks + 1;
+      looks = moved > 0 ? 0 : looks + looksAtOnce;
       if (looks >= limit) return Advance.IDLE;
       if ((++rounds & CLOCK_MASK) === 0 && performance.now() > turnAt) return Advance.TURN;
     }
@@ -109,10 +112,10 @@ export class Bandwidth implements Loop {
     return this.totalPosted - before;
   }
 
-  private complete(): number {
+  private complete(looks: number): number {
     const { sendCq } = this.side;
     const { completed, cqMod, each, times } = this;
-    const count = sendCq.poll(BATCH);
+    const count = sendCq.poll(BATCH, looks);
     if (count === 0) return 0;
     const now = performance.now();
     for (let i = 0; i < count; i++) {
@@ -172,13 +175,14 @@ export class ReceiveOnly implements Loop {
 
   advance(): Advance {
     const turnAt = performance.now() + TURN_MS;
+    const looksAtOnce = Math.min(LOOKS, this.limit);
     let looks = 0;
     let rounds = 0;
     while (this.left > 0) {
-      const count = this.receives.take(Math.min(BATCH, this.left));
+      const count = this.receives.take(Math.min(BATCH, this.left), looksAtOnce);
       this.left -= count;
       this.progress += count;
-      looks = count > 0 ? 0 : looks + 1;
+      looks = count > 0 ? 0 : looks + looksAtOnce;
       if (looks >= this.limit) return Advance.IDLE;
       if ((++rounds & CLOCK_MASK) === 0 && performance.now() > turnAt) return Advance.TURN;
     }

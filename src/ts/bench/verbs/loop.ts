@@ -2,6 +2,7 @@
 //
 // Invariant: a loop runs synchronously and gives the event loop a turn only between two samples or when it has waited
 // in vain for some milliseconds; whoever waits in vain for 30 s, or for a peer that is gone, gets an error.
+import { performance } from 'node:perf_hooks';
 import { setImmediate as turn } from 'node:timers/promises';
 import { RdmaError } from '../../core/errors.js';
 import { completionError, type CompletionQueue, type Device } from '../../verbs/index.js';
@@ -21,6 +22,8 @@ export interface Loop {
 export const TURN_MS = 200;
 /** Looks at a completion queue before a loop says IDLE, when it may not sleep: some milliseconds. */
 export const POLL_SPINS = 1 << 15;
+/** Looks that one poll makes. */
+export const LOOKS = 256;
 /** Looks at memory before a loop says IDLE. */
 export const MEMORY_SPINS = 1 << 18;
 const STALL_MS = 30_000;

@@ -29,11 +29,11 @@ export class Receives {
     }
   }
 
-  /** Takes at most `max` messages that have come. @returns how many */
-  take(max = BATCH): number {
+  /** Takes at most `max` messages that have come, looking up to `looks` times for the first. @returns how many */
+  take(max = BATCH, looks = 1): number {
     const { side, used, batch } = this;
     const { receiveCq } = side;
-    const count = receiveCq.poll(max);
+    const count = receiveCq.poll(max, looks);
     for (let i = 0; i < count; i++) {
       checkCompletion(receiveCq, i);
       const index = receiveCq.completions.wrId(i);

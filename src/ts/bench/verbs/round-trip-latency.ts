@@ -23,9 +23,7 @@ export class RoundTripLatency extends LatencyLoop {
     }
   }
 
-  protected post(): void {
-    this.qp.postSend(1);
-  }
+  protected prepare(): void {}
 
   protected arrived(): boolean {
     return true;

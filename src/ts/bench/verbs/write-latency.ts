@@ -24,9 +24,8 @@ export class WriteLatency extends LatencyLoop {
     this.qp.sends.write(0, 0, flags, to, remote.rkey, from, sizeBytes, memory.lkey);
   }
 
-  protected post(round: number): void {
+  protected prepare(round: number): void {
     this.bytes[this.out] = (round % 255) + 1;
-    this.qp.postSend(1);
   }
 
   // Atomics.load, because an ordinary load may be kept in a register.

@@ -1,0 +1,184 @@
+// ring-lat: latency of a message from one process's JavaScript to another's, by ping-pong.
+//
+// Invariant: both sides poll busily and copy nothing out. A sample is half of the time from before sending until the
+// answer was held (or read), without the time in which the two messages were written by their senders.
+import { randomBytes } from 'node:crypto';
+import { join } from 'node:path';
+import { setImmediate as turn } from 'node:timers/promises';
+import { RdmaError } from '../../core/errors.js';
+import type { Lane } from '../../ring/index.js';
+import { bindApart } from '../affinity.js';
+import { ANSWER_MS, Partner } from '../partner.js';
+import type { LatencySummary } from '../statistics.js';
+import { RingLink } from './link.js';
+import type { RingRequest } from './partner-main.js';
+import { Reader } from './reader.js';
+import { emptyResult, latencyOf, ourSubject, type RingResult } from './result.js';
+import { makeSender, type Sender } from './sender.js';
+import { LATE, MIN_SAMPLES, type RingSettings, roundsWithin } from './settings.js';
+
+const TURN_EVERY = 512;
+const SPINS_BEFORE_CLOCK = 4096;
+const WARM_UP_MS = 100;
+const MIN_WARM_UP = 3;
+const MAX_WARM_UP = 10_000;
+
+/**
+ * Measures one size: until the message is held, then again until every byte of it was read.
+ *
+ * @throws RdmaError RDMA_ERR_NO_DEVICE; RDMA_ERR_TIMEOUT when the other process does not answer for 30 s;
+ *   RDMA_ERR_PEER_GONE with its words when it fails; RDMA_ERR_ABORTED; RDMA_ERR_PROTOCOL when a message is not as sent
+ */
+export async function ringLatency(
+  settings: RingSettings,
+  sizeBytes: number,
+  signal?: AbortSignal,
+): Promise<RingResult> {
+  const { device, way } = settings;
+  const place = { device, secret: randomBytes(32).toString('hex'), sizeBytes, way };
+  const link = await RingLink.open(place);
+  const partner = new Partner(join(__dirname, 'partner-main.js'));
+  let unbind = () => {};
+  try {
+    const open: RingRequest = { do: 'echo', place, port: link.port };
+    const { port } = await partner.ask<{ port: number }>(open, signal);
+    await link.connect(port);
+    await partner.ask({ do: 'connect', port: link.port } satisfies RingRequest, signal);
+    unbind = bindApart(partner.pid);
+    const pinger = new Pinger(link, partner, settings, sizeBytes, signal);
+    const held = await pinger.measure(false);
+    const read = await pinger.measure(true);
+    return {
+      ...emptyResult('ring-lat', ourSubject(settings), sizeBytes),
+      iterations: held.rounds,
+      latencyUs: held.latencyUs,
+      touchedUs: read.latencyUs,
+    };
+  } finally {
+    unbind();
+    await partner.end();
+    await link.close();
+  }
+}
+
+class Pinger {
+  private readonly link: RingLink;
+  private readonly partner: Partner;
+  private readonly settings: RingSettings;
+  private readonly signal: AbortSignal | undefined;
+  private readonly sender: Sender;
+  private readonly reader: Reader;
+  private round = 0;
+  private received = 0;
+  private pulling = false;
+  private failure: unknown;
+
+  constructor(
+    link: RingLink,
+    partner: Partner,
+    settings: RingSettings,
+    sizeBytes: number,
+    signal: AbortSignal | undefined,
+  ) {
+    this.link = link;
+    this.partner = partner;
+    this.settings = settings;
+    this.signal = signal;
+    this.sender = makeSender(link.outbox, sizeBytes, settings.way);
+    this.reader = new Reader(sizeBytes);
+  }
+
+  private readonly visit = (lane: Lane): void => {
+    if (!lane.isPulled) {
+      this.reader.take(lane, this.received++);
+      return;
+    }
+    this.pulling = true;
+    this.reader.pull(lane, this.received).then(
+      () => {
+        this.received++;
+        this.pulling = false;
+      },
+      (error) => {
+        this.failure = error;
+      },
+    );
+  };
+
+  async measure(touched: boolean): Promise<{ rounds: number; latencyUs: LatencySummary }> {
+    this.reader.touched = touched;
+    await this.tell({ do: 'rounds', touched, record: 0 });
+    const { iterations, durationS } = this.settings;
+    const roundMs = await this.warmUp();
+    const wanted = iterations > 0 ? iterations : roundsWithin(durationS, roundMs);
+    await this.tell({ do: 'rounds', touched, record: wanted });
+    const all = new Float64Array(wanted);
+    const limitMs = iterations > 0 ? Number.POSITIVE_INFINITY : durationS * LATE * 1000;
+    const rounds = await this.run(all, performance.now() + limitMs);
+    const { writes } = await this.partner.ask<{ writes: Float64Array }>({ do: 'writes' }, this.signal);
+    const samples = all.subarray(0, rounds);
+    for (let i = 0; i < rounds; i++) samples[i] = (samples[i]! - writes[i]!) * 500;
+    return { rounds, latencyUs: latencyOf(samples) };
+  }
+
+  private async tell(request: RingRequest): Promise<void> {
+    await this.partner.ask(request, this.signal);
+  }
+
+  /** Answers how long a round takes in ms. */
+  private async warmUp(): Promise<number> {
+    const most = this.settings.iterations > 0 ? Math.min(MAX_WARM_UP, this.settings.iterations) : MAX_WARM_UP;
+    const some = new Float64Array(MIN_WARM_UP);
+    // The first ones meet cold code and untouched pages.
+    await this.run(some);
+    const begin = performance.now();
+    let rounds = 0;
+    do rounds += await this.run(some);
+    while (performance.now() - begin < WARM_UP_MS && rounds < most);
+    return (performance.now() - begin) / rounds;
+  }
+
+  /**
+   * A sample for each element, in ms, for a whole round and without the own writing.
+   *
+   * @returns how many there are: fewer, but not below MIN_SAMPLES, when it gets later than `end`
+   */
+  private async run(samples: Float64Array, end = Number.POSITIVE_INFINITY): Promise<number> {
+    const { link, sender, visit } = this;
+    for (let i = 0; i < samples.length; i++) {
+      if (i % TURN_EVERY === 0) await this.turnUnlessStopped();
+      const round = this.round++;
+      const begin = performance.now();
+      let spins = 0;
+      while (!sender.try(round)) {
+        link.poll(visit);
+        if (++spins % SPINS_BEFORE_CLOCK === 0) await this.stalled(begin);
+      }
+      while (this.received < this.round) {
+        link.poll(visit);
+        // What goes on with a pull goes on in promises.
+        if (this.pulling) await null;
+        if (this.failure !== undefined) throw this.failure;
+        if (++spins % SPINS_BEFORE_CLOCK === 0) await this.stalled(begin);
+      }
+      const now = performance.now();
+      samples[i] = now - begin - sender.writeMs;
+      if (now > end && i + 1 >= MIN_SAMPLES) return i + 1;
+    }
+    return samples.length;
+  }
+
+  private async turnUnlessStopped(): Promise<void> {
+    await turn();
+    if (this.signal?.aborted) throw new RdmaError('RDMA_ERR_ABORTED', 'the measurement was stopped');
+  }
+
+  private async stalled(begin: number): Promise<void> {
+    if (performance.now() - begin < 1) return;
+    await this.turnUnlessStopped();
+    if (this.partner.failed !== undefined) throw this.partner.failed;
+    if (performance.now() - begin > ANSWER_MS) {
+      throw new RdmaError('RDMA_ERR_TIMEOUT', `the other process has not answered for ${ANSWER_MS / 1000} s`);
+    }
+  }
+}

@@ -1,0 +1,68 @@
+// How a benchmark's messages are sent: copied from the producer's memory, or built where they are sent from.
+//
+// Invariant: every message is written anew by its sender, so that no reader finds its bytes in the cache from the last
+// time; the time of that is known, and from WRITE_TIMED_BYTES on in no figure of latency.
+import type { Outbox } from '../../ring/index.js';
+import { writeMessage } from '../payload.js';
+import type { Way } from './settings.js';
+
+/** Below, writing takes less than the clock that would time it. */
+export const WRITE_TIMED_BYTES = 1024;
+
+export interface Sender {
+  /** How long writing the last message took, in ms; 0 below WRITE_TIMED_BYTES. */
+  readonly writeMs: number;
+  /** Writes and sends the message of a round; false when there is no room now, to be tried again. */
+  try(round: number): boolean;
+}
+
+class CopySender implements Sender {
+  writeMs = 0;
+  private readonly outbox: Outbox;
+  private readonly source: Uint8Array;
+  private readonly timed: boolean;
+  private written = -1;
+
+  constructor(outbox: Outbox, sizeBytes: number) {
+    this.outbox = outbox;
+    this.source = new Uint8Array(sizeBytes);
+    this.timed = sizeBytes >= WRITE_TIMED_BYTES;
+  }
+
+  try(round: number): boolean {
+    if (this.written !== round) {
+      this.written = round;
+      const begin = this.timed ? performance.now() : 0;
+      writeMessage(this.source, round);
+      this.writeMs = this.timed ? performance.now() - begin : 0;
+    }
+    return this.outbox.trySend(this.source) !== 0;
+  }
+}
+
+class InPlaceSender implements Sender {
+  writeMs = 0;
+  private readonly outbox: Outbox;
+  private readonly sizeBytes: number;
+  private readonly timed: boolean;
+
+  constructor(outbox: Outbox, sizeBytes: number) {
+    this.outbox = outbox;
+    this.sizeBytes = sizeBytes;
+    this.timed = sizeBytes >= WRITE_TIMED_BYTES;
+  }
+
+  try(round: number): boolean {
+    const reservation = this.outbox.tryReserve(this.sizeBytes);
+    if (reservation === undefined) return false;
+    const begin = this.timed ? performance.now() : 0;
+    writeMessage(reservation.bytes, round);
+    this.writeMs = this.timed ? performance.now() - begin : 0;
+    reservation.commit();
+    return true;
+  }
+}
+
+export function makeSender(outbox: Outbox, sizeBytes: number, way: Way): Sender {
+  return way === 'copy' ? new CopySender(outbox, sizeBytes) : new InPlaceSender(outbox, sizeBytes);
+}
