@@ -94,6 +94,12 @@ async function main(): Promise<number> {
   return failures.length === 0 ? 0 : 1;
 }
 
+// Who reads the output may stop reading it, as `head` does.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code !== 'EPIPE') throw error;
+  process.exit(0);
+});
+
 main().then(
   (code) => {
     process.exitCode = code;
