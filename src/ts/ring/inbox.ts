@@ -322,6 +322,7 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
       this.noteCondemned(lane);
       return;
     }
+    lane.heard();
     this.turns.announce(lane, messages);
   }
 

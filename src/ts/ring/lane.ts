@@ -191,6 +191,11 @@ export class Lane {
     this.flush(true);
   }
 
+  /** @internal Something has arrived: its producer is connected, whether or not it has said so yet. */
+  heard(): void {
+    this.peerReady = true;
+  }
+
   /** @internal */
   get isReady(): boolean {
     return this.peerReady && !this.qp.closed;
