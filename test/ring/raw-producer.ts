@@ -63,7 +63,7 @@ export class RawProducer {
   }
 
   /** Connects and offers; `offer` replaces parts of what an outbox would say. */
-  static async connect(inbox: Inbox, offer: object = {}): Promise<RawProducer> {
+  static async connect(inbox: Pick<Inbox, 'bootstrap'>, offer: object = {}): Promise<RawProducer> {
     const raw = new RawProducer();
     const address = raw.device.portAddress();
     raw.channel = await connectBootstrap({
