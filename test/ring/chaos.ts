@@ -12,7 +12,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Inbox, RdmaError } from '../../src/ts/ring/index.js';
 import { judge, RECORD_BYTES, type Verdict } from './chaos-ledger.js';
 import { type Blow, planBlow, producerShape } from './chaos-plan.js';
-import { leftBehind, leftInTheEnd, type Leftovers, litter } from './leftovers.js';
+import { leftBehind, leftInTheEnd, type Leftovers } from './leftovers.js';
 import { RawProducer } from './raw-producer.js';
 import { type Child, DEVICE, start } from './support.js';
 
@@ -288,8 +288,12 @@ class Run {
     await Promise.allSettled(this.asides);
   }
 
+  closeFiles(): void {
+    for (const fd of this.files.splice(0)) closeSync(fd);
+  }
+
   clear(): void {
-    for (const fd of this.files) closeSync(fd);
+    this.closeFiles();
     rmSync(this.folder, { recursive: true });
   }
 }
@@ -317,10 +321,9 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosSummary> {
     const said = run.problems();
     if (problems.length > 0 || said !== '') throw new Error([...problems, said].join('\n'));
     const sum = (of: string) => counters.reduce((total, each) => total + (each[of] ?? 0), 0);
-    run.clear();
+    run.closeFiles();
     const left = await leftInTheEnd(before);
     if (left.descriptors > 0 || left.mappings > 0) throw new Error(`left behind: ${JSON.stringify(left)}`);
-    if (litter().some((name) => name === run.folder)) throw new Error(`left behind: ${run.folder}`);
     return {
       seed: options.seed,
       seconds: Math.round((performance.now() - began) / 100) / 10,
@@ -336,7 +339,8 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosSummary> {
     await run.killAll();
     const { problems } = judge(run.folder, options.seed);
     const words = [(error as RdmaError).message, ...problems, run.problems()].filter((line) => line !== '');
-    run.clear();
     throw new Error(`${[...new Set(words)].join('\n')}\nreplay: ${replayOf(options)}`, { cause: error });
+  } finally {
+    run.clear();
   }
 }

@@ -37,14 +37,3 @@ export async function leftInTheEnd(before: Leftovers): Promise<Leftovers> {
     await sleep(10);
   }
 }
-
-/** Names that soft devices, or tests, left in the file system; it has to be empty. */
-export function litter(): string[] {
-  const found: string[] = [];
-  for (const folder of ['/dev/shm', '/tmp', '/run']) {
-    for (const name of readdirSync(folder)) {
-      if (/onepiece-(directory|region|chaos)/.test(name)) found.push(`${folder}/${name}`);
-    }
-  }
-  return found;
-}
