@@ -5,7 +5,7 @@ import path from 'node:path';
 import type { InboxMessage, RdmaError } from '../../src/ts/ring/index.js';
 import { identityWord, Ledger, What } from './chaos-ledger.js';
 import { handlingOf, hash, MAX_PULLED_BYTES, whatIsWrong } from './chaos-plan.js';
-import { leftBehind, leftInTheEnd } from './leftovers.js';
+import { leftBehind, openNow } from './leftovers.js';
 import { openInbox } from './support.js';
 
 export interface ChaosConsumerArgs {
@@ -123,7 +123,7 @@ class Consumer {
 
 async function main(args: ChaosConsumerArgs): Promise<void> {
   const { folder, incarnation } = args;
-  const before = leftBehind();
+  const before = openNow();
   const consumer = new Consumer(args);
   const usesLoop = incarnation % 3 === 2;
   const inbox = await openInbox({
@@ -148,7 +148,7 @@ async function main(args: ChaosConsumerArgs): Promise<void> {
     await ending;
     clearInterval(timer);
     consumer.close();
-    process.send?.({ closed: inbox.counters, lanes: inbox.laneCount, left: await leftInTheEnd(before) });
+    process.send?.({ closed: inbox.counters, lanes: inbox.laneCount, left: await leftBehind(before) });
     process.disconnect();
   };
   process.on('message', (word) => {

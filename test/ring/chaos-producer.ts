@@ -6,7 +6,7 @@ import { setImmediate as turn } from 'node:timers/promises';
 import { Outbox } from '../../src/ts/ring/index.js';
 import { identityWord, Ledger, What } from './chaos-ledger.js';
 import { howSent, MAX_PULLED_BYTES, messageBytes, producerShape } from './chaos-plan.js';
-import { leftBehind, leftInTheEnd } from './leftovers.js';
+import { leftBehind, openNow } from './leftovers.js';
 import { DEVICE, SECRET } from './support.js';
 
 export interface ChaosProducerArgs {
@@ -58,7 +58,7 @@ async function sendNext(outbox: Outbox, args: ChaosProducerArgs, sequence: numbe
 async function main(args: ChaosProducerArgs): Promise<void> {
   const { folder, seed, producer, incarnation } = args;
   const { slots, dataBytes, checksum, inPlace, wait } = producerShape(seed, producer);
-  const before = leftBehind();
+  const before = openNow();
   const ledger = new Ledger(folder, `producer-${producer}-${incarnation}`);
   let identity = 0;
   const outbox = await Outbox.connect({
@@ -91,7 +91,7 @@ async function main(args: ChaosProducerArgs): Promise<void> {
   const { counters } = outbox;
   await outbox.close();
   ledger.close();
-  process.send?.({ finished: counters, left: await leftInTheEnd(before) });
+  process.send?.({ finished: counters, left: await leftBehind(before) });
   process.disconnect();
 }
 

@@ -12,7 +12,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Inbox, RdmaError } from '../../src/ts/ring/index.js';
 import { judge, RECORD_BYTES, type Verdict } from './chaos-ledger.js';
 import { type Blow, planBlow, producerShape } from './chaos-plan.js';
-import { leftBehind, leftInTheEnd, type Leftovers } from './leftovers.js';
+import { leftBehind, openNow, type Leftovers } from './leftovers.js';
 import { RawProducer } from './raw-producer.js';
 import { type Child, DEVICE, start } from './support.js';
 
@@ -311,7 +311,7 @@ export function replayOf({ seed, seconds, producers, messagesBetween }: ChaosOpt
  * @throws Error with what does not hold, and the command that runs the same seed again
  */
 export async function runChaos(options: ChaosOptions): Promise<ChaosSummary> {
-  const before = leftBehind();
+  const before = openNow();
   const began = performance.now();
   const run = new Run(options);
   try {
@@ -322,7 +322,7 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosSummary> {
     if (problems.length > 0 || said !== '') throw new Error([...problems, said].join('\n'));
     const sum = (of: string) => counters.reduce((total, each) => total + (each[of] ?? 0), 0);
     run.closeFiles();
-    const left = await leftInTheEnd(before);
+    const left = await leftBehind(before);
     if (left.descriptors > 0 || left.mappings > 0) throw new Error(`left behind: ${JSON.stringify(left)}`);
     return {
       seed: options.seed,

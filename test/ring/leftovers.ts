@@ -6,34 +6,42 @@ export interface Leftovers {
   descriptors: number;
   /** Of soft devices. */
   mappings: number;
-  /** What they are, when they stay. */
-  names?: string[];
+  /** What the descriptors are. */
+  names: string[];
 }
 
 const PATIENCE_MS = 5000;
+/** Opened with the first child process, for the `ignore` of its stdio. */
+const NODE_KEEPS = /\/dev\/null$/;
 
-/** What is open now; with `before`, how much more that is than it was. */
-export function leftBehind(before: Leftovers = { descriptors: 0, mappings: 0 }): Leftovers {
+/** What is open now. */
+export function openNow(): Leftovers {
   const mappings = readFileSync('/proc/self/maps', 'latin1').split('onepiece-').length - 1;
-  const descriptors = readdirSync('/proc/self/fd').length;
-  return { descriptors: descriptors - before.descriptors, mappings: mappings - before.mappings };
+  const found = readdirSync('/proc/self/fd').map(nameOf);
+  const names = found.filter((name) => name !== '' && !NODE_KEEPS.test(name));
+  return { descriptors: names.length, mappings, names };
 }
 
 function nameOf(descriptor: string): string {
   try {
-    return readlinkSync(`/proc/self/fd/${descriptor}`);
+    return `${descriptor}: ${readlinkSync(`/proc/self/fd/${descriptor}`)}`;
   } catch {
-    return 'gone meanwhile';
+    return ''; // of the look itself
   }
 }
 
-/** As leftBehind(), when all that ends by itself has ended: a socket is closed when its peer has closed it too. */
-export async function leftInTheEnd(before: Leftovers): Promise<Leftovers> {
+/** What is open and was not before, when all that ends by itself has ended: a socket is closed when its peer has closed it. */
+export async function leftBehind(before: Leftovers): Promise<Leftovers> {
   const deadline = performance.now() + PATIENCE_MS;
   for (;;) {
-    const left = leftBehind(before);
-    if (left.descriptors <= 0 && left.mappings <= 0) return left;
-    if (performance.now() > deadline) return { ...left, names: readdirSync('/proc/self/fd').map(nameOf) };
+    const now = openNow();
+    const left = {
+      descriptors: now.descriptors - before.descriptors,
+      mappings: now.mappings - before.mappings,
+      names: now.names.filter((name) => !before.names.includes(name)),
+    };
+    const isClean = left.descriptors <= 0 && left.mappings <= 0;
+    if (isClean || performance.now() > deadline) return left;
     await sleep(10);
   }
 }
