@@ -63,7 +63,7 @@ export class RawProducer {
   }
 
   /** Connects and offers; `offer` replaces parts of what an outbox would say. */
-  static async connect(inbox: Inbox, offer: object = {}): Promise<RawProducer> {
+  static async connect(inbox: Pick<Inbox, 'bootstrap'>, offer: object = {}): Promise<RawProducer> {
     const raw = new RawProducer();
     const address = raw.device.portAddress();
     raw.channel = await connectBootstrap({
@@ -144,6 +144,24 @@ export class RawProducer {
       SLOT_BYTES,
       memory.lkey,
     );
+    this.qp.postSend(2);
+  }
+
+  /**
+   * WRITEs any 16 words as the descriptor of slot `slot`, with an immediate that announces one message, and `payload`
+   * before it to `offset` in the data ring.
+   */
+  writeWords(slot: number, descriptor: ArrayLike<number>, offset: number, payload: Uint8Array): void {
+    const { answer, memory } = this;
+    this.bytes.set(payload, DATA_AT);
+    this.words.set(descriptor, SLOT_BYTES / 4);
+    const { address, rkey } = answer.memory;
+    const data = address + answer.slots * SLOT_BYTES + offset;
+    this.qp.sends.write(0, 0, 0, data, rkey, memory.address + DATA_AT, payload.length, memory.lkey);
+    const to = address + slot * SLOT_BYTES;
+    const from = memory.address + SLOT_BYTES;
+    const imm = laneImm(answer.lane, 1);
+    this.qp.sends.writeWithImm(1, 1, SendFlags.SIGNALED, imm, to, rkey, from, SLOT_BYTES, memory.lkey);
     this.qp.postSend(2);
   }
 

@@ -1,0 +1,61 @@
+// Proves that a lane costs nothing once it has ended: thousands are opened and closed, and the process stays as large as it
+// was. `npm run chaos -- --churn 1000000` does it a million times.
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
+import t from 'tap';
+import { CompletionStatus } from '../../src/ts/verbs/index.js';
+import { churn } from './churn.js';
+import { leftBehind, openNow } from './leftovers.js';
+import { RawProducer } from './raw-producer.js';
+import { content, hasContent, openInbox, openOutbox, until } from './support.js';
+
+setFlagsFromString('--expose-gc');
+globalThis.gc = runInNewContext('gc') as typeof globalThis.gc;
+
+const LANES = 3000;
+/** A hundredth of what the lanes had, each with a region of some KiB and a directory's slots. */
+const GROWTH_BYTES = 16 << 20;
+
+void t.test(`${LANES} lanes are opened and closed, and nothing is left of them`, { timeout: 0 }, async (t) => {
+  const before = openNow();
+  const result = await churn(LANES);
+  t.comment(JSON.stringify(result));
+  t.ok(result.lanes >= LANES && result.fences >= LANES - 1);
+  t.ok(result.messages >= 3 * LANES);
+  const grown = result.afterBytes - result.beforeBytes;
+  t.ok(grown < GROWTH_BYTES, `${grown} bytes more are resident`);
+  t.match(await leftBehind(before), { descriptors: (n: number) => n <= 0, mappings: 0 });
+});
+
+void t.test('no key of a lane that has ended opens a lane that came after it', async (t) => {
+  let right = 0;
+  const inbox = await openInbox({
+    onMessage: (message) => {
+      if (hasContent(message.bytes, message.sequence)) right++;
+      message.done();
+    },
+  });
+  const old: { address: number; rkey: number }[] = [];
+  for (let i = 0; i < 150; i++) {
+    const raw = await RawProducer.connect(inbox);
+    old.push(raw.answer.memory);
+    raw.close();
+  }
+  await until(() => inbox.laneCount === 0, 'all are fenced');
+  const victim = await openOutbox(inbox, { name: 'victim' });
+  const lane = Reflect.get(victim, 'connection').lane.memory as { address: number; rkey: number };
+  for (const [index, { address, rkey }] of old.entries()) {
+    t.not(rkey, lane.rkey);
+    const raw = await RawProducer.connect(inbox);
+    // Where the old lane was, and where the new one is.
+    const at = index % 2 === 0 ? lane.address : address;
+    t.equal(await raw.writeTo(at, rkey, new Uint8Array(64).fill(0xee)), CompletionStatus.REMOTE_ACCESS_ERROR);
+    raw.close();
+  }
+  for (let i = 1; i <= 20; i++) await victim.send(content(i, 200));
+  await victim.whenAcknowledged();
+  t.equal(right, 20);
+  t.equal(victim.counters.resent, 0);
+  await victim.close();
+  await inbox.close();
+});

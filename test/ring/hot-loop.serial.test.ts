@@ -1,0 +1,130 @@
+// Proves that the loop form makes no objects: a million messages by trySend() and poll() cause not one collection, by the
+// collector's own events. In place, what a message makes is named: its Reservation, the view that it shows, the function that
+// ends it, and the view of what was built; nothing of it is kept.
+import { PerformanceObserver } from 'node:perf_hooks';
+import { setImmediate as turn } from 'node:timers/promises';
+import { getHeapStatistics, setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
+import t from 'tap';
+import type { Inbox, Lane, Outbox } from '../../src/ts/ring/index.js';
+import { content, openInbox, openOutbox } from './support.js';
+
+setFlagsFromString('--expose-gc');
+const collect = runInNewContext('gc') as () => void;
+const heapBytes = () => getHeapStatistics().used_heap_size;
+
+const MESSAGES = 1_000_000;
+const BATCH = 32;
+/** Reading the heap's size makes objects itself, and a function that is compiled anew leaves some KiB. */
+const NOISE_BYTES = 64 << 10;
+/** Of a message in place: Reservation, two Uint8Arrays, a closure and its context. */
+const IN_PLACE_BYTES = 700;
+
+interface Pair {
+  inbox: Inbox;
+  outbox: Outbox;
+}
+
+const body = content(1, 100);
+let delivered = 0;
+let sum = 0;
+
+const visit = (lane: Lane): void => {
+  delivered++;
+  sum += lane.data[lane.offset]! + lane.length;
+  lane.acknowledge(lane.sequence);
+  lane.release(lane.sequence);
+};
+
+function sendCopies({ outbox }: Pair, count: number): void {
+  for (let i = 0; i < count; i++) if (outbox.trySend(body) === 0) return;
+}
+
+function sendInPlace({ outbox }: Pair, count: number): void {
+  for (let i = 0; i < count; i++) {
+    const reservation = outbox.tryReserve(100);
+    if (reservation === undefined) return;
+    reservation.bytes[0] = 7;
+    reservation.commit();
+  }
+}
+
+function move(pair: Pair, send: (pair: Pair, count: number) => void, messages: number): void {
+  for (const end = delivered + messages; delivered < end; ) {
+    send(pair, BATCH);
+    pair.inbox.poll(visit);
+    pair.outbox.poll();
+  }
+}
+
+// Until the code is compiled: unoptimized code boxes numbers, and how soon the compiler comes depends on the machine.
+async function warmUp(pair: Pair, send: (pair: Pair, count: number) => void, bytes: number): Promise<void> {
+  for (let round = 0, steady = 0; round < 60 && steady < 4; round++) {
+    collect();
+    const before = heapBytes();
+    move(pair, send, 20_000);
+    steady = heapBytes() - before < 4096 + 20_000 * bytes ? steady + 1 : 0;
+    await turn();
+  }
+}
+
+async function openPair(inPlace: boolean): Promise<Pair> {
+  const inbox = await openInbox({ wait: 'busy' });
+  const outbox = await openOutbox(inbox, { wait: 'busy', slots: 64, dataBytes: 65536, inPlace });
+  return { inbox, outbox };
+}
+
+for (const inPlace of [true, false]) {
+  void t.test(
+    `a million messages by trySend and poll cause no collection; lane mapped: ${inPlace}`,
+    { timeout: 0 },
+    async (t) => {
+      const pair = await openPair(inPlace);
+      await warmUp(pair, sendCopies, 0);
+      const collections: number[] = [];
+      const observer = new PerformanceObserver((list) => {
+        for (const { startTime } of list.getEntries()) collections.push(startTime);
+      });
+      observer.observe({ entryTypes: ['gc'] });
+      collect();
+      await turn();
+      await turn();
+      t.ok(collections.length > 0, 'the observer hears of collections');
+      const before = heapBytes();
+      const started = performance.now();
+      move(pair, sendCopies, MESSAGES);
+      const ended = performance.now();
+      const grown = heapBytes() - before;
+      await turn();
+      await turn();
+      observer.disconnect();
+      const inLoop = collections.filter((at) => at >= started && at <= ended);
+      t.same(inLoop, [], 'collections in the loop');
+      t.ok(grown < NOISE_BYTES, `the heap grew by ${grown} bytes`);
+      t.ok(sum > 0);
+      t.comment(`${(((ended - started) * 1e6) / MESSAGES).toFixed(0)} ns each, ${grown} bytes`);
+      await pair.outbox.close();
+      await pair.inbox.close();
+    },
+  );
+}
+
+void t.test('a message in place makes its Reservation and two views, and keeps nothing', { timeout: 0 }, async (t) => {
+  const pair = await openPair(true);
+  await warmUp(pair, sendInPlace, IN_PLACE_BYTES);
+  t.ok(pair.outbox.counters.inPlace > 20_000, 'they were built in the lane');
+  collect();
+  const before = heapBytes();
+  move(pair, sendInPlace, 2000);
+  const each = (heapBytes() - before) / 2000;
+  t.ok(each < IN_PLACE_BYTES, `${each.toFixed(0)} bytes for a message`);
+  move(pair, sendInPlace, MESSAGES);
+  collect();
+  await turn();
+  collect();
+  const kept = heapBytes() - before;
+  t.ok(kept < 4 * NOISE_BYTES, `${kept} bytes are kept of a million messages`);
+  t.comment(`${each.toFixed(0)} bytes for a message, ${kept} kept`);
+  await pair.outbox.close();
+  await pair.inbox.close();
+});
