@@ -51,7 +51,7 @@ function changed(right: Uint32Array, what: Change | undefined): Uint32Array {
   return words;
 }
 
-const isSealed = (words: Uint32Array, epoch: number) => words[15] === crc32c(words, 0, 15) && words[0] === epoch;
+const isSealed = (words: Uint32Array, epoch: number) => words[15] === crc32c(words, 0, 15) >>> 0 && words[0] === epoch;
 const whole = (words: Uint32Array, low: number) => words[low + 1]! * HIGH + words[low]!;
 
 interface Step {

@@ -76,6 +76,13 @@ export class Connection {
   private readonly descriptor = emptyDescriptor();
   private readonly control: Control = { state: 0, released: 0, acknowledged: 0 };
   private readonly sendDepth: number;
+  // Keys as signed numbers, which are never objects.
+  private readonly laneKey: number;
+  private readonly retainedKey: number;
+  private readonly stagingKey: number;
+  private readonly laneAddress: number;
+  private readonly dataAddress: number;
+  private readonly stagingAddress: number; // of the first descriptor
   private placed: number; // last sequence that has a place in the lane; those after `sent` are reserved
   private reservations = 0; // of this lane, that are open
   private closed = false;
@@ -100,6 +107,12 @@ export class Connection {
     this.starts = new Float64Array(lane.slots);
     this.spaces = new Float64Array(lane.slots);
     this.inLane = new Uint8Array(lane.slots);
+    this.laneKey = lane.memory.rkey | 0;
+    this.retainedKey = parts.retained.memory.lkey | 0;
+    this.stagingKey = parts.staging.lkey | 0;
+    this.laneAddress = lane.memory.address;
+    this.dataAddress = lane.memory.address + lane.slots * SLOT_BYTES;
+    this.stagingAddress = parts.staging.address + SLOT_BYTES;
     this.sendDepth = Math.min(parts.sendDepth, qp.capabilities.maxSendWr);
     this.sent = lane.delivered;
     this.released = lane.delivered;
@@ -144,11 +157,16 @@ export class Connection {
     return this.data !== undefined && this.placed === this.retained.last && this.hasCredit(space);
   }
 
-  /** Where message `sequence`, the last one taken, is to be built; takesInLane() was true for it. */
-  placeInLane(sequence: number, space: number): Uint8Array {
+  /** Gives message `sequence`, the last one taken, its place in the lane; takesInLane() was true for it. */
+  placeInLane(sequence: number, space: number): void {
     this.place(sequence, space, 1);
-    const offset = offsetIn(this.starts[sequence % this.lane.slots]!, this.lane.dataBytes);
-    return this.data!.subarray(offset, offset + space);
+  }
+
+  /** Where a message that was placed in the lane is to be built. */
+  placeOf(sequence: number): Uint8Array {
+    const slot = sequence % this.lane.slots;
+    const offset = offsetIn(this.starts[slot]!, this.lane.dataBytes);
+    return this.data!.subarray(offset, offset + this.spaces[slot]!);
   }
 
   /** Copies a part of message `sequence`, which was placed in the lane, to `at` bytes behind its start. */
@@ -237,18 +255,26 @@ export class Connection {
     descriptor.address = 0;
     descriptor.rkey = 0;
     if (home === Home.PAYLOAD && phase === Phase.READY) this.describePayload(sequence);
-    const { sends } = this.qp;
-    const { address, rkey } = lane.memory;
-    let added = 0;
-    if (home === Home.RETAINED && length > 0 && this.inLane[slot] === 0) {
-      const data = address + lane.slots * SLOT_BYTES + offset;
-      sends.write(at, 0, 0, data, rkey, retained.addressOf(sequence), length, retained.memory.lkey);
-      added = 1;
-    }
     encodeDescriptor(this.words, SLOT_BYTES / 4, slot, lane.epoch, descriptor);
-    const from = this.staging.address + SLOT_BYTES * (1 + slot);
-    sends.write(at + added, 0, 0, address + slot * SLOT_BYTES, rkey, from, SLOT_BYTES, this.staging.lkey);
-    return added + 1;
+    const hasPayload = home === Home.RETAINED && length > 0 && this.inLane[slot] === 0;
+    if (hasPayload) this.writePayload(at, sequence, offset, length);
+    this.writeDescriptor(hasPayload ? at + 1 : at, slot);
+    return hasPayload ? 2 : 1;
+  }
+
+  // Addresses go by calls that are always inlined: a number beyond 2^31 would be an object as an argument.
+  private writePayload(at: number, sequence: number, offset: number, length: number): void {
+    const { sends } = this.qp;
+    sends.write(at, 0, 0, 0, this.laneKey, 0, length, this.retainedKey);
+    sends.setRemoteAddress(at, this.dataAddress + offset);
+    this.retained.pointTo(sends, at, sequence);
+  }
+
+  private writeDescriptor(at: number, slot: number): void {
+    const { sends } = this.qp;
+    sends.write(at, 0, 0, 0, this.laneKey, 0, SLOT_BYTES, this.stagingKey);
+    sends.setRemoteAddress(at, this.laneAddress + slot * SLOT_BYTES);
+    sends.setAddress(at, this.stagingAddress + slot * SLOT_BYTES);
   }
 
   private describePayload(sequence: number): void {

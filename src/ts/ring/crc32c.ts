@@ -24,7 +24,7 @@ for (let byte = 0; byte < 256; byte++) {
  * @param words memory as 32-bit words
  * @param begin index of the first word
  * @param count number of words
- * @returns the checksum, 0 to 2^32 - 1
+ * @returns the checksum as a signed 32-bit number, which never is an object
  * @see RFC 3720 section 12.1 and appendix B.4
  */
 export function crc32c(words: Uint32Array, begin: number, count: number): number {
@@ -38,5 +38,5 @@ export function crc32c(words: Uint32Array, begin: number, count: number): number
       tables[256 + ((crc >>> 16) & 255)]! ^
       tables[crc >>> 24]!;
   }
-  return ~crc >>> 0;
+  return ~crc;
 }

@@ -99,6 +99,7 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
   private readonly fenceWaiters = new Map<Lane, (() => void)[]>();
   private readonly touched: Lane[] = [];
   private dirty: Lane[] = [];
+  private flushing: Lane[] = []; // the other one of two lists that take turns
   private condemned: Lane[] = [];
   private polls = 0; // since the last flush, with the loop form
   private polling = false;
@@ -410,8 +411,10 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
   private flushDirty(all: boolean): void {
     if (this.dirty.length === 0) return;
     const lanes = this.dirty;
-    this.dirty = [];
-    for (const lane of lanes) {
+    this.dirty = this.flushing;
+    this.flushing = lanes;
+    for (let i = 0; i < lanes.length; i++) {
+      const lane = lanes[i]!;
       lane.dirty = false;
       if (lane.condemned !== undefined) continue;
       try {
@@ -420,6 +423,7 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
         this.condemn(lane, error as RdmaError);
       }
     }
+    lanes.length = 0;
   }
 
   // ---- Fencing

@@ -102,6 +102,10 @@ export class Lane {
   private readonly words: Uint32Array;
   private readonly descriptor = emptyDescriptor();
   private readonly remote: Offer['control'];
+  // Keys as signed numbers, which are never objects.
+  private readonly remoteKey: number;
+  private readonly localKey: number;
+  private readonly controlAddress: number;
   private readonly firstSequence: number;
   private taken: number; // last sequence taken from this lane
   private tail = 0; // position behind the last message
@@ -146,6 +150,9 @@ export class Lane {
     this.pd = pd;
     this.qp = qp;
     this.memory = memory;
+    this.remoteKey = offer.control.rkey | 0;
+    this.localKey = memory.lkey | 0;
+    this.controlAddress = memory.address + this.controlAt;
     this.words = new Uint32Array(memory.buffer, 0, ringBytes / 4);
     this.data = new Uint8Array(memory.buffer, ringBytes, dataBytes);
     this.controlWords = new Uint32Array(memory.buffer, this.controlAt, SLOT_BYTES / 4);
@@ -381,17 +388,11 @@ export class Lane {
     if (!all && news < this.slots / 4 && this.tail - this.reportedTail < this.dataBytes / 4) return;
     this.repost();
     encodeControl(this.controlWords, 0, this.epoch, this.state, released, acknowledged);
-    this.qp.sends.writeWithImm(
-      0,
-      CONTROL_WR_ID,
-      SendFlags.SIGNALED,
-      this.id,
-      this.remote.address,
-      this.remote.rkey,
-      this.memory.address + this.controlAt,
-      SLOT_BYTES,
-      this.memory.lkey,
-    );
+    const { sends } = this.qp;
+    sends.writeWithImm(0, 0, SendFlags.SIGNALED, this.id, 0, this.remoteKey, 0, SLOT_BYTES, this.localKey);
+    sends.setWrId(0, CONTROL_WR_ID);
+    sends.setRemoteAddress(0, this.remote.address);
+    sends.setAddress(0, this.controlAddress);
     this.controlInFlight = true;
     this.reportedState = this.state;
     this.reportedReleased = released;

@@ -127,7 +127,7 @@ export function decodeDescriptor(
   const at = base + slot * SLOT_WORDS;
   // A copy first: the peer may write while the checksum is being computed.
   for (let i = 0; i < SLOT_WORDS; i++) scratch[i] = words[at + i]!;
-  if (scratch[CRC_WORD] !== crc32c(scratch, 0, CRC_WORD) || scratch[0] !== epoch) return false;
+  if ((scratch[CRC_WORD]! | 0) !== crc32c(scratch, 0, CRC_WORD) || scratch[0] !== epoch) return false;
   into.kind = scratch[1]! & 0xffff;
   into.flags = scratch[1]! >>> 16;
   into.sequence = scratch[3]! * HIGH + scratch[2]!;
@@ -173,7 +173,7 @@ export function encodeControl(
 export function decodeControl(words: Uint32Array, at: number, epoch: number, into: Control): boolean {
   // A copy first: the peer may write while the checksum is being computed.
   for (let i = 0; i < SLOT_WORDS; i++) scratch[i] = words[at + i]!;
-  if (scratch[CRC_WORD] !== crc32c(scratch, 0, CRC_WORD) || scratch[0] !== epoch) return false;
+  if ((scratch[CRC_WORD]! | 0) !== crc32c(scratch, 0, CRC_WORD) || scratch[0] !== epoch) return false;
   into.state = scratch[1]!;
   into.released = scratch[3]! * HIGH + scratch[2]!;
   into.acknowledged = scratch[5]! * HIGH + scratch[4]!;

@@ -446,8 +446,9 @@ export class Outbox implements AsyncDisposable {
     }
     if (!connection.takesInLane(bytes)) return void this.noRoom();
     const sequence = retained.begin(bytes, Home.LANE, this.pump.nowMs());
-    const place = connection.placeInLane(sequence, bytes);
+    connection.placeInLane(sequence, bytes);
     connection.reservationOpened();
+    const place = connection.placeOf(sequence);
     return new Reservation(sequence, place, (_, built, length) => this.endInLane(connection, sequence, built, length));
   }
 
@@ -634,7 +635,7 @@ export class Outbox implements AsyncDisposable {
     if (this.retained.acknowledge(sequence) === 0) return;
     this.payloads.acknowledge(sequence);
     this.reconnector.progress();
-    this.progress.wakeAny();
+    if (this.progress.length > 0) this.progress.wakeAny();
     tell(this.options.onAcknowledged, this.retained.acknowledged);
   }
 

@@ -193,6 +193,16 @@ export class SendRequests extends WorkRequests {
     this.u32[u + 6] = imm;
   }
 
+  /** The peer's address in the request at `index`. */
+  setRemoteAddress(index: number, remoteAddress: number): void {
+    this.f64[index * 16 + 1] = remoteAddress; // in numbers: a function this small is always inlined
+  }
+
+  /** The local address of the first piece of the request at `index`. */
+  setAddress(index: number, address: number): void {
+    this.f64[index * 16 + 8] = address;
+  }
+
   /** The number with which the completion of the request at `index` comes. */
   setWrId(index: number, wrId: number): void {
     this.f64[index * RECORD_F64] = wrId;
