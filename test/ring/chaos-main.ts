@@ -2,6 +2,7 @@
 // terminal; 0: all held, 1: something did not, 2: wrong usage.
 import { parseArgs } from 'node:util';
 import { runChaos } from './chaos.js';
+import { churn } from './churn.js';
 
 const usage = `Usage: npm run chaos -- [options]
 
@@ -9,6 +10,7 @@ const usage = `Usage: npm run chaos -- [options]
   --seconds N     how long blows are dealt; default 60
   --producers N   processes that send, 1 to 64; default 8
   --between N     messages between two blows, on average; default 200
+  --churn N       instead of all this: opens and closes N lanes, one after another
   --help          this text
 
 A failure prints the command that runs its seed again.
@@ -21,7 +23,7 @@ function readNumber(name: string, text: string | undefined, fallback: number, mo
 }
 
 async function main(): Promise<void> {
-  let options: { seed: number; seconds: number; producers: number; messagesBetween: number };
+  let options: { seed: number; seconds: number; producers: number; messagesBetween: number; lanes: number };
   try {
     const { values } = parseArgs({
       options: {
@@ -29,6 +31,7 @@ async function main(): Promise<void> {
         seconds: { type: 'string' },
         producers: { type: 'string' },
         between: { type: 'string' },
+        churn: { type: 'string' },
         help: { type: 'boolean', default: false },
       },
     });
@@ -41,14 +44,23 @@ async function main(): Promise<void> {
       seconds: readNumber('seconds', values.seconds, 60, 1e6),
       producers: readNumber('producers', values.producers, 8, 64),
       messagesBetween: readNumber('between', values.between, 200, 1e6),
+      lanes: values.churn === undefined ? 0 : readNumber('churn', values.churn, 0, 1e9),
     };
   } catch (error) {
     process.stderr.write(`${(error as Error).message}\n\n${usage}`);
     process.exitCode = 2;
     return;
   }
-  process.stdout.write(`seed ${options.seed}\n`);
   const isTerminal = process.stderr.isTTY === true;
+  if (options.lanes > 0) {
+    const result = await churn(options.lanes, (lanes) => {
+      if (isTerminal) process.stderr.write(`\r${lanes} of ${options.lanes} lanes        `);
+    });
+    if (isTerminal) process.stderr.write('\n');
+    process.stdout.write(`${JSON.stringify({ schemaVersion: 1, ...result })}\n`);
+    return;
+  }
+  process.stdout.write(`seed ${options.seed}\n`);
   const summary = await runChaos({
     ...options,
     onProgress: (delivered, blows) => {
