@@ -144,11 +144,16 @@ export class Connection {
     return this.data !== undefined && this.placed === this.retained.last && this.hasCredit(space);
   }
 
-  /** Where message `sequence`, the last one taken, is to be built; takesInLane() was true for it. */
-  placeInLane(sequence: number, space: number): Uint8Array {
+  /** Message `sequence`, the last one taken, is to be built in the lane; takesInLane() was true for it. Makes no object. */
+  placeInLane(sequence: number, space: number): void {
     this.place(sequence, space, 1);
-    const offset = offsetIn(this.starts[sequence % this.lane.slots]!, this.lane.dataBytes);
-    return this.data!.subarray(offset, offset + space);
+  }
+
+  /** Where it is to be built. */
+  spaceInLane(sequence: number): Uint8Array {
+    const slot = sequence % this.lane.slots;
+    const offset = offsetIn(this.starts[slot]!, this.lane.dataBytes);
+    return this.data!.subarray(offset, offset + this.spaces[slot]!);
   }
 
   /** Copies a part of message `sequence`, which was placed in the lane, to `at` bytes behind its start. */

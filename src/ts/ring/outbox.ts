@@ -446,7 +446,8 @@ export class Outbox implements AsyncDisposable {
     }
     if (!connection.takesInLane(bytes)) return void this.noRoom();
     const sequence = retained.begin(bytes, Home.LANE, this.pump.nowMs());
-    const place = connection.placeInLane(sequence, bytes);
+    connection.placeInLane(sequence, bytes);
+    const place = connection.spaceInLane(sequence);
     connection.reservationOpened();
     return new Reservation(sequence, place, (_, built, length) => this.endInLane(connection, sequence, built, length));
   }
