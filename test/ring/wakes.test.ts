@@ -23,7 +23,7 @@ for (const wait of ['event', 'adaptive'] as const) {
       messages: MESSAGES,
       salt: 3,
       slots: 1,
-      dataBytes: 256,
+      dataBytes: 1024,
       wait,
     });
     // As long as it goes on it may take its time.
