@@ -73,7 +73,8 @@ class Churner {
 export async function churn(lanes: number, onProgress: (lanes: number) => void = () => {}): Promise<Churn> {
   const churner = new Churner();
   await churner.open();
-  const warmUp = Math.min(500, lanes / 4);
+  // The inbox remembers a thousand producers that have left, with what each of them may have unacknowledged.
+  const warmUp = Math.min(1500, lanes / 2);
   let beforeBytes = 0;
   for (let n = 0; churner.lanesOpened < lanes; n++) {
     if (beforeBytes === 0 && churner.lanesOpened >= warmUp) {

@@ -1,5 +1,6 @@
-// Proves that the loop form makes no objects: a million messages by trySend() and poll() cause not one collection, by the
-// collector's own events. In place, what a message makes is named: its Reservation, the view that it shows, the function that
+// Measures what the loop form makes: a million messages by trySend() and poll() should cause not one collection, by the
+// collector's own events, and do: trySend() makes the array of its parts and some boxed numbers, about 90 to 120 bytes a message
+// (the receiving side makes nothing, see waiting.test.ts). In place, what a message makes is named: its Reservation, the view that it shows, the function that
 // ends it, and the view of what was built; nothing of it is kept.
 import { PerformanceObserver } from 'node:perf_hooks';
 import { setImmediate as turn } from 'node:timers/promises';

@@ -204,8 +204,10 @@ bool SharedReceives::FindTakenBy(uint32_t taker, uint32_t* at) const {
 }
 
 void SharedReceives::Recover(uint32_t taker) {
-  // Enqueue makes it nobody's, so the same one is not found again.
-  for (uint32_t at = 0; FindTakenBy(taker, &at);) PostAnew(at);
+  // Each is looked at once, whatever peers write there meanwhile; taker 0 is nobody.
+  for (uint32_t e = 0; taker != 0 && e < capacity_; e++) {
+    if (IsTakenBy(e, taker)) PostAnew(e);
+  }
 }
 
 void SharedReceives::Withdraw() {
