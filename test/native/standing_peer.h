@@ -14,7 +14,7 @@ enum class Standing : uint32_t {
   kSendingShared,  // the same, and the receive is of a shared queue, posted by the test
 };
 
-constexpr size_t kStandBytes = 4 << 20;
+constexpr size_t kStandBytes = 8 << 20;
 // Beyond what the posting thread copies: the engine's thread is the one that stands. Up to a page before, all is copied.
 constexpr size_t kStandAt = 3 << 20;
 constexpr uint8_t kStandPattern = 0xee;

@@ -44,7 +44,7 @@ void t.test('no key of a lane that has ended opens a lane that came after it', a
   }
   await until(() => inbox.laneCount === 0, 'all are fenced');
   const victim = await openOutbox(inbox, { name: 'victim' });
-  const lane = Reflect.get(victim, 'connection').lane.memory as { address: number; rkey: number };
+  const lane = victim.connection!.lane.memory;
   for (const [index, { address, rkey }] of old.entries()) {
     t.not(rkey, lane.rkey);
     const raw = await RawProducer.connect(inbox);

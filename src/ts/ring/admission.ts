@@ -4,10 +4,9 @@
 // never overrun, as the lanes together never have more receives and sends than it takes. What was delivered of a producer is
 // remembered, so that nothing is delivered twice; a producer that had to be forgotten is refused when it comes back.
 import { RdmaError } from '../core/errors.js';
-import { MAX_DATA_BYTES, MAX_PULL_BYTES, MAX_SLOTS, type Offer } from './documents.js';
-import type { InboxOptions } from './inbox.js';
+import type { Offer } from './documents.js';
+import type { Limits } from './inbox-options.js';
 import { SEND_DEPTH, type Lane, type LaneShape } from './lane.js';
-import { checkBoolean, checkInteger } from '../core/validate.js';
 import { Session } from './session.js';
 
 /** Producers without a lane that are remembered with what they have unacknowledged; newcomers wait beyond. */
@@ -18,26 +17,6 @@ const MAX_SETTLED = 65536;
 const RESERVED_SLOTS = 16;
 /** Fenced lanes whose messages are still held, at least this many or twice the lanes, before new ones are put off. */
 const MIN_ENDED_LANES = 16;
-
-/** The bounds of an inbox. */
-export interface Limits {
-  lanes: number;
-  slots: number;
-  dataBytes: number;
-  pullBytes: number;
-  inPlace: boolean;
-}
-
-/** @throws RdmaError RDMA_ERR_INVALID_ARGUMENT */
-export function checkLimits(options: InboxOptions): Limits {
-  return {
-    lanes: checkInteger('maxLanes', options.maxLanes ?? 64, 1, 4096),
-    slots: checkInteger('maxSlots', options.maxSlots ?? 1024, 1, MAX_SLOTS),
-    dataBytes: checkInteger('maxDataBytes', options.maxDataBytes ?? 64 * 2 ** 20, 64, MAX_DATA_BYTES),
-    pullBytes: checkInteger('maxPullBytes', options.maxPullBytes ?? 0, 0, MAX_PULL_BYTES),
-    inPlace: checkBoolean('inPlace', options.inPlace ?? true),
-  };
-}
 
 export class Admission {
   readonly limits: Limits;

@@ -4,67 +4,22 @@
 // application sees messages 1..n in order, each once. A lane is fenced (queue pair destroyed, key revoked) before
 // another lane of the same producer begins.
 import { RdmaError } from '../core/errors.js';
-import { checkFunction, checkInteger, checkObject, checkOneOf, checkString } from '../core/validate.js';
+import { checkInteger, checkString } from '../core/validate.js';
 import { parseDocument } from '../connect/index.js';
-import {
-  CompletionOpcode,
-  CompletionStatus,
-  completionStatusWords,
-  type Device,
-  type PortAddress,
-} from '../verbs/index.js';
-import { Admission, checkLimits, type Limits } from './admission.js';
+import { CompletionOpcode, CompletionStatus, completionStatusWords, type PortAddress } from '../verbs/index.js';
+import { Admission } from './admission.js';
 import { tell } from './callback.js';
 import { Offer, Ready } from './documents.js';
 import { CONTROL_WR_ID, Lane, type LaneHost, type LaneParts, SEND_DEPTH } from './lane.js';
 import { countOfImm, laneOfImm } from './layout.js';
+import { checkLimits, type InboxOptions, type Limits } from './inbox-options.js';
 import type { InboxMessage } from './message.js';
 import type { PortChannel, PortDevice, PortServer, RingPort } from './port.js';
 import { PULL_WR_ID, Pulls, type PullSource } from './pulls.js';
-import { Pump, WAIT_MODES, type WaitMode } from './pump.js';
+import { Pump } from './pump.js';
 import { InboxCounters, type InboxStatus } from './status.js';
 import { systemPort } from './system-port.js';
 import { Turns } from './turns.js';
-
-/** How to open an inbox. */
-export interface InboxOptions {
-  /** Shared with the producers, at least 8 bytes. */
-  secret: string | Uint8Array;
-  /** Where producers connect (TCP); default 127.0.0.1 and a free port. */
-  host?: string;
-  port?: number;
-  /** Name of the device, default `soft0`; or an opened one, which stays the caller's. */
-  device?: string | Device;
-  /** The most producers at a time, 1 to 4096; default 64. Each may take up to `maxDataBytes` of memory. */
-  maxLanes?: number;
-  /** The most descriptors of a lane, 1 to 4095; default 1024. A lane has what its producer asks for, up to this. */
-  maxSlots?: number;
-  /** The most bytes of a lane's data ring; default 64 MiB. */
-  maxDataBytes?: number;
-  /**
-   * The largest message that may be left with its producer until {@link InboxMessage.pull}, up to 2^32 - 1 bytes; default
-   * 0: none, and every message fits its lane. Memory is taken when it is pulled, not before.
-   */
-  maxPullBytes?: number;
-  /** Producers may build messages in their lanes where memory is shared (soft devices); default true. */
-  inPlace?: boolean;
-  /** How to wait; default `adaptive`. With `busy`, call {@link Inbox.poll}. */
-  wait?: WaitMode;
-  /** Called with each message, in the turn in which it arrived. Without it, iterate over the inbox. */
-  onMessage?: (message: InboxMessage) => void;
-  /** Told of every lane that opens and ends. */
-  onLane?: (event: LaneEvent) => void;
-}
-
-/** What happens to lanes. A lane that is `quarantined` was fenced, and a late writer may still be inside its memory. */
-export interface LaneEvent {
-  type: 'open' | 'fenced' | 'quarantined' | 'refused';
-  /** Name of the producer, or of what is known of it. */
-  from: string;
-  /** Identity of the producer; empty when it was refused before it said. */
-  producer: string;
-  reason?: RdmaError;
-}
 
 const HANDSHAKE_TIMEOUT_MS = 5000;
 /** How long close() waits for producers to learn what was acknowledged. */
@@ -111,15 +66,11 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
   private readonly takers: ((result: IteratorResult<InboxMessage>) => void)[] = [];
 
   private constructor(options: InboxOptions, port: RingPort) {
-    checkObject('options', options);
+    this.limits = checkLimits(options);
+    this.options = options;
     this.port = port;
     this.identity = port.identity();
-    this.options = options;
-    this.limits = checkLimits(options);
     this.maxPullBytes = this.limits.pullBytes;
-    const wait = checkOneOf('wait', options.wait ?? 'adaptive', WAIT_MODES);
-    if (options.onMessage !== undefined) checkFunction('onMessage', options.onMessage);
-    if (options.onLane !== undefined) checkFunction('onLane', options.onLane);
     this.turns = new Turns(this.limits.lanes);
     this.pulls = new Pulls(port.clock, (bytes) => {
       this.counters.pulls++;
@@ -136,7 +87,7 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
         this.device,
         port.clock,
         capacity,
-        wait,
+        this.limits.wait,
         () => this.drainQueue(this.deliver),
         () => this.flushDirty(true),
       );

@@ -4,127 +4,43 @@
 // reconnect unless the inbox says that it was delivered. So it is delivered once per incarnation of the inbox, or the
 // outbox fails and says which messages were not acknowledged.
 import { RdmaError } from '../core/errors.js';
-import {
-  checkAbortSignal,
-  checkBoolean,
-  checkBytes,
-  checkFunction,
-  checkInteger,
-  checkObject,
-  checkOneOf,
-  checkString,
-} from '../core/validate.js';
+import { checkAbortSignal, checkInteger } from '../core/validate.js';
 import { parseDocument } from '../connect/index.js';
-import {
-  CompletionOpcode,
-  CompletionStatus,
-  completionStatusWords,
-  crc32cOf,
-  type Device,
-  type PortAddress,
-} from '../verbs/index.js';
+import { CompletionOpcode, CompletionStatus, completionStatusWords, type PortAddress } from '../verbs/index.js';
 import { tell } from './callback.js';
 import { CONTROL_RECEIVES, type Connection } from './connection.js';
-import { MAX_DATA_BYTES, MAX_PULL_BYTES, MAX_RETAINED_MESSAGES, MAX_SLOTS, Reply } from './documents.js';
-import { alignedLength } from './layout.js';
+import { Reply } from './documents.js';
+import { Intake, type IntakeHost } from './intake.js';
 import { negotiate } from './negotiation.js';
-import { type Payload, Payloads } from './payloads.js';
+import {
+  checkOutboxOptions,
+  type OutboxOptions,
+  type OutboxSettings,
+  type Part,
+  type SendOptions,
+} from './outbox-options.js';
+import { Payloads } from './payloads.js';
 import type { PortDevice, PortDomain, RingPort } from './port.js';
-import { Pump, WAIT_MODES, type WaitMode } from './pump.js';
+import { Pump } from './pump.js';
 import { inTime, Reconnector, refusal } from './reconnector.js';
-import { Reservation } from './reservation.js';
+import type { Reservation } from './reservation.js';
 import { Home, Phase, Retained } from './retained.js';
 import { OutboxCounters, type OutboxStatus, type Stall } from './status.js';
 import { systemPort } from './system-port.js';
 import { WaitList } from './wait-list.js';
 
-/** Where an inbox can be reached. */
-export interface InboxAddress {
-  host: string;
-  port: number;
-}
-
-/** How to open an outbox. */
-export interface OutboxOptions {
-  /** The inbox's `bootstrap`; or a function that finds it, asked before every attempt to connect. */
-  to: InboxAddress | (() => InboxAddress | Promise<InboxAddress>);
-  /** Shared with the inbox, at least 8 bytes. */
-  secret: string | Uint8Array;
-  /** What the inbox calls this producer; default `pid-NUMBER`. */
-  name?: string;
-  /** Name of the device, default `soft0`; or an opened one, which stays the caller's. */
-  device?: string | Device;
-  /** Messages that may lie unreleased in the lane, 1 to 4095; default 64. The inbox may grant less. */
-  slots?: number;
-  /** Bytes of the lane's data ring; default 1 MiB. The inbox may grant less. */
-  dataBytes?: number;
-  /** Messages that may be unacknowledged, 1 to 65536; default 1024. */
-  retainMessages?: number;
-  /** Bytes for unacknowledged messages; default 4 * dataBytes. */
-  retainBytes?: number;
-  /**
-   * Messages longer than this are pulled by the inbox instead of being written to the lane, if it pulls (its
-   * `maxPullBytes`); default: only what the lane cannot take.
-   */
-  pullAboveBytes?: number;
-  /** Registered memory for messages to be pulled, taken as needed, up to 2^40; default 1 GiB; 0: none are. */
-  pullBytes?: number;
-  /** Messages may be built in the lane itself where memory is shared (soft devices); default true. */
-  inPlace?: boolean;
-  /** Each message carries its CRC-32C, which the inbox checks before it delivers; default false. */
-  checksum?: boolean;
-  /** How to wait; default `adaptive`. With `busy`, call {@link Outbox.poll}. */
-  wait?: WaitMode;
-  /** How long the inbox may be away before the outbox gives up, in ms; 0 gives up at once. Default 30 000. */
-  reconnectMs?: number;
-  /** Told each time the watermark of acknowledged messages moves. */
-  onAcknowledged?: (sequence: number) => void;
-  /** Told when the connection is lost, and when it is there again. */
-  onConnection?: (event: ConnectionEvent) => void;
-  /** Told when a message has to wait for room, and why; and when nothing waits any more. */
-  onStall?: (event: StallEvent) => void;
-}
-
-/** What happens to the connection of an outbox. `draining`: the inbox takes nothing more and will go away. */
-export interface ConnectionEvent {
-  type: 'open' | 'draining' | 'lost' | 'failed';
-  reason?: RdmaError;
-}
-
-/** Back-pressure begins (`stalled`, with its cause) or has ended (`flowing`). */
-export interface StallEvent {
-  type: 'stalled' | 'flowing';
-  cause?: Stall;
-}
-
-/** How to send. */
-export interface SendOptions {
-  /** Gives up waiting for room after this many ms; default never. */
-  timeoutMs?: number;
-  signal?: AbortSignal;
-}
-
-/** A piece of a message: bytes, or any typed array or DataView. */
-export type Part = ArrayBufferView;
-
 const HANDSHAKE_TIMEOUT_MS = 5000;
 const SERVICE = 'onepiece-inbox';
-const RETAINED_PAGE = 4096;
 
 /** Made by {@link Outbox.connect}. */
-export class Outbox implements AsyncDisposable {
+export class Outbox implements IntakeHost, AsyncDisposable {
   /** Identity of this incarnation of the producer, 32 hexadecimal digits. */
   readonly identity: string;
   /** Sums since the outbox was opened. */
   readonly counters = new OutboxCounters();
 
   private readonly options: OutboxOptions;
-  private readonly name: string;
-  private readonly wanted: { slots: number; dataBytes: number };
-  private readonly pullAboveBytes: number;
-  private readonly pullBytes: number;
-  private readonly inPlace: boolean;
-  private readonly checksum: boolean;
+  private readonly settings: OutboxSettings;
   private readonly port: RingPort;
   private readonly device: PortDevice;
   private readonly ownsDevice: boolean;
@@ -133,14 +49,14 @@ export class Outbox implements AsyncDisposable {
   private readonly pump: Pump;
   private readonly retained: Retained;
   private readonly payloads: Payloads;
+  private readonly intake: Intake;
   private readonly reconnector: Reconnector;
   private readonly ending = new AbortController();
   private readonly room: WaitList;
   private readonly progress: WaitList;
-  private connection: Connection | undefined;
+  /** @internal */
+  connection: Connection | undefined;
   private lastInbox = '';
-  private granted: number; // bytes of the lane, as the inbox granted them last
-  private pullLimit = 0; // the largest message that the inbox pulls
   private reached = 0; // highest sequence ever written to a lane
   private stalledBy: Stall | undefined;
   private failure: RdmaError | undefined;
@@ -149,32 +65,16 @@ export class Outbox implements AsyncDisposable {
   private closing: Promise<void> | undefined;
 
   private constructor(options: OutboxOptions, port: RingPort) {
-    checkObject('options', options);
+    const settings = checkOutboxOptions(options);
+    this.options = options;
+    this.settings = settings;
     this.port = port;
     this.identity = port.identity();
     this.room = new WaitList(port.clock);
     this.progress = new WaitList(port.clock);
-    this.options = options;
-    if (typeof options.to !== 'function') checkObject('to', options.to);
-    for (const name of ['onAcknowledged', 'onConnection', 'onStall'] as const) {
-      if (options[name] !== undefined) checkFunction(name, options[name]);
-    }
-    this.name = checkString('name', options.name ?? `pid-${process.pid}`, { minLength: 1, maxLength: 128 });
-    this.wanted = {
-      slots: checkInteger('slots', options.slots ?? 64, 1, MAX_SLOTS),
-      dataBytes: alignedLength(checkInteger('dataBytes', options.dataBytes ?? 2 ** 20, 64, MAX_DATA_BYTES)),
-    };
-    this.granted = this.wanted.dataBytes;
-    const retainMessages = checkInteger('retainMessages', options.retainMessages ?? 1024, 1, MAX_RETAINED_MESSAGES);
-    const retainBytes = checkInteger('retainBytes', options.retainBytes ?? 4 * this.wanted.dataBytes, 64, 2 ** 40);
-    this.pullAboveBytes = checkInteger('pullAboveBytes', options.pullAboveBytes ?? MAX_PULL_BYTES, 0, MAX_PULL_BYTES);
-    this.pullBytes = checkInteger('pullBytes', options.pullBytes ?? 2 ** 30, 0, 2 ** 40);
-    this.inPlace = checkBoolean('inPlace', options.inPlace ?? true);
-    this.checksum = checkBoolean('checksum', options.checksum ?? false);
-    const wait = checkOneOf('wait', options.wait ?? 'adaptive', WAIT_MODES);
     this.reconnector = new Reconnector({
       clock: port.clock,
-      reconnectMs: checkInteger('reconnectMs', options.reconnectMs ?? 30_000, 0, 2 ** 31 - 1),
+      reconnectMs: settings.reconnectMs,
       signal: this.ending.signal,
       connect: () => this.connectOnce(),
       settled: () => this.connection !== undefined || this.failure !== undefined || this.closing !== undefined,
@@ -188,18 +88,19 @@ export class Outbox implements AsyncDisposable {
       this.address = this.device.portAddress();
       pd = this.device.allocateProtectionDomain();
       this.pd = pd;
-      const bytes = Math.ceil(alignedLength(retainBytes) / RETAINED_PAGE) * RETAINED_PAGE;
+      const { retainBytes: bytes, retainMessages } = settings;
       this.retained = new Retained(this.pd.registerMemory({ bytes }), bytes, retainMessages);
-      this.payloads = new Payloads(this.pd, this.pullBytes);
+      this.payloads = new Payloads(this.pd, settings.pullBytes);
       const capacity = Math.min(this.sendDepth + CONTROL_RECEIVES, this.device.attributes.maxCqe);
       this.pump = new Pump(
         this.device,
         port.clock,
         capacity,
-        wait,
+        settings.wait,
         () => this.poll(),
         () => {},
       );
+      this.intake = new Intake(this, settings, this.retained, this.payloads, this.pump);
     } catch (error) {
       pd?.close();
       if (this.ownsDevice) this.device.close();
@@ -231,17 +132,17 @@ export class Outbox implements AsyncDisposable {
   }
 
   private get sendDepth(): number {
-    return Math.min(2 * this.wanted.slots + 16, this.device.attributes.maxQpWr);
+    return Math.min(2 * this.settings.slots + 16, this.device.attributes.maxQpWr);
   }
 
   /** The largest message in bytes that the lane and the retained memory take. Known exactly once connected. */
   get maxLaneMessageBytes(): number {
-    return Math.min(this.granted, this.retained.bytes);
+    return this.intake.maxLaneMessageBytes;
   }
 
   /** The largest message in bytes, pulled ones included. */
   get maxMessageBytes(): number {
-    return Math.max(this.maxLaneMessageBytes, Math.min(this.pullLimit, this.pullBytes));
+    return this.intake.maxMessageBytes;
   }
 
   /** Everything up to this sequence was acknowledged. */
@@ -317,84 +218,11 @@ export class Outbox implements AsyncDisposable {
    *   pulled; the error with which the outbox has failed
    */
   trySend(...parts: readonly Part[]): number {
-    if (this.failure !== undefined || this.closing !== undefined) throw this.endError();
-    let length = 0;
-    for (let i = 0; i < parts.length; i++) length += checkBytes('part', parts[i]).byteLength;
-    if (this.isPulled(length)) return this.takePulled(length, parts);
-    const { retained, connection } = this;
-    if (!retained.fits(length)) return this.noRoom();
-    // Straight into the lane where it is mapped: visible after one copy. The second one, for custody, comes after it.
-    const direct = connection?.sent === retained.last && !this.checksum && connection.takesInLane(length);
-    const sequence = retained.begin(length, Home.RETAINED, this.pump.nowMs());
-    if (!direct) {
-      this.keep(sequence, parts);
-      this.take(sequence, length, this.checksum ? crc32cOf(retained.placeOf(sequence), 0, length) : 0);
-      return sequence;
-    }
-    connection.placeInLane(sequence, length);
-    let at = 0;
-    for (let i = 0; i < parts.length; i++) {
-      const part = checkBytes('part', parts[i]); // as bytes, whatever view it is
-      connection.fillInLane(sequence, at, part);
-      at += part.byteLength;
-    }
-    this.take(sequence, length, 0);
-    this.keep(sequence, parts);
-    return sequence;
+    return this.intake.trySend(parts);
   }
 
-  private keep(sequence: number, parts: readonly Part[]): void {
-    let at = 0;
-    for (let i = 0; i < parts.length; i++) {
-      const part = checkBytes('part', parts[i]);
-      this.retained.fill(sequence, at, part);
-      at += part.byteLength;
-    }
-  }
-
-  private isPulled(length: number): boolean {
-    if (length > this.maxMessageBytes) throw this.tooLarge(length, this.maxMessageBytes);
-    if (length > this.maxLaneMessageBytes) return true;
-    return length > this.pullAboveBytes && length <= Math.min(this.pullLimit, this.pullBytes);
-  }
-
-  private takePulled(length: number, parts: readonly Part[]): number {
-    const payload = this.retained.fits(0) ? this.payloads.allocate(length) : undefined;
-    if (payload === undefined) return this.noRoom();
-    let at = 0;
-    for (const part of parts) {
-      const bytes = checkBytes('part', part);
-      payload.bytes.set(bytes, at);
-      at += bytes.byteLength;
-    }
-    const sequence = this.beginPulled(payload);
-    this.take(sequence, length, this.checksum ? crc32cOf(payload.bytes, 0, length) : 0);
-    return sequence;
-  }
-
-  private beginPulled(payload: Payload): number {
-    const sequence = this.retained.begin(0, Home.PAYLOAD, this.pump.nowMs());
-    this.payloads.attach(sequence, payload);
-    this.counters.pulled++;
-    return sequence;
-  }
-
-  // Message `sequence` is complete.
-  private take(sequence: number, length: number, crc: number): void {
-    this.retained.ready(sequence, length, crc);
-    this.counters.messages++;
-    this.counters.bytes += length;
-    this.transmit();
-  }
-
-  private noRoom(): 0 {
-    const { retained, connection } = this;
-    const own: Stall = retained.count >= retained.capacity ? 'retained-messages' : 'retained-bytes';
-    this.stalled(connection === undefined ? 'disconnected' : (connection.stall ?? own));
-    return 0;
-  }
-
-  private stalled(cause: Stall): void {
+  /** @internal */
+  stalled(cause: Stall): void {
     if (this.stalledBy === cause) return;
     this.stalledBy = cause;
     tell(this.options.onStall, { type: 'stalled', cause });
@@ -431,25 +259,7 @@ export class Outbox implements AsyncDisposable {
    * @throws as trySend
    */
   tryReserve(bytes: number): Reservation | undefined {
-    if (this.failure !== undefined || this.closing !== undefined) throw this.endError();
-    checkInteger('bytes', bytes, 0);
-    const { retained, connection } = this;
-    if (this.isPulled(bytes)) {
-      const payload = retained.fits(0) ? this.payloads.allocate(bytes) : undefined;
-      if (payload === undefined) return void this.noRoom();
-      return new Reservation(this.beginPulled(payload), payload.bytes.subarray(0, bytes), this.endPulled);
-    }
-    if (!retained.fits(bytes)) return void this.noRoom();
-    if (connection?.isMapped !== true) {
-      const sequence = retained.begin(bytes, Home.RETAINED, this.pump.nowMs());
-      return new Reservation(sequence, retained.placeOf(sequence), this.endReservation);
-    }
-    if (!connection.takesInLane(bytes)) return void this.noRoom();
-    const sequence = retained.begin(bytes, Home.LANE, this.pump.nowMs());
-    connection.placeInLane(sequence, bytes);
-    connection.reservationOpened();
-    const place = connection.placeOf(sequence);
-    return new Reservation(sequence, place, (_, built, length) => this.endInLane(connection, sequence, built, length));
+    return this.intake.tryReserve(bytes);
   }
 
   /**
@@ -466,35 +276,14 @@ export class Outbox implements AsyncDisposable {
     return reservation!;
   }
 
-  private readonly endReservation = (sequence: number, built: Uint8Array, length: number): void => {
-    if (length >= 0) {
-      this.checkOpen();
-      this.take(sequence, length, this.checksum ? crc32cOf(built, 0, length) : 0);
-    } else if (this.closing === undefined && this.failure === undefined) {
-      this.retained.giveUp(sequence);
-      this.counters.aborted++;
-      this.transmit();
-    }
-  };
-
-  private readonly endPulled = (sequence: number, built: Uint8Array, length: number): void => {
-    if (length < 0) this.payloads.release(sequence);
-    this.endReservation(sequence, built, length);
-  };
-
-  private endInLane(connection: Connection, sequence: number, built: Uint8Array, length: number): void {
-    try {
-      // Its lane is gone: it is sent from here as any other.
-      if (!connection.isClosed) this.counters.inPlace += length < 0 ? 0 : 1;
-      else if (this.closing === undefined) this.retained.bring(sequence, built.subarray(0, Math.max(0, length)));
-      this.endReservation(sequence, built, length);
-    } finally {
-      connection.reservationEnded(); // may take `built` away
-    }
+  /** @internal */
+  checkOpen(): void {
+    if (this.isEnded) throw this.endError();
   }
 
-  private checkOpen(): void {
-    if (this.failure !== undefined || this.closing !== undefined) throw this.endError();
+  /** @internal True when nothing is sent any more. */
+  get isEnded(): boolean {
+    return this.failure !== undefined || this.closing !== undefined;
   }
 
   private async whenRoom(attempt: () => number, options: SendOptions): Promise<number> {
@@ -537,19 +326,12 @@ export class Outbox implements AsyncDisposable {
     await this.progress.wait(done, options.timeoutMs, signal, `${what} message ${sequence}`);
   }
 
-  private tooLarge(length: number, room: number): RdmaError {
-    const words = `a message of ${length} bytes does not fit: at most ${room} bytes can be sent`;
-    return new RdmaError('RDMA_ERR_MESSAGE_TOO_LARGE', words, {
-      remedy:
-        'raise dataBytes and retainBytes of the outbox and maxDataBytes of the inbox, or let the inbox pull (maxPullBytes)',
-    });
-  }
-
   private endError(): RdmaError {
     return this.failure ?? new RdmaError('RDMA_ERR_CLOSED', 'the outbox is closed');
   }
 
-  private transmit(): void {
+  /** @internal Writes what can be written now. */
+  transmit(): void {
     const { connection } = this;
     if (connection === undefined) return;
     const from = connection.sent;
@@ -666,7 +448,7 @@ export class Outbox implements AsyncDisposable {
       port: where.port,
       secret,
       service: SERVICE,
-      name: this.name,
+      name: this.settings.name,
       timeoutMs: HANDSHAKE_TIMEOUT_MS,
       signal,
     });
@@ -674,16 +456,16 @@ export class Outbox implements AsyncDisposable {
     try {
       connection = await negotiate(channel, {
         identity: this.identity,
-        name: this.name,
+        name: this.settings.name,
         address: this.address,
         pd: this.pd,
         cq: this.pump.cq,
         retained: this.retained,
         payloads: this.payloads,
-        slots: this.wanted.slots,
-        dataBytes: this.wanted.dataBytes,
-        inPlace: this.inPlace && this.address.type === 'soft',
-        checksum: this.checksum,
+        slots: this.settings.slots,
+        dataBytes: this.settings.dataBytes,
+        inPlace: this.settings.inPlace && this.address.type === 'soft',
+        checksum: this.settings.checksum,
         sendDepth: this.sendDepth,
         timeoutMs: HANDSHAKE_TIMEOUT_MS,
         signal,
@@ -710,15 +492,14 @@ export class Outbox implements AsyncDisposable {
       const isOpen = retained.phaseOf(sequence) === Phase.OPEN;
       const length = isOpen && !isPulled ? retained.spaceOf(sequence) : retained.lengthOf(sequence);
       const room = isPulled ? maxPullBytes : dataBytes;
-      if (length > room) throw this.tooLarge(length, room);
+      if (length > room) throw this.intake.tooLarge(length, room);
     }
   }
 
   private begin(connection: Connection): void {
     this.connection = connection;
     this.lastInbox = connection.lane.inbox;
-    this.granted = connection.lane.dataBytes;
-    this.pullLimit = connection.lane.maxPullBytes;
+    this.intake.connected(connection);
     this.counters.connects++;
     const { channel } = connection;
     channel.onMessage = (document) => {

@@ -1,0 +1,121 @@
+// What an outbox is opened with, and what it tells.
+//
+// Invariant: every option has its unit in its name and its bounds beside it; what is out of bounds is refused when the
+// outbox is opened, before anything is made.
+import type { RdmaError } from '../core/errors.js';
+import { checkBoolean, checkFunction, checkInteger, checkObject, checkOneOf, checkString } from '../core/validate.js';
+import type { Device } from '../verbs/index.js';
+import { MAX_DATA_BYTES, MAX_PULL_BYTES, MAX_RETAINED_MESSAGES, MAX_SLOTS } from './documents.js';
+import { alignedLength } from './layout.js';
+import { WAIT_MODES, type WaitMode } from './pump.js';
+import type { Stall } from './status.js';
+
+/** Where an inbox can be reached. */
+export interface InboxAddress {
+  host: string;
+  port: number;
+}
+
+/** How to open an outbox. */
+export interface OutboxOptions {
+  /** The inbox's `bootstrap`; or a function that finds it, asked before every attempt to connect. */
+  to: InboxAddress | (() => InboxAddress | Promise<InboxAddress>);
+  /** Shared with the inbox, at least 8 bytes. */
+  secret: string | Uint8Array;
+  /** What the inbox calls this producer; default `pid-NUMBER`. */
+  name?: string;
+  /** Name of the device, default `soft0`; or an opened one, which stays the caller's. */
+  device?: string | Device;
+  /** Messages that may lie unreleased in the lane, 1 to 4095; default 64. The inbox may grant less. */
+  slots?: number;
+  /** Bytes of the lane's data ring; default 1 MiB. The inbox may grant less. */
+  dataBytes?: number;
+  /** Messages that may be unacknowledged, 1 to 65536; default 1024. */
+  retainMessages?: number;
+  /** Bytes for unacknowledged messages; default 4 * dataBytes. */
+  retainBytes?: number;
+  /**
+   * Messages longer than this are pulled by the inbox instead of being written to the lane, if it pulls (its
+   * `maxPullBytes`); default: only what the lane cannot take.
+   */
+  pullAboveBytes?: number;
+  /** Registered memory for messages to be pulled, taken as needed, up to 2^40; default 1 GiB; 0: none are. */
+  pullBytes?: number;
+  /** Messages may be built in the lane itself where memory is shared (soft devices); default true. */
+  inPlace?: boolean;
+  /** Each message carries its CRC-32C, which the inbox checks before it delivers; default false. */
+  checksum?: boolean;
+  /** How to wait; default `adaptive`. With `busy`, call {@link Outbox.poll}. */
+  wait?: WaitMode;
+  /** How long the inbox may be away before the outbox gives up, in ms; 0 gives up at once. Default 30 000. */
+  reconnectMs?: number;
+  /** Told each time the watermark of acknowledged messages moves. */
+  onAcknowledged?: (sequence: number) => void;
+  /** Told when the connection is lost, and when it is there again. */
+  onConnection?: (event: ConnectionEvent) => void;
+  /** Told when a message has to wait for room, and why; and when nothing waits any more. */
+  onStall?: (event: StallEvent) => void;
+}
+
+/** What happens to the connection of an outbox. `draining`: the inbox takes nothing more and will go away. */
+export interface ConnectionEvent {
+  type: 'open' | 'draining' | 'lost' | 'failed';
+  reason?: RdmaError;
+}
+
+/** Back-pressure begins (`stalled`, with its cause) or has ended (`flowing`). */
+export interface StallEvent {
+  type: 'stalled' | 'flowing';
+  cause?: Stall;
+}
+
+/** How to send. */
+export interface SendOptions {
+  /** Gives up waiting for room after this many ms; default never. */
+  timeoutMs?: number;
+  signal?: AbortSignal;
+}
+
+/** A piece of a message: bytes, or any typed array or DataView. */
+export type Part = ArrayBufferView;
+
+/** Options with their defaults, checked. @internal */
+export interface OutboxSettings {
+  name: string;
+  slots: number;
+  dataBytes: number;
+  retainMessages: number;
+  retainBytes: number;
+  pullAboveBytes: number;
+  pullBytes: number;
+  inPlace: boolean;
+  checksum: boolean;
+  wait: WaitMode;
+  reconnectMs: number;
+}
+
+const RETAINED_PAGE = 4096;
+
+/** @internal @throws RdmaError RDMA_ERR_INVALID_ARGUMENT */
+export function checkOutboxOptions(options: OutboxOptions): OutboxSettings {
+  checkObject('options', options);
+  if (typeof options.to !== 'function') checkObject('to', options.to);
+  for (const name of ['onAcknowledged', 'onConnection', 'onStall'] as const) {
+    if (options[name] !== undefined) checkFunction(name, options[name]);
+  }
+  const dataBytes = alignedLength(checkInteger('dataBytes', options.dataBytes ?? 2 ** 20, 64, MAX_DATA_BYTES));
+  const retainBytes = checkInteger('retainBytes', options.retainBytes ?? 4 * dataBytes, 64, 2 ** 40);
+  return {
+    name: checkString('name', options.name ?? `pid-${process.pid}`, { minLength: 1, maxLength: 128 }),
+    slots: checkInteger('slots', options.slots ?? 64, 1, MAX_SLOTS),
+    dataBytes,
+    retainMessages: checkInteger('retainMessages', options.retainMessages ?? 1024, 1, MAX_RETAINED_MESSAGES),
+    retainBytes: Math.ceil(alignedLength(retainBytes) / RETAINED_PAGE) * RETAINED_PAGE,
+    pullAboveBytes: checkInteger('pullAboveBytes', options.pullAboveBytes ?? MAX_PULL_BYTES, 0, MAX_PULL_BYTES),
+    pullBytes: checkInteger('pullBytes', options.pullBytes ?? 2 ** 30, 0, 2 ** 40),
+    inPlace: checkBoolean('inPlace', options.inPlace ?? true),
+    checksum: checkBoolean('checksum', options.checksum ?? false),
+    wait: checkOneOf('wait', options.wait ?? 'adaptive', WAIT_MODES),
+    reconnectMs: checkInteger('reconnectMs', options.reconnectMs ?? 30_000, 0, 2 ** 31 - 1),
+  };
+}
