@@ -56,8 +56,8 @@ class Context final : public Device {
   // An asynchronous event of a queue pair of this device; from any thread.
   void RaiseQpEvent(uint32_t index, uint32_t type);
 
-  // Queue pairs by slot index; only the JavaScript thread writes.
-  QueuePair* qp(uint32_t index) const { return qps_[index]; }
+  // Queue pairs by slot index; only the JavaScript thread writes. Peers set bits of any index: nullptr where there is none.
+  QueuePair* qp(uint32_t index) const { return index < qps_.size() ? qps_[index] : nullptr; }
   int AddQp(QueuePair* qp, uint32_t* index);
   void RemoveQp(uint32_t index) { qps_[index] = nullptr; }
   // Places for datagrams: some that nobody uses at present, or new ones.

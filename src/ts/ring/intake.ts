@@ -60,13 +60,13 @@ export class Intake {
     return Math.max(this.maxLaneMessageBytes, this.pullLimit);
   }
 
-  /** See {@link Outbox.trySend}. Makes no object. */
-  trySend(parts: readonly Part[]): number {
+  /** See {@link Outbox.trySend}: the first `count` parts. Makes no object. */
+  trySend(parts: readonly Part[], count: number): number {
     const { retained, host } = this;
     host.checkOpen();
     let length = 0;
-    for (let i = 0; i < parts.length; i++) length += checkBytes('part', parts[i]).byteLength;
-    if (this.isPulled(length)) return this.takePulled(length, parts);
+    for (let i = 0; i < count; i++) length += checkBytes('part', parts[i]).byteLength;
+    if (this.isPulled(length)) return this.takePulled(length, parts, count);
     if (!retained.fits(length)) return this.noRoom();
     // Straight into the lane where it is mapped: visible after one copy. The second one, for custody, comes after it.
     const { connection } = host;
@@ -74,28 +74,28 @@ export class Intake {
     const sequence = retained.begin(length, Home.RETAINED, this.pump.nowMs());
     if (direct) {
       connection.placeInLane(sequence, length);
-      this.copyToLane(connection, sequence, parts);
+      this.copyToLane(connection, sequence, parts, count);
       this.take(sequence, length, 0);
-      this.keep(sequence, parts);
+      this.keep(sequence, parts, count);
     } else {
-      this.keep(sequence, parts);
+      this.keep(sequence, parts, count);
       this.take(sequence, length, this.settings.checksum ? crc32cOf(retained.placeOf(sequence), 0, length) : 0);
     }
     return sequence;
   }
 
-  private copyToLane(connection: Connection, sequence: number, parts: readonly Part[]): void {
+  private copyToLane(connection: Connection, sequence: number, parts: readonly Part[], count: number): void {
     let at = 0;
-    for (let i = 0; i < parts.length; i++) {
+    for (let i = 0; i < count; i++) {
       const part = checkBytes('part', parts[i]); // as bytes, whatever view it is
       connection.fillInLane(sequence, at, part);
       at += part.byteLength;
     }
   }
 
-  private keep(sequence: number, parts: readonly Part[]): void {
+  private keep(sequence: number, parts: readonly Part[], count: number): void {
     let at = 0;
-    for (let i = 0; i < parts.length; i++) {
+    for (let i = 0; i < count; i++) {
       const part = checkBytes('part', parts[i]);
       this.retained.fill(sequence, at, part);
       at += part.byteLength;
@@ -117,12 +117,12 @@ export class Intake {
     return length > this.settings.pullAboveBytes && length <= this.pullLimit;
   }
 
-  private takePulled(length: number, parts: readonly Part[]): number {
+  private takePulled(length: number, parts: readonly Part[], count: number): number {
     const payload = this.retained.fits(0) ? this.payloads.allocate(length) : undefined;
     if (payload === undefined) return this.noRoom();
     let at = 0;
-    for (const part of parts) {
-      const bytes = checkBytes('part', part);
+    for (let i = 0; i < count; i++) {
+      const bytes = checkBytes('part', parts[i]);
       payload.bytes.set(bytes, at);
       at += bytes.byteLength;
     }

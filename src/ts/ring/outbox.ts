@@ -31,6 +31,7 @@ import { WaitList } from './wait-list.js';
 
 const HANDSHAKE_TIMEOUT_MS = 5000;
 const SERVICE = 'onepiece-inbox';
+const NOTHING = new Uint8Array(0);
 
 /** Made by {@link Outbox.connect}. */
 export class Outbox implements IntakeHost, AsyncDisposable {
@@ -61,6 +62,8 @@ export class Outbox implements IntakeHost, AsyncDisposable {
   private stalledBy: Stall | undefined;
   private failure: RdmaError | undefined;
   private polling = false;
+  private sending = false;
+  private readonly parts: Part[] = []; // of the message that is being taken
   private broken: RdmaError | undefined; // found while polling; handled after it
   private closing: Promise<void> | undefined;
 
@@ -218,7 +221,19 @@ export class Outbox implements IntakeHost, AsyncDisposable {
    *   pulled; the error with which the outbox has failed
    */
   trySend(...parts: readonly Part[]): number {
-    return this.intake.trySend(parts);
+    const { length } = parts;
+    // A callback may come back here.
+    if (this.sending) return this.intake.trySend(parts, length);
+    // An array that lives as long as this: that of the arguments need not be made then.
+    const list = this.parts;
+    for (let i = 0; i < length; i++) list[i] = parts[i]!;
+    this.sending = true;
+    try {
+      return this.intake.trySend(list, length);
+    } finally {
+      this.sending = false;
+      for (let i = 0; i < length; i++) list[i] = NOTHING;
+    }
   }
 
   /** @internal */
