@@ -9,12 +9,13 @@ interface Inside {
   connection: { tail: number; lane: { dataBytes: number } } | undefined;
   retained: { last: number; acknowledged: number; tail: number; bytes: number };
   reached: number;
+  lastInbox: string;
 }
 
 /** Gives an outbox another identity, whose messages up to `sequence` are acknowledged already. */
 async function continueAt(outbox: Outbox, inbox: Inbox, sequence: number): Promise<void> {
   const inside = outbox as unknown as Inside;
-  Object.assign(inside, { identity: 'fe'.repeat(16), reached: sequence });
+  Object.assign(inside, { identity: 'fe'.repeat(16), lastInbox: '', reached: sequence });
   Object.assign(inside.retained, { last: sequence, acknowledged: sequence });
   const { lanesOpened } = inbox.counters;
   breakConnection(outbox);

@@ -53,8 +53,10 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
   private readonly channels = new Map<Lane, PortChannel>();
   private readonly fenceWaiters = new Map<Lane, (() => void)[]>();
   private readonly touched: Lane[] = [];
-  private dirty: Lane[] = [];
-  private flushing: Lane[] = []; // the other one of two lists that take turns
+  // Two lists that take turns; their arrays are kept, and counted, so that none is made anew.
+  private dirty: (Lane | undefined)[] = [];
+  private flushing: (Lane | undefined)[] = [];
+  private dirtyCount = 0;
   private condemned: Lane[] = [];
   private polls = 0; // since the last flush, with the loop form
   private polling = false;
@@ -185,7 +187,7 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
       this.polls = 0;
       this.flushDirty(true);
     }
-    if (this.dirty.length > 0) this.pump.schedule();
+    if (this.dirtyCount > 0) this.pump.schedule();
     return count;
   }
 
@@ -350,7 +352,7 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
   markDirty(lane: Lane): void {
     if (lane.dirty || lane.fenced) return;
     lane.dirty = true;
-    this.dirty.push(lane);
+    this.dirty[this.dirtyCount++] = lane;
     if (!this.polling) this.pump.schedule();
   }
 
@@ -360,12 +362,15 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
   }
 
   private flushDirty(all: boolean): void {
-    if (this.dirty.length === 0) return;
+    const count = this.dirtyCount;
+    if (count === 0) return;
     const lanes = this.dirty;
     this.dirty = this.flushing;
     this.flushing = lanes;
-    for (let i = 0; i < lanes.length; i++) {
+    this.dirtyCount = 0;
+    for (let i = 0; i < count; i++) {
       const lane = lanes[i]!;
+      lanes[i] = undefined;
       lane.dirty = false;
       if (lane.condemned !== undefined) continue;
       try {
@@ -374,7 +379,6 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
         this.condemn(lane, error as RdmaError);
       }
     }
-    lanes.length = 0;
   }
 
   // ---- Fencing
