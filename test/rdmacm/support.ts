@@ -120,7 +120,7 @@ export async function refusedOnSoft(t: Test): Promise<void> {
   const promise = connect({ host: '127.0.0.1', port: 1, timeoutMs: 2000, createQueuePair: () => end.queuePair });
   const error = await failure(promise);
   t.match(error.code, /^RDMA_ERR_(NO_DEVICE|NOT_SUPPORTED|INVALID_ARGUMENT)$/);
-  t.match(String(error), /modprobe|apt-get install|rdma link|of the device/, 'the remedy');
+  t.match(String(error), /modprobe|apt-get install|install librdmacm-dev|rdma link|of the device/, 'the remedy');
   const listening = await failure(listen({ host: '127.0.0.1' }).then((listener) => listener.close()));
   t.match(listening.code, /^(none|RDMA_ERR_NO_DEVICE|RDMA_ERR_NOT_SUPPORTED)$/);
   end.device.close();
