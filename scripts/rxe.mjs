@@ -60,7 +60,8 @@ async function check(stop) {
 async function prepareMachine(stop) {
   const missing = await missingPackages(stop);
   await ensurePackages(stop, progress);
-  const built = missing.includes(HEADERS) && existsSync(path.join(root, 'node_modules/node-api-headers'));
+  const built =
+    HEADERS.some((name) => missing.includes(name)) && existsSync(path.join(root, 'node_modules/node-api-headers'));
   if (built) await runProgram([process.execPath, path.join(root, 'scripts/build-native.mjs')], { stop, cwd: root });
 }
 

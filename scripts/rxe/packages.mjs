@@ -6,8 +6,8 @@ import { readFileSync } from 'node:fs';
 import { cannotRun } from './failure.mjs';
 import { findProgram, runProgram } from './program.mjs';
 
-/** What the addon needs to know verbs devices, at build time. */
-export const HEADERS = 'libibverbs-dev';
+/** What the addon needs to know verbs devices and connection managers, at build time. */
+export const HEADERS = ['libibverbs-dev', 'librdmacm-dev'];
 
 /** Without these no guest boots, or none has a device that the addon knows. */
 export const PACKAGES = [
@@ -18,7 +18,7 @@ export const PACKAGES = [
   'iproute2',
   'rdma-core',
   'ibverbs-providers',
-  HEADERS,
+  ...HEADERS,
   'ibverbs-utils',
   'perftest',
   'rdmacm-utils',
