@@ -56,7 +56,8 @@ class QueuePair final : public onepiece::QueuePair {
   int Drain(CompletionQueue& queue, CompletionRecord* out, int max, bool* more);
   // A turn of the engine on the engine thread.
   void ProgressFromThread();
-  bool IsBusy() const { return slot().busy.load() != 0; }
+  // Whether its engine may be inside: from what only this process knows, as peers can write `busy`.
+  bool IsBusy() const { return engine_.load(); }
   bool PeerIsOutside() const;
   const std::shared_ptr<Peer>& peer() const { return peer_; }
   uint32_t peerNumber() const { return attributes_.destQpNum; }
