@@ -1,6 +1,7 @@
 // The engine thread of a device: runs queue pairs that have long work or have to wait, and hears when peers die.
 // Invariant: see context.h.
 #include <errno.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/epoll.h>
 #include <unistd.h>
@@ -90,8 +91,14 @@ void Context::Run() {
       running_ = nullptr;
       idle_.notify_all();
     }
-    if (!ready.empty()) continue;
     lock.unlock();
+    if (!ready.empty()) {
+      // The kernel may have woken this thread on the processor of the event loop that posted, which would stand still until
+      // the scheduler's next tick, some milliseconds: after each turn it may go on.
+      sched_yield();
+      lock.lock();
+      continue;
+    }
     int timeoutMs = -1;
     if (next != UINT64_MAX) timeoutMs = static_cast<int>((next - now + 999999) / 1000000);
     epoll_event events[16];

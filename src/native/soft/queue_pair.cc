@@ -16,6 +16,9 @@ namespace onepiece::soft {
 namespace {
 
 constexpr uint32_t kKnownSendFlags = kFence | kSignaled | kSolicited | kInline;
+// What is more than this in one post is left to the engine thread from the beginning: the event loop, which posts, must
+// not stand still, and each megabyte into pages that nobody has touched yet costs it as much as five others.
+constexpr uint64_t kPostedBytes = 4u << 20;
 
 // What a completion says after a failure: ibv_poll_cq(3) defines nothing more.
 void Fail(CompletionRecord* out, double wrId, CompletionStatus status, uint32_t number) {
@@ -148,15 +151,25 @@ int QueuePair::PostSend(const SendRecord* records, int count, int* taken) {
                   cqeHead_.load(std::memory_order_relaxed);
   int rc = 0;
   int n = 0;
+  uint64_t bytes = 0;
   for (; n < count; n++) {
     uint64_t length = 0;
     rc = Validate(records[n], &length);
     if (rc == 0 && used + static_cast<uint64_t>(n) > sqMask_) rc = -ENOMEM;
     if (rc == 0) rc = TakeRecord(records[n], length, tail);
     if (rc != 0) break;
+    bytes += length;
     tail++;
   }
-  return Publish(tail, n, taken, rc);
+  *taken = n;
+  if (n == 0) return rc;
+  sqTail_.store(tail);
+  if (bytes > kPostedBytes) {
+    context().Schedule(this, 0);
+  } else {
+    ProgressFromPost();
+  }
+  return rc;
 }
 
 // Copies a record that is in order into the send queue.
@@ -206,16 +219,6 @@ uint8_t* QueuePair::ResolveLocal(const SgeRecord& sge, bool write) const {
   if (write && (mr.access & kLocalWrite) == 0) return nullptr;
   if (address < mr.address || sge.length > mr.length || address - mr.address > mr.length - sge.length) return nullptr;
   return reinterpret_cast<uint8_t*>(static_cast<uintptr_t>(address));
-}
-
-// Hands what was taken to the engine.
-int QueuePair::Publish(uint64_t tail, int count, int* taken, int rc) {
-  *taken = count;
-  if (count > 0) {
-    sqTail_.store(tail);
-    ProgressFromPost();
-  }
-  return rc;
 }
 
 int QueuePair::CheckReceive(const ReceiveRecord& record) const {

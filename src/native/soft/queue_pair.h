@@ -105,7 +105,6 @@ class QueuePair final : public onepiece::QueuePair {
   // queue_pair.cc
   int Validate(const SendRecord& record, uint64_t* length) const;
   int TakeRecord(const SendRecord& record, uint64_t length, uint64_t tail);
-  int Publish(uint64_t tail, int count, int* taken, int rc);
   int CheckReceive(const ReceiveRecord& record) const;
   uint8_t* ResolveLocal(const SgeRecord& sge, bool write) const;
   int DrainSends(CompletionRecord* out, int max, bool* more);

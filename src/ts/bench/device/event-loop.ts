@@ -18,6 +18,8 @@ export interface LoopGaps {
   idleMs: Float64Array;
   /** How long each WRITE took. */
   writeMs: Float64Array;
+  /** The longest call of the library in each WRITE, post or poll, ascending: the part of a gap that is ours. */
+  callMs: Float64Array;
   digest: string;
 }
 
@@ -37,40 +39,47 @@ export async function measureLoopGaps(
     const longestMs = new Float64Array(rounds);
     const idleMs = new Float64Array(rounds);
     const writeMs = new Float64Array(rounds);
+    const callMs = new Float64Array(rounds);
     for (let i = 0; i < rounds; i++) {
       qp.sends.set(0, WorkOpcode.WRITE, 0, SendFlags.SIGNALED, 0, remote.address, remote.rkey, pieces);
       const begin = performance.now();
-      longestMs[i] = await longestGap(
+      [longestMs[i], callMs[i]] = await longestGap(
         ending,
         () => qp.postSend(1),
         () => side.takeSend(),
       );
       writeMs[i] = performance.now() - begin;
       const end = performance.now() + writeMs[i]!;
-      idleMs[i] = await longestGap(
+      [idleMs[i]] = await longestGap(
         ending,
         () => {},
         () => performance.now() > end,
       );
     }
     const all = Array.from({ length: PIECES }, () => bytes);
-    return { longestMs: longestMs.sort(), idleMs: idleMs.sort(), writeMs: writeMs.sort(), digest: digestOf(...all) };
+    const digest = digestOf(...all);
+    return { longestMs: longestMs.sort(), idleMs: idleMs.sort(), writeMs: writeMs.sort(), callMs: callMs.sort(), digest };
   } finally {
     piece.close();
   }
 }
 
-async function longestGap(ending: Ending, start: () => void, isDone: () => boolean): Promise<number> {
+// Answers the longest gap between two turns, and the longest call of `start` or `isDone`.
+async function longestGap(ending: Ending, start: () => void, isDone: () => boolean): Promise<[number, number]> {
   await pause(ending);
   let longest = 0;
+  let longestCall = 0;
   let last = performance.now();
   start();
+  let called = last;
   for (;;) {
     const done = isDone();
     const now = performance.now();
+    longestCall = Math.max(longestCall, now - called);
     longest = Math.max(longest, now - last);
     last = now;
-    if (done) return longest;
+    if (done) return [longest, longestCall];
     await pause(ending);
+    called = performance.now();
   }
 }

@@ -48,7 +48,9 @@ export class Initiator {
     const side = new Side(device);
     const eventFds = [EventFd.open(), EventFd.open()] as const;
     const stdio = ['ignore', 2, 2, 'ipc', eventFds[0].fd, eventFds[1].fd] as const;
-    const child = fork(join(__dirname, 'target-main.js'), [], { stdio: [...stdio] });
+    // Without the collection of garbage that V8 does some seconds after a process has become idle: see `idle()`.
+    const execArgv = [...process.execArgv, '--no-memory-reducer'];
+    const child = fork(join(__dirname, 'target-main.js'), [], { stdio: [...stdio], execArgv });
     const link = new ForkLink(child);
     const initiator = new Initiator(side, child, link, eventFds, signal);
     try {

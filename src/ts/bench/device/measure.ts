@@ -100,8 +100,14 @@ export async function measureDevice(options: DeviceBenchOptions): Promise<Device
     },
     'event-loop': async () => {
       const rounds = Math.min(Math.ceil(iterations / 20_000), MAX_HUGE_WRITES);
-      const { longestMs, idleMs, writeMs } = await initiator.loopGaps(rounds);
-      const details = { medianGapMs: longestMs[rounds >> 1]!, idleGapMs: idleMs[rounds - 1]!, writeMs: writeMs[0]! };
+      const { longestMs, idleMs, writeMs, callMs } = await initiator.loopGaps(rounds);
+      const details = {
+        medianGapMs: longestMs[rounds >> 1]!,
+        callMs: callMs[rounds - 1]!,
+        idleGapMs: idleMs[rounds - 1]!,
+        idleMedianGapMs: idleMs[rounds >> 1]!,
+        writeMs: writeMs[0]!,
+      };
       row('event-loop', { sizeBytes: HUGE_BYTES, iterations: rounds, value: longestMs[rounds - 1]!, details });
     },
     idle: async () => {
