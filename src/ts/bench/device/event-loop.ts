@@ -58,7 +58,13 @@ export async function measureLoopGaps(
     }
     const all = Array.from({ length: PIECES }, () => bytes);
     const digest = digestOf(...all);
-    return { longestMs: longestMs.sort(), idleMs: idleMs.sort(), writeMs: writeMs.sort(), callMs: callMs.sort(), digest };
+    return {
+      longestMs: longestMs.sort(),
+      idleMs: idleMs.sort(),
+      writeMs: writeMs.sort(),
+      callMs: callMs.sort(),
+      digest,
+    };
   } finally {
     piece.close();
   }
