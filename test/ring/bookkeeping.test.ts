@@ -75,14 +75,13 @@ void t.test('what is retained keeps its place and its bytes until it is acknowle
             const whole = content(sequence, length);
             retained.fill(sequence, 0, whole.subarray(0, half));
             retained.fill(sequence, half, whole.subarray(half));
-            held.push({ sequence, length, at: retained.addressOf(sequence) });
+            held.push({ sequence, length, at: retained.offsetOf(sequence) });
           }
           if (retained.count !== held.length) return false;
           for (const { sequence, length, at } of held) {
-            if (retained.addressOf(sequence) !== at || retained.lengthOf(sequence) !== length) return false;
-            const begin = at - retained.memory.address;
-            if (begin < 0 || begin + alignedLength(length) > view.length || begin % 64 !== 0) return false;
-            if (!hasContent(view.subarray(begin, begin + length), sequence)) return false;
+            if (retained.offsetOf(sequence) !== at || retained.lengthOf(sequence) !== length) return false;
+            if (at < 0 || at + alignedLength(length) > view.length || at % 64 !== 0) return false;
+            if (!hasContent(view.subarray(at, at + length), sequence)) return false;
           }
         }
         return true;

@@ -33,6 +33,12 @@ export const QUIET_CASES: readonly SmallCase[] = [
     limits: { order: 1, tear: 0, fault: 0 },
     schedules: 80,
   },
+  {
+    name: 'batch',
+    shape: { ...SMALL, ...twoSlots, messages: 3, lengths: [64, 0, 20], batch: 3, tearShare: 0.5 },
+    limits: { order: 2, tear: 1, fault: 0 },
+    schedules: 22000,
+  },
   { name: 'two-producers', shape: { ...SMALL, producers: 2 }, limits: { order: 1, tear: 0, fault: 0 }, schedules: 120 },
 ];
 
@@ -47,6 +53,12 @@ export const LARGER_CARD_CASES: readonly SmallCase[] = [
     shape: { ...oneFault, ...twoSlots, restarts: true },
     limits: { order: 0, tear: 1, fault: 2 },
     schedules: 2000,
+  },
+  {
+    name: 'fault-on-card-batch',
+    shape: { ...oneFault, ...twoSlots, lengths: [64, 20], batch: 2 },
+    limits: { order: 0, tear: 1, fault: 2 },
+    schedules: 1500,
   },
   {
     name: 'fault-on-card-while-pulling',
@@ -78,6 +90,12 @@ export const LARGER_HOST_CASES: readonly SmallCase[] = [
     shape: { ...oneFault, ...twoSlots, copier: 'process', restarts: true },
     limits: { order: 0, tear: 1, fault: 2 },
     schedules: 1900,
+  },
+  {
+    name: 'fault-on-host-batch',
+    shape: { ...oneFault, ...twoSlots, copier: 'process', lengths: [64, 20], batch: 2 },
+    limits: { order: 0, tear: 1, fault: 2 },
+    schedules: 1400,
   },
   {
     name: 'fault-in-place',

@@ -53,7 +53,8 @@ export class Producer {
   }
 
   async run(to: () => { host: string; port: number }): Promise<void> {
-    const { slots, dataBytes, retainMessages, retainBytes, wait, messages, pullAboveBytes, checksum } = this.shape;
+    const { slots, dataBytes, retainMessages, retainBytes, wait, messages, pullAboveBytes, checksum, batch } =
+      this.shape;
     const outbox = await Outbox.connectOn(simPort(this.world, this.process), {
       to,
       secret: SECRET,
@@ -70,7 +71,9 @@ export class Producer {
     this.outbox = outbox;
     for (let n = 1; n <= messages; n++) {
       this.begun = n;
+      if ((n - 1) % batch === 0) outbox.cork();
       const sequence = await this.send(outbox, n);
+      if (n % batch === 0 || n === messages) outbox.uncork();
       if (sequence !== n) this.world.broken.push(`${this.name}: message ${n} was taken as ${sequence}`);
     }
     await outbox.whenAcknowledged();

@@ -29,6 +29,8 @@ export interface Shape {
   /** Lengths are taken from these in turn; 0 to `dataBytes`, or 4 times that when messages are pulled. */
   lengths: readonly number[];
   ways: readonly Way[];
+  /** So many messages are collected and written together; 1: each alone. */
+  batch: number;
   /** Longer messages are pulled; undefined: none is. */
   pullAboveBytes: number | undefined;
   /** Lanes may be mapped where `copier` is `process`. */
@@ -60,6 +62,7 @@ export const SMALL: Shape = {
   retainBytes: 64,
   lengths: [40],
   ways: ['send'],
+  batch: 1,
   pullAboveBytes: undefined,
   inPlace: false,
   checksum: false,
@@ -118,5 +121,6 @@ export function shapeOf(seed: number): Shape {
     faults: FAULTS,
     faultCount: one([0, 1, 1, 2, 4]),
     restarts: choices.chance(0.5),
+    batch: one([1, 1, 2, 3]),
   };
 }

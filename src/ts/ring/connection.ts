@@ -27,6 +27,12 @@ import { Home, Phase, type Retained } from './retained.js';
 
 /** Receives for control blocks. */
 export const CONTROL_RECEIVES = 16;
+/** A batch ends with the message that makes it this long, so that its reader can begin before the next one is written. */
+export const BATCH_BYTES = 1 << 18;
+/** WRITEs of neighbouring payloads are joined up to here. */
+const MAX_JOINED_BYTES = 1 << 30;
+/** Work requests for the descriptors of a batch, where they go round the end of their ring. */
+const WRAPPED_DESCRIPTORS = 2;
 
 /** Why a connection writes nothing although there is something to write. */
 export type LaneStall = 'slots' | 'bytes' | 'reservation' | 'queue' | 'draining';
@@ -79,6 +85,7 @@ export class Connection {
   // Keys as signed numbers, which are never objects.
   private readonly laneKey: number;
   private readonly retainedKey: number;
+  private readonly retainedAddress: number;
   private readonly stagingKey: number;
   private readonly laneAddress: number;
   private readonly dataAddress: number;
@@ -90,6 +97,10 @@ export class Connection {
   private posted = 0; // send work requests ever
   private completed = 0; // of those, known to be out of the queue
   private signaled = 0; // `posted` when the last signaled one was posted
+  private batch = 0; // messages of the batch that is being filled
+  private joinable = -1; // offset in the lane behind the last payload of it,
+  private joinableFrom = -1; // behind the same in the retained memory,
+  private joined = 0; // and the bytes of the WRITE that ends there
   private receivesOwed = 0;
 
   constructor(parts: ConnectionParts) {
@@ -109,6 +120,7 @@ export class Connection {
     this.inLane = new Uint8Array(lane.slots);
     this.laneKey = lane.memory.rkey | 0;
     this.retainedKey = parts.retained.memory.lkey | 0;
+    this.retainedAddress = parts.retained.memory.address;
     this.stagingKey = parts.staging.lkey | 0;
     this.laneAddress = lane.memory.address;
     this.dataAddress = lane.memory.address + lane.slots * SLOT_BYTES;
@@ -197,56 +209,64 @@ export class Connection {
 
   /** Writes what is ready and has credit; answers how many messages that were. */
   transmit(): number {
-    const { sends } = this.qp;
-    let total = 0;
-    this.stall = undefined;
-    for (;;) {
-      let requests = 0;
-      let messages = 0;
-      while (this.sent < this.retained.last && messages < MAX_BATCH) {
-        if (requests + 2 > sends.capacity) break;
-        if (this.posted - this.completed + requests + 2 > this.sendDepth) {
-          this.stall = 'queue';
-          break;
-        }
-        const added = this.fill(requests);
-        if (added === 0) break;
-        requests += added;
-        messages++;
-      }
-      if (messages === 0) return total;
+    const { qp } = this;
+    const before = this.sent;
+    for (let requests = this.fill(); requests > 0; requests = this.fill()) {
       this.posted += requests;
       // Signaled often enough that the queue never fills up with what nobody hears of.
       const signal = this.posted - this.signaled >= this.sendDepth / 4;
       if (signal) this.signaled = this.posted;
-      sends.addImm(requests - 1, signal ? SendFlags.SIGNALED : 0, laneImm(this.lane.lane, messages));
-      sends.setWrId(requests - 1, this.posted);
-      this.qp.postSend(requests);
-      total += messages;
+      qp.sends.addImm(requests - 1, signal ? SendFlags.SIGNALED : 0, laneImm(this.lane.lane, this.batch));
+      qp.sends.setWrId(requests - 1, this.posted);
+      qp.postSend(requests);
     }
+    return this.sent - before;
   }
 
-  // The work requests of the next message, from index `at`; 0 when it cannot go yet.
-  private fill(at: number): number {
-    const { lane, retained, descriptor } = this;
-    const sequence = this.sent + 1;
-    const phase = retained.phaseOf(sequence);
-    if (phase === Phase.OPEN) {
-      this.stall = 'reservation';
-      return 0;
+  // The work requests of the next batch: the payloads, then the descriptors. Answers how many; there are `batch` messages in it.
+  private fill(): number {
+    const { retained } = this;
+    const { last } = retained;
+    const most =
+      Math.min(this.qp.sends.capacity, this.sendDepth - (this.posted - this.completed)) - WRAPPED_DESCRIPTORS;
+    const first = this.sent + 1;
+    let requests = 0;
+    let bytes = 0;
+    this.batch = 0;
+    this.joinable = -1;
+    this.stall = undefined;
+    while (this.sent < last && this.batch < MAX_BATCH && bytes < BATCH_BYTES) {
+      if (requests >= most) {
+        this.stall = 'queue';
+        break;
+      }
+      const sequence = this.sent + 1;
+      if (!this.prepare(sequence)) break;
+      if (this.hasPayload(sequence)) {
+        requests += this.writePayload(requests, sequence);
+        bytes += retained.lengthOf(sequence);
+      }
+      this.sent = sequence;
+      this.batch++;
     }
+    return this.batch === 0 ? 0 : requests + this.writeDescriptors(requests, first);
+  }
+
+  // Gives message `sequence`, the next one, its place and its descriptor; false when it cannot go yet.
+  private prepare(sequence: number): boolean {
+    const { lane, retained, descriptor } = this;
+    const phase = retained.phaseOf(sequence);
+    if (phase === Phase.OPEN) return this.stop('reservation');
     const home = retained.homeOf(sequence);
     const length = retained.lengthOf(sequence);
     if (sequence > this.placed) {
       const space = home === Home.PAYLOAD ? 0 : length;
-      if (!this.hasCredit(space)) return 0;
+      if (!this.hasCredit(space)) return false;
       this.place(sequence, space, 0);
     }
     const slot = sequence % lane.slots;
-    const offset = offsetIn(this.starts[slot]!, lane.dataBytes);
-    this.sent = sequence;
     descriptor.sequence = sequence;
-    descriptor.offset = offset;
+    descriptor.offset = offsetIn(this.starts[slot]!, lane.dataBytes);
     descriptor.space = this.spaces[slot]!;
     descriptor.length = length;
     descriptor.flags = this.checksum ? DescriptorFlags.PAYLOAD_CRC : 0;
@@ -256,23 +276,52 @@ export class Connection {
     descriptor.rkey = 0;
     if (home === Home.PAYLOAD && phase === Phase.READY) this.describePayload(sequence);
     encodeDescriptor(this.words, SLOT_BYTES / 4, slot, lane.epoch, descriptor);
-    const hasPayload = home === Home.RETAINED && length > 0 && this.inLane[slot] === 0;
-    if (hasPayload) this.writePayload(at, sequence, offset, length);
-    this.writeDescriptor(hasPayload ? at + 1 : at, slot);
-    return hasPayload ? 2 : 1;
+    return true;
   }
 
-  // Addresses go by calls that are always inlined: a number beyond 2^31 would be an object as an argument.
-  private writePayload(at: number, sequence: number, offset: number, length: number): void {
+  private hasPayload(sequence: number): boolean {
+    const { retained } = this;
+    if (this.inLane[sequence % this.lane.slots] === 1) return false;
+    return retained.homeOf(sequence) === Home.RETAINED && retained.lengthOf(sequence) > 0;
+  }
+
+  // The WRITE of the message that prepare() has described, at index `at`; or the one before it, at both sides its neighbour,
+  // becomes longer. Answers how many requests were added. Addresses go by calls that are always inlined: a number beyond 2^31
+  // would be an object as an argument.
+  private writePayload(at: number, sequence: number): 0 | 1 {
+    const { retained, descriptor } = this;
     const { sends } = this.qp;
+    const { offset, length } = descriptor;
+    const from = retained.offsetOf(sequence);
+    const joins = offset === this.joinable && from === this.joinableFrom && this.joined + length <= MAX_JOINED_BYTES;
+    this.joinable = offset + length;
+    this.joinableFrom = from + length;
+    if (joins) {
+      this.joined += length;
+      sends.setLength(at - 1, this.joined);
+      return 0;
+    }
+    this.joined = length;
     sends.write(at, 0, 0, 0, this.laneKey, 0, length, this.retainedKey);
     sends.setRemoteAddress(at, this.dataAddress + offset);
-    this.retained.pointTo(sends, at, sequence);
+    sends.setAddress(at, this.retainedAddress + from);
+    return 1;
   }
 
-  private writeDescriptor(at: number, slot: number): void {
+  // The descriptors of the batch that begins with message `first`: one WRITE, or two where they go round the end of the ring.
+  private writeDescriptors(at: number, first: number): 1 | 2 {
+    const { slots } = this.lane;
+    const slot = first % slots;
+    const straight = Math.min(this.batch, slots - slot);
+    this.writeSlots(at, slot, straight);
+    if (straight === this.batch) return 1;
+    this.writeSlots(at + 1, 0, this.batch - straight);
+    return 2;
+  }
+
+  private writeSlots(at: number, slot: number, count: number): void {
     const { sends } = this.qp;
-    sends.write(at, 0, 0, 0, this.laneKey, 0, SLOT_BYTES, this.stagingKey);
+    sends.write(at, 0, 0, 0, this.laneKey, 0, count * SLOT_BYTES, this.stagingKey);
     sends.setRemoteAddress(at, this.laneAddress + slot * SLOT_BYTES);
     sends.setAddress(at, this.stagingAddress + slot * SLOT_BYTES);
   }

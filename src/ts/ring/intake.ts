@@ -21,7 +21,8 @@ export interface IntakeHost {
   readonly isEnded: boolean;
   /** @throws RdmaError with which the outbox has ended */
   checkOpen(): void;
-  transmit(): void;
+  /** A message of `bytes` bytes can be written, or a place skipped. */
+  taken(bytes: number): void;
   /** A message has to wait. */
   stalled(cause: Stall): void;
 }
@@ -70,7 +71,7 @@ export class Intake {
     if (!retained.fits(length)) return this.noRoom();
     // Straight into the lane where it is mapped: visible after one copy. The second one, for custody, comes after it.
     const { connection } = host;
-    const direct = connection?.sent === retained.last && !this.settings.checksum && connection.takesInLane(length);
+    const direct = connection !== undefined && !this.settings.checksum && connection.takesInLane(length);
     const sequence = retained.begin(length, Home.RETAINED, this.pump.nowMs());
     if (direct) {
       connection.placeInLane(sequence, length);
@@ -108,7 +109,7 @@ export class Intake {
     this.retained.ready(sequence, length, crc);
     counters.messages++;
     counters.bytes += length;
-    this.host.transmit();
+    this.host.taken(length);
   }
 
   private isPulled(length: number): boolean {
@@ -170,7 +171,7 @@ export class Intake {
     } else if (!host.isEnded) {
       this.retained.giveUp(sequence);
       host.counters.aborted++;
-      host.transmit();
+      host.taken(0);
     }
   };
 

@@ -8,7 +8,7 @@ import { checkAbortSignal, checkInteger } from '../core/validate.js';
 import { parseDocument } from '../connect/index.js';
 import { CompletionOpcode, CompletionStatus, completionStatusWords, type PortAddress } from '../verbs/index.js';
 import { tell } from './callback.js';
-import { CONTROL_RECEIVES, type Connection } from './connection.js';
+import { BATCH_BYTES, CONTROL_RECEIVES, type Connection } from './connection.js';
 import { Reply } from './documents.js';
 import { Intake, type IntakeHost } from './intake.js';
 import { negotiate } from './negotiation.js';
@@ -63,6 +63,8 @@ export class Outbox implements IntakeHost, AsyncDisposable {
   private failure: RdmaError | undefined;
   private polling = false;
   private sending = false;
+  private corks = 0; // calls of cork() without their uncork()
+  private collectedBytes = 0; // taken and not written since
   private readonly parts: Part[] = []; // of the message that is being taken
   private broken: RdmaError | undefined; // found while polling; handled after it
   private closing: Promise<void> | undefined;
@@ -236,8 +238,40 @@ export class Outbox implements IntakeHost, AsyncDisposable {
     }
   }
 
+  /**
+   * From now on messages are collected, and written together: for many small ones that are at hand, one doorbell and one
+   * completion instead of one for each. They wait until {@link Outbox.uncork}, until there is no room for another one, or
+   * until so many bytes have been collected that waiting gains nothing. May be called again before that; each call needs
+   * its uncork().
+   */
+  cork(): void {
+    this.corks++;
+  }
+
+  /** Writes what has been collected, if this ends the outermost cork(). Without a cork() it does nothing. */
+  uncork(): void {
+    if (this.corks === 0) return;
+    this.corks--;
+    if (this.corks === 0) this.writeCollected();
+  }
+
+  private writeCollected(): void {
+    this.collectedBytes = 0;
+    this.transmit();
+  }
+
+  /** @internal */
+  taken(bytes: number): void {
+    if (this.corks > 0) {
+      this.collectedBytes += bytes;
+      if (this.collectedBytes < BATCH_BYTES) return;
+    }
+    this.writeCollected();
+  }
+
   /** @internal */
   stalled(cause: Stall): void {
+    if (this.corks > 0) this.writeCollected();
     if (this.stalledBy === cause) return;
     this.stalledBy = cause;
     tell(this.options.onStall, { type: 'stalled', cause });
@@ -345,8 +379,8 @@ export class Outbox implements IntakeHost, AsyncDisposable {
     return this.failure ?? new RdmaError('RDMA_ERR_CLOSED', 'the outbox is closed');
   }
 
-  /** @internal Writes what can be written now. */
-  transmit(): void {
+  // Writes what can be written now.
+  private transmit(): void {
     const { connection } = this;
     if (connection === undefined) return;
     const from = connection.sent;

@@ -4,7 +4,6 @@
 // Invariant: a message keeps its place here until it is acknowledged; the device reads from here, so nothing is moved or
 // overwritten before. Sequences are given out here, 1, 2, 3 ... without a gap. A message whose bytes lie elsewhere (in the
 // lane, or in a payload of its own) has its place here all the same, so they can be brought here at any time.
-import type { SendRequests } from '../verbs/index.js';
 import { alignedLength, offsetIn, placeMessage } from './layout.js';
 import type { PortMemory } from './port.js';
 
@@ -24,7 +23,6 @@ export class Retained {
   /** How many bytes they may take. */
   readonly bytes: number;
   readonly memory: PortMemory;
-  private readonly base: number;
   private readonly view: Uint8Array;
   private readonly starts: Float64Array;
   private readonly spaces: Float64Array;
@@ -37,7 +35,6 @@ export class Retained {
 
   constructor(memory: PortMemory, bytes: number, capacity: number) {
     this.memory = memory;
-    this.base = memory.address;
     this.bytes = bytes;
     this.capacity = capacity;
     this.view = new Uint8Array(memory.buffer, 0, bytes);
@@ -145,15 +142,9 @@ export class Retained {
     return this.times[sequence % this.capacity]!;
   }
 
-  /** Where the device reads message `sequence`. */
-  addressOf(sequence: number): number {
-    return this.memory.address + offsetIn(this.starts[sequence % this.capacity]!, this.bytes);
-  }
-
-  /** Makes that the local address of the request at `index`; as an answer the number would be an object. */
-  pointTo(sends: SendRequests, index: number, sequence: number): void {
-    const offset = offsetIn(this.starts[sequence % this.capacity]!, this.bytes);
-    sends.setAddress(index, this.base + offset);
+  /** Where message `sequence` begins in {@link Retained.memory}. */
+  offsetOf(sequence: number): number {
+    return offsetIn(this.starts[sequence % this.capacity]!, this.bytes);
   }
 
   /** Forgets everything up to `sequence`; answers how many messages that were. */

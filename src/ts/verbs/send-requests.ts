@@ -203,6 +203,11 @@ export class SendRequests extends WorkRequests {
     this.f64[index * 16 + 8] = address;
   }
 
+  /** The length of the first piece of the request at `index`, 0 to 2^31 bytes. */
+  setLength(index: number, length: number): void {
+    this.u32[index * RECORD_U32 + 18] = length;
+  }
+
   /** The number with which the completion of the request at `index` comes. */
   setWrId(index: number, wrId: number): void {
     this.f64[index * RECORD_F64] = wrId;

@@ -1,7 +1,7 @@
 // A producer that sends as fast as its lane lets it.
 //
-// Invariant: the message says of which producer it is, by the byte that it is made of. A producer that is alone polls
-// busily; of many, which share the cores, one that has no room sleeps until it has.
+// Invariant: the message says of which producer it is, by the byte that it is made of. Small ones are sent in batches. A
+// producer that is alone polls busily; of many, which share the cores, one that has no room sleeps until it has.
 import { setImmediate as turn } from 'node:timers/promises';
 import { isRdmaError } from '../../core/errors.js';
 import { Outbox } from '../../ring/index.js';
@@ -59,10 +59,12 @@ export class Flood {
       const end = performance.now() + TURN_MS;
       let room = true;
       do {
+        outbox.cork();
         for (let i = 0; i < SENDS_PER_CLOCK && room; i++) {
           room = sender.try(round);
           if (room) round++;
         }
+        outbox.uncork();
         outbox.poll();
         if (!room && !this.alone) break;
         room = true;
