@@ -1,11 +1,8 @@
-// Proves that crc32c is the CRC-32C of RFC 3720: by its vectors and by the definition, bit by bit.
+// Proves that a block's checksum is the CRC-32C of RFC 3720, by the definition, bit by bit, whatever blocks came before it.
 import fc from 'fast-check';
 import t from 'tap';
-import { crc32c } from '../../src/ts/ring/crc32c.js';
-
-function words(bytes: readonly number[]): Uint32Array {
-  return new Uint32Array(Uint8Array.from(bytes).buffer);
-}
+import { BLOCK_WORDS, BlockChecksum } from '../../src/ts/ring/crc32c.js';
+import { crc32cOf } from '../../src/ts/verbs/index.js';
 
 /** Bit by bit, from the definition. */
 function naive(bytes: Uint8Array): number {
@@ -17,22 +14,59 @@ function naive(bytes: Uint8Array): number {
   return ~crc >>> 0;
 }
 
-void t.test('gives the checksums of RFC 3720, appendix B.4', async (t) => {
-  const counting = Array.from({ length: 32 }, (_, i) => i);
-  t.equal(crc32c(words(new Array<number>(32).fill(0)), 0, 8) >>> 0, 0x8a9136aa, '32 bytes of zeros');
-  t.equal(crc32c(words(new Array<number>(32).fill(0xff)), 0, 8) >>> 0, 0x62a8ab43, '32 bytes of ones');
-  t.equal(crc32c(words(counting), 0, 8) >>> 0, 0x46dd794e, '0 to 31');
-  t.equal(crc32c(words([...counting].reverse()), 0, 8) >>> 0, 0x113fdb5c, '31 to 0');
+const bytesOf = (words: Uint32Array, at = 0) => new Uint8Array(words.buffer, at * 4, BLOCK_WORDS * 4);
+
+void t.test('the definition gives the checksums of RFC 3720, appendix B.4', async (t) => {
+  const counting = Uint8Array.from({ length: 32 }, (_, i) => i);
+  for (const [bytes, expected] of [
+    [new Uint8Array(32), 0x8a9136aa],
+    [new Uint8Array(32).fill(0xff), 0x62a8ab43],
+    [counting, 0x46dd794e],
+    [counting.slice().reverse(), 0x113fdb5c],
+  ] as const) {
+    t.equal(naive(bytes), expected);
+    t.equal(crc32cOf(bytes), expected, 'and native code computes the same');
+  }
 });
 
-void t.test('equals the definition for any words, from any place', async (t) => {
+void t.test('blocks of zeros, of ones, and with one bit in each place', async (t) => {
+  const block = new BlockChecksum();
+  const words = new Uint32Array(BLOCK_WORDS);
+  t.equal(block.of(words, 0) >>> 0, naive(bytesOf(words)), 'zeros, at first');
+  words.fill(0xffffffff);
+  t.equal(block.of(words, 0) >>> 0, naive(bytesOf(words)), 'ones');
+  let wrong = 0;
+  for (let bit = 0; bit < BLOCK_WORDS * 32; bit++) {
+    words.fill(0);
+    words[bit >> 5] = (1 << (bit & 31)) >>> 0;
+    if (block.of(words, 0) >>> 0 !== naive(bytesOf(words))) wrong++;
+  }
+  t.equal(wrong, 0);
+});
+
+void t.test('equals the definition for any blocks, from any place, after any others', async (t) => {
+  const block = new BlockChecksum();
+  const word = fc.oneof(fc.nat(0xffffffff), fc.constantFrom(0, 1, 0x80000000, 0xffffffff));
+  const change = fc.tuple(fc.nat(BLOCK_WORDS - 1), word);
+  let last = new Uint32Array(BLOCK_WORDS);
   fc.assert(
-    fc.property(fc.array(fc.nat(0xffffffff), { maxLength: 40 }), fc.nat(8), (list, begin) => {
-      const memory = Uint32Array.from([...new Array<number>(begin).fill(0xdeadbeef), ...list]);
-      const bytes = new Uint8Array(memory.buffer, begin * 4);
-      return crc32c(memory, begin, list.length) >>> 0 === naive(bytes);
-    }),
-    { numRuns: 300 },
+    fc.property(
+      fc.oneof(fc.array(word, { minLength: BLOCK_WORDS, maxLength: BLOCK_WORDS }), fc.array(change, { maxLength: 4 })),
+      fc.nat(8),
+      (what, at) => {
+        const memory = new Uint32Array(at + BLOCK_WORDS + 1).fill(0xdeadbeef);
+        // Another block, or the last one with some words changed.
+        memory.set(last, at);
+        for (const [i, each] of what.entries()) {
+          if (typeof each === 'number') memory[at + i] = each;
+          else memory[at + each[0]] = each[1];
+        }
+        last = memory.slice(at, at + BLOCK_WORDS);
+        const right = block.of(memory, at) >>> 0 === naive(bytesOf(memory, at));
+        return right && last.every((each, i) => block.words[i]! >>> 0 === each);
+      },
+    ),
+    { numRuns: 2000 },
   );
-  t.pass('300 runs');
+  t.pass('2000 blocks');
 });

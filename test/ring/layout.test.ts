@@ -1,12 +1,11 @@
 // Proves that descriptors and control blocks survive the trip through memory, that one wrong bit anywhere is noticed,
-// that messages are placed without overlap, and that documents of a peer are bounded.
+// and that documents of a peer are bounded.
 import { isDeepStrictEqual } from 'node:util';
 import fc from 'fast-check';
 import t from 'tap';
 import * as v from 'valibot';
 import { Answer, MAX_DATA_BYTES, MAX_SLOTS, Offer, Refusal, Reply } from '../../src/ts/ring/documents.js';
 import {
-  alignedLength,
   countOfImm,
   decodeControl,
   decodeDescriptor,
@@ -17,8 +16,6 @@ import {
   laneOfImm,
   MAX_BATCH,
   MAX_LANE_ID,
-  MESSAGE_ALIGN_BYTES,
-  placeMessage,
 } from '../../src/ts/ring/layout.js';
 
 const u32 = fc.nat(0xffffffff);
@@ -95,47 +92,6 @@ void t.test('the immediate carries every lane and every count', async (t) => {
   );
   t.pass();
 });
-
-void t.test(
-  'messages lie contiguous, aligned and apart from all that is held, and any that the ring can hold comes',
-  async (t) => {
-    fc.assert(
-      fc.property(
-        fc.integer({ min: 1, max: 64 }),
-        fc.array(fc.tuple(fc.nat(1000), fc.boolean()), { minLength: 1, maxLength: 200 }),
-        (units, steps) => {
-          const ring = units * MESSAGE_ALIGN_BYTES;
-          const held: { start: number; end: number }[] = [];
-          let tail = 0;
-          for (const [per, release] of steps) {
-            if (release) held.shift();
-            const length = Math.round((per / 1000) * ring);
-            const start = placeMessage(tail, length, ring);
-            const end = start + alignedLength(length);
-            // Contiguous and aligned, whether or not there is room.
-            if (start < tail || start % MESSAGE_ALIGN_BYTES !== 0) return false;
-            if (length > 0 && Math.floor(start / ring) !== Math.floor((end - 1) / ring)) return false;
-            const oldest = held[0]?.start ?? start;
-            if (end - oldest > ring) {
-              if (held.length === 0) return false; // with nothing held, everything fits
-              continue;
-            }
-            for (const other of held) {
-              const [a, b] = [start % ring, other.start % ring];
-              const [n, m] = [end - start, other.end - other.start];
-              if (n > 0 && m > 0 && a < b + m && b < a + n) return false;
-            }
-            held.push({ start, end });
-            tail = end;
-          }
-          return true;
-        },
-      ),
-      { numRuns: 500 },
-    );
-    t.pass();
-  },
-);
 
 const endpoint = { qpNum: 1, psn: 2, gid: '0'.repeat(32), lid: 0, mtu: 3 };
 const answer = {

@@ -2,12 +2,13 @@
 // rings those of 2^53. Reaches into what is private, to begin shortly before them.
 import t, { type Test } from 'tap';
 import type { Inbox, Lane, Outbox } from '../../src/ts/ring/index.js';
+import type { Places } from '../../src/ts/ring/places.js';
 import { breakConnection, content, hasContent, openInbox, openOutbox, until } from './support.js';
 
 interface Inside {
   identity: string;
-  connection: { tail: number; lane: { dataBytes: number } } | undefined;
-  retained: { last: number; acknowledged: number; tail: number; bytes: number };
+  connection: { places: { tail: number; bytes: number } } | undefined;
+  retained: { last: number; acknowledged: number; places: { tail: number; bytes: number } };
   reached: number;
   lastInbox: string;
 }
@@ -27,11 +28,11 @@ function movePositions(outbox: Outbox, inbox: Inbox, before: number): void {
   const { connection, retained } = outbox as unknown as Inside;
   const lanes = (inbox as unknown as { lanesByQp: Map<number, Lane> }).lanesByQp;
   const [lane] = lanes.values();
-  const near = (ring: number) => Math.floor(before / ring) * ring - 3 * ring;
-  const at = near(connection!.lane.dataBytes);
-  connection!.tail = at;
-  Object.assign(lane!, { tail: at, reportedTail: at });
-  retained.tail = near(retained.bytes);
+  for (const places of [connection!.places, retained.places, (lane as unknown as { places: Places }).places]) {
+    // Its own beginning, so that the offset is still 0.
+    places.tail = Math.floor(before / places.bytes) * places.bytes - 3 * places.bytes;
+  }
+  Object.assign(lane!, { reportedTail: connection!.places.tail });
 }
 
 async function passBy(t: Test, sequence: number, position: number, inPlace: boolean): Promise<void> {

@@ -30,9 +30,9 @@ export function roundOf(byte: number): number {
   return byte - FIRST_PATTERN;
 }
 
-/** Writes every byte of a message. */
-export function writeMessage(bytes: Uint8Array, round: number): void {
-  bytes.fill(patternOf(round));
+/** Writes every byte of a message, which is `bytes`, or a part of them. */
+export function writeMessage(bytes: Uint8Array, round: number, from = 0, to = bytes.length): void {
+  bytes.fill(patternOf(round), from, to);
 }
 
 /**

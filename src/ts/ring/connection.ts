@@ -7,7 +7,6 @@
 import { SendFlags } from '../verbs/index.js';
 import type { Answer } from './documents.js';
 import {
-  alignedLength,
   type Control,
   DescriptorFlags,
   decodeControl,
@@ -17,13 +16,15 @@ import {
   laneImm,
   MAX_BATCH,
   MessageKind,
-  offsetIn,
-  placeMessage,
   SLOT_BYTES,
 } from './layout.js';
 import type { Payloads } from './payloads.js';
+import { Places, slotOf } from './places.js';
 import type { PortChannel, PortMapping, PortMemory, PortQueuePair } from './port.js';
 import { Home, Phase, type Retained } from './retained.js';
+
+// As constants of this file: what another file exports is looked up at each use, and through an index by a call.
+const { SIGNALED } = SendFlags;
 
 /** Receives for control blocks. */
 export const CONTROL_RECEIVES = 16;
@@ -73,11 +74,12 @@ export class Connection {
   private readonly payloads: Payloads;
   private readonly staging: PortMemory;
   private readonly mapping: PortMapping | undefined;
-  private readonly data: Uint8Array | undefined;
+  /** The lane's data ring, where it is mapped. */
+  readonly data: Uint8Array | undefined;
   private readonly checksum: boolean;
   private readonly words: Uint32Array;
-  private readonly starts: Float64Array; // position of each message in the lane
-  private readonly spaces: Float64Array; // and the bytes that it takes
+  private readonly places: Places; // of the messages in the lane
+  private readonly spaces: Float64Array; // and the bytes that each takes
   private readonly inLane: Uint8Array; // 1: its bytes are there already
   private readonly descriptor = emptyDescriptor();
   private readonly control: Control = { state: 0, released: 0, acknowledged: 0 };
@@ -93,7 +95,6 @@ export class Connection {
   private placed: number; // last sequence that has a place in the lane; those after `sent` are reserved
   private reservations = 0; // of this lane, that are open
   private closed = false;
-  private tail = 0;
   private posted = 0; // send work requests ever
   private completed = 0; // of those, known to be out of the queue
   private signaled = 0; // `posted` when the last signaled one was posted
@@ -115,7 +116,7 @@ export class Connection {
     this.data = mapping === undefined ? undefined : new Uint8Array(mapping.buffer);
     this.checksum = parts.checksum;
     this.words = new Uint32Array(parts.staging.buffer);
-    this.starts = new Float64Array(lane.slots);
+    this.places = new Places(lane.slots, lane.dataBytes);
     this.spaces = new Float64Array(lane.slots);
     this.inLane = new Uint8Array(lane.slots);
     this.laneKey = lane.memory.rkey | 0;
@@ -143,10 +144,8 @@ export class Connection {
     const { lane, placed, released } = this;
     if (this.draining) return this.stop('draining');
     if (placed - released >= lane.slots) return this.stop('slots');
-    const start = placeMessage(this.tail, space, lane.dataBytes);
-    const oldest = placed === released ? start : this.starts[(released + 1) % lane.slots]!;
-    if (start + alignedLength(space) - oldest > lane.dataBytes) return this.stop('bytes');
-    return true;
+    const first = placed === released ? -1 : slotOf(released + 1, lane.slots);
+    return this.places.fits(space, first) || this.stop('bytes');
   }
 
   private stop(why: LaneStall): false {
@@ -155,12 +154,10 @@ export class Connection {
   }
 
   private place(sequence: number, space: number, inLane: 0 | 1): void {
-    const slot = sequence % this.lane.slots;
-    const start = placeMessage(this.tail, space, this.lane.dataBytes);
-    this.starts[slot] = start;
+    const slot = slotOf(sequence, this.lane.slots);
+    this.places.put(slot, space);
     this.spaces[slot] = space;
     this.inLane[slot] = inLane;
-    this.tail = start + alignedLength(space);
     this.placed = sequence;
   }
 
@@ -174,20 +171,18 @@ export class Connection {
     this.place(sequence, space, 1);
   }
 
-  /** Where a message that was placed in the lane is to be built. */
-  placeOf(sequence: number): Uint8Array {
-    const slot = sequence % this.lane.slots;
-    const offset = offsetIn(this.starts[slot]!, this.lane.dataBytes);
-    return this.data!.subarray(offset, offset + this.spaces[slot]!);
+  /** Where a message that was placed in the lane begins in {@link Connection.data}. */
+  offsetOf(sequence: number): number {
+    return this.places.offsetOf(slotOf(sequence, this.lane.slots));
   }
 
   /** Copies a part of message `sequence`, which was placed in the lane, to `at` bytes behind its start. */
   fillInLane(sequence: number, at: number, part: Uint8Array): void {
-    this.data!.set(part, offsetIn(this.starts[sequence % this.lane.slots]!, this.lane.dataBytes) + at);
+    this.data!.set(part, this.offsetOf(sequence) + at);
   }
 
   private bytesInLane(sequence: number): Uint8Array {
-    const offset = offsetIn(this.starts[sequence % this.lane.slots]!, this.lane.dataBytes);
+    const offset = this.offsetOf(sequence);
     return this.data!.subarray(offset, offset + this.retained.lengthOf(sequence));
   }
 
@@ -216,7 +211,7 @@ export class Connection {
       // Signaled often enough that the queue never fills up with what nobody hears of.
       const signal = this.posted - this.signaled >= this.sendDepth / 4;
       if (signal) this.signaled = this.posted;
-      qp.sends.addImm(requests - 1, signal ? SendFlags.SIGNALED : 0, laneImm(this.lane.lane, this.batch));
+      qp.sends.addImm(requests - 1, signal ? SIGNALED : 0, laneImm(this.lane.lane, this.batch));
       qp.sends.setWrId(requests - 1, this.posted);
       qp.postSend(requests);
     }
@@ -264,9 +259,9 @@ export class Connection {
       if (!this.hasCredit(space)) return false;
       this.place(sequence, space, 0);
     }
-    const slot = sequence % lane.slots;
+    const slot = slotOf(sequence, lane.slots);
     descriptor.sequence = sequence;
-    descriptor.offset = offsetIn(this.starts[slot]!, lane.dataBytes);
+    descriptor.offset = this.places.offsetOf(slot);
     descriptor.space = this.spaces[slot]!;
     descriptor.length = length;
     descriptor.flags = this.checksum ? DescriptorFlags.PAYLOAD_CRC : 0;
@@ -281,7 +276,7 @@ export class Connection {
 
   private hasPayload(sequence: number): boolean {
     const { retained } = this;
-    if (this.inLane[sequence % this.lane.slots] === 1) return false;
+    if (this.inLane[slotOf(sequence, this.lane.slots)] === 1) return false;
     return retained.homeOf(sequence) === Home.RETAINED && retained.lengthOf(sequence) > 0;
   }
 
@@ -311,7 +306,7 @@ export class Connection {
   // The descriptors of the batch that begins with message `first`: one WRITE, or two where they go round the end of the ring.
   private writeDescriptors(at: number, first: number): 1 | 2 {
     const { slots } = this.lane;
-    const slot = first % slots;
+    const slot = slotOf(first, slots);
     const straight = Math.min(this.batch, slots - slot);
     this.writeSlots(at, slot, straight);
     if (straight === this.batch) return 1;

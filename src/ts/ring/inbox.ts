@@ -21,6 +21,10 @@ import { InboxCounters, type InboxStatus } from './status.js';
 import { systemPort } from './system-port.js';
 import { Turns } from './turns.js';
 
+// As constants of this file: what another file exports is looked up at each use, and through an index by a call.
+const { SUCCESS } = CompletionStatus;
+const { RECEIVE_WITH_IMM } = CompletionOpcode;
+
 const HANDSHAKE_TIMEOUT_MS = 5000;
 /** How long close() waits for producers to learn what was acknowledged. */
 const REPORT_MS = 500;
@@ -264,14 +268,14 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
     }
     lane.receiveUsed();
     this.touch(lane);
-    if (status !== CompletionStatus.SUCCESS) {
+    if (status !== SUCCESS) {
       this.condemn(lane, this.completionError(lane, status));
       return;
     }
     if (lane.broken) return;
     const imm = completions.imm(i);
     const messages = countOfImm(imm);
-    if (completions.opcode(i) !== CompletionOpcode.RECEIVE_WITH_IMM || laneOfImm(imm) !== lane.id || messages === 0) {
+    if (completions.opcode(i) !== RECEIVE_WITH_IMM || laneOfImm(imm) !== lane.id || messages === 0) {
       lane.condemn('a completion that no outbox makes');
       this.noteCondemned(lane);
       return;
@@ -281,7 +285,7 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
   }
 
   private sendCompleted(lane: Lane, wrId: number, status: number): void {
-    let failure = status === CompletionStatus.SUCCESS ? undefined : this.completionError(lane, status);
+    let failure = status === SUCCESS ? undefined : this.completionError(lane, status);
     if (wrId >= PULL_WR_ID) {
       failure = this.pulls.completed(lane, status);
     } else {

@@ -3,13 +3,13 @@
 // Invariant: what was taken has its sequence and its place in the retained memory, whatever becomes of the lane; the bytes of
 // a message are complete where the device or the inbox reads them before its descriptor can be written.
 import { RdmaError } from '../core/errors.js';
-import { checkBytes, checkInteger } from '../core/validate.js';
+import { checkBytes, checkInteger, invalidArgument } from '../core/validate.js';
 import { crc32cOf } from '../verbs/index.js';
 import type { Connection } from './connection.js';
 import type { OutboxSettings, Part } from './outbox-options.js';
 import type { Payload, Payloads } from './payloads.js';
 import type { Pump } from './pump.js';
-import { Reservation } from './reservation.js';
+import { Reservation, type ReservationHost } from './reservation.js';
 import { Home, type Retained } from './retained.js';
 import type { OutboxCounters, Stall } from './status.js';
 
@@ -27,7 +27,7 @@ export interface IntakeHost {
   stalled(cause: Stall): void;
 }
 
-export class Intake {
+export class Intake implements ReservationHost {
   private readonly host: IntakeHost;
   private readonly settings: OutboxSettings;
   private readonly retained: Retained;
@@ -61,12 +61,19 @@ export class Intake {
     return Math.max(this.maxLaneMessageBytes, this.pullLimit);
   }
 
-  /** See {@link Outbox.trySend}: the first `count` parts. Makes no object. */
-  trySend(parts: readonly Part[], count: number): number {
+  /**
+   * See {@link Outbox.trySend}: the first `count` of `parts`, which become the bytes that they show. Makes no object of a
+   * Uint8Array.
+   */
+  trySend(parts: Part[], count: number): number {
     const { retained, host } = this;
     host.checkOpen();
     let length = 0;
-    for (let i = 0; i < count; i++) length += checkBytes('part', parts[i]).byteLength;
+    for (let i = 0; i < count; i++) {
+      const bytes = checkBytes('part', parts[i]);
+      parts[i] = bytes;
+      length += bytes.length;
+    }
     if (this.isPulled(length)) return this.takePulled(length, parts, count);
     if (!retained.fits(length)) return this.noRoom();
     // Straight into the lane where it is mapped: visible after one copy. The second one, for custody, comes after it.
@@ -80,7 +87,11 @@ export class Intake {
       this.keep(sequence, parts, count);
     } else {
       this.keep(sequence, parts, count);
-      this.take(sequence, length, this.settings.checksum ? crc32cOf(retained.placeOf(sequence), 0, length) : 0);
+      this.take(
+        sequence,
+        length,
+        this.settings.checksum ? crc32cOf(retained.data, retained.offsetOf(sequence), length) : 0,
+      );
     }
     return sequence;
   }
@@ -88,18 +99,18 @@ export class Intake {
   private copyToLane(connection: Connection, sequence: number, parts: readonly Part[], count: number): void {
     let at = 0;
     for (let i = 0; i < count; i++) {
-      const part = checkBytes('part', parts[i]); // as bytes, whatever view it is
+      const part = parts[i] as Uint8Array;
       connection.fillInLane(sequence, at, part);
-      at += part.byteLength;
+      at += part.length;
     }
   }
 
   private keep(sequence: number, parts: readonly Part[], count: number): void {
     let at = 0;
     for (let i = 0; i < count; i++) {
-      const part = checkBytes('part', parts[i]);
+      const part = parts[i] as Uint8Array;
       this.retained.fill(sequence, at, part);
-      at += part.byteLength;
+      at += part.length;
     }
   }
 
@@ -123,9 +134,9 @@ export class Intake {
     if (payload === undefined) return this.noRoom();
     let at = 0;
     for (let i = 0; i < count; i++) {
-      const bytes = checkBytes('part', parts[i]);
+      const bytes = parts[i] as Uint8Array;
       payload.bytes.set(bytes, at);
-      at += bytes.byteLength;
+      at += bytes.length;
     }
     const sequence = this.beginPulled(payload);
     this.take(sequence, length, this.settings.checksum ? crc32cOf(payload.bytes, 0, length) : 0);
@@ -139,55 +150,66 @@ export class Intake {
     return sequence;
   }
 
-  /** See {@link Outbox.tryReserve}. */
-  tryReserve(bytes: number): Reservation | undefined {
+  /** See {@link Outbox.tryReserve}. Makes no object when one is given, unless the message is to be pulled. */
+  tryReserve(bytes: number, reuse: Reservation | undefined): Reservation | undefined {
     this.host.checkOpen();
     checkInteger('bytes', bytes, 0);
+    if (reuse !== undefined && !reuse.isReusable(this)) {
+      throw invalidArgument('reuse', reuse, 'a reservation of this outbox that has ended');
+    }
     const { retained } = this;
     const { connection } = this.host;
+    const nowMs = this.pump.nowMs();
     if (this.isPulled(bytes)) {
       const payload = retained.fits(0) ? this.payloads.allocate(bytes) : undefined;
       if (payload === undefined) return void this.noRoom();
-      return new Reservation(this.beginPulled(payload), payload.bytes.subarray(0, bytes), this.endPulled);
+      const reservation = reuse ?? new Reservation(this);
+      reservation.begin(this.beginPulled(payload), Home.PAYLOAD, undefined, payload.bytes, 0, bytes);
+      return reservation;
     }
     if (!retained.fits(bytes)) return void this.noRoom();
-    if (connection?.isMapped !== true) {
-      const sequence = retained.begin(bytes, Home.RETAINED, this.pump.nowMs());
-      return new Reservation(sequence, retained.placeOf(sequence), this.endReservation);
+    if (connection === undefined || !connection.isMapped) {
+      const sequence = retained.begin(bytes, Home.RETAINED, nowMs);
+      const reservation = reuse ?? new Reservation(this);
+      reservation.begin(sequence, Home.RETAINED, undefined, retained.data, retained.offsetOf(sequence), bytes);
+      return reservation;
     }
     if (!connection.takesInLane(bytes)) return void this.noRoom();
-    const sequence = retained.begin(bytes, Home.LANE, this.pump.nowMs());
+    const sequence = retained.begin(bytes, Home.LANE, nowMs);
     connection.placeInLane(sequence, bytes);
     connection.reservationOpened();
-    const place = connection.placeOf(sequence);
-    return new Reservation(sequence, place, (_, built, length) => this.endInLane(connection, sequence, built, length));
+    const reservation = reuse ?? new Reservation(this);
+    reservation.begin(sequence, Home.LANE, connection, connection.data!, connection.offsetOf(sequence), bytes);
+    return reservation;
   }
 
-  private readonly endReservation = (sequence: number, built: Uint8Array, length: number): void => {
+  /** @internal */
+  endReservation(reservation: Reservation, length: number): void {
+    const { sequence, home, connection } = reservation;
+    if (home === Home.PAYLOAD && length < 0) this.payloads.release(sequence);
+    if (connection === undefined) {
+      this.end(reservation, length);
+      return;
+    }
+    try {
+      // Its lane is gone: it is sent from here as any other.
+      if (!connection.isClosed) this.host.counters.inPlace += length < 0 ? 0 : 1;
+      else if (!this.host.isEnded) this.retained.bring(sequence, reservation.bytes.subarray(0, Math.max(0, length)));
+      this.end(reservation, length);
+    } finally {
+      connection.reservationEnded(); // may take the memory away
+    }
+  }
+
+  private end({ sequence, data, offset }: Reservation, length: number): void {
     const { host } = this;
     if (length >= 0) {
       host.checkOpen();
-      this.take(sequence, length, this.settings.checksum ? crc32cOf(built, 0, length) : 0);
+      this.take(sequence, length, this.settings.checksum ? crc32cOf(data, offset, length) : 0);
     } else if (!host.isEnded) {
       this.retained.giveUp(sequence);
       host.counters.aborted++;
       host.taken(0);
-    }
-  };
-
-  private readonly endPulled = (sequence: number, built: Uint8Array, length: number): void => {
-    if (length < 0) this.payloads.release(sequence);
-    this.endReservation(sequence, built, length);
-  };
-
-  private endInLane(connection: Connection, sequence: number, built: Uint8Array, length: number): void {
-    try {
-      // Its lane is gone: it is sent from here as any other.
-      if (!connection.isClosed) this.host.counters.inPlace += length < 0 ? 0 : 1;
-      else if (!this.host.isEnded) this.retained.bring(sequence, built.subarray(0, Math.max(0, length)));
-      this.endReservation(sequence, built, length);
-    } finally {
-      connection.reservationEnded(); // may take `built` away
     }
   }
 

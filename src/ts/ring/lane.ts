@@ -8,18 +8,16 @@ import { RdmaError } from '../core/errors.js';
 import { AccessFlags, crc32cOf, type PortAddress, SendFlags } from '../verbs/index.js';
 import { type Answer, MAX_PULL_BYTES, type Offer } from './documents.js';
 import {
-  alignedLength,
   DescriptorFlags,
   decodeDescriptor,
   emptyDescriptor,
   encodeControl,
   LaneState,
   MessageKind,
-  offsetIn,
-  placeMessage,
   SLOT_BYTES,
 } from './layout.js';
 import { InboxMessage, type Puller } from './message.js';
+import { Places, slotOf } from './places.js';
 import type { PortDomain, PortMemory, PortQueuePair } from './port.js';
 import { PULL_DEPTH, type PullJob } from './pulls.js';
 import type { Session } from './session.js';
@@ -48,6 +46,7 @@ export interface LaneParts {
 export const CONTROL_WR_ID = 2 ** 40;
 /** Send work requests of a lane: its report, and READs. */
 export const SEND_DEPTH = 2 + PULL_DEPTH;
+const { SIGNALED } = SendFlags;
 const QP_ACCESS = AccessFlags.LOCAL_WRITE | AccessFlags.REMOTE_WRITE;
 
 /** How large a lane is, and what it allows. */
@@ -108,10 +107,9 @@ export class Lane {
   private readonly controlAddress: number;
   private readonly firstSequence: number;
   private taken: number; // last sequence taken from this lane
-  private tail = 0; // position behind the last message
   private released: number; // last sequence whose space, and that of all before it, was given back
   private readonly releasedFlags: Uint8Array;
-  private readonly starts: Float64Array; // position of each message that is held
+  private readonly places: Places; // of the messages that are held
   private receivesOwed = 0;
   private peerReady = false;
   private controlInFlight = false;
@@ -141,7 +139,7 @@ export class Lane {
     this.reportedReleased = session.delivered;
     this.reportedAcknowledged = session.acknowledged;
     this.releasedFlags = new Uint8Array(slots);
-    this.starts = new Float64Array(slots);
+    this.places = new Places(slots, dataBytes);
     this.remote = offer.control;
     const ringBytes = slots * SLOT_BYTES;
     this.controlAt = ringBytes + dataBytes;
@@ -213,9 +211,14 @@ export class Lane {
     return this.taken - this.released;
   }
 
+  // Slot of the oldest message that is held; -1: none is.
+  private get first(): number {
+    return this.taken === this.released ? -1 : slotOf(this.released + 1, this.slots);
+  }
+
   /** Bytes of the data ring that cannot be written now. */
   get heldBytes(): number {
-    return this.held === 0 ? 0 : this.tail - this.starts[(this.released + 1) % this.slots]!;
+    return this.places.takenFrom(this.first);
   }
 
   // ---- The message that take() has read
@@ -268,7 +271,8 @@ export class Lane {
   take(): boolean {
     const { session, descriptor } = this;
     const sequence = this.taken + 1;
-    if (!decodeDescriptor(this.words, 0, sequence % this.slots, this.epoch, descriptor)) {
+    const slot = slotOf(sequence, this.slots);
+    if (!decodeDescriptor(this.words, 0, slot, this.epoch, descriptor)) {
       return this.condemn(`the descriptor of message ${sequence} fails its checksum or has another epoch`);
     }
     if (descriptor.sequence !== sequence) {
@@ -277,18 +281,16 @@ export class Lane {
     const wrong = this.wrongSize();
     if (wrong !== undefined) return this.condemn(`message ${sequence} ${wrong}`);
     if (this.held >= this.slots || session.full) return this.condemn(`message ${sequence} was sent without credit`);
-    const start = placeMessage(this.tail, descriptor.space, this.dataBytes);
-    const end = start + alignedLength(descriptor.space);
-    const oldest = this.held === 0 ? start : this.starts[(this.released + 1) % this.slots]!;
-    if (descriptor.offset !== offsetIn(start, this.dataBytes) || end - oldest > this.dataBytes) {
+    const { places } = this;
+    const { space } = descriptor;
+    if (descriptor.offset !== places.nextOffset(space) || !places.fits(space, this.first)) {
       return this.condemn(`message ${sequence} lies at ${descriptor.offset}, where it must not lie`);
     }
     if ((descriptor.flags & DescriptorFlags.PAYLOAD_CRC) !== 0 && descriptor.kind === MessageKind.DATA) {
       const crc = crc32cOf(this.data, descriptor.offset, descriptor.length);
       if (crc !== descriptor.payloadCrc) return this.condemn(`the payload of message ${sequence} fails its checksum`);
     }
-    this.starts[sequence % this.slots] = start;
-    this.tail = end;
+    places.put(slot, space);
     this.taken = sequence;
     session.deliver(this.host.nowMs());
     this.messages++;
@@ -321,10 +323,16 @@ export class Lane {
   /** The space of a message may be written again. Order does not matter; a second time does nothing. */
   release(sequence: number): void {
     if (sequence <= this.released || sequence > this.taken || sequence < this.firstSequence) return;
-    this.releasedFlags[sequence % this.slots] = 1;
-    while (this.released < this.taken && this.releasedFlags[(this.released + 1) % this.slots] === 1) {
-      this.released++;
-      this.releasedFlags[this.released % this.slots] = 0;
+    const { slots, releasedFlags } = this;
+    let slot = slotOf(sequence, slots);
+    releasedFlags[slot] = 1;
+    // Only the oldest one moves the bound.
+    if (sequence === this.released + 1) {
+      while (this.released < this.taken && releasedFlags[slot] === 1) {
+        this.released++;
+        releasedFlags[slot] = 0;
+        slot = slot + 1 === slots ? 0 : slot + 1;
+      }
     }
     if (!this.fenced) this.host.markDirty(this);
     else if (this.held === 0) this.closeMemory();
@@ -385,11 +393,11 @@ export class Lane {
     const news = released - this.reportedReleased;
     const told = acknowledged === this.reportedAcknowledged && this.state === this.reportedState;
     if (news === 0 && told) return;
-    if (!all && news < this.slots / 4 && this.tail - this.reportedTail < this.dataBytes / 4) return;
+    if (!all && news < this.slots / 4 && this.places.tail - this.reportedTail < this.dataBytes / 4) return;
     this.repost();
     encodeControl(this.controlWords, 0, this.epoch, this.state, released, acknowledged);
     const { sends } = this.qp;
-    sends.writeWithImm(0, 0, SendFlags.SIGNALED, this.id, 0, this.remoteKey, 0, SLOT_BYTES, this.localKey);
+    sends.writeWithImm(0, 0, SIGNALED, this.id, 0, this.remoteKey, 0, SLOT_BYTES, this.localKey);
     sends.setWrId(0, CONTROL_WR_ID);
     sends.setRemoteAddress(0, this.remote.address);
     sends.setAddress(0, this.controlAddress);
@@ -397,7 +405,7 @@ export class Lane {
     this.reportedState = this.state;
     this.reportedReleased = released;
     this.reportedAcknowledged = acknowledged;
-    this.reportedTail = this.held === 0 ? this.tail : this.starts[(released + 1) % this.slots]!;
+    this.reportedTail = this.places.startOf(this.first);
     this.reports++;
     this.qp.postSend(1);
   }

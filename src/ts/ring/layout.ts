@@ -12,7 +12,7 @@
 //
 // Invariant: what is read here came from another process and is believed only after its CRC, epoch and sequence
 // agree; sequences start at 1 and stay below 2^53.
-import { crc32c } from './crc32c.js';
+import { BLOCK_WORDS, BlockChecksum } from './crc32c.js';
 
 /** Bytes of a descriptor and of a control block. */
 export const SLOT_BYTES = 64;
@@ -20,9 +20,11 @@ export const SLOT_BYTES = 64;
 export const MESSAGE_ALIGN_BYTES = 64;
 
 const SLOT_WORDS = SLOT_BYTES / 4;
-const CRC_WORD = 15;
+const CRC_WORD = BLOCK_WORDS;
 const HIGH = 2 ** 32;
-const scratch = new Uint32Array(SLOT_WORDS);
+// One for what is written and one for what is read, so that each mostly meets neighbours.
+const written = new BlockChecksum();
+const read = new BlockChecksum();
 // The largest length whose rounding up stays a 32-bit integer.
 const MAX_INT_LENGTH = 2 ** 31 - MESSAGE_ALIGN_BYTES;
 
@@ -112,8 +114,10 @@ export function encodeDescriptor(
   words[at + 9] = highWord(address);
   words[at + 10] = descriptor.rkey;
   words[at + 11] = descriptor.payloadCrc;
-  for (let i = 12; i < CRC_WORD; i++) words[at + i] = 0;
-  words[at + CRC_WORD] = crc32c(words, at, CRC_WORD);
+  words[at + 12] = 0;
+  words[at + 13] = 0;
+  words[at + 14] = 0;
+  words[at + CRC_WORD] = written.of(words, at);
 }
 
 /** Reads slot `slot`; false when its CRC or epoch is not right, and `into` is unchanged then. */
@@ -125,19 +129,30 @@ export function decodeDescriptor(
   into: Descriptor,
 ): boolean {
   const at = base + slot * SLOT_WORDS;
-  // A copy first: the peer may write while the checksum is being computed.
-  for (let i = 0; i < SLOT_WORDS; i++) scratch[i] = words[at + i]!;
-  if ((scratch[CRC_WORD]! | 0) !== crc32c(scratch, 0, CRC_WORD) || scratch[0] !== epoch) return false;
-  into.kind = scratch[1]! & 0xffff;
-  into.flags = scratch[1]! >>> 16;
-  into.sequence = scratch[3]! * HIGH + scratch[2]!;
-  into.offset = scratch[4]!;
-  into.space = scratch[5]!;
-  into.length = scratch[7]! * HIGH + scratch[6]!;
-  into.address = scratch[9]! * HIGH + scratch[8]!;
-  into.rkey = scratch[10]!;
-  into.payloadCrc = scratch[11]!;
+  if (!readBlock(words, at, epoch)) return false;
+  const block = read.words;
+  into.kind = block[1]! & 0xffff;
+  into.flags = block[1]! >>> 16;
+  into.sequence = whole(block, 2);
+  into.offset = block[4]! >>> 0;
+  into.space = block[5]! >>> 0;
+  into.length = whole(block, 6);
+  into.address = whole(block, 8);
+  into.rkey = block[10]! >>> 0;
+  into.payloadCrc = block[11]! >>> 0;
   return true;
+}
+
+// Reads a descriptor or control block into `read.words`; false when its checksum or epoch is not right.
+function readBlock(words: Uint32Array, at: number, epoch: number): boolean {
+  const crc = words[at + CRC_WORD]! | 0;
+  return read.of(words, at) === crc && read.words[0]! >>> 0 === epoch;
+}
+
+// The number whose lower and upper word are at `low` and behind it.
+function whole(block: Int32Array, low: number): number {
+  const high = block[low + 1]!;
+  return high === 0 ? block[low]! >>> 0 : (high >>> 0) * HIGH + (block[low]! >>> 0);
 }
 
 /** A decoded control block; one object is reused for all. */
@@ -163,7 +178,7 @@ export function encodeControl(
   words[at + 4] = acknowledged;
   words[at + 5] = highWord(acknowledged);
   for (let i = 6; i < CRC_WORD; i++) words[at + i] = 0;
-  words[at + CRC_WORD] = crc32c(words, at, CRC_WORD);
+  words[at + CRC_WORD] = written.of(words, at);
 }
 
 /**
@@ -171,12 +186,10 @@ export function encodeControl(
  * written over it: that read fails its CRC, and the completion of the next write brings another look.
  */
 export function decodeControl(words: Uint32Array, at: number, epoch: number, into: Control): boolean {
-  // A copy first: the peer may write while the checksum is being computed.
-  for (let i = 0; i < SLOT_WORDS; i++) scratch[i] = words[at + i]!;
-  if ((scratch[CRC_WORD]! | 0) !== crc32c(scratch, 0, CRC_WORD) || scratch[0] !== epoch) return false;
-  into.state = scratch[1]!;
-  into.released = scratch[3]! * HIGH + scratch[2]!;
-  into.acknowledged = scratch[5]! * HIGH + scratch[4]!;
+  if (!readBlock(words, at, epoch)) return false;
+  into.state = read.words[1]! >>> 0;
+  into.released = whole(read.words, 2);
+  into.acknowledged = whole(read.words, 4);
   return true;
 }
 
@@ -184,26 +197,4 @@ export function decodeControl(words: Uint32Array, at: number, epoch: number, int
 export function alignedLength(length: number): number {
   if (length <= MAX_INT_LENGTH) return (length + MESSAGE_ALIGN_BYTES - 1) & -MESSAGE_ALIGN_BYTES;
   return Math.ceil(length / MESSAGE_ALIGN_BYTES) * MESSAGE_ALIGN_BYTES;
-}
-
-/**
- * The offset of `position` in a ring: `position % ringBytes`, which for numbers beyond 2^31 is a call into the C
- * library, here in two divisions' time. Exact for whole numbers below 2^53.
- */
-export function offsetIn(position: number, ringBytes: number): number {
-  const offset = position - Math.floor(position / ringBytes) * ringBytes;
-  // The quotient may have been rounded up to the next whole number.
-  return offset < 0 ? offset + ringBytes : offset;
-}
-
-/**
- * Where a message of `length` bytes starts in a ring of `ringBytes`, when the messages before it end at `tail`. A
- * message is contiguous: what does not fit before the end starts again at 0. Positions only grow; the offset in the
- * ring is the position modulo `ringBytes`. Both sides compute this, so the consumer knows every offset beforehand.
- *
- * @returns the position of its first byte
- */
-export function placeMessage(tail: number, length: number, ringBytes: number): number {
-  const at = offsetIn(tail, ringBytes);
-  return at + alignedLength(length) > ringBytes ? tail + ringBytes - at : tail;
 }

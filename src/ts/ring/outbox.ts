@@ -29,6 +29,10 @@ import { OutboxCounters, type OutboxStatus, type Stall } from './status.js';
 import { systemPort } from './system-port.js';
 import { WaitList } from './wait-list.js';
 
+// As constants of this file: what another file exports is looked up at each use, and through an index by a call.
+const { SUCCESS } = CompletionStatus;
+const { RECEIVE_WITH_IMM } = CompletionOpcode;
+
 const HANDSHAKE_TIMEOUT_MS = 5000;
 const SERVICE = 'onepiece-inbox';
 const NOTHING = new Uint8Array(0);
@@ -222,7 +226,7 @@ export class Outbox implements IntakeHost, AsyncDisposable {
    * @throws RdmaError RDMA_ERR_MESSAGE_TOO_LARGE; RDMA_ERR_CLOSED; RDMA_ERR_INVALID_ARGUMENT; ENOMEM for what is to be
    *   pulled; the error with which the outbox has failed
    */
-  trySend(...parts: readonly Part[]): number {
+  trySend(...parts: Part[]): number {
     const { length } = parts;
     // A callback may come back here.
     if (this.sending) return this.intake.trySend(parts, length);
@@ -304,11 +308,13 @@ export class Outbox implements IntakeHost, AsyncDisposable {
    * changes a received message before it acknowledges it changes what is sent again. {@link Outbox.send} keeps a copy.
    *
    * @param bytes the most that the message may take, 0 or more
+   * @param reuse a reservation of this outbox that has ended: it becomes the new one, and none is made. For loops, which use
+   *   its `data` and `offset`
    * @returns the place; undefined when there is no room now
    * @throws as trySend
    */
-  tryReserve(bytes: number): Reservation | undefined {
-    return this.intake.tryReserve(bytes);
+  tryReserve(bytes: number, reuse?: Reservation): Reservation | undefined {
+    return this.intake.tryReserve(bytes, reuse);
   }
 
   /**
@@ -443,12 +449,12 @@ export class Outbox implements IntakeHost, AsyncDisposable {
     const { completions } = this.pump.cq;
     if (completions.qpNum(i) !== connection.qp.qpNum) return; // of a connection before this one
     const status = completions.status(i);
-    if (status !== CompletionStatus.SUCCESS) {
+    if (status !== SUCCESS) {
       const words = `the inbox cannot be written: ${completionStatusWords(status)}`;
       this.broken ??= new RdmaError('RDMA_ERR_PEER_GONE', words);
       return;
     }
-    if (completions.opcode(i) === CompletionOpcode.RECEIVE_WITH_IMM) {
+    if (completions.opcode(i) === RECEIVE_WITH_IMM) {
       const wasDraining = connection.draining;
       const { spilled } = connection;
       const acknowledged = connection.controlArrived();

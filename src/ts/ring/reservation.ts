@@ -1,28 +1,70 @@
 // A place for one message, which its author fills before it is sent.
 //
 // Invariant: exactly one of commit() and abort() ends it; until then nothing that was taken later is sent, as messages
-// keep their order. After it `bytes` is empty: the memory belongs to the message.
+// keep their order. After it there are no bytes here: the memory belongs to the message.
 import { RdmaError } from '../core/errors.js';
 import { checkInteger } from '../core/validate.js';
+import type { Connection } from './connection.js';
 
 const NOTHING = new Uint8Array(0);
 
-/** Ends a reservation: `length` bytes of it are the message; -1: it is given up. @internal */
-export type EndReservation = (sequence: number, bytes: Uint8Array, length: number) => void;
+/** Who gave a reservation. @internal */
+export interface ReservationHost {
+  /** `length` bytes of the reservation are the message; -1: it is given up. Its memory is still known here. */
+  endReservation(reservation: Reservation, length: number): void;
+}
 
-/** Made by {@link Outbox.reserve} and {@link Outbox.tryReserve}. With `using`, one that was not committed is aborted. */
+/**
+ * Made by {@link Outbox.reserve} and {@link Outbox.tryReserve}. With `using`, one that was not committed is aborted. One that
+ * has ended can be given to tryReserve() again.
+ */
 export class Reservation implements Disposable {
   /** The sequence of the message. */
-  readonly sequence: number;
-  private view: Uint8Array;
-  private readonly end: EndReservation;
-  private ended = false;
+  sequence = 0;
+  /**
+   * The memory in which the message is to be built, from `offset` on, `size` bytes. For loops: {@link Reservation.bytes} is a
+   * view of just that, and an object. Other messages lie in the rest of it, which must not be touched.
+   */
+  data: Uint8Array = NOTHING;
+  /** Where the message begins in `data`. */
+  offset = 0;
+  /** Bytes that the message may take. */
+  size = 0;
+  /** @internal A value of Home: where the memory is. */
+  home = 0;
+  /** @internal The connection in whose lane it is. */
+  connection: Connection | undefined;
+  private readonly host: ReservationHost;
+  private view: Uint8Array | undefined;
+  private ended = true;
 
   /** @internal */
-  constructor(sequence: number, view: Uint8Array, end: EndReservation) {
+  constructor(host: ReservationHost) {
+    this.host = host;
+  }
+
+  /** @internal True when it may be given to tryReserve() of this host. */
+  isReusable(host: ReservationHost): boolean {
+    return this.ended && this.host === host;
+  }
+
+  /** @internal */
+  begin(
+    sequence: number,
+    home: number,
+    connection: Connection | undefined,
+    data: Uint8Array,
+    offset: number,
+    size: number,
+  ): void {
     this.sequence = sequence;
-    this.view = view;
-    this.end = end;
+    this.home = home;
+    this.connection = connection;
+    this.data = data;
+    this.offset = offset;
+    this.size = size;
+    this.view = undefined;
+    this.ended = false;
   }
 
   /**
@@ -30,21 +72,25 @@ export class Reservation implements Disposable {
    * memory: the message is read where it was written. Empty after commit(), abort() and the closing of the outbox.
    */
   get bytes(): Uint8Array {
+    const { data, offset } = this;
+    // Of an outbox that was closed there is no memory.
+    if (this.view === undefined) this.view = data.length === 0 ? NOTHING : data.subarray(offset, offset + this.size);
     return this.view;
   }
 
   /**
    * Sends the first `length` bytes, by default all.
    *
-   * @param length 0 to bytes.length
+   * @param length 0 to `size`
    * @returns the sequence of the message
    * @throws RdmaError RDMA_ERR_INVALID_ARGUMENT; RDMA_ERR_CLOSED when it has ended already, or the outbox is closed
    */
-  commit(length = this.view.length): number {
-    this.check();
-    checkInteger('length', length, 0, this.view.length);
+  commit(length = this.size): number {
+    if (this.ended) throw new RdmaError('RDMA_ERR_CLOSED', `reservation ${this.sequence} has ended already`);
+    checkInteger('length', length, 0, this.size);
+    const { sequence } = this;
     this.finish(length);
-    return this.sequence;
+    return sequence;
   }
 
   /** Gives the place up. Its sequence is used up, and never delivered. A second time, and after commit(), it does nothing. */
@@ -57,14 +103,19 @@ export class Reservation implements Disposable {
     this.abort();
   }
 
-  private check(): void {
-    if (this.ended) throw new RdmaError('RDMA_ERR_CLOSED', `reservation ${this.sequence} has ended already`);
-  }
-
   private finish(length: number): void {
-    const bytes = this.view;
     this.ended = true;
-    this.view = NOTHING;
-    this.end(this.sequence, bytes, length);
+    try {
+      this.host.endReservation(this, length);
+    } finally {
+      // Unless a callback has begun it anew.
+      if (this.ended) {
+        this.data = NOTHING;
+        this.view = NOTHING;
+        this.offset = 0;
+        this.size = 0;
+        this.connection = undefined;
+      }
+    }
   }
 }

@@ -4,7 +4,7 @@
 // Invariant: a message keeps its place here until it is acknowledged; the device reads from here, so nothing is moved or
 // overwritten before. Sequences are given out here, 1, 2, 3 ... without a gap. A message whose bytes lie elsewhere (in the
 // lane, or in a payload of its own) has its place here all the same, so they can be brought here at any time.
-import { alignedLength, offsetIn, placeMessage } from './layout.js';
+import { Places, slotOf } from './places.js';
 import type { PortMemory } from './port.js';
 
 /** OPEN is being built; READY can be sent; GIVEN_UP is sent as a place to be skipped. */
@@ -23,28 +23,33 @@ export class Retained {
   /** How many bytes they may take. */
   readonly bytes: number;
   readonly memory: PortMemory;
-  private readonly view: Uint8Array;
-  private readonly starts: Float64Array;
+  /** All of the memory. */
+  readonly data: Uint8Array;
+  private readonly places: Places;
   private readonly spaces: Float64Array;
   private readonly lengths: Float64Array;
   private readonly phases: Uint8Array;
   private readonly homes: Uint8Array;
   private readonly crcs: Uint32Array;
   private readonly times: Float64Array;
-  private tail = 0;
 
   constructor(memory: PortMemory, bytes: number, capacity: number) {
     this.memory = memory;
     this.bytes = bytes;
     this.capacity = capacity;
-    this.view = new Uint8Array(memory.buffer, 0, bytes);
-    this.starts = new Float64Array(capacity);
+    this.data = new Uint8Array(memory.buffer, 0, bytes);
+    this.places = new Places(capacity, bytes);
     this.spaces = new Float64Array(capacity);
     this.lengths = new Float64Array(capacity);
     this.phases = new Uint8Array(capacity);
     this.homes = new Uint8Array(capacity);
     this.crcs = new Uint32Array(capacity);
     this.times = new Float64Array(capacity);
+  }
+
+  // Slot of the oldest message that is held; -1: none is.
+  private get first(): number {
+    return this.last === this.acknowledged ? -1 : slotOf(this.acknowledged + 1, this.capacity);
   }
 
   /** Held messages. */
@@ -54,15 +59,13 @@ export class Retained {
 
   /** Bytes that they take. */
   get heldBytes(): number {
-    return this.count === 0 ? 0 : this.tail - this.starts[(this.acknowledged + 1) % this.capacity]!;
+    return this.places.takenFrom(this.first);
   }
 
   /** True when a message of `length` bytes can be taken now. */
   fits(length: number): boolean {
     if (this.count >= this.capacity) return false;
-    const start = placeMessage(this.tail, length, this.bytes);
-    const oldest = this.count === 0 ? start : this.starts[(this.acknowledged + 1) % this.capacity]!;
-    return start + alignedLength(length) - oldest <= this.bytes;
+    return this.places.fits(length, this.first);
   }
 
   /**
@@ -72,79 +75,71 @@ export class Retained {
    * @param now for its age, in ms
    */
   begin(space: number, home: number, now: number): number {
-    const start = placeMessage(this.tail, space, this.bytes);
     const sequence = ++this.last;
-    const at = sequence % this.capacity;
-    this.starts[at] = start;
+    const at = slotOf(sequence, this.capacity);
+    this.places.put(at, space);
     this.spaces[at] = space;
     this.lengths[at] = space;
     this.phases[at] = Phase.OPEN;
     this.homes[at] = home;
     this.crcs[at] = 0;
     this.times[at] = now;
-    this.tail = start + alignedLength(space);
     return sequence;
   }
 
   /** The message is built, and this long. */
   ready(sequence: number, length: number, crc: number): void {
-    const at = sequence % this.capacity;
+    const at = slotOf(sequence, this.capacity);
     this.lengths[at] = length;
     this.crcs[at] = crc;
     this.phases[at] = Phase.READY;
   }
 
   giveUp(sequence: number): void {
-    const at = sequence % this.capacity;
+    const at = slotOf(sequence, this.capacity);
     this.lengths[at] = 0;
     this.phases[at] = Phase.GIVEN_UP;
   }
 
   /** Copies `part` to `at` bytes behind the start of message `sequence`. */
   fill(sequence: number, at: number, part: Uint8Array): void {
-    this.view.set(part, offsetIn(this.starts[sequence % this.capacity]!, this.bytes) + at);
+    this.data.set(part, this.offsetOf(sequence) + at);
   }
 
   /** The bytes from lane or payload are here from now on. */
   bring(sequence: number, bytes: Uint8Array): void {
     this.fill(sequence, 0, bytes);
-    this.homes[sequence % this.capacity] = Home.RETAINED;
-  }
-
-  /** The place itself, all of its space. */
-  placeOf(sequence: number): Uint8Array {
-    const offset = offsetIn(this.starts[sequence % this.capacity]!, this.bytes);
-    return this.view.subarray(offset, offset + this.spaces[sequence % this.capacity]!);
+    this.homes[slotOf(sequence, this.capacity)] = Home.RETAINED;
   }
 
   phaseOf(sequence: number): number {
-    return this.phases[sequence % this.capacity]!;
+    return this.phases[slotOf(sequence, this.capacity)]!;
   }
 
   homeOf(sequence: number): number {
-    return this.homes[sequence % this.capacity]!;
+    return this.homes[slotOf(sequence, this.capacity)]!;
   }
 
   spaceOf(sequence: number): number {
-    return this.spaces[sequence % this.capacity]!;
+    return this.spaces[slotOf(sequence, this.capacity)]!;
   }
 
   lengthOf(sequence: number): number {
-    return this.lengths[sequence % this.capacity]!;
+    return this.lengths[slotOf(sequence, this.capacity)]!;
   }
 
   crcOf(sequence: number): number {
-    return this.crcs[sequence % this.capacity]!;
+    return this.crcs[slotOf(sequence, this.capacity)]!;
   }
 
   /** When it was taken, in ms. */
   timeOf(sequence: number): number {
-    return this.times[sequence % this.capacity]!;
+    return this.times[slotOf(sequence, this.capacity)]!;
   }
 
   /** Where message `sequence` begins in {@link Retained.memory}. */
   offsetOf(sequence: number): number {
-    return offsetIn(this.starts[sequence % this.capacity]!, this.bytes);
+    return this.places.offsetOf(slotOf(sequence, this.capacity));
   }
 
   /** Forgets everything up to `sequence`; answers how many messages that were. */

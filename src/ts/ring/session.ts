@@ -3,6 +3,7 @@
 // Invariant: delivered is the last sequence handed to the application, in order and without a gap; acknowledged never
 // passes it. Both only grow. Acknowledgements may come in any order; the watermark moves over what is complete.
 import type { Lane } from './lane.js';
+import { slotOf } from './places.js';
 import type { PullJob } from './pulls.js';
 
 /** One incarnation of a producer as the inbox knows it. */
@@ -45,20 +46,22 @@ export class Session {
   /** The next message is delivered, at `now` ms; there is room for it. */
   deliver(now: number): void {
     this.delivered++;
-    this.times[this.delivered % this.window.length] = now;
+    this.times[slotOf(this.delivered, this.window.length)] = now;
   }
 
   /** Age of the oldest message that is not acknowledged, in ms; 0 when there is none. */
   oldestMs(now: number): number {
     if (this.delivered === this.acknowledged) return 0;
-    return Math.max(0, now - this.times[(this.acknowledged + 1) % this.window.length]!);
+    return Math.max(0, now - this.times[slotOf(this.acknowledged + 1, this.window.length)]!);
   }
 
   /** Everything up to `sequence` is none of our business any more: somebody else has acknowledged it. */
   skipTo(sequence: number): void {
     if (sequence <= this.acknowledged) return;
     if (sequence - this.acknowledged >= this.window.length) this.window.fill(0);
-    else for (let each = this.acknowledged + 1; each <= sequence; each++) this.window[each % this.window.length] = 0;
+    else
+      for (let each = this.acknowledged + 1; each <= sequence; each++)
+        this.window[slotOf(each, this.window.length)] = 0;
     this.acknowledged = sequence;
     this.delivered = Math.max(this.delivered, sequence);
     // What was acknowledged here out of order may be complete now.
@@ -68,22 +71,26 @@ export class Session {
   /** Marks one message; answers true when the watermark moved. A second time for the same message does nothing. */
   acknowledge(sequence: number): boolean {
     if (sequence <= this.acknowledged || sequence > this.delivered) return false;
-    this.window[sequence % this.window.length] = 1;
-    const before = this.acknowledged;
+    this.window[slotOf(sequence, this.window.length)] = 1;
+    // Only the oldest one moves the watermark.
+    if (sequence !== this.acknowledged + 1) return false;
     this.advance();
-    return this.acknowledged !== before;
+    return true;
   }
 
   private advance(): void {
-    while (this.acknowledged < this.delivered && this.window[(this.acknowledged + 1) % this.window.length] === 1) {
+    const { window } = this;
+    let slot = slotOf(this.acknowledged + 1, window.length);
+    while (this.acknowledged < this.delivered && window[slot] === 1) {
       this.acknowledged++;
-      this.window[this.acknowledged % this.window.length] = 0;
+      window[slot] = 0;
+      slot = slot + 1 === window.length ? 0 : slot + 1;
     }
   }
 
   /** True when the message was acknowledged. */
   isAcknowledged(sequence: number): boolean {
-    return sequence <= this.acknowledged || this.window[sequence % this.window.length] === 1;
+    return sequence <= this.acknowledged || this.window[slotOf(sequence, this.window.length)] === 1;
   }
 
   /** True while the message is being pulled. */

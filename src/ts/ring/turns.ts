@@ -37,14 +37,15 @@ export class Turns {
   }
 
   private push(lane: Lane): void {
-    this.queue[(this.head + this.length) % this.queue.length] = lane;
+    const at = this.head + this.length;
+    this.queue[at < this.queue.length ? at : at - this.queue.length] = lane;
     this.length++;
   }
 
   private shift(): Lane {
     const lane = this.queue[this.head]!;
     this.queue[this.head] = undefined;
-    this.head = (this.head + 1) % this.queue.length;
+    this.head = this.head + 1 === this.queue.length ? 0 : this.head + 1;
     this.length--;
     return lane;
   }

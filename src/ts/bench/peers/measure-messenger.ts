@@ -24,7 +24,7 @@ import {
 import type { MessengerRequest } from './messenger-main.js';
 import { producerOf, takePieces } from './pieces.js';
 
-const WARM_UP_MS = 300;
+const WARM_UP_MS = 1000;
 const MIN_WARM_UP = 3;
 const FLOOD_WARM_UP_MS = 500;
 const WARM_UP_MESSAGES = 4;

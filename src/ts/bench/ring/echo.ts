@@ -50,6 +50,7 @@ export class Echo {
     if (!lane.isPulled) {
       this.reader.take(lane, this.round);
       this.answer();
+      this.reader.done(lane);
       return;
     }
     this.pulling = this.reader.pull(lane, this.round).then(() => {

@@ -19,9 +19,10 @@ import { LATE, MIN_SAMPLES, type RingSettings, roundsWithin } from './settings.j
 
 const TURN_EVERY = 512;
 const SPINS_BEFORE_CLOCK = 4096;
-const WARM_UP_MS = 100;
+/** Rounds before the measurement, or so long: the code of a service that runs for hours is compiled. */
+const WARM_UP = 20_000;
+const WARM_UP_MS = 1000;
 const MIN_WARM_UP = 3;
-const MAX_WARM_UP = 10_000;
 
 /**
  * Measures one size: until the message is held, then again until every byte of it was read.
@@ -91,6 +92,7 @@ class Pinger {
   private readonly visit = (lane: Lane): void => {
     if (!lane.isPulled) {
       this.reader.take(lane, this.received++);
+      this.reader.done(lane);
       return;
     }
     this.pulling = true;
@@ -125,17 +127,20 @@ class Pinger {
     await this.partner.ask(request, this.signal);
   }
 
-  /** Answers how long a round takes in ms. */
+  /** Answers how long a round takes in ms, in the end. */
   private async warmUp(): Promise<number> {
-    const most = this.settings.iterations > 0 ? Math.min(MAX_WARM_UP, this.settings.iterations) : MAX_WARM_UP;
-    const some = new Float64Array(MIN_WARM_UP);
+    const { iterations } = this.settings;
+    const most = iterations > 0 ? Math.min(WARM_UP, iterations) : WARM_UP;
+    const end = performance.now() + WARM_UP_MS;
     // The first ones meet cold code and untouched pages.
-    await this.run(some);
-    const begin = performance.now();
+    await this.run(new Float64Array(MIN_WARM_UP));
     let rounds = 0;
-    do rounds += await this.run(some);
-    while (performance.now() - begin < WARM_UP_MS && rounds < most);
-    return (performance.now() - begin) / rounds;
+    for (let count = 1; ; count = Math.min(2 * count, TURN_EVERY)) {
+      const begin = performance.now();
+      rounds += await this.run(new Float64Array(count));
+      const now = performance.now();
+      if (rounds >= most || now > end) return (now - begin) / count;
+    }
   }
 
   /**

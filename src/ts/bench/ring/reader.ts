@@ -36,7 +36,7 @@ export class Reader {
   }
 
   /**
-   * Takes the message that the lane shows, and gives its space and custody back.
+   * Looks at the message that the lane shows. Its space and custody are given back by done().
    *
    * @throws RdmaError RDMA_ERR_PROTOCOL when it is not the one of the round
    */
@@ -53,6 +53,10 @@ export class Reader {
       }
       checkSum(readMessage(this.view, offset, length), length, round);
     }
+  }
+
+  /** The message that the lane shows is not needed any more. */
+  done(lane: Lane): void {
     lane.release(lane.sequence);
     lane.acknowledge(lane.sequence);
   }

@@ -120,7 +120,9 @@ class Consumer {
 
   private readonly visit = (lane: Lane): void => {
     const { id } = lane;
-    this.readers[id]!.take(lane, this.taken[id]!);
+    const reader = this.readers[id]!;
+    reader.take(lane, this.taken[id]!);
+    reader.done(lane);
     this.taken[id]!++;
     this.total++;
   };
