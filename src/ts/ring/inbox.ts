@@ -94,7 +94,7 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
         port.clock,
         capacity,
         this.limits.wait,
-        () => this.drainQueue(this.deliver),
+        () => this.drainQueue(this.deliver, 1),
         () => this.flushDirty(true),
       );
       const transport = this.address.type === 'soft' ? 'soft' : 'verbs';
@@ -179,13 +179,15 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
    *
    * What `visit` throws comes out of here; the message counts as delivered, and the next poll goes on behind it.
    *
+   * @param looks how often to look before answering 0, as in {@link CompletionQueue.poll}: with more than one, whoever waits
+   *   for this processor gets it now and then, which soft-RoCE needs where there are few
    * @returns how many completions there were, and messages; 0 when there was nothing to do
    * @throws RdmaError RDMA_ERR_CLOSED
    */
-  poll(visit: (lane: Lane) => void): number {
+  poll(visit: (lane: Lane) => void, looks = 1): number {
     if (this.closing !== undefined) throw new RdmaError('RDMA_ERR_CLOSED', 'the inbox is closed');
     this.pump.polled();
-    const count = this.drainQueue(visit);
+    const count = this.drainQueue(visit, looks);
     // Also while messages come: they may be those of other lanes.
     if (++this.polls >= POLLS_BEFORE_FLUSH) {
       this.polls = 0;
@@ -230,11 +232,12 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
 
   // ---- Completions
 
-  private drainQueue(visit: (lane: Lane) => void): number {
+  private drainQueue(visit: (lane: Lane) => void, looks: number): number {
     if (this.polling || this.closing !== undefined) return 0;
     this.polling = true;
     try {
-      let count = this.pollOnce();
+      // What waits for its turn is not held up.
+      let count = this.pollOnce(this.turns.empty ? looks : 1);
       try {
         count += this.serve(visit);
       } finally {
@@ -248,10 +251,10 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
   }
 
   // Handles what has completed; calls nobody.
-  private pollOnce(): number {
+  private pollOnce(looks: number): number {
     const { cq } = this.pump;
     if (cq.closed) return 0;
-    const count = cq.poll(BATCH);
+    const count = cq.poll(BATCH, looks);
     for (let i = 0; i < count; i++) this.handle(i);
     return count;
   }
@@ -422,7 +425,7 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
     let count = 0;
     const most = Math.ceil(this.pump.cq.capacity / BATCH) + 1;
     for (let turn = 0, polled = 1; polled > 0 && turn < most; turn++) {
-      polled = this.pollOnce();
+      polled = this.pollOnce(1);
       count += polled;
     }
     return count;
@@ -586,7 +589,7 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
     const end = clock.now() + REPORT_MS;
     while (!this.pump.cq.closed && clock.now() < end) {
       try {
-        this.pollOnce();
+        this.pollOnce(1);
       } catch {
         return; // the device is going away
       }

@@ -46,7 +46,7 @@ export interface PortCompletionQueue {
   readonly completions: Completions;
   readonly capacity: number;
   readonly closed: boolean;
-  poll(max?: number): number;
+  poll(max?: number, looks?: number): number;
   requestNotify(solicitedOnly?: boolean): void;
   close(): void;
 }

@@ -3,7 +3,7 @@
 // Invariant: both processes are the same but for who begins.
 import { Inbox, Outbox } from '../../ring/index.js';
 import { Device } from '../../verbs/index.js';
-import { laneSizes, type Way } from './settings.js';
+import { laneSizes, looksOf, type Way } from './settings.js';
 
 /** What two processes of a measurement have in common. */
 export interface RingPlace {
@@ -33,6 +33,7 @@ export class RingLink {
     this.place = place;
     this.device = device;
     this.inbox = inbox;
+    this.looks = looksOf(device);
   }
 
   /** @throws as Device.open() and Inbox.listen() */
@@ -81,10 +82,11 @@ export class RingLink {
   }
 
   private polls = 0;
+  private readonly looks: number;
 
   /** What is to be done again and again while waiting. */
   poll(visit: Parameters<Inbox['poll']>[0]): void {
-    this.inbox.poll(visit);
+    this.inbox.poll(visit, this.looks);
     if (++this.polls % POLLS_PER_OUTBOX_POLL === 0) this.outbox.poll();
   }
 }

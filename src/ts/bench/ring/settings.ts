@@ -2,6 +2,7 @@
 //
 // Invariant: settings that came through checkSettings() can be measured as they are; the other process gets the same.
 import { RdmaError } from '../../core/errors.js';
+import type { Device } from '../../verbs/index.js';
 import { checkInteger, checkObject, checkOneOf, checkString } from '../../core/validate.js';
 
 export const ringTests = ['ring-lat', 'ring-bw', 'ring-rate', 'ring-fan-in'] as const;
@@ -34,6 +35,8 @@ export const MAX_DURATION_S = 600;
 export const MAX_PRODUCERS = 64;
 /** The tail beyond p99.9 needs no more. */
 export const MAX_TIMED_SAMPLES = 100_000;
+
+const LOOKS = 64;
 
 export const MIN_SAMPLES = 5;
 /** A measurement that takes so many times as long as it should, because the warm-up was quicker, ends with fewer samples. */
@@ -74,6 +77,14 @@ export function checkRingSettings(value: unknown): RingSettings {
 
 function refuse(words: string): never {
   throw new RdmaError('RDMA_ERR_INVALID_ARGUMENT', words);
+}
+
+/**
+ * Looks of one poll: where the kernel's threads carry the bytes, whoever polls must let them have the processor; a soft
+ * device has none.
+ */
+export function looksOf(device: Device): number {
+  return device.portAddress().type === 'soft' ? 1 : LOOKS;
 }
 
 /** Sizes of a lane, as an outbox asks for them. */

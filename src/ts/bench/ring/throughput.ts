@@ -15,7 +15,7 @@ import { FLOOD_SLOTS } from './flood.js';
 import type { RingRequest } from './partner-main.js';
 import { Reader } from './reader.js';
 import { emptyResult, ourSubject, type RingResult } from './result.js';
-import { laneSizes, type RingSettings } from './settings.js';
+import { laneSizes, looksOf, type RingSettings } from './settings.js';
 
 /** Before the first count, so many messages of each producer; and so long, when it is by duration. */
 const WARM_UP_MS = 200;
@@ -52,7 +52,7 @@ export async function ringThroughput(
       maxSlots: slots,
       maxDataBytes: dataBytes,
     });
-    const consumer = new Consumer(inbox, partners, sizeBytes, producers, signal);
+    const consumer = new Consumer(inbox, looksOf(device), partners, sizeBytes, producers, signal);
     const place = { device: name, secret, sizeBytes, way };
     const { port } = inbox.bootstrap;
     for (let first = 0; first < producers; first += STARTED_TOGETHER) {
@@ -98,6 +98,7 @@ interface Counted {
 
 class Consumer {
   private readonly inbox: Inbox;
+  private readonly looks: number;
   private readonly partners: readonly Partner[];
   private readonly signal: AbortSignal | undefined;
   private readonly readers: Reader[];
@@ -106,12 +107,14 @@ class Consumer {
 
   constructor(
     inbox: Inbox,
+    looks: number,
     partners: readonly Partner[],
     sizeBytes: number,
     producers: number,
     signal: AbortSignal | undefined,
   ) {
     this.inbox = inbox;
+    this.looks = looks;
     this.partners = partners;
     this.signal = signal;
     this.readers = Array.from({ length: producers }, () => new Reader(sizeBytes));
@@ -149,7 +152,7 @@ class Consumer {
     let news = begin;
     let turned = begin;
     for (;;) {
-      for (let i = 0; i < POLLS_PER_CLOCK; i++) inbox.poll(visit);
+      for (let i = 0; i < POLLS_PER_CLOCK; i++) inbox.poll(visit, this.looks);
       const now = performance.now();
       if (now - begin >= ms && enough()) return;
       if (this.total > before) {
