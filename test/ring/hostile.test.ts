@@ -52,7 +52,7 @@ const crimes: Record<string, Wrong> = {
   'a sequence left out': { sequence: 3 },
   'a sequence again': { sequence: 1 },
   'a sequence beyond 2^53': { tamper: [3, 2 ** 31] },
-  'a bad checksum': { tamper: [15, 1] },
+  'a bad checksum': { tamper: [12, 1] },
   'a changed word': { tamper: [6, 1] },
   'another epoch': { epoch: 77 },
   'an offset out of place': { offset: 192 },

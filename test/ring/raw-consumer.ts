@@ -78,6 +78,7 @@ export class RawConsumer {
       dataBytes: Math.min(DATA_BYTES, offer.dataBytes),
       memory: { address: this.memory.address, rkey: this.memory.rkey },
       inPlace: false,
+      polled: false,
       maxPullBytes: 0,
       delivered: offer.acknowledged,
       acknowledged: offer.acknowledged,

@@ -1,7 +1,7 @@
 // A producer by hand: it knows the secret, has a queue pair and a lane, and then writes what it likes.
 import { randomBytes } from 'node:crypto';
 import { type BootstrapChannel, connectBootstrap } from '../../src/ts/connect/index.js';
-import { Answer } from '../../src/ts/ring/documents.js';
+import { Answer, RING_PROTOCOL } from '../../src/ts/ring/documents.js';
 import {
   alignedLength,
   emptyDescriptor,
@@ -49,6 +49,7 @@ export class RawProducer {
   private readonly memory: MemoryRegion;
   private readonly words: Uint32Array;
   private readonly bytes: Uint8Array;
+  private lane: ArrayBuffer | undefined; // mapped
   private tail = 0;
   private sequence = 0;
 
@@ -77,7 +78,7 @@ export class RawProducer {
     raw.qp.postReceive(64);
     raw.channel.send({
       type: 'offer',
-      protocol: 2,
+      protocol: RING_PROTOCOL,
       transport: address.type === 'soft' ? 'soft' : 'verbs',
       producer: randomBytes(16).toString('hex'),
       inbox: '',
@@ -104,15 +105,14 @@ export class RawProducer {
     return raw;
   }
 
-  /** Writes a message; `wrong` makes it a wrong one. */
-  write(payload: Uint8Array, wrong: Wrong = {}): void {
-    const { answer, memory } = this;
+  // Makes the descriptor of the next message, in the staging memory.
+  private describe(payload: Uint8Array, wrong: Wrong): { slot: number; offset: number } {
+    const { answer } = this;
     const sequence = wrong.sequence ?? this.sequence + 1;
     const slot = (this.sequence + 1) % answer.slots;
     const offset = this.tail % answer.dataBytes;
     this.sequence++;
     this.tail += alignedLength(payload.length);
-    this.bytes.set(payload, DATA_AT);
     const at = SLOT_BYTES / 4;
     const epoch = wrong.epoch ?? answer.epoch;
     const length = wrong.length ?? payload.length;
@@ -127,6 +127,33 @@ export class RawProducer {
       address: wrong.address ?? 0,
     });
     if (wrong.tamper !== undefined) this.words[at + wrong.tamper[0]]! += wrong.tamper[1];
+    return { slot, offset };
+  }
+
+  /** Stores a message into a lane that is polled, which must be mapped; of its descriptor only the first `words` words. */
+  store(payload: Uint8Array, wrong: Wrong = {}, words = SLOT_BYTES / 4): void {
+    const { answer } = this;
+    const { slot, offset } = this.describe(payload, wrong);
+    const ring = answer.slots * SLOT_BYTES;
+    this.lane ??= this.qp.mapRemote(answer.memory.address, answer.memory.rkey, ring + answer.dataBytes).buffer;
+    const fitting = payload.subarray(0, answer.dataBytes - offset);
+    new Uint8Array(this.lane, ring + offset, fitting.length).set(fitting);
+    const at = SLOT_BYTES / 4;
+    new Uint32Array(this.lane, slot * SLOT_BYTES, words).set(this.words.subarray(at, at + words));
+  }
+
+  /** Stores what was left out of the descriptor of the last message. */
+  storeRest(): void {
+    const slot = this.sequence % this.answer.slots;
+    const at = SLOT_BYTES / 4;
+    new Uint32Array(this.lane!, slot * SLOT_BYTES, at).set(this.words.subarray(at, 2 * at));
+  }
+
+  /** Writes a message; `wrong` makes it a wrong one. */
+  write(payload: Uint8Array, wrong: Wrong = {}): void {
+    const { answer, memory } = this;
+    this.bytes.set(payload, DATA_AT);
+    const { slot, offset } = this.describe(payload, wrong);
     const { address, rkey } = answer.memory;
     const data = address + answer.slots * SLOT_BYTES + offset;
     const imm = wrong.imm ?? laneImm(answer.lane, 1);

@@ -39,6 +39,12 @@ export const QUIET_CASES: readonly SmallCase[] = [
     limits: { order: 2, tear: 1, fault: 0 },
     schedules: 22000,
   },
+  {
+    name: 'polled',
+    shape: { ...SMALL, ...twoSlots, ...inPlace, messages: 3, wait: 'busy' },
+    limits: { order: 4, tear: 0, fault: 0 },
+    schedules: 2600,
+  },
   { name: 'two-producers', shape: { ...SMALL, producers: 2 }, limits: { order: 1, tear: 0, fault: 0 }, schedules: 120 },
 ];
 
@@ -102,6 +108,12 @@ export const LARGER_HOST_CASES: readonly SmallCase[] = [
     shape: { ...oneFault, ...twoSlots, ...inPlace, messages: 3, tearShare: 0 },
     limits: { order: 0, tear: 1, fault: 2 },
     schedules: 7000,
+  },
+  {
+    name: 'fault-while-polled',
+    shape: { ...oneFault, ...twoSlots, ...inPlace, messages: 3, wait: 'busy' },
+    limits: { order: 0, tear: 1, fault: 2 },
+    schedules: 2400,
   },
   {
     name: 'fault-while-pulling',

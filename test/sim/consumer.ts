@@ -2,7 +2,7 @@
 //
 // Invariant: the books know only what the application has seen and said, so that what the rings claim can be held
 // against them.
-import { Inbox, type InboxMessage, type LaneEvent } from '../../src/ts/ring/index.js';
+import { Inbox, type InboxMessage, type LaneEvent, type RdmaError } from '../../src/ts/ring/index.js';
 import { SimRegion } from '../../src/ts/sim/memory.js';
 import { simPort } from '../../src/ts/sim/port.js';
 import type { SimProcess } from '../../src/ts/sim/process.js';
@@ -10,6 +10,9 @@ import type { SimWorld } from '../../src/ts/sim/world.js';
 import { AccessFlags } from '../../src/ts/verbs/index.js';
 import { type Producer, SECRET } from './producer.js';
 import type { Shape } from './shape.js';
+
+/** From one poll to the next, of a consumer that polls. */
+const POLL_MS = { low: 0.01, high: 2, always: 0.7 };
 
 const same = (a: Uint8Array, b: Uint8Array) => Buffer.compare(a, b) === 0;
 
@@ -85,11 +88,28 @@ export class Incarnation {
       maxPullBytes: shape.pullAboveBytes === undefined ? 0 : 4 * shape.dataBytes,
       inPlace: shape.inPlace,
       wait: shape.wait,
-      onMessage: (message) => this.take(message),
+      ...(shape.wait === 'busy' ? {} : { onMessage: (message: InboxMessage) => this.take(message) }),
       onLane: (event) => this.watch(event),
     });
     this.inbox = inbox;
+    if (shape.wait === 'busy') this.poll();
     return inbox.bootstrap;
+  }
+
+  // The loop form: what is delivered and how is the same.
+  private poll(): void {
+    if (this.closed) return;
+    try {
+      this.inbox!.poll((lane) => this.take(lane.message()));
+    } catch (error) {
+      if ((error as RdmaError).code !== 'RDMA_ERR_CLOSED')
+        this.broken(`a poll has failed: ${(error as Error).message}`);
+      return;
+    }
+    const { choices } = this.books.world;
+    const { low, high, always } = POLL_MS;
+    // Where every order is tried, what may come at any time comes at a time of its own.
+    this.process.later(choices.exhaustive ? always : choices.delay(low, high), () => this.poll());
   }
 
   private broken(words: string): void {

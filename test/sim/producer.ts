@@ -63,7 +63,7 @@ export class Producer {
       dataBytes,
       retainMessages,
       retainBytes,
-      wait,
+      wait: wait === 'busy' ? 'event' : wait,
       checksum,
       ...(pullAboveBytes === undefined ? {} : { pullAboveBytes }),
       reconnectMs: 2 ** 31 - 1,

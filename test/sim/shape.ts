@@ -41,7 +41,8 @@ export interface Shape {
   copier: 'device' | 'process';
   tearShare: number;
   pollBatch: number;
-  wait: 'adaptive' | 'event';
+  /** How both sides wait. With `busy` the consumer polls now and then, and the producers sleep until something comes. */
+  wait: 'adaptive' | 'event' | 'busy';
   /** How long the consumer holds messages, in ms; 0: it is done with them at once. */
   holdMs: number;
   /** What may go wrong, and how often in one run. */
@@ -122,5 +123,6 @@ export function shapeOf(seed: number): Shape {
     faultCount: one([0, 1, 1, 2, 4]),
     restarts: choices.chance(0.5),
     batch: one([1, 1, 2, 3]),
+    ...(choices.chance(0.25) ? { wait: 'busy' } : {}),
   };
 }

@@ -18,6 +18,9 @@ const RESERVED_SLOTS = 16;
 /** Fenced lanes whose messages are still held, at least this many or twice the lanes, before new ones are put off. */
 const MIN_ENDED_LANES = 16;
 
+/** So many lanes are looked at in each poll of a busy inbox; those of other producers announce their messages. */
+const MAX_POLLED_LANES = 16;
+
 export class Admission {
   readonly limits: Limits;
   /** Lanes by their number. */
@@ -78,7 +81,12 @@ export class Admission {
     }
     const dataBytes = Math.floor(Math.min(offer.dataBytes, limits.dataBytes) / 64) * 64;
     const inPlace = offer.inPlace && limits.inPlace && this.transport === 'soft';
-    return { id, session, shape: { slots, dataBytes, inPlace } };
+    const polled = inPlace && limits.wait === 'busy' && this.polledLanes < MAX_POLLED_LANES;
+    return { id, session, shape: { slots, dataBytes, inPlace, polled } };
+  }
+
+  private get polledLanes(): number {
+    return this.lanes.reduce((count, lane) => count + (lane?.polled === true ? 1 : 0), 0);
   }
 
   private sessionOf(offer: Offer): Session {

@@ -16,6 +16,7 @@ import {
   laneImm,
   MAX_BATCH,
   MessageKind,
+  publishDescriptor,
   SLOT_BYTES,
 } from './layout.js';
 import type { Payloads } from './payloads.js';
@@ -32,6 +33,8 @@ export const CONTROL_RECEIVES = 16;
 export const BATCH_BYTES = 1 << 18;
 /** WRITEs of neighbouring payloads are joined up to here. */
 const MAX_JOINED_BYTES = 1 << 30;
+/** Longer payloads are copied as bytes, which makes a view of them. */
+const MAX_WORDS_COPIED_BYTES = 1024;
 /** Work requests for the descriptors of a batch, where they go round the end of their ring. */
 const WRAPPED_DESCRIPTORS = 2;
 
@@ -49,6 +52,8 @@ export interface ConnectionParts {
   staging: PortMemory;
   /** The lane's data ring, where it could be mapped. */
   mapping: PortMapping | undefined;
+  /** Its descriptor ring, where the inbox polls it. */
+  slots: PortMapping | undefined;
   /** Requests that may be outstanding: as the completion queue was sized, not as the device granted. */
   sendDepth: number;
   /** Descriptors say the checksum of their payload. */
@@ -76,6 +81,10 @@ export class Connection {
   private readonly mapping: PortMapping | undefined;
   /** The lane's data ring, where it is mapped. */
   readonly data: Uint8Array | undefined;
+  private readonly slotMapping: PortMapping | undefined;
+  private readonly slotWords: Int32Array | undefined; // where the inbox looks for descriptors
+  private readonly dataWords: Int32Array | undefined; // the mapped data ring as words
+  private readonly retainedWords: Int32Array;
   private readonly checksum: boolean;
   private readonly words: Uint32Array;
   private readonly places: Places; // of the messages in the lane
@@ -114,6 +123,10 @@ export class Connection {
     this.staging = parts.staging;
     this.mapping = mapping;
     this.data = mapping === undefined ? undefined : new Uint8Array(mapping.buffer);
+    this.slotMapping = parts.slots;
+    this.slotWords = parts.slots === undefined ? undefined : new Int32Array(parts.slots.buffer);
+    this.dataWords = mapping === undefined ? undefined : new Int32Array(mapping.buffer);
+    this.retainedWords = new Int32Array(parts.retained.memory.buffer, 0, parts.retained.bytes / 4);
     this.checksum = parts.checksum;
     this.words = new Uint32Array(parts.staging.buffer);
     this.places = new Places(lane.slots, lane.dataBytes);
@@ -206,6 +219,10 @@ export class Connection {
   transmit(): number {
     const { qp } = this;
     const before = this.sent;
+    if (this.slotWords !== undefined) {
+      this.publish(this.slotWords);
+      return this.sent - before;
+    }
     for (let requests = this.fill(); requests > 0; requests = this.fill()) {
       this.posted += requests;
       // Signaled often enough that the queue never fills up with what nobody hears of.
@@ -216,6 +233,37 @@ export class Connection {
       qp.postSend(requests);
     }
     return this.sent - before;
+  }
+
+  // Into a lane that the inbox polls: by stores alone, each message at once.
+  private publish(slotWords: Int32Array): void {
+    this.stall = undefined;
+    while (this.sent < this.retained.last) {
+      const sequence = this.sent + 1;
+      if (!this.isReady(sequence)) return;
+      if (this.hasPayload(sequence)) this.bringToLane(sequence);
+      this.describe(sequence);
+      const slot = slotOf(sequence, this.lane.slots);
+      publishDescriptor(this.words, (1 + slot) * (SLOT_BYTES / 4), slotWords, slot);
+      this.sent = sequence;
+    }
+  }
+
+  // Copies message `sequence` from the retained memory into the mapped lane.
+  private bringToLane(sequence: number): void {
+    const { retained } = this;
+    const from = retained.offsetOf(sequence);
+    const to = this.offsetOf(sequence);
+    const length = retained.lengthOf(sequence);
+    if (length > MAX_WORDS_COPIED_BYTES) {
+      this.data!.set(retained.data.subarray(from, from + length), to);
+      return;
+    }
+    // A view of the bytes would be an object. Both begin at whole words.
+    const words = length >> 2;
+    const { dataWords, retainedWords, data } = this;
+    for (let i = 0; i < words; i++) dataWords![(to >> 2) + i] = retainedWords[(from >> 2) + i]!;
+    for (let i = words << 2; i < length; i++) data![to + i] = retained.data[from + i]!;
   }
 
   // The work requests of the next batch: the payloads, then the descriptors. Answers how many; there are `batch` messages in it.
@@ -236,7 +284,8 @@ export class Connection {
         break;
       }
       const sequence = this.sent + 1;
-      if (!this.prepare(sequence)) break;
+      if (!this.isReady(sequence)) break;
+      this.describe(sequence);
       if (this.hasPayload(sequence)) {
         requests += this.writePayload(requests, sequence);
         bytes += retained.lengthOf(sequence);
@@ -247,31 +296,33 @@ export class Connection {
     return this.batch === 0 ? 0 : requests + this.writeDescriptors(requests, first);
   }
 
-  // Gives message `sequence`, the next one, its place and its descriptor; false when it cannot go yet.
-  private prepare(sequence: number): boolean {
+  // Gives message `sequence`, the next one, its place; false when it cannot go yet.
+  private isReady(sequence: number): boolean {
+    const { retained } = this;
+    if (retained.phaseOf(sequence) === Phase.OPEN) return this.stop('reservation');
+    if (sequence <= this.placed) return true;
+    const space = retained.homeOf(sequence) === Home.PAYLOAD ? 0 : retained.lengthOf(sequence);
+    if (!this.hasCredit(space)) return false;
+    this.place(sequence, space, 0);
+    return true;
+  }
+
+  // Makes the descriptor of message `sequence`, which has its place.
+  private describe(sequence: number): void {
     const { lane, retained, descriptor } = this;
     const phase = retained.phaseOf(sequence);
-    if (phase === Phase.OPEN) return this.stop('reservation');
-    const home = retained.homeOf(sequence);
-    const length = retained.lengthOf(sequence);
-    if (sequence > this.placed) {
-      const space = home === Home.PAYLOAD ? 0 : length;
-      if (!this.hasCredit(space)) return false;
-      this.place(sequence, space, 0);
-    }
     const slot = slotOf(sequence, lane.slots);
     descriptor.sequence = sequence;
     descriptor.offset = this.places.offsetOf(slot);
     descriptor.space = this.spaces[slot]!;
-    descriptor.length = length;
+    descriptor.length = retained.lengthOf(sequence);
     descriptor.flags = this.checksum ? DescriptorFlags.PAYLOAD_CRC : 0;
     descriptor.payloadCrc = retained.crcOf(sequence);
     descriptor.kind = phase === Phase.GIVEN_UP ? MessageKind.SKIP : MessageKind.DATA;
     descriptor.address = 0;
     descriptor.rkey = 0;
-    if (home === Home.PAYLOAD && phase === Phase.READY) this.describePayload(sequence);
+    if (retained.homeOf(sequence) === Home.PAYLOAD && phase === Phase.READY) this.describePayload(sequence);
     encodeDescriptor(this.words, SLOT_BYTES / 4, slot, lane.epoch, descriptor);
-    return true;
   }
 
   private hasPayload(sequence: number): boolean {
@@ -280,7 +331,7 @@ export class Connection {
     return retained.homeOf(sequence) === Home.RETAINED && retained.lengthOf(sequence) > 0;
   }
 
-  // The WRITE of the message that prepare() has described, at index `at`; or the one before it, at both sides its neighbour,
+  // The WRITE of the message that describe() has described, at index `at`; or the one before it, at both sides its neighbour,
   // becomes longer. Answers how many requests were added. Addresses go by calls that are always inlined: a number beyond 2^31
   // would be an object as an argument.
   private writePayload(at: number, sequence: number): 0 | 1 {
@@ -373,6 +424,7 @@ export class Connection {
     this.channel.close();
     this.qp.close();
     this.staging.close();
+    this.slotMapping?.close();
     const { retained } = this;
     for (let sequence = retained.acknowledged + 1; this.data !== undefined && sequence <= this.placed; sequence++) {
       // An open one is brought home when it is committed.

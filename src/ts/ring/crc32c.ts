@@ -5,7 +5,7 @@
 const POLYNOMIAL = 0x82f63b78; // reflected
 
 /** Words of a block, without the one that holds its checksum. */
-export const BLOCK_WORDS = 15;
+export const BLOCK_WORDS = 12;
 
 // effects[(word * 4 + byte) * 256 + b]: by how much the checksum of a block changes when that byte of that word changes by b.
 // The checksum is linear: a change of several bytes changes it by the sum, which is the exclusive or.

@@ -8,7 +8,7 @@
 //   either            error   why not; the channel is closed after it
 import * as v from 'valibot';
 
-export const RING_PROTOCOL = 2;
+export const RING_PROTOCOL = 3;
 export const MAX_SLOTS = 4095;
 export const MAX_DATA_BYTES = 2 ** 31 - 64;
 export const MAX_RETAINED_MESSAGES = 65536;
@@ -57,6 +57,8 @@ export const Answer = v.strictObject({
   memory: v.strictObject({ address, rkey: u32 }),
   /** The lane may be mapped. */
   inPlace: v.boolean(),
+  /** The inbox looks at the descriptors itself, in a loop: they are stored there, and nothing announces them. */
+  polled: v.boolean(),
   /** The largest message that the inbox pulls; 0: none. */
   maxPullBytes: v.pipe(u32, v.maxValue(MAX_PULL_BYTES)),
   delivered: sequence,

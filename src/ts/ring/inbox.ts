@@ -28,7 +28,10 @@ const { RECEIVE_WITH_IMM } = CompletionOpcode;
 const HANDSHAKE_TIMEOUT_MS = 5000;
 /** How long close() waits for producers to learn what was acknowledged. */
 const REPORT_MS = 500;
-const POLLS_BEFORE_FLUSH = 64;
+/** Looks after which small news is reported too: some microseconds, in which it would not have been of use. */
+const LOOKS_BEFORE_FLUSH = 512;
+/** Polls for one look at the completion queue, where lanes are polled. */
+const POLLS_PER_CQ = 32;
 /** Completions of one poll, and messages delivered before the next one. */
 const BATCH = 256;
 const SERVICE = 'onepiece-inbox';
@@ -56,13 +59,15 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
   private readonly lanesByQp = new Map<number, Lane>();
   private readonly channels = new Map<Lane, PortChannel>();
   private readonly fenceWaiters = new Map<Lane, (() => void)[]>();
+  private readonly polledLanes: Lane[] = []; // their descriptors are looked at in each poll
+  private unpolled = 0; // polls since the completion queue was looked at
   private readonly touched: Lane[] = [];
   // Two lists that take turns; their arrays are kept, and counted, so that none is made anew.
   private dirty: (Lane | undefined)[] = [];
   private flushing: (Lane | undefined)[] = [];
   private dirtyCount = 0;
   private condemned: Lane[] = [];
-  private polls = 0; // since the last flush, with the loop form
+  private looks = 0; // since the last flush, with the loop form
   private polling = false;
   private server: PortServer | undefined;
   private draining: Promise<void> | undefined;
@@ -175,7 +180,7 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
   /**
    * The loop form, for `wait: 'busy'`: handles what has arrived. `visit` is called with the lane for each message:
    * `lane.data`, `lane.offset`, `lane.length`, `lane.sequence`; it calls lane.release() and lane.acknowledge() then or
-   * later. Allocates nothing. Reports go back when a quarter of a lane is released, and in every 64th poll.
+   * later. Allocates nothing. Reports go back when a quarter of a lane is released, and after 512 looks.
    *
    * What `visit` throws comes out of here; the message counts as delivered, and the next poll goes on behind it.
    *
@@ -189,8 +194,9 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
     this.pump.polled();
     const count = this.drainQueue(visit, looks);
     // Also while messages come: they may be those of other lanes.
-    if (++this.polls >= POLLS_BEFORE_FLUSH) {
-      this.polls = 0;
+    this.looks += looks;
+    if (this.looks >= LOOKS_BEFORE_FLUSH) {
+      this.looks = 0;
       this.flushDirty(true);
     }
     if (this.dirtyCount > 0) this.pump.schedule();
@@ -236,8 +242,7 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
     if (this.polling || this.closing !== undefined) return 0;
     this.polling = true;
     try {
-      // What waits for its turn is not held up.
-      let count = this.pollOnce(this.turns.empty ? looks : 1);
+      let count = this.lookAround(looks);
       try {
         count += this.serve(visit);
       } finally {
@@ -248,6 +253,28 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
     } finally {
       this.polling = false;
     }
+  }
+
+  // Looks at the lanes that are polled, and at the completion queue: where there are such lanes not each time, as that costs
+  // more than all of them, unless one of them waits for the completion of its report.
+  private lookAround(looks: number): number {
+    const { polledLanes } = this;
+    let isDue = polledLanes.length === 0 || ++this.unpolled >= POLLS_PER_CQ;
+    for (let i = 0; i < polledLanes.length; i++) {
+      const lane = polledLanes[i]!;
+      this.lookAt(lane);
+      isDue ||= lane.isReporting;
+    }
+    if (!isDue) return 0;
+    this.unpolled = 0;
+    // What waits for its turn is not held up.
+    return this.pollOnce(this.turns.empty ? looks : 1);
+  }
+
+  private lookAt(lane: Lane): void {
+    if (lane.waiting > 0 || lane.condemned !== undefined) return;
+    if (lane.arrived()) this.turns.announce(lane, 1);
+    else if (lane.broken) this.noteCondemned(lane);
   }
 
   // Handles what has completed; calls nobody.
@@ -278,7 +305,8 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
     if (lane.broken) return;
     const imm = completions.imm(i);
     const messages = countOfImm(imm);
-    if (completions.opcode(i) !== RECEIVE_WITH_IMM || laneOfImm(imm) !== lane.id || messages === 0) {
+    const isRight = completions.opcode(i) === RECEIVE_WITH_IMM && laneOfImm(imm) === lane.id && messages > 0;
+    if (!isRight || lane.polled) {
       lane.condemn('a completion that no outbox makes');
       this.noteCondemned(lane);
       return;
@@ -293,7 +321,11 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
       failure = this.pulls.completed(lane, status);
     } else {
       lane.controlSent();
-      if (failure === undefined) this.markDirty(lane);
+      if (failure === undefined) {
+        this.markDirty(lane);
+        // Its producer may wait for what has been released meanwhile.
+        this.touch(lane);
+      }
     }
     if (failure !== undefined) this.condemn(lane, failure);
   }
@@ -328,6 +360,7 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
     this.counters.messages++;
     this.counters.bytes += lane.length;
     visit(lane);
+    if (lane.polled) this.lookAt(lane);
   }
 
   private touch(lane: Lane): void {
@@ -408,7 +441,7 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
       lane.stop();
       // What has arrived is delivered first; nothing new arrives on this lane.
       count += this.pollAll();
-      while (lane.waiting > 0 && this.closing === undefined) {
+      while (this.hasMore(lane) && this.closing === undefined) {
         count++;
         this.visitNext(lane, visit);
       }
@@ -418,6 +451,12 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
       count += this.pollAll();
     }
     return count;
+  }
+
+  // Whether a lane that is to be fenced has something that was published. A producer that still stores ends when its credit does.
+  private hasMore(lane: Lane): boolean {
+    if (lane.waiting === 0 && lane.polled && lane.arrived()) this.turns.announce(lane, 1);
+    return lane.waiting > 0;
   }
 
   // Everything that is in the completion queue now, even while more comes.
@@ -434,6 +473,7 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
   private fence(lane: Lane): void {
     const reason = lane.condemned ?? new RdmaError('RDMA_ERR_FENCED', 'the lane was fenced');
     this.turns.drop(lane);
+    this.unpoll(lane);
     this.lanesByQp.delete(lane.qp.qpNum);
     const revoked = lane.fence();
     this.pulls.laneEnded(lane);
@@ -451,6 +491,11 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
       tell(this.options.onLane, { type: 'quarantined', from, producer, reason });
     }
     if (this.lanesByQp.size === 0) this.drained?.();
+  }
+
+  private unpoll(lane: Lane): void {
+    const at = this.polledLanes.indexOf(lane);
+    if (at >= 0) this.polledLanes.splice(at, 1);
   }
 
   private fenceAndWait(lane: Lane): Promise<void> {
@@ -514,6 +559,7 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
     const lane = new Lane(id, session, this, offer, shape);
     this.lanesByQp.set(lane.qp.qpNum, lane);
     this.admission.add(lane);
+    if (lane.polled) this.polledLanes.push(lane);
     this.counters.lanesOpened++;
     return lane;
   }
@@ -620,6 +666,7 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
     }
     for (const waiters of this.fenceWaiters.values()) for (const wake of waiters) wake();
     this.lanesByQp.clear();
+    this.polledLanes.length = 0;
     const channels = [...this.channels.values()];
     this.channels.clear();
     for (const channel of channels) channel.close();

@@ -118,9 +118,9 @@ export class Intake implements ReservationHost {
   private take(sequence: number, length: number, crc: number): void {
     const { counters } = this.host;
     this.retained.ready(sequence, length, crc);
+    this.host.taken(length);
     counters.messages++;
     counters.bytes += length;
-    this.host.taken(length);
   }
 
   private isPulled(length: number): boolean {

@@ -15,6 +15,7 @@ import {
   LaneState,
   MessageKind,
   SLOT_BYTES,
+  showsSequence,
 } from './layout.js';
 import { InboxMessage, type Puller } from './message.js';
 import { Places, slotOf } from './places.js';
@@ -49,12 +50,17 @@ export const SEND_DEPTH = 2 + PULL_DEPTH;
 const { SIGNALED } = SendFlags;
 const QP_ACCESS = AccessFlags.LOCAL_WRITE | AccessFlags.REMOTE_WRITE;
 
+/** How long a descriptor may be half written. */
+const TORN_MS = 1000;
+
 /** How large a lane is, and what it allows. */
 export interface LaneShape {
   slots: number;
   dataBytes: number;
   /** Its producer may map it. */
   inPlace: boolean;
+  /** Messages are found by looking at the next slot; nothing announces them. */
+  polled: boolean;
 }
 
 /** A producer's pair of rings, as a loop that calls {@link Inbox.poll} sees it. */
@@ -69,6 +75,8 @@ export class Lane {
   readonly slots: number;
   /** Bytes of the data ring. */
   readonly dataBytes: number;
+  /** @internal Its messages are found by {@link Lane.arrived}; no completion brings them. */
+  readonly polled: boolean;
   /** The data ring. */
   readonly data: Uint8Array;
   /** @internal */
@@ -99,6 +107,9 @@ export class Lane {
   private readonly controlWords: Uint32Array;
   private readonly host: LaneHost;
   private readonly words: Uint32Array;
+  private readonly signedWords: Int32Array; // the same
+  private peeked = false; // arrived() has read the next message
+  private tornSinceMs = -1; // when arrived() began to find a wrong descriptor in the place of the next one
   private readonly descriptor = emptyDescriptor();
   private readonly remote: Offer['control'];
   // Keys as signed numbers, which are never objects.
@@ -133,6 +144,7 @@ export class Lane {
     this.epoch = ++session.epoch;
     this.slots = slots;
     this.dataBytes = dataBytes;
+    this.polled = shape.polled;
     this.firstSequence = session.delivered + 1;
     this.taken = session.delivered;
     this.released = session.delivered;
@@ -152,6 +164,7 @@ export class Lane {
     this.localKey = memory.lkey | 0;
     this.controlAddress = memory.address + this.controlAt;
     this.words = new Uint32Array(memory.buffer, 0, ringBytes / 4);
+    this.signedWords = new Int32Array(memory.buffer, 0, ringBytes / 4);
     this.data = new Uint8Array(memory.buffer, ringBytes, dataBytes);
     this.controlWords = new Uint32Array(memory.buffer, this.controlAt, SLOT_BYTES / 4);
     try {
@@ -183,6 +196,7 @@ export class Lane {
       dataBytes: this.dataBytes,
       memory: { address: this.memory.address, rkey: this.memory.rkey },
       inPlace: this.shape.inPlace,
+      polled: this.polled,
       maxPullBytes: this.host.maxPullBytes,
       delivered: this.session.delivered,
       acknowledged: this.session.acknowledged,
@@ -265,14 +279,40 @@ export class Lane {
   }
 
   /**
-   * @internal Reads the next message, which a completion has announced. A descriptor that is not exactly the one that
+   * @internal True when the next message of a polled lane is there, and can be taken. A descriptor that stays half written for
+   * long condemns the lane: its producer has died or stands still in the middle of it.
+   */
+  arrived(): boolean {
+    if (this.peeked) return true;
+    if (this.broken || this.memoryClosed) return false;
+    const sequence = this.taken + 1;
+    const slot = slotOf(sequence, this.slots);
+    if (!showsSequence(this.signedWords, slot, sequence)) return false;
+    if (!decodeDescriptor(this.words, 0, slot, this.epoch, this.descriptor)) return this.torn(sequence);
+    this.tornSinceMs = -1;
+    this.peeked = true;
+    this.peerReady = true;
+    return true;
+  }
+
+  private torn(sequence: number): false {
+    const now = this.host.nowMs();
+    if (this.tornSinceMs < 0) this.tornSinceMs = now;
+    if (now - this.tornSinceMs < TORN_MS) return false;
+    return this.condemn(`the descriptor of message ${sequence} fails its checksum or has another epoch`);
+  }
+
+  /**
+   * @internal Reads the next message, which a completion has announced, or arrived() has found. A descriptor that is not exactly the one that
    * must come condemns the lane, and false is answered.
    */
   take(): boolean {
     const { session, descriptor } = this;
     const sequence = this.taken + 1;
     const slot = slotOf(sequence, this.slots);
-    if (!decodeDescriptor(this.words, 0, slot, this.epoch, descriptor)) {
+    if (this.peeked) {
+      this.peeked = false;
+    } else if (!decodeDescriptor(this.words, 0, slot, this.epoch, descriptor)) {
       return this.condemn(`the descriptor of message ${sequence} fails its checksum or has another epoch`);
     }
     if (descriptor.sequence !== sequence) {
@@ -417,6 +457,11 @@ export class Lane {
     return this.controlInFlight || !told || this.state !== this.reportedState;
   }
 
+  /** @internal True from the writing of a report until its completion. */
+  get isReporting(): boolean {
+    return this.controlInFlight;
+  }
+
   /** @internal The report has arrived. */
   controlSent(): void {
     this.controlInFlight = false;
@@ -439,6 +484,7 @@ export class Lane {
       dataBytes: this.dataBytes,
       memoryBytes: this.memoryBytes,
       inPlace: this.shape.inPlace,
+      polled: this.polled,
       messages: this.messages,
       bytes: this.bytes,
       reports: this.reports,

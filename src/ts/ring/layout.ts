@@ -4,11 +4,11 @@
 //   | slot 0 | slot 1 | ... slot K-1 | data ring, M bytes |     | 64 bytes, written by the consumer |
 //     64 bytes each
 //
-//   descriptor   0     4           8        12       16     20    24         28         32..39     40   44      48  60
-//                |epoch|kind, flags|seq low |seq high|offset|space|length low|length high|address  |rkey|payload|(0)|crc-32c|
+//   descriptor   0     4           8        12       16     20    24         28         32..39     40   44      48      52..63
+//                |epoch|kind, flags|seq low |seq high|offset|space|length low|length high|address  |rkey|payload|crc-32c|  -
 //                                                     of what is pulled: where it lies at the producer |crc-32c|
-//   control      0     4           8        12       16     20       24..59                      60
-//                |epoch|state      |released low/high|acknowledged l/h|(0)                       |crc-32c|
+//   control      0     4           8        12       16     20       24..47                                   48      52..63
+//                |epoch|state      |released low/high|acknowledged l/h|(0)                                   |crc-32c|  -
 //
 // Invariant: what is read here came from another process and is believed only after its CRC, epoch and sequence
 // agree; sequences start at 1 and stay below 2^53.
@@ -21,7 +21,11 @@ export const MESSAGE_ALIGN_BYTES = 64;
 
 const SLOT_WORDS = SLOT_BYTES / 4;
 const CRC_WORD = BLOCK_WORDS;
+const SEQUENCE_WORD = 2;
 const HIGH = 2 ** 32;
+// Stores are seen in their order, and loads happen in theirs (Intel SDM volume 3, 9.2.2; AMD64 APM volume 2, 7.2). Elsewhere
+// the two that matter are atomic ones, which order the others around them.
+const STORES_IN_ORDER = process.arch === 'x64';
 // One for what is written and one for what is read, so that each mostly meets neighbours.
 const written = new BlockChecksum();
 const read = new BlockChecksum();
@@ -114,10 +118,27 @@ export function encodeDescriptor(
   words[at + 9] = highWord(address);
   words[at + 10] = descriptor.rkey;
   words[at + 11] = descriptor.payloadCrc;
-  words[at + 12] = 0;
-  words[at + 13] = 0;
-  words[at + 14] = 0;
   words[at + CRC_WORD] = written.of(words, at);
+}
+
+/**
+ * Stores a descriptor, which is complete at `from`, where a peer looks for it. Its sequence comes last: who sees that sees
+ * all of it, and everything that was stored before.
+ */
+export function publishDescriptor(from: Uint32Array, fromAt: number, to: Int32Array, toSlot: number): void {
+  const at = toSlot * SLOT_WORDS;
+  to[at] = from[fromAt]!;
+  to[at + 1] = from[fromAt + 1]!;
+  for (let i = SEQUENCE_WORD + 1; i <= CRC_WORD; i++) to[at + i] = from[fromAt + i]!;
+  const sequence = from[fromAt + SEQUENCE_WORD]!;
+  if (STORES_IN_ORDER) to[at + SEQUENCE_WORD] = sequence;
+  else Atomics.store(to, at + SEQUENCE_WORD, sequence | 0);
+}
+
+/** True when slot `slot` shows the descriptor of message `sequence`; whether it is right, decodeDescriptor() says. */
+export function showsSequence(words: Int32Array, slot: number, sequence: number): boolean {
+  const at = slot * SLOT_WORDS + SEQUENCE_WORD;
+  return (STORES_IN_ORDER ? words[at]! : Atomics.load(words, at)) === (sequence | 0);
 }
 
 /** Reads slot `slot`; false when its CRC or epoch is not right, and `into` is unchanged then. */

@@ -80,7 +80,10 @@ async function negotiateWith(channel: PortChannel, who: Negotiator, staging: Por
     qp.toReadyToReceive(address, lane.endpoint);
     qp.toReadyToSend();
     const mapping = lane.inPlace ? mapLane(qp, lane) : undefined;
-    return new Connection({ channel, qp, lane, retained, payloads, staging, mapping, sendDepth, checksum });
+    const slots = lane.polled
+      ? qp.mapRemote(lane.memory.address, lane.memory.rkey, lane.slots * SLOT_BYTES)
+      : undefined;
+    return new Connection({ channel, qp, lane, retained, payloads, staging, mapping, slots, sendDepth, checksum });
   } catch (error) {
     qp.close();
     throw error;
@@ -91,7 +94,14 @@ function checkAnswer(lane: Answer, who: Negotiator): void {
   const { retained } = who;
   const low = lane.inbox === who.lastInbox ? retained.acknowledged : 0;
   const sane = lane.slots <= who.slots && lane.dataBytes <= who.dataBytes && (who.inPlace || !lane.inPlace);
-  if (!sane || lane.delivered < low || lane.delivered > retained.last || lane.acknowledged > lane.delivered) {
+  const mapped = lane.inPlace || !lane.polled;
+  if (
+    !sane ||
+    !mapped ||
+    lane.delivered < low ||
+    lane.delivered > retained.last ||
+    lane.acknowledged > lane.delivered
+  ) {
     throw new RdmaError('RDMA_ERR_PROTOCOL', 'the inbox answers with numbers that were not offered');
   }
   if (lane.delivered < retained.acknowledged) {

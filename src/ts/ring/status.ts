@@ -96,6 +96,8 @@ export interface LaneStatus {
   memoryBytes: number;
   /** The producer may build messages in it. */
   inPlace: boolean;
+  /** Its messages are found by looking at the next descriptor, in each poll; nothing announces them. */
+  polled: boolean;
   /** Delivered on this lane. */
   messages: number;
   bytes: number;

@@ -202,9 +202,9 @@ export class SimMapping implements PortMapping {
     device.objects.add(this);
   }
 
-  /** Carries stores over to the peer, at most `limit` bytes of them. */
-  carry(limit = Number.POSITIVE_INFINITY): void {
-    if (!this.attached || this.closed) return;
+  /** Carries stores over to the peer, at most `limit` bytes of them; answers how many are left of those. */
+  carry(limit = Number.POSITIVE_INFINITY): number {
+    if (!this.attached || this.closed) return limit;
     const { bytes, before } = this;
     let left = limit;
     for (let at = 0; at < bytes.length && left > 0; at++) {
@@ -221,6 +221,7 @@ export class SimMapping implements PortMapping {
       before.set(this.region.view(this.address, before.length));
       bytes.set(before);
     }
+    return left;
   }
 
   /** The peer has revoked the region. */

@@ -5,6 +5,7 @@
 import { setImmediate as turn } from 'node:timers/promises';
 import { serveParent } from '../partner.js';
 import { writeMessage } from '../payload.js';
+import { clockLookMs } from '../look.js';
 import { WRITE_TIMED_BYTES } from '../ring/sender.js';
 import { type Dialer, type MessengerContext, type Pieces, creditsOf, windowOf } from './messenger.js';
 import { messengerOf } from './messengers.js';
@@ -38,6 +39,7 @@ class Echo extends Side {
   private touched = false;
   private recorded = 0;
   private round = 0;
+  private readonly lookMs = clockLookMs();
 
   rounds(touched: boolean, record: number): void {
     this.touched = touched;
@@ -51,7 +53,7 @@ class Echo extends Side {
     const timed = this.sizeBytes >= WRITE_TIMED_BYTES;
     const begin = timed ? performance.now() : 0;
     writeMessage(this.source, round);
-    const writeMs = timed ? performance.now() - begin : 0;
+    const writeMs = timed ? performance.now() - begin + this.lookMs : 0;
     void this.dialer!.send(this.source, false);
     if (this.recorded < this.writes.length) this.writes[this.recorded++] = writeMs;
   };

@@ -13,8 +13,8 @@ export interface RingPlace {
   way: Way;
 }
 
-/** The outbox has news only once for a quarter of its lane. */
-const POLLS_PER_OUTBOX_POLL = 16;
+/** Looks for one poll of the outbox, which has news only once for a quarter of its lane. */
+const LOOKS_PER_OUTBOX_POLL = 64;
 
 /** Messages that may wait to be pulled, and the memory that one takes at least. */
 const PULLED_AT_ONCE = 4;
@@ -81,12 +81,15 @@ export class RingLink {
     this.device.close();
   }
 
-  private polls = 0;
+  private looked = 0;
   private readonly looks: number;
 
   /** What is to be done again and again while waiting. */
   poll(visit: Parameters<Inbox['poll']>[0]): void {
     this.inbox.poll(visit, this.looks);
-    if (++this.polls % POLLS_PER_OUTBOX_POLL === 0) this.outbox.poll();
+    this.looked += this.looks;
+    if (this.looked < LOOKS_PER_OUTBOX_POLL) return;
+    this.looked = 0;
+    this.outbox.poll();
   }
 }
