@@ -29,6 +29,19 @@ void t.test('each is bound to a core of its own, and let go', async (t) => {
   t.strictSame(coresOf('self'), before);
 });
 
+void t.test('several share the cores that are left', { skip: coresOf('self').length < 2 }, async (t) => {
+  const before = coresOf('self');
+  const others = [spawn('sleep', ['60']), spawn('sleep', ['60'])];
+  t.teardown(() => {
+    for (const other of others) other.kill('SIGKILL');
+  });
+  const undo = bindApart(...others.map(({ pid }) => pid!));
+  t.strictSame(coresOf('self'), before.slice(0, 1));
+  for (const { pid } of others) t.strictSame(coresOf(pid!), before.slice(1));
+  undo();
+  t.strictSame(coresOf('self'), before);
+});
+
 void t.test('a process that is not there is an error that says so', { skip: coresOf('self').length < 2 }, async (t) => {
   const before = coresOf('self');
   t.throws(() => bindApart(2 ** 22 + 1), { code: 'RDMA_ERR_NOT_SUPPORTED', message: /cannot be bound/ });

@@ -35,16 +35,18 @@ function setCores(pid: number, list: string): void {
 }
 
 /**
- * Binds the main thread of this process and of another one to a core each, where there are two.
+ * Binds the main thread of this process to a core, where there are two, and that of another one to the next; several others
+ * share all that are left.
  *
  * @returns what undoes it here
  * @throws RdmaError RDMA_ERR_NOT_SUPPORTED when taskset(1) fails
  */
-export function bindApart(otherPid: number): () => void {
+export function bindApart(...otherPids: number[]): () => void {
   const list = allowedList();
-  const [mine, theirs] = coresIn(list);
-  if (mine === undefined || theirs === undefined) return () => {};
-  setCores(otherPid, String(theirs));
+  const [mine, ...others] = coresIn(list);
+  if (mine === undefined || others.length === 0) return () => {};
+  const theirs = otherPids.length === 1 ? String(others[0]) : others.join(',');
+  for (const pid of otherPids) setCores(pid, theirs);
   setCores(process.pid, String(mine));
   return () => setCores(process.pid, list);
 }

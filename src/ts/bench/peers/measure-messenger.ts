@@ -10,7 +10,7 @@ import { RdmaError } from '../../core/errors.js';
 import { ANSWER_MS, Partner } from '../partner.js';
 import { writeMessage } from '../payload.js';
 import { emptyResult, latencyOf, type RingResult, type Subject } from '../ring/result.js';
-import { LATE, MIN_SAMPLES, type RingSettings, roundsWithin } from '../ring/settings.js';
+import { floodWarmUpMs, LATE, MIN_SAMPLES, type RingSettings, roundsWithin } from '../ring/settings.js';
 import { jainIndex, type LatencySummary, round3 } from '../statistics.js';
 import {
   type Hub,
@@ -26,7 +26,6 @@ import { producerOf, takePieces } from './pieces.js';
 
 const WARM_UP_MS = 1000;
 const MIN_WARM_UP = 3;
-const FLOOD_WARM_UP_MS = 500;
 const WARM_UP_MESSAGES = 4;
 const STARTED_TOGETHER = 8;
 const LOOK_MS = 2;
@@ -247,7 +246,7 @@ class Session {
     const { taken } = this;
     const total = () => taken.reduce((sum, count) => sum + count, 0);
     const warm = taken.map((count) => count + WARM_UP_MESSAGES);
-    const ready = performance.now() + (iterations > 0 ? 0 : FLOOD_WARM_UP_MS);
+    const ready = performance.now() + (iterations > 0 ? 0 : floodWarmUpMs(taken.length));
     await this.until(() => performance.now() > ready && taken.every((count, i) => count >= warm[i]!), total);
     const counts = [...taken];
     const before = total();

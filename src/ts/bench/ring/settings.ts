@@ -87,6 +87,11 @@ export function looksOf(device: Device): number {
   return device.portAddress().type === 'soft' ? 1 : LOOKS;
 }
 
+/** How long producers send before they are counted: each process compiles its code anew, and they share the cores. */
+export function floodWarmUpMs(producers: number): number {
+  return Math.max(1000, 150 * producers);
+}
+
 /** Sizes of a lane, as an outbox asks for them. */
 export interface LaneSizes {
   slots: number;

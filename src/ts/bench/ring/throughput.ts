@@ -15,10 +15,9 @@ import { FLOOD_SLOTS } from './flood.js';
 import type { RingRequest } from './partner-main.js';
 import { Reader } from './reader.js';
 import { emptyResult, ourSubject, type RingResult } from './result.js';
-import { laneSizes, looksOf, type RingSettings } from './settings.js';
+import { floodWarmUpMs, laneSizes, looksOf, type RingSettings } from './settings.js';
 
-/** Before the first count, so many messages of each producer; and so long, when it is by duration. */
-const WARM_UP_MS = 200;
+/** Before the first count, so many messages of each producer, besides {@link floodWarmUpMs}. */
 const WARM_UP_MESSAGES = 8;
 const POLLS_PER_CLOCK = 256;
 const TURN_MS = 5;
@@ -66,7 +65,7 @@ export async function ringThroughput(
         }),
       );
     }
-    if (producers === 1) unbind = bindApart(partners[0]!.pid);
+    unbind = bindApart(...partners.map(({ pid }) => pid));
     await Promise.all(partners.map((partner) => partner.ask({ do: 'start' } satisfies RingRequest, signal)));
     const held = await consumer.measure(false, iterations, durationS);
     const read = test === 'ring-bw' ? await consumer.measure(true, iterations, durationS) : undefined;
@@ -133,7 +132,7 @@ class Consumer {
   async measure(touched: boolean, iterations: number, durationS: number): Promise<Counted> {
     for (const reader of this.readers) reader.touched = touched;
     const warm = this.taken.map((count) => count + WARM_UP_MESSAGES);
-    const warmUpMs = iterations > 0 ? 0 : WARM_UP_MS;
+    const warmUpMs = iterations > 0 ? 0 : floodWarmUpMs(this.readers.length);
     await this.consume(warmUpMs, () => this.taken.every((count, i) => count >= warm[i]!));
     const counts = Array.from(this.taken);
     const { total } = this;
