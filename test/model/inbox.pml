@@ -37,7 +37,9 @@ inline take(m) {
 #endif
   if
   :: ok ->
+#ifndef POLLED
     lane[m].announced--;
+#endif
     lane[m].starts[s % K] = start;
     lane[m].tail = finish;
     lane[m].taken = s;
@@ -173,11 +175,18 @@ inline flush(m) {
   lane[m].reportedAcknowledged = ACKNOWLEDGED(n)
 }
 
+/* Whether the next message can be taken: its completion has come, or, of a lane that is polled, its descriptor stands there. */
+#ifdef POLLED
+#define ARRIVED(m) (lane[m].slotSequence[NEXT(lane[m].taken) % K] == NEXT(lane[m].taken) && EPOCH_AGREES(m, NEXT(lane[m].taken)))
+#else
+#define ARRIVED(m) (lane[m].announced > 0)
+#endif
+
 #define OWNER lane[m].producer
 proctype Lane(byte m) {
 end:
   do
-  :: d_step { (lane[m].state == OPEN || lane[m].state == CONDEMNED) && lane[m].announced > 0 -> take(m) }
+  :: d_step { (lane[m].state == OPEN || lane[m].state == CONDEMNED) && ARRIVED(m) -> take(m) }
   :: d_step { HELD(m) > 0 && !lane[m].releasedFlags[NEXT(lane[m].released) % K] -> release(m, NEXT(lane[m].released)) }
 #ifdef ANY_ORDER
   :: d_step { HELD(m) > 1 && !lane[m].releasedFlags[lane[m].taken % K] -> release(m, lane[m].taken) }

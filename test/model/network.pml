@@ -32,6 +32,7 @@ inline arrive(p) {
       lane[n].slotEpoch[s % K] = outbox[p].epoch;
       lane[n].slotSequence[s % K] = s;
       lane[n].slotOffset[s % K] = at;
+#ifndef POLLED
       /* The completion follows the data. */
       if
       :: ALIVE(n, outbox[p].serial) ->
@@ -43,6 +44,9 @@ inline arrive(p) {
 #endif
       :: else
       fi
+#else
+      skip
+#endif
     fi
   fi
 }

@@ -113,7 +113,7 @@ export const LARGER_HOST_CASES: readonly SmallCase[] = [
     name: 'fault-while-polled',
     shape: { ...oneFault, ...twoSlots, ...inPlace, messages: 3, wait: 'busy' },
     limits: { order: 0, tear: 1, fault: 2 },
-    schedules: 2400,
+    schedules: 1700,
   },
   {
     name: 'fault-while-pulling',

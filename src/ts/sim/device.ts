@@ -100,7 +100,7 @@ export class SimDevice implements PortDevice {
   private die(): void {
     // Some of what it was just storing in mapped memory has arrived: in the order of the mappings, as a lane's data is mapped
     // before its descriptors, and stored before them.
-    let left = this.world.choices.pick(64, 'tear');
+    let left = this.mappings.size === 0 ? 0 : this.world.choices.pick(64, 'tear');
     for (const mapping of this.mappings) left = mapping.carry(left);
     for (const qp of [...this.queuePairs]) qp.vanish();
   }
