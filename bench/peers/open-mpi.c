@@ -9,8 +9,9 @@
 //   FILE   where rank 0 puts the samples, as doubles in microseconds: ITERATIONS for each SIZE. A rate is one sample
 //          for each batch.
 //
-// Invariant: every round is checked by its mark in the last byte, so nothing is timed that has not arrived; a rank ends
-// with its parent.
+// Invariant: every round is checked by its mark in the last byte, so nothing is timed that has not arrived. In put and send
+// every message is written anew by its sender, so that no reader finds its bytes in the cache from the round before; from
+// TIMED_BYTES on the time of that is known, and in no sample. A rank ends with its parent.
 #include <mpi.h>
 #include <signal.h>
 #include <stdint.h>
@@ -20,7 +21,7 @@
 #include <sys/prctl.h>
 #include <time.h>
 
-enum { BATCH = 64, TAG = 7 };
+enum { BATCH = 64, TAG = 7, TIMED_BYTES = 1024, LOOKS = 20000 };
 
 static int rank;
 static int peer;
@@ -30,6 +31,8 @@ static unsigned char *out;   // sent from here
 static unsigned char *into;  // received here, or the window
 static MPI_Win window;
 static volatile uint64_t sink;
+static double look_us;       // what a look at the clock costs
+static double *writes;       // how long each message took to be written
 
 static double now_us(void) {
   struct timespec now;
@@ -56,14 +59,18 @@ static void read_all(const unsigned char *bytes, size_t size) {
 
 static unsigned char mark_of(long round) { return (unsigned char)(round % 255 + 1); }
 
-static void give(int put, size_t size, long round) {
-  out[size - 1] = mark_of(round);
+// Answers how long the message took to be written.
+static double give(int put, size_t size, long round) {
+  double begin = size < TIMED_BYTES ? 0 : now_us();
+  memset(out, mark_of(round), size);
+  double took = size < TIMED_BYTES ? 0 : now_us() - begin + look_us;
   if (put) {
     MPI_Put(out, (int)size, MPI_BYTE, peer, 0, (int)size, MPI_BYTE, window);
     MPI_Win_flush(peer, window);
   } else {
     MPI_Send(out, (int)size, MPI_BYTE, peer, TAG, MPI_COMM_WORLD);
   }
+  return took;
 }
 
 static void take(int put, size_t size, long round) {
@@ -86,13 +93,21 @@ static void latency(int put, size_t size, long rounds, long warm_up, double *sam
     long nth = round + warm_up;
     if (rank == 0) {
       double begin = now_us();
-      give(put, size, nth);
+      double took = give(put, size, nth);
       take(put, size, nth);
-      if (round >= 0) samples[round] = (now_us() - begin) / 2;
+      if (round >= 0) samples[round] = (now_us() - begin - took) / 2;
     } else {
       take(put, size, nth);
-      give(put, size, nth);
+      double took = give(put, size, nth);
+      if (round >= 0) writes[round] = took;
     }
+  }
+  if (size < TIMED_BYTES) return;
+  if (rank == 1) {
+    MPI_Send(writes, (int)rounds, MPI_DOUBLE, peer, TAG, MPI_COMM_WORLD);
+  } else {
+    MPI_Recv(writes, (int)rounds, MPI_DOUBLE, peer, TAG, MPI_COMM_WORLD, MPI_STATUS_IGNORE);
+    for (long round = 0; round < rounds; round++) samples[round] -= writes[round] / 2;
   }
 }
 
@@ -159,8 +174,12 @@ int main(int argc, char **argv) {
     if (rounds > most) most = rounds;
   }
   double *samples = malloc((size_t)most * sizeof *samples);
+  writes = malloc((size_t)most * sizeof *writes);
+  double begin = now_us();
+  for (int i = 0; i < LOOKS; i++) now_us();
+  look_us = (now_us() - begin) / LOOKS;
   out = aligned_alloc(4096, ((size_t)largest + 4095) / 4096 * 4096);
-  if (samples == NULL || out == NULL) fail("no memory");
+  if (samples == NULL || writes == NULL || out == NULL) fail("no memory");
   if (is_send) {
     into = aligned_alloc(4096, ((size_t)largest + 4095) / 4096 * 4096);
     if (into == NULL) fail("no memory");
