@@ -43,8 +43,8 @@ export interface LaneParts {
   memory: PortMemory;
 }
 
-/** The work request of a control block; receives are 0. */
-export const CONTROL_WR_ID = 2 ** 40;
+/** The work request of a control block; receives are 0. A number that never is an object. */
+export const CONTROL_WR_ID = 2 ** 29;
 /** Send work requests of a lane: its report, and READs. */
 export const SEND_DEPTH = 2 + PULL_DEPTH;
 const { SIGNALED } = SendFlags;

@@ -226,19 +226,24 @@ export class Outbox implements IntakeHost, AsyncDisposable {
    * @throws RdmaError RDMA_ERR_MESSAGE_TOO_LARGE; RDMA_ERR_CLOSED; RDMA_ERR_INVALID_ARGUMENT; ENOMEM for what is to be
    *   pulled; the error with which the outbox has failed
    */
-  trySend(...parts: Part[]): number {
-    const { length } = parts;
+  trySend(...parts: Part[]): number;
+  // The first ones one by one: whatever the compiler does with this call, no array is made of them.
+  trySend(first?: Part, second?: Part, third?: Part, ...more: Part[]): number {
+    // biome-ignore lint/complexity/noArguments: what was given as undefined is a wrong part, not none
+    const count = arguments.length;
     // A callback may come back here.
-    if (this.sending) return this.intake.trySend(parts, length);
-    // An array that lives as long as this: that of the arguments need not be made then.
+    if (this.sending) return this.intake.trySend([first!, second!, third!, ...more], count);
     const list = this.parts;
-    for (let i = 0; i < length; i++) list[i] = parts[i]!;
+    list[0] = first!;
+    list[1] = second!;
+    list[2] = third!;
+    for (let i = 0; i < more.length; i++) list[3 + i] = more[i]!;
     this.sending = true;
     try {
-      return this.intake.trySend(list, length);
+      return this.intake.trySend(list, count);
     } finally {
       this.sending = false;
-      for (let i = 0; i < length; i++) list[i] = NOTHING;
+      for (let i = 0; i < count; i++) list[i] = NOTHING;
     }
   }
 

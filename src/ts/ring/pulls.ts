@@ -12,7 +12,7 @@ import type { Session } from './session.js';
 /** READs of one lane that may be under way. */
 export const PULL_DEPTH = 4;
 /** Work requests from this number on are READs; receives are 0. */
-export const PULL_WR_ID = 2 ** 41;
+export const PULL_WR_ID = 2 ** 30;
 const SEGMENT_BYTES = 16 * 2 ** 20;
 
 /** What is to be pulled. */
