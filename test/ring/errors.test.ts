@@ -184,3 +184,58 @@ void t.test('an address in use is told, with nothing left open', async (t) => {
   await inbox.close();
   t.throws(() => inbox.bootstrap, { code: 'RDMA_ERR_CLOSED' });
 });
+
+void t.test(
+  'the loop form: wrong looks, wrong parts and wrong reservations are refused, and the loop goes on',
+  async (t) => {
+    const inbox = await openInbox({ wait: 'busy' });
+    const outbox = await openOutbox(inbox);
+    const other = await openOutbox(inbox);
+    let seen = 0;
+    const visit = (lane: { sequence: number; release(n: number): void; acknowledge(n: number): void }) => {
+      seen++;
+      lane.release(lane.sequence);
+      lane.acknowledge(lane.sequence);
+    };
+    for (const looks of [0, -1, 2 ** 20 + 1, Number.NaN, 'many' as unknown as number]) {
+      t.equal(
+        thrownCode(() => inbox.poll(visit, looks)),
+        INVALID,
+        `${looks} looks`,
+      );
+    }
+    const send = outbox as unknown as { trySend(...parts: unknown[]): number };
+    for (const parts of [[undefined], [content(1, 3), null], [1, 2, 3, 4], [content(1, 3), 'x', content(1, 3), 'y']]) {
+      t.equal(
+        thrownCode(() => send.trySend(...parts)),
+        INVALID,
+      );
+    }
+    const open = outbox.tryReserve(10)!;
+    const ended = other.tryReserve(10)!;
+    ended.abort();
+    for (const reuse of [open, ended]) {
+      t.equal(
+        thrownCode(() => outbox.tryReserve(10, reuse)),
+        INVALID,
+        'one that is open, or of another outbox',
+      );
+    }
+    open.bytes.set(content(1, 10));
+    open.commit();
+    const again = outbox.tryReserve(20, open);
+    t.equal(again, open, 'the very same');
+    t.equal(again?.sequence, 2);
+    t.equal(again?.bytes.length, 20);
+    again?.commit(5);
+    t.equal(outbox.trySend(), 3, 'no part: an empty message');
+    t.equal(outbox.trySend(content(1, 1), content(2, 2), content(3, 3), content(4, 4), content(5, 5)), 4);
+    await until(() => {
+      inbox.poll(visit, 2);
+      return seen === 4;
+    }, 'all four are there');
+    await outbox.close();
+    await other.close();
+    await inbox.close();
+  },
+);

@@ -261,8 +261,10 @@ export class Connection {
     }
     // A view of the bytes would be an object. Both begin at whole words.
     const words = length >> 2;
+    const fromWord = from / 4;
+    const toWord = to / 4;
     const { dataWords, retainedWords, data } = this;
-    for (let i = 0; i < words; i++) dataWords![(to >> 2) + i] = retainedWords[(from >> 2) + i]!;
+    for (let i = 0; i < words; i++) dataWords![toWord + i] = retainedWords[fromWord + i]!;
     for (let i = words << 2; i < length; i++) data![to + i] = retained.data[from + i]!;
   }
 

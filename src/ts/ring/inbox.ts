@@ -4,7 +4,7 @@
 // application sees messages 1..n in order, each once. A lane is fenced (queue pair destroyed, key revoked) before
 // another lane of the same producer begins.
 import { RdmaError } from '../core/errors.js';
-import { checkInteger, checkString } from '../core/validate.js';
+import { checkInteger, checkString, invalidArgument } from '../core/validate.js';
 import { parseDocument } from '../connect/index.js';
 import { CompletionOpcode, CompletionStatus, completionStatusWords, type PortAddress } from '../verbs/index.js';
 import { Admission } from './admission.js';
@@ -32,6 +32,7 @@ const REPORT_MS = 500;
 const LOOKS_BEFORE_FLUSH = 512;
 /** Polls for one look at the completion queue, where lanes are polled. */
 const POLLS_PER_CQ = 32;
+const MAX_LOOKS = 2 ** 20;
 /** Completions of one poll, and messages delivered before the next one. */
 const BATCH = 256;
 const SERVICE = 'onepiece-inbox';
@@ -184,13 +185,14 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
    *
    * What `visit` throws comes out of here; the message counts as delivered, and the next poll goes on behind it.
    *
-   * @param looks how often to look before answering 0, as in {@link CompletionQueue.poll}: with more than one, whoever waits
+   * @param looks 1 to 2^20, default 1: how often to look before answering 0, as in {@link CompletionQueue.poll}: with more than one, whoever waits
    *   for this processor gets it now and then, which soft-RoCE needs where there are few
    * @returns how many completions there were, and messages; 0 when there was nothing to do
-   * @throws RdmaError RDMA_ERR_CLOSED
+   * @throws RdmaError RDMA_ERR_CLOSED; RDMA_ERR_INVALID_ARGUMENT
    */
   poll(visit: (lane: Lane) => void, looks = 1): number {
     if (this.closing !== undefined) throw new RdmaError('RDMA_ERR_CLOSED', 'the inbox is closed');
+    if (!(looks >= 1 && looks <= MAX_LOOKS)) throw invalidArgument('looks', looks, `1 to ${MAX_LOOKS}`);
     this.pump.polled();
     const count = this.drainQueue(visit, looks);
     // Also while messages come: they may be those of other lanes.
@@ -244,7 +246,10 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
     try {
       let count = this.lookAround(looks);
       try {
-        count += this.serve(visit);
+        const served = this.serve(visit);
+        count += served;
+        // Lanes that are not polled wait for no more messages of the others than that.
+        this.unpolled += Math.floor((served * POLLS_PER_CQ) / BATCH);
       } finally {
         this.afterServing();
       }
