@@ -3,7 +3,7 @@
 #include <errno.h>
 #include <gtest/gtest.h>
 
-#include <atomic>
+#include <chrono>
 
 #include "standing_peer.h"
 
@@ -60,8 +60,11 @@ TEST(MemoryWindow, IsNotBoundToARegionThatIsDeregisteredMeanwhile) {
     MustPost(*b.qp, first);
     MustPost(*b.qp, Bind(*window, window->RemoteKey(), *mr));
     MustPost(*a.qp, ReceiveInto(*a.mr, 0, 8));
+    // Up to a nanosecond in one round, to two in the next, and so on to 131 us: how long the thread takes to wake is the machine's.
     random = random * 1664525 + 1013904223;
-    for (uint32_t spins = random >> 20; spins > 0; spins--) std::atomic_signal_fence(std::memory_order_seq_cst);
+    const std::chrono::nanoseconds pause((random >> 8) & ((1u << (round % 18)) - 1));
+    for (auto end = std::chrono::steady_clock::now() + pause; std::chrono::steady_clock::now() < end;) {
+    }
     int rc = mr->Deregister();
     bool isBound = TakeStatus(*b.cq) == CompletionStatus::kSuccess;
     (isBound ? bound : gone)++;
