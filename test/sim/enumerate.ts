@@ -1,4 +1,5 @@
-// Enumerating a small configuration.
+// Enumerating small configurations, and the test of that: a file for each group of them keeps the bound on a file's time.
+import t from 'tap';
 import { EnumeratedChoices } from '../../src/ts/sim/choices.js';
 import { play } from './ring-run.js';
 import type { SmallCase } from './shape.js';
@@ -26,4 +27,21 @@ export async function enumerate({ name, shape, limits }: SmallCase, atMost: numb
     if (broken.length > 0) result.failures.push(`npm run sim -- --case ${name} ${choices.replay}: ${broken[0]}`);
   } while (result.failures.length < 5 && choices.next());
   return result;
+}
+
+const MOST = 60_000;
+
+/** A test for each configuration: no run breaks the protocol, and there are as many of them as there were. */
+export function proveAll(cases: readonly SmallCase[]): void {
+  // Errors are made by the thousand here, and looked at only in a failure, which can be repeated.
+  Error.stackTraceLimit = 0;
+  for (const small of cases) {
+    void t.test(`every schedule of ${small.name} keeps the protocol`, { timeout: 0 }, async (t) => {
+      const { schedules, faulty, failures } = await enumerate(small, MOST);
+      t.strictSame(failures, []);
+      t.ok(schedules >= small.schedules, `${schedules} schedules`);
+      if (small.shape.faultCount > 0) t.ok(faulty > 0.9 * schedules, `${faulty} with a fault`);
+      t.comment(`${small.name}: ${schedules} schedules, ${faulty} with a fault`);
+    });
+  }
 }

@@ -82,7 +82,7 @@ export class Connection {
   /** The lane's data ring, where it is mapped. */
   readonly data: Uint8Array | undefined;
   private readonly slotMapping: PortMapping | undefined;
-  private readonly slotWords: Int32Array | undefined; // where the inbox looks for descriptors
+  private readonly slotWords: Uint32Array | undefined; // where the inbox looks for descriptors
   private readonly dataWords: Int32Array | undefined; // the mapped data ring as words
   private readonly retainedWords: Int32Array;
   private readonly checksum: boolean;
@@ -124,7 +124,7 @@ export class Connection {
     this.mapping = mapping;
     this.data = mapping === undefined ? undefined : new Uint8Array(mapping.buffer);
     this.slotMapping = parts.slots;
-    this.slotWords = parts.slots === undefined ? undefined : new Int32Array(parts.slots.buffer);
+    this.slotWords = parts.slots === undefined ? undefined : new Uint32Array(parts.slots.buffer);
     this.dataWords = mapping === undefined ? undefined : new Int32Array(mapping.buffer);
     this.retainedWords = new Int32Array(parts.retained.memory.buffer, 0, parts.retained.bytes / 4);
     this.checksum = parts.checksum;
@@ -236,7 +236,7 @@ export class Connection {
   }
 
   // Into a lane that the inbox polls: by stores alone, each message at once.
-  private publish(slotWords: Int32Array): void {
+  private publish(slotWords: Uint32Array): void {
     this.stall = undefined;
     while (this.sent < this.retained.last) {
       const sequence = this.sent + 1;

@@ -4,7 +4,7 @@
 // application sees messages 1..n in order, each once. A lane is fenced (queue pair destroyed, key revoked) before
 // another lane of the same producer begins.
 import { RdmaError } from '../core/errors.js';
-import { checkInteger, checkString, invalidArgument } from '../core/validate.js';
+import { checkInteger, checkString } from '../core/validate.js';
 import { parseDocument } from '../connect/index.js';
 import { CompletionOpcode, CompletionStatus, completionStatusWords, type PortAddress } from '../verbs/index.js';
 import { Admission } from './admission.js';
@@ -192,7 +192,7 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
    */
   poll(visit: (lane: Lane) => void, looks = 1): number {
     if (this.closing !== undefined) throw new RdmaError('RDMA_ERR_CLOSED', 'the inbox is closed');
-    if (!(looks >= 1 && looks <= MAX_LOOKS)) throw invalidArgument('looks', looks, `1 to ${MAX_LOOKS}`);
+    checkInteger('looks', looks, 1, MAX_LOOKS);
     this.pump.polled();
     const count = this.drainQueue(visit, looks);
     // Also while messages come: they may be those of other lanes.

@@ -107,7 +107,6 @@ export class Lane {
   private readonly controlWords: Uint32Array;
   private readonly host: LaneHost;
   private readonly words: Uint32Array;
-  private readonly signedWords: Int32Array; // the same
   private peeked = false; // arrived() has read the next message
   private tornSinceMs = -1; // when arrived() began to find a wrong descriptor in the place of the next one
   private readonly descriptor = emptyDescriptor();
@@ -164,7 +163,6 @@ export class Lane {
     this.localKey = memory.lkey | 0;
     this.controlAddress = memory.address + this.controlAt;
     this.words = new Uint32Array(memory.buffer, 0, ringBytes / 4);
-    this.signedWords = new Int32Array(memory.buffer, 0, ringBytes / 4);
     this.data = new Uint8Array(memory.buffer, ringBytes, dataBytes);
     this.controlWords = new Uint32Array(memory.buffer, this.controlAt, SLOT_BYTES / 4);
     try {
@@ -287,7 +285,7 @@ export class Lane {
     if (this.broken || this.memoryClosed) return false;
     const sequence = this.taken + 1;
     const slot = slotOf(sequence, this.slots);
-    if (!showsSequence(this.signedWords, slot, sequence)) return false;
+    if (!showsSequence(this.words, slot, sequence)) return false;
     if (!decodeDescriptor(this.words, 0, slot, this.epoch, this.descriptor)) return this.torn(sequence);
     this.tornSinceMs = -1;
     this.peeked = true;

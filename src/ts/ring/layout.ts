@@ -125,20 +125,20 @@ export function encodeDescriptor(
  * Stores a descriptor, which is complete at `from`, where a peer looks for it. Its sequence comes last: who sees that sees
  * all of it, and everything that was stored before.
  */
-export function publishDescriptor(from: Uint32Array, fromAt: number, to: Int32Array, toSlot: number): void {
+export function publishDescriptor(from: Uint32Array, fromAt: number, to: Uint32Array, toSlot: number): void {
   const at = toSlot * SLOT_WORDS;
   to[at] = from[fromAt]!;
   to[at + 1] = from[fromAt + 1]!;
   for (let i = SEQUENCE_WORD + 1; i <= CRC_WORD; i++) to[at + i] = from[fromAt + i]!;
   const sequence = from[fromAt + SEQUENCE_WORD]!;
   if (STORES_IN_ORDER) to[at + SEQUENCE_WORD] = sequence;
-  else Atomics.store(to, at + SEQUENCE_WORD, sequence | 0);
+  else Atomics.store(to, at + SEQUENCE_WORD, sequence);
 }
 
 /** True when slot `slot` shows the descriptor of message `sequence`; whether it is right, decodeDescriptor() says. */
-export function showsSequence(words: Int32Array, slot: number, sequence: number): boolean {
+export function showsSequence(words: Uint32Array, slot: number, sequence: number): boolean {
   const at = slot * SLOT_WORDS + SEQUENCE_WORD;
-  return (STORES_IN_ORDER ? words[at]! : Atomics.load(words, at)) === (sequence | 0);
+  return (STORES_IN_ORDER ? words[at]! : Atomics.load(words, at)) === sequence >>> 0;
 }
 
 /** Reads slot `slot`; false when its CRC or epoch is not right, and `into` is unchanged then. */
