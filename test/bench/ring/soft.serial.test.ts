@@ -44,7 +44,8 @@ for (const way of ['copy', 'in-place', 'pull']) {
   });
 
   void t.test(`ring-fan-in, ${way}: one producer, then all of them, each counted`, async (t) => {
-    const results = await bench(t, 'ring-fan-in', '--producers', '3', '--iterations', '2000', ...flags);
+    // Enough for each of them to get the core that they share: 2000 are sent within one slice of the scheduler.
+    const results = await bench(t, 'ring-fan-in', '--producers', '3', '--iterations', '300000', ...flags);
     t.strictSame(
       results.map((result: { producers: number }) => result.producers),
       [1, 3],
