@@ -8,7 +8,6 @@ import { crc32cOf } from '../verbs/index.js';
 import type { Connection } from './connection.js';
 import type { OutboxSettings, Part } from './outbox-options.js';
 import type { Payload, Payloads } from './payloads.js';
-import type { Pump } from './pump.js';
 import { Reservation, type ReservationHost } from './reservation.js';
 import { Home, type Retained } from './retained.js';
 import type { OutboxCounters, Stall } from './status.js';
@@ -19,6 +18,8 @@ export interface IntakeHost {
   /** The lane that there is now. */
   readonly connection: Connection | undefined;
   readonly isEnded: boolean;
+  /** The time, for the age of a message. */
+  nowMs(): number;
   /** @throws RdmaError with which the outbox has ended */
   checkOpen(): void;
   /** A message of `bytes` bytes can be written, or a place skipped. */
@@ -32,16 +33,14 @@ export class Intake implements ReservationHost {
   private readonly settings: OutboxSettings;
   private readonly retained: Retained;
   private readonly payloads: Payloads;
-  private readonly pump: Pump;
   private granted: number; // bytes of the lane, as the inbox granted them last
   private pullLimit = 0; // the largest message that is pulled
 
-  constructor(host: IntakeHost, settings: OutboxSettings, retained: Retained, payloads: Payloads, pump: Pump) {
+  constructor(host: IntakeHost, settings: OutboxSettings, retained: Retained, payloads: Payloads) {
     this.host = host;
     this.settings = settings;
     this.retained = retained;
     this.payloads = payloads;
-    this.pump = pump;
     this.granted = settings.dataBytes;
   }
 
@@ -79,7 +78,7 @@ export class Intake implements ReservationHost {
     // Straight into the lane where it is mapped: visible after one copy. The second one, for custody, comes after it.
     const { connection } = host;
     const direct = connection !== undefined && !this.settings.checksum && connection.takesInLane(length);
-    const sequence = retained.begin(length, Home.RETAINED, this.pump.nowMs());
+    const sequence = retained.begin(length, Home.RETAINED, this.host.nowMs());
     if (direct) {
       connection.placeInLane(sequence, length);
       this.copyToLane(connection, sequence, parts, count);
@@ -144,7 +143,7 @@ export class Intake implements ReservationHost {
   }
 
   private beginPulled(payload: Payload): number {
-    const sequence = this.retained.begin(0, Home.PAYLOAD, this.pump.nowMs());
+    const sequence = this.retained.begin(0, Home.PAYLOAD, this.host.nowMs());
     this.payloads.attach(sequence, payload);
     this.host.counters.pulled++;
     return sequence;
@@ -159,7 +158,7 @@ export class Intake implements ReservationHost {
     }
     const { retained } = this;
     const { connection } = this.host;
-    const nowMs = this.pump.nowMs();
+    const nowMs = this.host.nowMs();
     if (this.isPulled(bytes)) {
       const payload = retained.fits(0) ? this.payloads.allocate(bytes) : undefined;
       if (payload === undefined) return void this.noRoom();

@@ -69,6 +69,7 @@ export class Outbox implements IntakeHost, AsyncDisposable {
   private sending = false;
   private corks = 0; // calls of cork() without their uncork()
   private collectedBytes = 0; // taken and not written since
+  private collectedMs = 0; // when that began
   private readonly parts: Part[] = []; // of the message that is being taken
   private broken: RdmaError | undefined; // found while polling; handled after it
   private closing: Promise<void> | undefined;
@@ -109,7 +110,7 @@ export class Outbox implements IntakeHost, AsyncDisposable {
         () => this.poll(),
         () => {},
       );
-      this.intake = new Intake(this, settings, this.retained, this.payloads, this.pump);
+      this.intake = new Intake(this, settings, this.retained, this.payloads);
     } catch (error) {
       pd?.close();
       if (this.ownsDevice) this.device.close();
@@ -250,10 +251,11 @@ export class Outbox implements IntakeHost, AsyncDisposable {
   /**
    * From now on messages are collected, and written together: for many small ones that are at hand, one doorbell and one
    * completion instead of one for each. They wait until {@link Outbox.uncork}, until there is no room for another one, or
-   * until so many bytes have been collected that waiting gains nothing. May be called again before that; each call needs
-   * its uncork().
+   * until so many bytes have been collected that waiting gains nothing. Their age in {@link Outbox.status} counts from when
+   * collecting began. May be called again before that; each call needs its uncork().
    */
   cork(): void {
+    if (this.corks === 0) this.collectedMs = this.pump.nowMs();
     this.corks++;
   }
 
@@ -264,8 +266,14 @@ export class Outbox implements IntakeHost, AsyncDisposable {
     if (this.corks === 0) this.writeCollected();
   }
 
+  /** @internal Of messages that are collected, when that began: reading the clock takes as long as sending one of them. */
+  nowMs(): number {
+    return this.corks > 0 ? this.collectedMs : this.pump.nowMs();
+  }
+
   private writeCollected(): void {
     this.collectedBytes = 0;
+    if (this.corks > 0) this.collectedMs = this.pump.nowMs();
     this.transmit();
   }
 

@@ -2,6 +2,8 @@
 //
 // Invariant: nothing is decided here; each call goes straight to what it stands for.
 import { randomBytes } from 'node:crypto';
+// Not the global of this name, which is looked up, and asks who it is, at each use.
+import { performance } from 'node:perf_hooks';
 import { BootstrapServer, connectBootstrap } from '../connect/index.js';
 import { Device } from '../verbs/index.js';
 import type { RingPort } from './port.js';

@@ -2,6 +2,7 @@
 //
 // Invariant: the message says of which producer it is, by the byte that it is made of. Small ones are sent in batches. A
 // producer that is alone polls busily; of many, which share the cores, one that has no room sleeps until it has.
+import { performance } from 'node:perf_hooks';
 import { setImmediate as turn } from 'node:timers/promises';
 import { isRdmaError } from '../../core/errors.js';
 import { Outbox } from '../../ring/index.js';

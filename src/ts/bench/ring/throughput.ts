@@ -4,6 +4,7 @@
 // when it is held, and in the touched figures when every byte of it was read.
 import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
+import { performance } from 'node:perf_hooks';
 import { setImmediate as turn } from 'node:timers/promises';
 import { RdmaError } from '../../core/errors.js';
 import { Inbox, type Lane } from '../../ring/index.js';
