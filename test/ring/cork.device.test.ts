@@ -37,9 +37,14 @@ async function take(t: Test, got: InboxMessage[], first: number, lengths: readon
   for (const message of got.splice(0)) message.done();
 }
 
-for (const inPlace of [true, false]) {
-  void t.test(`what is collected leaves with one doorbell; lane mapped where it can be: ${inPlace}`, async (t) => {
-    const { outbox, got, end } = await scene({ inPlace });
+const ways = [
+  { inPlace: true, inlineBytes: 0 },
+  { inPlace: false, inlineBytes: 0 },
+  { inPlace: false, inlineBytes: 64 },
+];
+for (const way of ways) {
+  void t.test(`what is collected leaves with one doorbell: ${JSON.stringify(way)}`, async (t) => {
+    const { outbox, got, end } = await scene(way);
     const lengths = [64, 128, 64, 0, 100, 1, 64, 64];
     const before = posted(outbox);
     outbox.cork();
@@ -51,8 +56,9 @@ for (const inPlace of [true, false]) {
     outbox.uncork();
     t.equal(outbox.published, 8);
     // The descriptors lie round the end of 8 slots: two WRITEs. Payloads that follow each other at both sides are joined: the
-    // first three with the fifth; then the sixth; then the others.
-    const requests = outbox.buildsInPlace ? 2 : 5;
+    // first three with the fifth; then the sixth; then the others. With room behind the descriptors only the second and the
+    // fifth have a WRITE of their own.
+    const requests = outbox.buildsInPlace ? 2 : way.inlineBytes > 0 ? 4 : 5;
     t.strictSame(posted(outbox), { doorbells: before.doorbells + 1, sendsPosted: before.sendsPosted + requests });
     await take(t, got, 1, lengths);
     await end();

@@ -1,7 +1,7 @@
 // Proves that a block's checksum is the CRC-32C of RFC 3720, by the definition, bit by bit, whatever blocks came before it.
 import fc from 'fast-check';
 import t from 'tap';
-import { BLOCK_WORDS, BlockChecksum } from '../../src/ts/ring/crc32c.js';
+import { BLOCK_WORDS, BlockChecksum, crc32cOfWords } from '../../src/ts/ring/crc32c.js';
 import { crc32cOf } from '../../src/ts/verbs/index.js';
 
 /** Bit by bit, from the definition. */
@@ -14,7 +14,9 @@ function naive(bytes: Uint8Array): number {
   return ~crc >>> 0;
 }
 
-const bytesOf = (words: Uint32Array, at = 0) => new Uint8Array(words.buffer, at * 4, BLOCK_WORDS * 4);
+/** The bytes of a block, and of the word that is checked with it. */
+const bytesOf = (words: Uint32Array, at = 0, more = 0) =>
+  new Uint8Array(Uint32Array.from([...words.subarray(at, at + BLOCK_WORDS), more >>> 0]).buffer);
 
 void t.test('the definition gives the checksums of RFC 3720, appendix B.4', async (t) => {
   const counting = Uint8Array.from({ length: 32 }, (_, i) => i);
@@ -32,14 +34,14 @@ void t.test('the definition gives the checksums of RFC 3720, appendix B.4', asyn
 void t.test('blocks of zeros, of ones, and with one bit in each place', async (t) => {
   const block = new BlockChecksum();
   const words = new Uint32Array(BLOCK_WORDS);
-  t.equal(block.of(words, 0) >>> 0, naive(bytesOf(words)), 'zeros, at first');
+  t.equal(block.of(words, 0, 0) >>> 0, naive(bytesOf(words)), 'zeros, at first');
   words.fill(0xffffffff);
-  t.equal(block.of(words, 0) >>> 0, naive(bytesOf(words)), 'ones');
+  t.equal(block.of(words, 0, 0) >>> 0, naive(bytesOf(words)), 'ones');
   let wrong = 0;
   for (let bit = 0; bit < BLOCK_WORDS * 32; bit++) {
     words.fill(0);
     words[bit >> 5] = (1 << (bit & 31)) >>> 0;
-    if (block.of(words, 0) >>> 0 !== naive(bytesOf(words))) wrong++;
+    if (block.of(words, 0, 0) >>> 0 !== naive(bytesOf(words))) wrong++;
   }
   t.equal(wrong, 0);
 });
@@ -53,7 +55,8 @@ void t.test('equals the definition for any blocks, from any place, after any oth
     fc.property(
       fc.oneof(fc.array(word, { minLength: BLOCK_WORDS, maxLength: BLOCK_WORDS }), fc.array(change, { maxLength: 4 })),
       fc.nat(8),
-      (what, at) => {
+      word,
+      (what, at, more) => {
         const memory = new Uint32Array(at + BLOCK_WORDS + 1).fill(0xdeadbeef);
         // Another block, or the last one with some words changed.
         memory.set(last, at);
@@ -62,11 +65,23 @@ void t.test('equals the definition for any blocks, from any place, after any oth
           else memory[at + each[0]] = each[1];
         }
         last = memory.slice(at, at + BLOCK_WORDS);
-        const right = block.of(memory, at) >>> 0 === naive(bytesOf(memory, at));
+        const right = block.of(memory, at, more | 0) >>> 0 === naive(bytesOf(memory, at, more));
         return right && last.every((each, i) => block.words[i]! >>> 0 === each);
       },
     ),
     { numRuns: 2000 },
   );
   t.pass('2000 blocks');
+});
+
+void t.test('words of any number have the checksum of their bytes', async (t) => {
+  fc.assert(
+    fc.property(fc.uint32Array({ maxLength: 260 }), fc.nat(5), (what, at) => {
+      const memory = new Uint32Array(at + what.length + 2).fill(0xdeadbeef);
+      memory.set(what, at);
+      const bytes = new Uint8Array(memory.buffer, at * 4, what.length * 4);
+      return crc32cOfWords(memory, at, what.length) >>> 0 === naive(bytes);
+    }),
+  );
+  t.equal(crc32cOfWords(new Uint32Array(1), 0, 0), 0, 'no words');
 });

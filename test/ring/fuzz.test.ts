@@ -15,6 +15,10 @@ const HIGH = 2 ** 32;
 const MAX_PULL_BYTES = 10_000;
 const DATA_BYTES = 4096;
 const SLOTS = 8;
+const INLINE_BYTES = 64;
+/** Words of a descriptor, and of a slot. */
+const WORDS = 16;
+const SLOT_WORDS = WORDS + INLINE_BYTES / 4;
 const NOTHING = new Uint8Array(0);
 
 const u32 = fc.oneof(
@@ -23,48 +27,65 @@ const u32 = fc.oneof(
   fc.integer({ min: 0, max: 0xffffffff }),
 );
 
-/** What is done to the 16 words of a right descriptor or control block, before or after its checksum is made. */
+/** What is done to the words of a right slot or control block, before or after its checksum is made. */
 type Change = { at: number; to: number; seals: boolean } | { flip: number } | { words: number[]; seals: boolean };
 const change: fc.Arbitrary<Change> = fc.oneof(
   { weight: 6, arbitrary: fc.record({ at: fc.nat({ max: 11 }), to: u32, seals: fc.constant(true) }) },
   { weight: 1, arbitrary: fc.record({ at: fc.nat({ max: 15 }), to: u32, seals: fc.constant(false) }) },
-  { weight: 2, arbitrary: fc.record({ flip: fc.nat({ max: 511 }) }) },
+  { weight: 2, arbitrary: fc.record({ flip: fc.nat({ max: SLOT_WORDS * 32 - 1 }) }) },
   {
     weight: 1,
     arbitrary: fc.record({ words: fc.array(u32, { minLength: 16, maxLength: 16 }), seals: fc.boolean() }),
   },
 );
 
+const isInline = (words: Uint32Array) => words.length > WORDS && (words[1]! & (2 << 16)) !== 0;
 // By native code, which shares nothing with what is tested.
-const checksum = (words: Uint32Array) => crc32cOf(new Uint8Array(words.buffer, words.byteOffset, 48));
+// Of the words before it, and of the checksum of the message behind the descriptor: where none is, 0.
+const checksum = (words: Uint32Array, behind?: Uint32Array) => {
+  const more = behind === undefined ? 0 : crc32cOf(new Uint8Array(behind.buffer, behind.byteOffset, behind.byteLength));
+  return crc32cOf(new Uint8Array(Uint32Array.from([...words.subarray(0, 12), more]).buffer));
+};
+const checksumOf = (words: Uint32Array) => {
+  const inline = isInline(words) && words[6]! <= INLINE_BYTES;
+  return checksum(words, inline ? words.subarray(WORDS, WORDS + Math.ceil(words[6]! / 4)) : undefined);
+};
 const seal = (words: Uint32Array) => {
-  words[12] = checksum(words);
+  words[12] = checksumOf(words);
 };
 
 function changed(right: Uint32Array, what: Change | undefined): Uint32Array {
   const words = right.slice();
   seal(words);
   if (what === undefined) return words;
-  if ('flip' in what) words[what.flip >>> 5]! ^= 1 << (what.flip & 31);
+  if ('flip' in what) words[(what.flip >>> 5) % words.length]! ^= 1 << (what.flip & 31);
   else if ('words' in what) words.set(what.words);
   else words[what.at] = what.to;
   if (!('flip' in what) && what.seals) seal(words);
   return words;
 }
 
-const isSealed = (words: Uint32Array, epoch: number) => words[12] === checksum(words) && words[0] === epoch;
+const isSealed = (words: Uint32Array, epoch: number) => words[12] === checksumOf(words) && words[0] === epoch;
 const whole = (words: Uint32Array, low: number) => words[low + 1]! * HIGH + words[low]!;
 
 interface Step {
   length: number;
   kind: number;
+  /** Behind its descriptor, if it fits. */
+  inline: boolean;
   checksum: boolean;
   change: Change | undefined;
 }
 
 const step: fc.Arbitrary<Step> = fc.record({
-  length: fc.oneof(fc.nat({ max: 300 }), fc.nat({ max: DATA_BYTES }), fc.constantFrom(0, DATA_BYTES, DATA_BYTES - 1)),
+  length: fc.oneof(
+    fc.nat({ max: 70 }),
+    fc.nat({ max: 300 }),
+    fc.nat({ max: DATA_BYTES }),
+    fc.constantFrom(0, DATA_BYTES, DATA_BYTES - 1),
+  ),
   kind: fc.constantFrom(1, 1, 1, 2, 3),
+  inline: fc.boolean(),
   checksum: fc.boolean(),
   // Two of three are right, so that there are enough sequences of them.
   change: fc.oneof({ weight: 2, arbitrary: fc.constant(undefined) }, { weight: 1, arbitrary: change }),
@@ -105,11 +126,13 @@ void t.test('any descriptor is delivered as it must be, or fences its lane, and 
     const offset = words[4]!;
     if (!isSealed(words, epoch) || whole(words, 2) !== sequence || space > DATA_BYTES) return undefined;
     if (offset !== placeOf(tail, space) % DATA_BYTES) return undefined;
-    if (kind === 1 && length > space) return undefined;
+    const behind = isInline(words);
+    if (behind && (kind !== 1 || space !== 0 || length < 1 || length > INLINE_BYTES)) return undefined;
+    if (kind === 1 && !behind && length > space) return undefined;
     if (kind === 2 && length !== 0) return undefined;
     if (kind === 3 && (length > MAX_PULL_BYTES || space !== 0 || !Number.isSafeInteger(address))) return undefined;
     if (kind < 1 || kind > 3) return undefined;
-    const bytes = ring.slice(offset, offset + length);
+    const bytes = behind ? new Uint8Array(words.slice(WORDS).buffer, 0, length) : ring.slice(offset, offset + length);
     if (kind === 1 && (flags & 1) !== 0 && crc32cOf(bytes) !== words[11]) return undefined;
     return { kind, length, bytes, tail: offset + Math.ceil(space / 64) * 64 };
   };
@@ -119,25 +142,29 @@ void t.test('any descriptor is delivered as it must be, or fences its lane, and 
       got.length = 0;
       events.length = 0;
       const before = { fences: inbox.counters.fences, skipped: inbox.counters.skipped };
-      const raw = await RawProducer.connect(inbox, { slots: SLOTS, dataBytes: DATA_BYTES });
+      const raw = await RawProducer.connect(inbox, { slots: SLOTS, dataBytes: DATA_BYTES, inlineBytes: INLINE_BYTES });
       const { epoch } = raw.answer;
       const ring = new Uint8Array(DATA_BYTES);
       let tail = 0;
       let skipped = 0;
       const expected: { sequence: number; length: number; bytes: Uint8Array | undefined }[] = [];
       let isWrong = false;
-      for (const [i, { length, kind, checksum, change }] of steps.entries()) {
+      for (const [i, { length, kind, inline, checksum, change }] of steps.entries()) {
         const sequence = i + 1;
         const payload = content(sequence, kind === 1 ? length : 0);
-        const offset = placeOf(tail, payload.length) % DATA_BYTES;
-        ring.set(payload, offset);
-        const right = new Uint32Array(16);
-        right.set([epoch, kind | (checksum ? 1 << 16 : 0), sequence, 0, offset, payload.length, 0, 0]);
+        const behind = inline && kind === 1 && length > 0 && length <= INLINE_BYTES;
+        const space = behind ? 0 : payload.length;
+        const offset = placeOf(tail, space) % DATA_BYTES;
+        ring.set(behind ? NOTHING : payload, offset);
+        const right = new Uint32Array(SLOT_WORDS);
+        const flags = (checksum ? 1 : 0) | (behind ? 2 : 0);
+        right.set([epoch, kind | (flags << 16), sequence, 0, offset, space, 0, 0]);
+        if (behind) new Uint8Array(right.buffer, WORDS * 4, length).set(payload);
         right[6] = kind === 2 ? 0 : length;
         if (kind === 3) right.set([0x10000, 0, 5], 8);
         right[11] = checksum && kind === 1 ? crc32cOf(payload) : 0;
         const words = changed(right, change);
-        raw.writeWords(sequence % SLOTS, words, offset, payload);
+        raw.writeWords(sequence % SLOTS, words, offset, behind ? NOTHING : payload);
         const judged = judge(words, epoch, sequence, tail, ring);
         if (judged === undefined) {
           isWrong = true;

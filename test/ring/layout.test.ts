@@ -7,6 +7,8 @@ import * as v from 'valibot';
 import { Answer, MAX_DATA_BYTES, MAX_SLOTS, Offer, Refusal, Reply } from '../../src/ts/ring/documents.js';
 import {
   countOfImm,
+  DESCRIPTOR_WORDS,
+  DescriptorFlags,
   decodeControl,
   decodeDescriptor,
   emptyDescriptor,
@@ -23,7 +25,7 @@ const sequence = fc.maxSafeNat();
 const blank = () => ({ ...emptyDescriptor(), kind: 0 });
 const anyDescriptor = fc.record({
   kind: fc.nat(0xffff),
-  flags: fc.nat(0xffff),
+  flags: fc.nat(0xffff).map((flags) => flags & ~DescriptorFlags.INLINE),
   sequence,
   offset: u32,
   space: u32,
@@ -37,10 +39,11 @@ void t.test('a descriptor is read as it was written, at any slot, and only with 
   fc.assert(
     fc.property(u32, anyDescriptor, fc.nat(6), fc.nat(40), (epoch, descriptor, slot, base) => {
       const words = new Uint32Array(base + 7 * 16);
-      encodeDescriptor(words, base, slot, epoch, descriptor);
+      const at = base + slot * DESCRIPTOR_WORDS;
+      encodeDescriptor(words, at, epoch, descriptor);
       const read = blank();
-      const good = decodeDescriptor(words, base, slot, epoch, read);
-      const other = decodeDescriptor(words, base, slot, (epoch + 1) >>> 0, blank());
+      const good = decodeDescriptor(words, at, epoch, 0, read);
+      const other = decodeDescriptor(words, at, (epoch + 1) >>> 0, 0, blank());
       return good && !other && isDeepStrictEqual(read, { ...descriptor });
     }),
   );
@@ -52,7 +55,7 @@ const BITS = 13 * 32;
 
 void t.test('any one wrong bit of a descriptor or control block is noticed, and leaves the last answer', async (t) => {
   const descriptor = new Uint32Array(16);
-  encodeDescriptor(descriptor, 0, 0, 7, { ...blank(), sequence: 2 ** 40 + 5, offset: 4096, length: 1234 });
+  encodeDescriptor(descriptor, 0, 7, { ...blank(), sequence: 2 ** 40 + 5, offset: 4096, length: 1234 });
   const control = new Uint32Array(16);
   encodeControl(control, 0, 7, 1, 2 ** 33 + 1, 2 ** 33);
   let noticed = 0;
@@ -60,12 +63,65 @@ void t.test('any one wrong bit of a descriptor or control block is noticed, and 
     for (const words of [descriptor, control]) words[bit >> 5]! ^= 1 << (bit & 31);
     const read = blank();
     const state = { state: 9, released: 9, acknowledged: 9 };
-    if (!decodeDescriptor(descriptor, 0, 0, 7, read) && read.sequence === 0) noticed++;
+    if (!decodeDescriptor(descriptor, 0, 7, 0, read) && read.sequence === 0) noticed++;
     if (!decodeControl(control, 0, 7, state) && state.released === 9) noticed++;
     for (const words of [descriptor, control]) words[bit >> 5]! ^= 1 << (bit & 31);
   }
   t.equal(noticed, 2 * BITS);
-  t.ok(decodeDescriptor(descriptor, 0, 0, 7, blank()), 'and the right one is good');
+  t.ok(decodeDescriptor(descriptor, 0, 7, 0, blank()), 'and the right one is good');
+});
+
+const INLINE_BYTES = 192;
+
+void t.test(
+  'a message behind its descriptor: each wrong bit of either is noticed, and what lies behind both is not',
+  async (t) => {
+    const words = new Uint32Array(DESCRIPTOR_WORDS + INLINE_BYTES / 4);
+    for (const length of [1, 4, 63, 64, 65, INLINE_BYTES]) {
+      const descriptor = { ...blank(), kind: 1, sequence: 5, flags: DescriptorFlags.INLINE, length };
+      words.fill(0);
+      new Uint8Array(words.buffer, DESCRIPTOR_WORDS * 4, length).fill(0xa5);
+      encodeDescriptor(words, 0, 7, descriptor);
+      const read = blank();
+      t.ok(decodeDescriptor(words, 0, 7, INLINE_BYTES, read));
+      t.strictSame(read, descriptor);
+      t.notOk(decodeDescriptor(words, 0, 7, length - 1, blank()), 'it is longer than there is room');
+      const inlineBits = Math.ceil(length / 4) * 32;
+      let noticed = 0;
+      for (const [from, bits] of [[0, BITS] as const, [DESCRIPTOR_WORDS * 32, inlineBits] as const]) {
+        for (let bit = from; bit < from + bits; bit++) {
+          words[bit >> 5]! ^= 1 << (bit & 31);
+          if (!decodeDescriptor(words, 0, 7, INLINE_BYTES, blank())) noticed++;
+          words[bit >> 5]! ^= 1 << (bit & 31);
+        }
+      }
+      t.equal(noticed, BITS + inlineBits, `${length} bytes`);
+      words.fill(0x77, DESCRIPTOR_WORDS + Math.ceil(length / 4));
+      t.ok(decodeDescriptor(words, 0, 7, INLINE_BYTES, blank()));
+    }
+  },
+);
+
+void t.test('any part of a new message over an old one is noticed, whichever words are there', async (t) => {
+  const slot = (sequence: number, message: Uint32Array) => {
+    const words = new Uint32Array(DESCRIPTOR_WORDS + message.length);
+    words.set(message, DESCRIPTOR_WORDS);
+    const length = message.length * 4;
+    encodeDescriptor(words, 0, 7, { ...blank(), kind: 1, sequence, flags: DescriptorFlags.INLINE, length });
+    return words;
+  };
+  const message = fc.uint32Array({ minLength: 16, maxLength: 16 });
+  fc.assert(
+    fc.property(message, message, fc.array(fc.boolean(), { minLength: 32, maxLength: 32 }), (a, b, isNew) => {
+      const before = slot(1, a);
+      const after = slot(9, b);
+      const torn = before.map((word, i) => (isNew[i]! ? after[i]! : word));
+      const same = (other: Uint32Array) => torn.every((word, i) => word === other[i]);
+      return same(before) || same(after) || !decodeDescriptor(torn, 0, 7, 64, blank());
+    }),
+    { numRuns: 5000 },
+  );
+  t.pass('5000 mixtures');
 });
 
 void t.test('a control block is read as it was written; half of one and half of another is not', async (t) => {
@@ -104,6 +160,7 @@ const answer = {
   epoch: 1,
   slots: 8,
   dataBytes: 4096,
+  inlineBytes: 64,
   memory: { address: 4096, rkey: 1 },
   inPlace: true,
   polled: true,
@@ -114,13 +171,14 @@ const answer = {
 };
 const offer = {
   type: 'offer',
-  protocol: 3,
+  protocol: 4,
   transport: 'soft',
   producer: 'b'.repeat(32),
   inbox: '',
   name: 'x',
   slots: 8,
   dataBytes: 4096,
+  inlineBytes: 960,
   retainMessages: 8,
   acknowledged: 0,
   inPlace: true,
@@ -145,7 +203,9 @@ void t.test('documents: what is right passes, and every number out of its bounds
     { acknowledged: -1 },
     { acknowledged: 2 ** 53 },
     { protocol: 1 },
-    { protocol: 4 },
+    { protocol: 5 },
+    { inlineBytes: 63 },
+    { inlineBytes: 1024 },
     { inPlace: 1 },
     { producer: 'B'.repeat(32) },
     { producer: 'b'.repeat(31) },
@@ -165,6 +225,8 @@ void t.test('documents: what is right passes, and every number out of its bounds
     { delivered: -1 },
     { memory: { address: 1 } },
     { maxPullBytes: 2 ** 32 },
+    { inlineBytes: 32 },
+    { inlineBytes: 1024 },
     { inPlace: undefined },
     { polled: undefined },
   ];

@@ -2,7 +2,7 @@
 // producer's control block. One lane at a time.
 import { BootstrapServer, type BootstrapChannel } from '../../src/ts/connect/index.js';
 import type { Offer } from '../../src/ts/ring/documents.js';
-import { SLOT_BYTES } from '../../src/ts/ring/layout.js';
+import { DESCRIPTOR_BYTES } from '../../src/ts/ring/layout.js';
 import {
   AccessFlags,
   CompletionStatus,
@@ -18,7 +18,7 @@ import { DEVICE, SECRET, until } from './support.js';
 export const RAW_EPOCH = 41;
 const SLOTS = 64;
 const DATA_BYTES = 4096;
-const CONTROL_AT = SLOTS * SLOT_BYTES + DATA_BYTES;
+const CONTROL_AT = SLOTS * DESCRIPTOR_BYTES + DATA_BYTES;
 
 export class RawConsumer {
   /** Lanes given so far. */
@@ -38,7 +38,7 @@ export class RawConsumer {
     this.pd = this.device.allocateProtectionDomain();
     this.cq = this.device.createCompletionQueue(256);
     const access = AccessFlags.LOCAL_WRITE | AccessFlags.REMOTE_WRITE;
-    this.memory = this.pd.registerMemory({ bytes: CONTROL_AT + SLOT_BYTES, access });
+    this.memory = this.pd.registerMemory({ bytes: CONTROL_AT + DESCRIPTOR_BYTES, access });
   }
 
   static async listen(): Promise<RawConsumer> {
@@ -77,6 +77,7 @@ export class RawConsumer {
       slots: Math.min(SLOTS, offer.slots),
       dataBytes: Math.min(DATA_BYTES, offer.dataBytes),
       memory: { address: this.memory.address, rkey: this.memory.rkey },
+      inlineBytes: 0,
       inPlace: false,
       polled: false,
       maxPullBytes: 0,
@@ -91,7 +92,7 @@ export class RawConsumer {
   /** WRITEs any 16 words into the control block, with an immediate, and waits until they are there. */
   async writeControl(words: ArrayLike<number>): Promise<void> {
     const { memory, qp, offer } = this;
-    new Uint32Array(memory.buffer, CONTROL_AT, SLOT_BYTES / 4).set(words);
+    new Uint32Array(memory.buffer, CONTROL_AT, DESCRIPTOR_BYTES / 4).set(words);
     const { address, rkey } = offer.control;
     qp!.sends.writeWithImm(
       0,
@@ -101,7 +102,7 @@ export class RawConsumer {
       address,
       rkey,
       memory.address + CONTROL_AT,
-      SLOT_BYTES,
+      DESCRIPTOR_BYTES,
       memory.lkey,
     );
     qp!.postSend(1);

@@ -4,11 +4,12 @@ import { type BootstrapChannel, connectBootstrap } from '../../src/ts/connect/in
 import { Answer, RING_PROTOCOL } from '../../src/ts/ring/documents.js';
 import {
   alignedLength,
+  DESCRIPTOR_BYTES,
+  DESCRIPTOR_WORDS,
   emptyDescriptor,
   encodeDescriptor,
   laneImm,
   MessageKind,
-  SLOT_BYTES,
 } from '../../src/ts/ring/layout.js';
 import type { Inbox } from '../../src/ts/ring/index.js';
 import {
@@ -85,6 +86,7 @@ export class RawProducer {
       name: 'raw',
       slots: 8,
       dataBytes: 4096,
+      inlineBytes: 0,
       retainMessages: 64,
       acknowledged: 0,
       inPlace: false,
@@ -105,6 +107,10 @@ export class RawProducer {
     return raw;
   }
 
+  private get slotBytes(): number {
+    return DESCRIPTOR_BYTES + this.answer.inlineBytes;
+  }
+
   // Makes the descriptor of the next message, in the staging memory.
   private describe(payload: Uint8Array, wrong: Wrong): { slot: number; offset: number } {
     const { answer } = this;
@@ -113,10 +119,10 @@ export class RawProducer {
     const offset = this.tail % answer.dataBytes;
     this.sequence++;
     this.tail += alignedLength(payload.length);
-    const at = SLOT_BYTES / 4;
+    const at = DESCRIPTOR_WORDS;
     const epoch = wrong.epoch ?? answer.epoch;
     const length = wrong.length ?? payload.length;
-    encodeDescriptor(this.words, at, 0, epoch, {
+    encodeDescriptor(this.words, at, epoch, {
       ...emptyDescriptor(),
       kind: wrong.kind ?? MessageKind.DATA,
       flags: wrong.flags ?? 0,
@@ -131,22 +137,22 @@ export class RawProducer {
   }
 
   /** Stores a message into a lane that is polled, which must be mapped; of its descriptor only the first `words` words. */
-  store(payload: Uint8Array, wrong: Wrong = {}, words = SLOT_BYTES / 4): void {
+  store(payload: Uint8Array, wrong: Wrong = {}, words = DESCRIPTOR_WORDS): void {
     const { answer } = this;
     const { slot, offset } = this.describe(payload, wrong);
-    const ring = answer.slots * SLOT_BYTES;
+    const ring = answer.slots * DESCRIPTOR_BYTES;
     this.lane ??= this.qp.mapRemote(answer.memory.address, answer.memory.rkey, ring + answer.dataBytes).buffer;
     const fitting = payload.subarray(0, answer.dataBytes - offset);
     new Uint8Array(this.lane, ring + offset, fitting.length).set(fitting);
-    const at = SLOT_BYTES / 4;
-    new Uint32Array(this.lane, slot * SLOT_BYTES, words).set(this.words.subarray(at, at + words));
+    const at = DESCRIPTOR_WORDS;
+    new Uint32Array(this.lane, slot * DESCRIPTOR_BYTES, words).set(this.words.subarray(at, at + words));
   }
 
   /** Stores what was left out of the descriptor of the last message. */
   storeRest(): void {
     const slot = this.sequence % this.answer.slots;
-    const at = SLOT_BYTES / 4;
-    new Uint32Array(this.lane!, slot * SLOT_BYTES, at).set(this.words.subarray(at, 2 * at));
+    const at = DESCRIPTOR_WORDS;
+    new Uint32Array(this.lane!, slot * DESCRIPTOR_BYTES, at).set(this.words.subarray(at, 2 * at));
   }
 
   /** Writes a message; `wrong` makes it a wrong one. */
@@ -155,40 +161,30 @@ export class RawProducer {
     this.bytes.set(payload, DATA_AT);
     const { slot, offset } = this.describe(payload, wrong);
     const { address, rkey } = answer.memory;
-    const data = address + answer.slots * SLOT_BYTES + offset;
+    const data = address + answer.slots * this.slotBytes + offset;
     const imm = wrong.imm ?? laneImm(answer.lane, 1);
+    const to = address + slot * this.slotBytes;
+    const from = memory.address + DESCRIPTOR_BYTES;
     this.qp.sends.write(0, 0, 0, data, rkey, memory.address + DATA_AT, payload.length, memory.lkey);
-    const descriptor = memory.address + SLOT_BYTES;
-    const flags = SendFlags.SIGNALED;
-    this.qp.sends.writeWithImm(
-      1,
-      1,
-      flags,
-      imm,
-      address + slot * SLOT_BYTES,
-      rkey,
-      descriptor,
-      SLOT_BYTES,
-      memory.lkey,
-    );
+    this.qp.sends.writeWithImm(1, 1, SendFlags.SIGNALED, imm, to, rkey, from, DESCRIPTOR_BYTES, memory.lkey);
     this.qp.postSend(2);
   }
 
   /**
-   * WRITEs any 16 words as the descriptor of slot `slot`, with an immediate that announces one message, and `payload`
-   * before it to `offset` in the data ring.
+   * WRITEs any words as the descriptor of slot `slot` and what lies behind it, with an immediate that announces one message,
+   * and `payload` before it to `offset` in the data ring.
    */
-  writeWords(slot: number, descriptor: ArrayLike<number>, offset: number, payload: Uint8Array): void {
+  writeWords(slot: number, words: Uint32Array, offset: number, payload: Uint8Array): void {
     const { answer, memory } = this;
     this.bytes.set(payload, DATA_AT);
-    this.words.set(descriptor, SLOT_BYTES / 4);
+    this.words.set(words, DESCRIPTOR_WORDS);
     const { address, rkey } = answer.memory;
-    const data = address + answer.slots * SLOT_BYTES + offset;
+    const data = address + answer.slots * this.slotBytes + offset;
     this.qp.sends.write(0, 0, 0, data, rkey, memory.address + DATA_AT, payload.length, memory.lkey);
-    const to = address + slot * SLOT_BYTES;
-    const from = memory.address + SLOT_BYTES;
+    const to = address + slot * this.slotBytes;
+    const from = memory.address + DESCRIPTOR_BYTES;
     const imm = laneImm(answer.lane, 1);
-    this.qp.sends.writeWithImm(1, 1, SendFlags.SIGNALED, imm, to, rkey, from, SLOT_BYTES, memory.lkey);
+    this.qp.sends.writeWithImm(1, 1, SendFlags.SIGNALED, imm, to, rkey, from, words.byteLength, memory.lkey);
     this.qp.postSend(2);
   }
 

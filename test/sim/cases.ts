@@ -4,6 +4,8 @@ import { FAULTS, SMALL, type Shape, type SmallCase } from './shape.js';
 /** One fault of any kind, at any step; the second is the choice of whom it meets. */
 const oneFault = { ...SMALL, tearShare: 0.5, faults: FAULTS, faultCount: 1 };
 const inPlace: Partial<Shape> = { copier: 'process', inPlace: true, ways: ['reserve', 'abort', 'send'] };
+/** The second one has no room behind its descriptor. */
+const inline: Partial<Shape> = { inlineBytes: 64, lengths: [40, 100, 0] };
 const twoSlots = { messages: 2, slots: 2, dataBytes: 128, retainBytes: 128 };
 
 /** Without faults: which event comes next is all there is. */
@@ -45,6 +47,18 @@ export const QUIET_CASES: readonly SmallCase[] = [
     limits: { order: 4, tear: 0, fault: 0 },
     schedules: 2600,
   },
+  {
+    name: 'inline',
+    shape: { ...SMALL, ...twoSlots, ...inline, tearShare: 0.5 },
+    limits: { order: 2, tear: 1, fault: 0 },
+    schedules: 20000,
+  },
+  {
+    name: 'inline-polled',
+    shape: { ...SMALL, ...twoSlots, ...inline, messages: 3, tearShare: 0.5, weakOrder: true, wait: 'busy' },
+    limits: { order: 2, tear: 2, fault: 0 },
+    schedules: 27000,
+  },
   { name: 'two-producers', shape: { ...SMALL, producers: 2 }, limits: { order: 1, tear: 0, fault: 0 }, schedules: 120 },
 ];
 
@@ -65,6 +79,18 @@ export const LARGER_CARD_CASES: readonly SmallCase[] = [
     shape: { ...oneFault, ...twoSlots, lengths: [64, 20], batch: 2 },
     limits: { order: 0, tear: 1, fault: 2 },
     schedules: 1500,
+  },
+  {
+    name: 'fault-on-card-inline',
+    shape: { ...oneFault, ...twoSlots, ...inline, restarts: true },
+    limits: { order: 0, tear: 1, fault: 2 },
+    schedules: 1700,
+  },
+  {
+    name: 'fault-on-card-inline-polled',
+    shape: { ...oneFault, ...twoSlots, ...inline, messages: 3, weakOrder: true, wait: 'busy' },
+    limits: { order: 0, tear: 1, fault: 2 },
+    schedules: 3700,
   },
   {
     name: 'fault-on-card-while-pulling',
@@ -114,6 +140,12 @@ export const LARGER_HOST_CASES: readonly SmallCase[] = [
     shape: { ...oneFault, ...twoSlots, ...inPlace, messages: 3, wait: 'busy' },
     limits: { order: 0, tear: 1, fault: 2 },
     schedules: 1700,
+  },
+  {
+    name: 'fault-on-host-inline-polled',
+    shape: { ...oneFault, ...twoSlots, ...inline, copier: 'process', messages: 3, wait: 'busy' },
+    limits: { order: 0, tear: 1, fault: 2 },
+    schedules: 2800,
   },
   {
     name: 'fault-while-pulling',

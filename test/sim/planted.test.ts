@@ -137,6 +137,34 @@ const planted: Planted[] = [
     seen: /changed while it was held|has other bytes/,
   },
   {
+    name: 'who looks at memory does not wait for the completion of what is in the data ring',
+    shape: {
+      copier: 'device',
+      weakOrder: true,
+      wait: 'busy',
+      inlineBytes: 64,
+      messages: 4,
+      slots: 8,
+      dataBytes: 1024,
+      retainBytes: 1024,
+      lengths: [100, 20],
+      pullAboveBytes: undefined,
+      checksum: false,
+      faultCount: 0,
+    },
+    plant: () =>
+      plant(
+        Lane.prototype,
+        'arrived',
+        (original) =>
+          function (this: { landed: number }) {
+            this.landed = Math.max(1, this.landed);
+            return original.call(this as never);
+          },
+      ),
+    seen: /has other bytes/,
+  },
+  {
     name: 'a slot is used without credit',
     plant: () =>
       plant(

@@ -53,14 +53,25 @@ export class Producer {
   }
 
   async run(to: () => { host: string; port: number }): Promise<void> {
-    const { slots, dataBytes, retainMessages, retainBytes, wait, messages, pullAboveBytes, checksum, batch } =
-      this.shape;
+    const {
+      slots,
+      dataBytes,
+      inlineBytes,
+      retainMessages,
+      retainBytes,
+      wait,
+      messages,
+      pullAboveBytes,
+      checksum,
+      batch,
+    } = this.shape;
     const outbox = await Outbox.connectOn(simPort(this.world, this.process), {
       to,
       secret: SECRET,
       name: this.name,
       slots,
       dataBytes,
+      inlineBytes,
       retainMessages,
       retainBytes,
       wait: wait === 'busy' ? 'event' : wait,

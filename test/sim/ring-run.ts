@@ -53,7 +53,9 @@ class RingRun {
     this.choices = choices;
     this.shape = shape;
     const { copier, tearShare, pollBatch, flaw } = shape;
-    const options = { copier, tearShare, pollBatch, oneWriter: true };
+    // Who copies by itself stores in order.
+    const weakOrder = shape.weakOrder && copier === 'device';
+    const options = { copier, tearShare, weakOrder, pollBatch, oneWriter: true };
     this.world = new SimWorld(choices, flaw === undefined ? options : { ...options, flaw });
     this.consumer = new Consumer(this.world, shape, this.producers);
     this.faultsLeft = shape.faults.length === 0 ? 0 : shape.faultCount;

@@ -24,6 +24,8 @@ export interface Shape {
   messages: number;
   slots: number;
   dataBytes: number;
+  /** Room behind each descriptor, where the lane is not mapped. */
+  inlineBytes: number;
   retainMessages: number;
   retainBytes: number;
   /** Lengths are taken from these in turn; 0 to `dataBytes`, or 4 times that when messages are pulled. */
@@ -40,6 +42,8 @@ export interface Shape {
   buildMs: number;
   copier: 'device' | 'process';
   tearShare: number;
+  /** See WorldOptions. */
+  weakOrder: boolean;
   pollBatch: number;
   /** How both sides wait. With `busy` the consumer polls now and then, and the producers sleep until something comes. */
   wait: 'adaptive' | 'event' | 'busy';
@@ -59,6 +63,7 @@ export const SMALL: Shape = {
   messages: 1,
   slots: 1,
   dataBytes: 64,
+  inlineBytes: 0,
   retainMessages: 4,
   retainBytes: 64,
   lengths: [40],
@@ -70,6 +75,7 @@ export const SMALL: Shape = {
   buildMs: 0,
   copier: 'device',
   tearShare: 0,
+  weakOrder: false,
   pollBatch: 16,
   wait: 'event',
   holdMs: 0,
@@ -124,5 +130,7 @@ export function shapeOf(seed: number): Shape {
     restarts: choices.chance(0.5),
     batch: one([1, 1, 2, 3]),
     ...(choices.chance(0.25) ? { wait: 'busy' } : {}),
+    inlineBytes: one([0, 0, 64, 128]),
+    weakOrder: choices.chance(0.5),
   };
 }

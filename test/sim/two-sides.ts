@@ -49,6 +49,7 @@ export function twoSides(options: SideOptions = {}): TwoSides {
   const world = new SimWorld(new SeededChoices(seed), {
     copier: 'device',
     tearShare: 0,
+    weakOrder: false,
     pollBatch: 16,
     oneWriter: true,
     ...rest,

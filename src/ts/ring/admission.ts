@@ -81,8 +81,10 @@ export class Admission {
     }
     const dataBytes = Math.floor(Math.min(offer.dataBytes, limits.dataBytes) / 64) * 64;
     const inPlace = offer.inPlace && limits.inPlace && this.transport === 'soft';
-    const polled = inPlace && limits.wait === 'busy' && this.polledLanes < MAX_POLLED_LANES;
-    return { id, session, shape: { slots, dataBytes, inPlace, polled } };
+    const inlineBytes = inPlace ? 0 : Math.min(offer.inlineBytes, limits.inlineBytes);
+    const shows = inPlace || inlineBytes > 0;
+    const polled = shows && limits.wait === 'busy' && this.polledLanes < MAX_POLLED_LANES;
+    return { id, session, shape: { slots, dataBytes, inlineBytes, inPlace, polled } };
   }
 
   private get polledLanes(): number {

@@ -8,16 +8,18 @@ import { SendFlags } from '../verbs/index.js';
 import type { Answer } from './documents.js';
 import {
   type Control,
+  DESCRIPTOR_BYTES,
+  DESCRIPTOR_WORDS,
   DescriptorFlags,
   decodeControl,
   emptyDescriptor,
   encodeDescriptor,
+  inlineWords,
   LaneState,
   laneImm,
   MAX_BATCH,
   MessageKind,
   publishDescriptor,
-  SLOT_BYTES,
 } from './layout.js';
 import type { Payloads } from './payloads.js';
 import { Places, slotOf } from './places.js';
@@ -48,7 +50,7 @@ export interface ConnectionParts {
   lane: Answer;
   retained: Retained;
   payloads: Payloads;
-  /** Control block, then a descriptor for each slot. */
+  /** Control block, then each slot as it is in the lane. */
   staging: PortMemory;
   /** The lane's data ring, where it could be mapped. */
   mapping: PortMapping | undefined;
@@ -82,7 +84,7 @@ export class Connection {
   /** The lane's data ring, where it is mapped. */
   readonly data: Uint8Array | undefined;
   private readonly slotMapping: PortMapping | undefined;
-  private readonly slotWords: Uint32Array | undefined; // where the inbox looks for descriptors
+  private readonly mappedSlots: Uint32Array | undefined; // where the inbox looks for descriptors
   private readonly dataWords: Int32Array | undefined; // the mapped data ring as words
   private readonly retainedWords: Int32Array;
   private readonly checksum: boolean;
@@ -100,14 +102,17 @@ export class Connection {
   private readonly stagingKey: number;
   private readonly laneAddress: number;
   private readonly dataAddress: number;
-  private readonly stagingAddress: number; // of the first descriptor
+  private readonly stagingAddress: number; // of the first slot
+  private readonly slotBytes: number; // a descriptor, and the room behind it
+  private readonly slotWords: number;
   private placed: number; // last sequence that has a place in the lane; those after `sent` are reserved
   private reservations = 0; // of this lane, that are open
   private closed = false;
   private posted = 0; // send work requests ever
   private completed = 0; // of those, known to be out of the queue
   private signaled = 0; // `posted` when the last signaled one was posted
-  private batch = 0; // messages of the batch that is being filled
+  private batch = 0; // messages of the batch that is being filled,
+  private outside = 0; // and how many of them have their bytes in the data ring
   private joinable = -1; // offset in the lane behind the last payload of it,
   private joinableFrom = -1; // behind the same in the retained memory,
   private joined = 0; // and the bytes of the WRITE that ends there
@@ -124,7 +129,7 @@ export class Connection {
     this.mapping = mapping;
     this.data = mapping === undefined ? undefined : new Uint8Array(mapping.buffer);
     this.slotMapping = parts.slots;
-    this.slotWords = parts.slots === undefined ? undefined : new Uint32Array(parts.slots.buffer);
+    this.mappedSlots = parts.slots === undefined ? undefined : new Uint32Array(parts.slots.buffer);
     this.dataWords = mapping === undefined ? undefined : new Int32Array(mapping.buffer);
     this.retainedWords = new Int32Array(parts.retained.memory.buffer, 0, parts.retained.bytes / 4);
     this.checksum = parts.checksum;
@@ -137,8 +142,10 @@ export class Connection {
     this.retainedAddress = parts.retained.memory.address;
     this.stagingKey = parts.staging.lkey | 0;
     this.laneAddress = lane.memory.address;
-    this.dataAddress = lane.memory.address + lane.slots * SLOT_BYTES;
-    this.stagingAddress = parts.staging.address + SLOT_BYTES;
+    this.slotBytes = DESCRIPTOR_BYTES + lane.inlineBytes;
+    this.slotWords = this.slotBytes / 4;
+    this.dataAddress = lane.memory.address + lane.slots * this.slotBytes;
+    this.stagingAddress = parts.staging.address + DESCRIPTOR_BYTES;
     this.sendDepth = Math.min(parts.sendDepth, qp.capabilities.maxSendWr);
     this.sent = lane.delivered;
     this.released = lane.delivered;
@@ -219,16 +226,21 @@ export class Connection {
   transmit(): number {
     const { qp } = this;
     const before = this.sent;
-    if (this.slotWords !== undefined) {
-      this.publish(this.slotWords);
+    if (this.mappedSlots !== undefined) {
+      this.publish(this.mappedSlots);
       return this.sent - before;
     }
+    const { lane, polled } = this.lane;
     for (let requests = this.fill(); requests > 0; requests = this.fill()) {
       this.posted += requests;
       // Signaled often enough that the queue never fills up with what nobody hears of.
       const signal = this.posted - this.signaled >= this.sendDepth / 4;
       if (signal) this.signaled = this.posted;
-      qp.sends.addImm(requests - 1, signal ? SIGNALED : 0, laneImm(this.lane.lane, this.batch));
+      const flags = signal ? SIGNALED : 0;
+      // An inbox that polls finds what is all in its slots; what is in the data ring is there for sure with a completion only.
+      const announced = polled ? this.outside : this.batch;
+      if (announced > 0) qp.sends.addImm(requests - 1, flags, laneImm(lane, announced));
+      else qp.sends.setFlags(requests - 1, flags);
       qp.sends.setWrId(requests - 1, this.posted);
       qp.postSend(requests);
     }
@@ -236,7 +248,7 @@ export class Connection {
   }
 
   // Into a lane that the inbox polls: by stores alone, each message at once.
-  private publish(slotWords: Uint32Array): void {
+  private publish(mappedSlots: Uint32Array): void {
     this.stall = undefined;
     while (this.sent < this.retained.last) {
       const sequence = this.sent + 1;
@@ -244,7 +256,7 @@ export class Connection {
       if (this.hasPayload(sequence)) this.bringToLane(sequence);
       this.describe(sequence);
       const slot = slotOf(sequence, this.lane.slots);
-      publishDescriptor(this.words, (1 + slot) * (SLOT_BYTES / 4), slotWords, slot);
+      publishDescriptor(this.words, this.stagedAt(slot), mappedSlots, slot * DESCRIPTOR_WORDS);
       this.sent = sequence;
     }
   }
@@ -278,6 +290,7 @@ export class Connection {
     let requests = 0;
     let bytes = 0;
     this.batch = 0;
+    this.outside = 0;
     this.joinable = -1;
     this.stall = undefined;
     while (this.sent < last && this.batch < MAX_BATCH && bytes < BATCH_BYTES) {
@@ -291,6 +304,7 @@ export class Connection {
       if (this.hasPayload(sequence)) {
         requests += this.writePayload(requests, sequence);
         bytes += retained.lengthOf(sequence);
+        this.outside++;
       }
       this.sent = sequence;
       this.batch++;
@@ -303,10 +317,22 @@ export class Connection {
     const { retained } = this;
     if (retained.phaseOf(sequence) === Phase.OPEN) return this.stop('reservation');
     if (sequence <= this.placed) return true;
-    const space = retained.homeOf(sequence) === Home.PAYLOAD ? 0 : retained.lengthOf(sequence);
+    const outside = retained.homeOf(sequence) !== Home.PAYLOAD && !this.isInline(sequence);
+    const space = outside ? retained.lengthOf(sequence) : 0;
     if (!this.hasCredit(space)) return false;
     this.place(sequence, space, 0);
     return true;
+  }
+
+  // Whether message `sequence` goes behind its descriptor.
+  private isInline(sequence: number): boolean {
+    const length = this.retained.lengthOf(sequence);
+    return length > 0 && length <= this.lane.inlineBytes && this.retained.homeOf(sequence) === Home.RETAINED;
+  }
+
+  // Word of the staging memory at which a slot begins.
+  private stagedAt(slot: number): number {
+    return DESCRIPTOR_WORDS + slot * this.slotWords;
   }
 
   // Makes the descriptor of message `sequence`, which has its place.
@@ -324,12 +350,28 @@ export class Connection {
     descriptor.address = 0;
     descriptor.rkey = 0;
     if (retained.homeOf(sequence) === Home.PAYLOAD && phase === Phase.READY) this.describePayload(sequence);
-    encodeDescriptor(this.words, SLOT_BYTES / 4, slot, lane.epoch, descriptor);
+    const at = this.stagedAt(slot);
+    if (this.isInline(sequence)) {
+      descriptor.flags |= DescriptorFlags.INLINE;
+      this.stageInline(at + DESCRIPTOR_WORDS, retained.offsetOf(sequence), descriptor.length);
+    }
+    encodeDescriptor(this.words, at, lane.epoch, descriptor);
+  }
+
+  // Copies a message from the retained memory, where it begins at a whole word, to the words from `to` on.
+  private stageInline(to: number, from: number, length: number): void {
+    const { words, retainedWords } = this;
+    const count = inlineWords(length);
+    const first = from / 4;
+    for (let i = 0; i < count; i++) words[to + i] = retainedWords[first + i]!;
+    const rest = (length & 3) * 8;
+    // What follows it in the retained memory is none of the inbox's business.
+    if (rest > 0) words[to + count - 1]! &= (1 << rest) - 1;
   }
 
   private hasPayload(sequence: number): boolean {
     const { retained } = this;
-    if (this.inLane[slotOf(sequence, this.lane.slots)] === 1) return false;
+    if (this.inLane[slotOf(sequence, this.lane.slots)] === 1 || this.isInline(sequence)) return false;
     return retained.homeOf(sequence) === Home.RETAINED && retained.lengthOf(sequence) > 0;
   }
 
@@ -368,10 +410,15 @@ export class Connection {
   }
 
   private writeSlots(at: number, slot: number, count: number): void {
+    const { words, slotBytes } = this;
     const { sends } = this.qp;
-    sends.write(at, 0, 0, 0, this.laneKey, 0, count * SLOT_BYTES, this.stagingKey);
-    sends.setRemoteAddress(at, this.laneAddress + slot * SLOT_BYTES);
-    sends.setAddress(at, this.stagingAddress + slot * SLOT_BYTES);
+    // Up to the end of the last message.
+    const last = this.stagedAt(slot + count - 1);
+    const isInline = ((words[last + 1]! >>> 16) & DescriptorFlags.INLINE) !== 0;
+    const length = DESCRIPTOR_BYTES + (isInline ? inlineWords(words[last + 6]!) * 4 : 0);
+    sends.write(at, 0, 0, 0, this.laneKey, 0, (count - 1) * slotBytes + length, this.stagingKey);
+    sends.setRemoteAddress(at, this.laneAddress + slot * slotBytes);
+    sends.setAddress(at, this.stagingAddress + slot * slotBytes);
   }
 
   private describePayload(sequence: number): void {

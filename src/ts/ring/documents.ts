@@ -8,9 +8,11 @@
 //   either            error   why not; the channel is closed after it
 import * as v from 'valibot';
 
-export const RING_PROTOCOL = 3;
+export const RING_PROTOCOL = 4;
 export const MAX_SLOTS = 4095;
 export const MAX_DATA_BYTES = 2 ** 31 - 64;
+/** The longest message that can lie behind its descriptor. */
+export const MAX_INLINE_BYTES = 960;
 export const MAX_RETAINED_MESSAGES = 65536;
 /** The most bytes of a message that is pulled: what one Uint8Array can show. */
 export const MAX_PULL_BYTES = 2 ** 32 - 1;
@@ -19,6 +21,8 @@ const u32 = v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(0xffffffff
 const address = v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(Number.MAX_SAFE_INTEGER));
 const sequence = address;
 const identity = v.pipe(v.string(), v.regex(/^[0-9a-f]{32}$/));
+
+const inlineBytes = v.pipe(u32, v.maxValue(MAX_INLINE_BYTES), v.multipleOf(64));
 
 const endpoint = v.strictObject({
   qpNum: v.pipe(u32, v.maxValue(0xffffff)),
@@ -38,6 +42,8 @@ export const Offer = v.strictObject({
   name: v.pipe(v.string(), v.maxLength(128)),
   slots: v.pipe(u32, v.minValue(1), v.maxValue(MAX_SLOTS)),
   dataBytes: v.pipe(u32, v.minValue(64), v.maxValue(MAX_DATA_BYTES)),
+  /** Messages up to this length should lie behind their descriptors. */
+  inlineBytes,
   retainMessages: v.pipe(u32, v.minValue(1), v.maxValue(MAX_RETAINED_MESSAGES)),
   acknowledged: sequence,
   /** The lane should be mapped, where memory is shared. */
@@ -57,7 +63,12 @@ export const Answer = v.strictObject({
   memory: v.strictObject({ address, rkey: u32 }),
   /** The lane may be mapped. */
   inPlace: v.boolean(),
-  /** The inbox looks at the descriptors itself, in a loop: they are stored there, and nothing announces them. */
+  /** Room for a message behind each descriptor; 0 where the lane is mapped. */
+  inlineBytes,
+  /**
+   * The inbox looks at the descriptors itself, in a loop, and nothing announces them; but where the lane is not mapped, an
+   * immediate says how many messages have arrived whose bytes are in the data ring.
+   */
   polled: v.boolean(),
   /** The largest message that the inbox pulls; 0: none. */
   maxPullBytes: v.pipe(u32, v.maxValue(MAX_PULL_BYTES)),

@@ -5,7 +5,8 @@
 import type { RdmaError } from '../core/errors.js';
 import { checkBoolean, checkFunction, checkInteger, checkObject, checkOneOf } from '../core/validate.js';
 import type { Device } from '../verbs/index.js';
-import { MAX_DATA_BYTES, MAX_PULL_BYTES, MAX_SLOTS } from './documents.js';
+import { MAX_DATA_BYTES, MAX_INLINE_BYTES, MAX_PULL_BYTES, MAX_SLOTS } from './documents.js';
+import { alignedLength } from './layout.js';
 import type { InboxMessage } from './message.js';
 import { WAIT_MODES, type WaitMode } from './pump.js';
 
@@ -24,6 +25,8 @@ export interface InboxOptions {
   maxSlots?: number;
   /** The most bytes of a lane's data ring; default 64 MiB. */
   maxDataBytes?: number;
+  /** The most room for a short message behind each descriptor, 0 to 960 bytes; default 960. See `inlineBytes` of an outbox. */
+  maxInlineBytes?: number;
   /**
    * The largest message that may be left with its producer until {@link InboxMessage.pull}, up to 2^32 - 1 bytes; default
    * 0: none, and every message fits its lane. Memory is taken when it is pulled, not before.
@@ -54,6 +57,7 @@ export interface Limits {
   lanes: number;
   slots: number;
   dataBytes: number;
+  inlineBytes: number;
   pullBytes: number;
   inPlace: boolean;
   wait: WaitMode;
@@ -69,6 +73,9 @@ export function checkLimits(options: InboxOptions): Limits {
     lanes: checkInteger('maxLanes', options.maxLanes ?? 64, 1, 4096),
     slots: checkInteger('maxSlots', options.maxSlots ?? 1024, 1, MAX_SLOTS),
     dataBytes: checkInteger('maxDataBytes', options.maxDataBytes ?? 64 * 2 ** 20, 64, MAX_DATA_BYTES),
+    inlineBytes: alignedLength(
+      checkInteger('maxInlineBytes', options.maxInlineBytes ?? MAX_INLINE_BYTES, 0, MAX_INLINE_BYTES),
+    ),
     pullBytes: checkInteger('maxPullBytes', options.maxPullBytes ?? 0, 0, MAX_PULL_BYTES),
     inPlace: checkBoolean('inPlace', options.inPlace ?? true),
     wait: checkOneOf('wait', options.wait ?? 'adaptive', WAIT_MODES),

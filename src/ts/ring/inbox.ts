@@ -30,8 +30,12 @@ const HANDSHAKE_TIMEOUT_MS = 5000;
 const REPORT_MS = 500;
 /** Looks after which small news is reported too: some microseconds, in which it would not have been of use. */
 const LOOKS_BEFORE_FLUSH = 512;
-/** Polls for one look at the completion queue, where lanes are polled. */
-const POLLS_PER_CQ = 32;
+/** So many of the looks of one poll count for that: who looks often at once waits for something that is slow. */
+const COUNTED_LOOKS = 16;
+/** Looks at polled lanes for one at the completion queue, which costs more than all of them. */
+const LOOKS_PER_CQ = 32;
+/** The same for as many looks at the queue as the caller wants, in which others get this processor. */
+const LOOKS_PER_YIELD = 1024;
 const MAX_LOOKS = 2 ** 20;
 /** Completions of one poll, and messages delivered before the next one. */
 const BATCH = 256;
@@ -61,7 +65,8 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
   private readonly channels = new Map<Lane, PortChannel>();
   private readonly fenceWaiters = new Map<Lane, (() => void)[]>();
   private readonly polledLanes: Lane[] = []; // their descriptors are looked at in each poll
-  private unpolled = 0; // polls since the completion queue was looked at
+  private unpolled = 0; // looks since the completion queue was looked at,
+  private unyielded = 0; // and since others could have this processor
   private readonly touched: Lane[] = [];
   // Two lists that take turns; their arrays are kept, and counted, so that none is made anew.
   private dirty: (Lane | undefined)[] = [];
@@ -181,7 +186,8 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
   /**
    * The loop form, for `wait: 'busy'`: handles what has arrived. `visit` is called with the lane for each message:
    * `lane.data`, `lane.offset`, `lane.length`, `lane.sequence`; it calls lane.release() and lane.acknowledge() then or
-   * later. Allocates nothing. Reports go back when a quarter of a lane is released, and after 512 looks.
+   * later. Allocates nothing. Reports go back when a quarter of a lane is released, and after 512 looks, of which 16 of each
+   * poll count.
    *
    * What `visit` throws comes out of here; the message counts as delivered, and the next poll goes on behind it.
    *
@@ -196,7 +202,7 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
     this.pump.polled();
     const count = this.drainQueue(visit, looks);
     // Also while messages come: they may be those of other lanes.
-    this.looks += looks;
+    this.looks += Math.min(looks, COUNTED_LOOKS);
     if (this.looks >= LOOKS_BEFORE_FLUSH) {
       this.looks = 0;
       this.flushDirty(true);
@@ -249,7 +255,7 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
         const served = this.serve(visit);
         count += served;
         // Lanes that are not polled wait for no more messages of the others than that.
-        this.unpolled += Math.floor((served * POLLS_PER_CQ) / BATCH);
+        this.unpolled += Math.floor((served * LOOKS_PER_CQ) / BATCH);
       } finally {
         this.afterServing();
       }
@@ -260,20 +266,34 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
     }
   }
 
-  // Looks at the lanes that are polled, and at the completion queue: where there are such lanes not each time, as that costs
-  // more than all of them, unless one of them waits for the completion of its report.
+  // Looks at the lanes that are polled, and at the completion queue: where there are such lanes not each time, unless one of
+  // them waits for a completion.
   private lookAround(looks: number): number {
-    const { polledLanes } = this;
-    let isDue = polledLanes.length === 0 || ++this.unpolled >= POLLS_PER_CQ;
-    for (let i = 0; i < polledLanes.length; i++) {
-      const lane = polledLanes[i]!;
-      this.lookAt(lane);
-      isDue ||= lane.isReporting;
-    }
-    if (!isDue) return 0;
+    if (this.polledLanes.length === 0) return this.pollOnce(this.turns.empty ? looks : 1);
+    if (!this.lookAtPolled(looks)) return 0;
     this.unpolled = 0;
-    // What waits for its turn is not held up.
-    return this.pollOnce(this.turns.empty ? looks : 1);
+    const yields = looks > 1 && this.unyielded >= LOOKS_PER_YIELD && this.turns.empty;
+    if (yields) this.unyielded = 0;
+    // What waits for its turn is not held up, and what comes to a polled lane comes past the queue.
+    return this.pollOnce(yields ? looks : 1);
+  }
+
+  // Looks at the lanes until one of them has something. Answers whether the completion queue is to be looked at too.
+  private lookAtPolled(looks: number): boolean {
+    const { polledLanes } = this;
+    let isDue = false;
+    let left = looks;
+    do {
+      left--;
+      for (let i = 0; i < polledLanes.length; i++) {
+        const lane = polledLanes[i]!;
+        this.lookAt(lane);
+        isDue ||= lane.isReporting || lane.awaitsLanding;
+      }
+    } while (left > 0 && !isDue && this.turns.empty);
+    this.unpolled += looks - left;
+    this.unyielded += looks - left;
+    return isDue || this.unpolled >= LOOKS_PER_CQ;
   }
 
   private lookAt(lane: Lane): void {
@@ -311,13 +331,14 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
     const imm = completions.imm(i);
     const messages = countOfImm(imm);
     const isRight = completions.opcode(i) === RECEIVE_WITH_IMM && laneOfImm(imm) === lane.id && messages > 0;
-    if (!isRight || lane.polled) {
+    if (!isRight || (lane.polled && !lane.land(messages))) {
       lane.condemn('a completion that no outbox makes');
       this.noteCondemned(lane);
       return;
     }
     lane.heard();
-    this.turns.announce(lane, messages);
+    if (lane.polled) this.lookAt(lane);
+    else this.turns.announce(lane, messages);
   }
 
   private sendCompleted(lane: Lane, wrId: number, status: number): void {

@@ -8,13 +8,14 @@ import { RdmaError } from '../core/errors.js';
 import { AccessFlags, crc32cOf, type PortAddress, SendFlags } from '../verbs/index.js';
 import { type Answer, MAX_PULL_BYTES, type Offer } from './documents.js';
 import {
+  DESCRIPTOR_BYTES,
+  DESCRIPTOR_WORDS,
   DescriptorFlags,
   decodeDescriptor,
   emptyDescriptor,
   encodeControl,
   LaneState,
   MessageKind,
-  SLOT_BYTES,
   showsSequence,
 } from './layout.js';
 import { InboxMessage, type Puller } from './message.js';
@@ -57,9 +58,11 @@ const TORN_MS = 1000;
 export interface LaneShape {
   slots: number;
   dataBytes: number;
+  /** Room for a message behind each descriptor. */
+  inlineBytes: number;
   /** Its producer may map it. */
   inPlace: boolean;
-  /** Messages are found by looking at the next slot; nothing announces them. */
+  /** Messages are found by looking at the next slot. */
   polled: boolean;
 }
 
@@ -75,10 +78,17 @@ export class Lane {
   readonly slots: number;
   /** Bytes of the data ring. */
   readonly dataBytes: number;
-  /** @internal Its messages are found by {@link Lane.arrived}; no completion brings them. */
+  /** @internal Its messages are found by {@link Lane.arrived}. */
   readonly polled: boolean;
-  /** The data ring. */
+  /** The memory of the lane, in which messages lie. */
   readonly data: Uint8Array;
+  /** Where the message that was read begins in {@link Lane.data}, unless it is to be pulled. */
+  offset = 0;
+  /**
+   * @internal The next message has been seen, and a completion must come before its bytes may be read: its order behind them
+   * is known to the device, not to who looks at memory (InfiniBand Architecture Specification, C9-10 and o9-20).
+   */
+  awaitsLanding = false;
   /** @internal */
   readonly qp: PortQueuePair;
   /** @internal Set when the lane is to be fenced, with the reason. */
@@ -107,6 +117,9 @@ export class Lane {
   private readonly controlWords: Uint32Array;
   private readonly host: LaneHost;
   private readonly words: Uint32Array;
+  private landed = 0; // messages of the data ring that have arrived for sure and were not taken, where it is polled
+  private readonly slotWords: number;
+  private readonly dataAt: number; // where the data ring begins
   private peeked = false; // arrived() has read the next message
   private tornSinceMs = -1; // when arrived() began to find a wrong descriptor in the place of the next one
   private readonly descriptor = emptyDescriptor();
@@ -152,7 +165,9 @@ export class Lane {
     this.releasedFlags = new Uint8Array(slots);
     this.places = new Places(slots, dataBytes);
     this.remote = offer.control;
-    const ringBytes = slots * SLOT_BYTES;
+    this.slotWords = (DESCRIPTOR_BYTES + shape.inlineBytes) / 4;
+    const ringBytes = slots * this.slotWords * 4;
+    this.dataAt = ringBytes;
     this.controlAt = ringBytes + dataBytes;
     const access = QP_ACCESS | (inPlace ? AccessFlags.REMOTE_MAP : 0);
     const { pd, qp, memory } = host.createLaneParts(slots, this.memoryBytes, access);
@@ -163,8 +178,8 @@ export class Lane {
     this.localKey = memory.lkey | 0;
     this.controlAddress = memory.address + this.controlAt;
     this.words = new Uint32Array(memory.buffer, 0, ringBytes / 4);
-    this.data = new Uint8Array(memory.buffer, ringBytes, dataBytes);
-    this.controlWords = new Uint32Array(memory.buffer, this.controlAt, SLOT_BYTES / 4);
+    this.data = new Uint8Array(memory.buffer, 0, ringBytes + dataBytes);
+    this.controlWords = new Uint32Array(memory.buffer, this.controlAt, DESCRIPTOR_WORDS);
     try {
       qp.toInit(host.address, QP_ACCESS);
       this.receivesOwed = slots;
@@ -180,7 +195,7 @@ export class Lane {
 
   /** Bytes that the lane takes at the inbox: descriptors, data ring and the report. */
   get memoryBytes(): number {
-    return this.controlAt + SLOT_BYTES;
+    return this.controlAt + DESCRIPTOR_BYTES;
   }
 
   /** @internal What the producer must know. */
@@ -193,6 +208,7 @@ export class Lane {
       slots: this.slots,
       dataBytes: this.dataBytes,
       memory: { address: this.memory.address, rkey: this.memory.rkey },
+      inlineBytes: this.shape.inlineBytes,
       inPlace: this.shape.inPlace,
       polled: this.polled,
       maxPullBytes: this.host.maxPullBytes,
@@ -240,11 +256,6 @@ export class Lane {
     return this.descriptor.sequence;
   }
 
-  /** Where it starts in {@link Lane.data}, unless it is to be pulled. */
-  get offset(): number {
-    return this.descriptor.offset;
-  }
-
   /** Its length in bytes. */
   get length(): number {
     return this.descriptor.length;
@@ -262,15 +273,10 @@ export class Lane {
 
   /** It as an object, which can be kept. */
   message(): InboxMessage {
-    const { session, descriptor } = this;
+    const { session, descriptor, offset } = this;
     const { sequence, length, address, rkey, flags, payloadCrc } = descriptor;
     if (descriptor.kind !== MessageKind.PULL) {
-      return new InboxMessage(
-        this,
-        this.data.subarray(descriptor.offset, descriptor.offset + length),
-        undefined,
-        this.host,
-      );
+      return new InboxMessage(this, this.data.subarray(offset, offset + length), undefined, this.host);
     }
     const crc = (flags & DescriptorFlags.PAYLOAD_CRC) !== 0 ? payloadCrc : undefined;
     return new InboxMessage(this, undefined, { session, sequence, address, rkey, length, crc }, this.host);
@@ -283,14 +289,23 @@ export class Lane {
   arrived(): boolean {
     if (this.peeked) return true;
     if (this.broken || this.memoryClosed) return false;
+    const { words, descriptor, shape } = this;
     const sequence = this.taken + 1;
-    const slot = slotOf(sequence, this.slots);
-    if (!showsSequence(this.words, slot, sequence)) return false;
-    if (!decodeDescriptor(this.words, 0, slot, this.epoch, this.descriptor)) return this.torn(sequence);
+    const at = slotOf(sequence, this.slots) * this.slotWords;
+    if (!showsSequence(words, at, sequence)) return false;
+    if (!decodeDescriptor(words, at, this.epoch, shape.inlineBytes, descriptor)) return this.torn(sequence);
     this.tornSinceMs = -1;
+    this.awaitsLanding = !shape.inPlace && descriptor.space > 0 && this.landed === 0;
+    if (this.awaitsLanding) return false;
     this.peeked = true;
     this.peerReady = true;
     return true;
+  }
+
+  /** @internal So many messages have arrived in the data ring of a polled lane. False: there cannot be so many. */
+  land(count: number): boolean {
+    this.landed += count;
+    return !this.shape.inPlace && this.landed <= this.slots;
   }
 
   private torn(sequence: number): false {
@@ -308,9 +323,11 @@ export class Lane {
     const { session, descriptor } = this;
     const sequence = this.taken + 1;
     const slot = slotOf(sequence, this.slots);
+    const at = slot * this.slotWords;
     if (this.peeked) {
       this.peeked = false;
-    } else if (!decodeDescriptor(this.words, 0, slot, this.epoch, descriptor)) {
+      if (descriptor.space > 0 && !this.shape.inPlace) this.landed--;
+    } else if (!decodeDescriptor(this.words, at, this.epoch, this.shape.inlineBytes, descriptor)) {
       return this.condemn(`the descriptor of message ${sequence} fails its checksum or has another epoch`);
     }
     if (descriptor.sequence !== sequence) {
@@ -324,8 +341,10 @@ export class Lane {
     if (descriptor.offset !== places.nextOffset(space) || !places.fits(space, this.first)) {
       return this.condemn(`message ${sequence} lies at ${descriptor.offset}, where it must not lie`);
     }
+    const isInline = (descriptor.flags & DescriptorFlags.INLINE) !== 0;
+    this.offset = isInline ? at * 4 + DESCRIPTOR_BYTES : this.dataAt + descriptor.offset;
     if ((descriptor.flags & DescriptorFlags.PAYLOAD_CRC) !== 0 && descriptor.kind === MessageKind.DATA) {
-      const crc = crc32cOf(this.data, descriptor.offset, descriptor.length);
+      const crc = crc32cOf(this.data, this.offset, descriptor.length);
       if (crc !== descriptor.payloadCrc) return this.condemn(`the payload of message ${sequence} fails its checksum`);
     }
     places.put(slot, space);
@@ -338,8 +357,12 @@ export class Lane {
 
   // What is wrong with kind, length and space of the descriptor.
   private wrongSize(): string | undefined {
-    const { kind, length, space, address } = this.descriptor;
+    const { kind, length, space, address, flags } = this.descriptor;
     if (space > this.dataBytes) return `claims ${space} bytes of a ring of ${this.dataBytes}`;
+    if ((flags & DescriptorFlags.INLINE) !== 0) {
+      const fits = kind === MessageKind.DATA && space === 0 && length > 0 && length <= this.shape.inlineBytes;
+      return fits ? undefined : `claims ${length} bytes behind its descriptor, of ${this.shape.inlineBytes}`;
+    }
     if (kind === MessageKind.DATA) return length > space ? `claims ${length} bytes in a place of ${space}` : undefined;
     if (kind === MessageKind.SKIP) return length > 0 ? 'is to be skipped and has a length' : undefined;
     if (kind !== MessageKind.PULL) return `is of kind ${kind}, which is not known`;
@@ -435,7 +458,7 @@ export class Lane {
     this.repost();
     encodeControl(this.controlWords, 0, this.epoch, this.state, released, acknowledged);
     const { sends } = this.qp;
-    sends.writeWithImm(0, 0, SIGNALED, this.id, 0, this.remoteKey, 0, SLOT_BYTES, this.localKey);
+    sends.writeWithImm(0, 0, SIGNALED, this.id, 0, this.remoteKey, 0, DESCRIPTOR_BYTES, this.localKey);
     sends.setWrId(0, CONTROL_WR_ID);
     sends.setRemoteAddress(0, this.remote.address);
     sends.setAddress(0, this.controlAddress);
@@ -481,6 +504,7 @@ export class Lane {
       slots: this.slots,
       dataBytes: this.dataBytes,
       memoryBytes: this.memoryBytes,
+      inlineBytes: this.shape.inlineBytes,
       inPlace: this.shape.inPlace,
       polled: this.polled,
       messages: this.messages,

@@ -2,24 +2,27 @@
 //
 //   lane, at the consumer, one memory region                    control block, at the producer
 //   | slot 0 | slot 1 | ... slot K-1 | data ring, M bytes |     | 64 bytes, written by the consumer |
-//     64 bytes each
+//     a descriptor of 64 bytes each, and room for a short message behind it
 //
 //   descriptor   0     4           8        12       16     20    24         28         32..39     40   44      48      52..63
 //                |epoch|kind, flags|seq low |seq high|offset|space|length low|length high|address  |rkey|payload|crc-32c|  -
 //                                                     of what is pulled: where it lies at the producer |crc-32c|
+//                the CRC-32C at 48 is that of the bytes before it, and of the CRC-32C of the words behind the descriptor that
+//                hold the message, which is there when it is INLINE and else counts as 0
 //   control      0     4           8        12       16     20       24..47                                   48      52..63
 //                |epoch|state      |released low/high|acknowledged l/h|(0)                                   |crc-32c|  -
 //
 // Invariant: what is read here came from another process and is believed only after its CRC, epoch and sequence
 // agree; sequences start at 1 and stay below 2^53.
-import { BLOCK_WORDS, BlockChecksum } from './crc32c.js';
+import { BLOCK_WORDS, BlockChecksum, crc32cOfWords } from './crc32c.js';
 
 /** Bytes of a descriptor and of a control block. */
-export const SLOT_BYTES = 64;
+export const DESCRIPTOR_BYTES = 64;
+/** The same in words: a message behind its descriptor begins there. */
+export const DESCRIPTOR_WORDS = DESCRIPTOR_BYTES / 4;
 /** Messages start on a multiple of this in the data ring, so that tensors in them can be viewed in place. */
 export const MESSAGE_ALIGN_BYTES = 64;
 
-const SLOT_WORDS = SLOT_BYTES / 4;
 const CRC_WORD = BLOCK_WORDS;
 const SEQUENCE_WORD = 2;
 const HIGH = 2 ** 32;
@@ -38,8 +41,11 @@ const MAX_INT_LENGTH = 2 ** 31 - MESSAGE_ALIGN_BYTES;
  */
 export const MessageKind = { DATA: 1, SKIP: 2, PULL: 3 } as const;
 
-/** Flags of a descriptor. PAYLOAD_CRC: its payload's CRC-32C is there and must agree. */
-export const DescriptorFlags = { PAYLOAD_CRC: 1 } as const;
+/**
+ * Flags of a descriptor. PAYLOAD_CRC: its payload's CRC-32C is there and must agree; INLINE: the message is behind the
+ * descriptor in its slot, and takes no place in the data ring.
+ */
+export const DescriptorFlags = { PAYLOAD_CRC: 1, INLINE: 2 } as const;
 
 /** What the consumer says about a lane in its control block. */
 export const LaneState = { OPEN: 1, DRAINING: 2, CLOSED: 3 } as const;
@@ -96,15 +102,13 @@ export function emptyDescriptor(): Descriptor {
   };
 }
 
-/** Writes the descriptor of slot `slot`, words starting at `base`. */
-export function encodeDescriptor(
-  words: Uint32Array,
-  base: number,
-  slot: number,
-  epoch: number,
-  descriptor: Descriptor,
-): void {
-  const at = base + slot * SLOT_WORDS;
+/** Words that hold an inline message of `length` bytes. */
+export function inlineWords(length: number): number {
+  return (length + 3) >>> 2;
+}
+
+/** Writes a descriptor, words starting at `at`. A message that is INLINE is there already, the last word filled up with 0. */
+export function encodeDescriptor(words: Uint32Array, at: number, epoch: number, descriptor: Descriptor): void {
   const { sequence, length, address } = descriptor;
   words[at] = epoch;
   words[at + 1] = descriptor.kind | (descriptor.flags << 16);
@@ -118,15 +122,16 @@ export function encodeDescriptor(
   words[at + 9] = highWord(address);
   words[at + 10] = descriptor.rkey;
   words[at + 11] = descriptor.payloadCrc;
-  words[at + CRC_WORD] = written.of(words, at);
+  const isInline = (descriptor.flags & DescriptorFlags.INLINE) !== 0;
+  const more = isInline ? crc32cOfWords(words, at + DESCRIPTOR_WORDS, inlineWords(length)) : 0;
+  words[at + CRC_WORD] = written.of(words, at, more);
 }
 
 /**
  * Stores a descriptor, which is complete at `from`, where a peer looks for it. Its sequence comes last: who sees that sees
  * all of it, and everything that was stored before.
  */
-export function publishDescriptor(from: Uint32Array, fromAt: number, to: Uint32Array, toSlot: number): void {
-  const at = toSlot * SLOT_WORDS;
+export function publishDescriptor(from: Uint32Array, fromAt: number, to: Uint32Array, at: number): void {
   to[at] = from[fromAt]!;
   to[at + 1] = from[fromAt + 1]!;
   for (let i = SEQUENCE_WORD + 1; i <= CRC_WORD; i++) to[at + i] = from[fromAt + i]!;
@@ -135,22 +140,32 @@ export function publishDescriptor(from: Uint32Array, fromAt: number, to: Uint32A
   else Atomics.store(to, at + SEQUENCE_WORD, sequence);
 }
 
-/** True when slot `slot` shows the descriptor of message `sequence`; whether it is right, decodeDescriptor() says. */
-export function showsSequence(words: Uint32Array, slot: number, sequence: number): boolean {
-  const at = slot * SLOT_WORDS + SEQUENCE_WORD;
-  return (STORES_IN_ORDER ? words[at]! : Atomics.load(words, at)) === sequence >>> 0;
+/** True when the descriptor at word `at` is that of message `sequence`; whether it is right, decodeDescriptor() says. */
+export function showsSequence(words: Uint32Array, at: number, sequence: number): boolean {
+  const word = at + SEQUENCE_WORD;
+  return (STORES_IN_ORDER ? words[word]! : Atomics.load(words, word)) === sequence >>> 0;
 }
 
-/** Reads slot `slot`; false when its CRC or epoch is not right, and `into` is unchanged then. */
+/**
+ * Reads the descriptor at word `at`; false when its CRC or epoch is not right, and `into` is unchanged then. Of one that is
+ * INLINE the message was checked with it.
+ *
+ * @param inlineBytes room for a message behind the descriptor
+ */
 export function decodeDescriptor(
   words: Uint32Array,
-  base: number,
-  slot: number,
+  at: number,
   epoch: number,
+  inlineBytes: number,
   into: Descriptor,
 ): boolean {
-  const at = base + slot * SLOT_WORDS;
-  if (!readBlock(words, at, epoch)) return false;
+  let more = 0;
+  if (((words[at + 1]! >>> 16) & DescriptorFlags.INLINE) !== 0) {
+    const length = words[at + 6]!;
+    if (length > inlineBytes) return false;
+    more = crc32cOfWords(words, at + DESCRIPTOR_WORDS, inlineWords(length));
+  }
+  if (!readBlock(words, at, epoch, more)) return false;
   const block = read.words;
   into.kind = block[1]! & 0xffff;
   into.flags = block[1]! >>> 16;
@@ -165,9 +180,9 @@ export function decodeDescriptor(
 }
 
 // Reads a descriptor or control block into `read.words`; false when its checksum or epoch is not right.
-function readBlock(words: Uint32Array, at: number, epoch: number): boolean {
+function readBlock(words: Uint32Array, at: number, epoch: number, more: number): boolean {
   const crc = words[at + CRC_WORD]! | 0;
-  return read.of(words, at) === crc && read.words[0]! >>> 0 === epoch;
+  return read.of(words, at, more) === crc && read.words[0]! >>> 0 === epoch;
 }
 
 // The number whose lower and upper word are at `low` and behind it.
@@ -199,7 +214,7 @@ export function encodeControl(
   words[at + 4] = acknowledged;
   words[at + 5] = highWord(acknowledged);
   for (let i = 6; i < CRC_WORD; i++) words[at + i] = 0;
-  words[at + CRC_WORD] = written.of(words, at);
+  words[at + CRC_WORD] = written.of(words, at, 0);
 }
 
 /**
@@ -207,7 +222,7 @@ export function encodeControl(
  * written over it: that read fails its CRC, and the completion of the next write brings another look.
  */
 export function decodeControl(words: Uint32Array, at: number, epoch: number, into: Control): boolean {
-  if (!readBlock(words, at, epoch)) return false;
+  if (!readBlock(words, at, epoch, 0)) return false;
   into.state = read.words[1]! >>> 0;
   into.released = whole(read.words, 2);
   into.acknowledged = whole(read.words, 4);

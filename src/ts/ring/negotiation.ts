@@ -7,7 +7,7 @@ import { parseDocument } from '../connect/index.js';
 import { AccessFlags, type PortAddress } from '../verbs/index.js';
 import { CONTROL_RECEIVES, Connection } from './connection.js';
 import { type Answer, Reply, RING_PROTOCOL } from './documents.js';
-import { SLOT_BYTES } from './layout.js';
+import { DESCRIPTOR_BYTES } from './layout.js';
 import type { Payloads } from './payloads.js';
 import type { PortChannel, PortCompletionQueue, PortDomain, PortMapping, PortMemory, PortQueuePair } from './port.js';
 import { refusal } from './reconnector.js';
@@ -24,6 +24,7 @@ export interface Negotiator {
   payloads: Payloads;
   slots: number;
   dataBytes: number;
+  inlineBytes: number;
   /** Asks for a lane that can be mapped. */
   inPlace: boolean;
   checksum: boolean;
@@ -41,7 +42,7 @@ export interface Negotiator {
  */
 export async function negotiate(channel: PortChannel, who: Negotiator): Promise<Connection> {
   const staging = who.pd.registerMemory({
-    bytes: SLOT_BYTES * (1 + who.slots),
+    bytes: DESCRIPTOR_BYTES + who.slots * (DESCRIPTOR_BYTES + who.inlineBytes),
     access: AccessFlags.LOCAL_WRITE | AccessFlags.REMOTE_WRITE,
   });
   try {
@@ -67,6 +68,7 @@ async function negotiateWith(channel: PortChannel, who: Negotiator, staging: Por
       name: who.name,
       slots: who.slots,
       dataBytes: who.dataBytes,
+      inlineBytes: who.inlineBytes,
       retainMessages: retained.capacity,
       acknowledged: retained.acknowledged,
       inPlace: who.inPlace,
@@ -80,9 +82,10 @@ async function negotiateWith(channel: PortChannel, who: Negotiator, staging: Por
     qp.toReadyToReceive(address, lane.endpoint);
     qp.toReadyToSend();
     const mapping = lane.inPlace ? mapLane(qp, lane) : undefined;
-    const slots = lane.polled
-      ? qp.mapRemote(lane.memory.address, lane.memory.rkey, lane.slots * SLOT_BYTES)
-      : undefined;
+    const slots =
+      mapping !== undefined && lane.polled
+        ? qp.mapRemote(lane.memory.address, lane.memory.rkey, lane.slots * DESCRIPTOR_BYTES)
+        : undefined;
     return new Connection({ channel, qp, lane, retained, payloads, staging, mapping, slots, sendDepth, checksum });
   } catch (error) {
     qp.close();
@@ -94,10 +97,11 @@ function checkAnswer(lane: Answer, who: Negotiator): void {
   const { retained } = who;
   const low = lane.inbox === who.lastInbox ? retained.acknowledged : 0;
   const sane = lane.slots <= who.slots && lane.dataBytes <= who.dataBytes && (who.inPlace || !lane.inPlace);
-  const mapped = lane.inPlace || !lane.polled;
+  const shows = lane.inPlace ? lane.inlineBytes === 0 : lane.inlineBytes > 0 || !lane.polled;
   if (
     !sane ||
-    !mapped ||
+    !shows ||
+    lane.inlineBytes > who.inlineBytes ||
     lane.delivered < low ||
     lane.delivered > retained.last ||
     lane.acknowledged > lane.delivered
@@ -110,5 +114,5 @@ function checkAnswer(lane: Answer, who: Negotiator): void {
 }
 
 function mapLane(qp: PortQueuePair, { memory, slots, dataBytes }: Answer): PortMapping {
-  return qp.mapRemote(memory.address + slots * SLOT_BYTES, memory.rkey, dataBytes);
+  return qp.mapRemote(memory.address + slots * DESCRIPTOR_BYTES, memory.rkey, dataBytes);
 }

@@ -5,7 +5,7 @@
 import type { RdmaError } from '../core/errors.js';
 import { checkBoolean, checkFunction, checkInteger, checkObject, checkOneOf, checkString } from '../core/validate.js';
 import type { Device } from '../verbs/index.js';
-import { MAX_DATA_BYTES, MAX_PULL_BYTES, MAX_RETAINED_MESSAGES, MAX_SLOTS } from './documents.js';
+import { MAX_DATA_BYTES, MAX_INLINE_BYTES, MAX_PULL_BYTES, MAX_RETAINED_MESSAGES, MAX_SLOTS } from './documents.js';
 import { alignedLength } from './layout.js';
 import { WAIT_MODES, type WaitMode } from './pump.js';
 import type { Stall } from './status.js';
@@ -30,6 +30,11 @@ export interface OutboxOptions {
   slots?: number;
   /** Bytes of the lane's data ring; default 1 MiB. The inbox may grant less. */
   dataBytes?: number;
+  /**
+   * Messages up to this length travel with their descriptor, as one WRITE, 0 to 960 bytes, rounded up to 64; default 64.
+   * Each slot takes so many bytes more. Not where the lane is mapped (`inPlace` on soft devices): there is nothing to gain.
+   */
+  inlineBytes?: number;
   /** Messages that may be unacknowledged, 1 to 65536; default 1024. */
   retainMessages?: number;
   /** Bytes for unacknowledged messages; default 4 * dataBytes. */
@@ -84,6 +89,7 @@ export interface OutboxSettings {
   name: string;
   slots: number;
   dataBytes: number;
+  inlineBytes: number;
   retainMessages: number;
   retainBytes: number;
   pullAboveBytes: number;
@@ -109,6 +115,7 @@ export function checkOutboxOptions(options: OutboxOptions): OutboxSettings {
     name: checkString('name', options.name ?? `pid-${process.pid}`, { minLength: 1, maxLength: 128 }),
     slots: checkInteger('slots', options.slots ?? 64, 1, MAX_SLOTS),
     dataBytes,
+    inlineBytes: alignedLength(checkInteger('inlineBytes', options.inlineBytes ?? 64, 0, MAX_INLINE_BYTES)),
     retainMessages: checkInteger('retainMessages', options.retainMessages ?? 1024, 1, MAX_RETAINED_MESSAGES),
     retainBytes: Math.ceil(alignedLength(retainBytes) / RETAINED_PAGE) * RETAINED_PAGE,
     pullAboveBytes: checkInteger('pullAboveBytes', options.pullAboveBytes ?? MAX_PULL_BYTES, 0, MAX_PULL_BYTES),

@@ -532,6 +532,7 @@ export class Outbox implements IntakeHost, AsyncDisposable {
         payloads: this.payloads,
         slots: this.settings.slots,
         dataBytes: this.settings.dataBytes,
+        inlineBytes: this.settings.inlineBytes,
         inPlace: this.settings.inPlace && this.address.type === 'soft',
         checksum: this.settings.checksum,
         sendDepth: this.sendDepth,

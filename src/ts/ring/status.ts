@@ -94,9 +94,11 @@ export interface LaneStatus {
   dataBytes: number;
   /** What the lane takes at the inbox in all. */
   memoryBytes: number;
+  /** Messages up to this length lie behind their descriptors. */
+  inlineBytes: number;
   /** The producer may build messages in it. */
   inPlace: boolean;
-  /** Its messages are found by looking at the next descriptor, in each poll; nothing announces them. */
+  /** Its messages are found by looking at the next descriptor, in each poll. */
   polled: boolean;
   /** Delivered on this lane. */
   messages: number;

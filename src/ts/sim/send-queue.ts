@@ -6,7 +6,7 @@ import { RdmaError } from '../core/errors.js';
 import { CompletionOpcode, CompletionStatus, SendFlags, WorkOpcode } from '../verbs/index.js';
 import type { SimQueuePair } from './queue-pair.js';
 import type { SimEvent } from './scheduler.js';
-import { carryOut, type SimRequest, snapshot } from './work-request.js';
+import { carryOut, overtake, type SimRequest, snapshot } from './work-request.js';
 
 /** From one request to the next, in ms. */
 const WIRE_MS = { low: 0.0005, high: 0.5 };
@@ -14,6 +14,8 @@ const WIRE_MS = { low: 0.0005, high: 0.5 };
 const ANSWER_MS = { low: 0.0005, high: 0.5 };
 /** Until it gives up a peer that does not answer. */
 const GIVE_UP_MS = 20;
+/** How often the bytes of a WRITE are seen before those of the one before it, where that may be. */
+const OVERTAKE_SHARE = 0.3;
 
 const opcodes: Record<number, number> = {
   [WorkOpcode.WRITE]: CompletionOpcode.WRITE,
@@ -96,7 +98,7 @@ export class SendQueue {
     for (const request of posted) snapshot(request, this.qp.domain.device.keys);
     this.onWire = true;
     const left = last.length - last.landed;
-    if (left > 1 && world.choices.chance(0.5, 'tear')) {
+    if (left > 1 && !world.options.weakOrder && world.choices.chance(0.5, 'tear')) {
       // Of the last one only the first packets are out.
       last.length = last.landed + world.tearAt(left);
       if (last.opcode === WorkOpcode.WRITE_WITH_IMM) last.opcode = WorkOpcode.WRITE;
@@ -138,6 +140,10 @@ export class SendQueue {
       return;
     }
     request.unreachable = false;
+    const next = this.posted[1];
+    if (world.options.weakOrder && next !== undefined && world.choices.chance(OVERTAKE_SHARE, 'tear')) {
+      overtake(request, next, qp, peer);
+    }
     const outcome = carryOut(request, qp, peer, world);
     if (outcome === 'more') {
       this.schedule();

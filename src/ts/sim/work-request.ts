@@ -72,7 +72,7 @@ export function readRequest(index: number, f64: Float64Array, u32: Uint32Array, 
 export function snapshot(request: SimRequest, keys: KeyTable): void {
   if (request.wire !== undefined) return;
   request.wire = empty;
-  if (request.opcode !== WorkOpcode.WRITE && request.opcode !== WorkOpcode.WRITE_WITH_IMM) return;
+  if (!isWrite(request)) return;
   const region = keys.find(request.lkey);
   if (region?.holds(request.address, request.length)) {
     request.wire = region.view(request.address, request.length).slice();
@@ -82,7 +82,7 @@ export function snapshot(request: SimRequest, keys: KeyTable): void {
 /** Goes one step on with a request of `qp` at `peer`. */
 export function carryOut(request: SimRequest, qp: SimQueuePair, peer: SimQueuePair, world: SimWorld): Outcome {
   const { opcode } = request;
-  if (opcode === WorkOpcode.WRITE || opcode === WorkOpcode.WRITE_WITH_IMM) return write(request, qp, peer, world);
+  if (isWrite(request)) return write(request, qp, peer, world);
   const bytes = opcode === WorkOpcode.READ ? request.length : ATOMIC_BYTES;
   const local = request.wire === undefined ? localRegion(request, qp, bytes, AccessFlags.LOCAL_WRITE) : undefined;
   if (request.wire === undefined && local === undefined) return CompletionStatus.LOCAL_PROTECTION_ERROR;
@@ -104,6 +104,18 @@ export function carryOut(request: SimRequest, qp: SimQueuePair, peer: SimQueuePa
   return 'done';
 }
 
+const isWrite = ({ opcode }: SimRequest) => opcode === WorkOpcode.WRITE || opcode === WorkOpcode.WRITE_WITH_IMM;
+
+/** The bytes of `next` are seen before those of `request`, which is carried out before it; an immediate is not. */
+export function overtake(request: SimRequest, next: SimRequest, qp: SimQueuePair, peer: SimQueuePair): void {
+  if (!isWrite(request) || !isWrite(next) || request.landed > 0 || next.landed > 0) return;
+  const source = sourceOf(next, qp);
+  const region = remoteRegion(next, peer, next.length, AccessFlags.REMOTE_WRITE);
+  if (source === undefined || region === undefined) return;
+  region.store(next.remoteAddress, source.subarray(0, next.length), qp);
+  next.landed = next.length;
+}
+
 function write(request: SimRequest, qp: SimQueuePair, peer: SimQueuePair, world: SimWorld): Outcome {
   const { length, landed } = request;
   if (landed < length) {
@@ -118,7 +130,8 @@ function write(request: SimRequest, qp: SimQueuePair, peer: SimQueuePair, world:
     const left = length - landed;
     const rests = left > 1 && world.choices.chance(world.options.tearShare, 'tear');
     const count = rests ? world.tearAt(left) : left;
-    region.store(request.remoteAddress + landed, source.subarray(landed, landed + count), qp);
+    const from = world.options.weakOrder ? left - count : landed;
+    region.store(request.remoteAddress + from, source.subarray(from, from + count), qp);
     request.landed += count;
     const inside = world.options.copier === 'process' && rests;
     if (inside && qp.standsIn === undefined) region.inside++;

@@ -30,6 +30,11 @@ export interface WorldOptions {
   copier: 'device' | 'process';
   /** How often a WRITE rests in the middle, 0 to 1. */
   tearShare: number;
+  /**
+   * The bytes of WRITEs are seen in any order, as the InfiniBand Architecture Specification allows until something completes
+   * behind them (o9-20): of one that rests the last ones first, and those of the next WRITE before those of this one.
+   */
+  weakOrder: boolean;
   /** Completions that one poll can bring. */
   pollBatch: number;
   /** True: that a region has two writers is a defect. */

@@ -208,6 +208,11 @@ export class SendRequests extends WorkRequests {
     this.u32[index * RECORD_U32 + 18] = length;
   }
 
+  /** The flags of the request at `index`, a sum of SendFlags. */
+  setFlags(index: number, flags: number): void {
+    this.u32[index * RECORD_U32 + 5] = flags;
+  }
+
   /** The number with which the completion of the request at `index` comes. */
   setWrId(index: number, wrId: number): void {
     this.f64[index * RECORD_F64] = wrId;

@@ -35,6 +35,7 @@ class Trial {
     this.world = new SimWorld(new SeededChoices(seed, 2), {
       copier: this.workload.copier,
       tearShare: 0.1,
+      weakOrder: false,
       pollBatch: 16,
       oneWriter: protocol === 'lanes',
     });

@@ -21,7 +21,6 @@ const TURN_EVERY = 512;
 const SPINS_BEFORE_CLOCK = 4096;
 /** Rounds before the measurement, or so long: the code of a service that runs for hours is compiled. */
 const WARM_UP = 20_000;
-const WARM_UP_MS = 1000;
 const MIN_WARM_UP = 3;
 
 /**
@@ -131,7 +130,7 @@ class Pinger {
   private async warmUp(): Promise<number> {
     const { iterations } = this.settings;
     const most = iterations > 0 ? Math.min(WARM_UP, iterations) : WARM_UP;
-    const end = performance.now() + WARM_UP_MS;
+    const end = performance.now() + this.link.warmUpMs;
     // The first ones meet cold code and untouched pages.
     await this.run(new Float64Array(MIN_WARM_UP));
     let rounds = 0;

@@ -3,7 +3,7 @@
 // Invariant: both processes are the same but for who begins.
 import { Inbox, Outbox } from '../../ring/index.js';
 import { Device } from '../../verbs/index.js';
-import { laneSizes, looksOf, type Way } from './settings.js';
+import { laneSizes, latencyWarmUpMs, looksOf, type Way } from './settings.js';
 
 /** What two processes of a measurement have in common. */
 export interface RingPlace {
@@ -25,6 +25,8 @@ const lanesOf = ({ way, sizeBytes }: RingPlace) => laneSizes(way === 'pull' ? 64
 
 export class RingLink {
   readonly inbox: Inbox;
+  /** See {@link latencyWarmUpMs}. */
+  readonly warmUpMs: number;
   private readonly device: Device;
   private readonly place: RingPlace;
   private outboxOrNone: Outbox | undefined;
@@ -34,6 +36,7 @@ export class RingLink {
     this.device = device;
     this.inbox = inbox;
     this.looks = looksOf(device);
+    this.warmUpMs = latencyWarmUpMs(device);
   }
 
   /** @throws as Device.open() and Inbox.listen() */

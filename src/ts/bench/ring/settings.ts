@@ -87,6 +87,14 @@ export function looksOf(device: Device): number {
   return device.portAddress().type === 'soft' ? 1 : LOOKS;
 }
 
+/**
+ * How long the rounds of a latency go on at most before they are counted: what the kernel carries may be slow, and whoever uses
+ * it is then compiled late.
+ */
+export function latencyWarmUpMs(device: Device): number {
+  return device.portAddress().type === 'soft' ? 1000 : 6000;
+}
+
 /** How long producers send before they are counted: each process compiles its code anew, and they share the cores. */
 export function floodWarmUpMs(producers: number): number {
   return Math.max(1000, 150 * producers);
