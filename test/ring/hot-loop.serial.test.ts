@@ -84,9 +84,9 @@ async function warmUp(pair: Pair, send: (pair: Pair, count: number) => void, byt
   }
 }
 
-async function openPair(inPlace: boolean): Promise<Pair> {
+async function openPair(inPlace: boolean, inlineBytes = 64): Promise<Pair> {
   const inbox = await openInbox({ wait: 'busy' });
-  const outbox = await openOutbox(inbox, { wait: 'busy', slots: 64, dataBytes: 65536, inPlace });
+  const outbox = await openOutbox(inbox, { wait: 'busy', slots: 64, dataBytes: 65536, inPlace, inlineBytes });
   const pair = { inbox, outbox };
   // The inbox has to hear over TCP that the outbox is ready, before it reports in a loop that lets nothing else run.
   outbox.trySend(body);
@@ -98,17 +98,19 @@ async function openPair(inPlace: boolean): Promise<Pair> {
   return pair;
 }
 
-for (const [name, send, inPlace] of [
-  ['copied', sendCopies, true],
-  ['copied', sendCopies, false],
-  ['built by one reservation', sendReused, true],
-  ['built by one reservation', sendReused, false],
+for (const [name, send, inPlace, inlineBytes] of [
+  ['copied', sendCopies, true, 0],
+  ['copied', sendCopies, false, 64],
+  ['copied', sendCopies, false, 128],
+  ['built by one reservation', sendReused, true, 0],
+  ['built by one reservation', sendReused, false, 64],
+  ['built by one reservation', sendReused, false, 128],
 ] as const) {
   void t.test(
-    `a million messages that are ${name} cause no collection; lane mapped: ${inPlace}`,
+    `a million messages that are ${name} cause no collection; lane mapped: ${inPlace}, inlineBytes: ${inlineBytes}`,
     { timeout: 100_000 },
     async (t) => {
-      const pair = await openPair(inPlace);
+      const pair = await openPair(inPlace, inlineBytes);
       collect();
       await warmUp(pair, send, 0);
       const collections: number[] = [];

@@ -6,6 +6,7 @@ import {
   alignedLength,
   DESCRIPTOR_BYTES,
   DESCRIPTOR_WORDS,
+  DescriptorFlags,
   emptyDescriptor,
   encodeDescriptor,
   laneImm,
@@ -186,6 +187,38 @@ export class RawProducer {
     const imm = laneImm(answer.lane, 1);
     this.qp.sends.writeWithImm(1, 1, SendFlags.SIGNALED, imm, to, rkey, from, words.byteLength, memory.lkey);
     this.qp.postSend(2);
+  }
+
+  /** The next slot, with a right descriptor and the message behind it, or in the data ring at `offset`. */
+  slotOf(payload: Uint8Array, wrong: Wrong = {}): { words: Uint32Array; slot: number; offset: number } {
+    const isInline = ((wrong.flags ?? 0) & DescriptorFlags.INLINE) !== 0;
+    this.words.fill(0, 2 * DESCRIPTOR_WORDS, DESCRIPTOR_WORDS + this.slotBytes / 4);
+    if (isInline) this.bytes.set(payload.subarray(0, this.answer.inlineBytes), 2 * DESCRIPTOR_BYTES);
+    const { slot, offset } = this.describe(isInline ? new Uint8Array(0) : payload, {
+      length: payload.length,
+      space: isInline ? 0 : payload.length,
+      ...wrong,
+    });
+    return { words: this.words.slice(DESCRIPTOR_WORDS, DESCRIPTOR_WORDS + this.slotBytes / 4), slot, offset };
+  }
+
+  /** WRITEs words into a slot, from word `from` of it on; nothing announces them. Answers when they are there. */
+  async show(slot: number, words: Uint32Array, from = 0): Promise<void> {
+    const { address, rkey } = this.answer.memory;
+    const bytes = new Uint8Array(words.buffer, words.byteOffset, words.byteLength);
+    await this.writeTo(address + slot * this.slotBytes + from * 4, rkey, bytes);
+  }
+
+  /** WRITEs `payload` to the data ring, and an immediate with it. Answers when it is there. */
+  async land(offset: number, payload: Uint8Array, imm: number): Promise<void> {
+    const { answer, memory } = this;
+    this.bytes.set(payload, DATA_AT);
+    const to = answer.memory.address + answer.slots * this.slotBytes + offset;
+    const from = memory.address + DATA_AT;
+    const { rkey } = answer.memory;
+    this.qp.sends.writeWithImm(0, 8, SendFlags.SIGNALED, imm, to, rkey, from, payload.length, memory.lkey);
+    this.qp.postSend(1);
+    await this.status(8);
   }
 
   /** WRITEs `payload` to any address with any key; answers the status of its completion. */

@@ -1,7 +1,8 @@
 // One connection of an outbox to an inbox: a queue pair, the lane at the other side, and the bootstrap channel.
 //
-// Invariant: the payload of a message is in the lane before its descriptor is written, so no descriptor overtakes what it
-// describes: on the same queue pair, or, where the lane is mapped, by a store before the post. Credits (slots and bytes
+// Invariant: the payload of a message is written to the lane before its descriptor: on the same queue pair, so that it is
+// there when the descriptor's completion comes, or, where the lane is mapped, by a store. Short ones go behind their
+// descriptor, and its checksum says when both are there. Credits (slots and bytes
 // of the lane) are never exceeded. A connection that has failed is closed and never used again; the outbox makes a new
 // one, and what has its bytes in the lane alone is brought home before.
 import { SendFlags } from '../verbs/index.js';
@@ -306,6 +307,7 @@ export class Connection {
         bytes += retained.lengthOf(sequence);
         this.outside++;
       }
+      bytes += this.slotBytes;
       this.sent = sequence;
       this.batch++;
     }

@@ -30,12 +30,14 @@ const HANDSHAKE_TIMEOUT_MS = 5000;
 const REPORT_MS = 500;
 /** Looks after which small news is reported too: some microseconds, in which it would not have been of use. */
 const LOOKS_BEFORE_FLUSH = 512;
-/** So many of the looks of one poll count for that: who looks often at once waits for something that is slow. */
+/** So many of the looks of one poll count for that, or so small a part: who looks often at once waits for something slow. */
 const COUNTED_LOOKS = 16;
+const COUNTED_SHIFT = 5;
 /** Looks at polled lanes for one at the completion queue, which costs more than all of them. */
 const LOOKS_PER_CQ = 32;
-/** The same for as many looks at the queue as the caller wants, in which others get this processor. */
+/** The same for one at the queue in which others get this processor, and how many looks at the queue that takes. */
 const LOOKS_PER_YIELD = 1024;
+const YIELDING_LOOKS = 33;
 const MAX_LOOKS = 2 ** 20;
 /** Completions of one poll, and messages delivered before the next one. */
 const BATCH = 256;
@@ -187,7 +189,7 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
    * The loop form, for `wait: 'busy'`: handles what has arrived. `visit` is called with the lane for each message:
    * `lane.data`, `lane.offset`, `lane.length`, `lane.sequence`; it calls lane.release() and lane.acknowledge() then or
    * later. Allocates nothing. Reports go back when a quarter of a lane is released, and after 512 looks, of which 16 of each
-   * poll count.
+   * poll count, or one in 32.
    *
    * What `visit` throws comes out of here; the message counts as delivered, and the next poll goes on behind it.
    *
@@ -202,7 +204,7 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
     this.pump.polled();
     const count = this.drainQueue(visit, looks);
     // Also while messages come: they may be those of other lanes.
-    this.looks += Math.min(looks, COUNTED_LOOKS);
+    this.looks += Math.max(Math.min(looks, COUNTED_LOOKS), looks >> COUNTED_SHIFT);
     if (this.looks >= LOOKS_BEFORE_FLUSH) {
       this.looks = 0;
       this.flushDirty(true);
@@ -270,30 +272,33 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
   // them waits for a completion.
   private lookAround(looks: number): number {
     if (this.polledLanes.length === 0) return this.pollOnce(this.turns.empty ? looks : 1);
-    if (!this.lookAtPolled(looks)) return 0;
-    this.unpolled = 0;
-    const yields = looks > 1 && this.unyielded >= LOOKS_PER_YIELD && this.turns.empty;
-    if (yields) this.unyielded = 0;
-    // What waits for its turn is not held up, and what comes to a polled lane comes past the queue.
-    return this.pollOnce(yields ? looks : 1);
-  }
-
-  // Looks at the lanes until one of them has something. Answers whether the completion queue is to be looked at too.
-  private lookAtPolled(looks: number): boolean {
-    const { polledLanes } = this;
-    let isDue = false;
+    let count = 0;
     let left = looks;
     do {
       left--;
-      for (let i = 0; i < polledLanes.length; i++) {
-        const lane = polledLanes[i]!;
-        this.lookAt(lane);
-        isDue ||= lane.isReporting || lane.awaitsLanding;
-      }
-    } while (left > 0 && !isDue && this.turns.empty);
-    this.unpolled += looks - left;
-    this.unyielded += looks - left;
-    return isDue || this.unpolled >= LOOKS_PER_CQ;
+      const waits = this.lookAtPolled();
+      this.unpolled++;
+      this.unyielded += waits ? LOOKS_PER_CQ : 1;
+      if (!waits && this.unpolled < LOOKS_PER_CQ) continue;
+      this.unpolled = 0;
+      // What waits for its turn is not held up.
+      const yields = looks > 1 && this.unyielded >= LOOKS_PER_YIELD && this.turns.empty;
+      if (yields) this.unyielded = 0;
+      count += this.pollOnce(yields ? YIELDING_LOOKS : 1);
+    } while (left > 0 && count === 0 && this.turns.empty);
+    return count;
+  }
+
+  // Looks at each of the lanes once. Answers whether one of them waits for a completion.
+  private lookAtPolled(): boolean {
+    const { polledLanes } = this;
+    let waits = false;
+    for (let i = 0; i < polledLanes.length; i++) {
+      const lane = polledLanes[i]!;
+      this.lookAt(lane);
+      waits ||= lane.waits;
+    }
+    return waits;
   }
 
   private lookAt(lane: Lane): void {
@@ -425,6 +430,11 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
   /** @internal */
   nowMs(): number {
     return this.pump.nowMs();
+  }
+
+  /** @internal */
+  clockMs(): number {
+    return this.port.clock.now();
   }
 
   private flushDirty(all: boolean): void {

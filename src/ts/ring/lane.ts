@@ -32,8 +32,10 @@ export interface LaneHost extends Puller {
   readonly maxPullBytes: number;
   /** The lane has something to tell its producer. */
   markDirty(lane: Lane): void;
-  /** The time, for the age of a message. */
+  /** The time, for the age of a message: perhaps of some polls ago. */
   nowMs(): number;
+  /** The time right now. */
+  clockMs(): number;
   /** A queue pair and memory in a protection domain of their own: the key of one lane opens no other. */
   createLaneParts(slots: number, bytes: number, access: number): LaneParts;
 }
@@ -51,8 +53,10 @@ export const SEND_DEPTH = 2 + PULL_DEPTH;
 const { SIGNALED } = SendFlags;
 const QP_ACCESS = AccessFlags.LOCAL_WRITE | AccessFlags.REMOTE_WRITE;
 
-/** How long a descriptor may be half written. */
-const TORN_MS = 1000;
+/** How long a descriptor may be half stored; and half written, of which a network may have to send the rest again. */
+const TORN_MS = { mapped: 1000, written: 5000 };
+/** After so many looks in vain for the completion of what is there the queue is not looked at more often for it. */
+const MOST_AWAITED_LOOKS = 1024;
 
 /** How large a lane is, and what it allows. */
 export interface LaneShape {
@@ -84,11 +88,6 @@ export class Lane {
   readonly data: Uint8Array;
   /** Where the message that was read begins in {@link Lane.data}, unless it is to be pulled. */
   offset = 0;
-  /**
-   * @internal The next message has been seen, and a completion must come before its bytes may be read: its order behind them
-   * is known to the device, not to who looks at memory (InfiniBand Architecture Specification, C9-10 and o9-20).
-   */
-  awaitsLanding = false;
   /** @internal */
   readonly qp: PortQueuePair;
   /** @internal Set when the lane is to be fenced, with the reason. */
@@ -117,6 +116,10 @@ export class Lane {
   private readonly controlWords: Uint32Array;
   private readonly host: LaneHost;
   private readonly words: Uint32Array;
+  // The next message has been seen, and a completion must come before its bytes may be read: their order is known to the
+  // device, not to who looks at memory (InfiniBand Architecture Specification, C9-10 and o9-20).
+  private awaitsLanding = false;
+  private awaited = 0; // looks in vain for that
   private landed = 0; // messages of the data ring that have arrived for sure and were not taken, where it is polled
   private readonly slotWords: number;
   private readonly dataAt: number; // where the data ring begins
@@ -295,8 +298,13 @@ export class Lane {
     if (!showsSequence(words, at, sequence)) return false;
     if (!decodeDescriptor(words, at, this.epoch, shape.inlineBytes, descriptor)) return this.torn(sequence);
     this.tornSinceMs = -1;
-    this.awaitsLanding = !shape.inPlace && descriptor.space > 0 && this.landed === 0;
-    if (this.awaitsLanding) return false;
+    const isInline = (descriptor.flags & DescriptorFlags.INLINE) !== 0;
+    if (!shape.inPlace && !isInline && descriptor.space > 0 && this.landed === 0) {
+      this.awaitsLanding = ++this.awaited <= MOST_AWAITED_LOOKS;
+      return false;
+    }
+    this.awaitsLanding = false;
+    this.awaited = 0;
     this.peeked = true;
     this.peerReady = true;
     return true;
@@ -309,9 +317,9 @@ export class Lane {
   }
 
   private torn(sequence: number): false {
-    const now = this.host.nowMs();
+    const now = this.host.clockMs();
     if (this.tornSinceMs < 0) this.tornSinceMs = now;
-    if (now - this.tornSinceMs < TORN_MS) return false;
+    if (now - this.tornSinceMs < (this.shape.inPlace ? TORN_MS.mapped : TORN_MS.written)) return false;
     return this.condemn(`the descriptor of message ${sequence} fails its checksum or has another epoch`);
   }
 
@@ -478,9 +486,9 @@ export class Lane {
     return this.controlInFlight || !told || this.state !== this.reportedState;
   }
 
-  /** @internal True from the writing of a report until its completion. */
-  get isReporting(): boolean {
-    return this.controlInFlight;
+  /** @internal True while the completion queue is about to have something for it: a report that has arrived, a READ, bytes. */
+  get waits(): boolean {
+    return this.controlInFlight || this.awaitsLanding || this.reads.length > 0;
   }
 
   /** @internal The report has arrived. */

@@ -159,14 +159,15 @@ export function decodeDescriptor(
   inlineBytes: number,
   into: Descriptor,
 ): boolean {
-  let more = 0;
-  if (((words[at + 1]! >>> 16) & DescriptorFlags.INLINE) !== 0) {
-    const length = words[at + 6]!;
-    if (length > inlineBytes) return false;
-    more = crc32cOfWords(words, at + DESCRIPTOR_WORDS, inlineWords(length));
-  }
+  const kind = words[at + 1]!;
+  const length = words[at + 6]!;
+  const isInline = ((kind >>> 16) & DescriptorFlags.INLINE) !== 0;
+  if (isInline && length > inlineBytes) return false;
+  const more = isInline ? crc32cOfWords(words, at + DESCRIPTOR_WORDS, inlineWords(length)) : 0;
   if (!readBlock(words, at, epoch, more)) return false;
   const block = read.words;
+  // It may have been written meanwhile: what was checked must be what was looked at before.
+  if (block[1]! >>> 0 !== kind || block[6]! >>> 0 !== length) return false;
   into.kind = block[1]! & 0xffff;
   into.flags = block[1]! >>> 16;
   into.sequence = whole(block, 2);
