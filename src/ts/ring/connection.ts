@@ -29,6 +29,11 @@ import { Home, Phase, type Retained } from './retained.js';
 
 // As constants of this file: what another file exports is looked up at each use, and through an index by a call.
 const { SIGNALED } = SendFlags;
+const { DATA, SKIP, PULL } = MessageKind;
+const { OPEN, READY, GIVEN_UP } = Phase;
+const { RETAINED, LANE, PAYLOAD } = Home;
+const { INLINE, PAYLOAD_CRC } = DescriptorFlags;
+const WORDS = DESCRIPTOR_WORDS;
 
 /** Receives for control blocks. */
 export const CONTROL_RECEIVES = 16;
@@ -104,6 +109,7 @@ export class Connection {
   private readonly laneAddress: number;
   private readonly dataAddress: number;
   private readonly stagingAddress: number; // of the first slot
+  private readonly inlineBytes: number;
   private readonly slotBytes: number; // a descriptor, and the room behind it
   private readonly slotWords: number;
   private placed: number; // last sequence that has a place in the lane; those after `sent` are reserved
@@ -143,6 +149,7 @@ export class Connection {
     this.retainedAddress = parts.retained.memory.address;
     this.stagingKey = parts.staging.lkey | 0;
     this.laneAddress = lane.memory.address;
+    this.inlineBytes = lane.inlineBytes;
     this.slotBytes = DESCRIPTOR_BYTES + lane.inlineBytes;
     this.slotWords = this.slotBytes / 4;
     this.dataAddress = lane.memory.address + lane.slots * this.slotBytes;
@@ -257,7 +264,7 @@ export class Connection {
       if (this.hasPayload(sequence)) this.bringToLane(sequence);
       this.describe(sequence);
       const slot = slotOf(sequence, this.lane.slots);
-      publishDescriptor(this.words, this.stagedAt(slot), mappedSlots, slot * DESCRIPTOR_WORDS);
+      publishDescriptor(this.words, this.stagedAt(slot), mappedSlots, slot * WORDS);
       this.sent = sequence;
     }
   }
@@ -317,9 +324,9 @@ export class Connection {
   // Gives message `sequence`, the next one, its place; false when it cannot go yet.
   private isReady(sequence: number): boolean {
     const { retained } = this;
-    if (retained.phaseOf(sequence) === Phase.OPEN) return this.stop('reservation');
+    if (retained.phaseOf(sequence) === OPEN) return this.stop('reservation');
     if (sequence <= this.placed) return true;
-    const outside = retained.homeOf(sequence) !== Home.PAYLOAD && !this.isInline(sequence);
+    const outside = retained.homeOf(sequence) !== PAYLOAD && !this.isInline(sequence);
     const space = outside ? retained.lengthOf(sequence) : 0;
     if (!this.hasCredit(space)) return false;
     this.place(sequence, space, 0);
@@ -328,13 +335,14 @@ export class Connection {
 
   // Whether message `sequence` goes behind its descriptor.
   private isInline(sequence: number): boolean {
+    if (this.inlineBytes === 0) return false;
     const length = this.retained.lengthOf(sequence);
-    return length > 0 && length <= this.lane.inlineBytes && this.retained.homeOf(sequence) === Home.RETAINED;
+    return length > 0 && length <= this.inlineBytes && this.retained.homeOf(sequence) === RETAINED;
   }
 
   // Word of the staging memory at which a slot begins.
   private stagedAt(slot: number): number {
-    return DESCRIPTOR_WORDS + slot * this.slotWords;
+    return WORDS + slot * this.slotWords;
   }
 
   // Makes the descriptor of message `sequence`, which has its place.
@@ -346,16 +354,16 @@ export class Connection {
     descriptor.offset = this.places.offsetOf(slot);
     descriptor.space = this.spaces[slot]!;
     descriptor.length = retained.lengthOf(sequence);
-    descriptor.flags = this.checksum ? DescriptorFlags.PAYLOAD_CRC : 0;
+    descriptor.flags = this.checksum ? PAYLOAD_CRC : 0;
     descriptor.payloadCrc = retained.crcOf(sequence);
-    descriptor.kind = phase === Phase.GIVEN_UP ? MessageKind.SKIP : MessageKind.DATA;
+    descriptor.kind = phase === GIVEN_UP ? SKIP : DATA;
     descriptor.address = 0;
     descriptor.rkey = 0;
-    if (retained.homeOf(sequence) === Home.PAYLOAD && phase === Phase.READY) this.describePayload(sequence);
+    if (retained.homeOf(sequence) === PAYLOAD && phase === READY) this.describePayload(sequence);
     const at = this.stagedAt(slot);
     if (this.isInline(sequence)) {
-      descriptor.flags |= DescriptorFlags.INLINE;
-      this.stageInline(at + DESCRIPTOR_WORDS, retained.offsetOf(sequence), descriptor.length);
+      descriptor.flags |= INLINE;
+      this.stageInline(at + WORDS, retained.offsetOf(sequence), descriptor.length);
     }
     encodeDescriptor(this.words, at, lane.epoch, descriptor);
   }
@@ -374,7 +382,7 @@ export class Connection {
   private hasPayload(sequence: number): boolean {
     const { retained } = this;
     if (this.inLane[slotOf(sequence, this.lane.slots)] === 1 || this.isInline(sequence)) return false;
-    return retained.homeOf(sequence) === Home.RETAINED && retained.lengthOf(sequence) > 0;
+    return retained.homeOf(sequence) === RETAINED && retained.lengthOf(sequence) > 0;
   }
 
   // The WRITE of the message that describe() has described, at index `at`; or the one before it, at both sides its neighbour,
@@ -416,7 +424,7 @@ export class Connection {
     const { sends } = this.qp;
     // Up to the end of the last message.
     const last = this.stagedAt(slot + count - 1);
-    const isInline = ((words[last + 1]! >>> 16) & DescriptorFlags.INLINE) !== 0;
+    const isInline = ((words[last + 1]! >>> 16) & INLINE) !== 0;
     const length = DESCRIPTOR_BYTES + (isInline ? inlineWords(words[last + 6]!) * 4 : 0);
     sends.write(at, 0, 0, 0, this.laneKey, 0, (count - 1) * slotBytes + length, this.stagingKey);
     sends.setRemoteAddress(at, this.laneAddress + slot * slotBytes);
@@ -425,7 +433,7 @@ export class Connection {
 
   private describePayload(sequence: number): void {
     const { memory } = this.payloads.of(sequence);
-    this.descriptor.kind = MessageKind.PULL;
+    this.descriptor.kind = PULL;
     this.descriptor.address = memory.address;
     this.descriptor.rkey = memory.rkey;
   }
@@ -454,7 +462,7 @@ export class Connection {
   // What was built in the lane, and loses its space there before it may be forgotten, is brought home.
   private spill(released: number, acknowledged: number): void {
     for (let sequence = Math.max(this.released, acknowledged) + 1; sequence <= released; sequence++) {
-      if (this.retained.homeOf(sequence) !== Home.LANE) continue;
+      if (this.retained.homeOf(sequence) !== LANE) continue;
       this.retained.bring(sequence, this.bytesInLane(sequence));
       this.spilled++;
     }
@@ -479,7 +487,7 @@ export class Connection {
     const { retained } = this;
     for (let sequence = retained.acknowledged + 1; this.data !== undefined && sequence <= this.placed; sequence++) {
       // An open one is brought home when it is committed.
-      if (retained.homeOf(sequence) !== Home.LANE || retained.phaseOf(sequence) === Phase.OPEN) continue;
+      if (retained.homeOf(sequence) !== LANE || retained.phaseOf(sequence) === OPEN) continue;
       retained.bring(sequence, this.bytesInLane(sequence));
     }
     this.closed = true;

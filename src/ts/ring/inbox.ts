@@ -278,7 +278,7 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
       left--;
       const waits = this.lookAtPolled();
       this.unpolled++;
-      this.unyielded += waits ? LOOKS_PER_CQ : 1;
+      if (looks > 1) this.unyielded += waits ? LOOKS_PER_CQ : 1;
       if (!waits && this.unpolled < LOOKS_PER_CQ) continue;
       this.unpolled = 0;
       // What waits for its turn is not held up.

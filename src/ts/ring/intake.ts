@@ -12,6 +12,9 @@ import { Reservation, type ReservationHost } from './reservation.js';
 import { Home, type Retained } from './retained.js';
 import type { OutboxCounters, Stall } from './status.js';
 
+// As constants of this file: what another file exports is looked up at each use.
+const { RETAINED, LANE, PAYLOAD } = Home;
+
 /** What an intake needs of its outbox. */
 export interface IntakeHost {
   readonly counters: OutboxCounters;
@@ -78,7 +81,7 @@ export class Intake implements ReservationHost {
     // Straight into the lane where it is mapped: visible after one copy. The second one, for custody, comes after it.
     const { connection } = host;
     const direct = connection !== undefined && !this.settings.checksum && connection.takesInLane(length);
-    const sequence = retained.begin(length, Home.RETAINED, this.host.nowMs());
+    const sequence = retained.begin(length, RETAINED, this.host.nowMs());
     if (direct) {
       connection.placeInLane(sequence, length);
       this.copyToLane(connection, sequence, parts, count);
@@ -143,7 +146,7 @@ export class Intake implements ReservationHost {
   }
 
   private beginPulled(payload: Payload): number {
-    const sequence = this.retained.begin(0, Home.PAYLOAD, this.host.nowMs());
+    const sequence = this.retained.begin(0, PAYLOAD, this.host.nowMs());
     this.payloads.attach(sequence, payload);
     this.host.counters.pulled++;
     return sequence;
@@ -163,29 +166,29 @@ export class Intake implements ReservationHost {
       const payload = retained.fits(0) ? this.payloads.allocate(bytes) : undefined;
       if (payload === undefined) return void this.noRoom();
       const reservation = reuse ?? new Reservation(this);
-      reservation.begin(this.beginPulled(payload), Home.PAYLOAD, undefined, payload.bytes, 0, bytes);
+      reservation.begin(this.beginPulled(payload), PAYLOAD, undefined, payload.bytes, 0, bytes);
       return reservation;
     }
     if (!retained.fits(bytes)) return void this.noRoom();
     if (connection === undefined || !connection.isMapped) {
-      const sequence = retained.begin(bytes, Home.RETAINED, nowMs);
+      const sequence = retained.begin(bytes, RETAINED, nowMs);
       const reservation = reuse ?? new Reservation(this);
-      reservation.begin(sequence, Home.RETAINED, undefined, retained.data, retained.offsetOf(sequence), bytes);
+      reservation.begin(sequence, RETAINED, undefined, retained.data, retained.offsetOf(sequence), bytes);
       return reservation;
     }
     if (!connection.takesInLane(bytes)) return void this.noRoom();
-    const sequence = retained.begin(bytes, Home.LANE, nowMs);
+    const sequence = retained.begin(bytes, LANE, nowMs);
     connection.placeInLane(sequence, bytes);
     connection.reservationOpened();
     const reservation = reuse ?? new Reservation(this);
-    reservation.begin(sequence, Home.LANE, connection, connection.data!, connection.offsetOf(sequence), bytes);
+    reservation.begin(sequence, LANE, connection, connection.data!, connection.offsetOf(sequence), bytes);
     return reservation;
   }
 
   /** @internal */
   endReservation(reservation: Reservation, length: number): void {
     const { sequence, home, connection } = reservation;
-    if (home === Home.PAYLOAD && length < 0) this.payloads.release(sequence);
+    if (home === PAYLOAD && length < 0) this.payloads.release(sequence);
     if (connection === undefined) {
       this.end(reservation, length);
       return;

@@ -51,6 +51,9 @@ export const CONTROL_WR_ID = 2 ** 29;
 /** Send work requests of a lane: its report, and READs. */
 export const SEND_DEPTH = 2 + PULL_DEPTH;
 const { SIGNALED } = SendFlags;
+const { DATA, SKIP, PULL } = MessageKind;
+const { INLINE, PAYLOAD_CRC } = DescriptorFlags;
+const INLINE_AT = DESCRIPTOR_BYTES;
 const QP_ACCESS = AccessFlags.LOCAL_WRITE | AccessFlags.REMOTE_WRITE;
 
 /** How long a descriptor may be half stored; and half written, of which a network may have to send the rest again. */
@@ -266,22 +269,22 @@ export class Lane {
 
   /** True when only its descriptor is here: make it a {@link Lane.message} and pull that. */
   get isPulled(): boolean {
-    return this.descriptor.kind === MessageKind.PULL;
+    return this.descriptor.kind === PULL;
   }
 
   /** True when the message is to be passed over. @internal */
   get isSkipped(): boolean {
-    return this.descriptor.kind === MessageKind.SKIP;
+    return this.descriptor.kind === SKIP;
   }
 
   /** It as an object, which can be kept. */
   message(): InboxMessage {
     const { session, descriptor, offset } = this;
     const { sequence, length, address, rkey, flags, payloadCrc } = descriptor;
-    if (descriptor.kind !== MessageKind.PULL) {
+    if (descriptor.kind !== PULL) {
       return new InboxMessage(this, this.data.subarray(offset, offset + length), undefined, this.host);
     }
-    const crc = (flags & DescriptorFlags.PAYLOAD_CRC) !== 0 ? payloadCrc : undefined;
+    const crc = (flags & PAYLOAD_CRC) !== 0 ? payloadCrc : undefined;
     return new InboxMessage(this, undefined, { session, sequence, address, rkey, length, crc }, this.host);
   }
 
@@ -298,7 +301,7 @@ export class Lane {
     if (!showsSequence(words, at, sequence)) return false;
     if (!decodeDescriptor(words, at, this.epoch, shape.inlineBytes, descriptor)) return this.torn(sequence);
     this.tornSinceMs = -1;
-    const isInline = (descriptor.flags & DescriptorFlags.INLINE) !== 0;
+    const isInline = (descriptor.flags & INLINE) !== 0;
     if (!shape.inPlace && !isInline && descriptor.space > 0 && this.landed === 0) {
       this.awaitsLanding = ++this.awaited <= MOST_AWAITED_LOOKS;
       return false;
@@ -349,9 +352,9 @@ export class Lane {
     if (descriptor.offset !== places.nextOffset(space) || !places.fits(space, this.first)) {
       return this.condemn(`message ${sequence} lies at ${descriptor.offset}, where it must not lie`);
     }
-    const isInline = (descriptor.flags & DescriptorFlags.INLINE) !== 0;
-    this.offset = isInline ? at * 4 + DESCRIPTOR_BYTES : this.dataAt + descriptor.offset;
-    if ((descriptor.flags & DescriptorFlags.PAYLOAD_CRC) !== 0 && descriptor.kind === MessageKind.DATA) {
+    const isInline = (descriptor.flags & INLINE) !== 0;
+    this.offset = isInline ? at * 4 + INLINE_AT : this.dataAt + descriptor.offset;
+    if ((descriptor.flags & PAYLOAD_CRC) !== 0 && descriptor.kind === DATA) {
       const crc = crc32cOf(this.data, this.offset, descriptor.length);
       if (crc !== descriptor.payloadCrc) return this.condemn(`the payload of message ${sequence} fails its checksum`);
     }
@@ -367,13 +370,13 @@ export class Lane {
   private wrongSize(): string | undefined {
     const { kind, length, space, address, flags } = this.descriptor;
     if (space > this.dataBytes) return `claims ${space} bytes of a ring of ${this.dataBytes}`;
-    if ((flags & DescriptorFlags.INLINE) !== 0) {
-      const fits = kind === MessageKind.DATA && space === 0 && length > 0 && length <= this.shape.inlineBytes;
+    if ((flags & INLINE) !== 0) {
+      const fits = kind === DATA && space === 0 && length > 0 && length <= this.shape.inlineBytes;
       return fits ? undefined : `claims ${length} bytes behind its descriptor, of ${this.shape.inlineBytes}`;
     }
-    if (kind === MessageKind.DATA) return length > space ? `claims ${length} bytes in a place of ${space}` : undefined;
-    if (kind === MessageKind.SKIP) return length > 0 ? 'is to be skipped and has a length' : undefined;
-    if (kind !== MessageKind.PULL) return `is of kind ${kind}, which is not known`;
+    if (kind === DATA) return length > space ? `claims ${length} bytes in a place of ${space}` : undefined;
+    if (kind === SKIP) return length > 0 ? 'is to be skipped and has a length' : undefined;
+    if (kind !== PULL) return `is of kind ${kind}, which is not known`;
     if (length > Math.min(this.host.maxPullBytes, MAX_PULL_BYTES)) {
       return `is to be pulled and has ${length} bytes, of ${this.host.maxPullBytes} that are allowed`;
     }

@@ -23,6 +23,9 @@ export const DESCRIPTOR_WORDS = DESCRIPTOR_BYTES / 4;
 /** Messages start on a multiple of this in the data ring, so that tensors in them can be viewed in place. */
 export const MESSAGE_ALIGN_BYTES = 64;
 
+// Once more as constants of this file: what is exported is looked up at each use.
+const MESSAGE_WORD = DESCRIPTOR_WORDS;
+const ALIGN_BYTES = MESSAGE_ALIGN_BYTES;
 const CRC_WORD = BLOCK_WORDS;
 const SEQUENCE_WORD = 2;
 const HIGH = 2 ** 32;
@@ -33,7 +36,7 @@ const STORES_IN_ORDER = process.arch === 'x64';
 const written = new BlockChecksum();
 const read = new BlockChecksum();
 // The largest length whose rounding up stays a 32-bit integer.
-const MAX_INT_LENGTH = 2 ** 31 - MESSAGE_ALIGN_BYTES;
+const MAX_INT_LENGTH = 2 ** 31 - ALIGN_BYTES;
 
 /**
  * Kinds of message. DATA lies in the data ring; of PULL only the descriptor is here, the consumer READs the rest; SKIP is
@@ -46,6 +49,7 @@ export const MessageKind = { DATA: 1, SKIP: 2, PULL: 3 } as const;
  * descriptor in its slot, and takes no place in the data ring.
  */
 export const DescriptorFlags = { PAYLOAD_CRC: 1, INLINE: 2 } as const;
+const { INLINE } = DescriptorFlags;
 
 /** What the consumer says about a lane in its control block. */
 export const LaneState = { OPEN: 1, DRAINING: 2, CLOSED: 3 } as const;
@@ -122,8 +126,8 @@ export function encodeDescriptor(words: Uint32Array, at: number, epoch: number, 
   words[at + 9] = highWord(address);
   words[at + 10] = descriptor.rkey;
   words[at + 11] = descriptor.payloadCrc;
-  const isInline = (descriptor.flags & DescriptorFlags.INLINE) !== 0;
-  const more = isInline ? crc32cOfWords(words, at + DESCRIPTOR_WORDS, inlineWords(length)) : 0;
+  const isInline = (descriptor.flags & INLINE) !== 0;
+  const more = isInline ? crc32cOfWords(words, at + MESSAGE_WORD, inlineWords(length)) : 0;
   words[at + CRC_WORD] = written.of(words, at, more);
 }
 
@@ -161,9 +165,9 @@ export function decodeDescriptor(
 ): boolean {
   const kind = words[at + 1]!;
   const length = words[at + 6]!;
-  const isInline = ((kind >>> 16) & DescriptorFlags.INLINE) !== 0;
+  const isInline = ((kind >>> 16) & INLINE) !== 0;
   if (isInline && length > inlineBytes) return false;
-  const more = isInline ? crc32cOfWords(words, at + DESCRIPTOR_WORDS, inlineWords(length)) : 0;
+  const more = isInline ? crc32cOfWords(words, at + MESSAGE_WORD, inlineWords(length)) : 0;
   if (!readBlock(words, at, epoch, more)) return false;
   const block = read.words;
   // It may have been written meanwhile: what was checked must be what was looked at before.
@@ -232,6 +236,6 @@ export function decodeControl(words: Uint32Array, at: number, epoch: number, int
 
 /** `length` rounded up to the alignment of messages. */
 export function alignedLength(length: number): number {
-  if (length <= MAX_INT_LENGTH) return (length + MESSAGE_ALIGN_BYTES - 1) & -MESSAGE_ALIGN_BYTES;
-  return Math.ceil(length / MESSAGE_ALIGN_BYTES) * MESSAGE_ALIGN_BYTES;
+  if (length <= MAX_INT_LENGTH) return (length + ALIGN_BYTES - 1) & -ALIGN_BYTES;
+  return Math.ceil(length / ALIGN_BYTES) * ALIGN_BYTES;
 }

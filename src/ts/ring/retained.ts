@@ -13,6 +13,10 @@ export const Phase = { OPEN: 0, READY: 1, GIVEN_UP: 2 } as const;
 /** Where the bytes of a message are: here, in the lane of the present connection, or in a payload that is pulled. */
 export const Home = { RETAINED: 0, LANE: 1, PAYLOAD: 2 } as const;
 
+// As constants of this file: what is exported is looked up at each use.
+const { OPEN, READY, GIVEN_UP } = Phase;
+const { RETAINED } = Home;
+
 export class Retained {
   /** Last sequence given out. */
   last = 0;
@@ -80,7 +84,7 @@ export class Retained {
     this.places.put(at, space);
     this.spaces[at] = space;
     this.lengths[at] = space;
-    this.phases[at] = Phase.OPEN;
+    this.phases[at] = OPEN;
     this.homes[at] = home;
     this.crcs[at] = 0;
     this.times[at] = now;
@@ -92,13 +96,13 @@ export class Retained {
     const at = slotOf(sequence, this.capacity);
     this.lengths[at] = length;
     this.crcs[at] = crc;
-    this.phases[at] = Phase.READY;
+    this.phases[at] = READY;
   }
 
   giveUp(sequence: number): void {
     const at = slotOf(sequence, this.capacity);
     this.lengths[at] = 0;
-    this.phases[at] = Phase.GIVEN_UP;
+    this.phases[at] = GIVEN_UP;
   }
 
   /** Copies `part` to `at` bytes behind the start of message `sequence`. */
@@ -109,7 +113,7 @@ export class Retained {
   /** The bytes from lane or payload are here from now on. */
   bring(sequence: number, bytes: Uint8Array): void {
     this.fill(sequence, 0, bytes);
-    this.homes[slotOf(sequence, this.capacity)] = Home.RETAINED;
+    this.homes[slotOf(sequence, this.capacity)] = RETAINED;
   }
 
   phaseOf(sequence: number): number {
