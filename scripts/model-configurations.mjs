@@ -28,6 +28,8 @@ export const configurations = [
   { name: 'in-place', switches: [...give, ...oneAtATime, 'IN_PLACE'] },
   { name: 'polled', switches: ['POLLED', 'BREAKS=1', 'RESTARTS=1'] },
   { name: 'polled-and-fence', switches: ['POLLED', 'M=3', 'BREAKS=1', 'SUSPICIONS=1'] },
+  { name: 'landing', switches: ['LANDINGS', 'BREAKS=1', 'RESTARTS=1'] },
+  { name: 'landing-and-fence', switches: ['LANDINGS', 'M=3', 'BREAKS=1', 'SUSPICIONS=1'] },
   { name: 'polled-in-place', switches: [...give, ...oneAtATime, 'IN_PLACE', 'POLLED'] },
 
   // Liveness: the first producer is served for ever.
@@ -39,6 +41,7 @@ export const configurations = [
   { name: 'live-reconnect', liveness: true, switches: ['M=3', 'BREAKS=1', 'SUSPICIONS=1'] },
   { name: 'live-restart', liveness: true, switches: ['M=3', 'BREAKS=1', 'RESTARTS=1'] },
   { name: 'live-polled', liveness: true, switches: ['POLLED', 'M=3', 'BREAKS=1', 'SUSPICIONS=1'] },
+  { name: 'live-landing', liveness: true, switches: ['LANDINGS', 'M=3', 'BREAKS=1', 'SUSPICIONS=1'] },
   { name: 'live-pulled', liveness: true, switches: ['PULL', 'BREAKS=1'] },
 
   // Negative controls: one thing is left out, and the property that it serves breaks.
@@ -47,6 +50,8 @@ export const configurations = [
   { name: 'descriptor-first', expect: 'whole', switches: ['DESCRIPTOR_FIRST'] },
   { name: 'polled-descriptor-first', expect: 'whole', switches: ['POLLED', 'DESCRIPTOR_FIRST'] },
   { name: 'polled-no-fence', expect: 'one_writer', switches: [...give, ...oneAtATime, 'POLLED', 'NO_FENCE'] },
+  { name: 'no-landing', expect: 'whole', switches: ['LANDINGS', 'NO_LANDING'] },
+  { name: 'landing-no-fence', expect: 'one_writer', switches: [...give, ...oneAtATime, 'LANDINGS', 'NO_FENCE'] },
   { name: 'no-epoch', expect: 'whole', switches: [...give, ...oneAtATime, 'STALE=1', 'NO_EPOCH'] },
   { name: 'epoch-per-session', expect: 'whole', switches: [...give, ...oneAtATime, 'STALE=1', 'EPOCH_PER_SESSION'] },
   { name: 'no-watermark', expect: 'in_order', switches: ['BREAKS=1', 'NO_WATERMARK'] },

@@ -40,6 +40,11 @@ inline take(m) {
 #ifndef POLLED
     lane[m].announced--;
 #endif
+#ifdef LANDINGS
+#ifndef NO_LANDING
+    lane[m].announced = lane[m].announced - (INLINE(s) -> 0 : 1);
+#endif
+#endif
     lane[m].starts[s % K] = start;
     lane[m].tail = finish;
     lane[m].taken = s;
@@ -175,9 +180,17 @@ inline flush(m) {
   lane[m].reportedAcknowledged = ACKNOWLEDGED(n)
 }
 
-/* Whether the next message can be taken: its completion has come, or, of a lane that is polled, its descriptor stands there. */
+/*
+ * Whether the next message can be taken: its completion has come, or, of a lane that is polled, its descriptor stands there,
+ * and with -D LANDINGS its bytes have landed.
+ */
+#if defined(LANDINGS) && !defined(NO_LANDING)
+#define LANDED(m, s) (INLINE(s) || lane[m].announced > 0)
+#else
+#define LANDED(m, s) true
+#endif
 #ifdef POLLED
-#define ARRIVED(m) (lane[m].slotSequence[NEXT(lane[m].taken) % K] == NEXT(lane[m].taken) && EPOCH_AGREES(m, NEXT(lane[m].taken)))
+#define ARRIVED(m) (lane[m].slotSequence[NEXT(lane[m].taken) % K] == NEXT(lane[m].taken) && EPOCH_AGREES(m, NEXT(lane[m].taken)) && LANDED(m, NEXT(lane[m].taken)))
 #else
 #define ARRIVED(m) (lane[m].announced > 0)
 #endif

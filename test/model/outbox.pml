@@ -24,7 +24,7 @@ inline post_payload(p) {
 #ifndef IN_PLACE
   i = 0;
   do
-  :: i < LENGTH(outbox[p].sent) -> toInbox[p] ! PAYLOAD, outbox[p].sent, AT(p) + i, 0; i++
+  :: i < LENGTH(outbox[p].sent) && !INLINE(outbox[p].sent) -> toInbox[p] ! PAYLOAD, outbox[p].sent, AT(p) + i, 0; i++
   :: else -> break
   od;
 #endif
@@ -49,6 +49,9 @@ inline transmit(p) {
       post_payload(p)
     };
     batch++;
+#ifdef LANDINGS
+    outside = outside + (INLINE(outbox[p].sent) -> 0 : 1);
+#endif
     if
     :: toInbox[p] ! DESCRIPTOR, outbox[p].sent, AT(p), batch; break
 #ifndef IN_PLACE
@@ -57,6 +60,13 @@ inline transmit(p) {
     fi
 #endif
   od;
+#ifdef LANDINGS
+  if
+  :: outside > 0 -> toInbox[p] ! LANDING, 0, 0, outside
+  :: else
+  fi;
+  outside = 0;
+#endif
   batch = 0
 }
 
@@ -159,6 +169,9 @@ inline build(p) {
 
 proctype Outbox(byte p) {
   byte batch; /* messages of the batch that is being posted */
+#ifdef LANDINGS
+  byte outside; /* of those, whose bytes are in the data ring */
+#endif
 end:
   do
   /* trySend() */

@@ -67,6 +67,14 @@
 #define CELLS_EVEN 2
 #endif
 #define LENGTH(s) ((s) % 2 -> CELLS_ODD : CELLS_EVEN)
+/* With -D LANDINGS a lane is polled and not mapped: messages of one cell travel with their descriptor, of the others a landing
+ * must come before they are read, and WRITEs are seen in any order until then. */
+#ifdef LANDINGS
+#define POLLED
+#define INLINE(s) (LENGTH(s) == 1)
+#else
+#define INLINE(s) false
+#endif
 #define SEGMENTS 2 /* READs of a pulled message */
 
 #define NEXT(s) (((s) + 1) % W)

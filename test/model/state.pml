@@ -45,7 +45,7 @@ typedef LaneState {
   byte began, taken, released, tail;
   byte starts[K];
   bit releasedFlags[K];
-  byte announced; /* messages that completions have named and that are not taken */
+  byte announced; /* messages that completions have named and that are not taken; with -D LANDINGS those that have landed */
   byte reportedReleased, reportedAcknowledged;
   /* the memory itself */
   byte slotEpoch[K], slotSequence[K], slotOffset[K];
@@ -73,7 +73,8 @@ byte custodian[PRODUCERS]; /* ghost: the application of some incarnation has ack
 /* Writes in flight, in the order in which they were posted. */
 #define PAYLOAD 1
 #define DESCRIPTOR 2
-chan toInbox[PRODUCERS] = [3 * K] of { byte, byte, byte, byte }; /* kind, sequence, cell or offset, messages named */
+#define LANDING 3
+chan toInbox[PRODUCERS] = [4 * K] of { byte, byte, byte, byte }; /* kind, sequence, cell or offset, messages named */
 chan toOutbox[PRODUCERS] = [1] of { byte, byte }; /* control block: released, acknowledged */
 chan offers[PRODUCERS] = [2] of { byte, byte }; /* ticket, acknowledged */
 
