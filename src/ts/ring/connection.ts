@@ -255,18 +255,43 @@ export class Connection {
     return this.sent - before;
   }
 
-  // Into a lane that the inbox polls: by stores alone, each message at once.
+  // Into a mapped lane that the inbox polls: by stores alone. Of a batch the first message is shown last: the inbox looks at its
+  // slot all the time, and each look takes that memory away from who stores there.
   private publish(mappedSlots: Uint32Array): void {
+    const { retained } = this;
     this.stall = undefined;
-    while (this.sent < this.retained.last) {
-      const sequence = this.sent + 1;
-      if (!this.isReady(sequence)) return;
-      if (this.hasPayload(sequence)) this.bringToLane(sequence);
-      this.describe(sequence);
-      const slot = slotOf(sequence, this.lane.slots);
-      publishDescriptor(this.words, this.stagedAt(slot), mappedSlots, slot * WORDS);
-      this.sent = sequence;
+    while (this.sent < retained.last) {
+      const first = this.sent + 1;
+      if (!this.isReady(first)) return;
+      this.prepare(first);
+      const last = first === retained.last ? first : this.showRest(mappedSlots, first);
+      this.show(mappedSlots, first);
+      this.sent = last;
     }
+  }
+
+  // Shows what follows `first` in its batch; answers the last message of that.
+  private showRest(mappedSlots: Uint32Array, first: number): number {
+    const { retained } = this;
+    let sequence = first;
+    let bytes = retained.lengthOf(first);
+    while (sequence < retained.last && bytes < BATCH_BYTES && this.isReady(sequence + 1)) {
+      sequence++;
+      this.prepare(sequence);
+      this.show(mappedSlots, sequence);
+      bytes += retained.lengthOf(sequence);
+    }
+    return sequence;
+  }
+
+  private prepare(sequence: number): void {
+    if (this.hasPayload(sequence)) this.bringToLane(sequence);
+    this.describe(sequence);
+  }
+
+  private show(mappedSlots: Uint32Array, sequence: number): void {
+    const slot = slotOf(sequence, this.lane.slots);
+    publishDescriptor(this.words, this.stagedAt(slot), mappedSlots, slot * WORDS);
   }
 
   // Copies message `sequence` from the retained memory into the mapped lane.
