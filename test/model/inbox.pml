@@ -40,10 +40,8 @@ inline take(m) {
 #ifndef POLLED
     lane[m].announced--;
 #endif
-#ifdef LANDINGS
-#ifndef NO_LANDING
+#if defined(LANDINGS) && !defined(NO_LANDING)
     lane[m].announced = lane[m].announced - (INLINE(s) -> 0 : 1);
-#endif
 #endif
     lane[m].starts[s % K] = start;
     lane[m].tail = finish;

@@ -1,6 +1,7 @@
 /*
  * The network of one outbox: what is in flight arrives in the order in which it was posted, one cell at a time, as long as
- * the queue pair at the inbox exists. With -D LANDINGS a descriptor may be seen before what was posted before it. What a dead producer has posted may still arrive, or not.
+ * the queue pair at the inbox exists. With -D LANDINGS a descriptor may be seen before what was posted
+ * before it. What a dead producer has posted may still arrive, or not.
  */
 
 /* A remote write of one cell. The inbox clears the cells that it gives back, so a cell that is not clear belongs to somebody. */

@@ -21,6 +21,7 @@ import {
   MAX_BATCH,
   MessageKind,
   publishDescriptor,
+  usedSlotBytes,
 } from './layout.js';
 import type { Payloads } from './payloads.js';
 import { Places, slotOf } from './places.js';
@@ -34,6 +35,12 @@ const { OPEN, READY, GIVEN_UP } = Phase;
 const { RETAINED, LANE, PAYLOAD } = Home;
 const { INLINE, PAYLOAD_CRC } = DescriptorFlags;
 const WORDS = DESCRIPTOR_WORDS;
+
+// The way of the bytes of a message that has its place: none, as there are none here or they are there already; to the data
+// ring; to its slot, behind the descriptor.
+const NO_WAY = 0;
+const TO_RING = 1;
+const TO_SLOT = 2;
 
 /** Receives for control blocks. */
 export const CONTROL_RECEIVES = 16;
@@ -97,7 +104,7 @@ export class Connection {
   private readonly words: Uint32Array;
   private readonly places: Places; // of the messages in the lane
   private readonly spaces: Float64Array; // and the bytes that each takes
-  private readonly inLane: Uint8Array; // 1: its bytes are there already
+  private readonly ways: Uint8Array; // and a way for its bytes
   private readonly descriptor = emptyDescriptor();
   private readonly control: Control = { state: 0, released: 0, acknowledged: 0 };
   private readonly sendDepth: number;
@@ -143,7 +150,7 @@ export class Connection {
     this.words = new Uint32Array(parts.staging.buffer);
     this.places = new Places(lane.slots, lane.dataBytes);
     this.spaces = new Float64Array(lane.slots);
-    this.inLane = new Uint8Array(lane.slots);
+    this.ways = new Uint8Array(lane.slots);
     this.laneKey = lane.memory.rkey | 0;
     this.retainedKey = parts.retained.memory.lkey | 0;
     this.retainedAddress = parts.retained.memory.address;
@@ -181,11 +188,11 @@ export class Connection {
     return false;
   }
 
-  private place(sequence: number, space: number, inLane: 0 | 1): void {
+  private place(sequence: number, space: number, way: number): void {
     const slot = slotOf(sequence, this.lane.slots);
     this.places.put(slot, space);
     this.spaces[slot] = space;
-    this.inLane[slot] = inLane;
+    this.ways[slot] = way;
     this.placed = sequence;
   }
 
@@ -196,7 +203,7 @@ export class Connection {
 
   /** Gives message `sequence`, the last one taken, its place in the lane; takesInLane() was true for it. */
   placeInLane(sequence: number, space: number): void {
-    this.place(sequence, space, 1);
+    this.place(sequence, space, NO_WAY);
   }
 
   /** Where a message that was placed in the lane begins in {@link Connection.data}. */
@@ -351,18 +358,12 @@ export class Connection {
     const { retained } = this;
     if (retained.phaseOf(sequence) === OPEN) return this.stop('reservation');
     if (sequence <= this.placed) return true;
-    const outside = retained.homeOf(sequence) !== PAYLOAD && !this.isInline(sequence);
-    const space = outside ? retained.lengthOf(sequence) : 0;
+    const length = retained.homeOf(sequence) === RETAINED ? retained.lengthOf(sequence) : 0;
+    const isInline = length > 0 && length <= this.inlineBytes;
+    const space = isInline ? 0 : length;
     if (!this.hasCredit(space)) return false;
-    this.place(sequence, space, 0);
+    this.place(sequence, space, isInline ? TO_SLOT : space > 0 ? TO_RING : NO_WAY);
     return true;
-  }
-
-  // Whether message `sequence` goes behind its descriptor.
-  private isInline(sequence: number): boolean {
-    if (this.inlineBytes === 0) return false;
-    const length = this.retained.lengthOf(sequence);
-    return length > 0 && length <= this.inlineBytes && this.retained.homeOf(sequence) === RETAINED;
   }
 
   // Word of the staging memory at which a slot begins.
@@ -386,7 +387,7 @@ export class Connection {
     descriptor.rkey = 0;
     if (retained.homeOf(sequence) === PAYLOAD && phase === READY) this.describePayload(sequence);
     const at = this.stagedAt(slot);
-    if (this.isInline(sequence)) {
+    if (this.ways[slot] === TO_SLOT) {
       descriptor.flags |= INLINE;
       this.stageInline(at + WORDS, retained.offsetOf(sequence), descriptor.length);
     }
@@ -405,9 +406,7 @@ export class Connection {
   }
 
   private hasPayload(sequence: number): boolean {
-    const { retained } = this;
-    if (this.inLane[slotOf(sequence, this.lane.slots)] === 1 || this.isInline(sequence)) return false;
-    return retained.homeOf(sequence) === RETAINED && retained.lengthOf(sequence) > 0;
+    return this.ways[slotOf(sequence, this.lane.slots)] === TO_RING;
   }
 
   // The WRITE of the message that describe() has described, at index `at`; or the one before it, at both sides its neighbour,
@@ -445,13 +444,11 @@ export class Connection {
   }
 
   private writeSlots(at: number, slot: number, count: number): void {
-    const { words, slotBytes } = this;
+    const { slotBytes } = this;
     const { sends } = this.qp;
     // Up to the end of the last message.
-    const last = this.stagedAt(slot + count - 1);
-    const isInline = ((words[last + 1]! >>> 16) & INLINE) !== 0;
-    const length = DESCRIPTOR_BYTES + (isInline ? inlineWords(words[last + 6]!) * 4 : 0);
-    sends.write(at, 0, 0, 0, this.laneKey, 0, (count - 1) * slotBytes + length, this.stagingKey);
+    const length = (count - 1) * slotBytes + usedSlotBytes(this.words, this.stagedAt(slot + count - 1));
+    sends.write(at, 0, 0, 0, this.laneKey, 0, length, this.stagingKey);
     sends.setRemoteAddress(at, this.laneAddress + slot * slotBytes);
     sends.setAddress(at, this.stagingAddress + slot * slotBytes);
   }

@@ -301,8 +301,7 @@ export class Lane {
     if (!showsSequence(words, at, sequence)) return false;
     if (!decodeDescriptor(words, at, this.epoch, shape.inlineBytes, descriptor)) return this.torn(sequence);
     this.tornSinceMs = -1;
-    const isInline = (descriptor.flags & INLINE) !== 0;
-    if (!shape.inPlace && !isInline && descriptor.space > 0 && this.landed === 0) {
+    if (this.needsLanding && this.landed === 0) {
       this.awaitsLanding = ++this.awaited <= MOST_AWAITED_LOOKS;
       return false;
     }
@@ -311,6 +310,12 @@ export class Lane {
     this.peeked = true;
     this.peerReady = true;
     return true;
+  }
+
+  // Whether the message whose descriptor was read has its bytes where only a completion says that they are there.
+  private get needsLanding(): boolean {
+    const { space, flags } = this.descriptor;
+    return space > 0 && !this.shape.inPlace && (flags & INLINE) === 0;
   }
 
   /** @internal So many messages have arrived in the data ring of a polled lane. False: there cannot be so many. */
@@ -337,7 +342,7 @@ export class Lane {
     const at = slot * this.slotWords;
     if (this.peeked) {
       this.peeked = false;
-      if (descriptor.space > 0 && !this.shape.inPlace) this.landed--;
+      if (this.needsLanding) this.landed--;
     } else if (!decodeDescriptor(this.words, at, this.epoch, this.shape.inlineBytes, descriptor)) {
       return this.condemn(`the descriptor of message ${sequence} fails its checksum or has another epoch`);
     }

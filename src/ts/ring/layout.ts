@@ -111,6 +111,12 @@ export function inlineWords(length: number): number {
   return (length + 3) >>> 2;
 }
 
+/** Bytes of the slot at word `at` that are used: its descriptor, and the message behind it. */
+export function usedSlotBytes(words: Uint32Array, at: number): number {
+  const isInline = ((words[at + 1]! >>> 16) & INLINE) !== 0;
+  return DESCRIPTOR_BYTES + (isInline ? inlineWords(words[at + 6]!) * 4 : 0);
+}
+
 /** Writes a descriptor, words starting at `at`. A message that is INLINE is there already, the last word filled up with 0. */
 export function encodeDescriptor(words: Uint32Array, at: number, epoch: number, descriptor: Descriptor): void {
   const { sequence, length, address } = descriptor;
