@@ -9,7 +9,7 @@ import type { SimProcess } from '../../src/ts/sim/process.js';
 import type { SimWorld } from '../../src/ts/sim/world.js';
 import { AccessFlags } from '../../src/ts/verbs/index.js';
 import { type Producer, SECRET } from './producer.js';
-import type { Shape } from './shape.js';
+import { pollerOf, type Shape } from './shape.js';
 
 /** From one poll to the next, of a consumer that polls. */
 const POLL_MS = { low: 0.01, high: 2, always: 0.7 };
@@ -88,6 +88,7 @@ export class Incarnation {
       maxPullBytes: shape.pullAboveBytes === undefined ? 0 : 4 * shape.dataBytes,
       inPlace: shape.inPlace,
       wait: shape.wait,
+      ...pollerOf(shape, this.process),
       ...(shape.wait === 'busy' ? {} : { onMessage: (message: InboxMessage) => this.take(message) }),
       onLane: (event) => this.watch(event),
     });

@@ -81,6 +81,12 @@ const planted: Planted[] = [
   },
   { name: 'nobody polls again after arming', flaw: 'blind-after-arming', seen: /^deadlock/ },
   {
+    name: 'a poller does not look again after arming',
+    shape: { wait: 'adaptive', poller: true },
+    flaw: 'blind-after-arming',
+    seen: /^deadlock/,
+  },
+  {
     name: 'a fence revokes nothing',
     plant: () =>
       plant(

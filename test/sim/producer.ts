@@ -7,7 +7,7 @@ import { simPort } from '../../src/ts/sim/port.js';
 import type { SimProcess } from '../../src/ts/sim/process.js';
 import type { SimWorld } from '../../src/ts/sim/world.js';
 import { content } from '../ring/support.js';
-import type { Shape, Way } from './shape.js';
+import { pollerOf, type Shape, type Way } from './shape.js';
 
 export const SECRET = 'the simulation knows it';
 
@@ -75,6 +75,7 @@ export class Producer {
       retainMessages,
       retainBytes,
       wait: wait === 'busy' ? 'event' : wait,
+      ...pollerOf(this.shape, this.process),
       checksum,
       ...(pullAboveBytes === undefined ? {} : { pullAboveBytes }),
       reconnectMs: 2 ** 31 - 1,

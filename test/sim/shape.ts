@@ -1,5 +1,7 @@
 // How large a run of the rings under the simulation is, and what may go wrong in it.
+import { Poller } from '../../src/ts/ring/index.js';
 import { type ChoiceLimits, SeededChoices } from '../../src/ts/sim/choices.js';
+import type { SimProcess } from '../../src/ts/sim/process.js';
 import type { DeviceFlaw } from '../../src/ts/sim/world.js';
 
 export const FAULTS = [
@@ -47,6 +49,8 @@ export interface Shape {
   pollBatch: number;
   /** How both sides wait. With `busy` the consumer polls now and then, and the producers sleep until something comes. */
   wait: 'adaptive' | 'event' | 'busy';
+  /** With `adaptive`: by a Poller. */
+  poller: boolean;
   /** How long the consumer holds messages, in ms; 0: it is done with them at once. */
   holdMs: number;
   /** What may go wrong, and how often in one run. */
@@ -78,6 +82,7 @@ export const SMALL: Shape = {
   weakOrder: false,
   pollBatch: 16,
   wait: 'event',
+  poller: false,
   holdMs: 0,
   faults: [],
   faultCount: 0,
@@ -132,5 +137,10 @@ export function shapeOf(seed: number): Shape {
     ...(choices.chance(0.25) ? { wait: 'busy' } : {}),
     inlineBytes: one([0, 0, 64, 128]),
     weakOrder: choices.chance(0.5),
+    poller: choices.chance(0.5),
   };
 }
+
+/** The option `poller` of an inbox or outbox of a process. */
+export const pollerOf = ({ wait, poller }: Shape, { clock }: SimProcess): { poller?: Poller } =>
+  wait === 'adaptive' && poller ? { poller: new Poller({ clock }) } : {};

@@ -16,7 +16,7 @@ import { checkLimits, type InboxOptions, type Limits } from './inbox-options.js'
 import type { InboxMessage } from './message.js';
 import type { PortChannel, PortDevice, PortServer, RingPort } from './port.js';
 import { PULL_WR_ID, Pulls, type PullSource } from './pulls.js';
-import { Pump } from './pump.js';
+import { type CompletionDriver, Pump } from './pump.js';
 import { InboxCounters, type InboxStatus } from './status.js';
 import { systemPort } from './system-port.js';
 import { Turns } from './turns.js';
@@ -58,7 +58,7 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
   private readonly port: RingPort;
   private readonly device: PortDevice;
   private readonly ownsDevice: boolean;
-  private readonly pump: Pump;
+  private readonly pump: CompletionDriver;
   private readonly limits: Limits;
   private readonly admission: Admission;
   private readonly turns: Turns;
@@ -102,14 +102,11 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
       this.address = this.device.portAddress();
       const wanted = this.limits.lanes * (this.limits.slots + SEND_DEPTH);
       const capacity = Math.min(wanted, this.device.attributes.maxCqe);
-      this.pump = new Pump(
-        this.device,
-        port.clock,
-        capacity,
-        this.limits.wait,
-        () => this.drainQueue(this.deliver, 1),
-        () => this.flushDirty(true),
-      );
+      const drain = (looks: number) => this.drainQueue(this.deliver, looks);
+      const beforeSleep = () => this.flushDirty(true);
+      const { wait, poller } = this.limits;
+      const parts = { kind: 'inbox', device, clock: port.clock, capacity, drain, beforeSleep } as const;
+      this.pump = poller?.join(parts) ?? new Pump(device, port.clock, capacity, wait, () => drain(1), beforeSleep);
       const transport = this.address.type === 'soft' ? 'soft' : 'verbs';
       this.admission = new Admission(this.limits, this.identity, this.device.name, transport, this.pump.cq.capacity);
     } catch (error) {

@@ -13,6 +13,8 @@ export type {
   SendOptions,
   StallEvent,
 } from './outbox-options.js';
+export { Poller, type PollerOptions, type PollerStatus } from './poller.js';
+export type { Clock } from './port.js';
 export type { WaitMode } from './pump.js';
 export { Reservation } from './reservation.js';
 export type { InboxCounters, InboxStatus, LaneStatus, OutboxCounters, OutboxStatus, Stall } from './status.js';

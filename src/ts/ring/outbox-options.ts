@@ -7,6 +7,7 @@ import { checkBoolean, checkFunction, checkInteger, checkObject, checkOneOf, che
 import type { Device } from '../verbs/index.js';
 import { MAX_DATA_BYTES, MAX_INLINE_BYTES, MAX_PULL_BYTES, MAX_RETAINED_MESSAGES, MAX_SLOTS } from './documents.js';
 import { alignedLength } from './layout.js';
+import { checkPoller, type Poller } from './poller.js';
 import { WAIT_MODES, type WaitMode } from './pump.js';
 import type { Stall } from './status.js';
 
@@ -52,6 +53,8 @@ export interface OutboxOptions {
   checksum?: boolean;
   /** How to wait; default `adaptive`. With `busy`, call {@link Outbox.poll}. */
   wait?: WaitMode;
+  /** Shares its polling and sleeping with other inboxes and outboxes of the process; only with `wait: 'adaptive'`. */
+  poller?: Poller;
   /** How long the inbox may be away before the outbox gives up, in ms; 0 gives up at once. Default 30 000. */
   reconnectMs?: number;
   /** Told each time the watermark of acknowledged messages moves. */
@@ -97,6 +100,7 @@ export interface OutboxSettings {
   inPlace: boolean;
   checksum: boolean;
   wait: WaitMode;
+  poller: Poller | undefined;
   reconnectMs: number;
 }
 
@@ -123,6 +127,7 @@ export function checkOutboxOptions(options: OutboxOptions): OutboxSettings {
     inPlace: checkBoolean('inPlace', options.inPlace ?? true),
     checksum: checkBoolean('checksum', options.checksum ?? false),
     wait: checkOneOf('wait', options.wait ?? 'adaptive', WAIT_MODES),
+    poller: checkPoller(options.poller, options.wait),
     reconnectMs: checkInteger('reconnectMs', options.reconnectMs ?? 30_000, 0, 2 ** 31 - 1),
   };
 }

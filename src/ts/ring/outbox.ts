@@ -21,7 +21,7 @@ import {
 } from './outbox-options.js';
 import { Payloads } from './payloads.js';
 import type { PortDevice, PortDomain, RingPort } from './port.js';
-import { Pump } from './pump.js';
+import { type CompletionDriver, Pump } from './pump.js';
 import { inTime, Reconnector, refusal } from './reconnector.js';
 import type { Reservation } from './reservation.js';
 import { Home, Phase, Retained } from './retained.js';
@@ -35,6 +35,8 @@ const { RECEIVE_WITH_IMM } = CompletionOpcode;
 
 const HANDSHAKE_TIMEOUT_MS = 5000;
 const SERVICE = 'onepiece-inbox';
+/** Completions of one poll, at most. */
+const MAX_COMPLETIONS = 256;
 const NOTHING = new Uint8Array(0);
 
 /** Made by {@link Outbox.connect}. */
@@ -51,7 +53,7 @@ export class Outbox implements IntakeHost, AsyncDisposable {
   private readonly ownsDevice: boolean;
   private readonly address: PortAddress;
   private readonly pd: PortDomain;
-  private readonly pump: Pump;
+  private readonly pump: CompletionDriver;
   private readonly retained: Retained;
   private readonly payloads: Payloads;
   private readonly intake: Intake;
@@ -102,14 +104,11 @@ export class Outbox implements IntakeHost, AsyncDisposable {
       this.retained = new Retained(this.pd.registerMemory({ bytes }), bytes, retainMessages);
       this.payloads = new Payloads(this.pd, settings.pullBytes);
       const capacity = Math.min(this.sendDepth + CONTROL_RECEIVES, this.device.attributes.maxCqe);
-      this.pump = new Pump(
-        this.device,
-        port.clock,
-        capacity,
-        settings.wait,
-        () => this.poll(),
-        () => {},
-      );
+      const drain = (looks: number) => this.lookFor(looks);
+      const beforeSleep = () => {};
+      const { wait, poller } = settings;
+      const parts = { kind: 'outbox', device, clock: port.clock, capacity, drain, beforeSleep } as const;
+      this.pump = poller?.join(parts) ?? new Pump(device, port.clock, capacity, wait, () => drain(1), beforeSleep);
       this.intake = new Intake(this, settings, this.retained, this.payloads);
     } catch (error) {
       pd?.close();
@@ -423,13 +422,17 @@ export class Outbox implements IntakeHost, AsyncDisposable {
    * @returns how many completions there were
    */
   poll(): number {
+    return this.lookFor(1);
+  }
+
+  private lookFor(looks: number): number {
     const { connection } = this;
     if (this.polling || connection === undefined || this.pump.cq.closed) return 0;
     this.polling = true;
     this.pump.polled();
     let count = 0;
     try {
-      count = this.pump.cq.poll();
+      count = this.pump.cq.poll(MAX_COMPLETIONS, looks);
       for (let i = 0; i < count; i++) this.handle(connection, i);
       if (count > 0 && this.broken === undefined) {
         connection.repost();
