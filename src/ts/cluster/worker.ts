@@ -4,7 +4,7 @@
 import { type ChildProcess, fork } from 'node:child_process';
 import { join } from 'node:path';
 import { RdmaError } from '../core/errors.js';
-import type { FromWorker, Routes, ToWorker, WorkerConfig } from './protocol.js';
+import type { FromWorker, ToWorker, WorkerConfig } from './protocol.js';
 
 const STOP_MS = 2000;
 
@@ -46,11 +46,7 @@ export class WorkerProcess {
     return this.child.pid;
   }
 
-  setRoutes(routes: Routes): void {
-    this.send({ type: 'routes', routes });
-  }
-
-  private send(message: ToWorker): void {
+  send(message: ToWorker): void {
     // A process that is ending takes no messages; its exit is reported on its own.
     if (this.child.connected) this.child.send(message, () => {});
   }

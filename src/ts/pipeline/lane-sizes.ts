@@ -1,38 +1,47 @@
-// How much memory the lanes and outboxes of a pipeline have.
+// How much memory the lanes of a pipeline have, and where the bytes of a message go.
 //
-// Invariant: a lane holds three messages of the largest size, so that one finds room beside one that is held and what
-// is skipped where the ring ends. An outbox retains two windows of requests: while a request is in the stages, only
-// requests within `maxInFlight` tickets of it are (see Proxy), before it or behind it, so sending never waits for a
-// message that itself waits for this one, whatever order the tasks end in.
+// A message in a lane is short: its head, and its body up to `inlineBytes`. A longer body, and every large tensor, lies
+// in a block of the sender's pool, from which receivers map or READ it. So the memory of lanes does not depend on how
+// large requests are, and that of pools follows use.
+//
+// Invariant: a receiver takes a message out of its lane at once, whatever becomes of it, so lanes are never held. An
+// outbox retains twice as many messages, of the longest that go through a lane, as gateways let requests into one place
+// (RESIDENT_REQUESTS); so sending never waits for a message that itself waits for this one.
+import type { Device } from '../verbs/index.js';
 
-/** Bytes of a message besides its tensors: head and padding. */
-export const HEAD_ALLOWANCE_BYTES = 256 * 1024;
-const ALIGN_BYTES = 64;
-const MAX_LANE_BYTES = 2 ** 31 - ALIGN_BYTES;
-/** A lane this long could not be made as long as it should be. */
-export const SHORT_LANE_BYTES = MAX_LANE_BYTES;
+/** Requests of all gateways that may be between their admission and their end at one place. */
+export const RESIDENT_REQUESTS = 256;
+/** Bytes of registered memory that a place may take for what it sends, at most; taken as needed. */
+export const POOL_BYTES = 4 * 2 ** 30;
 
-/** The largest message with up to `maxBytes` of tensors, in bytes. */
-export function maxMessageBytes(maxBytes: number): number {
-  return maxBytes + HEAD_ALLOWANCE_BYTES;
+const SLOTS = 128;
+/** Messages up to this length go through the lane; measured: see docs/bench.md. */
+const INLINE_BYTES = { soft: 2048, verbs: 4096 };
+/** Messages up to this length go with their descriptor, as one WRITE, where lanes are not mapped. */
+const DESCRIPTOR_INLINE_BYTES = 512;
+/** Room in a lane for messages of the usual length; more of them wait for the receiver, who takes them out at once. */
+const USUAL_LANE_MESSAGES = 32;
+
+/** Bytes of the longest message that is sent through a lane of this device rather than left in a block. */
+export function inlineLimit(device: Pick<Device, 'portAddress'>): number {
+  return device.portAddress().type === 'soft' ? INLINE_BYTES.soft : INLINE_BYTES.verbs;
 }
 
-/** Sizes for messages of up to `maxBytes` of tensors, with `maxInFlight` requests under way. */
-export function laneSizes(maxBytes: number, maxInFlight: number) {
-  const message = Math.ceil(maxMessageBytes(maxBytes) / ALIGN_BYTES) * ALIGN_BYTES;
+/** Sizes of a lane between two places. */
+export function laneSizes(device: Pick<Device, 'portAddress'>) {
+  const inlineBytes = inlineLimit(device);
   return {
-    slots: Math.min(4095, 2 * maxInFlight + 2),
-    dataBytes: Math.min(MAX_LANE_BYTES, 3 * message),
-    // One more than can be needed, so that an acknowledgement on its way holds nobody up; its bytes are also what may
-    // be skipped where the ring ends.
-    retainMessages: 2 * maxInFlight,
-    retainBytes: 2 * maxInFlight * message,
+    slots: SLOTS,
+    dataBytes: USUAL_LANE_MESSAGES * inlineBytes,
+    retainMessages: 2 * RESIDENT_REQUESTS,
+    retainBytes: 2 * RESIDENT_REQUESTS * inlineBytes,
+    inlineBytes: DESCRIPTOR_INLINE_BYTES,
   };
 }
 
-/** Limits of an inbox whose senders send up to `maxBytes` of tensors. */
-export function inboxLimits(maxBytes: number, maxInFlight: number): { maxSlots: number; maxDataBytes: number } {
-  const { slots, dataBytes } = laneSizes(maxBytes, maxInFlight);
+/** Limits of an inbox that grants such lanes. */
+export function inboxLimits(device: Pick<Device, 'portAddress'>): { maxSlots: number; maxDataBytes: number } {
+  const { slots, dataBytes } = laneSizes(device);
   return { maxSlots: slots, maxDataBytes: dataBytes };
 }
 

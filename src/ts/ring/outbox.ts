@@ -248,6 +248,21 @@ export class Outbox implements IntakeHost, AsyncDisposable {
   }
 
   /**
+   * @internal Takes a message that is not acknowledged once more, as a new one behind all others: acknowledgements count up
+   * to the first message that is missing, and a receiver that needs long for it acknowledges the older copy in exchange.
+   *
+   * @returns its new sequence; 0 when there is no room now, or its bytes are not retained here
+   * @throws as trySend
+   */
+  tryResend(sequence: number): number {
+    const { retained } = this;
+    if (sequence <= retained.acknowledged || sequence > retained.last) return 0;
+    if (retained.homeOf(sequence) !== Home.RETAINED || retained.phaseOf(sequence) !== Phase.READY) return 0;
+    const from = retained.offsetOf(sequence);
+    return this.trySend(retained.data.subarray(from, from + retained.lengthOf(sequence)));
+  }
+
+  /**
    * From now on messages are collected, and written together: for many small ones that are at hand, one doorbell and one
    * completion instead of one for each. They wait until {@link Outbox.uncork}, until there is no room for another one, or
    * until so many bytes have been collected that waiting gains nothing. Their age in {@link Outbox.status} counts from when

@@ -1,0 +1,213 @@
+// One input of a task: a message that was taken out of its lane, and the memory that its tensors lie in.
+//
+// Invariant: its sender keeps what it sent, its blocks included, until acknowledge(). So its tensors may be read, and sent
+// on by reference, until then; and it is acknowledged once.
+import type { MemoryReference, InboxMessage, RemoteMapping } from '../ring/index.js';
+import { RdmaError } from '../core/errors.js';
+import { metaOf, type PartEntry, type Parts, readTable, traceOf } from './body.js';
+import { type Envelope, headBytes, NO_DEADLINE, refused } from './envelope.js';
+import { decodeMeta, type Meta } from './meta.js';
+import { GATEWAY_INDEX, placeName } from './plan.js';
+import { REQUEST, type WorkflowSpec } from './spec.js';
+import { elementBytes, type Tensor, viewTensor } from './tensor.js';
+
+/** What handlers see of one input; what one stage instance, or the client, has sent. */
+export interface StageInput {
+  /** Name of the stage; `request` for the request itself. */
+  readonly stage: string;
+  readonly instance: number;
+  readonly meta: Meta;
+  /**
+   * Tensors by name: views of received memory, valid until the handler has ended. Treat them as read-only: other stages
+   * may see the same memory, and it is what is sent again when a process dies.
+   */
+  readonly parts: Parts;
+}
+
+/** Where the bytes of a tensor of an input lie in its sender's memory. */
+export interface MappedTensor {
+  readonly mapping: RemoteMapping;
+  readonly reference: MemoryReference;
+}
+
+export class Input implements StageInput {
+  readonly stage: string;
+  readonly instance: number;
+  readonly envelope: Envelope;
+  /** Its trace records; empty when it is not traced. */
+  records: Uint8Array = NOTHING;
+  /** Bytes of its tensors and its head. */
+  readonly bytes: number;
+  /** When it came, and when its request is due, by the clock of this process in microseconds; Infinity: never. */
+  readonly arrivedUs: number;
+  readonly deadlineUs: number;
+  /** How long it was under way, in microseconds; -1: the clocks are not the same. */
+  readonly hopUs: number;
+  /** By the data of a tensor: where it lies. */
+  readonly mapped = new Map<object, MappedTensor>();
+  private message: InboxMessage | undefined;
+  private holders = 0;
+  private encodedMeta: Uint8Array = NOTHING;
+  private decodedMeta: Meta | undefined;
+  private tensors: Parts = NO_PARTS;
+  private loaded = false;
+
+  /** @param sharesClock true when the sender is on this host */
+  constructor(spec: WorkflowSpec, envelope: Envelope, message: InboxMessage, nowUs: number, sharesClock: boolean) {
+    const { remainingMs } = envelope;
+    this.arrivedUs = nowUs;
+    this.deadlineUs = remainingMs === NO_DEADLINE ? Number.POSITIVE_INFINITY : nowUs + remainingMs * 1000;
+    this.hopUs = sharesClock ? Math.max(0, nowUs - envelope.sentAtUs) : -1;
+    this.envelope = envelope;
+    this.stage = envelope.fromStage === GATEWAY_INDEX ? REQUEST : spec.stages[envelope.fromStage]!.name;
+    this.instance = envelope.fromInstance;
+    this.message = message;
+    this.bytes = message.length + (envelope.block === undefined ? 0 : envelope.bodyBytes);
+  }
+
+  /** True when parts and metadata can be read. */
+  get isLoaded(): boolean {
+    return this.loaded;
+  }
+
+  get sender(): string {
+    return `${this.stage}/${this.instance}`;
+  }
+
+  get meta(): Meta {
+    this.decodedMeta ??= decodeMeta(this.encodedMeta);
+    return this.decodedMeta;
+  }
+
+  get parts(): Parts {
+    return this.tensors;
+  }
+
+  /**
+   * Makes parts and metadata readable: by mapping what is in the sender's memory, or by READing it where memory is not
+   * shared.
+   *
+   * @param bytes the message, a copy that belongs to this input
+   * @returns undefined when it is loaded now; else a promise
+   * @throws RdmaError RDMA_ERR_PROTOCOL when the message is not well-formed
+   */
+  load(bytes: Uint8Array): Promise<void> | undefined {
+    const { envelope } = this;
+    if (envelope.block === undefined) {
+      const at = headBytes(envelope.runs.length);
+      return this.open(bytes.subarray(at, at + envelope.bodyBytes), undefined);
+    }
+    const mapping = this.message!.map(envelope.block);
+    if (mapping !== undefined) return this.open(viewOf(mapping, envelope.block), mapping);
+    return this.read(envelope.block).then((body) => this.open(body, undefined));
+  }
+
+  private read(reference: MemoryReference): Promise<Uint8Array> {
+    const into = new Uint8Array(reference.length);
+    return this.message!.read(reference, into).then(() => into);
+  }
+
+  private open(body: Uint8Array, mapping: RemoteMapping | undefined): Promise<void> | undefined {
+    const { envelope } = this;
+    const view = new DataView(body.buffer, body.byteOffset, body.byteLength);
+    const entries = envelope.partCount === 0 ? NO_ENTRIES : readTable(envelope, body, view);
+    this.encodedMeta = metaOf(envelope, body);
+    if (envelope.traceBytes > 0) this.records = traceOf(envelope, body);
+    const parts: Record<string, Tensor> = Object.create(null);
+    let reads: Promise<void>[] | undefined;
+    for (const entry of entries) {
+      const { name, reference, offset } = entry;
+      if (reference === undefined) {
+        parts[name] = this.view(entry, body, offset);
+        if (mapping !== undefined)
+          this.note(parts[name]!, mapping, {
+            ...envelope.block!,
+            address: envelope.block!.address + offset,
+            length: entry.bytes,
+          });
+        continue;
+      }
+      if (entry.bytes === 0) {
+        parts[name] = this.view(entry, NOTHING, 0);
+        continue;
+      }
+      const own = this.message!.map(reference);
+      if (own !== undefined) {
+        parts[name] = this.view(entry, viewOf(own, reference), 0);
+        this.note(parts[name]!, own, reference);
+        continue;
+      }
+      reads ??= [];
+      reads.push(this.read(reference).then((bytes) => void (parts[name] = this.view(entry, bytes, 0))));
+    }
+    this.tensors = parts;
+    if (reads === undefined) {
+      this.loaded = true;
+      return undefined;
+    }
+    return Promise.all(reads).then(() => {
+      this.loaded = true;
+    });
+  }
+
+  private view({ name, dtype, shape }: PartEntry, bytes: Uint8Array, offset: number): Tensor {
+    const at = bytes.byteOffset + offset;
+    if (at % elementBytes(dtype) !== 0) throw refused(`part ${name} is not aligned in memory`);
+    return viewTensor(dtype, shape, bytes.buffer, at);
+  }
+
+  private note(tensor: Tensor, mapping: RemoteMapping, reference: MemoryReference): void {
+    if (reference.length > 0) this.mapped.set(tensor.data, { mapping, reference });
+  }
+
+  /** One more task needs it. */
+  hold(): void {
+    this.holders++;
+  }
+
+  /** A task does not need it any more; when none does, the sender may forget it. */
+  letGo(): void {
+    this.holders--;
+    if (this.holders === 0) this.acknowledge();
+  }
+
+  /** Another copy of the same message came: the older one is acknowledged in its place. */
+  exchange(newer: Input): void {
+    const { message } = newer;
+    newer.message = undefined;
+    if (this.message === undefined) {
+      message?.acknowledge();
+      return;
+    }
+    this.message.acknowledge();
+    this.message = message;
+  }
+
+  /** The sender may forget it. Its tensors are not to be used any more. */
+  acknowledge(): void {
+    const { message } = this;
+    this.message = undefined;
+    this.mapped.clear();
+    message?.acknowledge();
+  }
+}
+
+const NOTHING = new Uint8Array(0);
+const NO_PARTS: Parts = Object.freeze(Object.create(null));
+const NO_ENTRIES: readonly PartEntry[] = [];
+
+function viewOf(mapping: RemoteMapping, reference: MemoryReference): Uint8Array {
+  return mapping.bytes(reference);
+}
+
+/** For errors: who a message came from. */
+export function senderName(spec: WorkflowSpec, envelope: Envelope): string {
+  return placeName(spec, { stage: envelope.fromStage, instance: envelope.fromInstance });
+}
+
+/** The error of an input whose sender has gone before its memory could be read. */
+export function lost(input: Input, cause: unknown): RdmaError {
+  return new RdmaError('RDMA_ERR_PEER_GONE', `the input from ${input.sender} cannot be read: ${String(cause)}`, {
+    cause,
+  });
+}
