@@ -138,7 +138,10 @@ export class Input implements StageInput {
         continue;
       }
       reads ??= [];
-      reads.push(this.read(reference).then((bytes) => void (parts[name] = this.view(entry, bytes, 0))));
+      const read = this.read(reference).then((bytes) => {
+        parts[name] = this.view(entry, bytes, 0);
+      });
+      reads.push(read);
     }
     this.tensors = parts;
     if (reads === undefined) {
