@@ -121,13 +121,13 @@ export class InboxMessage {
 
   /**
    * Memory of the producer that this message refers to (see {@link MemoryPool}), mapped: not a copy, nothing is read. What the
-   * producer stores there would be seen, so it does not before the message is acknowledged. The view stays when the producer
-   * dies, until release(); some time after that its length is 0.
+   * producer stores there would be seen, so it does not before the message is acknowledged. The view stays, also when the producer
+   * dies, until the message is released and acknowledged; some time after that its length is 0.
    *
    * @param reference as the message says it; every number in it is checked
    * @returns exactly its bytes; undefined where peers share no memory: read() them
    * @throws RdmaError RDMA_ERR_PROTOCOL for a reference that is wrong, or that the producer does not allow;
-   *   RDMA_ERR_PEER_GONE when it is not mapped yet and the producer is away; RDMA_ERR_CLOSED when the message was released or
+   *   RDMA_ERR_PEER_GONE when it is not mapped yet and the producer is away; RDMA_ERR_CLOSED when the message was
    *   acknowledged; RDMA_ERR_BUSY; ENOMEM
    */
   map(reference: MemoryReference): Uint8Array | undefined {
@@ -162,11 +162,10 @@ export class InboxMessage {
     await this.puller.pull(source, into.subarray(0, length), timeoutMs, signal);
   }
 
-  // What it refers to is the producer's until it is acknowledged, and is unmapped when it is released.
+  // What it refers to is the producer's again when it is acknowledged.
   private checkReferring(): void {
-    if (!this.released && !this.lane.session.isAcknowledged(this.sequence)) return;
-    const words = `message ${this.sequence} was ${this.released ? 'released' : 'acknowledged'}: its memory is gone`;
-    throw new RdmaError('RDMA_ERR_CLOSED', words);
+    if (!this.lane.session.isAcknowledged(this.sequence)) return;
+    throw new RdmaError('RDMA_ERR_CLOSED', `message ${this.sequence} was acknowledged: its memory is gone`);
   }
 
   /** How much of the lane cannot be written now, this message included, in bytes. */
@@ -193,7 +192,12 @@ export class InboxMessage {
   release(): void {
     this.released = true;
     this.lane.release(this.sequence);
-    if (this.segments === undefined) return;
+    this.letGo();
+  }
+
+  // What it refers to is readable until it is both: space in the lane goes back before, where the message itself was copied.
+  private letGo(): void {
+    if (this.segments === undefined || !this.released || !this.lane.session.isAcknowledged(this.sequence)) return;
     for (const segment of this.segments) this.puller.remote.letGo(segment);
     this.segments = undefined;
   }
@@ -205,6 +209,7 @@ export class InboxMessage {
    */
   acknowledge(): void {
     this.lane.acknowledge(this.sequence);
+    this.letGo();
   }
 
   /** Release and acknowledge. @throws as {@link InboxMessage.acknowledge} */
