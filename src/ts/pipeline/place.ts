@@ -50,6 +50,8 @@ export interface PlaceOptions {
   /** Which process in this place it is: larger than that of every one before it, 1 to 2^32 - 1. */
   incarnation: number;
   plan: Plan;
+  /** Plans before that one whose requests may be under way still; default none. Their messages may come at once. */
+  olderPlans?: readonly Plan[];
   /** Name of the device, or an opened one of the port. */
   device: unknown;
   secret: string;
@@ -129,7 +131,7 @@ export class Place implements JoinHost {
     this.owner = owner;
     this.flaw = options.flaw;
     this.newest = options.plan;
-    this.plans.set(options.plan.number, options.plan);
+    for (const plan of [...(options.olderPlans ?? []), options.plan]) this.plans.set(plan.number, plan);
     this.name = placeName(options.graph.spec, options.self);
     const { port, secret, reconnectMs, resolve, pollUs } = options;
     const { device, owned } = port.device(options.device);
