@@ -210,11 +210,10 @@ export class StageInstance implements PlaceOwner, TaskHost {
     output: StageOutput | undefined,
     error: unknown,
   ): void {
-    const blocks = task.takeBlocks();
     this.tasks++;
     let failure: StageFailure | undefined;
     if (this.place.isEnding || joined.state === 'over') {
-      for (const block of blocks) block.release();
+      for (const block of task.takeBlocks()) block.release();
       this.place.join.settle(joined);
       return;
     }
@@ -228,6 +227,8 @@ export class StageInstance implements PlaceOwner, TaskHost {
         failure = failureOf(cause);
       }
     }
+    // Not before it is known which of them the output refers to.
+    const blocks = task.takeBlocks();
     const { onEvent } = this.options;
     if (onEvent !== undefined) {
       onEvent({ type: 'done', request: task.request, queueUs, computeUs, failed: failure !== undefined });
