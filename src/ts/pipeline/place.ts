@@ -450,7 +450,12 @@ export class Place implements JoinHost {
    */
   sendNote(target: string, bytes: Uint8Array, onSettled?: () => void): void {
     if (onSettled === undefined) {
-      if (this.links.has(target)) this.links.send(target, bytes, undefined);
+      if (!this.links.has(target)) return;
+      try {
+        this.links.send(target, bytes, undefined);
+      } catch {
+        // The link has failed, and so has this place: its owner was told.
+      }
       return;
     }
     const custody = new Custody([], onSettled);
