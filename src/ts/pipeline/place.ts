@@ -53,6 +53,8 @@ export interface PlaceOptions {
   /** Which process in this place it is: larger than that of every one before it, 1 to 2^32 - 1. */
   incarnation: number;
   plan: Plan;
+  /** Plans before that one whose requests may be under way still; default none. Their messages may come at once. */
+  olderPlans?: readonly Plan[];
   /** Name of the device, or an opened one of the port. */
   device: unknown;
   secret: string;
@@ -132,7 +134,7 @@ export class Place implements JoinHost {
     this.owner = owner;
     this.flaw = options.flaw;
     this.newest = options.plan;
-    this.plans.set(options.plan.number, options.plan);
+    for (const plan of [...(options.olderPlans ?? []), options.plan]) this.plans.set(plan.number, plan);
     this.name = placeName(options.graph.spec, options.self);
     const { port, secret, reconnectMs, resolve, pollUs } = options;
     const { device, owned } = port.device(options.device);
@@ -472,7 +474,12 @@ export class Place implements JoinHost {
    */
   sendNote(target: string, bytes: Uint8Array, onSettled?: () => void): void {
     if (onSettled === undefined) {
-      if (this.links.has(target)) this.links.send(target, bytes, undefined);
+      if (!this.links.has(target)) return;
+      try {
+        this.links.send(target, bytes, undefined);
+      } catch {
+        // The link has failed, and so has this place: its owner was told.
+      }
       return;
     }
     const custody = new Custody([], onSettled);
