@@ -55,7 +55,7 @@ async function findWorkflow(config: WorkerConfig): Promise<Workflow> {
 }
 
 async function start(config: WorkerConfig): Promise<StageInstance> {
-  const { stage, plan, device, secret, pollUs, reconnectMs, incarnation } = config;
+  const { stage, plan, olderPlans, device, secret, pollUs, reconnectMs, incarnation } = config;
   dieWithParent(config.parentPid);
   process.title = `onepiece ${stage}/${config.instance}`;
   const workflow = await findWorkflow(config);
@@ -66,6 +66,7 @@ async function start(config: WorkerConfig): Promise<StageInstance> {
     self: { stage: stageIndex(spec, stage), instance: config.instance },
     incarnation,
     plan,
+    olderPlans,
     device,
     secret,
     pollUs,
@@ -76,7 +77,6 @@ async function start(config: WorkerConfig): Promise<StageInstance> {
   });
   instance = opened;
   tell({ type: 'listening', address: opened.address });
-  for (const older of config.olderPlans) await opened.adopt(older);
   await opened.connect();
   tell({ type: 'ready' });
   return opened;

@@ -126,9 +126,10 @@ export class Gateway implements PlaceOwner {
   private readonly options: GatewayOptions;
   private admission!: Admission;
   private readonly firstRuns: Uint32Array;
-  private readonly tickets = new Map<number, Ticket>(); // admitted; oldest first
+  private readonly tickets = new Map<number, Ticket>(); // admitted at least once; oldest first
   private queue: Ticket[] = [];
   private place!: Place;
+  private again = 0; // of `tickets`, those that wait to be admitted once more
   private lastNumber = 0;
   private lastTraceMs = Number.NEGATIVE_INFINITY;
   private admitting = false;
@@ -168,7 +169,7 @@ export class Gateway implements PlaceOwner {
 
   /** Requests in the places, and waiting to be admitted. */
   get load(): { inFlight: number; queued: number } {
-    return { inFlight: this.tickets.size, queued: this.queue.length };
+    return { inFlight: this.inFlight, queued: this.queue.length };
   }
 
   // ---- Plans
@@ -224,6 +225,7 @@ export class Gateway implements PlaceOwner {
       ticket.admitted = undefined;
       again.push(ticket);
     }
+    this.again += again.length;
     this.queue = [...again, ...this.queue];
     this.wakeDrained();
     this.admit();
@@ -313,12 +315,16 @@ export class Gateway implements PlaceOwner {
   }
 
   private rejection(): RdmaError {
-    const words = `${this.tickets.size} requests are under way and ${this.queue.length} wait`;
+    const words = `${this.inFlight} requests are under way and ${this.queue.length} wait`;
     return new RdmaError('RDMA_ERR_REJECTED', words, { remedy: 'send later, or raise maxQueued' });
   }
 
+  private get inFlight(): number {
+    return this.tickets.size - this.again;
+  }
+
   private get isFull(): boolean {
-    return this.tickets.size >= this.options.maxInFlight;
+    return this.inFlight >= this.options.maxInFlight;
   }
 
   private isSampled(): boolean {
@@ -352,7 +358,8 @@ export class Gateway implements PlaceOwner {
   private dispatch(ticket: Ticket, admitted: AdmittedRequest): boolean {
     const { self, incarnation } = this.options;
     const isAgain = ticket.number > 0;
-    if (!isAgain) ticket.number = ++this.lastNumber;
+    if (isAgain) this.again--;
+    else ticket.number = ++this.lastNumber;
     ticket.attempt++;
     ticket.admitted = admitted;
     this.tickets.set(ticket.number, ticket);
@@ -396,10 +403,12 @@ export class Gateway implements PlaceOwner {
       return true;
     }
     this.admission.ended(admitted);
-    this.tickets.delete(ticket.number);
     ticket.admitted = undefined;
     ticket.attempt--;
-    if (!isAgain) {
+    // A number that places have seen stays in its order: without it they would take the request for one that has ended.
+    if (isAgain) this.again++;
+    else {
+      this.tickets.delete(ticket.number);
       ticket.number = 0;
       this.lastNumber--;
     }
@@ -441,7 +450,7 @@ export class Gateway implements PlaceOwner {
   }
 
   private end(ticket: Ticket): void {
-    if (ticket.number > 0) this.tickets.delete(ticket.number);
+    if (ticket.number > 0 && this.tickets.delete(ticket.number) && ticket.admitted === undefined) this.again--;
     if (ticket.admitted !== undefined) {
       this.admission.ended(ticket.admitted);
       ticket.admitted = undefined;
@@ -594,7 +603,7 @@ export class Gateway implements PlaceOwner {
 
   status(): GatewayStatus {
     const instances = this.admission.status();
-    return { ...this.place.status(), queued: this.queue.length, inFlight: this.tickets.size, instances };
+    return { ...this.place.status(), queued: this.queue.length, inFlight: this.inFlight, instances };
   }
 
   /** Ends every request with `reason`, and every later one. */
@@ -608,6 +617,7 @@ export class Gateway implements PlaceOwner {
   private rejectAll(reason: RdmaError): void {
     const tickets = [...this.tickets.values(), ...this.queue];
     this.tickets.clear();
+    this.again = 0;
     this.queue = [];
     for (const ticket of tickets) if (!ticket.over) ticket.reject(reason);
     this.wakeDrained();

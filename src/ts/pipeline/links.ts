@@ -32,6 +32,8 @@ interface Link {
   waiting: { sequence: number; custody: Custody }[];
   /** Messages that wait for room. */
   backlog: number;
+  /** It was closed here: nobody asks for what it has not acknowledged. */
+  closed: boolean;
 }
 
 /** What an operator asks of the links of a place. */
@@ -96,7 +98,7 @@ export class Links {
       await outbox.close();
       throw new RdmaError('RDMA_ERR_CLOSED', 'closed while connecting');
     }
-    this.links.set(target, { outbox, waiting, backlog: 0 });
+    this.links.set(target, { outbox, waiting, backlog: 0, closed: false });
   }
 
   /**
@@ -124,9 +126,9 @@ export class Links {
         this.sent(link, sequence, custody);
       },
       () => {
-        // The outbox has failed or was closed; whoever closed it has settled what was waiting.
         link.backlog--;
-        custody?.acknowledged();
+        // When it has failed instead, this place answers for it still, and fails with it.
+        if (link.closed) custody?.acknowledged();
       },
     );
   }
@@ -193,6 +195,7 @@ export class Links {
 }
 
 async function closeLink(link: Link): Promise<void> {
+  link.closed = true;
   await link.outbox.close();
   for (const { custody } of link.waiting.splice(0)) custody.acknowledged();
 }

@@ -168,16 +168,19 @@ export class StageInstance implements PlaceOwner, TaskHost {
       this.next();
     };
     let output: StageOutput | Promise<StageOutput>;
+    let isPromise: boolean;
     try {
       const late = task.cancelled;
       if (late !== undefined) throw late;
       output = this.options.handler(task);
+      isPromise = typeof (output as Promise<StageOutput> | undefined)?.then === 'function';
     } catch (error) {
       ended(undefined, error);
       return;
     }
-    if (typeof (output as Promise<StageOutput> | undefined)?.then === 'function') {
-      (output as Promise<StageOutput>).then(
+    if (isPromise) {
+      // What only looks like a promise may answer twice, or throw.
+      Promise.resolve(output).then(
         (value) => ended(value, undefined),
         (error: unknown) => ended(undefined, error ?? new Error('the handler was rejected without a reason')),
       );
@@ -210,11 +213,10 @@ export class StageInstance implements PlaceOwner, TaskHost {
     output: StageOutput | undefined,
     error: unknown,
   ): void {
-    const blocks = task.takeBlocks();
     this.tasks++;
     let failure: StageFailure | undefined;
     if (this.place.isEnding || joined.state === 'over') {
-      for (const block of blocks) block.release();
+      for (const block of task.takeBlocks()) block.release();
       this.place.join.settle(joined);
       return;
     }
@@ -228,6 +230,8 @@ export class StageInstance implements PlaceOwner, TaskHost {
         failure = failureOf(cause);
       }
     }
+    // Not before it is known which of them the output refers to.
+    const blocks = task.takeBlocks();
     const { onEvent } = this.options;
     if (onEvent !== undefined) {
       onEvent({ type: 'done', request: task.request, queueUs, computeUs, failed: failure !== undefined });
@@ -435,10 +439,11 @@ export function addHops(records: TraceRecords, joined: Joined, stage: number, in
 
 // Handlers throw what they like, even what cannot be shown; a code that is not a string is none of ours.
 function failureOf(error: unknown): StageFailure {
-  const code = error instanceof RdmaError ? error.code : 'RDMA_ERR_HANDLER';
   try {
-    return { code, message: String(error instanceof Error ? error.message : error) };
+    const code: unknown = error instanceof RdmaError ? error.code : undefined;
+    const message = String(error instanceof Error ? error.message : error);
+    return { code: typeof code === 'string' ? code : 'RDMA_ERR_HANDLER', message };
   } catch {
-    return { code, message: 'an error that cannot be shown' };
+    return { code: 'RDMA_ERR_HANDLER', message: 'an error that cannot be shown' };
   }
 }
