@@ -50,6 +50,7 @@ export class Links {
   private readonly options: LinkOptions;
   private readonly links = new Map<string, Link>();
   private readonly connecting = new Map<string, Promise<void>>();
+  private readonly gone = new Set<string>(); // given up, while a plan names them
   private closed = false;
 
   constructor(options: LinkOptions) {
@@ -62,7 +63,7 @@ export class Links {
   }
 
   private connectOnce(target: string): Promise<void> {
-    if (this.links.has(target)) return Promise.resolve();
+    if (this.links.has(target) || this.gone.has(target)) return Promise.resolve();
     let connecting = this.connecting.get(target);
     if (connecting === undefined) {
       connecting = this.connectTo(target).finally(() => this.connecting.delete(target));
@@ -74,10 +75,11 @@ export class Links {
   private async connectTo(target: string): Promise<void> {
     const { name, port, device, poller, pool, sizes, secret, reconnectMs, resolve } = this.options;
     const waiting: Link['waiting'] = [];
-    const outbox = await Outbox.connectOn(port, {
+    const opening = Outbox.connectOn(port, {
       to: () => {
         // This code ends the attempts.
         if (this.closed) throw new RdmaError('RDMA_ERR_REFUSED', 'the sender is being closed');
+        if (this.gone.has(target)) throw new RdmaError('RDMA_ERR_REFUSED', `${target} was given up`);
         return resolve(target);
       },
       secret: placeSecret(secret, target),
@@ -89,20 +91,28 @@ export class Links {
       ...laneSizes(sizes),
       onAcknowledged: (sequence) => acknowledged(waiting, sequence),
       onConnection: (event) => {
-        if (event.type === 'failed' && !this.closed) {
+        if (event.type === 'failed' && !this.closed && !this.gone.has(target)) {
           this.options.onFailed(target, event.reason ?? new Error('unknown'));
         }
       },
     });
+    let outbox: Outbox;
+    try {
+      outbox = await opening;
+    } catch (error) {
+      if (this.gone.has(target)) return;
+      throw error;
+    }
     if (this.closed) {
       await outbox.close();
       throw new RdmaError('RDMA_ERR_CLOSED', 'closed while connecting');
     }
+    if (this.gone.has(target)) return outbox.close();
     this.links.set(target, { outbox, waiting, backlog: 0, closed: false });
   }
 
   /**
-   * Sends a message to a target.
+   * Sends a message to a target; to one that was given up, nothing.
    *
    * @param bytes the message, at most maxLaneMessageBytes(); copied before this returns
    * @param custody counts this receiver until it has acknowledged; undefined for a note
@@ -110,6 +120,7 @@ export class Links {
    */
   send(target: string, bytes: Uint8Array, custody: Custody | undefined): void {
     const link = this.links.get(target);
+    if (link === undefined && this.gone.has(target)) return;
     if (link === undefined) throw new RdmaError('RDMA_ERR_PEER_GONE', `there is no way to ${target}`);
     custody?.sent();
     if (link.backlog === 0) {
@@ -178,11 +189,26 @@ export class Links {
     }));
   }
 
-  /** Closes the ways to all targets but these. What was not acknowledged there is settled: nobody will ask for it. */
+  /**
+   * Closes the way to a target that does not come back, also one that is being made. What it has not acknowledged is settled,
+   * and nothing is sent there until a later plan names it.
+   */
+  async giveUp(target: string): Promise<void> {
+    this.gone.add(target);
+    const link = this.links.get(target);
+    if (link === undefined) return;
+    this.links.delete(target);
+    await closeLink(link);
+  }
+
+  /** Closes the ways to all targets but these, also those that are being made. What was not acknowledged there is settled: nobody will ask for it. */
   async keepOnly(targets: ReadonlySet<string>): Promise<void> {
     const gone = [...this.links].filter(([target]) => !targets.has(target));
+    const unmade = [...this.connecting].filter(([target]) => !targets.has(target));
     for (const [target] of gone) this.links.delete(target);
-    await Promise.all(gone.map(([, link]) => closeLink(link)));
+    for (const [target] of unmade) this.gone.add(target);
+    await Promise.all([...gone.map(([, link]) => closeLink(link)), ...unmade.map(([, attempt]) => attempt)]);
+    for (const target of this.gone) if (!targets.has(target)) this.gone.delete(target);
   }
 
   async close(): Promise<void> {

@@ -252,6 +252,14 @@ export class Place implements JoinHost {
     await this.links.keepOnly(this.targets());
   }
 
+  /**
+   * A place is gone for good. Its requests end or are admitted again, which is up to their gateways; here nothing waits for
+   * it any more.
+   */
+  giveUp(place: PlaceId): Promise<void> {
+    return this.links.giveUp(placeName(this.options.graph.spec, place));
+  }
+
   // ---- What arrives
 
   private onMessage(message: InboxMessage): void {

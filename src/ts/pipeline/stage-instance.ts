@@ -10,7 +10,7 @@ import type { Joined } from './join.js';
 import { encodeMeta } from './meta.js';
 import { encodeFailure, Report, ReportWriter, type StageFailure } from './notes.js';
 import { asRdmaError, type Outgoing, Place, type PlaceOptions, type PlaceOwner, type PlaceStatus } from './place.js';
-import { GATEWAY_INDEX, type Plan, placeName } from './plan.js';
+import { GATEWAY_INDEX, type PlaceId, type Plan, placeName } from './plan.js';
 import type { StageSpec } from './spec.js';
 import { requestName, type StageOutput, Task, type TaskHost } from './task.js';
 import { TraceRecords } from './trace.js';
@@ -107,6 +107,15 @@ export class StageInstance implements PlaceOwner, TaskHost {
   /** Lets go of a plan under which no request is any more. */
   retire(number: number): Promise<void> {
     return this.place.retire(number);
+  }
+
+  /**
+   * Waits no more for a place that is gone for good. Gateways admit the requests that pass it again.
+   *
+   * @returns when the way there is closed
+   */
+  giveUp(place: PlaceId): Promise<void> {
+    return this.place.giveUp(place);
   }
 
   // ---- What the place says
