@@ -286,14 +286,24 @@ export class Place implements JoinHost {
       const ledger = this.join.ledgerOf(head.instance, head.gatewayRun);
       for (const { ticket, attempt } of readEnded(bytes, view)) this.join.endRequest(ledger, ticket, attempt);
     } else {
+      this.checkRun(readNoteHead(bytes, view, this.options.graph.spec.stages.length).gatewayRun);
       this.owner.onNote(kind, bytes, view);
     }
     message.acknowledge();
   }
 
+  // What a later run of this gateway waits for must not be acknowledged here: its sender has not noticed yet that another process
+  // has the place.
+  private checkRun(gatewayRun: number): void {
+    const { self, incarnation } = this.options;
+    if (!isGateway(self) || gatewayRun <= incarnation) return;
+    throw new RdmaError('RDMA_ERR_FENCED', `another process has taken the place ${this.name}`);
+  }
+
   private takeInput(message: InboxMessage, bytes: Uint8Array, view: DataView): void {
     const { spec } = this.options.graph;
     const envelope = readEnvelope(bytes, view, spec.stages.length);
+    this.checkRun(envelope.gatewayRun);
     if (!this.plans.has(envelope.plan)) {
       this.takeOfOtherPlan(message, bytes, envelope);
       return;
