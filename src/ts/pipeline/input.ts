@@ -24,12 +24,6 @@ export interface StageInput {
   readonly parts: Parts;
 }
 
-/** Where the bytes of a tensor of an input lie in its sender's memory. */
-export interface MappedTensor {
-  readonly mapping: RemoteMapping;
-  readonly reference: MemoryReference;
-}
-
 export class Input implements StageInput {
   readonly stage: string;
   readonly instance: number;
@@ -43,8 +37,8 @@ export class Input implements StageInput {
   readonly deadlineUs: number;
   /** How long it was under way, in microseconds; -1: the clocks are not the same. */
   readonly hopUs: number;
-  /** By the data of a tensor: where it lies. */
-  readonly mapped = new Map<object, MappedTensor>();
+  private readonly mapped: MemoryReference[] = []; // blocks of the sender's that are mapped here
+  private inBlocks: Map<object, MemoryReference> | undefined; // by the data of a tensor that lies in one
   private message: InboxMessage | undefined;
   private holders = 0;
   private encodedMeta: Uint8Array = NOTHING;
@@ -97,9 +91,15 @@ export class Input implements StageInput {
       const at = headBytes(envelope.runs.length);
       return this.open(bytes.subarray(at, at + envelope.bodyBytes), undefined);
     }
-    const mapping = this.message!.map(envelope.block);
-    if (mapping !== undefined) return this.open(viewOf(mapping, envelope.block), mapping);
+    const mapped = this.map(envelope.block);
+    if (mapped !== undefined) return this.open(mapped, envelope.block);
     return this.read(envelope.block).then((body) => this.open(body, undefined));
+  }
+
+  private map(reference: MemoryReference): Uint8Array | undefined {
+    const bytes = this.message?.map(reference);
+    if (bytes !== undefined) this.mapped.push(reference);
+    return bytes;
   }
 
   private read(reference: MemoryReference): Promise<Uint8Array> {
@@ -107,7 +107,8 @@ export class Input implements StageInput {
     return this.message!.read(reference, into).then(() => into);
   }
 
-  private open(body: Uint8Array, mapping: RemoteMapping | undefined): Promise<void> | undefined {
+  // `block`: where the body lies in the sender's memory.
+  private open(body: Uint8Array, block: MemoryReference | undefined): Promise<void> | undefined {
     const { envelope } = this;
     const view = new DataView(body.buffer, body.byteOffset, body.byteLength);
     const entries = envelope.partCount === 0 ? NO_ENTRIES : readTable(envelope, body, view);
@@ -118,23 +119,15 @@ export class Input implements StageInput {
     for (const entry of entries) {
       const { name, reference, offset } = entry;
       if (reference === undefined) {
-        parts[name] = this.view(entry, body, offset);
-        if (mapping !== undefined)
-          this.note(parts[name]!, mapping, {
-            ...envelope.block!,
-            address: envelope.block!.address + offset,
-            length: entry.bytes,
-          });
+        const part = this.view(entry, body, offset);
+        parts[name] = part;
+        if (block !== undefined) this.note(part, { ...block, address: block.address + offset, length: entry.bytes });
         continue;
       }
-      if (entry.bytes === 0) {
-        parts[name] = this.view(entry, NOTHING, 0);
-        continue;
-      }
-      const own = this.message!.map(reference);
-      if (own !== undefined) {
-        parts[name] = this.view(entry, viewOf(own, reference), 0);
-        this.note(parts[name]!, own, reference);
+      const mapped = this.map(reference);
+      if (mapped !== undefined) {
+        parts[name] = this.view(entry, mapped, 0);
+        this.note(parts[name]!, reference);
         continue;
       }
       reads ??= [];
@@ -159,8 +152,25 @@ export class Input implements StageInput {
     return viewTensor(dtype, shape, bytes.buffer, at);
   }
 
-  private note(tensor: Tensor, mapping: RemoteMapping, reference: MemoryReference): void {
-    if (reference.length > 0) this.mapped.set(tensor.data, { mapping, reference });
+  private note(tensor: Tensor, reference: MemoryReference): void {
+    this.inBlocks ??= new Map();
+    this.inBlocks.set(tensor.data, reference);
+  }
+
+  /**
+   * A reference to a tensor of this input, for messages of this place: its receivers map the sender's memory from here.
+   *
+   * @param data of the tensor
+   * @returns undefined when it does not lie in memory that can be handed on
+   */
+  handOn(data: object, pool: MemoryPool): MemoryReference | undefined {
+    const reference = this.inBlocks?.get(data);
+    return reference === undefined ? undefined : this.message?.handOn(reference, pool);
+  }
+
+  /** True while a task needs it. */
+  get isHeld(): boolean {
+    return this.holders > 0;
   }
 
   /** One more task needs it. */
@@ -182,6 +192,8 @@ export class Input implements StageInput {
       message?.acknowledge();
       return;
     }
+    // What is mapped stays mapped for the newer one.
+    if (message !== undefined) for (const reference of this.mapped) message.map(reference);
     this.message.acknowledge();
     this.message = message;
   }
@@ -190,7 +202,7 @@ export class Input implements StageInput {
   acknowledge(): void {
     const { message } = this;
     this.message = undefined;
-    this.mapped.clear();
+    this.inBlocks = undefined;
     message?.acknowledge();
   }
 }
@@ -198,10 +210,6 @@ export class Input implements StageInput {
 const NOTHING = new Uint8Array(0);
 const NO_PARTS: Parts = Object.freeze(Object.create(null));
 const NO_ENTRIES: readonly PartEntry[] = [];
-
-function viewOf(mapping: RemoteMapping, reference: MemoryReference): Uint8Array {
-  return mapping.bytes(reference);
-}
 
 /** For errors: who a message came from. */
 export function senderName(spec: WorkflowSpec, envelope: Envelope): string {

@@ -23,7 +23,7 @@ import { bodyBytes, checkParts, type PartToSend, tableBytes, tensorBytes, writeB
 import { Custody } from './custody.js';
 import { type Envelope, headBytes, Kind, kindOf, readEnvelope, writeEnvelope } from './envelope.js';
 import { Input, lost, senderName } from './input.js';
-import { Join, type Joined, type JoinHost } from './join.js';
+import { Join, type Joined, type JoinHost, type Ledger } from './join.js';
 import { inboxLimits, inlineLimit, placeSecret, POOL_BYTES } from './lane-sizes.js';
 import { type LinkStatus, Links } from './links.js';
 import type { NoteHead } from './notes.js';
@@ -40,6 +40,9 @@ const SPARE_LANES = 64;
 const INCOMPLETE_MS = 1000;
 /** Messages of a plan that is not known here yet, which wait for it. */
 const MAX_EARLY = 4096;
+/** How long an input whose sender is away is waited for, and how often it is tried. */
+const UNREADABLE_MS = 30_000;
+const RETRY_LOAD_MS = 20;
 const FIRST_SCRATCH_BYTES = 8192;
 
 /** What every place has to know. */
@@ -285,17 +288,38 @@ export class Place implements JoinHost {
     }
     const input = new Input(spec, envelope, message, this.nowUs(), envelope.host === this.options.port.host);
     const joined = this.join.accept(input);
-    if (joined === undefined) return;
-    const loading = input.load(bytes);
-    if (loading === undefined) this.advance(joined);
+    if (joined !== undefined) this.load(joined.ledger, input, bytes, this.nowUs() + UNREADABLE_MS * 1000);
+  }
+
+  private load(ledger: Ledger, input: Input, bytes: Uint8Array, untilUs: number): void {
+    let loading: Promise<void> | undefined;
+    try {
+      loading = input.load(bytes);
+    } catch (error) {
+      this.retryLoad(ledger, input, bytes, untilUs, error);
+      return;
+    }
+    const { ticket } = input.envelope;
+    if (loading === undefined) this.advance(ledger.open.get(ticket));
     else {
       loading.then(
-        () => this.advance(joined),
-        (error) => {
-          if (!this.ending && joined.state !== 'over') this.owner.onUnreadable(joined, lost(input, error));
-        },
+        () => this.advance(ledger.open.get(ticket)),
+        (error) => this.retryLoad(ledger, input, bytes, untilUs, error),
       );
     }
+  }
+
+  // Its sender may have lost its lane just now: it comes back, or another process in its place makes the input again.
+  private retryLoad(ledger: Ledger, input: Input, bytes: Uint8Array, untilUs: number, error: unknown): void {
+    if (this.ending || !input.isHeld) return;
+    if ((error as RdmaError).code === 'RDMA_ERR_PEER_GONE' && this.nowUs() < untilUs) {
+      this.options.port.clock.after(RETRY_LOAD_MS, () => {
+        if (!this.ending && input.isHeld) this.load(ledger, input, bytes, untilUs);
+      });
+      return;
+    }
+    const joined = ledger.open.get(input.envelope.ticket);
+    if (joined?.state === 'incomplete') this.owner.onUnreadable(joined, lost(input, error));
   }
 
   private takeOfOtherPlan(message: InboxMessage, bytes: Uint8Array, envelope: Envelope): void {
@@ -311,8 +335,8 @@ export class Place implements JoinHost {
     this.early.push({ message, bytes });
   }
 
-  private advance(joined: Joined): void {
-    if (joined.state !== 'incomplete') return;
+  private advance(joined: Joined | undefined): void {
+    if (joined?.state !== 'incomplete') return;
     if (joined.completes()) {
       joined.state = 'ready';
       joined.readyAtUs = this.nowUs();

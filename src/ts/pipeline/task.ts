@@ -155,8 +155,8 @@ export class Task implements StageTask {
       return own;
     }
     for (const input of this.joined.inputs) {
-      const mapped = input?.mapped.get(tensor.data);
-      if (mapped !== undefined) return this.host.pool.adopt(mapped.mapping, mapped.reference);
+      const handedOn = input?.handOn(tensor.data, this.host.pool);
+      if (handedOn !== undefined) return handedOn;
     }
     return undefined;
   };

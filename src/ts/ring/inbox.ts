@@ -17,7 +17,8 @@ import type { InboxMessage } from './message.js';
 import type { PortChannel, PortDevice, PortServer, RingPort } from './port.js';
 import { PULL_WR_ID, Pulls, type PullSource } from './pulls.js';
 import { type CompletionDriver, Pump } from './pump.js';
-import { InboxCounters, type InboxStatus } from './status.js';
+import { RemoteMemory } from './remote-memory.js';
+import { countPulled, InboxCounters, type InboxStatus } from './status.js';
 import { systemPort } from './system-port.js';
 import { Turns } from './turns.js';
 
@@ -53,6 +54,8 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
   readonly address: PortAddress;
   /** @internal */
   readonly maxPullBytes: number;
+  /** @internal */
+  readonly remote: RemoteMemory;
 
   private readonly options: InboxOptions;
   private readonly port: RingPort;
@@ -91,13 +94,11 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
     this.identity = port.identity();
     this.maxPullBytes = this.limits.pullBytes;
     this.turns = new Turns(this.limits.lanes);
-    this.pulls = new Pulls(port.clock, (bytes) => {
-      this.counters.pulls++;
-      this.counters.pulledBytes += bytes;
-    });
+    this.pulls = new Pulls(port.clock, ({ what, length }) => countPulled(this.counters, what, length));
     const { device, owned } = port.device(options.device);
     this.device = device;
     this.ownsDevice = owned;
+    this.remote = new RemoteMemory(device, port.clock);
     try {
       this.address = this.device.portAddress();
       const wanted = this.limits.lanes * (this.limits.slots + SEND_DEPTH);
@@ -175,6 +176,7 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
       waitingMessages: sum((lane) => lane.waitingMessages) + this.queue.length,
       unacknowledgedMessages: sum((lane) => lane.unacknowledgedMessages),
       oldestUnacknowledgedMs: lanes.reduce((most, lane) => Math.max(most, lane.oldestUnacknowledgedMs), 0),
+      mappedBytes: this.remote.mappedBytes,
       wakes: this.pump.counters.wakes,
       counters: { ...this.counters },
     };
@@ -510,6 +512,7 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
     this.lanesByQp.delete(lane.qp.qpNum);
     const revoked = lane.fence();
     this.pulls.laneEnded(lane);
+    this.remote.laneEnded(lane.session);
     this.admission.remove(lane);
     this.counters.fences++;
     const channel = this.channels.get(lane);
@@ -707,6 +710,7 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
     for (const taker of this.takers.splice(0)) taker({ done: true, value: undefined });
     this.drained?.();
     try {
+      this.remote.close();
       this.pump.close();
       this.closeDevice();
     } finally {

@@ -3,6 +3,9 @@ export { RdmaError } from '../core/errors.js';
 export { Inbox } from './inbox.js';
 export type { InboxOptions, LaneEvent } from './inbox-options.js';
 export type { Lane } from './lane.js';
+export { Block } from './block.js';
+export { MemoryPool, type MemoryPoolOptions, type MemoryPoolStatus } from './memory-pool.js';
+export type { MemoryReference } from './memory-reference.js';
 export { InboxMessage, type PullOptions } from './message.js';
 export { Outbox } from './outbox.js';
 export type {

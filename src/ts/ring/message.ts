@@ -6,7 +6,9 @@
 import { RdmaError } from '../core/errors.js';
 import { checkAbortSignal, checkInteger, invalidArgument } from '../core/validate.js';
 import type { Lane } from './lane.js';
+import { checkReference, type MemoryReference } from './memory-reference.js';
 import type { PullSource } from './pulls.js';
+import type { RemoteMemory, RemoteSegment } from './remote-memory.js';
 
 /** How to wait for a message that is pulled. */
 export interface PullOptions {
@@ -15,8 +17,9 @@ export interface PullOptions {
   signal?: AbortSignal;
 }
 
-/** READs what a producer holds. @internal */
+/** READs or maps what a producer holds. @internal */
 export interface Puller {
+  readonly remote: RemoteMemory;
   pull(source: PullSource, into: Uint8Array, timeoutMs: number, signal: AbortSignal | undefined): Promise<void>;
 }
 
@@ -37,6 +40,8 @@ export class InboxMessage {
   private readonly puller: Puller;
   private view: Uint8Array | undefined;
   private pulling = false;
+  private segments: RemoteSegment[] | undefined; // of its producer's memory, mapped for this message
+  private released = false;
 
   /** @internal */
   constructor(lane: Lane, view: Uint8Array | undefined, source: PullSource | undefined, puller: Puller) {
@@ -114,6 +119,55 @@ export class InboxMessage {
     }
   }
 
+  /**
+   * Memory of the producer that this message refers to (see {@link MemoryPool}), mapped: not a copy, nothing is read. What the
+   * producer stores there would be seen, so it does not before the message is acknowledged. The view stays, also when the producer
+   * dies, until the message is released and acknowledged; some time after that its length is 0.
+   *
+   * @param reference as the message says it; every number in it is checked
+   * @returns exactly its bytes; undefined where peers share no memory: read() them
+   * @throws RdmaError RDMA_ERR_PROTOCOL for a reference that is wrong, or that the producer does not allow;
+   *   RDMA_ERR_PEER_GONE when it is not mapped yet and the producer is away; RDMA_ERR_CLOSED when the message was
+   *   acknowledged; RDMA_ERR_BUSY; ENOMEM
+   */
+  map(reference: MemoryReference): Uint8Array | undefined {
+    this.checkReferring();
+    const segment = this.puller.remote.hold(this.lane.session, reference);
+    if (segment === undefined) return undefined;
+    this.segments ??= [];
+    this.segments.push(segment);
+    return segment.view(reference);
+  }
+
+  /**
+   * READs memory of the producer that this message refers to, in segments. A READ that loses its lane begins again on the next
+   * lane of the same producer. Until it ends the message cannot be acknowledged.
+   *
+   * @param reference as for map()
+   * @param into where to; the first `reference.length` bytes of it, not to be touched until this ends
+   * @throws RdmaError RDMA_ERR_PROTOCOL as from map(); RDMA_ERR_PEER_GONE when the producer is away and does not come back;
+   *   RDMA_ERR_TIMEOUT; RDMA_ERR_ABORTED; RDMA_ERR_CLOSED; RDMA_ERR_INVALID_ARGUMENT; ENOMEM
+   */
+  async read(reference: MemoryReference, into: Uint8Array, options: PullOptions = {}): Promise<void> {
+    const timeoutMs = checkInteger('timeoutMs', options.timeoutMs ?? PULL_TIMEOUT_MS, 1, 2 ** 31 - 1);
+    const signal = checkAbortSignal('signal', options.signal);
+    this.checkReferring();
+    checkReference(reference);
+    const { address, rkey, length } = reference;
+    if (!(into instanceof Uint8Array && into.length >= length)) {
+      throw invalidArgument('into', into, `a Uint8Array of at least ${length} bytes`);
+    }
+    const { session } = this.lane;
+    const source = { what: 'block', session, sequence: this.sequence, address, rkey, length, crc: undefined } as const;
+    await this.puller.pull(source, into.subarray(0, length), timeoutMs, signal);
+  }
+
+  // What it refers to is the producer's again when it is acknowledged.
+  private checkReferring(): void {
+    if (!this.lane.session.isAcknowledged(this.sequence)) return;
+    throw new RdmaError('RDMA_ERR_CLOSED', `message ${this.sequence} was acknowledged: its memory is gone`);
+  }
+
   /** How much of the lane cannot be written now, this message included, in bytes. */
   get laneHeldBytes(): number {
     return this.lane.heldBytes;
@@ -136,7 +190,16 @@ export class InboxMessage {
 
   /** The bytes are not needed any more. Space goes back to the producer in order, when all before are released too. */
   release(): void {
+    this.released = true;
     this.lane.release(this.sequence);
+    this.letGo();
+  }
+
+  // What it refers to is readable until it is both: space in the lane goes back before, where the message itself was copied.
+  private letGo(): void {
+    if (this.segments === undefined || !this.released || !this.lane.session.isAcknowledged(this.sequence)) return;
+    for (const segment of this.segments) this.puller.remote.letGo(segment);
+    this.segments = undefined;
   }
 
   /**
@@ -146,6 +209,7 @@ export class InboxMessage {
    */
   acknowledge(): void {
     this.lane.acknowledge(this.sequence);
+    this.letGo();
   }
 
   /** Release and acknowledge. @throws as {@link InboxMessage.acknowledge} */

@@ -20,7 +20,7 @@ import {
   type SendOptions,
 } from './outbox-options.js';
 import { Payloads } from './payloads.js';
-import type { PortDevice, PortDomain, RingPort } from './port.js';
+import type { PortDevice, PortDomain, PortMemory, RingPort } from './port.js';
 import { type CompletionDriver, Pump } from './pump.js';
 import { inTime, Reconnector, refusal } from './reconnector.js';
 import type { Reservation } from './reservation.js';
@@ -52,6 +52,7 @@ export class Outbox implements IntakeHost, AsyncDisposable {
   private readonly device: PortDevice;
   private readonly ownsDevice: boolean;
   private readonly address: PortAddress;
+  private readonly own: PortDomain; // of what is mapped, and of all the rest where there is no pool
   private readonly pd: PortDomain;
   private readonly pump: CompletionDriver;
   private readonly retained: Retained;
@@ -92,16 +93,19 @@ export class Outbox implements IntakeHost, AsyncDisposable {
       settled: () => this.connection !== undefined || this.failure !== undefined || this.closing !== undefined,
       fail: (error) => this.fail(error),
     });
-    const { device, owned } = port.device(options.device);
+    const { device, owned } = settings.pool?.lend(options.device) ?? port.device(options.device);
     this.device = device;
     this.ownsDevice = owned;
-    let pd: PortDomain | undefined;
+    let own: PortDomain | undefined;
+    let memory: PortMemory | undefined;
     try {
       this.address = this.device.portAddress();
-      pd = this.device.allocateProtectionDomain();
-      this.pd = pd;
+      own = this.device.allocateProtectionDomain();
+      this.own = own;
+      this.pd = settings.pool?.domain ?? own;
       const { retainBytes: bytes, retainMessages } = settings;
-      this.retained = new Retained(this.pd.registerMemory({ bytes }), bytes, retainMessages);
+      memory = this.pd.registerMemory({ bytes });
+      this.retained = new Retained(memory, bytes, retainMessages);
       this.payloads = new Payloads(this.pd, settings.pullBytes);
       const capacity = Math.min(this.sendDepth + CONTROL_RECEIVES, this.device.attributes.maxCqe);
       const drain = (looks: number) => this.lookFor(looks);
@@ -111,7 +115,8 @@ export class Outbox implements IntakeHost, AsyncDisposable {
       this.pump = poller?.join(parts) ?? new Pump(device, port.clock, capacity, wait, () => drain(1), beforeSleep);
       this.intake = new Intake(this, settings, this.retained, this.payloads);
     } catch (error) {
-      pd?.close();
+      memory?.close();
+      own?.close();
       if (this.ownsDevice) this.device.close();
       throw error;
     }
@@ -545,6 +550,7 @@ export class Outbox implements IntakeHost, AsyncDisposable {
         name: this.settings.name,
         address: this.address,
         pd: this.pd,
+        mappings: this.own,
         cq: this.pump.cq,
         retained: this.retained,
         payloads: this.payloads,
@@ -640,7 +646,8 @@ export class Outbox implements IntakeHost, AsyncDisposable {
     await this.reconnector.current?.catch(() => {});
     this.pump.close();
     this.retained.memory.close();
-    this.pd.close();
+    this.payloads.close();
+    this.own.close();
     if (this.ownsDevice) this.device.close();
   }
 

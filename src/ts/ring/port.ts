@@ -36,8 +36,8 @@ export interface PortQueuePair {
   toError(): void;
   postSend(count: number): number;
   postEmptyReceives(count: number): void;
-  /** @throws RdmaError ENOTSUP where peers share no memory */
-  mapRemote(address: number, rkey: number, bytes: number): PortMapping;
+  /** The mapping ends with `owner`, by default the queue pair's domain. @throws RdmaError ENOTSUP where peers share no memory */
+  mapRemote(address: number, rkey: number, bytes: number, owner?: PortDomain): PortMapping;
   close(): void;
 }
 
@@ -92,8 +92,8 @@ export interface PortServer {
 export interface Clock {
   /** Milliseconds since some moment, as performance.now(). */
   now(): number;
-  /** Calls once, in `ms`; what it answers takes that back. */
-  after(ms: number, call: () => void): () => void;
+  /** Calls once, in `ms`; what it answers takes that back. In the `background`: it does not keep the process alive. */
+  after(ms: number, call: () => void, background?: boolean): () => void;
   /** Calls once, when the event loop comes round. */
   soon(call: () => void): void;
 }

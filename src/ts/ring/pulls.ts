@@ -4,7 +4,7 @@
 // waits for it any more; a pull that lost its lane begins again on the next lane of the same producer, whose memory still
 // holds the message, as it was not acknowledged. READs of one queue pair end in the order in which they were posted.
 import { ErrorCodes, RdmaError } from '../core/errors.js';
-import { AccessFlags, completionStatusWords, crc32cOf, SendFlags } from '../verbs/index.js';
+import { AccessFlags, CompletionStatus, completionStatusWords, crc32cOf, SendFlags } from '../verbs/index.js';
 import type { Lane } from './lane.js';
 import type { Clock, PortMemory } from './port.js';
 import type { Session } from './session.js';
@@ -13,10 +13,12 @@ import type { Session } from './session.js';
 export const PULL_DEPTH = 4;
 /** Work requests from this number on are READs; receives are 0. */
 export const PULL_WR_ID = 2 ** 30;
+const { REMOTE_ACCESS_ERROR } = CompletionStatus;
 const SEGMENT_BYTES = 16 * 2 ** 20;
 
-/** What is to be pulled. */
+/** What is to be pulled: a whole message, or a block that a message refers to. */
 export interface PullSource {
+  what: 'message' | 'block';
   session: Session;
   sequence: number;
   address: number;
@@ -52,11 +54,11 @@ export class PullJob {
 
 /** The pulls of an inbox. */
 export class Pulls {
-  /** Told of each message that was pulled. */
-  private readonly onPulled: (bytes: number) => void;
+  /** Told of all that was pulled. */
+  private readonly onPulled: (source: PullSource) => void;
   private readonly clock: Clock;
 
-  constructor(clock: Clock, onPulled: (bytes: number) => void) {
+  constructor(clock: Clock, onPulled: (source: PullSource) => void) {
     this.clock = clock;
     this.onPulled = onPulled;
   }
@@ -80,7 +82,7 @@ export class Pulls {
         into,
         () => {
           finish();
-          this.onPulled(source.length);
+          this.onPulled(source);
           resolve();
         },
         (error) => {
@@ -101,7 +103,7 @@ export class Pulls {
     const { name } = job.source.session;
     return job.lane === undefined
       ? new RdmaError(ErrorCodes.PEER_GONE, `${name} did not come back within ${timeoutMs} ms`)
-      : new RdmaError(ErrorCodes.TIMEOUT, `the message was not pulled within ${timeoutMs} ms`);
+      : new RdmaError(ErrorCodes.TIMEOUT, `the ${job.source.what} was not pulled within ${timeoutMs} ms`);
   }
 
   /** Posts what can be posted now on the producer's present lane. */
@@ -156,6 +158,11 @@ export class Pulls {
     const { job } = read;
     job.inFlight--;
     if (status !== 0) {
+      // A reference that is wrong stays wrong on the next lane.
+      if (status === REMOTE_ACCESS_ERROR && job.source.what === 'block') {
+        const words = `${lane.session.name} refers to memory that cannot be read`;
+        job.failure ??= new RdmaError(ErrorCodes.PROTOCOL, words);
+      }
       const why = `${lane.session.name} cannot be read: ${completionStatusWords(status)}`;
       return new RdmaError(ErrorCodes.PEER_GONE, why);
     }

@@ -11,8 +11,9 @@ import type { RingPort } from './port.js';
 export const systemPort: RingPort = {
   clock: {
     now: () => performance.now(),
-    after: (ms, call) => {
+    after: (ms, call, background = false) => {
       const timer = setTimeout(call, ms);
+      if (background) timer.unref();
       return () => clearTimeout(timer);
     },
     soon: (call) => void setImmediate(call),
