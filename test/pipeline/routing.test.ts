@@ -71,19 +71,22 @@ function follow({ graph, plan, route, gateway }: Example): Map<string, string[]>
   return got;
 }
 
-void t.test('a request reaches every place of its route once from each sender, and its result one gateway', async (t) => {
-  check((example) => {
-    const { graph, plan, route, gateway } = example;
-    const got = follow(example);
-    for (const place of everyPlace(example)) {
-      const from = got.get(key(place)) ?? [];
-      const expected = senders(graph, plan, route, gateway, place).map(key);
-      if (from.toSorted().join() !== expected.toSorted().join()) throw new Error(`${key(place)} heard from ${from}`);
-      if (new Set(from).size !== from.length) throw new Error(`${key(place)} heard twice`);
-    }
-  });
-  t.pass('300 examples');
-});
+void t.test(
+  'a request reaches every place of its route once from each sender, and its result one gateway',
+  async (t) => {
+    check((example) => {
+      const { graph, plan, route, gateway } = example;
+      const got = follow(example);
+      for (const place of everyPlace(example)) {
+        const from = got.get(key(place)) ?? [];
+        const expected = senders(graph, plan, route, gateway, place).map(key);
+        if (from.toSorted().join() !== expected.toSorted().join()) throw new Error(`${key(place)} heard from ${from}`);
+        if (new Set(from).size !== from.length) throw new Error(`${key(place)} heard twice`);
+      }
+    });
+    t.pass('300 examples');
+  },
+);
 
 void t.test('senders of one sharded stage come side by side and in order, as lineage wants them', async (t) => {
   check((example) => {
@@ -101,21 +104,24 @@ void t.test('senders of one sharded stage come side by side and in order, as lin
   t.pass('300 examples');
 });
 
-void t.test('whatever the route, receivers are among the possible ones, and senders no more than counted', async (t) => {
-  check((example) => {
-    const { graph, plan, route, gateway } = example;
-    for (const place of everyPlace(example)) {
-      const possible = new Set(possibleReceivers(graph, plan, place).map(key));
-      for (const to of receivers(graph, plan, route, gateway, place)) {
-        if (!possible.has(key(to))) throw new Error(`${key(place)} has no way to ${key(to)}`);
+void t.test(
+  'whatever the route, receivers are among the possible ones, and senders no more than counted',
+  async (t) => {
+    check((example) => {
+      const { graph, plan, route, gateway } = example;
+      for (const place of everyPlace(example)) {
+        const possible = new Set(possibleReceivers(graph, plan, place).map(key));
+        for (const to of receivers(graph, plan, route, gateway, place)) {
+          if (!possible.has(key(to))) throw new Error(`${key(place)} has no way to ${key(to)}`);
+        }
+        if (senders(graph, plan, route, gateway, place).length > possibleSenderCount(graph, plan, place)) {
+          throw new Error(`more senders than ${key(place)} has lanes for`);
+        }
       }
-      if (senders(graph, plan, route, gateway, place).length > possibleSenderCount(graph, plan, place)) {
-        throw new Error(`more senders than ${key(place)} has lanes for`);
-      }
-    }
-  });
-  t.pass('300 examples');
-});
+    });
+    t.pass('300 examples');
+  },
+);
 
 const spec = checkSpec({
   name: 'flow',
@@ -151,7 +157,10 @@ void t.test('a route by example', async (t) => {
   t.same(to(3, 0), ['-1/4']);
   t.same([placesOf(plan, route, 0), placesOf(plan, route, 1)], [[3], [1, 2]]);
   t.same(
-    [possibleSenderCount(graph, plan, { stage: 1, instance: 1 }), possibleReceivers(graph, plan, { stage: 3, instance: 0 })],
+    [
+      possibleSenderCount(graph, plan, { stage: 1, instance: 1 }),
+      possibleReceivers(graph, plan, { stage: 3, instance: 0 }),
+    ],
     [
       4,
       [

@@ -72,7 +72,16 @@ void t.test('what is out of range, of another type, or names what comes later is
     const whole = typeof stage === 'object' && stage !== null ? { name: 'b', ...stage } : stage;
     t.throws(() => withStages(whole), INVALID, JSON.stringify(stage));
   }
-  for (const spec of [undefined, null, 5, [], {}, { name: 'a' }, { name: 'a', stages: [] }, { name: 'a', stages: 'b' }]) {
+  for (const spec of [
+    undefined,
+    null,
+    5,
+    [],
+    {},
+    { name: 'a' },
+    { name: 'a', stages: [] },
+    { name: 'a', stages: 'b' },
+  ]) {
     t.throws(() => checkSpec(spec), INVALID, JSON.stringify(spec));
   }
   t.throws(() => checkSpec({ name: 'a', stages: [{ name: 'b' }], maxRequestBytes: 0 }), INVALID);
@@ -84,20 +93,23 @@ void t.test('a workflow has up to 64 stages', async (t) => {
   t.throws(() => withStages(...many(MAX_STAGES + 1)), INVALID);
 });
 
-void t.test('any spec that passes is the same after JSON, has no cycle, and its request reaches every stage', async (t) => {
-  fc.assert(
-    fc.property(examples, ({ spec }) => {
-      const again = checkSpec(JSON.parse(JSON.stringify(spec)));
-      if (JSON.stringify(again) !== JSON.stringify(spec)) throw new Error('another spec');
-      const reached = new Set(['request']);
-      for (const stage of spec.stages) {
-        if (!stage.after.every((name) => reached.has(name))) throw new Error(`${stage.name} comes before its input`);
-        if (new Set(stage.after).size !== stage.after.length) throw new Error('a name twice');
-        reached.add(stage.name);
-      }
-    }),
-    { seed: 11, numRuns: 300 },
-  );
-  const { stages }: WorkflowSpec = withStages({ name: 'a' });
-  t.equal(stages.length, 1);
-});
+void t.test(
+  'any spec that passes is the same after JSON, has no cycle, and its request reaches every stage',
+  async (t) => {
+    fc.assert(
+      fc.property(examples, ({ spec }) => {
+        const again = checkSpec(JSON.parse(JSON.stringify(spec)));
+        if (JSON.stringify(again) !== JSON.stringify(spec)) throw new Error('another spec');
+        const reached = new Set(['request']);
+        for (const stage of spec.stages) {
+          if (!stage.after.every((name) => reached.has(name))) throw new Error(`${stage.name} comes before its input`);
+          if (new Set(stage.after).size !== stage.after.length) throw new Error('a name twice');
+          reached.add(stage.name);
+        }
+      }),
+      { seed: 11, numRuns: 300 },
+    );
+    const { stages }: WorkflowSpec = withStages({ name: 'a' });
+    t.equal(stages.length, 1);
+  },
+);

@@ -39,7 +39,7 @@ const EXPECTED: Record<Dtype, [string, number]> = {
 const KINDS = [...new Set([...Object.values(EXPECTED).map(([kind]) => kind), 'Uint8ClampedArray'])];
 
 type Maker = new (count: number) => never;
-const here = (kind: string, count: number) => new ((globalThis as unknown as Record<string, Maker>)[kind]!)(count);
+const here = (kind: string, count: number) => new (globalThis as unknown as Record<string, Maker>)[kind]!(count);
 const elsewhere = (kind: string, count: number) => vm.runInNewContext(`new ${kind}(${count})`) as never;
 
 void t.test('every dtype has its array, its size and its number', async (t) => {

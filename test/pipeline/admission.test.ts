@@ -1,0 +1,213 @@
+// Proves how many requests are on their way to an instance: the arithmetic by table, and over random histories that no
+// window is ever exceeded, that the least loaded instance is chosen, and that the books are even at the end.
+import fc from 'fast-check';
+import t from 'tap';
+import { Admission, type AdmittedRequest, MAX_PREFETCH, windowOf } from '../../src/ts/pipeline/admission.js';
+import { makePlan, type Plan } from '../../src/ts/pipeline/plan.js';
+import { ALL, graphOf, placesOf } from '../../src/ts/pipeline/routing.js';
+import { checkSpec, type StageSpecInput } from '../../src/ts/pipeline/spec.js';
+import { examples } from './graphs.js';
+
+const MINUTE_US = 60e6;
+
+void t.test('a window is what runs and a prefetch that covers the way there', async (t) => {
+  const table: [number, number, number, number][] = [
+    // concurrency, service, lead, window
+    [1, MINUTE_US, 200, 2],
+    [1, 200, 200, 2],
+    [1, 100, 200, 3],
+    [1, 10, 200, 21],
+    [4, 100, 200, 12],
+    [4, MINUTE_US, 200, 5],
+    [1, 1, 200, 1 + MAX_PREFETCH],
+    [1, 0, 200, 1 + MAX_PREFETCH],
+    [64, 1, 1e9, 64 + MAX_PREFETCH],
+    [1, 50, 0, 2],
+  ];
+  for (const [concurrency, serviceUs, leadUs, window] of table) {
+    t.equal(windowOf(concurrency, serviceUs, leadUs), window, `${concurrency}, ${serviceUs} us, ${leadUs} us`);
+  }
+});
+
+const specOf = (...stages: StageSpecInput[]) => checkSpec({ name: 'flow', stages });
+function admissionOf(stages: StageSpecInput[], residentLimit = 256, instances?: number[][]) {
+  const spec = specOf(...stages);
+  return new Admission(graphOf(spec), makePlan(spec, 1, instances), residentLimit);
+}
+
+void t.test('before the first sample an instance is given one task more than it runs', async (t) => {
+  const admission = admissionOf([{ name: 'a', concurrency: 3 }]);
+  for (let i = 0; i < 4; i++) t.ok(admission.admit(0));
+  t.equal(admission.admit(0), undefined);
+});
+
+void t.test('requests go where the least work is unfinished', async (t) => {
+  const admission = admissionOf([{ name: 'a', concurrency: 2 }], 256, [[4, 9]]);
+  const [first, second, third] = [0, 0, 0].map(() => admission.admit(0)!);
+  t.same(
+    [first, second, third].map((request) => request!.route[0]),
+    [4, 9, 4],
+  );
+  admission.done(first!, { stage: 0, instance: 4 }, 0, 100, 100);
+  admission.done(third!, { stage: 0, instance: 4 }, 0, 100, 100);
+  t.equal(admission.admit(100)!.route[0], 4, 'it has none left');
+});
+
+void t.test('of two with as much unfinished work, the one with fewer residents is chosen', async (t) => {
+  const admission = admissionOf([{ name: 'a', concurrency: 2 }], 256, [[0, 1]]);
+  const first = admission.admit(0)!;
+  admission.done(first, { stage: 0, instance: 0 }, 0, 1, 1);
+  t.equal(admission.admit(1)!.route[0], 1);
+});
+
+void t.test('a sharded stage takes a request only when all its instances have room', async (t) => {
+  const admission = admissionOf([{ name: 'a', spread: 'shard', instances: 2 }]);
+  const [first, second] = [admission.admit(0)!, admission.admit(0)!];
+  t.equal(first.route[0], ALL);
+  admission.done(first, { stage: 0, instance: 0 }, 0, MINUTE_US, MINUTE_US);
+  t.equal(admission.admit(0), undefined, 'the other one is not done');
+  admission.done(first, { stage: 0, instance: 1 }, 0, MINUTE_US, MINUTE_US);
+  t.ok(admission.admit(0));
+  t.equal(admission.admit(0), undefined);
+  admission.ended(second);
+  t.ok(admission.admit(0));
+});
+
+void t.test('residents are bounded though their tasks are done', async (t) => {
+  const admission = admissionOf([{ name: 'a' }], 3);
+  const requests = [0, 1, 2].map((now) => {
+    const request = admission.admit(now)!;
+    admission.done(request, { stage: 0, instance: 0 }, 0, 1, now);
+    return request;
+  });
+  t.equal(admission.admit(9), undefined);
+  admission.ended(requests[0]!);
+  t.ok(admission.admit(9));
+  t.equal(admission.admit(9), undefined);
+});
+
+void t.test('measured tasks move the window: short ones widen it, long ones narrow it again', async (t) => {
+  const admission = admissionOf([{ name: 'a' }]);
+  const run = (computeUs: number) => {
+    const request = admission.admit(0)!;
+    admission.done(request, { stage: 0, instance: 0 }, 5, computeUs, 5 + computeUs + 200);
+    admission.ended(request);
+  };
+  for (let i = 0; i < 30; i++) run(10);
+  t.equal(admission.windowOf(0), 21);
+  for (let i = 0; i < 30; i++) run(1e6);
+  t.equal(admission.windowOf(0), 2);
+});
+
+void t.test('a stage behind a long one is not flooded, and one behind a short one is kept busy', async (t) => {
+  const stages = [{ name: 'a' }, { name: 'b', after: ['a'] }, { name: 'c', after: ['b'] }];
+  const admission = admissionOf(stages);
+  const costs = [1000, 100, 10];
+  for (let i = 0; i < 50; i++) {
+    const request = admission.admit(0)!;
+    costs.forEach((computeUs, stage) => {
+      admission.done(request, { stage, instance: 0 }, 0, computeUs, computeUs + 200);
+    });
+    admission.ended(request);
+  }
+  // The way to b takes 200 us and leads through a, 1000 us; that to c leads through b as well.
+  t.same(
+    [0, 1, 2].map((stage) => admission.windowOf(stage)),
+    [2, 1 + 12, 1 + MAX_PREFETCH],
+  );
+});
+
+void t.test('a place that reports twice, or does not work for the request, changes nothing', async (t) => {
+  const admission = admissionOf([{ name: 'a' }], 256, [[0, 1]]);
+  const request = admission.admit(0)!;
+  for (let i = 0; i < 3; i++) admission.done(request, { stage: 0, instance: 0 }, 0, 10, 10);
+  admission.done(request, { stage: 0, instance: 1 }, 0, 10, 10);
+  t.match(admission.status(), [
+    { instance: 0, unfinished: 0, resident: 1 },
+    { instance: 1, unfinished: 0, resident: 0 },
+  ]);
+});
+
+void t.test('a newer plan admits to its instances, and the older ones run dry', async (t) => {
+  const spec = specOf({ name: 'a' });
+  const admission = new Admission(graphOf(spec), makePlan(spec, 1, [[0]]), 256);
+  const old = admission.admit(0)!;
+  admission.adopt(makePlan(spec, 2, [[1, 2]]));
+  const next = admission.admit(0)!;
+  t.same([old.plan.number, old.route[0], next.plan.number, next.route[0]], [1, 0, 2, 1]);
+  admission.ended(old);
+  admission.adopt(makePlan(spec, 3, [[1]]));
+  t.same(
+    admission.status().map(({ instance, resident }) => [instance, resident]),
+    [[1, 1]],
+    'those of older plans are forgotten when nothing of theirs is left',
+  );
+});
+
+type Step = { what: 'admit' | 'done' | 'end' | 'adopt'; pick: number; us: number };
+const steps: fc.Arbitrary<Step[]> = fc.array(
+  fc.record({
+    what: fc.constantFrom('admit', 'admit', 'admit', 'done', 'done', 'end', 'adopt'),
+    pick: fc.nat(),
+    us: fc.integer({ min: 0, max: 5000 }),
+  }) as fc.Arbitrary<Step>,
+  { minLength: 1, maxLength: 120 },
+);
+
+void t.test('over any history windows and residents stay in bounds, and the books are even at the end', async (t) => {
+  let admitted = 0;
+  let refused = 0;
+  const property = fc.property(examples, fc.integer({ min: 1, max: 12 }), steps, (example, limit, history) => {
+    const { graph, spec } = example;
+    let plan: Plan = example.plan;
+    const admission = new Admission(graph, plan, limit);
+    const under: AdmittedRequest[] = [];
+    let nowUs = 0;
+    for (const { what, pick, us } of history) {
+      nowUs += us;
+      const request = under[pick % Math.max(1, under.length)];
+      if (what === 'admit') {
+        const before = new Map(admission.status().map((load) => [`${load.stage}/${load.instance}`, load]));
+        const next = admission.admit(nowUs);
+        if (next === undefined) refused++;
+        else {
+          admitted++;
+          under.push(next);
+          next.route.forEach((_, stage) => {
+            for (const instance of placesOf(next.plan, next.route, stage)) {
+              const load = before.get(`${stage}/${instance}`)!;
+              if (!plan.instances[stage]!.includes(instance)) throw new Error('not of the newest plan');
+              if (load.unfinished >= load.window) throw new Error('the window is exceeded');
+              if (load.resident >= limit) throw new Error('too many residents');
+              const least = Math.min(...plan.instances[stage]!.map((n) => before.get(`${stage}/${n}`)!.unfinished));
+              if (next.route[stage] !== ALL && load.unfinished > least) throw new Error('not the least loaded');
+            }
+          });
+        }
+      } else if (what === 'done' && request !== undefined) {
+        const stage = pick % spec.stages.length;
+        const [instance] = placesOf(request.plan, request.route, stage);
+        admission.done(request, { stage, instance: instance! }, us / 4, us / 2, nowUs);
+      } else if (what === 'end' && request !== undefined) {
+        admission.ended(request);
+        under.splice(under.indexOf(request), 1);
+      } else if (what === 'adopt') {
+        const lists = plan.instances.map((list, i) =>
+          i === pick % plan.instances.length ? [...list, 50 + (us % 3)] : list,
+        );
+        const wanted = lists.map((list) => [...new Set(list)].slice(-4));
+        plan = makePlan(spec, plan.number + 1, wanted, plan.gateways);
+        admission.adopt(plan);
+      }
+      for (const { unfinished, resident } of admission.status()) {
+        if (unfinished < 0 || resident < unfinished) throw new Error(`${unfinished} unfinished of ${resident}`);
+      }
+    }
+    for (const request of under) admission.ended(request);
+    for (const { unfinished, resident } of admission.status()) {
+      if (unfinished !== 0 || resident !== 0) throw new Error('the books are not even');
+    }
+  });
+  fc.assert(property, { seed: 61, numRuns: 400 });
+  t.ok(admitted > 1000 && refused > 100, `${admitted} admitted, ${refused} not`);
+});
