@@ -151,7 +151,7 @@ const steps: fc.Arbitrary<Step[]> = fc.array(
     pick: fc.nat(),
     us: fc.integer({ min: 0, max: 5000 }),
   }) as fc.Arbitrary<Step>,
-  { minLength: 1, maxLength: 120 },
+  { minLength: 20, maxLength: 120, size: 'max' },
 );
 
 void t.test('over any history windows and residents stay in bounds, and the books are even at the end', async (t) => {
