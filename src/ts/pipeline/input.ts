@@ -2,7 +2,7 @@
 //
 // Invariant: its sender keeps what it sent, its blocks included, until acknowledge(). So its tensors may be read, and sent
 // on by reference, until then; and it is acknowledged once.
-import type { MemoryReference, InboxMessage, RemoteMapping } from '../ring/index.js';
+import type { InboxMessage, MemoryPool, MemoryReference } from '../ring/index.js';
 import { RdmaError } from '../core/errors.js';
 import { metaOf, type PartEntry, type Parts, readTable, traceOf } from './body.js';
 import { type Envelope, headBytes, NO_DEADLINE, refused } from './envelope.js';
