@@ -102,15 +102,18 @@ async function stop(): Promise<void> {
   process.exit(0);
 }
 
-process.on('message', (message: ToWorker) => {
-  if (message.type === 'routes') {
-    routes = message.routes;
-    onRoutes();
-  } else if (message.type === 'stop') void stop();
-  else start(message.config).catch((error) => (stopping ? undefined : fail(error)));
-});
-process.on('disconnect', () => process.exit(0));
-process.on('uncaughtException', crash);
-process.on('unhandledRejection', crash);
-// Ctrl-C reaches the whole process group; the parent decides what it means.
-process.on('SIGINT', () => {});
+/** Makes this process a worker: from now on it does what its supervisor says. */
+export function runWorker(): void {
+  process.on('message', (message: ToWorker) => {
+    if (message.type === 'routes') {
+      routes = message.routes;
+      onRoutes();
+    } else if (message.type === 'stop') void stop();
+    else start(message.config).catch((error) => (stopping ? undefined : fail(error)));
+  });
+  process.on('disconnect', () => process.exit(0));
+  process.on('uncaughtException', crash);
+  process.on('unhandledRejection', crash);
+  // Ctrl-C reaches the whole process group; the parent decides what it means.
+  process.on('SIGINT', () => {});
+}

@@ -21,7 +21,7 @@ export class WorkerProcess {
 
   constructor(config: WorkerConfig, hooks: WorkerHooks) {
     // What a handler prints goes to stderr: stdout belongs to the results of the parent.
-    this.child = fork(join(__dirname, 'worker-main.js'), [], { stdio: ['ignore', 2, 2, 'ipc'] });
+    this.child = fork(join(__dirname, 'worker-bundle.js'), [], { stdio: ['ignore', 2, 2, 'ipc'] });
     this.exited = new Promise((resolve) => {
       let over = false;
       const end = (reason: string) => {
