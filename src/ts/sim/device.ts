@@ -129,7 +129,7 @@ export class SimDomain implements PortDomain {
   }
 
   private checkOpen(): void {
-    if (this.closed) throw new RdmaError('RDMA_ERR_CLOSED', 'ProtectionDomain is closed');
+    if (this.closed) throw new RdmaError('RDMA_ERR_CLOSED', 'the protection domain is closed');
   }
 
   registerMemory(options: { bytes?: number; buffer?: Uint8Array; access?: number }): PortMemory {
