@@ -3,8 +3,8 @@
 Usage: mpirun -np RANKS python3 pipeline-mpi4py.py FILE SHAPE TASK SIZE WINDOW SECONDS WARM_UP_SECONDS REST_MS
 The arguments, the shapes, the phases and the file are those of pipeline-open-mpi.c.
 
-Invariant: every result is checked at its stamps (first word, last word, one in each 64 KiB), the first ones in every byte;
-stamping and checking are in no sample. A rank ends with its parent.
+Invariant: every result is checked at its stamps (first word, last word, one in each 64 KiB), the first ones in every
+byte; stamping and checking are in no sample. A rank ends with its parent.
 """
 import ctypes
 import resource
@@ -22,7 +22,8 @@ QUARTERS = 4
 RESTS_MIN = 10
 ALL = (0, 4)
 
-# Of each rank: whom it takes from and which quarters, whom it sends to, which quarters its output holds. Rank 0 is the source.
+# Of each rank: whom it takes from and which quarters, whom it sends to, which quarters its output holds. Rank 0 is the
+# source.
 SHAPES = {
     "chain": [
         ({3: ALL}, [1], ALL),
@@ -236,7 +237,7 @@ def main(shape):
 ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 chosen = SHAPES.get(sys.argv[2]) if len(sys.argv) == 9 else None
 if chosen is None or len(chosen) != comm.size:
-    sys.exit("usage: FILE SHAPE TASK SIZE WINDOW SECONDS WARM_UP_SECONDS REST_MS; chain has 4 ranks, diamond 5, shard 7")
+    sys.exit("usage: FILE SHAPE TASK SIZE WINDOW SECONDS WARM_UP_SECONDS REST_MS; chain: 4 ranks, diamond: 5, shard: 7")
 try:
     main(chosen)
 except Exception as error:  # one rank that has failed ends all of them

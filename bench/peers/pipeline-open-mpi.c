@@ -1,18 +1,18 @@
 // The shapes of `onepiece bench pipeline` in C with Open MPI. Compiled with mpicc and run by `--compare openmpi`.
 //
 // Usage: mpirun -np RANKS pipeline-open-mpi FILE SHAPE TASK SIZE WINDOW SECONDS WARM_UP_SECONDS REST_MS
-//   FILE    where rank 0 puts doubles: requests, seconds, processor time in us, RSS and PSS in KiB, then each sample in us
+//   FILE    where rank 0 puts doubles: requests, seconds, processor time in us, RSS and PSS in KiB, each sample in us
 //   SHAPE   chain (4 ranks), diamond (5), shard (7)
 //   TASK    load    WINDOW requests under way for SECONDS
 //           rest    one request after each REST_MS without any, as many as fit into SECONDS, but ten at least
 //           idle    none for SECONDS
 //
-// Rank 0 is the source: it makes the requests and takes the results. Every other rank is a place: it receives, copies its share
-// once into the memory from which it sends, and sends. The ranks wait by polling, as MPI does. The tag says which phase a
-// request belongs to, so that all ranks take their processor time of the same phase.
+// Rank 0 is the source: it makes the requests and takes the results. Every other rank is a place: it receives, copies
+// its share once into the memory from which it sends, and sends. The ranks wait by polling, as MPI does. The tag says
+// which phase a request belongs to, so that all ranks take their processor time of the same phase.
 //
-// Invariant: every result is checked at its stamps (first word, last word, one in each 64 KiB), the first of each buffer in every
-// byte; stamping and checking are in no sample. A rank ends with its parent.
+// Invariant: every result is checked at its stamps, the first of each buffer in every byte; stamping and checking are
+// in no sample. A rank ends with its parent.
 #include <mpi.h>
 #include <signal.h>
 #include <stdint.h>
@@ -23,39 +23,12 @@
 #include <sys/resource.h>
 #include <time.h>
 
+#include "pipeline-shapes.h"
+
 enum { WARM = 1, MEASURED = 2, END = 3 };
-enum { MAX_EDGES = 4, MAX_WINDOW = 64, MAX_SAMPLES = 1 << 20, STRIDE_BYTES = 64 * 1024, QUARTERS = 4, MIN_RESTS = 10 };
+enum { MAX_WINDOW = 64, MAX_SAMPLES = 1 << 20, MIN_RESTS = 10 };
 
-// A range of the request's bytes is given in quarters of it.
-struct take { int rank, begin, end; };
-struct place { int inputs, outputs, begin, end; struct take takes[MAX_EDGES]; int to[MAX_EDGES]; };
-struct shape { const char *name; int ranks; struct place places[7]; };
-
-static const struct shape shapes[] = {
-  {"chain", 4, {
-    {1, 1, 0, 4, {{3, 0, 4}}, {1}},
-    {1, 1, 0, 4, {{0, 0, 4}}, {2}},
-    {1, 1, 0, 4, {{1, 0, 4}}, {3}},
-    {1, 1, 0, 4, {{2, 0, 4}}, {0}}}},
-  {"diamond", 5, {
-    {1, 1, 0, 4, {{4, 0, 4}}, {1}},
-    {1, 2, 0, 4, {{0, 0, 4}}, {2, 3}},
-    {1, 1, 0, 4, {{1, 0, 4}}, {4}},
-    {1, 1, 0, 4, {{1, 0, 4}}, {4}},
-    {2, 1, 0, 4, {{2, 0, 2}, {3, 2, 4}}, {0}}}},
-  {"shard", 7, {
-    {1, 1, 0, 4, {{6, 0, 4}}, {1}},
-    {1, 4, 0, 4, {{0, 0, 4}}, {2, 3, 4, 5}},
-    {1, 1, 0, 1, {{1, 0, 1}}, {6}},
-    {1, 1, 1, 2, {{1, 1, 2}}, {6}},
-    {1, 1, 2, 3, {{1, 2, 3}}, {6}},
-    {1, 1, 3, 4, {{1, 3, 4}}, {6}},
-    {4, 1, 0, 4, {{2, 0, 1}, {3, 1, 2}, {4, 2, 3}, {5, 3, 4}}, {0}}}},
-};
-
-static const struct shape *shape;
 static const struct place *self;
-static size_t size;
 static int window;
 static unsigned char *in[MAX_EDGES][MAX_WINDOW];
 static unsigned char *out[MAX_WINDOW];
@@ -107,29 +80,6 @@ static void measure_ends(void) {
     sscanf(line, "Pss: %lf", &pss_kib);
   }
   fclose(file);
-}
-
-// ---- The bytes
-
-static size_t offset_of(int quarter) { return size * (size_t)quarter / QUARTERS; }
-static size_t bytes_of(const struct place *place) { return offset_of(place->end) - offset_of(place->begin); }
-
-static uint32_t word_of(size_t at, uint32_t number) { return number + (uint32_t)at * 2654435761u; }
-
-static void stamp(unsigned char *bytes, uint32_t number) {
-  for (size_t at = 0; at < size - 4; at += STRIDE_BYTES) memcpy(bytes + at, &(uint32_t){word_of(at, number)}, 4);
-  memcpy(bytes + size - 4, &(uint32_t){word_of(size - 4, number)}, 4);
-}
-
-static void check_word(const unsigned char *bytes, size_t at, uint32_t number) {
-  uint32_t word;
-  memcpy(&word, bytes + at, 4);
-  if (word != word_of(at, number)) fail("a result that is not that of its request");
-}
-
-static void check(const unsigned char *bytes, uint32_t number) {
-  for (size_t at = 0; at < size - 4; at += STRIDE_BYTES) check_word(bytes, at, number);
-  check_word(bytes, size - 4, number);
 }
 
 // ---- A place
@@ -214,13 +164,18 @@ static void send_next(int tag) {
   else MPI_Isend(out[slot], (int)size, MPI_BYTE, self->to[0], tag, MPI_COMM_WORLD, &sends[slot][0]);
 }
 
+static void await_result(int slot) {
+  int last = self->takes[0].rank;
+  if (window > 1) MPI_Wait(&receives[slot][0], MPI_STATUS_IGNORE);
+  else MPI_Recv(in[0][0], (int)size, MPI_BYTE, last, MPI_ANY_TAG, MPI_COMM_WORLD, MPI_STATUS_IGNORE);
+}
+
 // Answers when the oldest request was answered.
 static double take_next(void) {
   int slot = (int)(got % window);
-  if (window == 1) MPI_Recv(in[0][0], (int)size, MPI_BYTE, self->takes[0].rank, MPI_ANY_TAG, MPI_COMM_WORLD, MPI_STATUS_IGNORE);
-  else MPI_Wait(&receives[slot][0], MPI_STATUS_IGNORE);
+  await_result(slot);
   double now = now_us();
-  check(in[0][slot], (uint32_t)got);
+  if (!is_request(in[0][slot], (uint32_t)got)) fail("a result that is not that of its request");
   if (got < window && memcmp(in[0][slot], out[slot], size) != 0) fail("a result with other bytes than its request");
   if (window > 1) post_receives(slot);
   got++;
@@ -282,11 +237,7 @@ static void idle(double seconds) {
 
 static void end_all(void) {
   for (int slot = 0; slot < window; slot++) MPI_Send(NULL, 0, MPI_BYTE, self->to[0], END, MPI_COMM_WORLD);
-  for (int i = 0; i < window; i++) {
-    int slot = (int)((got + i) % window);
-    if (window == 1) MPI_Recv(in[0][0], (int)size, MPI_BYTE, self->takes[0].rank, END, MPI_COMM_WORLD, MPI_STATUS_IGNORE);
-    else MPI_Wait(&receives[slot][0], MPI_STATUS_IGNORE);
-  }
+  for (int i = 0; i < window; i++) await_result((int)((got + i) % window));
 }
 
 static void keep(const char *path) {
@@ -334,9 +285,7 @@ int main(int argc, char **argv) {
   if (rank == 0) {
     samples = malloc(MAX_SAMPLES * sizeof *samples);
     if (samples == NULL) fail("no memory");
-    for (int slot = 0; slot < window; slot++) {
-      for (size_t at = 0; at < size; at++) out[slot][at] = (unsigned char)(at ^ (at >> 8) ^ (at >> 16));
-    }
+    for (int slot = 0; slot < window; slot++) fill(out[slot]);
     load(warm_up_s, seconds, strcmp(task, "load") == 0);
     if (strcmp(task, "rest") == 0 && rest_ms >= 1) rest(seconds, rest_ms);
     else if (strcmp(task, "idle") == 0) idle(seconds);

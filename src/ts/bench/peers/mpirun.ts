@@ -1,7 +1,7 @@
 // mpirun(1) of Open MPI: whether it is there, and programs that run under it.
 //
-// Invariant: what Open MPI and its programs put into files lies in two temporary folders that close() removes; the transport is
-// the one that was asked for, because every other is switched off.
+// Invariant: what Open MPI and its programs put into files lies in two temporary folders that close() removes; the
+// transport is the one that was asked for, because every other is switched off.
 import { existsSync } from 'node:fs';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { endianness, tmpdir } from 'node:os';

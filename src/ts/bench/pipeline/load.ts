@@ -1,8 +1,8 @@
 // Requests to a subject: so many under way at a time, one after a rest, or none.
 //
-// Invariant: the load is steady while it is measured: every slot sends its next request as soon as it has checked its last
-// result, from the warm-up until after the measurement. A sample is the time from before a request is given to the subject until its
-// result is held; stamping and checking are in no sample.
+// Invariant: the load is steady while it is measured: every slot sends its next request as soon as it has checked its
+// last result, from the warm-up until after the measurement. A sample is the time from before a request is given to
+// the subject until its result is held; stamping and checking are in no sample.
 import { setTimeout as sleep } from 'node:timers/promises';
 import { RdmaError } from '../../core/errors.js';
 import { percentile } from '../statistics.js';

@@ -1,6 +1,7 @@
 // A pipeline of a message system of Node.js: a process for each place, and one way of the system for each edge.
 //
-// Invariant: the processes are gone and the folder is removed when close() has ended; a process that ends before is a failure.
+// Invariant: the processes are gone and the folder is removed when close() has ended; a process that ends before is a
+// failure.
 import { mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

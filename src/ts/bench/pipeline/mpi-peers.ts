@@ -1,7 +1,8 @@
-// Open MPI in C and in Python (mpi4py) as peers of our pipeline: programs of ours in bench/peers, which hold the shapes themselves.
+// Open MPI in C and in Python (mpi4py) as peers of our pipeline: programs of ours in bench/peers, which hold the
+// shapes themselves.
 //
-// Invariant: both programs take the same arguments and leave the same file. The processes that are counted are the ranks; mpirun
-// itself, which sleeps, is not.
+// Invariant: both programs take the same arguments and leave the same file. The processes that are counted are the
+// ranks; mpirun itself, which sleeps, is not.
 import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
 import { RdmaError } from '../../core/errors.js';

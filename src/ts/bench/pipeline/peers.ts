@@ -1,6 +1,7 @@
 // Whom our pipeline is compared with, by the names of --compare.
 //
-// Invariant: check() says whether a peer can run here before anything is measured; every peer has every shape and every task.
+// Invariant: check() says whether a peer can run here before anything is measured; every peer has every shape and
+// every task.
 import { RdmaError } from '../../core/errors.js';
 import { messengerOf } from '../peers/messengers.js';
 import { mpi4py, openMpi } from './mpi-peers.js';
@@ -21,7 +22,11 @@ export interface PipelinePeer {
   medium: string;
   /** The largest request that it is asked to carry. */
   maxBytes: number;
-  /** Its name and version. @throws RdmaError RDMA_ERR_INVALID_ARGUMENT with the remedy when something is not installed */
+  /**
+   * Its name and version.
+   *
+   * @throws RdmaError RDMA_ERR_INVALID_ARGUMENT with the remedy when something is not installed
+   */
   check(): string;
   open(signal?: AbortSignal): Promise<OpenPipelinePeer>;
 }

@@ -1,7 +1,7 @@
 // A place of a peer in Node.js: takes a message from each input, does what our stages do, and sends on what it made.
 //
-// Invariant: inputs are joined in the order in which they came, each sender's n-th with the others' n-th; one output is made and
-// sent at a time, as such sockets take one message after the other.
+// Invariant: inputs are joined in the order in which they came, each sender's n-th with the others' n-th; one output
+// is made and sent at a time, as such sockets take one message after the other.
 import type { Dialer, Pieces } from '../peers/messenger.js';
 import { gather, outputBytes, type Place, placeOf, type Shape } from './shape.js';
 

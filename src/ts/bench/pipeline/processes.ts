@@ -1,7 +1,7 @@
 // What the processes of a subject use, from /proc.
 //
-// Invariant: all of them are counted, from the one that makes the requests down to the last child; a set of processes that has
-// changed while it was measured is an error, never a smaller figure.
+// Invariant: all of them are counted, from the one that makes the requests down to the last child; a set of processes
+// that has changed while it was measured is an error, never a smaller figure.
 import { readdirSync, readFileSync } from 'node:fs';
 import { RdmaError } from '../../core/errors.js';
 
@@ -43,7 +43,11 @@ export function treeOf(root: number): number[] {
   return tree.sort((a, b) => a - b);
 }
 
-/** Processor time of the processes so far: utime and stime of all their threads. @throws RdmaError RDMA_ERR_PEER_GONE */
+/**
+ * Processor time of the processes so far, in us: utime and stime of all their threads.
+ *
+ * @throws RdmaError RDMA_ERR_PEER_GONE when one of them has ended
+ */
 export function cpuUsOf(pids: readonly number[]): number {
   let ticks = 0;
   for (const pid of pids) {
@@ -53,7 +57,7 @@ export function cpuUsOf(pids: readonly number[]): number {
   return ticks * TICK_US;
 }
 
-/** @throws RdmaError RDMA_ERR_PEER_GONE */
+/** The memory of the processes. @throws RdmaError RDMA_ERR_PEER_GONE when one of them has ended */
 export function memoryOf(pids: readonly number[]): Memory {
   const memory = { rssKib: 0, pssKib: 0 };
   for (const pid of pids) {

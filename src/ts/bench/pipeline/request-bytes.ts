@@ -1,8 +1,9 @@
 // The bytes of a request, and how its result is checked.
 //
-// Invariant: a request is filled once and stamped with its number before each sending, in its first word, its last one and
-// one in every 64 KiB between. A result is checked at all stamps, after its time was taken; the first of each buffer is
-// checked byte for byte. Everyone who is compared does the same (the programs in C and Python by code of their own).
+// Invariant: a request is filled once and stamped with its number before each sending, in its first word, its last
+// one and one in every 64 KiB between. A result is checked at all stamps, after its time was taken; the first of each
+// buffer is checked byte for byte. Everyone who is compared does the same (the programs in C and Python by code of
+// their own).
 import { RdmaError } from '../../core/errors.js';
 
 const WORD_BYTES = 4;

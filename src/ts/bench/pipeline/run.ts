@@ -1,7 +1,7 @@
 // A whole run: our pipeline and its peers, shape after shape and size after size.
 //
-// Invariant: who is compared is measured in the same run, in turn for each case; what could not be measured is said and never
-// replaced by something else.
+// Invariant: who is compared is measured in the same run, in turn for each case; what could not be measured is said
+// and never replaced by something else.
 import { setMaxListeners } from 'node:events';
 import { isRdmaError } from '../../core/errors.js';
 import { Device } from '../../verbs/index.js';

@@ -6,8 +6,8 @@ import { RdmaError } from '../../core/errors.js';
 import { type Shape, shapes } from './shape.js';
 
 /**
- * What our stages do. `built`: copy the input into an output that task.output() made; `returned`: copy it into a new array,
- * which the pipeline copies once more; `reference`: hand on the tensor of the input itself.
+ * What our stages do. `built`: copy the input into an output that task.output() made; `returned`: copy it into a new
+ * array, which the pipeline copies once more; `reference`: hand on the tensor of the input itself.
  */
 export const modes = ['built', 'returned', 'reference'] as const;
 export type Mode = (typeof modes)[number];
@@ -42,6 +42,8 @@ export const MAX_STAGES = 64;
 /** Each place of a shape holds about as much as is under way. */
 export const MAX_UNDER_WAY_BYTES = 2 ** 30;
 const MAX_LIST = 64;
+/** In the environment of the processes whose start is measured: how many stages they have. */
+export const STAGES_VARIABLE = 'ONEPIECE_BENCH_STAGES';
 
 /** What the command does when it is asked for nothing more. */
 export const pipelineDefaults: PipelineSettings = {

@@ -1,7 +1,7 @@
 // The process that makes the requests of one measurement: of our own pipeline, or of a peer in Node.js.
 //
-// Invariant: a process for each measurement, so nobody pays for what another one has loaded or left in memory; everything that
-// it opened is closed before it answers.
+// Invariant: a process for each measurement, so nobody pays for what another one has loaded or left in memory;
+// everything that it opened is closed before it answers.
 import { performance } from 'node:perf_hooks';
 import { LocalPipeline } from '../../cluster/index.js';
 import { serveParent } from '../partner.js';
@@ -9,8 +9,7 @@ import { Load } from './load.js';
 import { LocalSubject } from './local-subject.js';
 import { MessengerSubject } from './messenger-subject.js';
 import { memoryOf, treeOf } from './processes.js';
-import { inFlightOf, type Mode, type PipelinePlan, restsWithin } from './settings.js';
-import { STAGES_VARIABLE } from './start-workflow.js';
+import { inFlightOf, type Mode, type PipelinePlan, restsWithin, STAGES_VARIABLE } from './settings.js';
 import type { Measured, Subject } from './subject.js';
 
 /** Whose pipeline it is. */

@@ -1,9 +1,9 @@
 // A chain of as many stages as the environment asks for: how long such a pipeline takes to start.
 //
-// Invariant: the process that starts it and its workers, which inherit the environment, make the same workflow.
+// Invariant: the process that starts it and its workers, which inherit the environment, make the same workflow. So it
+// is imported only after the environment was set.
 import { workflow, type Workflow } from '../../pipeline/index.js';
-
-export const STAGES_VARIABLE = 'ONEPIECE_BENCH_STAGES';
+import { STAGES_VARIABLE } from './settings.js';
 
 /** @param stages 1 to 64 */
 function chainOf(stages: number): Workflow {

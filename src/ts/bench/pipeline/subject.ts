@@ -1,7 +1,7 @@
 // A pipeline that is measured, as the process that makes its requests sees it.
 //
-// Invariant: results come in the order of their requests, or each with its own promise; a request's bytes stay as they are until
-// its result is there.
+// Invariant: results come in the order of their requests, or each with its own promise; a request's bytes stay as
+// they are until its result is there.
 import { RdmaError } from '../../core/errors.js';
 import type { Memory } from './processes.js';
 

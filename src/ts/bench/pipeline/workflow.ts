@@ -1,7 +1,7 @@
 // The workflows that our own pipeline is measured with: each shape with each mode of its stages.
 //
-// Invariant: every stage copies each byte of its output once in `built`, once in `returned` (the pipeline copies it a second time)
-// and never in `reference`. A worker finds its workflow here by name, so each one is exported.
+// Invariant: every stage copies each byte of its output once in `built`, once in `returned` (the pipeline copies it a
+// second time) and never in `reference`. A worker finds its workflow here by name, so each one is exported.
 import {
   tensor,
   workflow,
@@ -41,7 +41,8 @@ const handlers: Record<Mode, (shape: Shape, after: readonly string[]) => (task: 
     gather(shape, place, sizeBytes, inputs, parts[PART]!.data as Uint8Array);
     return { parts };
   },
-  // A new array for each task, as a model makes one. Nothing says when the pipeline has copied it, so it is not used again.
+  // A new array for each task, as a model makes one. Nothing says when the pipeline has copied it, so it is not used
+  // again.
   returned: (shape, after) => (task) => {
     const place = placeIn(shape, task);
     const inputs = bytesOf(task, after);
