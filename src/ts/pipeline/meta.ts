@@ -29,11 +29,11 @@ export function encodeMeta(meta: unknown): Uint8Array {
   }
   let text: string;
   try {
-    checkValue(meta, 'meta');
+    checkValue(meta, 'meta', []);
     text = JSON.stringify(meta);
   } catch (cause) {
     if (cause instanceof RdmaError) throw cause;
-    // A getter that throws, or an object that contains itself.
+    // A getter that throws, or what is nested too deeply.
     throw new RdmaError('RDMA_ERR_INVALID_ARGUMENT', `the metadata is not JSON: ${String(cause)}`, { cause });
   }
   if (text === '{}') return NO_BYTES;
@@ -65,7 +65,8 @@ export function decodeMeta(bytes: Uint8Array): Meta {
   return value as Meta;
 }
 
-function checkValue(value: unknown, path: string): void {
+// `inside`: the objects and arrays that contain the value.
+function checkValue(value: unknown, path: string, inside: object[]): void {
   switch (typeof value) {
     case 'string':
     case 'boolean':
@@ -75,30 +76,33 @@ function checkValue(value: unknown, path: string): void {
       break;
     case 'object':
       if (value === null) return;
-      if (Array.isArray(value)) {
-        checkArray(value, path);
-        return;
-      }
-      if (isPlainObject(value)) {
-        checkProperties(value, path);
-        return;
-      }
-      break;
+      if (inside.includes(value)) throw new RdmaError('RDMA_ERR_INVALID_ARGUMENT', `${path} contains itself`);
+      if (!Array.isArray(value) && !isPlainObject(value)) break;
+      inside.push(value);
+      if (Array.isArray(value)) checkArray(value, path, inside);
+      else checkProperties(value, path, inside);
+      inside.pop();
+      return;
   }
   throw new RdmaError('RDMA_ERR_INVALID_ARGUMENT', `${path} is ${nameOf(value)}, which JSON does not carry unchanged`, {
     remedy: 'put numbers into a tensor, other values into a form that JSON has',
   });
 }
 
-function checkArray(list: readonly unknown[], path: string): void {
+function checkArray(list: readonly unknown[], path: string, inside: object[]): void {
   // Not for...of: holes are undefined here, and would become null.
-  for (let i = 0; i < list.length; i++) checkValue(list[i], `${path}[${i}]`);
+  for (let i = 0; i < list.length; i++) checkValue(list[i], `${path}[${i}]`, inside);
+  if (Object.keys(list).length === list.length && !('toJSON' in list)) return;
+  throw new RdmaError(
+    'RDMA_ERR_INVALID_ARGUMENT',
+    `${path} has properties beside its elements, which JSON does not carry`,
+  );
 }
 
-function checkProperties(value: Meta, path: string): void {
+function checkProperties(value: Meta, path: string, inside: object[]): void {
   for (const key of Object.keys(value)) {
     const property = value[key];
-    if (property !== undefined) checkValue(property, `${path}.${key}`);
+    if (property !== undefined) checkValue(property, `${path}.${key}`, inside);
   }
   for (const key of Object.getOwnPropertySymbols(value)) {
     throw new RdmaError(

@@ -180,6 +180,8 @@ export class SimRegion implements PortMemory {
  */
 export class SimMapping implements PortMapping {
   readonly buffer: ArrayBuffer;
+  /** Registered over it: they end with it. */
+  readonly regions = new Set<SimRegion>();
   private readonly bytes: Uint8Array;
   private readonly before: Uint8Array;
   private readonly peers: Uint8Array; // the memory itself
@@ -236,6 +238,7 @@ export class SimMapping implements PortMapping {
 
   close(): void {
     if (this.closed || !this.device.enter()) return;
+    for (const region of this.regions) region.close();
     this.closed = true;
     this.region.unmap(this);
     this.device.mappings.delete(this);
