@@ -5,10 +5,11 @@
 // large requests are, and that of pools follows use.
 //
 // Invariant: a receiver takes a message out of its lane at once, whatever becomes of it, so lanes are never held. An
-// outbox retains twice as many messages, of the longest that go through a lane, as gateways let requests into one place
-// (residentRequests); so sending never waits for a message that itself waits for this one.
+// outbox retains what link.ts asks for, of the longest messages that go through a lane; so sending never waits for a
+// message that itself waits for this one.
 import { checkInteger } from '../core/validate.js';
 import type { Device } from '../verbs/index.js';
+import { retainedMessages } from './link.js';
 
 /** How much memory a place takes, and how many requests it takes at a time. */
 export interface PlaceSizes {
@@ -28,6 +29,7 @@ export interface PlaceSizes {
 const INLINE_BYTES = { soft: 2048, verbs: 4096 };
 /** Messages up to this length go with their descriptor, as one WRITE, where lanes are not mapped. */
 const DESCRIPTOR_INLINE_BYTES = 512;
+const ROUNDING_BYTES = 64;
 
 /**
  * The sizes of a place on a device.
@@ -48,11 +50,13 @@ export function placeSizes(device: Pick<Device, 'portAddress'>, own: Partial<Pla
 
 /** Sizes of a lane between two places. */
 export function laneSizes({ residentRequests, slots, inlineBytes, laneMessages }: PlaceSizes) {
+  const retainMessages = retainedMessages(residentRequests);
   return {
     slots,
     dataBytes: laneMessages * inlineBytes,
-    retainMessages: 2 * residentRequests,
-    retainBytes: 2 * residentRequests * inlineBytes,
+    retainMessages,
+    // Lengths are rounded up there, and what does not fit before the end begins at the front.
+    retainBytes: (retainMessages + 1) * (inlineBytes + ROUNDING_BYTES),
     inlineBytes: DESCRIPTOR_INLINE_BYTES,
   };
 }

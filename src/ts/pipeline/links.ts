@@ -7,6 +7,7 @@ import { RdmaError } from '../core/errors.js';
 import { type InboxAddress, type MemoryPool, Outbox, type OutboxStatus, type Poller } from '../ring/index.js';
 import type { Device } from '../verbs/index.js';
 import type { Custody } from './custody.js';
+import { Link } from './link.js';
 import { laneSizes, placeSecret, type PlaceSizes } from './lane-sizes.js';
 import type { PipelinePort } from './port.js';
 
@@ -24,16 +25,6 @@ export interface LinkOptions {
   resolve: (target: string) => InboxAddress | Promise<InboxAddress>;
   /** A target was away for longer than `reconnectMs`, or refused for good. */
   onFailed: (target: string, reason: Error) => void;
-}
-
-// What was sent and not acknowledged, by sequence; a note has no custody.
-interface Link {
-  outbox: Outbox;
-  waiting: { sequence: number; custody: Custody }[];
-  /** Messages that wait for room. */
-  backlog: number;
-  /** It was closed here: nobody asks for what it has not acknowledged. */
-  closed: boolean;
 }
 
 /** What an operator asks of the links of a place. */
@@ -74,7 +65,7 @@ export class Links {
 
   private async connectTo(target: string): Promise<void> {
     const { name, port, device, poller, pool, sizes, secret, reconnectMs, resolve } = this.options;
-    const waiting: Link['waiting'] = [];
+    let link: Link | undefined;
     const opening = Outbox.connectOn(port, {
       to: () => {
         // This code ends the attempts.
@@ -89,7 +80,10 @@ export class Links {
       pool,
       reconnectMs,
       ...laneSizes(sizes),
-      onAcknowledged: (sequence) => acknowledged(waiting, sequence),
+      onAcknowledged: (sequence) => link?.acknowledged(sequence),
+      onStall: ({ type }) => {
+        if (type === 'flowing') link?.flow();
+      },
       onConnection: (event) => {
         if (event.type === 'failed' && !this.closed && !this.gone.has(target)) {
           this.options.onFailed(target, event.reason ?? new Error('unknown'));
@@ -108,7 +102,8 @@ export class Links {
       throw new RdmaError('RDMA_ERR_CLOSED', 'closed while connecting');
     }
     if (this.gone.has(target)) return outbox.close();
-    this.links.set(target, { outbox, waiting, backlog: 0, closed: false });
+    link = new Link(outbox, sizes.residentRequests);
+    this.links.set(target, link);
   }
 
   /**
@@ -122,51 +117,7 @@ export class Links {
     const link = this.links.get(target);
     if (link === undefined && this.gone.has(target)) return;
     if (link === undefined) throw new RdmaError('RDMA_ERR_PEER_GONE', `there is no way to ${target}`);
-    custody?.sent();
-    if (link.backlog === 0) {
-      const sequence = link.outbox.trySend(bytes);
-      if (sequence > 0) {
-        this.sent(link, sequence, custody);
-        return;
-      }
-    }
-    link.backlog++;
-    link.outbox.send(bytes.slice()).then(
-      (sequence) => {
-        link.backlog--;
-        this.sent(link, sequence, custody);
-      },
-      () => {
-        link.backlog--;
-        // When it has failed instead, this place answers for it still, and fails with it.
-        if (link.closed) custody?.acknowledged();
-      },
-    );
-  }
-
-  private sent(link: Link, sequence: number, custody: Custody | undefined): void {
-    if (custody !== undefined) this.await(link, sequence, custody);
-    // Acknowledgements count up to the first that is missing. What takes long is sent once more as a newer message, and
-    // the receiver acknowledges the older one in exchange, so that it holds up nothing behind it.
-    const oldest = link.waiting[0];
-    const { residentRequests } = this.options.sizes;
-    if (oldest === undefined || sequence - oldest.sequence < residentRequests || link.backlog > 0) return;
-    const again = link.outbox.tryResend(oldest.sequence);
-    if (again === 0) return;
-    link.waiting.shift();
-    this.await(link, again, oldest.custody);
-  }
-
-  private await(link: Link, sequence: number, custody: Custody): void {
-    const { waiting, outbox } = link;
-    if (outbox.acknowledged >= sequence) {
-      custody.acknowledged();
-      return;
-    }
-    let at = waiting.length;
-    while (at > 0 && waiting[at - 1]!.sequence > sequence) at--;
-    if (at === waiting.length) waiting.push({ sequence, custody });
-    else waiting.splice(at, 0, { sequence, custody });
+    link.send(bytes, custody);
   }
 
   /** True when there is a way to the target. */
@@ -177,14 +128,14 @@ export class Links {
   /** How many outputs a target has not acknowledged. */
   unacknowledged(target: string): number {
     const link = this.links.get(target);
-    return link === undefined ? 0 : link.waiting.length + link.backlog;
+    return link?.unacknowledged ?? 0;
   }
 
   status(): LinkStatus[] {
-    return [...this.links].map(([target, { outbox, waiting, backlog }]) => ({
+    return [...this.links].map(([target, { outbox, backlog, unacknowledged }]) => ({
       target,
       backlog,
-      unacknowledged: waiting.length + backlog,
+      unacknowledged,
       outbox: outbox.status(),
     }));
   }
@@ -198,7 +149,7 @@ export class Links {
     const link = this.links.get(target);
     if (link === undefined) return;
     this.links.delete(target);
-    await closeLink(link);
+    await link.close();
   }
 
   /** Closes the ways to all targets but these, also those that are being made. What was not acknowledged there is settled: nobody will ask for it. */
@@ -207,7 +158,7 @@ export class Links {
     const unmade = [...this.connecting].filter(([target]) => !targets.has(target));
     for (const [target] of gone) this.links.delete(target);
     for (const [target] of unmade) this.gone.add(target);
-    await Promise.all([...gone.map(([, link]) => closeLink(link)), ...unmade.map(([, attempt]) => attempt)]);
+    await Promise.all([...gone.map(([, link]) => link.close()), ...unmade.map(([, attempt]) => attempt)]);
     for (const target of this.gone) if (!targets.has(target)) this.gone.delete(target);
   }
 
@@ -216,19 +167,6 @@ export class Links {
     await Promise.allSettled(this.connecting.values());
     const links = [...this.links.values()];
     this.links.clear();
-    await Promise.all(links.map(closeLink));
+    await Promise.all(links.map((link) => link.close()));
   }
-}
-
-async function closeLink(link: Link): Promise<void> {
-  link.closed = true;
-  await link.outbox.close();
-  for (const { custody } of link.waiting.splice(0)) custody.acknowledged();
-}
-
-function acknowledged(waiting: Link['waiting'], sequence: number): void {
-  let count = 0;
-  while (count < waiting.length && waiting[count]!.sequence <= sequence) count++;
-  if (count === 0) return;
-  for (const { custody } of waiting.splice(0, count)) custody.acknowledged();
 }

@@ -347,7 +347,8 @@ export class StageInstance implements PlaceOwner, TaskHost {
     const { place } = this;
     const { gateway, gatewayRun } = joined.ledger;
     joined.state = 'sent';
-    const note = encodeFailure(place.noteHead(gatewayRun), joined.ticket, joined.attempt, failure);
+    const { inlineBytes } = place.sizes;
+    const note = encodeFailure(place.noteHead(gatewayRun), joined.ticket, joined.attempt, failure, inlineBytes);
     try {
       place.sendNote(this.gatewayName(gateway), note, () => place.join.settle(joined));
     } catch (error) {
