@@ -147,7 +147,7 @@ export class PlaceProcess {
     this.ask(`retire plan ${number}`, async () => {
       await (this.gateway ?? this.stage)!.retire(number);
       this.retired.add(number);
-      this.checkRetired(number);
+      if (!this.replaced) this.checkRetired(number);
     });
   }
 
