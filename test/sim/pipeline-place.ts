@@ -104,7 +104,8 @@ export class PlaceProcess {
       sizes: { residentRequests, slots, inlineBytes, laneMessages, poolBytes },
       flaw,
       onFailed: (reason: Error) => {
-        if (!this.replaced) world.broken.push(`${this.process.name} has failed: ${reason.message}`);
+        if (!this.replaced && this.process.state !== 'dead')
+          world.broken.push(`${this.process.name} has failed: ${reason.message}`);
         changed();
       },
     };
