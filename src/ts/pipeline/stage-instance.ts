@@ -143,7 +143,8 @@ export class StageInstance implements PlaceOwner, TaskHost {
   // ---- Tasks
 
   private next(): void {
-    while (this.linked && this.running < this.stage.concurrency && !this.place.isEnding) {
+    // Not while an output waits for memory: what a handler has returned is its own again when its next task begins.
+    while (this.linked && this.running < this.stage.concurrency && this.unsent.length === 0 && !this.place.isEnding) {
       const joined = this.ready.shift();
       if (joined === undefined) return;
       if (joined.state === 'ready') this.run(joined);
@@ -332,7 +333,9 @@ export class StageInstance implements PlaceOwner, TaskHost {
   }
 
   private sendWaiting(): void {
+    if (this.unsent.length === 0) return;
     while (this.unsent.length > 0 && this.unsent[0]!()) this.unsent.shift();
+    this.next();
   }
 
   // Straight to the gateway, which ends the request everywhere. The inputs are kept until it has the failure.

@@ -22,6 +22,8 @@ export interface PipelineSettings {
   modes: readonly Mode[];
   /** Results are views of received memory instead of copies. */
   views: boolean;
+  /** How long our processes poll before they sleep, in microseconds; null: as long as the library chooses. */
+  pollUs: number | null;
   /** How long each figure is measured, 1 to 600. */
   seconds: number;
   /** Measure requests one by one, each after a rest, instead of a load; 1 to 60 000. */
@@ -35,6 +37,7 @@ export interface PipelineSettings {
 export const MIN_SIZE_BYTES = 64;
 export const MAX_SIZE_BYTES = 64 * 2 ** 20;
 export const MAX_IN_FLIGHT = 64;
+export const MAX_POLL_US = 10_000;
 export const MAX_SECONDS = 600;
 export const MAX_REST_MS = 60_000;
 export const MAX_IDLE_SECONDS = 3600;
@@ -53,6 +56,7 @@ export const pipelineDefaults: PipelineSettings = {
   inFlight: [1, 16],
   modes: ['built'],
   views: false,
+  pollUs: null,
   seconds: 2,
   restMs: null,
   idleSeconds: null,
@@ -73,6 +77,7 @@ export function checkPipelineSettings(value: unknown): PipelineSettings {
   for (const count of checkList('in-flight', s.inFlight, 1)) checkInteger('in-flight', count, 1, MAX_IN_FLIGHT);
   for (const mode of checkList('mode', s.modes, 1)) checkOneOf('mode', mode, modes);
   checkOneOf('views', s.views, [true, false]);
+  if (s.pollUs !== null) checkInteger('poll-us', s.pollUs, 0, MAX_POLL_US);
   checkInteger('seconds', s.seconds, 1, MAX_SECONDS);
   if (s.restMs !== null) checkInteger('rest-ms', s.restMs, 1, MAX_REST_MS);
   if (s.idleSeconds !== null) checkInteger('idle-seconds', s.idleSeconds, 1, MAX_IDLE_SECONDS);

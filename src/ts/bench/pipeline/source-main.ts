@@ -14,7 +14,7 @@ import type { Measured, Subject } from './subject.js';
 
 /** Whose pipeline it is. */
 export type SubjectSpec =
-  | { who: 'onepiece'; device: string; mode: Mode; views: boolean }
+  | { who: 'onepiece'; device: string; mode: Mode; views: boolean; pollUs: number | null }
   | { who: 'messenger'; name: string };
 
 export type SourceRequest =
@@ -30,8 +30,8 @@ export interface Started {
 function openSubject(spec: SubjectSpec, plan: PipelinePlan): Promise<Subject> {
   const { shape, sizeBytes } = plan;
   if (spec.who === 'messenger') return MessengerSubject.open(spec.name, shape, sizeBytes);
-  const { device, mode, views } = spec;
-  return LocalSubject.open({ device, shape, mode, views, sizeBytes, inFlight: inFlightOf(plan) });
+  const { device, mode, views, pollUs } = spec;
+  return LocalSubject.open({ device, shape, mode, views, pollUs, sizeBytes, inFlight: inFlightOf(plan) });
 }
 
 async function measure(spec: SubjectSpec, plan: PipelinePlan): Promise<Measured> {

@@ -28,8 +28,3 @@ export interface Measured extends Memory {
   /** Processor time of all processes in that time. */
   cpuUs: number;
 }
-
-/** A function that this version of the pipeline has not. */
-export function notInThisPipeline(name: string, instead: string): RdmaError {
-  return new RdmaError('RDMA_ERR_NOT_SUPPORTED', `this version of the pipeline has no ${name}`, { remedy: instead });
-}
