@@ -2,7 +2,6 @@
 //
 // Invariant: results come in the order of their requests, or each with its own promise; a request's bytes stay as
 // they are until its result is there.
-import { RdmaError } from '../../core/errors.js';
 import type { Memory } from './processes.js';
 
 export interface Answer {
