@@ -8,6 +8,7 @@ import {
   type MemoryReference,
   type OutboxOptions,
 } from '../../src/ts/ring/index.js';
+import { decodeReference, encodeReference } from './pool-owner-main.js';
 import {
   breakConnection,
   codeOf,
@@ -40,10 +41,8 @@ async function setUp(options: Partial<InboxOptions> = {}, of: Partial<OutboxOpti
   return { inbox, pool, outbox, next, end };
 }
 
-/** What a message says of a block, as JSON. */
-const encode = ({ address, rkey, length, segment, segmentAddress, segmentBytes }: MemoryReference) =>
-  Buffer.from(JSON.stringify({ address, rkey, length, segment, segmentAddress, segmentBytes }));
-const decode = (message: InboxMessage) => JSON.parse(Buffer.from(message.bytes).toString()) as MemoryReference;
+const encode = encodeReference;
+const decode = (message: InboxMessage) => decodeReference(message.bytes);
 
 void t.test("a block is seen in its producer's memory, and read", async (t) => {
   const { inbox, pool, outbox, next, end } = await setUp();
@@ -214,7 +213,7 @@ void t.test('what the producer does not allow is not mapped', { skip: !shared },
     { ...right, segmentBytes: right.segmentBytes + 4096 },
     { ...right, segmentAddress: right.segmentAddress - 64, segmentBytes: right.segmentBytes },
     { ...right, address: 4096, segmentAddress: 4096, segmentBytes: 4096 },
-    decode({ bytes: encode(elsewhere) } as unknown as InboxMessage),
+    decodeReference(encode(elsewhere)),
   ];
   for (const wrong of wrongs)
     t.equal(

@@ -129,7 +129,7 @@ function onFailure(error: unknown): void {
   if (!stopping) void fail(error);
 }
 
-process.on('message', (message: ToWorker) => {
+function onMessage(message: ToWorker): void {
   switch (message.type) {
     case 'start':
       opening = start(message.config);
@@ -150,9 +150,14 @@ process.on('message', (message: ToWorker) => {
     case 'stop':
       void stop();
   }
-});
-process.on('disconnect', () => process.exit(0));
-process.on('uncaughtException', crash);
-process.on('unhandledRejection', crash);
-// Ctrl-C reaches the whole process group; the parent decides what it means.
-process.on('SIGINT', () => {});
+}
+
+/** Makes this process a worker: from now on it does what its supervisor says. */
+export function runWorker(): void {
+  process.on('message', onMessage);
+  process.on('disconnect', () => process.exit(0));
+  process.on('uncaughtException', crash);
+  process.on('unhandledRejection', crash);
+  // Ctrl-C reaches the whole process group; the parent decides what it means.
+  process.on('SIGINT', () => {});
+}

@@ -10,7 +10,7 @@ import { Admission, type AdmittedRequest, type InstanceLoad } from './admission.
 import { type Envelope, Flag, Kind, NO_DEADLINE } from './envelope.js';
 import type { Input } from './input.js';
 import type { Joined } from './join.js';
-import { POOL_BYTES, RESIDENT_REQUESTS } from './lane-sizes.js';
+import type { PlaceSizes } from './lane-sizes.js';
 import { encodeMeta, type Meta } from './meta.js';
 import {
   encodeEnded,
@@ -124,7 +124,7 @@ interface Ticket {
 /** The door of a pipeline. Made by {@link Gateway.open}. */
 export class Gateway implements PlaceOwner {
   private readonly options: GatewayOptions;
-  private readonly admission: Admission;
+  private admission!: Admission;
   private readonly firstRuns: Uint32Array;
   private readonly tickets = new Map<number, Ticket>(); // admitted at least once; oldest first
   private queue: Ticket[] = [];
@@ -139,9 +139,7 @@ export class Gateway implements PlaceOwner {
 
   private constructor(options: GatewayOptions) {
     this.options = options;
-    const { graph, plan } = options;
-    this.firstRuns = new Uint32Array(graph.spec.stages.length);
-    this.admission = new Admission(graph, plan, residentLimit(options));
+    this.firstRuns = new Uint32Array(options.graph.spec.stages.length);
   }
 
   /**
@@ -151,7 +149,9 @@ export class Gateway implements PlaceOwner {
    */
   static async open(options: GatewayOptions): Promise<Gateway> {
     const gateway = new Gateway(options);
-    gateway.place = await Place.open(options, gateway);
+    const place = await Place.open(options, gateway);
+    gateway.place = place;
+    gateway.admission = new Admission(options.graph, options.plan, residentLimit(options, place.sizes));
     return gateway;
   }
 
@@ -632,10 +632,10 @@ export class Gateway implements PlaceOwner {
 }
 
 // Gateways share what may be resident at a place, and what the pool of the largest sender has room for.
-function residentLimit({ graph, plan }: GatewayOptions): number {
+function residentLimit({ graph, plan }: GatewayOptions, { residentRequests, poolBytes }: PlaceSizes): number {
   const { stages, maxRequestBytes } = graph.spec;
   const largest = stages.reduce((most, stage) => Math.max(most, stage.maxOutputBytes), maxRequestBytes);
-  const most = Math.min(RESIDENT_REQUESTS, Math.floor(POOL_BYTES / largest));
+  const most = Math.min(residentRequests, Math.floor(poolBytes / largest));
   return Math.max(1, Math.floor(most / plan.gateways.length));
 }
 

@@ -6,42 +6,60 @@
 //
 // Invariant: a receiver takes a message out of its lane at once, whatever becomes of it, so lanes are never held. An
 // outbox retains twice as many messages, of the longest that go through a lane, as gateways let requests into one place
-// (RESIDENT_REQUESTS); so sending never waits for a message that itself waits for this one.
+// (residentRequests); so sending never waits for a message that itself waits for this one.
+import { checkInteger } from '../core/validate.js';
 import type { Device } from '../verbs/index.js';
 
-/** Requests of all gateways that may be between their admission and their end at one place. */
-export const RESIDENT_REQUESTS = 256;
-/** Bytes of registered memory that a place may take for what it sends, at most; taken as needed. */
-export const POOL_BYTES = 4 * 2 ** 30;
+/** How much memory a place takes, and how many requests it takes at a time. */
+export interface PlaceSizes {
+  /** Requests of all gateways that may be between their admission and their end at one place, 1 to 2048. */
+  readonly residentRequests: number;
+  /** Bytes of registered memory that a place may take for what it sends, at most; taken as needed. */
+  readonly poolBytes: number;
+  /** Messages in a lane, 1 to 4095. */
+  readonly slots: number;
+  /** Messages up to this length go through the lane, 768 to 65536 bytes: a note of the most records has to. */
+  readonly inlineBytes: number;
+  /** Room in a lane, in messages of `inlineBytes`; more of them wait for the receiver, who takes them out at once. */
+  readonly laneMessages: number;
+}
 
-const SLOTS = 128;
-/** Messages up to this length go through the lane; measured: see docs/bench.md. */
+/** Bytes up to which a message goes through the lane; measured: see docs/bench.md. */
 const INLINE_BYTES = { soft: 2048, verbs: 4096 };
 /** Messages up to this length go with their descriptor, as one WRITE, where lanes are not mapped. */
 const DESCRIPTOR_INLINE_BYTES = 512;
-/** Room in a lane for messages of the usual length; more of them wait for the receiver, who takes them out at once. */
-const USUAL_LANE_MESSAGES = 32;
 
-/** Bytes of the longest message that is sent through a lane of this device rather than left in a block. */
-export function inlineLimit(device: Pick<Device, 'portAddress'>): number {
-  return device.portAddress().type === 'soft' ? INLINE_BYTES.soft : INLINE_BYTES.verbs;
+/**
+ * The sizes of a place on a device.
+ *
+ * @param own what differs from the usual, as in simulations, where a process has many places
+ * @throws RdmaError RDMA_ERR_INVALID_ARGUMENT for one that is out of bounds
+ */
+export function placeSizes(device: Pick<Device, 'portAddress'>, own: Partial<PlaceSizes> = {}): PlaceSizes {
+  const isSoft = device.portAddress().type === 'soft';
+  return {
+    residentRequests: checkInteger('residentRequests', own.residentRequests ?? 256, 1, 2048),
+    poolBytes: checkInteger('poolBytes', own.poolBytes ?? 4 * 2 ** 30, 4096, 2 ** 40),
+    slots: checkInteger('slots', own.slots ?? 128, 1, 4095),
+    inlineBytes: checkInteger('inlineBytes', own.inlineBytes ?? INLINE_BYTES[isSoft ? 'soft' : 'verbs'], 768, 65536),
+    laneMessages: checkInteger('laneMessages', own.laneMessages ?? 32, 1, 1024),
+  };
 }
 
 /** Sizes of a lane between two places. */
-export function laneSizes(device: Pick<Device, 'portAddress'>) {
-  const inlineBytes = inlineLimit(device);
+export function laneSizes({ residentRequests, slots, inlineBytes, laneMessages }: PlaceSizes) {
   return {
-    slots: SLOTS,
-    dataBytes: USUAL_LANE_MESSAGES * inlineBytes,
-    retainMessages: 2 * RESIDENT_REQUESTS,
-    retainBytes: 2 * RESIDENT_REQUESTS * inlineBytes,
+    slots,
+    dataBytes: laneMessages * inlineBytes,
+    retainMessages: 2 * residentRequests,
+    retainBytes: 2 * residentRequests * inlineBytes,
     inlineBytes: DESCRIPTOR_INLINE_BYTES,
   };
 }
 
 /** Limits of an inbox that grants such lanes. */
-export function inboxLimits(device: Pick<Device, 'portAddress'>): { maxSlots: number; maxDataBytes: number } {
-  const { slots, dataBytes } = laneSizes(device);
+export function inboxLimits(sizes: PlaceSizes): { maxSlots: number; maxDataBytes: number } {
+  const { slots, dataBytes } = laneSizes(sizes);
   return { maxSlots: slots, maxDataBytes: dataBytes };
 }
 

@@ -7,7 +7,7 @@ import { RdmaError } from '../core/errors.js';
 import { type InboxAddress, type MemoryPool, Outbox, type OutboxStatus, type Poller } from '../ring/index.js';
 import type { Device } from '../verbs/index.js';
 import type { Custody } from './custody.js';
-import { laneSizes, placeSecret, RESIDENT_REQUESTS } from './lane-sizes.js';
+import { laneSizes, placeSecret, type PlaceSizes } from './lane-sizes.js';
 import type { PipelinePort } from './port.js';
 
 export interface LinkOptions {
@@ -17,6 +17,7 @@ export interface LinkOptions {
   device: Device;
   poller: Poller;
   pool: MemoryPool;
+  sizes: PlaceSizes;
   secret: string;
   reconnectMs: number;
   /** Where the inbox of a place is now; throws when it is not known yet. */
@@ -24,9 +25,6 @@ export interface LinkOptions {
   /** A target was away for longer than `reconnectMs`, or refused for good. */
   onFailed: (target: string, reason: Error) => void;
 }
-
-/** So many messages later, one that is not acknowledged is sent again as a newer one. */
-const REFRESH_AFTER = RESIDENT_REQUESTS;
 
 // What was sent and not acknowledged, by sequence; a note has no custody.
 interface Link {
@@ -74,7 +72,7 @@ export class Links {
   }
 
   private async connectTo(target: string): Promise<void> {
-    const { name, port, device, poller, pool, secret, reconnectMs, resolve } = this.options;
+    const { name, port, device, poller, pool, sizes, secret, reconnectMs, resolve } = this.options;
     const waiting: Link['waiting'] = [];
     const outbox = await Outbox.connectOn(port, {
       to: () => {
@@ -88,7 +86,7 @@ export class Links {
       poller,
       pool,
       reconnectMs,
-      ...laneSizes(device),
+      ...laneSizes(sizes),
       onAcknowledged: (sequence) => acknowledged(waiting, sequence),
       onConnection: (event) => {
         if (event.type === 'failed' && !this.closed) {
@@ -140,7 +138,8 @@ export class Links {
     // Acknowledgements count up to the first that is missing. What takes long is sent once more as a newer message, and
     // the receiver acknowledges the older one in exchange, so that it holds up nothing behind it.
     const oldest = link.waiting[0];
-    if (oldest === undefined || sequence - oldest.sequence < REFRESH_AFTER || link.backlog > 0) return;
+    const { residentRequests } = this.options.sizes;
+    if (oldest === undefined || sequence - oldest.sequence < residentRequests || link.backlog > 0) return;
     const again = link.outbox.tryResend(oldest.sequence);
     if (again === 0) return;
     link.waiting.shift();

@@ -24,7 +24,7 @@ import { Custody } from './custody.js';
 import { type Envelope, headBytes, Kind, kindOf, readEnvelope, writeEnvelope } from './envelope.js';
 import { Input, lost, senderName } from './input.js';
 import { Join, type Joined, type JoinHost, type Ledger } from './join.js';
-import { inboxLimits, inlineLimit, placeSecret, POOL_BYTES } from './lane-sizes.js';
+import { inboxLimits, placeSecret, type PlaceSizes, placeSizes } from './lane-sizes.js';
 import { type LinkStatus, Links } from './links.js';
 import type { NoteHead } from './notes.js';
 import { readEnded, readNoteHead } from './notes.js';
@@ -43,7 +43,6 @@ const MAX_EARLY = 4096;
 /** How long an input whose sender is away is waited for, and how often it is tried. */
 const UNREADABLE_MS = 30_000;
 const RETRY_LOAD_MS = 20;
-const FIRST_SCRATCH_BYTES = 8192;
 
 /** What every place has to know. */
 export interface PlaceOptions {
@@ -63,6 +62,9 @@ export interface PlaceOptions {
   /** How long a place that this one sends to may be away, in ms. */
   reconnectMs: number;
   resolve: (target: string) => InboxAddress | Promise<InboxAddress>;
+  /** What differs from the usual sizes of the device. */
+  sizes?: Partial<PlaceSizes> | undefined;
+  /** A defect that a test plants, to see that the simulation finds it. */
   flaw?: string | undefined;
 }
 
@@ -115,15 +117,14 @@ export class Place implements JoinHost {
   // An opened one of the port: rings take it as it is.
   private readonly device: PortDevice;
   private readonly ownsDevice: boolean;
-  /** Messages up to this length go through lanes. */
-  readonly inlineBytes: number;
+  readonly sizes: PlaceSizes;
   private readonly links: Links;
   private readonly plans = new Map<number, Plan>();
   private newest: Plan;
   private early: { message: InboxMessage; bytes: Uint8Array }[] = [];
   private inbox: Inbox | undefined;
-  private scratch = new Uint8Array(FIRST_SCRATCH_BYTES);
-  private scratchView = new DataView(this.scratch.buffer);
+  private readonly scratch: Uint8Array;
+  private readonly scratchView: DataView;
   private stopAsking: (() => void) | undefined;
   private ending = false;
   // The last answer of receiversOf(), by what it depends on.
@@ -140,11 +141,13 @@ export class Place implements JoinHost {
     const { device, owned } = port.device(options.device);
     this.device = device;
     this.ownsDevice = owned;
-    this.inlineBytes = inlineLimit(device);
     this.poller = new Poller({ pollUs, clock: port.clock });
     this.join = new Join(this);
     try {
-      this.pool = MemoryPool.openOn(port, { device: device as Device, limitBytes: POOL_BYTES });
+      this.sizes = placeSizes(device, options.sizes);
+      this.scratch = new Uint8Array(this.sizes.inlineBytes);
+      this.scratchView = new DataView(this.scratch.buffer);
+      this.pool = MemoryPool.openOn(port, { device: device as Device, limitBytes: this.sizes.poolBytes });
     } catch (error) {
       if (owned) device.close();
       throw error;
@@ -155,6 +158,7 @@ export class Place implements JoinHost {
       device: device as Device,
       poller: this.poller,
       pool: this.pool,
+      sizes: this.sizes,
       secret,
       reconnectMs,
       resolve,
@@ -178,7 +182,7 @@ export class Place implements JoinHost {
         device: place.device as Device,
         poller: place.poller,
         maxLanes: lanes,
-        ...inboxLimits(place.device),
+        ...inboxLimits(place.sizes),
         onMessage: (message) => place.onMessage(message),
       });
     } catch (error) {
@@ -435,9 +439,8 @@ export class Place implements JoinHost {
     envelope.block = undefined;
     let kept = blocks;
     let length = head;
-    if (head + body <= this.inlineBytes) {
-      this.reserveScratch(head + body);
-      writeBody(this.scratch.subarray(head), this.viewFrom(head), trace, parts, meta);
+    if (head + body <= this.sizes.inlineBytes) {
+      writeBody(this.scratch.subarray(head), new DataView(this.scratch.buffer, head), trace, parts, meta);
       length += body;
     } else {
       const block = this.pool.allocate(body);
@@ -455,16 +458,6 @@ export class Place implements JoinHost {
     for (let i = 0; i < targets.length; i++) this.links.send(targets[i]!, message, custody);
     custody.allSent();
     return true;
-  }
-
-  private reserveScratch(bytes: number): void {
-    if (bytes <= this.scratch.length) return;
-    this.scratch = new Uint8Array(2 * bytes);
-    this.scratchView = new DataView(this.scratch.buffer);
-  }
-
-  private viewFrom(at: number): DataView {
-    return new DataView(this.scratch.buffer, at);
   }
 
   /**

@@ -89,7 +89,7 @@ export class StageInstance implements PlaceOwner, TaskHost {
 
   /** @internal */
   get inlineBytes(): number {
-    return this.place.inlineBytes;
+    return this.place.sizes.inlineBytes;
   }
 
   /** Connects to all places that it may send to; tasks begin when it has. @throws as Outbox.connect */

@@ -3,6 +3,7 @@ export { RdmaError } from '../core/errors.js';
 export { Inbox } from './inbox.js';
 export type { InboxOptions, LaneEvent } from './inbox-options.js';
 export type { Lane } from './lane.js';
+export { AdoptedSegment } from './adopted-segment.js';
 export { Block } from './block.js';
 export { MemoryPool, type MemoryPoolOptions, type MemoryPoolStatus } from './memory-pool.js';
 export type { MemoryReference } from './memory-reference.js';

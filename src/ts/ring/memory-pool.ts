@@ -10,8 +10,9 @@
 import { RdmaError } from '../core/errors.js';
 import { checkInteger, checkObject, invalidArgument } from '../core/validate.js';
 import { AccessFlags, type Device } from '../verbs/index.js';
+import { AdoptedSegment } from './adopted-segment.js';
 import { Block } from './block.js';
-import type { PortDevice, PortDomain, RingPort } from './port.js';
+import type { PortDevice, PortDomain, PortMapping, RingPort } from './port.js';
 import { Segment } from './segment.js';
 import { SizeClass, sizeClassOf } from './size-class.js';
 import { systemPort } from './system-port.js';
@@ -60,6 +61,7 @@ export class MemoryPool implements Disposable {
   private readonly access: number;
   private readonly classes = new Map<number, SizeClass>(); // by bytes of a block
   private readonly segments = new Set<Segment>(); // oldest first
+  private readonly adopted = new WeakMap<PortMapping, AdoptedSegment>();
   private registeredBytes = 0;
   private usedBytes = 0;
   private blocks = 0;
@@ -192,6 +194,23 @@ export class MemoryPool implements Disposable {
       throw invalidArgument('device', device, `the pool's, ${this.device.name}, or left out`);
     }
     return { device: this.device, owned: false };
+  }
+
+  /**
+   * Offers memory of another process, which is mapped here, to receivers of this pool's outboxes: what came by reference goes on
+   * by reference. See {@link InboxMessage.handOn}, which does it for one message.
+   *
+   * @returns the same one for the same mapping; it ends with the mapping, or with the pool
+   * @throws RdmaError ENOTSUP where peers share no memory; ENOMEM; RDMA_ERR_CLOSED
+   */
+  adopt(mapping: PortMapping): AdoptedSegment {
+    if (this.closed) throw new RdmaError('RDMA_ERR_CLOSED', 'the memory pool is closed');
+    let segment = this.adopted.get(mapping);
+    if (segment === undefined) {
+      segment = new AdoptedSegment(++this.segmentsMade, this.domain.registerMapping(mapping, this.access));
+      this.adopted.set(mapping, segment);
+    }
+    return segment;
   }
 
   // ---- What is idle goes back

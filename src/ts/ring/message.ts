@@ -6,6 +6,7 @@
 import { RdmaError } from '../core/errors.js';
 import { checkAbortSignal, checkInteger, invalidArgument } from '../core/validate.js';
 import type { Lane } from './lane.js';
+import type { MemoryPool } from './memory-pool.js';
 import { checkReference, type MemoryReference } from './memory-reference.js';
 import type { PullSource } from './pulls.js';
 import type { RemoteMemory, RemoteSegment } from './remote-memory.js';
@@ -131,12 +132,32 @@ export class InboxMessage {
    *   acknowledged; RDMA_ERR_BUSY; ENOMEM
    */
   map(reference: MemoryReference): Uint8Array | undefined {
+    return this.hold(reference)?.view(reference);
+  }
+
+  /**
+   * A reference to the same bytes for messages of outboxes that use `pool`: their receivers map them from here, also when their
+   * first owner is gone. Nothing is copied. It is good until this message is released or acknowledged: do neither before
+   * everything that was sent with it is acknowledged.
+   *
+   * @param reference as for map()
+   * @returns undefined where peers share no memory
+   * @throws RdmaError as map(), and as {@link MemoryPool.adopt}
+   */
+  handOn(reference: MemoryReference, pool: MemoryPool): MemoryReference | undefined {
+    const segment = this.hold(reference);
+    if (segment === undefined) return undefined;
+    return pool.adopt(segment.mapping).reference(reference.address - segment.address, reference.length);
+  }
+
+  // The mapped segment of a reference, until release().
+  private hold(reference: MemoryReference): RemoteSegment | undefined {
     this.checkReferring();
     const segment = this.puller.remote.hold(this.lane.session, reference);
     if (segment === undefined) return undefined;
     this.segments ??= [];
     this.segments.push(segment);
-    return segment.view(reference);
+    return segment;
   }
 
   /**

@@ -54,6 +54,8 @@ export interface PortCompletionQueue {
 /** A protection domain; closing it closes what was made from it. */
 export interface PortDomain {
   registerMemory(options: { bytes?: number; buffer?: Uint8Array; access?: number }): PortMemory;
+  /** Registers what is mapped here; it ends with the mapping. @throws RdmaError ENOTSUP where peers share no memory */
+  registerMapping(mapping: PortMapping, access: number): PortMemory;
   createQueuePair(options: { sendCq: PortCompletionQueue; maxSendWr?: number; maxRecvWr?: number }): PortQueuePair;
   close(): void;
 }

@@ -82,7 +82,7 @@ export class SimQueuePair implements PortQueuePair {
   // False: the process is dead. @throws RdmaError RDMA_ERR_CLOSED
   private enter(): boolean {
     const alive = this.device.enter();
-    if (alive && this.closed) throw new RdmaError('RDMA_ERR_CLOSED', 'QueuePair is closed');
+    if (alive && this.closed) throw new RdmaError('RDMA_ERR_CLOSED', 'the queue pair is closed');
     return alive;
   }
 
