@@ -119,6 +119,7 @@ interface Ticket {
   readonly deadlineUs: number;
   readonly views: boolean;
   readonly traced: boolean;
+  readonly signal: AbortSignal | undefined;
   over: boolean;
   readonly resolve: (result: PipelineResult) => void;
   readonly reject: (error: RdmaError) => void;
@@ -290,6 +291,7 @@ export class Gateway implements PlaceOwner {
       deadlineUs: timeoutMs === undefined ? Number.POSITIVE_INFINITY : port.nowUs() + timeoutMs * 1000,
       views,
       traced,
+      signal,
       over: false,
       resolve: (result) => {
         end();
@@ -344,7 +346,8 @@ export class Gateway implements PlaceOwner {
     try {
       while (this.queue.length > 0 && !this.isFull && this.failure === undefined) {
         const ticket = this.queue[0]!;
-        if (ticket.over) {
+        // Of several that one signal aborts, the first makes room before the others have heard of it.
+        if (ticket.over || ticket.signal?.aborted) {
           this.queue.shift();
           continue;
         }

@@ -6,9 +6,13 @@
 //
 // Invariant: a receiver takes a message out of its lane at once, whatever becomes of it, so lanes are never held. An
 // outbox retains twice as many messages, of the longest that go through a lane, as gateways let requests into one place
-// (residentRequests); so sending never waits for a message that itself waits for this one.
+// (residentRequests), and some more that are sent again (link.ts); so sending never waits for a message that itself
+// waits for this one.
 import { checkInteger } from '../core/validate.js';
 import type { Device } from '../verbs/index.js';
+
+/** Room for messages that are sent again because they take long. */
+const COPIES = 32;
 
 /** How much memory a place takes, and how many requests it takes at a time. */
 export interface PlaceSizes {
@@ -48,11 +52,12 @@ export function placeSizes(device: Pick<Device, 'portAddress'>, own: Partial<Pla
 
 /** Sizes of a lane between two places. */
 export function laneSizes({ residentRequests, slots, inlineBytes, laneMessages }: PlaceSizes) {
+  const retainMessages = 2 * residentRequests + COPIES;
   return {
     slots,
     dataBytes: laneMessages * inlineBytes,
-    retainMessages: 2 * residentRequests,
-    retainBytes: 2 * residentRequests * inlineBytes,
+    retainMessages,
+    retainBytes: retainMessages * inlineBytes,
     inlineBytes: DESCRIPTOR_INLINE_BYTES,
   };
 }

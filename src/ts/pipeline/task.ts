@@ -131,7 +131,8 @@ export class Task implements StageTask {
   private makeOutputs<Names extends string>(shapes: Record<Names, TensorShape>): Record<Names, Tensor> {
     checkObject('shapes', shapes);
     const made: Record<string, Tensor> = {};
-    for (const [name, { dtype, shape }] of Object.entries<TensorShape>(shapes)) {
+    for (const [name, wanted] of Object.entries<TensorShape>(shapes)) {
+      const { dtype, shape } = checkObject<TensorShape>(`the shape of output ${name}`, wanted);
       const bytes = elementBytes(dtype) * elementCount(Array.isArray(shape) ? shape : [Number.NaN]);
       if (!Number.isSafeInteger(bytes)) {
         throw new RdmaError('RDMA_ERR_INVALID_ARGUMENT', `the shape of output ${name} must be a list of up to 8 sizes`);
