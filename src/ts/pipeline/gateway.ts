@@ -218,8 +218,18 @@ export class Gateway implements PlaceOwner {
   /**
    * A place is gone for good: the requests that pass it end there and are admitted again, as new attempts under the
    * newest plan, before all that wait. Adopt a plan without the place first.
+   *
+   * @returns when the way there is closed
+   * @throws RdmaError RDMA_ERR_INVALID_ARGUMENT when the newest plan has the place
    */
-  giveUp(place: PlaceId): void {
+  async giveUp(place: PlaceId): Promise<void> {
+    const { plan } = this.place;
+    if (plan.instances[place.stage]?.includes(place.instance)) {
+      const name = placeName(this.options.graph.spec, place);
+      throw new RdmaError('RDMA_ERR_INVALID_ARGUMENT', `plan ${plan.number} has ${name}`, {
+        remedy: 'adopt a plan without it first',
+      });
+    }
     const again: Ticket[] = [];
     for (const ticket of this.tickets.values()) {
       const { admitted } = ticket;
@@ -233,7 +243,9 @@ export class Gateway implements PlaceOwner {
     this.again += again.length;
     this.queue = [...again, ...this.queue];
     this.wakeDrained();
+    const closed = this.place.giveUp(place);
     this.admit();
+    await closed;
   }
 
   // ---- Requests

@@ -255,6 +255,14 @@ export class Place implements JoinHost {
     await this.links.keepOnly(this.targets());
   }
 
+  /**
+   * A place is gone for good. Its requests end or are admitted again, which is up to their gateways; here nothing waits for
+   * it any more.
+   */
+  giveUp(place: PlaceId): Promise<void> {
+    return this.links.giveUp(placeName(this.options.graph.spec, place));
+  }
+
   // ---- What arrives
 
   private onMessage(message: InboxMessage): void {
@@ -282,14 +290,24 @@ export class Place implements JoinHost {
       const ledger = this.join.ledgerOf(head.instance, head.gatewayRun);
       for (const { ticket, attempt } of readEnded(bytes, view)) this.join.endRequest(ledger, ticket, attempt);
     } else {
+      this.checkRun(readNoteHead(bytes, view, this.options.graph.spec.stages.length).gatewayRun);
       this.owner.onNote(kind, bytes, view);
     }
     message.acknowledge();
   }
 
+  // What a later run of this gateway waits for must not be acknowledged here: its sender has not noticed yet that another process
+  // has the place.
+  private checkRun(gatewayRun: number): void {
+    const { self, incarnation } = this.options;
+    if (!isGateway(self) || gatewayRun <= incarnation) return;
+    throw new RdmaError('RDMA_ERR_FENCED', `another process has taken the place ${this.name}`);
+  }
+
   private takeInput(message: InboxMessage, bytes: Uint8Array, view: DataView): void {
     const { spec } = this.options.graph;
     const envelope = readEnvelope(bytes, view, spec.stages.length);
+    this.checkRun(envelope.gatewayRun);
     if (!this.plans.has(envelope.plan)) {
       this.takeOfOtherPlan(message, bytes, envelope);
       return;

@@ -10,7 +10,7 @@ import type { Joined } from './join.js';
 import { encodeMeta } from './meta.js';
 import { encodeFailure, Report, ReportWriter, type StageFailure } from './notes.js';
 import { asRdmaError, type Outgoing, Place, type PlaceOptions, type PlaceOwner, type PlaceStatus } from './place.js';
-import { GATEWAY_INDEX, type Plan, placeName } from './plan.js';
+import { GATEWAY_INDEX, type PlaceId, type Plan, placeName } from './plan.js';
 import type { StageSpec } from './spec.js';
 import { requestName, type StageOutput, Task, type TaskHost } from './task.js';
 import { TraceRecords } from './trace.js';
@@ -44,8 +44,6 @@ export interface StageInstanceStatus extends PlaceStatus {
 
 const MAX_TIMER_MS = 2 ** 31 - 1;
 const NO_BYTES = new Uint8Array(0);
-// Continuing it makes a microtask, at a tenth of the cost of queueMicrotask().
-const READY = Promise.resolve();
 
 /** One instance of a stage. */
 export class StageInstance implements PlaceOwner, TaskHost {
@@ -111,6 +109,15 @@ export class StageInstance implements PlaceOwner, TaskHost {
     return this.place.retire(number);
   }
 
+  /**
+   * Waits no more for a place that is gone for good. Gateways admit the requests that pass it again.
+   *
+   * @returns when the way there is closed
+   */
+  giveUp(place: PlaceId): Promise<void> {
+    return this.place.giveUp(place);
+  }
+
   // ---- What the place says
 
   /** @internal */
@@ -143,8 +150,7 @@ export class StageInstance implements PlaceOwner, TaskHost {
   // ---- Tasks
 
   private next(): void {
-    // Not while an output waits for memory: what a handler has returned is its own again when its next task begins.
-    while (this.linked && this.running < this.stage.concurrency && this.unsent.length === 0 && !this.place.isEnding) {
+    while (this.linked && this.running < this.stage.concurrency && !this.place.isEnding) {
       const joined = this.ready.shift();
       if (joined === undefined) return;
       if (joined.state === 'ready') this.run(joined);
@@ -311,12 +317,12 @@ export class StageInstance implements PlaceOwner, TaskHost {
     };
     const targets = place.receiversOf(plan, ledger.gateway, route);
     const isLast = this.options.graph.behind[self.stage]!.length === 0;
+    // Behind its result a gateway takes no report of a request.
+    if (isLast && (joined.flags & Flag.WATCHED) !== 0) this.sendReports();
     const settle = () => {
       place.join.settle(joined);
       this.sendWaiting();
     };
-    // Behind its result a gateway takes no report of a request.
-    if (isLast && (joined.flags & Flag.WATCHED) !== 0) this.sendReports();
     if (place.flaw === 'early-acknowledgement') place.join.settle(joined);
     const attempt = () => this.attempt(joined, () => place.transmit(envelope, outgoing, targets, blocks, settle));
     if (this.unsent.length > 0 || !attempt()) this.unsent.push(attempt);
@@ -335,9 +341,7 @@ export class StageInstance implements PlaceOwner, TaskHost {
   }
 
   private sendWaiting(): void {
-    if (this.unsent.length === 0) return;
     while (this.unsent.length > 0 && this.unsent[0]!()) this.unsent.shift();
-    this.next();
   }
 
   // Straight to the gateway, which ends the request everywhere. The inputs are kept until it has the failure.
@@ -346,7 +350,8 @@ export class StageInstance implements PlaceOwner, TaskHost {
     const { gateway, gatewayRun } = joined.ledger;
     joined.state = 'sent';
     if ((joined.flags & Flag.WATCHED) !== 0) this.sendReports();
-    const note = encodeFailure(place.noteHead(gatewayRun), joined.ticket, joined.attempt, failure);
+    const { inlineBytes } = place.sizes;
+    const note = encodeFailure(place.noteHead(gatewayRun), joined.ticket, joined.attempt, failure, inlineBytes);
     try {
       place.sendNote(this.gatewayName(gateway), note, () => place.join.settle(joined));
     } catch (error) {
@@ -379,7 +384,7 @@ export class StageInstance implements PlaceOwner, TaskHost {
     if (this.reportsDue) return;
     // Behind what is being done now, so that an output goes before its report, and several reports together.
     this.reportsDue = true;
-    void READY.then(this.sendReports);
+    queueMicrotask(this.sendReports);
   }
 
   private readonly sendReports = (): void => {
