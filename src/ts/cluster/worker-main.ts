@@ -16,6 +16,8 @@ let routes: Routes = {};
 let progressAt = 0;
 let stopping = false;
 let onRoutes: () => void = () => {};
+let importModule: (url: string) => Promise<Record<string, unknown>>;
+let onReady: () => void;
 
 function tell(message: FromWorker): void {
   // Without a parent there is nobody to tell, and this process is about to end.
@@ -34,7 +36,7 @@ async function fail(error: unknown): Promise<never> {
 async function findWorkflow(config: WorkerConfig): Promise<Workflow> {
   let exports: Record<string, unknown>;
   try {
-    exports = await import(pathToFileURL(config.module).href);
+    exports = await importModule(pathToFileURL(config.module).href);
   } catch (cause) {
     throw new RdmaError('RDMA_ERR_STAGE_FAILED', `${config.module} cannot be imported: ${String(cause)}`, { cause });
   }
@@ -76,6 +78,7 @@ async function start(config: WorkerConfig): Promise<void> {
   await whenRouted(runtime.targets);
   await runtime.connect();
   tell({ type: 'ready' });
+  onReady();
 }
 
 function whenRouted(targets: readonly string[]): Promise<void> {
@@ -102,8 +105,15 @@ async function stop(): Promise<void> {
   process.exit(0);
 }
 
-/** Makes this process a worker: from now on it does what its supervisor says. */
-export function runWorker(): void {
+/**
+ * Makes this process a worker: from now on it does what its supervisor says.
+ *
+ * @param load imports a module by its URL; who calls gives it, as a script that V8 had compiled before cannot import
+ * @param ready called when the stage is connected, so that the code for that has run
+ */
+export function runWorker(load: typeof importModule, ready: () => void): void {
+  importModule = load;
+  onReady = ready;
   process.on('message', (message: ToWorker) => {
     if (message.type === 'routes') {
       routes = message.routes;
