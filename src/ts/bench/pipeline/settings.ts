@@ -120,8 +120,15 @@ export function inFlightOf({ task }: PipelinePlan): number {
   return task.do === 'load' ? task.inFlight : 1;
 }
 
-/** What a measurement may take, without opening, warming up and closing. */
-export function durationMs({ task }: PipelinePlan): number {
-  if (task.do === 'rest') return restsWithin(task.seconds, task.restMs) * task.restMs;
-  return task.seconds * 1000;
+/** The slowest that anybody may be before he counts as stuck. */
+const SLOWEST_BYTES_PER_MS = 20_000;
+/** How often all that is under way passes: the first time, while it is warmed up, while it is measured, at the end. */
+const PASSES = 4;
+
+/** What a measurement may take at most, without opening and closing. */
+export function limitMs(plan: PipelinePlan): number {
+  const { task, sizeBytes } = plan;
+  const passMs = (inFlightOf(plan) * sizeBytes) / SLOWEST_BYTES_PER_MS;
+  const restingMs = task.do === 'rest' ? restsWithin(task.seconds, task.restMs) * task.restMs : 0;
+  return PASSES * passMs + 2 * Math.max(task.seconds * 1000, restingMs);
 }
