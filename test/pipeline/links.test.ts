@@ -3,7 +3,7 @@
 import t from 'tap';
 import { Custody } from '../../src/ts/pipeline/custody.js';
 import { systemPipelinePort } from '../../src/ts/pipeline/index.js';
-import { inboxLimits, placeSecret, RESIDENT_REQUESTS } from '../../src/ts/pipeline/lane-sizes.js';
+import { inboxLimits, placeSecret, placeSizes } from '../../src/ts/pipeline/lane-sizes.js';
 import { Links } from '../../src/ts/pipeline/links.js';
 import { Inbox, type InboxAddress, type InboxMessage, MemoryPool, Poller } from '../../src/ts/ring/index.js';
 import { Device } from '../../src/ts/verbs/index.js';
@@ -18,6 +18,7 @@ function open(t: Teardown, reconnectMs = 20_000) {
   const device = Device.open(DEVICE);
   const poller = new Poller({ pollUs: 0 });
   const pool = MemoryPool.open({ device });
+  const sizes = placeSizes(device);
   const routes = new Map<string, InboxAddress>();
   const failed: string[] = [];
   const links = new Links({
@@ -26,6 +27,7 @@ function open(t: Teardown, reconnectMs = 20_000) {
     device,
     poller,
     pool,
+    sizes,
     secret: SECRET,
     reconnectMs,
     resolve: (target) => routes.get(target)!,
@@ -39,14 +41,14 @@ function open(t: Teardown, reconnectMs = 20_000) {
     device.close();
   });
   const listen = async (target: string, onMessage: (message: InboxMessage) => void) => {
-    const limits = inboxLimits(device);
+    const limits = inboxLimits(sizes);
     const secret = placeSecret(SECRET, target);
     const inbox = await Inbox.listen({ secret, device, poller, ...limits, onMessage });
     inboxes.push(inbox);
     routes.set(target, inbox.bootstrap);
     return inbox;
   };
-  return { links, failed, listen, close: (inbox: Inbox) => inbox.close() };
+  return { links, failed, listen, residentRequests: sizes.residentRequests, close: (inbox: Inbox) => inbox.close() };
 }
 
 function numbered(n: number): Uint8Array {
@@ -70,7 +72,7 @@ function send(links: Links, n: number, ...targets: string[]): { settled: boolean
 void t.test(
   'a message that takes long is sent again as a newer one, so it does not hold up those behind it',
   async (t) => {
-    const { links, listen } = open(t);
+    const { links, listen, residentRequests } = open(t);
     // As a place does: each message is taken out at once; the slow one is acknowledged late, and exchanged when it comes
     // again.
     let held: InboxMessage | undefined;
@@ -89,7 +91,7 @@ void t.test(
       held = message;
     });
     await links.connect(['b/0']);
-    const count = 10 * RESIDENT_REQUESTS;
+    const count = 10 * residentRequests;
     const sent: { settled: boolean }[] = [];
     for (let n = 0; n < count; n++) {
       sent.push(send(links, n, 'b/0'));
@@ -97,7 +99,7 @@ void t.test(
     }
     await until(
       'the watermark to move',
-      () => sent.filter(({ settled }) => settled).length >= count - RESIDENT_REQUESTS - 1,
+      () => sent.filter(({ settled }) => settled).length >= count - residentRequests - 1,
     );
     t.ok(copies >= 9 && copies <= 11, `${copies} copies of the slow message`);
     t.equal(sent[0]!.settled, false);
