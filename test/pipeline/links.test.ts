@@ -3,7 +3,7 @@
 import t from 'tap';
 import { Custody } from '../../src/ts/pipeline/custody.js';
 import { systemPipelinePort } from '../../src/ts/pipeline/index.js';
-import { inboxLimits, placeSecret, RESIDENT_REQUESTS } from '../../src/ts/pipeline/lane-sizes.js';
+import { inboxLimits, placeSecret, placeSizes } from '../../src/ts/pipeline/lane-sizes.js';
 import { Links } from '../../src/ts/pipeline/links.js';
 import { Inbox, type InboxAddress, type InboxMessage, MemoryPool, Poller } from '../../src/ts/ring/index.js';
 import { Device } from '../../src/ts/verbs/index.js';
@@ -18,6 +18,7 @@ function open(t: Teardown, reconnectMs = 20_000) {
   const device = Device.open(DEVICE);
   const poller = new Poller({ pollUs: 0 });
   const pool = MemoryPool.open({ device });
+  const sizes = placeSizes(device);
   const routes = new Map<string, InboxAddress>();
   const failed: string[] = [];
   const links = new Links({
@@ -26,6 +27,7 @@ function open(t: Teardown, reconnectMs = 20_000) {
     device,
     poller,
     pool,
+    sizes,
     secret: SECRET,
     reconnectMs,
     resolve: (target) => routes.get(target)!,
@@ -39,7 +41,7 @@ function open(t: Teardown, reconnectMs = 20_000) {
     device.close();
   });
   const listen = async (target: string, onMessage: (message: InboxMessage) => void) => {
-    const limits = inboxLimits(device);
+    const limits = inboxLimits(sizes);
     const secret = placeSecret(SECRET, target);
     const inbox = await Inbox.listen({ secret, device, poller, ...limits, onMessage });
     inboxes.push(inbox);
@@ -48,6 +50,9 @@ function open(t: Teardown, reconnectMs = 20_000) {
   };
   return { links, failed, listen, close: (inbox: Inbox) => inbox.close() };
 }
+
+/** Messages after which one that is not acknowledged is sent again. */
+const RESIDENTS = 256;
 
 function numbered(n: number): Uint8Array {
   const bytes = new Uint8Array(100);
@@ -67,46 +72,40 @@ function send(links: Links, n: number, ...targets: string[]): { settled: boolean
   return state;
 }
 
-void t.test(
-  'a message that takes long is sent again as a newer one, so it does not hold up those behind it',
-  async (t) => {
-    const { links, listen } = open(t);
-    // As a place does: each message is taken out at once; the slow one is acknowledged late, and exchanged when it comes
-    // again.
-    let held: InboxMessage | undefined;
-    let copies = 0;
-    const seen = new Set<number>();
-    await listen('b/0', (message) => {
-      const n = numberOf(message);
-      message.release();
-      seen.add(n);
-      if (n !== 0) {
-        message.acknowledge();
-        return;
-      }
-      copies++;
-      held?.acknowledge();
-      held = message;
-    });
-    await links.connect(['b/0']);
-    const count = 10 * RESIDENT_REQUESTS;
-    const sent: { settled: boolean }[] = [];
-    for (let n = 0; n < count; n++) {
-      sent.push(send(links, n, 'b/0'));
-      if (n % 50 === 49) await until(`message ${n}`, () => seen.size === n + 1);
+void t.test('a message that takes long is sent again, so it does not hold up those behind it', async (t) => {
+  const { links, listen } = open(t);
+  // As a place does: each message is taken out at once; the slow one is acknowledged late, and exchanged when it comes
+  // again.
+  let held: InboxMessage | undefined;
+  let copies = 0;
+  const seen = new Set<number>();
+  await listen('b/0', (message) => {
+    const n = numberOf(message);
+    message.release();
+    seen.add(n);
+    if (n !== 0) {
+      message.acknowledge();
+      return;
     }
-    await until(
-      'the watermark to move',
-      () => sent.filter(({ settled }) => settled).length >= count - RESIDENT_REQUESTS - 1,
-    );
-    t.ok(copies >= 9 && copies <= 11, `${copies} copies of the slow message`);
-    t.equal(sent[0]!.settled, false);
-    t.equal(links.status()[0]!.backlog, 0, 'sending never waits for it');
-    held!.acknowledge();
-    await until('everything', () => sent.every(({ settled }) => settled));
-    t.equal(links.unacknowledged('b/0'), 0);
-  },
-);
+    copies++;
+    held?.acknowledge();
+    held = message;
+  });
+  await links.connect(['b/0']);
+  const count = 10 * RESIDENTS;
+  const sent: { settled: boolean }[] = [];
+  for (let n = 0; n < count; n++) {
+    sent.push(send(links, n, 'b/0'));
+    if (n % 50 === 49) await until(`message ${n}`, () => seen.size === n + 1);
+  }
+  await until('the watermark to move', () => sent.filter(({ settled }) => settled).length >= count - RESIDENTS - 1);
+  t.ok(copies >= 9 && copies <= 12, `${copies} copies of the slow message`);
+  t.equal(sent[0]!.settled, false);
+  t.equal(links.status()[0]!.backlog, 0, 'sending never waits for it');
+  held!.acknowledge();
+  await until('everything', () => sent.every(({ settled }) => settled));
+  t.equal(links.unacknowledged('b/0'), 0);
+});
 
 void t.test('many slow messages at a time do not fill what is retained', async (t) => {
   const { links, listen } = open(t);
@@ -139,10 +138,10 @@ void t.test('many slow messages at a time do not fill what is retained', async (
 void t.test('a target that takes nothing out holds up nobody else, and gets its messages in order later', async (t) => {
   const { links, listen } = open(t);
   const kept: InboxMessage[] = [];
-  const order: number[] = [];
+  const seen = new Set<number>(); // in order; what comes again is a copy
   let isOpen = false;
   const finish = (message: InboxMessage) => {
-    order.push(numberOf(message));
+    seen.add(numberOf(message));
     message.done();
   };
   await listen('slow/0', (message) => {
@@ -166,7 +165,7 @@ void t.test('a target that takes nothing out holds up nobody else, and gets its 
   for (const message of kept) finish(message);
   await until('the slow ones', () => slow.every(({ settled }) => settled));
   t.same(
-    order,
+    [...seen],
     Array.from({ length: count }, (_, n) => n),
   );
 });
@@ -204,7 +203,6 @@ void t.test('what a failed link has not delivered is not acknowledged, and the o
   t.same(failed, ['b/0']);
   await new Promise((resolve) => setImmediate(resolve));
   t.notOk(sent.some(({ settled }) => settled));
-  t.throws(() => links.send('b/0', numbered(0), undefined));
 });
 
 void t.test('what was sent to a target that is given up is settled, and others stay', async (t) => {
