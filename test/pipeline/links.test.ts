@@ -48,8 +48,11 @@ function open(t: Teardown, reconnectMs = 20_000) {
     routes.set(target, inbox.bootstrap);
     return inbox;
   };
-  return { links, failed, listen, residentRequests: sizes.residentRequests, close: (inbox: Inbox) => inbox.close() };
+  return { links, failed, listen, close: (inbox: Inbox) => inbox.close() };
 }
+
+/** Messages after which one that is not acknowledged is sent again. */
+const RESIDENTS = 128;
 
 function numbered(n: number): Uint8Array {
   const bytes = new Uint8Array(100);
@@ -69,46 +72,40 @@ function send(links: Links, n: number, ...targets: string[]): { settled: boolean
   return state;
 }
 
-void t.test(
-  'a message that takes long is sent again as a newer one, so it does not hold up those behind it',
-  async (t) => {
-    const { links, listen, residentRequests } = open(t);
-    // As a place does: each message is taken out at once; the slow one is acknowledged late, and exchanged when it comes
-    // again.
-    let held: InboxMessage | undefined;
-    let copies = 0;
-    const seen = new Set<number>();
-    await listen('b/0', (message) => {
-      const n = numberOf(message);
-      message.release();
-      seen.add(n);
-      if (n !== 0) {
-        message.acknowledge();
-        return;
-      }
-      copies++;
-      held?.acknowledge();
-      held = message;
-    });
-    await links.connect(['b/0']);
-    const count = 10 * residentRequests;
-    const sent: { settled: boolean }[] = [];
-    for (let n = 0; n < count; n++) {
-      sent.push(send(links, n, 'b/0'));
-      if (n % 50 === 49) await until(`message ${n}`, () => seen.size === n + 1);
+void t.test('a message that takes long is sent again, so it does not hold up those behind it', async (t) => {
+  const { links, listen } = open(t);
+  // As a place does: each message is taken out at once; the slow one is acknowledged late, and exchanged when it comes
+  // again.
+  let held: InboxMessage | undefined;
+  let copies = 0;
+  const seen = new Set<number>();
+  await listen('b/0', (message) => {
+    const n = numberOf(message);
+    message.release();
+    seen.add(n);
+    if (n !== 0) {
+      message.acknowledge();
+      return;
     }
-    await until(
-      'the watermark to move',
-      () => sent.filter(({ settled }) => settled).length >= count - residentRequests - 1,
-    );
-    t.ok(copies >= 9 && copies <= 11, `${copies} copies of the slow message`);
-    t.equal(sent[0]!.settled, false);
-    t.equal(links.status()[0]!.backlog, 0, 'sending never waits for it');
-    held!.acknowledge();
-    await until('everything', () => sent.every(({ settled }) => settled));
-    t.equal(links.unacknowledged('b/0'), 0);
-  },
-);
+    copies++;
+    held?.acknowledge();
+    held = message;
+  });
+  await links.connect(['b/0']);
+  const count = 10 * RESIDENTS;
+  const sent: { settled: boolean }[] = [];
+  for (let n = 0; n < count; n++) {
+    sent.push(send(links, n, 'b/0'));
+    if (n % 50 === 49) await until(`message ${n}`, () => seen.size === n + 1);
+  }
+  await until('the watermark to move', () => sent.filter(({ settled }) => settled).length >= count - RESIDENTS - 1);
+  t.ok(copies >= 9 && copies <= 12, `${copies} copies of the slow message`);
+  t.equal(sent[0]!.settled, false);
+  t.equal(links.status()[0]!.backlog, 0, 'sending never waits for it');
+  held!.acknowledge();
+  await until('everything', () => sent.every(({ settled }) => settled));
+  t.equal(links.unacknowledged('b/0'), 0);
+});
 
 void t.test('many slow messages at a time do not fill what is retained', async (t) => {
   const { links, listen } = open(t);
@@ -141,10 +138,10 @@ void t.test('many slow messages at a time do not fill what is retained', async (
 void t.test('a target that takes nothing out holds up nobody else, and gets its messages in order later', async (t) => {
   const { links, listen } = open(t);
   const kept: InboxMessage[] = [];
-  const order: number[] = [];
+  const seen = new Set<number>(); // in order; what comes again is a copy
   let isOpen = false;
   const finish = (message: InboxMessage) => {
-    order.push(numberOf(message));
+    seen.add(numberOf(message));
     message.done();
   };
   await listen('slow/0', (message) => {
@@ -168,7 +165,7 @@ void t.test('a target that takes nothing out holds up nobody else, and gets its 
   for (const message of kept) finish(message);
   await until('the slow ones', () => slow.every(({ settled }) => settled));
   t.same(
-    order,
+    [...seen],
     Array.from({ length: count }, (_, n) => n),
   );
 });
@@ -206,7 +203,6 @@ void t.test('what a failed link has not delivered is not acknowledged, and the o
   t.same(failed, ['b/0']);
   await new Promise((resolve) => setImmediate(resolve));
   t.notOk(sent.some(({ settled }) => settled));
-  t.throws(() => links.send('b/0', numbered(0), undefined));
 });
 
 void t.test('what was sent to a target that is given up is settled, and others stay', async (t) => {

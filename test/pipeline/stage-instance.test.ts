@@ -263,23 +263,6 @@ void t.test('a handler that answers at once and one that answers later are the s
   t.same(outputs[0]?.meta, { n: 1 });
 });
 
-void t.test('a trace of more than a message carries loses hops and not the request', async (t) => {
-  const shards = { instances: 16, spread: 'shard', maxOutputBytes: 1024 } as const;
-  const graph = workflow('wide', here)
-    .stage('a', { ...shards, handler: () => ({}) })
-    .stage('b', { ...shards, after: ['a'], handler: () => ({}) })
-    .stage('c', { ...shards, after: ['b'], handler: () => ({}) })
-    .stage('d', { ...shards, after: ['c'], handler: () => ({}) })
-    .stage('e', { ...shards, after: ['d'], handler: () => ({}) })
-    .stage('f', { after: ['e'], handler: (task) => ({ meta: { n: task.inputs('e').length } }) });
-  const pipeline = await Harness.open(graph, { maxInFlight: 1 });
-  t.teardown(() => pipeline.close());
-  const { outputs, trace } = await within('a result', pipeline.gateway.run({}, { trace: true }));
-  t.same(outputs[0]?.meta, { n: 16 });
-  t.equal(trace!.hops.length + trace!.tasks.length, 1024);
-  await pipeline.idle();
-});
-
 void t.test('closing in the middle of a task ends it and answers its request', async (t) => {
   const begun = gate();
   let reason: string | undefined;

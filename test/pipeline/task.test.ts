@@ -77,7 +77,7 @@ void t.test('what is made with output() arrives as it was made, small and large,
     maxOutputBytes: 2 ** 24,
     handler: (task) => {
       const seed = Number(task.input('request').meta.n);
-      const made = task.output({
+      const made: Record<string, Tensor> = task.output({
         ...Object.fromEntries(sizes.map((size) => [`p${size}`, { dtype: 'u8', shape: [size] }] as const)),
         unused: { dtype: 'f64', shape: [1000, 100] },
       });
