@@ -1,7 +1,7 @@
 /*
- * Messages that refer to a block in the producer's memory: each is sent to two edges, outboxes of one process, which keep step.
- * Receivers look at the block where it lies, from delivery until they acknowledge. It is written again when every message that
- * refers to it is acknowledged.
+ * Messages that refer to a block in the producer's memory: each is sent to two edges, outboxes of one process, which
+ * keep step. Receivers look at the block where it lies, from delivery until they acknowledge. It is written again when
+ * every message that refers to it is acknowledged.
  */
 #if PRODUCERS != 2
 #error the edges are two outboxes

@@ -18,8 +18,8 @@ export const FAULTS = [
 export type Fault = (typeof FAULTS)[number];
 
 /**
- * How a message is sent: copied; built in its place and committed; or its place is given up. Or its bytes stay in a block of the
- * producer's pool, and what is sent refers to it.
+ * How a message is sent: copied; built in its place and committed; or its place is given up. Or its bytes stay in a
+ * block of the producer's pool, and what is sent refers to it.
  */
 export type Way = 'send' | 'reserve' | 'abort' | 'refer';
 
