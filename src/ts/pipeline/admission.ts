@@ -13,6 +13,8 @@ import { ALL, type Graph, placesOf, type Route } from './routing.js';
 export const MAX_PREFETCH = 64;
 /** What the way to an instance and back takes, in microseconds, before it was measured. */
 const FIRST_OVERHEAD_US = 200;
+/** An instance is stalled when another one is ahead of it by longer than so many tasks take, and the way there. */
+const STALLED_TASKS = 8;
 /** How much a new sample counts. */
 const SAMPLE_WEIGHT = 0.2;
 
@@ -38,6 +40,8 @@ export interface InstanceLoad {
   unfinished: number;
   /** Admitted, and not ended. */
   resident: number;
+  /** When its last task was done, or its first one admitted. */
+  progressUs: number;
 }
 
 /** A request on its way, as far as its load counts. */
@@ -85,14 +89,15 @@ export class Admission {
     const key = stage * 65536 + instance;
     let load = this.loads.get(key);
     if (load === undefined) {
-      load = { stage, instance, unfinished: 0, resident: 0 };
+      load = { stage, instance, unfinished: 0, resident: 0, progressUs: 0 };
       this.loads.set(key, load);
     }
     return load;
   }
 
   /**
-   * Chooses the places of the next request: of a routed stage the instance with the least unfinished work.
+   * Chooses the places of the next request: of a routed stage the instance with the least unfinished work that has room.
+   * One that is stalled gets nothing while another is not.
    *
    * @param nowUs when it is admitted
    * @returns undefined when a stage that it needs has no room
@@ -110,26 +115,39 @@ export class Admission {
         route[stage] = ALL;
         continue;
       }
-      let best = candidates[0]!;
-      for (const load of candidates) {
-        if (
-          load.unfinished < best.unfinished ||
-          (load.unfinished === best.unfinished && load.resident < best.resident)
-        ) {
-          best = load;
-        }
-      }
-      if (!this.hasRoom(best, window)) return undefined;
+      const best = this.choose(stage, candidates, window);
+      if (best === undefined) return undefined;
       chosen.push([best]);
       route[stage] = best.instance;
     }
     for (const loads of chosen) {
       for (const load of loads) {
+        if (load.unfinished === 0) load.progressUs = nowUs;
         load.unfinished++;
         load.resident++;
       }
     }
     return { plan: this.plan, route, admittedUs: nowUs, unfinished: chosen };
+  }
+
+  private choose(stage: number, candidates: readonly InstanceLoad[], window: number): InstanceLoad | undefined {
+    let newestUs = 0;
+    for (const { progressUs } of candidates) newestUs = Math.max(newestUs, progressUs);
+    let best: InstanceLoad | undefined;
+    for (const load of candidates) {
+      if (!this.hasRoom(load, window) || this.isStalled(load, stage, newestUs)) continue;
+      if (best === undefined || isLighter(load, best)) best = load;
+    }
+    return best;
+  }
+
+  // It has all that it runs at a time, and nothing came of it for long, while something came of another one. That is
+  // no matter of the clock: nothing comes of any of them while this process is busy.
+  private isStalled(load: InstanceLoad, stage: number, newestUs: number): boolean {
+    if (load.unfinished < this.graph.spec.stages[stage]!.concurrency) return false;
+    this.leads ??= this.computeLeads();
+    // Before the first sample nothing is long.
+    return newestUs - load.progressUs > this.leads[stage]! + STALLED_TASKS * this.serviceUs[stage]!;
   }
 
   private hasRoom(load: InstanceLoad, window: number): boolean {
@@ -170,6 +188,7 @@ export class Admission {
     const at = waiting.findIndex((load) => load.instance === place.instance);
     if (at < 0) return;
     waiting[at]!.unfinished--;
+    waiting[at]!.progressUs = nowUs;
     waiting.splice(at, 1);
     this.serviceUs[place.stage] = mix(this.serviceUs[place.stage]!, computeUs);
     if (this.graph.before[place.stage]!.every((stage) => stage === GATEWAY_INDEX)) {
@@ -198,6 +217,10 @@ export class Admission {
       return { ...load, window: this.windowOf(load.stage), serviceUs: Number.isNaN(service) ? undefined : service };
     });
   }
+}
+
+function isLighter(a: InstanceLoad, b: InstanceLoad): boolean {
+  return a.unfinished < b.unfinished || (a.unfinished === b.unfinished && a.resident < b.resident);
 }
 
 function mix(old: number, sample: number): number {

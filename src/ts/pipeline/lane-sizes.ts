@@ -40,7 +40,7 @@ const ROUNDING_BYTES = 64;
 export function placeSizes(device: Pick<Device, 'portAddress'>, own: Partial<PlaceSizes> = {}): PlaceSizes {
   const isSoft = device.portAddress().type === 'soft';
   return {
-    residentRequests: checkInteger('residentRequests', own.residentRequests ?? 256, 1, 2048),
+    residentRequests: checkInteger('residentRequests', own.residentRequests ?? 128, 1, 2048),
     poolBytes: checkInteger('poolBytes', own.poolBytes ?? 4 * 2 ** 30, 4096, 2 ** 40),
     slots: checkInteger('slots', own.slots ?? 128, 1, 4095),
     inlineBytes: checkInteger('inlineBytes', own.inlineBytes ?? INLINE_BYTES[isSoft ? 'soft' : 'verbs'], 768, 65536),

@@ -7,6 +7,7 @@
 //                                                      |what |attempt |ticket |queue us|compute us|progress (f64)|
 //   ENDED, gateway to place, records of 16 bytes       0        8        12
 //                                                      |ticket  |attempt | 0 |
+//   COMING, gateway to place: nothing more; a request is on its way after a rest
 //   FAILURE, place to gateway: one record as in REPORTS, then JSON { code, message }
 //
 // Invariant: what is read here came from another process; a note that is not of exactly this form is refused whole.
@@ -140,6 +141,13 @@ function readRecords<T>(bytes: Uint8Array, size: number, read: (at: number) => T
   const records: T[] = [];
   for (let at = HEAD_BYTES; at < bytes.length; at += size) records.push(read(at));
   return records;
+}
+
+/** A note that a request is on its way. */
+export function encodeComing(gateway: NoteHead): Uint8Array {
+  const bytes = new Uint8Array(HEAD_BYTES);
+  writeHead(new DataView(bytes.buffer), Kind.COMING, gateway);
+  return bytes;
 }
 
 /** A note that a request has ended at its gateway. */

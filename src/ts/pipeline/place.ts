@@ -43,6 +43,8 @@ const MAX_EARLY = 4096;
 /** How long an input whose sender is away is waited for, and how often it is tried. */
 const UNREADABLE_MS = 30_000;
 const RETRY_LOAD_MS = 20;
+/** How long to poll for a request that was announced, in microseconds: what waking the places before may take. */
+export const LINGER_US = 500;
 
 /** What every place has to know. */
 export interface PlaceOptions {
@@ -127,7 +129,8 @@ export class Place implements JoinHost {
   private readonly scratchView: DataView;
   private stopAsking: (() => void) | undefined;
   private ending = false;
-  // The last answer of receiversOf(), by what it depends on.
+  // The last answers of sendersOf() and receiversOf(), by what they depend on.
+  private lastSenders: { plan: Plan; gateway: number; route: Uint16Array; senders: readonly PlaceId[] } | undefined;
   private lastReceivers: { plan: Plan; gateway: number; route: Uint16Array; names: readonly string[] } | undefined;
 
   private constructor(options: PlaceOptions, owner: PlaceOwner) {
@@ -282,7 +285,8 @@ export class Place implements JoinHost {
   }
 
   private takeNote(kind: number, message: InboxMessage, bytes: Uint8Array, view: DataView): void {
-    if (kind === Kind.ENDED) {
+    if (kind === Kind.COMING) this.poller.linger(LINGER_US);
+    else if (kind === Kind.ENDED) {
       const head = readNoteHead(bytes, view, this.options.graph.spec.stages.length);
       const ledger = this.join.ledgerOf(head.instance, head.gatewayRun);
       for (const { ticket, attempt } of readEnded(bytes, view)) this.join.endRequest(ledger, ticket, attempt);
@@ -372,7 +376,11 @@ export class Place implements JoinHost {
     const { graph, self } = this.options;
     const { plan: number, route, gateway } = input.envelope;
     const plan = this.plans.get(number)!;
-    return { plan, senders: senders(graph, plan, route, gateway, self) };
+    const last = this.lastSenders;
+    if (last !== undefined && last.plan === plan && last.gateway === gateway && sameRoute(last.route, route))
+      return last;
+    this.lastSenders = { plan, gateway, route: route.slice(), senders: senders(graph, plan, route, gateway, self) };
+    return this.lastSenders;
   }
 
   // One timer for all that is incomplete; none when nothing is.

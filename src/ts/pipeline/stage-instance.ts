@@ -317,6 +317,9 @@ export class StageInstance implements PlaceOwner, TaskHost {
       block: undefined,
     };
     const targets = place.receiversOf(plan, ledger.gateway, route);
+    const isLast = this.options.graph.behind[self.stage]!.length === 0;
+    // Behind its result a gateway takes no report of a request.
+    if (isLast && (joined.flags & Flag.WATCHED) !== 0) this.sendReports();
     const settle = () => {
       place.join.settle(joined);
       this.sendWaiting();
@@ -324,7 +327,6 @@ export class StageInstance implements PlaceOwner, TaskHost {
     if (place.flaw === 'early-acknowledgement') place.join.settle(joined);
     const attempt = () => this.attempt(joined, () => place.transmit(envelope, outgoing, targets, blocks, settle));
     if (this.unsent.length > 0 || !attempt()) this.unsent.push(attempt);
-    const isLast = this.options.graph.behind[self.stage]!.length === 0;
     if (!isLast) this.report(joined, Report.DONE, queueUs, computeUs);
   }
 
@@ -348,6 +350,7 @@ export class StageInstance implements PlaceOwner, TaskHost {
     const { place } = this;
     const { gateway, gatewayRun } = joined.ledger;
     joined.state = 'sent';
+    if ((joined.flags & Flag.WATCHED) !== 0) this.sendReports();
     const { inlineBytes } = place.sizes;
     const note = encodeFailure(place.noteHead(gatewayRun), joined.ticket, joined.attempt, failure, inlineBytes);
     try {

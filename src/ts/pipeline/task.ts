@@ -14,6 +14,10 @@ import { type Dtype, elementBytes, elementCount, type Tensor, viewTensor } from 
 /** What a handler answers. */
 export interface StageOutput {
   meta?: Meta;
+  /**
+   * Tensors by name. Those of task.output() and of inputs are not copied; others are copied once, before the instance
+   * begins another task: with a concurrency of 1 a handler may use the same array for each task.
+   */
   parts?: Parts;
 }
 
@@ -127,7 +131,8 @@ export class Task implements StageTask {
   private makeOutputs<Names extends string>(shapes: Record<Names, TensorShape>): Record<Names, Tensor> {
     checkObject('shapes', shapes);
     const made: Record<string, Tensor> = {};
-    for (const [name, { dtype, shape }] of Object.entries<TensorShape>(shapes)) {
+    for (const [name, wanted] of Object.entries<TensorShape>(shapes)) {
+      const { dtype, shape } = checkObject<TensorShape>(`the shape of output ${name}`, wanted);
       const bytes = elementBytes(dtype) * elementCount(Array.isArray(shape) ? shape : [Number.NaN]);
       if (!Number.isSafeInteger(bytes)) {
         throw new RdmaError('RDMA_ERR_INVALID_ARGUMENT', `the shape of output ${name} must be a list of up to 8 sizes`);
