@@ -10,7 +10,7 @@ import { parseArgs } from 'node:util';
 import { LocalPipeline, workflow } from 'onepiece-rdma';
 
 const REST_MS = 1000; // until what happened at the start is over
-const QUIET_MS = 12_000; // until V8 has collected its garbage once, which it does 8 s after the last work
+const QUIET_MS = 20_000; // until V8 has collected garbage once in every process: it begins 8 to 16 s after the last work
 const KIB_PER_MIB = 1024;
 const NS_PER_MS = 1e6;
 /** Tells the workers, which import this file too, what the workflow looks like. */

@@ -40,19 +40,18 @@ async function reach(esbuild, sourceDir, entries) {
     .sort();
 }
 
-/** The program that is bundled: it imports every module by name, enters them and begins to work. */
+/** The program that is bundled: it imports every module by name, enters them, and exports how a worker begins. */
 function program(modules) {
   const imports = modules.map((name, i) => `import * as m${i} from './${name}.js';`);
   const entries = modules.map((name, i) => `  '${name}.js': m${i},`);
   return [
     "import { join } from 'node:path';",
     "import { shareModules } from './cluster/shared-modules.js';",
-    "import { runWorker } from './cluster/worker-main.js';",
+    "export { runWorker } from './cluster/worker-main.js';",
     ...imports,
     "shareModules(join(__dirname, '..'), {",
     ...entries,
     '});',
-    'runWorker();',
   ].join('\n');
 }
 
@@ -85,5 +84,7 @@ export async function bundleWorker(root, outDir) {
     banner: { js: licence(require, 'valibot') },
     write: false,
   });
+  const text = outputFiles.find((file) => file.path.endsWith('.js')).text;
+  if (/\bimport\(/.test(text)) throw new Error(`${bundleName}: a script that V8 has compiled before cannot import`);
   return Object.fromEntries(outputFiles.map((file) => [path.relative(outDir, file.path), file.text]));
 }

@@ -19,6 +19,7 @@ PR_SET_PDEATHSIG = 1
 SAMPLES_MAX = 1 << 20
 STRIDE_WORDS = 64 * 1024 // 4
 QUARTERS = 4
+SAMPLES_MIN = 5
 RESTS_MIN = 10
 ALL = (0, 4)
 
@@ -179,7 +180,7 @@ class Source:
             self.requests += 1
             if began >= begin:
                 self.samples.append((now - began) * 1e6)
-            if (now >= begin + seconds and self.samples) or len(self.samples) >= SAMPLES_MAX:
+            if (now >= begin + seconds and len(self.samples) >= SAMPLES_MIN) or len(self.samples) >= SAMPLES_MAX:
                 self.seconds = now - begin
                 usage.end()
                 break

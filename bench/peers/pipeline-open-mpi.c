@@ -26,10 +26,13 @@
 #include "pipeline-shapes.h"
 
 enum { WARM = 1, MEASURED = 2, END = 3 };
-enum { MAX_WINDOW = 64, MAX_SAMPLES = 1 << 20, MIN_RESTS = 10 };
+enum { MAX_WINDOW = 64, MAX_SAMPLES = 1 << 20, MIN_SAMPLES = 5, MIN_RESTS = 10 };
+// Large messages that may arrive at a rank at the same time share its bandwidth: with more of them each comes late.
+enum { LARGE_BYTES = 64 * 1024, LARGE_DEPTH = 2 };
 
 static const struct place *self;
-static int window;
+static int window;  // requests under way
+static int depth;   // receives that are posted ahead
 static unsigned char *in[MAX_EDGES][MAX_WINDOW];
 static unsigned char *out[MAX_WINDOW];
 static MPI_Request receives[MAX_WINDOW][MAX_EDGES];
@@ -92,12 +95,12 @@ static void post_receives(int slot) {
   }
 }
 
-static void copy_share(int slot) {
+static void copy_share(int taken, int made) {
   for (int j = 0; j < self->inputs; j++) {
     const struct take *take = &self->takes[j];
     size_t begin = offset_of(take->begin);
-    memcpy(out[slot] + begin - offset_of(self->begin), in[j][slot] + begin - offset_of(shape->places[take->rank].begin),
-           offset_of(take->end) - begin);
+    size_t held = offset_of(shape->places[take->rank].begin);
+    memcpy(out[made] + begin - offset_of(self->begin), in[j][taken] + begin - held, offset_of(take->end) - begin);
   }
 }
 
@@ -117,35 +120,43 @@ static void relay(void) {
     MPI_Recv(in[0][0], (int)bytes_of(&shape->places[from]), MPI_BYTE, from, MPI_ANY_TAG, MPI_COMM_WORLD, &status);
     phase = new_phase(phase, status.MPI_TAG);
     if (phase == END) break;
-    copy_share(0);
+    copy_share(0, 0);
     MPI_Send(out[0], bytes, MPI_BYTE, self->to[0], phase, MPI_COMM_WORLD);
   }
   MPI_Send(NULL, 0, MPI_BYTE, self->to[0], END, MPI_COMM_WORLD);
 }
 
-// The source ends every slot of the window with a message of its own.
-static void work(void) {
-  for (int slot = 0; slot < window; slot++) post_receives(slot);
-  int phase = WARM;
-  int ended = 0;
-  for (long n = 0; ended < window; n++) {
-    int slot = (int)(n % window);
-    MPI_Status statuses[MAX_EDGES];
-    MPI_Waitall(self->inputs, receives[slot], statuses);
-    phase = new_phase(phase, statuses[0].MPI_TAG);
-    MPI_Waitall(self->outputs, sends[slot], MPI_STATUSES_IGNORE);
-    int bytes = phase == END ? 0 : (int)bytes_of(self);
-    if (phase == END) {
-      ended++;
-    } else {
-      copy_share(slot);
-      post_receives(slot);
+static void cancel_receives(void) {
+  for (int slot = 0; slot < depth; slot++) {
+    for (int j = 0; j < self->inputs; j++) {
+      if (receives[slot][j] != MPI_REQUEST_NULL) MPI_Cancel(&receives[slot][j]);
     }
+    MPI_Waitall(self->inputs, receives[slot], MPI_STATUSES_IGNORE);
+  }
+}
+
+// Several requests at a time, or several inputs or outputs.
+static void work(void) {
+  for (int slot = 0; slot < depth; slot++) post_receives(slot);
+  int phase = WARM;
+  for (long n = 0; phase != END; n++) {
+    int taken = (int)(n % depth);
+    int made = (int)(n % window);
+    MPI_Status statuses[MAX_EDGES];
+    MPI_Waitall(self->inputs, receives[taken], statuses);
+    phase = new_phase(phase, statuses[0].MPI_TAG);
+    MPI_Waitall(self->outputs, sends[made], MPI_STATUSES_IGNORE);
+    if (phase != END) {
+      copy_share(taken, made);
+      post_receives(taken);
+    }
+    int bytes = phase == END ? 0 : (int)bytes_of(self);
     for (int j = 0; j < self->outputs; j++) {
-      MPI_Isend(out[slot], bytes, MPI_BYTE, self->to[j], phase, MPI_COMM_WORLD, &sends[slot][j]);
+      MPI_Isend(out[made], bytes, MPI_BYTE, self->to[j], phase, MPI_COMM_WORLD, &sends[made][j]);
     }
   }
   for (int slot = 0; slot < window; slot++) MPI_Waitall(self->outputs, sends[slot], MPI_STATUSES_IGNORE);
+  cancel_receives();
 }
 
 // ---- The source
@@ -164,19 +175,20 @@ static void send_next(int tag) {
   else MPI_Isend(out[slot], (int)size, MPI_BYTE, self->to[0], tag, MPI_COMM_WORLD, &sends[slot][0]);
 }
 
-static void await_result(int slot) {
+static void await_result(void) {
   int last = self->takes[0].rank;
-  if (window > 1) MPI_Wait(&receives[slot][0], MPI_STATUS_IGNORE);
+  if (window > 1) MPI_Wait(&receives[got % depth][0], MPI_STATUS_IGNORE);
   else MPI_Recv(in[0][0], (int)size, MPI_BYTE, last, MPI_ANY_TAG, MPI_COMM_WORLD, MPI_STATUS_IGNORE);
 }
 
 // Answers when the oldest request was answered.
 static double take_next(void) {
-  int slot = (int)(got % window);
-  await_result(slot);
+  int slot = (int)(got % depth);
+  await_result();
   double now = now_us();
-  if (!is_request(in[0][slot], (uint32_t)got)) fail("a result that is not that of its request");
-  if (got < window && memcmp(in[0][slot], out[slot], size) != 0) fail("a result with other bytes than its request");
+  const unsigned char *result = in[0][slot];
+  if (!is_request(result, (uint32_t)got)) fail("a result that is not that of its request");
+  if (got < window && memcmp(result, out[got], size) != 0) fail("a result with other bytes than its request");
   if (window > 1) post_receives(slot);
   got++;
   return now;
@@ -184,7 +196,7 @@ static double take_next(void) {
 
 // Steady: the window stays full from the first request until the last is counted.
 static void load(double warm_up_s, double seconds, int measures) {
-  if (window > 1) for (int slot = 0; slot < window; slot++) post_receives(slot);
+  if (window > 1) for (int slot = 0; slot < depth; slot++) post_receives(slot);
   double warm_us = now_us() + warm_up_s * 1e6;
   double begin_us = 0;
   for (int tag = WARM;;) {
@@ -201,7 +213,7 @@ static void load(double warm_up_s, double seconds, int measures) {
     }
     requests++;
     if (began >= begin_us) samples[sampled++] = now - began;
-    if ((now < begin_us + seconds * 1e6 || sampled == 0) && sampled < MAX_SAMPLES) continue;
+    if ((now < begin_us + seconds * 1e6 || sampled < MIN_SAMPLES) && sampled < MAX_SAMPLES) continue;
     measured_s = (now - begin_us) / 1e6;
     measure_ends();
     break;
@@ -236,8 +248,9 @@ static void idle(double seconds) {
 }
 
 static void end_all(void) {
-  for (int slot = 0; slot < window; slot++) MPI_Send(NULL, 0, MPI_BYTE, self->to[0], END, MPI_COMM_WORLD);
-  for (int i = 0; i < window; i++) await_result((int)((got + i) % window));
+  MPI_Send(NULL, 0, MPI_BYTE, self->to[0], END, MPI_COMM_WORLD);
+  await_result();
+  cancel_receives();
 }
 
 static void keep(const char *path) {
@@ -274,8 +287,9 @@ int main(int argc, char **argv) {
   if (size < 64 || size > 1 << 26 || window < 1 || window > MAX_WINDOW) fail("SIZE or WINDOW out of range");
   if (!(seconds > 0 && seconds <= 3600 && rest_ms >= 0 && rest_ms <= 60000)) fail("a time out of range");
   self = &shape->places[rank];
+  depth = size <= LARGE_BYTES || window < LARGE_DEPTH ? window : LARGE_DEPTH;
   for (int slot = 0; slot < window; slot++) {
-    for (int j = 0; j < self->inputs; j++) {
+    for (int j = 0; j < self->inputs && slot < depth; j++) {
       in[j][slot] = allocate(bytes_of(&shape->places[self->takes[j].rank]));
     }
     out[slot] = allocate(bytes_of(self));

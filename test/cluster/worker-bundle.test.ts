@@ -1,7 +1,7 @@
 // Proves what a worker process loads, and what its memory is: one file of this package, whichever way the workflow's
 // module imports it; and that importing the package loads no command line, benchmark or picture library.
 import { execFile } from 'node:child_process';
-import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join, relative } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { promisify } from 'node:util';
@@ -28,12 +28,20 @@ writeFileSync(
 );
 
 const common = (module: string) => `
+function stackOf(work) {
+  try {
+    return work();
+  } catch (error) {
+    return error.stack;
+  }
+}
 export const graph = workflow('loads', { module: ${module}, maxRequestBytes: 65536 }).stage('look', {
   maxOutputBytes: 65536,
   handler: () => ({
     meta: {
       files: globalThis.compiled,
       same: ring.RdmaError === RdmaError && Outbox === ring.Outbox,
+      stack: stackOf(() => Device.open(1)),
       rollup: readFileSync('/proc/self/smaps_rollup', 'utf8'),
     },
   }),
@@ -43,62 +51,76 @@ export const graph = workflow('loads', { module: ${module}, maxRequestBytes: 655
 const esm = `
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import { Outbox, RdmaError, workflow } from 'onepiece-rdma';
+import { Device, Outbox, RdmaError, workflow } from 'onepiece-rdma';
 import * as ring from 'onepiece-rdma/ring';
 ${common('fileURLToPath(import.meta.url)')}`;
 
 const cjs = `
 const { readFileSync } = require('node:fs');
-const { Outbox, RdmaError, workflow } = require('onepiece-rdma');
+const { Device, Outbox, RdmaError, workflow } = require('onepiece-rdma');
 const ring = require('onepiece-rdma/ring');
 ${common('__filename').replace('export const graph', 'exports.graph')}`;
 
 interface Look {
   files: string[];
   same: boolean;
+  stack: string;
   rollup: string;
 }
 
 /** Runs a program in a process of its own; answers the JSON that it prints. */
-async function evaluate(program: string): Promise<unknown> {
-  const args = ['--require', recorder, '--input-type=module', '-e', program];
-  const { stdout } = await promisify(execFile)(process.execPath, args, { cwd: folder, timeout: 60_000 });
+async function evaluate(program: string, options: readonly string[] = []): Promise<unknown> {
+  const args = ['--require', recorder, ...options, '--input-type=module', '-e', program];
+  const env = { ...process.env, XDG_CACHE_HOME: folder };
+  const { stdout } = await promisify(execFile)(process.execPath, args, { cwd: folder, env, timeout: 60_000 });
   return JSON.parse(stdout);
 }
 
 /** What the handler in `name` sees of its process. */
-async function look(name: string, code: string): Promise<Look> {
+async function look(name: string, code: string, options: readonly string[] = []): Promise<Look> {
   const file = join(folder, name);
   writeFileSync(file, code);
-  return (await evaluate(`
+  const program = `
     import { LocalPipeline } from 'onepiece-rdma';
     import { graph } from ${JSON.stringify(pathToFileURL(file).href)};
     const pipeline = await LocalPipeline.start(graph);
     const { outputs } = await pipeline.run({});
     await pipeline.close();
     console.log(JSON.stringify(outputs[0].meta));
-  `)) as Look;
+  `;
+  return (await evaluate(program, options)) as Look;
 }
 
 const loader = ['node_modules/node-gyp-build/index.js', 'node_modules/node-gyp-build/node-gyp-build.js'];
 
+// The bundle is none of them: it is compiled as a script, which V8 may have compiled before.
+const start = ['lib/cluster/code-cache.js', 'lib/cluster/worker-start.js'];
+
 for (const [name, code, own] of [
   ['workflow.cjs', cjs, ['workflow.cjs']],
-  ['workflow.mjs', esm, []], // a module of that kind is in no cache of require
+  ['workflow.mjs', esm, []],
 ] as const) {
-  void t.test(`a worker reads one file of this package for ${name}`, async (t) => {
-    const { files, same, rollup } = await look(name, code);
-    const wanted = [
-      'lib/cluster/worker-bundle.js',
-      ...loader,
-      ...own.map((file) => relative(root, join(folder, file))),
-    ];
+  void t.test(`a worker reads no module of this package but its bundle for ${name}`, async (t) => {
+    const { files, same, stack, rollup } = await look(name, code);
+    const wanted = [...start, ...loader, ...own.map((file) => relative(root, join(folder, file)))];
     t.same(files.map((file) => relative(root, file)).sort(), wanted.sort());
     t.equal(same, true, 'every entry point of the package gives the same classes');
+    t.match(stack, /RDMA_ERR_INVALID_ARGUMENT.*\n.*lib\/cluster\/worker-bundle\.js:\d+/);
     const rssMiB = Number(/^Rss:\s+(\d+) kB$/m.exec(rollup)?.[1]) / 1024;
     t.ok(rssMiB > 20 && rssMiB < 70, `${rssMiB} MiB`);
   });
 }
+
+void t.test('what is compiled of the bundle is kept once, for the next worker', async (t) => {
+  await look('workflow.cjs', cjs);
+  t.equal(readdirSync(join(folder, 'onepiece-rdma')).length, 1);
+});
+
+void t.test('with source maps an error names the lines of the sources', async (t) => {
+  const { files, stack } = await look('mapped.cjs', cjs, ['--enable-source-maps']);
+  t.ok(files.map((file) => relative(root, file)).includes('lib/cluster/worker-bundle.js'));
+  t.match(stack, /src\/ts\/core\/validate\.ts:\d+/);
+});
 
 void t.test('importing the package loads its own layers and valibot, and the addon at the first use', async (t) => {
   const program = (use: string) => `

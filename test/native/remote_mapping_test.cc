@@ -1,5 +1,5 @@
-// Proves of a peer's pages that are mapped here: they can be handed on to others, also when their owner is gone; that ends with the
-// key, and never copies.
+// Proves of a peer's pages that are mapped here: they can be handed on to others, also when their owner is gone; that
+// ends with the key, and never copies.
 #include <errno.h>
 #include <gtest/gtest.h>
 #include <string.h>

@@ -52,7 +52,7 @@ function open(t: Teardown, reconnectMs = 20_000) {
 }
 
 /** Messages after which one that is not acknowledged is sent again. */
-const RESIDENTS = 256;
+const RESIDENTS = 128;
 
 function numbered(n: number): Uint8Array {
   const bytes = new Uint8Array(100);
@@ -148,9 +148,10 @@ void t.test('a target that takes nothing out holds up nobody else, and gets its 
     if (isOpen) finish(message);
     else kept.push(message);
   });
-  let quick = 0;
+  // As often as they come: one that many have overtaken before it is acknowledged comes twice.
+  const quick = new Set<number>();
   await listen('quick/0', (message) => {
-    quick++;
+    quick.add(numberOf(message));
     message.done();
   });
   await links.connect(['slow/0', 'quick/0']);
@@ -158,7 +159,7 @@ void t.test('a target that takes nothing out holds up nobody else, and gets its 
   const slow = Array.from({ length: count }, (_, n) => send(links, n, 'slow/0'));
   const other = Array.from({ length: 200 }, (_, n) => send(links, n, 'quick/0'));
   await until('the others', () => other.every(({ settled }) => settled));
-  t.equal(quick, 200);
+  t.equal(quick.size, 200);
   t.ok(links.status().find(({ target }) => target === 'slow/0')!.backlog > 0, 'it waits here');
   t.notOk(slow.some(({ settled }) => settled));
   isOpen = true;

@@ -1,5 +1,5 @@
-// Proves the pool's books against a naive model: blocks never overlap, keep their bytes until their last release, and come
-// back; memory stays below the limit, follows use, and holds no process.
+// Proves the pool's books against a naive model: blocks never overlap, keep their bytes until their last release, and
+// come back; memory stays below the limit, follows use, and holds no process.
 import { execFile } from 'node:child_process';
 import path from 'node:path';
 import { promisify } from 'node:util';

@@ -1,5 +1,5 @@
-// A process that owns memory: sends references to blocks whose bytes follow from their number, and then stays until it is
-// killed.
+// A process that owns memory: sends references to blocks whose bytes follow from their number, and then stays until it
+// is killed.
 import { MemoryPool, type MemoryReference, Outbox } from '../../src/ts/ring/index.js';
 import { content, DEVICE, SECRET } from './support.js';
 

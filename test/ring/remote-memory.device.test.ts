@@ -1,5 +1,5 @@
-// Proves that an inbox looks at blocks that stay with their producer: mapped where memory is shared, else READ; what a hostile
-// producer says of its memory is refused; nothing stays mapped that nobody uses.
+// Proves that an inbox looks at blocks that stay with their producer: mapped where memory is shared, else READ; what a
+// hostile producer says of its memory is refused; nothing stays mapped that nobody uses.
 import t from 'tap';
 import {
   type InboxMessage,

@@ -1,5 +1,5 @@
-// Proves when memory of producers is unmapped: while a message holds it never, unused some seconds later; and that a producer
-// cannot make an inbox map without end. On the simulated device, whose time passes as the test says.
+// Proves when memory of producers is unmapped: while a message holds it never, unused some seconds later; and that a
+// producer cannot make an inbox map without end. On the simulated device, whose time passes as the test says.
 import t from 'tap';
 import type { PortDevice, PortQueuePair } from '../../src/ts/ring/port.js';
 import { type MemoryOwner, RemoteMemory } from '../../src/ts/ring/remote-memory.js';

@@ -53,13 +53,19 @@ export class PlaceProcess {
   private readonly around: Surroundings;
   private readonly unfinished = new Map<string, Set<AdmittedRequest>>(); // of a gateway, by place
 
-  constructor(around: Surroundings, id: PlaceId, incarnation: number, plans: readonly Plan[]) {
+  constructor(
+    around: Surroundings,
+    id: PlaceId,
+    incarnation: number,
+    plans: readonly Plan[],
+    lost: PlaceId | undefined,
+  ) {
     this.around = around;
     this.id = id;
     this.incarnation = incarnation;
     this.name = placeName(around.graph.spec, id);
     this.process = around.world.process(`${this.name}.${incarnation}`);
-    this.process.later(0, () => this.does('open', this.open(plans)));
+    this.process.later(0, () => this.does('open', this.open(plans, lost)));
   }
 
   get place(): Place | undefined {
@@ -79,7 +85,7 @@ export class PlaceProcess {
     });
   }
 
-  private async open(plans: readonly Plan[]): Promise<void> {
+  private async open(plans: readonly Plan[], lost: PlaceId | undefined): Promise<void> {
     const { world, shape, graph, work, resolve, changed } = this.around;
     const { residentRequests, slots, inlineBytes, laneMessages, poolBytes, pollUs, flaw } = shape;
     const [plan, ...olderPlans] = [...plans].reverse() as [Plan, ...Plan[]];
@@ -113,6 +119,7 @@ export class PlaceProcess {
     }
     for (const { number } of plans) this.adopted.add(number);
     const opened = (this.gateway ?? this.stage)!;
+    if (lost !== undefined) void opened.giveUp(lost);
     this.address = opened.address;
     changed();
     await opened.connect();
@@ -146,8 +153,10 @@ export class PlaceProcess {
 
   private checkRetired(number: number): void {
     const { broken } = this.around.world;
-    for (const { plan, ticket } of this.place!.join.all()) {
-      if (plan.number === number) broken.push(`${this.process.name} has retired plan ${number} with request ${ticket}`);
+    for (const { plan, ticket, state } of this.place!.join.all()) {
+      // What was sent on is waited for until it is acknowledged.
+      if (plan.number === number && state !== 'sent')
+        broken.push(`${this.process.name} has retired plan ${number} with request ${ticket}`);
     }
     for (const [place, requests] of this.unfinished) {
       for (const { plan } of requests) {
@@ -157,7 +166,7 @@ export class PlaceProcess {
   }
 
   giveUp(place: PlaceId): void {
-    this.ask(`give up ${place.stage}/${place.instance}`, async () => this.gateway?.giveUp(place));
+    this.ask(`give up ${placeName(this.around.graph.spec, place)}`, () => (this.gateway ?? this.stage)!.giveUp(place));
   }
 
   close(): void {
@@ -198,6 +207,23 @@ export class PlaceProcess {
     type Tickets = Map<number, { attempt: number; admitted: AdmittedRequest | undefined }>;
     const known = (this.gateway as unknown as { tickets: Tickets }).tickets.get(ticket);
     if (known?.attempt === attempt && known.admitted !== undefined) this.unfinished.get(place)?.delete(known.admitted);
+  }
+
+  /** Each request that is here, for people who look for the reason of a failure. */
+  get situation(): string[] {
+    const lines: string[] = [];
+    for (const { ticket, attempt, state, inputs, senders, ledger, plan } of this.place?.join.all() ?? []) {
+      const all = senders.map(({ stage, instance }, i) => {
+        const { incarnation, runs } = inputs[i]?.envelope ?? {};
+        return `${stage}/${instance}${incarnation === undefined ? ' missing' : `.${incarnation} [${runs}]`}`;
+      });
+      const of = `${ledger.gateway}.${ledger.gatewayRun} ticket ${ticket} attempt ${attempt} plan ${plan.number}`;
+      lines.push(`${this.process.name}: ${of}: ${state}, from ${all.join(', ')}`);
+    }
+    for (const { target, unacknowledged, backlog } of this.place?.status().links ?? []) {
+      if (unacknowledged > 0) lines.push(`${this.process.name} to ${target}: ${unacknowledged}, ${backlog} wait`);
+    }
+    return lines;
   }
 
   /** What is left of requests here, in words; undefined: nothing. */

@@ -75,6 +75,7 @@ class PipelineRun {
       if (world.broken.length === 0 && this.leftover !== undefined) {
         const { steps, nowMs } = world.scheduler;
         world.broken.push(`deadlock: ${this.leftover}, at ${nowMs.toFixed(3)} ms, step ${steps}`);
+        for (const process of supervisor.processes()) world.broken.push(...process.situation);
       }
       if (world.broken.length === 0) await this.tearDown();
     });

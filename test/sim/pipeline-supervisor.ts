@@ -12,6 +12,8 @@ import { PlaceProcess, type Surroundings } from './pipeline-place.js';
 const REPLACE_MS = { low: 0.1, high: 500 };
 /** How long it takes until the supervisor looks at what has changed. */
 const LOOK_MS = { low: 0.01, high: 2 };
+/** How often it asks a place that leaves whether it has something to do yet. */
+const LEAVE_MS = 20;
 
 /** A place, whoever is in it. */
 interface Slot {
@@ -90,7 +92,9 @@ export class Supervisor {
     const plans = slot.id.stage < 0 ? [this.active] : this.plans;
     const incarnation = (this.incarnations.get(slot.name) ?? 0) + 1;
     this.incarnations.set(slot.name, incarnation);
-    slot.current = new PlaceProcess(this.around, slot.id, incarnation, plans);
+    // Gateways give a place up when they have adopted the plan without it.
+    const lost = slot.id.stage < 0 ? undefined : this.change?.lost;
+    slot.current = new PlaceProcess(this.around, slot.id, incarnation, plans, lost);
     if (slot.id.stage < 0) this.onGateway?.(slot.current);
   }
 
@@ -173,11 +177,11 @@ export class Supervisor {
   }
 
   /** Looks soon at what has changed. */
-  look(): void {
+  look(inMs = 0): void {
     if (this.lookDue) return;
     this.lookDue = true;
     const { world } = this.around;
-    world.scheduler.add(world.choices.delay(LOOK_MS.low, LOOK_MS.high), undefined, true, () => {
+    world.scheduler.add(inMs + world.choices.delay(LOOK_MS.low, LOOK_MS.high), undefined, true, () => {
       this.lookDue = false;
       this.advance();
     });
@@ -204,16 +208,31 @@ export class Supervisor {
 
   private isStepDone({ step, from, to, lost }: Change): boolean {
     let done = true;
+    if (process.env.DBG)
+      console.log(
+        this.around.world.scheduler.nowMs,
+        step,
+        [...this.slots.values()].map((s) =>
+          [
+            s.name,
+            s.current?.process.name,
+            s.current?.connected,
+            [...(s.current?.adopted ?? [])].join(),
+            [...(s.current?.retired ?? [])].join(),
+          ].join(' '),
+        ),
+      );
     for (const { id, name, current, gone } of this.slots.values()) {
       if (gone) continue;
       const isGateway = id.stage < 0;
-      if (current === undefined || !current.connected) {
+      if (current?.address === undefined) {
         done = false;
         continue;
       }
       if (step === 'places' && !isGateway) {
+        if (lost !== undefined) current.giveUp(lost);
         current.adopt(to);
-        done &&= current.adopted.has(to.number);
+        done &&= current.adopted.has(to.number) && current.connected;
       } else if (step === 'gateways' && isGateway) {
         current.adopt(to);
         done &&= current.adopted.has(to.number);
@@ -232,14 +251,14 @@ export class Supervisor {
 
   // A place lets go of the older plan; one that the newer plan does not have ends when it has nothing to do.
   private letGo(current: PlaceProcess, from: Plan): boolean {
-    const isKept = this.isWanted(current.id);
-    if (!isKept) {
-      if (current.leftover === undefined) current.close();
-      return current.closed && current.process.state === 'dead';
+    if (current.adopted.has(from.number) && !current.retired.has(from.number)) {
+      current.retire(from);
+      return false;
     }
-    if (!current.adopted.has(from.number)) return true;
-    current.retire(from);
-    return current.retired.has(from.number);
+    if (this.isWanted(current.id)) return true;
+    if (current.leftover === undefined) current.close();
+    else this.look(LEAVE_MS);
+    return current.closed && current.process.state === 'dead';
   }
 
   /** What is left to do, in words; undefined: nothing. */

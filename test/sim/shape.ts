@@ -17,8 +17,11 @@ export const FAULTS = [
 ] as const;
 export type Fault = (typeof FAULTS)[number];
 
-/** How a message is sent: copied; built in its place and committed; or its place is given up. */
-export type Way = 'send' | 'reserve' | 'abort';
+/**
+ * How a message is sent: copied; built in its place and committed; or its place is given up. Or its bytes stay in a
+ * block of the producer's pool, and what is sent refers to it.
+ */
+export type Way = 'send' | 'reserve' | 'abort' | 'refer';
 
 export interface Shape {
   producers: number;
@@ -53,6 +56,10 @@ export interface Shape {
   poller: boolean;
   /** How long the consumer holds messages, in ms; 0: it is done with them at once. */
   holdMs: number;
+  /** The limit of the pool of a producer that sends references, so small that blocks are used again and again. */
+  poolBytes: number;
+  /** When the pool gives idle memory back. */
+  poolIdleMs: number;
   /** What may go wrong, and how often in one run. */
   faults: readonly Fault[];
   faultCount: number;
@@ -84,6 +91,8 @@ export const SMALL: Shape = {
   wait: 'event',
   poller: false,
   holdMs: 0,
+  poolBytes: 4096,
+  poolIdleMs: 5000,
   faults: [],
   faultCount: 0,
   restarts: false,
@@ -112,7 +121,7 @@ export function shapeOf(seed: number): Shape {
     one([0, 1, 63, 64, 65, dataBytes, dataBytes - 1, choices.pick(longest + 1)].filter((bytes) => bytes <= longest)),
   );
   const ways = choices.chance(0.5) ? (['send'] as const) : Array.from({ length: 5 }, () => one(WAYS));
-  return {
+  const shape: Shape = {
     producers: one([1, 1, 2, 2, 3]),
     messages: one([1, 2, 4, 8]),
     slots,
@@ -138,7 +147,12 @@ export function shapeOf(seed: number): Shape {
     inlineBytes: one([0, 0, 64, 128]),
     weakOrder: choices.chance(0.5),
     poller: choices.chance(0.5),
+    poolBytes: one([4096, 4096, 16_384]),
+    poolIdleMs: one([1, 50, 5000]),
   };
+  if (!choices.chance(0.3)) return shape;
+  // Each is sent at once: who waits for a block must not hold back what is to be acknowledged.
+  return { ...shape, ways: [...ways, 'refer', 'refer'], batch: 1 };
 }
 
 /** The option `poller` of an inbox or outbox of a process. */

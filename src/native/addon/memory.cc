@@ -83,7 +83,8 @@ Napi::Value RegisterDmabuf(const Napi::CallbackInfo& info) {
   return AddObject(env, std::move(object), keys);
 }
 
-// registerMapping(pd, mapping, access): -errno, or {handle, address, byteLength, lkey, rkey}: all that the mapping shows
+// registerMapping(pd, mapping, access): -errno, or {handle, address, byteLength, lkey, rkey}: all that the mapping
+// shows
 Napi::Value RegisterMapping(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
   auto* parent = Get<PdObject>(info, 0);

@@ -11,8 +11,8 @@
 // Pages that peers were allowed to map (kRemoteMap) may be stored into at any time: Deregister() gives the owner pages of its own in
 // their place, at the same address, before it answers 0.
 //
-// Pages of a peer (MemoryInit::mapping) are handed on: others map them as this process has. They are the peer's, and whoever has
-// mapped them may store there: revoking ends access by the key, and never copies.
+// Pages of a peer (MemoryInit::mapping) are handed on: others map them as this process has. They are the peer's, and
+// whoever has mapped them may store there: revoking ends access by the key, and never copies.
 //
 // A memfd may be closed without proof: whoever is inside writes to pages that nobody sees. The caller's own memory may not,
 // as it will be something else tomorrow: Close() answers -EBUSY, and the destructor waits.

@@ -146,7 +146,8 @@ int Peer::Open(const MrView& region, int* fd) const { return OpenForeign(pid_, r
 int Peer::MapFile(const MrView& region, int fd, std::shared_ptr<Mapping>* out) {
   off_t size = lseek(fd, 0, SEEK_END);
   int seals = fcntl(fd, F_GET_SEALS);
-  if (size < 0 || static_cast<uint64_t>(size) < region.length || seals < 0 || (seals & F_SEAL_SHRINK) == 0) return -ESTALE;
+  bool isSealed = seals >= 0 && (seals & F_SEAL_SHRINK) != 0;
+  if (size < 0 || static_cast<uint64_t>(size) < region.length || !isSealed) return -ESTALE;
   // The event loop may wait for this: a page costs tens of nanoseconds. Of more, each page comes with its first copy.
   constexpr off_t kMaxPopulateBytes = off_t{16} << 20;
   int populate = size <= kMaxPopulateBytes ? MAP_POPULATE : 0;

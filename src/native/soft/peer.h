@@ -38,7 +38,7 @@ class Mapping {
   }
   uint64_t serial() const { return serial_; }
   // Where `address`, in the pages, lies in their memfd.
-  uint64_t OffsetOf(const void* address) const { return static_cast<uint64_t>(static_cast<const uint8_t*>(address) - base_); }
+  uint64_t OffsetOf(const uint8_t* address) const { return static_cast<uint64_t>(address - base_); }
   // A descriptor of the memfd, for as long as the pages are mapped; -1: none was kept.
   int fd() const { return fd_; }
   void Keep(int fd) { fd_ = fd; }

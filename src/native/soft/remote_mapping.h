@@ -1,7 +1,7 @@
 // Pages of a peer's region, mapped for its program.
 //
-// Invariant: the mapping lives as long as this object or a region that was registered over it, whatever becomes of the region, the
-// queue pair and the peer; that the peer does not see later stores is the peer's work (memory_region.h).
+// Invariant: the mapping lives as long as this object or a region that was registered over it, whatever becomes of the
+// region, the queue pair and the peer; that the peer does not see later stores is the peer's work (memory_region.h).
 #pragma once
 
 #include <memory>

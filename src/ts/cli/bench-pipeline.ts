@@ -9,6 +9,7 @@ import {
   checkPipelineSettings,
   MAX_IDLE_SECONDS,
   MAX_IN_FLIGHT,
+  MAX_POLL_US,
   MAX_REST_MS,
   MAX_SECONDS,
   MAX_SIZE_BYTES,
@@ -33,6 +34,7 @@ interface Flags {
   inFlight?: number[];
   mode: Mode[];
   views?: true;
+  pollUs?: number;
   seconds: number;
   restMs?: number;
   idleSeconds?: number;
@@ -63,6 +65,7 @@ export function pipelineCommand(setExitCode: (code: number) => void): Command {
       [...defaults.modes],
     )
     .option('--views', 'take our results as views of received memory instead of copies')
+    .option('--poll-us <count>', 'how long our processes poll before they sleep', integer(0, MAX_POLL_US))
     .option('--seconds <count>', 'how long each figure is measured', integer(1, MAX_SECONDS), defaults.seconds)
     .option('--rest-ms <count>', 'instead: one request at a time, each after such a rest', integer(1, MAX_REST_MS))
     .option('--idle-seconds <count>', 'instead: processor time without requests', integer(1, MAX_IDLE_SECONDS))
@@ -81,7 +84,19 @@ function bytes(text: string): number[] {
 }
 
 function settingsOf(flags: Flags): PipelineSettings {
-  const { device, shape, size, inFlight, mode, views = false, seconds, restMs, idleSeconds, start = [] } = flags;
+  const {
+    device,
+    shape,
+    size,
+    inFlight,
+    mode,
+    views = false,
+    pollUs,
+    seconds,
+    restMs,
+    idleSeconds,
+    start = [],
+  } = flags;
   const load = restMs === undefined && idleSeconds === undefined && start.length === 0;
   if (!load && inFlight !== undefined) {
     throw new UsageError('--in-flight: rests, idling and starts are measured without it');
@@ -94,6 +109,7 @@ function settingsOf(flags: Flags): PipelineSettings {
       inFlight: inFlight ?? (load ? defaults.inFlight : [1]),
       modes: mode,
       views,
+      pollUs: pollUs ?? null,
       seconds,
       restMs: restMs ?? null,
       idleSeconds: idleSeconds ?? null,

@@ -44,7 +44,7 @@ export interface LocalPipelineOptions {
   /** How long an instance may be away before those that send to it give up, in ms; default 60 000. */
   reconnectMs?: number;
   /**
-   * How long a process polls after something came before it sleeps, in microseconds, 0 to 10 000; default 50. It polls
+   * How long a process polls after something came before it sleeps, in microseconds, 0 to 10 000; default 100. It polls
    * for that long only while that pays. 0 is for machines whose cores have other work.
    */
   pollUs?: number;
@@ -126,7 +126,7 @@ export class LocalPipeline implements AsyncDisposable {
       maxRestarts: checkInteger('maxRestarts', options.maxRestarts ?? 10, 0, 1000),
       startTimeoutMs: checkInteger('startTimeoutMs', options.startTimeoutMs ?? 60_000, 1, 2 ** 31 - 1),
       reconnectMs: checkInteger('reconnectMs', options.reconnectMs ?? 60_000, 1, 2 ** 31 - 1),
-      pollUs: checkInteger('pollUs', options.pollUs ?? 50, 0, 10_000),
+      pollUs: checkInteger('pollUs', options.pollUs ?? 100, 0, 10_000),
     };
     this.onEvent = options.onEvent === undefined ? undefined : checkFunction('onEvent', options.onEvent);
     this.plan = makePlan(workflow.spec, 1);

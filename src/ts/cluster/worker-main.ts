@@ -23,6 +23,8 @@ let opening: Promise<StageInstance> | undefined;
 let routes: Routes = {};
 let stopping = false;
 let routeWaiters: (() => void)[] = [];
+let importModule: (url: string) => Promise<Record<string, unknown>>;
+let onReady: () => void;
 
 function tell(message: FromWorker): void {
   // Without a parent there is nobody to tell, and this process is about to end.
@@ -41,7 +43,7 @@ async function fail(error: unknown): Promise<never> {
 async function findWorkflow(config: WorkerConfig): Promise<Workflow> {
   let exports: Record<string, unknown>;
   try {
-    exports = await import(pathToFileURL(config.module).href);
+    exports = await importModule(pathToFileURL(config.module).href);
   } catch (cause) {
     throw new RdmaError('RDMA_ERR_STAGE_FAILED', `${config.module} cannot be imported: ${String(cause)}`, { cause });
   }
@@ -79,6 +81,7 @@ async function start(config: WorkerConfig): Promise<StageInstance> {
   tell({ type: 'listening', address: opened.address });
   await opened.connect();
   tell({ type: 'ready' });
+  onReady();
   return opened;
 }
 
@@ -152,8 +155,15 @@ function onMessage(message: ToWorker): void {
   }
 }
 
-/** Makes this process a worker: from now on it does what its supervisor says. */
-export function runWorker(): void {
+/**
+ * Makes this process a worker: from now on it does what its supervisor says.
+ *
+ * @param load imports a module by its URL; who calls gives it, as a script that V8 had compiled before cannot import
+ * @param ready called when the stage is connected, so that the code for that has run
+ */
+export function runWorker(load: typeof importModule, ready: () => void): void {
+  importModule = load;
+  onReady = ready;
   process.on('message', onMessage);
   process.on('disconnect', () => process.exit(0));
   process.on('uncaughtException', crash);

@@ -22,7 +22,7 @@ export class WorkerProcess {
 
   constructor(config: WorkerConfig, hooks: WorkerHooks) {
     // What a handler prints goes to stderr: stdout belongs to the results of the parent.
-    this.child = fork(join(__dirname, 'worker-bundle.js'), [], {
+    this.child = fork(join(__dirname, 'worker-start.js'), [], {
       stdio: ['ignore', 2, 2, 'ipc'],
       execArgv: workerExecArgv(process.execArgv),
     });

@@ -13,6 +13,7 @@ import type { Joined } from './join.js';
 import type { PlaceSizes } from './lane-sizes.js';
 import { encodeMeta, type Meta } from './meta.js';
 import {
+  encodeComing,
   encodeEnded,
   readFailure,
   readNoteHead,
@@ -21,7 +22,7 @@ import {
   type ReportRecord,
   type StageFailure,
 } from './notes.js';
-import { type Outgoing, Place, type PlaceOptions, type PlaceOwner, type PlaceStatus } from './place.js';
+import { LINGER_US, type Outgoing, Place, type PlaceOptions, type PlaceOwner, type PlaceStatus } from './place.js';
 import { GATEWAY_INDEX, type PlaceId, type Plan, placeName } from './plan.js';
 import { placesOf, takesPart } from './routing.js';
 import type { Parts } from './body.js';
@@ -104,6 +105,8 @@ export interface GatewayStatus extends PlaceStatus {
 
 /** At most one request in so many ms is traced without being asked for. */
 const TRACE_EVERY_MS = 10;
+/** After so many ms without a request the places of a pipeline sleep. */
+const REST_MS = 5;
 const NO_BYTES = new Uint8Array(0);
 const NO_BLOCKS: readonly Block[] = [];
 
@@ -133,6 +136,7 @@ export class Gateway implements PlaceOwner {
   private again = 0; // of `tickets`, those that wait to be admitted once more
   private lastNumber = 0;
   private lastTraceMs = Number.NEGATIVE_INFINITY;
+  private lastAnnouncedMs = Number.NEGATIVE_INFINITY; // when no other request was under way
   private admitting = false;
   private linked = false;
   private failure: RdmaError | undefined;
@@ -214,8 +218,18 @@ export class Gateway implements PlaceOwner {
   /**
    * A place is gone for good: the requests that pass it end there and are admitted again, as new attempts under the
    * newest plan, before all that wait. Adopt a plan without the place first.
+   *
+   * @returns when the way there is closed
+   * @throws RdmaError RDMA_ERR_INVALID_ARGUMENT when the newest plan has the place
    */
-  giveUp(place: PlaceId): void {
+  async giveUp(place: PlaceId): Promise<void> {
+    const { plan } = this.place;
+    if (plan.instances[place.stage]?.includes(place.instance)) {
+      const name = placeName(this.options.graph.spec, place);
+      throw new RdmaError('RDMA_ERR_INVALID_ARGUMENT', `plan ${plan.number} has ${name}`, {
+        remedy: 'adopt a plan without it first',
+      });
+    }
     const again: Ticket[] = [];
     for (const ticket of this.tickets.values()) {
       const { admitted } = ticket;
@@ -229,7 +243,9 @@ export class Gateway implements PlaceOwner {
     this.again += again.length;
     this.queue = [...again, ...this.queue];
     this.wakeDrained();
+    const closed = this.place.giveUp(place);
     this.admit();
+    await closed;
   }
 
   // ---- Requests
@@ -397,7 +413,10 @@ export class Gateway implements PlaceOwner {
     };
     const targets = this.place.receiversOf(admitted.plan, self.instance, admitted.route);
     try {
-      if (this.place.transmit(envelope, outgoing, targets, NO_BLOCKS, this.onSettled)) return true;
+      if (this.place.transmit(envelope, outgoing, targets, NO_BLOCKS, this.onSettled)) {
+        if (this.tickets.size === 1) this.announce(admitted, targets);
+        return true;
+      }
     } catch (error) {
       this.end(ticket);
       ticket.reject(
@@ -417,6 +436,22 @@ export class Gateway implements PlaceOwner {
     }
     this.queue.unshift(ticket);
     return false;
+  }
+
+  // After a rest all places of the route sleep. They wake up together, instead of one after the other.
+  private announce({ plan, route }: AdmittedRequest, first: readonly string[]): void {
+    const nowMs = this.place.nowUs() / 1000;
+    const rested = nowMs - this.lastAnnouncedMs > REST_MS;
+    this.lastAnnouncedMs = nowMs;
+    if (!rested || this.options.pollUs === 0) return;
+    const note = encodeComing(this.place.noteHead(this.options.incarnation));
+    for (let stage = 0; stage < route.length; stage++) {
+      for (const instance of placesOf(plan, route, stage)) {
+        const name = placeName(this.options.graph.spec, { stage, instance });
+        if (!first.includes(name)) this.place.sendNote(name, note);
+      }
+    }
+    this.place.poller.linger(LINGER_US);
   }
 
   private readonly onSettled = (): void => {

@@ -40,6 +40,8 @@ export class Input implements StageInput {
   private readonly mapped: MemoryReference[] = []; // blocks of the sender's that are mapped here
   private inBlocks: Map<object, MemoryReference> | undefined; // by the data of a tensor that lies in one
   private message: InboxMessage | undefined;
+  private reads = 0; // under way
+  private owed: InboxMessage[] = []; // to be acknowledged when none is
   private holders = 0;
   private encodedMeta: Uint8Array = NOTHING;
   private decodedMeta: Meta | undefined;
@@ -104,7 +106,22 @@ export class Input implements StageInput {
 
   private read(reference: MemoryReference): Promise<Uint8Array> {
     const into = new Uint8Array(reference.length);
-    return this.message!.read(reference, into).then(() => into);
+    this.reads++;
+    return this.message!.read(reference, into)
+      .finally(() => this.readEnded())
+      .then(() => into);
+  }
+
+  private readEnded(): void {
+    if (--this.reads > 0) return;
+    for (const message of this.owed.splice(0)) message.acknowledge();
+  }
+
+  // What is read from must stay until it was.
+  private acknowledgeWhenRead(message: InboxMessage | undefined): void {
+    if (message === undefined) return;
+    if (this.reads > 0) this.owed.push(message);
+    else message.acknowledge();
   }
 
   // `block`: where the body lies in the sender's memory.
@@ -194,7 +211,7 @@ export class Input implements StageInput {
     }
     // What is mapped stays mapped for the newer one.
     if (message !== undefined) for (const reference of this.mapped) message.map(reference);
-    this.message.acknowledge();
+    this.acknowledgeWhenRead(this.message);
     this.message = message;
   }
 
@@ -203,7 +220,7 @@ export class Input implements StageInput {
     const { message } = this;
     this.message = undefined;
     this.inBlocks = undefined;
-    message?.acknowledge();
+    this.acknowledgeWhenRead(message);
   }
 }
 

@@ -5,14 +5,11 @@
 // large requests are, and that of pools follows use.
 //
 // Invariant: a receiver takes a message out of its lane at once, whatever becomes of it, so lanes are never held. An
-// outbox retains twice as many messages, of the longest that go through a lane, as gateways let requests into one place
-// (residentRequests), and some more that are sent again (link.ts); so sending never waits for a message that itself
-// waits for this one.
+// outbox retains what link.ts asks for, of the longest messages that go through a lane; so sending never waits for a
+// message that itself waits for this one.
 import { checkInteger } from '../core/validate.js';
 import type { Device } from '../verbs/index.js';
-
-/** Room for messages that are sent again because they take long. */
-const COPIES = 32;
+import { retainedMessages } from './link.js';
 
 /** How much memory a place takes, and how many requests it takes at a time. */
 export interface PlaceSizes {
@@ -32,6 +29,7 @@ export interface PlaceSizes {
 const INLINE_BYTES = { soft: 2048, verbs: 4096 };
 /** Messages up to this length go with their descriptor, as one WRITE, where lanes are not mapped. */
 const DESCRIPTOR_INLINE_BYTES = 512;
+const ROUNDING_BYTES = 64;
 
 /**
  * The sizes of a place on a device.
@@ -42,7 +40,7 @@ const DESCRIPTOR_INLINE_BYTES = 512;
 export function placeSizes(device: Pick<Device, 'portAddress'>, own: Partial<PlaceSizes> = {}): PlaceSizes {
   const isSoft = device.portAddress().type === 'soft';
   return {
-    residentRequests: checkInteger('residentRequests', own.residentRequests ?? 256, 1, 2048),
+    residentRequests: checkInteger('residentRequests', own.residentRequests ?? 128, 1, 2048),
     poolBytes: checkInteger('poolBytes', own.poolBytes ?? 4 * 2 ** 30, 4096, 2 ** 40),
     slots: checkInteger('slots', own.slots ?? 128, 1, 4095),
     inlineBytes: checkInteger('inlineBytes', own.inlineBytes ?? INLINE_BYTES[isSoft ? 'soft' : 'verbs'], 768, 65536),
@@ -52,12 +50,13 @@ export function placeSizes(device: Pick<Device, 'portAddress'>, own: Partial<Pla
 
 /** Sizes of a lane between two places. */
 export function laneSizes({ residentRequests, slots, inlineBytes, laneMessages }: PlaceSizes) {
-  const retainMessages = 2 * residentRequests + COPIES;
+  const retainMessages = retainedMessages(residentRequests);
   return {
     slots,
     dataBytes: laneMessages * inlineBytes,
     retainMessages,
-    retainBytes: retainMessages * inlineBytes,
+    // Lengths are rounded up there, and what does not fit before the end begins at the front.
+    retainBytes: (retainMessages + 1) * (inlineBytes + ROUNDING_BYTES),
     inlineBytes: DESCRIPTOR_INLINE_BYTES,
   };
 }

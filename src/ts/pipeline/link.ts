@@ -1,170 +1,145 @@
-// The way from one place to another: an outbox, and what the target has not acknowledged.
+// The way from one place to another: one lane, and what waits to go through it.
 //
-// Invariant: messages go out in the order of send(), and each custody counts the target until the target has
-// acknowledged. Acknowledgements count up to the first that is missing, so a message that takes long is sent again as a
-// newer one, and the receiver acknowledges the older copy in exchange. For that there is always room: more than twice
-// `residentRequests` messages are never unacknowledged, apart from such copies; what comes beyond waits here.
-import type { Clock, Outbox } from '../ring/index.js';
+// Invariant: messages with custody go out in order, and a limited number of them is not acknowledged at a time; the rest
+// waits here, and notes overtake it: the note that ends a request does not wait for the request that it ends.
+// Acknowledgements count up to the first message that is missing. So what takes long is sent once more behind what came
+// after it, and the receiver acknowledges the older copy in exchange; room for that is always left. So there is room again
+// as long as the receiver takes what it gets, however long some requests take.
+import type { Outbox } from '../ring/index.js';
 import type { Custody } from './custody.js';
 
-/** How long to wait for room in the lane, which the receiver makes without a word. */
-const RETRY_MS = 1;
+/** A message that waits to be sent. */
+interface Held {
+  readonly bytes: Uint8Array;
+  readonly custody: Custody;
+}
 
-// A message that the target has not acknowledged.
+/** A message that was sent and is not acknowledged. */
 interface Sent {
   readonly sequence: number;
   readonly custody: Custody;
-  /** It was sent again already: it takes long, unlike what only waits behind it. */
-  readonly isCopy: boolean;
+}
+
+/** How many messages of any kind the outbox of a link must be able to retain, with so many requests at a place. */
+export function retainedMessages(residentRequests: number): number {
+  return 3 * residentRequests + 2;
 }
 
 export class Link {
-  private readonly clock: Clock;
-  private readonly refreshAfter: number;
-  private readonly most: number;
-  private outbox!: Outbox;
-  private readonly waiting: Sent[] = []; // by sequence; a note has no custody and is not here
-  private readonly queue: { bytes: Uint8Array; custody: Custody | undefined }[] = [];
-  private inOutbox = 0; // messages that wait for room in the outbox
-  private refreshed = 0; // sequence of the last message that was sent again
-  private stopRetry: (() => void) | undefined;
-  private closed = false;
+  readonly outbox: Outbox;
+  private readonly residentRequests: number;
+  private readonly waiting: Sent[] = []; // in order
+  private held: Held[] = [];
+  private notes: Uint8Array[] = [];
+  private refreshed = 0; // sequence of the last message that was sent once more
+  private closing: Promise<void> | undefined;
 
-  /** @param residentRequests requests that have not ended, at most: so many messages may take long */
-  constructor(clock: Clock, residentRequests: number) {
-    this.clock = clock;
-    this.refreshAfter = residentRequests;
-    this.most = 2 * residentRequests;
-  }
-
-  /** The outbox is connected; it calls {@link Link.onAcknowledged}. */
-  open(outbox: Outbox): void {
+  /**
+   * @param outbox retains retainedMessages()
+   * @param residentRequests requests that have not ended, at most: so many messages may take long
+   */
+  constructor(outbox: Outbox, residentRequests: number) {
     this.outbox = outbox;
+    this.residentRequests = residentRequests;
   }
 
-  /** Messages that wait for room. */
+  // Twice as many: half of them may have been acknowledged by the receiver already, behind one that takes long.
+  private get isFull(): boolean {
+    return this.waiting.length >= 2 * this.residentRequests;
+  }
+
+  /** Messages that wait to be sent. */
   get backlog(): number {
-    return this.queue.length + this.inOutbox;
+    return this.held.length + this.notes.length;
   }
 
-  /** Outputs that the target has not acknowledged. */
+  /** Messages with custody that the target has not acknowledged. */
   get unacknowledged(): number {
-    return this.waiting.length + this.backlog;
-  }
-
-  status() {
-    return this.outbox.status();
+    return this.waiting.length + this.held.length;
   }
 
   /**
    * Sends a message.
    *
    * @param bytes copied before this returns
-   * @param custody counts the target until it has acknowledged; undefined for a note
+   * @param custody counts this receiver until it has acknowledged; undefined for a note
    * @throws the error of an outbox that has failed
    */
   send(bytes: Uint8Array, custody: Custody | undefined): void {
     custody?.sent();
-    if (this.queue.length === 0 && !this.isFull) this.pass(bytes, custody);
-    else {
-      this.queue.push({ bytes: bytes.slice(), custody });
-      this.refresh();
-    }
-  }
-
-  private get isFull(): boolean {
-    const { outbox } = this;
-    return outbox.sequence - outbox.acknowledged + this.inOutbox >= this.most;
-  }
-
-  private pass(bytes: Uint8Array, custody: Custody | undefined): void {
-    if (this.inOutbox === 0) {
-      const sequence = this.outbox.trySend(bytes);
-      if (sequence > 0) {
-        this.sent(sequence, custody);
-        return;
-      }
-    }
-    this.inOutbox++;
-    this.outbox.send(bytes.slice()).then(
-      (sequence) => {
-        this.inOutbox--;
-        this.sent(sequence, custody);
-      },
-      () => {
-        this.inOutbox--;
-        // When it has failed instead, this place answers for it still, and fails with it.
-        if (this.closed) custody?.acknowledged();
-      },
-    );
-  }
-
-  private sent(sequence: number, custody: Custody | undefined): void {
-    if (custody !== undefined) this.await(sequence, custody, false);
     this.refresh();
+    const mayGo = custody === undefined ? this.notes.length === 0 : this.backlog === 0 && !this.isFull;
+    if (mayGo && this.sendNow(bytes, custody)) return;
+    if (custody === undefined) this.notes.push(bytes.slice());
+    else this.held.push({ bytes: bytes.slice(), custody });
   }
 
-  private await(sequence: number, custody: Custody, isCopy: boolean): void {
-    const { waiting } = this;
-    if (this.outbox.acknowledged >= sequence) {
-      custody.acknowledged();
-      return;
-    }
-    let at = waiting.length;
-    while (at > 0 && waiting[at - 1]!.sequence > sequence) at--;
-    if (at === waiting.length) waiting.push({ sequence, custody, isCopy });
-    else waiting.splice(at, 0, { sequence, custody, isCopy });
+  // False when there is no room; flow() is called when there may be.
+  private sendNow(bytes: Uint8Array, custody: Custody | undefined): boolean {
+    const { outbox } = this;
+    // The last place is for what has to be sent once more.
+    if (outbox.unacknowledged + 1 >= retainedMessages(this.residentRequests)) return false;
+    const sequence = outbox.trySend(bytes);
+    if (sequence === 0) return false;
+    if (custody !== undefined) this.await(sequence, custody);
+    return true;
   }
 
-  // Sends again what has been overtaken by `refreshAfter` messages.
+  // Sends the oldest message once more when many have overtaken it.
   private refresh(): void {
-    const { outbox, waiting, refreshAfter } = this;
-    const last = outbox.sequence;
-    while (this.inOutbox === 0) {
-      const oldest = waiting[0];
-      if (oldest === undefined || oldest.sequence > last || outbox.sequence - oldest.sequence < refreshAfter) return;
-      // What lay behind the last one that was sent again may be acknowledged with it: that is not known yet.
-      if (!oldest.isCopy && outbox.acknowledged < this.refreshed) return;
-      const again = outbox.tryResend(oldest.sequence);
-      if (again === 0) {
-        this.retry();
-        return;
-      }
-      this.refreshed = oldest.sequence;
-      waiting.shift();
-      this.await(again, oldest.custody, true);
-    }
+    const { outbox, waiting } = this;
+    const oldest = waiting[0];
+    if (oldest === undefined || outbox.sequence - oldest.sequence < this.residentRequests) return;
+    // One at a time: what lies behind it may be acknowledged with it, and a receiver that stands still takes no other copy.
+    if (outbox.acknowledged < this.refreshed) return;
+    const again = outbox.tryResend(oldest.sequence);
+    if (again === 0) return;
+    this.refreshed = oldest.sequence;
+    waiting.shift();
+    this.await(again, oldest.custody);
   }
 
-  // Without something in the queue the next message tries again.
-  private retry(): void {
-    if (this.queue.length === 0 || this.closed) return;
-    this.stopRetry ??= this.clock.after(RETRY_MS, () => {
-      this.stopRetry = undefined;
-      if (!this.closed) this.refresh();
-    });
+  private await(sequence: number, custody: Custody): void {
+    if (this.outbox.acknowledged >= sequence) custody.acknowledged();
+    else this.waiting.push({ sequence, custody });
   }
 
-  /** The target has acknowledged everything up to this message. */
-  onAcknowledged(sequence: number): void {
-    const { waiting, queue } = this;
+  /** Everything up to this sequence was acknowledged. */
+  acknowledged(sequence: number): void {
+    const { waiting } = this;
     let count = 0;
     while (count < waiting.length && waiting[count]!.sequence <= sequence) count++;
     if (count > 0) for (const { custody } of waiting.splice(0, count)) custody.acknowledged();
-    if (queue.length === 0 || this.closed) return;
-    while (queue.length > 0 && !this.isFull) {
-      const { bytes, custody } = queue.shift()!;
-      this.pass(bytes, custody);
+    this.flow();
+  }
+
+  /** Sends what waits, as far as there is room. */
+  flow(): void {
+    if (this.closing !== undefined) return;
+    try {
+      while (this.notes.length > 0 && this.sendNow(this.notes[0]!, undefined)) this.notes.shift();
+      this.refresh();
+      while (this.notes.length === 0 && this.held.length > 0 && !this.isFull) {
+        const { bytes, custody } = this.held[0]!;
+        if (!this.sendNow(bytes, custody)) return;
+        this.held.shift();
+      }
+    } catch {
+      // The outbox has failed, and says so to its owner.
     }
-    if (queue.length > 0) this.refresh();
   }
 
   /** Closes the outbox. What was not acknowledged is settled: nobody will ask for it. */
-  async close(): Promise<void> {
-    this.closed = true;
-    this.stopRetry?.();
+  close(): Promise<void> {
+    this.closing ??= this.closeOutbox();
+    return this.closing;
+  }
+
+  private async closeOutbox(): Promise<void> {
     await this.outbox.close();
-    for (const { custody } of this.waiting.splice(0)) custody.acknowledged();
-    for (const { custody } of this.queue.splice(0)) custody?.acknowledged();
+    this.notes = [];
+    const { held } = this;
+    this.held = [];
+    for (const { custody } of [...this.waiting.splice(0), ...held]) custody.acknowledged();
   }
 }

@@ -1,13 +1,14 @@
-// The ways from one place to all places that it may send to.
+// The outboxes from one place to all places that it may send to.
 //
-// Invariant: a target without room holds up nobody else: what is for it waits in its link. After close() no outbox is
-// left, not even one that was being connected.
+// Invariant: a message for a target goes out in one lane and stays with this place until the target acknowledges it. A
+// target without room holds up nobody else: what is for it waits here, in order. After close() no outbox is left, not
+// even one that was being connected.
 import { RdmaError } from '../core/errors.js';
 import { type InboxAddress, type MemoryPool, Outbox, type OutboxStatus, type Poller } from '../ring/index.js';
 import type { Device } from '../verbs/index.js';
 import type { Custody } from './custody.js';
-import { laneSizes, placeSecret, type PlaceSizes } from './lane-sizes.js';
 import { Link } from './link.js';
+import { laneSizes, placeSecret, type PlaceSizes } from './lane-sizes.js';
 import type { PipelinePort } from './port.js';
 
 export interface LinkOptions {
@@ -40,6 +41,7 @@ export class Links {
   private readonly options: LinkOptions;
   private readonly links = new Map<string, Link>();
   private readonly connecting = new Map<string, Promise<void>>();
+  private readonly gone = new Set<string>(); // given up, while a plan names them
   private closed = false;
 
   constructor(options: LinkOptions) {
@@ -52,7 +54,7 @@ export class Links {
   }
 
   private connectOnce(target: string): Promise<void> {
-    if (this.links.has(target)) return Promise.resolve();
+    if (this.links.has(target) || this.gone.has(target)) return Promise.resolve();
     let connecting = this.connecting.get(target);
     if (connecting === undefined) {
       connecting = this.connectTo(target).finally(() => this.connecting.delete(target));
@@ -63,11 +65,12 @@ export class Links {
 
   private async connectTo(target: string): Promise<void> {
     const { name, port, device, poller, pool, sizes, secret, reconnectMs, resolve } = this.options;
-    const link = new Link(port.clock, sizes.residentRequests);
-    const outbox = await Outbox.connectOn(port, {
+    let link: Link | undefined;
+    const opening = Outbox.connectOn(port, {
       to: () => {
         // This code ends the attempts.
         if (this.closed) throw new RdmaError('RDMA_ERR_REFUSED', 'the sender is being closed');
+        if (this.gone.has(target)) throw new RdmaError('RDMA_ERR_REFUSED', `${target} was given up`);
         return resolve(target);
       },
       secret: placeSecret(secret, target),
@@ -77,30 +80,42 @@ export class Links {
       pool,
       reconnectMs,
       ...laneSizes(sizes),
-      onAcknowledged: (sequence) => link.onAcknowledged(sequence),
+      onAcknowledged: (sequence) => link?.acknowledged(sequence),
+      onStall: ({ type }) => {
+        if (type === 'flowing') link?.flow();
+      },
       onConnection: (event) => {
-        if (event.type === 'failed' && !this.closed) {
+        if (event.type === 'failed' && !this.closed && !this.gone.has(target)) {
           this.options.onFailed(target, event.reason ?? new Error('unknown'));
         }
       },
     });
+    let outbox: Outbox;
+    try {
+      outbox = await opening;
+    } catch (error) {
+      if (this.gone.has(target)) return;
+      throw error;
+    }
     if (this.closed) {
       await outbox.close();
       throw new RdmaError('RDMA_ERR_CLOSED', 'closed while connecting');
     }
-    link.open(outbox);
+    if (this.gone.has(target)) return outbox.close();
+    link = new Link(outbox, sizes.residentRequests);
     this.links.set(target, link);
   }
 
   /**
-   * Sends a message to a target.
+   * Sends a message to a target; to one that was given up, nothing.
    *
-   * @param bytes the message, of a length that goes through a lane; copied before this returns
+   * @param bytes the message, at most maxLaneMessageBytes(); copied before this returns
    * @param custody counts this receiver until it has acknowledged; undefined for a note
-   * @throws RdmaError RDMA_ERR_PEER_GONE when there is no way to the target; the error of an outbox that has failed
+   * @throws the error of an outbox that has failed
    */
   send(target: string, bytes: Uint8Array, custody: Custody | undefined): void {
     const link = this.links.get(target);
+    if (link === undefined && this.gone.has(target)) return;
     if (link === undefined) throw new RdmaError('RDMA_ERR_PEER_GONE', `there is no way to ${target}`);
     link.send(bytes, custody);
   }
@@ -112,21 +127,39 @@ export class Links {
 
   /** How many outputs a target has not acknowledged. */
   unacknowledged(target: string): number {
-    return this.links.get(target)?.unacknowledged ?? 0;
+    const link = this.links.get(target);
+    return link?.unacknowledged ?? 0;
   }
 
   status(): LinkStatus[] {
-    return [...this.links].map(([target, link]) => {
-      const { backlog, unacknowledged } = link;
-      return { target, backlog, unacknowledged, outbox: link.status() };
-    });
+    return [...this.links].map(([target, { outbox, backlog, unacknowledged }]) => ({
+      target,
+      backlog,
+      unacknowledged,
+      outbox: outbox.status(),
+    }));
   }
 
-  /** Closes the ways to all targets but these. What was not acknowledged there is settled: nobody will ask for it. */
+  /**
+   * Closes the way to a target that does not come back, also one that is being made. What it has not acknowledged is settled,
+   * and nothing is sent there until a later plan names it.
+   */
+  async giveUp(target: string): Promise<void> {
+    this.gone.add(target);
+    const link = this.links.get(target);
+    if (link === undefined) return;
+    this.links.delete(target);
+    await link.close();
+  }
+
+  /** Closes the ways to all targets but these, also those that are being made. What was not acknowledged there is settled: nobody will ask for it. */
   async keepOnly(targets: ReadonlySet<string>): Promise<void> {
     const gone = [...this.links].filter(([target]) => !targets.has(target));
+    const unmade = [...this.connecting].filter(([target]) => !targets.has(target));
     for (const [target] of gone) this.links.delete(target);
-    await Promise.all(gone.map(([, link]) => link.close()));
+    for (const [target] of unmade) this.gone.add(target);
+    await Promise.all([...gone.map(([, link]) => link.close()), ...unmade.map(([, attempt]) => attempt)]);
+    for (const target of this.gone) if (!targets.has(target)) this.gone.delete(target);
   }
 
   async close(): Promise<void> {

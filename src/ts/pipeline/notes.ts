@@ -7,6 +7,7 @@
 //                                                      |what |attempt |ticket |queue us|compute us|progress (f64)|
 //   ENDED, gateway to place, records of 16 bytes       0        8        12
 //                                                      |ticket  |attempt | 0 |
+//   COMING, gateway to place: nothing more; a request is on its way after a rest
 //   FAILURE, place to gateway: one record as in REPORTS, then JSON { code, message }
 //
 // Invariant: what is read here came from another process; a note that is not of exactly this form is refused whole.
@@ -142,6 +143,13 @@ function readRecords<T>(bytes: Uint8Array, size: number, read: (at: number) => T
   return records;
 }
 
+/** A note that a request is on its way. */
+export function encodeComing(gateway: NoteHead): Uint8Array {
+  const bytes = new Uint8Array(HEAD_BYTES);
+  writeHead(new DataView(bytes.buffer), Kind.COMING, gateway);
+  return bytes;
+}
+
 /** A note that a request has ended at its gateway. */
 export function encodeEnded(gateway: NoteHead, ticket: number, attempt: number): Uint8Array {
   const bytes = new Uint8Array(HEAD_BYTES + ENDED_BYTES);
@@ -161,17 +169,36 @@ export function readEnded(bytes: Uint8Array, view: DataView): { ticket: number; 
   });
 }
 
-/** A note that a task has failed. Long messages are cut. */
-export function encodeFailure(from: NoteHead, ticket: number, attempt: number, failure: StageFailure): Uint8Array {
-  const { code, message } = failure;
-  const text = JSON.stringify({ code: code.slice(0, 64), message: message.slice(0, MAX_FAILURE_CHARS) });
-  const json = Buffer.from(text, 'utf8');
+/**
+ * A note that a task has failed.
+ *
+ * @param limitBytes bytes that the note may have, at least 512; a message that is too long for it is cut
+ */
+export function encodeFailure(
+  from: NoteHead,
+  ticket: number,
+  attempt: number,
+  failure: StageFailure,
+  limitBytes = Number.POSITIVE_INFINITY,
+): Uint8Array {
+  const code = failure.code.slice(0, 64);
+  let message = failure.message.slice(0, MAX_FAILURE_CHARS);
+  let json = failureBytes(code, message);
+  // A character may take six bytes: it is halved until it fits.
+  while (HEAD_BYTES + REPORT_BYTES + json.length > limitBytes && message.length > 0) {
+    message = message.slice(0, message.length >> 1);
+    json = failureBytes(code, message);
+  }
   const bytes = new Uint8Array(HEAD_BYTES + REPORT_BYTES + json.length);
   const view = new DataView(bytes.buffer);
   writeHead(view, Kind.FAILURE, from);
   writeReport(view, HEAD_BYTES, Report.DONE, ticket, attempt, 0, 0, 0);
   bytes.set(json, HEAD_BYTES + REPORT_BYTES);
   return bytes;
+}
+
+function failureBytes(code: string, message: string): Buffer {
+  return Buffer.from(JSON.stringify({ code, message }), 'utf8');
 }
 
 /** Reads a FAILURE. @throws RdmaError RDMA_ERR_PROTOCOL */

@@ -43,6 +43,8 @@ const MAX_EARLY = 4096;
 /** How long an input whose sender is away is waited for, and how often it is tried. */
 const UNREADABLE_MS = 30_000;
 const RETRY_LOAD_MS = 20;
+/** How long to poll for a request that was announced, in microseconds: what waking the places before may take. */
+export const LINGER_US = 500;
 
 /** What every place has to know. */
 export interface PlaceOptions {
@@ -127,7 +129,8 @@ export class Place implements JoinHost {
   private readonly scratchView: DataView;
   private stopAsking: (() => void) | undefined;
   private ending = false;
-  // The last answer of receiversOf(), by what it depends on.
+  // The last answers of sendersOf() and receiversOf(), by what they depend on.
+  private lastSenders: { plan: Plan; gateway: number; route: Uint16Array; senders: readonly PlaceId[] } | undefined;
   private lastReceivers: { plan: Plan; gateway: number; route: Uint16Array; names: readonly string[] } | undefined;
 
   private constructor(options: PlaceOptions, owner: PlaceOwner) {
@@ -252,6 +255,14 @@ export class Place implements JoinHost {
     await this.links.keepOnly(this.targets());
   }
 
+  /**
+   * A place is gone for good. Its requests end or are admitted again, which is up to their gateways; here nothing waits for
+   * it any more.
+   */
+  giveUp(place: PlaceId): Promise<void> {
+    return this.links.giveUp(placeName(this.options.graph.spec, place));
+  }
+
   // ---- What arrives
 
   private onMessage(message: InboxMessage): void {
@@ -273,19 +284,30 @@ export class Place implements JoinHost {
   }
 
   private takeNote(kind: number, message: InboxMessage, bytes: Uint8Array, view: DataView): void {
-    if (kind === Kind.ENDED) {
+    if (kind === Kind.COMING) this.poller.linger(LINGER_US);
+    else if (kind === Kind.ENDED) {
       const head = readNoteHead(bytes, view, this.options.graph.spec.stages.length);
       const ledger = this.join.ledgerOf(head.instance, head.gatewayRun);
       for (const { ticket, attempt } of readEnded(bytes, view)) this.join.endRequest(ledger, ticket, attempt);
     } else {
+      this.checkRun(readNoteHead(bytes, view, this.options.graph.spec.stages.length).gatewayRun);
       this.owner.onNote(kind, bytes, view);
     }
     message.acknowledge();
   }
 
+  // What a later run of this gateway waits for must not be acknowledged here: its sender has not noticed yet that another process
+  // has the place.
+  private checkRun(gatewayRun: number): void {
+    const { self, incarnation } = this.options;
+    if (!isGateway(self) || gatewayRun <= incarnation) return;
+    throw new RdmaError('RDMA_ERR_FENCED', `another process has taken the place ${this.name}`);
+  }
+
   private takeInput(message: InboxMessage, bytes: Uint8Array, view: DataView): void {
     const { spec } = this.options.graph;
     const envelope = readEnvelope(bytes, view, spec.stages.length);
+    this.checkRun(envelope.gatewayRun);
     if (!this.plans.has(envelope.plan)) {
       this.takeOfOtherPlan(message, bytes, envelope);
       return;
@@ -353,7 +375,11 @@ export class Place implements JoinHost {
     const { graph, self } = this.options;
     const { plan: number, route, gateway } = input.envelope;
     const plan = this.plans.get(number)!;
-    return { plan, senders: senders(graph, plan, route, gateway, self) };
+    const last = this.lastSenders;
+    if (last !== undefined && last.plan === plan && last.gateway === gateway && sameRoute(last.route, route))
+      return last;
+    this.lastSenders = { plan, gateway, route: route.slice(), senders: senders(graph, plan, route, gateway, self) };
+    return this.lastSenders;
   }
 
   // One timer for all that is incomplete; none when nothing is.

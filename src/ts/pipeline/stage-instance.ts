@@ -10,7 +10,7 @@ import type { Joined } from './join.js';
 import { encodeMeta } from './meta.js';
 import { encodeFailure, Report, ReportWriter, type StageFailure } from './notes.js';
 import { asRdmaError, type Outgoing, Place, type PlaceOptions, type PlaceOwner, type PlaceStatus } from './place.js';
-import { GATEWAY_INDEX, type Plan, placeName } from './plan.js';
+import { GATEWAY_INDEX, type PlaceId, type Plan, placeName } from './plan.js';
 import type { StageSpec } from './spec.js';
 import { requestName, type StageOutput, Task, type TaskHost } from './task.js';
 import { TraceRecords } from './trace.js';
@@ -107,6 +107,15 @@ export class StageInstance implements PlaceOwner, TaskHost {
   /** Lets go of a plan under which no request is any more. */
   retire(number: number): Promise<void> {
     return this.place.retire(number);
+  }
+
+  /**
+   * Waits no more for a place that is gone for good. Gateways admit the requests that pass it again.
+   *
+   * @returns when the way there is closed
+   */
+  giveUp(place: PlaceId): Promise<void> {
+    return this.place.giveUp(place);
   }
 
   // ---- What the place says
@@ -308,12 +317,12 @@ export class StageInstance implements PlaceOwner, TaskHost {
     };
     const targets = place.receiversOf(plan, ledger.gateway, route);
     const isLast = this.options.graph.behind[self.stage]!.length === 0;
+    // Behind its result a gateway takes no report of a request.
+    if (isLast && (joined.flags & Flag.WATCHED) !== 0) this.sendReports();
     const settle = () => {
       place.join.settle(joined);
       this.sendWaiting();
     };
-    // Behind its result a gateway takes no report of a request.
-    if (isLast && (joined.flags & Flag.WATCHED) !== 0) this.sendReports();
     if (place.flaw === 'early-acknowledgement') place.join.settle(joined);
     const attempt = () => this.attempt(joined, () => place.transmit(envelope, outgoing, targets, blocks, settle));
     if (this.unsent.length > 0 || !attempt()) this.unsent.push(attempt);
@@ -341,7 +350,8 @@ export class StageInstance implements PlaceOwner, TaskHost {
     const { gateway, gatewayRun } = joined.ledger;
     joined.state = 'sent';
     if ((joined.flags & Flag.WATCHED) !== 0) this.sendReports();
-    const note = encodeFailure(place.noteHead(gatewayRun), joined.ticket, joined.attempt, failure);
+    const { inlineBytes } = place.sizes;
+    const note = encodeFailure(place.noteHead(gatewayRun), joined.ticket, joined.attempt, failure, inlineBytes);
     try {
       place.sendNote(this.gatewayName(gateway), note, () => place.join.settle(joined));
     } catch (error) {

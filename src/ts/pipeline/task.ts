@@ -14,6 +14,10 @@ import { type Dtype, elementBytes, elementCount, type Tensor, viewTensor } from 
 /** What a handler answers. */
 export interface StageOutput {
   meta?: Meta;
+  /**
+   * Tensors by name. Those of task.output() and of inputs are not copied; others are copied once, before the instance
+   * begins another task: with a concurrency of 1 a handler may use the same array for each task.
+   */
   parts?: Parts;
 }
 

@@ -1,7 +1,8 @@
 // How long it pays to poll before going to sleep.
 //
-// Invariant: the window is between a few microseconds and the limit. It opens when polling has found something, or would have;
-// it closes while polling finds nothing, so that nobody burns a processor for events that always come a little too late.
+// Invariant: the window is between a few microseconds and the limit. It opens when polling has found something, or
+// would have; it closes while polling finds nothing, so that nobody burns a processor for events that always come a
+// little too late.
 
 /** The shortest time that is polled. */
 const MIN_US = 4;
@@ -15,7 +16,8 @@ const PENANCE = 64;
 export class AdaptiveWindow {
   /** How long to poll now, in microseconds. */
   us: number;
-  private readonly limitUs: number;
+  /** The longest time that is polled. */
+  readonly limitUs: number;
   private readonly minUs: number;
   private futile = 0;
 

@@ -1,9 +1,10 @@
 // Registered memory of a sender that stays with it: receivers map it where memory is shared, or READ it.
 //
-// Invariant: a block belongs to whoever allocated it until its last reference is released; only then is its memory used again,
-// or given back. Who sends a reference to a block retains the block once for each message, and releases it when that message is
-// *acknowledged* (onAcknowledged of the outbox): a receiver may look at the block until it acknowledges, whatever else becomes
-// of the message or its lane. Registered memory never exceeds the limit, and what is idle for some seconds is given back.
+// Invariant: a block belongs to whoever allocated it until its last reference is released; only then is its memory used
+// again, or given back. Who sends a reference to a block retains the block once for each message, and releases it when
+// that message is *acknowledged* (onAcknowledged of the outbox): a receiver may look at the block until it
+// acknowledges, whatever else becomes of the message or its lane. Registered memory never exceeds the limit, and what
+// is idle for some seconds is given back.
 //
 //   segment  | block | block | block | ...        one memory region with one key; small blocks of one size share it,
 //                                                 a large block has one of its own
@@ -17,7 +18,10 @@ import { Segment } from './segment.js';
 import { SizeClass, sizeClassOf } from './size-class.js';
 import { systemPort } from './system-port.js';
 
-/** Segments of small blocks are so long, but no larger part of the limit than that; blocks up to an eighth of it are small. */
+/**
+ * Segments of small blocks are so long, but no larger part of the limit than that; blocks up to an eighth of it are
+ * small.
+ */
 const SEGMENT_BYTES = 2 ** 20;
 const SEGMENTS_WITHIN_LIMIT = 32;
 const SMALL_BLOCKS = 8;
@@ -197,8 +201,8 @@ export class MemoryPool implements Disposable {
   }
 
   /**
-   * Offers memory of another process, which is mapped here, to receivers of this pool's outboxes: what came by reference goes on
-   * by reference. See {@link InboxMessage.handOn}, which does it for one message.
+   * Offers memory of another process, which is mapped here, to receivers of this pool's outboxes: what came by
+   * reference goes on by reference. See {@link InboxMessage.handOn}, which does it for one message.
    *
    * @returns the same one for the same mapping; it ends with the mapping, or with the pool
    * @throws RdmaError ENOTSUP where peers share no memory; ENOMEM; RDMA_ERR_CLOSED
@@ -253,8 +257,8 @@ export class MemoryPool implements Disposable {
   // ---- End
 
   /**
-   * Gives all memory back; views of it have length 0 afterwards. Close the outboxes that use the pool before: their queue pairs
-   * end with it. A second call does nothing.
+   * Gives all memory back; views of it have length 0 afterwards. Close the outboxes that use the pool before: their
+   * queue pairs end with it. A second call does nothing.
    *
    * @throws RdmaError with the errno when the device refuses
    */

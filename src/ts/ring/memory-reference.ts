@@ -1,7 +1,7 @@
 // Where bytes lie that stay with a producer, as a message says it.
 //
-// Invariant: what comes from a peer is believed only after it was checked here: whole numbers in their bounds, and the piece all
-// inside its segment. That the producer allows it is checked by the device.
+// Invariant: what comes from a peer is believed only after it was checked here: whole numbers in their bounds, and the
+// piece all inside its segment. That the producer allows it is checked by the device.
 import { RdmaError } from '../core/errors.js';
 
 /** What a message says of a {@link Block}: plain numbers, which travel in any form. */

@@ -136,9 +136,9 @@ export class InboxMessage {
   }
 
   /**
-   * A reference to the same bytes for messages of outboxes that use `pool`: their receivers map them from here, also when their
-   * first owner is gone. Nothing is copied. It is good until this message is released or acknowledged: do neither before
-   * everything that was sent with it is acknowledged.
+   * A reference to the same bytes for messages of outboxes that use `pool`: their receivers map them from here, also
+   * when their first owner is gone. Nothing is copied. It is good until this message is released or acknowledged: do
+   * neither before everything that was sent with it is acknowledged.
    *
    * @param reference as for map()
    * @returns undefined where peers share no memory
@@ -161,13 +161,13 @@ export class InboxMessage {
   }
 
   /**
-   * READs memory of the producer that this message refers to, in segments. A READ that loses its lane begins again on the next
-   * lane of the same producer. Until it ends the message cannot be acknowledged.
+   * READs memory of the producer that this message refers to, in segments. A READ that loses its lane begins again on
+   * the next lane of the same producer. Until it ends the message cannot be acknowledged.
    *
    * @param reference as for map()
    * @param into where to; the first `reference.length` bytes of it, not to be touched until this ends
-   * @throws RdmaError RDMA_ERR_PROTOCOL as from map(); RDMA_ERR_PEER_GONE when the producer is away and does not come back;
-   *   RDMA_ERR_TIMEOUT; RDMA_ERR_ABORTED; RDMA_ERR_CLOSED; RDMA_ERR_INVALID_ARGUMENT; ENOMEM
+   * @throws RdmaError RDMA_ERR_PROTOCOL as from map(); RDMA_ERR_PEER_GONE when the producer is away and does not come
+   *   back; RDMA_ERR_TIMEOUT; RDMA_ERR_ABORTED; RDMA_ERR_CLOSED; RDMA_ERR_INVALID_ARGUMENT; ENOMEM
    */
   async read(reference: MemoryReference, into: Uint8Array, options: PullOptions = {}): Promise<void> {
     const timeoutMs = checkInteger('timeoutMs', options.timeoutMs ?? PULL_TIMEOUT_MS, 1, 2 ** 31 - 1);

@@ -1,11 +1,12 @@
 // One loop for all inboxes and outboxes of a process: it looks at all of them, polls for a short while, then sleeps.
 //
-// Invariant: it never sleeps between a completion and its handling: it arms all queues, looks at all of them once more, and
-// only then returns to the event loop. Between a look that found something and the next one all microtasks run that wait
-// then. It holds the event loop for at most a slice, and while it finds nothing others get this processor.
+// Invariant: it never sleeps between a completion and its handling: it arms all queues, looks at all of them once more,
+// and only then returns to the event loop. Between a look that found something and the next one all microtasks run that
+// wait then. It holds the event loop for at most a slice, and while it finds nothing others get this processor.
 import { RdmaError } from '../core/errors.js';
 import { checkInteger, checkObject, invalidArgument } from '../core/validate.js';
 import { AdaptiveWindow } from './adaptive-window.js';
+import { type MemberHost, type MemberParts, PollerMember } from './poller-member.js';
 import type { Clock, PortCompletionQueue, PortDevice } from './port.js';
 import type { CompletionDriver, WaitMode } from './pump.js';
 import { systemPort } from './system-port.js';
@@ -21,13 +22,21 @@ const LOOKS_BEFORE_FLUSH = 64;
 /** Looks that go one for each microtask, so that chains of promises run between them; later ones go several at once. */
 const SINGLE_LOOKS = 16;
 const LOOKS_PER_MICROTASK = 8;
-/** After so many looks others get this processor; and how many looks at one queue that takes, see CompletionQueue.poll. */
+/**
+ * After so many looks others get this processor; and how many looks at one queue that takes, see CompletionQueue.poll.
+ */
 const LOOKS_PER_YIELD = 4;
 const YIELDING_LOOKS = 33;
 
+// Continuing it makes a microtask, as queueMicrotask() does, which costs Node.js ten times as much: it keeps an async context.
+const READY = Promise.resolve();
+
 /** How a poller is made. */
 export interface PollerOptions {
-  /** The most time in microseconds that it polls after it has found something, 0 to 10 000; default 50. 0: it never polls. */
+  /**
+   * The most time in microseconds that it polls after it has found something, 0 to 10 000; default 50. 0: it never
+   * polls.
+   */
   pollUs?: number;
   /** The clock of the port that its members use; default the system's. */
   clock?: Clock;
@@ -50,32 +59,22 @@ export interface PollerStatus {
   sleeps: number;
 }
 
-/** What an inbox or outbox hands to its poller. @internal */
-export interface MemberParts {
-  kind: 'inbox' | 'outbox';
-  device: PortDevice;
-  clock: Clock;
-  /** Completions that its queue takes. */
-  capacity: number;
-  /** Handles completions, with so many looks at the queue; answers how many there were. */
-  drain: (looks: number) => number;
-  /** The moment to send what was held back. */
-  beforeSleep: () => void;
-}
-
 /** One channel for all queues of a device. */
 interface SharedChannel {
   channel: { close(): void };
   users: number;
 }
 
-/** The `poller` of {@link Inbox.listen} and {@link Outbox.connect}. It ends with its last member; there is nothing to close. */
-export class Poller {
+/**
+ * The `poller` of {@link Inbox.listen} and {@link Outbox.connect}. It ends with its last member; there is nothing to
+ * close.
+ */
+export class Poller implements MemberHost {
   private readonly clock: Clock;
   private readonly window: AdaptiveWindow;
   private readonly channels = new Map<PortDevice, SharedChannel>();
-  private inboxes: readonly Member[] = []; // replaced, never changed: a member may leave while all are looked at
-  private outboxes: readonly Member[] = [];
+  private inboxes: readonly PollerMember[] = []; // replaced, never changed: a member may leave while all are looked at
+  private outboxes: readonly PollerMember[] = [];
   /** @internal */
   readonly counters = { wakes: 0, emptyWakes: 0, polls: 0, hits: 0, polledUs: 0, sleeps: 0 };
   private looking = false;
@@ -91,6 +90,7 @@ export class Poller {
   private eager = false; // something was found since it slept: it polls before it sleeps again
   private expecting = false; // a member has called, or whoever has sent something: it looks, and polls anew
   private woken = false; // a channel has called, and nothing was found since
+  private lingerUntilMs = Number.NEGATIVE_INFINITY;
 
   /** @throws RdmaError RDMA_ERR_INVALID_ARGUMENT */
   constructor(options: PollerOptions = {}) {
@@ -116,12 +116,26 @@ export class Poller {
     this.clock.soon(this.turn);
   }
 
+  /**
+   * Polls for at least so long from now on, whatever has paid lately: for whoever knows that something is coming soon. A poller
+   * that never polls does not.
+   *
+   * @param us microseconds, 0 to 10 000
+   * @throws RdmaError RDMA_ERR_INVALID_ARGUMENT
+   */
+  linger(us: number): void {
+    checkInteger('us', us, 0, MAX_POLL_US);
+    if (this.window.limitUs === 0) return;
+    this.lingerUntilMs = this.clock.now() + us / 1000;
+    this.expect();
+  }
+
   /** @internal @throws RdmaError RDMA_ERR_INVALID_ARGUMENT for another clock; what the device throws */
   join(parts: MemberParts): CompletionDriver {
     if (parts.clock !== this.clock) {
       throw new RdmaError('RDMA_ERR_INVALID_ARGUMENT', 'the poller has another clock than the port of its member');
     }
-    const member = new Member(this, parts, this.openQueue(parts));
+    const member = new PollerMember(this, parts, this.openQueue(parts));
     if (parts.kind === 'inbox') this.inboxes = [...this.inboxes, member];
     else this.outboxes = [...this.outboxes, member];
     return member;
@@ -149,8 +163,8 @@ export class Poller {
   }
 
   /** @internal */
-  leave(member: Member, device: PortDevice): void {
-    const others = (each: Member) => each !== member;
+  leave(member: PollerMember, device: PortDevice): void {
+    const others = (each: PollerMember) => each !== member;
     this.inboxes = this.inboxes.filter(others);
     this.outboxes = this.outboxes.filter(others);
     this.leaveChannel(device);
@@ -259,8 +273,9 @@ export class Poller {
       this.eager = true;
       this.sinceMs = now;
     }
+    const lingers = now < this.lingerUntilMs;
     // Woken for nothing: there is nothing to wait for.
-    if (!this.eager || this.window.us === 0) {
+    if (!lingers && (!this.eager || this.window.us === 0)) {
       this.sleep(now);
       return;
     }
@@ -269,11 +284,12 @@ export class Poller {
       this.pollBeganMs = now;
       this.counters.polls++;
     }
-    if (now - this.sinceMs < this.window.us / 1000) {
+    if (lingers || now - this.sinceMs < this.window.us / 1000) {
       this.proceed(now);
       return;
     }
-    this.window.miss();
+    // What somebody else has asked for says nothing about what pays.
+    if (this.sinceMs > this.lingerUntilMs) this.window.miss();
     this.endPolling(now);
     this.sleep(now);
   }
@@ -283,11 +299,12 @@ export class Poller {
     this.counters.polledUs += (now - this.pollBeganMs) * 1000;
   }
 
-  // The next look comes after the microtasks that wait now; or after a turn of the event loop, when it is time for that.
+  // The next look comes after the microtasks that wait now; or after a turn of the event loop, when it is time for
+  // that.
   private proceed(now: number): void {
     if (now < this.sliceEndMs) {
       this.lookDue = true;
-      queueMicrotask(this.look);
+      void READY.then(this.look);
       return;
     }
     this.flush();
@@ -331,45 +348,4 @@ export function checkPoller(poller: unknown, wait: WaitMode | undefined): Poller
   if (!(poller instanceof Poller)) throw invalidArgument('poller', poller, 'a Poller');
   if (wait === undefined || wait === 'adaptive') return poller;
   throw invalidArgument('wait', wait, "'adaptive', or left out, with a poller");
-}
-
-/** One inbox or outbox of a poller. */
-class Member implements CompletionDriver {
-  readonly cq: PortCompletionQueue;
-  readonly counters: Poller['counters'];
-  readonly drain: (looks: number) => number;
-  readonly beforeSleep: () => void;
-  private readonly poller: Poller;
-  private readonly device: PortDevice;
-  private left = false;
-
-  constructor(poller: Poller, parts: MemberParts, cq: PortCompletionQueue) {
-    this.poller = poller;
-    this.device = parts.device;
-    this.drain = parts.drain;
-    this.beforeSleep = parts.beforeSleep;
-    this.cq = cq;
-    this.counters = poller.counters;
-  }
-
-  nowMs(): number {
-    return this.poller.nowMs();
-  }
-
-  polled(): void {}
-
-  schedule(): void {
-    this.poller.expect();
-  }
-
-  arm(): void {
-    if (!this.cq.closed) this.cq.requestNotify();
-  }
-
-  close(): void {
-    if (this.left) return;
-    this.left = true;
-    this.cq.close();
-    this.poller.leave(this, this.device);
-  }
 }

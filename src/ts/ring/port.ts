@@ -36,7 +36,10 @@ export interface PortQueuePair {
   toError(): void;
   postSend(count: number): number;
   postEmptyReceives(count: number): void;
-  /** The mapping ends with `owner`, by default the queue pair's domain. @throws RdmaError ENOTSUP where peers share no memory */
+  /**
+   * The mapping ends with `owner`, by default the queue pair's domain. @throws RdmaError ENOTSUP where peers share no
+   * memory
+   */
   mapRemote(address: number, rkey: number, bytes: number, owner?: PortDomain): PortMapping;
   close(): void;
 }

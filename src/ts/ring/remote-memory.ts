@@ -1,8 +1,9 @@
 // Memory of producers, mapped here: an inbox looks at blocks that stay with their producer, and nothing is copied.
 //
-// Invariant: a segment is mapped once and stays mapped while a message that has mapped a piece of it is held; after that for some
-// seconds at most, as the producer cannot give the memory back before. A segment is known by its number, which its producer
-// never gives twice: keys and addresses may come again for other memory. If the producer dies, what is mapped stays as it is.
+// Invariant: a segment is mapped once and stays mapped while a message that has mapped a piece of it is held; after
+// that for some seconds at most, as the producer cannot give the memory back before. A segment is known by its number,
+// which its producer never gives twice: keys and addresses may come again for other memory. If the producer dies, what
+// is mapped stays as it is.
 import { RdmaError } from '../core/errors.js';
 import { checkReference, type MemoryReference } from './memory-reference.js';
 import type { Clock, PortDevice, PortDomain, PortMapping, PortQueuePair } from './port.js';
@@ -72,8 +73,8 @@ export class RemoteMemory {
    * Maps the segment of a reference, for somebody who lets go of it later.
    *
    * @returns undefined where peers share no memory
-   * @throws RdmaError RDMA_ERR_PROTOCOL for a reference that is wrong or that the producer does not allow; RDMA_ERR_PEER_GONE;
-   *   RDMA_ERR_BUSY when too many segments of this producer are held; RDMA_ERR_CLOSED; ENOMEM
+   * @throws RdmaError RDMA_ERR_PROTOCOL for a reference that is wrong or that the producer does not allow;
+   *   RDMA_ERR_PEER_GONE; RDMA_ERR_BUSY when too many segments of this producer are held; RDMA_ERR_CLOSED; ENOMEM
    */
   hold(owner: MemoryOwner, reference: MemoryReference): RemoteSegment | undefined {
     checkReference(reference);

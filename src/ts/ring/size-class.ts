@@ -1,13 +1,14 @@
 // The free blocks of one size.
 //
-// Invariant: what was given back last is taken first, as it is still in the processor's caches. Each free block of a segment
-// is on the stack exactly once.
+// Invariant: what was given back last is taken first, as it is still in the processor's caches. Each free block of a
+// segment is on the stack exactly once.
 import type { Segment } from './segment.js';
 
 const MIN_BYTES = 64;
 
 /**
- * What a block of `bytes` takes: 64, then four sizes for each power of two, so that at most a fifth is unused; a multiple of 64.
+ * What a block of `bytes` takes: 64, then four sizes for each power of two, so that at most a fifth is unused; a
+ * multiple of 64.
  */
 export function sizeClassOf(bytes: number): number {
   if (bytes <= MIN_BYTES) return MIN_BYTES;

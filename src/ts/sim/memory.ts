@@ -14,7 +14,7 @@ const FIRST_ADDRESS = 2 ** 40;
 
 /** An error as the system's calls give it. */
 export function systemError(
-  code: 'EBUSY' | 'EINVAL' | 'EACCES' | 'ENOTSUP',
+  code: 'EBUSY' | 'EINVAL' | 'EACCES' | 'ENOTCONN' | 'ENOTSUP',
   syscall: string,
   words: string,
 ): RdmaError {

@@ -264,11 +264,12 @@ export class SimQueuePair implements PortQueuePair {
     }
     if (this.state !== QpState.READY_TO_SEND) throw systemError('EINVAL', 'mmap', 'the queue pair is not connected');
     const { peer } = this;
-    const region = peer?.takesFrom(this) ? peer.domain.device.keys.find(rkey) : undefined;
+    if (!peer?.takesFrom(this)) throw systemError('ENOTCONN', 'mmap', 'the peer is not connected');
+    const region = peer.domain.device.keys.find(rkey);
     const rights = AccessFlags.REMOTE_MAP | AccessFlags.REMOTE_WRITE;
     if (
       region === undefined ||
-      region.domain !== peer?.domain ||
+      region.domain !== peer.domain ||
       (region.access & rights) !== rights ||
       !region.holds(address, bytes)
     ) {

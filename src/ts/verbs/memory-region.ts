@@ -88,8 +88,8 @@ export class MemoryRegion extends Resource {
 
   /**
    * Revokes both keys and keeps the memory readable for its owner. When this has returned, no peer can change the
-   * memory any more, a peer that was stopped in the middle of a write included. Memory of a peer (registerMapping) stays that
-   * peer's, and with whoever has mapped it: only the keys end.
+   * memory any more, a peer that was stopped in the middle of a write included. Memory of a peer (registerMapping)
+   * stays that peer's, and with whoever has mapped it: only the keys end.
    *
    * @throws RdmaError EBUSY when that cannot be proved yet (a peer stands in the middle of a copy): the keys are dead,
    *   but the memory must not be reused; call again later, or close()

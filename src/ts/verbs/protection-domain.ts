@@ -106,8 +106,9 @@ export class ProtectionDomain extends Resource {
   }
 
   /**
-   * Registers memory of a peer that is mapped here, so that others reach it through this process, also when that peer is gone:
-   * they map it (with REMOTE_MAP) or use one-sided requests. Soft devices only. The region ends with the mapping.
+   * Registers memory of a peer that is mapped here, so that others reach it through this process, also when that peer
+   * is gone: they map it (with REMOTE_MAP) or use one-sided requests. Soft devices only. The region ends with the
+   * mapping.
    *
    * @param mapping of any soft device of this process
    * @param access bits of {@link AccessFlags}; default LOCAL_WRITE

@@ -3,7 +3,12 @@
 import t from 'tap';
 import { pipelinePeersNamed } from '../../../src/ts/bench/pipeline/peers.js';
 import { plansOf } from '../../../src/ts/bench/pipeline/run.js';
-import { checkPipelineSettings, pipelineDefaults, restsWithin } from '../../../src/ts/bench/pipeline/settings.js';
+import {
+  checkPipelineSettings,
+  limitMs,
+  pipelineDefaults,
+  restsWithin,
+} from '../../../src/ts/bench/pipeline/settings.js';
 
 void t.test('the defaults pass', async (t) => {
   t.strictSame(checkPipelineSettings(pipelineDefaults), pipelineDefaults);
@@ -51,6 +56,14 @@ void t.test('rests, idling and starts are measured instead of a load', async (t)
 void t.test('as many rests as fit, and ten at least', async (t) => {
   t.equal(restsWithin(2, 10), 200);
   t.equal(restsWithin(1, 1000), 10);
+});
+
+void t.test('who carries more or rests longer has more time before he counts as stuck', async (t) => {
+  const limit = (sizeBytes: number, task: Parameters<typeof limitMs>[0]['task']) =>
+    limitMs({ shape: 'chain', sizeBytes, task });
+  t.ok(limit(2 ** 26, { do: 'load', inFlight: 16, seconds: 1 }) > 200_000);
+  t.ok(limit(64, { do: 'load', inFlight: 1, seconds: 600 }) > 600_000);
+  t.ok(limit(64, { do: 'rest', restMs: 60_000, seconds: 1 }) > 600_000);
 });
 
 void t.test('peers are found by name, each once', async (t) => {

@@ -12,6 +12,8 @@ import type { Measured, Subject } from './subject.js';
 
 /** The tail beyond p99.9 needs no more; a measurement ends early with them. */
 export const MAX_SAMPLES = 2 ** 20;
+/** A measurement goes on until there are so many. */
+const MIN_SAMPLES = 5;
 /** Warmed up: the median of some windows in a row was not better than the best before them by this much. */
 const WINDOW_MS = 250;
 const CALM_WINDOWS = 3;
@@ -19,7 +21,7 @@ const BETTER = 0.97;
 const MIN_WARM_UP_MS = 1000;
 export const MAX_WARM_UP_MS = 10_000;
 const LOOK_MS = 1000;
-const STALLED_MS = 30_000;
+const STALLED_MS = 60_000;
 /** V8 collects garbage some seconds after a process has become idle; that is over by then. */
 export const SETTLE_MS = 10_000;
 
@@ -85,7 +87,7 @@ export class Load {
     if (interval === undefined) return;
     interval.requests++;
     if (beginMs >= interval.beginMs) this.samplesUs[interval.samples++] = (nowMs - beginMs) * 1000;
-    if ((nowMs < interval.endMs || interval.samples === 0) && interval.samples < MAX_SAMPLES) return;
+    if ((nowMs < interval.endMs || interval.samples < MIN_SAMPLES) && interval.samples < MAX_SAMPLES) return;
     this.interval = undefined;
     interval.resolve(nowMs);
   }
@@ -105,7 +107,7 @@ export class Load {
     this.onFailed();
   }
 
-  /** Counts for so long, at least until one request has begun and ended. */
+  /** Counts for so long, at least until five requests have begun and ended. */
   private async count(durationMs: number): Promise<{ requests: number; samples: number; seconds: number }> {
     if (this.failure !== undefined) throw this.failure;
     const beginMs = performance.now();

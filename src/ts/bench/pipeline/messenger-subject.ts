@@ -3,7 +3,6 @@
 // Invariant: the processes are gone and the folder is removed when close() has ended; a process that ends before is a
 // failure.
 import { mkdir, mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Partner } from '../partner.js';
 import type { Dialer, Hub, Messenger, MessengerContext } from '../peers/messenger.js';
@@ -34,9 +33,12 @@ export class MessengerSubject implements Subject {
     this.folder = folder;
   }
 
-  /** @throws RdmaError RDMA_ERR_INVALID_ARGUMENT when the package is missing; RDMA_ERR_PEER_GONE; RDMA_ERR_TIMEOUT */
-  static async open(name: string, shape: Shape, sizeBytes: number): Promise<MessengerSubject> {
-    const folder = await mkdtemp(join(tmpdir(), 'onepiece-bench-'));
+  /**
+   * @param within a folder of the caller, who removes it should this process be killed
+   * @throws RdmaError RDMA_ERR_INVALID_ARGUMENT when the package is missing; RDMA_ERR_PEER_GONE; RDMA_ERR_TIMEOUT
+   */
+  static async open(name: string, within: string, shape: Shape, sizeBytes: number): Promise<MessengerSubject> {
+    const folder = await mkdtemp(join(within, 's'));
     const subject = new MessengerSubject(messengerOf(name), shape, sizeBytes, folder);
     try {
       await subject.connectAll();

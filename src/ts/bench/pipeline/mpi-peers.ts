@@ -9,7 +9,7 @@ import { RdmaError } from '../../core/errors.js';
 import { packageRoot } from '../../verbs/native.js';
 import { Mpirun, openMpiCompilerName, openMpiName } from '../peers/mpirun.js';
 import type { OpenPipelinePeer, PipelinePeer } from './peers.js';
-import { durationMs, inFlightOf, MAX_SIZE_BYTES, type PipelinePlan } from './settings.js';
+import { inFlightOf, limitMs, MAX_SIZE_BYTES, type PipelinePlan } from './settings.js';
 import { places } from './shape.js';
 import type { Measured } from './subject.js';
 
@@ -28,7 +28,7 @@ async function measure(mpirun: Mpirun, program: readonly string[], plan: Pipelin
     ranks: places[shape].length + 1,
     transport: 'shared-memory',
     command: [...program, file, shape, task.do, ...numbers],
-    limitS: Math.ceil(START_AND_END_S + (2 * durationMs(plan)) / 1000),
+    limitS: Math.ceil(START_AND_END_S + limitMs(plan) / 1000),
     signal,
   });
   return measuredFrom(await mpirun.doubles(file));

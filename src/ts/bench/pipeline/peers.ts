@@ -2,6 +2,9 @@
 //
 // Invariant: check() says whether a peer can run here before anything is measured; every peer has every shape and
 // every task.
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { RdmaError } from '../../core/errors.js';
 import { messengerOf } from '../peers/messengers.js';
 import { mpi4py, openMpi } from './mpi-peers.js';
@@ -38,10 +41,13 @@ function messengerPeer(name: string): PipelinePeer {
     medium: messenger.medium,
     maxBytes: Math.min(MAX_SIZE_BYTES, messenger.maxBytes),
     check: () => messenger.version(),
-    open: async () => ({
-      measure: (plan, signal) => measureInSource({ who: 'messenger', name }, plan, signal),
-      close: async () => {},
-    }),
+    open: async () => {
+      const folder = await mkdtemp(join(tmpdir(), 'onepiece-bench-'));
+      return {
+        measure: (plan, signal) => measureInSource({ who: 'messenger', name, folder }, plan, signal),
+        close: () => rm(folder, { recursive: true, force: true }),
+      };
+    },
   };
 }
 

@@ -98,10 +98,10 @@ class Run {
   /** Ours in each mode, then the peers. */
   async measure(plan: PipelinePlan): Promise<void> {
     const { settings, signal } = this.options;
-    const { device, views } = settings;
+    const { device, views, pollUs } = settings;
     for (const mode of settings.modes) {
       this.step(plan, mode);
-      const measured = await measureInSource({ who: 'onepiece', device, mode, views }, plan, signal);
+      const measured = await measureInSource({ who: 'onepiece', device, mode, views, pollUs }, plan, signal);
       this.outcome.results.push(resultOf({ peer: null, device, mode, views }, plan, measured));
     }
     for (const { peer, open } of this.opened) {

@@ -22,6 +22,8 @@ export interface PipelineSettings {
   modes: readonly Mode[];
   /** Results are views of received memory instead of copies. */
   views: boolean;
+  /** How long our processes poll before they sleep, in microseconds; null: as long as the library chooses. */
+  pollUs: number | null;
   /** How long each figure is measured, 1 to 600. */
   seconds: number;
   /** Measure requests one by one, each after a rest, instead of a load; 1 to 60 000. */
@@ -35,6 +37,7 @@ export interface PipelineSettings {
 export const MIN_SIZE_BYTES = 64;
 export const MAX_SIZE_BYTES = 64 * 2 ** 20;
 export const MAX_IN_FLIGHT = 64;
+export const MAX_POLL_US = 10_000;
 export const MAX_SECONDS = 600;
 export const MAX_REST_MS = 60_000;
 export const MAX_IDLE_SECONDS = 3600;
@@ -53,6 +56,7 @@ export const pipelineDefaults: PipelineSettings = {
   inFlight: [1, 16],
   modes: ['built'],
   views: false,
+  pollUs: null,
   seconds: 2,
   restMs: null,
   idleSeconds: null,
@@ -73,6 +77,7 @@ export function checkPipelineSettings(value: unknown): PipelineSettings {
   for (const count of checkList('in-flight', s.inFlight, 1)) checkInteger('in-flight', count, 1, MAX_IN_FLIGHT);
   for (const mode of checkList('mode', s.modes, 1)) checkOneOf('mode', mode, modes);
   checkOneOf('views', s.views, [true, false]);
+  if (s.pollUs !== null) checkInteger('poll-us', s.pollUs, 0, MAX_POLL_US);
   checkInteger('seconds', s.seconds, 1, MAX_SECONDS);
   if (s.restMs !== null) checkInteger('rest-ms', s.restMs, 1, MAX_REST_MS);
   if (s.idleSeconds !== null) checkInteger('idle-seconds', s.idleSeconds, 1, MAX_IDLE_SECONDS);
@@ -115,8 +120,15 @@ export function inFlightOf({ task }: PipelinePlan): number {
   return task.do === 'load' ? task.inFlight : 1;
 }
 
-/** What a measurement may take, without opening, warming up and closing. */
-export function durationMs({ task }: PipelinePlan): number {
-  if (task.do === 'rest') return restsWithin(task.seconds, task.restMs) * task.restMs;
-  return task.seconds * 1000;
+/** The slowest that anybody may be before he counts as stuck. */
+const SLOWEST_BYTES_PER_MS = 20_000;
+/** How often all that is under way passes: the first time, while it is warmed up, while it is measured, at the end. */
+const PASSES = 4;
+
+/** What a measurement may take at most, without opening and closing. */
+export function limitMs(plan: PipelinePlan): number {
+  const { task, sizeBytes } = plan;
+  const passMs = (inFlightOf(plan) * sizeBytes) / SLOWEST_BYTES_PER_MS;
+  const restingMs = task.do === 'rest' ? restsWithin(task.seconds, task.restMs) * task.restMs : 0;
+  return PASSES * passMs + 2 * Math.max(task.seconds * 1000, restingMs);
 }

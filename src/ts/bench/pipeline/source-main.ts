@@ -14,8 +14,9 @@ import type { Measured, Subject } from './subject.js';
 
 /** Whose pipeline it is. */
 export type SubjectSpec =
-  | { who: 'onepiece'; device: string; mode: Mode; views: boolean }
-  | { who: 'messenger'; name: string };
+  | { who: 'onepiece'; device: string; mode: Mode; views: boolean; pollUs: number | null }
+  /** `folder`: for its sockets. */
+  | { who: 'messenger'; name: string; folder: string };
 
 export type SourceRequest =
   | { do: 'measure'; subject: SubjectSpec; plan: PipelinePlan }
@@ -29,9 +30,11 @@ export interface Started {
 
 function openSubject(spec: SubjectSpec, plan: PipelinePlan): Promise<Subject> {
   const { shape, sizeBytes } = plan;
-  if (spec.who === 'messenger') return MessengerSubject.open(spec.name, shape, sizeBytes);
-  const { device, mode, views } = spec;
-  return LocalSubject.open({ device, shape, mode, views, sizeBytes, inFlight: inFlightOf(plan) });
+  if (spec.who === 'messenger') {
+    return MessengerSubject.open(spec.name, spec.folder, shape, sizeBytes);
+  }
+  const { device, mode, views, pollUs } = spec;
+  return LocalSubject.open({ device, shape, mode, views, pollUs, sizeBytes, inFlight: inFlightOf(plan) });
 }
 
 async function measure(spec: SubjectSpec, plan: PipelinePlan): Promise<Measured> {

@@ -4,7 +4,7 @@
 import { join } from 'node:path';
 import { Partner } from '../partner.js';
 import { MAX_WARM_UP_MS, SETTLE_MS } from './load.js';
-import { durationMs, type PipelinePlan } from './settings.js';
+import { limitMs, type PipelinePlan } from './settings.js';
 import type { SourceRequest, Started, SubjectSpec } from './source-main.js';
 import type { Measured } from './subject.js';
 
@@ -17,8 +17,8 @@ const OPEN_AND_CLOSE_MS = 120_000;
  * @throws RdmaError RDMA_ERR_PEER_GONE with the words of what failed; RDMA_ERR_TIMEOUT; RDMA_ERR_ABORTED
  */
 export function measureInSource(subject: SubjectSpec, plan: PipelinePlan, signal?: AbortSignal): Promise<Measured> {
-  const limitMs = OPEN_AND_CLOSE_MS + MAX_WARM_UP_MS + SETTLE_MS + 2 * durationMs(plan);
-  return ask<Measured>({ do: 'measure', subject, plan }, limitMs, signal);
+  const timeoutMs = OPEN_AND_CLOSE_MS + MAX_WARM_UP_MS + SETTLE_MS + limitMs(plan);
+  return ask<Measured>({ do: 'measure', subject, plan }, timeoutMs, signal);
 }
 
 /** Starts our own pipeline of so many stages once. @throws as measureInSource() */
@@ -26,10 +26,10 @@ export function startInSource(device: string, stages: number, signal?: AbortSign
   return ask<Started>({ do: 'start', device, stages }, OPEN_AND_CLOSE_MS, signal);
 }
 
-async function ask<Answer>(request: SourceRequest, limitMs: number, signal?: AbortSignal): Promise<Answer> {
+async function ask<Answer>(request: SourceRequest, timeoutMs: number, signal?: AbortSignal): Promise<Answer> {
   const partner = new Partner(join(__dirname, 'source-main.js'));
   try {
-    return await partner.ask<Answer>(request, signal, limitMs);
+    return await partner.ask<Answer>(request, signal, timeoutMs);
   } finally {
     await partner.end();
   }

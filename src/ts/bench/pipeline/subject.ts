@@ -2,7 +2,6 @@
 //
 // Invariant: results come in the order of their requests, or each with its own promise; a request's bytes stay as
 // they are until its result is there.
-import { RdmaError } from '../../core/errors.js';
 import type { Memory } from './processes.js';
 
 export interface Answer {
@@ -27,9 +26,4 @@ export interface Measured extends Memory {
   seconds: number;
   /** Processor time of all processes in that time. */
   cpuUs: number;
-}
-
-/** A function that this version of the pipeline has not. */
-export function notInThisPipeline(name: string, instead: string): RdmaError {
-  return new RdmaError('RDMA_ERR_NOT_SUPPORTED', `this version of the pipeline has no ${name}`, { remedy: instead });
 }

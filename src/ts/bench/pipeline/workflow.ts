@@ -2,26 +2,13 @@
 //
 // Invariant: every stage copies each byte of its output once in `built`, once in `returned` (the pipeline copies it a
 // second time) and never in `reference`. A worker finds its workflow here by name, so each one is exported.
-import {
-  tensor,
-  workflow,
-  type StageOutput,
-  type StageTask,
-  type Tensor,
-  type Workflow,
-} from '../../pipeline/index.js';
+import { tensor, workflow, type StageOutput, type StageTask, type Workflow } from '../../pipeline/index.js';
 import { numberIn } from './request-bytes.js';
 import type { Mode } from './settings.js';
 import { gather, outputBytes, type Place, placeOf, requestBytesOf, SHARDS, type Shape } from './shape.js';
-import { notInThisPipeline } from './subject.js';
 
 /** The one tensor of every message. */
 export const PART = 'clip';
-
-/** What stages of `built` need of a task. */
-interface OutputTask extends StageTask {
-  output(parts: Record<string, { dtype: 'u8'; shape: readonly number[] }>): Record<string, Tensor>;
-}
 
 const bytesOf = (task: StageTask, stages: readonly string[]) =>
   stages.flatMap((stage) => task.inputs(stage).map(({ parts }) => parts[PART]!.data as Uint8Array));
@@ -32,24 +19,25 @@ const placeIn = (shape: Shape, task: StageTask): Place =>
 
 const handlers: Record<Mode, (shape: Shape, after: readonly string[]) => (task: StageTask) => StageOutput> = {
   built: (shape, after) => (task) => {
-    const { output } = task as OutputTask;
-    if (typeof output !== 'function') throw notInThisPipeline('task.output()', 'measure --mode returned');
     const place = placeIn(shape, task);
     const inputs = bytesOf(task, after);
     const sizeBytes = requestBytesOf(shape, place, inputs);
-    const parts = (task as OutputTask).output({ [PART]: { dtype: 'u8', shape: [outputBytes(place, sizeBytes)] } });
+    const parts = task.output({ [PART]: { dtype: 'u8', shape: [outputBytes(place, sizeBytes)] } });
     gather(shape, place, sizeBytes, inputs, parts[PART]!.data as Uint8Array);
     return { parts };
   },
-  // A new array for each task, as a model makes one. Nothing says when the pipeline has copied it, so it is not used
-  // again.
-  returned: (shape, after) => (task) => {
-    const place = placeIn(shape, task);
-    const inputs = bytesOf(task, after);
-    const sizeBytes = requestBytesOf(shape, place, inputs);
-    const made = new Uint8Array(outputBytes(place, sizeBytes));
-    gather(shape, place, sizeBytes, inputs, made);
-    return { parts: { [PART]: tensor('u8', [made.length], made) } };
+  // Its own array, used for each task: the pipeline has copied it when the next one begins.
+  returned: (shape, after) => {
+    let made = new Uint8Array(0);
+    return (task) => {
+      const place = placeIn(shape, task);
+      const inputs = bytesOf(task, after);
+      const sizeBytes = requestBytesOf(shape, place, inputs);
+      const length = outputBytes(place, sizeBytes);
+      if (made.length !== length) made = new Uint8Array(length);
+      gather(shape, place, sizeBytes, inputs, made);
+      return { parts: { [PART]: tensor('u8', [length], made) } };
+    };
   },
   // With several inputs, those take turns from request to request.
   reference: (_, after) => (task) => {
