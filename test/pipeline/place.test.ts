@@ -191,7 +191,8 @@ void t.test('a handler that answers differently each time gives a result of one 
       after: ['draw'],
       handler: async (task) => {
         const { meta } = task.input('draw');
-        if (meta.drawn === 1) await hold.opened;
+        const stopped = new Promise((resolve) => task.signal.addEventListener('abort', resolve));
+        if (meta.drawn === 1) await Promise.race([hold.opened, stopped]);
         return { meta };
       },
     })

@@ -104,6 +104,7 @@ void t.test('a request ends under the plan that admitted it', async (t) => {
   const first = pipeline.gateway.run({ meta: { n: 0 } });
   await until('the task', () => seen.length === 1);
   const old = await pipeline.prepare({ a: [7] });
+  await pipeline.gateway.adopt(pipeline.plan);
   let changed = false;
   const change = pipeline.change(old).then(() => {
     changed = true;
@@ -158,76 +159,76 @@ void t.test('a request may come before its plan', async (t) => {
   t.equal(pipeline.stages.get('a/0')!.status().early, 0);
 });
 
-void t.test(
-  'what was given up begins again under the newest plan, before all that wait, with the same seed',
-  async (t) => {
-    const hold = gate();
-    const ran: { n: unknown; place: number; seed: number }[] = [];
-    const graph = workflow('given-up', here)
-      .stage('a', { handler: echo })
-      .stage('b', {
-        after: ['a'],
-        handler: async (task) => {
-          const { n } = task.input('a').meta;
-          ran.push({ n, place: task.instances, seed: task.seed });
-          if (ran.length <= 1) await Promise.race([hold.opened, aborted(task)]);
-          return { meta: { n } };
-        },
-      });
-    const aborted = (task: StageTask) => new Promise((resolve) => task.signal.addEventListener('abort', resolve));
-    const pipeline = await Harness.open(graph, { maxInFlight: 2 });
-    t.teardown(() => pipeline.close());
-    const results = Array.from({ length: 6 }, (_, n) => pipeline.gateway.run({ meta: { n } }));
-    await until('the first task', () => ran.length === 1);
-    await pipeline.prepare({ b: [1] });
-    await pipeline.gateway.adopt(pipeline.plan);
-    // The process of b/0 is gone for good, with whatever it had.
-    await pipeline.remove('b/0');
-    pipeline.gateway.giveUp({ stage: 1, instance: 0 });
-    const outputs = await within('all', Promise.all(results));
-    t.same(
-      outputs.map((result) => result.outputs[0]!.meta.n),
-      [0, 1, 2, 3, 4, 5],
-    );
-    t.same(
-      ran.map(({ n }) => n),
-      [0, 0, 1, 2, 3, 4, 5],
-    );
-    t.equal(ran[0]!.seed, ran[1]!.seed);
-    t.equal(new Set(outputs.map(({ request }) => request)).size, 6);
-    await within('the end of the older plan', pipeline.gateway.retire(1));
-    hold.open();
-  },
-);
-
-void t.test(
-  'as many requests as are allowed may be given up at a time, and deadlines and aborts still reach them',
-  async (t) => {
-    let away = true;
-    const graph = workflow('all-given-up', here).stage('a', {
-      instances: 2,
-      concurrency: 4,
+void t.test('what was given up begins again under the newest plan, before all that wait', async (t) => {
+  const hold = gate();
+  const ran: { n: unknown; place: number; seed: number }[] = [];
+  const graph = workflow('given-up', here)
+    .stage('a', { handler: echo })
+    .stage('b', {
+      after: ['a'],
       handler: async (task) => {
-        if (away) await new Promise((resolve) => task.signal.addEventListener('abort', resolve));
-        return echo(task);
+        const { n } = task.input('a').meta;
+        ran.push({ n, place: task.instances, seed: task.seed });
+        if (ran.length <= 1) await Promise.race([hold.opened, aborted(task)]);
+        return { meta: { n } };
       },
     });
-    const pipeline = await Harness.open(graph, { maxInFlight: 4 });
-    t.teardown(() => pipeline.close());
-    const { gateway } = pipeline;
-    const control = new AbortController();
-    const four = [
-      codeOf(gateway.run({ meta: { n: 0 } })),
-      codeOf(gateway.run({ meta: { n: 1 } }, { signal: control.signal })),
-      codeOf(gateway.run({ meta: { n: 2 } }, { timeoutMs: 5000 })),
-      codeOf(gateway.run({ meta: { n: 3 } })),
-    ];
-    await until('four tasks', () => pipeline.count('a/0', 'task') + pipeline.count('a/1', 'task') === 4);
-    away = false;
-    for (const instance of [0, 1]) gateway.giveUp({ stage: 0, instance });
-    control.abort();
-    t.same(await Promise.all(four), ['ok', 'RDMA_ERR_ABORTED', 'ok', 'ok']);
-    t.same(gateway.load, { inFlight: 0, queued: 0 });
-    await pipeline.idle();
-  },
-);
+  const aborted = (task: StageTask) => new Promise((resolve) => task.signal.addEventListener('abort', resolve));
+  const pipeline = await Harness.open(graph, { maxInFlight: 2 });
+  t.teardown(() => pipeline.close());
+  const results = Array.from({ length: 6 }, (_, n) => pipeline.gateway.run({ meta: { n } }));
+  await until('the first task', () => ran.length === 1);
+  await pipeline.prepare({ b: [1] });
+  await pipeline.gateway.adopt(pipeline.plan);
+  // The process of b/0 is gone for good, with whatever it had.
+  await pipeline.remove('b/0');
+  const given = [pipeline.gateway, pipeline.stages.get('a/0')!].map((place) => place.giveUp({ stage: 1, instance: 0 }));
+  const outputs = await within('all', Promise.all(results));
+  t.same(
+    outputs.map((result) => result.outputs[0]!.meta.n),
+    [0, 1, 2, 3, 4, 5],
+  );
+  t.same(
+    ran.map(({ n }) => n),
+    [0, 0, 1, 2, 3, 4, 5],
+  );
+  t.equal(ran[0]!.seed, ran[1]!.seed);
+  t.equal(new Set(outputs.map(({ request }) => request)).size, 6);
+  await within('the end of the older plan', pipeline.gateway.retire(1));
+  await within('the ways to it to close', Promise.all(given));
+  hold.open();
+});
+
+void t.test('all requests may be given up at a time, and deadlines and aborts still reach them', async (t) => {
+  let away = true;
+  const graph = workflow('all-given-up', here).stage('a', {
+    instances: 2,
+    concurrency: 4,
+    handler: async (task) => {
+      if (away) await new Promise((resolve) => task.signal.addEventListener('abort', resolve));
+      return echo(task);
+    },
+  });
+  const pipeline = await Harness.open(graph, { maxInFlight: 4 });
+  t.teardown(() => pipeline.close());
+  const { gateway } = pipeline;
+  const control = new AbortController();
+  const four = [
+    codeOf(gateway.run({ meta: { n: 0 } })),
+    codeOf(gateway.run({ meta: { n: 1 } }, { signal: control.signal })),
+    codeOf(gateway.run({ meta: { n: 2 } }, { timeoutMs: 5000 })),
+    codeOf(gateway.run({ meta: { n: 3 } })),
+  ];
+  await until('four tasks', () => pipeline.count('a/0', 'task') + pipeline.count('a/1', 'task') === 4);
+  t.equal(await codeOf(gateway.giveUp({ stage: 0, instance: 0 })), 'RDMA_ERR_INVALID_ARGUMENT', 'it is in the plan');
+  const old = await pipeline.prepare({ a: [2, 3] });
+  await gateway.adopt(pipeline.plan);
+  away = false;
+  const given = [0, 1].map((instance) => gateway.giveUp({ stage: 0, instance }));
+  control.abort();
+  t.same(await Promise.all(four), ['ok', 'RDMA_ERR_ABORTED', 'ok', 'ok']);
+  t.same(gateway.load, { inFlight: 0, queued: 0 });
+  await within('the ways to them to close', Promise.all(given));
+  await pipeline.change(old);
+  await pipeline.idle();
+});
