@@ -30,7 +30,7 @@ export class Admission {
   private readonly capacity: number; // of the completion queue
   private completionsInUse = 0; // what the lanes can have outstanding
   private count = 0;
-  private readonly sessions = new Map<string, Session>();
+  private readonly sessions = new Map<string, Session<Lane>>();
   private readonly settled = new Map<string, number>(); // last sequence, by producer
   private readonly identity: string;
   private ended: Lane[] = []; // fenced lanes with views that are still held
@@ -62,7 +62,7 @@ export class Admission {
    * @throws RdmaError RDMA_ERR_PROTOCOL when it remembers another history; RDMA_ERR_BUSY when there is no lane now, and may
    *   be one later; RDMA_ERR_REFUSED when there never will be
    */
-  admit(offer: Offer): { id: number; session: Session; shape: LaneShape } {
+  admit(offer: Offer): { id: number; session: Session<Lane>; shape: LaneShape } {
     const session = this.sessionOf(offer);
     const { limits } = this;
     const id = this.lanes.indexOf(undefined);
@@ -91,7 +91,7 @@ export class Admission {
     return this.lanes.reduce((count, lane) => count + (lane?.polled === true ? 1 : 0), 0);
   }
 
-  private sessionOf(offer: Offer): Session {
+  private sessionOf(offer: Offer): Session<Lane> {
     const { producer, name, retainMessages, acknowledged } = offer;
     const known = this.sessions.get(producer);
     if (known !== undefined) {
@@ -152,7 +152,7 @@ export class Admission {
   }
 
   /** All that the inbox remembers. */
-  allSessions(): Iterable<Session> {
+  allSessions(): Iterable<Session<Lane>> {
     return this.sessions.values();
   }
 

@@ -16,12 +16,13 @@ import {
   encodeControl,
   LaneState,
   MessageKind,
+  PULL_DEPTH,
   showsSequence,
 } from './layout.js';
-import { InboxMessage, type Puller } from './message.js';
+import { InboxMessage, type MessageLane, type Puller } from './message.js';
 import { Places, slotOf } from './places.js';
 import type { PortDomain, PortMemory, PortQueuePair } from './port.js';
-import { PULL_DEPTH, type PullJob } from './pulls.js';
+import type { PullJob, PullLane } from './pulls.js';
 import type { Session } from './session.js';
 import type { LaneStatus } from './status.js';
 
@@ -74,11 +75,11 @@ export interface LaneShape {
 }
 
 /** A producer's pair of rings, as a loop that calls {@link Inbox.poll} sees it. */
-export class Lane {
+export class Lane implements MessageLane, PullLane {
   /** Its number in the inbox; a later lane may have it again. */
   readonly id: number;
   /** @internal */
-  readonly session: Session;
+  readonly session: Session<Lane>;
   /** @internal */
   readonly epoch: number;
   /** Messages that it holds at most. */
@@ -153,7 +154,7 @@ export class Lane {
   private reports = 0;
 
   /** @internal */
-  constructor(id: number, session: Session, host: LaneHost, offer: Offer, shape: LaneShape) {
+  constructor(id: number, session: Session<Lane>, host: LaneHost, offer: Offer, shape: LaneShape) {
     const { slots, dataBytes, inPlace } = shape;
     this.id = id;
     this.session = session;

@@ -58,6 +58,9 @@ export const LaneState = { OPEN: 1, DRAINING: 2, CLOSED: 3 } as const;
 export const MAX_BATCH = 0xfff;
 export const MAX_LANE_ID = 0xfffff;
 
+/** READs of one lane that may be under way. */
+export const PULL_DEPTH = 4;
+
 export function laneImm(lane: number, count: number): number {
   return ((lane << 12) | count) >>> 0;
 }

@@ -5,7 +5,6 @@
 // stays. Releasing gives space back, acknowledging gives custody back.
 import { RdmaError } from '../core/errors.js';
 import { checkAbortSignal, checkInteger, invalidArgument } from '../core/validate.js';
-import type { Lane } from './lane.js';
 import type { PullSource } from './pulls.js';
 
 /** How to wait for a message that is pulled. */
@@ -13,6 +12,21 @@ export interface PullOptions {
   /** Gives up after so many ms, 1 to 2^31 - 1; default 30 000. Also how long a producer that is away may stay away. */
   timeoutMs?: number;
   signal?: AbortSignal;
+}
+
+/** What a message needs of its lane. @internal */
+export interface MessageLane {
+  readonly session: { readonly name: string; readonly producer: string };
+  /** Of the message that was taken last. */
+  readonly sequence: number;
+  readonly length: number;
+  /** Messages that are held, and that can be; bytes of the data ring that cannot be written now, and its size. */
+  readonly held: number;
+  readonly slots: number;
+  readonly heldBytes: number;
+  readonly dataBytes: number;
+  release(sequence: number): void;
+  acknowledge(sequence: number): void;
 }
 
 /** READs what a producer holds. @internal */
@@ -32,14 +46,14 @@ export class InboxMessage {
   readonly sequence: number;
   /** Its length in bytes. */
   readonly length: number;
-  private readonly lane: Lane;
+  private readonly lane: MessageLane;
   private readonly source: PullSource | undefined;
   private readonly puller: Puller;
   private view: Uint8Array | undefined;
   private pulling = false;
 
   /** @internal */
-  constructor(lane: Lane, view: Uint8Array | undefined, source: PullSource | undefined, puller: Puller) {
+  constructor(lane: MessageLane, view: Uint8Array | undefined, source: PullSource | undefined, puller: Puller) {
     this.lane = lane;
     this.from = lane.session.name;
     this.producer = lane.session.producer;
