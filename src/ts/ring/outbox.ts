@@ -3,6 +3,7 @@
 // Invariant: a message that send() took is kept until the inbox acknowledges it, and is written again after a
 // reconnect unless the inbox says that it was delivered. So it is delivered once per incarnation of the inbox, or the
 // outbox fails and says which messages were not acknowledged.
+import { withDeadline } from '../core/deadline.js';
 import { RdmaError } from '../core/errors.js';
 import { checkAbortSignal, checkInteger } from '../core/validate.js';
 import { parseDocument } from '../connect/index.js';
@@ -22,7 +23,7 @@ import {
 import { Payloads } from './payloads.js';
 import type { PortDevice, PortDomain, RingPort } from './port.js';
 import { Pump } from './pump.js';
-import { inTime, Reconnector, refusal } from './reconnector.js';
+import { Reconnector, refusal } from './reconnector.js';
 import type { Reservation } from './reservation.js';
 import { Home, Phase, Retained } from './retained.js';
 import { OutboxCounters, type OutboxStatus, type Stall } from './status.js';
@@ -510,7 +511,7 @@ export class Outbox implements IntakeHost, AsyncDisposable {
   private async connectOnce(): Promise<void> {
     const { to, secret } = this.options;
     const { signal } = this.ending;
-    const where = typeof to === 'function' ? await inTime(this.port.clock, to, HANDSHAKE_TIMEOUT_MS, signal) : to;
+    const where = typeof to === 'function' ? await this.find(to) : to;
     const channel = await this.port.connect({
       host: where.host,
       port: where.port,
@@ -550,6 +551,17 @@ export class Outbox implements IntakeHost, AsyncDisposable {
       throw error;
     }
     this.begin(connection);
+  }
+
+  // Where the inbox is now; a function of the user's may never answer.
+  private find<T>(to: () => T | Promise<T>): Promise<T> {
+    return withDeadline(Promise.resolve().then(to), {
+      timeoutMs: HANDSHAKE_TIMEOUT_MS,
+      signal: this.ending.signal,
+      late: `to() did not answer within ${HANDSHAKE_TIMEOUT_MS} ms`,
+      aborted: 'the outbox is closed',
+      timers: this.port.clock,
+    });
   }
 
   // What is kept has to fit the new lane.

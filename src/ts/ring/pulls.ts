@@ -3,6 +3,7 @@
 // Invariant: memory that is being read into stays registered and untouched until every READ has ended, also when nobody
 // waits for it any more; a pull that lost its lane begins again on the next lane of the same producer, whose memory still
 // holds the message, as it was not acknowledged. READs of one queue pair end in the order in which they were posted.
+import { watchDeadline } from '../core/deadline.js';
 import { ErrorCodes, RdmaError } from '../core/errors.js';
 import { AccessFlags, completionStatusWords, crc32cOf, SendFlags } from '../verbs/index.js';
 import { PULL_DEPTH } from './layout.js';
@@ -91,9 +92,16 @@ export class Pulls {
   pull(source: PullSource, into: Uint8Array, timeoutMs: number, signal: AbortSignal | undefined): Promise<void> {
     const { session } = source;
     return new Promise<void>((resolve, reject) => {
+      const limits = {
+        timeoutMs,
+        signal,
+        late: () => this.late(job, timeoutMs),
+        aborted: 'the pull was aborted',
+        timers: this.clock,
+      };
+      const leave = watchDeadline(limits, (error) => this.cancel(job, error));
       const finish = () => {
-        takeBack();
-        signal?.removeEventListener('abort', onAbort);
+        leave();
         session.pulls = session.pulls.filter((each) => each !== job);
       };
       const job: PullJob = new PullJob(
@@ -109,12 +117,8 @@ export class Pulls {
           reject(error);
         },
       );
-      const onAbort = () => this.cancel(job, new RdmaError(ErrorCodes.ABORTED, 'the pull was aborted'));
-      const takeBack = this.clock.after(timeoutMs, () => this.cancel(job, this.late(job, timeoutMs)));
-      signal?.addEventListener('abort', onAbort);
       session.pulls.push(job);
-      if (signal?.aborted) onAbort();
-      else this.proceed(session);
+      this.proceed(session);
     });
   }
 
