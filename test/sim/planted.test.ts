@@ -4,6 +4,8 @@ import t from 'tap';
 import { Admission } from '../../src/ts/ring/admission.js';
 import { Connection } from '../../src/ts/ring/connection.js';
 import { Lane } from '../../src/ts/ring/lane.js';
+import { LaneReader } from '../../src/ts/ring/lane-reader.js';
+import { LaneSpace } from '../../src/ts/ring/lane-space.js';
 import { Outbox } from '../../src/ts/ring/outbox.js';
 import { Retained } from '../../src/ts/ring/retained.js';
 import { Session } from '../../src/ts/ring/session.js';
@@ -126,7 +128,7 @@ const planted: Planted[] = [
     name: 'space is given back before it is released',
     plant: () =>
       plant(
-        Lane.prototype,
+        LaneSpace.prototype,
         'release',
         (original) =>
           function (this: { releasedFlags: Uint8Array }, sequence: number) {
@@ -154,7 +156,7 @@ const planted: Planted[] = [
     },
     plant: () =>
       plant(
-        Lane.prototype,
+        LaneReader.prototype,
         'arrived',
         (original) =>
           function (this: { landed: number }) {

@@ -10,7 +10,9 @@ import { CompletionOpcode, CompletionStatus, completionStatusWords, type PortAdd
 import { Admission } from './admission.js';
 import { tell } from './callback.js';
 import { Offer, Ready } from './documents.js';
-import { CONTROL_WR_ID, Lane, type LaneHost, type LaneParts, SEND_DEPTH } from './lane.js';
+import { Lane, type LaneHost, SEND_DEPTH } from './lane.js';
+import type { LaneParts } from './lane-memory.js';
+import { CONTROL_WR_ID } from './lane-reporter.js';
 import { countOfImm, laneOfImm } from './layout.js';
 import { checkLimits, type InboxOptions, type Limits } from './inbox-options.js';
 import type { InboxMessage } from './message.js';
@@ -607,7 +609,7 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
   }
 
   /** @internal */
-  createLaneParts(slots: number, bytes: number, access: number): LaneParts {
+  readonly makeLaneParts = (slots: number, bytes: number, access: number): LaneParts => {
     const pd = this.device.allocateProtectionDomain();
     try {
       const qp = pd.createQueuePair({ sendCq: this.pump.cq, maxSendWr: SEND_DEPTH, maxRecvWr: slots });
@@ -616,7 +618,7 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
       pd.close();
       throw error;
     }
-  }
+  };
 
   // ---- End
 
