@@ -7,7 +7,7 @@ import { breakConnection, content, hasContent, openInbox, openOutbox, until } fr
 
 interface Inside {
   identity: string;
-  connection: { places: { tail: number; bytes: number } } | undefined;
+  connection: { placement: { places: { tail: number; bytes: number } } } | undefined;
   retained: { last: number; acknowledged: number; places: { tail: number; bytes: number } };
   reached: number;
   lastInbox: string;
@@ -33,11 +33,11 @@ function movePositions(outbox: Outbox, inbox: Inbox, before: number): void {
   const { connection, retained } = outbox as unknown as Inside;
   const lanes = (inbox as unknown as { lanesByQp: Map<number, InsideLane> }).lanesByQp;
   const [lane] = lanes.values();
-  for (const places of [connection!.places, retained.places, lane!.space.places]) {
+  for (const places of [connection!.placement.places, retained.places, lane!.space.places]) {
     // Its own beginning, so that the offset is still 0.
     places.tail = Math.floor(before / places.bytes) * places.bytes - 3 * places.bytes;
   }
-  Object.assign(lane!.reporter, { reportedTail: connection!.places.tail });
+  Object.assign(lane!.reporter, { reportedTail: connection!.placement.places.tail });
 }
 
 async function passBy(t: Test, sequence: number, position: number, inPlace: boolean): Promise<void> {

@@ -7,6 +7,7 @@ import { Lane } from '../../src/ts/ring/lane.js';
 import { LaneReader } from '../../src/ts/ring/lane-reader.js';
 import { LaneSpace } from '../../src/ts/ring/lane-space.js';
 import { Outbox } from '../../src/ts/ring/outbox.js';
+import { RequestWriter } from '../../src/ts/ring/request-writer.js';
 import { Retained } from '../../src/ts/ring/retained.js';
 import { Session } from '../../src/ts/ring/session.js';
 import { EnumeratedChoices, ListedChoices, SeededChoices } from '../../src/ts/sim/choices.js';
@@ -104,8 +105,8 @@ const planted: Planted[] = [
         Outbox.prototype,
         'begin',
         (original) =>
-          function (this: { reached: number }, connection: { sent: number }) {
-            connection.sent = this.reached;
+          function (this: { reached: number }, connection: { placement: { sent: number } }) {
+            connection.placement.sent = this.reached;
             return original.call(this as never, connection as never);
           },
       ),
@@ -170,14 +171,15 @@ const planted: Planted[] = [
     name: 'a slot is used without credit',
     plant: () =>
       plant(
-        Connection.prototype,
+        RequestWriter.prototype,
         'fill',
         (original) =>
-          function (this: { released: number; sent: number }, ...args: never[]) {
-            const { released } = this;
-            this.released = Math.min(this.sent, released + 1);
+          function (this: { placement: { released: number; sent: number } }, ...args: never[]) {
+            const { placement } = this;
+            const { released } = placement;
+            placement.released = Math.min(placement.sent, released + 1);
             const added = original.call(this as never, ...args);
-            this.released = released;
+            placement.released = released;
             return added;
           },
       ),

@@ -9,9 +9,10 @@ import { checkAbortSignal, checkInteger } from '../core/validate.js';
 import { parseDocument } from '../connect/index.js';
 import { CompletionOpcode, CompletionStatus, completionStatusWords, type PortAddress } from '../verbs/index.js';
 import { tell } from './callback.js';
-import { BATCH_BYTES, CONTROL_RECEIVES, type Connection } from './connection.js';
+import { CONTROL_RECEIVES, type Connection } from './connection.js';
 import { Reply } from './documents.js';
 import { Intake, type IntakeHost } from './intake.js';
+import { BATCH_BYTES } from './lane-writer.js';
 import { negotiate } from './negotiation.js';
 import {
   checkOutboxOptions,

@@ -27,8 +27,9 @@ export class Retained {
   /** How many bytes they may take. */
   readonly bytes: number;
   readonly memory: PortMemory;
-  /** All of the memory. */
+  /** All of the memory, as bytes and as words. */
   readonly data: Uint8Array;
+  readonly words: Int32Array;
   private readonly places: Places;
   private readonly spaces: Float64Array;
   private readonly lengths: Float64Array;
@@ -42,6 +43,7 @@ export class Retained {
     this.bytes = bytes;
     this.capacity = capacity;
     this.data = new Uint8Array(memory.buffer, 0, bytes);
+    this.words = new Int32Array(memory.buffer, 0, bytes / 4);
     this.places = new Places(capacity, bytes);
     this.spaces = new Float64Array(capacity);
     this.lengths = new Float64Array(capacity);
