@@ -6,8 +6,8 @@
 import { RdmaError } from '../core/errors.js';
 import type { Offer } from './documents.js';
 import type { Limits } from './inbox-options.js';
-import { type Lane, SEND_DEPTH } from './lane.js';
-import type { LaneShape } from './lane-memory.js';
+import type { Lane } from './lane.js';
+import { type LaneShape, SEND_DEPTH } from './lane-memory.js';
 import { Session } from './session.js';
 
 /** Producers without a lane that are remembered with what they have unacknowledged; newcomers wait beyond. */

@@ -3,9 +3,11 @@
 // Invariant: the memory belongs to one lane for its whole life. Once revoke() has answered true, no writer is inside and
 // none can come: queue pair destroyed, key revoked, mapped pages detached.
 import { AccessFlags, type PortAddress, type QueuePairEndpoint } from '../verbs/index.js';
-import { DESCRIPTOR_BYTES, DESCRIPTOR_WORDS } from './layout.js';
-import type { PortDomain, PortMemory, PortQueuePair } from './port.js';
+import { DESCRIPTOR_BYTES, DESCRIPTOR_WORDS, PULL_DEPTH } from './layout.js';
+import type { PortCompletionQueue, PortDevice, PortDomain, PortMemory, PortQueuePair } from './port.js';
 
+/** Send work requests of a lane: its report, and READs. */
+export const SEND_DEPTH = 2 + PULL_DEPTH;
 const QP_ACCESS = AccessFlags.LOCAL_WRITE | AccessFlags.REMOTE_WRITE;
 
 /** How large a lane is, and what it allows. */
@@ -28,6 +30,20 @@ export interface LaneParts {
 
 /** Makes the parts of a lane in a protection domain of their own: the key of one lane opens no other. */
 export type MakeLaneParts = (slots: number, bytes: number, access: number) => LaneParts;
+
+/** Makes them on a device, for a completion queue. */
+export function laneParts(device: PortDevice, sendCq: PortCompletionQueue): MakeLaneParts {
+  return (slots, bytes, access) => {
+    const pd = device.allocateProtectionDomain();
+    try {
+      const qp = pd.createQueuePair({ sendCq, maxSendWr: SEND_DEPTH, maxRecvWr: slots });
+      return { pd, qp, memory: pd.registerMemory({ bytes, access }) };
+    } catch (error) {
+      pd.close();
+      throw error;
+    }
+  };
+}
 
 export class LaneMemory {
   readonly qp: PortQueuePair;

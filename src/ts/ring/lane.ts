@@ -11,7 +11,7 @@ import { LaneMemory, type LaneShape, type MakeLaneParts } from './lane-memory.js
 import { LaneReader, type ReaderHost } from './lane-reader.js';
 import { LaneReporter } from './lane-reporter.js';
 import { LaneSpace } from './lane-space.js';
-import { type Descriptor, DescriptorFlags, MessageKind, PULL_DEPTH } from './layout.js';
+import { type Descriptor, DescriptorFlags, MessageKind } from './layout.js';
 import { InboxMessage, type MessageLane, type Puller } from './message.js';
 import type { PortMemory, PortQueuePair } from './port.js';
 import type { PullJob, PullLane } from './pulls.js';
@@ -26,8 +26,6 @@ export interface LaneHost extends Puller, ReaderHost {
   readonly makeLaneParts: MakeLaneParts;
 }
 
-/** Send work requests of a lane: its report, and READs. */
-export const SEND_DEPTH = 2 + PULL_DEPTH;
 const { SKIP, PULL } = MessageKind;
 const { PAYLOAD_CRC } = DescriptorFlags;
 
