@@ -6,11 +6,9 @@ import type { Places } from '../../src/ts/ring/places.js';
 import { breakConnection, content, hasContent, openInbox, openOutbox, until } from './support.js';
 
 interface Inside {
-  identity: string;
   connection: { placement: { places: { tail: number; bytes: number } } } | undefined;
   retained: { last: number; acknowledged: number; places: { tail: number; bytes: number } };
-  reached: number;
-  lastInbox: string;
+  link: { reached: number; lastInbox: string; connector: { parts: { identity: string } } };
 }
 
 interface InsideLane {
@@ -21,7 +19,8 @@ interface InsideLane {
 /** Gives an outbox another identity, whose messages up to `sequence` are acknowledged already. */
 async function continueAt(outbox: Outbox, inbox: Inbox, sequence: number): Promise<void> {
   const inside = outbox as unknown as Inside;
-  Object.assign(inside, { identity: 'fe'.repeat(16), lastInbox: '', reached: sequence });
+  Object.assign(inside.link, { lastInbox: '', reached: sequence });
+  Object.assign(inside.link.connector.parts, { identity: 'fe'.repeat(16) });
   Object.assign(inside.retained, { last: sequence, acknowledged: sequence });
   const { lanesOpened } = inbox.counters;
   breakConnection(outbox);

@@ -6,7 +6,7 @@ import { Connection } from '../../src/ts/ring/connection.js';
 import { Lane } from '../../src/ts/ring/lane.js';
 import { LaneReader } from '../../src/ts/ring/lane-reader.js';
 import { LaneSpace } from '../../src/ts/ring/lane-space.js';
-import { Outbox } from '../../src/ts/ring/outbox.js';
+import { OutboxLink } from '../../src/ts/ring/outbox-link.js';
 import { RequestWriter } from '../../src/ts/ring/request-writer.js';
 import { Retained } from '../../src/ts/ring/retained.js';
 import { Session } from '../../src/ts/ring/session.js';
@@ -102,7 +102,7 @@ const planted: Planted[] = [
     name: 'what was written before is not written again after a reconnect',
     plant: () =>
       plant(
-        Outbox.prototype,
+        OutboxLink.prototype,
         'begin',
         (original) =>
           function (this: { reached: number }, connection: { placement: { sent: number } }) {

@@ -126,7 +126,7 @@ export class Intake implements ReservationHost {
   }
 
   private isPulled(length: number): boolean {
-    if (length > this.maxMessageBytes) throw this.tooLarge(length, this.maxMessageBytes);
+    if (length > this.maxMessageBytes) throw tooLarge(length, this.maxMessageBytes);
     if (length > this.maxLaneMessageBytes) return true;
     return length > this.settings.pullAboveBytes && length <= this.pullLimit;
   }
@@ -222,13 +222,13 @@ export class Intake implements ReservationHost {
     this.host.stalled(connection === undefined ? 'disconnected' : (connection.stall ?? own));
     return 0;
   }
+}
 
-  /** The error for a message that nobody could take. */
-  tooLarge(length: number, room: number): RdmaError {
-    const words = `a message of ${length} bytes does not fit: at most ${room} bytes can be sent`;
-    return new RdmaError('RDMA_ERR_MESSAGE_TOO_LARGE', words, {
-      remedy:
-        'raise dataBytes and retainBytes of the outbox and maxDataBytes of the inbox, or let the inbox pull (maxPullBytes)',
-    });
-  }
+/** The error for a message that nobody could take. */
+export function tooLarge(length: number, room: number): RdmaError {
+  const words = `a message of ${length} bytes does not fit: at most ${room} bytes can be sent`;
+  return new RdmaError('RDMA_ERR_MESSAGE_TOO_LARGE', words, {
+    remedy:
+      'raise dataBytes and retainBytes of the outbox and maxDataBytes of the inbox, or let the inbox pull (maxPullBytes)',
+  });
 }
