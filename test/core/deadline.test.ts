@@ -1,5 +1,5 @@
-// Invariant under test: a wait ends once, by what it waits for, its time-out or its signal, and leaves neither a timer nor
-// a listener behind; it runs under any clock.
+// Invariant under test: a wait ends once, by what it waits for, its time-out or its signal, and leaves neither a timer
+// nor a listener behind; it runs under any clock.
 import { getEventListeners } from 'node:events';
 import t from 'tap';
 import {

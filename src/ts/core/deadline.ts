@@ -1,7 +1,8 @@
 // How long a caller waits: until a time-out, or until its signal is aborted.
 //
-// Invariant: a wait ends once, and whatever ends it, its timer and its listener are gone afterwards. Time comes from the
-// timers that the caller names, so the same code runs under a simulated clock.
+// Invariant: a wait ends once, and whatever ends it, its timer and its listener are gone afterwards. Time comes from
+// the timers that the caller names, so the same code runs under a simulated clock.
+
 // Not the global of this name, which is looked up, and asks who it is, at each use.
 import { performance } from 'node:perf_hooks';
 import { ErrorCodes, RdmaError } from './errors.js';

@@ -1,7 +1,7 @@
 // Lets producers in: takes the offer that comes over a bootstrap channel, and answers with a lane or a refusal.
 //
-// Invariant: the old lane of a producer is fenced before a new one is made; whoever gets no lane is told why, and nothing of
-// it is left.
+// Invariant: the old lane of a producer is fenced before a new one is made; whoever gets no lane learns why, and
+// nothing of it is left.
 import { parseDocument } from '../connect/index.js';
 import { RdmaError } from '../core/errors.js';
 import type { Admission } from './admission.js';
@@ -78,7 +78,7 @@ export class Acceptor {
     try {
       channel.send({ type: 'error', code: reason.code, message: reason.message.slice(0, 1000) });
     } catch {
-      // The channel is gone: nobody is there to be told.
+      // The channel is gone: nobody is there to hear it.
     }
     channel.close();
     tell(onLane, { type: 'refused', from, producer, reason });

@@ -1,8 +1,9 @@
 // Who gets a lane, and how large a one.
 //
-// Invariant: a producer has at most one lane: the old one is fenced before the new one is made. The completion queue can
-// never overrun, as the lanes together never have more receives and sends than it takes. What was delivered of a producer is
-// remembered, so that nothing is delivered twice; a producer that had to be forgotten is refused when it comes back.
+// Invariant: a producer has at most one lane: the old one is fenced before the new one is made. The completion queue
+// can never overrun, as the lanes together never have more receives and sends than it takes. What was delivered of a
+// producer is remembered, so that nothing is delivered twice; a producer that had to be forgotten is refused when it
+// comes back.
 import { RdmaError } from '../core/errors.js';
 import type { Offer } from './documents.js';
 import type { Limits } from './inbox-options.js';
@@ -12,7 +13,9 @@ import { Session } from './session.js';
 
 /** Producers without a lane that are remembered with what they have unacknowledged; newcomers wait beyond. */
 const MAX_AWAY = 1024;
-/** Producers that are remembered by a number alone, as everything of theirs is acknowledged; beyond, they are forgotten. */
+/**
+ * Producers that are remembered by a number alone, as everything of theirs is acknowledged; beyond, they are forgotten.
+ */
 const MAX_SETTLED = 65536;
 /** Slots that a greedy lane leaves to each lane that may come, when the completion queue is short. */
 const RESERVED_SLOTS = 16;

@@ -1,7 +1,7 @@
 // Where an inbox looks for what has arrived: at the lanes that are polled, and at the completion queue.
 //
-// Invariant: the completion queue is looked at at least once in so many looks and messages, and at once when a polled lane
-// waits for a completion; who looks often at once lets others have the processor now and then.
+// Invariant: the completion queue is looked at at least once in so many looks and messages, and at once when a polled
+// lane waits for a completion; who looks often at once lets others have the processor now and then.
 import type { LaneCompletions } from './lane-completions.js';
 import type { PolledLanes } from './polled-lanes.js';
 import type { Turns } from './turns.js';
@@ -10,7 +10,10 @@ import type { Turns } from './turns.js';
 const LOOKS_PER_CQ = 32;
 /** Messages that count as so many looks. */
 const MESSAGES_PER_CQ = 256;
-/** Looks at polled lanes for one at the queue in which others get this processor, and how many looks at the queue that takes. */
+/**
+ * Looks at polled lanes for one at the queue in which others get this processor, and how many looks at the queue that
+ * takes.
+ */
 const LOOKS_PER_YIELD = 1024;
 const YIELDING_LOOKS = 33;
 

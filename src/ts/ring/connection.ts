@@ -191,7 +191,9 @@ export class Connection {
 
   // ---- End
 
-  /** Ends the connection. What has its bytes in the lane alone is brought home; reservations that are open stay usable. */
+  /**
+   * Ends the connection. What has its bytes in the lane alone is brought home; reservations that are open stay usable.
+   */
   close(): void {
     if (this.closed) return;
     this.channel.onClose = undefined;

@@ -45,7 +45,8 @@ export class Connector {
    * Connects once.
    *
    * @param lastInbox the inbox of the connection before this one; empty: there was none
-   * @param begin gets a connection that is ready to send, in the turn in which it was checked: nothing can be taken in between
+   * @param begin gets a connection that is ready to send, in the turn in which it was checked: nothing can be taken
+   *   in between
    * @throws RdmaError as {@link Outbox.connect}
    */
   async connect(lastInbox: string, begin: (connection: Connection) => void): Promise<void> {

@@ -31,7 +31,10 @@ import { Turns } from './turns.js';
 const REPORT_MS = 500;
 /** Looks after which small news is reported too: some microseconds, in which it would not have been of use. */
 const LOOKS_BEFORE_FLUSH = 512;
-/** So many of the looks of one poll count for that, or so small a part: who looks often at once waits for something slow. */
+/**
+ * So many of the looks of one poll count for that, or so small a part: who looks often at once waits for something
+ * slow.
+ */
 const COUNTED_LOOKS = 16;
 const COUNTED_SHIFT = 5;
 const MAX_LOOKS = 2 ** 20;
@@ -211,8 +214,8 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
   /**
    * The loop form, for `wait: 'busy'`: handles what has arrived. `visit` is called with the lane for each message:
    * `lane.data`, `lane.offset`, `lane.length`, `lane.sequence`; it calls lane.release() and lane.acknowledge() then or
-   * later. Allocates nothing. Reports go back when a quarter of a lane is released, and after 512 looks, of which 16 of each
-   * poll count, or one in 32.
+   * later. Allocates nothing. Reports go back when a quarter of a lane is released, and after 512 looks, of which 16 of
+   * each poll count, or one in 32.
    *
    * What `visit` throws comes out of here; the message counts as delivered, and the next poll goes on behind it.
    *
@@ -307,8 +310,8 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
 
   /**
    * Takes no new producer, asks every producer to send nothing more, goes on delivering what was sent, and closes the
-   * inbox when all of it is acknowledged and the producers have left. What they still hold goes to whom their `to` finds
-   * next. A second call answers the same promise.
+   * inbox when all of it is acknowledged and the producers have left. What they still hold goes to whom their `to`
+   * finds next. A second call answers the same promise.
    *
    * @param timeoutMs closes then all the same, 1 to 2^31 - 1; default 30 000
    */
@@ -341,8 +344,8 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
 
   /**
    * Tells producers what was acknowledged, ends every lane and closes what the inbox owns. No message is delivered any
-   * more; views of messages have length 0 when it has ended; what was not acknowledged stays with its producer. A second
-   * call answers the same promise.
+   * more; views of messages have length 0 when it has ended; what was not acknowledged stays with its producer. A
+   * second call answers the same promise.
    */
   close(): Promise<void> {
     this.closing ??= this.closeAll();

@@ -1,7 +1,7 @@
 // How an outbox takes messages: copied, built in place, or left to be pulled.
 //
-// Invariant: what was taken has its sequence and its place in the retained memory, whatever becomes of the lane; the bytes of
-// a message are complete where the device or the inbox reads them before its descriptor can be written.
+// Invariant: what was taken has its sequence and its place in the retained memory, whatever becomes of the lane; the
+// bytes of a message are complete where the device or the inbox reads them before its descriptor can be written.
 import { RdmaError } from '../core/errors.js';
 import { checkBytes, checkInteger, invalidArgument } from '../core/validate.js';
 import { crc32cOf } from '../verbs/index.js';
@@ -64,8 +64,8 @@ export class Intake implements ReservationHost {
   }
 
   /**
-   * See {@link Outbox.trySend}: the first `count` of `parts`, which become the bytes that they show. Makes no object of a
-   * Uint8Array.
+   * See {@link Outbox.trySend}: the first `count` of `parts`, which become the bytes that they show. Makes no object of
+   * a Uint8Array.
    */
   trySend(parts: Part[], count: number): number {
     const { retained, host } = this;

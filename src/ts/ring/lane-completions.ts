@@ -1,7 +1,7 @@
 // What the completion queue of an inbox says of its lanes.
 //
-// Invariant: nothing here calls the application. A completion that no outbox makes, or that has failed, condemns its lane and
-// no other; one of a lane that was fenced meanwhile says nothing.
+// Invariant: nothing here calls the application. A completion that no outbox makes, or that has failed, condemns its
+// lane and no other; one of a lane that was fenced meanwhile says nothing.
 import { RdmaError } from '../core/errors.js';
 import { CompletionOpcode, CompletionStatus, completionStatusWords } from '../verbs/index.js';
 import type { CondemnedLanes } from './condemned-lanes.js';
@@ -20,7 +20,7 @@ const { RECEIVE_WITH_IMM } = CompletionOpcode;
 /** Completions of one poll. */
 const BATCH = 256;
 
-/** Who is told of completions. */
+/** What completions lead to. */
 export interface CompletionParts {
   cq: PortCompletionQueue;
   lanesByQp: ReadonlyMap<number, Lane>;

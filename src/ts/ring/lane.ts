@@ -1,9 +1,9 @@
 // A lane at the consumer: one producer's queue pair and its pair of rings in the inbox's memory.
 //
 // Invariant: no byte of the lane has two possible writers. The memory belongs to one lane for its whole life: a lane
-// that was fenced is never written again (queue pair destroyed, key revoked, mapped pages detached), and a new lane gets
-// new memory. Space is given back strictly in order; offsets and lengths of the producer are compared with what they
-// must be.
+// that was fenced is never written again (queue pair destroyed, key revoked, mapped pages detached), and a new lane
+// gets new memory. Space is given back strictly in order; offsets and lengths of the producer are compared with what
+// they must be.
 import { RdmaError } from '../core/errors.js';
 import type { PortAddress } from '../verbs/index.js';
 import type { Answer, Offer } from './documents.js';
@@ -45,6 +45,8 @@ export class Lane implements MessageLane, PullLane {
   readonly polled: boolean;
   /** The memory of the lane, in which messages lie. */
   readonly data: Uint8Array;
+  /** Where the message that was read begins in {@link Lane.data}, unless it is to be pulled. */
+  offset = 0;
   /** @internal */
   readonly qp: PortQueuePair;
   /** @internal Set when the lane is to be fenced, with the reason. */
@@ -154,11 +156,6 @@ export class Lane implements MessageLane, PullLane {
 
   // ---- The message that take() has read
 
-  /** Where it begins in {@link Lane.data}, unless it is to be pulled. */
-  get offset(): number {
-    return this.reader.offset;
-  }
-
   /** Its sequence: 1, 2, 3 ... for each producer incarnation; one that was given up is left out. */
   get sequence(): number {
     return this.descriptor.sequence;
@@ -191,8 +188,8 @@ export class Lane implements MessageLane, PullLane {
   }
 
   /**
-   * @internal True when the next message of a polled lane is there, and can be taken. A descriptor that stays half written for
-   * long condemns the lane.
+   * @internal True when the next message of a polled lane is there, and can be taken. A descriptor that stays half
+   * written for long condemns the lane.
    */
   arrived(): boolean {
     const { reader } = this;
@@ -211,11 +208,14 @@ export class Lane implements MessageLane, PullLane {
   }
 
   /**
-   * @internal Reads the next message, which a completion has announced, or arrived() has found. A descriptor that is not exactly the one that
-   * must come condemns the lane, and false is answered.
+   * @internal Reads the next message, which a completion has announced, or arrived() has found. A descriptor that is not
+   * exactly the one that must come condemns the lane, and false is answered.
    */
   take(): boolean {
-    return this.reader.take() || this.condemn(this.reader.problem!);
+    const { reader } = this;
+    if (!reader.take()) return this.condemn(reader.problem!);
+    this.offset = reader.offset;
+    return true;
   }
 
   /** @internal The producer does not keep to the protocol. */
@@ -284,7 +284,10 @@ export class Lane implements MessageLane, PullLane {
     return this.reporter.reporting;
   }
 
-  /** @internal True while the completion queue is about to have something for it: a report that has arrived, a READ, bytes. */
+  /**
+   * @internal True while the completion queue is about to have something for it: a report that has arrived, a READ,
+   * bytes.
+   */
   get waits(): boolean {
     return this.reporter.inFlight || this.reader.awaitsLanding || this.reads.length > 0;
   }
@@ -342,7 +345,10 @@ export class Lane implements MessageLane, PullLane {
     return this.memory.revoke(this.held > 0);
   }
 
-  /** @internal Takes the memory away from views that are still held. Answers false when the device does not let go of it. */
+  /**
+   * @internal Takes the memory away from views that are still held. Answers false when the device does not let go of
+   * it.
+   */
   closeMemory(): boolean {
     return this.memory.close();
   }

@@ -1,7 +1,8 @@
-// The connection of an outbox, through reconnects: what is written on it, what completes on it, how it is lost and made.
+// The connection of an outbox, through reconnects: what is written on it, what completes on it, how it is lost and
+// made.
 //
-// Invariant: there is at most one connection; one that has failed is left for good, and the next one continues where the
-// inbox says. What was acknowledged is forgotten at once, on both kinds of memory; nothing else is.
+// Invariant: there is at most one connection; one that has failed is left for good, and the next one continues where
+// the inbox says. What was acknowledged is forgotten at once, on both kinds of memory; nothing else is.
 import { parseDocument } from '../connect/index.js';
 import { RdmaError } from '../core/errors.js';
 import { CompletionOpcode, CompletionStatus, completionStatusWords } from '../verbs/index.js';

@@ -260,10 +260,10 @@ export class Outbox implements AsyncDisposable {
   }
 
   /**
-   * From now on messages are collected, and written together: for many small ones that are at hand, one doorbell and one
-   * completion instead of one for each. They wait until {@link Outbox.uncork}, until there is no room for another one, or
-   * until so many bytes have been collected that waiting gains nothing. Their age in {@link Outbox.status} counts from when
-   * collecting began. May be called again before that; each call needs its uncork().
+   * From now on messages are collected, and written together: for many small ones that are at hand, one doorbell and
+   * one completion instead of one for each. They wait until {@link Outbox.uncork}, until there is no room for another
+   * one, or until so many bytes have been collected that waiting gains nothing. Their age in {@link Outbox.status}
+   * counts from when collecting began. May be called again before that; each call needs its uncork().
    */
   cork(): void {
     this.sendPath.cork();
@@ -287,12 +287,14 @@ export class Outbox implements AsyncDisposable {
   }
 
   /**
-   * A place for one message, to be filled and committed; nothing is copied by this side then. On a soft device it is the
-   * inbox's own memory, if there is credit and nothing before it waits; else, and on every other device, it is memory that is
-   * written to the lane when the message is committed. What the lane cannot take gets memory from which the inbox pulls.
+   * A place for one message, to be filled and committed; nothing is copied by this side then. On a soft device it is
+   * the inbox's own memory, if there is credit and nothing before it waits; else, and on every other device, it is
+   * memory that is written to the lane when the message is committed. What the lane cannot take gets memory from which
+   * the inbox pulls.
    *
-   * A message that was built in the lane is read there by whoever resends it after the inbox has died: an application that
-   * changes a received message before it acknowledges it changes what is sent again. {@link Outbox.send} keeps a copy.
+   * A message that was built in the lane is read there by whoever resends it after the inbox has died: an application
+   * that changes a received message before it acknowledges it changes what is sent again. {@link Outbox.send} keeps a
+   * copy.
    *
    * @param bytes the most that the message may take, 0 or more
    * @param reuse a reservation of this outbox that has ended: it becomes the new one, and none is made. For loops, which use

@@ -11,8 +11,8 @@ const { OPEN } = Phase;
 const { RETAINED } = Home;
 
 /**
- * The way of the bytes of a message that has its place: NONE, as there are none here or they are there already; to the data
- * RING; to its SLOT, behind the descriptor.
+ * The way of the bytes of a message that has its place: NONE, as there are none here or they are there already; to the
+ * data RING; to its SLOT, behind the descriptor.
  */
 export const Way = { NONE: 0, RING: 1, SLOT: 2 } as const;
 const { NONE, RING, SLOT } = Way;

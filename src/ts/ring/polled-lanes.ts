@@ -1,7 +1,7 @@
 // The lanes whose descriptors are looked at in each poll.
 //
-// Invariant: of a polled lane at most one message is announced at a time, the next one, and only when it can be taken; a lane
-// that is broken is condemned, and not looked at any more.
+// Invariant: of a polled lane at most one message is announced at a time, the next one, and only when it can be taken;
+// a lane that is broken is condemned, and not looked at any more.
 import type { CondemnedLanes } from './condemned-lanes.js';
 import type { Lane } from './lane.js';
 import type { Turns } from './turns.js';

@@ -27,7 +27,7 @@ export interface ReconnectorOptions {
   connect: () => Promise<void>;
   /** Whether there is a connection, or nobody wants one any more. */
   settled: () => boolean;
-  /** The attempts have ended in vain. */
+  /** The attempts have ended without a connection. */
   fail: (error: RdmaError) => void;
 }
 

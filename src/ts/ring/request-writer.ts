@@ -1,8 +1,8 @@
 // Writes to a lane by RDMA WRITEs: the payloads of a batch, then its descriptors, with one doorbell.
 //
-// Invariant: the payload of a message is written before its descriptor, on the same queue pair, so that it is there when the
-// completion of the descriptor comes. Short ones go behind their descriptor, and its checksum says when both are there. There
-// are never more work requests outstanding than the queue pair and its completion queue take.
+// Invariant: the payload of a message is written before its descriptor, on the same queue pair, so that it is there
+// when the completion of the descriptor comes. Short ones go behind their descriptor, and its checksum says when both
+// are there. There are never more work requests outstanding than the queue pair and its completion queue take.
 import { SendFlags } from '../verbs/index.js';
 import type { Answer } from './documents.js';
 import { BATCH_BYTES, type LaneWriter } from './lane-writer.js';
@@ -77,7 +77,8 @@ export class RequestWriter implements LaneWriter {
       const signal = this.posted - this.signaled >= this.sendDepth / 4;
       if (signal) this.signaled = this.posted;
       const flags = signal ? SIGNALED : 0;
-      // An inbox that polls finds what is all in its slots; what is in the data ring is there for sure with a completion only.
+      // An inbox that polls finds what is all in its slots; what is in the data ring is there for sure with a
+      // completion only.
       const announced = this.polled ? this.outside : this.batch;
       if (announced > 0) qp.sends.addImm(requests - 1, flags, laneImm(this.lane, announced));
       else qp.sends.setFlags(requests - 1, flags);
@@ -86,7 +87,8 @@ export class RequestWriter implements LaneWriter {
     }
   }
 
-  // The work requests of the next batch: the payloads, then the descriptors. Answers how many; there are `batch` messages in it.
+  // The work requests of the next batch: the payloads, then the descriptors. Answers how many; there are `batch`
+  // messages in it.
   private fill(): number {
     const { retained, placement, staged } = this;
     const { last } = retained;
@@ -119,9 +121,9 @@ export class RequestWriter implements LaneWriter {
     return this.batch === 0 ? 0 : requests + this.writeDescriptors(requests, first);
   }
 
-  // The WRITE of the message that describe() has described, at index `at`; or the one before it, at both sides its neighbour,
-  // becomes longer. Answers how many requests were added. Addresses go by calls that are always inlined: a number beyond 2^31
-  // would be an object as an argument.
+  // The WRITE of the message that describe() has described, at index `at`; or the one before it, at both sides its
+  // neighbour, becomes longer. Answers how many requests were added. Addresses go by calls that are always inlined: a
+  // number beyond 2^31 would be an object as an argument.
   private writePayload(at: number, sequence: number): 0 | 1 {
     const { offset, length } = this.staged.descriptor;
     const { sends } = this.qp;
@@ -141,7 +143,8 @@ export class RequestWriter implements LaneWriter {
     return 1;
   }
 
-  // The descriptors of the batch that begins with message `first`: one WRITE, or two where they go round the end of the ring.
+  // The descriptors of the batch that begins with message `first`: one WRITE, or two where they go round the end of the
+  // ring.
   private writeDescriptors(at: number, first: number): 1 | 2 {
     const { slots } = this;
     const slot = slotOf(first, slots);

@@ -1,9 +1,9 @@
 // The messages that a producer still holds: registered memory from which they are written, and written again after a
 // reconnect.
 //
-// Invariant: a message keeps its place here until it is acknowledged; the device reads from here, so nothing is moved or
-// overwritten before. Sequences are given out here, 1, 2, 3 ... without a gap. A message whose bytes lie elsewhere (in the
-// lane, or in a payload of its own) has its place here all the same, so they can be brought here at any time.
+// Invariant: a message keeps its place here until it is acknowledged; the device reads from here, so nothing is moved
+// or overwritten before. Sequences are given out here, 1, 2, 3 ... without a gap. A message whose bytes lie elsewhere
+// (in the lane, or in a payload of its own) has its place here all the same, so they can be brought here at any time.
 import { Places, slotOf } from './places.js';
 import type { PortMemory } from './port.js';
 

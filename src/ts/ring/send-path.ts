@@ -1,7 +1,8 @@
 // How messages get from an application to the lane: taken, collected while it corks, written, or made to wait for room.
 //
-// Invariant: messages leave in the order in which they were taken. What was taken is written at once, unless it is collected;
-// what is collected is written by the last uncork(), when there is no room for more, or when waiting gains nothing.
+// Invariant: messages leave in the order in which they were taken. What was taken is written at once, unless it is
+// collected; what is collected is written by the last uncork(), when there is no room for more, or when waiting gains
+// nothing.
 import { abortError } from '../core/deadline.js';
 import type { RdmaError } from '../core/errors.js';
 import { checkAbortSignal, checkInteger } from '../core/validate.js';

@@ -1,7 +1,8 @@
 // The descriptors of a connection, made in memory of its own, slot by slot as they are in the lane.
 //
 // Invariant: the descriptor of a message is made when the message has its place, and is not touched until the inbox has
-// released that: the device may read it at any time in between. Before the slots lies the control block of the connection.
+// released that: the device may read it at any time in between. Before the slots lies the control block of the
+// connection.
 import type { Answer } from './documents.js';
 import {
   DESCRIPTOR_BYTES,
