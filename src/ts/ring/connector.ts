@@ -7,6 +7,7 @@ import type { PortAddress } from '../verbs/index.js';
 import type { Connection } from './connection.js';
 import { tooLarge } from './intake.js';
 import { negotiate } from './negotiation.js';
+import type { OutboxEnd } from './outbox-end.js';
 import type { InboxAddress, OutboxOptions, OutboxSettings } from './outbox-options.js';
 import type { Payloads } from './payloads.js';
 import type { PortCompletionQueue, PortDomain, RingPort } from './port.js';
@@ -30,8 +31,7 @@ export interface ConnectorParts {
   payloads: Payloads;
   /** Aborted when the outbox is closed. */
   signal: AbortSignal;
-  /** @throws RdmaError when nobody wants a connection any more */
-  checkWanted: () => void;
+  end: OutboxEnd;
 }
 
 export class Connector {
@@ -84,7 +84,7 @@ export class Connector {
         signal,
         lastInbox,
       });
-      parts.checkWanted();
+      if (parts.end.isClosing) throw parts.end.error();
       if (channel.closed) throw channel.error ?? new RdmaError('RDMA_ERR_PEER_GONE', 'the inbox went away');
       this.checkSizes(connection);
     } catch (error) {

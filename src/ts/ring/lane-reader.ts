@@ -54,7 +54,11 @@ export class LaneReader {
   messages = 0;
   bytes = 0;
 
-  private readonly shape: LaneShape;
+  // The shape, as fields of this object: it is asked for each message.
+  private readonly dataBytes: number;
+  private readonly inlineBytes: number;
+  private readonly inPlace: boolean;
+  private readonly slots: number;
   private readonly space: LaneSpace;
   private readonly session: Session;
   private readonly host: ReaderHost;
@@ -75,7 +79,10 @@ export class LaneReader {
     session: Session,
     host: ReaderHost,
   ) {
-    this.shape = shape;
+    this.dataBytes = shape.dataBytes;
+    this.inlineBytes = shape.inlineBytes;
+    this.inPlace = shape.inPlace;
+    this.slots = shape.slots;
     this.epoch = epoch;
     this.words = memory.words;
     this.slotWords = memory.slotWords;
@@ -91,11 +98,11 @@ export class LaneReader {
    * long is a `problem`: its producer has died or stands still in the middle of it.
    */
   arrived(): boolean {
-    const { words, descriptor, shape, space } = this;
-    const sequence = space.taken + 1;
-    const at = slotOf(sequence, space.slots) * this.slotWords;
+    const { words, descriptor } = this;
+    const sequence = this.space.taken + 1;
+    const at = slotOf(sequence, this.slots) * this.slotWords;
     if (!showsSequence(words, at, sequence)) return false;
-    if (!decodeDescriptor(words, at, this.epoch, shape.inlineBytes, descriptor)) return this.torn(sequence);
+    if (!decodeDescriptor(words, at, this.epoch, this.inlineBytes, descriptor)) return this.torn(sequence);
     this.tornSinceMs = -1;
     if (this.needsLanding && this.landed === 0) {
       this.awaitsLanding = ++this.awaited <= MOST_AWAITED_LOOKS;
@@ -109,20 +116,19 @@ export class LaneReader {
 
   // Whether the message whose descriptor was read has its bytes where only a completion says that they are there.
   private get needsLanding(): boolean {
-    const { space, flags } = this.descriptor;
-    return space > 0 && !this.shape.inPlace && (flags & INLINE) === 0;
+    return !this.inPlace && this.descriptor.space > 0 && (this.descriptor.flags & INLINE) === 0;
   }
 
   /** So many messages have arrived in the data ring of a polled lane. False: there cannot be so many. */
   land(count: number): boolean {
     this.landed += count;
-    return !this.shape.inPlace && this.landed <= this.space.slots;
+    return !this.inPlace && this.landed <= this.slots;
   }
 
   private torn(sequence: number): false {
     const now = this.host.clockMs();
     if (this.tornSinceMs < 0) this.tornSinceMs = now;
-    if (now - this.tornSinceMs < (this.shape.inPlace ? TORN_MS.mapped : TORN_MS.written)) return false;
+    if (now - this.tornSinceMs < (this.inPlace ? TORN_MS.mapped : TORN_MS.written)) return false;
     return this.refuse(`the descriptor of message ${sequence} fails its checksum or has another epoch`);
   }
 
@@ -135,12 +141,12 @@ export class LaneReader {
   take(): boolean {
     const { session, descriptor, space } = this;
     const sequence = space.taken + 1;
-    const slot = slotOf(sequence, space.slots);
+    const slot = slotOf(sequence, this.slots);
     const at = slot * this.slotWords;
     if (this.peeked) {
       this.peeked = false;
       if (this.needsLanding) this.landed--;
-    } else if (!decodeDescriptor(this.words, at, this.epoch, this.shape.inlineBytes, descriptor)) {
+    } else if (!decodeDescriptor(this.words, at, this.epoch, this.inlineBytes, descriptor)) {
       return this.refuse(`the descriptor of message ${sequence} fails its checksum or has another epoch`);
     }
     if (descriptor.sequence !== sequence) {
@@ -148,7 +154,7 @@ export class LaneReader {
     }
     const wrong = this.wrongSize();
     if (wrong !== undefined) return this.refuse(`message ${sequence} ${wrong}`);
-    if (space.held >= space.slots || session.full) return this.refuse(`message ${sequence} was sent without credit`);
+    if (space.held >= this.slots || session.full) return this.refuse(`message ${sequence} was sent without credit`);
     if (!space.isNext(descriptor.offset, descriptor.space)) {
       return this.refuse(`message ${sequence} lies at ${descriptor.offset}, where it must not lie`);
     }
@@ -168,7 +174,7 @@ export class LaneReader {
   // What is wrong with kind, length and space of the descriptor.
   private wrongSize(): string | undefined {
     const { kind, length, space, address, flags } = this.descriptor;
-    const { dataBytes, inlineBytes } = this.shape;
+    const { dataBytes, inlineBytes } = this;
     if (space > dataBytes) return `claims ${space} bytes of a ring of ${dataBytes}`;
     if ((flags & INLINE) !== 0) {
       const fits = kind === DATA && space === 0 && length > 0 && length <= inlineBytes;

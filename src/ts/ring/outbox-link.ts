@@ -10,6 +10,7 @@ import { tell } from './callback.js';
 import type { Connection } from './connection.js';
 import { Connector, type ConnectorParts } from './connector.js';
 import { Reply } from './documents.js';
+import type { OutboxEnd } from './outbox-end.js';
 import type { OutboxOptions } from './outbox-options.js';
 import type { Payloads } from './payloads.js';
 import type { Pump } from './pump.js';
@@ -25,9 +26,6 @@ const { RECEIVE_WITH_IMM } = CompletionOpcode;
 /** What a link needs of its outbox. */
 export interface LinkHost {
   readonly counters: OutboxCounters;
-  /** True when nothing is sent any more; and when it is so because the outbox is being closed. */
-  isEnded(): boolean;
-  isClosing(): boolean;
   /** There is a connection; nothing was written on it yet. */
   connected(connection: Connection): void;
   /** There may be room again. */
@@ -39,6 +37,7 @@ export interface LinkHost {
 /** What a link is made of. */
 export interface LinkParts extends Omit<ConnectorParts, 'cq'> {
   host: LinkHost;
+  end: OutboxEnd;
   pump: Pump;
   /** Those who wait for a message to be written or acknowledged. */
   progress: WaitList;
@@ -50,6 +49,7 @@ export class OutboxLink {
   /** Highest sequence that was ever written to a lane. */
   reached = 0;
   private readonly host: LinkHost;
+  private readonly end: OutboxEnd;
   private readonly options: OutboxOptions;
   private readonly pump: Pump;
   private readonly retained: Retained;
@@ -62,8 +62,9 @@ export class OutboxLink {
   private broken: RdmaError | undefined; // found while polling; handled after it
 
   constructor(parts: LinkParts) {
-    const { host, pump } = parts;
+    const { host, end, pump } = parts;
     this.host = host;
+    this.end = end;
     this.options = parts.options;
     this.pump = pump;
     this.retained = parts.retained;
@@ -75,7 +76,7 @@ export class OutboxLink {
       reconnectMs: parts.settings.reconnectMs,
       signal: parts.signal,
       connect: () => this.connector.connect(this.lastInbox, (connection) => this.begin(connection)),
-      settled: () => this.connection !== undefined || host.isEnded(),
+      settled: () => this.connection !== undefined || end.isEnded,
       fail: (error) => host.fail(error),
     });
   }
@@ -180,7 +181,7 @@ export class OutboxLink {
   // ---- Connections come and go
 
   private lose(connection: Connection, reason: RdmaError): void {
-    if (this.connection !== connection || this.host.isClosing()) return;
+    if (this.connection !== connection || this.end.isClosing) return;
     this.connection = undefined;
     connection.close();
     // What the old queue pair left in the completion queue would take the place of what the next one brings.

@@ -9,6 +9,7 @@ import type { PortAddress } from '../verbs/index.js';
 import { tell } from './callback.js';
 import { CONTROL_RECEIVES, type Connection } from './connection.js';
 import type { Intake } from './intake.js';
+import { OutboxEnd } from './outbox-end.js';
 import {
   checkOutboxOptions,
   type OutboxOptions,
@@ -51,7 +52,7 @@ export class Outbox implements AsyncDisposable {
   private readonly intake: Intake;
   private readonly ending = new AbortController();
   private readonly progress: WaitList;
-  private failure: RdmaError | undefined;
+  private readonly end = new OutboxEnd();
   private sending = false;
   private readonly parts: Part[] = []; // of the message that is being taken
   private closing: Promise<void> | undefined;
@@ -89,9 +90,9 @@ export class Outbox implements AsyncDisposable {
       throw error;
     }
     this.link = this.createLink();
-    const { pump, retained, payloads, link } = this;
-    const host = { counters: this.counters, isEnded: () => this.isEnded, checkOpen: () => this.checkOpen() };
-    this.sendPath = new SendPath({ host, options, settings, clock: port.clock, pump, retained, payloads, link });
+    const { pump, retained, payloads, link, counters, end } = this;
+    const { clock } = port;
+    this.sendPath = new SendPath({ counters, end, options, settings, clock, pump, retained, payloads, link });
     this.intake = this.sendPath.intake;
   }
 
@@ -100,8 +101,6 @@ export class Outbox implements AsyncDisposable {
     return new OutboxLink({
       host: {
         counters: this.counters,
-        isEnded: () => this.isEnded,
-        isClosing: () => this.closing !== undefined,
         connected: (connection) => this.intake.connected(connection),
         roomMade: () => this.sendPath.roomMade(),
         fail: (error) => this.fail(error),
@@ -118,9 +117,7 @@ export class Outbox implements AsyncDisposable {
       payloads,
       progress,
       signal: this.ending.signal,
-      checkWanted: () => {
-        if (this.closing !== undefined) throw this.endError();
-      },
+      end: this.end,
     });
   }
 
@@ -320,15 +317,6 @@ export class Outbox implements AsyncDisposable {
     return reservation!;
   }
 
-  private checkOpen(): void {
-    if (this.isEnded) throw this.endError();
-  }
-
-  // True when nothing is sent any more.
-  private get isEnded(): boolean {
-    return this.failure !== undefined || this.closing !== undefined;
-  }
-
   /**
    * Waits until a message was acknowledged, by default the last one taken.
    *
@@ -352,13 +340,9 @@ export class Outbox implements AsyncDisposable {
     checkInteger('sequence', sequence, 0, this.sequence);
     const signal = checkAbortSignal('signal', options.signal);
     if (watermark() >= sequence) return;
-    this.checkOpen();
+    this.end.check();
     const done = () => (watermark() >= sequence ? 1 : 0);
     await this.progress.wait(done, options.timeoutMs, signal, `${what} message ${sequence}`);
-  }
-
-  private endError(): RdmaError {
-    return this.failure ?? new RdmaError('RDMA_ERR_CLOSED', 'the outbox is closed');
   }
 
   /**
@@ -372,11 +356,12 @@ export class Outbox implements AsyncDisposable {
   }
 
   private fail(error: RdmaError): void {
-    if (this.failure !== undefined) return;
-    this.failure = error;
+    const { end } = this;
+    if (end.failure !== undefined) return;
+    end.failure = error;
     this.sendPath.fail(error);
     this.progress.reject(error);
-    if (this.closing === undefined) tell(this.options.onConnection, { type: 'failed', reason: error });
+    if (!end.isClosing) tell(this.options.onConnection, { type: 'failed', reason: error });
   }
 
   // ---- End
@@ -391,7 +376,8 @@ export class Outbox implements AsyncDisposable {
   }
 
   private async closeAll(): Promise<void> {
-    await null; // `closing` is set before anything below looks at it
+    this.end.isClosing = true;
+    await null; // out of a callback that may have called close()
     this.ending.abort();
     this.fail(new RdmaError('RDMA_ERR_CLOSED', 'the outbox is closed'));
     await this.link.close();

@@ -10,6 +10,7 @@ import { tell } from './callback.js';
 import type { Connection } from './connection.js';
 import { Intake, type IntakeHost } from './intake.js';
 import { BATCH_BYTES } from './lane-writer.js';
+import type { OutboxEnd } from './outbox-end.js';
 import type { OutboxOptions, OutboxSettings, SendOptions } from './outbox-options.js';
 import type { OutboxLink } from './outbox-link.js';
 import type { Payloads } from './payloads.js';
@@ -19,17 +20,10 @@ import type { Retained } from './retained.js';
 import type { OutboxCounters, Stall } from './status.js';
 import { WaitList } from './wait-list.js';
 
-/** What a send path needs of its outbox. */
-export interface SendHost {
-  readonly counters: OutboxCounters;
-  isEnded(): boolean;
-  /** @throws RdmaError with which the outbox has ended */
-  checkOpen(): void;
-}
-
 /** What a send path is made of. */
 export interface SendParts {
-  host: SendHost;
+  counters: OutboxCounters;
+  end: OutboxEnd;
   options: OutboxOptions;
   settings: OutboxSettings;
   clock: Clock;
@@ -42,7 +36,7 @@ export interface SendParts {
 export class SendPath implements IntakeHost {
   readonly counters: OutboxCounters;
   readonly intake: Intake;
-  private readonly host: SendHost;
+  private readonly end: OutboxEnd;
   private readonly options: OutboxOptions;
   private readonly pump: Pump;
   private readonly link: OutboxLink;
@@ -52,9 +46,9 @@ export class SendPath implements IntakeHost {
   private collectedBytes = 0; // taken and not written since
   private collectedMs = 0; // when that began
 
-  constructor({ host, options, settings, clock, pump, retained, payloads, link }: SendParts) {
-    this.host = host;
-    this.counters = host.counters;
+  constructor({ counters, end, options, settings, clock, pump, retained, payloads, link }: SendParts) {
+    this.counters = counters;
+    this.end = end;
     this.options = options;
     this.pump = pump;
     this.link = link;
@@ -79,11 +73,11 @@ export class SendPath implements IntakeHost {
   }
 
   get isEnded(): boolean {
-    return this.host.isEnded();
+    return this.end.isEnded;
   }
 
   checkOpen(): void {
-    this.host.checkOpen();
+    this.end.check();
   }
 
   /** Of messages that are collected, when that began: reading the clock takes as long as sending one of them. */
