@@ -113,23 +113,18 @@ export class Connection {
     return this.data !== undefined && placement.placed === this.retained.last && placement.hasCredit(space);
   }
 
-  /** Gives message `sequence`, the last one taken, its place in the lane; takesInLane() was true for it. */
-  placeInLane(sequence: number, space: number): void {
-    this.placement.place(sequence, space, NONE);
-  }
-
-  /** Where a message that was placed in the lane begins in {@link Connection.data}. */
-  offsetOf(sequence: number): number {
-    return this.placement.offsetOf(sequence);
-  }
-
-  /** Copies a part of message `sequence`, which was placed in the lane, to `at` bytes behind its start. */
-  fillInLane(sequence: number, at: number, part: Uint8Array): void {
-    this.data!.set(part, this.offsetOf(sequence) + at);
+  /**
+   * Gives message `sequence`, the last one taken, its place in the lane; takesInLane() was true for it.
+   *
+   * @returns where it begins in {@link Connection.data}
+   */
+  placeInLane(sequence: number, space: number): number {
+    const { placement } = this;
+    return placement.offsetAt(placement.place(sequence, space, NONE));
   }
 
   private bytesInLane(sequence: number): Uint8Array {
-    const offset = this.offsetOf(sequence);
+    const offset = this.placement.offsetOf(sequence);
     return this.data!.subarray(offset, offset + this.retained.lengthOf(sequence));
   }
 

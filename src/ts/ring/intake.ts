@@ -83,8 +83,7 @@ export class Intake implements ReservationHost {
     const direct = connection !== undefined && !this.settings.checksum && connection.takesInLane(length);
     const sequence = retained.begin(length, RETAINED, this.host.nowMs());
     if (direct) {
-      connection.placeInLane(sequence, length);
-      this.copyToLane(connection, sequence, parts, count);
+      this.copyTo(connection.data!, connection.placeInLane(sequence, length), parts, count);
       this.take(sequence, length, 0);
       this.keep(sequence, parts, count);
     } else {
@@ -98,11 +97,11 @@ export class Intake implements ReservationHost {
     return sequence;
   }
 
-  private copyToLane(connection: Connection, sequence: number, parts: readonly Part[], count: number): void {
-    let at = 0;
+  private copyTo(lane: Uint8Array, offset: number, parts: readonly Part[], count: number): void {
+    let at = offset;
     for (let i = 0; i < count; i++) {
       const part = parts[i] as Uint8Array;
-      connection.fillInLane(sequence, at, part);
+      lane.set(part, at);
       at += part.length;
     }
   }
@@ -178,10 +177,10 @@ export class Intake implements ReservationHost {
     }
     if (!connection.takesInLane(bytes)) return void this.noRoom();
     const sequence = retained.begin(bytes, LANE, nowMs);
-    connection.placeInLane(sequence, bytes);
+    const offset = connection.placeInLane(sequence, bytes);
     connection.reservationOpened();
     const reservation = reuse ?? new Reservation(this);
-    reservation.begin(sequence, LANE, connection, connection.data!, connection.offsetOf(sequence), bytes);
+    reservation.begin(sequence, LANE, connection, connection.data!, offset, bytes);
     return reservation;
   }
 

@@ -46,9 +46,10 @@ export class MappedWriter implements LaneWriter {
     while (placement.sent < retained.last) {
       const first = placement.sent + 1;
       if (!placement.isReady(first)) return;
-      this.prepare(first);
+      const slot = slotOf(first, placement.slots);
+      this.prepare(first, slot);
       const last = first === retained.last ? first : this.showRest(first);
-      this.show(first);
+      this.show(slot);
       placement.sent = last;
     }
   }
@@ -60,29 +61,29 @@ export class MappedWriter implements LaneWriter {
     let bytes = retained.lengthOf(first);
     while (sequence < retained.last && bytes < BATCH_BYTES && placement.isReady(sequence + 1)) {
       sequence++;
-      this.prepare(sequence);
-      this.show(sequence);
+      const slot = slotOf(sequence, placement.slots);
+      this.prepare(sequence, slot);
+      this.show(slot);
       bytes += retained.lengthOf(sequence);
     }
     return sequence;
   }
 
-  private prepare(sequence: number): void {
-    if (this.placement.goesToRing(sequence)) this.bringToLane(sequence);
-    this.staged.describe(sequence);
+  private prepare(sequence: number, slot: number): void {
+    if (this.placement.goesToRing(slot)) this.bringToLane(sequence, slot);
+    this.staged.describe(sequence, slot);
   }
 
-  private show(sequence: number): void {
+  private show(slot: number): void {
     const { staged } = this;
-    const slot = slotOf(sequence, this.placement.slots);
     publishDescriptor(staged.words, staged.wordOf(slot), this.slots, slot * WORDS);
   }
 
   // Copies message `sequence` from the retained memory into the lane.
-  private bringToLane(sequence: number): void {
+  private bringToLane(sequence: number, slot: number): void {
     const { retained, data } = this;
     const from = retained.offsetOf(sequence);
-    const to = this.placement.offsetOf(sequence);
+    const to = this.placement.offsetAt(slot);
     const length = retained.lengthOf(sequence);
     if (length > MAX_WORDS_COPIED_BYTES) {
       data.set(retained.data.subarray(from, from + length), to);

@@ -65,13 +65,14 @@ export class Placement {
     return false;
   }
 
-  /** Gives message `sequence`, the next one, its place; hasCredit() was true for it. */
-  place(sequence: number, space: number, way: number): void {
+  /** Gives message `sequence`, the next one, its place; hasCredit() was true for it. Answers its slot. */
+  place(sequence: number, space: number, way: number): number {
     const slot = slotOf(sequence, this.slots);
     this.places.put(slot, space);
     this.spaces[slot] = space;
     this.ways[slot] = way;
     this.placed = sequence;
+    return slot;
   }
 
   /** Gives message `sequence`, the next one, its place if it has none; false when it cannot go yet. */
@@ -103,8 +104,8 @@ export class Placement {
     return this.places.offsetOf(slotOf(sequence, this.slots));
   }
 
-  /** True when the bytes of message `sequence`, which has its place, are to be written to the data ring. */
-  goesToRing(sequence: number): boolean {
-    return this.ways[slotOf(sequence, this.slots)] === RING;
+  /** True when the bytes of the message in `slot` are to be written to the data ring. */
+  goesToRing(slot: number): boolean {
+    return this.ways[slot] === RING;
   }
 }

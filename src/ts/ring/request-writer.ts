@@ -108,8 +108,9 @@ export class RequestWriter implements LaneWriter {
       }
       const sequence = placement.sent + 1;
       if (!placement.isReady(sequence)) break;
-      staged.describe(sequence);
-      if (placement.goesToRing(sequence)) {
+      const slot = slotOf(sequence, this.slots);
+      staged.describe(sequence, slot);
+      if (placement.goesToRing(slot)) {
         requests += this.writePayload(requests, sequence);
         bytes += retained.lengthOf(sequence);
         this.outside++;

@@ -15,7 +15,6 @@ import {
   usedSlotBytes,
 } from './layout.js';
 import type { Payloads } from './payloads.js';
-import { slotOf } from './places.js';
 import { type Placement, Way } from './placement.js';
 import type { PortMemory } from './port.js';
 import { Home, Phase, type Retained } from './retained.js';
@@ -78,11 +77,10 @@ export class StagedDescriptors {
     return usedSlotBytes(this.words, this.wordOf(slot));
   }
 
-  /** Makes the descriptor of message `sequence`, which has its place, in its slot. */
-  describe(sequence: number): void {
+  /** Makes the descriptor of message `sequence`, which has its place, in `slot`, which is its own. */
+  describe(sequence: number, slot: number): void {
     const { placement, retained, descriptor } = this;
     const phase = retained.phaseOf(sequence);
-    const slot = slotOf(sequence, placement.slots);
     descriptor.sequence = sequence;
     descriptor.offset = placement.offsetAt(slot);
     descriptor.space = placement.spaceAt(slot);
