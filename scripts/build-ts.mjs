@@ -8,6 +8,7 @@ import { createRequire } from 'node:module';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
+import { bundleName, bundleWorker } from './bundle-worker.mjs';
 
 const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '..');
 const require = createRequire(path.join(root, 'package.json'));
@@ -160,7 +161,14 @@ function copyPage() {
   return Object.keys(files).map((name) => `${pageFolder}/${name}`);
 }
 
-function buildLibrary(allowMissing) {
+const bundle = [bundleName, `${bundleName}.map`];
+
+async function writeBundle(outDir) {
+  const files = await bundleWorker(root, outDir);
+  for (const name of bundle) write(path.join(outDir, name), files[name]);
+}
+
+async function buildLibrary(allowMissing) {
   const sources = listFiles(path.join(root, 'src/ts')).filter(isSource).map(withoutSuffix);
   const bins = Object.values(manifest.bin).map((file) => file.replace(/^lib\//, '').replace(/\.js$/, ''));
   const declared = readEntries();
@@ -176,8 +184,10 @@ function buildLibrary(allowMissing) {
   prune(path.join(root, 'lib'), sources, (base) => [`${base}.js`, `${base}.js.map`, `${base}.d.ts`], [
     ...modules,
     ...page,
+    ...bundle,
   ]);
   compile('tsconfig.json');
+  await writeBundle(path.join(root, 'lib'));
   writeModules(entries);
   for (const bin of bins.filter((base) => sources.includes(base))) {
     const file = path.join(root, 'lib', `${bin}.js`);
@@ -187,17 +197,20 @@ function buildLibrary(allowMissing) {
   return `lib/, ${sources.length} modules, ${entries.length} exported entries`;
 }
 
-function buildTests() {
+async function buildTests() {
   const sources = ['src/ts', 'test', 'bench'].flatMap((directory) =>
     listFiles(path.join(root, directory)).map((name) => path.join(directory, name)),
   );
   const modules = sources.filter(isSource).map(withoutSuffix);
-  prune(path.join(root, 'build-test'), modules, (base) => [`${base}.js`, `${base}.js.map`], []);
+  const ours = 'build-test/src/ts'; // the library, compiled with its tests
+  const kept = bundle.map((name) => path.join('src/ts', name));
+  prune(path.join(root, 'build-test'), modules, (base) => [`${base}.js`, `${base}.js.map`], kept);
   compile('tsconfig.test.json');
+  await writeBundle(path.join(root, ours));
   return `build-test/, ${modules.length} modules`;
 }
 
-function main() {
+async function main() {
   const { values } = parseArgs({
     options: {
       test: { type: 'boolean', default: false },
@@ -210,12 +223,12 @@ function main() {
     return;
   }
   const started = performance.now();
-  const what = values.test ? buildTests() : buildLibrary(values['allow-missing']);
+  const what = await (values.test ? buildTests() : buildLibrary(values['allow-missing']));
   console.log(`ts: ${what} (${((performance.now() - started) / 1000).toFixed(1)} s)`);
 }
 
 try {
-  main();
+  await main();
 } catch (error) {
   const known = error instanceof BuildError || error.code?.startsWith('ERR_PARSE_ARGS');
   console.error(`ts: ${known ? error.message : error.stack}`);

@@ -71,6 +71,7 @@ function checkContent(files) {
     'CMakeLists.txt',
     'scripts/build-native.mjs',
     'bench/peers/open-mpi.c',
+    ...['worker-start.js', 'worker-bundle.js', 'worker-bundle.js.map'].map((name) => `lib/cluster/${name}`),
     ...['report.js', 'report.css', 'uPlot.iife.min.js', 'uPlot.min.css', 'uPlot.LICENSE'].map(
       (name) => `lib/bench/page/${name}`,
     ),
@@ -141,6 +142,23 @@ function checkInstalled(directory, tarball) {
     directory,
   ).trim();
   if (!loaded.endsWith(prebuild)) throw new CheckError(`the installed package would load ${loaded}`);
+  // A worker process runs from the bundle, which nothing above loads.
+  fs.writeFileSync(
+    path.join(directory, 'pipeline.mjs'),
+    `import { fileURLToPath } from 'node:url';
+     import { LocalPipeline, workflow } from '${manifest.name}';
+     const module = fileURLToPath(import.meta.url);
+     export const echo = workflow('echo', { module }).stage('echo', { handler: (task) => task.input('request') });
+     if (process.send === undefined) {
+       const pipeline = await LocalPipeline.start(echo);
+       const { outputs } = await pipeline.run({ meta: { word: 'echoed' } });
+       await pipeline.close();
+       console.log(outputs[0].meta.word);
+     }`,
+  );
+  const echoed = node(['pipeline.mjs'], directory, { XDG_CACHE_HOME: directory }).trim();
+  if (echoed !== 'echoed') throw new CheckError(`a pipeline of the installed package answers "${echoed}"`);
+  say('  a pipeline of one process answers');
   const version = run('npx', ['--no-install', 'onepiece', '--version'], directory).trim();
   if (version !== manifest.version)
     throw new CheckError(`onepiece --version says "${version}", not ${manifest.version}`);

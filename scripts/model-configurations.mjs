@@ -5,6 +5,8 @@
 const give = ['PRODUCERS=2', 'MEMORIES=1', 'SUSPICIONS=1'];
 const oneAtATime = ['M=2', 'CELLS_ODD=2', 'CELLS_EVEN=2', 'R=1', 'W=4'];
 
+const share = ['SHARED', 'PRODUCERS=2', 'MEMORIES=2', 'K=1', 'M=1', 'CELLS_EVEN=1', 'R=2', 'W=6'];
+
 /**
  * name; switches for spin; liveness: the LTL property with weak fairness, else assertions alone; expect: `clean`, or the
  * property that must break; large: only with --large.
@@ -31,6 +33,9 @@ export const configurations = [
   { name: 'landing', switches: ['LANDINGS', 'BREAKS=1', 'RESTARTS=1'] },
   { name: 'landing-and-fence', switches: ['LANDINGS', 'M=3', 'BREAKS=1', 'SUSPICIONS=1'] },
   { name: 'polled-in-place', switches: [...give, ...oneAtATime, 'IN_PLACE', 'POLLED'] },
+  { name: 'shared', switches: [...share, 'BREAKS=1'] },
+  { name: 'shared-and-restart', switches: [...share, 'RESTARTS=1'] },
+  { name: 'shared-and-fence', switches: [...share, 'SUSPICIONS=1'] },
 
   // Liveness: the first producer is served for ever.
   {
@@ -42,6 +47,7 @@ export const configurations = [
   { name: 'live-restart', liveness: true, switches: ['M=3', 'BREAKS=1', 'RESTARTS=1'] },
   { name: 'live-polled', liveness: true, switches: ['POLLED', 'M=3', 'BREAKS=1', 'SUSPICIONS=1'] },
   { name: 'live-landing', liveness: true, switches: ['LANDINGS', 'M=3', 'BREAKS=1', 'SUSPICIONS=1'] },
+  { name: 'live-shared', liveness: true, switches: [...share, 'BREAKS=1'] },
   { name: 'live-pulled', liveness: true, switches: ['PULL', 'BREAKS=1'] },
 
   // Negative controls: one thing is left out, and the property that it serves breaks.
@@ -75,8 +81,12 @@ export const configurations = [
     switches: ['PULL', 'BREAKS=1', 'PULL_ON_ITS_LANE'],
   },
   { name: 'no-detach', expect: 'one_writer', switches: [...give, ...oneAtATime, 'IN_PLACE', 'NO_DETACH'] },
+  { name: 'reuse-on-first-acknowledgement', expect: 'whole', switches: [...share, 'BREAKS=1', 'REUSE_ON_FIRST'] },
+  { name: 'reuse-on-release', expect: 'whole', switches: [...share, 'RESTARTS=1', 'REUSE_ON_RELEASE'] },
+  { name: 'reuse-on-fence', expect: 'whole', switches: [...share, 'SUSPICIONS=1', 'REUSE_ON_FENCE'] },
 
   // Minutes each.
+  { name: 'large-shared', large: true, switches: [...share, 'BREAKS=1', 'RESTARTS=1'] },
   { name: 'large-reconnect', large: true, switches: ['R=3', 'W=8', 'BREAKS=2', 'SUSPICIONS=1', 'RESTARTS=1'] },
   { name: 'large-held-over', large: true, switches: ['ANY_ORDER', 'MEMORIES=2', 'M=3', 'BREAKS=1', 'RESTARTS=1'] },
   { name: 'large-given-away', large: true, switches: [...give, 'M=2', 'CELLS_EVEN=1', 'CRASHES=1', 'SENDS=2'] },

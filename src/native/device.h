@@ -383,6 +383,7 @@ struct MemoryInit {
   void* address = nullptr;   // somebody else's memory, which outlives the region; nullptr: allocated here
   int dmabufFd = -1;         // a dma-buf instead, from `offset`; it has no address here
   uint64_t offset = 0;
+  const class RemoteMapping* mapping = nullptr;  // all that it shows instead; the pages stay as long as the region
 };
 
 class MemoryRegion : public Object {
@@ -393,8 +394,9 @@ class MemoryRegion : public Object {
   virtual uint32_t RemoteKey() const = 0;
   // New rights (`access`), or a move into `domain` (nullptr: stays); the keys may change.
   virtual int Reregister(const uint32_t* /*access*/, class ProtectionDomain* /*domain*/) { return -ENOTSUP; }
-  // Revokes the keys. After 0 no peer can change the memory any more. -EBUSY: not proved yet (a peer stands in the
-  // middle of a copy); the keys are dead already, the memory must not be reused, the call may be made again.
+  // Revokes the keys. After 0 no peer can change the memory any more, unless it is that of a peer and mapped by others
+  // as well. -EBUSY: not proved yet (a peer stands in the middle of a copy); the keys are dead already, the memory must
+  // not be reused, the call may be made again.
   virtual int Deregister() = 0;
   // Frees the memory itself, revoked or not; a peer that still stands in it writes to pages that nobody sees.
   int Close() override = 0;

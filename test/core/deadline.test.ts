@@ -202,6 +202,21 @@ void t.test('a pause ends by time or by its signal, and rejects for neither', as
   t.ok(performance.now() - started >= 4, 'in real time');
 });
 
+void t.test('a timer in the background does not keep the process alive', async (t) => {
+  const before = realTimersPending();
+  const calls: string[] = [];
+  const takeBack = realTimers.after(1, () => calls.push('taken back'), true);
+  realTimers.after(2, () => calls.push('background'), true);
+  t.equal(realTimersPending(), before, 'neither is waited for');
+  takeBack();
+  const takeForegroundBack = realTimers.after(60_000, () => calls.push('foreground'));
+  t.equal(realTimersPending(), before + 1, 'without it one is');
+  takeForegroundBack();
+  t.equal(realTimersPending(), before);
+  await pause(20);
+  t.strictSame(calls, ['background'], 'it calls all the same while something else runs');
+});
+
 void t.test('a deadline for several waits counts from its beginning', async (t) => {
   const { timers, abort } = setUp();
   const deadline = new Deadline({ timeoutMs: 100, signal: abort.signal }, 'connecting', timers);

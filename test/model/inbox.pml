@@ -76,6 +76,9 @@ inline deliver(p, q) {
     MUST(in_order, LESS(q, outbox[p].acknowledged) >= 1 &&
       LESS(q, outbox[p].acknowledged) <= LESS(custodian[p], outbox[p].acknowledged) + 1)
   fi;
+#ifdef SHARED
+  look(q);
+#endif
   session[p].begun = 1;
   session[p].seen = q
 }
@@ -253,6 +256,9 @@ inline open(p, m) {
 
 /* Session.acknowledge() */
 inline acknowledge(p, q) {
+#ifdef SHARED
+  look(q);
+#endif
 #ifdef PULL
   if
   :: session[p].pulled == q + 1 -> session[p].pulled = 0

@@ -80,6 +80,9 @@ inline read_control(p) {
     do
     :: outbox[p].released != n ->
       outbox[p].released = NEXT(outbox[p].released);
+#ifdef REUSE_ON_RELEASE
+      let_go(p, outbox[p].released);
+#endif
       outbox[p].starts[outbox[p].released % K] = 0
     :: else -> break
     od
@@ -98,6 +101,9 @@ inline read_control(p) {
 /* Forgets everything up to `n`: its memory may be overwritten by the next message that is taken. */
 inline acknowledged_up_to(p) {
   MUST(custody, LESS(n, outbox[p].acknowledged) <= LESS(custodian[p], outbox[p].acknowledged));
+#if defined(SHARED) && !defined(REUSE_ON_RELEASE)
+  let_go_up_to(p);
+#endif
   outbox[p].acknowledged = n
 }
 
@@ -124,6 +130,13 @@ inline lose(p) {
 #endif
 #ifdef IN_PLACE
   outbox[p].built = 0;
+#endif
+#ifdef REUSE_ON_FENCE
+  i = 0;
+  do
+  :: i < BLOCKS -> let_go(p, i); i++
+  :: else -> break
+  od;
 #endif
   i = 0;
   do
@@ -174,11 +187,13 @@ proctype Outbox(byte p) {
 #endif
 end:
   do
+#ifndef SHARED
   /* trySend() */
   :: d_step {
       outbox[p].phase != DEAD && MORE_TO_SEND(p) && LESS(outbox[p].last, outbox[p].acknowledged) < R ->
       outbox[p].last = NEXT(outbox[p].last)
     }
+#endif
 #ifdef FINITE
   :: d_step { outbox[p].phase != DEAD && !outbox[p].done -> outbox[p].done = 1 }
 #endif

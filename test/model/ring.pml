@@ -7,6 +7,9 @@
  */
 #include "sizes.pml"
 #include "state.pml"
+#ifdef SHARED
+#include "shared.pml"
+#endif
 #include "network.pml"
 #include "outbox.pml"
 #include "inbox.pml"
@@ -37,6 +40,9 @@ init {
     :: n < MEMORIES -> run Lane(n); n++
     :: else -> break
     od;
+#ifdef SHARED
+    run Sender();
+#endif
 #if FAULTS
     run Faults();
 #endif

@@ -83,3 +83,7 @@
 #define PLACE(tail, s) ((tail) % M + LENGTH(s) > M -> (tail) + M - (tail) % M : (tail))
 /* What the cells of a message contain. */
 #define TAG(p, s) (1 + (s) + W * (p))
+/* Blocks of the memory to which messages refer, with -D SHARED. */
+#ifndef BLOCKS
+#define BLOCKS 1
+#endif

@@ -1,122 +1,254 @@
-// Proves that never more requests are in the stages than were allowed, that more than may wait are rejected, and that
-// deadlines and aborts answer at once, free their place exactly once and leave no listener.
-import { getEventListeners } from 'node:events';
+// Proves how many requests are on their way to an instance: the arithmetic by table, and over random histories that no
+// window is ever exceeded, that the least loaded instance is chosen, and that the books are even at the end.
+import fc from 'fast-check';
 import t from 'tap';
-import { type RdmaError, type StageHandler, workflow } from '../../src/ts/pipeline/index.js';
-import { gate, Harness, until, within } from './support.js';
+import { Admission, type AdmittedRequest, MAX_PREFETCH, windowOf } from '../../src/ts/pipeline/admission.js';
+import { makePlan, type Plan } from '../../src/ts/pipeline/plan.js';
+import { ALL, graphOf, placesOf } from '../../src/ts/pipeline/routing.js';
+import { checkSpec, type StageSpecInput } from '../../src/ts/pipeline/spec.js';
+import { examples } from './graphs.js';
 
-const codeOf = (promise: Promise<unknown>): Promise<string> =>
-  within('an answer', promise).then(
-    () => 'ok',
-    (error: RdmaError) => error.code,
-  );
+const MINUTE_US = 60e6;
 
-function gated() {
-  const gates = new Map<number, ReturnType<typeof gate>>();
-  let running = 0;
-  const most = { running: 0 };
-  const handler: StageHandler = async (task) => {
-    const { meta } = task.input('request');
-    most.running = Math.max(most.running, ++running);
-    await gates.get(Number(meta.n))?.opened;
-    running--;
-    return { meta };
-  };
-  return { gates, most, handler };
+void t.test('a window is what runs and a prefetch that covers the way there', async (t) => {
+  const table: [number, number, number, number][] = [
+    // concurrency, service, lead, window
+    [1, MINUTE_US, 200, 2],
+    [1, 200, 200, 2],
+    [1, 100, 200, 3],
+    [1, 10, 200, 21],
+    [4, 100, 200, 12],
+    [4, MINUTE_US, 200, 5],
+    [1, 1, 200, 1 + MAX_PREFETCH],
+    [1, 0, 200, 1 + MAX_PREFETCH],
+    [64, 1, 1e9, 64 + MAX_PREFETCH],
+    [1, 50, 0, 2],
+  ];
+  for (const [concurrency, serviceUs, leadUs, window] of table) {
+    t.equal(windowOf(concurrency, serviceUs, leadUs), window, `${concurrency}, ${serviceUs} us, ${leadUs} us`);
+  }
+});
+
+const specOf = (...stages: StageSpecInput[]) => checkSpec({ name: 'flow', stages });
+function admissionOf(stages: StageSpecInput[], residentLimit = 256, instances?: number[][]) {
+  const spec = specOf(...stages);
+  return new Admission(graphOf(spec), makePlan(spec, 1, instances), residentLimit);
 }
 
-void t.test('as many as allowed are let in, as many as allowed wait, and the next is rejected', async (t) => {
-  const { gates, most, handler } = gated();
-  for (let n = 0; n < 5; n++) gates.set(n, gate());
-  const graph = workflow('admit', { module: __filename }).stage('a', { concurrency: 64, handler });
-  const pipeline = await Harness.open(graph, { maxInFlight: 3, maxQueued: 2 });
-  t.teardown(() => pipeline.close());
-  const five = [0, 1, 2, 3, 4].map((n) => codeOf(pipeline.proxy.run({ meta: { n } })));
-  t.same(pipeline.proxy.load, { inFlight: 3, queued: 2 });
-  t.equal(await codeOf(pipeline.proxy.run({})), 'RDMA_ERR_REJECTED');
-  await until('three tasks', () => pipeline.count('a/0', 'task') === 3);
-  for (const { open } of gates.values()) open();
-  t.same(await Promise.all(five), ['ok', 'ok', 'ok', 'ok', 'ok']);
-  const many = Array.from({ length: 5 }, (_, i) => codeOf(pipeline.proxy.run({ meta: { n: 100 + i } })));
-  t.same(await Promise.all(many), ['ok', 'ok', 'ok', 'ok', 'ok']);
-  t.equal(most.running, 3);
+void t.test('before the first sample an instance is given one task more than it runs', async (t) => {
+  const admission = admissionOf([{ name: 'a', concurrency: 3 }]);
+  for (let i = 0; i < 4; i++) t.ok(admission.admit(0));
+  t.equal(admission.admit(0), undefined);
 });
 
-void t.test('without a queue, whoever is not let in at once is rejected', async (t) => {
-  const { gates, handler } = gated();
-  gates.set(0, gate());
-  const graph = workflow('no-queue', { module: __filename }).stage('a', { concurrency: 4, handler });
-  const pipeline = await Harness.open(graph, { maxInFlight: 2, maxQueued: 0 });
-  t.teardown(() => pipeline.close());
-  const first = codeOf(pipeline.proxy.run({ meta: { n: 0 } }));
-  t.equal(await codeOf(pipeline.proxy.run({ meta: { n: 1 } })), 'ok');
-  t.equal(await codeOf(pipeline.proxy.run({ meta: { n: 2 } })), 'RDMA_ERR_REJECTED', 'too far ahead of the first');
-  gates.get(0)?.open();
-  t.equal(await first, 'ok');
-  t.equal(await codeOf(pipeline.proxy.run({ meta: { n: 3 } })), 'ok');
+void t.test('requests go where the least work is unfinished', async (t) => {
+  const admission = admissionOf([{ name: 'a', concurrency: 2 }], 256, [[4, 9]]);
+  const [first, second, third] = [0, 0, 0].map(() => admission.admit(0)!);
+  t.same(
+    [first, second, third].map((request) => request!.route[0]),
+    [4, 9, 4],
+  );
+  admission.done(first!, { stage: 0, instance: 4 }, 0, 100, 100);
+  admission.done(third!, { stage: 0, instance: 4 }, 0, 100, 100);
+  t.equal(admission.admit(100)!.route[0], 4, 'it has none left');
 });
 
-void t.test('an aborted request answers at once, keeps its place until its result, and frees it once', async (t) => {
-  const { gates, handler } = gated();
-  for (const n of [0, 1, 2]) gates.set(n, gate());
-  const graph = workflow('abort', { module: __filename }).stage('a', { concurrency: 4, handler });
-  const pipeline = await Harness.open(graph, { maxInFlight: 1, maxQueued: 2 });
-  t.teardown(() => pipeline.close());
-  const control = new AbortController();
-  const inside = codeOf(pipeline.proxy.run({ meta: { n: 0 } }, { signal: control.signal }));
-  const waiting = codeOf(pipeline.proxy.run({ meta: { n: 1 } }, { signal: control.signal }));
-  const other = codeOf(pipeline.proxy.run({ meta: { n: 2 } }));
-  t.equal(getEventListeners(control.signal, 'abort').length, 2);
-  await until('the first task', () => pipeline.count('a/0', 'task') === 1);
-  control.abort();
-  t.same(await Promise.all([inside, waiting]), ['RDMA_ERR_ABORTED', 'RDMA_ERR_ABORTED']);
-  t.equal(getEventListeners(control.signal, 'abort').length, 0);
-  t.same(pipeline.proxy.load, { inFlight: 1, queued: 1 });
-  gates.get(2)?.open();
-  gates.get(0)?.open();
-  t.equal(await other, 'ok');
-  t.equal(pipeline.count('a/0', 'task'), 2, 'what was aborted while it waited was never sent');
-  t.same(pipeline.proxy.load, { inFlight: 0, queued: 0 });
+void t.test('of two with as much unfinished work, the one with fewer residents is chosen', async (t) => {
+  const admission = admissionOf([{ name: 'a', concurrency: 2 }], 256, [[0, 1]]);
+  const first = admission.admit(0)!;
+  admission.done(first, { stage: 0, instance: 0 }, 0, 1, 1);
+  t.equal(admission.admit(1)!.route[0], 1);
 });
 
-void t.test('a deadline answers in time, and reaches the handler and those that come after', async (t) => {
-  const reasons: unknown[] = [];
-  const graph = workflow('late', { module: __filename })
-    .stage('slow', {
-      handler: (task) =>
-        new Promise((_, reject) => {
-          if (task.input('request').meta.wait !== true) reject(new Error('no waiting'));
-          task.signal.addEventListener('abort', () => {
-            reasons.push((task.signal.reason as RdmaError).code);
-            reject(new Error('stopped, whatever for'));
+void t.test('an instance that is stalled gets nothing while another is not', async (t) => {
+  const admission = admissionOf([{ name: 'a' }], 256, [[0, 1]]);
+  const run = (nowUs: number) => {
+    const request = admission.admit(nowUs)!;
+    admission.done(request, { stage: 0, instance: request.route[0]! }, 0, 10, nowUs + 210);
+    admission.ended(request);
+  };
+  for (let i = 0; i < 30; i++) run(i * 1000);
+  const stuck = admission.admit(40_000)!;
+  // A task takes 10 us and the way 200: much later nothing has come of it.
+  const next = Array.from({ length: admission.windowOf(0) }, () => admission.admit(50_000)!.route[0]);
+  t.ok(next.length > 5 && next.every((instance) => instance !== stuck.route[0]));
+  t.equal(admission.admit(50_000), undefined, 'it waits, rather than behind the stalled one');
+  admission.done(stuck, { stage: 0, instance: stuck.route[0]! }, 0, 10, 50_100);
+  t.equal(admission.admit(50_100)!.route[0], stuck.route[0]);
+});
+
+void t.test('an instance that has no other beside it is never stalled', async (t) => {
+  const admission = admissionOf([{ name: 'a' }]);
+  const first = admission.admit(0)!;
+  admission.done(first, { stage: 0, instance: 0 }, 0, 10, 210);
+  admission.ended(first);
+  for (let i = 0; i < admission.windowOf(0); i++) t.ok(admission.admit(1000 + i * 1e6));
+  t.equal(admission.admit(1e9), undefined);
+});
+
+void t.test('an instance without room does not keep a request from another one', async (t) => {
+  const admission = admissionOf([{ name: 'a', concurrency: 4 }], 2, [[0, 1]]);
+  const [first, second, third] = [0, 1, 2, 3].map((now) => admission.admit(now)!);
+  // 0 has no unfinished work, but as many residents as it may have.
+  for (const request of [first!, third!]) admission.done(request, { stage: 0, instance: 0 }, 0, 1, 4);
+  t.equal(admission.admit(5), undefined);
+  admission.ended(second!);
+  t.equal(admission.admit(5)!.route[0], 1);
+});
+
+void t.test('a sharded stage takes a request only when all its instances have room', async (t) => {
+  const admission = admissionOf([{ name: 'a', spread: 'shard', instances: 2 }]);
+  const [first, second] = [admission.admit(0)!, admission.admit(0)!];
+  t.equal(first.route[0], ALL);
+  admission.done(first, { stage: 0, instance: 0 }, 0, MINUTE_US, MINUTE_US);
+  t.equal(admission.admit(0), undefined, 'the other one is not done');
+  admission.done(first, { stage: 0, instance: 1 }, 0, MINUTE_US, MINUTE_US);
+  t.ok(admission.admit(0));
+  t.equal(admission.admit(0), undefined);
+  admission.ended(second);
+  t.ok(admission.admit(0));
+});
+
+void t.test('residents are bounded though their tasks are done', async (t) => {
+  const admission = admissionOf([{ name: 'a' }], 3);
+  const requests = [0, 1, 2].map((now) => {
+    const request = admission.admit(now)!;
+    admission.done(request, { stage: 0, instance: 0 }, 0, 1, now);
+    return request;
+  });
+  t.equal(admission.admit(9), undefined);
+  admission.ended(requests[0]!);
+  t.ok(admission.admit(9));
+  t.equal(admission.admit(9), undefined);
+});
+
+void t.test('measured tasks move the window: short ones widen it, long ones narrow it again', async (t) => {
+  const admission = admissionOf([{ name: 'a' }]);
+  const run = (computeUs: number) => {
+    const request = admission.admit(0)!;
+    admission.done(request, { stage: 0, instance: 0 }, 5, computeUs, 5 + computeUs + 200);
+    admission.ended(request);
+  };
+  for (let i = 0; i < 30; i++) run(10);
+  t.equal(admission.windowOf(0), 21);
+  for (let i = 0; i < 30; i++) run(1e6);
+  t.equal(admission.windowOf(0), 2);
+});
+
+void t.test('a stage behind a long one is not flooded, and one behind a short one is kept busy', async (t) => {
+  const stages = [{ name: 'a' }, { name: 'b', after: ['a'] }, { name: 'c', after: ['b'] }];
+  const admission = admissionOf(stages);
+  const costs = [1000, 100, 10];
+  for (let i = 0; i < 50; i++) {
+    const request = admission.admit(0)!;
+    costs.forEach((computeUs, stage) => {
+      admission.done(request, { stage, instance: 0 }, 0, computeUs, computeUs + 200);
+    });
+    admission.ended(request);
+  }
+  // The way to b takes 200 us and leads through a, 1000 us; that to c leads through b as well.
+  t.same(
+    [0, 1, 2].map((stage) => admission.windowOf(stage)),
+    [2, 1 + 12, 1 + MAX_PREFETCH],
+  );
+});
+
+void t.test('a place that reports twice, or does not work for the request, changes nothing', async (t) => {
+  const admission = admissionOf([{ name: 'a' }], 256, [[0, 1]]);
+  const request = admission.admit(0)!;
+  for (let i = 0; i < 3; i++) admission.done(request, { stage: 0, instance: 0 }, 0, 10, 10);
+  admission.done(request, { stage: 0, instance: 1 }, 0, 10, 10);
+  t.match(admission.status(), [
+    { instance: 0, unfinished: 0, resident: 1 },
+    { instance: 1, unfinished: 0, resident: 0 },
+  ]);
+});
+
+void t.test('a newer plan admits to its instances, and the older ones run dry', async (t) => {
+  const spec = specOf({ name: 'a' });
+  const admission = new Admission(graphOf(spec), makePlan(spec, 1, [[0]]), 256);
+  const old = admission.admit(0)!;
+  admission.adopt(makePlan(spec, 2, [[1, 2]]));
+  const next = admission.admit(0)!;
+  t.same([old.plan.number, old.route[0], next.plan.number, next.route[0]], [1, 0, 2, 1]);
+  admission.ended(old);
+  admission.adopt(makePlan(spec, 3, [[1]]));
+  t.same(
+    admission.status().map(({ instance, resident }) => [instance, resident]),
+    [[1, 1]],
+    'those of older plans are forgotten when nothing of theirs is left',
+  );
+});
+
+type Step = { what: 'admit' | 'done' | 'end' | 'adopt'; pick: number; us: number };
+const steps: fc.Arbitrary<Step[]> = fc.array(
+  fc.record({
+    what: fc.constantFrom('admit', 'admit', 'admit', 'done', 'done', 'end', 'adopt'),
+    pick: fc.nat(),
+    us: fc.integer({ min: 0, max: 5000 }),
+  }) as fc.Arbitrary<Step>,
+  { minLength: 20, maxLength: 120, size: 'max' },
+);
+
+void t.test('over any history windows and residents stay in bounds, and the books are even at the end', async (t) => {
+  let admitted = 0;
+  let refused = 0;
+  const property = fc.property(examples, fc.integer({ min: 1, max: 12 }), steps, (example, limit, history) => {
+    const { graph, spec } = example;
+    let plan: Plan = example.plan;
+    const admission = new Admission(graph, plan, limit);
+    const under: AdmittedRequest[] = [];
+    let nowUs = 0;
+    for (const { what, pick, us } of history) {
+      nowUs += us;
+      const request = under[pick % Math.max(1, under.length)];
+      if (what === 'admit') {
+        const before = new Map(admission.status().map((load) => [`${load.stage}/${load.instance}`, load]));
+        const next = admission.admit(nowUs);
+        if (next === undefined) refused++;
+        else {
+          admitted++;
+          under.push(next);
+          next.route.forEach((_, stage) => {
+            for (const instance of placesOf(next.plan, next.route, stage)) {
+              const load = before.get(`${stage}/${instance}`)!;
+              if (!plan.instances[stage]!.includes(instance)) throw new Error('not of the newest plan');
+              if (load.unfinished >= load.window) throw new Error('the window is exceeded');
+              if (load.resident >= limit) throw new Error('too many residents');
+              if (next.route[stage] === ALL) continue;
+              const { concurrency } = spec.stages[stage]!;
+              for (const n of plan.instances[stage]!) {
+                const other = before.get(`${stage}/${n}`)!;
+                const isBusy = other.unfinished >= concurrency || other.resident >= limit;
+                if (!isBusy && other.unfinished < load.unfinished) throw new Error('not the least loaded');
+              }
+            }
           });
-        }),
-    })
-    .stage('after', { after: ['slow'], handler: () => ({}) });
-  const pipeline = await Harness.open(graph, { maxInFlight: 1 });
-  t.teardown(() => pipeline.close());
-  t.equal(await codeOf(pipeline.proxy.run({ meta: { wait: true } }, { timeoutMs: 50 })), 'RDMA_ERR_DEADLINE');
-  await until('the free place', () => pipeline.proxy.load.inFlight === 0);
-  t.same(reasons, ['RDMA_ERR_DEADLINE']);
-  t.equal(pipeline.count('after/0', 'task'), 0);
-  t.equal(await codeOf(pipeline.proxy.run({})), 'RDMA_ERR_STAGE_FAILED', 'the next is not late');
-});
-
-void t.test('a failure of the pipeline ends whoever is in it, whoever waits, and whoever comes', async (t) => {
-  const { gates, handler } = gated();
-  gates.set(0, gate());
-  const graph = workflow('fails', { module: __filename }).stage('a', { handler });
-  const pipeline = await Harness.open(graph, { maxInFlight: 1, maxQueued: 9 });
-  t.teardown(() => pipeline.close());
-  const two = [0, 0].map((n) => codeOf(pipeline.proxy.run({ meta: { n } })));
-  await until('the first task', () => pipeline.count('a/0', 'task') === 1);
-  const { RdmaError: Failure } = await import('../../src/ts/pipeline/index.js');
-  pipeline.proxy.fail(new Failure('RDMA_ERR_STAGE_FAILED', 'enough'));
-  t.same(await Promise.all(two), ['RDMA_ERR_STAGE_FAILED', 'RDMA_ERR_STAGE_FAILED']);
-  t.equal(await codeOf(pipeline.proxy.run({})), 'RDMA_ERR_STAGE_FAILED');
-  t.same(pipeline.proxy.load, { inFlight: 0, queued: 0 });
-  gates.get(0)?.open();
-  await until('the late result', () => pipeline.retained('a/0', 'result/0') === 0);
-  t.same(pipeline.proxy.load, { inFlight: 0, queued: 0 });
-  t.equal(pipeline.failures.length, 1);
+        }
+      } else if (what === 'done' && request !== undefined) {
+        const stage = pick % spec.stages.length;
+        const [instance] = placesOf(request.plan, request.route, stage);
+        admission.done(request, { stage, instance: instance! }, us / 4, us / 2, nowUs);
+      } else if (what === 'end' && request !== undefined) {
+        admission.ended(request);
+        under.splice(under.indexOf(request), 1);
+      } else if (what === 'adopt') {
+        const lists = plan.instances.map((list, i) =>
+          i === pick % plan.instances.length ? [...list, 50 + (us % 3)] : list,
+        );
+        const wanted = lists.map((list) => [...new Set(list)].slice(-4));
+        plan = makePlan(spec, plan.number + 1, wanted, plan.gateways);
+        admission.adopt(plan);
+      }
+      for (const { unfinished, resident } of admission.status()) {
+        if (unfinished < 0 || resident < unfinished) throw new Error(`${unfinished} unfinished of ${resident}`);
+      }
+    }
+    for (const request of under) admission.ended(request);
+    for (const { unfinished, resident } of admission.status()) {
+      if (unfinished !== 0 || resident !== 0) throw new Error('the books are not even');
+    }
+  });
+  fc.assert(property, { seed: 61, numRuns: 400 });
+  t.ok(admitted > 1000 && refused > 100, `${admitted} admitted, ${refused} not`);
 });

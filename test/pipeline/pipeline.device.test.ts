@@ -16,14 +16,14 @@ void t.test(`five requests through three stages on ${DEVICE}, with a kill behind
   let victim = 0;
   const requests = [0, 1, 2, 3, 4].map(async (n) => {
     const { request, result } = diamondRequest(n);
-    const { outputs, trace } = await within(`request ${n}`, pipeline.run(request));
+    const { outputs, trace } = await within(`request ${n}`, pipeline.run(request, { trace: true }));
     t.same(
       outputs.map(({ stage, instance, meta }) => ({ stage, instance, meta })),
       [{ stage: 'total', instance: 0, meta: result }],
     );
-    t.same(trace.tasks.map(({ stage }) => stage).sort(), ['scale', 'square', 'square', 'total']);
+    t.same(trace?.tasks.map(({ stage }) => stage).sort(), ['scale', 'square', 'square', 'total']);
     t.ok(
-      trace.hops.every(({ device, us, bytes }) => device === DEVICE && us >= 0 && bytes > 0),
+      trace?.hops.every(({ us, bytes }) => us !== undefined && us >= 0 && bytes > 0),
       'every hop has its time',
     );
     if (n !== 1) return;

@@ -1,23 +1,30 @@
-// What the tests of pipelines share: a pipeline inside this process, and messages that no lane carries.
+// What the tests of pipelines share: waiting, and a pipeline whose places all live in this process.
 //
-// Invariant: every wait ends, by what is waited for or by an error that names it.
+// Invariant: every wait ends, by what is waited for or by an error that names it; and the state of a pipeline is what its
+// status() says, so a test sees no more than an operator does.
 import { setTimeout as sleep } from 'node:timers/promises';
 import {
-  encodeMessage,
-  type Parts,
-  // biome-ignore lint/suspicious/noShadowRestrictedNames: the proxy of the design
-  Proxy,
+  Gateway,
+  graphOf,
+  makePlan,
+  type PlaceId,
+  type Plan,
+  placeName,
   RdmaError,
   type StageEvent,
-  StageRuntime,
+  StageInstance,
+  stageIndex,
+  stagePlaces,
+  systemPipelinePort,
+  type TaskEvent,
   type Tensor,
   tensor,
   type Workflow,
 } from '../../src/ts/pipeline/index.js';
-import type { Envelope } from '../../src/ts/pipeline/envelope.js';
-import type { InboxAddress, InboxMessage } from '../../src/ts/ring/index.js';
+import type { InboxAddress } from '../../src/ts/ring/index.js';
 
 export const DEVICE = process.env.ONEPIECE_DEVICE ?? 'soft0';
+export const SECRET = 'for the tests only';
 const SLOW = DEVICE === 'soft0' ? 1 : 12;
 
 /** Waits for `condition`; looks again after every pause, never trusting a pause itself. */
@@ -38,6 +45,24 @@ export function within<T>(what: string, promise: Promise<T>, timeoutMs = 20_000)
   return Promise.race([promise, late]).finally(() => clearTimeout(timer));
 }
 
+/** The code of the error with which a promise is rejected; `ok` when it is not. */
+export function codeOf(promise: Promise<unknown>): Promise<string> {
+  return within('an answer', promise).then(
+    () => 'ok',
+    (error: RdmaError) => error.code ?? String(error),
+  );
+}
+
+/** The error with which a promise is rejected, as far as tests compare it. */
+export async function failureOf(promise: Promise<unknown>): Promise<{ code: string; message: string }> {
+  try {
+    await within('an answer', promise);
+  } catch (error) {
+    return { code: (error as RdmaError).code, message: (error as Error).message };
+  }
+  return { code: 'none', message: 'it did not fail' };
+}
+
 /** A promise with its resolve outside. */
 export function gate(): { opened: Promise<void>; open: () => void } {
   let open = () => {};
@@ -49,35 +74,79 @@ export function gate(): { opened: Promise<void>; open: () => void } {
 
 export const bytes = (...values: number[]): Tensor => tensor('u8', [values.length], Uint8Array.from(values));
 
-/** A pipeline whose stages all live here. */
+/** How a {@link Harness} is opened. */
+export interface HarnessOptions {
+  maxInFlight?: number;
+  maxQueued?: number;
+  /** How many gateways send into the places. */
+  gateways?: number;
+  /** Gateways want to know what happens to requests. */
+  watched?: boolean;
+}
+
+/** A pipeline whose gateways and stage instances all live here. */
 export class Harness {
+  /** What the stage instances said, in order. */
   readonly events: { place: string; event: StageEvent }[] = [];
+  /** What the gateways were told of requests. */
+  readonly told: TaskEvent[] = [];
   readonly failures: RdmaError[] = [];
-  readonly stages = new Map<string, StageRuntime>();
-  proxy!: Proxy;
+  readonly stages = new Map<string, StageInstance>();
+  readonly gateways: Gateway[] = [];
+  plan: Plan;
+  private readonly workflow: Workflow;
   private readonly routes = new Map<string, InboxAddress>();
+  private readonly incarnations = new Map<string, number>();
   private readonly common;
 
-  private constructor(workflow: Workflow, maxInFlight: number) {
-    this.common = { workflow, device: DEVICE, secret: 'for the tests only', maxInFlight, reconnectMs: 20_000 };
+  private constructor(workflow: Workflow, gateways: number) {
+    this.workflow = workflow;
+    const { spec } = workflow;
+    const numbers = Array.from({ length: gateways }, (_, i) => i);
+    const instances = spec.stages.map((stage) => Array.from({ length: stage.instances }, (_, i) => i));
+    this.plan = makePlan(spec, 1, instances, numbers);
+    this.common = {
+      port: systemPipelinePort,
+      graph: graphOf(spec),
+      device: DEVICE,
+      secret: SECRET,
+      pollUs: 50,
+      reconnectMs: 20_000,
+      resolve: (target: string) => this.resolve(target),
+      onFailed: (reason: RdmaError) => void this.failures.push(reason),
+    };
   }
 
-  static async open(workflow: Workflow, { maxInFlight = 4, maxQueued = 256 } = {}): Promise<Harness> {
-    const harness = new Harness(workflow, maxInFlight);
-    harness.proxy = await Proxy.open({
-      ...harness.common,
-      maxQueued,
-      resolve: (target) => harness.resolve(target),
-      onFailed: (reason) => harness.failures.push(reason),
-    });
-    harness.routes.set('result/0', harness.proxy.address);
-    const places = workflow.stages.flatMap(({ name, instances }) =>
-      Array.from({ length: instances }, (_, i) => [name, i] as const),
-    );
-    for (const [name, i] of places) await harness.openStage(name, i);
-    await Promise.all([...harness.stages.values()].map((stage) => stage.connect()));
-    await harness.proxy.connect();
+  static async open(workflow: Workflow, options: HarnessOptions = {}): Promise<Harness> {
+    const { gateways = 1, maxInFlight = 64, maxQueued = 256, watched = false } = options;
+    const harness = new Harness(workflow, gateways);
+    try {
+      for (const instance of harness.plan.gateways) {
+        const gateway = await Gateway.open({
+          ...harness.common,
+          self: { stage: -1, instance },
+          incarnation: 1000 + instance,
+          plan: harness.plan,
+          maxInFlight,
+          maxQueued,
+          onTask: watched ? (event) => void harness.told.push(event) : undefined,
+        });
+        harness.gateways.push(gateway);
+        harness.routes.set(`gateway/${instance}`, gateway.address);
+      }
+      for (const place of stagePlaces(harness.plan)) await harness.openStage(place, [harness.plan]);
+      await Promise.all([...harness.stages.values()].map((stage) => stage.connect()));
+      await Promise.all(harness.gateways.map((gateway) => gateway.connect()));
+    } catch (error) {
+      await harness.close();
+      throw error;
+    }
     return harness;
+  }
+
+  /** The only gateway, or the first. */
+  get gateway(): Gateway {
+    return this.gateways[0]!;
   }
 
   private resolve(target: string): InboxAddress {
@@ -86,39 +155,124 @@ export class Harness {
     return address;
   }
 
-  private async openStage(stage: string, instance: number): Promise<StageRuntime> {
-    const place = `${stage}/${instance}`;
-    const runtime = await StageRuntime.open({
+  private async openStage(self: PlaceId, plans: readonly Plan[]): Promise<StageInstance> {
+    const { spec } = this.workflow;
+    const place = placeName(spec, self);
+    const incarnation = (this.incarnations.get(place) ?? 0) + 1;
+    this.incarnations.set(place, incarnation);
+    const [plan, ...olderPlans] = plans;
+    const instance = await StageInstance.open({
       ...this.common,
-      stage,
-      instance,
-      resolve: (target) => this.resolve(target),
-      onEvent: (event) => this.events.push({ place, event }),
+      self,
+      incarnation,
+      plan: plan!,
+      olderPlans,
+      handler: this.workflow.handler(spec.stages[self.stage]!.name),
+      onEvent: (event) => void this.events.push({ place, event }),
     });
-    this.stages.set(place, runtime);
-    this.routes.set(place, runtime.address);
-    return runtime;
+    this.stages.set(place, instance);
+    this.routes.set(place, instance.address);
+    return instance;
+  }
+
+  private placeOf(place: string): PlaceId {
+    const [stage = '', instance = '0'] = place.split('/');
+    return { stage: stageIndex(this.workflow.spec, stage), instance: Number(instance) };
+  }
+
+  /** Ends an instance with all that it knows. */
+  async remove(place: string): Promise<void> {
+    this.routes.delete(place);
+    await this.stages.get(place)?.close();
+    this.stages.delete(place);
   }
 
   /** Ends an instance with all that it knows, and puts a new one in its place. */
-  async replace(place: string): Promise<void> {
-    const [stage = '', instance = '0'] = place.split('/');
-    this.routes.delete(place);
-    await this.stages.get(place)?.close();
-    const runtime = await this.openStage(stage, Number(instance));
-    await runtime.connect();
+  async replace(place: string, older: readonly Plan[] = []): Promise<void> {
+    await this.remove(place);
+    const instance = await this.openStage(this.placeOf(place), [this.plan, ...older]);
+    await instance.connect();
+  }
+
+  /** Gives stages other numbers of instances: every place works under the new plan, the gateways not yet. */
+  async prepare(instances: Readonly<Record<string, readonly number[]>>): Promise<Plan> {
+    const { spec } = this.workflow;
+    const old = this.plan;
+    const lists = spec.stages.map(({ name }, i) => instances[name] ?? old.instances[i]!);
+    this.plan = makePlan(spec, old.number + 1, lists, old.gateways);
+    const before = [...this.stages.values()];
+    for (const place of stagePlaces(this.plan)) {
+      if (!this.stages.has(placeName(spec, place))) await (await this.openStage(place, [this.plan, old])).connect();
+    }
+    await Promise.all(before.map((instance) => instance.adopt(this.plan)));
+    return old;
+  }
+
+  /** Admits requests under the newest plan, and lets go of the one before when its requests have ended. */
+  async change(old: Plan): Promise<void> {
+    await Promise.all(this.gateways.map((gateway) => gateway.adopt(this.plan)));
+    await Promise.all(this.gateways.map((gateway) => gateway.retire(old.number)));
+    await Promise.all([...this.stages.values()].map((instance) => instance.retire(old.number)));
+    const wanted = new Set(stagePlaces(this.plan).map((place) => placeName(this.workflow.spec, place)));
+    for (const place of [...this.stages.keys()]) {
+      if (wanted.has(place)) continue;
+      await until(`${place} to be drained`, () => this.stages.get(place)!.isDrained);
+      await this.remove(place);
+    }
   }
 
   count(place: string, type: StageEvent['type']): number {
     return this.events.filter((e) => e.place === place && e.event.type === type).length;
   }
 
-  /** Messages that a place has sent and must keep, by target. */
-  retained(place: string, target: string): number {
-    const inner = this.stages.get(place) as unknown as {
-      links: { links: Map<string, { outbox: { unacknowledged: number } }> };
-    };
-    return inner.links.links.get(target)?.outbox.unacknowledged ?? 0;
+  /** Tasks at a place that have failed. */
+  failed(place: string): number {
+    return this.stages.get(place)?.status().failures ?? 0;
+  }
+
+  /** Outputs that a place has sent and must keep, by target. */
+  unacknowledged(place: string, target: string): number {
+    return this.stages.get(place)?.unacknowledged(target) ?? 0;
+  }
+
+  /** What is left at all places of requests that have ended; [] when nothing is. */
+  get leftovers(): string[] {
+    const left: string[] = [];
+    const note = (name: string, what: string, count: number) => count > 0 && left.push(`${name}: ${count} ${what}`);
+    for (const place of [...this.gateways, ...this.stages.values()]) {
+      const status = place.status();
+      note(status.name, 'open', status.open);
+      note(status.name, 'incomplete', status.incomplete);
+      note(status.name, 'early', status.early);
+      note(status.name, 'blocks', status.pool.blocks);
+      for (const link of status.links) {
+        note(status.name, `unacknowledged by ${link.target}`, link.unacknowledged);
+        note(status.name, `waiting for ${link.target}`, link.backlog);
+      }
+    }
+    for (const gateway of this.gateways) {
+      const { name, instances, queued, inFlight } = gateway.status();
+      note(name, 'queued', queued);
+      note(name, 'in flight', inFlight);
+      for (const { stage, instance, unfinished, resident } of instances) {
+        note(name, `unfinished at ${stage}/${instance}`, unfinished);
+        note(name, `resident at ${stage}/${instance}`, resident);
+      }
+    }
+    for (const instance of this.stages.values()) {
+      const { name, running, ready, unsent } = instance.status();
+      note(name, 'running', running);
+      note(name, 'ready', ready);
+      note(name, 'unsent', unsent);
+    }
+    return left;
+  }
+
+  /** Waits until no place has anything left of any request; throws with what is left. */
+  async idle(timeoutMs = 10_000): Promise<void> {
+    await until('the pipeline to be idle', () => this.leftovers.length === 0, timeoutMs).catch((cause) => {
+      throw new Error(`not idle: ${this.leftovers.join('; ')}`, { cause });
+    });
   }
 
   /** Waits until the stages do nothing any more: no event in many turns of the event loop. */
@@ -132,64 +286,6 @@ export class Harness {
 
   async close(): Promise<void> {
     await Promise.all([...this.stages.values()].map((stage) => stage.close()));
-    await this.proxy.close();
-  }
-}
-
-/** What is needed to make an envelope differ from the usual one. */
-export type EnvelopePart = Partial<Envelope>;
-
-export function envelope(part: EnvelopePart = {}): Envelope {
-  return {
-    workflow: 'test',
-    request: 'r1',
-    ticket: 0,
-    finishedBelow: 0,
-    from: 'request',
-    fromInstance: 0,
-    sentAtUs: 1,
-    deadlineAt: null,
-    trace: { tasks: [], hops: [] },
-    meta: {},
-    error: null,
-    ...part,
-  };
-}
-
-/** A message of no lane, which counts what is done to it. */
-export class FakeMessage {
-  released = 0;
-  acknowledged = 0;
-  readonly from = 'test';
-  readonly producer = 'test';
-  readonly sequence = 1;
-  laneHeldBytes = 0;
-  laneBytes = 2 ** 20;
-  laneHeldMessages = 1;
-  laneSlots = 64;
-  readonly bytes: Uint8Array;
-
-  constructor(head: unknown, parts: Parts = {}) {
-    const message = Buffer.concat(encodeMessage(head, parts));
-    const memory = new ArrayBuffer(message.byteLength);
-    this.bytes = new Uint8Array(memory);
-    this.bytes.set(message);
-  }
-
-  release(): void {
-    this.released++;
-  }
-
-  acknowledge(): void {
-    this.acknowledged++;
-  }
-
-  done(): void {
-    this.release();
-    this.acknowledge();
-  }
-
-  get message(): InboxMessage {
-    return this as unknown as InboxMessage;
+    await Promise.all(this.gateways.map((gateway) => gateway.close()));
   }
 }

@@ -1,7 +1,7 @@
 // A producer process: sends numbered messages whose bytes follow from their number, waits for room, and ends when all
 // are acknowledged. In a message: number (u32), salt (u32), then content(number ^ salt).
 import { readFileSync } from 'node:fs';
-import { Outbox } from '../../src/ts/ring/index.js';
+import { Outbox, Poller } from '../../src/ts/ring/index.js';
 import { content, DEVICE, SECRET } from './support.js';
 
 export interface ProducerArgs {
@@ -15,6 +15,7 @@ export interface ProducerArgs {
   dataBytes?: number;
   reconnectMs?: number;
   wait?: 'adaptive' | 'event';
+  poller?: boolean;
 }
 
 /** Sizes from nothing but the head to all that fits. */
@@ -45,6 +46,7 @@ async function main(args: ProducerArgs): Promise<void> {
     retainMessages: 4 * slots,
     reconnectMs,
     wait,
+    ...(args.poller === true ? { poller: new Poller() } : {}),
     onConnection: (event) => process.send?.({ [event.type]: event.reason?.code ?? true }),
   });
   process.send?.({ identity: outbox.identity });

@@ -6,6 +6,8 @@ const oneFault = { ...SMALL, tearShare: 0.5, faults: FAULTS, faultCount: 1 };
 const inPlace: Partial<Shape> = { copier: 'process', inPlace: true, ways: ['reserve', 'abort', 'send'] };
 /** The second one has no room behind its descriptor. */
 const inline: Partial<Shape> = { inlineBytes: 64, lengths: [40, 100, 0] };
+/** The bytes stay in blocks of the producer. */
+const referring: Partial<Shape> = { ways: ['refer'], lengths: [100, 20] };
 const twoSlots = { messages: 2, slots: 2, dataBytes: 128, retainBytes: 128 };
 
 /** Without faults: which event comes next is all there is. */
@@ -59,6 +61,12 @@ export const QUIET_CASES: readonly SmallCase[] = [
     limits: { order: 2, tear: 2, fault: 0 },
     schedules: 27000,
   },
+  {
+    name: 'referring',
+    shape: { ...SMALL, ...twoSlots, ...referring, copier: 'process' },
+    limits: { order: 2, tear: 0, fault: 0 },
+    schedules: 3700,
+  },
   { name: 'two-producers', shape: { ...SMALL, producers: 2 }, limits: { order: 1, tear: 0, fault: 0 }, schedules: 120 },
 ];
 
@@ -97,6 +105,12 @@ export const LARGER_CARD_CASES: readonly SmallCase[] = [
     shape: { ...oneFault, ...twoSlots, lengths: [300, 64], pullAboveBytes: 64 },
     limits: { order: 0, tear: 1, fault: 2 },
     schedules: 1700,
+  },
+  {
+    name: 'fault-on-card-referring',
+    shape: { ...oneFault, ...twoSlots, ...referring, restarts: true },
+    limits: { order: 0, tear: 1, fault: 2 },
+    schedules: 3200,
   },
   {
     name: 'fault-on-card-two-producers',
@@ -146,6 +160,12 @@ export const LARGER_HOST_CASES: readonly SmallCase[] = [
     shape: { ...oneFault, ...twoSlots, ...inline, copier: 'process', messages: 3, wait: 'busy' },
     limits: { order: 0, tear: 1, fault: 2 },
     schedules: 2800,
+  },
+  {
+    name: 'fault-on-host-referring',
+    shape: { ...oneFault, ...twoSlots, ...referring, copier: 'process', restarts: true },
+    limits: { order: 0, tear: 1, fault: 2 },
+    schedules: 3100,
   },
   {
     name: 'fault-while-pulling',

@@ -2,14 +2,20 @@
 //
 // Invariant: the books know only what the application has seen and said, so that what the rings claim can be held
 // against them.
-import { Inbox, type InboxMessage, type LaneEvent, type RdmaError } from '../../src/ts/ring/index.js';
+import {
+  Inbox,
+  type InboxMessage,
+  type LaneEvent,
+  type MemoryReference,
+  type RdmaError,
+} from '../../src/ts/ring/index.js';
 import { SimRegion } from '../../src/ts/sim/memory.js';
 import { simPort } from '../../src/ts/sim/port.js';
 import type { SimProcess } from '../../src/ts/sim/process.js';
 import type { SimWorld } from '../../src/ts/sim/world.js';
 import { AccessFlags } from '../../src/ts/verbs/index.js';
-import { type Producer, SECRET } from './producer.js';
-import type { Shape } from './shape.js';
+import { decodeReference, type Producer, SECRET } from './producer.js';
+import { pollerOf, type Shape } from './shape.js';
 
 /** From one poll to the next, of a consumer that polls. */
 const POLL_MS = { low: 0.01, high: 2, always: 0.7 };
@@ -40,6 +46,9 @@ class Account {
 interface Held {
   message: InboxMessage;
   bytes: Uint8Array;
+  /** What it refers to, once it is here. */
+  referred?: Uint8Array | undefined;
+  acknowledged?: boolean;
   producer: Producer;
   account: Account;
 }
@@ -53,6 +62,8 @@ export interface ConsumerBooks {
   readonly acknowledged: Map<string, number>;
   deliveries: number;
   pulls: number;
+  maps: number;
+  reads: number;
 }
 
 /** One inbox, in a process of its own. */
@@ -88,6 +99,7 @@ export class Incarnation {
       maxPullBytes: shape.pullAboveBytes === undefined ? 0 : 4 * shape.dataBytes,
       inPlace: shape.inPlace,
       wait: shape.wait,
+      ...pollerOf(shape, this.process),
       ...(shape.wait === 'busy' ? {} : { onMessage: (message: InboxMessage) => this.take(message) }),
       onLane: (event) => this.watch(event),
     });
@@ -149,9 +161,9 @@ export class Incarnation {
     if (message.laneHeldMessages > message.laneSlots || message.laneHeldBytes > message.laneBytes) {
       this.broken(`more is held of ${from} than its lane has`);
     }
-    const held = { message, bytes: producer.bytesOf(sequence), producer, account };
+    const held: Held = { message, bytes: producer.bytesOf(sequence), producer, account };
     if (message.isPulled) void this.pull(held);
-    else this.keep(held);
+    else this.arrived(held);
   }
 
   private accountOf(producer: Producer, sequence: number): Account {
@@ -182,14 +194,54 @@ export class Incarnation {
       return;
     }
     this.books.pulls++;
+    this.arrived(held);
+  }
+
+  private arrived(held: Held): void {
+    if (held.producer.refers(held.message.sequence)) void this.follow(held);
+    else this.keep(held);
+  }
+
+  // Looks at what the message refers to: mapped, or read where that is not possible.
+  private async follow(held: Held): Promise<void> {
+    const { message, producer } = held;
+    const reference = decodeReference(message.bytes);
+    try {
+      held.referred = this.map(message, reference);
+      if (held.referred === undefined) {
+        const into = new Uint8Array(reference.length);
+        await message.read(reference, into);
+        held.referred = into;
+        this.books.reads++;
+      } else {
+        this.books.maps++;
+      }
+    } catch (error) {
+      if (producer.process.state !== 'dead' && !this.closed && !this.draining) {
+        const { message: why } = error as Error;
+        this.broken(`message ${message.sequence} of ${producer.name} refers to what cannot be had: ${why}`);
+      }
+      message.release();
+      return;
+    }
     this.keep(held);
+  }
+
+  // Undefined also while the producer is away: read() waits for it.
+  private map(message: InboxMessage, reference: MemoryReference): Uint8Array | undefined {
+    try {
+      return message.map(reference);
+    } catch (error) {
+      if ((error as RdmaError).code !== 'RDMA_ERR_PEER_GONE') throw error;
+      return undefined;
+    }
   }
 
   private keep(held: Held): void {
     const { holdMs } = this.books.shape;
     const { choices } = this.books.world;
     this.held.add(held);
-    if (!same(held.bytes, held.message.bytes)) {
+    if (!same(held.bytes, held.referred ?? held.message.bytes)) {
       this.broken(`message ${held.message.sequence} of ${held.producer.name} has other bytes than were sent`);
     }
     if (holdMs === 0) {
@@ -208,16 +260,21 @@ export class Incarnation {
     held.message.release();
   }
 
-  private acknowledge({ message, producer, account }: Held): void {
+  private acknowledge(held: Held): void {
+    if (this.held.has(held)) this.check(held);
+    held.acknowledged = true;
+    const { message, producer, account } = held;
     const { acknowledged } = this.books;
     account.acknowledge(message.sequence);
     acknowledged.set(producer.name, Math.max(acknowledged.get(producer.name) ?? 0, account.acknowledged));
     message.acknowledge();
   }
 
-  private check({ message, bytes, producer }: Held): void {
+  private check({ message, bytes, referred, acknowledged, producer }: Held): void {
     if (this.closed || this.process.state === 'dead') return;
-    if (!same(bytes, message.bytes)) {
+    // Of what it refers to nothing is promised after that.
+    if (referred !== undefined && acknowledged) return;
+    if (!same(bytes, referred ?? message.bytes)) {
       this.broken(`message ${message.sequence} of ${producer.name} changed while it was held`);
     }
   }
@@ -255,7 +312,7 @@ export class Consumer {
   private address = { host: '127.0.0.1', port: 1 };
 
   constructor(world: SimWorld, shape: Shape, producers: ReadonlyMap<string, Producer>) {
-    this.books = { world, shape, producers, acknowledged: new Map(), deliveries: 0, pulls: 0 };
+    this.books = { world, shape, producers, acknowledged: new Map(), deliveries: 0, pulls: 0, maps: 0, reads: 0 };
     this.current = this.add();
   }
 

@@ -265,6 +265,33 @@ void t.test('mapped memory: stores arrive, until the owner revokes it', async (t
   );
 });
 
+void t.test('a mapping is registered and handed on, and outlives the region', async (t) => {
+  const first = twoSides({ copier: 'process' });
+  const { near, far, settle } = first;
+  const mapping = near.qp.mapRemote(far.region.address, far.region.rkey, 128);
+  far.bytes[3] = 7;
+  await settle();
+  const onward = near.domain.registerMapping(mapping, ALL);
+  t.equal(onward.buffer, mapping.buffer);
+  // Its peer reaches it as any region of this side.
+  const back = far.qp.mapRemote(onward.address, onward.rkey, 128);
+  t.equal(new Uint8Array(back.buffer)[3], 7);
+  far.region.close();
+  t.equal(new Uint8Array(mapping.buffer)[3], 7);
+  const late = far.qp.mapRemote(onward.address, onward.rkey, 128);
+  t.equal(new Uint8Array(late.buffer)[3], 7);
+  mapping.close();
+  t.equal(
+    thrownCode(() => far.qp.mapRemote(onward.address, onward.rkey, 128)),
+    'EACCES',
+  );
+  t.equal(new Uint8Array(late.buffer)[3], 7, 'whoever has mapped it keeps it');
+  t.equal(
+    thrownCode(() => near.domain.registerMapping({ buffer: new ArrayBuffer(8), close: () => {} }, ALL)),
+    'ENOTSUP',
+  );
+});
+
 void t.test('everything that was made is gone when the device is closed', async (t) => {
   const { near } = twoSides();
   near.domain.close();

@@ -1,14 +1,19 @@
 // Proves that the simulation finds defects: each one planted here is found within a bounded number of seeds, and its
 // seed shows the same failure again; and that none is seen without it.
 import t from 'tap';
+import type { MemoryReference } from '../../src/ts/ring/index.js';
 import { Admission } from '../../src/ts/ring/admission.js';
+import { Block, type BlockOwner } from '../../src/ts/ring/block.js';
 import { Connection } from '../../src/ts/ring/connection.js';
 import { Lane } from '../../src/ts/ring/lane.js';
 import { LaneReader } from '../../src/ts/ring/lane-reader.js';
 import { LaneSpace } from '../../src/ts/ring/lane-space.js';
 import { OutboxLink } from '../../src/ts/ring/outbox-link.js';
+import { Pulls } from '../../src/ts/ring/pulls.js';
+import { RemoteMemory } from '../../src/ts/ring/remote-memory.js';
 import { RequestWriter } from '../../src/ts/ring/request-writer.js';
 import { Retained } from '../../src/ts/ring/retained.js';
+import { Segment } from '../../src/ts/ring/segment.js';
 import { Session } from '../../src/ts/ring/session.js';
 import { EnumeratedChoices, ListedChoices, SeededChoices } from '../../src/ts/sim/choices.js';
 import type { DeviceFlaw } from '../../src/ts/sim/world.js';
@@ -52,6 +57,23 @@ const inPlace: Partial<Shape> = {
   faultCount: 2,
 };
 
+/** Messages that refer to blocks of small pools, which are used again and again. */
+const referring: Partial<Shape> = {
+  copier: 'process',
+  ways: ['refer'],
+  messages: 8,
+  slots: 4,
+  dataBytes: 512,
+  retainMessages: 16,
+  retainBytes: 2048,
+  lengths: [300, 100, 40],
+  pullAboveBytes: undefined,
+  batch: 1,
+  holdMs: 50,
+  poolBytes: 4096,
+  poolIdleMs: 5000,
+};
+
 /** The inbox forgets what it has delivered when a lane ends. */
 const forgetful = () =>
   plant(
@@ -84,6 +106,12 @@ const planted: Planted[] = [
   },
   { name: 'nobody polls again after arming', flaw: 'blind-after-arming', seen: /^deadlock/ },
   {
+    name: 'a poller does not look again after arming',
+    shape: { wait: 'adaptive', poller: true },
+    flaw: 'blind-after-arming',
+    seen: /^deadlock/,
+  },
+  {
     name: 'a fence revokes nothing',
     plant: () =>
       plant(
@@ -114,6 +142,8 @@ const planted: Planted[] = [
   },
   {
     name: 'one message too many counts as acknowledged',
+    // A block that is used again too early would be seen first.
+    shape: { ways: ['send'] },
     plant: () =>
       plant(
         Session.prototype,
@@ -225,6 +255,64 @@ const planted: Planted[] = [
     plant: () => plant(Retained.prototype, 'bring', () => nothing),
     // With a checksum of the payload the lane is fenced for it, again and again.
     seen: /has other bytes|has failed|^deadlock/,
+  },
+  {
+    name: 'a block is used again at its first release',
+    shape: referring,
+    plant: () =>
+      plant(
+        Block.prototype,
+        'release',
+        (original) =>
+          function (this: { references: number; owner: BlockOwner; of: Segment; offset: number }) {
+            if (this.references === 1) this.references = 0;
+            else {
+              this.owner.freed(this.of, this.offset);
+              original.call(this as never);
+            }
+          },
+      ),
+    seen: /has other bytes|changed while it was held/,
+  },
+  {
+    name: 'memory of a segment is given back while a block of it is in use',
+    shape: { ...referring, poolIdleMs: 1 },
+    plant: () => plant(Segment.prototype, 'taken', () => nothing),
+    seen: /has other bytes|changed while|cannot be had|has failed/,
+  },
+  {
+    name: 'a mapped segment is known by its key, which comes again',
+    shape: { ...referring, poolIdleMs: 1, buildMs: 20, holdMs: 2, faultCount: 0 },
+    plant: () =>
+      plant(
+        RemoteMemory.prototype,
+        'hold',
+        (original) =>
+          function (this: never, owner: never, reference: MemoryReference) {
+            return original.call(this, owner, { ...reference, segment: reference.rkey } as never);
+          },
+      ),
+    seen: /has other bytes|cannot be had/,
+  },
+  {
+    name: 'what one message has let go is unmapped, though another one holds it',
+    shape: referring,
+    plant: () =>
+      plant(
+        RemoteMemory.prototype,
+        'letGo',
+        () =>
+          function (this: { unmap: (segment: unknown) => void }, segment: unknown) {
+            this.unmap(segment);
+          },
+      ),
+    seen: /changed while it was held/,
+  },
+  {
+    name: 'a READ of a block that has lost its lane does not begin again',
+    shape: { ...referring, copier: 'device', faults: ['cut-channel', 'cut-queue-pair'], faultCount: 4 },
+    plant: () => plant(Pulls.prototype, 'laneEnded', () => nothing),
+    seen: /cannot be had|^deadlock/,
   },
   {
     name: 'a report is waited for that has arrived',

@@ -21,6 +21,9 @@ export interface Verdict {
   virtualMs: number;
   deliveries: number;
   pulls: number;
+  /** Blocks of producers that were mapped, and read. */
+  maps: number;
+  reads: number;
   /** What went wrong on purpose. */
   faults: string[];
 }
@@ -87,6 +90,8 @@ class RingRun {
       virtualMs: nowMs,
       deliveries: consumer.books.deliveries,
       pulls: consumer.books.pulls,
+      maps: consumer.books.maps,
+      reads: consumer.books.reads,
       faults: this.faults,
     };
   }

@@ -1,5 +1,7 @@
 // How large a run of the rings under the simulation is, and what may go wrong in it.
+import { Poller } from '../../src/ts/ring/index.js';
 import { type ChoiceLimits, SeededChoices } from '../../src/ts/sim/choices.js';
+import type { SimProcess } from '../../src/ts/sim/process.js';
 import type { DeviceFlaw } from '../../src/ts/sim/world.js';
 
 export const FAULTS = [
@@ -15,8 +17,11 @@ export const FAULTS = [
 ] as const;
 export type Fault = (typeof FAULTS)[number];
 
-/** How a message is sent: copied; built in its place and committed; or its place is given up. */
-export type Way = 'send' | 'reserve' | 'abort';
+/**
+ * How a message is sent: copied; built in its place and committed; or its place is given up. Or its bytes stay in a
+ * block of the producer's pool, and what is sent refers to it.
+ */
+export type Way = 'send' | 'reserve' | 'abort' | 'refer';
 
 export interface Shape {
   producers: number;
@@ -47,8 +52,14 @@ export interface Shape {
   pollBatch: number;
   /** How both sides wait. With `busy` the consumer polls now and then, and the producers sleep until something comes. */
   wait: 'adaptive' | 'event' | 'busy';
+  /** With `adaptive`: by a Poller. */
+  poller: boolean;
   /** How long the consumer holds messages, in ms; 0: it is done with them at once. */
   holdMs: number;
+  /** The limit of the pool of a producer that sends references, so small that blocks are used again and again. */
+  poolBytes: number;
+  /** When the pool gives idle memory back. */
+  poolIdleMs: number;
   /** What may go wrong, and how often in one run. */
   faults: readonly Fault[];
   faultCount: number;
@@ -78,7 +89,10 @@ export const SMALL: Shape = {
   weakOrder: false,
   pollBatch: 16,
   wait: 'event',
+  poller: false,
   holdMs: 0,
+  poolBytes: 4096,
+  poolIdleMs: 5000,
   faults: [],
   faultCount: 0,
   restarts: false,
@@ -107,7 +121,7 @@ export function shapeOf(seed: number): Shape {
     one([0, 1, 63, 64, 65, dataBytes, dataBytes - 1, choices.pick(longest + 1)].filter((bytes) => bytes <= longest)),
   );
   const ways = choices.chance(0.5) ? (['send'] as const) : Array.from({ length: 5 }, () => one(WAYS));
-  return {
+  const shape: Shape = {
     producers: one([1, 1, 2, 2, 3]),
     messages: one([1, 2, 4, 8]),
     slots,
@@ -132,5 +146,15 @@ export function shapeOf(seed: number): Shape {
     ...(choices.chance(0.25) ? { wait: 'busy' } : {}),
     inlineBytes: one([0, 0, 64, 128]),
     weakOrder: choices.chance(0.5),
+    poller: choices.chance(0.5),
+    poolBytes: one([4096, 4096, 16_384]),
+    poolIdleMs: one([1, 50, 5000]),
   };
+  if (!choices.chance(0.3)) return shape;
+  // Each is sent at once: who waits for a block must not hold back what is to be acknowledged.
+  return { ...shape, ways: [...ways, 'refer', 'refer'], batch: 1 };
 }
+
+/** The option `poller` of an inbox or outbox of a process. */
+export const pollerOf = ({ wait, poller }: Shape, { clock }: SimProcess): { poller?: Poller } =>
+  wait === 'adaptive' && poller ? { poller: new Poller({ clock }) } : {};

@@ -108,6 +108,57 @@ void t.test('nothing is mapped without permission', { skip: deviceName !== 'soft
   );
 });
 
+void t.test('what is mapped is handed on', { skip: deviceName !== 'soft0' }, async (t) => {
+  // Each as a process of its own would have it.
+  using owner = Device.open(deviceName);
+  using middle = Device.open(deviceName);
+  using last = Device.open(deviceName);
+  const join = (near: Device, far: Device) => {
+    const [a, b] = [near, far].map((device) =>
+      device.allocateProtectionDomain().createQueuePair({ sendCq: device.createCompletionQueue(16) }),
+    ) as [QueuePair, QueuePair];
+    a.connect(near.portAddress(), b.endpoint(far.portAddress()));
+    b.connect(far.portAddress(), a.endpoint(near.portAddress()), { access: AccessFlags.REMOTE_WRITE });
+    return { a, b };
+  };
+  const first = join(middle, owner);
+  const second = join(last, middle);
+  const region = first.b.protectionDomain.registerMemory({ bytes: 10_000, access: SHARED });
+  region.bytes[9000] = 9;
+  const mapping = first.a.mapRemote(region.address + 64, region.rkey, 9500, middle.allocateProtectionDomain());
+  const onward = second.b.protectionDomain.registerMapping(mapping, SHARED);
+  t.equal(onward.buffer, mapping.buffer);
+  t.equal(onward.byteLength, 9500);
+  const there = second.a.mapRemote(onward.address, onward.rkey, 9500);
+  const theirs = new Uint8Array(there.buffer);
+  t.equal(theirs[9000 - 64], 9);
+  region.bytes[9001] = 10;
+  t.equal(theirs[9001 - 64], 10, 'they are the same pages');
+  owner.close();
+  t.equal(theirs[9000 - 64], 9, 'which stay when their owner is gone');
+  const late = second.a.mapRemote(onward.address + 8936, onward.rkey, 1);
+  t.equal(new Uint8Array(late.buffer)[0], 9);
+  t.equal(
+    codeOf(() => second.b.protectionDomain.registerMapping({} as never)),
+    'RDMA_ERR_INVALID_ARGUMENT',
+  );
+  t.equal(
+    codeOf(() => second.b.protectionDomain.registerMapping(mapping, AccessFlags.REMOTE_WRITE)),
+    'EINVAL',
+  );
+  mapping.close();
+  t.ok(onward.closed, 'the region ends with the mapping');
+  t.equal(theirs[9000 - 64], 9, 'not with whoever has mapped it');
+  t.equal(
+    codeOf(() => second.a.mapRemote(onward.address, onward.rkey, 64)),
+    'EACCES',
+  );
+  t.equal(
+    codeOf(() => second.b.protectionDomain.registerMapping(mapping)),
+    'RDMA_ERR_CLOSED',
+  );
+});
+
 void t.test('a device without shared memory says that it has none', { skip: deviceName === 'soft0' }, async (t) => {
   using device = Device.open(deviceName);
   const { a, b } = pair(device);
@@ -118,6 +169,14 @@ void t.test('a device without shared memory says that it has none', { skip: devi
   const region = b.protectionDomain.registerMemory({ bytes: 64, access: 3 });
   t.equal(
     codeOf(() => a.mapRemote(region.address, region.rkey, 64)),
+    'ENOTSUP',
+  );
+  using soft = Device.open('soft0');
+  const peers = pair(soft);
+  const theirs = peers.b.protectionDomain.registerMemory({ bytes: 64, access: SHARED });
+  const mapping = peers.a.mapRemote(theirs.address, theirs.rkey, 64);
+  t.equal(
+    codeOf(() => b.protectionDomain.registerMapping(mapping)),
     'ENOTSUP',
   );
 });

@@ -83,6 +83,23 @@ Napi::Value RegisterDmabuf(const Napi::CallbackInfo& info) {
   return AddObject(env, std::move(object), keys);
 }
 
+// registerMapping(pd, mapping, access): -errno, or {handle, address, byteLength, lkey, rkey}: all that the mapping
+// shows
+Napi::Value RegisterMapping(const Napi::CallbackInfo& info) {
+  Napi::Env env = info.Env();
+  auto* parent = Get<PdObject>(info, 0);
+  auto* mapping = Get<MappingObject>(info, 1);
+  if (parent == nullptr || mapping == nullptr) return Errno(env, -EBADF);
+  auto object = std::make_unique<MrObject>();
+  MemoryInit init;
+  init.mapping = mapping->mapping.get();
+  init.access = Word(info, 2);
+  int rc = parent->pd->RegisterMemory(init, &object->mr);
+  if (rc != 0) return Errno(env, rc);
+  Napi::Object keys = Keys(env, *object->mr);
+  return AddObject(env, std::move(object), keys);
+}
+
 // reregisterMemory(region, access or undefined, pd or 0): -errno, or {address, byteLength, lkey, rkey}
 Napi::Value ReregisterMemory(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
@@ -154,6 +171,7 @@ void InstallMemory(Napi::Env env, Napi::Object exports) {
   Export(env, exports, "registerMemory", RegisterMemory);
   Export(env, exports, "registerBuffer", RegisterBuffer);
   Export(env, exports, "registerDmabuf", RegisterDmabuf);
+  Export(env, exports, "registerMapping", RegisterMapping);
   Export(env, exports, "reregisterMemory", ReregisterMemory);
   Export(env, exports, "deregisterMemory", DeregisterMemory);
   Export(env, exports, "allocateWindow", AllocateWindow);

@@ -11,6 +11,8 @@
 
 #include <bit>
 
+#include "remote_mapping.h"
+
 namespace onepiece::soft {
 
 namespace {
@@ -65,23 +67,27 @@ int CheckAccess(uint32_t access, bool adopted) {
 
 int MemoryRegion::Create(ProtectionDomain& pd, const MemoryInit& init, std::unique_ptr<onepiece::MemoryRegion>* out) {
   uint32_t access = init.access;
-  if (init.bytes == 0 || init.bytes > size_t{1} << 46) return -EINVAL;
+  if (init.mapping == nullptr && (init.bytes == 0 || init.bytes > size_t{1} << 46)) return -EINVAL;
   int rc = CheckAccess(access, init.address != nullptr);
   if (rc != 0) return rc;
   std::unique_ptr<MemoryRegion> region(new (std::nothrow) MemoryRegion(pd));
   if (!region) return -ENOMEM;
   MrSlot slot{};
-  rc = init.address != nullptr ? region->Adopt(init, &slot) : region->Allocate(init.bytes, init.pageBytes, &slot);
+  if (init.mapping != nullptr) {
+    rc = region->HandOn(init, &slot);
+  } else {
+    rc = init.address != nullptr ? region->Adopt(init, &slot) : region->Allocate(init.bytes, init.pageBytes, &slot);
+  }
   if (rc != 0) return rc;
   Context& context = pd.context();
   rc = context.keys.Take(&region->key_);
   if (rc != 0) return rc;
   region->registered_ = true;
-  region->mappable_ = (access & kRemoteMap) != 0;
+  region->mappable_ = (access & kRemoteMap) != 0 && !region->pages_;
   slot.pd = pd.number();
   slot.access = access;
   slot.address = reinterpret_cast<uint64_t>(region->base_);
-  slot.length = init.bytes;
+  slot.length = region->length_;
   slot.serial = context.nextSerial++;
   context.PublishMr(region->key_, slot);
   *out = std::move(region);
@@ -126,6 +132,19 @@ int MemoryRegion::Adopt(const MemoryInit& init, MrSlot* slot) {
   return 0;
 }
 
+// Peers open the descriptor that this process holds of the same memfd.
+int MemoryRegion::HandOn(const MemoryInit& init, MrSlot* slot) {
+  // No other device makes mappings.
+  const auto& mapping = static_cast<const RemoteMapping&>(*init.mapping);
+  pages_ = mapping.pages();
+  if (!pages_ || pages_->fd() < 0) return -EBADF;
+  base_ = static_cast<uint8_t*>(mapping.Address());
+  length_ = mapping.Length();
+  slot->fd = static_cast<uint32_t>(pages_->fd());
+  slot->offset = pages_->OffsetOf(base_);
+  return InodeOf(pages_->fd(), &slot->inode);
+}
+
 int MemoryRegion::Revoke() {
   Context& context = pd_->context();
   std::vector<uint32_t> keys{key_};
@@ -142,7 +161,7 @@ int MemoryRegion::Reregister(const uint32_t* access, onepiece::ProtectionDomain*
   MrSlot& own = context.localMr(MrIndex(key_));
   uint32_t rights = access == nullptr ? own.access : *access;
   // Who has mapped pages keeps them, whatever the slot says; only Deregister() parts from them.
-  if (mappable_ || (rights & kRemoteMap) != 0) return -ENOTSUP;
+  if (mappable_ || pages_ || (rights & kRemoteMap) != 0) return -ENOTSUP;
   int rc = CheckAccess(rights, adopted_);
   if (rc != 0) return rc;
   // A right that is taken away is taken as finally as all of them; so nobody sees a slot that is half changed, either.
@@ -200,6 +219,7 @@ int MemoryRegion::Close() {
     if (rc != 0 && adopted_) return rc;
   }
   closed_ = true;
+  pages_.reset();
   if (mapped_ != 0) munmap(base_, mapped_);
   if (fd_ >= 0) close(fd_);
   pd_->children--;

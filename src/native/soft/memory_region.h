@@ -11,11 +11,15 @@
 // Pages that peers were allowed to map (kRemoteMap) may be stored into at any time: Deregister() gives the owner pages of its own in
 // their place, at the same address, before it answers 0.
 //
+// Pages of a peer (MemoryInit::mapping) are handed on: others map them as this process has. They are the peer's, and
+// whoever has mapped them may store there: revoking ends access by the key, and never copies.
+//
 // A memfd may be closed without proof: whoever is inside writes to pages that nobody sees. The caller's own memory may not,
 // as it will be something else tomorrow: Close() answers -EBUSY, and the destructor waits.
 #pragma once
 
 
+#include "peer.h"
 #include "protection_domain.h"
 
 namespace onepiece::soft {
@@ -38,6 +42,7 @@ class MemoryRegion final : public onepiece::MemoryRegion {
 
   int Allocate(size_t bytes, size_t pageBytes, MrSlot* slot);
   int Adopt(const MemoryInit& init, MrSlot* slot);
+  int HandOn(const MemoryInit& init, MrSlot* slot);
   // Clears the key; 0 when nobody is inside any more.
   int Revoke();
   // The same, and the key is not this region's any more.
@@ -51,7 +56,8 @@ class MemoryRegion final : public onepiece::MemoryRegion {
   int fd_ = -1;
   bool adopted_ = false;
   bool registered_ = false;
-  bool mappable_ = false;  // peers may have mapped the pages
+  bool mappable_ = false;  // peers may have mapped pages that are our own
+  std::shared_ptr<Mapping> pages_;  // of a peer, which are handed on
   uint32_t key_ = 0;
   bool closed_ = false;
 };

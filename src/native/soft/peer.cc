@@ -28,7 +28,10 @@ bool IsDirectory(uint32_t pid, uint32_t fd, int* why) {
 
 }  // namespace
 
-Mapping::~Mapping() { munmap(base_, length_); }
+Mapping::~Mapping() {
+  munmap(base_, length_);
+  if (fd_ >= 0) close(fd_);
+}
 
 int Peer::Attach(const Gid& gid, std::shared_ptr<Peer>* out) {
   uint32_t fd = 0;
@@ -127,36 +130,60 @@ bool Peer::CheckDead() {
   return dead();
 }
 
-int Peer::Map(const MrView& region, std::shared_ptr<Mapping>* out) {
-  std::lock_guard<std::mutex> lock(mutex_);
-  uint64_t serial = region.serial;
+std::shared_ptr<Mapping> Peer::Find(uint64_t serial) {
   auto found = mappings_.find(serial);
   if (found != mappings_.end()) {
-    *out = found->second.lock();
-    if (*out) return 0;
+    if (std::shared_ptr<Mapping> mapping = found->second.lock()) return mapping;
   }
   for (auto it = mappings_.begin(); it != mappings_.end();) {
     it = it->second.expired() ? mappings_.erase(it) : std::next(it);
   }
-  int fd = -1;
-  int rc = OpenForeign(pid_, region.fd, O_RDWR, region.inode, &fd);
-  if (rc != 0) return rc;
+  return nullptr;
+}
+
+int Peer::Open(const MrView& region, int* fd) const { return OpenForeign(pid_, region.fd, O_RDWR, region.inode, fd); }
+
+int Peer::MapFile(const MrView& region, int fd, std::shared_ptr<Mapping>* out) {
   off_t size = lseek(fd, 0, SEEK_END);
   int seals = fcntl(fd, F_GET_SEALS);
-  if (size < 0 || static_cast<uint64_t>(size) < region.length || seals < 0 || (seals & F_SEAL_SHRINK) == 0) {
-    close(fd);
-    return -ESTALE;
-  }
+  bool isSealed = seals >= 0 && (seals & F_SEAL_SHRINK) != 0;
+  if (size < 0 || static_cast<uint64_t>(size) < region.length || !isSealed) return -ESTALE;
   // The event loop may wait for this: a page costs tens of nanoseconds. Of more, each page comes with its first copy.
   constexpr off_t kMaxPopulateBytes = off_t{16} << 20;
   int populate = size <= kMaxPopulateBytes ? MAP_POPULATE : 0;
   void* base = mmap(nullptr, static_cast<size_t>(size), PROT_READ | PROT_WRITE, MAP_SHARED | populate, fd, 0);
-  rc = -errno;
-  close(fd);
-  if (base == MAP_FAILED) return rc;
-  *out = std::make_shared<Mapping>(static_cast<uint8_t*>(base), static_cast<size_t>(size), serial);
-  mappings_[serial] = *out;
+  if (base == MAP_FAILED) return -errno;
+  *out = std::make_shared<Mapping>(static_cast<uint8_t*>(base), static_cast<size_t>(size), region.serial);
+  mappings_[region.serial] = *out;
   return 0;
+}
+
+int Peer::Map(const MrView& region, std::shared_ptr<Mapping>* out) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  *out = Find(region.serial);
+  if (*out) return 0;
+  int fd = -1;
+  int rc = Open(region, &fd);
+  if (rc != 0) return rc;
+  rc = MapFile(region, fd, out);
+  close(fd);
+  return rc;
+}
+
+int Peer::MapToKeep(const MrView& region, std::shared_ptr<Mapping>* out) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  *out = Find(region.serial);
+  if (*out && (*out)->fd() >= 0) return 0;
+  int fd = -1;
+  int rc = Open(region, &fd);
+  if (rc == 0 && !*out) rc = MapFile(region, fd, out);
+  if (rc == 0) {
+    (*out)->Keep(fd);
+  } else {
+    if (fd >= 0) close(fd);
+    out->reset();
+  }
+  return rc;
 }
 
 void Peer::Signal(uint32_t fd, uint64_t inode) {

@@ -37,11 +37,17 @@ class Mapping {
     return 0;
   }
   uint64_t serial() const { return serial_; }
+  // Where `address`, in the pages, lies in their memfd.
+  uint64_t OffsetOf(const uint8_t* address) const { return static_cast<uint64_t>(address - base_); }
+  // A descriptor of the memfd, for as long as the pages are mapped; -1: none was kept.
+  int fd() const { return fd_; }
+  void Keep(int fd) { fd_ = fd; }
 
  private:
   uint8_t* base_;
   size_t length_;
   uint64_t serial_;
+  int fd_ = -1;
 };
 
 class Peer {
@@ -65,6 +71,8 @@ class Peer {
 
   // The pages behind a slot whose key was just checked; shared by all queue pairs to this peer.
   int Map(const MrView& region, std::shared_ptr<Mapping>* out);
+  // The same with a descriptor of the pages, so that they can be handed on when the peer is gone.
+  int MapToKeep(const MrView& region, std::shared_ptr<Mapping>* out);
   // Writes a byte into a pipe of the peer's: its completion channel or its engine thread's wake-up.
   void Signal(uint32_t fd, uint64_t inode);
   // Memory that has no pages of its own to map: an address in the peer's process.
@@ -75,6 +83,11 @@ class Peer {
  private:
   Peer() = default;
   void ForgetPipes();
+  // Under the lock: what is mapped already, or nothing.
+  std::shared_ptr<Mapping> Find(uint64_t serial);
+  int Open(const MrView& region, int* fd) const;
+  // Maps the file that `fd` stands for.
+  int MapFile(const MrView& region, int fd, std::shared_ptr<Mapping>* out);
 
   Directory directory_;
   uint64_t nonce_ = 0;

@@ -48,7 +48,8 @@ class QueuePair final : public onepiece::QueuePair {
   int Query(QpAttributes* attributes) override;
   int PostSend(const SendRecord* records, int count, int* taken) override;
   int PostReceive(const ReceiveRecord* records, int count, int* taken) override;
-  int MapRemote(uint64_t address, uint32_t rkey, uint64_t length, std::unique_ptr<RemoteMapping>* out) override;
+  int MapRemote(uint64_t address, uint32_t rkey, uint64_t length,
+                std::unique_ptr<onepiece::RemoteMapping>* out) override;
   int TimeCopy(const SendRecord& record, double* ns) override;
   int Close() override;
 

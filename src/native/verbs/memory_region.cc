@@ -61,7 +61,7 @@ ibv_mr* RegisterPages(const Domain& domain, void* address, size_t bytes, uint32_
 
 int MemoryRegion::Register(const std::shared_ptr<Domain>& domain, const MemoryInit& init,
                            std::unique_ptr<onepiece::MemoryRegion>* out) {
-  if ((init.access & kRemoteMap) != 0) return -ENOTSUP;
+  if ((init.access & kRemoteMap) != 0 || init.mapping != nullptr) return -ENOTSUP;
   if (init.bytes == 0 || (init.access & ~kKnownAccess) != 0) return -EINVAL;
   const uint32_t access = init.access;
   ibv_mr* raw = nullptr;

@@ -8,7 +8,7 @@ import { defaultOptions, MAX_COPY_BYTES, measureDevice } from '../bench/device/m
 import { comparisonOf, type DeviceComparison, type DeviceResult } from '../bench/device/result.js';
 import { report } from '../bench/report.js';
 import { interruptible } from './exit.js';
-import { integer, sizes } from './options.js';
+import { integer, listOf, sizes } from './options.js';
 import { Progress } from './progress.js';
 import { bytes, table } from './table.js';
 
@@ -35,15 +35,6 @@ export function deviceBenchCommand(setExitCode: (code: number) => void): Command
     )
     .option('--json', 'print one JSON document instead of the table')
     .action(async (flags: Flags) => setExitCode(await run(flags)));
-}
-
-function listOf<T extends string>(known: readonly T[]): (text: string) => T[] {
-  return (text) =>
-    text.split(',').map((item) => {
-      const found = known.find((name) => name === item.trim());
-      if (found === undefined) throw new InvalidArgumentError(`Give some of ${known.join(', ')}, with commas between.`);
-      return found;
-    });
 }
 
 function copySizes(text: string): number[] {

@@ -24,7 +24,8 @@ export interface HopReport {
   messages: number;
   bytes: number;
   device: string;
-  us: { p50: number; p99: number };
+  /** Null when sender and receiver do not share a clock. */
+  us: { p50: number; p99: number } | null;
 }
 
 export interface DemoReport {
@@ -71,7 +72,7 @@ export function demoReport(figures: DemoFigures): DemoReport {
       computeMs: round3(tasks.reduce((sum, task) => sum + task.computeUs, 0) / 1000),
       queueMs: round3(tasks.reduce((sum, task) => sum + task.queueUs, 0) / 1000),
       bytesIn: hops.reduce((sum, hop) => sum + hop.bytes, 0),
-      device: [...new Set(hops.map((hop) => hop.device))].join(', '),
+      device: figures.device,
     };
   });
   return {
@@ -80,28 +81,28 @@ export function demoReport(figures: DemoFigures): DemoReport {
     device: figures.device,
     elapsedMs: Math.round(figures.elapsedMs),
     stages,
-    hops: hopReports(trace),
+    hops: hopReports(trace, figures.device),
     restarts: [...figures.restarts],
     output: figures.output,
   };
 }
 
-function hopReports(trace: Trace): HopReport[] {
+function hopReports(trace: Trace, device: string): HopReport[] {
   const pairs = new Map<string, Trace['hops']>();
   for (const hop of trace.hops) {
     const key = `${hop.from} ${hop.to}`;
     pairs.set(key, [...(pairs.get(key) ?? []), hop]);
   }
   return [...pairs.values()].map((hops) => {
-    const { from, to, device } = hops[0]!;
-    const us = hops.map((hop) => hop.us).sort((a, b) => a - b);
+    const { from, to } = hops[0]!;
+    const us = hops.flatMap((hop) => hop.us ?? []).sort((a, b) => a - b);
     return {
       from,
       to,
       messages: hops.length,
       bytes: hops.reduce((sum, hop) => sum + hop.bytes, 0),
       device,
-      us: { p50: round3(percentile(us, 0.5)), p99: round3(percentile(us, 0.99)) },
+      us: us.length === 0 ? null : { p50: round3(percentile(us, 0.5)), p99: round3(percentile(us, 0.99)) },
     };
   });
 }
@@ -129,8 +130,8 @@ export function demoText(report: DemoReport): string {
       h.to,
       String(h.messages),
       bytes(h.bytes),
-      h.us.p50.toFixed(0),
-      h.us.p99.toFixed(0),
+      h.us?.p50.toFixed(0) ?? '-',
+      h.us?.p99.toFixed(0) ?? '-',
       h.device,
     ]),
   );

@@ -112,19 +112,17 @@ async function produce(
     progress.update([...status].map(([stage, text]) => `${stage} ${text}`).join('  '));
   };
   progress.update('starting the stages');
-  const pipeline = await abortable(LocalPipeline.start(workflow, { device, maxInFlight: 1, onEvent }), signal, (late) =>
-    late.close(),
-  );
+  const pipeline = await abortable(LocalPipeline.start(workflow, { device, onEvent }), signal, (late) => late.close());
   try {
     const result = await pipeline.run(
       { meta: order, parts: { pixels: tensor('u8', [height, width, 3], pixels) } },
-      { timeoutMs: options.timeout * 1000, signal },
+      { timeoutMs: options.timeout * 1000, signal, trace: true },
     );
     const clip = clipOf(result);
     await output.commit(clip);
     const report = demoReport({
       workflow,
-      trace: result.trace,
+      trace: result.trace ?? { tasks: [], hops: [] },
       tasksBegun,
       restarts: pipeline.restarts,
       device,

@@ -12,6 +12,22 @@ export function integer(min: number, max: number): (text: string) => number {
   };
 }
 
+/** A parser of lists of whole numbers such as `1,16`, each from `min` to `max`. */
+export function integers(min: number, max: number): (text: string) => number[] {
+  const one = integer(min, max);
+  return (text) => text.split(',').map((item) => one(item.trim()));
+}
+
+/** A parser of lists of words out of `known`. */
+export function listOf<T extends string>(known: readonly T[]): (text: string) => T[] {
+  return (text) =>
+    text.split(',').map((item) => {
+      const found = known.find((name) => name === item.trim());
+      if (found === undefined) throw new InvalidArgumentError(`Give some of ${known.join(', ')}, with commas between.`);
+      return found;
+    });
+}
+
 const units: Record<string, number> = { '': 1, k: 2 ** 10, m: 2 ** 20, g: 2 ** 30 };
 
 /** A list of sizes such as `64,4k,1m`, in bytes. */

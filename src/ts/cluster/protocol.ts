@@ -2,10 +2,10 @@
 //
 // Invariant: both ends are this package in the same version, started by one another; nothing here crosses a network.
 import type { RdmaErrorJson } from '../core/errors.js';
-import type { StageEvent, StageRuntimeOptions, WorkflowSizes } from '../pipeline/index.js';
+import type { Plan, StageInstanceStatus, WorkflowSizes } from '../pipeline/index.js';
 import type { InboxAddress } from '../ring/index.js';
 
-/** Where every instance (`stage/0`) is; missing while it is being replaced. */
+/** Where every place (`stage/0`) is; missing while it is being replaced. */
 export type Routes = Record<string, InboxAddress>;
 
 export interface WorkerConfig {
@@ -13,14 +13,30 @@ export interface WorkerConfig {
   workflow: string;
   module: string;
   sizes: WorkflowSizes;
-  /** What the stage is opened with, as far as it can be told. */
-  runtime: Omit<StageRuntimeOptions, 'workflow' | 'resolve' | 'onEvent'>;
+  /** Its place, and which process in that place it is. */
+  stage: string;
+  instance: number;
+  incarnation: number;
+  plan: Plan;
+  /** Older plans under which requests may be on their way still. */
+  olderPlans: Plan[];
+  device: string;
+  secret: string;
+  pollUs: number;
+  reconnectMs: number;
 }
 
-export type ToWorker = { type: 'start'; config: WorkerConfig } | { type: 'routes'; routes: Routes } | { type: 'stop' };
+export type ToWorker =
+  | { type: 'start'; config: WorkerConfig }
+  | { type: 'routes'; routes: Routes }
+  | { type: 'adopt'; plan: Plan }
+  | { type: 'retire'; number: number }
+  | { type: 'status'; id: number }
+  | { type: 'stop' };
 
 export type FromWorker =
   | { type: 'listening'; address: InboxAddress }
   | { type: 'ready' }
-  | { type: 'event'; event: StageEvent }
+  | { type: 'adopted'; number: number }
+  | { type: 'status'; id: number; status: StageInstanceStatus }
   | { type: 'failed'; error: RdmaErrorJson };

@@ -5,17 +5,26 @@
 import { pathToFileURL } from 'node:url';
 import { inspect } from 'node:util';
 import { RdmaError } from '../core/errors.js';
-import { StageRuntime, Workflow } from '../pipeline/index.js';
+import {
+  graphOf,
+  isWorkflow,
+  type Plan,
+  StageInstance,
+  stageIndex,
+  systemPipelinePort,
+  type Workflow,
+} from '../pipeline/index.js';
+import type { InboxAddress } from '../ring/index.js';
 import { dieWithParent } from '../verbs/process.js';
 import type { FromWorker, Routes, ToWorker, WorkerConfig } from './protocol.js';
 
-const PROGRESS_INTERVAL_MS = 50;
-
-let runtime: StageRuntime | undefined;
+let instance: StageInstance | undefined;
+let opening: Promise<StageInstance> | undefined;
 let routes: Routes = {};
-let progressAt = 0;
 let stopping = false;
-let onRoutes: () => void = () => {};
+let routeWaiters: (() => void)[] = [];
+let importModule: (url: string) => Promise<Record<string, unknown>>;
+let onReady: () => void;
 
 function tell(message: FromWorker): void {
   // Without a parent there is nobody to tell, and this process is about to end.
@@ -34,59 +43,76 @@ async function fail(error: unknown): Promise<never> {
 async function findWorkflow(config: WorkerConfig): Promise<Workflow> {
   let exports: Record<string, unknown>;
   try {
-    exports = await import(pathToFileURL(config.module).href);
+    exports = await importModule(pathToFileURL(config.module).href);
   } catch (cause) {
     throw new RdmaError('RDMA_ERR_STAGE_FAILED', `${config.module} cannot be imported: ${String(cause)}`, { cause });
   }
   const candidates = [...Object.values(exports), ...Object.values(Object(exports.default))];
   for (const candidate of candidates) {
-    if (candidate instanceof Workflow && candidate.name === config.workflow) {
-      return candidate.withSizes(config.sizes);
-    }
+    if (isWorkflow(candidate) && candidate.name === config.workflow) return candidate.withSizes(config.sizes);
   }
   throw new RdmaError('RDMA_ERR_STAGE_FAILED', `${config.module} exports no workflow named ${config.workflow}`, {
     remedy: 'export it: workers import the module that the workflow names',
   });
 }
 
-async function start(config: WorkerConfig): Promise<void> {
+async function start(config: WorkerConfig): Promise<StageInstance> {
+  const { stage, plan, olderPlans, device, secret, pollUs, reconnectMs, incarnation } = config;
   dieWithParent(config.parentPid);
-  process.title = `onepiece ${config.runtime.stage}/${config.runtime.instance}`;
+  process.title = `onepiece ${stage}/${config.instance}`;
   const workflow = await findWorkflow(config);
-  runtime = await StageRuntime.open({
-    ...config.runtime,
-    workflow,
-    resolve: (target) => {
-      const address = routes[target];
-      if (address === undefined) throw new RdmaError('RDMA_ERR_PEER_GONE', `${target} is not there yet`);
-      return address;
-    },
-    onEvent: (event) => {
-      if (event.type === 'progress') {
-        const now = performance.now();
-        if (now - progressAt < PROGRESS_INTERVAL_MS) return;
-        progressAt = now;
-      }
-      if (event.type === 'failed') void fail(new RdmaError('RDMA_ERR_STAGE_FAILED', event.reason));
-      else tell({ type: 'event', event });
-    },
+  const { spec } = workflow;
+  const opened = await StageInstance.open({
+    port: systemPipelinePort,
+    graph: graphOf(spec),
+    self: { stage: stageIndex(spec, stage), instance: config.instance },
+    incarnation,
+    plan,
+    olderPlans,
+    device,
+    secret,
+    pollUs,
+    reconnectMs,
+    resolve: whereIs,
+    handler: workflow.handler(stage),
+    onFailed: (reason) => void fail(reason),
   });
-  tell({ type: 'listening', address: runtime.address });
-  // Those that are still starting are not away: the time to reconnect does not run for them.
-  await whenRouted(runtime.targets);
-  await runtime.connect();
+  instance = opened;
+  tell({ type: 'listening', address: opened.address });
+  await opened.connect();
   tell({ type: 'ready' });
+  onReady();
+  return opened;
 }
 
-function whenRouted(targets: readonly string[]): Promise<void> {
+// Where a place is; while it is being replaced, as soon as it is there again.
+function whereIs(target: string): InboxAddress | Promise<InboxAddress> {
+  const address = routes[target];
+  if (address !== undefined) return address;
   return new Promise((resolve) => {
-    onRoutes = () => {
-      if (!targets.every((target) => routes[target] !== undefined)) return;
-      onRoutes = () => {};
-      resolve();
+    const look = () => {
+      const found = routes[target];
+      if (found !== undefined) resolve(found);
+      else routeWaiters.push(look);
     };
-    onRoutes();
+    routeWaiters.push(look);
   });
+}
+
+function setRoutes(newer: Routes): void {
+  routes = newer;
+  const waiters = routeWaiters;
+  routeWaiters = [];
+  for (const look of waiters) look();
+}
+
+async function adopt(plan: Plan): Promise<void> {
+  await (await opening)?.adopt(plan);
+  tell({ type: 'adopted', number: plan.number });
+}
+
+async function retire(number: number): Promise<void> {
+  await (await opening)?.retire(number);
 }
 
 // The handler's own fault, and nobody else sees where it was.
@@ -98,19 +124,50 @@ function crash(error: unknown): void {
 async function stop(): Promise<void> {
   if (stopping) return;
   stopping = true;
-  await runtime?.close();
+  await instance?.close();
   process.exit(0);
 }
 
-process.on('message', (message: ToWorker) => {
-  if (message.type === 'routes') {
-    routes = message.routes;
-    onRoutes();
-  } else if (message.type === 'stop') void stop();
-  else start(message.config).catch((error) => (stopping ? undefined : fail(error)));
-});
-process.on('disconnect', () => process.exit(0));
-process.on('uncaughtException', crash);
-process.on('unhandledRejection', crash);
-// Ctrl-C reaches the whole process group; the parent decides what it means.
-process.on('SIGINT', () => {});
+function onFailure(error: unknown): void {
+  if (!stopping) void fail(error);
+}
+
+function onMessage(message: ToWorker): void {
+  switch (message.type) {
+    case 'start':
+      opening = start(message.config);
+      opening.catch(onFailure);
+      break;
+    case 'routes':
+      setRoutes(message.routes);
+      break;
+    case 'adopt':
+      adopt(message.plan).catch(onFailure);
+      break;
+    case 'retire':
+      retire(message.number).catch(onFailure);
+      break;
+    case 'status':
+      if (instance !== undefined) tell({ type: 'status', id: message.id, status: instance.status() });
+      break;
+    case 'stop':
+      void stop();
+  }
+}
+
+/**
+ * Makes this process a worker: from now on it does what its supervisor says.
+ *
+ * @param load imports a module by its URL; who calls gives it, as a script that V8 had compiled before cannot import
+ * @param ready called when the stage is connected, so that the code for that has run
+ */
+export function runWorker(load: typeof importModule, ready: () => void): void {
+  importModule = load;
+  onReady = ready;
+  process.on('message', onMessage);
+  process.on('disconnect', () => process.exit(0));
+  process.on('uncaughtException', crash);
+  process.on('unhandledRejection', crash);
+  // Ctrl-C reaches the whole process group; the parent decides what it means.
+  process.on('SIGINT', () => {});
+}

@@ -4,7 +4,8 @@
 import { type ChildProcess, fork } from 'node:child_process';
 import { join } from 'node:path';
 import { RdmaError } from '../core/errors.js';
-import type { FromWorker, Routes, ToWorker, WorkerConfig } from './protocol.js';
+import type { FromWorker, ToWorker, WorkerConfig } from './protocol.js';
+import { workerExecArgv } from './worker-options.js';
 
 const STOP_MS = 2000;
 
@@ -21,7 +22,10 @@ export class WorkerProcess {
 
   constructor(config: WorkerConfig, hooks: WorkerHooks) {
     // What a handler prints goes to stderr: stdout belongs to the results of the parent.
-    this.child = fork(join(__dirname, 'worker-main.js'), [], { stdio: ['ignore', 2, 2, 'ipc'] });
+    this.child = fork(join(__dirname, 'worker-start.js'), [], {
+      stdio: ['ignore', 2, 2, 'ipc'],
+      execArgv: workerExecArgv(process.execArgv),
+    });
     this.exited = new Promise((resolve) => {
       let over = false;
       const end = (reason: string) => {
@@ -46,11 +50,7 @@ export class WorkerProcess {
     return this.child.pid;
   }
 
-  setRoutes(routes: Routes): void {
-    this.send({ type: 'routes', routes });
-  }
-
-  private send(message: ToWorker): void {
+  send(message: ToWorker): void {
     // A process that is ending takes no messages; its exit is reported on its own.
     if (this.child.connected) this.child.send(message, () => {});
   }

@@ -15,15 +15,16 @@ export const MAX_TIMEOUT_MS = 2 ** 31 - 1;
 export interface Timers {
   /** Milliseconds since some moment, as performance.now(). */
   now(): number;
-  /** Calls once, in `ms`; what it answers takes that back. */
-  after(ms: number, call: () => void): () => void;
+  /** Calls once, in `ms`; what it answers takes that back. In the `background`: it does not keep the process alive. */
+  after(ms: number, call: () => void, background?: boolean): () => void;
 }
 
 /** The timers of Node.js. */
 export const realTimers: Timers = {
   now: () => performance.now(),
-  after: (ms, call) => {
+  after: (ms, call, background = false) => {
     const timer = setTimeout(call, ms);
+    if (background) timer.unref();
     return () => clearTimeout(timer);
   },
 };

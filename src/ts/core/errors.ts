@@ -137,18 +137,23 @@ export function isRdmaError(error: unknown): error is RdmaError {
 export function errnoError(negativeErrno: number, syscall: string, remedy?: string): RdmaError {
   const errno = -Math.abs(Math.trunc(negativeErrno)) || 0;
   const known = util.getSystemErrorMap().get(errno);
-  const code = ERRNO_NAMES.get(errno) ?? known?.[0] ?? 'UNKNOWN';
+  namesByErrno ??= errnoNames();
+  const code = namesByErrno.get(errno) ?? known?.[0] ?? 'UNKNOWN';
   const words = ERRNO_WORDS[code] ?? known?.[1] ?? `unknown system error ${errno}`;
   return new RdmaError(code, words, { errno, syscall, remedy: remedy ?? errnoRemedy(code, syscall) });
 }
 
-/** Names by negative number. Of two names for one number (EAGAIN and EWOULDBLOCK) the first listed is kept. */
-const ERRNO_NAMES: ReadonlyMap<number, string> = errnoNames();
+/**
+ * Names by negative number. Of two names for one number (EAGAIN and EWOULDBLOCK) the first listed is kept. Made for the
+ * first error: that takes milliseconds, which a process that meets none saves.
+ */
+let namesByErrno: ReadonlyMap<number, string> | undefined;
 
 function errnoNames(): Map<number, string> {
   const names = new Map<number, string>();
+  const system = util.getSystemErrorMap();
   for (const [name, value] of Object.entries(os.constants.errno)) {
-    const known = util.getSystemErrorMap().get(-value)?.[0];
+    const known = system.get(-value)?.[0];
     const preferred = known !== undefined && known in os.constants.errno ? known : name;
     if (!names.has(-value)) names.set(-value, preferred);
   }

@@ -1,80 +1,249 @@
-// The head of a message between stages: which request, from whom, what went on before, and the metadata.
+// The fixed head of a message between places, in binary. Everything is little-endian.
 //
-// Invariant: an envelope that does not have exactly this form is refused before anything of it is used.
-import * as v from 'valibot';
+//    0        4     5      6       8     12       14           16           20       24      32
+//   |"OPM3"  |kind |flags |stages |plan |gateway |from stage+1|gateway run |attempt |ticket |
+//   32              40             42          44           48            52           56          60
+//   |finished below |from instance |part count |incarnation |remaining ms |trace bytes |meta bytes |table bytes |
+//   64          72          80        84          88                                       124   128
+//   |body bytes |sent at us |queue us |compute us |reference to the block of the body (36) |host |
+//   128
+//   |route: u16 for each stage | pad to 4 | runs: u32 for each stage | pad to 64 | body, unless it lies in a block
+//
+// The body is described in body.ts. `runs` says of each stage whose output went into this message which run of it that
+// was (lineage.ts); 0 for the others.
+//
+// Invariant: every field is checked before it is used: what passes readEnvelope() has sane numbers, and its body lies
+// inside the message or in one block.
 import { RdmaError } from '../core/errors.js';
-import type { Meta } from './workflow.js';
+import type { MemoryReference } from '../ring/index.js';
+import { MAX_META_BYTES } from './meta.js';
+import { GATEWAY_INDEX } from './plan.js';
+import { MAX_STAGES } from './spec.js';
 
-const count = v.pipe(v.number(), v.integer(), v.minValue(0));
-const name = v.pipe(v.string(), v.maxLength(128));
-const micros = v.pipe(v.number(), v.finite());
+/** What a message is: the input of a task (or a result), or one of the notes between places and gateways. */
+export const Kind = { INPUT: 1, FAILURE: 2, REPORTS: 3, ENDED: 4, COMING: 5 } as const;
 
-const isRecord = (value: unknown): value is Meta =>
-  typeof value === 'object' && value !== null && !Array.isArray(value);
+/** TRACED: each place adds its record. WATCHED: the gateway wants to know of starts and progress. IN_BLOCK: the body is in a block. */
+export const Flag = { TRACED: 1, WATCHED: 2, IN_BLOCK: 4 } as const;
 
-const Task = v.strictObject({ stage: name, instance: count, queueUs: micros, computeUs: micros });
-const Hop = v.strictObject({
-  from: name,
-  fromInstance: count,
-  to: name,
-  toInstance: count,
-  bytes: count,
-  us: micros,
-  device: name,
-});
+/** Bytes of a reference to a block. */
+export const REFERENCE_BYTES = 40;
+/** Bytes of the part of the head that is always there. */
+export const FIXED_HEAD_BYTES = 128;
+/** Bodies and the parts in them start on a multiple of this. */
+export const ALIGN_BYTES = 64;
+/** The most parts of a message. */
+export const MAX_PARTS = 64;
+/** The most bytes of trace records in a message. */
+export const MAX_TRACE_BYTES = 1024 * 24;
+/** The most bytes of a table of parts. */
+export const MAX_TABLE_BYTES = MAX_PARTS * 512;
+/** In `remainingMs`: there is no deadline. */
+export const NO_DEADLINE = 0xffffffff;
 
-const EnvelopeSchema = v.strictObject({
-  workflow: name,
-  request: v.pipe(v.string(), v.minLength(1), v.maxLength(128)),
-  ticket: count,
-  /** Every request with a smaller ticket was answered: what is still kept for it is not needed. */
-  finishedBelow: count,
-  from: name,
-  fromInstance: count,
-  /** CLOCK_MONOTONIC when sending began, in microseconds. */
-  sentAtUs: micros,
-  /** Wall clock, in ms since 1970; null without a deadline. */
-  deadlineAt: v.nullable(count),
-  trace: v.strictObject({
-    tasks: v.pipe(v.array(Task), v.maxLength(4096)),
-    hops: v.pipe(v.array(Hop), v.maxLength(16384)),
-  }),
-  meta: v.custom<Meta>(isRecord, 'is not an object'),
-  /** Set instead of a result when a stage has failed. */
-  error: v.nullable(v.strictObject({ stage: name, code: v.string(), message: v.string() })),
-});
+const HOST_AT = 124;
+const MAGIC = 0x334d504f; // "OPM3"
+const HIGH = 2 ** 32;
+const MAX_BODY_BYTES = 2 ** 31;
 
-export type Envelope = v.InferOutput<typeof EnvelopeSchema>;
-export type StageFailure = NonNullable<Envelope['error']>;
+/** The head of a message of kind INPUT. */
+export interface Envelope {
+  flags: number;
+  plan: number;
+  /** Number of the gateway that admitted the request, and of its run. */
+  gateway: number;
+  gatewayRun: number;
+  /** The request's number at that gateway. */
+  ticket: number;
+  /** Which admission of the request this is: 1, 2 ... */
+  attempt: number;
+  /** Every request of this gateway with a smaller ticket has ended. */
+  finishedBelow: number;
+  /** The sender: its stage's index or {@link GATEWAY_INDEX}, its instance, and which process in that place it is. */
+  fromStage: number;
+  fromInstance: number;
+  incarnation: number;
+  /** Ms until the deadline when it was sent; {@link NO_DEADLINE}. */
+  remainingMs: number;
+  /** CLOCK_MONOTONIC when it was sent, in microseconds, and the host whose clock that is. */
+  sentAtUs: number;
+  host: number;
+  /** Of the task that made it: how long it waited and ran, in microseconds. */
+  queueUs: number;
+  computeUs: number;
+  route: Uint16Array;
+  runs: Uint32Array;
+  /** The body, and where it lies when it is not behind the head. */
+  bodyBytes: number;
+  partCount: number;
+  traceBytes: number;
+  tableBytes: number;
+  metaBytes: number;
+  block: MemoryReference | undefined;
+}
+
+/** Bytes of the head of a message of a workflow with so many stages; the body begins there. */
+export function headBytes(stages: number): number {
+  const runsAt = runsOffset(stages);
+  return (runsAt + stages * 4 + ALIGN_BYTES - 1) & -ALIGN_BYTES;
+}
+
+function runsOffset(stages: number): number {
+  return (FIXED_HEAD_BYTES + stages * 2 + 3) & -4;
+}
+
+/** Writes a whole number below 2^53 as 8 bytes. */
+export function setCount(view: DataView, at: number, value: number): void {
+  view.setUint32(at, value >>> 0, true);
+  view.setUint32(at + 4, (value - (value >>> 0)) / HIGH, true);
+}
+
+/** Reads a whole number of 8 bytes; beyond 2^53 it is NaN, which no check lets pass. */
+export function getCount(view: DataView, at: number): number {
+  const high = view.getUint32(at + 4, true);
+  return high < 0x200000 ? high * HIGH + view.getUint32(at, true) : Number.NaN;
+}
+
+/** Writes a reference to a block: address, segment address, segment bytes, segment, key. */
+export function setReference(view: DataView, at: number, block: MemoryReference): void {
+  setCount(view, at, block.address);
+  setCount(view, at + 8, block.segmentAddress);
+  setCount(view, at + 16, block.segmentBytes);
+  setCount(view, at + 24, block.segment);
+  view.setUint32(at + 32, block.rkey, true);
+  view.setUint32(at + 36, 0, true);
+}
+
+/** Reads a reference to a block of `length` bytes. Its numbers are the sender's: map() and read() check them. */
+export function getReference(view: DataView, at: number, length: number): MemoryReference {
+  return {
+    address: getCount(view, at),
+    segmentAddress: getCount(view, at + 8),
+    segmentBytes: getCount(view, at + 16),
+    segment: getCount(view, at + 24),
+    rkey: view.getUint32(at + 32, true),
+    length,
+  };
+}
+
+/** Writes the head of a message of kind INPUT at the beginning of `view`; answers its bytes. */
+export function writeEnvelope(view: DataView, envelope: Envelope): number {
+  const { route, runs, block } = envelope;
+  const stages = runs.length;
+  view.setUint32(0, MAGIC, true);
+  view.setUint8(4, Kind.INPUT);
+  view.setUint8(5, block === undefined ? envelope.flags & ~Flag.IN_BLOCK : envelope.flags | Flag.IN_BLOCK);
+  view.setUint16(6, stages, true);
+  view.setUint32(8, envelope.plan, true);
+  view.setUint16(12, envelope.gateway, true);
+  view.setUint16(14, envelope.fromStage + 1, true);
+  view.setUint32(16, envelope.gatewayRun, true);
+  view.setUint32(20, envelope.attempt, true);
+  setCount(view, 24, envelope.ticket);
+  setCount(view, 32, envelope.finishedBelow);
+  view.setUint16(40, envelope.fromInstance, true);
+  view.setUint16(42, envelope.partCount, true);
+  view.setUint32(44, envelope.incarnation, true);
+  view.setUint32(48, envelope.remainingMs, true);
+  view.setUint32(52, envelope.traceBytes, true);
+  view.setUint32(56, envelope.metaBytes, true);
+  view.setUint32(60, envelope.tableBytes, true);
+  setCount(view, 64, envelope.bodyBytes);
+  view.setFloat64(72, envelope.sentAtUs, true);
+  view.setFloat32(80, envelope.queueUs, true);
+  view.setFloat32(84, envelope.computeUs, true);
+  if (block === undefined) for (let at = 88; at < FIXED_HEAD_BYTES; at += 4) view.setUint32(at, 0, true);
+  else setReference(view, 88, block);
+  view.setUint32(HOST_AT, envelope.host, true);
+  const runsAt = runsOffset(stages);
+  view.setUint16(runsAt - 2, 0, true);
+  for (let i = 0; i < stages; i++) view.setUint16(FIXED_HEAD_BYTES + 2 * i, route[i]!, true);
+  for (let i = 0; i < stages; i++) view.setUint32(runsAt + 4 * i, runs[i]!, true);
+  const end = headBytes(stages);
+  for (let at = runsAt + 4 * stages; at < end; at += 4) view.setUint32(at, 0, true);
+  return end;
+}
+
+/** The kind of a message. @throws RdmaError RDMA_ERR_PROTOCOL when it is not one of this version */
+export function kindOf(bytes: Uint8Array, view: DataView): number {
+  if (bytes.byteLength < 8) throw refused('it is shorter than its prefix');
+  const magic = view.getUint32(0, true);
+  if (magic !== MAGIC) {
+    const isOther = (magic & 0xffffff) === (MAGIC & 0xffffff);
+    throw refused(
+      isOther ? 'it is of another version: every place must run the same release' : 'its magic number is wrong',
+    );
+  }
+  return view.getUint8(4);
+}
+
+/** Writes the prefix that every kind of message begins with, 8 bytes. */
+export function writePrefix(view: DataView, kind: number): void {
+  view.setUint32(0, MAGIC, true);
+  view.setUint8(4, kind);
+  view.setUint8(5, 0);
+  view.setUint16(6, 0, true);
+}
 
 /**
- * Checks metadata before it is sent.
+ * Reads the head of a message of kind INPUT.
  *
- * @throws RdmaError RDMA_ERR_INVALID_ARGUMENT when it is something that the other side would refuse
+ * @param bytes the message; `route` and `runs` are views of it
+ * @param stages how many stages the workflow has
+ * @throws RdmaError RDMA_ERR_PROTOCOL when it is not such a message
  */
-export function checkMeta(meta: unknown): Meta {
-  if (isRecord(meta)) {
-    const plain = Object.getPrototypeOf(meta) === Object.prototype && typeof meta.toJSON !== 'function';
-    // A Date, say, is an object here and a string there.
-    if (plain || jsonOf(meta)?.startsWith('{')) return meta;
-  }
-  throw new RdmaError('RDMA_ERR_INVALID_ARGUMENT', 'the metadata is not an object', {
-    remedy: 'put it under a name: { value: ... }',
-  });
+export function readEnvelope(bytes: Uint8Array, view: DataView, stages: number): Envelope {
+  const end = headBytes(stages);
+  if (bytes.byteLength < end) throw refused('it is shorter than its head');
+  if (view.getUint16(6, true) !== stages || stages > MAX_STAGES) throw refused('it is of another workflow');
+  const flags = view.getUint8(5);
+  const isInBlock = (flags & Flag.IN_BLOCK) !== 0;
+  const bodyBytes = getCount(view, 64);
+  const traceBytes = view.getUint32(52, true);
+  const metaBytes = view.getUint32(56, true);
+  const tableBytes = view.getUint32(60, true);
+  const partCount = view.getUint16(42, true);
+  const fromStage = view.getUint16(14, true) - 1;
+  const ticket = getCount(view, 24);
+  const finishedBelow = getCount(view, 32);
+  const sentAtUs = view.getFloat64(72, true);
+  if (fromStage < GATEWAY_INDEX || fromStage >= stages) throw refused('its sender is no stage of the workflow');
+  if (!(ticket >= 0 && finishedBelow >= 0)) throw refused('its ticket is out of range');
+  if (!(bodyBytes <= MAX_BODY_BYTES)) throw refused('its body is too long');
+  if (!isInBlock && bytes.byteLength !== end + bodyBytes) throw refused('its length is not that of its body');
+  if (isInBlock && (bytes.byteLength !== end || bodyBytes === 0)) throw refused('bytes follow its head');
+  const isSane = partCount <= MAX_PARTS && traceBytes <= MAX_TRACE_BYTES && tableBytes <= MAX_TABLE_BYTES;
+  if (!isSane || metaBytes > MAX_META_BYTES) throw refused('a part of its body is too long');
+  if (traceBytes + tableBytes + metaBytes > bodyBytes) throw refused('its body is shorter than its parts');
+  if (!Number.isFinite(sentAtUs)) throw refused('it has no time');
+  return {
+    flags: flags & ~Flag.IN_BLOCK,
+    plan: view.getUint32(8, true),
+    gateway: view.getUint16(12, true),
+    gatewayRun: view.getUint32(16, true),
+    attempt: view.getUint32(20, true),
+    ticket,
+    finishedBelow,
+    fromStage,
+    fromInstance: view.getUint16(40, true),
+    incarnation: view.getUint32(44, true),
+    remainingMs: view.getUint32(48, true),
+    sentAtUs,
+    host: view.getUint32(HOST_AT, true),
+    queueUs: view.getFloat32(80, true),
+    computeUs: view.getFloat32(84, true),
+    route: new Uint16Array(bytes.buffer, bytes.byteOffset + FIXED_HEAD_BYTES, stages),
+    runs: new Uint32Array(bytes.buffer, bytes.byteOffset + runsOffset(stages), stages),
+    bodyBytes,
+    partCount,
+    traceBytes,
+    tableBytes,
+    metaBytes,
+    block: isInBlock ? getReference(view, 88, bodyBytes) : undefined,
+  };
 }
 
-function jsonOf(meta: Meta): string | undefined {
-  try {
-    return JSON.stringify(meta);
-  } catch {
-    return undefined;
-  }
-}
-
-/** @throws RdmaError RDMA_ERR_PROTOCOL naming the field that is wrong */
-export function parseEnvelope(head: unknown): Envelope {
-  const result = v.safeParse(EnvelopeSchema, head);
-  if (result.success) return result.output;
-  const issue = result.issues[0];
-  throw new RdmaError('RDMA_ERR_PROTOCOL', `envelope: ${v.getDotPath(issue) ?? ''} ${issue.message}`);
+/** The error for bytes that are not a message of this pipeline. */
+export function refused(why: string): RdmaError {
+  return new RdmaError('RDMA_ERR_PROTOCOL', `not a message of this pipeline: ${why}`);
 }

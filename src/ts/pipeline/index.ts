@@ -1,15 +1,32 @@
-// The pipeline layer: workflows, tensors, messages, stage instances and the proxy. Processes are the cluster layer's.
+// The pipeline layer: workflows, tensors, stage instances and gateways. Processes are the cluster layer's.
 export { RdmaError } from '../core/errors.js';
-export { decodeMessage, encodeMessage, MAX_HEAD_BYTES, MAX_PARTS, messageBytes, type Parts } from './codec.js';
+export type { Parts } from './body.js';
 export {
+  Gateway,
+  type GatewayOptions,
+  type GatewayStatus,
   type PipelineOutput,
   type PipelineRequest,
   type PipelineResult,
-  Proxy,
-  type ProxyOptions,
   type RequestOptions,
-} from './proxy.js';
-export { RESULT, type StageEvent, StageRuntime, type StageRuntimeOptions } from './stage-runtime.js';
+  type TaskEvent,
+} from './gateway.js';
+export type { StageInput } from './input.js';
+export type { LinkStatus } from './links.js';
+export { MAX_META_BYTES, type Meta } from './meta.js';
+export { MAX_PARTS } from './envelope.js';
+export type { PlaceOptions, PlaceStatus } from './place.js';
+export { checkPlan, makePlan, type PlaceId, type Plan, placeName, stageIndex, stagePlaces } from './plan.js';
+export { type PipelinePort, systemPipelinePort } from './port.js';
+export { ALL, type Graph, graphOf, receivers, type Route, senders } from './routing.js';
+export { checkSpec, GATEWAY, REQUEST, type Spread, type StageSpec, type WorkflowSpec } from './spec.js';
+export {
+  type StageEvent,
+  StageInstance,
+  type StageInstanceOptions,
+  type StageInstanceStatus,
+} from './stage-instance.js';
+export type { StageOutput, StageTask, TensorShape } from './task.js';
 export {
   copyTensor,
   DTYPES,
@@ -22,14 +39,10 @@ export {
 } from './tensor.js';
 export type { HopTrace, TaskTrace, Trace } from './trace.js';
 export {
-  type Meta,
-  REQUEST,
+  isWorkflow,
   type Stage,
   type StageHandler,
-  type StageInput,
   type StageOptions,
-  type StageOutput,
-  type StageTask,
   Workflow,
   type WorkflowOptions,
   type WorkflowSizes,

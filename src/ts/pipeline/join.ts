@@ -1,246 +1,268 @@
-// Bringing together what belongs to one request: the inputs of a task, or the outputs of the last stages.
+// Bringing together what belongs to one request at one place: the inputs of a task, or the outputs of the last stages.
 //
-// Invariant: every message is acknowledged exactly when its request is settled, a copy that came again because a
-// sender was replaced included; no input is counted twice. A request that was settled stays known until the proxy has
-// its result, so that a late copy is acknowledged and not worked on again. What waits for an input that will not come,
-// since its sender had the acknowledgement before this place was replaced, is let go when the proxy has the result.
+// Invariant: a task has one input from each of its senders, all of them from the same runs of the stages before
+// (lineage.ts) and of the same admission (attempt). An input that is out of date, or came twice, is acknowledged and
+// takes part in nothing; one that is newer takes the place of the older one, also when the task was done already. What
+// was settled, or has ended at its gateway, is not worked on again.
 import { RdmaError } from '../core/errors.js';
-import type { InboxMessage } from '../ring/index.js';
-import type { Parts } from './codec.js';
-import { decodeMessage } from './codec.js';
-import { type Envelope, parseEnvelope, type StageFailure } from './envelope.js';
-import { SHORT_LANE_BYTES } from './lane-sizes.js';
-import { copyTensor, type Tensor } from './tensor.js';
-import { mergeTraces, monotonicUs, type Trace } from './trace.js';
-import { instancesFor, REQUEST, type StageInput, type Workflow } from './workflow.js';
+import type { Input } from './input.js';
+import { mergeRuns, sameRuns } from './lineage.js';
+import type { PlaceId, Plan } from './plan.js';
 
-const byKey = (e: Envelope) => `${e.from}/${e.fromInstance}`;
+/** Requests that are remembered as settled, for each run of a gateway; older ones are recognised at the gateway. */
+const MAX_SETTLED = 8192;
 
-/** One input, still in the lane or copied out of it. */
-interface JoinedInput extends StageInput {
-  parts: Parts;
-  message: InboxMessage | undefined; // until it is released
-}
+/** How far a task is. */
+export type JoinedState = 'incomplete' | 'ready' | 'running' | 'sent' | 'over';
 
 /** All that has come for one request. */
 export class Joined {
-  readonly request: string;
+  readonly ledger: Ledger;
   readonly ticket: number;
-  readonly deadlineAt: number | null;
-  readonly inputs = new Map<string, JoinedInput>();
-  failure: StageFailure | undefined;
-  /** Sends of this task that are not acknowledged yet; the task is settled at 0. */
-  outstanding = 0;
+  readonly attempt: number;
+  readonly route: Uint16Array;
+  readonly flags: number;
+  readonly plan: Plan;
+  readonly senders: readonly PlaceId[];
+  /** By the position of the sender in {@link Joined.senders}. */
+  readonly inputs: (Input | undefined)[];
+  state: JoinedState = 'incomplete';
+  /** When the last input came, by the clock of the port in microseconds. */
   readyAtUs = 0;
-  private readonly traces: Trace[] = [];
-  private readonly owed: InboxMessage[] = [];
-  private readonly missing: Set<string>;
+  /** When the first input came. */
+  readonly openedAtUs: number;
+  /** Of all inputs together, once they are complete. */
+  runs: Uint32Array | undefined;
+  /** Called when the task is not wanted any more while its handler runs. */
+  onCancel: ((reason: RdmaError) => void) | undefined;
 
-  constructor(envelope: Envelope, expected: Iterable<string>) {
-    this.request = envelope.request;
-    this.ticket = envelope.ticket;
-    this.deadlineAt = envelope.deadlineAt;
-    this.missing = new Set(expected);
+  constructor(ledger: Ledger, first: Input, plan: Plan, senders: readonly PlaceId[], nowUs: number) {
+    this.ledger = ledger;
+    this.ticket = first.envelope.ticket;
+    this.attempt = first.envelope.attempt;
+    this.route = first.envelope.route;
+    this.flags = first.envelope.flags;
+    this.plan = plan;
+    this.senders = senders;
+    this.inputs = new Array<Input | undefined>(senders.length).fill(undefined);
+    this.openedAtUs = nowUs;
   }
 
-  get complete(): boolean {
-    return this.missing.size === 0;
+  /** True when every input is there, readable, and of the same runs. */
+  completes(): boolean {
+    const inputs = this.inputs as Input[];
+    for (let i = 0; i < inputs.length; i++) if (inputs[i] === undefined || !inputs[i]!.isLoaded) return false;
+    const runs = new Uint32Array(inputs[0]!.envelope.runs.length);
+    const descents = inputs.map((input) => input.envelope);
+    if (!mergeRuns(descents, runs)) return false;
+    this.runs = runs;
+    return true;
   }
 
-  expects(key: string): boolean {
-    return this.missing.has(key) || this.inputs.has(key);
+  /** The input from the sender at this position; held until {@link Joined.letGo}. */
+  set(at: number, input: Input): void {
+    this.inputs[at] = input;
+    input.hold();
   }
 
-  /** Takes an input; a second one with the same key is only owed its acknowledgement. */
-  add(key: string, envelope: Envelope, parts: Record<string, Tensor>, message: InboxMessage): void {
-    this.owed.push(message);
-    if (this.inputs.has(key)) {
-      message.release();
-      return;
-    }
-    this.missing.delete(key);
-    this.inputs.set(key, {
-      stage: envelope.from,
-      instance: envelope.fromInstance,
-      meta: envelope.meta,
-      parts,
-      message,
-    });
-    this.traces.push(envelope.trace);
-    this.failure ??= envelope.error ?? undefined;
-  }
-
-  /** Copies what lies in lanes out of them, so that waiting does not hold space that others need. */
-  spill(): void {
-    for (const input of this.inputs.values()) {
-      if (input.message === undefined) continue;
-      const parts: Record<string, Tensor> = Object.create(null);
-      for (const [name, part] of Object.entries(input.parts)) parts[name] = copyTensor(part);
-      input.parts = parts;
-      input.message.release();
-      input.message = undefined;
+  /** The inputs are not needed here any more. */
+  letGo(): void {
+    for (let i = 0; i < this.inputs.length; i++) {
+      this.inputs[i]?.letGo();
+      this.inputs[i] = undefined;
     }
   }
 
-  /** The views of the inputs are not needed any more. */
-  release(): void {
-    for (const input of this.inputs.values()) {
-      input.message?.release();
-      input.message = undefined;
-      input.parts = {};
-    }
-  }
-
-  acknowledge(): void {
-    for (const message of this.owed) message.acknowledge();
-    this.owed.length = 0;
-  }
-
-  get trace(): Trace {
-    return mergeTraces(this.traces);
-  }
-
-  /** The inputs from `stage`, by instance. */
-  from(stage: string): StageInput[] {
-    return [...this.inputs.values()].filter((i) => i.stage === stage).sort((a, b) => a.instance - b.instance);
+  /** The inputs from a stage, in the order of its instances. */
+  from(stage: string): Input[] {
+    return (this.inputs as Input[]).filter((input) => input.stage === stage);
   }
 }
 
-/** The requests that one place (a stage instance, or the proxy) is collecting for. */
-export class Join {
-  private readonly workflow: Workflow;
-  private readonly place: string;
-  private readonly instance: number;
-  private readonly sources: readonly string[];
-  private readonly device: string;
-  private readonly open = new Map<string, Joined>();
-  private readonly settled = new Map<string, number>(); // request to ticket
-  private answeredBelow = 0;
+/** The requests of one run of one gateway at this place. */
+export class Ledger {
+  readonly gateway: number;
+  readonly gatewayRun: number;
+  readonly open = new Map<number, Joined>();
+  private readonly settled = new Map<number, number>(); // ticket to attempt
+  private below = 0;
 
-  /** @param sources names of the stages (or `request`) that send here */
-  constructor(workflow: Workflow, place: string, instance: number, sources: readonly string[], device: string) {
-    this.workflow = workflow;
-    this.place = place;
-    this.instance = instance;
-    this.sources = sources;
-    this.device = device;
+  constructor(gateway: number, gatewayRun: number) {
+    this.gateway = gateway;
+    this.gatewayRun = gatewayRun;
   }
 
-  get size(): number {
-    return this.open.size;
+  /** True when nothing of this attempt is worked on any more. */
+  isOver(ticket: number, attempt: number): boolean {
+    return ticket < this.below || (this.settled.get(ticket) ?? 0) >= attempt;
   }
 
-  /** Every request with a smaller ticket was answered by the proxy, as far as is known here. */
+  remember(ticket: number, attempt: number): void {
+    if (this.isOver(ticket, attempt)) return;
+    this.settled.set(ticket, attempt);
+    if (this.settled.size > MAX_SETTLED)
+      for (const oldest of this.settled.keys()) return void this.settled.delete(oldest);
+  }
+
+  /** Every request with a smaller ticket has ended, as far as is known here. */
   get finishedBelow(): number {
-    return this.answeredBelow;
+    return this.below;
+  }
+
+  /** Every request with a smaller ticket has ended; answers those that were open here. */
+  finish(below: number): Joined[] {
+    if (below <= this.below) return [];
+    this.below = below;
+    if (this.settled.size > 0)
+      for (const ticket of this.settled.keys()) if (ticket < below) this.settled.delete(ticket);
+    const ended: Joined[] = [];
+    for (const joined of this.open.values()) if (joined.ticket < below) ended.push(joined);
+    return ended;
+  }
+}
+
+/** What Join asks of its place. */
+export interface JoinHost {
+  /** The senders of a request here; [] when it does not pass this place. */
+  sendersOf(input: Input): { plan: Plan; senders: readonly PlaceId[] };
+  nowUs(): number;
+  /** Defects that a test plants, to see that the simulation finds them. */
+  readonly flaw?: string | undefined;
+}
+
+/** The requests that one place is collecting for. */
+export class Join {
+  private readonly host: JoinHost;
+  private readonly ledgers = new Map<number, Ledger>(); // the newest run of each gateway
+  private readonly older = new Set<Ledger>(); // of gateways that have been replaced, until they are empty
+
+  constructor(host: JoinHost) {
+    this.host = host;
+  }
+
+  /** Requests that are here and not settled. */
+  get openCount(): number {
+    let count = 0;
+    for (const ledger of this.ledgers.values()) count += ledger.open.size;
+    for (const ledger of this.older) count += ledger.open.size;
+    return count;
+  }
+
+  /** Every request that is here. */
+  *all(): Iterable<Joined> {
+    for (const ledger of this.ledgers.values()) yield* ledger.open.values();
+    for (const ledger of this.older) yield* ledger.open.values();
+  }
+
+  /** The ledger of a run of a gateway; made when it is new. */
+  ledgerOf(gateway: number, gatewayRun: number): Ledger {
+    const newest = this.ledgers.get(gateway);
+    if (newest?.gatewayRun === gatewayRun) return newest;
+    for (const old of this.older) if (old.gateway === gateway && old.gatewayRun === gatewayRun) return old;
+    const ledger = new Ledger(gateway, gatewayRun);
+    // A late message of a gateway that was replaced: what it opens is found among the older ones.
+    if (newest !== undefined && newest.gatewayRun > gatewayRun) return ledger;
+    if (newest !== undefined && newest.open.size > 0) this.older.add(newest);
+    this.ledgers.set(gateway, ledger);
+    return ledger;
   }
 
   /**
-   * Takes a message.
+   * Takes an input.
    *
-   * @returns the request when this message has completed it, else undefined
-   * @throws RdmaError RDMA_ERR_PROTOCOL when it does not belong here; it was released and acknowledged then
+   * @returns the task that it belongs to; undefined when it takes part in nothing and was acknowledged
+   * @throws RdmaError RDMA_ERR_PROTOCOL when its sender does not send here; it is not acknowledged then
    */
-  take(message: InboxMessage): Joined | undefined {
-    let completed: Joined | undefined;
-    try {
-      completed = this.accept(message);
-    } catch (error) {
-      message.done();
-      throw error;
+  accept(input: Input): Joined | undefined {
+    const { envelope } = input;
+    const ledger = this.ledgerOf(envelope.gateway, envelope.gatewayRun);
+    for (const ended of ledger.finish(envelope.finishedBelow)) this.end(ended);
+    if (ledger.isOver(envelope.ticket, envelope.attempt)) return void input.acknowledge();
+    let joined = ledger.open.get(envelope.ticket);
+    if (joined !== undefined && joined.attempt !== envelope.attempt && this.host.flaw !== 'mixed-attempts') {
+      if (envelope.attempt < joined.attempt) return void input.acknowledge();
+      this.end(joined);
+      joined = undefined;
     }
-    // Also when this message waits for nothing: behind one that waits, its space does not go back to the sender.
-    if (crowded(message)) this.spillWaiting();
-    return completed;
-  }
-
-  private accept(message: InboxMessage): Joined | undefined {
-    const arrivedAtUs = monotonicUs();
-    const { head, parts } = decodeMessage(message.bytes);
-    const envelope = parseEnvelope(head);
-    if (envelope.workflow !== this.workflow.name) {
-      throw new RdmaError('RDMA_ERR_PROTOCOL', `a message of workflow ${envelope.workflow} came to ${this.place}`);
-    }
-    this.finish(envelope.finishedBelow);
-    let joined = this.open.get(envelope.request);
-    if (joined === undefined) {
-      if (this.settled.has(envelope.request) || envelope.ticket < this.answeredBelow) {
-        message.done(); // a copy that came late
-        return undefined;
-      }
-      joined = new Joined(envelope, this.expected(envelope.ticket));
-    }
-    const key = byKey(envelope);
-    if (!joined.expects(key)) {
-      throw new RdmaError('RDMA_ERR_PROTOCOL', `${key} does not send to ${this.place}/${this.instance}`);
-    }
-    envelope.trace.hops.push({
-      from: envelope.from,
-      fromInstance: envelope.fromInstance,
-      to: this.place,
-      toInstance: this.instance,
-      bytes: message.bytes.byteLength,
-      us: arrivedAtUs - envelope.sentAtUs,
-      device: this.device,
-    });
-    this.open.set(envelope.request, joined);
-    const before = joined.complete;
-    joined.add(key, envelope, parts, message);
-    if (before || !joined.complete) return undefined;
-    joined.readyAtUs = arrivedAtUs;
-    return joined;
-  }
-
-  private spillWaiting(): void {
-    try {
-      for (const joined of this.open.values()) if (!joined.complete) joined.spill();
-    } catch {
-      // No memory for the copy now: it stays in its lane, and the next message brings another attempt.
-    }
-  }
-
-  /** Learns that every request with a ticket smaller than `below` was answered by the proxy. */
-  finish(below: number): void {
-    if (below <= this.answeredBelow) return;
-    this.answeredBelow = below;
-    for (const joined of this.open.values()) if (!joined.complete && joined.ticket < below) this.settle(joined);
-    for (const [request, ticket] of this.settled) if (ticket < below) this.settled.delete(request);
-  }
-
-  private expected(ticket: number): string[] {
-    return this.sources.flatMap((source) =>
-      source === REQUEST
-        ? [`${REQUEST}/0`]
-        : instancesFor(this.workflow.get(source), ticket).map((instance) => `${source}/${instance}`),
+    const { plan, senders } = joined ?? this.host.sendersOf(input);
+    const at = senders.findIndex(
+      (from) => from.stage === envelope.fromStage && from.instance === envelope.fromInstance,
     );
+    if (at < 0) throw new RdmaError('RDMA_ERR_PROTOCOL', `${input.sender} does not send to this place`);
+    if (joined === undefined) {
+      joined = new Joined(ledger, input, plan, senders, this.host.nowUs());
+      ledger.open.set(joined.ticket, joined);
+      if (this.ledgers.get(ledger.gateway) !== ledger) this.older.add(ledger);
+    }
+    return this.place(joined, at, input);
   }
 
-  /** The request is finished here: its messages are acknowledged, and late copies will be. */
+  private place(joined: Joined, at: number, input: Input): Joined | undefined {
+    const known = joined.inputs[at];
+    if (known === undefined) {
+      joined.set(at, input);
+      return joined;
+    }
+    const { envelope } = input;
+    if (envelope.incarnation < known.envelope.incarnation) return void input.acknowledge();
+    const isSame = envelope.incarnation === known.envelope.incarnation && sameRuns(envelope.runs, known.envelope.runs);
+    if (isSame) {
+      // The sender sent it again so that the older message can be forgotten.
+      known.exchange(input);
+      return undefined;
+    }
+    // A process may send an older output once more behind a newer one, when the older is not acknowledged yet; both times are
+    // by the clock of that process.
+    const isOlder = envelope.incarnation === known.envelope.incarnation && envelope.sentAtUs < known.envelope.sentAtUs;
+    if (isOlder || this.host.flaw === 'mixed-runs') return void input.acknowledge();
+    // It was made again, perhaps with another outcome: what was made of the older one counts no more.
+    if (joined.state === 'incomplete') {
+      known.letGo();
+      joined.set(at, input);
+      return joined;
+    }
+    const next = new Joined(joined.ledger, input, joined.plan, joined.senders, joined.openedAtUs);
+    for (let i = 0; i < joined.inputs.length; i++) if (i !== at) next.set(i, joined.inputs[i]!);
+    next.set(at, input);
+    joined.ledger.open.set(next.ticket, next);
+    this.drop(joined, 'an input was made again');
+    return next;
+  }
+
+  // Nobody wants the outcome any more. What its handler or its receivers still read is let go when they have ended.
+  private drop(joined: Joined, why: string): void {
+    const { state } = joined;
+    if (state === 'sent' || state === 'over') return;
+    joined.state = 'over';
+    if (state === 'running') joined.onCancel?.(new RdmaError('RDMA_ERR_ABORTED', why));
+    else this.settle(joined);
+  }
+
+  /** The request has ended, or begins again as another attempt: its task stops. */
+  end(joined: Joined): void {
+    const { ledger, ticket, attempt } = joined;
+    this.drop(joined, 'the request has ended');
+    if (joined.state !== 'sent' && ledger.open.get(ticket) === joined) ledger.open.delete(ticket);
+    ledger.remember(ticket, attempt);
+  }
+
+  /** The gateway says that a request has ended. */
+  endRequest(ledger: Ledger, ticket: number, attempt: number): void {
+    const joined = ledger.open.get(ticket);
+    if (joined !== undefined && joined.attempt <= attempt) this.end(joined);
+    ledger.remember(ticket, attempt);
+  }
+
+  /** Nobody reads its inputs any more, and what was made of them is acknowledged: so are they. */
   settle(joined: Joined): void {
-    joined.release();
-    joined.acknowledge();
-    this.open.delete(joined.request);
-    if (joined.ticket >= this.answeredBelow) this.settled.set(joined.request, joined.ticket);
+    const { ledger, ticket } = joined;
+    joined.state = 'over';
+    joined.letGo();
+    // Not one that was made again: the newer one goes on.
+    if (ledger.open.get(ticket) === joined) {
+      ledger.open.delete(ticket);
+      ledger.remember(ticket, joined.attempt);
+    }
+    if (ledger.open.size === 0) this.older.delete(ledger);
   }
-}
-
-// True when the next message of the largest size might find no room: a third of the lane, and a third that may have to
-// be skipped where the ring ends. Whatever order senders finish in, the input that is missing must still find room.
-function crowded(message: InboxMessage): boolean {
-  const { laneHeldBytes, laneBytes, laneHeldMessages, laneSlots } = message;
-  return laneHeldBytes * 3 > laneBytes || laneBytes >= SHORT_LANE_BYTES || laneHeldMessages * 2 > laneSlots;
-}
-
-/** The places (`stage/0`) that `from` sends to with this ticket; none for a last stage. */
-export function targetsOf(workflow: Workflow, from: string, ticket: number): string[] {
-  return workflow
-    .followers(from)
-    .flatMap((stage) => instancesFor(stage, ticket).map((instance) => `${stage.name}/${instance}`));
-}
-
-/** The places that `from` sends to with any ticket. */
-export function allTargetsOf(workflow: Workflow, from: string): string[] {
-  return workflow
-    .followers(from)
-    .flatMap((stage) => Array.from({ length: stage.instances }, (_, instance) => `${stage.name}/${instance}`));
 }

@@ -1,38 +1,69 @@
-// How much memory the lanes and outboxes of a pipeline have.
+// How much memory the lanes of a pipeline have, and where the bytes of a message go.
 //
-// Invariant: a lane holds three messages of the largest size, so that one finds room beside one that is held and what
-// is skipped where the ring ends. An outbox retains two windows of requests: while a request is in the stages, only
-// requests within `maxInFlight` tickets of it are (see Proxy), before it or behind it, so sending never waits for a
-// message that itself waits for this one, whatever order the tasks end in.
+// A message in a lane is short: its head, and its body up to `inlineBytes`. A longer body, and every large tensor, lies
+// in a block of the sender's pool, from which receivers map or READ it. So the memory of lanes does not depend on how
+// large requests are, and that of pools follows use.
+//
+// Invariant: a receiver takes a message out of its lane at once, whatever becomes of it, so lanes are never held. An
+// outbox retains what link.ts asks for, of the longest messages that go through a lane; so sending never waits for a
+// message that itself waits for this one.
+import { checkInteger } from '../core/validate.js';
+import type { Device } from '../verbs/index.js';
+import { retainedMessages } from './link.js';
 
-/** Bytes of a message besides its tensors: head and padding. */
-export const HEAD_ALLOWANCE_BYTES = 256 * 1024;
-const ALIGN_BYTES = 64;
-const MAX_LANE_BYTES = 2 ** 31 - ALIGN_BYTES;
-/** A lane this long could not be made as long as it should be. */
-export const SHORT_LANE_BYTES = MAX_LANE_BYTES;
-
-/** The largest message with up to `maxBytes` of tensors, in bytes. */
-export function maxMessageBytes(maxBytes: number): number {
-  return maxBytes + HEAD_ALLOWANCE_BYTES;
+/** How much memory a place takes, and how many requests it takes at a time. */
+export interface PlaceSizes {
+  /** Requests of all gateways that may be between their admission and their end at one place, 1 to 2048. */
+  readonly residentRequests: number;
+  /** Bytes of registered memory that a place may take for what it sends, at most; taken as needed. */
+  readonly poolBytes: number;
+  /** Messages in a lane, 1 to 4095. */
+  readonly slots: number;
+  /** Messages up to this length go through the lane, 768 to 65536 bytes: a note of the most records has to. */
+  readonly inlineBytes: number;
+  /** Room in a lane, in messages of `inlineBytes`; more of them wait for the receiver, who takes them out at once. */
+  readonly laneMessages: number;
 }
 
-/** Sizes for messages of up to `maxBytes` of tensors, with `maxInFlight` requests under way. */
-export function laneSizes(maxBytes: number, maxInFlight: number) {
-  const message = Math.ceil(maxMessageBytes(maxBytes) / ALIGN_BYTES) * ALIGN_BYTES;
+/** Bytes up to which a message goes through the lane; measured: see docs/bench.md. */
+const INLINE_BYTES = { soft: 2048, verbs: 4096 };
+/** Messages up to this length go with their descriptor, as one WRITE, where lanes are not mapped. */
+const DESCRIPTOR_INLINE_BYTES = 512;
+const ROUNDING_BYTES = 64;
+
+/**
+ * The sizes of a place on a device.
+ *
+ * @param own what differs from the usual, as in simulations, where a process has many places
+ * @throws RdmaError RDMA_ERR_INVALID_ARGUMENT for one that is out of bounds
+ */
+export function placeSizes(device: Pick<Device, 'portAddress'>, own: Partial<PlaceSizes> = {}): PlaceSizes {
+  const isSoft = device.portAddress().type === 'soft';
   return {
-    slots: Math.min(4095, 2 * maxInFlight + 2),
-    dataBytes: Math.min(MAX_LANE_BYTES, 3 * message),
-    // One more than can be needed, so that an acknowledgement on its way holds nobody up; its bytes are also what may
-    // be skipped where the ring ends.
-    retainMessages: 2 * maxInFlight,
-    retainBytes: 2 * maxInFlight * message,
+    residentRequests: checkInteger('residentRequests', own.residentRequests ?? 128, 1, 2048),
+    poolBytes: checkInteger('poolBytes', own.poolBytes ?? 4 * 2 ** 30, 4096, 2 ** 40),
+    slots: checkInteger('slots', own.slots ?? 128, 1, 4095),
+    inlineBytes: checkInteger('inlineBytes', own.inlineBytes ?? INLINE_BYTES[isSoft ? 'soft' : 'verbs'], 768, 65536),
+    laneMessages: checkInteger('laneMessages', own.laneMessages ?? 32, 1, 1024),
   };
 }
 
-/** Limits of an inbox whose senders send up to `maxBytes` of tensors. */
-export function inboxLimits(maxBytes: number, maxInFlight: number): { maxSlots: number; maxDataBytes: number } {
-  const { slots, dataBytes } = laneSizes(maxBytes, maxInFlight);
+/** Sizes of a lane between two places. */
+export function laneSizes({ residentRequests, slots, inlineBytes, laneMessages }: PlaceSizes) {
+  const retainMessages = retainedMessages(residentRequests);
+  return {
+    slots,
+    dataBytes: laneMessages * inlineBytes,
+    retainMessages,
+    // Lengths are rounded up there, and what does not fit before the end begins at the front.
+    retainBytes: (retainMessages + 1) * (inlineBytes + ROUNDING_BYTES),
+    inlineBytes: DESCRIPTOR_INLINE_BYTES,
+  };
+}
+
+/** Limits of an inbox that grants such lanes. */
+export function inboxLimits(sizes: PlaceSizes): { maxSlots: number; maxDataBytes: number } {
+  const { slots, dataBytes } = laneSizes(sizes);
   return { maxSlots: slots, maxDataBytes: dataBytes };
 }
 

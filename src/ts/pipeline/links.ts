@@ -1,103 +1,172 @@
-// The outboxes from one place to all places that it sends to.
+// The outboxes from one place to all places that it may send to.
 //
-// Invariant: a message goes to every target or the place fails; its inputs are settled when all have acknowledged it.
-// After close() there is no outbox left, not even one whose connecting was under way.
-import type { Device } from '../verbs/index.js';
+// Invariant: a message for a target goes out in one lane and stays with this place until the target acknowledges it. A
+// target without room holds up nobody else: what is for it waits here, in order. After close() no outbox is left, not
+// even one that was being connected.
 import { RdmaError } from '../core/errors.js';
-import { type InboxAddress, Outbox } from '../ring/index.js';
-import type { Joined } from './join.js';
-import { laneSizes, placeSecret } from './lane-sizes.js';
+import { type InboxAddress, type MemoryPool, Outbox, type OutboxStatus, type Poller } from '../ring/index.js';
+import type { Device } from '../verbs/index.js';
+import type { Custody } from './custody.js';
+import { Link } from './link.js';
+import { laneSizes, placeSecret, type PlaceSizes } from './lane-sizes.js';
+import type { PipelinePort } from './port.js';
 
 export interface LinkOptions {
+  /** Name of the place that sends. */
   name: string;
+  port: PipelinePort;
   device: Device;
+  poller: Poller;
+  pool: MemoryPool;
+  sizes: PlaceSizes;
   secret: string;
-  maxBytes: number;
-  maxInFlight: number;
   reconnectMs: number;
-  /** Where the inbox is now; throws when it is not known yet. */
-  resolve: (target: string) => InboxAddress;
-  /** All sends of a request were acknowledged. */
-  onSettled: (joined: Joined) => void;
-  /** A target was away for longer than `reconnectMs`. */
+  /** Where the inbox of a place is now; throws when it is not known yet. */
+  resolve: (target: string) => InboxAddress | Promise<InboxAddress>;
+  /** A target was away for longer than `reconnectMs`, or refused for good. */
   onFailed: (target: string, reason: Error) => void;
 }
 
-// `waiting`: what was sent and not acknowledged, by sequence.
-interface Link {
-  outbox: Outbox;
-  waiting: { sequence: number; joined: Joined }[];
+/** What an operator asks of the links of a place. */
+export interface LinkStatus {
+  readonly target: string;
+  /** Messages that wait for room in the lane. */
+  readonly backlog: number;
+  /** Outputs that the target has not acknowledged. */
+  readonly unacknowledged: number;
+  readonly outbox: OutboxStatus;
 }
 
 export class Links {
   private readonly options: LinkOptions;
   private readonly links = new Map<string, Link>();
-  private readonly connecting: Promise<void>[] = [];
+  private readonly connecting = new Map<string, Promise<void>>();
+  private readonly gone = new Set<string>(); // given up, while a plan names them
   private closed = false;
 
   constructor(options: LinkOptions) {
     this.options = options;
   }
 
-  /** Connects to every target; each is `stage/instance`. */
+  /** Connects to every target that is not connected yet. @throws as Outbox.connect */
   async connect(targets: readonly string[]): Promise<void> {
-    this.connecting.push(...targets.map((target) => this.connectTo(target)));
-    await Promise.all(this.connecting);
+    await Promise.all(targets.map((target) => this.connectOnce(target)));
+  }
+
+  private connectOnce(target: string): Promise<void> {
+    if (this.links.has(target) || this.gone.has(target)) return Promise.resolve();
+    let connecting = this.connecting.get(target);
+    if (connecting === undefined) {
+      connecting = this.connectTo(target).finally(() => this.connecting.delete(target));
+      this.connecting.set(target, connecting);
+    }
+    return connecting;
   }
 
   private async connectTo(target: string): Promise<void> {
-    const { name, device, secret, maxBytes, maxInFlight, reconnectMs, resolve } = this.options;
-    const waiting: Link['waiting'] = [];
-    const outbox = await Outbox.connect({
+    const { name, port, device, poller, pool, sizes, secret, reconnectMs, resolve } = this.options;
+    let link: Link | undefined;
+    const opening = Outbox.connectOn(port, {
       to: () => {
         // This code ends the attempts.
         if (this.closed) throw new RdmaError('RDMA_ERR_REFUSED', 'the sender is being closed');
+        if (this.gone.has(target)) throw new RdmaError('RDMA_ERR_REFUSED', `${target} was given up`);
         return resolve(target);
       },
       secret: placeSecret(secret, target),
       name,
       device,
+      poller,
+      pool,
       reconnectMs,
-      ...laneSizes(maxBytes, maxInFlight),
-      onAcknowledged: (sequence) => this.acknowledged(waiting, sequence),
+      ...laneSizes(sizes),
+      onAcknowledged: (sequence) => link?.acknowledged(sequence),
+      onStall: ({ type }) => {
+        if (type === 'flowing') link?.flow();
+      },
       onConnection: (event) => {
-        if (event.type === 'failed') this.options.onFailed(target, event.reason ?? new Error('unknown'));
+        if (event.type === 'failed' && !this.closed && !this.gone.has(target)) {
+          this.options.onFailed(target, event.reason ?? new Error('unknown'));
+        }
       },
     });
-    this.links.set(target, { outbox, waiting });
-    if (this.closed) throw new RdmaError('RDMA_ERR_CLOSED', 'closed while connecting');
+    let outbox: Outbox;
+    try {
+      outbox = await opening;
+    } catch (error) {
+      if (this.gone.has(target)) return;
+      throw error;
+    }
+    if (this.closed) {
+      await outbox.close();
+      throw new RdmaError('RDMA_ERR_CLOSED', 'closed while connecting');
+    }
+    if (this.gone.has(target)) return outbox.close();
+    link = new Link(outbox, sizes.residentRequests);
+    this.links.set(target, link);
   }
 
   /**
-   * Sends one message to several targets. `onSettled` follows when all have acknowledged it.
+   * Sends a message to a target; to one that was given up, nothing.
    *
-   * @param pieces at most maxMessageBytes(); every target has room for that
-   * @throws RdmaError the error of an outbox that has failed
+   * @param bytes the message, at most maxLaneMessageBytes(); copied before this returns
+   * @param custody counts this receiver until it has acknowledged; undefined for a note
+   * @throws the error of an outbox that has failed
    */
-  async send(joined: Joined, targets: readonly string[], pieces: readonly Uint8Array[]): Promise<void> {
-    joined.outstanding += targets.length;
-    for (const target of targets) {
-      const link = this.links.get(target);
-      if (link === undefined) throw new Error(`no link to ${target}`);
-      const sequence = await link.outbox.send(pieces);
-      let at = link.waiting.length;
-      while (at > 0 && link.waiting[at - 1]!.sequence > sequence) at--;
-      link.waiting.splice(at, 0, { sequence, joined });
-      // The acknowledgement may have come before this turn.
-      this.acknowledged(link.waiting, link.outbox.acknowledged);
-    }
+  send(target: string, bytes: Uint8Array, custody: Custody | undefined): void {
+    const link = this.links.get(target);
+    if (link === undefined && this.gone.has(target)) return;
+    if (link === undefined) throw new RdmaError('RDMA_ERR_PEER_GONE', `there is no way to ${target}`);
+    link.send(bytes, custody);
   }
 
-  private acknowledged(waiting: Link['waiting'], sequence: number): void {
-    for (let first = waiting[0]; first !== undefined && first.sequence <= sequence; first = waiting[0]) {
-      waiting.shift();
-      if (--first.joined.outstanding === 0) this.options.onSettled(first.joined);
-    }
+  /** True when there is a way to the target. */
+  has(target: string): boolean {
+    return this.links.has(target);
+  }
+
+  /** How many outputs a target has not acknowledged. */
+  unacknowledged(target: string): number {
+    const link = this.links.get(target);
+    return link?.unacknowledged ?? 0;
+  }
+
+  status(): LinkStatus[] {
+    return [...this.links].map(([target, { outbox, backlog, unacknowledged }]) => ({
+      target,
+      backlog,
+      unacknowledged,
+      outbox: outbox.status(),
+    }));
+  }
+
+  /**
+   * Closes the way to a target that does not come back, also one that is being made. What it has not acknowledged is settled,
+   * and nothing is sent there until a later plan names it.
+   */
+  async giveUp(target: string): Promise<void> {
+    this.gone.add(target);
+    const link = this.links.get(target);
+    if (link === undefined) return;
+    this.links.delete(target);
+    await link.close();
+  }
+
+  /** Closes the ways to all targets but these, also those that are being made. What was not acknowledged there is settled: nobody will ask for it. */
+  async keepOnly(targets: ReadonlySet<string>): Promise<void> {
+    const gone = [...this.links].filter(([target]) => !targets.has(target));
+    const unmade = [...this.connecting].filter(([target]) => !targets.has(target));
+    for (const [target] of gone) this.links.delete(target);
+    for (const [target] of unmade) this.gone.add(target);
+    await Promise.all([...gone.map(([, link]) => link.close()), ...unmade.map(([, attempt]) => attempt)]);
+    for (const target of this.gone) if (!targets.has(target)) this.gone.delete(target);
   }
 
   async close(): Promise<void> {
     this.closed = true;
-    await Promise.allSettled(this.connecting);
-    await Promise.all([...this.links.values()].map((link) => link.outbox.close()));
+    await Promise.allSettled(this.connecting.values());
+    const links = [...this.links.values()];
+    this.links.clear();
+    await Promise.all(links.map((link) => link.close()));
   }
 }

@@ -3,10 +3,7 @@
 // Invariant: `data` has exactly as many elements as the shape says, so no handler reads past what was sent.
 import { RdmaError } from '../core/errors.js';
 
-/** Element types. The 16-bit floats are shown as their bits in a Uint16Array. */
-export type Dtype = 'u8' | 'i8' | 'u16' | 'i16' | 'u32' | 'i32' | 'u64' | 'i64' | 'f16' | 'bf16' | 'f32' | 'f64';
-
-/** The elements of a tensor, as JavaScript shows them; f16 and bf16 as their 16 bits. */
+/** The elements of a tensor, as JavaScript shows them. */
 export type TensorData =
   | Uint8Array
   | Int8Array
@@ -20,30 +17,47 @@ export type TensorData =
   | Float64Array;
 
 interface DtypeInfo {
-  bytes: number;
-  view(buffer: ArrayBufferLike, offset: number, count: number): TensorData;
-  is(data: TensorData): boolean;
+  readonly bytes: number;
+  /** The names of the typed arrays that may hold it (ECMA-262, %TypedArray%.prototype[@@toStringTag]). */
+  readonly arrays: readonly string[];
+  readonly view: (buffer: ArrayBufferLike, offset: number, count: number) => TensorData;
 }
 
-const dtypes: Record<Dtype, DtypeInfo> = {
-  u8: { bytes: 1, view: (b, o, n) => new Uint8Array(b, o, n), is: (d) => d instanceof Uint8Array },
-  i8: { bytes: 1, view: (b, o, n) => new Int8Array(b, o, n), is: (d) => d instanceof Int8Array },
-  u16: { bytes: 2, view: (b, o, n) => new Uint16Array(b, o, n), is: (d) => d instanceof Uint16Array },
-  i16: { bytes: 2, view: (b, o, n) => new Int16Array(b, o, n), is: (d) => d instanceof Int16Array },
-  u32: { bytes: 4, view: (b, o, n) => new Uint32Array(b, o, n), is: (d) => d instanceof Uint32Array },
-  i32: { bytes: 4, view: (b, o, n) => new Int32Array(b, o, n), is: (d) => d instanceof Int32Array },
-  u64: { bytes: 8, view: (b, o, n) => new BigUint64Array(b, o, n), is: (d) => d instanceof BigUint64Array },
-  i64: { bytes: 8, view: (b, o, n) => new BigInt64Array(b, o, n), is: (d) => d instanceof BigInt64Array },
-  f16: { bytes: 2, view: (b, o, n) => new Uint16Array(b, o, n), is: (d) => d instanceof Uint16Array },
-  bf16: { bytes: 2, view: (b, o, n) => new Uint16Array(b, o, n), is: (d) => d instanceof Uint16Array },
-  f32: { bytes: 4, view: (b, o, n) => new Float32Array(b, o, n), is: (d) => d instanceof Float32Array },
-  f64: { bytes: 8, view: (b, o, n) => new Float64Array(b, o, n), is: (d) => d instanceof Float64Array },
-};
+const u8 = (b: ArrayBufferLike, o: number, n: number) => new Uint8Array(b, o, n);
+const u16 = (b: ArrayBufferLike, o: number, n: number) => new Uint16Array(b, o, n);
+const BYTES = ['Uint8Array', 'Uint8ClampedArray'];
+
+const dtypes = {
+  u8: { bytes: 1, arrays: BYTES, view: u8 },
+  i8: { bytes: 1, arrays: ['Int8Array'], view: (b, o, n) => new Int8Array(b, o, n) },
+  u16: { bytes: 2, arrays: ['Uint16Array'], view: u16 },
+  i16: { bytes: 2, arrays: ['Int16Array'], view: (b, o, n) => new Int16Array(b, o, n) },
+  u32: { bytes: 4, arrays: ['Uint32Array'], view: (b, o, n) => new Uint32Array(b, o, n) },
+  i32: { bytes: 4, arrays: ['Int32Array'], view: (b, o, n) => new Int32Array(b, o, n) },
+  u64: { bytes: 8, arrays: ['BigUint64Array'], view: (b, o, n) => new BigUint64Array(b, o, n) },
+  i64: { bytes: 8, arrays: ['BigInt64Array'], view: (b, o, n) => new BigInt64Array(b, o, n) },
+  f16: { bytes: 2, arrays: ['Uint16Array', 'Float16Array'], view: u16 },
+  bf16: { bytes: 2, arrays: ['Uint16Array'], view: u16 },
+  f32: { bytes: 4, arrays: ['Float32Array'], view: (b, o, n) => new Float32Array(b, o, n) },
+  f64: { bytes: 8, arrays: ['Float64Array'], view: (b, o, n) => new Float64Array(b, o, n) },
+  // At the end: the position of a name is its number in messages.
+  bool: { bytes: 1, arrays: BYTES, view: u8 },
+  f8e4m3: { bytes: 1, arrays: BYTES, view: u8 },
+  f8e5m2: { bytes: 1, arrays: BYTES, view: u8 },
+} satisfies Record<string, DtypeInfo>;
+
+/**
+ * Element types. f16 and bf16 are shown as their bits in a Uint16Array; the 8-bit floats (OCP 8-bit Floating Point
+ * Specification, E4M3 and E5M2) and bool as bytes in a Uint8Array.
+ */
+export type Dtype = keyof typeof dtypes;
 
 /** Every element type. */
 export const DTYPES = Object.keys(dtypes) as Dtype[];
 /** The most dimensions of a tensor. */
 export const MAX_RANK = 8;
+
+const infos: readonly DtypeInfo[] = Object.values(dtypes);
 
 /** A block of numbers with a shape; `data` may be a view of received memory. */
 export interface Tensor {
@@ -52,7 +66,7 @@ export interface Tensor {
   data: TensorData;
 }
 
-/** How many elements a shape has; NaN when it is not one (rank over 8, a dimension that is no count). */
+/** How many elements a shape has; NaN when it is not one (rank over 8, a dimension that is not a count). */
 export function elementCount(shape: readonly number[]): number {
   if (shape.length > MAX_RANK) return Number.NaN;
   let count = 1;
@@ -63,39 +77,81 @@ export function elementCount(shape: readonly number[]): number {
   return Number.isSafeInteger(count) ? count : Number.NaN;
 }
 
-/** Bytes of one element. */
+/** Bytes of one element. @throws RdmaError RDMA_ERR_INVALID_ARGUMENT for a name that is not a dtype */
 export function elementBytes(dtype: Dtype): number {
-  return dtypes[dtype].bytes;
+  return infoOf(dtype).bytes;
+}
+
+function infoOf(dtype: unknown): DtypeInfo {
+  if (typeof dtype === 'string' && Object.hasOwn(dtypes, dtype)) return dtypes[dtype as Dtype];
+  throw new RdmaError('RDMA_ERR_INVALID_ARGUMENT', `dtype must be one of ${DTYPES.join(', ')}, not ${String(dtype)}`);
+}
+
+/** The number of a dtype in messages. */
+export function dtypeCode(dtype: Dtype): number {
+  return DTYPES.indexOf(dtype);
+}
+
+/** The dtype with this number in messages; undefined: there is none. */
+export function dtypeOfCode(code: number): Dtype | undefined {
+  return DTYPES[code];
+}
+
+/** Bytes of one element of the dtype with this number, which exists. */
+export function elementBytesOfCode(code: number): number {
+  return infos[code]!.bytes;
 }
 
 /**
  * Makes a tensor, without a copy.
  *
- * @param dtype the element type; `data` must be its typed array
- * @param shape up to 8 dimensions, whose product is the number of elements
+ * @param dtype the element type; `data` must be its typed array (of any realm)
+ * @param shape up to 8 dimensions, whose product is the number of elements; a dimension may be 0
  * @throws RdmaError RDMA_ERR_INVALID_ARGUMENT when dtype, shape and data do not agree
  */
 export function tensor(dtype: Dtype, shape: readonly number[], data: TensorData): Tensor {
-  const info = Object.hasOwn(dtypes, dtype) ? dtypes[dtype] : undefined;
-  if (info === undefined) {
-    throw new RdmaError('RDMA_ERR_INVALID_ARGUMENT', `dtype must be one of ${DTYPES.join(', ')}, not ${String(dtype)}`);
-  }
-  if (!ArrayBuffer.isView(data) || !info.is(data)) {
-    throw new RdmaError('RDMA_ERR_INVALID_ARGUMENT', `the data of a ${dtype} tensor has another element type`);
-  }
-  if (!Array.isArray(shape)) throw new RdmaError('RDMA_ERR_INVALID_ARGUMENT', 'the shape of a tensor is an array');
-  if (elementCount(shape) !== data.length) {
-    throw new RdmaError(
-      'RDMA_ERR_INVALID_ARGUMENT',
-      `a tensor of shape [${shape.join(', ')}] does not have ${data.length} elements`,
-    );
-  }
+  checkTensor('a tensor', { dtype, shape, data });
   return { dtype, shape, data };
 }
 
-/** A view of `buffer` as a tensor's data. The offset must be a multiple of the element's size. */
+/**
+ * Checks that dtype, shape and data of a tensor agree.
+ *
+ * @param what names the tensor in the error
+ * @throws RdmaError RDMA_ERR_INVALID_ARGUMENT when they do not, or it is no tensor
+ */
+export function checkTensor(what: string, value: unknown): asserts value is Tensor {
+  if (typeof value !== 'object' || value === null || !('dtype' in value)) {
+    throw new RdmaError('RDMA_ERR_INVALID_ARGUMENT', `${what} is not a tensor`, { remedy: 'make it with tensor()' });
+  }
+  const { dtype, shape, data } = value as Partial<Tensor>;
+  const info = infoOf(dtype);
+  // Not instanceof: arrays of another realm (node:vm, a test runner) are as good.
+  const kind = ArrayBuffer.isView(data) ? (data as { [Symbol.toStringTag]?: string })[Symbol.toStringTag] : undefined;
+  if (kind === undefined || !info.arrays.includes(kind)) {
+    const words = `the data of ${what} of dtype ${dtype} must be a ${info.arrays[0]}, not ${kind ?? typeof data}`;
+    throw new RdmaError('RDMA_ERR_INVALID_ARGUMENT', words);
+  }
+  if (!Array.isArray(shape)) {
+    throw new RdmaError('RDMA_ERR_INVALID_ARGUMENT', `the shape of ${what} must be an array`);
+  }
+  const { length } = data as TensorData;
+  if (elementCount(shape) !== length) {
+    const words = `${what} of shape [${shape.join(', ')}] does not have ${length} elements`;
+    throw new RdmaError('RDMA_ERR_INVALID_ARGUMENT', words);
+  }
+}
+
+/** A view of `buffer` as a tensor. The offset must be a multiple of the element's size. */
 export function viewTensor(dtype: Dtype, shape: readonly number[], buffer: ArrayBufferLike, offset: number): Tensor {
   return { dtype, shape, data: dtypes[dtype].view(buffer, offset, elementCount(shape)) };
+}
+
+/** The bytes of a tensor's data; not a copy. */
+export function bytesOf(source: Tensor): Uint8Array {
+  const { data } = source;
+  if (data instanceof Uint8Array) return data;
+  return new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
 }
 
 /** A copy that owns its memory. */

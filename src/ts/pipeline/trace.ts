@@ -1,7 +1,15 @@
-// What happened to a request, carried along in its messages.
+// What happened to a request, as records that travel in its messages when it is traced.
+//
+//   record    0     1            2              3   4               6               8      16      20
+//             |kind |from stage+1|to stage+1    | 0 |from instance  |to instance    |bytes |a (f32)|b (f32)|
+//             kind 1, a task of `to`: a is how long it waited, b how long it ran, in microseconds; no `from`, no bytes
+//             kind 2, a message from `from` to `to`: a is how long it was under way in microseconds, or -1
 //
 // Invariant: times are differences of CLOCK_MONOTONIC, which all processes of one host share; a hop between hosts has
-// no time that can be trusted and says null.
+// no time that can be trusted. A record comes once, however many ways led here.
+import { getCount, MAX_TRACE_BYTES, setCount } from './envelope.js';
+import { GATEWAY_INDEX } from './plan.js';
+import { REQUEST, RESULT, type WorkflowSpec } from './spec.js';
 
 /** One task: a request at a stage instance. */
 export interface TaskTrace {
@@ -13,60 +21,125 @@ export interface TaskTrace {
   computeUs: number;
 }
 
-/** One message between stages. */
+/** One message between places. The request comes from `request`; results go to `result`. */
 export interface HopTrace {
   from: string;
   fromInstance: number;
   to: string;
   toInstance: number;
+  /** Head, metadata and tensors; also of those that stay in the sender's memory. */
   bytes: number;
-  /** From when the sender began to send until the receiver saw the message, in microseconds. */
-  us: number;
-  /** The device that carried it. */
-  device: string;
+  /** From when the sender handed it over until the receiver saw it, in microseconds; undefined between hosts. */
+  us: number | undefined;
 }
 
-/** What is known of a request; with more than {@link MAX_TRACE_BYTES} of it, the oldest is left out. */
+/** What is known of a traced request. */
 export interface Trace {
   tasks: TaskTrace[];
   hops: HopTrace[];
 }
 
-/** The most that a trace takes in a message, as JSON. */
-export const MAX_TRACE_BYTES = 128 * 1024;
-const SMALL_TRACE = 256; // entries that fit in any case
+const RECORD_BYTES = 24;
+const TASK = 1;
+const HOP = 2;
+const NO_RECORDS = new Uint8Array(0);
 
-/** CLOCK_MONOTONIC in microseconds. */
-export function monotonicUs(): number {
-  const [seconds, nanoseconds] = process.hrtime();
-  return seconds * 1e6 + nanoseconds / 1e3;
-}
+/** The records of one traced request at one place. */
+export class TraceRecords {
+  private bytes = new Uint8Array(16 * RECORD_BYTES);
+  private view = new DataView(this.bytes.buffer);
+  private length = 0;
 
-/** The traces of several inputs as one; what came twice is there once. */
-export function mergeTraces(traces: readonly Trace[]): Trace {
-  const tasks = new Map<string, TaskTrace>();
-  const hops = new Map<string, HopTrace>();
-  for (const trace of traces) {
-    for (const task of trace.tasks) tasks.set(`${task.stage}/${task.instance}`, task);
-    for (const hop of trace.hops) hops.set(`${hop.from}/${hop.fromInstance}/${hop.to}/${hop.toInstance}`, hop);
+  /** The records, in bytes; valid until the next one is added. */
+  get encoded(): Uint8Array {
+    return this.length === 0 ? NO_RECORDS : this.bytes.subarray(0, this.length);
   }
-  return { tasks: [...tasks.values()], hops: [...hops.values()] };
-}
 
-/** The trace, or as much of its newest part as a message has room for. */
-export function boundTrace(trace: Trace): Trace {
-  if (trace.tasks.length + trace.hops.length <= SMALL_TRACE) return trace;
-  const tasks = newest(trace.tasks, MAX_TRACE_BYTES / 2);
-  return { tasks, hops: newest(trace.hops, MAX_TRACE_BYTES / 2) };
-}
-
-function newest<T>(entries: readonly T[], bytes: number): T[] {
-  let left = bytes;
-  let first = entries.length;
-  while (first > 0) {
-    left -= JSON.stringify(entries[first - 1]).length + 1;
-    if (left < 0) break;
-    first--;
+  /** Adds the records of a message; those that are here already are left out, and those beyond the limit. */
+  addAll(records: Uint8Array): void {
+    for (let at = 0; at + RECORD_BYTES <= records.length; at += RECORD_BYTES) {
+      const record = records.subarray(at, at + RECORD_BYTES);
+      if (!this.has(record)) this.room()?.set(record);
+    }
   }
-  return entries.slice(first);
+
+  // Kind, stages and instances name a record; the first 8 bytes.
+  private has(record: Uint8Array): boolean {
+    for (let at = 0; at < this.length; at += RECORD_BYTES) {
+      let same = true;
+      for (let i = 0; i < 8 && same; i++) same = this.bytes[at + i] === record[i];
+      if (same) return true;
+    }
+    return false;
+  }
+
+  addTask(stage: number, instance: number, queueUs: number, computeUs: number): void {
+    this.add(TASK, GATEWAY_INDEX, 0, stage, instance, 0, queueUs, computeUs);
+  }
+
+  /** @param us -1: not known */
+  addHop(from: number, fromInstance: number, to: number, toInstance: number, bytes: number, us: number): void {
+    this.add(HOP, from, fromInstance, to, toInstance, bytes, us, 0);
+  }
+
+  private add(
+    kind: number,
+    from: number,
+    fromInstance: number,
+    to: number,
+    toInstance: number,
+    bytes: number,
+    a: number,
+    b: number,
+  ): void {
+    const at = this.length;
+    if (this.room() === undefined) return;
+    const { view } = this;
+    view.setUint8(at, kind);
+    view.setUint8(at + 1, from + 1);
+    view.setUint8(at + 2, to + 1);
+    view.setUint8(at + 3, 0);
+    view.setUint16(at + 4, fromInstance, true);
+    view.setUint16(at + 6, toInstance, true);
+    setCount(view, at + 8, bytes);
+    view.setFloat32(at + 16, a, true);
+    view.setFloat32(at + 20, b, true);
+  }
+
+  // Makes room for one record; undefined when there are as many as a message may carry.
+  private room(): Uint8Array | undefined {
+    const at = this.length;
+    if (at + RECORD_BYTES > MAX_TRACE_BYTES) return undefined;
+    if (at + RECORD_BYTES > this.bytes.length) {
+      const larger = new Uint8Array(2 * this.bytes.length);
+      larger.set(this.bytes);
+      this.bytes = larger;
+      this.view = new DataView(larger.buffer);
+    }
+    this.length += RECORD_BYTES;
+    return this.bytes.subarray(at, at + RECORD_BYTES);
+  }
+}
+
+/** Reads records for people. Records that name a stage the workflow does not have are left out. */
+export function readTrace(spec: WorkflowSpec, records: Uint8Array): Trace {
+  const trace: Trace = { tasks: [], hops: [] };
+  const view = new DataView(records.buffer, records.byteOffset, records.byteLength);
+  const nameOf = (index: number, gateway: string) => (index === 0 ? gateway : spec.stages[index - 1]?.name);
+  for (let at = 0; at + RECORD_BYTES <= records.length; at += RECORD_BYTES) {
+    const kind = view.getUint8(at);
+    const from = nameOf(view.getUint8(at + 1), REQUEST);
+    const to = nameOf(view.getUint8(at + 2), RESULT);
+    const instance = view.getUint16(at + 6, true);
+    const a = view.getFloat32(at + 16, true);
+    if (from === undefined || to === undefined) continue;
+    if (kind === TASK) {
+      trace.tasks.push({ stage: to, instance, queueUs: a, computeUs: view.getFloat32(at + 20, true) });
+    } else if (kind === HOP) {
+      const fromInstance = view.getUint16(at + 4, true);
+      const bytes = getCount(view, at + 8);
+      trace.hops.push({ from, fromInstance, to, toInstance: instance, bytes, us: a < 0 ? undefined : a });
+    }
+  }
+  return trace;
 }

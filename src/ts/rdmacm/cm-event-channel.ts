@@ -131,7 +131,8 @@ export class CmEventChannel extends Resource {
     } finally {
       this.closing = false;
     }
-    for (const id of [...this.ids.values()]) id.fail(new RdmaError('RDMA_ERR_CLOSED', 'CmEventChannel is closed'));
+    for (const id of [...this.ids.values()])
+      id.fail(new RdmaError('RDMA_ERR_CLOSED', 'the rdma_cm event channel is closed'));
     this.ids.clear();
   }
 }

@@ -331,7 +331,7 @@ export class ConnectionId extends Resource {
   }
 
   private closedError(): RdmaError {
-    return new RdmaError('RDMA_ERR_CLOSED', 'ConnectionId is closed');
+    return new RdmaError('RDMA_ERR_CLOSED', 'the rdma_cm id is closed');
   }
 
   override close(): void {

@@ -25,6 +25,8 @@ export interface ConnectorParts {
   port: RingPort;
   address: PortAddress;
   pd: PortDomain;
+  /** What is mapped ends with it. */
+  mappings: PortDomain;
   cq: PortCompletionQueue;
   sendDepth: number;
   retained: Retained;
@@ -71,6 +73,7 @@ export class Connector {
         name,
         address,
         pd: parts.pd,
+        mappings: parts.mappings,
         cq: parts.cq,
         retained: parts.retained,
         payloads: parts.payloads,

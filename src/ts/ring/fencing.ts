@@ -13,6 +13,7 @@ import type { LaneCompletions } from './lane-completions.js';
 import type { PolledLanes } from './polled-lanes.js';
 import type { PortChannel } from './port.js';
 import type { Pulls } from './pulls.js';
+import type { RemoteMemory } from './remote-memory.js';
 import type { InboxCounters } from './status.js';
 import type { Turns } from './turns.js';
 
@@ -26,6 +27,7 @@ export interface FencingParts {
   turns: Turns;
   polled: PolledLanes;
   pulls: Pulls;
+  remote: RemoteMemory;
   admission: Admission;
   counters: InboxCounters;
   onLane: ((event: LaneEvent) => void) | undefined;
@@ -67,13 +69,14 @@ export class Fencing {
   }
 
   private fence(lane: Lane): void {
-    const { lanesByQp, channels, turns, polled, pulls, admission, counters, onLane, onEmpty } = this.parts;
+    const { lanesByQp, channels, turns, polled, pulls, remote, admission, counters, onLane, onEmpty } = this.parts;
     const reason = lane.condemned ?? new RdmaError('RDMA_ERR_FENCED', 'the lane was fenced');
     turns.drop(lane);
     polled.remove(lane);
     lanesByQp.delete(lane.qp.qpNum);
     const revoked = lane.fence();
     pulls.laneEnded(lane);
+    remote.laneEnded(lane.session);
     admission.remove(lane);
     counters.fences++;
     const channel = channels.get(lane);

@@ -8,6 +8,7 @@ import type { Device } from '../verbs/index.js';
 import { MAX_DATA_BYTES, MAX_INLINE_BYTES, MAX_PULL_BYTES, MAX_SLOTS } from './documents.js';
 import { alignedLength } from './layout.js';
 import type { InboxMessage } from './message.js';
+import { checkPoller, type Poller } from './poller.js';
 import { WAIT_MODES, type WaitMode } from './pump.js';
 
 /** How to open an inbox. */
@@ -36,6 +37,8 @@ export interface InboxOptions {
   inPlace?: boolean;
   /** How to wait; default `adaptive`. With `busy`, call {@link Inbox.poll}. */
   wait?: WaitMode;
+  /** Shares its polling and sleeping with other inboxes and outboxes of the process; only with `wait: 'adaptive'`. */
+  poller?: Poller;
   /** Called with each message, in the turn in which it arrived. Without it, iterate over the inbox. */
   onMessage?: (message: InboxMessage) => void;
   /** Told of every lane that opens and ends. */
@@ -61,6 +64,7 @@ export interface Limits {
   pullBytes: number;
   inPlace: boolean;
   wait: WaitMode;
+  poller: Poller | undefined;
 }
 
 /** @internal @throws RdmaError RDMA_ERR_INVALID_ARGUMENT */
@@ -79,5 +83,6 @@ export function checkLimits(options: InboxOptions): Limits {
     pullBytes: checkInteger('maxPullBytes', options.maxPullBytes ?? 0, 0, MAX_PULL_BYTES),
     inPlace: checkBoolean('inPlace', options.inPlace ?? true),
     wait: checkOneOf('wait', options.wait ?? 'adaptive', WAIT_MODES),
+    poller: checkPoller(options.poller, options.wait),
   };
 }

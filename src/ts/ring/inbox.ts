@@ -22,8 +22,9 @@ import { MessageQueue } from './message-queue.js';
 import { PolledLanes } from './polled-lanes.js';
 import type { PortChannel, PortDevice, PortServer, RingPort } from './port.js';
 import { Pulls, type PullSource } from './pulls.js';
-import { Pump } from './pump.js';
-import { InboxCounters, type InboxStatus } from './status.js';
+import { type CompletionDriver, Pump } from './pump.js';
+import { RemoteMemory } from './remote-memory.js';
+import { countPulled, InboxCounters, type InboxStatus } from './status.js';
 import { systemPort } from './system-port.js';
 import { Turns } from './turns.js';
 
@@ -50,12 +51,14 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
   readonly address: PortAddress;
   /** @internal */
   readonly maxPullBytes: number;
+  /** @internal */
+  readonly remote: RemoteMemory;
 
   private readonly options: InboxOptions;
   private readonly port: RingPort;
   private readonly device: PortDevice;
   private readonly ownsDevice: boolean;
-  private readonly pump: Pump;
+  private readonly pump: CompletionDriver;
   private readonly limits: Limits;
   private readonly admission: Admission;
   private readonly turns: Turns;
@@ -85,25 +88,20 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
     this.identity = port.identity();
     this.maxPullBytes = this.limits.pullBytes;
     this.turns = new Turns(this.limits.lanes);
-    this.pulls = new Pulls(port.clock, (bytes) => {
-      this.counters.pulls++;
-      this.counters.pulledBytes += bytes;
-    });
+    this.pulls = new Pulls(port.clock, ({ what, length }) => countPulled(this.counters, what, length));
     const { device, owned } = port.device(options.device);
     this.device = device;
     this.ownsDevice = owned;
+    this.remote = new RemoteMemory(device, port.clock);
     try {
       this.address = this.device.portAddress();
       const wanted = this.limits.lanes * (this.limits.slots + SEND_DEPTH);
       const capacity = Math.min(wanted, this.device.attributes.maxCqe);
-      this.pump = new Pump(
-        this.device,
-        port.clock,
-        capacity,
-        this.limits.wait,
-        () => this.drainQueue(this.deliver, 1),
-        () => this.news.flush(true),
-      );
+      const drain = (looks: number) => this.drainQueue(this.deliver, looks);
+      const beforeSleep = () => this.news.flush(true);
+      const { wait, poller } = this.limits;
+      const parts = { kind: 'inbox', device, clock: port.clock, capacity, drain, beforeSleep } as const;
+      this.pump = poller?.join(parts) ?? new Pump(device, port.clock, capacity, wait, () => drain(1), beforeSleep);
       const { cq } = this.pump;
       this.makeLaneParts = laneParts(this.device, cq);
       const transport = this.address.type === 'soft' ? 'soft' : 'verbs';
@@ -112,7 +110,7 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
       this.closeDevice();
       throw error;
     }
-    const { lanesByQp, turns, pulls, admission, counters } = this;
+    const { lanesByQp, turns, pulls, remote, admission, counters } = this;
     const { cq } = this.pump;
     const { onLane } = options;
     const channels = new Map<Lane, PortChannel>();
@@ -127,7 +125,7 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
     const delivery = new Delivery(turns, polled, news, condemned, counters);
     const ofLanes = { lanesByQp, channels, condemned, polled, pulls, admission, counters, onLane };
     const onEmpty = () => this.drained?.();
-    const fencing = new Fencing({ ...ofLanes, delivery, completions, turns, onEmpty });
+    const fencing = new Fencing({ ...ofLanes, delivery, completions, turns, remote, onEmpty });
     this.acceptor = new Acceptor({
       ...ofLanes,
       identity: this.identity,
@@ -204,6 +202,7 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
       waitingMessages: sum((lane) => lane.waitingMessages) + this.queue.length,
       unacknowledgedMessages: sum((lane) => lane.unacknowledgedMessages),
       oldestUnacknowledgedMs: lanes.reduce((most, lane) => Math.max(most, lane.oldestUnacknowledgedMs), 0),
+      mappedBytes: this.remote.mappedBytes,
       wakes: this.pump.counters.wakes,
       counters: { ...this.counters },
     };
@@ -389,6 +388,7 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
     this.queue.clear();
     this.drained?.();
     try {
+      this.remote.close();
       this.pump.close();
       this.closeDevice();
     } finally {

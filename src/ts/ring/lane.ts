@@ -184,7 +184,8 @@ export class Lane implements MessageLane, PullLane {
       return new InboxMessage(this, this.data.subarray(offset, offset + length), undefined, this.host);
     }
     const crc = (flags & PAYLOAD_CRC) !== 0 ? payloadCrc : undefined;
-    return new InboxMessage(this, undefined, { session, sequence, address, rkey, length, crc }, this.host);
+    const source = { what: 'message', session, sequence, address, rkey, length, crc } as const;
+    return new InboxMessage(this, undefined, source, this.host);
   }
 
   /**

@@ -5,7 +5,10 @@
 // stays. Releasing gives space back, acknowledging gives custody back.
 import { RdmaError } from '../core/errors.js';
 import { checkAbortSignal, checkInteger, invalidArgument } from '../core/validate.js';
-import type { PullSource } from './pulls.js';
+import type { MemoryPool } from './memory-pool.js';
+import { checkReference, type MemoryReference } from './memory-reference.js';
+import type { PullSession, PullSource } from './pulls.js';
+import type { RemoteMemory, RemoteSegment } from './remote-memory.js';
 
 /** How to wait for a message that is pulled. */
 export interface PullOptions {
@@ -16,7 +19,7 @@ export interface PullOptions {
 
 /** What a message needs of its lane. @internal */
 export interface MessageLane {
-  readonly session: { readonly name: string; readonly producer: string };
+  readonly session: PullSession & { readonly producer: string };
   /** Of the message that was taken last. */
   readonly sequence: number;
   readonly length: number;
@@ -29,8 +32,9 @@ export interface MessageLane {
   acknowledge(sequence: number): void;
 }
 
-/** READs what a producer holds. @internal */
+/** READs or maps what a producer holds. @internal */
 export interface Puller {
+  readonly remote: RemoteMemory;
   pull(source: PullSource, into: Uint8Array, timeoutMs: number, signal: AbortSignal | undefined): Promise<void>;
 }
 
@@ -51,6 +55,8 @@ export class InboxMessage {
   private readonly puller: Puller;
   private view: Uint8Array | undefined;
   private pulling = false;
+  private segments: RemoteSegment[] | undefined; // of its producer's memory, mapped for this message
+  private released = false;
 
   /** @internal */
   constructor(lane: MessageLane, view: Uint8Array | undefined, source: PullSource | undefined, puller: Puller) {
@@ -128,6 +134,75 @@ export class InboxMessage {
     }
   }
 
+  /**
+   * Memory of the producer that this message refers to (see {@link MemoryPool}), mapped: not a copy, nothing is read.
+   * What the producer stores there would be seen, so it does not before the message is acknowledged. The view stays,
+   * also when the producer dies, until the message is released and acknowledged; some time after that its length is 0.
+   *
+   * @param reference as the message says it; every number in it is checked
+   * @returns exactly its bytes; undefined where peers share no memory: read() them
+   * @throws RdmaError RDMA_ERR_PROTOCOL for a reference that is wrong, or that the producer does not allow;
+   *   RDMA_ERR_PEER_GONE when it is not mapped yet and the producer is away; RDMA_ERR_CLOSED when the message was
+   *   acknowledged; RDMA_ERR_BUSY; ENOMEM
+   */
+  map(reference: MemoryReference): Uint8Array | undefined {
+    return this.hold(reference)?.view(reference);
+  }
+
+  /**
+   * A reference to the same bytes for messages of outboxes that use `pool`: their receivers map them from here, also
+   * when their first owner is gone. Nothing is copied. It is good until this message is released or acknowledged: do
+   * neither before everything that was sent with it is acknowledged.
+   *
+   * @param reference as for map()
+   * @returns undefined where peers share no memory
+   * @throws RdmaError as map(), and as {@link MemoryPool.adopt}
+   */
+  handOn(reference: MemoryReference, pool: MemoryPool): MemoryReference | undefined {
+    const segment = this.hold(reference);
+    if (segment === undefined) return undefined;
+    return pool.adopt(segment.mapping).reference(reference.address - segment.address, reference.length);
+  }
+
+  // The mapped segment of a reference, until release().
+  private hold(reference: MemoryReference): RemoteSegment | undefined {
+    this.checkReferring();
+    const segment = this.puller.remote.hold(this.lane.session, reference);
+    if (segment === undefined) return undefined;
+    this.segments ??= [];
+    this.segments.push(segment);
+    return segment;
+  }
+
+  /**
+   * READs memory of the producer that this message refers to, in segments. A READ that loses its lane begins again on
+   * the next lane of the same producer. Until it ends the message cannot be acknowledged.
+   *
+   * @param reference as for map()
+   * @param into where to; the first `reference.length` bytes of it, not to be touched until this ends
+   * @throws RdmaError RDMA_ERR_PROTOCOL as from map(); RDMA_ERR_PEER_GONE when the producer is away and does not come
+   *   back; RDMA_ERR_TIMEOUT; RDMA_ERR_ABORTED; RDMA_ERR_CLOSED; RDMA_ERR_INVALID_ARGUMENT; ENOMEM
+   */
+  async read(reference: MemoryReference, into: Uint8Array, options: PullOptions = {}): Promise<void> {
+    const timeoutMs = checkInteger('timeoutMs', options.timeoutMs ?? PULL_TIMEOUT_MS, 1, 2 ** 31 - 1);
+    const signal = checkAbortSignal('signal', options.signal);
+    this.checkReferring();
+    checkReference(reference);
+    const { address, rkey, length } = reference;
+    if (!(into instanceof Uint8Array && into.length >= length)) {
+      throw invalidArgument('into', into, `a Uint8Array of at least ${length} bytes`);
+    }
+    const { session } = this.lane;
+    const source = { what: 'block', session, sequence: this.sequence, address, rkey, length, crc: undefined } as const;
+    await this.puller.pull(source, into.subarray(0, length), timeoutMs, signal);
+  }
+
+  // What it refers to is the producer's again when it is acknowledged.
+  private checkReferring(): void {
+    if (!this.lane.session.isAcknowledged(this.sequence)) return;
+    throw new RdmaError('RDMA_ERR_CLOSED', `message ${this.sequence} was acknowledged: its memory is gone`);
+  }
+
   /** How much of the lane cannot be written now, this message included, in bytes. */
   get laneHeldBytes(): number {
     return this.lane.heldBytes;
@@ -150,7 +225,17 @@ export class InboxMessage {
 
   /** The bytes are not needed any more. Space goes back to the producer in order, when all before are released too. */
   release(): void {
+    this.released = true;
     this.lane.release(this.sequence);
+    this.letGo();
+  }
+
+  // What it refers to is readable until it is both: space in the lane goes back before, where the message itself was
+  // copied.
+  private letGo(): void {
+    if (this.segments === undefined || !this.released || !this.lane.session.isAcknowledged(this.sequence)) return;
+    for (const segment of this.segments) this.puller.remote.letGo(segment);
+    this.segments = undefined;
   }
 
   /**
@@ -160,6 +245,7 @@ export class InboxMessage {
    */
   acknowledge(): void {
     this.lane.acknowledge(this.sequence);
+    this.letGo();
   }
 
   /** Release and acknowledge. @throws as {@link InboxMessage.acknowledge} */

@@ -19,6 +19,8 @@ export interface Negotiator {
   name: string;
   address: PortAddress;
   pd: PortDomain;
+  /** What is mapped ends with it. */
+  mappings: PortDomain;
   cq: PortCompletionQueue;
   retained: Retained;
   payloads: Payloads;
@@ -81,10 +83,10 @@ async function negotiateWith(channel: PortChannel, who: Negotiator, staging: Por
     checkAnswer(lane, who);
     qp.toReadyToReceive(address, lane.endpoint);
     qp.toReadyToSend();
-    const mapping = lane.inPlace ? mapLane(qp, lane) : undefined;
+    const mapping = lane.inPlace ? mapLane(qp, lane, who.mappings) : undefined;
     const slots =
       mapping !== undefined && lane.polled
-        ? qp.mapRemote(lane.memory.address, lane.memory.rkey, lane.slots * DESCRIPTOR_BYTES)
+        ? qp.mapRemote(lane.memory.address, lane.memory.rkey, lane.slots * DESCRIPTOR_BYTES, who.mappings)
         : undefined;
     return new Connection({ channel, qp, lane, retained, payloads, staging, mapping, slots, sendDepth, checksum });
   } catch (error) {
@@ -113,6 +115,6 @@ function checkAnswer(lane: Answer, who: Negotiator): void {
   }
 }
 
-function mapLane(qp: PortQueuePair, { memory, slots, dataBytes }: Answer): PortMapping {
-  return qp.mapRemote(memory.address + slots * DESCRIPTOR_BYTES, memory.rkey, dataBytes);
+function mapLane(qp: PortQueuePair, { memory, slots, dataBytes }: Answer, owner: PortDomain): PortMapping {
+  return qp.mapRemote(memory.address + slots * DESCRIPTOR_BYTES, memory.rkey, dataBytes, owner);
 }

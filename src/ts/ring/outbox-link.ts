@@ -13,7 +13,7 @@ import { Reply } from './documents.js';
 import type { OutboxEnd } from './outbox-end.js';
 import type { OutboxOptions } from './outbox-options.js';
 import type { Payloads } from './payloads.js';
-import type { Pump } from './pump.js';
+import type { CompletionDriver } from './pump.js';
 import { Reconnector, refusal } from './reconnector.js';
 import type { Retained } from './retained.js';
 import type { OutboxCounters } from './status.js';
@@ -22,6 +22,8 @@ import type { WaitList } from './wait-list.js';
 // As constants of this file: what another file exports is looked up at each use, and through an index by a call.
 const { SUCCESS } = CompletionStatus;
 const { RECEIVE_WITH_IMM } = CompletionOpcode;
+/** Completions of one poll, at most. */
+const MAX_COMPLETIONS = 256;
 
 /** What a link needs of its outbox. */
 export interface LinkHost {
@@ -38,7 +40,7 @@ export interface LinkHost {
 export interface LinkParts extends Omit<ConnectorParts, 'cq'> {
   host: LinkHost;
   end: OutboxEnd;
-  pump: Pump;
+  pump: CompletionDriver;
   /** Those who wait for a message to be written or acknowledged. */
   progress: WaitList;
 }
@@ -51,7 +53,7 @@ export class OutboxLink {
   private readonly host: LinkHost;
   private readonly end: OutboxEnd;
   private readonly options: OutboxOptions;
-  private readonly pump: Pump;
+  private readonly pump: CompletionDriver;
   private readonly retained: Retained;
   private readonly payloads: Payloads;
   private readonly progress: WaitList;
@@ -105,15 +107,15 @@ export class OutboxLink {
 
   // ---- Completions
 
-  /** Handles what has completed; answers how many completions there were. */
-  poll(): number {
+  /** Handles what has completed; answers how many there were. @param looks as in {@link CompletionQueue.poll} */
+  poll(looks: number): number {
     const { connection } = this;
     if (this.polling || connection === undefined || this.pump.cq.closed) return 0;
     this.polling = true;
     this.pump.polled();
     let count = 0;
     try {
-      count = this.pump.cq.poll();
+      count = this.pump.cq.poll(MAX_COMPLETIONS, looks);
       for (let i = 0; i < count; i++) this.handle(connection, i);
       if (count > 0 && this.broken === undefined) {
         connection.repost();
@@ -201,7 +203,7 @@ export class OutboxLink {
       if (reply.type === 'error') this.lose(connection, refusal(reply.code, reply.message));
     };
     channel.onClose = (error) => {
-      this.poll(); // its last report may be there already
+      this.poll(1); // its last report may be there already
       this.lose(connection, error ?? new RdmaError('RDMA_ERR_PEER_GONE', 'the inbox closed the connection'));
     };
     try {

@@ -7,6 +7,8 @@ import { checkBoolean, checkFunction, checkInteger, checkObject, checkOneOf, che
 import type { Device } from '../verbs/index.js';
 import { MAX_DATA_BYTES, MAX_INLINE_BYTES, MAX_PULL_BYTES, MAX_RETAINED_MESSAGES, MAX_SLOTS } from './documents.js';
 import { alignedLength } from './layout.js';
+import { checkPool, type MemoryPool } from './memory-pool.js';
+import { checkPoller, type Poller } from './poller.js';
 import { WAIT_MODES, type WaitMode } from './pump.js';
 import type { Stall } from './status.js';
 
@@ -52,6 +54,10 @@ export interface OutboxOptions {
   checksum?: boolean;
   /** How to wait; default `adaptive`. With `busy`, call {@link Outbox.poll}. */
   wait?: WaitMode;
+  /** Shares its polling and sleeping with other inboxes and outboxes of the process; only with `wait: 'adaptive'`. */
+  poller?: Poller;
+  /** Messages may refer to blocks of this pool, which outlives the outbox; the device is the pool's then. */
+  pool?: MemoryPool;
   /** How long the inbox may be away before the outbox gives up, in ms; 0 gives up at once. Default 30 000. */
   reconnectMs?: number;
   /** Told each time the watermark of acknowledged messages moves. */
@@ -97,7 +103,9 @@ export interface OutboxSettings {
   inPlace: boolean;
   checksum: boolean;
   wait: WaitMode;
+  poller: Poller | undefined;
   reconnectMs: number;
+  pool: MemoryPool | undefined;
 }
 
 const RETAINED_PAGE = 4096;
@@ -123,6 +131,8 @@ export function checkOutboxOptions(options: OutboxOptions): OutboxSettings {
     inPlace: checkBoolean('inPlace', options.inPlace ?? true),
     checksum: checkBoolean('checksum', options.checksum ?? false),
     wait: checkOneOf('wait', options.wait ?? 'adaptive', WAIT_MODES),
+    poller: checkPoller(options.poller, options.wait),
+    pool: checkPool(options.pool),
     reconnectMs: checkInteger('reconnectMs', options.reconnectMs ?? 30_000, 0, 2 ** 31 - 1),
   };
 }

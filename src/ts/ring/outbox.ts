@@ -19,10 +19,10 @@ import {
 } from './outbox-options.js';
 import { OutboxLink } from './outbox-link.js';
 import { Payloads } from './payloads.js';
-import type { PortDevice, PortDomain, RingPort } from './port.js';
-import { Pump } from './pump.js';
+import type { PortDevice, PortDomain, PortMemory, RingPort } from './port.js';
+import { type CompletionDriver, Pump } from './pump.js';
 import type { Reservation } from './reservation.js';
-import { Retained } from './retained.js';
+import { Home, Phase, Retained } from './retained.js';
 import { SendPath } from './send-path.js';
 import { OutboxCounters, type OutboxStatus } from './status.js';
 import { systemPort } from './system-port.js';
@@ -43,8 +43,9 @@ export class Outbox implements AsyncDisposable {
   private readonly device: PortDevice;
   private readonly ownsDevice: boolean;
   private readonly address: PortAddress;
+  private readonly own: PortDomain; // of what is mapped, and of all the rest where there is no pool
   private readonly pd: PortDomain;
-  private readonly pump: Pump;
+  private readonly pump: CompletionDriver;
   private readonly retained: Retained;
   private readonly payloads: Payloads;
   private readonly link: OutboxLink;
@@ -64,28 +65,29 @@ export class Outbox implements AsyncDisposable {
     this.port = port;
     this.identity = port.identity();
     this.progress = new WaitList(port.clock);
-    const { device, owned } = port.device(options.device);
+    const { device, owned } = settings.pool?.lend(options.device) ?? port.device(options.device);
     this.device = device;
     this.ownsDevice = owned;
-    let pd: PortDomain | undefined;
+    let own: PortDomain | undefined;
+    let memory: PortMemory | undefined;
     try {
       this.address = this.device.portAddress();
-      pd = this.device.allocateProtectionDomain();
-      this.pd = pd;
+      own = this.device.allocateProtectionDomain();
+      this.own = own;
+      this.pd = settings.pool?.domain ?? own;
       const { retainBytes: bytes, retainMessages } = settings;
-      this.retained = new Retained(this.pd.registerMemory({ bytes }), bytes, retainMessages);
+      memory = this.pd.registerMemory({ bytes });
+      this.retained = new Retained(memory, bytes, retainMessages);
       this.payloads = new Payloads(this.pd, settings.pullBytes);
       const capacity = Math.min(this.sendDepth + CONTROL_RECEIVES, this.device.attributes.maxCqe);
-      this.pump = new Pump(
-        this.device,
-        port.clock,
-        capacity,
-        settings.wait,
-        () => this.link.poll(),
-        () => {},
-      );
+      const drain = (looks: number) => this.link.poll(looks);
+      const beforeSleep = () => {};
+      const { wait, poller } = settings;
+      const parts = { kind: 'outbox', device, clock: port.clock, capacity, drain, beforeSleep } as const;
+      this.pump = poller?.join(parts) ?? new Pump(device, port.clock, capacity, wait, () => drain(1), beforeSleep);
     } catch (error) {
-      pd?.close();
+      memory?.close();
+      own?.close();
       if (this.ownsDevice) this.device.close();
       throw error;
     }
@@ -97,7 +99,7 @@ export class Outbox implements AsyncDisposable {
   }
 
   private createLink(): OutboxLink {
-    const { identity, options, settings, port, address, pd, pump, sendDepth, retained, payloads, progress } = this;
+    const { identity, options, settings, port, address, own, pd, pump, sendDepth, retained, payloads, progress } = this;
     return new OutboxLink({
       host: {
         counters: this.counters,
@@ -111,6 +113,7 @@ export class Outbox implements AsyncDisposable {
       port,
       address,
       pd,
+      mappings: own,
       pump,
       sendDepth,
       retained,
@@ -257,6 +260,22 @@ export class Outbox implements AsyncDisposable {
   }
 
   /**
+   * @internal Takes a message that is not acknowledged once more, as a new one behind all others: acknowledgements
+   * count up to the first message that is missing, and a receiver that needs long for it acknowledges the older copy
+   * in exchange.
+   *
+   * @returns its new sequence; 0 when there is no room now, or its bytes are not retained here
+   * @throws as trySend
+   */
+  tryResend(sequence: number): number {
+    const { retained } = this;
+    if (sequence <= retained.acknowledged || sequence > retained.last) return 0;
+    if (retained.homeOf(sequence) !== Home.RETAINED || retained.phaseOf(sequence) !== Phase.READY) return 0;
+    const from = retained.offsetOf(sequence);
+    return this.trySend(retained.data.subarray(from, from + retained.lengthOf(sequence)));
+  }
+
+  /**
    * From now on messages are collected, and written together: for many small ones that are at hand, one doorbell and
    * one completion instead of one for each. They wait until {@link Outbox.uncork}, until there is no room for another
    * one, or until so many bytes have been collected that waiting gains nothing. Their age in {@link Outbox.status}
@@ -352,7 +371,7 @@ export class Outbox implements AsyncDisposable {
    * @returns how many completions there were
    */
   poll(): number {
-    return this.link.poll();
+    return this.link.poll(1);
   }
 
   private fail(error: RdmaError): void {
@@ -383,7 +402,8 @@ export class Outbox implements AsyncDisposable {
     await this.link.close();
     this.pump.close();
     this.retained.memory.close();
-    this.pd.close();
+    this.payloads.close();
+    this.own.close();
     if (this.ownsDevice) this.device.close();
   }
 

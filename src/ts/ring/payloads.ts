@@ -84,4 +84,11 @@ export class Payloads {
       this.release(used);
     }
   }
+
+  /** Gives all memory back, in use or not. */
+  close(): void {
+    for (const payload of [...this.used.values(), ...this.idle]) this.drop(payload);
+    this.used.clear();
+    this.idle = [];
+  }
 }

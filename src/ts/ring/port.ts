@@ -37,8 +37,11 @@ export interface PortQueuePair {
   toError(): void;
   postSend(count: number): number;
   postEmptyReceives(count: number): void;
-  /** @throws RdmaError ENOTSUP where peers share no memory */
-  mapRemote(address: number, rkey: number, bytes: number): PortMapping;
+  /**
+   * The mapping ends with `owner`, by default the queue pair's domain. @throws RdmaError ENOTSUP where peers share no
+   * memory
+   */
+  mapRemote(address: number, rkey: number, bytes: number, owner?: PortDomain): PortMapping;
   close(): void;
 }
 
@@ -55,6 +58,8 @@ export interface PortCompletionQueue {
 /** A protection domain; closing it closes what was made from it. */
 export interface PortDomain {
   registerMemory(options: { bytes?: number; buffer?: Uint8Array; access?: number }): PortMemory;
+  /** Registers what is mapped here; it ends with the mapping. @throws RdmaError ENOTSUP where peers share no memory */
+  registerMapping(mapping: PortMapping, access: number): PortMemory;
   createQueuePair(options: { sendCq: PortCompletionQueue; maxSendWr?: number; maxRecvWr?: number }): PortQueuePair;
   close(): void;
 }

@@ -5,12 +5,13 @@
 // holds the message, as it was not acknowledged. READs of one queue pair end in the order in which they were posted.
 import { watchDeadline } from '../core/deadline.js';
 import { ErrorCodes, RdmaError } from '../core/errors.js';
-import { AccessFlags, completionStatusWords, crc32cOf, SendFlags } from '../verbs/index.js';
+import { AccessFlags, CompletionStatus, completionStatusWords, crc32cOf, SendFlags } from '../verbs/index.js';
 import { PULL_DEPTH } from './layout.js';
 import type { Clock, PortMemory, PortQueuePair } from './port.js';
 
 /** Work requests from this number on are READs; receives are 0. */
 export const PULL_WR_ID = 2 ** 30;
+const { REMOTE_ACCESS_ERROR } = CompletionStatus;
 const SEGMENT_BYTES = 16 * 2 ** 20;
 
 /** The lane on whose queue pair READs are posted. */
@@ -37,8 +38,9 @@ export interface PullSession {
   isAcknowledged(sequence: number): boolean;
 }
 
-/** What is to be pulled. */
+/** What is to be pulled: a whole message, or a block that a message refers to. */
 export interface PullSource {
+  what: 'message' | 'block';
   session: PullSession;
   sequence: number;
   address: number;
@@ -74,11 +76,11 @@ export class PullJob {
 
 /** The pulls of an inbox. */
 export class Pulls {
-  /** Told of each message that was pulled. */
-  private readonly onPulled: (bytes: number) => void;
+  /** Told of all that was pulled. */
+  private readonly onPulled: (source: PullSource) => void;
   private readonly clock: Clock;
 
-  constructor(clock: Clock, onPulled: (bytes: number) => void) {
+  constructor(clock: Clock, onPulled: (source: PullSource) => void) {
     this.clock = clock;
     this.onPulled = onPulled;
   }
@@ -109,7 +111,7 @@ export class Pulls {
         into,
         () => {
           finish();
-          this.onPulled(source.length);
+          this.onPulled(source);
           resolve();
         },
         (error) => {
@@ -126,7 +128,7 @@ export class Pulls {
     const { name } = job.source.session;
     return job.lane === undefined
       ? new RdmaError(ErrorCodes.PEER_GONE, `${name} did not come back within ${timeoutMs} ms`)
-      : new RdmaError(ErrorCodes.TIMEOUT, `the message was not pulled within ${timeoutMs} ms`);
+      : new RdmaError(ErrorCodes.TIMEOUT, `the ${job.source.what} was not pulled within ${timeoutMs} ms`);
   }
 
   /** Posts what can be posted now on the producer's present lane. */
@@ -181,6 +183,11 @@ export class Pulls {
     const { job } = read;
     job.inFlight--;
     if (status !== 0) {
+      // A reference that is wrong stays wrong on the next lane.
+      if (status === REMOTE_ACCESS_ERROR && job.source.what === 'block') {
+        const words = `${lane.session.name} refers to memory that cannot be read`;
+        job.failure ??= new RdmaError(ErrorCodes.PROTOCOL, words);
+      }
       const why = `${lane.session.name} cannot be read: ${completionStatusWords(status)}`;
       return new RdmaError(ErrorCodes.PEER_GONE, why);
     }

@@ -17,8 +17,23 @@ const SLICE_MS = 1;
 /** With `busy` the clock is read once in so many polls. */
 const POLLS_PER_CLOCK = 64;
 
+/** What calls an inbox or outbox when its completion queue has something. */
+export interface CompletionDriver {
+  readonly cq: PortCompletionQueue;
+  /** How often the process was woken, and how often there was nothing. */
+  readonly counters: { wakes: number; emptyWakes: number };
+  /** The time, for the age of a message. */
+  nowMs(): number;
+  /** Told of each poll. */
+  polled(): void;
+  /** Runs soon, from the event loop: something was posted or changed outside of a drain. */
+  schedule(): void;
+  /** Ends it and closes the queue. Queue pairs that use the queue are closed with it. */
+  close(): void;
+}
+
 /** Drives `drain` whenever the completion queue has something. */
-export class Pump {
+export class Pump implements CompletionDriver {
   readonly cq: PortCompletionQueue;
   /** How often the process was woken, and how often there was nothing. */
   readonly counters = { wakes: 0, emptyWakes: 0 };

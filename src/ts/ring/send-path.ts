@@ -15,7 +15,7 @@ import type { OutboxOptions, OutboxSettings, SendOptions } from './outbox-option
 import type { OutboxLink } from './outbox-link.js';
 import type { Payloads } from './payloads.js';
 import type { Clock } from './port.js';
-import type { Pump } from './pump.js';
+import type { CompletionDriver } from './pump.js';
 import type { Retained } from './retained.js';
 import type { OutboxCounters, Stall } from './status.js';
 import { WaitList } from './wait-list.js';
@@ -27,7 +27,7 @@ export interface SendParts {
   options: OutboxOptions;
   settings: OutboxSettings;
   clock: Clock;
-  pump: Pump;
+  pump: CompletionDriver;
   retained: Retained;
   payloads: Payloads;
   link: OutboxLink;
@@ -38,7 +38,7 @@ export class SendPath implements IntakeHost {
   readonly intake: Intake;
   private readonly end: OutboxEnd;
   private readonly options: OutboxOptions;
-  private readonly pump: Pump;
+  private readonly pump: CompletionDriver;
   private readonly link: OutboxLink;
   private readonly room: WaitList;
   private stalledBy_: Stall | undefined;

@@ -81,6 +81,21 @@ export class InboxCounters {
   pulls = 0;
   /** Their bytes. */
   pulledBytes = 0;
+  /** Blocks of producers that were read. */
+  reads = 0;
+  /** Their bytes. */
+  readBytes = 0;
+}
+
+/** Counts what was pulled. @internal */
+export function countPulled(counters: InboxCounters, what: 'message' | 'block', bytes: number): void {
+  if (what === 'message') {
+    counters.pulls++;
+    counters.pulledBytes += bytes;
+  } else {
+    counters.reads++;
+    counters.readBytes += bytes;
+  }
 }
 
 /** One lane, as {@link Inbox.status} shows it. */
@@ -127,6 +142,8 @@ export interface InboxStatus {
   waitingMessages: number;
   unacknowledgedMessages: number;
   oldestUnacknowledgedMs: number;
+  /** Memory of producers that is mapped here. */
+  mappedBytes: number;
   /** How often the completion channel woke this side. */
   wakes: number;
   counters: InboxCounters;

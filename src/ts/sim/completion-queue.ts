@@ -95,7 +95,7 @@ export class SimCompletionQueue implements PortCompletionQueue {
   }
 
   poll(max = 256): number {
-    if (this.closed) throw new RdmaError('RDMA_ERR_CLOSED', 'CompletionQueue is closed');
+    if (this.closed) throw new RdmaError('RDMA_ERR_CLOSED', 'the completion queue is closed');
     if (!this.device.enter()) return 0;
     if (this.justArmed) {
       this.justArmed = false;
@@ -119,7 +119,7 @@ export class SimCompletionQueue implements PortCompletionQueue {
   }
 
   requestNotify(solicitedOnly = false): void {
-    if (this.closed) throw new RdmaError('RDMA_ERR_CLOSED', 'CompletionQueue is closed');
+    if (this.closed) throw new RdmaError('RDMA_ERR_CLOSED', 'the completion queue is closed');
     if (!this.device.enter()) return;
     this.justArmed = true;
     if (this.channel === undefined) throw systemError('EINVAL', 'ibv_req_notify_cq', 'the queue has no channel');

@@ -3,10 +3,17 @@
 // Invariant: parents close their children first; what is not closed is counted in `objects`. Every call is a system
 // call: the device goes on by itself before it, and it has no effect when the process is dead.
 import { RdmaError } from '../core/errors.js';
-import type { PortCompletionQueue, PortDevice, PortDomain, PortMemory, PortQueuePair } from '../ring/port.js';
+import type {
+  PortCompletionQueue,
+  PortDevice,
+  PortDomain,
+  PortMapping,
+  PortMemory,
+  PortQueuePair,
+} from '../ring/port.js';
 import type { PortAddress } from '../verbs/index.js';
 import { SimCompletionChannel, SimCompletionQueue } from './completion-queue.js';
-import { KeyTable, type SimMapping, SimRegion, systemError } from './memory.js';
+import { KeyTable, SimMapping, SimRegion, systemError } from './memory.js';
 import type { SimProcess } from './process.js';
 import { SimQueuePair } from './queue-pair.js';
 import type { SimWorld } from './world.js';
@@ -122,7 +129,7 @@ export class SimDomain implements PortDomain {
   }
 
   private checkOpen(): void {
-    if (this.closed) throw new RdmaError('RDMA_ERR_CLOSED', 'ProtectionDomain is closed');
+    if (this.closed) throw new RdmaError('RDMA_ERR_CLOSED', 'the protection domain is closed');
   }
 
   registerMemory(options: { bytes?: number; buffer?: Uint8Array; access?: number }): PortMemory {
@@ -130,6 +137,15 @@ export class SimDomain implements PortDomain {
     this.checkOpen();
     const region = new SimRegion(this.device, this, options);
     this.regions.add(region);
+    return region;
+  }
+
+  registerMapping(mapping: PortMapping, access: number): PortMemory {
+    if (!(mapping instanceof SimMapping)) {
+      throw systemError('ENOTSUP', 'ibv_reg_mr', 'the mapping is of another kind of device');
+    }
+    const region = this.registerMemory({ buffer: new Uint8Array(mapping.buffer), access }) as SimRegion;
+    mapping.regions.add(region);
     return region;
   }
 

@@ -14,7 +14,7 @@ const FIRST_ADDRESS = 2 ** 40;
 
 /** An error as the system's calls give it. */
 export function systemError(
-  code: 'EBUSY' | 'EINVAL' | 'EACCES' | 'ENOTSUP',
+  code: 'EBUSY' | 'EINVAL' | 'EACCES' | 'ENOTCONN' | 'ENOTSUP',
   syscall: string,
   words: string,
 ): RdmaError {
@@ -180,8 +180,11 @@ export class SimRegion implements PortMemory {
  */
 export class SimMapping implements PortMapping {
   readonly buffer: ArrayBuffer;
+  /** Registered over it: they end with it. */
+  readonly regions = new Set<SimRegion>();
   private readonly bytes: Uint8Array;
   private readonly before: Uint8Array;
+  private readonly peers: Uint8Array; // the memory itself
   private readonly region: SimRegion;
   private readonly address: number;
   private readonly writer: SimQueuePair;
@@ -194,7 +197,8 @@ export class SimMapping implements PortMapping {
     this.region = region;
     this.address = address;
     this.writer = writer;
-    this.before = region.view(address, bytes).slice();
+    this.peers = region.view(address, bytes);
+    this.before = this.peers.slice();
     this.buffer = this.before.buffer.slice(0) as ArrayBuffer;
     this.bytes = new Uint8Array(this.buffer);
     region.map(this);
@@ -205,9 +209,11 @@ export class SimMapping implements PortMapping {
   /** Carries stores over to the peer, at most `limit` bytes of them; answers how many are left of those. */
   carry(limit = Number.POSITIVE_INFINITY): number {
     if (!this.attached || this.closed) return limit;
-    const { bytes, before } = this;
+    const { bytes, before, peers } = this;
     let left = limit;
-    for (let at = 0; at < bytes.length && left > 0; at++) {
+    // Most of the time nothing was stored: that is seen at once.
+    const stored = Buffer.compare(bytes, before) !== 0;
+    for (let at = 0; stored && at < bytes.length && left > 0; at++) {
       if (bytes[at] === before[at]) continue;
       let end = at + 1;
       while (end < bytes.length && bytes[end] !== before[end] && end - at < left) end++;
@@ -217,9 +223,9 @@ export class SimMapping implements PortMapping {
       at = end;
     }
     // What the peer's side holds now, also where others have written.
-    if (left === Number.POSITIVE_INFINITY) {
-      before.set(this.region.view(this.address, before.length));
-      bytes.set(before);
+    if (left === Number.POSITIVE_INFINITY && Buffer.compare(before, peers) !== 0) {
+      before.set(peers);
+      bytes.set(peers);
     }
     return left;
   }
@@ -232,6 +238,7 @@ export class SimMapping implements PortMapping {
 
   close(): void {
     if (this.closed || !this.device.enter()) return;
+    for (const region of this.regions) region.close();
     this.closed = true;
     this.region.unmap(this);
     this.device.mappings.delete(this);

@@ -1,7 +1,8 @@
-// The port of a simulated process: what rings need of the world, where chance decides.
+// The port of a simulated process: what rings and pipelines need of the world, where chance decides.
 //
 // Invariant: as system-port.ts, nothing is decided here.
 import { RdmaError } from '../core/errors.js';
+import type { PipelinePort } from '../pipeline/port.js';
 import type { RingPort } from '../ring/port.js';
 import { SimDevice } from './device.js';
 import type { SimProcess } from './process.js';
@@ -25,4 +26,13 @@ export function simPort(world: SimWorld, process: SimProcess): RingPort {
     listen: (options) => world.network.listen(process, options),
     connect: (options) => world.network.connect(process, options),
   };
+}
+
+/**
+ * The port through which a place in `process` sees `world`; for Gateway.open and StageInstance.open. All processes of a world
+ * are on one host: they share the clock.
+ */
+export function simPipelinePort(world: SimWorld, process: SimProcess): PipelinePort {
+  const { clock } = process;
+  return { ...simPort(world, process), nowUs: () => clock.now() * 1000, host: 1 };
 }

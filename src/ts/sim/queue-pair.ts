@@ -82,7 +82,7 @@ export class SimQueuePair implements PortQueuePair {
   // False: the process is dead. @throws RdmaError RDMA_ERR_CLOSED
   private enter(): boolean {
     const alive = this.device.enter();
-    if (alive && this.closed) throw new RdmaError('RDMA_ERR_CLOSED', 'QueuePair is closed');
+    if (alive && this.closed) throw new RdmaError('RDMA_ERR_CLOSED', 'the queue pair is closed');
     return alive;
   }
 
@@ -264,11 +264,12 @@ export class SimQueuePair implements PortQueuePair {
     }
     if (this.state !== QpState.READY_TO_SEND) throw systemError('EINVAL', 'mmap', 'the queue pair is not connected');
     const { peer } = this;
-    const region = peer?.takesFrom(this) ? peer.domain.device.keys.find(rkey) : undefined;
+    if (!peer?.takesFrom(this)) throw systemError('ENOTCONN', 'mmap', 'the peer is not connected');
+    const region = peer.domain.device.keys.find(rkey);
     const rights = AccessFlags.REMOTE_MAP | AccessFlags.REMOTE_WRITE;
     if (
       region === undefined ||
-      region.domain !== peer?.domain ||
+      region.domain !== peer.domain ||
       (region.access & rights) !== rights ||
       !region.holds(address, bytes)
     ) {

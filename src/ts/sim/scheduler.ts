@@ -28,6 +28,8 @@ export class Scheduler {
   readonly choices: Choices;
   /** Events that have happened. */
   steps = 0;
+  /** Whose code ran in the last step; undefined: anybody's may have. */
+  ran: EventOwner | undefined;
   /** Called before each step, at rest. */
   onStep: (() => void) | undefined;
   /** Told of what an event throws. */
@@ -152,6 +154,7 @@ export class Scheduler {
             const event = this.take();
             if (event === undefined || this.time > untilMs) return resolve(false);
             this.steps++;
+            this.ran = event.owner;
             this.perform(event);
             if (event.code) break;
           }

@@ -69,7 +69,11 @@ export class SimWorld {
     this.scheduler = new Scheduler(choices);
     this.network = new SimNetwork(this.scheduler);
     this.scheduler.onStep = () => {
-      for (const device of this.devices) if (device.process.state === 'running') device.carryMappings();
+      const { ran } = this.scheduler;
+      for (const device of this.devices) {
+        const { process } = device;
+        if (process.state === 'running' && (ran === undefined || ran === process)) device.carryMappings();
+      }
       this.onStep?.();
     };
     this.scheduler.onError = (error) => this.caught(error);

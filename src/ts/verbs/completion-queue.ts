@@ -103,7 +103,7 @@ export class CompletionQueue extends Resource {
   }
 
   private failure(rc: number, syscall: string): RdmaError {
-    return rc === EBADF ? new RdmaError('RDMA_ERR_CLOSED', 'CompletionQueue is closed') : errnoError(rc, syscall);
+    return rc === EBADF ? new RdmaError('RDMA_ERR_CLOSED', 'the completion queue is closed') : errnoError(rc, syscall);
   }
 
   protected override onClosing(): void {

@@ -1,4 +1,4 @@
-// A memory region: registered memory of the library's, of a caller's Buffer, or of another device (dma-buf).
+// A memory region: registered memory of the library's, of a caller's Buffer, of another device (dma-buf), or of a peer.
 //
 // Invariant: the memory outlives every view that can reach it: close() detaches the library's ArrayBuffer first, so a
 // view kept too long has length 0 and never points at freed memory; a caller's ArrayBuffer is held, and cannot be
@@ -7,14 +7,15 @@ import { errnoError } from '../core/errors.js';
 import { checkInteger } from '../core/validate.js';
 import { native, type NativeKeys } from './native.js';
 import type { ProtectionDomain } from './protection-domain.js';
+import type { RemoteMapping } from './remote-mapping.js';
 import { Resource } from './resource.js';
 import type { ScatterGather } from './work-requests.js';
 
-/** Registered memory. Made by {@link ProtectionDomain.registerMemory}. */
+/** Registered memory. Made by {@link ProtectionDomain.registerMemory} and {@link ProtectionDomain.registerMapping}. */
 export class MemoryRegion extends Resource {
   /**
    * The memory. The library's is detached (byteLength 0) by close(). Of a caller's Buffer this is its ArrayBuffer, of
-   * which the region is a part; of a dma-buf it is empty. See {@link bytes}.
+   * which the region is a part; of a dma-buf it is empty; of a peer's memory it is the mapping's. See {@link bytes}.
    */
   readonly buffer: ArrayBuffer;
   /** Where it starts, for work requests: `address + offset`. A whole number below 2^53. */
@@ -25,8 +26,14 @@ export class MemoryRegion extends Resource {
   private readonly byteOffset: number;
 
   /** @internal */
-  constructor(pd: ProtectionDomain, memory: NativeKeys & { handle: number }, buffer: ArrayBuffer, byteOffset = 0) {
-    super(memory.handle, 'memory region', 'ibv_dereg_mr', [pd]);
+  constructor(
+    pd: ProtectionDomain,
+    memory: NativeKeys & { handle: number },
+    buffer: ArrayBuffer,
+    byteOffset = 0,
+    mapping?: RemoteMapping,
+  ) {
+    super(memory.handle, 'memory region', 'ibv_dereg_mr', mapping === undefined ? [pd] : [pd, mapping]);
     this.buffer = buffer;
     this.byteOffset = byteOffset;
     this.address = memory.address;
@@ -81,7 +88,8 @@ export class MemoryRegion extends Resource {
 
   /**
    * Revokes both keys and keeps the memory readable for its owner. When this has returned, no peer can change the
-   * memory any more, a peer that was stopped in the middle of a write included.
+   * memory any more, a peer that was stopped in the middle of a write included. Memory of a peer (registerMapping)
+   * stays that peer's, and with whoever has mapped it: only the keys end.
    *
    * @throws RdmaError EBUSY when that cannot be proved yet (a peer stands in the middle of a copy): the keys are dead,
    *   but the memory must not be reused; call again later, or close()

@@ -205,6 +205,7 @@ export interface NativeAddon {
     bytes: number,
     access: number,
   ): (NativeKeys & { handle: number }) | number;
+  registerMapping(pd: number, mapping: number, access: number): (NativeKeys & { handle: number }) | number;
   reregisterMemory(region: number, access: number | undefined, pd: number): NativeKeys | number;
   deregisterMemory(region: number): number;
   mapRemote(qp: number, address: number, rkey: number, bytes: number): { handle: number; buffer: ArrayBuffer } | number;

@@ -15,6 +15,7 @@ import { MemoryRegion } from './memory-region.js';
 import { MemoryWindow } from './memory-window.js';
 import { native } from './native.js';
 import { QueuePair } from './queue-pair.js';
+import { RemoteMapping } from './remote-mapping.js';
 import { Resource } from './resource.js';
 import { SharedReceiveQueue, type SharedReceiveQueueOptions } from './shared-receive-queue.js';
 
@@ -102,6 +103,24 @@ export class ProtectionDomain extends Resource {
       throw errnoError(result, 'ibv_reg_mr', huge ?? memlockRemedy(result, bytes!));
     }
     return new MemoryRegion(this, result, result.buffer);
+  }
+
+  /**
+   * Registers memory of a peer that is mapped here, so that others reach it through this process, also when that peer
+   * is gone: they map it (with REMOTE_MAP) or use one-sided requests. Soft devices only. The region ends with the
+   * mapping.
+   *
+   * @param mapping of any soft device of this process
+   * @param access bits of {@link AccessFlags}; default LOCAL_WRITE
+   * @throws RdmaError ENOTSUP on devices without shared memory; EINVAL for rights that exclude each other; ENOMEM;
+   *   RDMA_ERR_INVALID_ARGUMENT; RDMA_ERR_CLOSED
+   */
+  registerMapping(mapping: RemoteMapping, access: number = AccessFlags.LOCAL_WRITE): MemoryRegion {
+    if (!(mapping instanceof RemoteMapping)) throw invalidArgument('mapping', mapping, 'a RemoteMapping');
+    checkInteger('access', access, 0, KNOWN_ACCESS);
+    const result = native().registerMapping(this.handle, mapping.handle, access);
+    if (typeof result === 'number') throw errnoError(result, 'ibv_reg_mr');
+    return new MemoryRegion(this, result, mapping.buffer, 0, mapping);
   }
 
   private registerBuffer(buffer: Uint8Array, access: number): MemoryRegion {

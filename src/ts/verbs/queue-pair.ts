@@ -301,16 +301,22 @@ export class QueuePair extends Resource {
    * @param address in the peer's region, as it says itself
    * @param rkey of a region registered with AccessFlags.REMOTE_MAP and REMOTE_WRITE, not of a window
    * @param bytes at least 1, all inside the region
+   * @param owner the mapping ends with this domain, of any soft device; default the queue pair's
    * @throws RdmaError ENOTSUP on devices without shared memory; EACCES for a key or range that the peer does not allow;
    *   EINVAL in another state; ENOTCONN; ESRCH when the peer is dead; ENOMEM; RDMA_ERR_CLOSED
    */
-  mapRemote(address: number, rkey: number, bytes: number): RemoteMapping {
+  mapRemote(
+    address: number,
+    rkey: number,
+    bytes: number,
+    owner: ProtectionDomain = this.protectionDomain,
+  ): RemoteMapping {
     checkInteger('address', address, 0);
     checkInteger('rkey', rkey, 0, 0xffffffff);
     checkInteger('bytes', bytes, 1, 2 ** 46);
     const result = native().mapRemote(this.handle, address, rkey, bytes);
     if (typeof result === 'number') throw errnoError(result, 'mmap');
-    return new RemoteMapping(this.protectionDomain, result);
+    return new RemoteMapping(owner, result);
   }
 
   /** To the ERROR state: everything outstanding completes with FLUSHED. */

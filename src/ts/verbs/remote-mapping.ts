@@ -5,7 +5,7 @@
 import { Resource } from './resource.js';
 import type { ProtectionDomain } from './protection-domain.js';
 
-/** Made by {@link QueuePair.mapRemote}; belongs to the queue pair's protection domain and outlives the queue pair. */
+/** Made by {@link QueuePair.mapRemote}; belongs to a protection domain, and outlives the queue pair. */
 export class RemoteMapping extends Resource {
   /** The peer's memory. Detached (byteLength 0) by close(). */
   readonly buffer: ArrayBuffer;

@@ -60,7 +60,7 @@ export abstract class Resource implements Disposable {
   /** @internal The native handle; throws RDMA_ERR_CLOSED after close(). */
   get handle(): number {
     if (this.handle_ === 0) {
-      throw new RdmaError('RDMA_ERR_CLOSED', `${this.constructor.name} is closed`);
+      throw new RdmaError('RDMA_ERR_CLOSED', `the ${this.kind} is closed`);
     }
     return this.handle_;
   }

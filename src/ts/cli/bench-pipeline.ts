@@ -1,0 +1,150 @@
+// `onepiece bench pipeline`: how fast a pipeline of stages is, beside its peers.
+//
+// Invariant: what is printed was measured in this run; nothing is remembered or estimated.
+import { Command, InvalidArgumentError } from 'commander';
+import { pipelinePeerNames, pipelinePeersNamed } from '../bench/pipeline/peers.js';
+import { pipelineDocument } from '../bench/pipeline/result.js';
+import { benchPipelines } from '../bench/pipeline/run.js';
+import {
+  checkPipelineSettings,
+  MAX_IDLE_SECONDS,
+  MAX_IN_FLIGHT,
+  MAX_POLL_US,
+  MAX_REST_MS,
+  MAX_SECONDS,
+  MAX_SIZE_BYTES,
+  MAX_STAGES,
+  MIN_SIZE_BYTES,
+  type Mode,
+  modes,
+  type PipelineSettings,
+  pipelineDefaults,
+} from '../bench/pipeline/settings.js';
+import { type Shape, shapes } from '../bench/pipeline/shape.js';
+import { isRdmaError } from '../core/errors.js';
+import { pipelineText } from './bench-pipeline-table.js';
+import { ExitCode, interruptible, UsageError } from './exit.js';
+import { integer, integers, listOf, sizes } from './options.js';
+import { Progress } from './progress.js';
+
+interface Flags {
+  device: string;
+  shape: Shape[];
+  size?: number[];
+  inFlight?: number[];
+  mode: Mode[];
+  views?: true;
+  pollUs?: number;
+  seconds: number;
+  restMs?: number;
+  idleSeconds?: number;
+  start?: number[];
+  compare?: string[];
+  json?: true;
+}
+
+const defaults = pipelineDefaults;
+/** The size of a request after a rest, and of those that warm up a pipeline that is then idle. */
+const SMALL = [MIN_SIZE_BYTES];
+
+export function pipelineCommand(setExitCode: (code: number) => void): Command {
+  return new Command('pipeline')
+    .description('requests through a pipeline of stages: latency, rate, processor time and memory, beside peers')
+    .option('-d, --device <name>', 'the RDMA device', defaults.device)
+    .option('--shape <shapes>', `some of ${shapes.join(',')}`, listOf(shapes), [...defaults.shapes])
+    .option('--size <bytes>', 'sizes of a request, 64 to 64m (default: 64,64k,1m,16m; 64 for rests and idling)', bytes)
+    .option(
+      '--in-flight <counts>',
+      `requests under way, each 1 to ${MAX_IN_FLIGHT} (default: ${defaults.inFlight.join()})`,
+      integers(1, MAX_IN_FLIGHT),
+    )
+    .option(
+      '--mode <modes>',
+      `what our stages do with a request: ${modes.join(', ')}; docs/bench.md says what these are`,
+      listOf(modes),
+      [...defaults.modes],
+    )
+    .option('--views', 'take our results as views of received memory instead of copies')
+    .option('--poll-us <count>', 'how long our processes poll before they sleep', integer(0, MAX_POLL_US))
+    .option('--seconds <count>', 'how long each figure is measured', integer(1, MAX_SECONDS), defaults.seconds)
+    .option('--rest-ms <count>', 'instead: one request at a time, each after such a rest', integer(1, MAX_REST_MS))
+    .option('--idle-seconds <count>', 'instead: processor time without requests', integer(1, MAX_IDLE_SECONDS))
+    .option('--start <stages>', 'instead: how long so many stages take to start', integers(1, MAX_STAGES))
+    .option('--compare <peers>', `measure these beside it: ${pipelinePeerNames.join(', ')}`, listOf(pipelinePeerNames))
+    .option('--json', 'print one JSON document instead of the table')
+    .action(async (flags: Flags) => setExitCode(await run(settingsOf(flags), flags)));
+}
+
+function bytes(text: string): number[] {
+  const wanted = sizes(MAX_SIZE_BYTES)(text);
+  if (wanted.some((size) => size < MIN_SIZE_BYTES)) {
+    throw new InvalidArgumentError(`Give sizes of at least ${MIN_SIZE_BYTES} bytes.`);
+  }
+  return wanted;
+}
+
+function settingsOf(flags: Flags): PipelineSettings {
+  const {
+    device,
+    shape,
+    size,
+    inFlight,
+    mode,
+    views = false,
+    pollUs,
+    seconds,
+    restMs,
+    idleSeconds,
+    start = [],
+  } = flags;
+  const load = restMs === undefined && idleSeconds === undefined && start.length === 0;
+  if (!load && inFlight !== undefined) {
+    throw new UsageError('--in-flight: rests, idling and starts are measured without it');
+  }
+  try {
+    return checkPipelineSettings({
+      device,
+      shapes: shape,
+      sizes: size ?? (load ? defaults.sizes : SMALL),
+      inFlight: inFlight ?? (load ? defaults.inFlight : [1]),
+      modes: mode,
+      views,
+      pollUs: pollUs ?? null,
+      seconds,
+      restMs: restMs ?? null,
+      idleSeconds: idleSeconds ?? null,
+      startStages: start,
+    } satisfies PipelineSettings);
+  } catch (error) {
+    if (isRdmaError(error)) throw new UsageError(error.message);
+    throw error;
+  }
+}
+
+async function run(settings: PipelineSettings, flags: Flags): Promise<number> {
+  const names = flags.compare ?? [];
+  let failed = false;
+  const code = await interruptible(async (signal) => {
+    const progress = new Progress();
+    try {
+      const outcome = await benchPipelines({
+        settings,
+        peers: pipelinePeersNamed(names),
+        skipMissing: names.includes('all'),
+        onStep: (words) => progress.update(words),
+        onNote: (words) => {
+          progress.clear();
+          process.stderr.write(`onepiece: ${words}\n`);
+        },
+        signal,
+      });
+      failed = outcome.failures.length > 0;
+      const document = pipelineDocument(outcome);
+      progress.clear();
+      process.stdout.write(flags.json ? `${JSON.stringify(document, null, 2)}\n` : pipelineText(document));
+    } finally {
+      progress.clear();
+    }
+  });
+  return code === ExitCode.OK && failed ? ExitCode.FAILURE : code;
+}

@@ -1,0 +1,228 @@
+// Which instances a request goes to, and how many may be on their way to each.
+//
+// An instance is given what it runs and a small prefetch: enough that its next task is there when one ends, however long
+// the way from the gateway is. All other requests wait at the gateway, so the queues in the places are short and no
+// request waits behind one that it has nothing to do with.
+//
+// Invariant: at every place, at most windowOf() requests have been admitted whose task there is not done, and at most
+// `residentLimit` that have not ended. What places keep is bounded by that.
+import { type Plan, type PlaceId, GATEWAY_INDEX } from './plan.js';
+import { ALL, type Graph, placesOf, type Route } from './routing.js';
+
+/** The largest prefetch of one instance, in tasks. */
+export const MAX_PREFETCH = 64;
+/** What the way to an instance and back takes, in microseconds, before it was measured. */
+const FIRST_OVERHEAD_US = 200;
+/** An instance is stalled when another one is ahead of it by longer than so many tasks take, and the way there. */
+const STALLED_TASKS = 8;
+/** How much a new sample counts. */
+const SAMPLE_WEIGHT = 0.2;
+
+/**
+ * How many requests may be on their way to an instance or at work there.
+ *
+ * @param concurrency tasks that it runs at a time
+ * @param serviceUs how long a task takes there, in microseconds
+ * @param leadUs how long it takes from the gateway until a task begins there, without waiting, in microseconds
+ * @returns `concurrency` and a prefetch of 1 to {@link MAX_PREFETCH}: by Little's law, what the instance finishes
+ *   while a new request is on its way
+ */
+export function windowOf(concurrency: number, serviceUs: number, leadUs: number): number {
+  const prefetch = Math.ceil((concurrency * leadUs) / Math.max(serviceUs, 1));
+  return concurrency + Math.min(MAX_PREFETCH, Math.max(1, prefetch));
+}
+
+/** What is known of one instance. */
+export interface InstanceLoad {
+  readonly stage: number;
+  readonly instance: number;
+  /** Admitted, and their task here is not done. */
+  unfinished: number;
+  /** Admitted, and not ended. */
+  resident: number;
+  /** When its last task was done, or its first one admitted. */
+  progressUs: number;
+}
+
+/** A request on its way, as far as its load counts. */
+export interface AdmittedRequest {
+  readonly plan: Plan;
+  readonly route: Uint16Array;
+  readonly admittedUs: number;
+  /** For each stage, the instances that are not done. */
+  readonly unfinished: InstanceLoad[][];
+}
+
+export class Admission {
+  private readonly graph: Graph;
+  private readonly residentLimit: number;
+  private readonly loads = new Map<number, InstanceLoad>(); // by stage and instance
+  private readonly serviceUs: number[]; // of each stage; NaN: not measured
+  private overheadUs = FIRST_OVERHEAD_US;
+  private leads: number[] | undefined; // of each stage, from the service times; undefined: to be computed again
+  private plan: Plan;
+  private candidates: InstanceLoad[][]; // of the newest plan, by stage
+
+  /** @param residentLimit requests of this gateway that may be between admission and end at one place, at least 1 */
+  constructor(graph: Graph, plan: Plan, residentLimit: number) {
+    this.graph = graph;
+    this.residentLimit = residentLimit;
+    this.serviceUs = graph.spec.stages.map(() => Number.NaN);
+    this.plan = plan;
+    this.candidates = this.candidatesOf(plan);
+  }
+
+  /** New requests go to the instances of this plan. */
+  adopt(plan: Plan): void {
+    this.plan = plan;
+    this.candidates = this.candidatesOf(plan);
+    for (const [key, load] of this.loads) {
+      if (load.resident === 0 && !plan.instances[load.stage]!.includes(load.instance)) this.loads.delete(key);
+    }
+  }
+
+  private candidatesOf(plan: Plan): InstanceLoad[][] {
+    return plan.instances.map((list, stage) => list.map((instance) => this.loadOf(stage, instance)));
+  }
+
+  private loadOf(stage: number, instance: number): InstanceLoad {
+    const key = stage * 65536 + instance;
+    let load = this.loads.get(key);
+    if (load === undefined) {
+      load = { stage, instance, unfinished: 0, resident: 0, progressUs: 0 };
+      this.loads.set(key, load);
+    }
+    return load;
+  }
+
+  /**
+   * Chooses the places of the next request: of a routed stage the instance with the least unfinished work that has room.
+   * One that is stalled gets nothing while another is not.
+   *
+   * @param nowUs when it is admitted
+   * @returns undefined when a stage that it needs has no room
+   */
+  admit(nowUs: number): AdmittedRequest | undefined {
+    const { stages } = this.graph.spec;
+    const chosen: InstanceLoad[][] = [];
+    const route = new Uint16Array(stages.length);
+    for (let stage = 0; stage < stages.length; stage++) {
+      const candidates = this.candidates[stage]!;
+      const window = this.windowOf(stage);
+      if (stages[stage]!.spread === 'shard') {
+        for (const load of candidates) if (!this.hasRoom(load, window)) return undefined;
+        chosen.push(candidates.slice());
+        route[stage] = ALL;
+        continue;
+      }
+      const best = this.choose(stage, candidates, window);
+      if (best === undefined) return undefined;
+      chosen.push([best]);
+      route[stage] = best.instance;
+    }
+    for (const loads of chosen) {
+      for (const load of loads) {
+        if (load.unfinished === 0) load.progressUs = nowUs;
+        load.unfinished++;
+        load.resident++;
+      }
+    }
+    return { plan: this.plan, route, admittedUs: nowUs, unfinished: chosen };
+  }
+
+  private choose(stage: number, candidates: readonly InstanceLoad[], window: number): InstanceLoad | undefined {
+    let newestUs = 0;
+    for (const { progressUs } of candidates) newestUs = Math.max(newestUs, progressUs);
+    let best: InstanceLoad | undefined;
+    for (const load of candidates) {
+      if (!this.hasRoom(load, window) || this.isStalled(load, stage, newestUs)) continue;
+      if (best === undefined || isLighter(load, best)) best = load;
+    }
+    return best;
+  }
+
+  // It has all that it runs at a time, and nothing came of it for long, while something came of another one. That is
+  // no matter of the clock: nothing comes of any of them while this process is busy.
+  private isStalled(load: InstanceLoad, stage: number, newestUs: number): boolean {
+    if (load.unfinished < this.graph.spec.stages[stage]!.concurrency) return false;
+    this.leads ??= this.computeLeads();
+    // Before the first sample nothing is long.
+    return newestUs - load.progressUs > this.leads[stage]! + STALLED_TASKS * this.serviceUs[stage]!;
+  }
+
+  private hasRoom(load: InstanceLoad, window: number): boolean {
+    return load.unfinished < window && load.resident < this.residentLimit;
+  }
+
+  /** How many requests may be on their way to an instance of a stage, or at work there. */
+  windowOf(stage: number): number {
+    const { concurrency } = this.graph.spec.stages[stage]!;
+    const service = this.serviceUs[stage]!;
+    this.leads ??= this.computeLeads();
+    // Before the first sample: one task more than it runs.
+    return Number.isNaN(service) ? concurrency + 1 : windowOf(concurrency, service, this.leads[stage]!);
+  }
+
+  // The longest way through the stages before, at the time that each takes, and the overhead of the way.
+  private computeLeads(): number[] {
+    const leads: number[] = [];
+    for (let stage = 0; stage < this.serviceUs.length; stage++) {
+      let before = 0;
+      for (const other of this.graph.before[stage]!) {
+        if (other === GATEWAY_INDEX) continue;
+        before = Math.max(before, leads[other]! + (this.serviceUs[other]! || 0));
+      }
+      leads.push(before === 0 ? this.overheadUs : before);
+    }
+    return leads;
+  }
+
+  /**
+   * A task of a request is done.
+   *
+   * @param place where
+   * @param nowUs when the gateway heard of it
+   */
+  done(request: AdmittedRequest, place: PlaceId, queueUs: number, computeUs: number, nowUs: number): void {
+    const waiting = request.unfinished[place.stage]!;
+    const at = waiting.findIndex((load) => load.instance === place.instance);
+    if (at < 0) return;
+    waiting[at]!.unfinished--;
+    waiting[at]!.progressUs = nowUs;
+    waiting.splice(at, 1);
+    this.serviceUs[place.stage] = mix(this.serviceUs[place.stage]!, computeUs);
+    if (this.graph.before[place.stage]!.every((stage) => stage === GATEWAY_INDEX)) {
+      const overhead = nowUs - request.admittedUs - queueUs - computeUs;
+      if (overhead > 0) this.overheadUs = mix(this.overheadUs, overhead);
+    }
+    this.leads = undefined;
+  }
+
+  /** A request has ended, or leaves its places to begin again. */
+  ended(request: AdmittedRequest): void {
+    for (const waiting of request.unfinished) {
+      for (const load of waiting) load.unfinished--;
+      waiting.length = 0;
+    }
+    const { plan, route } = request;
+    for (let stage = 0; stage < route.length; stage++) {
+      for (const instance of placesOf(plan, route as Route, stage)) this.loadOf(stage, instance).resident--;
+    }
+  }
+
+  /** What is known of each instance. */
+  status(): (InstanceLoad & { window: number; serviceUs: number | undefined })[] {
+    return [...this.loads.values()].map((load) => {
+      const service = this.serviceUs[load.stage]!;
+      return { ...load, window: this.windowOf(load.stage), serviceUs: Number.isNaN(service) ? undefined : service };
+    });
+  }
+}
+
+function isLighter(a: InstanceLoad, b: InstanceLoad): boolean {
+  return a.unfinished < b.unfinished || (a.unfinished === b.unfinished && a.resident < b.resident);
+}
+
+function mix(old: number, sample: number): number {
+  return Number.isNaN(old) ? sample : old + SAMPLE_WEIGHT * (sample - old);
+}

@@ -1,0 +1,46 @@
+// What a place still answers for after it has sent it.
+//
+// Invariant: the blocks of what was sent stay as they are until every receiver has acknowledged it, or its request has
+// ended and the way to the receiver was closed; then, and once, they are given back and the owner is told.
+import type { Block } from '../ring/index.js';
+
+/** One output, or one request, on its ways to all its receivers. */
+export class Custody {
+  private outstanding = 0;
+  private complete = false;
+  private readonly blocks: readonly Block[];
+  private readonly onSettled: () => void;
+
+  /**
+   * @param blocks the memory in which the output lies; one reference to each goes over to this
+   * @param onSettled called once, when every receiver has acknowledged
+   */
+  constructor(blocks: readonly Block[], onSettled: () => void) {
+    this.blocks = blocks;
+    this.onSettled = onSettled;
+  }
+
+  /** One more receiver. */
+  sent(): void {
+    this.outstanding++;
+  }
+
+  /** Every receiver is known. */
+  allSent(): void {
+    this.complete = true;
+    this.settleIfDone();
+  }
+
+  /** A receiver has acknowledged, or will never be asked again. */
+  acknowledged(): void {
+    this.outstanding--;
+    this.settleIfDone();
+  }
+
+  private settleIfDone(): void {
+    if (!this.complete || this.outstanding > 0) return;
+    this.complete = false;
+    for (const block of this.blocks) block.release();
+    this.onSettled();
+  }
+}

@@ -1,0 +1,145 @@
+// The way from one place to another: one lane, and what waits to go through it.
+//
+// Invariant: messages with custody go out in order, and a limited number of them is not acknowledged at a time; the rest
+// waits here, and notes overtake it: the note that ends a request does not wait for the request that it ends.
+// Acknowledgements count up to the first message that is missing. So what takes long is sent once more behind what came
+// after it, and the receiver acknowledges the older copy in exchange; room for that is always left. So there is room again
+// as long as the receiver takes what it gets, however long some requests take.
+import type { Outbox } from '../ring/index.js';
+import type { Custody } from './custody.js';
+
+/** A message that waits to be sent. */
+interface Held {
+  readonly bytes: Uint8Array;
+  readonly custody: Custody;
+}
+
+/** A message that was sent and is not acknowledged. */
+interface Sent {
+  readonly sequence: number;
+  readonly custody: Custody;
+}
+
+/** How many messages of any kind the outbox of a link must be able to retain, with so many requests at a place. */
+export function retainedMessages(residentRequests: number): number {
+  return 3 * residentRequests + 2;
+}
+
+export class Link {
+  readonly outbox: Outbox;
+  private readonly residentRequests: number;
+  private readonly waiting: Sent[] = []; // in order
+  private held: Held[] = [];
+  private notes: Uint8Array[] = [];
+  private refreshed = 0; // sequence of the last message that was sent once more
+  private closing: Promise<void> | undefined;
+
+  /**
+   * @param outbox retains retainedMessages()
+   * @param residentRequests requests that have not ended, at most: so many messages may take long
+   */
+  constructor(outbox: Outbox, residentRequests: number) {
+    this.outbox = outbox;
+    this.residentRequests = residentRequests;
+  }
+
+  // Twice as many: half of them may have been acknowledged by the receiver already, behind one that takes long.
+  private get isFull(): boolean {
+    return this.waiting.length >= 2 * this.residentRequests;
+  }
+
+  /** Messages that wait to be sent. */
+  get backlog(): number {
+    return this.held.length + this.notes.length;
+  }
+
+  /** Messages with custody that the target has not acknowledged. */
+  get unacknowledged(): number {
+    return this.waiting.length + this.held.length;
+  }
+
+  /**
+   * Sends a message.
+   *
+   * @param bytes copied before this returns
+   * @param custody counts this receiver until it has acknowledged; undefined for a note
+   * @throws the error of an outbox that has failed
+   */
+  send(bytes: Uint8Array, custody: Custody | undefined): void {
+    custody?.sent();
+    this.refresh();
+    const mayGo = custody === undefined ? this.notes.length === 0 : this.backlog === 0 && !this.isFull;
+    if (mayGo && this.sendNow(bytes, custody)) return;
+    if (custody === undefined) this.notes.push(bytes.slice());
+    else this.held.push({ bytes: bytes.slice(), custody });
+  }
+
+  // False when there is no room; flow() is called when there may be.
+  private sendNow(bytes: Uint8Array, custody: Custody | undefined): boolean {
+    const { outbox } = this;
+    // The last place is for what has to be sent once more.
+    if (outbox.unacknowledged + 1 >= retainedMessages(this.residentRequests)) return false;
+    const sequence = outbox.trySend(bytes);
+    if (sequence === 0) return false;
+    if (custody !== undefined) this.await(sequence, custody);
+    return true;
+  }
+
+  // Sends the oldest message once more when many have overtaken it.
+  private refresh(): void {
+    const { outbox, waiting } = this;
+    const oldest = waiting[0];
+    if (oldest === undefined || outbox.sequence - oldest.sequence < this.residentRequests) return;
+    // One at a time: what lies behind it may be acknowledged with it, and a receiver that stands still takes no other copy.
+    if (outbox.acknowledged < this.refreshed) return;
+    const again = outbox.tryResend(oldest.sequence);
+    if (again === 0) return;
+    this.refreshed = oldest.sequence;
+    waiting.shift();
+    this.await(again, oldest.custody);
+  }
+
+  private await(sequence: number, custody: Custody): void {
+    if (this.outbox.acknowledged >= sequence) custody.acknowledged();
+    else this.waiting.push({ sequence, custody });
+  }
+
+  /** Everything up to this sequence was acknowledged. */
+  acknowledged(sequence: number): void {
+    const { waiting } = this;
+    let count = 0;
+    while (count < waiting.length && waiting[count]!.sequence <= sequence) count++;
+    if (count > 0) for (const { custody } of waiting.splice(0, count)) custody.acknowledged();
+    this.flow();
+  }
+
+  /** Sends what waits, as far as there is room. */
+  flow(): void {
+    if (this.closing !== undefined) return;
+    try {
+      while (this.notes.length > 0 && this.sendNow(this.notes[0]!, undefined)) this.notes.shift();
+      this.refresh();
+      while (this.notes.length === 0 && this.held.length > 0 && !this.isFull) {
+        const { bytes, custody } = this.held[0]!;
+        if (!this.sendNow(bytes, custody)) return;
+        this.held.shift();
+      }
+    } catch {
+      // The outbox has failed, and says so to its owner.
+    }
+  }
+
+  /** Closes the outbox. What was not acknowledged is settled: nobody will ask for it. */
+  close(): Promise<void> {
+    this.closing ??= this.closeOutbox();
+    return this.closing;
+  }
+
+  private async closeOutbox(): Promise<void> {
+    await this.outbox.close();
+    this.notes = [];
+    const { held } = this;
+    this.held = [];
+    for (const { custody } of [...this.waiting.splice(0), ...held]) custody.acknowledged();
+  }
+}

@@ -1,0 +1,221 @@
+// The small messages between places and gateways beside the data: what became of tasks, and which requests have ended.
+//
+//   every note     0        4     5  6   8            10        12           16
+//                  |"OPM3"  |kind | 0| 0 |stage+1     |instance |gateway run |records or body
+//
+//   REPORTS, place to gateway, records of 32 bytes     0     4        8       16       20         24
+//                                                      |what |attempt |ticket |queue us|compute us|progress (f64)|
+//   ENDED, gateway to place, records of 16 bytes       0        8        12
+//                                                      |ticket  |attempt | 0 |
+//   COMING, gateway to place: nothing more; a request is on its way after a rest
+//   FAILURE, place to gateway: one record as in REPORTS, then JSON { code, message }
+//
+// Invariant: what is read here came from another process; a note that is not of exactly this form is refused whole.
+import { RdmaError } from '../core/errors.js';
+import { getCount, Kind, refused, setCount, writePrefix } from './envelope.js';
+
+/** What a place says of a task: it began, it made progress, it has ended, or its inputs are not complete yet. */
+export const Report = { STARTED: 1, PROGRESS: 2, DONE: 3, INCOMPLETE: 4 } as const;
+
+const HEAD_BYTES = 16;
+const REPORT_BYTES = 32;
+const ENDED_BYTES = 16;
+/** Records of one note; more are sent as several notes. */
+export const MAX_RECORDS = 24;
+const MAX_FAILURE_CHARS = 2000;
+
+/** Why a task failed, as its stage says. */
+export interface StageFailure {
+  readonly code: string;
+  readonly message: string;
+}
+
+/** Who sends a note, and to which run of a gateway it belongs. */
+export interface NoteHead {
+  /** Index of the stage, or GATEWAY_INDEX. */
+  readonly stage: number;
+  readonly instance: number;
+  readonly gatewayRun: number;
+}
+
+/** Collects records for one gateway; the encoded note is valid until the next record. */
+export class ReportWriter {
+  readonly bytes = new Uint8Array(HEAD_BYTES + MAX_RECORDS * REPORT_BYTES);
+  private readonly view = new DataView(this.bytes.buffer);
+  private length = HEAD_BYTES;
+
+  constructor(stage: number, instance: number, gatewayRun: number) {
+    writeHead(this.view, Kind.REPORTS, { stage, instance, gatewayRun });
+  }
+
+  get isEmpty(): boolean {
+    return this.length === HEAD_BYTES;
+  }
+
+  get isFull(): boolean {
+    return this.length === this.bytes.length;
+  }
+
+  /** Adds a record; there is room unless {@link ReportWriter.isFull}. */
+  add(what: number, ticket: number, attempt: number, queueUs = 0, computeUs = 0, progress = 0): void {
+    writeReport(this.view, this.length, what, ticket, attempt, queueUs, computeUs, progress);
+    this.length += REPORT_BYTES;
+  }
+
+  /** The note so far; the next record begins a new one. */
+  take(): Uint8Array {
+    const note = this.bytes.subarray(0, this.length);
+    this.length = HEAD_BYTES;
+    return note;
+  }
+}
+
+function writeHead(view: DataView, kind: number, { stage, instance, gatewayRun }: NoteHead): void {
+  writePrefix(view, kind);
+  view.setUint16(8, stage + 1, true);
+  view.setUint16(10, instance, true);
+  view.setUint32(12, gatewayRun, true);
+}
+
+function writeReport(
+  view: DataView,
+  at: number,
+  what: number,
+  ticket: number,
+  attempt: number,
+  queueUs: number,
+  computeUs: number,
+  progress: number,
+): void {
+  view.setUint32(at, what, true);
+  view.setUint32(at + 4, attempt, true);
+  setCount(view, at + 8, ticket);
+  view.setFloat32(at + 16, queueUs, true);
+  view.setFloat32(at + 20, computeUs, true);
+  view.setFloat64(at + 24, progress, true);
+}
+
+/** A record of a report, read. */
+export interface ReportRecord {
+  readonly what: number;
+  readonly ticket: number;
+  readonly attempt: number;
+  readonly queueUs: number;
+  readonly computeUs: number;
+  readonly progress: number;
+}
+
+/** Reads who sent a note. @throws RdmaError RDMA_ERR_PROTOCOL */
+export function readNoteHead(bytes: Uint8Array, view: DataView, stages: number): NoteHead {
+  if (bytes.length < HEAD_BYTES) throw refused('the note is shorter than its head');
+  const stage = view.getUint16(8, true) - 1;
+  if (stage >= stages) throw refused('the sender of the note is no stage of the workflow');
+  return { stage, instance: view.getUint16(10, true), gatewayRun: view.getUint32(12, true) };
+}
+
+/** Reads the records of REPORTS. @throws RdmaError RDMA_ERR_PROTOCOL */
+export function readReports(bytes: Uint8Array, view: DataView): ReportRecord[] {
+  return readRecords(bytes, REPORT_BYTES, (at) => readReport(view, at));
+}
+
+function readReport(view: DataView, at: number): ReportRecord {
+  const record = {
+    what: view.getUint32(at, true),
+    attempt: view.getUint32(at + 4, true),
+    ticket: getCount(view, at + 8),
+    queueUs: view.getFloat32(at + 16, true),
+    computeUs: view.getFloat32(at + 20, true),
+    progress: view.getFloat64(at + 24, true),
+  };
+  const { what, ticket, queueUs, computeUs, progress } = record;
+  const isKnown = what >= Report.STARTED && what <= Report.INCOMPLETE;
+  if (!isKnown || !(ticket >= 0) || !(queueUs >= 0) || !(computeUs >= 0) || !(progress >= 0 && progress <= 1)) {
+    throw refused('a record of the note is wrong');
+  }
+  return record;
+}
+
+function readRecords<T>(bytes: Uint8Array, size: number, read: (at: number) => T): T[] {
+  const room = bytes.length - HEAD_BYTES;
+  if (room === 0 || room % size !== 0) throw refused('the note does not end with a record');
+  const records: T[] = [];
+  for (let at = HEAD_BYTES; at < bytes.length; at += size) records.push(read(at));
+  return records;
+}
+
+/** A note that a request is on its way. */
+export function encodeComing(gateway: NoteHead): Uint8Array {
+  const bytes = new Uint8Array(HEAD_BYTES);
+  writeHead(new DataView(bytes.buffer), Kind.COMING, gateway);
+  return bytes;
+}
+
+/** A note that a request has ended at its gateway. */
+export function encodeEnded(gateway: NoteHead, ticket: number, attempt: number): Uint8Array {
+  const bytes = new Uint8Array(HEAD_BYTES + ENDED_BYTES);
+  const view = new DataView(bytes.buffer);
+  writeHead(view, Kind.ENDED, gateway);
+  setCount(view, HEAD_BYTES, ticket);
+  view.setUint32(HEAD_BYTES + 8, attempt, true);
+  return bytes;
+}
+
+/** Reads the records of ENDED. @throws RdmaError RDMA_ERR_PROTOCOL */
+export function readEnded(bytes: Uint8Array, view: DataView): { ticket: number; attempt: number }[] {
+  return readRecords(bytes, ENDED_BYTES, (at) => {
+    const ticket = getCount(view, at);
+    if (!(ticket >= 0)) throw refused('a ticket of the note is out of range');
+    return { ticket, attempt: view.getUint32(at + 8, true) };
+  });
+}
+
+/**
+ * A note that a task has failed.
+ *
+ * @param limitBytes bytes that the note may have, at least 512; a message that is too long for it is cut
+ */
+export function encodeFailure(
+  from: NoteHead,
+  ticket: number,
+  attempt: number,
+  failure: StageFailure,
+  limitBytes = Number.POSITIVE_INFINITY,
+): Uint8Array {
+  const code = failure.code.slice(0, 64);
+  let message = failure.message.slice(0, MAX_FAILURE_CHARS);
+  let json = failureBytes(code, message);
+  // A character may take six bytes: it is halved until it fits.
+  while (HEAD_BYTES + REPORT_BYTES + json.length > limitBytes && message.length > 0) {
+    message = message.slice(0, message.length >> 1);
+    json = failureBytes(code, message);
+  }
+  const bytes = new Uint8Array(HEAD_BYTES + REPORT_BYTES + json.length);
+  const view = new DataView(bytes.buffer);
+  writeHead(view, Kind.FAILURE, from);
+  writeReport(view, HEAD_BYTES, Report.DONE, ticket, attempt, 0, 0, 0);
+  bytes.set(json, HEAD_BYTES + REPORT_BYTES);
+  return bytes;
+}
+
+function failureBytes(code: string, message: string): Buffer {
+  return Buffer.from(JSON.stringify({ code, message }), 'utf8');
+}
+
+/** Reads a FAILURE. @throws RdmaError RDMA_ERR_PROTOCOL */
+export function readFailure(
+  bytes: Uint8Array,
+  view: DataView,
+): { ticket: number; attempt: number; failure: StageFailure } {
+  const at = HEAD_BYTES + REPORT_BYTES;
+  if (bytes.length <= at) throw refused('the failure has no words');
+  const { ticket, attempt } = readReport(view, HEAD_BYTES);
+  let document: unknown;
+  try {
+    document = JSON.parse(Buffer.from(bytes.buffer, bytes.byteOffset + at, bytes.length - at).toString('utf8'));
+  } catch (cause) {
+    throw new RdmaError('RDMA_ERR_PROTOCOL', 'a failure is not JSON', { cause });
+  }
+  const { code, message } = Object(document) as Partial<StageFailure>;
+  if (typeof code !== 'string' || typeof message !== 'string') throw refused('the failure has no code or no message');
+  return { ticket, attempt, failure: { code, message } };
+}

@@ -1,0 +1,582 @@
+// A place of a running graph: one inbox, the outboxes to every place that it may send to, the join of what arrives, and
+// custody of what was sent on. Gateways and stage instances are thin layers on top of it.
+//
+// Invariant (custody): an input is acknowledged only when everything that was made of it has been acknowledged, or its
+// request has ended. So whichever process dies, some process before it still holds what is needed. A message that this
+// place cannot take is never acknowledged: the place fails with the reason, for its sender and its owner to see.
+import { RdmaError } from '../core/errors.js';
+import {
+  type Block,
+  type MemoryReference,
+  Inbox,
+  type InboxAddress,
+  type InboxMessage,
+  type InboxStatus,
+  MemoryPool,
+  type MemoryPoolStatus,
+  Poller,
+  type PollerStatus,
+} from '../ring/index.js';
+import type { PortDevice } from '../ring/port.js';
+import type { Device } from '../verbs/index.js';
+import { bodyBytes, checkParts, type PartToSend, tableBytes, tensorBytes, writeBody } from './body.js';
+import { Custody } from './custody.js';
+import { type Envelope, headBytes, Kind, kindOf, readEnvelope, writeEnvelope } from './envelope.js';
+import { Input, lost, senderName } from './input.js';
+import { Join, type Joined, type JoinHost, type Ledger } from './join.js';
+import { inboxLimits, placeSecret, type PlaceSizes, placeSizes } from './lane-sizes.js';
+import { type LinkStatus, Links } from './links.js';
+import type { NoteHead } from './notes.js';
+import { readEnded, readNoteHead } from './notes.js';
+import { GATEWAY_INDEX, type PlaceId, type Plan, placeName } from './plan.js';
+import type { PipelinePort } from './port.js';
+import { type Graph, possibleReceivers, possibleSenderCount, receivers, senders } from './routing.js';
+import type { Tensor } from './tensor.js';
+
+/** The most lanes of an inbox; a plan with more senders is refused. */
+const MAX_LANES = 4096;
+const SPARE_LANES = 64;
+/** How long inputs may be incomplete before their gateway is asked whether the request goes on. */
+const INCOMPLETE_MS = 1000;
+/** Messages of a plan that is not known here yet, which wait for it. */
+const MAX_EARLY = 4096;
+/** How long an input whose sender is away is waited for, and how often it is tried. */
+const UNREADABLE_MS = 30_000;
+const RETRY_LOAD_MS = 20;
+/** How long to poll for a request that was announced, in microseconds: what waking the places before may take. */
+export const LINGER_US = 500;
+
+/** What every place has to know. */
+export interface PlaceOptions {
+  port: PipelinePort;
+  graph: Graph;
+  self: PlaceId;
+  /** Which process in this place it is: larger than that of every one before it, 1 to 2^32 - 1. */
+  incarnation: number;
+  plan: Plan;
+  /** Plans before that one whose requests may be under way still; default none. Their messages may come at once. */
+  olderPlans?: readonly Plan[];
+  /** Name of the device, or an opened one of the port. */
+  device: unknown;
+  secret: string;
+  /** How long to poll after something came, in microseconds; see PollerOptions. */
+  pollUs: number;
+  /** How long a place that this one sends to may be away, in ms. */
+  reconnectMs: number;
+  resolve: (target: string) => InboxAddress | Promise<InboxAddress>;
+  /** What differs from the usual sizes of the device. */
+  sizes?: Partial<PlaceSizes> | undefined;
+  /** A defect that a test plants, to see that the simulation finds it. */
+  flaw?: string | undefined;
+}
+
+/** What a place asks of the gateway or stage instance above it. */
+export interface PlaceOwner {
+  /** All inputs of a task are here. */
+  onComplete(joined: Joined): void;
+  /** A note to a gateway. */
+  onNote(kind: number, bytes: Uint8Array, view: DataView): void;
+  /** Inputs wait for others for a second already: asked again each second. */
+  onIncomplete(joined: Joined): void;
+  /** An input cannot be read, though its sender lives. */
+  onUnreadable(joined: Joined, reason: RdmaError): void;
+  /** The place cannot go on. */
+  onFailed(reason: RdmaError): void;
+}
+
+/** Answered by {@link Place.status}. Computed at each call; not for hot loops. */
+export interface PlaceStatus {
+  readonly name: string;
+  readonly incarnation: number;
+  /** Numbers of the plans that it works under. */
+  readonly plans: readonly number[];
+  /** Requests that are here: incomplete, waiting, running or sent on and not acknowledged. */
+  readonly open: number;
+  readonly incomplete: number;
+  /** Messages of plans that are not known here yet. */
+  readonly early: number;
+  readonly links: readonly LinkStatus[];
+  readonly inbox: InboxStatus | undefined;
+  readonly poller: PollerStatus;
+  readonly pool: MemoryPoolStatus;
+}
+
+/** An output, checked and measured, before it is sent. */
+export interface Outgoing {
+  readonly parts: readonly PartToSend[];
+  readonly meta: Uint8Array;
+  readonly trace: Uint8Array;
+}
+
+export class Place implements JoinHost {
+  readonly name: string;
+  readonly options: PlaceOptions;
+  readonly join: Join;
+  readonly pool: MemoryPool;
+  readonly poller: Poller;
+  readonly flaw: string | undefined;
+  private readonly owner: PlaceOwner;
+  // An opened one of the port: rings take it as it is.
+  private readonly device: PortDevice;
+  private readonly ownsDevice: boolean;
+  readonly sizes: PlaceSizes;
+  private readonly links: Links;
+  private readonly plans = new Map<number, Plan>();
+  private newest: Plan;
+  private early: { message: InboxMessage; bytes: Uint8Array }[] = [];
+  private inbox: Inbox | undefined;
+  private readonly scratch: Uint8Array;
+  private readonly scratchView: DataView;
+  private stopAsking: (() => void) | undefined;
+  private ending = false;
+  // The last answers of sendersOf() and receiversOf(), by what they depend on.
+  private lastSenders: { plan: Plan; gateway: number; route: Uint16Array; senders: readonly PlaceId[] } | undefined;
+  private lastReceivers: { plan: Plan; gateway: number; route: Uint16Array; names: readonly string[] } | undefined;
+
+  private constructor(options: PlaceOptions, owner: PlaceOwner) {
+    this.options = options;
+    this.owner = owner;
+    this.flaw = options.flaw;
+    this.newest = options.plan;
+    for (const plan of [...(options.olderPlans ?? []), options.plan]) this.plans.set(plan.number, plan);
+    this.name = placeName(options.graph.spec, options.self);
+    const { port, secret, reconnectMs, resolve, pollUs } = options;
+    const { device, owned } = port.device(options.device);
+    this.device = device;
+    this.ownsDevice = owned;
+    this.poller = new Poller({ pollUs, clock: port.clock });
+    this.join = new Join(this);
+    try {
+      this.sizes = placeSizes(device, options.sizes);
+      this.scratch = new Uint8Array(this.sizes.inlineBytes);
+      this.scratchView = new DataView(this.scratch.buffer);
+      this.pool = MemoryPool.openOn(port, { device: device as Device, limitBytes: this.sizes.poolBytes });
+    } catch (error) {
+      if (owned) device.close();
+      throw error;
+    }
+    this.links = new Links({
+      name: this.name,
+      port,
+      device: device as Device,
+      poller: this.poller,
+      pool: this.pool,
+      sizes: this.sizes,
+      secret,
+      reconnectMs,
+      resolve,
+      onFailed: (target, reason) =>
+        this.fail(new RdmaError('RDMA_ERR_PEER_GONE', `${target} does not come back: ${reason.message}`)),
+    });
+  }
+
+  /**
+   * Opens a place: its inbox listens.
+   *
+   * @throws RdmaError as Inbox.listen
+   */
+  static async open(options: PlaceOptions, owner: PlaceOwner): Promise<Place> {
+    const place = new Place(options, owner);
+    const { graph, plan, self, port, secret } = options;
+    const lanes = Math.min(MAX_LANES, 2 * possibleSenderCount(graph, plan, self) + SPARE_LANES);
+    try {
+      place.inbox = await Inbox.listenOn(port, {
+        secret: placeSecret(secret, place.name),
+        device: place.device as Device,
+        poller: place.poller,
+        maxLanes: lanes,
+        ...inboxLimits(place.sizes),
+        onMessage: (message) => place.onMessage(message),
+      });
+    } catch (error) {
+      await place.close();
+      throw error;
+    }
+    return place;
+  }
+
+  /** Where other places connect. */
+  get address(): InboxAddress {
+    if (this.inbox === undefined) throw new RdmaError('RDMA_ERR_CLOSED', `${this.name} is closed`);
+    return this.inbox.bootstrap;
+  }
+
+  /** The newest plan. */
+  get plan(): Plan {
+    return this.newest;
+  }
+
+  get deviceName(): string {
+    return this.device.name;
+  }
+
+  nowUs(): number {
+    return this.options.port.nowUs();
+  }
+
+  // ---- Plans
+
+  /** Connects to all that this place may send to under its plans. @throws as Outbox.connect */
+  async connect(): Promise<void> {
+    await this.links.connect([...this.targets()]);
+  }
+
+  private targets(): Set<string> {
+    const { graph, self } = this.options;
+    const names = new Set<string>();
+    for (const plan of this.plans.values()) {
+      for (const place of possibleReceivers(graph, plan, self)) names.add(placeName(graph.spec, place));
+    }
+    return names;
+  }
+
+  /**
+   * Works under one more plan, when it has connected to all places of it.
+   *
+   * @param plan newer than all before it
+   * @throws as Outbox.connect
+   */
+  async adopt(plan: Plan): Promise<void> {
+    if (this.plans.has(plan.number)) return;
+    const { graph, self } = this.options;
+    const names = possibleReceivers(graph, plan, self).map((place) => placeName(graph.spec, place));
+    await this.links.connect(names);
+    this.plans.set(plan.number, plan);
+    if (plan.number > this.newest.number) this.newest = plan;
+    const { early } = this;
+    this.early = [];
+    for (const { message, bytes } of early) this.take(message, bytes);
+  }
+
+  /** A plan under which no request is any more; what is left of its places only is let go. */
+  async retire(number: number): Promise<void> {
+    if (number === this.newest.number || !this.plans.delete(number)) return;
+    for (const joined of [...this.join.all()]) if (joined.plan.number === number) this.join.end(joined);
+    await this.links.keepOnly(this.targets());
+  }
+
+  /**
+   * A place is gone for good. Its requests end or are admitted again, which is up to their gateways; here nothing waits for
+   * it any more.
+   */
+  giveUp(place: PlaceId): Promise<void> {
+    return this.links.giveUp(placeName(this.options.graph.spec, place));
+  }
+
+  // ---- What arrives
+
+  private onMessage(message: InboxMessage): void {
+    // A copy, which is short: a lane is never held, whatever waits for whom.
+    const bytes = message.bytes.slice();
+    message.release();
+    this.take(message, bytes);
+  }
+
+  private take(message: InboxMessage, bytes: Uint8Array): void {
+    try {
+      const view = new DataView(bytes.buffer);
+      const kind = kindOf(bytes, view);
+      if (kind === Kind.INPUT) this.takeInput(message, bytes, view);
+      else this.takeNote(kind, message, bytes, view);
+    } catch (error) {
+      this.fail(asRdmaError(error, `a message from ${message.from} was refused`));
+    }
+  }
+
+  private takeNote(kind: number, message: InboxMessage, bytes: Uint8Array, view: DataView): void {
+    if (kind === Kind.COMING) this.poller.linger(LINGER_US);
+    else if (kind === Kind.ENDED) {
+      const head = readNoteHead(bytes, view, this.options.graph.spec.stages.length);
+      const ledger = this.join.ledgerOf(head.instance, head.gatewayRun);
+      for (const { ticket, attempt } of readEnded(bytes, view)) this.join.endRequest(ledger, ticket, attempt);
+    } else {
+      this.checkRun(readNoteHead(bytes, view, this.options.graph.spec.stages.length).gatewayRun);
+      this.owner.onNote(kind, bytes, view);
+    }
+    message.acknowledge();
+  }
+
+  // What a later run of this gateway waits for must not be acknowledged here: its sender has not noticed yet that another process
+  // has the place.
+  private checkRun(gatewayRun: number): void {
+    const { self, incarnation } = this.options;
+    if (!isGateway(self) || gatewayRun <= incarnation) return;
+    throw new RdmaError('RDMA_ERR_FENCED', `another process has taken the place ${this.name}`);
+  }
+
+  private takeInput(message: InboxMessage, bytes: Uint8Array, view: DataView): void {
+    const { spec } = this.options.graph;
+    const envelope = readEnvelope(bytes, view, spec.stages.length);
+    this.checkRun(envelope.gatewayRun);
+    if (!this.plans.has(envelope.plan)) {
+      this.takeOfOtherPlan(message, bytes, envelope);
+      return;
+    }
+    const input = new Input(spec, envelope, message, this.nowUs(), envelope.host === this.options.port.host);
+    const joined = this.join.accept(input);
+    if (joined !== undefined) this.load(joined.ledger, input, bytes, this.nowUs() + UNREADABLE_MS * 1000);
+  }
+
+  private load(ledger: Ledger, input: Input, bytes: Uint8Array, untilUs: number): void {
+    let loading: Promise<void> | undefined;
+    try {
+      loading = input.load(bytes);
+    } catch (error) {
+      this.retryLoad(ledger, input, bytes, untilUs, error);
+      return;
+    }
+    const { ticket } = input.envelope;
+    if (loading === undefined) this.advance(ledger.open.get(ticket));
+    else {
+      loading.then(
+        () => this.advance(ledger.open.get(ticket)),
+        (error) => this.retryLoad(ledger, input, bytes, untilUs, error),
+      );
+    }
+  }
+
+  // Its sender may have lost its lane just now: it comes back, or another process in its place makes the input again.
+  private retryLoad(ledger: Ledger, input: Input, bytes: Uint8Array, untilUs: number, error: unknown): void {
+    if (this.ending || !input.isHeld) return;
+    if ((error as RdmaError).code === 'RDMA_ERR_PEER_GONE' && this.nowUs() < untilUs) {
+      this.options.port.clock.after(RETRY_LOAD_MS, () => {
+        if (!this.ending && input.isHeld) this.load(ledger, input, bytes, untilUs);
+      });
+      return;
+    }
+    const joined = ledger.open.get(input.envelope.ticket);
+    if (joined?.state === 'incomplete') this.owner.onUnreadable(joined, lost(input, error));
+  }
+
+  private takeOfOtherPlan(message: InboxMessage, bytes: Uint8Array, envelope: Envelope): void {
+    if (envelope.plan < this.newest.number) {
+      // That plan was retired, as all its requests had ended: this is a late copy.
+      message.acknowledge();
+      return;
+    }
+    if (this.early.length >= MAX_EARLY) {
+      const sender = senderName(this.options.graph.spec, envelope);
+      throw new RdmaError('RDMA_ERR_PROTOCOL', `${sender} sends under plan ${envelope.plan}, which does not come`);
+    }
+    this.early.push({ message, bytes });
+  }
+
+  private advance(joined: Joined | undefined): void {
+    if (joined?.state !== 'incomplete') return;
+    if (joined.completes()) {
+      joined.state = 'ready';
+      joined.readyAtUs = this.nowUs();
+      this.owner.onComplete(joined);
+    } else this.askLater();
+  }
+
+  /** @internal */
+  sendersOf(input: Input): { plan: Plan; senders: readonly PlaceId[] } {
+    const { graph, self } = this.options;
+    const { plan: number, route, gateway } = input.envelope;
+    const plan = this.plans.get(number)!;
+    const last = this.lastSenders;
+    if (last !== undefined && last.plan === plan && last.gateway === gateway && sameRoute(last.route, route))
+      return last;
+    this.lastSenders = { plan, gateway, route: route.slice(), senders: senders(graph, plan, route, gateway, self) };
+    return this.lastSenders;
+  }
+
+  // One timer for all that is incomplete; none when nothing is.
+  private askLater(): void {
+    if (this.stopAsking !== undefined || this.ending) return;
+    this.stopAsking = this.options.port.clock.after(INCOMPLETE_MS, () => {
+      this.stopAsking = undefined;
+      const before = this.nowUs() - INCOMPLETE_MS * 1000;
+      let any = false;
+      for (const joined of this.join.all()) {
+        if (joined.state !== 'incomplete') continue;
+        any = true;
+        if (joined.openedAtUs <= before) this.owner.onIncomplete(joined);
+      }
+      if (any) this.askLater();
+    });
+  }
+
+  // ---- What is sent
+
+  /**
+   * Checks an output and finds what of it lies in registered memory already.
+   *
+   * @param referenceOf see checkParts()
+   * @throws RdmaError RDMA_ERR_INVALID_ARGUMENT; RDMA_ERR_MESSAGE_TOO_LARGE
+   */
+  prepare(
+    parts: unknown,
+    meta: Uint8Array,
+    trace: Uint8Array,
+    limitBytes: number,
+    limitName: string,
+    referenceOf: (tensor: Tensor) => MemoryReference | undefined,
+  ): Outgoing {
+    const checked = checkParts(parts, referenceOf);
+    const bytes = tensorBytes(checked);
+    if (bytes > limitBytes) {
+      throw new RdmaError('RDMA_ERR_MESSAGE_TOO_LARGE', `tensors of ${bytes} bytes; at most ${limitBytes}`, {
+        remedy: `raise ${limitName}`,
+      });
+    }
+    return { parts: checked, meta, trace };
+  }
+
+  /** The places that take an output of this one, by name. */
+  receiversOf(plan: Plan, gateway: number, route: Uint16Array): readonly string[] {
+    const last = this.lastReceivers;
+    if (last !== undefined && last.plan === plan && last.gateway === gateway && sameRoute(last.route, route)) {
+      return last.names;
+    }
+    const { graph, self } = this.options;
+    const places = receivers(graph, plan, route, gateway, self);
+    const names = places.map((place) => placeName(graph.spec, place));
+    this.lastReceivers = { plan, gateway, route: route.slice(), names };
+    return names;
+  }
+
+  /**
+   * Sends an output to several places. Small ones go through the lanes; of others one copy is kept here, which all
+   * receivers share.
+   *
+   * @param envelope its lengths and its block are set here
+   * @param blocks memory that the parts refer to; the references go over to the custody
+   * @param onSettled called when all targets have acknowledged it
+   * @returns false when there is no memory for it before something else was acknowledged: nothing was sent
+   * @throws RdmaError ENOMEM; the error of a link that has failed
+   */
+  transmit(
+    envelope: Envelope,
+    output: Outgoing,
+    targets: readonly string[],
+    blocks: readonly Block[],
+    onSettled: () => void,
+  ): boolean {
+    const { parts, meta, trace } = output;
+    const head = headBytes(envelope.runs.length);
+    const body = bodyBytes(trace.length, parts, meta.length);
+    envelope.partCount = parts.length;
+    envelope.traceBytes = trace.length;
+    envelope.tableBytes = tableBytes(parts);
+    envelope.metaBytes = meta.length;
+    envelope.bodyBytes = body;
+    envelope.block = undefined;
+    let kept = blocks;
+    let length = head;
+    if (head + body <= this.sizes.inlineBytes) {
+      writeBody(this.scratch.subarray(head), new DataView(this.scratch.buffer, head), trace, parts, meta);
+      length += body;
+    } else {
+      const block = this.pool.allocate(body);
+      if (block === undefined) return false;
+      const { bytes } = block;
+      writeBody(bytes, new DataView(bytes.buffer, bytes.byteOffset, bytes.length), trace, parts, meta);
+      envelope.block = block;
+      kept = blocks.length === 0 ? [block] : [...blocks, block];
+    }
+    envelope.sentAtUs = this.nowUs();
+    envelope.host = this.options.port.host;
+    writeEnvelope(this.scratchView, envelope);
+    const custody = new Custody(kept, onSettled);
+    const message = this.scratch.subarray(0, length);
+    for (let i = 0; i < targets.length; i++) this.links.send(targets[i]!, message, custody);
+    custody.allSent();
+    return true;
+  }
+
+  /**
+   * Sends a note.
+   *
+   * @param onSettled called when it was acknowledged; undefined: nobody waits for that
+   */
+  sendNote(target: string, bytes: Uint8Array, onSettled?: () => void): void {
+    if (onSettled === undefined) {
+      if (!this.links.has(target)) return;
+      try {
+        this.links.send(target, bytes, undefined);
+      } catch {
+        // The link has failed, and so has this place: its owner was told.
+      }
+      return;
+    }
+    const custody = new Custody([], onSettled);
+    this.links.send(target, bytes, custody);
+    custody.allSent();
+  }
+
+  /** How this place names itself in notes to a run of a gateway. */
+  noteHead(gatewayRun: number): NoteHead {
+    const { stage, instance } = this.options.self;
+    return { stage, instance, gatewayRun };
+  }
+
+  // ---- State
+
+  /** True when nothing of any request is here, neither arrived nor sent on and not acknowledged. */
+  get isEmpty(): boolean {
+    return this.join.openCount === 0 && this.early.length === 0;
+  }
+
+  /** How many outputs a target (`stage/0`) has not acknowledged. */
+  unacknowledged(target: string): number {
+    return this.links.unacknowledged(target);
+  }
+
+  status(): PlaceStatus {
+    let incomplete = 0;
+    for (const joined of this.join.all()) if (joined.state === 'incomplete') incomplete++;
+    return {
+      name: this.name,
+      incarnation: this.options.incarnation,
+      plans: [...this.plans.keys()],
+      open: this.join.openCount,
+      incomplete,
+      early: this.early.length,
+      links: this.links.status(),
+      inbox: this.inbox?.status(),
+      poller: this.poller.status(),
+      pool: this.pool.status(),
+    };
+  }
+
+  private fail(reason: RdmaError): void {
+    if (!this.ending) this.owner.onFailed(reason);
+  }
+
+  get isEnding(): boolean {
+    return this.ending;
+  }
+
+  /** Ends the place at once; what it has not finished stays with the places before it. */
+  async close(): Promise<void> {
+    this.ending = true;
+    this.stopAsking?.();
+    this.early = [];
+    for (const joined of this.join.all()) {
+      joined.onCancel?.(new RdmaError('RDMA_ERR_CLOSED', `${this.name} is being closed`));
+    }
+    await this.inbox?.close();
+    this.inbox = undefined;
+    await this.links.close();
+    this.pool.close();
+    if (this.ownsDevice) this.device.close();
+  }
+}
+
+function sameRoute(a: Uint16Array, b: Uint16Array): boolean {
+  for (let i = 0; i < a.length; i++) if (a[i] !== b[i]) return false;
+  return true;
+}
+
+/** The error itself, or one that carries it. */
+export function asRdmaError(error: unknown, words: string): RdmaError {
+  if (error instanceof RdmaError) return error;
+  return new RdmaError('RDMA_ERR_PROTOCOL', `${words}: ${String(error)}`, { cause: error });
+}
+
+/** True for the gateway's own index. */
+export function isGateway(place: PlaceId): boolean {
+  return place.stage === GATEWAY_INDEX;
+}

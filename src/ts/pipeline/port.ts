@@ -1,0 +1,38 @@
+// What a pipeline needs of the world: what rings need, and a clock in microseconds.
+//
+// Invariant: places, gateways and stage instances reach devices, time and other processes only through a port, so the
+// code that ships runs in the seeded simulator.
+import { createHash, randomBytes } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+// Not the global of this name, which is looked up at each use.
+import { performance } from 'node:perf_hooks';
+import type { RingPort } from '../ring/port.js';
+import { systemPort } from '../ring/system-port.js';
+
+/** All of it. */
+export interface PipelinePort extends RingPort {
+  /** CLOCK_MONOTONIC in microseconds: the same for all processes of one host. */
+  nowUs(): number;
+  /** A number for this host, 0 to 2^32 - 1: places with the same one share that clock. */
+  readonly host: number;
+}
+
+// Both count CLOCK_MONOTONIC: the second since this process began, and without making an object.
+const [seconds, nanoseconds] = process.hrtime();
+const originUs = seconds * 1e6 + nanoseconds / 1e3 - performance.now() * 1e3;
+
+/** The port of real life. */
+export const systemPipelinePort: PipelinePort = {
+  ...systemPort,
+  nowUs: () => originUs + performance.now() * 1e3,
+  host: hostNumber(),
+};
+
+// One kernel has one clock: its boot identity, random(4), made into a number. Without it nobody shares the clock.
+function hostNumber(): number {
+  try {
+    return createHash('sha256').update(readFileSync('/proc/sys/kernel/random/boot_id')).digest().readUInt32LE();
+  } catch {
+    return randomBytes(4).readUInt32LE();
+  }
+}

@@ -1,0 +1,126 @@
+// The graph of a workflow as data: what planners, dashboards and other languages read without loading any code.
+//
+// Invariant: a checked spec is a directed graph without cycles in which the request reaches every stage, and it is
+// frozen. Stages are numbered by their place in `stages`, each after the stages that it takes its inputs from.
+import { RdmaError } from '../core/errors.js';
+import { checkInteger, checkObject, checkOneOf, checkString } from '../core/validate.js';
+
+/** Name under which the request itself is an input. */
+export const REQUEST = 'request';
+/** Name under which traces show where results go. */
+export const RESULT = 'result';
+/** Name of the places where requests enter and results end. */
+export const GATEWAY = 'gateway';
+/** The most stages of a workflow. */
+export const MAX_STAGES = 64;
+/** The most instances of a stage. */
+export const MAX_INSTANCES = 64;
+/** The most bytes of tensors in one message. */
+export const MAX_MESSAGE_BYTES = 2 ** 30;
+
+const DEFAULT_MESSAGE_BYTES = 4 * 2 ** 20;
+const MAX_CONCURRENCY = 64;
+const NAME = /^[a-z][a-z0-9-]{0,62}$/;
+const RESERVED_NAMES: readonly string[] = [REQUEST, RESULT, GATEWAY];
+
+/** How the requests of a stage are spread over its instances. */
+export type Spread = 'route' | 'shard';
+
+/** One stage of a {@link WorkflowSpec}. */
+export interface StageSpec {
+  readonly name: string;
+  /** The stages, or `request`, whose output it takes. */
+  readonly after: readonly string[];
+  /** How many instances the first plan has. */
+  readonly instances: number;
+  /** `route`: each request goes to one instance. `shard`: each request goes to all instances, each does its share. */
+  readonly spread: Spread;
+  /** Tasks that one instance runs at a time. */
+  readonly concurrency: number;
+  /** The largest output in bytes of tensors. */
+  readonly maxOutputBytes: number;
+}
+
+/** A workflow without its code. `JSON.parse(JSON.stringify(spec))` is the same spec. */
+export interface WorkflowSpec {
+  readonly name: string;
+  /** The largest request in bytes of tensors. */
+  readonly maxRequestBytes: number;
+  readonly stages: readonly StageSpec[];
+}
+
+/** What a stage may leave out. */
+export type StageSpecInput = Pick<StageSpec, 'name'> & Partial<StageSpec>;
+
+/** Checks a workflow's name. @throws RdmaError RDMA_ERR_INVALID_ARGUMENT */
+export function checkWorkflowName(name: unknown): string {
+  return checkString('name', name, { minLength: 1, maxLength: 63, pattern: NAME });
+}
+
+/** Checks a limit on the bytes of a message; default 4 MiB. @throws RdmaError RDMA_ERR_INVALID_ARGUMENT */
+export function checkMessageBytes(name: string, bytes: unknown): number {
+  return checkInteger(name, bytes ?? DEFAULT_MESSAGE_BYTES, 1, MAX_MESSAGE_BYTES);
+}
+
+/**
+ * Checks one stage and fills in its defaults.
+ *
+ * @param input the stage as its author wrote it
+ * @param earlier the stages before it, of which `after` may name some
+ * @returns the stage, frozen
+ * @throws RdmaError RDMA_ERR_INVALID_ARGUMENT naming the field
+ */
+export function checkStage(input: StageSpecInput, earlier: readonly StageSpec[]): StageSpec {
+  checkObject('stage', input);
+  const name = checkString('name', input.name, { minLength: 1, maxLength: 63, pattern: NAME });
+  const isKnown = (other: string) => earlier.some((stage) => stage.name === other);
+  if (RESERVED_NAMES.includes(name) || isKnown(name)) {
+    throw new RdmaError('RDMA_ERR_INVALID_ARGUMENT', `the name ${name} is taken`, { remedy: 'choose another name' });
+  }
+  if (earlier.length >= MAX_STAGES) {
+    throw new RdmaError('RDMA_ERR_INVALID_ARGUMENT', `a workflow has at most ${MAX_STAGES} stages`);
+  }
+  if (input.after !== undefined && !Array.isArray(input.after)) {
+    throw new RdmaError('RDMA_ERR_INVALID_ARGUMENT', `after of stage ${name} must be an array of names`);
+  }
+  const after = [...new Set<string>(input.after ?? [REQUEST])];
+  if (after.length === 0) throw new RdmaError('RDMA_ERR_INVALID_ARGUMENT', `stage ${name} comes after nothing`);
+  for (const before of after) {
+    // A stage can name only earlier ones, so the graph has no cycles.
+    if (before !== REQUEST && !isKnown(before)) {
+      throw new RdmaError('RDMA_ERR_INVALID_ARGUMENT', `stage ${name} comes after ${before}, which does not exist`, {
+        remedy: 'add the stages in the order in which data flows',
+      });
+    }
+  }
+  return Object.freeze({
+    name,
+    after: Object.freeze(after),
+    instances: checkInteger('instances', input.instances ?? 1, 1, MAX_INSTANCES),
+    spread: checkOneOf('spread', input.spread ?? 'route', ['route', 'shard'] as const),
+    concurrency: checkInteger('concurrency', input.concurrency ?? 1, 1, MAX_CONCURRENCY),
+    maxOutputBytes: checkMessageBytes('maxOutputBytes', input.maxOutputBytes),
+  });
+}
+
+/**
+ * Checks a spec that came from elsewhere, a file or another process.
+ *
+ * @returns the same spec with its defaults, frozen
+ * @throws RdmaError RDMA_ERR_INVALID_ARGUMENT naming what is wrong
+ */
+export function checkSpec(input: unknown): WorkflowSpec {
+  const spec = checkObject<Partial<WorkflowSpec>>('spec', input);
+  const name = checkWorkflowName(spec.name);
+  if (!Array.isArray(spec.stages) || spec.stages.length === 0) {
+    throw new RdmaError('RDMA_ERR_INVALID_ARGUMENT', `workflow ${name} has no stages`);
+  }
+  const stages: StageSpec[] = [];
+  for (const stage of spec.stages as StageSpecInput[]) stages.push(checkStage(stage, stages));
+  return freezeSpec(name, checkMessageBytes('maxRequestBytes', spec.maxRequestBytes), stages);
+}
+
+/** A spec of stages that checkStage() has checked. */
+export function freezeSpec(name: string, maxRequestBytes: number, stages: readonly StageSpec[]): WorkflowSpec {
+  return Object.freeze({ name, maxRequestBytes, stages: Object.freeze([...stages]) });
+}

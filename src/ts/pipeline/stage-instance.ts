@@ -1,0 +1,462 @@
+// A stage instance at work: runs the handler when all inputs of a task are there, and sends its output on.
+//
+// Invariant: a handler runs for tasks whose inputs are all here and readable, `concurrency` at a time, in the order in
+// which they became ready. It may run twice for one request, in two processes; the request's result comes from one run.
+// Every task ends with its output, a failure, or with nobody wanting it any more.
+import { RdmaError } from '../core/errors.js';
+import type { Block, InboxAddress } from '../ring/index.js';
+import { type Envelope, Flag, NO_DEADLINE } from './envelope.js';
+import type { Joined } from './join.js';
+import { encodeMeta } from './meta.js';
+import { encodeFailure, Report, ReportWriter, type StageFailure } from './notes.js';
+import { asRdmaError, type Outgoing, Place, type PlaceOptions, type PlaceOwner, type PlaceStatus } from './place.js';
+import { GATEWAY_INDEX, type PlaceId, type Plan, placeName } from './plan.js';
+import type { StageSpec } from './spec.js';
+import { requestName, type StageOutput, Task, type TaskHost } from './task.js';
+import { TraceRecords } from './trace.js';
+import type { StageHandler } from './workflow.js';
+
+/** What an instance of a stage has to know. */
+export interface StageInstanceOptions extends PlaceOptions {
+  handler: StageHandler;
+  /** Called with what the instance does; undefined: nobody wants to know. */
+  onEvent?: ((event: StageEvent) => void) | undefined;
+  /** Called when it cannot go on. */
+  onFailed: (reason: RdmaError) => void;
+}
+
+/** What a stage instance says of itself. */
+export type StageEvent =
+  | { type: 'task'; request: string }
+  | { type: 'progress'; request: string; done: number }
+  | { type: 'done'; request: string; queueUs: number; computeUs: number; failed: boolean };
+
+/** Answered by {@link StageInstance.status}. */
+export interface StageInstanceStatus extends PlaceStatus {
+  /** Tasks whose handler runs, that wait for their turn, and whose output waits for memory. */
+  readonly running: number;
+  readonly ready: number;
+  readonly unsent: number;
+  /** Sums since the start. */
+  readonly tasks: number;
+  readonly failures: number;
+}
+
+const MAX_TIMER_MS = 2 ** 31 - 1;
+const NO_BYTES = new Uint8Array(0);
+
+/** One instance of a stage. */
+export class StageInstance implements PlaceOwner, TaskHost {
+  readonly stageName: string;
+  private readonly options: StageInstanceOptions;
+  private readonly stage: StageSpec;
+  private place!: Place;
+  private readonly ready: Joined[] = [];
+  private readonly unsent: (() => boolean)[] = []; // outputs that wait for memory
+  private readonly reports = new Map<string, ReportWriter>(); // by gateway and its run
+  private reportsDue = false;
+  private linked = false;
+  private running = 0;
+  private tasks = 0;
+  private failures = 0;
+
+  private constructor(options: StageInstanceOptions) {
+    this.options = options;
+    this.stage = options.graph.spec.stages[options.self.stage]!;
+    this.stageName = this.stage.name;
+  }
+
+  /**
+   * Opens an instance: its inbox listens, and tasks begin after {@link StageInstance.connect}.
+   *
+   * @throws RdmaError as Inbox.listen
+   */
+  static async open(options: StageInstanceOptions): Promise<StageInstance> {
+    const instance = new StageInstance(options);
+    instance.place = await Place.open(options, instance);
+    return instance;
+  }
+
+  /** Where other places connect. */
+  get address(): InboxAddress {
+    return this.place.address;
+  }
+
+  /** @internal */
+  get pool() {
+    return this.place.pool;
+  }
+
+  /** @internal */
+  get inlineBytes(): number {
+    return this.place.sizes.inlineBytes;
+  }
+
+  /** Connects to all places that it may send to; tasks begin when it has. @throws as Outbox.connect */
+  async connect(): Promise<void> {
+    await this.place.connect();
+    this.linked = true;
+    this.next();
+  }
+
+  /** Works under one more plan, when it is connected to all its places. @throws as Outbox.connect */
+  adopt(plan: Plan): Promise<void> {
+    return this.place.adopt(plan);
+  }
+
+  /** Lets go of a plan under which no request is any more. */
+  retire(number: number): Promise<void> {
+    return this.place.retire(number);
+  }
+
+  /**
+   * Waits no more for a place that is gone for good. Gateways admit the requests that pass it again.
+   *
+   * @returns when the way there is closed
+   */
+  giveUp(place: PlaceId): Promise<void> {
+    return this.place.giveUp(place);
+  }
+
+  // ---- What the place says
+
+  /** @internal */
+  onComplete(joined: Joined): void {
+    this.ready.push(joined);
+    this.next();
+  }
+
+  /** @internal */
+  onNote(kind: number): void {
+    throw new RdmaError('RDMA_ERR_PROTOCOL', `a note of kind ${kind} is for gateways`);
+  }
+
+  /** @internal */
+  onIncomplete(joined: Joined): void {
+    this.report(joined, Report.INCOMPLETE);
+  }
+
+  /** @internal */
+  onUnreadable(joined: Joined, reason: RdmaError): void {
+    joined.state = 'running';
+    this.sendFailure(joined, { code: reason.code, message: reason.message });
+  }
+
+  /** @internal */
+  onFailed(reason: RdmaError): void {
+    this.options.onFailed(reason);
+  }
+
+  // ---- Tasks
+
+  private next(): void {
+    while (this.linked && this.running < this.stage.concurrency && !this.place.isEnding) {
+      const joined = this.ready.shift();
+      if (joined === undefined) return;
+      if (joined.state === 'ready') this.run(joined);
+    }
+  }
+
+  private run(joined: Joined): void {
+    const { onEvent } = this.options;
+    const { place } = this;
+    joined.state = 'running';
+    this.running++;
+    const startUs = place.nowUs();
+    const queueUs = startUs - joined.readyAtUs;
+    const task = this.taskOf(joined);
+    joined.onCancel = (reason) => task.cancel(reason);
+    const stopTimer = this.watchDeadline(joined, task, startUs);
+    if ((joined.flags & Flag.WATCHED) !== 0) this.report(joined, Report.STARTED);
+    if (onEvent !== undefined) onEvent({ type: 'task', request: task.request });
+    const ended = (output: StageOutput | undefined, error: unknown) => {
+      stopTimer?.();
+      joined.onCancel = undefined;
+      this.running--;
+      this.finish(joined, task, queueUs, place.nowUs() - startUs, output, error);
+      this.next();
+    };
+    let output: StageOutput | Promise<StageOutput>;
+    let isPromise: boolean;
+    try {
+      const late = task.cancelled;
+      if (late !== undefined) throw late;
+      output = this.options.handler(task);
+      isPromise = typeof (output as Promise<StageOutput> | undefined)?.then === 'function';
+    } catch (error) {
+      ended(undefined, error);
+      return;
+    }
+    if (isPromise) {
+      // What only looks like a promise may answer twice, or throw.
+      Promise.resolve(output).then(
+        (value) => ended(value, undefined),
+        (error: unknown) => ended(undefined, error ?? new Error('the handler was rejected without a reason')),
+      );
+    } else ended(output as StageOutput, undefined);
+  }
+
+  private taskOf(joined: Joined): Task {
+    const { stage, instance } = this.options.self;
+    const instances = joined.plan.instances[stage]!;
+    return new Task(this, joined, instances.indexOf(instance), instances.length);
+  }
+
+  private watchDeadline(joined: Joined, task: Task, nowUs: number): (() => void) | undefined {
+    const deadlineUs = deadlineOf(joined);
+    if (deadlineUs === Number.POSITIVE_INFINITY) return undefined;
+    const late = new RdmaError('RDMA_ERR_DEADLINE', `the deadline passed in stage ${this.stageName}`);
+    const leftMs = (deadlineUs - nowUs) / 1000;
+    if (leftMs <= 0) {
+      task.cancel(late);
+      return undefined;
+    }
+    return this.options.port.clock.after(Math.min(leftMs, MAX_TIMER_MS), () => task.cancel(late));
+  }
+
+  private finish(
+    joined: Joined,
+    task: Task,
+    queueUs: number,
+    computeUs: number,
+    output: StageOutput | undefined,
+    error: unknown,
+  ): void {
+    this.tasks++;
+    let failure: StageFailure | undefined;
+    if (this.place.isEnding || joined.state === 'over') {
+      for (const block of task.takeBlocks()) block.release();
+      this.place.join.settle(joined);
+      return;
+    }
+    // Whatever a handler throws because of the signal, the reason is the signal's.
+    if (error !== undefined) failure = failureOf(task.cancelled ?? error);
+    let outgoing: Outgoing | undefined;
+    if (failure === undefined) {
+      try {
+        outgoing = this.prepare(joined, task, output, queueUs, computeUs);
+      } catch (cause) {
+        failure = failureOf(cause);
+      }
+    }
+    // Not before it is known which of them the output refers to.
+    const blocks = task.takeBlocks();
+    const { onEvent } = this.options;
+    if (onEvent !== undefined) {
+      onEvent({ type: 'done', request: task.request, queueUs, computeUs, failed: failure !== undefined });
+    }
+    if (failure !== undefined || outgoing === undefined) {
+      for (const block of blocks) block.release();
+      this.failures++;
+      this.sendFailure(joined, failure ?? { code: 'RDMA_ERR_HANDLER', message: 'no output' });
+      return;
+    }
+    joined.state = 'sent';
+    this.send(joined, outgoing, blocks, queueUs, computeUs);
+  }
+
+  private prepare(
+    joined: Joined,
+    task: Task,
+    output: StageOutput | undefined,
+    queueUs: number,
+    computeUs: number,
+  ): Outgoing {
+    if (typeof output !== 'object' || output === null) {
+      throw new RdmaError('RDMA_ERR_HANDLER', `the handler of stage ${this.stageName} must return {meta, parts}`, {
+        remedy: 'return {} for an empty output',
+      });
+    }
+    const { meta, parts } = output;
+    const { maxOutputBytes } = this.stage;
+    const limit = `maxOutputBytes of stage ${this.stageName} (${maxOutputBytes})`;
+    const encoded = meta === undefined ? NO_BYTES : encodeMeta(meta);
+    const trace = (joined.flags & Flag.TRACED) === 0 ? NO_BYTES : this.traceOf(joined, queueUs, computeUs);
+    return this.place.prepare(parts, encoded, trace, maxOutputBytes, limit, task.referenceOf);
+  }
+
+  private traceOf(joined: Joined, queueUs: number, computeUs: number): Uint8Array {
+    const { stage, instance } = this.options.self;
+    const records = new TraceRecords();
+    addHops(records, joined, stage, instance);
+    records.addTask(stage, instance, queueUs, computeUs);
+    return records.encoded;
+  }
+
+  private send(joined: Joined, outgoing: Outgoing, blocks: readonly Block[], queueUs: number, computeUs: number): void {
+    const { place } = this;
+    const { ledger, plan, route } = joined;
+    const { self, incarnation } = this.options;
+    const runs = joined.runs!;
+    // Its own run; merged runs hold none for it.
+    runs[self.stage] = incarnation;
+    const envelope: Envelope = {
+      flags: joined.flags,
+      plan: plan.number,
+      gateway: ledger.gateway,
+      gatewayRun: ledger.gatewayRun,
+      ticket: joined.ticket,
+      attempt: joined.attempt,
+      finishedBelow: ledger.finishedBelow,
+      fromStage: self.stage,
+      fromInstance: self.instance,
+      incarnation,
+      remainingMs: remainingMs(deadlineOf(joined), place.nowUs()),
+      sentAtUs: 0,
+      host: 0,
+      queueUs,
+      computeUs,
+      route,
+      runs,
+      bodyBytes: 0,
+      partCount: 0,
+      traceBytes: 0,
+      tableBytes: 0,
+      metaBytes: 0,
+      block: undefined,
+    };
+    const targets = place.receiversOf(plan, ledger.gateway, route);
+    const isLast = this.options.graph.behind[self.stage]!.length === 0;
+    // Behind its result a gateway takes no report of a request.
+    if (isLast && (joined.flags & Flag.WATCHED) !== 0) this.sendReports();
+    const settle = () => {
+      place.join.settle(joined);
+      this.sendWaiting();
+    };
+    if (place.flaw === 'early-acknowledgement') place.join.settle(joined);
+    const attempt = () => this.attempt(joined, () => place.transmit(envelope, outgoing, targets, blocks, settle));
+    if (this.unsent.length > 0 || !attempt()) this.unsent.push(attempt);
+    if (!isLast) this.report(joined, Report.DONE, queueUs, computeUs);
+  }
+
+  // True when the output was sent, or there is nothing more to be done about it.
+  private attempt(joined: Joined, transmit: () => boolean): boolean {
+    if (this.place.isEnding) return true;
+    try {
+      return transmit();
+    } catch (error) {
+      this.sendFailure(joined, failureOf(error));
+      return true;
+    }
+  }
+
+  private sendWaiting(): void {
+    while (this.unsent.length > 0 && this.unsent[0]!()) this.unsent.shift();
+  }
+
+  // Straight to the gateway, which ends the request everywhere. The inputs are kept until it has the failure.
+  private sendFailure(joined: Joined, failure: StageFailure): void {
+    const { place } = this;
+    const { gateway, gatewayRun } = joined.ledger;
+    joined.state = 'sent';
+    if ((joined.flags & Flag.WATCHED) !== 0) this.sendReports();
+    const { inlineBytes } = place.sizes;
+    const note = encodeFailure(place.noteHead(gatewayRun), joined.ticket, joined.attempt, failure, inlineBytes);
+    try {
+      place.sendNote(this.gatewayName(gateway), note, () => place.join.settle(joined));
+    } catch (error) {
+      this.onFailed(asRdmaError(error, 'a failure cannot be reported'));
+    }
+  }
+
+  // ---- Reports
+
+  /** @internal */
+  progress(joined: Joined, done: number): void {
+    if (joined.state !== 'running') return;
+    const share = Math.min(1, Math.max(0, Number(done) || 0));
+    const { gateway, gatewayRun } = joined.ledger;
+    this.options.onEvent?.({ type: 'progress', request: requestName(gateway, gatewayRun, joined.ticket), done: share });
+    if ((joined.flags & Flag.WATCHED) !== 0) this.report(joined, Report.PROGRESS, 0, 0, share);
+  }
+
+  private report(joined: Joined, what: number, queueUs = 0, computeUs = 0, progress = 0): void {
+    const { ledger, ticket, attempt } = joined;
+    const key = `${ledger.gateway}/${ledger.gatewayRun}`;
+    let writer = this.reports.get(key);
+    if (writer === undefined) {
+      const { stage, instance } = this.options.self;
+      writer = new ReportWriter(stage, instance, ledger.gatewayRun);
+      this.reports.set(key, writer);
+    }
+    if (writer.isFull) this.sendReport(ledger.gateway, writer);
+    writer.add(what, ticket, attempt, queueUs, computeUs, progress);
+    if (this.reportsDue) return;
+    // Behind what is being done now, so that an output goes before its report, and several reports together.
+    this.reportsDue = true;
+    queueMicrotask(this.sendReports);
+  }
+
+  private readonly sendReports = (): void => {
+    this.reportsDue = false;
+    for (const [key, writer] of this.reports) {
+      if (!writer.isEmpty) this.sendReport(Number(key.slice(0, key.indexOf('/'))), writer);
+      else this.reports.delete(key);
+    }
+  };
+
+  private sendReport(gateway: number, writer: ReportWriter): void {
+    const note = writer.take();
+    if (!this.place.isEnding) this.place.sendNote(this.gatewayName(gateway), note);
+  }
+
+  private gatewayName(gateway: number): string {
+    return placeName(this.options.graph.spec, { stage: GATEWAY_INDEX, instance: gateway });
+  }
+
+  // ---- State
+
+  /** True when it has nothing to do and nothing that it answers for: it may end without anybody noticing. */
+  get isDrained(): boolean {
+    return this.running === 0 && this.place.isEmpty;
+  }
+
+  /** How many outputs a target (`stage/0`) has not acknowledged. */
+  unacknowledged(target: string): number {
+    return this.place.unacknowledged(target);
+  }
+
+  status(): StageInstanceStatus {
+    const { running, tasks, failures } = this;
+    return { ...this.place.status(), running, ready: this.ready.length, unsent: this.unsent.length, tasks, failures };
+  }
+
+  /** Ends the instance at once; what it has not finished stays with the places before it. */
+  close(): Promise<void> {
+    return this.place.close();
+  }
+}
+
+/** When the request of a task is due, by the clock of this process in microseconds; Infinity: never. */
+export function deadlineOf(joined: Joined): number {
+  let deadline = Number.POSITIVE_INFINITY;
+  for (const input of joined.inputs) if (input !== undefined) deadline = Math.min(deadline, input.deadlineUs);
+  return deadline;
+}
+
+/** Time left, as it travels. */
+export function remainingMs(deadlineUs: number, nowUs: number): number {
+  if (deadlineUs === Number.POSITIVE_INFINITY) return NO_DEADLINE;
+  return Math.min(NO_DEADLINE - 1, Math.max(0, Math.ceil((deadlineUs - nowUs) / 1000)));
+}
+
+/** Adds what came with the inputs of a task, and how they came. */
+export function addHops(records: TraceRecords, joined: Joined, stage: number, instance: number): void {
+  for (const input of joined.inputs) {
+    if (input === undefined) continue;
+    records.addAll(input.records);
+    const { fromStage, fromInstance } = input.envelope;
+    records.addHop(fromStage, fromInstance, stage, instance, input.bytes, input.hopUs);
+  }
+}
+
+// Handlers throw what they like, even what cannot be shown; a code that is not a string is none of ours.
+function failureOf(error: unknown): StageFailure {
+  try {
+    const code: unknown = error instanceof RdmaError ? error.code : undefined;
+    const message = String(error instanceof Error ? error.message : error);
+    return { code: typeof code === 'string' ? code : 'RDMA_ERR_HANDLER', message };
+  } catch {
+    return { code: 'RDMA_ERR_HANDLER', message: 'an error that cannot be shown' };
+  }
+}

@@ -1,0 +1,190 @@
+// One task as its handler sees it: a request at a stage instance.
+//
+// Invariant: what task.output() hands out is memory that is sent from; a block that the handler does not return is given
+// back when the task has ended. A tensor of an input that is returned as it is goes on by reference.
+import { RdmaError } from '../core/errors.js';
+import { checkObject } from '../core/validate.js';
+import type { Block, MemoryReference, MemoryPool } from '../ring/index.js';
+import type { Parts } from './body.js';
+import type { Input, StageInput } from './input.js';
+import type { Joined } from './join.js';
+import type { Meta } from './meta.js';
+import { type Dtype, elementBytes, elementCount, type Tensor, viewTensor } from './tensor.js';
+
+/** What a handler answers. */
+export interface StageOutput {
+  meta?: Meta;
+  /**
+   * Tensors by name. Those of task.output() and of inputs are not copied; others are copied once, before the instance
+   * begins another task: with a concurrency of 1 a handler may use the same array for each task.
+   */
+  parts?: Parts;
+}
+
+/** A tensor to be made by {@link StageTask.output}. */
+export interface TensorShape {
+  readonly dtype: Dtype;
+  readonly shape: readonly number[];
+}
+
+/** One task of a handler: one request at one stage instance. */
+export interface StageTask<Inputs extends string = string> {
+  /** Identity of the request. */
+  readonly request: string;
+  readonly stage: string;
+  /** Which of the stage's instances this is, 0 to `instances - 1`, counted in the plan of the request. */
+  readonly instance: number;
+  /** How many instances the stage has in the plan of the request. */
+  readonly instances: number;
+  /** A number from 0 to 2^32 - 1 that is the same whenever and wherever the request runs again: seed random numbers with it. */
+  readonly seed: number;
+  /** Aborted when the deadline has passed, the request has ended, or the stage is closed. */
+  readonly signal: AbortSignal;
+  /** The input from a stage (or from `'request'`). Its tensors must not be used after the handler has ended. */
+  input(stage: Inputs): StageInput;
+  /** All inputs from a stage: one, or one from each instance of a sharded stage, in order. */
+  inputs(stage: Inputs): readonly StageInput[];
+  /**
+   * Makes tensors in the memory that they will be sent from, so that nothing is copied when they are returned as parts.
+   * Their contents are undefined at first.
+   *
+   * @param shapes dtype and shape by name, for example `{ clip: { dtype: 'u8', shape: [16, 480, 832, 3] } }`
+   * @throws RdmaError RDMA_ERR_INVALID_ARGUMENT; ENOMEM
+   */
+  output<Names extends string>(shapes: Record<Names, TensorShape>): Record<Names, Tensor>;
+  /** Says how far the task is, 0 to 1. */
+  progress(done: number): void;
+}
+
+/** What a task needs of its stage instance. */
+export interface TaskHost {
+  readonly stageName: string;
+  readonly pool: MemoryPool;
+  /** Smaller outputs go through the lane: they are made in ordinary memory. */
+  readonly inlineBytes: number;
+  progress(joined: Joined, done: number): void;
+}
+
+export class Task implements StageTask {
+  readonly stage: string;
+  readonly instance: number;
+  readonly instances: number;
+  // Own functions, so that handlers may take them out of the task.
+  readonly input: StageTask['input'];
+  readonly inputs: StageTask['inputs'];
+  readonly output: StageTask['output'];
+  readonly progress: StageTask['progress'];
+  private readonly host: TaskHost;
+  private readonly joined: Joined;
+  private control: AbortController | undefined;
+  private reason: RdmaError | undefined;
+  private outputs: Map<object, Block> | undefined;
+  private returned: readonly Block[] = NO_BLOCKS;
+
+  constructor(host: TaskHost, joined: Joined, instance: number, instances: number) {
+    this.host = host;
+    this.joined = joined;
+    this.stage = host.stageName;
+    this.instance = instance;
+    this.instances = instances;
+    this.input = (stage) => this.inputsFrom(stage)[0]!;
+    this.inputs = (stage) => this.inputsFrom(stage);
+    this.output = (shapes) => this.makeOutputs(shapes);
+    this.progress = (done) => host.progress(joined, done);
+  }
+
+  get request(): string {
+    const { ledger, ticket } = this.joined;
+    return requestName(ledger.gateway, ledger.gatewayRun, ticket);
+  }
+
+  get seed(): number {
+    return seedOf(this.joined.ledger.gatewayRun, this.joined.ticket);
+  }
+
+  get signal(): AbortSignal {
+    if (this.control === undefined) {
+      this.control = new AbortController();
+      if (this.reason !== undefined) this.control.abort(this.reason);
+    }
+    return this.control.signal;
+  }
+
+  /** Why the task is not wanted any more; undefined: it is. */
+  get cancelled(): RdmaError | undefined {
+    return this.reason;
+  }
+
+  cancel(reason: RdmaError): void {
+    this.reason ??= reason;
+    this.control?.abort(this.reason);
+  }
+
+  private inputsFrom(stage: string): Input[] {
+    const found = this.joined.from(stage);
+    if (found.length > 0) return found;
+    throw new RdmaError('RDMA_ERR_INVALID_ARGUMENT', `stage ${this.stage} has no input from ${stage}`, {
+      remedy: `name it in \`after\` of stage ${this.stage}`,
+    });
+  }
+
+  private makeOutputs<Names extends string>(shapes: Record<Names, TensorShape>): Record<Names, Tensor> {
+    checkObject('shapes', shapes);
+    const made: Record<string, Tensor> = {};
+    for (const [name, wanted] of Object.entries<TensorShape>(shapes)) {
+      const { dtype, shape } = checkObject<TensorShape>(`the shape of output ${name}`, wanted);
+      const bytes = elementBytes(dtype) * elementCount(Array.isArray(shape) ? shape : [Number.NaN]);
+      if (!Number.isSafeInteger(bytes)) {
+        throw new RdmaError('RDMA_ERR_INVALID_ARGUMENT', `the shape of output ${name} must be a list of up to 8 sizes`);
+      }
+      // Without room in the pool it is made in ordinary memory, and copied when there is room.
+      const block = bytes > this.host.inlineBytes ? this.host.pool.allocate(bytes) : undefined;
+      made[name] =
+        block === undefined
+          ? viewTensor(dtype, shape, new ArrayBuffer(bytes), 0)
+          : viewTensor(dtype, shape, block.bytes.buffer, block.bytes.byteOffset);
+      if (block !== undefined) {
+        this.outputs ??= new Map();
+        this.outputs.set(made[name].data, block);
+      }
+    }
+    return made as Record<Names, Tensor>;
+  }
+
+  /** Where the bytes of a returned tensor lie in registered memory already; undefined: nowhere. */
+  readonly referenceOf = (tensor: Tensor): MemoryReference | undefined => {
+    if (tensor.data.byteLength <= this.host.inlineBytes) return undefined;
+    const own = this.outputs?.get(tensor.data);
+    if (own !== undefined) {
+      if (!this.returned.includes(own)) this.returned = [...this.returned, own];
+      return own;
+    }
+    for (const input of this.joined.inputs) {
+      const handedOn = input?.handOn(tensor.data, this.host.pool);
+      if (handedOn !== undefined) return handedOn;
+    }
+    return undefined;
+  };
+
+  /** The blocks that were returned as parts: they are the caller's from now on. The others are given back. */
+  takeBlocks(): readonly Block[] {
+    if (this.outputs === undefined) return NO_BLOCKS;
+    for (const block of this.outputs.values()) if (!this.returned.includes(block)) block.release();
+    this.outputs = undefined;
+    return this.returned;
+  }
+}
+
+const NO_BLOCKS: readonly Block[] = [];
+
+/** The name of a request for people and handlers: the same wherever and whenever it runs. */
+export function requestName(gateway: number, gatewayRun: number, ticket: number): string {
+  return `${gatewayRun.toString(16)}-${gateway}-${ticket}`;
+}
+
+/** A number for random numbers, the same in every attempt of a request. */
+export function seedOf(gatewayRun: number, ticket: number): number {
+  let mixed = Math.imul(gatewayRun ^ Math.imul(ticket >>> 0, 0x9e3779b1), 0x85ebca6b) ^ Math.floor(ticket / 2 ** 32);
+  mixed = Math.imul(mixed ^ (mixed >>> 13), 0xc2b2ae35);
+  return (mixed ^ (mixed >>> 16)) >>> 0;
+}

@@ -1,0 +1,115 @@
+// Proves that a spec which passes its check is a graph without cycles in which the request reaches every stage, that it
+// survives JSON unchanged, and that everything else is refused.
+import fc from 'fast-check';
+import t from 'tap';
+import { checkSpec, MAX_STAGES, type StageSpecInput, type WorkflowSpec } from '../../src/ts/pipeline/spec.js';
+import { examples } from './graphs.js';
+
+const INVALID = { code: 'RDMA_ERR_INVALID_ARGUMENT' };
+const withStages = (...stages: unknown[]) => checkSpec({ name: 'flow', stages });
+
+void t.test('a stage is filled in with its defaults and frozen', async (t) => {
+  const spec = withStages({ name: 'a' }, { name: 'b', after: ['a', 'request', 'a'], spread: 'shard', instances: 3 });
+  t.same(spec, {
+    name: 'flow',
+    maxRequestBytes: 4 * 2 ** 20,
+    stages: [
+      {
+        name: 'a',
+        after: ['request'],
+        instances: 1,
+        spread: 'route',
+        concurrency: 1,
+        maxOutputBytes: 4 * 2 ** 20,
+      },
+      {
+        name: 'b',
+        after: ['a', 'request'],
+        instances: 3,
+        spread: 'shard',
+        concurrency: 1,
+        maxOutputBytes: 4 * 2 ** 20,
+      },
+    ],
+  });
+  for (const part of [spec, spec.stages, spec.stages[0], spec.stages[1]!.after]) t.ok(Object.isFrozen(part));
+});
+
+void t.test('names mean one thing', async (t) => {
+  for (const name of ['', 'A', '1a', 'a_b', 'a/b', '-a', 'x'.repeat(64), 5, undefined, null]) {
+    t.throws(() => checkSpec({ name, stages: [{ name: 'a' }] }), INVALID, `workflow ${String(name)}`);
+    t.throws(() => withStages({ name }), INVALID, `stage ${String(name)}`);
+  }
+  for (const name of ['request', 'result', 'gateway', 'a']) {
+    t.throws(() => withStages({ name: 'a' }, { name }), INVALID, name);
+  }
+});
+
+void t.test('what is out of range, of another type, or names what comes later is refused', async (t) => {
+  const wrong: unknown[] = [
+    undefined,
+    null,
+    'a',
+    { after: ['later'] },
+    { after: ['b'] },
+    { after: ['gateway'] },
+    { after: [] },
+    { after: 'a' },
+    { after: [5] },
+    { instances: 0 },
+    { instances: 65 },
+    { instances: 1.5 },
+    { instances: '2' },
+    { concurrency: 0 },
+    { concurrency: 65 },
+    { spread: 'all' },
+    { spread: 5 },
+    { maxOutputBytes: 0 },
+    { maxOutputBytes: 2 ** 30 + 1 },
+    { maxOutputBytes: Number.NaN },
+  ];
+  for (const stage of wrong) {
+    const whole = typeof stage === 'object' && stage !== null ? { name: 'b', ...stage } : stage;
+    t.throws(() => withStages(whole), INVALID, JSON.stringify(stage));
+  }
+  for (const spec of [
+    undefined,
+    null,
+    5,
+    [],
+    {},
+    { name: 'a' },
+    { name: 'a', stages: [] },
+    { name: 'a', stages: 'b' },
+  ]) {
+    t.throws(() => checkSpec(spec), INVALID, JSON.stringify(spec));
+  }
+  t.throws(() => checkSpec({ name: 'a', stages: [{ name: 'b' }], maxRequestBytes: 0 }), INVALID);
+});
+
+void t.test('a workflow has up to 64 stages', async (t) => {
+  const many = (count: number): StageSpecInput[] => Array.from({ length: count }, (_, i) => ({ name: `s${i}` }));
+  t.equal(withStages(...many(MAX_STAGES)).stages.length, 64);
+  t.throws(() => withStages(...many(MAX_STAGES + 1)), INVALID);
+});
+
+void t.test(
+  'any spec that passes is the same after JSON, has no cycle, and its request reaches every stage',
+  async (t) => {
+    fc.assert(
+      fc.property(examples, ({ spec }) => {
+        const again = checkSpec(JSON.parse(JSON.stringify(spec)));
+        if (JSON.stringify(again) !== JSON.stringify(spec)) throw new Error('another spec');
+        const reached = new Set(['request']);
+        for (const stage of spec.stages) {
+          if (!stage.after.every((name) => reached.has(name))) throw new Error(`${stage.name} comes before its input`);
+          if (new Set(stage.after).size !== stage.after.length) throw new Error('a name twice');
+          reached.add(stage.name);
+        }
+      }),
+      { seed: 11, numRuns: 300 },
+    );
+    const { stages }: WorkflowSpec = withStages({ name: 'a' });
+    t.equal(stages.length, 1);
+  },
+);

@@ -1,0 +1,121 @@
+// The callers of a simulated pipeline: they hand requests to gateways and look at what comes back.
+//
+// Invariant: each request is handed in until it has ended in a process that lived; each time counts as a submission of its own,
+// and each submission has one end at most.
+import type { PipelineResult } from '../../src/ts/pipeline/index.js';
+import type { SimWorld } from '../../src/ts/sim/world.js';
+import type { PlaceProcess } from './pipeline-place.js';
+import type { PipelineShape, RequestShape } from './pipeline-shape.js';
+import type { Work } from './pipeline-work.js';
+
+/** How late the end of a request with a deadline may come, in virtual ms, while its gateway runs. */
+const LATE_MS = 20;
+
+/** One request, handed in to one process. */
+interface Submission {
+  readonly id: number;
+  readonly request: RequestShape;
+  readonly gateway: PlaceProcess;
+  readonly atMs: number;
+  ended: boolean;
+}
+
+export class Client {
+  /** How requests have ended, by outcome. */
+  readonly outcomes: Record<string, number> = {};
+  private readonly world: SimWorld;
+  private readonly shape: PipelineShape;
+  private readonly work: Work;
+  private readonly open = new Set<RequestShape>();
+  private lastId = 0;
+
+  constructor(world: SimWorld, shape: PipelineShape, work: Work) {
+    this.world = world;
+    this.shape = shape;
+    this.work = work;
+    for (const request of shape.requests) this.open.add(request);
+  }
+
+  /** Requests that have not ended. */
+  get openCount(): number {
+    return this.open.size;
+  }
+
+  /** A gateway has a new process: it gets the requests that have not ended. */
+  begin(gateway: PlaceProcess): void {
+    for (const request of this.shape.requests) {
+      if (request.gateway !== gateway.id.instance || !this.open.has(request)) continue;
+      const inMs = Math.max(0, request.atMs - this.world.scheduler.nowMs);
+      gateway.process.later(inMs, () => this.submitWhenOpen(request, gateway));
+    }
+  }
+
+  private submitWhenOpen(request: RequestShape, gateway: PlaceProcess): void {
+    // Another process has its end already.
+    if (!this.open.has(request) || gateway.closed) return;
+    if (gateway.gateway === undefined) gateway.process.later(1, () => this.submitWhenOpen(request, gateway));
+    else this.submit(request, gateway);
+  }
+
+  private submit(request: RequestShape, gateway: PlaceProcess): void {
+    const submission: Submission = {
+      id: ++this.lastId,
+      request,
+      gateway,
+      atMs: this.world.scheduler.nowMs,
+      ended: false,
+    };
+    const { timeoutMs, abortAfterMs, viewMs, trace } = request;
+    const control = abortAfterMs === undefined ? undefined : new AbortController();
+    if (control !== undefined) gateway.process.later(abortAfterMs!, () => control.abort());
+    const options = {
+      views: viewMs !== undefined,
+      ...(timeoutMs === undefined ? {} : { timeoutMs }),
+      ...(control === undefined ? {} : { signal: control.signal }),
+      ...(trace === undefined ? {} : { trace }),
+    };
+    gateway.gateway!.run(this.work.request(submission.id, request), options).then(
+      (result) => this.succeeded(submission, result),
+      (error: Error & { code?: string }) => this.failed(submission, error),
+    );
+  }
+
+  private ended(submission: Submission, outcome: string): void {
+    const { id, request, atMs, ended } = submission;
+    if (ended) this.world.broken.push(`request ${id} has ended twice`);
+    submission.ended = true;
+    this.open.delete(request);
+    this.outcomes[outcome] = (this.outcomes[outcome] ?? 0) + 1;
+    const tookMs = this.world.scheduler.nowMs - atMs - submission.gateway.stoppedMs;
+    const { timeoutMs } = request;
+    if (timeoutMs !== undefined && tookMs > timeoutMs + LATE_MS) {
+      this.world.broken.push(`request ${id} with ${timeoutMs} ms has ended after ${tookMs.toFixed(3)} ms`);
+    }
+  }
+
+  private succeeded(submission: Submission, result: PipelineResult): void {
+    const { id, request, gateway } = submission;
+    this.ended(submission, 'result');
+    if (request.fails?.always) this.world.broken.push(`request ${id} has a result, though a handler failed`);
+    this.work.checkResult(id, result);
+    if (request.viewMs === undefined) return;
+    gateway.process.later(this.world.choices.delay(0, request.viewMs), () => {
+      if (gateway.closed) return;
+      this.work.checkViews(id, result);
+      result.release();
+    });
+  }
+
+  private failed(submission: Submission, error: Error & { code?: string }): void {
+    const { id, request, gateway } = submission;
+    // Its caller has died with it, or was told that it is going to.
+    if (gateway.process.state === 'dead' || gateway.closed || gateway.replaced) return;
+    const { code = '' } = error;
+    this.ended(submission, code);
+    const mayFail =
+      (code === 'RDMA_ERR_DEADLINE' && request.timeoutMs !== undefined) ||
+      (code === 'RDMA_ERR_ABORTED' && request.abortAfterMs !== undefined) ||
+      (code === 'RDMA_ERR_STAGE_FAILED' && request.fails !== undefined && /asked to fail/.test(error.message));
+    if (!mayFail) this.world.broken.push(`request ${id} has failed: ${error.message}`);
+  }
+}

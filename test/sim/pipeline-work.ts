@@ -1,0 +1,260 @@
+// What the handlers of a simulated pipeline do, and whether what they get and what comes out is right.
+//
+// Invariant: each run of a handler has a number that no other run has, and it flows into everything made of that run. So a
+// result that mixes two runs of a stage, two attempts or two requests shows it; and every byte of every tensor follows
+// from the metadata beside it.
+import type { Joined } from '../../src/ts/pipeline/join.js';
+import {
+  type Parts,
+  type PipelineResult,
+  type Plan,
+  type StageHandler,
+  type StageOutput,
+  type StageTask,
+  type Tensor,
+  tensor,
+} from '../../src/ts/pipeline/index.js';
+import type { SimProcess } from '../../src/ts/sim/process.js';
+import type { SimWorld } from '../../src/ts/sim/world.js';
+import { content, hasContent } from '../ring/support.js';
+import type { PipelineShape, RequestShape, StageShape } from './pipeline-shape.js';
+
+/** In the metadata of each message. */
+interface WorkMeta {
+  /** Number of the submission. */
+  id: number;
+  /** Follows from the runs below and all that went into it. */
+  value: number;
+  /** By `stage/instance`: the run that went into it. */
+  runs: Record<string, number>;
+  /** Seed and length of each part. */
+  parts: Record<string, [number, number]>;
+  fails: { stage: number; always: boolean } | null;
+}
+
+/** One run of a handler. */
+interface Run {
+  id: number;
+  stage: number;
+  instance: number;
+  attempt: number;
+  plan: Plan;
+}
+
+/** A message as the books check it. */
+interface Received {
+  stage: string;
+  instance: number;
+  meta: Record<string, unknown>;
+  parts: Parts;
+}
+
+const MAX_PASSED = 3;
+
+/** Name of a stage. */
+export const stageName = (index: number): string => `s${index}`;
+
+const fold = (a: number, b: number): number => {
+  const x = Math.imul(a ^ Math.imul(b, 0x9e3779b1), 0x85ebca6b);
+  return (x ^ (x >>> 15)) >>> 0;
+};
+
+export class Work {
+  /** Tasks that have begun. */
+  tasks = 0;
+  /** Called when the task of a request at a place has ended there. */
+  onDone: ((joined: Joined, stage: number, instance: number) => void) | undefined;
+  private readonly world: SimWorld;
+  private readonly shape: PipelineShape;
+  private readonly runs = new Map<number, Run>();
+  private lastRun = 0;
+
+  constructor(world: SimWorld, shape: PipelineShape) {
+    this.world = world;
+    this.shape = shape;
+  }
+
+  private wrong(words: string): void {
+    this.world.broken.push(words);
+  }
+
+  /** A request as its caller hands it in. */
+  request(id: number, { bytes, fails }: RequestShape) {
+    const meta: WorkMeta = { id, value: id, runs: {}, parts: { own: [id, bytes] }, fails: fails ?? null };
+    return { meta: { ...meta }, parts: { own: tensor('u8', [bytes], content(id, bytes)) } };
+  }
+
+  // ---- Handlers
+
+  /** The handler of an instance that runs in `process`. */
+  handler(stage: number, instance: number, process: SimProcess): StageHandler {
+    const shape = this.shape.stages[stage]!;
+    return (task) => {
+      const number = ++this.lastRun;
+      this.tasks++;
+      const { joined } = task as unknown as { joined: Joined };
+      const inputs = this.inputsOf(task, shape, joined);
+      const id = (inputs[0]!.meta as unknown as WorkMeta).id;
+      this.runs.set(number, { id, stage, instance, attempt: joined.attempt, plan: joined.plan });
+      const runs = this.merge(`the task of request ${id} at ${task.stage}/${instance}`, inputs);
+      for (const run of Object.values(runs)) this.checkRun(run, id, joined);
+      runs[`${stage}/${instance}`] = number;
+      const end = (): StageOutput => {
+        if (process.state === 'running') this.onDone?.(joined, stage, instance);
+        const { fails } = inputs[0]!.meta as unknown as WorkMeta;
+        if (fails?.stage === stage && (fails.always || number % 2 === 1)) throw new Error('it was asked to fail');
+        // They stay as they were until it ends.
+        if (joined.state === 'running') for (const input of inputs) this.checkParts(`an input of ${task.stage}`, input);
+        return this.output(task, shape, number, id, runs, inputs, fails);
+      };
+      if (shape.busyMs === undefined) return end();
+      const busyMs = this.world.choices.delay(0.01, shape.busyMs);
+      return this.busy(task, process, shape, busyMs).then(end);
+    };
+  }
+
+  private busy(task: StageTask, process: SimProcess, { listens }: StageShape, busyMs: number): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const takeBack = process.clock.after(busyMs, resolve);
+      task.progress(0.5);
+      if (!listens) return;
+      const stop = () => {
+        takeBack();
+        reject(new Error('it was stopped'));
+      };
+      if (task.signal.aborted) stop();
+      else task.signal.addEventListener('abort', stop);
+    });
+  }
+
+  // The inputs of a task, in the order of its spec: as many as the plan says, and all of one request.
+  private inputsOf(task: StageTask, { after }: StageShape, { plan, route }: Joined): Received[] {
+    const inputs: Received[] = [];
+    for (const before of after) {
+      const from = task.inputs(before < 0 ? 'request' : stageName(before));
+      const expected = before < 0 || this.shape.stages[before]!.spread === 'route' ? 1 : plan.instances[before]!.length;
+      if (from.length !== expected) this.wrong(`${task.stage} got ${from.length} of ${expected} inputs`);
+      const isRouted = before >= 0 && this.shape.stages[before]!.spread === 'route';
+      if (isRouted && from[0]!.instance !== route[before]) this.wrong(`${task.stage} got an input from off the route`);
+      inputs.push(...from);
+    }
+    for (const input of inputs) this.checkParts(`an input of ${task.stage}`, input);
+    return inputs;
+  }
+
+  private checkParts(what: string, { stage, instance, meta, parts }: Received): void {
+    const { parts: expected } = meta as unknown as WorkMeta;
+    const names = Object.keys(expected);
+    if (Object.keys(parts).join() !== names.join()) this.wrong(`${what} from ${stage}/${instance} has other parts`);
+    for (const name of names) {
+      const [seed, length] = expected[name]!;
+      const data = parts[name]?.data as Uint8Array | undefined;
+      if (data?.length !== length) {
+        this.wrong(`${name} in ${what} from ${stage}/${instance} has ${data?.length} bytes, not ${length}`);
+      } else if (!hasContent(data, seed)) {
+        this.wrong(`${name} in ${what} from ${stage}/${instance} has other bytes than were sent`);
+      }
+    }
+  }
+
+  // The runs of all inputs together.
+  private merge(what: string, inputs: readonly Received[]): Record<string, number> {
+    const all: Record<string, number> = {};
+    const first = (inputs[0]!.meta as unknown as WorkMeta).id;
+    for (const { meta } of inputs) {
+      const { id, runs } = meta as unknown as WorkMeta;
+      if (id !== first) this.wrong(`${what} brings requests ${first} and ${id} together`);
+      for (const [place, run] of Object.entries(runs)) {
+        if (all[place] !== undefined && all[place] !== run) this.wrong(`${what} mixes two runs of ${place}`);
+        all[place] = run;
+      }
+    }
+    return all;
+  }
+
+  private checkRun(number: number, id: number, { attempt, plan }: Joined): void {
+    const run = this.runs.get(number)!;
+    if (run.id !== id) this.wrong(`request ${id} has a run of request ${run.id}`);
+    if (run.attempt !== attempt) this.wrong(`attempt ${attempt} of request ${id} has a run of attempt ${run.attempt}`);
+    if (run.plan.number !== plan.number) this.wrong(`request ${id} has a run under another plan`);
+  }
+
+  private output(
+    task: StageTask,
+    { way, bytes }: StageShape,
+    number: number,
+    id: number,
+    runs: Record<string, number>,
+    inputs: readonly Received[],
+    fails: WorkMeta['fails'],
+  ): StageOutput {
+    const { stage, instance } = this.runs.get(number)!;
+    const length = bytes[number % bytes.length]!;
+    const parts: Record<string, Tensor> = {};
+    const said: WorkMeta['parts'] = { own: [number, length] };
+    if (way === 'output') {
+      const { own } = task.output({ own: { dtype: 'u8', shape: [length] } });
+      (own.data as Uint8Array).set(content(number, length));
+      parts.own = own;
+    } else parts.own = tensor('u8', [length], content(number, length));
+    if (way === 'pass-on') {
+      const { parts: given } = inputs[0]!.meta as unknown as WorkMeta;
+      for (const name of Object.keys(given).slice(0, MAX_PASSED)) {
+        parts[`x${name}`] = inputs[0]!.parts[name]!;
+        said[`x${name}`] = given[name]!;
+      }
+    }
+    const value = this.valueOf(`${stage}/${instance}`, id, runs);
+    const meta: WorkMeta = { id, value, runs, parts: said, fails };
+    return { meta: { ...meta }, parts };
+  }
+
+  // What a place makes of a request, computed from the runs alone.
+  private valueOf(place: string, id: number, runs: Record<string, number>): number {
+    const number = runs[place]!;
+    const { stage } = this.runs.get(number)!;
+    let value = fold(number, stage);
+    for (const before of this.shape.stages[stage]!.after) {
+      if (before < 0) value = fold(value, id);
+      else for (const each of placesIn(runs, before)) value = fold(value, this.valueOf(each, id, runs));
+    }
+    return value;
+  }
+
+  // ---- Results
+
+  /** Checks a result: every output, and that all of it comes from one run of each place. */
+  checkResult(id: number, { outputs }: PipelineResult): void {
+    const what = `the result of request ${id}`;
+    const runs = this.merge(what, outputs);
+    const plan = this.runs.get(Object.values(runs)[0]!)!.plan;
+    const { attempt } = this.runs.get(Object.values(runs)[0]!)!;
+    for (const number of Object.values(runs)) this.checkRun(number, id, { attempt, plan } as Joined);
+    let expected = 0;
+    this.shape.stages.forEach(({ spread }, stage) => {
+      const count = spread === 'route' ? 1 : plan.instances[stage]!.length;
+      if (placesIn(runs, stage).length !== count) this.wrong(`${what} has not ${count} runs of ${stageName(stage)}`);
+      if (!this.shape.stages.some(({ after }) => after.includes(stage))) expected += count;
+    });
+    if (outputs.length !== expected) this.wrong(`${what} has ${outputs.length} outputs, not ${expected}`);
+    for (const output of outputs) {
+      const { stage, instance, meta } = output;
+      this.checkParts(what, output);
+      const { id: said, value } = meta as unknown as WorkMeta;
+      if (said !== id) this.wrong(`${what} is that of request ${said}`);
+      const place = `${stage.slice(1)}/${instance}`;
+      if (value !== this.valueOf(place, id, runs)) this.wrong(`${what} has a wrong value from ${stage}/${instance}`);
+    }
+  }
+
+  /** Checks the tensors of a result once more. */
+  checkViews(id: number, { outputs }: PipelineResult): void {
+    for (const output of outputs) this.checkParts(`the views of request ${id}`, output);
+  }
+}
+
+// Names of the places of a stage among the runs, in the order of their instances.
+function placesIn(runs: Record<string, number>, stage: number): string[] {
+  const places = Object.keys(runs).filter((place) => place.startsWith(`${stage}/`));
+  return places.sort((a, b) => Number(a.slice(a.indexOf('/') + 1)) - Number(b.slice(b.indexOf('/') + 1)));
+}
