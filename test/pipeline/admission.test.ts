@@ -153,6 +153,62 @@ void t.test('a stage behind a long one is not flooded, and one behind a short on
   );
 });
 
+void t.test('before the first sample the stages behind do not bound what the first can run', async (t) => {
+  const stages = [
+    { name: 'a', concurrency: 4, instances: 2 },
+    { name: 'b', after: ['a'] },
+    { name: 'c', after: ['b', 'a'] },
+  ];
+  const admission = admissionOf(stages);
+  let admitted = 0;
+  while (admission.admit(0) !== undefined && admitted < 100) admitted++;
+  t.equal(admitted, 2 * (4 + 1), 'what both instances run, and a task more for each');
+});
+
+void t.test('requests that take long in one stage hold up nobody behind it', async (t) => {
+  const admission = admissionOf([
+    { name: 'a', concurrency: 64 },
+    { name: 'b', after: ['a'] },
+  ]);
+  const done = (request: AdmittedRequest, stage: number) => {
+    admission.done(request, { stage, instance: 0 }, 0, 1000, 1000);
+  };
+  for (let i = 0; i < 20; i++) {
+    const request = admission.admit(0)!;
+    done(request, 0);
+    done(request, 1);
+    admission.ended(request);
+  }
+  const slow = Array.from({ length: 60 }, () => admission.admit(0));
+  t.ok(slow.every((request) => request !== undefined));
+  for (let i = 0; i < 100; i++) {
+    const request = admission.admit(0);
+    if (request === undefined) {
+      t.fail(`request ${i} waits for those that take long`);
+      return;
+    }
+    done(request, 0);
+    done(request, 1);
+    admission.ended(request);
+  }
+  // But what has arrived at b, and waits there, bounds what is admitted.
+  for (const request of slow.slice(0, 30)) done(request!, 0);
+  t.equal(admission.admit(0), undefined);
+});
+
+void t.test('reports may come in any order', async (t) => {
+  const admission = admissionOf([{ name: 'a' }, { name: 'b', after: ['a'] }]);
+  const request = admission.admit(0)!;
+  admission.done(request, { stage: 1, instance: 0 }, 0, 10, 10);
+  admission.done(request, { stage: 0, instance: 0 }, 0, 10, 10);
+  t.match(admission.status(), [
+    { unfinished: 0, arrived: 0, resident: 1 },
+    { unfinished: 0, arrived: 0, resident: 1 },
+  ]);
+  admission.ended(request);
+  t.match(admission.status(), [{ resident: 0 }, { resident: 0 }]);
+});
+
 void t.test('a place that reports twice, or does not work for the request, changes nothing', async (t) => {
   const admission = admissionOf([{ name: 'a' }], 256, [[0, 1]]);
   const request = admission.admit(0)!;
@@ -203,6 +259,7 @@ void t.test('over any history windows and residents stay in bounds, and the book
       nowUs += us;
       const request = under[pick % Math.max(1, under.length)];
       if (what === 'admit') {
+        const limits = spec.stages.map((_, stage) => admission.limitOf(stage));
         const before = new Map(admission.status().map((load) => [`${load.stage}/${load.instance}`, load]));
         const next = admission.admit(nowUs);
         if (next === undefined) refused++;
@@ -213,13 +270,15 @@ void t.test('over any history windows and residents stay in bounds, and the book
             for (const instance of placesOf(next.plan, next.route, stage)) {
               const load = before.get(`${stage}/${instance}`)!;
               if (!plan.instances[stage]!.includes(instance)) throw new Error('not of the newest plan');
-              if (load.unfinished >= load.window) throw new Error('the window is exceeded');
+              if (load.arrived >= load.window) throw new Error('the window is exceeded');
+              if (load.unfinished >= limits[stage]!) throw new Error('more than there is room for');
               if (load.resident >= limit) throw new Error('too many residents');
               if (next.route[stage] === ALL) continue;
               const { concurrency } = spec.stages[stage]!;
               for (const n of plan.instances[stage]!) {
                 const other = before.get(`${stage}/${n}`)!;
-                const isBusy = other.unfinished >= concurrency || other.resident >= limit;
+                const isBusy =
+                  other.arrived >= concurrency || other.unfinished >= limits[stage]! || other.resident >= limit;
                 if (!isBusy && other.unfinished < load.unfinished) throw new Error('not the least loaded');
               }
             }
@@ -240,13 +299,15 @@ void t.test('over any history windows and residents stay in bounds, and the book
         plan = makePlan(spec, plan.number + 1, wanted, plan.gateways);
         admission.adopt(plan);
       }
-      for (const { unfinished, resident } of admission.status()) {
-        if (unfinished < 0 || resident < unfinished) throw new Error(`${unfinished} unfinished of ${resident}`);
+      for (const { arrived, unfinished, resident } of admission.status()) {
+        if (arrived < 0 || unfinished < arrived || resident < unfinished) {
+          throw new Error(`${arrived} arrived of ${unfinished} unfinished of ${resident}`);
+        }
       }
     }
     for (const request of under) admission.ended(request);
-    for (const { unfinished, resident } of admission.status()) {
-      if (unfinished !== 0 || resident !== 0) throw new Error('the books are not even');
+    for (const { arrived, unfinished, resident } of admission.status()) {
+      if (arrived !== 0 || unfinished !== 0 || resident !== 0) throw new Error('the books are not even');
     }
   });
   fc.assert(property, { seed: 61, numRuns: 400 });

@@ -201,10 +201,14 @@ export class Harness {
     const lists = spec.stages.map(({ name }, i) => instances[name] ?? old.instances[i]!);
     this.plan = makePlan(spec, old.number + 1, lists, old.gateways);
     const before = [...this.stages.values()];
+    const added: StageInstance[] = [];
     for (const place of stagePlaces(this.plan)) {
-      if (!this.stages.has(placeName(spec, place))) await (await this.openStage(place, [this.plan, old])).connect();
+      if (!this.stages.has(placeName(spec, place))) added.push(await this.openStage(place, [this.plan, old]));
     }
-    await Promise.all(before.map((instance) => instance.adopt(this.plan)));
+    await Promise.all([
+      ...added.map((instance) => instance.connect()),
+      ...before.map((instance) => instance.adopt(this.plan)),
+    ]);
     return old;
   }
 

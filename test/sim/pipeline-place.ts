@@ -178,7 +178,7 @@ export class PlaceProcess {
     });
   }
 
-  // ---- Windows: never more unfinished requests at a place than its window
+  // ---- Windows: never more unfinished requests of a place than it has room for
 
   private watchAdmission(gateway: Gateway): void {
     const { admission } = gateway as unknown as { admission: Admission };
@@ -191,8 +191,8 @@ export class PlaceProcess {
         const name = placeName(graph.spec, { stage, instance });
         const requests = this.unfinished.get(name) ?? new Set();
         this.unfinished.set(name, requests.add(admitted!));
-        if (requests.size > admission.windowOf(stage)) {
-          world.broken.push(`${name} has ${requests.size} requests, and a window of ${admission.windowOf(stage)}`);
+        if (requests.size > admission.limitOf(stage)) {
+          world.broken.push(`${name} has ${requests.size} requests, and room for ${admission.limitOf(stage)}`);
         }
       }
       return admitted;

@@ -15,9 +15,11 @@ import {
   type PipelineRequest,
   type PipelineResult,
   type Plan,
+  placeName,
   type RequestOptions,
   type StageEvent,
   type StageInstanceStatus,
+  stagePlaces,
   systemPipelinePort,
   type TaskEvent,
   type Workflow,
@@ -82,7 +84,6 @@ const GATEWAY_PLACE = `${GATEWAY}/0`;
 interface Place {
   stage: string;
   instance: number;
-  incarnation: number;
   worker: WorkerProcess | undefined;
   ready: boolean;
   /** Plans that its process works under. */
@@ -104,6 +105,7 @@ export class LocalPipeline implements AsyncDisposable {
   private readonly onEvent: ((event: PipelineEvent) => void) | undefined;
   private readonly secret = randomBytes(32).toString('hex');
   private readonly places = new Map<string, Place>();
+  private readonly incarnations = new Map<string, number>(); // by place, also of those that are not there now
   private readonly routes: Routes = {};
   private plan: Plan;
   private olderPlans: Plan[] = [];
@@ -189,7 +191,6 @@ export class LocalPipeline implements AsyncDisposable {
           place = {
             stage: name,
             instance,
-            incarnation: 0,
             worker: undefined,
             ready: false,
             plans: new Set(),
@@ -253,7 +254,9 @@ export class LocalPipeline implements AsyncDisposable {
 
   private spawn(place: Place): void {
     const { device, pollUs, reconnectMs } = this.options;
-    place.incarnation++;
+    const name = `${place.stage}/${place.instance}`;
+    const incarnation = (this.incarnations.get(name) ?? 0) + 1;
+    this.incarnations.set(name, incarnation);
     const config: WorkerConfig = {
       parentPid: process.pid,
       workflow: this.workflow.name,
@@ -261,7 +264,7 @@ export class LocalPipeline implements AsyncDisposable {
       sizes: this.workflow.sizes,
       stage: place.stage,
       instance: place.instance,
-      incarnation: place.incarnation,
+      incarnation,
       plan: this.plan,
       olderPlans: this.olderPlans,
       device,
@@ -372,25 +375,29 @@ export class LocalPipeline implements AsyncDisposable {
     if (this.failure !== undefined) throw this.failure;
     if (this.closing !== undefined || gateway === undefined) throw closedError();
     const old = this.plan;
-    if (old.instances[index]!.length === count) return;
-    const wanted = old.instances.map((list, i) => (i === index ? Array.from({ length: count }, (_, n) => n) : list));
-    this.plan = makePlan(this.workflow.spec, old.number + 1, wanted, old.gateways);
-    this.olderPlans = [old];
-    this.spawnMissing();
-    for (const place of this.places.values()) if (place.ready) place.worker?.send({ type: 'adopt', plan: this.plan });
+    if (old.instances[index]!.length !== count) {
+      const wanted = old.instances.map((list, i) => (i === index ? Array.from({ length: count }, (_, n) => n) : list));
+      this.plan = makePlan(this.workflow.spec, old.number + 1, wanted, old.gateways);
+      // More than one when a change before did not come to its end.
+      this.olderPlans = [...this.olderPlans, old];
+      this.spawnMissing();
+      for (const place of this.places.values()) if (place.ready) place.worker?.send({ type: 'adopt', plan: this.plan });
+    }
+    if (this.olderPlans.length === 0) return;
     await this.whenReady(this.options.startTimeoutMs);
     await gateway.adopt(this.plan);
-    await gateway.retire(old.number);
+    for (const { number } of this.olderPlans) await gateway.retire(number);
+    const retired = this.olderPlans;
     this.olderPlans = [];
-    for (const place of this.places.values()) place.worker?.send({ type: 'retire', number: old.number });
-    await this.endLeaving(index);
+    for (const place of this.places.values()) {
+      for (const { number } of retired) place.worker?.send({ type: 'retire', number });
+    }
+    await this.endLeaving();
   }
 
-  private async endLeaving(index: number): Promise<void> {
-    const { name } = this.workflow.spec.stages[index]!;
-    const leaving = [...this.places.values()].filter(
-      ({ stage, instance }) => stage === name && !this.plan.instances[index]!.includes(instance),
-    );
+  private async endLeaving(): Promise<void> {
+    const wanted = new Set(stagePlaces(this.plan).map((place) => placeName(this.workflow.spec, place)));
+    const leaving = [...this.places].flatMap(([name, place]) => (wanted.has(name) ? [] : [place]));
     for (const place of leaving) place.leaving = true;
     await Promise.all(leaving.map((place) => place.worker?.stop()));
   }

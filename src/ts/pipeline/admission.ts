@@ -2,10 +2,13 @@
 //
 // An instance is given what it runs and a small prefetch: enough that its next task is there when one ends, however long
 // the way from the gateway is. All other requests wait at the gateway, so the queues in the places are short and no
-// request waits behind one that it has nothing to do with.
+// request waits behind one that it has nothing to do with. A request counts at an instance when the stages before have
+// done with it; those that the stages before still work on count as well only beyond what these can run at a time. So a
+// request that takes long somewhere holds up nobody in the stages behind.
 //
-// Invariant: at every place, at most windowOf() requests have been admitted whose task there is not done, and at most
-// `residentLimit` that have not ended. What places keep is bounded by that.
+// Invariant: when a request is admitted, each of its instances has fewer than windowOf() tasks whose inputs are there,
+// and fewer than that and what all stages before can run together that are not done; and fewer than `residentLimit`
+// requests that have not ended. What places keep is bounded by that.
 import { type Plan, type PlaceId, GATEWAY_INDEX } from './plan.js';
 import { ALL, type Graph, placesOf, type Route } from './routing.js';
 
@@ -38,9 +41,11 @@ export interface InstanceLoad {
   readonly instance: number;
   /** Admitted, and their task here is not done. */
   unfinished: number;
+  /** Of those, the ones whose task may begin: the stages before have done with them. */
+  arrived: number;
   /** Admitted, and not ended. */
   resident: number;
-  /** When its last task was done, or its first one admitted. */
+  /** When its last task was done, or the first one arrived. */
   progressUs: number;
 }
 
@@ -51,6 +56,8 @@ export interface AdmittedRequest {
   readonly admittedUs: number;
   /** For each stage, the instances that are not done. */
   readonly unfinished: InstanceLoad[][];
+  /** For each stage, whether the stages before have done with it. */
+  readonly arrived: boolean[];
 }
 
 export class Admission {
@@ -62,6 +69,7 @@ export class Admission {
   private leads: number[] | undefined; // of each stage, from the service times; undefined: to be computed again
   private plan: Plan;
   private candidates: InstanceLoad[][]; // of the newest plan, by stage
+  private atWork: number[]; // by stage, what all stages before it can run at a time under the newest plan
 
   /** @param residentLimit requests of this gateway that may be between admission and end at one place, at least 1 */
   constructor(graph: Graph, plan: Plan, residentLimit: number) {
@@ -70,12 +78,14 @@ export class Admission {
     this.serviceUs = graph.spec.stages.map(() => Number.NaN);
     this.plan = plan;
     this.candidates = this.candidatesOf(plan);
+    this.atWork = this.atWorkBefore(plan);
   }
 
   /** New requests go to the instances of this plan. */
   adopt(plan: Plan): void {
     this.plan = plan;
     this.candidates = this.candidatesOf(plan);
+    this.atWork = this.atWorkBefore(plan);
     for (const [key, load] of this.loads) {
       if (load.resident === 0 && !plan.instances[load.stage]!.includes(load.instance)) this.loads.delete(key);
     }
@@ -85,11 +95,23 @@ export class Admission {
     return plan.instances.map((list, stage) => list.map((instance) => this.loadOf(stage, instance)));
   }
 
+  private atWorkBefore(plan: Plan): number[] {
+    const { spec, ancestors } = this.graph;
+    const together = spec.stages.map(({ concurrency, spread }, i) => {
+      return spread === 'shard' ? concurrency : concurrency * plan.instances[i]!.length;
+    });
+    return ancestors.map((before) => {
+      let sum = 0;
+      for (const stage of before) sum += together[stage]!;
+      return sum;
+    });
+  }
+
   private loadOf(stage: number, instance: number): InstanceLoad {
     const key = stage * 65536 + instance;
     let load = this.loads.get(key);
     if (load === undefined) {
-      load = { stage, instance, unfinished: 0, resident: 0, progressUs: 0 };
+      load = { stage, instance, unfinished: 0, arrived: 0, resident: 0, progressUs: 0 };
       this.loads.set(key, load);
     }
     return load;
@@ -122,12 +144,14 @@ export class Admission {
     }
     for (const loads of chosen) {
       for (const load of loads) {
-        if (load.unfinished === 0) load.progressUs = nowUs;
         load.unfinished++;
         load.resident++;
       }
     }
-    return { plan: this.plan, route, admittedUs: nowUs, unfinished: chosen };
+    const arrived = stages.map(() => false);
+    const request = { plan: this.plan, route, admittedUs: nowUs, unfinished: chosen, arrived };
+    for (const stage of this.graph.first) this.arrive(request, stage, nowUs);
+    return request;
   }
 
   private choose(stage: number, candidates: readonly InstanceLoad[], window: number): InstanceLoad | undefined {
@@ -144,17 +168,36 @@ export class Admission {
   // It has all that it runs at a time, and nothing came of it for long, while something came of another one. That is
   // no matter of the clock: nothing comes of any of them while this process is busy.
   private isStalled(load: InstanceLoad, stage: number, newestUs: number): boolean {
-    if (load.unfinished < this.graph.spec.stages[stage]!.concurrency) return false;
+    if (load.arrived < this.graph.spec.stages[stage]!.concurrency) return false;
     this.leads ??= this.computeLeads();
     // Before the first sample nothing is long.
     return newestUs - load.progressUs > this.leads[stage]! + STALLED_TASKS * this.serviceUs[stage]!;
   }
 
   private hasRoom(load: InstanceLoad, window: number): boolean {
-    return load.unfinished < window && load.resident < this.residentLimit;
+    const { stage, arrived, unfinished, resident } = load;
+    return arrived < window && unfinished < window + this.atWork[stage]! && resident < this.residentLimit;
   }
 
-  /** How many requests may be on their way to an instance of a stage, or at work there. */
+  // The request is at a stage when all stages before have done with it.
+  private arrive(request: AdmittedRequest, stage: number, nowUs: number): void {
+    if (request.arrived[stage]) return;
+    for (const other of this.graph.before[stage]!) {
+      if (other !== GATEWAY_INDEX && request.unfinished[other]!.length > 0) return;
+    }
+    request.arrived[stage] = true;
+    for (const load of request.unfinished[stage]!) {
+      if (load.arrived === 0) load.progressUs = nowUs;
+      load.arrived++;
+    }
+  }
+
+  /** How many requests may be at an instance of a stage, or at work in the stages before it. */
+  limitOf(stage: number): number {
+    return this.windowOf(stage) + this.atWork[stage]!;
+  }
+
+  /** How many tasks whose inputs are there may wait at an instance of a stage, or be at work there. */
   windowOf(stage: number): number {
     const { concurrency } = this.graph.spec.stages[stage]!;
     const service = this.serviceUs[stage]!;
@@ -187,9 +230,12 @@ export class Admission {
     const waiting = request.unfinished[place.stage]!;
     const at = waiting.findIndex((load) => load.instance === place.instance);
     if (at < 0) return;
-    waiting[at]!.unfinished--;
-    waiting[at]!.progressUs = nowUs;
+    const load = waiting[at]!;
+    load.unfinished--;
+    if (request.arrived[place.stage]) load.arrived--;
+    load.progressUs = nowUs;
     waiting.splice(at, 1);
+    if (waiting.length === 0) for (const stage of this.graph.behind[place.stage]!) this.arrive(request, stage, nowUs);
     this.serviceUs[place.stage] = mix(this.serviceUs[place.stage]!, computeUs);
     if (this.graph.before[place.stage]!.every((stage) => stage === GATEWAY_INDEX)) {
       const overhead = nowUs - request.admittedUs - queueUs - computeUs;
@@ -200,10 +246,13 @@ export class Admission {
 
   /** A request has ended, or leaves its places to begin again. */
   ended(request: AdmittedRequest): void {
-    for (const waiting of request.unfinished) {
-      for (const load of waiting) load.unfinished--;
+    request.unfinished.forEach((waiting, stage) => {
+      for (const load of waiting) {
+        load.unfinished--;
+        if (request.arrived[stage]) load.arrived--;
+      }
       waiting.length = 0;
-    }
+    });
     const { plan, route } = request;
     for (let stage = 0; stage < route.length; stage++) {
       for (const instance of placesOf(plan, route as Route, stage)) this.loadOf(stage, instance).resident--;
