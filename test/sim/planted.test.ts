@@ -18,24 +18,12 @@ import { Session } from '../../src/ts/ring/session.js';
 import { EnumeratedChoices, ListedChoices, SeededChoices } from '../../src/ts/sim/choices.js';
 import type { DeviceFlaw } from '../../src/ts/sim/world.js';
 import { SMALL_CASES } from './cases.js';
+import { plant } from './plant.js';
 import { play } from './ring-run.js';
 import { type Shape, shapeOf } from './shape.js';
 
 Error.stackTraceLimit = 0;
 const WITHIN = 3000;
-
-type Method = (this: never, ...args: never[]) => unknown;
-
-/** Puts another method in the place of one; answers how to take that back. */
-function plant(owner: object, name: string, make: (original: Method) => unknown): () => void {
-  const methods = owner as Record<string, unknown>;
-  const original = methods[name];
-  if (typeof original !== 'function') throw new Error(`${name} is no method: the defect must be planted elsewhere`);
-  methods[name] = make(original as Method);
-  return () => {
-    methods[name] = original;
-  };
-}
 
 const nothing = () => {};
 
