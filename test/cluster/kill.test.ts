@@ -1,10 +1,10 @@
 // Proves that a pipeline of processes answers every request rightly, whichever of its processes are killed and when:
-// each in turn, several at once, all of them, at random moments and while it starts.
+// each in turn, several at once, all of them, at random moments, while it starts and while its stages grow and shrink.
 import t from 'tap';
 import { LocalPipeline } from '../../src/ts/cluster/index.js';
 import { DEVICE, until, within } from '../pipeline/support.js';
 import { diamond, diamondRequest } from '../pipeline/workflows.js';
-import { alive, children, load, start } from './support.js';
+import { alive, children, idle, load, start } from './support.js';
 
 const RIGHT = (count: number) => ({ finished: count, wrong: [] });
 
@@ -15,15 +15,25 @@ function kill(pipeline: LocalPipeline, stage: string, instance: number): number 
   return pid;
 }
 
+// A seeded generator: a whole number from 0 to `below` - 1.
+function randomFrom(seed: number): (below: number) => number {
+  let state = seed;
+  return (below) => {
+    state = (Math.imul(state, 1_103_515_245) + 12_345) >>> 0;
+    return (state >>> 8) % below;
+  };
+}
+
 void t.test('hundreds of requests at a time are answered, each with its own result', async (t) => {
-  const { pipeline } = await start(t, diamond, { maxInFlight: 8 });
+  const { pipeline } = await start(t, diamond);
   t.same(await load(pipeline, 300, 24), RIGHT(300));
   t.same(pipeline.restarts, []);
   t.same(pipeline.load, { inFlight: 0, queued: 0 });
+  await idle(pipeline);
 });
 
 void t.test('every instance in turn may be killed, and then all at once', async (t) => {
-  const { pipeline, pids } = await start(t, diamond, { maxInFlight: 6 });
+  const { pipeline, pids } = await start(t, diamond);
   const places = pipeline.processes.map(({ stage, instance }) => ({ stage, instance }));
   t.equal(places.length, 5);
   for (const [turn, { stage, instance }] of places.entries()) {
@@ -45,12 +55,8 @@ void t.test('every instance in turn may be killed, and then all at once', async 
 });
 
 void t.test('random ones may be killed at random moments, and the pipeline does not tire of it', async (t) => {
-  let seed = 20601;
-  const random = (below: number) => {
-    seed = (Math.imul(seed, 1_103_515_245) + 12_345) >>> 0;
-    return (seed >>> 8) % below;
-  };
-  const { pipeline, pids } = await start(t, diamond, { maxInFlight: 5, maxRestarts: 100 });
+  const random = randomFrom(20601);
+  const { pipeline, pids } = await start(t, diamond, { maxRestarts: 100 });
   let kills = 0;
   let next = 3;
   const outcome = await load(pipeline, 160, 12, (finished) => {
@@ -70,11 +76,12 @@ void t.test('random ones may be killed at random moments, and the pipeline does 
   await until('all replacements', () => pipeline.restarts.length === kills);
   // Idle, it holds nothing: the next requests have all the room there is.
   t.same(await within('requests behind it', load(pipeline, 30, 12)), RIGHT(30));
+  await idle(pipeline);
 });
 
 void t.test('instances that are killed while the pipeline starts are replaced', async (t) => {
   const starting = LocalPipeline.start(diamond, { device: DEVICE });
-  // The processes are there as soon as the proxy is open; they are found as children of this one.
+  // The processes are there as soon as the gateway is open; they are found as children of this one.
   await until('the processes', () => children().length === 5);
   const [first, , third] = children();
   process.kill(first!, 'SIGKILL');
@@ -84,4 +91,83 @@ void t.test('instances that are killed while the pipeline starts are replaced', 
   t.equal(pipeline.restarts.length, 2);
   const { request, result } = diamondRequest(5);
   t.same((await within('a result', pipeline.run(request))).outputs[0]?.meta, result);
+});
+
+void t.test('stages grow and shrink under load, and no request fails', async (t) => {
+  const { pipeline, pids } = await start(t, diamond);
+  let changed = 0;
+  const changes = async () => {
+    for (const [stage, count] of [
+      ['scale', 4],
+      ['square', 3],
+      ['scale', 1],
+      ['square', 1],
+      ['total', 2],
+      ['scale', 2],
+      ['square', 2],
+      ['total', 1],
+    ] as const) {
+      await within(`${stage} of ${count}`, pipeline.scale(stage, count), 60_000);
+      changed++;
+      pids();
+      t.equal(pipeline.processes.filter((place) => place.stage === stage).length, count);
+    }
+  };
+  const changing = changes();
+  let requests = 0;
+  while (changed < 8) {
+    const outcome = await load(pipeline, 40, 8);
+    t.same(outcome, RIGHT(40));
+    requests += 40;
+  }
+  await changing;
+  t.ok(requests >= 40);
+  t.same(pipeline.restarts, []);
+  await idle(pipeline);
+});
+
+void t.test('stages grow and shrink while their processes are killed, and no request fails', async (t) => {
+  const random = randomFrom(20602);
+  const { pipeline, pids } = await start(t, diamond, { maxRestarts: 100 });
+  let over = false;
+  let kills = 0;
+  const counts = { scale: 2, square: 2, total: 1 };
+  const changes = async () => {
+    for (let round = 0; round < 8; round++) {
+      const stage = (['scale', 'square', 'total'] as const)[random(3)]!;
+      counts[stage] = 1 + random(3);
+      await within(`${stage} of ${counts[stage]}`, pipeline.scale(stage, counts[stage]), 60_000);
+      pids();
+    }
+    over = true;
+  };
+  const changing = changes();
+  changing.catch(() => {
+    over = true;
+  });
+  let next = 3;
+  while (!over) {
+    const outcome = await load(pipeline, 60, 8, (finished) => {
+      if (finished < next) return;
+      next = finished + 10 + random(20);
+      const running = pipeline.processes;
+      const victim = running[random(running.length)];
+      if (victim === undefined) return;
+      process.kill(victim.pid, 'SIGKILL');
+      kills++;
+      pids();
+    });
+    t.same(outcome, RIGHT(60));
+    next = 3;
+  }
+  await changing;
+  t.ok(kills > 4, `${kills} kills`);
+  for (const stage of ['scale', 'square', 'total'] as const) {
+    await until(
+      `${counts[stage]} of ${stage}`,
+      () => pipeline.processes.filter((p) => p.stage === stage).length === counts[stage],
+    );
+  }
+  t.same(await within('requests behind it', load(pipeline, 30, 8)), RIGHT(30));
+  await idle(pipeline);
 });

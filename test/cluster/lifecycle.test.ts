@@ -11,7 +11,7 @@ import { RdmaError, type Workflow, workflow } from '../../src/ts/pipeline/index.
 import { broken } from '../pipeline/broken-module.js';
 import { DEVICE, until, within } from '../pipeline/support.js';
 import { diamond, diamondRequest, hidden, obedient } from '../pipeline/workflows.js';
-import { children, gone, start } from './support.js';
+import { children, gone, idle, start } from './support.js';
 
 const failure = (promise: Promise<unknown>): Promise<RdmaError> =>
   promise.then(
@@ -141,4 +141,48 @@ void t.test('what a handler prints goes to stderr', async (t) => {
   const [out, err] = await within('the end', Promise.all([text(child.stdout), text(child.stderr)]));
   t.equal(out, '');
   t.match(err, /PRINTED BY A HANDLER/);
+});
+
+void t.test('scale() refuses what no stage can be, and changes nothing where nothing changes', async (t) => {
+  const { pipeline } = await start(t, obedient);
+  const pids = pipeline.processes.map(({ pid }) => pid);
+  for (const [stage, count] of [
+    ['nothing', 1],
+    ['first', 0],
+    ['first', 65],
+    ['first', 1.5],
+    ['first', '2'],
+  ] as [string, number][]) {
+    const error = await failure(Promise.resolve().then(() => pipeline.scale(stage, count)));
+    t.equal(error.code, 'RDMA_ERR_INVALID_ARGUMENT', `${stage} of ${count}`);
+  }
+  await within('no change', pipeline.scale('first', 1));
+  t.same((await pipeline.status()).plan.number, 1);
+  t.same(
+    pipeline.processes.map(({ pid }) => pid),
+    pids,
+  );
+});
+
+void t.test('changes come one after the other, and closing ends them', async (t) => {
+  const { pipeline, pids } = await start(t, obedient);
+  await within('three changes', Promise.all([3, 1, 2].map((count) => pipeline.scale('first', count))), 60_000);
+  t.match((await pipeline.status()).plan, { number: 4, instances: [[0, 1], [0]] });
+  pids();
+  const change = failure(pipeline.scale('act', 3));
+  await within('the close', pipeline.close(), 5000);
+  t.match(await within('the change', change), { code: 'RDMA_ERR_CLOSED' });
+  t.match(await failure(pipeline.scale('act', 1)), { code: 'RDMA_ERR_CLOSED' });
+});
+
+void t.test('status() tells of every place', async (t) => {
+  const { pipeline } = await start(t, diamond);
+  const { request } = diamondRequest(1);
+  await within('a result', pipeline.run(request));
+  await idle(pipeline);
+  const { plan, gateway, stages } = await pipeline.status();
+  t.same(plan, { number: 1, instances: [[0, 1], [0, 1], [0]], gateways: [0] });
+  t.same(Object.keys(stages).sort(), ['scale/0', 'scale/1', 'square/0', 'square/1', 'total/0']);
+  t.equal(stages['square/1']?.tasks, 1);
+  t.match(gateway, { name: 'gateway/0', inFlight: 0, queued: 0, plans: [1] });
 });

@@ -86,3 +86,36 @@ export async function load(
   await Promise.all(Array.from({ length: clients }, client));
   return { finished, wrong };
 }
+
+/** What is left in a pipeline of requests that have ended; [] when nothing is. */
+async function leftovers(pipeline: LocalPipeline): Promise<string[]> {
+  const { gateway, stages } = await pipeline.status();
+  const left: string[] = [];
+  const note = (name: string, what: string, count: number) => count > 0 && left.push(`${name}: ${count} ${what}`);
+  for (const status of [gateway!, ...Object.values(stages)]) {
+    const { name, open, incomplete, early, pool } = status;
+    note(name, 'open', open);
+    note(name, 'incomplete', incomplete);
+    note(name, 'early', early);
+    note(name, 'blocks', pool.blocks);
+    for (const { target, unacknowledged, backlog } of status.links) {
+      note(name, `unacknowledged by ${target}`, unacknowledged);
+      note(name, `waiting for ${target}`, backlog);
+    }
+  }
+  for (const { name, running, ready, unsent } of Object.values(stages)) note(name, 'tasks', running + ready + unsent);
+  note('gateway', 'requests', gateway!.inFlight + gateway!.queued);
+  // A place that does not answer is not known to be idle.
+  note('pipeline', 'places that do not answer', pipeline.processes.length - Object.keys(stages).length);
+  return left;
+}
+
+/** Waits until nothing is left of any request in any process; throws with what is left. */
+export async function idle(pipeline: LocalPipeline, timeoutMs = 10_000): Promise<void> {
+  const end = performance.now() + timeoutMs;
+  for (;;) {
+    const left = await leftovers(pipeline);
+    if (left.length === 0) return;
+    if (performance.now() > end) throw new Error(`not idle: ${left.join('; ')}`);
+  }
+}

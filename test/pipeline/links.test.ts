@@ -7,7 +7,7 @@ import { inboxLimits, placeSecret, placeSizes } from '../../src/ts/pipeline/lane
 import { Links } from '../../src/ts/pipeline/links.js';
 import { Inbox, type InboxAddress, type InboxMessage, MemoryPool, Poller } from '../../src/ts/ring/index.js';
 import { Device } from '../../src/ts/verbs/index.js';
-import { codeOf, DEVICE, SECRET, until, within } from './support.js';
+import { codeOf, DEVICE, gate, SECRET, until, within } from './support.js';
 
 interface Teardown {
   teardown: (work: () => Promise<void>) => void;
@@ -19,7 +19,7 @@ function open(t: Teardown, reconnectMs = 20_000) {
   const poller = new Poller({ pollUs: 0 });
   const pool = MemoryPool.open({ device });
   const sizes = placeSizes(device);
-  const routes = new Map<string, InboxAddress>();
+  const routes = new Map<string, InboxAddress | Promise<InboxAddress>>();
   const failed: string[] = [];
   const links = new Links({
     name: 'a/0',
@@ -49,7 +49,7 @@ function open(t: Teardown, reconnectMs = 20_000) {
     routes.set(target, inbox.bootstrap);
     return inbox;
   };
-  return { links, failed, listen, close: (inbox: Inbox) => inbox.close() };
+  return { links, failed, routes, listen, close: (inbox: Inbox) => inbox.close() };
 }
 
 /** Messages after which one that is not acknowledged is sent again. */
@@ -218,6 +218,32 @@ void t.test('what was sent to a target that is given up is settled, and others s
   await within('the end', links.keepOnly(new Set(['b/1'])));
   await until('all of them', () => given.every(({ settled }) => settled));
   t.same([links.has('b/0'), links.has('b/1'), stays.settled], [false, true, false]);
+});
+
+void t.test('a target may take longer to start than it may be away later', async (t) => {
+  const { links, failed, routes, listen } = open(t, 1);
+  const starting = gate();
+  routes.set(
+    'b/0',
+    starting.opened.then(() => routes.get('b/0')!),
+  );
+  const connecting = links.connect(['b/0']);
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  await listen('b/0', (message) => message.done());
+  starting.open();
+  await within('the connection', connecting);
+  t.same([links.has('b/0'), failed], [true, []]);
+});
+
+void t.test('waiting for a target that does not start ends with giving it up, a later plan, or closing', async (t) => {
+  const { links, routes } = open(t);
+  for (const target of ['b/0', 'b/1', 'b/2']) routes.set(target, new Promise(() => {}));
+  const codes = ['b/0', 'b/1', 'b/2'].map((target) => codeOf(links.connect([target])));
+  await within('giving up', links.giveUp('b/0'));
+  await within('a later plan', links.keepOnly(new Set(['b/2'])));
+  t.same([await codes[0], await codes[1]], ['ok', 'ok'], 'nobody wants them any more');
+  await within('the close', links.close());
+  t.not(await codes[2], 'ok');
 });
 
 void t.test('closing settles everything, and ends what is being connected', async (t) => {

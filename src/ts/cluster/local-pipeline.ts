@@ -244,10 +244,10 @@ export class LocalPipeline implements AsyncDisposable {
   private whereIs(target: string): InboxAddress | Promise<InboxAddress> {
     const address = this.routes[target];
     if (address !== undefined) return address;
-    const { reconnectMs } = this.options;
+    const { reconnectMs, startTimeoutMs } = this.options;
     return this.until(
       () => this.routes[target] !== undefined,
-      reconnectMs,
+      this.started ? reconnectMs : startTimeoutMs,
       () => `${target} has no process`,
     ).then(() => this.routes[target]!);
   }

@@ -44,6 +44,7 @@ export class Links {
   private readonly links = new Map<string, Link>();
   private readonly connecting = new Map<string, Promise<void>>();
   private readonly gone = new Set<string>(); // given up, while a plan names them
+  private readonly unknown = new Map<string, () => void>(); // targets without an address: ends the wait for the first
   private closed = false;
 
   constructor(options: LinkOptions) {
@@ -67,6 +68,7 @@ export class Links {
 
   private async connectTo(target: string): Promise<void> {
     const { name, port, device, poller, pool, sizes, secret, reconnectMs, resolve, flaw } = this.options;
+    await this.whenKnown(target);
     let link: Link | undefined;
     const opening = Outbox.connectOn(port, {
       to: () => {
@@ -109,6 +111,21 @@ export class Links {
     this.links.set(target, link);
   }
 
+  // A target may take longer to start than it may be away later.
+  private async whenKnown(target: string): Promise<void> {
+    let address: unknown;
+    try {
+      address = this.options.resolve(target);
+    } catch {
+      return; // The outbox asks again.
+    }
+    if (!(address instanceof Promise)) return;
+    const ended = new Promise<void>((resolve) => {
+      this.unknown.set(target, resolve);
+    });
+    await Promise.race([address, ended]).finally(() => this.unknown.delete(target));
+  }
+
   /**
    * Sends a message to a target; to one that was given up, nothing.
    *
@@ -149,6 +166,7 @@ export class Links {
    */
   async giveUp(target: string): Promise<void> {
     this.gone.add(target);
+    this.unknown.get(target)?.();
     const link = this.links.get(target);
     if (link === undefined) return;
     this.links.delete(target);
@@ -160,13 +178,17 @@ export class Links {
     const gone = [...this.links].filter(([target]) => !targets.has(target));
     const unmade = [...this.connecting].filter(([target]) => !targets.has(target));
     for (const [target] of gone) this.links.delete(target);
-    for (const [target] of unmade) this.gone.add(target);
+    for (const [target] of unmade) {
+      this.gone.add(target);
+      this.unknown.get(target)?.();
+    }
     await Promise.all([...gone.map(([, link]) => link.close()), ...unmade.map(([, attempt]) => attempt)]);
     for (const target of this.gone) if (!targets.has(target)) this.gone.delete(target);
   }
 
   async close(): Promise<void> {
     this.closed = true;
+    for (const end of this.unknown.values()) end();
     await Promise.allSettled(this.connecting.values());
     const links = [...this.links.values()];
     this.links.clear();

@@ -167,7 +167,11 @@ export class StageInstance implements PlaceOwner, TaskHost {
     const task = this.taskOf(joined);
     joined.onCancel = (reason) => task.cancel(reason);
     const stopTimer = this.watchDeadline(joined, task, startUs);
-    if ((joined.flags & Flag.WATCHED) !== 0) this.report(joined, Report.STARTED);
+    if ((joined.flags & Flag.WATCHED) !== 0) {
+      // At once: a handler may keep the process busy for minutes.
+      this.report(joined, Report.STARTED);
+      this.sendReports();
+    }
     if (onEvent !== undefined) onEvent({ type: 'task', request: task.request });
     const ended = (output: StageOutput | undefined, error: unknown) => {
       stopTimer?.();
