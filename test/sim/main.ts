@@ -1,14 +1,18 @@
-// `npm run sim`: many runs of the rings under the simulation, or one again.
+// `npm run sim`: many runs of the rings, or of whole pipelines, under the simulation, or one again.
 //
 // Invariant: prints what repeats each failure; exits with 1 when there was one, with 2 for a wrong command line.
 import { parseArgs } from 'node:util';
-import { ListedChoices, SeededChoices } from '../../src/ts/sim/choices.js';
+import { type ChoiceLimits, type Choices, ListedChoices, SeededChoices } from '../../src/ts/sim/choices.js';
 import { SMALL_CASES } from './cases.js';
-import { play, type Verdict } from './ring-run.js';
-import { shapeOf } from './shape.js';
+import { PIPELINE_CASES } from './pipeline-cases.js';
+import { playPipeline } from './pipeline-run.js';
+import { type PipelineShape, pipelineShapeOf } from './pipeline-shape.js';
+import { play } from './ring-run.js';
+import { type Shape, shapeOf } from './shape.js';
 
 const usage = `Usage: npm run sim -- [options]
 
+  --pipeline      whole pipelines; without it, rings
   --seed S        the first seed; default 1. Without --schedules and --minutes: this one run, with its story
   --schedules N   so many runs, with the seeds S, S + 1, ...
   --minutes M     ends after so long
@@ -25,12 +29,58 @@ function wholeNumber(name: string, text: string | undefined, from: number): numb
   return value;
 }
 
+/** What the runs of rings and of pipelines have in common. */
+interface Verdict {
+  broken: string[];
+  steps: number;
+  virtualMs: number;
+  faults: string[];
+}
+
+/** What is run. */
+interface Subject {
+  cases: readonly { name: string; shape: unknown; limits: ChoiceLimits }[];
+  shapeOf: (seed: number) => unknown;
+  play: (choices: Choices, shape: unknown) => Promise<Verdict>;
+  /** Options of the command line that name it. */
+  option: string;
+}
+
+const rings: Subject = {
+  cases: SMALL_CASES,
+  shapeOf,
+  play: (choices, shape) => play(choices, shape as Shape),
+  option: '',
+};
+const pipelines: Subject = {
+  cases: PIPELINE_CASES,
+  shapeOf: pipelineShapeOf,
+  play: (choices, shape) => playPipeline(choices, shape as PipelineShape),
+  option: '--pipeline ',
+};
+
+// What else a verdict counts, in words.
+function counts({ broken, steps, virtualMs, faults, ...more }: Verdict): string {
+  const words = Object.entries(more).map(
+    ([name, value]) => `${typeof value === 'object' ? JSON.stringify(value) : value} ${name}`,
+  );
+  return [`${steps} steps`, `${virtualMs.toFixed(3)} virtual ms`, ...words].join(', ');
+}
+
+// Adds what a verdict counts to the sums of all runs.
+function addCounts(sums: Record<string, number>, { virtualMs, ...verdict }: Verdict): void {
+  sums.schedules = (sums.schedules ?? 0) + 1;
+  for (const [name, value] of Object.entries({ ...verdict, faults: verdict.faults.length })) {
+    if (typeof value === 'number') sums[name] = (sums[name] ?? 0) + value;
+  }
+}
+
 function tell(replay: string, verdict: Verdict): void {
-  const { broken, steps, virtualMs, deliveries, pulls, faults } = verdict;
+  const { broken, faults } = verdict;
   const lines = [
-    `${broken.length === 0 ? 'ok' : 'FAILED'}: ${replay}: ${steps} steps, ${virtualMs.toFixed(3)} virtual ms, ${deliveries} deliveries, ${pulls} pulls`,
+    `${broken.length === 0 ? 'ok' : 'FAILED'}: ${replay}: ${counts(verdict)}`,
     ...faults.map((fault) => `  ${fault}`),
-    ...broken.slice(0, 10).map((words) => `  ! ${words}`),
+    ...broken.slice(0, 30).map((words) => `  ! ${words}`),
   ];
   process.stdout.write(`${lines.join('\n')}\n`);
 }
@@ -38,6 +88,7 @@ function tell(replay: string, verdict: Verdict): void {
 async function main(): Promise<number> {
   const { values } = parseArgs({
     options: {
+      pipeline: { type: 'boolean', default: false },
       seed: { type: 'string' },
       schedules: { type: 'string' },
       minutes: { type: 'string' },
@@ -51,16 +102,18 @@ async function main(): Promise<number> {
     process.stdout.write(usage);
     return 0;
   }
+  const subject = values.pipeline ? pipelines : rings;
+  const { option } = subject;
   if (values.case !== undefined) {
-    const small = SMALL_CASES.find(({ name }) => name === values.case);
+    const small = subject.cases.find(({ name }) => name === values.case);
     if (small === undefined) {
-      throw new RangeError(`the small configurations are ${SMALL_CASES.map(({ name }) => name).join(', ')}`);
+      throw new RangeError(`the small configurations are ${subject.cases.map(({ name }) => name).join(', ')}`);
     }
     const choices = new ListedChoices(values.choices ?? 'none', small.limits);
-    const verdict = await play(choices, small.shape);
+    const verdict = await subject.play(choices, small.shape);
     if (values.json)
       process.stdout.write(`${JSON.stringify({ schemaVersion: 1, replay: choices.replay, ...verdict })}\n`);
-    else tell(`--case ${small.name} ${choices.replay}`, verdict);
+    else tell(`${option}--case ${small.name} ${choices.replay}`, verdict);
     return verdict.broken.length === 0 ? 0 : 1;
   }
   const first = wholeNumber('seed', values.seed, 0) ?? 1;
@@ -68,28 +121,23 @@ async function main(): Promise<number> {
   const many = wholeNumber('schedules', values.schedules, 1) ?? (minutes === undefined ? 1 : Number.MAX_SAFE_INTEGER);
   const end = minutes === undefined ? Number.POSITIVE_INFINITY : performance.now() + minutes * 60_000;
   const failures: { replay: string; broken: string[] }[] = [];
-  const sums = { schedules: 0, steps: 0, deliveries: 0, faults: 0 };
+  const sums: Record<string, number> = { schedules: 0 };
   const started = performance.now();
   for (let i = 0; i < many && performance.now() < end && first + i <= Number.MAX_SAFE_INTEGER; i++) {
     const choices = new SeededChoices(first + i);
-    const verdict = await play(choices, shapeOf(first + i));
-    sums.schedules++;
-    sums.steps += verdict.steps;
-    sums.deliveries += verdict.deliveries;
-    sums.faults += verdict.faults.length;
-    if (verdict.broken.length > 0) failures.push({ replay: choices.replay, broken: verdict.broken });
+    const verdict = await subject.play(choices, subject.shapeOf(first + i));
+    addCounts(sums, verdict);
+    if (verdict.broken.length > 0) failures.push({ replay: `${option}${choices.replay}`, broken: verdict.broken });
     if (!values.json && (many === 1 || (verdict.broken.length > 0 && failures.length <= 20)))
-      tell(choices.replay, verdict);
-    if (many === 1 && !values.json) process.stdout.write(`  ${JSON.stringify(shapeOf(first))}\n`);
+      tell(`${option}${choices.replay}`, verdict);
+    if (many === 1 && !values.json) process.stdout.write(`  ${JSON.stringify(subject.shapeOf(first))}\n`);
   }
   const seconds = (performance.now() - started) / 1000;
   if (values.json)
     process.stdout.write(`${JSON.stringify({ schemaVersion: 1, firstSeed: first, ...sums, failures })}\n`);
   else {
-    const { schedules, steps, deliveries, faults } = sums;
-    process.stdout.write(
-      `${schedules} schedules, ${failures.length} failed; ${steps} steps, ${deliveries} deliveries, ${faults} faults; ${seconds.toFixed(1)} s\n`,
-    );
+    const words = Object.entries(sums).map(([name, count]) => `${count} ${name}`);
+    process.stdout.write(`${words.join(', ')}; ${failures.length} failed; ${seconds.toFixed(1)} s\n`);
   }
   return failures.length === 0 ? 0 : 1;
 }
