@@ -28,6 +28,7 @@ function open(t: Teardown, reconnectMs = 20_000) {
     poller,
     pool,
     sizes,
+    flaw: undefined,
     secret: SECRET,
     reconnectMs,
     resolve: (target) => routes.get(target)!,

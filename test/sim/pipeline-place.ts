@@ -104,7 +104,8 @@ export class PlaceProcess {
       sizes: { residentRequests, slots, inlineBytes, laneMessages, poolBytes },
       flaw,
       onFailed: (reason: Error) => {
-        if (!this.replaced) world.broken.push(`${this.process.name} has failed: ${reason.message}`);
+        if (!this.replaced && this.process.state !== 'dead')
+          world.broken.push(`${this.process.name} has failed: ${reason.message}`);
         changed();
       },
     };
@@ -147,7 +148,7 @@ export class PlaceProcess {
     this.ask(`retire plan ${number}`, async () => {
       await (this.gateway ?? this.stage)!.retire(number);
       this.retired.add(number);
-      this.checkRetired(number);
+      if (!this.replaced) this.checkRetired(number);
     });
   }
 

@@ -15,6 +15,8 @@ import { stageName, Work } from './pipeline-work.js';
 /** How long everything may take after the last fault, in virtual ms: longer than any time-out below. */
 const LIVENESS_MS = 60_000;
 const MAX_STEPS = 500_000;
+/** Of tensors in one message: pools have room for at least 8 of them. */
+const MAX_BYTES = 2 ** 14;
 
 export interface PipelineVerdict {
   broken: string[];
@@ -45,9 +47,9 @@ class PipelineRun {
       spread,
       instances,
       concurrency,
-      maxOutputBytes: 2 ** 16,
+      maxOutputBytes: MAX_BYTES,
     }));
-    const graph = graphOf(checkSpec({ name: 'simulated', maxRequestBytes: 2 ** 16, stages }));
+    const graph = graphOf(checkSpec({ name: 'simulated', maxRequestBytes: MAX_BYTES, stages }));
     this.work = new Work(world, shape);
     this.client = new Client(world, shape, this.work);
     this.supervisor = new Supervisor({ world, shape, graph, work: this.work });

@@ -49,7 +49,7 @@ interface Received {
   parts: Parts;
 }
 
-const MAX_PASSED = 3;
+const MAX_PASSED = 2;
 
 /** Name of a stage. */
 export const stageName = (index: number): string => `s${index}`;

@@ -23,6 +23,8 @@ export interface LinkOptions {
   reconnectMs: number;
   /** Where the inbox of a place is now; throws when it is not known yet. */
   resolve: (target: string) => InboxAddress | Promise<InboxAddress>;
+  /** See PlaceOptions. */
+  flaw: string | undefined;
   /** A target was away for longer than `reconnectMs`, or refused for good. */
   onFailed: (target: string, reason: Error) => void;
 }
@@ -65,7 +67,7 @@ export class Links {
   }
 
   private async connectTo(target: string): Promise<void> {
-    const { name, port, device, poller, pool, sizes, secret, reconnectMs, resolve } = this.options;
+    const { name, port, device, poller, pool, sizes, secret, reconnectMs, resolve, flaw } = this.options;
     await this.whenKnown(target);
     let link: Link | undefined;
     const opening = Outbox.connectOn(port, {
@@ -104,7 +106,8 @@ export class Links {
       throw new RdmaError('RDMA_ERR_CLOSED', 'closed while connecting');
     }
     if (this.gone.has(target)) return outbox.close();
-    link = new Link(outbox, sizes.residentRequests);
+    const { residentRequests } = sizes;
+    link = new Link({ outbox, clock: port.clock, residentRequests, flaw });
     this.links.set(target, link);
   }
 

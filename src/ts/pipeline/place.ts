@@ -165,6 +165,7 @@ export class Place implements JoinHost {
       secret,
       reconnectMs,
       resolve,
+      flaw: options.flaw,
       onFailed: (target, reason) =>
         this.fail(new RdmaError('RDMA_ERR_PEER_GONE', `${target} does not come back: ${reason.message}`)),
     });

@@ -230,7 +230,8 @@ export class StageInstance implements PlaceOwner, TaskHost {
     let failure: StageFailure | undefined;
     if (this.place.isEnding || joined.state === 'over') {
       for (const block of task.takeBlocks()) block.release();
-      this.place.join.settle(joined);
+      // A place that is being closed has not finished it: whoever comes after it gets its inputs again.
+      if (!this.place.isEnding) this.place.join.settle(joined);
       return;
     }
     // Whatever a handler throws because of the signal, the reason is the signal's.
