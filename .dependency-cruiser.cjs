@@ -89,6 +89,13 @@ module.exports = {
       to: { circular: true, viaOnly: { dependencyTypesNot: ['type-only'] } },
     },
     {
+      name: 'no-cycles-in-ring',
+      comment: 'Not even of types: what a class needs of the one above it, it declares as an interface',
+      severity: 'error',
+      from: { path: folder('ring') },
+      to: { circular: true, path: folder('ring') },
+    },
+    {
       name: 'no-development-dependencies',
       comment: 'The library runs from what npm installs for its users',
       severity: 'error',

@@ -3,7 +3,6 @@ import t from 'tap';
 import { ConnectionRejectedError, eventError, rejectReasonWords } from '../../src/ts/rdmacm/cm-errors.js';
 import { type CmEventName, cmEventWords } from '../../src/ts/rdmacm/cm-events.js';
 import { callError, openError } from '../../src/ts/rdmacm/cm-errors.js';
-import { Deadline } from '../../src/ts/rdmacm/deadline.js';
 import { connect, isRdmaError, listen } from '../../src/ts/rdmacm/index.js';
 import { checkPrivateData, encodeParameters, PortSpace, PrivateDataBytes } from '../../src/ts/rdmacm/parameters.js';
 import {
@@ -133,22 +132,6 @@ void t.test('every failing event is an error with a call and a remedy', async (t
   t.match(openError({ errno: -2, why: 'modprobe rdma_ucm' }).message, /RDMA_ERR_NO_DEVICE.*modprobe rdma_ucm/);
   t.match(openError({ errno: -13, why: 'udev rules' }), { code: 'EACCES', remedy: 'udev rules' });
   t.match(cmEventWords('TIMEWAIT_EXIT'), /may be used again/);
-});
-
-void t.test('a deadline leaves neither timer nor listener behind', async (t) => {
-  const abort = new AbortController();
-  const deadline = new Deadline({ timeoutMs: 20, signal: abort.signal }, 'waiting');
-  t.equal(await deadline.wait(Promise.resolve(5)), 5);
-  let abandoned = 0;
-  const never = new Promise(() => undefined);
-  t.match(await failure(deadline.wait(never, () => abandoned++)), { code: 'RDMA_ERR_TIMEOUT' });
-  t.equal(abandoned, 1);
-  t.throws(() => deadline.check(), { code: 'RDMA_ERR_TIMEOUT' });
-  const patient = new Deadline({ signal: abort.signal }, 'waiting');
-  const waiting = failure(patient.wait(never, () => abandoned++));
-  abort.abort();
-  t.match(await waiting, { code: 'RDMA_ERR_ABORTED' });
-  t.equal(abandoned, 2);
 });
 
 void t.test("rping's message and text are those of rping.c", async (t) => {

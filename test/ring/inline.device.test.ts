@@ -75,8 +75,8 @@ class Sink {
 
   /** Receives of its lanes that were used and are not posted again. */
   get receivesUsed(): number {
-    const { lanesByQp } = this.inbox as unknown as { lanesByQp: Map<number, { receivesOwed: number }> };
-    return [...lanesByQp.values()].reduce((sum, lane) => sum + lane.receivesOwed, 0);
+    const { lanesByQp } = this.inbox as unknown as { lanesByQp: Map<number, { reporter: { receivesOwed: number } }> };
+    return [...lanesByQp.values()].reduce((sum, lane) => sum + lane.reporter.receivesOwed, 0);
   }
 
   async close(t: Test): Promise<void> {

@@ -4,7 +4,7 @@ import t from 'tap';
 import type { Inbox, InboxMessage, Outbox } from '../../src/ts/ring/index.js';
 import { Device } from '../../src/ts/verbs/index.js';
 import { STEPS } from './lifecycle-main.js';
-import { SEND_DEPTH } from '../../src/ts/ring/lane.js';
+import { SEND_DEPTH } from '../../src/ts/ring/lane-memory.js';
 import { RawProducer } from './raw-producer.js';
 import { codeOf, content, DEVICE, openInbox, openOutbox, start, thrownCode, until } from './support.js';
 

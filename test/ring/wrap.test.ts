@@ -1,22 +1,26 @@
 // Proves that numbers may pass the bounds of the machine's words: sequences those of 32 bits, and up to 2^53; positions in the
 // rings those of 2^53. Reaches into what is private, to begin shortly before them.
 import t, { type Test } from 'tap';
-import type { Inbox, Lane, Outbox } from '../../src/ts/ring/index.js';
+import type { Inbox, Outbox } from '../../src/ts/ring/index.js';
 import type { Places } from '../../src/ts/ring/places.js';
 import { breakConnection, content, hasContent, openInbox, openOutbox, until } from './support.js';
 
 interface Inside {
-  identity: string;
-  connection: { places: { tail: number; bytes: number } } | undefined;
+  connection: { placement: { places: { tail: number; bytes: number } } } | undefined;
   retained: { last: number; acknowledged: number; places: { tail: number; bytes: number } };
-  reached: number;
-  lastInbox: string;
+  link: { reached: number; lastInbox: string; connector: { parts: { identity: string } } };
+}
+
+interface InsideLane {
+  space: { places: Places };
+  reporter: object;
 }
 
 /** Gives an outbox another identity, whose messages up to `sequence` are acknowledged already. */
 async function continueAt(outbox: Outbox, inbox: Inbox, sequence: number): Promise<void> {
   const inside = outbox as unknown as Inside;
-  Object.assign(inside, { identity: 'fe'.repeat(16), lastInbox: '', reached: sequence });
+  Object.assign(inside.link, { lastInbox: '', reached: sequence });
+  Object.assign(inside.link.connector.parts, { identity: 'fe'.repeat(16) });
   Object.assign(inside.retained, { last: sequence, acknowledged: sequence });
   const { lanesOpened } = inbox.counters;
   breakConnection(outbox);
@@ -26,13 +30,13 @@ async function continueAt(outbox: Outbox, inbox: Inbox, sequence: number): Promi
 /** Moves both ends of the lane, and the retained memory, to shortly before position `before`. */
 function movePositions(outbox: Outbox, inbox: Inbox, before: number): void {
   const { connection, retained } = outbox as unknown as Inside;
-  const lanes = (inbox as unknown as { lanesByQp: Map<number, Lane> }).lanesByQp;
+  const lanes = (inbox as unknown as { lanesByQp: Map<number, InsideLane> }).lanesByQp;
   const [lane] = lanes.values();
-  for (const places of [connection!.places, retained.places, (lane as unknown as { places: Places }).places]) {
+  for (const places of [connection!.placement.places, retained.places, lane!.space.places]) {
     // Its own beginning, so that the offset is still 0.
     places.tail = Math.floor(before / places.bytes) * places.bytes - 3 * places.bytes;
   }
-  Object.assign(lane!, { reportedTail: connection!.places.tail });
+  Object.assign(lane!.reporter, { reportedTail: connection!.placement.places.tail });
 }
 
 async function passBy(t: Test, sequence: number, position: number, inPlace: boolean): Promise<void> {

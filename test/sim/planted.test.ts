@@ -6,33 +6,24 @@ import { Admission } from '../../src/ts/ring/admission.js';
 import { Block, type BlockOwner } from '../../src/ts/ring/block.js';
 import { Connection } from '../../src/ts/ring/connection.js';
 import { Lane } from '../../src/ts/ring/lane.js';
-import { Outbox } from '../../src/ts/ring/outbox.js';
+import { LaneReader } from '../../src/ts/ring/lane-reader.js';
+import { LaneSpace } from '../../src/ts/ring/lane-space.js';
+import { OutboxLink } from '../../src/ts/ring/outbox-link.js';
 import { Pulls } from '../../src/ts/ring/pulls.js';
 import { RemoteMemory } from '../../src/ts/ring/remote-memory.js';
+import { RequestWriter } from '../../src/ts/ring/request-writer.js';
 import { Retained } from '../../src/ts/ring/retained.js';
 import { Segment } from '../../src/ts/ring/segment.js';
 import { Session } from '../../src/ts/ring/session.js';
 import { EnumeratedChoices, ListedChoices, SeededChoices } from '../../src/ts/sim/choices.js';
 import type { DeviceFlaw } from '../../src/ts/sim/world.js';
 import { SMALL_CASES } from './cases.js';
+import { plant } from './plant.js';
 import { play } from './ring-run.js';
 import { type Shape, shapeOf } from './shape.js';
 
 Error.stackTraceLimit = 0;
 const WITHIN = 3000;
-
-type Method = (this: never, ...args: never[]) => unknown;
-
-/** Puts another method in the place of one; answers how to take that back. */
-function plant(owner: object, name: string, make: (original: Method) => unknown): () => void {
-  const methods = owner as Record<string, unknown>;
-  const original = methods[name];
-  if (typeof original !== 'function') throw new Error(`${name} is no method: the defect must be planted elsewhere`);
-  methods[name] = make(original as Method);
-  return () => {
-    methods[name] = original;
-  };
-}
 
 const nothing = () => {};
 
@@ -127,11 +118,11 @@ const planted: Planted[] = [
     name: 'what was written before is not written again after a reconnect',
     plant: () =>
       plant(
-        Outbox.prototype,
+        OutboxLink.prototype,
         'begin',
         (original) =>
-          function (this: { reached: number }, connection: { sent: number }) {
-            connection.sent = this.reached;
+          function (this: { reached: number }, connection: { placement: { sent: number } }) {
+            connection.placement.sent = this.reached;
             return original.call(this as never, connection as never);
           },
       ),
@@ -156,7 +147,7 @@ const planted: Planted[] = [
     name: 'space is given back before it is released',
     plant: () =>
       plant(
-        Lane.prototype,
+        LaneSpace.prototype,
         'release',
         (original) =>
           function (this: { releasedFlags: Uint8Array }, sequence: number) {
@@ -184,7 +175,7 @@ const planted: Planted[] = [
     },
     plant: () =>
       plant(
-        Lane.prototype,
+        LaneReader.prototype,
         'arrived',
         (original) =>
           function (this: { landed: number }) {
@@ -198,14 +189,15 @@ const planted: Planted[] = [
     name: 'a slot is used without credit',
     plant: () =>
       plant(
-        Connection.prototype,
+        RequestWriter.prototype,
         'fill',
         (original) =>
-          function (this: { released: number; sent: number }, ...args: never[]) {
-            const { released } = this;
-            this.released = Math.min(this.sent, released + 1);
+          function (this: { placement: { released: number; sent: number } }, ...args: never[]) {
+            const { placement } = this;
+            const { released } = placement;
+            placement.released = Math.min(placement.sent, released + 1);
             const added = original.call(this as never, ...args);
-            this.released = released;
+            placement.released = released;
             return added;
           },
       ),

@@ -4,6 +4,7 @@
 // word names the command that repeats it.
 import type { Choices } from '../../src/ts/sim/choices.js';
 import { SimWorld } from '../../src/ts/sim/world.js';
+import { catching } from './catching.js';
 import { Consumer } from './consumer.js';
 import { Producer } from './producer.js';
 import type { Fault, Shape } from './shape.js';
@@ -27,13 +28,6 @@ export interface Verdict {
   /** What went wrong on purpose. */
   faults: string[];
 }
-
-/** Errors that no code under test has caught are the running world's. */
-let current: SimWorld | undefined;
-process.on('unhandledRejection', (reason) => {
-  if (current === undefined) throw reason;
-  current.caught(reason);
-});
 
 class RingRun {
   private readonly world: SimWorld;
@@ -73,16 +67,13 @@ class RingRun {
 
   async play(): Promise<Verdict> {
     const { world, consumer } = this;
-    current = world;
-    try {
+    await catching(world, async () => {
       void consumer.open();
       for (let i = 1; i <= this.shape.producers; i++) this.start(i, 1);
       await world.scheduler.run(() => this.settled() || this.ended(), Number.POSITIVE_INFINITY);
       if (world.broken.length === 0 && !this.settled()) world.broken.push(`deadlock: ${this.words()}`);
       if (world.broken.length === 0) await this.tearDown();
-    } finally {
-      current = undefined;
-    }
+    });
     const { steps, nowMs } = world.scheduler;
     return {
       broken: world.broken,

@@ -2,13 +2,13 @@
 // socket, timer or listener left behind.
 
 import net from 'node:net';
+import { abortError, MAX_TIMEOUT_MS, watchDeadline } from '../core/deadline.js';
 import { ErrorCodes, isRdmaError, RdmaError } from '../core/errors.js';
 import { checkAbortSignal, checkInteger, checkObject, checkString } from '../core/validate.js';
-import { BootstrapChannel, MAX_TIMEOUT_MS } from './channel.js';
+import { BootstrapChannel } from './channel.js';
 import { toSecretBytes } from './credentials.js';
 import { FrameParser } from './frame-parser.js';
 import { ClientHandshake } from './handshake.js';
-import { aborted } from './inbound-queue.js';
 import { checkHandshakeText, DEFAULT_SERVICE, SOCKET_OPTIONS } from './settings.js';
 import { connectError, type SocketAddress } from './socket-error.js';
 
@@ -52,7 +52,7 @@ export async function connectBootstrap(options: ConnectBootstrapOptions): Promis
   checkHandshakeText('name', name);
   const signal = checkAbortSignal('signal', options.signal);
   const handshake = new ClientHandshake({ secret: toSecretBytes('secret', options.secret), service, name });
-  if (signal?.aborted === true) throw aborted(signal);
+  if (signal?.aborted === true) throw abortError(signal);
   return new Promise((resolve, reject) => {
     new Attempt({ host, port }, handshake, timeoutMs, signal, resolve, reject);
   });
@@ -62,7 +62,7 @@ export async function connectBootstrap(options: ConnectBootstrapOptions): Promis
 class Attempt {
   readonly #socket: net.Socket;
   readonly #parser = new FrameParser();
-  readonly #timer: NodeJS.Timeout;
+  readonly #leave: () => void;
   #connected = false;
   #channel: BootstrapChannel | undefined;
   #settled = false;
@@ -71,12 +71,11 @@ class Attempt {
     readonly address: SocketAddress,
     readonly handshake: ClientHandshake,
     readonly timeoutMs: number,
-    readonly signal: AbortSignal | undefined,
+    signal: AbortSignal | undefined,
     readonly resolve: (channel: BootstrapChannel) => void,
     readonly reject: (error: RdmaError) => void,
   ) {
-    this.#timer = setTimeout(this.#onTimeout, timeoutMs);
-    signal?.addEventListener('abort', this.#onAbort, { once: true });
+    this.#leave = watchDeadline({ timeoutMs, signal, late: () => this.#late() }, (error) => this.#fail(error));
     this.#socket = net.connect({ host: address.host, port: address.port, ...SOCKET_OPTIONS });
     this.#socket.on('connect', this.#onConnect);
     this.#socket.on('data', this.#onData);
@@ -128,13 +127,11 @@ class Attempt {
     );
   };
 
-  readonly #onTimeout = (): void => {
+  #late(): string {
     const { host, port } = this.address;
     const stage = this.#connected ? 'did not complete the handshake' : 'did not answer';
-    this.#fail(new RdmaError(ErrorCodes.TIMEOUT, `${host}:${port} ${stage} within ${this.timeoutMs} ms`));
-  };
-
-  readonly #onAbort = (): void => this.#fail(aborted(this.signal));
+    return `${host}:${port} ${stage} within ${this.timeoutMs} ms`;
+  }
 
   #fail(error: RdmaError): void {
     if (this.#settled) return;
@@ -147,8 +144,7 @@ class Attempt {
 
   #letGo(): void {
     this.#settled = true;
-    clearTimeout(this.#timer);
-    this.signal?.removeEventListener('abort', this.#onAbort);
+    this.#leave();
     this.#socket.off('connect', this.#onConnect);
     this.#socket.off('data', this.#onData);
     this.#socket.off('error', this.#onError);

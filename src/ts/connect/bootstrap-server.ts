@@ -2,9 +2,10 @@
 // most `maxPending` strangers are in at once; only peers that know the secret ever reach `onPeer`.
 
 import net from 'node:net';
+import { MAX_TIMEOUT_MS } from '../core/deadline.js';
 import { ErrorCodes, RdmaError } from '../core/errors.js';
 import { checkFunction, checkInteger, checkObject, checkString } from '../core/validate.js';
-import { type BootstrapChannel, MAX_TIMEOUT_MS } from './channel.js';
+import type { BootstrapChannel } from './channel.js';
 import { toSecretBytes } from './credentials.js';
 import { PendingPeer, type RejectionReason } from './pending-peer.js';
 import { checkHandshakeText, DEFAULT_SERVICE, SOCKET_OPTIONS } from './settings.js';

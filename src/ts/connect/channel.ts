@@ -2,6 +2,7 @@
 // called once, when the socket is gone, whatever killed it and whenever the handler was set.
 
 import type { Socket } from 'node:net';
+import { MAX_TIMEOUT_MS } from '../core/deadline.js';
 import { ErrorCodes, isRdmaError, RdmaError } from '../core/errors.js';
 import { checkAbortSignal, checkFunction, checkInteger, checkObject } from '../core/validate.js';
 import { decodeDocument, encodeDocument } from './document.js';
@@ -15,8 +16,6 @@ import { peerGone, type SocketAddress } from './socket-error.js';
 export const MAX_QUEUED_BYTES = 1024 * 1024;
 /** How long an orderly end may take before the socket is destroyed. */
 export const LINGER_MS = 1000;
-/** The longest time-out that a Node timer keeps. */
-export const MAX_TIMEOUT_MS = 2 ** 31 - 1;
 
 const DEFAULT_RECEIVE_TIMEOUT_MS = 5000;
 

@@ -1,6 +1,7 @@
 // Invariant: documents come out in the order they came in, each to exactly one taker; what is held is bounded in bytes
 // and number; a taker that is aborted or times out takes nothing.
 
+import { abortError, watchDeadline } from '../core/deadline.js';
 import { ErrorCodes, RdmaError } from '../core/errors.js';
 
 /** Most bytes of documents held for an application that does not take them. */
@@ -64,34 +65,26 @@ export class InboundQueue {
    * @returns the document; rejects with RDMA_ERR_TIMEOUT, RDMA_ERR_ABORTED, or the error given to `end`
    */
   take(timeoutMs: number, signal: AbortSignal | undefined): Promise<unknown> {
-    if (signal?.aborted === true) return Promise.reject(aborted(signal));
+    if (signal?.aborted === true) return Promise.reject(abortError(signal));
     const held = this.shift();
     if (held !== undefined) return Promise.resolve(held.document);
     if (this.#ended !== undefined) return Promise.reject(this.#ended);
     return new Promise((resolve, reject) => {
-      const cleanup = (): void => {
-        clearTimeout(timer);
-        signal?.removeEventListener('abort', onAbort);
-      };
+      const late = `the peer sent no message within ${timeoutMs} ms`;
+      const leave = watchDeadline({ timeoutMs, signal, late }, (error) => {
+        this.#waiters.splice(this.#waiters.indexOf(waiter), 1);
+        reject(error);
+      });
       const waiter: Waiter = {
         resolve(document) {
-          cleanup();
+          leave();
           resolve(document);
         },
         reject(error) {
-          cleanup();
+          leave();
           reject(error);
         },
       };
-      const giveUp = (error: RdmaError): void => {
-        this.#waiters.splice(this.#waiters.indexOf(waiter), 1);
-        waiter.reject(error);
-      };
-      const onAbort = (): void => giveUp(aborted(signal));
-      const timer = setTimeout(() => {
-        giveUp(new RdmaError(ErrorCodes.TIMEOUT, `the peer sent no message within ${timeoutMs} ms`));
-      }, timeoutMs);
-      signal?.addEventListener('abort', onAbort, { once: true });
       this.#waiters.push(waiter);
     });
   }
@@ -109,13 +102,4 @@ export class InboundQueue {
     if (!keepHeld) this.#held.length = 0;
     for (const waiter of this.#waiters.splice(0)) waiter.reject(error);
   }
-}
-
-/**
- * Makes the error for an aborted call; its cause is the signal's reason.
- *
- * @param signal the signal that was aborted
- */
-export function aborted(signal: AbortSignal | undefined): RdmaError {
-  return new RdmaError(ErrorCodes.ABORTED, 'the call was aborted', { cause: signal?.reason });
 }

@@ -2,8 +2,8 @@
 //
 // Invariant: every wait is bounded or can be aborted; whatever the peer does, no socket and no timer is left behind.
 import net from 'node:net';
+import { abortError, withDeadline } from '../core/deadline.js';
 import { ErrorCodes, RdmaError } from '../core/errors.js';
-import { aborted } from './inbound-queue.js';
 import { encodePingPong, PINGPONG_DONE, type PingPongAddress, PingPongParser } from './pingpong-bootstrap.js';
 import { connectError, listenError, peerGone, type SocketAddress } from './socket-error.js';
 
@@ -40,26 +40,14 @@ async function bounded(
   late: () => string,
   work: (settle: Settle) => () => void,
 ): Promise<void> {
-  if (signal?.aborted === true) throw aborted(signal);
-  let timer: NodeJS.Timeout | undefined;
-  let onAbort: (() => void) | undefined;
+  if (signal?.aborted === true) throw abortError(signal);
   let undo: (() => void) | undefined;
+  const done = new Promise<void>((resolve, reject) => {
+    undo = work((error) => (error === undefined ? resolve() : reject(error)));
+  });
   try {
-    await new Promise<void>((resolve, reject) => {
-      const settle: Settle = (error) => (error === undefined ? resolve() : reject(error));
-      onAbort = () => settle(aborted(signal));
-      signal?.addEventListener('abort', onAbort, { once: true });
-      if (timeoutMs !== undefined) {
-        timer = setTimeout(
-          () => settle(new RdmaError(ErrorCodes.TIMEOUT, `${late()} within ${timeoutMs} ms`)),
-          timeoutMs,
-        );
-      }
-      undo = work(settle);
-    });
+    await withDeadline(done, { timeoutMs, signal, late: () => `${late()} within ${timeoutMs} ms` });
   } finally {
-    clearTimeout(timer);
-    if (onAbort !== undefined) signal?.removeEventListener('abort', onAbort);
     undo?.();
   }
 }

@@ -1,56 +1,54 @@
 // The way from one place to another: one lane, and what waits to go through it.
 //
-// Invariant: messages with custody go out in order, and at most custodyLimit() of them are not acknowledged at a time; the
-// rest waits here, and notes overtake it. Acknowledgements count up to the first message that is missing. So what takes
-// long is sent once more behind what came after it, and the receiver acknowledges the older copy in exchange; room for
-// that is always left. So there is room again as long as the receiver takes what it gets, and the note that ends a
-// request does not wait for the request that it ends.
-import type { Clock, Outbox } from '../ring/index.js';
+// Invariant: messages with custody go out in order, and a limited number of them is not acknowledged at a time; the rest
+// waits here, and notes overtake it: the note that ends a request does not wait for the request that it ends.
+// Acknowledgements count up to the first message that is missing. So what takes long is sent once more behind what came
+// after it, and the receiver acknowledges the older copy in exchange; room for that is always left. So there is room again
+// as long as the receiver takes what it gets, however long some requests take.
+import type { Outbox } from '../ring/index.js';
 import type { Custody } from './custody.js';
 
-/** When all that waits was sent once more and nothing has changed, so long until it is tried again. */
-const STALL_MS = 20;
-
-/**
- * Messages with custody that may be unacknowledged in a link: of each request that may be resident one, and some that are
- * out of date until a newer one arrives.
- */
-export function custodyLimit(residentRequests: number): number {
-  return residentRequests + Math.max(1, residentRequests >> 2);
+/** A message that waits to be sent. */
+interface Held {
+  readonly bytes: Uint8Array;
+  readonly custody: Custody;
 }
 
-/** Messages of any kind that the outbox of a link must be able to retain: more than those, and so many that it seldom stalls. */
+/** A message that was sent and is not acknowledged. */
+interface Sent {
+  readonly sequence: number;
+  readonly custody: Custody;
+}
+
+/** How many messages of any kind the outbox of a link must be able to retain, with so many requests at a place. */
 export function retainedMessages(residentRequests: number): number {
-  return 2 * residentRequests + 2;
-}
-
-export interface LinkParts {
-  outbox: Outbox;
-  clock: Clock;
-  residentRequests: number;
-  /** See PlaceOptions. */
-  flaw: string | undefined;
+  return 3 * residentRequests + 2;
 }
 
 export class Link {
   readonly outbox: Outbox;
-  private readonly clock: Clock;
-  private readonly limit: number;
-  private readonly retained: number;
-  private readonly refreshAfter: number;
-  private readonly waiting: { sequence: number; custody: Custody }[] = []; // sent and not acknowledged, in order
-  private held: { readonly bytes: Uint8Array; readonly custody: Custody }[] = [];
+  private readonly residentRequests: number;
+  private readonly flaw: string | undefined;
+  private readonly waiting: Sent[] = []; // in order
+  private held: Held[] = [];
   private notes: Uint8Array[] = [];
-  private resent = 0; // in a row, while nothing else could be sent
-  private stopTimer: (() => void) | undefined;
+  private refreshed = 0; // sequence of the last message that was sent once more
   private closing: Promise<void> | undefined;
 
-  constructor({ outbox, clock, residentRequests, flaw }: LinkParts) {
+  /**
+   * @param outbox retains retainedMessages()
+   * @param residentRequests requests that have not ended, at most: so many messages may take long
+   * @param flaw see PlaceOptions
+   */
+  constructor(outbox: Outbox, residentRequests: number, flaw?: string | undefined) {
     this.outbox = outbox;
-    this.clock = clock;
-    this.limit = custodyLimit(residentRequests);
-    this.retained = retainedMessages(residentRequests);
-    this.refreshAfter = flaw === 'no-refresh' ? Number.POSITIVE_INFINITY : residentRequests;
+    this.flaw = flaw;
+    this.residentRequests = residentRequests;
+  }
+
+  // Twice as many: half of them may have been acknowledged by the receiver already, behind one that takes long.
+  private get isFull(): boolean {
+    return this.waiting.length >= 2 * this.residentRequests;
   }
 
   /** Messages that wait to be sent. */
@@ -72,50 +70,37 @@ export class Link {
    */
   send(bytes: Uint8Array, custody: Custody | undefined): void {
     custody?.sent();
-    if ((custody === undefined ? this.notes.length : this.backlog) === 0 && this.sendNow(bytes, custody)) return;
+    this.refresh();
+    const mayGo = custody === undefined ? this.notes.length === 0 : this.backlog === 0 && !this.isFull;
+    if (mayGo && this.sendNow(bytes, custody)) return;
     if (custody === undefined) this.notes.push(bytes.slice());
     else this.held.push({ bytes: bytes.slice(), custody });
-    this.makeRoom();
   }
 
-  // False when there is no room: flow() is called when there may be.
+  // False when there is no room; flow() is called when there may be.
   private sendNow(bytes: Uint8Array, custody: Custody | undefined): boolean {
-    const { outbox, waiting } = this;
-    const oldest = waiting[0];
-    if (oldest !== undefined && outbox.sequence - oldest.sequence >= this.refreshAfter) this.resendOldest();
-    if (custody !== undefined && waiting.length >= this.limit) return false;
+    const { outbox } = this;
     // The last place is for what has to be sent once more.
-    if (outbox.unacknowledged + 1 >= this.retained) return false;
+    if (outbox.unacknowledged + 1 >= retainedMessages(this.residentRequests)) return false;
     const sequence = outbox.trySend(bytes);
     if (sequence === 0) return false;
-    this.resent = 0;
     if (custody !== undefined) this.await(sequence, custody);
     return true;
   }
 
-  // Something waits. What is acknowledged behind the oldest message is seen when that is sent once more.
-  private makeRoom(): void {
-    if (this.waiting.length === 0 || this.stopTimer !== undefined || this.refreshAfter === Number.POSITIVE_INFINITY)
-      return;
-    if (this.resent < this.waiting.length) {
-      if (this.resendOldest()) this.resent++;
-      return;
-    }
-    this.stopTimer = this.clock.after(STALL_MS, () => {
-      this.stopTimer = undefined;
-      this.resent = 0;
-      this.flow();
-    });
-  }
-
-  private resendOldest(): boolean {
-    const { waiting } = this;
-    const { sequence, custody } = waiting[0]!;
-    const again = this.outbox.tryResend(sequence);
-    if (again === 0) return false;
+  // Sends the oldest message once more when many have overtaken it.
+  private refresh(): void {
+    const { outbox, waiting } = this;
+    const oldest = waiting[0];
+    if (oldest === undefined || outbox.sequence - oldest.sequence < this.residentRequests) return;
+    if (this.flaw === 'no-refresh') return;
+    // One at a time: what lies behind it may be acknowledged with it, and a receiver that stands still takes no other copy.
+    if (outbox.acknowledged < this.refreshed) return;
+    const again = outbox.tryResend(oldest.sequence);
+    if (again === 0) return;
+    this.refreshed = oldest.sequence;
     waiting.shift();
-    this.await(again, custody);
-    return true;
+    this.await(again, oldest.custody);
   }
 
   private await(sequence: number, custody: Custody): void {
@@ -134,15 +119,15 @@ export class Link {
 
   /** Sends what waits, as far as there is room. */
   flow(): void {
-    if (this.backlog === 0 || this.closing !== undefined) return;
+    if (this.closing !== undefined) return;
     try {
       while (this.notes.length > 0 && this.sendNow(this.notes[0]!, undefined)) this.notes.shift();
-      while (this.notes.length === 0 && this.held.length > 0) {
+      this.refresh();
+      while (this.notes.length === 0 && this.held.length > 0 && !this.isFull) {
         const { bytes, custody } = this.held[0]!;
-        if (!this.sendNow(bytes, custody)) break;
+        if (!this.sendNow(bytes, custody)) return;
         this.held.shift();
       }
-      if (this.backlog > 0) this.makeRoom();
     } catch {
       // The outbox has failed, and says so to its owner.
     }
@@ -155,7 +140,6 @@ export class Link {
   }
 
   private async closeOutbox(): Promise<void> {
-    this.stopTimer?.();
     await this.outbox.close();
     this.notes = [];
     const { held } = this;

@@ -107,7 +107,7 @@ export class Links {
     }
     if (this.gone.has(target)) return outbox.close();
     const { residentRequests } = sizes;
-    link = new Link({ outbox, clock: port.clock, residentRequests, flaw });
+    link = new Link(outbox, residentRequests, flaw);
     this.links.set(target, link);
   }
 

@@ -379,13 +379,15 @@ export class Place implements JoinHost {
     const last = this.lastSenders;
     if (last !== undefined && last.plan === plan && last.gateway === gateway && sameRoute(last.route, route))
       return last;
-    this.lastSenders = { plan, gateway, route: route.slice(), senders: senders(graph, plan, route, gateway, self) };
+    const all = senders(graph, plan, route, gateway, self);
+    const places = this.flaw === 'wrong-inverse' ? all.slice(0, 1) : all;
+    this.lastSenders = { plan, gateway, route: route.slice(), senders: places };
     return this.lastSenders;
   }
 
   // One timer for all that is incomplete; none when nothing is.
   private askLater(): void {
-    if (this.stopAsking !== undefined || this.ending) return;
+    if (this.stopAsking !== undefined || this.ending || this.flaw === 'no-asking') return;
     this.stopAsking = this.options.port.clock.after(INCOMPLETE_MS, () => {
       this.stopAsking = undefined;
       const before = this.nowUs() - INCOMPLETE_MS * 1000;
@@ -480,10 +482,11 @@ export class Place implements JoinHost {
     envelope.sentAtUs = this.nowUs();
     envelope.host = this.options.port.host;
     writeEnvelope(this.scratchView, envelope);
-    const custody = new Custody(kept, onSettled);
+    const custody = new Custody(this.flaw === 'early-release' ? [] : kept, onSettled);
     const message = this.scratch.subarray(0, length);
     for (let i = 0; i < targets.length; i++) this.links.send(targets[i]!, message, custody);
     custody.allSent();
+    if (this.flaw === 'early-release') for (const block of kept) block.release();
     return true;
   }
 

@@ -9,7 +9,7 @@ import { CmEventChannel } from './cm-event-channel.js';
 import { Connection, type ConnectionInfo } from './connection.js';
 import { type ConnectionId, IdOption } from './connection-id.js';
 import type { WaitOptions } from '../verbs/operation.js';
-import { Deadline } from './deadline.js';
+import { Deadline } from '../core/deadline.js';
 import {
   type ConnectionParameters,
   checkPrivateData,

@@ -13,7 +13,7 @@ import { callError, eventError } from './cm-errors.js';
 import type { CmEventChannel } from './cm-event-channel.js';
 import type { CmEvent, CmEventName } from './cm-events.js';
 import type { WaitOptions } from '../verbs/operation.js';
-import { Deadline } from './deadline.js';
+import { Deadline } from '../core/deadline.js';
 import { type NativeCmIdentity, nativeCm } from './native-cm.js';
 import { type ConnectionParameters, checkPrivateData, encodeParameters, PrivateDataBytes } from './parameters.js';
 import { type CmSocketAddress, decodeAddress, encodeAddress, formatAddress } from './socket-address.js';

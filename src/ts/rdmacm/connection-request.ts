@@ -11,7 +11,7 @@ import type { PeerParameters } from './cm-events.js';
 import { Connection, type ConnectionInfo } from './connection.js';
 import type { ConnectionId, IdEvent } from './connection-id.js';
 import type { WaitOptions } from '../verbs/operation.js';
-import { Deadline } from './deadline.js';
+import { Deadline } from '../core/deadline.js';
 import {
   type ConnectionParameters,
   checkPrivateData,

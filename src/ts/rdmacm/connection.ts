@@ -11,7 +11,7 @@ import type { CmEventChannel } from './cm-event-channel.js';
 import type { PeerParameters } from './cm-events.js';
 import type { ConnectionId, IdEvent } from './connection-id.js';
 import type { WaitOptions } from '../verbs/operation.js';
-import { Deadline } from './deadline.js';
+import { Deadline } from '../core/deadline.js';
 import type { CmSocketAddress } from './socket-address.js';
 
 /** Who ended a connection. */

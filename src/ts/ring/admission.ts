@@ -1,17 +1,21 @@
 // Who gets a lane, and how large a one.
 //
-// Invariant: a producer has at most one lane: the old one is fenced before the new one is made. The completion queue can
-// never overrun, as the lanes together never have more receives and sends than it takes. What was delivered of a producer is
-// remembered, so that nothing is delivered twice; a producer that had to be forgotten is refused when it comes back.
+// Invariant: a producer has at most one lane: the old one is fenced before the new one is made. The completion queue
+// can never overrun, as the lanes together never have more receives and sends than it takes. What was delivered of a
+// producer is remembered, so that nothing is delivered twice; a producer that had to be forgotten is refused when it
+// comes back.
 import { RdmaError } from '../core/errors.js';
 import type { Offer } from './documents.js';
 import type { Limits } from './inbox-options.js';
-import { SEND_DEPTH, type Lane, type LaneShape } from './lane.js';
+import type { Lane } from './lane.js';
+import { type LaneShape, SEND_DEPTH } from './lane-memory.js';
 import { Session } from './session.js';
 
 /** Producers without a lane that are remembered with what they have unacknowledged; newcomers wait beyond. */
 const MAX_AWAY = 1024;
-/** Producers that are remembered by a number alone, as everything of theirs is acknowledged; beyond, they are forgotten. */
+/**
+ * Producers that are remembered by a number alone, as everything of theirs is acknowledged; beyond, they are forgotten.
+ */
 const MAX_SETTLED = 65536;
 /** Slots that a greedy lane leaves to each lane that may come, when the completion queue is short. */
 const RESERVED_SLOTS = 16;
@@ -30,7 +34,7 @@ export class Admission {
   private readonly capacity: number; // of the completion queue
   private completionsInUse = 0; // what the lanes can have outstanding
   private count = 0;
-  private readonly sessions = new Map<string, Session>();
+  private readonly sessions = new Map<string, Session<Lane>>();
   private readonly settled = new Map<string, number>(); // last sequence, by producer
   private readonly identity: string;
   private ended: Lane[] = []; // fenced lanes with views that are still held
@@ -62,7 +66,7 @@ export class Admission {
    * @throws RdmaError RDMA_ERR_PROTOCOL when it remembers another history; RDMA_ERR_BUSY when there is no lane now, and may
    *   be one later; RDMA_ERR_REFUSED when there never will be
    */
-  admit(offer: Offer): { id: number; session: Session; shape: LaneShape } {
+  admit(offer: Offer): { id: number; session: Session<Lane>; shape: LaneShape } {
     const session = this.sessionOf(offer);
     const { limits } = this;
     const id = this.lanes.indexOf(undefined);
@@ -91,7 +95,7 @@ export class Admission {
     return this.lanes.reduce((count, lane) => count + (lane?.polled === true ? 1 : 0), 0);
   }
 
-  private sessionOf(offer: Offer): Session {
+  private sessionOf(offer: Offer): Session<Lane> {
     const { producer, name, retainMessages, acknowledged } = offer;
     const known = this.sessions.get(producer);
     if (known !== undefined) {
@@ -152,7 +156,7 @@ export class Admission {
   }
 
   /** All that the inbox remembers. */
-  allSessions(): Iterable<Session> {
+  allSessions(): Iterable<Session<Lane>> {
     return this.sessions.values();
   }
 

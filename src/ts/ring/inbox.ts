@@ -5,43 +5,40 @@
 // another lane of the same producer begins.
 import { RdmaError } from '../core/errors.js';
 import { checkInteger, checkString } from '../core/validate.js';
-import { parseDocument } from '../connect/index.js';
-import { CompletionOpcode, CompletionStatus, completionStatusWords, type PortAddress } from '../verbs/index.js';
+import type { PortAddress } from '../verbs/index.js';
+import { Acceptor } from './acceptor.js';
 import { Admission } from './admission.js';
-import { tell } from './callback.js';
-import { Offer, Ready } from './documents.js';
-import { CONTROL_WR_ID, Lane, type LaneHost, type LaneParts, SEND_DEPTH } from './lane.js';
-import { countOfImm, laneOfImm } from './layout.js';
+import { Arrivals } from './arrivals.js';
+import { CondemnedLanes } from './condemned-lanes.js';
+import { Delivery } from './delivery.js';
+import { Fencing } from './fencing.js';
 import { checkLimits, type InboxOptions, type Limits } from './inbox-options.js';
+import type { Lane, LaneHost } from './lane.js';
+import { LaneCompletions } from './lane-completions.js';
+import { laneParts, type MakeLaneParts, SEND_DEPTH } from './lane-memory.js';
+import { LaneNews } from './lane-news.js';
 import type { InboxMessage } from './message.js';
+import { MessageQueue } from './message-queue.js';
+import { PolledLanes } from './polled-lanes.js';
 import type { PortChannel, PortDevice, PortServer, RingPort } from './port.js';
-import { PULL_WR_ID, Pulls, type PullSource } from './pulls.js';
+import { Pulls, type PullSource } from './pulls.js';
 import { type CompletionDriver, Pump } from './pump.js';
 import { RemoteMemory } from './remote-memory.js';
 import { countPulled, InboxCounters, type InboxStatus } from './status.js';
 import { systemPort } from './system-port.js';
 import { Turns } from './turns.js';
 
-// As constants of this file: what another file exports is looked up at each use, and through an index by a call.
-const { SUCCESS } = CompletionStatus;
-const { RECEIVE_WITH_IMM } = CompletionOpcode;
-
-const HANDSHAKE_TIMEOUT_MS = 5000;
 /** How long close() waits for producers to learn what was acknowledged. */
 const REPORT_MS = 500;
 /** Looks after which small news is reported too: some microseconds, in which it would not have been of use. */
 const LOOKS_BEFORE_FLUSH = 512;
-/** So many of the looks of one poll count for that, or so small a part: who looks often at once waits for something slow. */
+/**
+ * So many of the looks of one poll count for that, or so small a part: who looks often at once waits for something
+ * slow.
+ */
 const COUNTED_LOOKS = 16;
 const COUNTED_SHIFT = 5;
-/** Looks at polled lanes for one at the completion queue, which costs more than all of them. */
-const LOOKS_PER_CQ = 32;
-/** The same for one at the queue in which others get this processor, and how many looks at the queue that takes. */
-const LOOKS_PER_YIELD = 1024;
-const YIELDING_LOOKS = 33;
 const MAX_LOOKS = 2 ** 20;
-/** Completions of one poll, and messages delivered before the next one. */
-const BATCH = 256;
 const SERVICE = 'onepiece-inbox';
 
 /** Made by {@link Inbox.listen}. An async iterable of messages when no `onMessage` is given. */
@@ -67,25 +64,22 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
   private readonly turns: Turns;
   private readonly pulls: Pulls;
   private readonly lanesByQp = new Map<number, Lane>();
-  private readonly channels = new Map<Lane, PortChannel>();
-  private readonly fenceWaiters = new Map<Lane, (() => void)[]>();
-  private readonly polledLanes: Lane[] = []; // their descriptors are looked at in each poll
-  private unpolled = 0; // looks since the completion queue was looked at,
-  private unyielded = 0; // and since others could have this processor
-  private readonly touched: Lane[] = [];
-  // Two lists that take turns; their arrays are kept, and counted, so that none is made anew.
-  private dirty: (Lane | undefined)[] = [];
-  private flushing: (Lane | undefined)[] = [];
-  private dirtyCount = 0;
-  private condemned: Lane[] = [];
+  private readonly condemned: CondemnedLanes;
+  private readonly news: LaneNews;
+  private readonly completions: LaneCompletions;
+  private readonly arrivals: Arrivals;
+  private readonly delivery: Delivery;
+  private readonly fencing: Fencing;
+  private readonly acceptor: Acceptor;
+  private readonly queue = new MessageQueue();
   private looks = 0; // since the last flush, with the loop form
   private polling = false;
   private server: PortServer | undefined;
   private draining: Promise<void> | undefined;
   private drained: (() => void) | undefined;
   private closing: Promise<void> | undefined;
-  private readonly queue: InboxMessage[] = [];
-  private readonly takers: ((result: IteratorResult<InboxMessage>) => void)[] = [];
+  /** @internal */
+  readonly makeLaneParts: MakeLaneParts;
 
   private constructor(options: InboxOptions, port: RingPort) {
     this.limits = checkLimits(options);
@@ -104,16 +98,48 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
       const wanted = this.limits.lanes * (this.limits.slots + SEND_DEPTH);
       const capacity = Math.min(wanted, this.device.attributes.maxCqe);
       const drain = (looks: number) => this.drainQueue(this.deliver, looks);
-      const beforeSleep = () => this.flushDirty(true);
+      const beforeSleep = () => this.news.flush(true);
       const { wait, poller } = this.limits;
       const parts = { kind: 'inbox', device, clock: port.clock, capacity, drain, beforeSleep } as const;
       this.pump = poller?.join(parts) ?? new Pump(device, port.clock, capacity, wait, () => drain(1), beforeSleep);
+      const { cq } = this.pump;
+      this.makeLaneParts = laneParts(this.device, cq);
       const transport = this.address.type === 'soft' ? 'soft' : 'verbs';
-      this.admission = new Admission(this.limits, this.identity, this.device.name, transport, this.pump.cq.capacity);
+      this.admission = new Admission(this.limits, this.identity, this.device.name, transport, cq.capacity);
     } catch (error) {
       this.closeDevice();
       throw error;
     }
+    const { lanesByQp, turns, pulls, remote, admission, counters } = this;
+    const { cq } = this.pump;
+    const { onLane } = options;
+    const channels = new Map<Lane, PortChannel>();
+    const schedule = () => {
+      // At the end of a poll everything is looked after.
+      if (!this.polling) this.pump.schedule();
+    };
+    const condemned = new CondemnedLanes(schedule);
+    const news = new LaneNews(condemned, schedule);
+    const polled = new PolledLanes(turns, condemned);
+    const completions = new LaneCompletions({ cq, lanesByQp, polled, turns, news, condemned, pulls });
+    const delivery = new Delivery(turns, polled, news, condemned, counters);
+    const ofLanes = { lanesByQp, channels, condemned, polled, pulls, admission, counters, onLane };
+    const onEmpty = () => this.drained?.();
+    const fencing = new Fencing({ ...ofLanes, delivery, completions, turns, remote, onEmpty });
+    this.acceptor = new Acceptor({
+      ...ofLanes,
+      identity: this.identity,
+      host: this,
+      fencing,
+      checkOpen: () => this.checkOpen(),
+      isOver: () => cq.closed,
+    });
+    this.condemned = condemned;
+    this.news = news;
+    this.completions = completions;
+    this.arrivals = new Arrivals(polled, completions, turns);
+    this.delivery = delivery;
+    this.fencing = fencing;
   }
 
   /**
@@ -136,7 +162,7 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
         secret: options.secret,
         service: SERVICE,
         maxPeers: inbox.limits.lanes * 2,
-        onPeer: (channel) => void inbox.attach(channel),
+        onPeer: (channel) => void inbox.acceptor.accept(channel),
       });
     } catch (error) {
       await inbox.close();
@@ -187,8 +213,8 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
   /**
    * The loop form, for `wait: 'busy'`: handles what has arrived. `visit` is called with the lane for each message:
    * `lane.data`, `lane.offset`, `lane.length`, `lane.sequence`; it calls lane.release() and lane.acknowledge() then or
-   * later. Allocates nothing. Reports go back when a quarter of a lane is released, and after 512 looks, of which 16 of each
-   * poll count, or one in 32.
+   * later. Allocates nothing. Reports go back when a quarter of a lane is released, and after 512 looks, of which 16 of
+   * each poll count, or one in 32.
    *
    * What `visit` throws comes out of here; the message counts as delivered, and the next poll goes on behind it.
    *
@@ -206,9 +232,9 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
     this.looks += Math.max(Math.min(looks, COUNTED_LOOKS), looks >> COUNTED_SHIFT);
     if (this.looks >= LOOKS_BEFORE_FLUSH) {
       this.looks = 0;
-      this.flushDirty(true);
+      this.news.flush(true);
     }
-    if (this.dirtyCount > 0) this.pump.schedule();
+    if (this.news.any) this.pump.schedule();
     return count;
   }
 
@@ -217,15 +243,7 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
     if (this.options.onMessage !== undefined) {
       throw new RdmaError('RDMA_ERR_INVALID_ARGUMENT', 'an inbox with onMessage is not iterable');
     }
-    return {
-      next: () => {
-        const message = this.queue.shift();
-        if (message !== undefined) return Promise.resolve({ done: false, value: message });
-        if (this.closing !== undefined) return Promise.resolve({ done: true, value: undefined });
-        return new Promise((resolve) => this.takers.push(resolve));
-      },
-      return: () => Promise.resolve({ done: true, value: undefined }),
-    };
+    return this.queue.iterate();
   }
 
   private readonly deliver = (lane: Lane): void => {
@@ -234,9 +252,7 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
       this.options.onMessage(message);
       return;
     }
-    const taker = this.takers.shift();
-    if (taker !== undefined) taker({ done: false, value: message });
-    else this.queue.push(message);
+    this.queue.put(message);
   };
 
   /** @internal */
@@ -245,185 +261,32 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
     return this.pulls.pull(source, into, timeoutMs, signal);
   }
 
-  // ---- Completions
-
+  // Looks, delivers and fences, once.
   private drainQueue(visit: (lane: Lane) => void, looks: number): number {
     if (this.polling || this.closing !== undefined) return 0;
     this.polling = true;
     try {
-      let count = this.lookAround(looks);
+      let count = this.arrivals.look(looks);
       try {
-        const served = this.serve(visit);
+        const served = this.delivery.serve(visit);
         count += served;
-        // Lanes that are not polled wait for no more messages of the others than that.
-        this.unpolled += Math.floor((served * LOOKS_PER_CQ) / BATCH);
+        this.arrivals.delivered(served);
       } finally {
-        this.afterServing();
+        this.news.settleTouched();
+        if (!this.turns.empty) this.pump.schedule();
       }
-      if (this.condemned.length > 0) count += this.fenceCondemned(visit);
+      if (this.fencing.isDue) count += this.fencing.fenceCondemned(visit);
       return count;
     } finally {
       this.polling = false;
     }
   }
 
-  // Looks at the lanes that are polled, and at the completion queue: where there are such lanes not each time, unless one of
-  // them waits for a completion.
-  private lookAround(looks: number): number {
-    if (this.polledLanes.length === 0) return this.pollOnce(this.turns.empty ? looks : 1);
-    let count = 0;
-    let left = looks;
-    do {
-      left--;
-      const waits = this.lookAtPolled();
-      this.unpolled++;
-      if (looks > 1) this.unyielded += waits ? LOOKS_PER_CQ : 1;
-      if (!waits && this.unpolled < LOOKS_PER_CQ) continue;
-      this.unpolled = 0;
-      // What waits for its turn is not held up.
-      const yields = looks > 1 && this.unyielded >= LOOKS_PER_YIELD && this.turns.empty;
-      if (yields) this.unyielded = 0;
-      count += this.pollOnce(yields ? YIELDING_LOOKS : 1);
-    } while (left > 0 && count === 0 && this.turns.empty);
-    return count;
-  }
-
-  // Looks at each of the lanes once. Answers whether one of them waits for a completion.
-  private lookAtPolled(): boolean {
-    const { polledLanes } = this;
-    let waits = false;
-    for (let i = 0; i < polledLanes.length; i++) {
-      const lane = polledLanes[i]!;
-      this.lookAt(lane);
-      waits ||= lane.waits;
-    }
-    return waits;
-  }
-
-  private lookAt(lane: Lane): void {
-    if (lane.waiting > 0 || lane.condemned !== undefined) return;
-    if (lane.arrived()) this.turns.announce(lane, 1);
-    else if (lane.broken) this.noteCondemned(lane);
-  }
-
-  // Handles what has completed; calls nobody.
-  private pollOnce(looks: number): number {
-    const { cq } = this.pump;
-    if (cq.closed) return 0;
-    const count = cq.poll(BATCH, looks);
-    for (let i = 0; i < count; i++) this.handle(i);
-    return count;
-  }
-
-  private handle(i: number): void {
-    const { completions } = this.pump.cq;
-    const lane = this.lanesByQp.get(completions.qpNum(i));
-    if (lane === undefined) return; // of a lane that was fenced meanwhile
-    const status = completions.status(i);
-    const wrId = completions.wrId(i);
-    if (wrId >= CONTROL_WR_ID) {
-      this.sendCompleted(lane, wrId, status);
-      return;
-    }
-    lane.receiveUsed();
-    this.touch(lane);
-    if (status !== SUCCESS) {
-      this.condemn(lane, this.completionError(lane, status));
-      return;
-    }
-    if (lane.broken) return;
-    const imm = completions.imm(i);
-    const messages = countOfImm(imm);
-    const isRight = completions.opcode(i) === RECEIVE_WITH_IMM && laneOfImm(imm) === lane.id && messages > 0;
-    if (!isRight || (lane.polled && !lane.land(messages))) {
-      lane.condemn('a completion that no outbox makes');
-      this.noteCondemned(lane);
-      return;
-    }
-    lane.heard();
-    if (lane.polled) this.lookAt(lane);
-    else this.turns.announce(lane, messages);
-  }
-
-  private sendCompleted(lane: Lane, wrId: number, status: number): void {
-    let failure = status === SUCCESS ? undefined : this.completionError(lane, status);
-    if (wrId >= PULL_WR_ID) {
-      failure = this.pulls.completed(lane, status);
-    } else {
-      lane.controlSent();
-      if (failure === undefined) {
-        this.markDirty(lane);
-        // Its producer may wait for what has been released meanwhile.
-        this.touch(lane);
-      }
-    }
-    if (failure !== undefined) this.condemn(lane, failure);
-  }
-
-  // Gives the lanes that have something their turns.
-  private serve(visit: (lane: Lane) => void): number {
-    let served = 0;
-    for (let lane = this.turns.next(); lane !== undefined && served < BATCH; lane = this.turns.next()) {
-      // A visit may have closed the inbox.
-      if (this.closing !== undefined) return served;
-      served++;
-      this.touch(lane);
-      this.visitNext(lane, visit);
-    }
-    return served;
-  }
-
-  private visitNext(lane: Lane, visit: (lane: Lane) => void): void {
-    if (!lane.take()) {
-      this.turns.drop(lane);
-      this.noteCondemned(lane);
-      return;
-    }
-    this.turns.charge(lane, lane.isPulled ? 0 : lane.length);
-    if (lane.isSkipped) {
-      this.counters.skipped++;
-      const { sequence } = lane;
-      lane.acknowledge(sequence);
-      lane.release(sequence);
-      return;
-    }
-    this.counters.messages++;
-    this.counters.bytes += lane.length;
-    visit(lane);
-    if (lane.polled) this.lookAt(lane);
-  }
-
-  private touch(lane: Lane): void {
-    if (lane.touched) return;
-    lane.touched = true;
-    this.touched.push(lane);
-  }
-
-  private afterServing(): void {
-    for (let lane = this.touched.pop(); lane !== undefined; lane = this.touched.pop()) {
-      lane.touched = false;
-      if (lane.condemned !== undefined || lane.fenced || lane.qp.closed) continue;
-      try {
-        lane.repostSome();
-        lane.flush(false);
-      } catch (error) {
-        this.condemn(lane, error as RdmaError);
-      }
-    }
-    if (!this.turns.empty) this.pump.schedule();
-  }
-
-  private completionError(lane: Lane, status: number): RdmaError {
-    const why = `lane ${lane.id} of ${lane.session.name}: ${completionStatusWords(status)}`;
-    return new RdmaError('RDMA_ERR_PEER_GONE', why);
-  }
+  // ---- For its lanes
 
   /** @internal */
   markDirty(lane: Lane): void {
-    if (lane.dirty || lane.fenced) return;
-    lane.dirty = true;
-    this.dirty[this.dirtyCount++] = lane;
-    if (!this.polling) this.pump.schedule();
+    this.news.add(lane);
   }
 
   /** @internal */
@@ -436,194 +299,18 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
     return this.port.clock.now();
   }
 
-  private flushDirty(all: boolean): void {
-    const count = this.dirtyCount;
-    if (count === 0) return;
-    const lanes = this.dirty;
-    this.dirty = this.flushing;
-    this.flushing = lanes;
-    this.dirtyCount = 0;
-    for (let i = 0; i < count; i++) {
-      const lane = lanes[i]!;
-      lanes[i] = undefined;
-      lane.dirty = false;
-      if (lane.condemned !== undefined) continue;
-      try {
-        lane.flush(all);
-      } catch (error) {
-        this.condemn(lane, error as RdmaError);
-      }
-    }
-  }
-
-  // ---- Fencing
-
-  private condemn(lane: Lane, reason: RdmaError): void {
-    if (lane.fenced) return;
-    lane.condemned ??= reason;
-    this.noteCondemned(lane);
-    if (!this.polling) this.pump.schedule();
-  }
-
-  private noteCondemned(lane: Lane): void {
-    if (!lane.fenced && !this.condemned.includes(lane)) this.condemned.push(lane);
-  }
-
-  private fenceCondemned(visit: (lane: Lane) => void): number {
-    let count = 0;
-    // Until all are fenced: what a visit throws must not make anybody forget one.
-    for (let lane = this.condemned[0]; lane !== undefined; lane = this.condemned[0]) {
-      lane.stop();
-      // What has arrived is delivered first; nothing new arrives on this lane.
-      count += this.pollAll();
-      while (this.hasMore(lane) && this.closing === undefined) {
-        count++;
-        this.visitNext(lane, visit);
-      }
-      this.condemned = this.condemned.filter((each) => each !== lane);
-      if (!lane.fenced) this.fence(lane);
-      // What the queue pair has left behind is taken now, and not for that of a later one with the same number.
-      count += this.pollAll();
-    }
-    return count;
-  }
-
-  // Whether a lane that is to be fenced has something that was published. A producer that still stores ends when its credit does.
-  private hasMore(lane: Lane): boolean {
-    if (lane.waiting === 0 && lane.polled && lane.arrived()) this.turns.announce(lane, 1);
-    return lane.waiting > 0;
-  }
-
-  // Everything that is in the completion queue now, even while more comes.
-  private pollAll(): number {
-    let count = 0;
-    const most = Math.ceil(this.pump.cq.capacity / BATCH) + 1;
-    for (let turn = 0, polled = 1; polled > 0 && turn < most; turn++) {
-      polled = this.pollOnce(1);
-      count += polled;
-    }
-    return count;
-  }
-
-  private fence(lane: Lane): void {
-    const reason = lane.condemned ?? new RdmaError('RDMA_ERR_FENCED', 'the lane was fenced');
-    this.turns.drop(lane);
-    this.unpoll(lane);
-    this.lanesByQp.delete(lane.qp.qpNum);
-    const revoked = lane.fence();
-    this.pulls.laneEnded(lane);
-    this.remote.laneEnded(lane.session);
-    this.admission.remove(lane);
-    this.counters.fences++;
-    const channel = this.channels.get(lane);
-    this.channels.delete(lane);
-    channel?.destroy(reason);
-    for (const wake of this.fenceWaiters.get(lane) ?? []) wake();
-    this.fenceWaiters.delete(lane);
-    const { name: from, producer } = lane.session;
-    tell(this.options.onLane, { type: 'fenced', from, producer, reason });
-    if (!revoked) {
-      this.counters.quarantined++;
-      tell(this.options.onLane, { type: 'quarantined', from, producer, reason });
-    }
-    if (this.lanesByQp.size === 0) this.drained?.();
-  }
-
-  private unpoll(lane: Lane): void {
-    const at = this.polledLanes.indexOf(lane);
-    if (at >= 0) this.polledLanes.splice(at, 1);
-  }
-
-  private fenceAndWait(lane: Lane): Promise<void> {
-    return new Promise((resolve) => {
-      const waiters = this.fenceWaiters.get(lane) ?? [];
-      waiters.push(resolve);
-      this.fenceWaiters.set(lane, waiters);
-      this.condemn(lane, new RdmaError('RDMA_ERR_FENCED', `${lane.session.name} came again`));
-    });
-  }
-
-  // ---- Lanes
-
-  private async attach(channel: PortChannel): Promise<void> {
-    let from = channel.peerName;
-    let producer = '';
-    try {
-      const offer = parseDocument(Offer, await channel.receive({ timeoutMs: HANDSHAKE_TIMEOUT_MS }), 'offer');
-      from = offer.name;
-      producer = offer.producer;
-      const lane = await this.openLane(offer);
-      this.channels.set(lane, channel);
-      channel.onClose = (error) =>
-        this.condemn(lane, error ?? new RdmaError('RDMA_ERR_PEER_GONE', `${from} closed its outbox`));
-      channel.onMessage = (document) => {
-        parseDocument(Ready, document, 'ready');
-        if (lane.fenced) return;
-        lane.onReady();
-        this.pulls.proceed(lane.session);
-      };
-      channel.send(lane.answer(this.identity));
-      tell(this.options.onLane, { type: 'open', from, producer });
-    } catch (error) {
-      this.refuse(channel, from, producer, error);
-    }
-  }
-
-  private refuse(channel: PortChannel, from: string, producer: string, error: unknown): void {
-    this.counters.refused++;
-    const reason = error instanceof RdmaError ? error : new RdmaError('RDMA_ERR_PROTOCOL', String(error));
-    try {
-      channel.send({ type: 'error', code: reason.code, message: reason.message.slice(0, 1000) });
-    } catch {
-      // The channel is gone: nobody is there to be told.
-    }
-    channel.close();
-    tell(this.options.onLane, { type: 'refused', from, producer, reason });
-  }
-
-  private async openLane(offer: Offer): Promise<Lane> {
-    this.checkOpen();
-    this.admission.checkTransport(offer);
-    // Again after each wait: the producer may have come twice in the meantime.
-    for (let old = this.admission.laneOf(offer.producer); old !== undefined; ) {
-      if (this.pump.cq.closed) throw new RdmaError('RDMA_ERR_CLOSED', 'the device of the inbox is closed');
-      await this.fenceAndWait(old);
-      old = this.admission.laneOf(offer.producer);
-    }
-    this.checkOpen();
-    const { id, session, shape } = this.admission.admit(offer);
-    const lane = new Lane(id, session, this, offer, shape);
-    this.lanesByQp.set(lane.qp.qpNum, lane);
-    this.admission.add(lane);
-    if (lane.polled) this.polledLanes.push(lane);
-    this.counters.lanesOpened++;
-    return lane;
-  }
-
   private checkOpen(): void {
     if (this.closing !== undefined) throw new RdmaError('RDMA_ERR_CLOSED', 'the inbox is closing');
     // To be tried again, at this place or another one.
     if (this.draining !== undefined) throw new RdmaError('RDMA_ERR_BUSY', 'the inbox drains and takes no producer');
   }
 
-  /** @internal */
-  createLaneParts(slots: number, bytes: number, access: number): LaneParts {
-    const pd = this.device.allocateProtectionDomain();
-    try {
-      const qp = pd.createQueuePair({ sendCq: this.pump.cq, maxSendWr: SEND_DEPTH, maxRecvWr: slots });
-      return { pd, qp, memory: pd.registerMemory({ bytes, access }) };
-    } catch (error) {
-      pd.close();
-      throw error;
-    }
-  }
-
   // ---- End
 
   /**
    * Takes no new producer, asks every producer to send nothing more, goes on delivering what was sent, and closes the
-   * inbox when all of it is acknowledged and the producers have left. What they still hold goes to whom their `to` finds
-   * next. A second call answers the same promise.
+   * inbox when all of it is acknowledged and the producers have left. What they still hold goes to whom their `to`
+   * finds next. A second call answers the same promise.
    *
    * @param timeoutMs closes then all the same, 1 to 2^31 - 1; default 30 000
    */
@@ -646,7 +333,7 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
           try {
             lane.drain();
           } catch (error) {
-            this.condemn(lane, error as RdmaError);
+            this.condemned.condemn(lane, error as RdmaError);
           }
         }
       });
@@ -656,8 +343,8 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
 
   /**
    * Tells producers what was acknowledged, ends every lane and closes what the inbox owns. No message is delivered any
-   * more; views of messages have length 0 when it has ended; what was not acknowledged stays with its producer. A second
-   * call answers the same promise.
+   * more; views of messages have length 0 when it has ended; what was not acknowledged stays with its producer. A
+   * second call answers the same promise.
    */
   close(): Promise<void> {
     this.closing ??= this.closeAll();
@@ -671,7 +358,7 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
     const end = clock.now() + REPORT_MS;
     while (!this.pump.cq.closed && clock.now() < end) {
       try {
-        this.pollOnce(1);
+        this.completions.poll(1);
       } catch {
         return; // the device is going away
       }
@@ -690,24 +377,15 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
   }
 
   private async closeAll(): Promise<void> {
+    this.delivery.stop();
+    this.queue.end();
     await this.reportAll();
-    for (const lane of [...this.lanesByQp.values()]) {
-      lane.fence();
-      this.pulls.laneEnded(lane);
-      lane.closeMemory();
-    }
+    this.fencing.fenceAll();
     this.admission.closeEnded();
     for (const session of this.admission.allSessions()) {
       this.pulls.reject(session, new RdmaError('RDMA_ERR_CLOSED', 'the inbox is closed'));
     }
-    for (const waiters of this.fenceWaiters.values()) for (const wake of waiters) wake();
-    this.lanesByQp.clear();
-    this.polledLanes.length = 0;
-    const channels = [...this.channels.values()];
-    this.channels.clear();
-    for (const channel of channels) channel.close();
-    this.queue.length = 0;
-    for (const taker of this.takers.splice(0)) taker({ done: true, value: undefined });
+    this.queue.clear();
     this.drained?.();
     try {
       this.remote.close();

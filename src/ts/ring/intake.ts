@@ -1,7 +1,7 @@
 // How an outbox takes messages: copied, built in place, or left to be pulled.
 //
-// Invariant: what was taken has its sequence and its place in the retained memory, whatever becomes of the lane; the bytes of
-// a message are complete where the device or the inbox reads them before its descriptor can be written.
+// Invariant: what was taken has its sequence and its place in the retained memory, whatever becomes of the lane; the
+// bytes of a message are complete where the device or the inbox reads them before its descriptor can be written.
 import { RdmaError } from '../core/errors.js';
 import { checkBytes, checkInteger, invalidArgument } from '../core/validate.js';
 import { crc32cOf } from '../verbs/index.js';
@@ -64,8 +64,8 @@ export class Intake implements ReservationHost {
   }
 
   /**
-   * See {@link Outbox.trySend}: the first `count` of `parts`, which become the bytes that they show. Makes no object of a
-   * Uint8Array.
+   * See {@link Outbox.trySend}: the first `count` of `parts`, which become the bytes that they show. Makes no object of
+   * a Uint8Array.
    */
   trySend(parts: Part[], count: number): number {
     const { retained, host } = this;
@@ -83,8 +83,7 @@ export class Intake implements ReservationHost {
     const direct = connection !== undefined && !this.settings.checksum && connection.takesInLane(length);
     const sequence = retained.begin(length, RETAINED, this.host.nowMs());
     if (direct) {
-      connection.placeInLane(sequence, length);
-      this.copyToLane(connection, sequence, parts, count);
+      this.copyTo(connection.data!, connection.placeInLane(sequence, length), parts, count);
       this.take(sequence, length, 0);
       this.keep(sequence, parts, count);
     } else {
@@ -98,11 +97,11 @@ export class Intake implements ReservationHost {
     return sequence;
   }
 
-  private copyToLane(connection: Connection, sequence: number, parts: readonly Part[], count: number): void {
-    let at = 0;
+  private copyTo(lane: Uint8Array, offset: number, parts: readonly Part[], count: number): void {
+    let at = offset;
     for (let i = 0; i < count; i++) {
       const part = parts[i] as Uint8Array;
-      connection.fillInLane(sequence, at, part);
+      lane.set(part, at);
       at += part.length;
     }
   }
@@ -126,7 +125,7 @@ export class Intake implements ReservationHost {
   }
 
   private isPulled(length: number): boolean {
-    if (length > this.maxMessageBytes) throw this.tooLarge(length, this.maxMessageBytes);
+    if (length > this.maxMessageBytes) throw tooLarge(length, this.maxMessageBytes);
     if (length > this.maxLaneMessageBytes) return true;
     return length > this.settings.pullAboveBytes && length <= this.pullLimit;
   }
@@ -178,10 +177,10 @@ export class Intake implements ReservationHost {
     }
     if (!connection.takesInLane(bytes)) return void this.noRoom();
     const sequence = retained.begin(bytes, LANE, nowMs);
-    connection.placeInLane(sequence, bytes);
+    const offset = connection.placeInLane(sequence, bytes);
     connection.reservationOpened();
     const reservation = reuse ?? new Reservation(this);
-    reservation.begin(sequence, LANE, connection, connection.data!, connection.offsetOf(sequence), bytes);
+    reservation.begin(sequence, LANE, connection, connection.data!, offset, bytes);
     return reservation;
   }
 
@@ -222,13 +221,13 @@ export class Intake implements ReservationHost {
     this.host.stalled(connection === undefined ? 'disconnected' : (connection.stall ?? own));
     return 0;
   }
+}
 
-  /** The error for a message that nobody could take. */
-  tooLarge(length: number, room: number): RdmaError {
-    const words = `a message of ${length} bytes does not fit: at most ${room} bytes can be sent`;
-    return new RdmaError('RDMA_ERR_MESSAGE_TOO_LARGE', words, {
-      remedy:
-        'raise dataBytes and retainBytes of the outbox and maxDataBytes of the inbox, or let the inbox pull (maxPullBytes)',
-    });
-  }
+/** The error for a message that nobody could take. */
+export function tooLarge(length: number, room: number): RdmaError {
+  const words = `a message of ${length} bytes does not fit: at most ${room} bytes can be sent`;
+  return new RdmaError('RDMA_ERR_MESSAGE_TOO_LARGE', words, {
+    remedy:
+      'raise dataBytes and retainBytes of the outbox and maxDataBytes of the inbox, or let the inbox pull (maxPullBytes)',
+  });
 }

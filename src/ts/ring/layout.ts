@@ -29,8 +29,8 @@ const ALIGN_BYTES = MESSAGE_ALIGN_BYTES;
 const CRC_WORD = BLOCK_WORDS;
 const SEQUENCE_WORD = 2;
 const HIGH = 2 ** 32;
-// Stores are seen in their order, and loads happen in theirs (Intel SDM volume 3, 9.2.2; AMD64 APM volume 2, 7.2). Elsewhere
-// the two that matter are atomic ones, which order the others around them.
+// Stores are seen in their order, and loads happen in theirs (Intel SDM volume 3, 9.2.2; AMD64 APM volume 2, 7.2).
+// Elsewhere the two that matter are atomic ones, which order the others around them.
 const STORES_IN_ORDER = process.arch === 'x64';
 // One for what is written and one for what is read, so that each mostly meets neighbours.
 const written = new BlockChecksum();
@@ -39,8 +39,8 @@ const read = new BlockChecksum();
 const MAX_INT_LENGTH = 2 ** 31 - ALIGN_BYTES;
 
 /**
- * Kinds of message. DATA lies in the data ring; of PULL only the descriptor is here, the consumer READs the rest; SKIP is
- * a place that was reserved and given up, which the consumer passes over.
+ * Kinds of message. DATA lies in the data ring; of PULL only the descriptor is here, the consumer READs the rest; SKIP
+ * is a place that was reserved and given up, which the consumer passes over.
  */
 export const MessageKind = { DATA: 1, SKIP: 2, PULL: 3 } as const;
 
@@ -57,6 +57,9 @@ export const LaneState = { OPEN: 1, DRAINING: 2, CLOSED: 3 } as const;
 /** The immediate of a batch: the lane in the upper 20 bits, how many messages in the lower 12. */
 export const MAX_BATCH = 0xfff;
 export const MAX_LANE_ID = 0xfffff;
+
+/** READs of one lane that may be under way. */
+export const PULL_DEPTH = 4;
 
 export function laneImm(lane: number, count: number): number {
   return ((lane << 12) | count) >>> 0;
@@ -117,7 +120,10 @@ export function usedSlotBytes(words: Uint32Array, at: number): number {
   return DESCRIPTOR_BYTES + (isInline ? inlineWords(words[at + 6]!) * 4 : 0);
 }
 
-/** Writes a descriptor, words starting at `at`. A message that is INLINE is there already, the last word filled up with 0. */
+/**
+ * Writes a descriptor, words starting at `at`. A message that is INLINE is there already, the last word filled up with
+ * 0.
+ */
 export function encodeDescriptor(words: Uint32Array, at: number, epoch: number, descriptor: Descriptor): void {
   const { sequence, length, address } = descriptor;
   words[at] = epoch;
@@ -138,8 +144,8 @@ export function encodeDescriptor(words: Uint32Array, at: number, epoch: number, 
 }
 
 /**
- * Stores a descriptor, which is complete at `from`, where a peer looks for it. Its sequence comes last: who sees that sees
- * all of it, and everything that was stored before.
+ * Stores a descriptor, which is complete at `from`, where a peer looks for it. Its sequence comes last: who sees that
+ * sees all of it, and everything that was stored before.
  */
 export function publishDescriptor(from: Uint32Array, fromAt: number, to: Uint32Array, at: number): void {
   to[at] = from[fromAt]!;
@@ -150,15 +156,17 @@ export function publishDescriptor(from: Uint32Array, fromAt: number, to: Uint32A
   else Atomics.store(to, at + SEQUENCE_WORD, sequence);
 }
 
-/** True when the descriptor at word `at` is that of message `sequence`; whether it is right, decodeDescriptor() says. */
+/**
+ * True when the descriptor at word `at` is that of message `sequence`; whether it is right, decodeDescriptor() says.
+ */
 export function showsSequence(words: Uint32Array, at: number, sequence: number): boolean {
   const word = at + SEQUENCE_WORD;
   return (STORES_IN_ORDER ? words[word]! : Atomics.load(words, word)) === sequence >>> 0;
 }
 
 /**
- * Reads the descriptor at word `at`; false when its CRC or epoch is not right, and `into` is unchanged then. Of one that is
- * INLINE the message was checked with it.
+ * Reads the descriptor at word `at`; false when its CRC or epoch is not right, and `into` is unchanged then. Of one
+ * that is INLINE the message was checked with it.
  *
  * @param inlineBytes room for a message behind the descriptor
  */

@@ -63,7 +63,7 @@ export class MemoryPool implements Disposable {
   private readonly limitBytes: number;
   private readonly idleMs: number;
   private readonly access: number;
-  private readonly classes = new Map<number, SizeClass>(); // by bytes of a block
+  private readonly classes = new Map<number, SizeClass<Segment>>(); // by bytes of a block
   private readonly segments = new Set<Segment>(); // oldest first
   private readonly adopted = new WeakMap<PortMapping, AdoptedSegment>();
   private registeredBytes = 0;
@@ -134,7 +134,7 @@ export class MemoryPool implements Disposable {
     return new Block(this, segment, offset, bytes);
   }
 
-  private classFor(bytes: number): SizeClass {
+  private classFor(bytes: number): SizeClass<Segment> {
     // Not beyond what there may be: what is asked for fits, though perhaps not what it is rounded up to.
     const size = Math.min(sizeClassOf(bytes), this.limitBytes - (this.limitBytes % 64));
     if (size < bytes) {
@@ -143,14 +143,14 @@ export class MemoryPool implements Disposable {
     }
     let blocks = this.classes.get(size);
     if (blocks === undefined) {
-      blocks = new SizeClass(size);
+      blocks = new SizeClass<Segment>(size);
       this.classes.set(size, blocks);
     }
     return blocks;
   }
 
   // Registers one more segment of this class; false when the limit does not allow it.
-  private grow(blocks: SizeClass): boolean {
+  private grow(blocks: SizeClass<Segment>): boolean {
     const { blockBytes } = blocks;
     const shared = Math.min(SEGMENT_BYTES, Math.floor(this.limitBytes / SEGMENTS_WITHIN_LIMIT));
     const wanted = blockBytes * SMALL_BLOCKS > shared ? blockBytes : shared - (shared % blockBytes);

@@ -5,10 +5,9 @@
 // stays. Releasing gives space back, acknowledging gives custody back.
 import { RdmaError } from '../core/errors.js';
 import { checkAbortSignal, checkInteger, invalidArgument } from '../core/validate.js';
-import type { Lane } from './lane.js';
 import type { MemoryPool } from './memory-pool.js';
 import { checkReference, type MemoryReference } from './memory-reference.js';
-import type { PullSource } from './pulls.js';
+import type { PullSession, PullSource } from './pulls.js';
 import type { RemoteMemory, RemoteSegment } from './remote-memory.js';
 
 /** How to wait for a message that is pulled. */
@@ -16,6 +15,21 @@ export interface PullOptions {
   /** Gives up after so many ms, 1 to 2^31 - 1; default 30 000. Also how long a producer that is away may stay away. */
   timeoutMs?: number;
   signal?: AbortSignal;
+}
+
+/** What a message needs of its lane. @internal */
+export interface MessageLane {
+  readonly session: PullSession & { readonly producer: string };
+  /** Of the message that was taken last. */
+  readonly sequence: number;
+  readonly length: number;
+  /** Messages that are held, and that can be; bytes of the data ring that cannot be written now, and its size. */
+  readonly held: number;
+  readonly slots: number;
+  readonly heldBytes: number;
+  readonly dataBytes: number;
+  release(sequence: number): void;
+  acknowledge(sequence: number): void;
 }
 
 /** READs or maps what a producer holds. @internal */
@@ -36,7 +50,7 @@ export class InboxMessage {
   readonly sequence: number;
   /** Its length in bytes. */
   readonly length: number;
-  private readonly lane: Lane;
+  private readonly lane: MessageLane;
   private readonly source: PullSource | undefined;
   private readonly puller: Puller;
   private view: Uint8Array | undefined;
@@ -45,7 +59,7 @@ export class InboxMessage {
   private released = false;
 
   /** @internal */
-  constructor(lane: Lane, view: Uint8Array | undefined, source: PullSource | undefined, puller: Puller) {
+  constructor(lane: MessageLane, view: Uint8Array | undefined, source: PullSource | undefined, puller: Puller) {
     this.lane = lane;
     this.from = lane.session.name;
     this.producer = lane.session.producer;
@@ -121,9 +135,9 @@ export class InboxMessage {
   }
 
   /**
-   * Memory of the producer that this message refers to (see {@link MemoryPool}), mapped: not a copy, nothing is read. What the
-   * producer stores there would be seen, so it does not before the message is acknowledged. The view stays, also when the producer
-   * dies, until the message is released and acknowledged; some time after that its length is 0.
+   * Memory of the producer that this message refers to (see {@link MemoryPool}), mapped: not a copy, nothing is read.
+   * What the producer stores there would be seen, so it does not before the message is acknowledged. The view stays,
+   * also when the producer dies, until the message is released and acknowledged; some time after that its length is 0.
    *
    * @param reference as the message says it; every number in it is checked
    * @returns exactly its bytes; undefined where peers share no memory: read() them
@@ -216,7 +230,8 @@ export class InboxMessage {
     this.letGo();
   }
 
-  // What it refers to is readable until it is both: space in the lane goes back before, where the message itself was copied.
+  // What it refers to is readable until it is both: space in the lane goes back before, where the message itself was
+  // copied.
   private letGo(): void {
     if (this.segments === undefined || !this.released || !this.lane.session.isAcknowledged(this.sequence)) return;
     for (const segment of this.segments) this.puller.remote.letGo(segment);

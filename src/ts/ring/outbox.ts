@@ -5,13 +5,11 @@
 // outbox fails and says which messages were not acknowledged.
 import { RdmaError } from '../core/errors.js';
 import { checkAbortSignal, checkInteger } from '../core/validate.js';
-import { parseDocument } from '../connect/index.js';
-import { CompletionOpcode, CompletionStatus, completionStatusWords, type PortAddress } from '../verbs/index.js';
+import type { PortAddress } from '../verbs/index.js';
 import { tell } from './callback.js';
-import { BATCH_BYTES, CONTROL_RECEIVES, type Connection } from './connection.js';
-import { Reply } from './documents.js';
-import { Intake, type IntakeHost } from './intake.js';
-import { negotiate } from './negotiation.js';
+import { CONTROL_RECEIVES, type Connection } from './connection.js';
+import type { Intake } from './intake.js';
+import { OutboxEnd } from './outbox-end.js';
 import {
   checkOutboxOptions,
   type OutboxOptions,
@@ -19,28 +17,21 @@ import {
   type Part,
   type SendOptions,
 } from './outbox-options.js';
+import { OutboxLink } from './outbox-link.js';
 import { Payloads } from './payloads.js';
 import type { PortDevice, PortDomain, PortMemory, RingPort } from './port.js';
 import { type CompletionDriver, Pump } from './pump.js';
-import { inTime, Reconnector, refusal } from './reconnector.js';
 import type { Reservation } from './reservation.js';
 import { Home, Phase, Retained } from './retained.js';
-import { OutboxCounters, type OutboxStatus, type Stall } from './status.js';
+import { SendPath } from './send-path.js';
+import { OutboxCounters, type OutboxStatus } from './status.js';
 import { systemPort } from './system-port.js';
 import { WaitList } from './wait-list.js';
 
-// As constants of this file: what another file exports is looked up at each use, and through an index by a call.
-const { SUCCESS } = CompletionStatus;
-const { RECEIVE_WITH_IMM } = CompletionOpcode;
-
-const HANDSHAKE_TIMEOUT_MS = 5000;
-const SERVICE = 'onepiece-inbox';
-/** Completions of one poll, at most. */
-const MAX_COMPLETIONS = 256;
 const NOTHING = new Uint8Array(0);
 
 /** Made by {@link Outbox.connect}. */
-export class Outbox implements IntakeHost, AsyncDisposable {
+export class Outbox implements AsyncDisposable {
   /** Identity of this incarnation of the producer, 32 hexadecimal digits. */
   readonly identity: string;
   /** Sums since the outbox was opened. */
@@ -57,24 +48,14 @@ export class Outbox implements IntakeHost, AsyncDisposable {
   private readonly pump: CompletionDriver;
   private readonly retained: Retained;
   private readonly payloads: Payloads;
+  private readonly link: OutboxLink;
+  private readonly sendPath: SendPath;
   private readonly intake: Intake;
-  private readonly reconnector: Reconnector;
   private readonly ending = new AbortController();
-  private readonly room: WaitList;
   private readonly progress: WaitList;
-  /** @internal */
-  connection: Connection | undefined;
-  private lastInbox = '';
-  private reached = 0; // highest sequence ever written to a lane
-  private stalledBy: Stall | undefined;
-  private failure: RdmaError | undefined;
-  private polling = false;
+  private readonly end = new OutboxEnd();
   private sending = false;
-  private corks = 0; // calls of cork() without their uncork()
-  private collectedBytes = 0; // taken and not written since
-  private collectedMs = 0; // when that began
   private readonly parts: Part[] = []; // of the message that is being taken
-  private broken: RdmaError | undefined; // found while polling; handled after it
   private closing: Promise<void> | undefined;
 
   private constructor(options: OutboxOptions, port: RingPort) {
@@ -83,16 +64,7 @@ export class Outbox implements IntakeHost, AsyncDisposable {
     this.settings = settings;
     this.port = port;
     this.identity = port.identity();
-    this.room = new WaitList(port.clock);
     this.progress = new WaitList(port.clock);
-    this.reconnector = new Reconnector({
-      clock: port.clock,
-      reconnectMs: settings.reconnectMs,
-      signal: this.ending.signal,
-      connect: () => this.connectOnce(),
-      settled: () => this.connection !== undefined || this.failure !== undefined || this.closing !== undefined,
-      fail: (error) => this.fail(error),
-    });
     const { device, owned } = settings.pool?.lend(options.device) ?? port.device(options.device);
     this.device = device;
     this.ownsDevice = owned;
@@ -108,18 +80,48 @@ export class Outbox implements IntakeHost, AsyncDisposable {
       this.retained = new Retained(memory, bytes, retainMessages);
       this.payloads = new Payloads(this.pd, settings.pullBytes);
       const capacity = Math.min(this.sendDepth + CONTROL_RECEIVES, this.device.attributes.maxCqe);
-      const drain = (looks: number) => this.lookFor(looks);
+      const drain = (looks: number) => this.link.poll(looks);
       const beforeSleep = () => {};
       const { wait, poller } = settings;
       const parts = { kind: 'outbox', device, clock: port.clock, capacity, drain, beforeSleep } as const;
       this.pump = poller?.join(parts) ?? new Pump(device, port.clock, capacity, wait, () => drain(1), beforeSleep);
-      this.intake = new Intake(this, settings, this.retained, this.payloads);
     } catch (error) {
       memory?.close();
       own?.close();
       if (this.ownsDevice) this.device.close();
       throw error;
     }
+    this.link = this.createLink();
+    const { pump, retained, payloads, link, counters, end } = this;
+    const { clock } = port;
+    this.sendPath = new SendPath({ counters, end, options, settings, clock, pump, retained, payloads, link });
+    this.intake = this.sendPath.intake;
+  }
+
+  private createLink(): OutboxLink {
+    const { identity, options, settings, port, address, own, pd, pump, sendDepth, retained, payloads, progress } = this;
+    return new OutboxLink({
+      host: {
+        counters: this.counters,
+        connected: (connection) => this.intake.connected(connection),
+        roomMade: () => this.sendPath.roomMade(),
+        fail: (error) => this.fail(error),
+      },
+      identity,
+      options,
+      settings,
+      port,
+      address,
+      pd,
+      mappings: own,
+      pump,
+      sendDepth,
+      retained,
+      payloads,
+      progress,
+      signal: this.ending.signal,
+      end: this.end,
+    });
   }
 
   /**
@@ -137,7 +139,7 @@ export class Outbox implements IntakeHost, AsyncDisposable {
   static async connectOn(port: RingPort, options: OutboxOptions): Promise<Outbox> {
     const outbox = new Outbox(options, port);
     try {
-      await outbox.reconnector.start();
+      await outbox.link.connect();
     } catch (error) {
       await outbox.close();
       throw error;
@@ -166,7 +168,7 @@ export class Outbox implements IntakeHost, AsyncDisposable {
 
   /** Everything up to this sequence was written to the lane at some time. */
   get published(): number {
-    return this.reached;
+    return this.link.reached;
   }
 
   /** Last sequence that was taken. */
@@ -177,6 +179,11 @@ export class Outbox implements IntakeHost, AsyncDisposable {
   /** Messages that are held and not acknowledged. */
   get unacknowledged(): number {
     return this.retained.count;
+  }
+
+  /** @internal */
+  get connection(): Connection | undefined {
+    return this.link.connection;
   }
 
   /** True while there is a connection to an inbox. */
@@ -203,7 +210,7 @@ export class Outbox implements IntakeHost, AsyncDisposable {
       draining: connection?.draining ?? false,
       inPlace: this.buildsInPlace,
       sequence: retained.last,
-      published: this.reached,
+      published: this.link.reached,
       acknowledged: retained.acknowledged,
       unacknowledgedMessages: retained.count,
       unacknowledgedBytes: retained.heldBytes,
@@ -212,8 +219,8 @@ export class Outbox implements IntakeHost, AsyncDisposable {
       laneSlots: connection?.lane.slots ?? 0,
       laneBytes: connection?.lane.dataBytes ?? 0,
       payloadBytes: this.payloads.registeredBytes,
-      waiting: this.room.length,
-      stalledBy: this.stalledBy ?? connection?.stall,
+      waiting: this.sendPath.waiting,
+      stalledBy: this.sendPath.stalledBy ?? connection?.stall,
       wakes: this.pump.counters.wakes,
       counters: { ...this.counters },
     };
@@ -253,8 +260,9 @@ export class Outbox implements IntakeHost, AsyncDisposable {
   }
 
   /**
-   * @internal Takes a message that is not acknowledged once more, as a new one behind all others: acknowledgements count up
-   * to the first message that is missing, and a receiver that needs long for it acknowledges the older copy in exchange.
+   * @internal Takes a message that is not acknowledged once more, as a new one behind all others: acknowledgements
+   * count up to the first message that is missing, and a receiver that needs long for it acknowledges the older copy
+   * in exchange.
    *
    * @returns its new sequence; 0 when there is no room now, or its bytes are not retained here
    * @throws as trySend
@@ -268,55 +276,18 @@ export class Outbox implements IntakeHost, AsyncDisposable {
   }
 
   /**
-   * From now on messages are collected, and written together: for many small ones that are at hand, one doorbell and one
-   * completion instead of one for each. They wait until {@link Outbox.uncork}, until there is no room for another one, or
-   * until so many bytes have been collected that waiting gains nothing. Their age in {@link Outbox.status} counts from when
-   * collecting began. May be called again before that; each call needs its uncork().
+   * From now on messages are collected, and written together: for many small ones that are at hand, one doorbell and
+   * one completion instead of one for each. They wait until {@link Outbox.uncork}, until there is no room for another
+   * one, or until so many bytes have been collected that waiting gains nothing. Their age in {@link Outbox.status}
+   * counts from when collecting began. May be called again before that; each call needs its uncork().
    */
   cork(): void {
-    if (this.corks === 0) this.collectedMs = this.pump.nowMs();
-    this.corks++;
+    this.sendPath.cork();
   }
 
   /** Writes what has been collected, if this ends the outermost cork(). Without a cork() it does nothing. */
   uncork(): void {
-    if (this.corks === 0) return;
-    this.corks--;
-    if (this.corks === 0) this.writeCollected();
-  }
-
-  /** @internal Of messages that are collected, when that began: reading the clock takes as long as sending one of them. */
-  nowMs(): number {
-    return this.corks > 0 ? this.collectedMs : this.pump.nowMs();
-  }
-
-  private writeCollected(): void {
-    this.collectedBytes = 0;
-    if (this.corks > 0) this.collectedMs = this.pump.nowMs();
-    this.transmit();
-  }
-
-  /** @internal */
-  taken(bytes: number): void {
-    if (this.corks > 0) {
-      this.collectedBytes += bytes;
-      if (this.collectedBytes < BATCH_BYTES) return;
-    }
-    this.writeCollected();
-  }
-
-  /** @internal */
-  stalled(cause: Stall): void {
-    if (this.corks > 0) this.writeCollected();
-    if (this.stalledBy === cause) return;
-    this.stalledBy = cause;
-    tell(this.options.onStall, { type: 'stalled', cause });
-  }
-
-  private flowing(): void {
-    if (this.stalledBy === undefined || this.room.length > 0) return;
-    this.stalledBy = undefined;
-    tell(this.options.onStall, { type: 'flowing' });
+    this.sendPath.uncork();
   }
 
   /**
@@ -328,16 +299,18 @@ export class Outbox implements IntakeHost, AsyncDisposable {
    */
   async send(parts: Part | readonly Part[], options: SendOptions = {}): Promise<number> {
     const list = Array.isArray(parts) ? (parts as readonly Part[]) : [parts as Part];
-    return this.whenRoom(() => this.trySend(...list), options);
+    return this.sendPath.whenRoom(() => this.trySend(...list), options);
   }
 
   /**
-   * A place for one message, to be filled and committed; nothing is copied by this side then. On a soft device it is the
-   * inbox's own memory, if there is credit and nothing before it waits; else, and on every other device, it is memory that is
-   * written to the lane when the message is committed. What the lane cannot take gets memory from which the inbox pulls.
+   * A place for one message, to be filled and committed; nothing is copied by this side then. On a soft device it is
+   * the inbox's own memory, if there is credit and nothing before it waits; else, and on every other device, it is
+   * memory that is written to the lane when the message is committed. What the lane cannot take gets memory from which
+   * the inbox pulls.
    *
-   * A message that was built in the lane is read there by whoever resends it after the inbox has died: an application that
-   * changes a received message before it acknowledges it changes what is sent again. {@link Outbox.send} keeps a copy.
+   * A message that was built in the lane is read there by whoever resends it after the inbox has died: an application
+   * that changes a received message before it acknowledges it changes what is sent again. {@link Outbox.send} keeps a
+   * copy.
    *
    * @param bytes the most that the message may take, 0 or more
    * @param reuse a reservation of this outbox that has ended: it becomes the new one, and none is made. For loops, which use
@@ -356,33 +329,11 @@ export class Outbox implements IntakeHost, AsyncDisposable {
    */
   async reserve(bytes: number, options: SendOptions = {}): Promise<Reservation> {
     let reservation: Reservation | undefined;
-    await this.whenRoom(() => {
+    await this.sendPath.whenRoom(() => {
       reservation = this.tryReserve(bytes);
       return reservation?.sequence ?? 0;
     }, options);
     return reservation!;
-  }
-
-  /** @internal */
-  checkOpen(): void {
-    if (this.isEnded) throw this.endError();
-  }
-
-  /** @internal True when nothing is sent any more. */
-  get isEnded(): boolean {
-    return this.failure !== undefined || this.closing !== undefined;
-  }
-
-  private async whenRoom(attempt: () => number, options: SendOptions): Promise<number> {
-    const signal = checkAbortSignal('signal', options.signal);
-    if (options.timeoutMs !== undefined) checkInteger('timeoutMs', options.timeoutMs, 1, 2 ** 31 - 1);
-    if (signal?.aborted) throw new RdmaError('RDMA_ERR_ABORTED', 'the call was aborted', { cause: signal.reason });
-    if (this.room.length === 0) {
-      const sequence = attempt();
-      if (sequence > 0) return sequence;
-    }
-    this.counters.stalls++;
-    return this.room.wait(attempt, options.timeoutMs, signal, 'room in the lane');
   }
 
   /**
@@ -408,32 +359,10 @@ export class Outbox implements IntakeHost, AsyncDisposable {
     checkInteger('sequence', sequence, 0, this.sequence);
     const signal = checkAbortSignal('signal', options.signal);
     if (watermark() >= sequence) return;
-    this.checkOpen();
+    this.end.check();
     const done = () => (watermark() >= sequence ? 1 : 0);
     await this.progress.wait(done, options.timeoutMs, signal, `${what} message ${sequence}`);
   }
-
-  private endError(): RdmaError {
-    return this.failure ?? new RdmaError('RDMA_ERR_CLOSED', 'the outbox is closed');
-  }
-
-  // Writes what can be written now.
-  private transmit(): void {
-    const { connection } = this;
-    if (connection === undefined) return;
-    const from = connection.sent;
-    try {
-      connection.transmit();
-    } catch (error) {
-      this.lose(connection, error as RdmaError);
-    }
-    if (from < this.reached) this.counters.resent += Math.min(connection.sent, this.reached) - from;
-    if (connection.sent <= this.reached) return;
-    this.reached = connection.sent;
-    if (this.progress.length > 0) this.progress.wakeAny();
-  }
-
-  // ---- Completions
 
   /**
    * Handles what has completed: credits, acknowledgements, failures. Only with `wait: 'busy'` it is the caller's to
@@ -442,187 +371,16 @@ export class Outbox implements IntakeHost, AsyncDisposable {
    * @returns how many completions there were
    */
   poll(): number {
-    return this.lookFor(1);
-  }
-
-  private lookFor(looks: number): number {
-    const { connection } = this;
-    if (this.polling || connection === undefined || this.pump.cq.closed) return 0;
-    this.polling = true;
-    this.pump.polled();
-    let count = 0;
-    try {
-      count = this.pump.cq.poll(MAX_COMPLETIONS, looks);
-      for (let i = 0; i < count; i++) this.handle(connection, i);
-      if (count > 0 && this.broken === undefined) {
-        connection.repost();
-        this.transmit();
-      }
-    } catch (error) {
-      this.broken ??= error instanceof RdmaError ? error : undefined;
-      if (this.broken === undefined) throw error;
-    } finally {
-      this.polling = false;
-    }
-    this.afterPoll(connection, count);
-    return count;
-  }
-
-  private afterPoll(connection: Connection, count: number): void {
-    if (this.broken !== undefined) {
-      const reason = this.broken;
-      this.broken = undefined;
-      this.lose(connection, reason);
-      return;
-    }
-    if (count === 0) return;
-    this.room.wake();
-    this.flowing();
-    if (connection.draining) this.drained(connection);
-  }
-
-  private handle(connection: Connection, i: number): void {
-    const { completions } = this.pump.cq;
-    if (completions.qpNum(i) !== connection.qp.qpNum) return; // of a connection before this one
-    const status = completions.status(i);
-    if (status !== SUCCESS) {
-      const words = `the inbox cannot be written: ${completionStatusWords(status)}`;
-      this.broken ??= new RdmaError('RDMA_ERR_PEER_GONE', words);
-      return;
-    }
-    if (completions.opcode(i) === RECEIVE_WITH_IMM) {
-      const wasDraining = connection.draining;
-      const { spilled } = connection;
-      const acknowledged = connection.controlArrived();
-      this.counters.spilled += connection.spilled - spilled;
-      if (acknowledged < 0)
-        this.broken ??= new RdmaError('RDMA_ERR_PROTOCOL', 'the inbox acknowledges what was not sent');
-      else this.acknowledgedUpTo(acknowledged);
-      if (connection.draining && !wasDraining) tell(this.options.onConnection, { type: 'draining' });
-    } else {
-      connection.sendCompleted(completions.wrId(i));
-    }
-  }
-
-  private acknowledgedUpTo(sequence: number): void {
-    if (this.retained.acknowledge(sequence) === 0) return;
-    this.payloads.acknowledge(sequence);
-    this.reconnector.progress();
-    if (this.progress.length > 0) this.progress.wakeAny();
-    tell(this.options.onAcknowledged, this.retained.acknowledged);
-  }
-
-  // An inbox that drains is left when it has acknowledged what it got; the next one takes the rest.
-  private drained(connection: Connection): void {
-    if (this.retained.acknowledged < connection.sent) return;
-    this.lose(connection, new RdmaError('RDMA_ERR_PEER_GONE', 'the inbox drains and takes nothing more'));
-  }
-
-  // ---- Connecting
-
-  private lose(connection: Connection, reason: RdmaError): void {
-    if (this.connection !== connection || this.closing !== undefined) return;
-    this.connection = undefined;
-    connection.close();
-    // What the old queue pair left in the completion queue would take the place of what the next one brings.
-    while (!this.pump.cq.closed && this.pump.cq.poll() > 0);
-    tell(this.options.onConnection, { type: 'lost', reason });
-    if (this.reconnector.current === undefined) void this.reconnector.start().catch(() => {});
-  }
-
-  private async connectOnce(): Promise<void> {
-    const { to, secret } = this.options;
-    const { signal } = this.ending;
-    const where = typeof to === 'function' ? await inTime(this.port.clock, to, HANDSHAKE_TIMEOUT_MS, signal) : to;
-    const channel = await this.port.connect({
-      host: where.host,
-      port: where.port,
-      secret,
-      service: SERVICE,
-      name: this.settings.name,
-      timeoutMs: HANDSHAKE_TIMEOUT_MS,
-      signal,
-    });
-    let connection: Connection | undefined;
-    try {
-      connection = await negotiate(channel, {
-        identity: this.identity,
-        name: this.settings.name,
-        address: this.address,
-        pd: this.pd,
-        mappings: this.own,
-        cq: this.pump.cq,
-        retained: this.retained,
-        payloads: this.payloads,
-        slots: this.settings.slots,
-        dataBytes: this.settings.dataBytes,
-        inlineBytes: this.settings.inlineBytes,
-        inPlace: this.settings.inPlace && this.address.type === 'soft',
-        checksum: this.settings.checksum,
-        sendDepth: this.sendDepth,
-        timeoutMs: HANDSHAKE_TIMEOUT_MS,
-        signal,
-        lastInbox: this.lastInbox,
-      });
-      if (this.closing !== undefined) throw this.endError();
-      if (channel.closed) throw channel.error ?? new RdmaError('RDMA_ERR_PEER_GONE', 'the inbox went away');
-      // Here, as nothing can be taken between this and the beginning.
-      this.checkSizes(connection);
-    } catch (error) {
-      connection?.close();
-      channel.destroy();
-      throw error;
-    }
-    this.begin(connection);
-  }
-
-  // What is kept has to fit the new lane.
-  private checkSizes(connection: Connection): void {
-    const { retained } = this;
-    const { dataBytes, maxPullBytes } = connection.lane;
-    for (let sequence = connection.sent + 1; sequence <= retained.last; sequence++) {
-      const isPulled = retained.homeOf(sequence) === Home.PAYLOAD;
-      const isOpen = retained.phaseOf(sequence) === Phase.OPEN;
-      const length = isOpen && !isPulled ? retained.spaceOf(sequence) : retained.lengthOf(sequence);
-      const room = isPulled ? maxPullBytes : dataBytes;
-      if (length > room) throw this.intake.tooLarge(length, room);
-    }
-  }
-
-  private begin(connection: Connection): void {
-    this.connection = connection;
-    this.lastInbox = connection.lane.inbox;
-    this.intake.connected(connection);
-    this.counters.connects++;
-    const { channel } = connection;
-    channel.onMessage = (document) => {
-      const reply = parseDocument(Reply, document, 'message');
-      if (reply.type === 'error') this.lose(connection, refusal(reply.code, reply.message));
-    };
-    channel.onClose = (error) => {
-      this.poll(); // its last report may be there already
-      this.lose(connection, error ?? new RdmaError('RDMA_ERR_PEER_GONE', 'the inbox closed the connection'));
-    };
-    try {
-      channel.send({ type: 'ready' });
-    } catch (error) {
-      this.lose(connection, error as RdmaError);
-      return;
-    }
-    this.acknowledgedUpTo(Math.max(this.retained.acknowledged, connection.lane.acknowledged));
-    tell(this.options.onConnection, { type: 'open' });
-    this.transmit();
-    this.room.wake();
-    this.flowing();
-    this.pump.schedule();
+    return this.link.poll(1);
   }
 
   private fail(error: RdmaError): void {
-    if (this.failure !== undefined) return;
-    this.failure = error;
-    this.room.reject(error);
+    const { end } = this;
+    if (end.failure !== undefined) return;
+    end.failure = error;
+    this.sendPath.fail(error);
     this.progress.reject(error);
-    if (this.closing === undefined) tell(this.options.onConnection, { type: 'failed', reason: error });
+    if (!end.isClosing) tell(this.options.onConnection, { type: 'failed', reason: error });
   }
 
   // ---- End
@@ -637,13 +395,11 @@ export class Outbox implements IntakeHost, AsyncDisposable {
   }
 
   private async closeAll(): Promise<void> {
-    await null; // `closing` is set before anything below looks at it
+    this.end.isClosing = true;
+    await null; // out of a callback that may have called close()
     this.ending.abort();
     this.fail(new RdmaError('RDMA_ERR_CLOSED', 'the outbox is closed'));
-    const { connection } = this;
-    this.connection = undefined;
-    connection?.close();
-    await this.reconnector.current?.catch(() => {});
+    await this.link.close();
     this.pump.close();
     this.retained.memory.close();
     this.payloads.close();

@@ -3,6 +3,7 @@
 // Invariant: ring code reaches the outside only through a port, so that the very code that ships runs on any verbs
 // device, and on a simulated one whose every delay, loss and death is decided by a seed. Nothing here is less strict
 // than the verbs it stands for: a port that has not got something throws, it does not pretend.
+import type { Timers } from '../core/deadline.js';
 import type { RdmaError } from '../core/errors.js';
 import type { Completions, PortAddress, QueuePairEndpoint, SendRequests } from '../verbs/index.js';
 
@@ -94,11 +95,7 @@ export interface PortServer {
 }
 
 /** Time and turns. */
-export interface Clock {
-  /** Milliseconds since some moment, as performance.now(). */
-  now(): number;
-  /** Calls once, in `ms`; what it answers takes that back. In the `background`: it does not keep the process alive. */
-  after(ms: number, call: () => void, background?: boolean): () => void;
+export interface Clock extends Timers {
   /** Calls once, when the event loop comes round. */
   soon(call: () => void): void;
 }
@@ -127,21 +124,4 @@ export interface RingPort {
     timeoutMs: number;
     signal: AbortSignal;
   }): Promise<PortChannel>;
-}
-
-/** Ends after `ms`, or earlier when the signal is aborted. */
-export function pause(clock: Clock, ms: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    if (signal.aborted) {
-      resolve();
-      return;
-    }
-    const end = () => {
-      takeBack();
-      signal.removeEventListener('abort', end);
-      resolve();
-    };
-    const takeBack = clock.after(ms, end);
-    signal.addEventListener('abort', end);
-  });
 }

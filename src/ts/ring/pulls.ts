@@ -3,23 +3,45 @@
 // Invariant: memory that is being read into stays registered and untouched until every READ has ended, also when nobody
 // waits for it any more; a pull that lost its lane begins again on the next lane of the same producer, whose memory still
 // holds the message, as it was not acknowledged. READs of one queue pair end in the order in which they were posted.
+import { watchDeadline } from '../core/deadline.js';
 import { ErrorCodes, RdmaError } from '../core/errors.js';
 import { AccessFlags, CompletionStatus, completionStatusWords, crc32cOf, SendFlags } from '../verbs/index.js';
-import type { Lane } from './lane.js';
-import type { Clock, PortMemory } from './port.js';
-import type { Session } from './session.js';
+import { PULL_DEPTH } from './layout.js';
+import type { Clock, PortMemory, PortQueuePair } from './port.js';
 
-/** READs of one lane that may be under way. */
-export const PULL_DEPTH = 4;
 /** Work requests from this number on are READs; receives are 0. */
 export const PULL_WR_ID = 2 ** 30;
 const { REMOTE_ACCESS_ERROR } = CompletionStatus;
 const SEGMENT_BYTES = 16 * 2 ** 20;
 
+/** The lane on whose queue pair READs are posted. */
+export interface PullLane {
+  readonly session: PullSession;
+  readonly qp: PortQueuePair;
+  readonly fenced: boolean;
+  readonly condemned: RdmaError | undefined;
+  /** Its producer is connected. */
+  readonly isReady: boolean;
+  /** READs under way, oldest first. */
+  readonly reads: { job: PullJob; length: number }[];
+  /** Registers memory into which its queue pair may READ. */
+  registerForPull(buffer: Uint8Array, access: number): PortMemory;
+}
+
+/** The producer that holds what is pulled. */
+export interface PullSession {
+  readonly name: string;
+  /** The lane that it has now. */
+  readonly lane: PullLane | undefined;
+  /** Its messages that are being pulled, oldest first. */
+  pulls: PullJob[];
+  isAcknowledged(sequence: number): boolean;
+}
+
 /** What is to be pulled: a whole message, or a block that a message refers to. */
 export interface PullSource {
   what: 'message' | 'block';
-  session: Session;
+  session: PullSession;
   sequence: number;
   address: number;
   rkey: number;
@@ -35,7 +57,7 @@ export class PullJob {
   readonly resolve: () => void;
   readonly reject: (error: RdmaError) => void;
   /** The lane that it runs on, and the memory registered there. */
-  lane: Lane | undefined;
+  lane: PullLane | undefined;
   region: PortMemory | undefined;
   /** Bytes asked for, and READs under way. */
   asked = 0;
@@ -72,9 +94,16 @@ export class Pulls {
   pull(source: PullSource, into: Uint8Array, timeoutMs: number, signal: AbortSignal | undefined): Promise<void> {
     const { session } = source;
     return new Promise<void>((resolve, reject) => {
+      const limits = {
+        timeoutMs,
+        signal,
+        late: () => this.late(job, timeoutMs),
+        aborted: 'the pull was aborted',
+        timers: this.clock,
+      };
+      const leave = watchDeadline(limits, (error) => this.cancel(job, error));
       const finish = () => {
-        takeBack();
-        signal?.removeEventListener('abort', onAbort);
+        leave();
         session.pulls = session.pulls.filter((each) => each !== job);
       };
       const job: PullJob = new PullJob(
@@ -90,12 +119,8 @@ export class Pulls {
           reject(error);
         },
       );
-      const onAbort = () => this.cancel(job, new RdmaError(ErrorCodes.ABORTED, 'the pull was aborted'));
-      const takeBack = this.clock.after(timeoutMs, () => this.cancel(job, this.late(job, timeoutMs)));
-      signal?.addEventListener('abort', onAbort);
       session.pulls.push(job);
-      if (signal?.aborted) onAbort();
-      else this.proceed(session);
+      this.proceed(session);
     });
   }
 
@@ -107,7 +132,7 @@ export class Pulls {
   }
 
   /** Posts what can be posted now on the producer's present lane. */
-  proceed(session: Session): void {
+  proceed(session: PullSession): void {
     const { lane } = session;
     if (lane === undefined || lane.fenced || lane.condemned !== undefined || !lane.isReady) return;
     for (const job of [...session.pulls]) {
@@ -116,7 +141,7 @@ export class Pulls {
     }
   }
 
-  private post(lane: Lane, job: PullJob): void {
+  private post(lane: PullLane, job: PullJob): void {
     const { source, into } = job;
     try {
       if (source.length === 0) {
@@ -152,7 +177,7 @@ export class Pulls {
   }
 
   /** The oldest READ of the lane has ended. Answers why the lane has to end, if it has. */
-  completed(lane: Lane, status: number): RdmaError | undefined {
+  completed(lane: PullLane, status: number): RdmaError | undefined {
     const read = lane.reads.shift();
     if (read === undefined) return new RdmaError(ErrorCodes.PROTOCOL, 'a READ has ended that nobody posted');
     const { job } = read;
@@ -190,7 +215,7 @@ export class Pulls {
   }
 
   /** The lane was fenced: no READ of it is under way any more. What it had begun begins again on the next one. */
-  laneEnded(lane: Lane): void {
+  laneEnded(lane: PullLane): void {
     lane.reads.length = 0;
     for (const job of [...lane.session.pulls]) {
       if (job.lane !== lane) continue;
@@ -205,7 +230,7 @@ export class Pulls {
   }
 
   /** The inbox is closed, or has forgotten the producer: nothing will come any more. Its lanes are fenced. */
-  reject(session: Session, error: RdmaError): void {
+  reject(session: PullSession, error: RdmaError): void {
     for (const job of [...session.pulls]) this.cancel(job, error);
   }
 }

@@ -2,8 +2,9 @@
 //
 // Invariant: at most one attempt at a time; an error that another attempt cannot mend ends it at once; who accepts and
 // then hangs up, again and again, is not asked without pause.
+import { pause } from '../core/deadline.js';
 import { ErrorCodes, RdmaError } from '../core/errors.js';
-import { type Clock, pause } from './port.js';
+import type { Clock } from './port.js';
 
 const FIRST_RETRY_MS = 10;
 const LAST_RETRY_MS = 500;
@@ -26,7 +27,7 @@ export interface ReconnectorOptions {
   connect: () => Promise<void>;
   /** Whether there is a connection, or nobody wants one any more. */
   settled: () => boolean;
-  /** The attempts have ended in vain. */
+  /** The attempts have ended without a connection. */
   fail: (error: RdmaError) => void;
 }
 
@@ -63,7 +64,7 @@ export class Reconnector {
   private async connectUntil(deadline: number): Promise<void> {
     const { clock, signal, connect, fail } = this.options;
     let pauseMs = FIRST_RETRY_MS;
-    if (this.fruitless++ > 0) await pause(clock, Math.min(LAST_RETRY_MS, pauseMs * 2 ** this.fruitless), signal);
+    if (this.fruitless++ > 0) await pause(Math.min(LAST_RETRY_MS, pauseMs * 2 ** this.fruitless), signal, clock);
     for (;;) {
       try {
         await connect();
@@ -76,7 +77,7 @@ export class Reconnector {
           throw error;
         }
       }
-      await pause(clock, pauseMs, signal);
+      await pause(pauseMs, signal, clock);
       pauseMs = Math.min(LAST_RETRY_MS, pauseMs * 2);
     }
   }
@@ -86,29 +87,4 @@ export class Reconnector {
 export function refusal(code: string, message: string): RdmaError {
   const known = Object.values<string>(ErrorCodes).includes(code) ? code : 'RDMA_ERR_REFUSED';
   return new RdmaError(known, `the inbox refuses: ${message}`);
-}
-
-/** What `find` answers, within `timeoutMs`; it is a function of the user's that may never answer. */
-export function inTime<T>(
-  clock: Clock,
-  find: () => T | Promise<T>,
-  timeoutMs: number,
-  signal: AbortSignal,
-): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const give = (error: RdmaError) => {
-      stop();
-      reject(error);
-    };
-    const words = `to() did not answer within ${timeoutMs} ms`;
-    const takeBack = clock.after(timeoutMs, () => give(new RdmaError('RDMA_ERR_TIMEOUT', words)));
-    const onAbort = () => give(new RdmaError('RDMA_ERR_ABORTED', 'the outbox is closed'));
-    const stop = () => {
-      takeBack();
-      signal.removeEventListener('abort', onAbort);
-    };
-    signal.addEventListener('abort', onAbort);
-    if (signal.aborted) onAbort();
-    Promise.resolve().then(find).then(resolve, reject).finally(stop);
-  });
 }

@@ -1,9 +1,9 @@
 // The messages that a producer still holds: registered memory from which they are written, and written again after a
 // reconnect.
 //
-// Invariant: a message keeps its place here until it is acknowledged; the device reads from here, so nothing is moved or
-// overwritten before. Sequences are given out here, 1, 2, 3 ... without a gap. A message whose bytes lie elsewhere (in the
-// lane, or in a payload of its own) has its place here all the same, so they can be brought here at any time.
+// Invariant: a message keeps its place here until it is acknowledged; the device reads from here, so nothing is moved
+// or overwritten before. Sequences are given out here, 1, 2, 3 ... without a gap. A message whose bytes lie elsewhere
+// (in the lane, or in a payload of its own) has its place here all the same, so they can be brought here at any time.
 import { Places, slotOf } from './places.js';
 import type { PortMemory } from './port.js';
 
@@ -27,8 +27,9 @@ export class Retained {
   /** How many bytes they may take. */
   readonly bytes: number;
   readonly memory: PortMemory;
-  /** All of the memory. */
+  /** All of the memory, as bytes and as words. */
   readonly data: Uint8Array;
+  readonly words: Int32Array;
   private readonly places: Places;
   private readonly spaces: Float64Array;
   private readonly lengths: Float64Array;
@@ -42,6 +43,7 @@ export class Retained {
     this.bytes = bytes;
     this.capacity = capacity;
     this.data = new Uint8Array(memory.buffer, 0, bytes);
+    this.words = new Int32Array(memory.buffer, 0, bytes / 4);
     this.places = new Places(capacity, bytes);
     this.spaces = new Float64Array(capacity);
     this.lengths = new Float64Array(capacity);

@@ -9,7 +9,7 @@ export class Segment {
   /** Unique in its pool, for ever. Keys and addresses may come again. */
   readonly number: number;
   /** The class of its blocks. */
-  readonly blocks: SizeClass;
+  readonly blocks: SizeClass<Segment>;
   readonly data: Uint8Array;
   readonly address: number;
   readonly rkey: number;
@@ -20,7 +20,7 @@ export class Segment {
   idleTicks = 0;
   private readonly memory: PortMemory;
 
-  constructor(number: number, blocks: SizeClass, memory: PortMemory) {
+  constructor(number: number, blocks: SizeClass<Segment>, memory: PortMemory) {
     this.number = number;
     this.blocks = blocks;
     this.memory = memory;

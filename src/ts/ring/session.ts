@@ -2,12 +2,11 @@
 //
 // Invariant: delivered is the last sequence handed to the application, in order and without a gap; acknowledged never
 // passes it. Both only grow. Acknowledgements may come in any order; the watermark moves over what is complete.
-import type { Lane } from './lane.js';
 import { slotOf } from './places.js';
-import type { PullJob } from './pulls.js';
+import type { PullJob, PullLane, PullSession } from './pulls.js';
 
-/** One incarnation of a producer as the inbox knows it. */
-export class Session {
+/** One incarnation of a producer as the inbox knows it, and its lane `L`. */
+export class Session<L extends PullLane = PullLane> implements PullSession {
   readonly producer: string;
   readonly name: string;
   /** Epoch of the newest lane; grows with every lane. */
@@ -15,7 +14,7 @@ export class Session {
   delivered: number;
   acknowledged: number;
   /** The lane that the producer has now; it reports to it. */
-  lane: Lane | undefined;
+  lane: L | undefined;
   /** Messages that are being pulled, oldest first. */
   pulls: PullJob[] = [];
   private readonly window: Uint8Array;
@@ -23,7 +22,7 @@ export class Session {
 
   /**
    * @param retainMessages how many messages may be delivered and not acknowledged
-   * @param acknowledged where the producer starts: everything up to here is none of our business
+   * @param acknowledged where the producer starts: everything up to here was acknowledged elsewhere
    */
   constructor(producer: string, name: string, retainMessages: number, acknowledged: number) {
     this.producer = producer;
@@ -55,7 +54,7 @@ export class Session {
     return Math.max(0, now - this.times[slotOf(this.acknowledged + 1, this.window.length)]!);
   }
 
-  /** Everything up to `sequence` is none of our business any more: somebody else has acknowledged it. */
+  /** Everything up to `sequence` was acknowledged by another inbox. */
   skipTo(sequence: number): void {
     if (sequence <= this.acknowledged) return;
     if (sequence - this.acknowledged >= this.window.length) this.window.fill(0);

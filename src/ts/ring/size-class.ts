@@ -2,7 +2,6 @@
 //
 // Invariant: what was given back last is taken first, as it is still in the processor's caches. Each free block of a
 // segment is on the stack exactly once.
-import type { Segment } from './segment.js';
 
 const MIN_BYTES = 64;
 
@@ -17,11 +16,17 @@ export function sizeClassOf(bytes: number): number {
   return Math.ceil(bytes / step) * step;
 }
 
-export class SizeClass {
+/** The memory that is cut into blocks. */
+export interface BlockMemory {
+  readonly bytes: number;
+}
+
+/** The free blocks of one size, in memory `M`. */
+export class SizeClass<M extends BlockMemory> {
   /** Bytes of each block. */
   readonly blockBytes: number;
   // Parallel stacks: where the free blocks are.
-  private readonly segments: Segment[] = [];
+  private readonly segments: M[] = [];
   private readonly offsets: number[] = [];
 
   constructor(blockBytes: number) {
@@ -33,7 +38,7 @@ export class SizeClass {
   }
 
   /** Segment of the block that take() takes next. There is one. */
-  get segment(): Segment {
+  get segment(): M {
     return this.segments[this.segments.length - 1]!;
   }
 
@@ -43,20 +48,20 @@ export class SizeClass {
     return this.offsets.pop()!;
   }
 
-  give(segment: Segment, offset: number): void {
+  give(segment: M, offset: number): void {
     this.segments.push(segment);
     this.offsets.push(offset);
   }
 
   /** All blocks of a new segment, the first one on top. */
-  add(segment: Segment): void {
+  add(segment: M): void {
     const { blockBytes } = this;
     const last = Math.floor(segment.bytes / blockBytes) * blockBytes - blockBytes;
     for (let offset = last; offset >= 0; offset -= blockBytes) this.give(segment, offset);
   }
 
   /** The segment goes away; all its blocks are free. */
-  remove(segment: Segment): void {
+  remove(segment: M): void {
     const { segments, offsets } = this;
     let kept = 0;
     for (let i = 0; i < segments.length; i++) {

@@ -2,7 +2,7 @@
 //
 // Invariant: counters only grow and cost one addition where something happens; everything else is computed when it is
 // asked for. Times are in ms, sizes in bytes.
-import type { LaneStall } from './connection.js';
+import type { LaneStall } from './placement.js';
 
 /**
  * Why a message has to wait. Of the lane: no free `slots` or `bytes`, a `reservation` before it that is open, the send

@@ -2,22 +2,13 @@
 //
 // Invariant: nothing is decided here; each call goes straight to what it stands for.
 import { randomBytes } from 'node:crypto';
-// Not the global of this name, which is looked up, and asks who it is, at each use.
-import { performance } from 'node:perf_hooks';
 import { BootstrapServer, connectBootstrap } from '../connect/index.js';
+import { realTimers } from '../core/deadline.js';
 import { Device } from '../verbs/index.js';
 import type { RingPort } from './port.js';
 
 export const systemPort: RingPort = {
-  clock: {
-    now: () => performance.now(),
-    after: (ms, call, background = false) => {
-      const timer = setTimeout(call, ms);
-      if (background) timer.unref();
-      return () => clearTimeout(timer);
-    },
-    soon: (call) => void setImmediate(call),
-  },
+  clock: { ...realTimers, soon: (call) => void setImmediate(call) },
   identity: () => randomBytes(16).toString('hex'),
   device: (device) =>
     device instanceof Device

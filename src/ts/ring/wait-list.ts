@@ -2,7 +2,7 @@
 //
 // Invariant: wake() tries a waiter only when all before it have succeeded or left, so order is kept; a waiter that has
 // left (time-out, abort) is never tried again.
-import { RdmaError } from '../core/errors.js';
+import { watchDeadline } from '../core/deadline.js';
 import { checkInteger } from '../core/validate.js';
 import type { Clock } from './port.js';
 
@@ -39,30 +39,15 @@ export class WaitList {
   ): Promise<number> {
     if (timeoutMs !== undefined) checkInteger('timeoutMs', timeoutMs, 1, 2 ** 31 - 1);
     return new Promise((resolve, reject) => {
-      let takeBack = () => {};
-      const abandon = (error: RdmaError) => {
+      const late = `waited ${timeoutMs} ms for ${what}`;
+      const aborted = `waiting for ${what} was aborted`;
+      const leave = watchDeadline({ timeoutMs, signal, late, aborted, timers: this.clock }, (error) => {
         this.remove(waiter);
         reject(error);
         this.wake(); // the next one may be smaller
-      };
-      const onAbort = () => abandon(new RdmaError('RDMA_ERR_ABORTED', `waiting for ${what} was aborted`));
-      const waiter: Waiter = {
-        attempt,
-        resolve,
-        reject,
-        leave: () => {
-          takeBack();
-          signal?.removeEventListener('abort', onAbort);
-        },
-      };
-      if (timeoutMs !== undefined) {
-        takeBack = this.clock.after(timeoutMs, () =>
-          abandon(new RdmaError('RDMA_ERR_TIMEOUT', `waited ${timeoutMs} ms for ${what}`)),
-        );
-      }
-      signal?.addEventListener('abort', onAbort);
+      });
+      const waiter: Waiter = { attempt, resolve, reject, leave };
       this.waiters.push(waiter);
-      if (signal?.aborted) onAbort();
     });
   }
 

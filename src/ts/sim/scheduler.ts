@@ -32,6 +32,8 @@ export class Scheduler {
   ran: EventOwner | undefined;
   /** Called before each step, at rest. */
   onStep: (() => void) | undefined;
+  /** Called before code of a process runs; undefined: of anybody. */
+  onCode: ((owner: EventOwner | undefined) => void) | undefined;
   /** Told of what an event throws. */
   onError: ((error: unknown) => void) | undefined;
   private time = 0;
@@ -155,6 +157,7 @@ export class Scheduler {
             if (event === undefined || this.time > untilMs) return resolve(false);
             this.steps++;
             this.ran = event.owner;
+            if (event.code) this.onCode?.(event.owner);
             this.perform(event);
             if (event.code) break;
           }

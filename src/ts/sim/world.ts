@@ -8,7 +8,7 @@ import type { SimRegion } from './memory.js';
 import { SimNetwork } from './network.js';
 import { ProcessDied, SimProcess } from './process.js';
 import type { SimQueuePair } from './queue-pair.js';
-import { Scheduler, SimDefect } from './scheduler.js';
+import { type EventOwner, Scheduler, SimDefect } from './scheduler.js';
 import type { SimRequest } from './work-request.js';
 
 /** Defects that can be planted in the device, to see that they are found. */
@@ -68,15 +68,20 @@ export class SimWorld {
     this.options = options;
     this.scheduler = new Scheduler(choices);
     this.network = new SimNetwork(this.scheduler);
+    // What a process has stored is seen by all others at the next step, and what they have stored is seen by its code.
+    this.scheduler.onCode = (owner) => this.carryMappings(owner);
     this.scheduler.onStep = () => {
-      const { ran } = this.scheduler;
-      for (const device of this.devices) {
-        const { process } = device;
-        if (process.state === 'running' && (ran === undefined || ran === process)) device.carryMappings();
-      }
+      this.carryMappings(this.scheduler.ran);
       this.onStep?.();
     };
     this.scheduler.onError = (error) => this.caught(error);
+  }
+
+  private carryMappings(of: EventOwner | undefined): void {
+    for (const device of this.devices) {
+      const { process } = device;
+      if (process.state === 'running' && (of === undefined || of === process)) device.carryMappings();
+    }
   }
 
   process(name: string): SimProcess {

@@ -2,6 +2,7 @@
 //
 // Invariant: from posting until its completion an operation stays in the table, whatever became of its promise: a signal
 // or deadline ends the waiting, never the work of the device. `settled` on such an error tells when the memory is free.
+import { watchDeadline } from '../core/deadline.js';
 import { ErrorCodes, RdmaError } from '../core/errors.js';
 import { completionError } from './completion-error.js';
 import { CompletionFlags } from './constants.js';
@@ -53,7 +54,6 @@ export class Operation {
   private resolve!: (completed: CompletedOperation) => void;
   private reject!: (error: RdmaError) => void;
   private readonly leave: () => void;
-  private abandoned = false;
   private freed: (() => void) | undefined;
   private status = 0;
   private vendorError = 0;
@@ -66,6 +66,9 @@ export class Operation {
     /** Called when nobody waits any more for what was not posted yet. */
     private readonly onAbandoned: () => void,
   ) {
+    const late = () => this.abandonment(ErrorCodes.TIMEOUT, `${what} took longer than ${timeoutMs} ms`);
+    const aborted = () => this.abandonment(ErrorCodes.ABORTED, `${what} was aborted`);
+    this.leave = watchDeadline({ signal, timeoutMs, late, aborted }, (error) => this.abandon(error));
     this.wrId = FIRST_WR_ID + next;
     next = (next + 1) % FIRST_WR_ID;
     table.set(this.wrId, this);
@@ -73,14 +76,6 @@ export class Operation {
       this.resolve = resolve;
       this.reject = reject;
     });
-    const onAbort = () => this.abandon(ErrorCodes.ABORTED, `${this.what} was aborted`);
-    const onLate = () => this.abandon(ErrorCodes.TIMEOUT, `${this.what} took longer than ${timeoutMs} ms`);
-    const timer = timeoutMs === undefined ? undefined : setTimeout(onLate, timeoutMs);
-    signal?.addEventListener('abort', onAbort);
-    this.leave = () => {
-      clearTimeout(timer);
-      signal?.removeEventListener('abort', onAbort);
-    };
   }
 
   /** Takes over what the completion at `index` says, whose record will not last. */
@@ -125,20 +120,22 @@ export class Operation {
     this.freed?.();
   }
 
-  // A promise that nobody waits for any more: it is rejected now, and ends for itself later.
-  private abandon(code: string, words: string): void {
-    if (this.abandoned) return;
-    this.abandoned = true;
-    this.leave();
-    if (!this.posted) {
-      this.fail(new RdmaError(code, `${words} before it was posted`));
-      this.onAbandoned();
+  // A promise that nobody waits for any more: it is rejected now; what was posted ends for itself later.
+  private abandon(error: RdmaError): void {
+    if (this.posted) {
+      this.reject(error);
       return;
     }
+    this.fail(error);
+    this.onAbandoned();
+  }
+
+  private abandonment(code: string, words: string): RdmaError {
+    if (!this.posted) return new RdmaError(code, `${words} before it was posted`);
     const settled = new Promise<void>((resolve) => {
       this.freed = resolve;
     });
     const remedy = 'its memory is in use until error.settled resolves; toError() or close() of the queue pair ends it';
-    this.reject(Object.assign(new RdmaError(code, words, { remedy }), { settled }));
+    return Object.assign(new RdmaError(code, words, { remedy }), { settled });
   }
 }

@@ -1,0 +1,57 @@
+// Where an inbox looks for what has arrived: at the lanes that are polled, and at the completion queue.
+//
+// Invariant: the completion queue is looked at at least once in so many looks and messages, and at once when a polled
+// lane waits for a completion; who looks often at once lets others have the processor now and then.
+import type { LaneCompletions } from './lane-completions.js';
+import type { PolledLanes } from './polled-lanes.js';
+import type { Turns } from './turns.js';
+
+/** Looks at polled lanes for one at the completion queue, which costs more than all of them. */
+const LOOKS_PER_CQ = 32;
+/** Messages that count as so many looks. */
+const MESSAGES_PER_CQ = 256;
+/**
+ * Looks at polled lanes for one at the queue in which others get this processor, and how many looks at the queue that
+ * takes.
+ */
+const LOOKS_PER_YIELD = 1024;
+const YIELDING_LOOKS = 33;
+
+export class Arrivals {
+  private unpolled = 0; // looks since the completion queue was looked at,
+  private unyielded = 0; // and since others could have this processor
+  private readonly polled: PolledLanes;
+  private readonly completions: LaneCompletions;
+  private readonly turns: Turns;
+
+  constructor(polled: PolledLanes, completions: LaneCompletions, turns: Turns) {
+    this.polled = polled;
+    this.completions = completions;
+    this.turns = turns;
+  }
+
+  /** Looks until something is there, at most so often. Answers how many completions there were. */
+  look(looks: number): number {
+    if (this.polled.empty) return this.completions.poll(this.turns.empty ? looks : 1);
+    let count = 0;
+    let left = looks;
+    do {
+      left--;
+      const waits = this.polled.lookAtAll();
+      this.unpolled++;
+      if (looks > 1) this.unyielded += waits ? LOOKS_PER_CQ : 1;
+      if (!waits && this.unpolled < LOOKS_PER_CQ) continue;
+      this.unpolled = 0;
+      // What waits for its turn is not held up.
+      const yields = looks > 1 && this.unyielded >= LOOKS_PER_YIELD && this.turns.empty;
+      if (yields) this.unyielded = 0;
+      count += this.completions.poll(yields ? YIELDING_LOOKS : 1);
+    } while (left > 0 && count === 0 && this.turns.empty);
+    return count;
+  }
+
+  /** So many messages were delivered: lanes that are not polled wait for no more of them than that. */
+  delivered(messages: number): void {
+    this.unpolled += Math.floor((messages * LOOKS_PER_CQ) / MESSAGES_PER_CQ);
+  }
+}

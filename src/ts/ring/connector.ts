@@ -1,0 +1,125 @@
+// Makes connections of an outbox: finds the inbox, reaches it, and negotiates a lane that takes what is kept.
+//
+// Invariant: whatever fails on the way, nothing that was made is left open, and no wait on the way is without a bound.
+import { withDeadline } from '../core/deadline.js';
+import { RdmaError } from '../core/errors.js';
+import type { PortAddress } from '../verbs/index.js';
+import type { Connection } from './connection.js';
+import { tooLarge } from './intake.js';
+import { negotiate } from './negotiation.js';
+import type { OutboxEnd } from './outbox-end.js';
+import type { InboxAddress, OutboxOptions, OutboxSettings } from './outbox-options.js';
+import type { Payloads } from './payloads.js';
+import type { PortCompletionQueue, PortDomain, RingPort } from './port.js';
+import { Home, Phase, type Retained } from './retained.js';
+
+const HANDSHAKE_TIMEOUT_MS = 5000;
+const SERVICE = 'onepiece-inbox';
+
+/** Who connects, with what. */
+export interface ConnectorParts {
+  /** Of the outbox. */
+  identity: string;
+  options: OutboxOptions;
+  settings: OutboxSettings;
+  port: RingPort;
+  address: PortAddress;
+  pd: PortDomain;
+  /** What is mapped ends with it. */
+  mappings: PortDomain;
+  cq: PortCompletionQueue;
+  sendDepth: number;
+  retained: Retained;
+  payloads: Payloads;
+  /** Aborted when the outbox is closed. */
+  signal: AbortSignal;
+  end: OutboxEnd;
+}
+
+export class Connector {
+  private readonly parts: ConnectorParts;
+
+  constructor(parts: ConnectorParts) {
+    this.parts = parts;
+  }
+
+  /**
+   * Connects once.
+   *
+   * @param lastInbox the inbox of the connection before this one; empty: there was none
+   * @param begin gets a connection that is ready to send, in the turn in which it was checked: nothing can be taken
+   *   in between
+   * @throws RdmaError as {@link Outbox.connect}
+   */
+  async connect(lastInbox: string, begin: (connection: Connection) => void): Promise<void> {
+    const { parts } = this;
+    const { options, settings, port, address, signal } = parts;
+    const { name, slots, dataBytes, inlineBytes, checksum } = settings;
+    const { to, secret } = options;
+    const where = typeof to === 'function' ? await this.find(to) : to;
+    const channel = await port.connect({
+      host: where.host,
+      port: where.port,
+      secret,
+      service: SERVICE,
+      name,
+      timeoutMs: HANDSHAKE_TIMEOUT_MS,
+      signal,
+    });
+    let connection: Connection | undefined;
+    try {
+      connection = await negotiate(channel, {
+        identity: parts.identity,
+        name,
+        address,
+        pd: parts.pd,
+        mappings: parts.mappings,
+        cq: parts.cq,
+        retained: parts.retained,
+        payloads: parts.payloads,
+        slots,
+        dataBytes,
+        inlineBytes,
+        inPlace: settings.inPlace && address.type === 'soft',
+        checksum,
+        sendDepth: parts.sendDepth,
+        timeoutMs: HANDSHAKE_TIMEOUT_MS,
+        signal,
+        lastInbox,
+      });
+      if (parts.end.isClosing) throw parts.end.error();
+      if (channel.closed) throw channel.error ?? new RdmaError('RDMA_ERR_PEER_GONE', 'the inbox went away');
+      this.checkSizes(connection);
+    } catch (error) {
+      connection?.close();
+      channel.destroy();
+      throw error;
+    }
+    begin(connection);
+  }
+
+  // Where the inbox is now; a function of the user's may never answer.
+  private find(to: () => InboxAddress | Promise<InboxAddress>): Promise<InboxAddress> {
+    const { signal, port } = this.parts;
+    return withDeadline(Promise.resolve().then(to), {
+      timeoutMs: HANDSHAKE_TIMEOUT_MS,
+      signal,
+      late: `to() did not answer within ${HANDSHAKE_TIMEOUT_MS} ms`,
+      aborted: 'the outbox is closed',
+      timers: port.clock,
+    });
+  }
+
+  // What is kept has to fit the new lane.
+  private checkSizes(connection: Connection): void {
+    const { retained } = this.parts;
+    const { dataBytes, maxPullBytes } = connection.lane;
+    for (let sequence = connection.sent + 1; sequence <= retained.last; sequence++) {
+      const isPulled = retained.homeOf(sequence) === Home.PAYLOAD;
+      const isOpen = retained.phaseOf(sequence) === Phase.OPEN;
+      const length = isOpen && !isPulled ? retained.spaceOf(sequence) : retained.lengthOf(sequence);
+      const room = isPulled ? maxPullBytes : dataBytes;
+      if (length > room) throw tooLarge(length, room);
+    }
+  }
+}

@@ -1,0 +1,84 @@
+// Delivers what has arrived: gives the lanes their turns, and shows each message to a visitor.
+//
+// Invariant: the messages of a lane are visited in order, each once; what a visitor throws, or a lane that breaks the
+// protocol, takes no turn of another lane. After stop() nothing is visited.
+import type { CondemnedLanes } from './condemned-lanes.js';
+import type { Lane } from './lane.js';
+import type { LaneNews } from './lane-news.js';
+import type { PolledLanes } from './polled-lanes.js';
+import type { InboxCounters } from './status.js';
+import type { Turns } from './turns.js';
+
+/** Messages delivered in one poll. */
+const BATCH = 256;
+
+export class Delivery {
+  private stopped = false;
+  private readonly turns: Turns;
+  private readonly polled: PolledLanes;
+  private readonly news: LaneNews;
+  private readonly condemned: CondemnedLanes;
+  private readonly counters: InboxCounters;
+
+  constructor(turns: Turns, polled: PolledLanes, news: LaneNews, condemned: CondemnedLanes, counters: InboxCounters) {
+    this.turns = turns;
+    this.polled = polled;
+    this.news = news;
+    this.condemned = condemned;
+    this.counters = counters;
+  }
+
+  stop(): void {
+    this.stopped = true;
+  }
+
+  /** Gives the lanes that have something their turns. Answers how many messages that were. */
+  serve(visit: (lane: Lane) => void): number {
+    let served = 0;
+    for (let lane = this.turns.next(); lane !== undefined && served < BATCH; lane = this.turns.next()) {
+      // A visit may have closed the inbox.
+      if (this.stopped) return served;
+      served++;
+      this.news.touch(lane);
+      this.visitNext(lane, visit);
+    }
+    return served;
+  }
+
+  /** Delivers everything that was published on a lane that is to be fenced. Answers how many messages that were. */
+  finish(lane: Lane, visit: (lane: Lane) => void): number {
+    let count = 0;
+    while (this.hasMore(lane) && !this.stopped) {
+      count++;
+      this.visitNext(lane, visit);
+    }
+    return count;
+  }
+
+  // A producer that still stores ends when its credit does.
+  private hasMore(lane: Lane): boolean {
+    if (lane.waiting === 0 && lane.polled && lane.arrived()) this.turns.announce(lane, 1);
+    return lane.waiting > 0;
+  }
+
+  private visitNext(lane: Lane, visit: (lane: Lane) => void): void {
+    if (!lane.take()) {
+      this.turns.drop(lane);
+      this.condemned.add(lane);
+      return;
+    }
+    this.turns.charge(lane, lane.isPulled ? 0 : lane.length);
+    const { counters } = this;
+    if (lane.isSkipped) {
+      counters.skipped++;
+      const { sequence } = lane;
+      lane.acknowledge(sequence);
+      lane.release(sequence);
+      return;
+    }
+    counters.messages++;
+    counters.bytes += lane.length;
+    visit(lane);
+    if (lane.polled) this.polled.lookAt(lane);
+  }
+}

@@ -1,0 +1,46 @@
+// The messages of an inbox without onMessage, for those who iterate.
+//
+// Invariant: messages come out in the order in which they were delivered, each to one taker; the takers are served in
+// the order in which they came.
+import type { InboxMessage } from './message.js';
+
+export class MessageQueue {
+  private readonly messages: InboxMessage[] = [];
+  private readonly takers: ((result: IteratorResult<InboxMessage>) => void)[] = [];
+  private closed = false;
+
+  /** Messages that nobody has taken. */
+  get length(): number {
+    return this.messages.length;
+  }
+
+  put(message: InboxMessage): void {
+    const taker = this.takers.shift();
+    if (taker !== undefined) taker({ done: false, value: message });
+    else this.messages.push(message);
+  }
+
+  /** An iterator; several share the messages. */
+  iterate(): AsyncIterator<InboxMessage> {
+    return {
+      next: () => {
+        const message = this.messages.shift();
+        if (message !== undefined) return Promise.resolve({ done: false, value: message });
+        if (this.closed) return Promise.resolve({ done: true, value: undefined });
+        return new Promise((resolve) => this.takers.push(resolve));
+      },
+      return: () => Promise.resolve({ done: true, value: undefined }),
+    };
+  }
+
+  /** Nothing more comes, once what is here was taken. */
+  end(): void {
+    this.closed = true;
+  }
+
+  /** Forgets what is here; everybody who waits has the end. */
+  clear(): void {
+    this.messages.length = 0;
+    for (const taker of this.takers.splice(0)) taker({ done: true, value: undefined });
+  }
+}

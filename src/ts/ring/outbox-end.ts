@@ -1,0 +1,26 @@
+// Whether an outbox has ended, and why.
+//
+// Invariant: an end is final, and its first reason stays.
+import { RdmaError } from '../core/errors.js';
+
+export class OutboxEnd {
+  /** Why it has failed, or was closed. */
+  failure: RdmaError | undefined;
+  /** close() was called. */
+  isClosing = false;
+
+  /** True when nothing is sent any more. */
+  get isEnded(): boolean {
+    return this.failure !== undefined || this.isClosing;
+  }
+
+  /** What a call gets that comes too late. */
+  error(): RdmaError {
+    return this.failure ?? new RdmaError('RDMA_ERR_CLOSED', 'the outbox is closed');
+  }
+
+  /** @throws RdmaError when nothing is sent any more */
+  check(): void {
+    if (this.isEnded) throw this.error();
+  }
+}

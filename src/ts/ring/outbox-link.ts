@@ -1,0 +1,229 @@
+// The connection of an outbox, through reconnects: what is written on it, what completes on it, how it is lost and
+// made.
+//
+// Invariant: there is at most one connection; one that has failed is left for good, and the next one continues where
+// the inbox says. What was acknowledged is forgotten at once, on both kinds of memory; nothing else is.
+import { parseDocument } from '../connect/index.js';
+import { RdmaError } from '../core/errors.js';
+import { CompletionOpcode, CompletionStatus, completionStatusWords } from '../verbs/index.js';
+import { tell } from './callback.js';
+import type { Connection } from './connection.js';
+import { Connector, type ConnectorParts } from './connector.js';
+import { Reply } from './documents.js';
+import type { OutboxEnd } from './outbox-end.js';
+import type { OutboxOptions } from './outbox-options.js';
+import type { Payloads } from './payloads.js';
+import type { CompletionDriver } from './pump.js';
+import { Reconnector, refusal } from './reconnector.js';
+import type { Retained } from './retained.js';
+import type { OutboxCounters } from './status.js';
+import type { WaitList } from './wait-list.js';
+
+// As constants of this file: what another file exports is looked up at each use, and through an index by a call.
+const { SUCCESS } = CompletionStatus;
+const { RECEIVE_WITH_IMM } = CompletionOpcode;
+/** Completions of one poll, at most. */
+const MAX_COMPLETIONS = 256;
+
+/** What a link needs of its outbox. */
+export interface LinkHost {
+  readonly counters: OutboxCounters;
+  /** There is a connection; nothing was written on it yet. */
+  connected(connection: Connection): void;
+  /** There may be room again. */
+  roomMade(): void;
+  /** Nothing is sent any more. */
+  fail(error: RdmaError): void;
+}
+
+/** What a link is made of. */
+export interface LinkParts extends Omit<ConnectorParts, 'cq'> {
+  host: LinkHost;
+  end: OutboxEnd;
+  pump: CompletionDriver;
+  /** Those who wait for a message to be written or acknowledged. */
+  progress: WaitList;
+}
+
+export class OutboxLink {
+  /** The one that there is now. */
+  connection: Connection | undefined;
+  /** Highest sequence that was ever written to a lane. */
+  reached = 0;
+  private readonly host: LinkHost;
+  private readonly end: OutboxEnd;
+  private readonly options: OutboxOptions;
+  private readonly pump: CompletionDriver;
+  private readonly retained: Retained;
+  private readonly payloads: Payloads;
+  private readonly progress: WaitList;
+  private readonly connector: Connector;
+  private readonly reconnector: Reconnector;
+  private lastInbox = '';
+  private polling = false;
+  private broken: RdmaError | undefined; // found while polling; handled after it
+
+  constructor(parts: LinkParts) {
+    const { host, end, pump } = parts;
+    this.host = host;
+    this.end = end;
+    this.options = parts.options;
+    this.pump = pump;
+    this.retained = parts.retained;
+    this.payloads = parts.payloads;
+    this.progress = parts.progress;
+    this.connector = new Connector({ ...parts, cq: pump.cq });
+    this.reconnector = new Reconnector({
+      clock: parts.port.clock,
+      reconnectMs: parts.settings.reconnectMs,
+      signal: parts.signal,
+      connect: () => this.connector.connect(this.lastInbox, (connection) => this.begin(connection)),
+      settled: () => this.connection !== undefined || end.isEnded,
+      fail: (error) => host.fail(error),
+    });
+  }
+
+  /** Connects, or answers the attempts that are under way. */
+  connect(): Promise<void> {
+    return this.reconnector.start();
+  }
+
+  /** Writes what can be written now. */
+  transmit(): void {
+    const { connection } = this;
+    if (connection === undefined) return;
+    const from = connection.sent;
+    try {
+      connection.transmit();
+    } catch (error) {
+      this.lose(connection, error as RdmaError);
+    }
+    const { sent } = connection;
+    if (from < this.reached) this.host.counters.resent += Math.min(sent, this.reached) - from;
+    if (sent <= this.reached) return;
+    this.reached = sent;
+    if (this.progress.length > 0) this.progress.wakeAny();
+  }
+
+  // ---- Completions
+
+  /** Handles what has completed; answers how many there were. @param looks as in {@link CompletionQueue.poll} */
+  poll(looks: number): number {
+    const { connection } = this;
+    if (this.polling || connection === undefined || this.pump.cq.closed) return 0;
+    this.polling = true;
+    this.pump.polled();
+    let count = 0;
+    try {
+      count = this.pump.cq.poll(MAX_COMPLETIONS, looks);
+      for (let i = 0; i < count; i++) this.handle(connection, i);
+      if (count > 0 && this.broken === undefined) {
+        connection.repost();
+        this.transmit();
+      }
+    } catch (error) {
+      this.broken ??= error instanceof RdmaError ? error : undefined;
+      if (this.broken === undefined) throw error;
+    } finally {
+      this.polling = false;
+    }
+    this.afterPoll(connection, count);
+    return count;
+  }
+
+  private afterPoll(connection: Connection, count: number): void {
+    if (this.broken !== undefined) {
+      const reason = this.broken;
+      this.broken = undefined;
+      this.lose(connection, reason);
+      return;
+    }
+    if (count === 0) return;
+    this.host.roomMade();
+    if (connection.draining) this.drained(connection);
+  }
+
+  private handle(connection: Connection, i: number): void {
+    const { completions } = this.pump.cq;
+    if (completions.qpNum(i) !== connection.qp.qpNum) return; // of a connection before this one
+    const status = completions.status(i);
+    if (status !== SUCCESS) {
+      const words = `the inbox cannot be written: ${completionStatusWords(status)}`;
+      this.broken ??= new RdmaError('RDMA_ERR_PEER_GONE', words);
+      return;
+    }
+    if (completions.opcode(i) === RECEIVE_WITH_IMM) {
+      const wasDraining = connection.draining;
+      const { spilled } = connection;
+      const acknowledged = connection.controlArrived();
+      this.host.counters.spilled += connection.spilled - spilled;
+      if (acknowledged < 0)
+        this.broken ??= new RdmaError('RDMA_ERR_PROTOCOL', 'the inbox acknowledges what was not sent');
+      else this.acknowledgedUpTo(acknowledged);
+      if (connection.draining && !wasDraining) tell(this.options.onConnection, { type: 'draining' });
+    } else {
+      connection.sendCompleted(completions.wrId(i));
+    }
+  }
+
+  private acknowledgedUpTo(sequence: number): void {
+    if (this.retained.acknowledge(sequence) === 0) return;
+    this.payloads.acknowledge(sequence);
+    this.reconnector.progress();
+    if (this.progress.length > 0) this.progress.wakeAny();
+    tell(this.options.onAcknowledged, this.retained.acknowledged);
+  }
+
+  // An inbox that drains is left when it has acknowledged what it got; the next one takes the rest.
+  private drained(connection: Connection): void {
+    if (this.retained.acknowledged < connection.sent) return;
+    this.lose(connection, new RdmaError('RDMA_ERR_PEER_GONE', 'the inbox drains and takes nothing more'));
+  }
+
+  // ---- Connections come and go
+
+  private lose(connection: Connection, reason: RdmaError): void {
+    if (this.connection !== connection || this.end.isClosing) return;
+    this.connection = undefined;
+    connection.close();
+    // What the old queue pair left in the completion queue would take the place of what the next one brings.
+    while (!this.pump.cq.closed && this.pump.cq.poll() > 0);
+    tell(this.options.onConnection, { type: 'lost', reason });
+    if (this.reconnector.current === undefined) void this.connect().catch(() => {});
+  }
+
+  private begin(connection: Connection): void {
+    this.connection = connection;
+    this.lastInbox = connection.lane.inbox;
+    this.host.connected(connection);
+    this.host.counters.connects++;
+    const { channel } = connection;
+    channel.onMessage = (document) => {
+      const reply = parseDocument(Reply, document, 'message');
+      if (reply.type === 'error') this.lose(connection, refusal(reply.code, reply.message));
+    };
+    channel.onClose = (error) => {
+      this.poll(1); // its last report may be there already
+      this.lose(connection, error ?? new RdmaError('RDMA_ERR_PEER_GONE', 'the inbox closed the connection'));
+    };
+    try {
+      channel.send({ type: 'ready' });
+    } catch (error) {
+      this.lose(connection, error as RdmaError);
+      return;
+    }
+    this.acknowledgedUpTo(Math.max(this.retained.acknowledged, connection.lane.acknowledged));
+    tell(this.options.onConnection, { type: 'open' });
+    this.transmit();
+    this.host.roomMade();
+    this.pump.schedule();
+  }
+
+  /** The outbox is closed: leaves the connection, and ends when no attempt to make another one is under way. */
+  async close(): Promise<void> {
+    const { connection } = this;
+    this.connection = undefined;
+    connection?.close();
+    await this.reconnector.current?.catch(() => {});
+  }
+}

@@ -1,0 +1,54 @@
+// The lanes whose descriptors are looked at in each poll.
+//
+// Invariant: of a polled lane at most one message is announced at a time, the next one, and only when it can be taken;
+// a lane that is broken is condemned, and not looked at any more.
+import type { CondemnedLanes } from './condemned-lanes.js';
+import type { Lane } from './lane.js';
+import type { Turns } from './turns.js';
+
+export class PolledLanes {
+  private readonly lanes: Lane[] = [];
+  private readonly turns: Turns;
+  private readonly condemned: CondemnedLanes;
+
+  constructor(turns: Turns, condemned: CondemnedLanes) {
+    this.turns = turns;
+    this.condemned = condemned;
+  }
+
+  get empty(): boolean {
+    return this.lanes.length === 0;
+  }
+
+  add(lane: Lane): void {
+    this.lanes.push(lane);
+  }
+
+  remove(lane: Lane): void {
+    const at = this.lanes.indexOf(lane);
+    if (at >= 0) this.lanes.splice(at, 1);
+  }
+
+  clear(): void {
+    this.lanes.length = 0;
+  }
+
+  /** Looks at each lane once. Answers whether one of them waits for a completion. */
+  lookAtAll(): boolean {
+    const { lanes } = this;
+    let waits = false;
+    for (let i = 0; i < lanes.length; i++) {
+      const lane = lanes[i]!;
+      this.lookAt(lane);
+      waits ||= lane.waits;
+    }
+    return waits;
+  }
+
+  /** Announces the next message of a lane, if it is there. */
+  lookAt(lane: Lane): void {
+    if (lane.waiting > 0 || lane.condemned !== undefined) return;
+    if (lane.arrived()) this.turns.announce(lane, 1);
+    else if (lane.broken) this.condemned.add(lane);
+  }
+}

@@ -1,0 +1,156 @@
+// How messages get from an application to the lane: taken, collected while it corks, written, or made to wait for room.
+//
+// Invariant: messages leave in the order in which they were taken. What was taken is written at once, unless it is
+// collected; what is collected is written by the last uncork(), when there is no room for more, or when waiting gains
+// nothing.
+import { abortError } from '../core/deadline.js';
+import type { RdmaError } from '../core/errors.js';
+import { checkAbortSignal, checkInteger } from '../core/validate.js';
+import { tell } from './callback.js';
+import type { Connection } from './connection.js';
+import { Intake, type IntakeHost } from './intake.js';
+import { BATCH_BYTES } from './lane-writer.js';
+import type { OutboxEnd } from './outbox-end.js';
+import type { OutboxOptions, OutboxSettings, SendOptions } from './outbox-options.js';
+import type { OutboxLink } from './outbox-link.js';
+import type { Payloads } from './payloads.js';
+import type { Clock } from './port.js';
+import type { CompletionDriver } from './pump.js';
+import type { Retained } from './retained.js';
+import type { OutboxCounters, Stall } from './status.js';
+import { WaitList } from './wait-list.js';
+
+/** What a send path is made of. */
+export interface SendParts {
+  counters: OutboxCounters;
+  end: OutboxEnd;
+  options: OutboxOptions;
+  settings: OutboxSettings;
+  clock: Clock;
+  pump: CompletionDriver;
+  retained: Retained;
+  payloads: Payloads;
+  link: OutboxLink;
+}
+
+export class SendPath implements IntakeHost {
+  readonly counters: OutboxCounters;
+  readonly intake: Intake;
+  private readonly end: OutboxEnd;
+  private readonly options: OutboxOptions;
+  private readonly pump: CompletionDriver;
+  private readonly link: OutboxLink;
+  private readonly room: WaitList;
+  private stalledBy_: Stall | undefined;
+  private corks = 0; // calls of cork() without their uncork()
+  private collectedBytes = 0; // taken and not written since
+  private collectedMs = 0; // when that began
+
+  constructor({ counters, end, options, settings, clock, pump, retained, payloads, link }: SendParts) {
+    this.counters = counters;
+    this.end = end;
+    this.options = options;
+    this.pump = pump;
+    this.link = link;
+    this.room = new WaitList(clock);
+    this.intake = new Intake(this, settings, retained, payloads);
+  }
+
+  /** Calls that wait for room. */
+  get waiting(): number {
+    return this.room.length;
+  }
+
+  /** Why messages have to wait; undefined: they do not. */
+  get stalledBy(): Stall | undefined {
+    return this.stalledBy_;
+  }
+
+  // ---- For the intake
+
+  get connection(): Connection | undefined {
+    return this.link.connection;
+  }
+
+  get isEnded(): boolean {
+    return this.end.isEnded;
+  }
+
+  checkOpen(): void {
+    this.end.check();
+  }
+
+  /** Of messages that are collected, when that began: reading the clock takes as long as sending one of them. */
+  nowMs(): number {
+    return this.corks > 0 ? this.collectedMs : this.pump.nowMs();
+  }
+
+  taken(bytes: number): void {
+    if (this.corks > 0) {
+      this.collectedBytes += bytes;
+      if (this.collectedBytes < BATCH_BYTES) return;
+    }
+    this.writeCollected();
+  }
+
+  stalled(cause: Stall): void {
+    if (this.corks > 0) this.writeCollected();
+    if (this.stalledBy_ === cause) return;
+    this.stalledBy_ = cause;
+    tell(this.options.onStall, { type: 'stalled', cause });
+  }
+
+  // ---- Collecting
+
+  /** See {@link Outbox.cork}. */
+  cork(): void {
+    if (this.corks === 0) this.collectedMs = this.pump.nowMs();
+    this.corks++;
+  }
+
+  /** See {@link Outbox.uncork}. */
+  uncork(): void {
+    if (this.corks === 0) return;
+    this.corks--;
+    if (this.corks === 0) this.writeCollected();
+  }
+
+  private writeCollected(): void {
+    this.collectedBytes = 0;
+    if (this.corks > 0) this.collectedMs = this.pump.nowMs();
+    this.link.transmit();
+  }
+
+  // ---- Waiting for room
+
+  /** There may be room again. */
+  roomMade(): void {
+    this.room.wake();
+    if (this.stalledBy_ === undefined || this.room.length > 0) return;
+    this.stalledBy_ = undefined;
+    tell(this.options.onStall, { type: 'flowing' });
+  }
+
+  /**
+   * Attempts until it succeeds; those who came before are first.
+   *
+   * @param attempt answers the sequence of the message, or 0 when there is no room
+   * @throws what the attempt throws; RdmaError RDMA_ERR_TIMEOUT, RDMA_ERR_ABORTED, RDMA_ERR_INVALID_ARGUMENT
+   */
+  async whenRoom(attempt: () => number, options: SendOptions): Promise<number> {
+    const signal = checkAbortSignal('signal', options.signal);
+    if (options.timeoutMs !== undefined) checkInteger('timeoutMs', options.timeoutMs, 1, 2 ** 31 - 1);
+    if (signal?.aborted) throw abortError(signal);
+    if (this.room.length === 0) {
+      const sequence = attempt();
+      if (sequence > 0) return sequence;
+    }
+    this.counters.stalls++;
+    return this.room.wait(attempt, options.timeoutMs, signal, 'room in the lane');
+  }
+
+  /** Nothing is sent any more. */
+  fail(error: RdmaError): void {
+    this.room.reject(error);
+  }
+}

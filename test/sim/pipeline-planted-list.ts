@@ -1,0 +1,118 @@
+// The defects that are planted in pipelines, to see that the simulation finds them.
+//
+// Invariant: each is a small change of one rule that the pipeline rests on. What of it can be seen is known beforehand.
+import { Outbox } from '../../src/ts/ring/outbox.js';
+import { type PipelineShape, PLAIN_REQUEST, PLAIN_STAGE } from './pipeline-shape.js';
+import { plant } from './plant.js';
+
+export interface PlantedDefect {
+  name: string;
+  /** Value of PlaceOptions.flaw. */
+  flaw?: string;
+  /** Puts it elsewhere; answers how to take it back. */
+  plant?: () => () => void;
+  /** Where the shapes of seeds would meet it too seldom. */
+  shape?: Partial<PipelineShape>;
+  /** What is seen of it. */
+  seen: RegExp;
+}
+
+const busy = { ...PLAIN_STAGE, busyMs: 5 };
+const several = [0, 0, 1, 2, 5].map((atMs) => ({ ...PLAIN_REQUEST, atMs }));
+
+/** Two ways of the request that come together, the second of them through two routed instances. */
+const twoWays = [
+  { ...busy, after: [-1], instances: 2 },
+  { ...busy, after: [0] },
+  { ...busy, after: [0], instances: 2 },
+  { ...busy, after: [-1, 1, 2] },
+];
+
+const crashes: Partial<PipelineShape> = {
+  stages: twoWays,
+  requests: several,
+  faults: ['crash', 'replace'],
+  faultCount: 3,
+};
+
+export const PLANTED: readonly PlantedDefect[] = [
+  {
+    name: 'a stage acknowledges its inputs before its output was acknowledged',
+    flaw: 'early-acknowledgement',
+    shape: crashes,
+    seen: /^deadlock/,
+  },
+  {
+    name: 'what was not acknowledged is not sent again to the next process',
+    plant: () =>
+      plant(
+        Outbox.prototype,
+        'begin',
+        (original) =>
+          function (this: { reached: number }, connection: { sent: number }) {
+            connection.sent = this.reached;
+            return original.call(this as never, connection as never);
+          },
+      ),
+    shape: crashes,
+    seen: /^deadlock/,
+  },
+  {
+    name: 'what takes long is not sent once more',
+    flaw: 'no-refresh',
+    // The input of a request that takes long before it fails, in front of many that fail at once.
+    shape: {
+      stages: [
+        { ...PLAIN_STAGE, concurrency: 2, busyMs: 200 },
+        { ...PLAIN_STAGE, after: [-1, 0] },
+      ],
+      requests: Array.from({ length: 16 }, () => ({ ...PLAIN_REQUEST, fails: { stage: 0, always: true } })),
+      residentRequests: 2,
+      maxInFlight: 16,
+      faults: [],
+      faultCount: 0,
+    },
+    seen: /^deadlock/,
+  },
+  {
+    name: 'a join takes inputs of two attempts',
+    flaw: 'mixed-attempts',
+    shape: { stages: twoWays, requests: several, faults: ['give-up'], faultCount: 1 },
+    seen: /does not send to this place|has a run of attempt|mixes two runs|^deadlock/,
+  },
+  {
+    name: 'a join keeps an input when a newer run has made it again',
+    flaw: 'mixed-runs',
+    shape: crashes,
+    seen: /^deadlock/,
+  },
+  {
+    name: 'a place waits for other senders than those that send',
+    flaw: 'wrong-inverse',
+    shape: { stages: twoWays, requests: several, faults: [], faultCount: 0 },
+    seen: /does not send to this place|has no input from/,
+  },
+  {
+    name: 'a plan is retired while requests are under way',
+    flaw: 'early-retirement',
+    shape: { stages: twoWays, requests: several, faults: ['scale-up', 'scale-down'], faultCount: 2 },
+    seen: /has retired plan/,
+  },
+  {
+    name: 'nobody asks for what stays incomplete',
+    flaw: 'no-asking',
+    shape: { ...crashes, requests: several, faults: ['crash'], faultCount: 4 },
+    seen: /^deadlock: (s\d\/\d|gateway\/0) has \d+ open requests/,
+  },
+  {
+    name: 'a block is given back before it was acknowledged',
+    flaw: 'early-release',
+    shape: {
+      stages: twoWays.map((stage) => ({ ...stage, bytes: [1500, 2500] })),
+      requests: several.map((request) => ({ ...request, bytes: 2000 })),
+      faults: [],
+      faultCount: 0,
+    },
+    seen: /has other bytes than were sent|has a run of request|has not \d runs/,
+  },
+];
