@@ -112,7 +112,7 @@ void t.test(
   },
 );
 
-void t.test('after release and acknowledgement there is nothing to look at', async (t) => {
+void t.test('after its acknowledgement there is nothing to look at, released or not', async (t) => {
   const { pool, outbox, next, end } = await setUp();
   const block = pool.allocate(100)!;
   await outbox.send(encode(block));
@@ -120,6 +120,8 @@ void t.test('after release and acknowledgement there is nothing to look at', asy
   const [first, second] = [await next(), await next()];
   const reference = decode(first);
   first.release();
+  t.equal(first.map(reference)?.length ?? 100, 100, 'what was only released is looked at still');
+  first.acknowledge();
   second.acknowledge();
   for (const message of [first, second]) {
     t.equal(

@@ -639,6 +639,7 @@ export class Gateway implements PlaceOwner {
 
   // ---- State and end
 
+  /** What an operator asks. Computed at each call; not for hot loops. */
   status(): GatewayStatus {
     const instances = this.admission.status();
     return { ...this.place.status(), queued: this.queue.length, inFlight: this.inFlight, instances };
