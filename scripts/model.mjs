@@ -24,6 +24,7 @@ const usage = `Usage: npm run model -- [options]
 
   --large        the configurations that take minutes and gigabytes as well
   --group NAME   only these: ${groups.join(', ')}
+  --part I/N     only the I-th of N parts of these, taken in turns
   --filter TEXT  only configurations whose name contains TEXT
   --jobs N       searches at a time; default: the number of processors, at most 2
   --json         one JSON document instead of lines
@@ -159,6 +160,7 @@ async function main() {
     options: {
       large: { type: 'boolean', default: false },
       group: { type: 'string' },
+      part: { type: 'string', default: '1/1' },
       filter: { type: 'string', default: '' },
       jobs: { type: 'string', default: String(Math.min(2, os.availableParallelism())) },
       json: { type: 'boolean', default: false },
@@ -175,7 +177,12 @@ async function main() {
   const { group } = values;
   const wanted = (each) =>
     each.name.includes(values.filter) && (values.large || !each.large) && (group ?? groupOf(each)) === groupOf(each);
-  const chosen = configurations.filter(wanted);
+  const [part, parts] = values.part.split('/').map(Number);
+  if (!Number.isInteger(part) || !Number.isInteger(parts) || part < 1 || part > parts) {
+    process.stderr.write(`--part takes I/N, I from 1 to N\n\n${usage}`);
+    return 2;
+  }
+  const chosen = configurations.filter(wanted).filter((_, i) => i % parts === part - 1);
   if (!Number.isInteger(jobs) || jobs < 1 || jobs > 64 || chosen.length === 0) {
     const why = chosen.length === 0 ? 'no configuration has that name and group' : '--jobs takes 1 to 64';
     process.stderr.write(`${why}\n\n${usage}`);

@@ -21,14 +21,19 @@ interface Result {
 const inCI = !['', '0', 'false'].includes(process.env.CI ?? '');
 const absent = ['spin', 'gcc'].filter((each) => spawnSync(each, ['--help']).error !== undefined);
 
-/** @param least how many configurations the group has to have */
-export function checkGroup(group: 'safety' | 'liveness' | 'controls', least: number): void {
+/**
+ * @param part which of how many parts of the group, `I/N`: each ends within the time of a file on a busy machine
+ * @param least how many configurations it has to have
+ */
+export function checkGroup(group: 'safety' | 'liveness' | 'controls', part: string, least: number): void {
   const skip = absent.length > 0 && !inCI && `${absent.join(' and ')} not installed: apt-get install spin gcc`;
-  void t.test(`the ring model: ${group}`, { skip }, async (t) => {
+  void t.test(`the ring model: ${group}, part ${part}`, { skip }, async (t) => {
     t.same(absent, [], 'in CI the model has to be checked: spin and gcc are there');
     if (absent.length > 0) return;
     const script = join(packageRoot(), 'scripts/model.mjs');
-    const child = spawn(process.execPath, [script, '--json', '--group', group], { stdio: ['ignore', 'pipe', 'pipe'] });
+    const child = spawn(process.execPath, [script, '--json', '--group', group, '--part', part], {
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
     t.teardown(() => child.kill('SIGTERM'));
     const [stdout, stderr] = await Promise.all([text(child.stdout), text(child.stderr), once(child, 'close')]);
     t.equal(stderr, '');

@@ -108,6 +108,44 @@ void t.test('large messages in opposite orders find room', async (t) => {
   await pipeline.idle();
 });
 
+void t.test('what finds no memory waits for it: requests at the gateway, outputs at their stage', async (t) => {
+  // Twelve blocks of this size at most, where one request needs up to eight.
+  const sizes = { poolBytes: 12 * 65_536 };
+  const parts = (n: number) =>
+    Object.fromEntries(
+      Array.from(
+        { length: 8 },
+        (_, i) => [`p${i}`, tensor('u8', [65_536], new Uint8Array(65_536).fill(n + i))] as const,
+      ),
+    );
+  const graph = workflow('memory', { ...here, maxRequestBytes: 65_536 }).stage('a', {
+    concurrency: 8,
+    maxOutputBytes: 8 * 65_536,
+    handler: (task) => {
+      const { n } = task.input('request').meta;
+      const made = task.output({ x: { dtype: 'u8', shape: [65_536] }, y: { dtype: 'u8', shape: [65_536] } });
+      for (const [i, part] of [made.x, made.y].entries()) (part.data as Uint8Array).fill(Number(n) + i);
+      return { meta: { n }, parts: { ...parts(Number(n)), p0: made.x, p1: made.y } };
+    },
+  });
+  const pipeline = await Harness.open(graph, { sizes });
+  t.teardown(() => pipeline.close());
+  const request = (n: number) => ({ meta: { n }, parts: { x: tensor('u8', [65_000], new Uint8Array(65_000)) } });
+  const held = await within('views', pipeline.gateway.run(request(0), { views: true }));
+  const results = Array.from({ length: 60 }, (_, n) => pipeline.gateway.run(request(n)));
+  await until('an output that waits', () => pipeline.stages.get('a/0')!.status().unsent > 0);
+  held.release();
+  for (const [n, { outputs }] of (await within('all', Promise.all(results))).entries()) {
+    const isRight = [0, 1, 2, 7].every((i) => {
+      const data = outputs[0]!.parts[`p${i}`]!.data as Uint8Array;
+      return data.length === 65_536 && data.every((value) => value === n + i);
+    });
+    if (!isRight || outputs[0]!.meta.n !== n) t.fail(`request ${n} has another result`);
+  }
+  t.ok(pipeline.stages.get('a/0')!.status().pool.registeredBytes <= sizes.poolBytes);
+  await pipeline.idle();
+});
+
 void t.test('a replaced fan-in stage gets again what was not acknowledged, and no more', async (t) => {
   // The slow branch keeps one request back, whose other branch is kept for it.
   const late = gate();

@@ -8,6 +8,7 @@ import {
   graphOf,
   makePlan,
   type PlaceId,
+  type PlaceOptions,
   type Plan,
   placeName,
   RdmaError,
@@ -82,6 +83,8 @@ export interface HarnessOptions {
   gateways?: number;
   /** Gateways want to know what happens to requests. */
   watched?: boolean;
+  /** What differs from the usual sizes of a place. */
+  sizes?: PlaceOptions['sizes'];
 }
 
 /** A pipeline whose gateways and stage instances all live here. */
@@ -99,7 +102,7 @@ export class Harness {
   private readonly incarnations = new Map<string, number>();
   private readonly common;
 
-  private constructor(workflow: Workflow, gateways: number) {
+  private constructor(workflow: Workflow, gateways: number, sizes: PlaceOptions['sizes']) {
     this.workflow = workflow;
     const { spec } = workflow;
     const numbers = Array.from({ length: gateways }, (_, i) => i);
@@ -111,6 +114,7 @@ export class Harness {
       device: DEVICE,
       secret: SECRET,
       pollUs: 50,
+      sizes,
       reconnectMs: 20_000,
       resolve: (target: string) => this.resolve(target),
       onFailed: (reason: RdmaError) => void this.failures.push(reason),
@@ -118,8 +122,8 @@ export class Harness {
   }
 
   static async open(workflow: Workflow, options: HarnessOptions = {}): Promise<Harness> {
-    const { gateways = 1, maxInFlight = 64, maxQueued = 256, watched = false } = options;
-    const harness = new Harness(workflow, gateways);
+    const { gateways = 1, maxInFlight = 64, maxQueued = 256, watched = false, sizes } = options;
+    const harness = new Harness(workflow, gateways, sizes);
     try {
       for (const instance of harness.plan.gateways) {
         const gateway = await Gateway.open({

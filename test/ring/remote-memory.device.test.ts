@@ -112,14 +112,22 @@ void t.test(
   },
 );
 
-void t.test('after release and acknowledgement there is nothing to look at', async (t) => {
+void t.test('after release there is still what it refers to; after acknowledgement there is not', async (t) => {
   const { pool, outbox, next, end } = await setUp();
   const block = pool.allocate(100)!;
+  block.bytes.set(content(1, 100));
   await outbox.send(encode(block));
   await outbox.send(encode(block));
   const [first, second] = [await next(), await next()];
   const reference = decode(first);
   first.release();
+  const view = first.map(reference);
+  t.equal(view !== undefined, shared);
+  t.ok(view === undefined || hasContent(view, 1));
+  const into = new Uint8Array(100);
+  await first.read(reference, into);
+  t.ok(hasContent(into, 1));
+  first.acknowledge();
   second.acknowledge();
   for (const message of [first, second]) {
     t.equal(

@@ -1,7 +1,7 @@
 // The defects that are planted in pipelines, to see that the simulation finds them.
 //
 // Invariant: each is a small change of one rule that the pipeline rests on. What of it can be seen is known beforehand.
-import { Outbox } from '../../src/ts/ring/outbox.js';
+import { OutboxLink } from '../../src/ts/ring/outbox-link.js';
 import { type PipelineShape, PLAIN_REQUEST, PLAIN_STAGE } from './pipeline-shape.js';
 import { plant } from './plant.js';
 
@@ -46,11 +46,11 @@ export const PLANTED: readonly PlantedDefect[] = [
     name: 'what was not acknowledged is not sent again to the next process',
     plant: () =>
       plant(
-        Outbox.prototype,
+        OutboxLink.prototype,
         'begin',
         (original) =>
-          function (this: { reached: number }, connection: { sent: number }) {
-            connection.sent = this.reached;
+          function (this: { reached: number }, connection: { placement: { sent: number } }) {
+            connection.placement.sent = this.reached;
             return original.call(this as never, connection as never);
           },
       ),

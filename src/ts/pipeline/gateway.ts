@@ -564,6 +564,7 @@ export class Gateway implements PlaceOwner {
   /** @internal */
   onNote(kind: number, bytes: Uint8Array, view: DataView): void {
     const head = readNoteHead(bytes, view, this.options.graph.spec.stages.length);
+    if (head.stage === GATEWAY_INDEX) throw new RdmaError('RDMA_ERR_PROTOCOL', 'gateways send no notes to gateways');
     if (kind === Kind.REPORTS) {
       for (const record of readReports(bytes, view)) this.onReport(head, head.gatewayRun, record);
     } else if (kind === Kind.FAILURE) {
@@ -639,6 +640,7 @@ export class Gateway implements PlaceOwner {
 
   // ---- State and end
 
+  /** What an operator asks. Computed at each call; not for hot loops. */
   status(): GatewayStatus {
     const instances = this.admission.status();
     return { ...this.place.status(), queued: this.queue.length, inFlight: this.inFlight, instances };

@@ -47,6 +47,7 @@ const NO_BYTES = new Uint8Array(0);
 
 /** One instance of a stage. */
 export class StageInstance implements PlaceOwner, TaskHost {
+  /** Name of the stage. */
   readonly stageName: string;
   private readonly options: StageInstanceOptions;
   private readonly stage: StageSpec;
@@ -421,6 +422,7 @@ export class StageInstance implements PlaceOwner, TaskHost {
     return this.place.unacknowledged(target);
   }
 
+  /** What an operator asks. Computed at each call; not for hot loops. */
   status(): StageInstanceStatus {
     const { running, tasks, failures } = this;
     return { ...this.place.status(), running, ready: this.ready.length, unsent: this.unsent.length, tasks, failures };

@@ -13,11 +13,18 @@ const MAX_FUTILE = 4;
 /** and for how many polls after that. */
 const PENANCE = 64;
 
+/** Who gave the processor away and had it back so much later shares it with somebody who computes. */
+const LONG_AWAY_MS = 1;
+/** Then it does not poll for that long, and longer when that happens again at once. */
+const CROWDED_MS = { first: 20, most: 640 };
+
 export class AdaptiveWindow {
   /** How long to poll now, in microseconds. */
   us: number;
   /** The longest time that is polled. */
   readonly limitUs: number;
+  private crowdedUntilMs = Number.NEGATIVE_INFINITY;
+  private crowdedMs = CROWDED_MS.first;
   private readonly minUs: number;
   private futile = 0;
 
@@ -28,10 +35,28 @@ export class AdaptiveWindow {
     this.us = limitUs;
   }
 
-  /** Polling has found something. */
-  hit(): void {
+  /** Polling has found something, at `nowMs`. */
+  hit(nowMs: number): void {
+    if (this.isCrowded(nowMs)) return;
+    if (nowMs > this.crowdedUntilMs + this.crowdedMs) this.crowdedMs = CROWDED_MS.first;
     this.futile = 0;
     this.us = this.limitUs;
+  }
+
+  /**
+   * Others had the processor until `nowMs`, for `awayMs`. Somebody who computes keeps it for milliseconds; who sleeps
+   * gets it back when something comes.
+   */
+  gaveWay(nowMs: number, awayMs: number): void {
+    if (awayMs < LONG_AWAY_MS) return;
+    this.crowdedUntilMs = nowMs + this.crowdedMs;
+    this.crowdedMs = Math.min(CROWDED_MS.most, 2 * this.crowdedMs);
+    this.us = this.minUs;
+  }
+
+  /** True while giving the processor away would cost too much: it polls for the shortest time and then sleeps. */
+  isCrowded(nowMs: number): boolean {
+    return nowMs < this.crowdedUntilMs;
   }
 
   /** It has polled for the whole window and found nothing. */
@@ -41,8 +66,9 @@ export class AdaptiveWindow {
     this.us = Math.max(this.minUs, this.us / 2);
   }
 
-  /** A wake has brought something, `afterUs` after it had begun to wait. */
-  woken(afterUs: number): void {
+  /** A wake has brought something at `nowMs`, `afterUs` after it had begun to wait. */
+  woken(nowMs: number, afterUs: number): void {
+    if (this.isCrowded(nowMs)) return;
     if (this.futile >= MAX_FUTILE || afterUs > this.limitUs + WAKE_US) return;
     this.us = Math.min(this.limitUs, Math.max(1, this.us) * 4);
   }

@@ -164,7 +164,7 @@ export class InboxMessage {
     return pool.adopt(segment.mapping).reference(reference.address - segment.address, reference.length);
   }
 
-  // The mapped segment of a reference, until release().
+  // The mapped segment of a reference, until the message is released and acknowledged.
   private hold(reference: MemoryReference): RemoteSegment | undefined {
     this.checkReferring();
     const segment = this.puller.remote.hold(this.lane.session, reference);

@@ -218,7 +218,8 @@ export class Poller implements MemberHost {
   private lookAround(): void {
     const looks = this.empty < SINGLE_LOOKS ? 1 : LOOKS_PER_MICROTASK;
     for (let i = 0; i < looks; i++) {
-      if (this.lookAtAll()) {
+      const found = this.givesWay ? this.lookAndGiveWay() : this.lookAtAll(1);
+      if (found) {
         this.found();
         return;
       }
@@ -228,11 +229,23 @@ export class Poller implements MemberHost {
     this.poll();
   }
 
+  private get givesWay(): boolean {
+    return this.empty > 0 && this.empty % LOOKS_PER_YIELD === 0 && !this.window.isCrowded(this.sinceMs);
+  }
+
+  // Looks, and lets others have this processor.
+  private lookAndGiveWay(): boolean {
+    const before = this.clock.now();
+    if (this.lookAtAll(YIELDING_LOOKS)) return true;
+    const now = this.clock.now();
+    this.window.gaveWay(now, now - before);
+    return false;
+  }
+
   // Looks at the inboxes, and now and then at the outboxes. Answers whether there was something.
-  private lookAtAll(): boolean {
+  private lookAtAll(looksAtFirst: number): boolean {
     const { inboxes } = this;
-    let looks = 1;
-    if (this.empty > 0 && this.empty % LOOKS_PER_YIELD === 0) looks = YIELDING_LOOKS;
+    let looks = looksAtFirst;
     let count = 0;
     for (let i = 0; i < inboxes.length; i++) {
       count += inboxes[i]!.drain(looks);
@@ -252,10 +265,10 @@ export class Poller implements MemberHost {
     const now = this.clock.now();
     if (this.polling) {
       this.counters.hits++;
-      this.window.hit();
+      this.window.hit(now);
       this.endPolling(now);
     } else if (this.woken) {
-      this.window.woken((now - this.sinceMs) * 1000);
+      this.window.woken(now, (now - this.sinceMs) * 1000);
     }
     this.woken = false;
     this.eager = true;
@@ -325,7 +338,7 @@ export class Poller implements MemberHost {
     for (const outbox of this.outboxes) outbox.arm();
     // A completion that came before the arming raises no event: looks once more.
     this.sinceOutboxes = LOOKS_PER_OUTBOX_LOOK;
-    if (this.lookAtAll()) {
+    if (this.lookAtAll(1)) {
       this.found();
       return;
     }

@@ -26,17 +26,18 @@ const handlers: Record<Mode, (shape: Shape, after: readonly string[]) => (task: 
     gather(shape, place, sizeBytes, inputs, parts[PART]!.data as Uint8Array);
     return { parts };
   },
-  // Its own array, used for each task: the pipeline has copied it when the next one begins.
+  // An array for each instance, used for each task: the pipeline has copied it when the next one begins.
   returned: (shape, after) => {
-    let made = new Uint8Array(0);
+    const made: Uint8Array[] = [];
     return (task) => {
       const place = placeIn(shape, task);
       const inputs = bytesOf(task, after);
       const sizeBytes = requestBytesOf(shape, place, inputs);
       const length = outputBytes(place, sizeBytes);
-      if (made.length !== length) made = new Uint8Array(length);
-      gather(shape, place, sizeBytes, inputs, made);
-      return { parts: { [PART]: tensor('u8', [length], made) } };
+      if (made[task.instance]?.length !== length) made[task.instance] = new Uint8Array(length);
+      const output = made[task.instance]!;
+      gather(shape, place, sizeBytes, inputs, output);
+      return { parts: { [PART]: tensor('u8', [length], output) } };
     };
   },
   // With several inputs, those take turns from request to request.

@@ -2,4 +2,4 @@
 // acknowledged that was not delivered, credit is kept, and no byte has two writers (docs/ring-model.md).
 import { checkGroup } from './model.js';
 
-checkGroup('safety', 18);
+checkGroup('safety', '2/4', 6);

@@ -1,0 +1,4 @@
+// Proves on the model: every message of a live producer is acknowledged, whatever happens to the others.
+import { checkGroup } from './model.js';
+
+checkGroup('liveness', '1/3', 3);
