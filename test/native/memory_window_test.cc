@@ -60,9 +60,10 @@ TEST(MemoryWindow, IsNotBoundToARegionThatIsDeregisteredMeanwhile) {
     MustPost(*b.qp, first);
     MustPost(*b.qp, Bind(*window, window->RemoteKey(), *mr));
     MustPost(*a.qp, ReceiveInto(*a.mr, 0, 8));
-    // Up to a nanosecond in one round, to two in the next, and so on to 131 us: how long the thread takes to wake is the machine's.
+    // Up to a nanosecond in one round, to two in the next, and so on to 4 ms: how long the thread takes to wake is the machine's,
+    // and on a busy one it waits for a processor.
     random = random * 1664525 + 1013904223;
-    const std::chrono::nanoseconds pause((random >> 8) & ((1u << (round % 18)) - 1));
+    const std::chrono::nanoseconds pause((random >> 8) & ((1u << (round % 23)) - 1));
     for (auto end = std::chrono::steady_clock::now() + pause; std::chrono::steady_clock::now() < end;) {
     }
     int rc = mr->Deregister();
