@@ -53,7 +53,7 @@ const rings: Subject = {
   option: '',
 };
 const pipelines: Subject = {
-  cases: PIPELINE_CASES,
+  cases: Object.values(PIPELINE_CASES).flat(),
   shapeOf: pipelineShapeOf,
   play: (choices, shape) => playPipeline(choices, shape as PipelineShape),
   option: '--pipeline ',

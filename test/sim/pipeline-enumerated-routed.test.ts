@@ -1,5 +1,5 @@
-// Proves: no schedule of small pipelines breaks what docs/pipeline-simulation.md says, within its bounds: a chain whose first stage has two instances.
-import { ROUTED_CASES } from './pipeline-cases.js';
+// Proves: no schedule breaks what docs/pipeline-simulation.md says, within its bounds: a stage with two instances, whose processes and plans change.
+import { PIPELINE_CASES } from './pipeline-cases.js';
 import { provePipelines } from './pipeline-enumerate.js';
 
-provePipelines(ROUTED_CASES);
+provePipelines(PIPELINE_CASES.routed);
