@@ -1,4 +1,5 @@
-// `npm run sim -- ...`: builds the tests and runs the rings under the simulation (docs/ring-simulation.md).
+// `npm run sim -- ...`: builds the tests and runs rings or pipelines under the simulation (docs/ring-simulation.md,
+// docs/pipeline-simulation.md).
 import { spawnSync } from 'node:child_process';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';

@@ -191,7 +191,8 @@ export class PlaceProcess {
         const name = placeName(graph.spec, { stage, instance });
         const requests = this.unfinished.get(name) ?? new Set();
         this.unfinished.set(name, requests.add(admitted!));
-        if (requests.size > admission.limitOf(stage)) {
+        // Of one that was replaced nobody counts the tasks that have ended.
+        if (!this.replaced && requests.size > admission.limitOf(stage)) {
           world.broken.push(`${name} has ${requests.size} requests, and room for ${admission.limitOf(stage)}`);
         }
       }

@@ -78,6 +78,7 @@ export class SimWorld {
   }
 
   private carryMappings(of: EventOwner | undefined): void {
+    if (this.options.copier !== 'process') return; // a network card maps nothing
     for (const device of this.devices) {
       const { process } = device;
       if (process.state === 'running' && (of === undefined || of === process)) device.carryMappings();
