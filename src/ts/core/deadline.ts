@@ -5,6 +5,7 @@
 
 // Not the global of this name, which is looked up, and asks who it is, at each use.
 import { performance } from 'node:perf_hooks';
+import { onAbort } from './abort.js';
 import { ErrorCodes, RdmaError } from './errors.js';
 import { checkAbortSignal, checkInteger } from './validate.js';
 
@@ -80,12 +81,13 @@ export function watchDeadline(wait: Wait, give: (error: RdmaError) => void): () 
   if (timeoutMs === undefined && signal === undefined) return nothing;
   let over = false;
   let takeBack = nothing;
+  let stopListening = nothing;
   const end = (): void => {
     over = true;
     takeBack();
-    signal?.removeEventListener('abort', onAbort);
+    stopListening();
   };
-  const onAbort = (): void => {
+  const abort = (): void => {
     if (over) return;
     end();
     give(abortError(signal, aborted));
@@ -96,7 +98,7 @@ export function watchDeadline(wait: Wait, give: (error: RdmaError) => void): () 
     give(errorOf(ErrorCodes.TIMEOUT, late, {}));
   };
   if (timeoutMs !== undefined) takeBack = timers.after(timeoutMs, onLate);
-  signal?.addEventListener('abort', onAbort);
+  if (signal !== undefined) stopListening = onAbort(signal, abort);
   return end;
 }
 
@@ -141,11 +143,11 @@ export function pause(ms: number, signal?: AbortSignal, timers: Timers = realTim
     }
     const end = (): void => {
       takeBack();
-      signal?.removeEventListener('abort', end);
+      stopListening();
       resolve();
     };
     const takeBack = timers.after(ms, end);
-    signal?.addEventListener('abort', end);
+    const stopListening = signal === undefined ? nothing : onAbort(signal, end);
   });
 }
 
