@@ -3,7 +3,9 @@
 // Invariant: a request that was taken ends exactly once: with its result, a failure, or an error that says why. Until
 // then the gateway holds what is needed to admit it again. A request lives and dies under the plan that admitted it; one
 // that is admitted again is a new attempt, and nothing of an older attempt becomes part of its result.
+import { onAbort } from '../core/abort.js';
 import { RdmaError } from '../core/errors.js';
+import { hideSecret } from '../core/secret.js';
 import { checkAbortSignal, checkBoolean, checkInteger, checkObject } from '../core/validate.js';
 import type { Block, InboxAddress } from '../ring/index.js';
 import { Admission, type AdmittedRequest, type InstanceLoad } from './admission.js';
@@ -143,7 +145,7 @@ export class Gateway implements PlaceOwner {
   private drained: (() => void)[] = [];
 
   private constructor(options: GatewayOptions) {
-    this.options = options;
+    this.options = hideSecret(options);
     this.firstRuns = new Uint32Array(options.graph.spec.stages.length);
   }
 
@@ -154,7 +156,7 @@ export class Gateway implements PlaceOwner {
    */
   static async open(options: GatewayOptions): Promise<Gateway> {
     const gateway = new Gateway(options);
-    const place = await Place.open(options, gateway);
+    const place = await Place.open(gateway.options, gateway);
     gateway.place = place;
     gateway.admission = new Admission(options.graph, options.plan, residentLimit(options, place.sizes));
     return gateway;
@@ -289,11 +291,11 @@ export class Gateway implements PlaceOwner {
       noReference,
     );
     let stopTimer: (() => void) | undefined;
-    let onAbort: (() => void) | undefined;
+    let stopListening: (() => void) | undefined;
     const end = () => {
       ticket.over = true;
       stopTimer?.();
-      if (onAbort !== undefined) signal?.removeEventListener('abort', onAbort);
+      stopListening?.();
     };
     const ticket: Ticket = {
       number: 0,
@@ -319,10 +321,9 @@ export class Gateway implements PlaceOwner {
       stopTimer = port.clock.after(timeoutMs, late);
     }
     if (signal !== undefined) {
-      onAbort = () => {
+      stopListening = onAbort(signal, () => {
         this.cancel(ticket, new RdmaError('RDMA_ERR_ABORTED', 'the request was aborted', { cause: signal.reason }));
-      };
-      signal.addEventListener('abort', onAbort);
+      });
     }
     this.queue.push(ticket);
     this.admit();

@@ -7,6 +7,7 @@
 // Invariant: a receiver takes a message out of its lane at once, whatever becomes of it, so lanes are never held. An
 // outbox retains what link.ts asks for, of the longest messages that go through a lane; so sending never waits for a
 // message that itself waits for this one.
+import { Secret } from '../core/secret.js';
 import { checkInteger } from '../core/validate.js';
 import type { Device } from '../verbs/index.js';
 import { retainedMessages } from './link.js';
@@ -68,6 +69,6 @@ export function inboxLimits(sizes: PlaceSizes): { maxSlots: number; maxDataBytes
 }
 
 /** What the senders of one place must know: a message that went to another one would be acknowledged there and lost. */
-export function placeSecret(secret: string, place: string): string {
-  return `${secret}/${place}`;
+export function placeSecret(secret: string | Secret<string>, place: string): string {
+  return `${secret instanceof Secret ? secret.reveal() : secret}/${place}`;
 }

@@ -5,6 +5,7 @@
 // request has ended. So whichever process dies, some process before it still holds what is needed. A message that this
 // place cannot take is never acknowledged: the place fails with the reason, for its sender and its owner to see.
 import { RdmaError } from '../core/errors.js';
+import type { Secret } from '../core/secret.js';
 import {
   type Block,
   type MemoryReference,
@@ -58,10 +59,10 @@ export interface PlaceOptions {
   olderPlans?: readonly Plan[];
   /** Name of the device, or an opened one of the port. */
   device: unknown;
-  secret: string;
+  secret: string | Secret<string>;
   /** How long to poll after something came, in microseconds; see PollerOptions. */
   pollUs: number;
-  /** How long a place that this one sends to may be away, in ms. */
+  /** How long a place that this one sends to may not answer at its address, in ms. */
   reconnectMs: number;
   resolve: (target: string) => InboxAddress | Promise<InboxAddress>;
   /** What differs from the usual sizes of the device. */

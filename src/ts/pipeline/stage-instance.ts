@@ -4,6 +4,7 @@
 // which they became ready. It may run twice for one request, in two processes; the request's result comes from one run.
 // Every task ends with its output, a failure, or with nobody wanting it any more.
 import { RdmaError } from '../core/errors.js';
+import { hideSecret } from '../core/secret.js';
 import type { Block, InboxAddress } from '../ring/index.js';
 import { type Envelope, Flag, NO_DEADLINE } from './envelope.js';
 import type { Joined } from './join.js';
@@ -62,7 +63,7 @@ export class StageInstance implements PlaceOwner, TaskHost {
   private failures = 0;
 
   private constructor(options: StageInstanceOptions) {
-    this.options = options;
+    this.options = hideSecret(options);
     this.stage = options.graph.spec.stages[options.self.stage]!;
     this.stageName = this.stage.name;
   }
@@ -74,7 +75,7 @@ export class StageInstance implements PlaceOwner, TaskHost {
    */
   static async open(options: StageInstanceOptions): Promise<StageInstance> {
     const instance = new StageInstance(options);
-    instance.place = await Place.open(options, instance);
+    instance.place = await Place.open(instance.options, instance);
     return instance;
   }
 

@@ -8,7 +8,7 @@ import type { Connection } from './connection.js';
 import { tooLarge } from './intake.js';
 import { negotiate } from './negotiation.js';
 import type { OutboxEnd } from './outbox-end.js';
-import type { InboxAddress, OutboxOptions, OutboxSettings } from './outbox-options.js';
+import type { InboxAddress, KeptOptions, OutboxSettings } from './outbox-options.js';
 import type { Payloads } from './payloads.js';
 import type { PortCompletionQueue, PortDomain, RingPort } from './port.js';
 import { Home, Phase, type Retained } from './retained.js';
@@ -20,7 +20,7 @@ const SERVICE = 'onepiece-inbox';
 export interface ConnectorParts {
   /** Of the outbox. */
   identity: string;
-  options: OutboxOptions;
+  options: KeptOptions;
   settings: OutboxSettings;
   port: RingPort;
   address: PortAddress;
@@ -60,7 +60,7 @@ export class Connector {
     const channel = await port.connect({
       host: where.host,
       port: where.port,
-      secret,
+      secret: secret.reveal(),
       service: SERVICE,
       name,
       timeoutMs: HANDSHAKE_TIMEOUT_MS,

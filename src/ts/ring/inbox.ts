@@ -4,6 +4,7 @@
 // application sees messages 1..n in order, each once. A lane is fenced (queue pair destroyed, key revoked) before
 // another lane of the same producer begins.
 import { RdmaError } from '../core/errors.js';
+import { hideSecret } from '../core/secret.js';
 import { checkInteger, checkString } from '../core/validate.js';
 import type { PortAddress } from '../verbs/index.js';
 import { Acceptor } from './acceptor.js';
@@ -54,7 +55,7 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
   /** @internal */
   readonly remote: RemoteMemory;
 
-  private readonly options: InboxOptions;
+  private readonly options: Omit<InboxOptions, 'secret'>;
   private readonly port: RingPort;
   private readonly device: PortDevice;
   private readonly ownsDevice: boolean;
@@ -83,7 +84,7 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
 
   private constructor(options: InboxOptions, port: RingPort) {
     this.limits = checkLimits(options);
-    this.options = options;
+    this.options = hideSecret(options);
     this.port = port;
     this.identity = port.identity();
     this.maxPullBytes = this.limits.pullBytes;

@@ -11,7 +11,7 @@ import type { Connection } from './connection.js';
 import { Connector, type ConnectorParts } from './connector.js';
 import { Reply } from './documents.js';
 import type { OutboxEnd } from './outbox-end.js';
-import type { OutboxOptions } from './outbox-options.js';
+import type { KeptOptions } from './outbox-options.js';
 import type { Payloads } from './payloads.js';
 import type { CompletionDriver } from './pump.js';
 import { Reconnector, refusal } from './reconnector.js';
@@ -52,7 +52,7 @@ export class OutboxLink {
   reached = 0;
   private readonly host: LinkHost;
   private readonly end: OutboxEnd;
-  private readonly options: OutboxOptions;
+  private readonly options: KeptOptions;
   private readonly pump: CompletionDriver;
   private readonly retained: Retained;
   private readonly payloads: Payloads;

@@ -3,6 +3,7 @@
 // Invariant: every option has its unit in its name and its bounds beside it; what is out of bounds is refused when the
 // outbox is opened, before anything is made.
 import type { RdmaError } from '../core/errors.js';
+import type { Secret } from '../core/secret.js';
 import { checkBoolean, checkFunction, checkInteger, checkObject, checkOneOf, checkString } from '../core/validate.js';
 import type { Device } from '../verbs/index.js';
 import { MAX_DATA_BYTES, MAX_INLINE_BYTES, MAX_PULL_BYTES, MAX_RETAINED_MESSAGES, MAX_SLOTS } from './documents.js';
@@ -89,6 +90,9 @@ export interface SendOptions {
 
 /** A piece of a message: bytes, or any typed array or DataView. */
 export type Part = ArrayBufferView;
+
+/** Options as an outbox keeps them. @internal */
+export type KeptOptions = Omit<OutboxOptions, 'secret'> & { secret: Secret<string | Uint8Array> };
 
 /** Options with their defaults, checked. @internal */
 export interface OutboxSettings {

@@ -4,6 +4,7 @@
 // reconnect unless the inbox says that it was delivered. So it is delivered once per incarnation of the inbox, or the
 // outbox fails and says which messages were not acknowledged.
 import { RdmaError } from '../core/errors.js';
+import { hideSecret } from '../core/secret.js';
 import { checkAbortSignal, checkInteger } from '../core/validate.js';
 import type { PortAddress } from '../verbs/index.js';
 import { tell } from './callback.js';
@@ -12,6 +13,7 @@ import type { Intake } from './intake.js';
 import { OutboxEnd } from './outbox-end.js';
 import {
   checkOutboxOptions,
+  type KeptOptions,
   type OutboxOptions,
   type OutboxSettings,
   type Part,
@@ -37,7 +39,7 @@ export class Outbox implements AsyncDisposable {
   /** Sums since the outbox was opened. */
   readonly counters = new OutboxCounters();
 
-  private readonly options: OutboxOptions;
+  private readonly options: KeptOptions;
   private readonly settings: OutboxSettings;
   private readonly port: RingPort;
   private readonly device: PortDevice;
@@ -60,7 +62,8 @@ export class Outbox implements AsyncDisposable {
 
   private constructor(options: OutboxOptions, port: RingPort) {
     const settings = checkOutboxOptions(options);
-    this.options = options;
+    const kept = hideSecret(options);
+    this.options = kept;
     this.settings = settings;
     this.port = port;
     this.identity = port.identity();
@@ -94,7 +97,7 @@ export class Outbox implements AsyncDisposable {
     this.link = this.createLink();
     const { pump, retained, payloads, link, counters, end } = this;
     const { clock } = port;
-    this.sendPath = new SendPath({ counters, end, options, settings, clock, pump, retained, payloads, link });
+    this.sendPath = new SendPath({ counters, end, options: kept, settings, clock, pump, retained, payloads, link });
     this.intake = this.sendPath.intake;
   }
 

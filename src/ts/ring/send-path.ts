@@ -11,7 +11,7 @@ import type { Connection } from './connection.js';
 import { Intake, type IntakeHost } from './intake.js';
 import { BATCH_BYTES } from './lane-writer.js';
 import type { OutboxEnd } from './outbox-end.js';
-import type { OutboxOptions, OutboxSettings, SendOptions } from './outbox-options.js';
+import type { KeptOptions, OutboxSettings, SendOptions } from './outbox-options.js';
 import type { OutboxLink } from './outbox-link.js';
 import type { Payloads } from './payloads.js';
 import type { Clock } from './port.js';
@@ -24,7 +24,7 @@ import { WaitList } from './wait-list.js';
 export interface SendParts {
   counters: OutboxCounters;
   end: OutboxEnd;
-  options: OutboxOptions;
+  options: KeptOptions;
   settings: OutboxSettings;
   clock: Clock;
   pump: CompletionDriver;
@@ -37,7 +37,7 @@ export class SendPath implements IntakeHost {
   readonly counters: OutboxCounters;
   readonly intake: Intake;
   private readonly end: OutboxEnd;
-  private readonly options: OutboxOptions;
+  private readonly options: KeptOptions;
   private readonly pump: CompletionDriver;
   private readonly link: OutboxLink;
   private readonly room: WaitList;
