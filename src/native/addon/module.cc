@@ -36,10 +36,22 @@ Napi::Value Raw(const Napi::CallbackInfo& info) {
   return result;
 }
 
-// dieWithParent(parentPid): the kernel ends this process when its parent ends; at once if it has ended already.
+// In the middle of whatever code: kill(2) is async-signal-safe. Zero is the group of this process, itself included.
+void EndGroup(int) { kill(0, SIGKILL); }
+
+// dieWithParent(parentPid): when the parent ends, this process ends, and with it its process group if it leads one; at
+// once if the parent has ended already. The kernel sends one signal only, so a leader takes one that ends the others.
 Napi::Value DieWithParent(const Napi::CallbackInfo& info) {
-  if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0) return Errno(info.Env(), -errno);
-  if (getppid() != static_cast<pid_t>(Word(info, 0))) raise(SIGKILL);
+  int signal = SIGKILL;
+  if (getpgrp() == getpid()) {
+    signal = SIGRTMAX - 1;
+    struct sigaction action {};
+    action.sa_handler = EndGroup;
+    sigfillset(&action.sa_mask);
+    if (sigaction(signal, &action, nullptr) != 0) return Errno(info.Env(), -errno);
+  }
+  if (prctl(PR_SET_PDEATHSIG, signal) != 0) return Errno(info.Env(), -errno);
+  if (getppid() != static_cast<pid_t>(Word(info, 0))) raise(signal);
   return Errno(info.Env(), 0);
 }
 

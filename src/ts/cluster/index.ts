@@ -1,3 +1,6 @@
 // The cluster layer: pipelines as sets of processes.
 export { RdmaError } from '../core/errors.js';
-export { LocalPipeline, type LocalPipelineOptions, type PipelineEvent, type Restart } from './local-pipeline.js';
+export { LocalPipeline } from './local-pipeline.js';
+export type { LocalPipelineOptions, LocalPipelineStatus, PipelineEvent } from './local-pipeline-options.js';
+export { stageProcess } from './stage-process.js';
+export type { Restart } from './supervised-place.js';

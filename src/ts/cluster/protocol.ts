@@ -24,6 +24,20 @@ export interface WorkerConfig {
   secret: string;
   pollUs: number;
   reconnectMs: number;
+  routes: Routes;
+}
+
+/** What a handler sends by process.send() comes the same way: messages of ours lie under this name. */
+const OURS = 'onepiece-rdma';
+
+/** A message as it is sent. */
+export function wrap<M extends ToWorker | FromWorker>(message: M): object {
+  return { [OURS]: message };
+}
+
+/** A message as it was sent; undefined for one that is not ours, whatever it is. */
+export function unwrap<M extends ToWorker | FromWorker>(received: unknown): M | undefined {
+  return (Object(received) as { [OURS]?: M })[OURS];
 }
 
 export type ToWorker =

@@ -16,26 +16,28 @@ import {
 } from '../pipeline/index.js';
 import type { InboxAddress } from '../ring/index.js';
 import { dieWithParent } from '../verbs/process.js';
-import type { FromWorker, Routes, ToWorker, WorkerConfig } from './protocol.js';
+import { type FromWorker, type Routes, type ToWorker, unwrap, type WorkerConfig, wrap } from './protocol.js';
+import { markStageProcess } from './stage-process.js';
 
 let instance: StageInstance | undefined;
 let opening: Promise<StageInstance> | undefined;
 let routes: Routes = {};
 let stopping = false;
+const retired = new Set<number>(); // numbers of plans
 let routeWaiters: (() => void)[] = [];
 let importModule: (url: string) => Promise<Record<string, unknown>>;
 let onReady: () => void;
 
 function tell(message: FromWorker): void {
   // Without a parent there is nobody to tell, and this process is about to end.
-  if (process.connected) process.send?.(message, undefined, undefined, () => {});
+  if (process.connected) process.send?.(wrap(message), undefined, undefined, () => {});
 }
 
 async function fail(error: unknown): Promise<never> {
   const known = error instanceof RdmaError ? error : new RdmaError('RDMA_ERR_STAGE_FAILED', String(error));
   await new Promise<void>((resolve) => {
     if (!process.connected || process.send === undefined) resolve();
-    else process.send({ type: 'failed', error: known.toJSON() }, undefined, undefined, () => resolve());
+    else process.send(wrap({ type: 'failed', error: known.toJSON() }), undefined, undefined, () => resolve());
   });
   process.exit(1);
 }
@@ -60,6 +62,8 @@ async function start(config: WorkerConfig): Promise<StageInstance> {
   const { stage, plan, olderPlans, device, secret, pollUs, reconnectMs, incarnation } = config;
   dieWithParent(config.parentPid);
   process.title = `onepiece ${stage}/${config.instance}`;
+  markStageProcess(`${stage}/${config.instance}`);
+  routes = config.routes;
   const workflow = await findWorkflow(config);
   const { spec } = workflow;
   const opened = await StageInstance.open({
@@ -107,11 +111,15 @@ function setRoutes(newer: Routes): void {
 }
 
 async function adopt(plan: Plan): Promise<void> {
-  await (await opening)?.adopt(plan);
+  const adopting = await opening;
+  await adopting?.adopt(plan);
+  // A plan that came to nothing may be let go of before all of its places were found.
+  if (retired.has(plan.number)) await adopting?.retire(plan.number);
   tell({ type: 'adopted', number: plan.number });
 }
 
 async function retire(number: number): Promise<void> {
+  retired.add(number);
   await (await opening)?.retire(number);
 }
 
@@ -132,8 +140,9 @@ function onFailure(error: unknown): void {
   if (!stopping) void fail(error);
 }
 
-function onMessage(message: ToWorker): void {
-  switch (message.type) {
+function onMessage(received: unknown): void {
+  const message = unwrap<ToWorker>(received);
+  switch (message?.type) {
     case 'start':
       opening = start(message.config);
       opening.catch(onFailure);
@@ -168,6 +177,6 @@ export function runWorker(load: typeof importModule, ready: () => void): void {
   process.on('disconnect', () => process.exit(0));
   process.on('uncaughtException', crash);
   process.on('unhandledRejection', crash);
-  // Ctrl-C reaches the whole process group; the parent decides what it means.
+  // Whoever sends it to every process of a program means the parent, which decides.
   process.on('SIGINT', () => {});
 }

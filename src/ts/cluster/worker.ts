@@ -1,10 +1,11 @@
 // One worker process, seen from its supervisor.
 //
-// Invariant: exactly one `onExit` follows every start, whatever ended the process.
+// Invariant: exactly one `onExit` follows every start, whatever ended the process. It leads a process group, which takes
+// in what its handlers start, and which ends with it.
 import { type ChildProcess, fork } from 'node:child_process';
 import { join } from 'node:path';
 import { RdmaError } from '../core/errors.js';
-import type { FromWorker, ToWorker, WorkerConfig } from './protocol.js';
+import { type FromWorker, type ToWorker, unwrap, type WorkerConfig, wrap } from './protocol.js';
 import { workerExecArgv } from './worker-options.js';
 
 const STOP_MS = 2000;
@@ -21,16 +22,19 @@ export class WorkerProcess {
   private readonly exited: Promise<void>;
 
   constructor(config: WorkerConfig, hooks: WorkerHooks) {
-    // What a handler prints goes to stderr: stdout belongs to the results of the parent.
+    // What a handler prints goes to stderr: stdout belongs to the results of the parent. In a session of its own Ctrl-C
+    // does not reach it: the parent decides what that means.
     this.child = fork(join(__dirname, 'worker-start.js'), [], {
       stdio: ['ignore', 2, 2, 'ipc'],
       execArgv: workerExecArgv(process.execArgv),
+      detached: true,
     });
     this.exited = new Promise((resolve) => {
       let over = false;
       const end = (reason: string) => {
         if (over) return;
         over = true;
+        endGroup(this.child.pid);
         resolve();
         hooks.onExit(reason);
       };
@@ -39,7 +43,9 @@ export class WorkerProcess {
         if (this.child.pid === undefined) end(`it could not be started: ${error.message}`);
       });
     });
-    this.child.on('message', (message: FromWorker) => {
+    this.child.on('message', (received) => {
+      const message = unwrap<FromWorker>(received);
+      if (message === undefined) return;
       if (message.type === 'failed') this.failure = RdmaError.fromJSON(message.error);
       hooks.onMessage(message);
     });
@@ -52,14 +58,29 @@ export class WorkerProcess {
 
   send(message: ToWorker): void {
     // A process that is ending takes no messages; its exit is reported on its own.
-    if (this.child.connected) this.child.send(message, () => {});
+    if (this.child.connected) this.child.send(wrap(message), () => {});
+  }
+
+  /** Ends the process now. */
+  kill(): void {
+    this.child.kill('SIGKILL');
   }
 
   /** Asks the process to end, and ends it after 2 s. */
   async stop(): Promise<void> {
     this.send({ type: 'stop' });
-    const timer = setTimeout(() => this.child.kill('SIGKILL'), STOP_MS);
+    const timer = setTimeout(() => this.kill(), STOP_MS);
     await this.exited;
     clearTimeout(timer);
+  }
+}
+
+// What the handlers of a process that has ended have started and left. See kill(2): a negative number is a group.
+function endGroup(pid: number | undefined): void {
+  if (pid === undefined) return;
+  try {
+    process.kill(-pid, 'SIGKILL');
+  } catch {
+    // Nobody is left in it.
   }
 }

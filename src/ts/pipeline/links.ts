@@ -3,9 +3,12 @@
 // Invariant: a message for a target goes out in one lane and stays with this place until the target acknowledges it. A
 // target without room holds up nobody else: what is for it waits here, in order. After close() no outbox is left, not
 // even one that was being connected.
+import { MAX_TIMEOUT_MS } from '../core/deadline.js';
 import { RdmaError } from '../core/errors.js';
+import type { Secret } from '../core/secret.js';
 import { type InboxAddress, type MemoryPool, Outbox, type OutboxStatus, type Poller } from '../ring/index.js';
 import type { Device } from '../verbs/index.js';
+import { AwayTime } from './away-time.js';
 import type { Custody } from './custody.js';
 import { Link } from './link.js';
 import { laneSizes, placeSecret, type PlaceSizes } from './lane-sizes.js';
@@ -19,13 +22,14 @@ export interface LinkOptions {
   poller: Poller;
   pool: MemoryPool;
   sizes: PlaceSizes;
-  secret: string;
+  secret: string | Secret<string>;
+  /** How long a target may not answer at its address, in ms. */
   reconnectMs: number;
-  /** Where the inbox of a place is now; throws when it is not known yet. */
+  /** Where the inbox of a place is now; a promise while it has no process; throws when it is not known yet. */
   resolve: (target: string) => InboxAddress | Promise<InboxAddress>;
   /** See PlaceOptions. */
   flaw: string | undefined;
-  /** A target was away for longer than `reconnectMs`, or refused for good. */
+  /** A target has not answered for longer than `reconnectMs`, or refused for good. */
   onFailed: (target: string, reason: Error) => void;
 }
 
@@ -69,26 +73,28 @@ export class Links {
   private async connectTo(target: string): Promise<void> {
     const { name, port, device, poller, pool, sizes, secret, reconnectMs, resolve, flaw } = this.options;
     await this.whenKnown(target);
+    const away = new AwayTime(() => port.clock.now(), reconnectMs);
     let link: Link | undefined;
     const opening = Outbox.connectOn(port, {
       to: () => {
         // This code ends the attempts.
         if (this.closed) throw new RdmaError('RDMA_ERR_REFUSED', 'the sender is being closed');
         if (this.gone.has(target)) throw new RdmaError('RDMA_ERR_REFUSED', `${target} was given up`);
-        return resolve(target);
+        return away.find(() => resolve(target));
       },
       secret: placeSecret(secret, target),
       name,
       device,
       poller,
       pool,
-      reconnectMs,
+      reconnectMs: MAX_TIMEOUT_MS, // `away` ends the attempts
       ...laneSizes(sizes),
       onAcknowledged: (sequence) => link?.acknowledged(sequence),
       onStall: ({ type }) => {
         if (type === 'flowing') link?.flow();
       },
       onConnection: (event) => {
+        if (event.type === 'open') away.reached();
         if (event.type === 'failed' && !this.closed && !this.gone.has(target)) {
           this.options.onFailed(target, event.reason ?? new Error('unknown'));
         }

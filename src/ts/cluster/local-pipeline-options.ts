@@ -1,0 +1,76 @@
+// How a pipeline on this host is started, and what it says of itself.
+//
+// Invariant: every option has its unit in its name and its bounds beside it; one that is out of bounds is refused before
+// anything is started.
+import { checkInteger, checkObject, checkString } from '../core/validate.js';
+import type { GatewayStatus, Plan, StageEvent, StageInstanceStatus } from '../pipeline/index.js';
+import type { Restart } from './supervised-place.js';
+
+/** How to start a pipeline on this host. */
+export interface LocalPipelineOptions {
+  /** Name of the device that carries the messages; default `soft0`. */
+  device?: string;
+  /**
+   * Requests that may be under way at a time, 1 to 65536; default 1024. How many there are follows from the stages: each
+   * instance is given what it runs and a small prefetch, and the rest waits.
+   */
+  maxInFlight?: number;
+  /** Requests that may wait to be admitted, 0 to 65536; default 256. More are rejected. */
+  maxQueued?: number;
+  /**
+   * How often one instance may be replaced within a minute of its work, 0 to 1000; default 10. It is replaced at once the
+   * first time, and later and later while it ends again within a second: after 0.1 s, 0.2 s, up to 10 s.
+   */
+  maxRestarts?: number;
+  /**
+   * How long the whole start may take, and later each replacement until it is ready, in ms; default 60 000. One that takes
+   * longer is ended and replaced. An instance that is not ready again after twice this time ends the pipeline.
+   */
+  startTimeoutMs?: number;
+  /**
+   * How long an instance that runs may not answer those that send to it before they give up, in ms; default 60 000. While
+   * it is being replaced, nobody gives up.
+   */
+  reconnectMs?: number;
+  /**
+   * How long a process polls after something came before it sleeps, in microseconds, 0 to 10 000; default 100. It polls
+   * for that long only while that pays. 0 is for machines whose cores have other work.
+   */
+  pollUs?: number;
+  /**
+   * Called with what happens. Without it, stages do not report when tasks begin and how far they are. What it throws becomes
+   * a warning of Node.js, the first time.
+   */
+  onEvent?: (event: PipelineEvent) => void;
+}
+
+/** What happens in a pipeline. */
+export type PipelineEvent =
+  | { type: 'ready' }
+  | { type: 'stage'; stage: string; instance: number; event: StageEvent }
+  | { type: 'restart'; restart: Restart };
+
+/** Answered by {@link LocalPipeline.status}. */
+export interface LocalPipelineStatus {
+  readonly plan: Plan;
+  readonly gateway: GatewayStatus | undefined;
+  /** By place (`stage/0`); a process that does not answer within a second is left out. */
+  readonly stages: Readonly<Record<string, StageInstanceStatus>>;
+}
+
+/** Options with their defaults. @internal */
+export type PipelineSettings = Required<Omit<LocalPipelineOptions, 'onEvent'>>;
+
+/** @internal @throws RdmaError RDMA_ERR_INVALID_ARGUMENT */
+export function checkPipelineOptions(options: LocalPipelineOptions): PipelineSettings {
+  checkObject('options', options);
+  return {
+    device: checkString('device', options.device ?? 'soft0', { minLength: 1, maxLength: 64 }),
+    maxInFlight: checkInteger('maxInFlight', options.maxInFlight ?? 1024, 1, 65536),
+    maxQueued: checkInteger('maxQueued', options.maxQueued ?? 256, 0, 65536),
+    maxRestarts: checkInteger('maxRestarts', options.maxRestarts ?? 10, 0, 1000),
+    startTimeoutMs: checkInteger('startTimeoutMs', options.startTimeoutMs ?? 60_000, 1, 2 ** 31 - 1),
+    reconnectMs: checkInteger('reconnectMs', options.reconnectMs ?? 60_000, 1, 2 ** 31 - 1),
+    pollUs: checkInteger('pollUs', options.pollUs ?? 100, 0, 10_000),
+  };
+}

@@ -1,0 +1,52 @@
+// Who waits for something to become true in a pipeline.
+//
+// Invariant: conditions are looked at when somebody waits first and at each look(), no more; when the pipeline has ended,
+// nobody waits.
+import { watchDeadline } from '../core/deadline.js';
+import type { RdmaError } from '../core/errors.js';
+
+export class Waiters {
+  private readonly waiting = new Set<() => void>();
+  private readonly ended: () => RdmaError | undefined;
+
+  /** @param ended why nobody waits any more, if so */
+  constructor(ended: () => RdmaError | undefined) {
+    this.ended = ended;
+  }
+
+  /**
+   * Waits until a condition holds.
+   *
+   * @param condition what it throws ends the wait
+   * @param timeoutMs 1 to 2^31 - 1; undefined: as long as it takes
+   * @param words of the error when it takes longer
+   * @throws RdmaError RDMA_ERR_TIMEOUT; that with which all waits have ended; what the condition throws
+   */
+  until(condition: () => boolean, timeoutMs?: number, words: () => string = () => ''): Promise<void> {
+    return new Promise<void>((resolve, reject) => {
+      const end = (error?: unknown) => {
+        stopWatching();
+        this.waiting.delete(look);
+        if (error === undefined) resolve();
+        else reject(error);
+      };
+      const look = () => {
+        const ended = this.ended();
+        if (ended !== undefined) return end(ended);
+        try {
+          if (condition()) end();
+        } catch (error) {
+          end(error);
+        }
+      };
+      const stopWatching = watchDeadline({ timeoutMs, late: words }, end);
+      this.waiting.add(look);
+      look();
+    });
+  }
+
+  /** Something has changed. */
+  look(): void {
+    for (const look of [...this.waiting]) look();
+  }
+}

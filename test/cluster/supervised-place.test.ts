@@ -1,0 +1,127 @@
+// Proves that a pipeline outlives the trouble of its places: replacements that load slowly, hang, fail for a while, or
+// cannot be started at all; and that it ends with a reason when a place never works again.
+import { closeSync, mkdtempSync, openSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import t from 'tap';
+import type { LocalPipeline, PipelineEvent } from '../../src/ts/cluster/index.js';
+import type { RdmaError } from '../../src/ts/pipeline/index.js';
+import { until, within } from '../pipeline/support.js';
+import { chain, type Fault, FAULTS } from './faulty.js';
+import { idle, start } from './support.js';
+
+const failure = (promise: Promise<unknown>): Promise<RdmaError> =>
+  promise.then(
+    () => Promise.reject(new Error('it did not fail')),
+    (error: RdmaError) => error,
+  );
+
+/** Sets what happens to processes that start from now on. */
+function faults(t: { teardown: (work: () => unknown) => void }): (wanted: Record<string, Fault>) => void {
+  const folder = mkdtempSync(join(tmpdir(), 'faults-'));
+  const file = join(folder, 'faults.json');
+  process.env[FAULTS] = file;
+  t.teardown(() => {
+    delete process.env[FAULTS];
+    rmSync(folder, { recursive: true });
+  });
+  return (wanted) => writeFileSync(file, JSON.stringify(wanted));
+}
+
+function kill(pipeline: LocalPipeline, stage: string): void {
+  process.kill(pipeline.processes.find((place) => place.stage === stage)!.pid, 'SIGKILL');
+}
+
+void t.test('a replacement may take longer to load than reconnectMs', async (t) => {
+  const set = faults(t);
+  const { pipeline } = await start(t, chain, { reconnectMs: 300, startTimeoutMs: 20_000 });
+  set({ 'b/0': { blockMs: 1500 } });
+  kill(pipeline, 'b');
+  await within('a result', pipeline.run({}), 10_000);
+  t.match(pipeline.restarts, [{ stage: 'b', reason: 'signal SIGKILL', delayMs: 0 }], 'and nobody else ended');
+  await idle(pipeline);
+});
+
+void t.test('a replacement that hangs is ended after startTimeoutMs, and the next one may work', async (t) => {
+  const set = faults(t);
+  const events: PipelineEvent[] = [];
+  const onEvent = (event: PipelineEvent) => void (event.type === 'restart' && events.push(event));
+  const { pipeline } = await start(t, chain, { reconnectMs: 300, startTimeoutMs: 3000, onEvent });
+  set({ 'b/0': { blockMs: 1e9 } });
+  kill(pipeline, 'b');
+  await until('the end of its replacement', () => events.length === 2, 10_000);
+  set({});
+  await within('a result', pipeline.run({}), 20_000);
+  t.match(
+    events.map((event) => event.type === 'restart' && event.restart),
+    [
+      { stage: 'b', reason: 'signal SIGKILL' },
+      { stage: 'b', reason: 'it was not ready within 3000 ms', delayMs: 100 },
+    ],
+  );
+  await idle(pipeline);
+});
+
+void t.test('one that hangs again ends the pipeline, and every request is told why', async (t) => {
+  const set = faults(t);
+  const { pipeline } = await start(t, chain, { startTimeoutMs: 1500 });
+  set({ 'b/0': { blockMs: 1e9 } });
+  kill(pipeline, 'b');
+  const error = await within('the end', failure(pipeline.run({})), 15_000);
+  t.match({ ...error, message: error.message }, { code: 'RDMA_ERR_STAGE_FAILED', message: /b\/0 .*not ready within/ });
+  t.equal(pipeline.restarts.length, 2);
+});
+
+void t.test('a stage that cannot start for some seconds costs a few restarts, with growing pauses', async (t) => {
+  const set = faults(t);
+  const { pipeline } = await start(t, chain, {});
+  set({ 'b/0': { throws: 'the device is resetting' } });
+  setTimeout(() => set({}), 2500);
+  kill(pipeline, 'b');
+  await within('a result', pipeline.run({}), 20_000);
+  const delays = pipeline.restarts.map(({ delayMs }) => delayMs);
+  t.same(delays, [0, 100, 200, 400, 800, 1600].slice(0, delays.length));
+  t.ok(delays.length >= 4, `${delays.length} restarts`);
+  t.match(pipeline.restarts[1]!.reason, /the device is resetting/);
+  await idle(pipeline);
+});
+
+void t.test('a process that cannot be started, as there are no descriptors, is started later', async (t) => {
+  const { pipeline } = await start(t, chain, {});
+  const held: number[] = [];
+  const fill = () => {
+    try {
+      for (;;) held.push(openSync('/dev/null', 'r'));
+    } catch {} // EMFILE
+  };
+  fill();
+  const again = setInterval(fill, 1); // what a dead process leaves is taken too
+  setTimeout(() => {
+    clearInterval(again);
+    for (const fd of held) closeSync(fd);
+  }, 300);
+  kill(pipeline, 'b');
+  await within('a result', pipeline.run({}), 20_000);
+  t.ok(pipeline.restarts.length <= 4, `${pipeline.restarts.length} restarts`);
+  await idle(pipeline);
+});
+
+void t.test('an instance that cannot start ends scale(), and nothing else', async (t) => {
+  const set = faults(t);
+  const { pipeline } = await start(t, chain, { maxRestarts: 2, startTimeoutMs: 5000 });
+  set({ 'b/1': { throws: 'no memory on the device' } });
+  const error = await within('the answer', failure(pipeline.scale('b', 2)), 20_000);
+  t.match({ ...error, message: error.message }, { code: 'RDMA_ERR_STAGE_FAILED', message: /no memory on the device/ });
+  t.match((await pipeline.status()).plan, { number: 3, instances: [[0], [0], [0]] }, 'as before');
+  t.equal(pipeline.processes.length, 3);
+  kill(pipeline, 'b');
+  await within('a result', pipeline.run({}), 20_000);
+  set({});
+  await within('another attempt', pipeline.scale('b', 2), 20_000);
+  t.match((await pipeline.status()).plan, { number: 4, instances: [[0], [0, 1], [0]] });
+  await within('a result', pipeline.run({}), 20_000);
+  await idle(pipeline);
+  const { stages } = await pipeline.status();
+  for (const [name, { plans }] of Object.entries(stages))
+    t.same(plans, [4], `${name} works under the newest plan only`);
+});
