@@ -16,13 +16,28 @@ namespace {
 constexpr size_t kMaxPipes = 64;
 constexpr char kDirectoryLink[] = "/memfd:onepiece-directory";
 
+// What this process lacks is said as it is; that a process or its descriptor is not there means that nobody is.
+int WhyNotReached(int rc) {
+  switch (rc) {
+    case -EACCES:
+    case -EPERM:
+      return -EACCES;
+    case -EMFILE:
+    case -ENFILE:
+    case -ENOMEM:
+      return rc;
+    default:
+      return -EHOSTUNREACH;
+  }
+}
+
 // An address may come from anybody. What else the descriptor may stand for is not opened: that alone can have effects.
 bool IsDirectory(uint32_t pid, uint32_t fd, int* why) {
   char path[64];
   snprintf(path, sizeof path, "/proc/%u/fd/%u", pid, fd);
   char name[sizeof kDirectoryLink] = {};
   ssize_t length = readlink(path, name, sizeof name - 1);
-  *why = length < 0 && (errno == EACCES || errno == EPERM) ? -EACCES : -EHOSTUNREACH;
+  *why = length < 0 ? WhyNotReached(-errno) : -EHOSTUNREACH;
   return length == sizeof name - 1 && memcmp(name, kDirectoryLink, sizeof name - 1) == 0;
 }
 
@@ -47,7 +62,7 @@ int Peer::Attach(const Gid& gid, std::shared_ptr<Peer>* out) {
   int rc = 0;
   if (!IsDirectory(pid, fd, &rc)) return rc;
   rc = OpenForeign(pid, fd, O_RDWR, 0, &directoryFd);
-  if (rc != 0) return rc == -EACCES || rc == -EPERM ? -EACCES : -EHOSTUNREACH;
+  if (rc != 0) return WhyNotReached(rc);
   off_t size = lseek(directoryFd, 0, SEEK_END);
   // A directory is sealed against shrinking, so that reading it cannot fault; anything else is not one.
   int seals = fcntl(directoryFd, F_GET_SEALS);

@@ -52,7 +52,8 @@ class Mapping {
 
 class Peer {
  public:
-  // 0, or -EHOSTUNREACH when no such device is there, -EACCES when it is another user's.
+  // 0, or -EHOSTUNREACH when no such device is there, -EACCES when it is another user's, -EPERM or -ENOSYS when
+  // pidfd_open(2) is refused, -EMFILE, -ENFILE or -ENOMEM.
   static int Attach(const Gid& gid, std::shared_ptr<Peer>* out);
   ~Peer();
   Peer(const Peer&) = delete;
