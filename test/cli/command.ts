@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { packageRoot } from '../../src/ts/verbs/native.js';
 
-const MAIN = join(__dirname, '../../src/ts/cli/main.js');
+export const MAIN = join(__dirname, '../../src/ts/cli/main.js');
 export const PHOTO = join(packageRoot(), 'photo.jpg');
 const LIMIT_MS = 90_000;
 

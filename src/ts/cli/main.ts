@@ -13,6 +13,7 @@ import { doctorCommand } from './doctor.js';
 import { errorLine, ExitCode, exitCodeOf, UsageError } from './exit.js';
 import { pingpongCommand } from './pingpong.js';
 import { rpingCommand } from './rping.js';
+import { watchStandardStreams } from './standard-streams.js';
 
 function version(): string {
   return JSON.parse(readFileSync(join(packageRoot(), 'package.json'), 'utf8')).version;
@@ -51,11 +52,7 @@ async function main(): Promise<number> {
   }
 }
 
-// Who reads our output may stop reading it, as `head` does.
-process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-  if (error.code !== 'EPIPE') throw error;
-  process.exit(ExitCode.OK);
-});
+watchStandardStreams();
 main().then((code) => {
   process.exitCode = code;
 });
