@@ -88,6 +88,11 @@ export function groupOf(group: number): number[] {
     .map((p) => p.pid);
 }
 
+/** Whether a process runs. */
+export function runs(pid: number): boolean {
+  return processes().some((p) => p.pid === pid && !p.zombie);
+}
+
 /** Looks every 5 ms until `condition` answers something, at most for `ms`. */
 export async function until<T>(what: string, ms: number, condition: () => T | undefined | false): Promise<T> {
   const end = performance.now() + ms;

@@ -2,5 +2,6 @@
 export { RdmaError } from '../core/errors.js';
 export { LocalPipeline } from './local-pipeline.js';
 export type { LocalPipelineOptions, LocalPipelineStatus, PipelineEvent } from './local-pipeline-options.js';
+export type { PipelineMemory } from './memory-needs.js';
 export { stageProcess } from './stage-process.js';
 export type { Restart } from './supervised-place.js';

@@ -4,6 +4,7 @@
 // anything is started.
 import { checkInteger, checkObject, checkString } from '../core/validate.js';
 import type { GatewayStatus, Plan, StageEvent, StageInstanceStatus } from '../pipeline/index.js';
+import type { PipelineMemory } from './memory-needs.js';
 import type { Restart } from './supervised-place.js';
 
 /** How to start a pipeline on this host. */
@@ -56,6 +57,8 @@ export interface LocalPipelineStatus {
   readonly gateway: GatewayStatus | undefined;
   /** By place (`stage/0`); a process that does not answer within a second is left out. */
   readonly stages: Readonly<Record<string, StageInstanceStatus>>;
+  /** What is reserved for the newest plan whether there are requests or not; what they take is under `pool` of each place. */
+  readonly memory: PipelineMemory;
 }
 
 /** Options with their defaults. @internal */

@@ -34,6 +34,7 @@ import {
   type PipelineEvent,
   type PipelineSettings,
 } from './local-pipeline-options.js';
+import { checkMemory, memoryNeeds, type PipelineMemory } from './memory-needs.js';
 import type { FromWorker, Routes, WorkerConfig } from './protocol.js';
 import { stageProcess } from './stage-process.js';
 import { StatusCalls } from './status-calls.js';
@@ -59,6 +60,7 @@ export class LocalPipeline implements AsyncDisposable {
   private plan: Plan;
   private olderPlans: Plan[] = [];
   private gateway: Gateway | undefined;
+  private memory: PipelineMemory = { lanes: 0, laneBytes: 0, processes: 0, processBytes: 0 };
   private started = false;
   private failure: RdmaError | undefined;
   private closing: Promise<void> | undefined;
@@ -90,7 +92,8 @@ export class LocalPipeline implements AsyncDisposable {
    * same file starts the pipeline, see {@link LocalPipeline.main}.
    *
    * @param workflow exported by the file that it names as its `module`
-   * @throws RdmaError RDMA_ERR_NO_DEVICE; RDMA_ERR_STAGE_FAILED when a process cannot begin, with its reason;
+   * @throws RdmaError RDMA_ERR_NO_DEVICE; ENOMEM when there is not the memory for its lanes and processes, with the
+   *   sums; RDMA_ERR_STAGE_FAILED when a process cannot begin, with its reason;
    *   RDMA_ERR_STAGE_PROCESS in a process of a stage; RDMA_ERR_TIMEOUT; RDMA_ERR_INVALID_ARGUMENT; nothing is left
    *   running then
    */
@@ -149,6 +152,8 @@ export class LocalPipeline implements AsyncDisposable {
       onTask: this.onEvent === undefined ? undefined : (event) => this.onTask(event),
     });
     this.routes[GATEWAY_PLACE] = this.gateway.address;
+    this.memory = this.memoryOf(this.plan);
+    checkMemory(this.memory);
     this.spawnMissing();
     // The gateway connects while the last stages start.
     const connected = this.gateway.connect();
@@ -310,11 +315,19 @@ export class LocalPipeline implements AsyncDisposable {
 
   private nextPlan(instances: readonly (readonly number[])[]): void {
     const old = this.plan;
-    this.plan = makePlan(this.workflow.spec, old.number + 1, instances, old.gateways);
+    const plan = makePlan(this.workflow.spec, old.number + 1, instances, old.gateways);
+    const memory = this.memoryOf(plan);
+    checkMemory(memory, this.memory);
+    this.plan = plan;
+    this.memory = memory;
     // More than one when a change before did not come to its end.
     this.olderPlans = [...this.olderPlans, old];
     this.spawnMissing();
     for (const place of this.places.values()) if (place.ready) place.send({ type: 'adopt', plan: this.plan });
+  }
+
+  private memoryOf(plan: Plan): PipelineMemory {
+    return memoryNeeds(graphOf(this.workflow.spec), plan, this.gateway!.sizes);
   }
 
   // Waits for the newest plan, and lets go of all others.
@@ -387,7 +400,8 @@ export class LocalPipeline implements AsyncDisposable {
         if (status !== undefined) stages[name] = status;
       }),
     );
-    return { plan: this.plan, gateway: this.closing === undefined ? this.gateway?.status() : undefined, stages };
+    const gateway = this.closing === undefined ? this.gateway?.status() : undefined;
+    return { plan: this.plan, gateway, stages, memory: this.memory };
   }
 
   /** Ends every process. Requests under way fail with RDMA_ERR_CLOSED. A second call answers the same promise. */

@@ -167,6 +167,11 @@ export class Gateway implements PlaceOwner {
     return this.place.address;
   }
 
+  /** How much memory it and its places take. */
+  get sizes(): PlaceSizes {
+    return this.place.sizes;
+  }
+
   /** Connects to the places of the plan; requests are admitted when it has. @throws as Outbox.connect */
   async connect(): Promise<void> {
     await this.place.connect();

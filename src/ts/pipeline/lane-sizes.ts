@@ -31,6 +31,9 @@ const INLINE_BYTES = { soft: 2048, verbs: 4096 };
 /** Messages up to this length go with their descriptor, as one WRITE, where lanes are not mapped. */
 const DESCRIPTOR_INLINE_BYTES = 512;
 const ROUNDING_BYTES = 64;
+/** Of the ring: docs/ring.md. */
+const DESCRIPTOR_BYTES = 64;
+const PAGE_BYTES = 4096;
 
 /**
  * The sizes of a place on a device.
@@ -60,6 +63,14 @@ export function laneSizes({ residentRequests, slots, inlineBytes, laneMessages }
     retainBytes: (retainMessages + 1) * (inlineBytes + ROUNDING_BYTES),
     inlineBytes: DESCRIPTOR_INLINE_BYTES,
   };
+}
+
+/** The shared memory of one lane in bytes: of the receiver's rings, the sender's copy of descriptors, and what it retains. */
+export function laneMemoryBytes(sizes: PlaceSizes): number {
+  const { slots, dataBytes, retainBytes, inlineBytes } = laneSizes(sizes);
+  const descriptors = slots * (DESCRIPTOR_BYTES + inlineBytes) + DESCRIPTOR_BYTES;
+  const pages = (bytes: number) => Math.ceil(bytes / PAGE_BYTES) * PAGE_BYTES;
+  return pages(descriptors + dataBytes) + pages(descriptors) + pages(retainBytes);
 }
 
 /** Limits of an inbox that grants such lanes. */
