@@ -45,6 +45,12 @@ export class Waiters {
     });
   }
 
+  /** @throws that with which all waits have ended */
+  check(): void {
+    const ended = this.ended();
+    if (ended !== undefined) throw ended;
+  }
+
   /** Something has changed. */
   look(): void {
     for (const look of [...this.waiting]) look();

@@ -5,6 +5,7 @@
 
 const remedies: Readonly<Record<string, string>> = {
   EMFILE: 'too many files are open: close some, or raise the limit (ulimit -n)',
+  EFBIG: 'shared memory counts as a file: raise the limit of their size (ulimit -f)',
   ENFILE: 'the machine has too many files open: raise fs.file-max',
   ENODEV: 'the device is gone or has no driver in user space: see `onepiece doctor`',
   ENOSYS: 'the kernel has no InfiniBand support: see `onepiece doctor`',

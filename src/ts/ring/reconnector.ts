@@ -18,6 +18,15 @@ const permanent = new Set<string>([
   'RDMA_ERR_MESSAGE_TOO_LARGE',
 ]);
 
+/** Errnos of connecting the queue pair that mean that this process may not reach that one, or never can. */
+const unreachable = new Set<string>(['EACCES', 'EPERM', 'ENOSYS', 'EPROTONOSUPPORT']);
+
+const isPermanent = ({ code, syscall }: RdmaError) =>
+  permanent.has(code) || (syscall === 'ibv_modify_qp' && unreachable.has(code));
+
+/** What an inbox may lack for a while. */
+const scarce = new Set<string>(['EMFILE', 'ENFILE', 'ENOMEM', 'EAGAIN', 'ENOBUFS']);
+
 export interface ReconnectorOptions {
   clock: Clock;
   /** How long to try, in ms; 0: once. */
@@ -72,7 +81,7 @@ export class Reconnector {
       } catch (cause) {
         const error =
           cause instanceof RdmaError ? cause : new RdmaError('RDMA_ERR_PEER_GONE', String(cause), { cause });
-        if (permanent.has(error.code) || clock.now() + pauseMs > deadline || signal.aborted) {
+        if (isPermanent(error) || clock.now() + pauseMs > deadline || signal.aborted) {
           fail(error);
           throw error;
         }
@@ -85,6 +94,10 @@ export class Reconnector {
 
 /** What an inbox said when it refused, as an error. */
 export function refusal(code: string, message: string): RdmaError {
-  const known = Object.values<string>(ErrorCodes).includes(code) ? code : 'RDMA_ERR_REFUSED';
+  const known = Object.values<string>(ErrorCodes).includes(code)
+    ? code
+    : scarce.has(code)
+      ? 'RDMA_ERR_BUSY'
+      : 'RDMA_ERR_REFUSED';
   return new RdmaError(known, `the inbox refuses: ${message}`);
 }

@@ -12,6 +12,7 @@ import { native, type NativeDeviceAttributes, type NativeListing, type NativePor
 import { choosePortAddress, type PortAddress } from './port-address.js';
 import { ProtectionDomain } from './protection-domain.js';
 import { Resource } from './resource.js';
+import { deviceError } from './soft-remedy.js';
 
 /** A device as {@link listDevices} shows it. */
 export type DeviceListing = NativeListing;
@@ -74,9 +75,11 @@ export class Device extends Resource {
       if (result < 0) throw errnoError(result, 'ibv_open_device');
       return new Device(name, result);
     }
+    const { errno, why } = result;
     const there = listDevices().devices.map((device) => device.name);
-    throw new RdmaError('RDMA_ERR_NO_DEVICE', `no device ${name}: ${result.why}`, {
-      errno: result.errno,
+    if (there.includes(name)) throw cannotBeOpened(name, errno, why);
+    throw new RdmaError('RDMA_ERR_NO_DEVICE', `no device ${name}: ${why}`, {
+      errno,
       syscall: 'ibv_open_device',
       remedy: `devices here: ${there.join(', ')}`,
     });
@@ -222,4 +225,12 @@ export class Device extends Resource {
     if (typeof result === 'number') throw errnoError(result, 'ibv_create_cq');
     return new CompletionQueue(this, channel, result);
   }
+}
+
+// It is listed, so what is missing is something else.
+function cannotBeOpened(name: string, errno: number, why: string): RdmaError {
+  const syscall = 'ibv_open_device';
+  const { code, remedy } = deviceError(name, errno, syscall);
+  const details = { errno, syscall, ...(remedy !== undefined && { remedy }) };
+  return new RdmaError('RDMA_ERR_NO_DEVICE', `${name} is here, but it cannot be opened: ${code}, ${why}`, details);
 }

@@ -17,16 +17,22 @@ export function limitIn(text: string, name: string): { soft: string; hard: strin
   return soft === undefined || hard === undefined ? undefined : { soft, hard };
 }
 
-function memlockLimit(): string {
+/**
+ * A limit of this process now.
+ *
+ * @param name as in {@link limitIn}
+ * @returns `unlimited` or digits; undefined when it cannot be read
+ */
+export function currentLimit(name: string): string | undefined {
   try {
-    return limitIn(readFileSync('/proc/self/limits', 'utf8'), 'Max locked memory')?.soft ?? 'unknown';
+    return limitIn(readFileSync('/proc/self/limits', 'utf8'), name)?.soft;
   } catch {
-    return 'unknown';
+    return undefined;
   }
 }
 
 /** Words for a failed registration of `bytes` bytes, or undefined when the errno has nothing to do with limits. */
 export function memlockRemedy(errno: number, bytes: number): string | undefined {
   if (errno !== -constants.errno.ENOMEM && errno !== -constants.errno.EPERM) return undefined;
-  return `requested ${bytes} bytes; RLIMIT_MEMLOCK is ${memlockLimit()} bytes (raise it with ulimit -l)`;
+  return `requested ${bytes} bytes; RLIMIT_MEMLOCK is ${currentLimit('Max locked memory') ?? 'unknown'} bytes (raise it with ulimit -l)`;
 }

@@ -17,6 +17,7 @@ import { native } from './native.js';
 import { QueuePair } from './queue-pair.js';
 import { RemoteMapping } from './remote-mapping.js';
 import { Resource } from './resource.js';
+import { deviceError } from './soft-remedy.js';
 import { SharedReceiveQueue, type SharedReceiveQueueOptions } from './shared-receive-queue.js';
 
 const KNOWN_ACCESS = Object.values(AccessFlags).reduce((all, flag) => all | flag, 0);
@@ -100,7 +101,9 @@ export class ProtectionDomain extends Resource {
     const result = native().registerMemory(this.handle, bytes!, access, pageBytes);
     if (typeof result === 'number') {
       const huge = pageBytes === 0 ? undefined : `are ${pageBytes}-byte huge pages reserved (/proc/meminfo)?`;
-      throw errnoError(result, 'ibv_reg_mr', huge ?? memlockRemedy(result, bytes!));
+      throw huge === undefined
+        ? deviceError(this.device.name, result, 'ibv_reg_mr', memlockRemedy(result, bytes!))
+        : errnoError(result, 'ibv_reg_mr', huge);
     }
     return new MemoryRegion(this, result, result.buffer);
   }
@@ -134,7 +137,9 @@ export class ProtectionDomain extends Resource {
     markAsUntransferable(memory);
     const view = new Uint8Array(memory, buffer.byteOffset, buffer.byteLength);
     const result = native().registerBuffer(this.handle, view, access);
-    if (typeof result === 'number') throw errnoError(result, 'ibv_reg_mr', memlockRemedy(result, buffer.byteLength));
+    if (typeof result === 'number') {
+      throw deviceError(this.device.name, result, 'ibv_reg_mr', memlockRemedy(result, buffer.byteLength));
+    }
     return new MemoryRegion(this, result, memory, buffer.byteOffset);
   }
 

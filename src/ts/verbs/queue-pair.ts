@@ -20,6 +20,10 @@ import { RemoteMapping } from './remote-mapping.js';
 import { Resource } from './resource.js';
 import { SendRequests } from './send-requests.js';
 import type { SharedReceiveQueue } from './shared-receive-queue.js';
+import { deviceError } from './soft-remedy.js';
+
+/** Errnos of ibv_modify_qp that are not about its attributes, on any device. */
+const elsewhere = new Set(['ENETUNREACH', 'EHOSTUNREACH', 'ETIMEDOUT', 'ENODEV', 'EMFILE', 'ENFILE', 'ENOMEM']);
 
 /** What one side tells the other so that two queue pairs can be connected. Plain JSON. */
 export interface QueuePairEndpoint {
@@ -195,12 +199,16 @@ export class QueuePair extends Resource {
   modify(attributes: QueuePairAttributes): void {
     const { words, gid, mask } = AttributeWords.of(attributes);
     const rc = native().modifyQp(this.handle, words, gid);
-    if (rc !== 0) throw errnoError(rc, 'ibv_modify_qp', this.modifyRemedy(attributes, mask));
+    if (rc !== 0) throw this.modifyError(rc, attributes, mask);
   }
 
-  private modifyRemedy(attributes: QueuePairAttributes, mask: number): string {
+  private modifyError(rc: number, attributes: QueuePairAttributes, mask: number): RdmaError {
+    const { name } = this.protectionDomain.device;
+    const error = deviceError(name, rc, 'ibv_modify_qp');
+    // Where the errno is about the peer, or what this process lacks, the attributes are no help.
+    if (elsewhere.has(error.code) || error.remedy !== errnoError(rc, 'ibv_modify_qp').remedy) return error;
     const from = this.query().state;
-    return transitionWords(this.type, from, attributes.state ?? from, mask);
+    return errnoError(rc, 'ibv_modify_qp', transitionWords(this.type, from, attributes.state ?? from, mask));
   }
 
   /** All attributes. @see ibv_query_qp(3) */

@@ -1,0 +1,182 @@
+// All places of a pipeline on this host: their processes, where each of them is, and what they are told.
+//
+// Invariant: every process knows the address of every place that has one; a place that no plan has any more ends and is
+// forgotten. Each process in a place has a larger number than all before it there.
+import type { RdmaError } from '../core/errors.js';
+import type { Secret } from '../core/secret.js';
+import { type Plan, placeName, type StageInstanceStatus, stagePlaces, type Workflow } from '../pipeline/index.js';
+import type { InboxAddress } from '../ring/index.js';
+import type { PipelineSettings } from './local-pipeline-options.js';
+import type { FromWorker, Routes, ToWorker, WorkerConfig } from './protocol.js';
+import { StatusCalls } from './status-calls.js';
+import { type PlaceHost, type Restart, SupervisedPlace } from './supervised-place.js';
+import type { Waiters } from './waiters.js';
+
+/** What the places ask of their pipeline. */
+export interface PlacesHost {
+  readonly workflow: Workflow;
+  readonly options: PipelineSettings;
+  readonly secret: Secret<string>;
+  readonly waiters: Waiters;
+  isEnding(): boolean;
+  hasStarted(): boolean;
+  /** Under which a process begins: the newest, and those before it that requests are under. */
+  plans(): { plan: Plan; olderPlans: Plan[] };
+  onRestart(restart: Restart): void;
+  /** A place that requests may need does not come back. */
+  onLost(reason: RdmaError): void;
+}
+
+export class Places {
+  private readonly host: PlacesHost;
+  private readonly places = new Map<string, SupervisedPlace>();
+  private readonly incarnations = new Map<string, number>(); // by place, also of those that are not there now
+  private readonly routes: Routes = {};
+  private readonly statusCalls = new StatusCalls();
+  private readonly placeHost: PlaceHost;
+
+  constructor(host: PlacesHost) {
+    this.host = host;
+    this.placeHost = {
+      limits: () => host.options,
+      isEnding: () => host.isEnding(),
+      hasStarted: () => host.hasStarted(),
+      configOf: (place) => this.configOf(place),
+      onMessage: (place, message) => this.onMessage(place, message),
+      onGone: (place) => this.onGone(place),
+      onRestart: (restart) => host.onRestart(restart),
+      onGivenUp: (place, reason) => this.onGivenUp(place, reason),
+    };
+  }
+
+  // ---- Processes
+
+  /** Starts a process in every place of the plan that has none. */
+  startMissing(plan: Plan): void {
+    for (const { stage: index, instance } of stagePlaces(plan)) {
+      const stage = this.host.workflow.spec.stages[index]!.name;
+      const name = `${stage}/${instance}`;
+      let place = this.places.get(name);
+      if (place === undefined || place.givenUp !== undefined) {
+        place = new SupervisedPlace(this.placeHost, stage, instance);
+        this.places.set(name, place);
+      }
+      place.start();
+    }
+  }
+
+  /** The pipeline has started: from now on each process has its own time to become ready. */
+  limitStarts(): void {
+    for (const place of this.places.values()) place.limitStart();
+  }
+
+  /** The process of every instance that runs now. */
+  get processes(): { stage: string; instance: number; pid: number }[] {
+    return [...this.places.values()].flatMap(({ stage, instance, pid }) =>
+      pid === undefined ? [] : [{ stage, instance, pid }],
+    );
+  }
+
+  /** The places that do not work under a plan yet. @throws why one of them never will */
+  lateFor({ number }: Plan): string[] {
+    const places = [...this.places.values()].filter((place) => !place.leaving);
+    const lost = places.find((place) => place.givenUp !== undefined);
+    if (lost?.givenUp !== undefined) throw lost.givenUp;
+    return places.filter((place) => !place.plans.has(number)).map(({ name }) => name);
+  }
+
+  /** Ends the places that a plan has not. */
+  async endOthers(plan: Plan): Promise<void> {
+    const wanted = new Set(stagePlaces(plan).map((place) => placeName(this.host.workflow.spec, place)));
+    const leaving = [...this.places].flatMap(([name, place]) => (wanted.has(name) ? [] : [place]));
+    await Promise.all(leaving.map((place) => place.stop()));
+    for (const place of leaving) this.forget(place);
+  }
+
+  /** Ends all. */
+  async close(): Promise<void> {
+    await Promise.all([...this.places.values()].map((place) => place.stop()));
+  }
+
+  // Another one may have its name by now.
+  private forget(place: SupervisedPlace): void {
+    if (this.places.get(place.name) === place) this.places.delete(place.name);
+  }
+
+  // ---- What they are told, and what they say
+
+  /** Tells every process, or those that are ready only. */
+  tell(message: ToWorker, onlyReady = false): void {
+    for (const place of this.places.values()) if (!onlyReady || place.ready) place.send(message);
+  }
+
+  /** Where a place is now. */
+  announce(name: string, address: InboxAddress): void {
+    this.routes[name] = address;
+    this.tell({ type: 'routes', routes: this.routes });
+  }
+
+  /** Where a place is; while it is being replaced, as soon as it is there again. */
+  whereIs(name: string): InboxAddress | Promise<InboxAddress> {
+    const address = this.routes[name];
+    if (address !== undefined) return address;
+    return this.host.waiters.until(() => this.routes[name] !== undefined).then(() => this.routes[name]!);
+  }
+
+  /** What every place is doing; one that does not answer within a second is left out. */
+  async status(): Promise<Record<string, StageInstanceStatus>> {
+    const stages: Record<string, StageInstanceStatus> = {};
+    const asked = [...this.places].filter(([, place]) => place.ready);
+    await Promise.all(
+      asked.map(async ([name, place]) => {
+        const status = await this.statusCalls.ask((id) => place.send({ type: 'status', id }));
+        if (status !== undefined) stages[name] = status;
+      }),
+    );
+    return stages;
+  }
+
+  private configOf({ name, stage, instance }: SupervisedPlace): WorkerConfig {
+    const { workflow, options, secret } = this.host;
+    const { device, pollUs, reconnectMs } = options;
+    const incarnation = (this.incarnations.get(name) ?? 0) + 1;
+    this.incarnations.set(name, incarnation);
+    return {
+      parentPid: process.pid,
+      workflow: workflow.name,
+      module: workflow.module,
+      sizes: workflow.sizes,
+      stage,
+      instance,
+      incarnation,
+      ...this.host.plans(),
+      device,
+      secret: secret.reveal(),
+      pollUs,
+      reconnectMs,
+      routes: this.routes,
+    };
+  }
+
+  private onMessage(place: SupervisedPlace, message: FromWorker): void {
+    const { plan } = this.host.plans();
+    if (message.type === 'listening') this.announce(place.name, message.address);
+    else if (message.type === 'status') this.statusCalls.answer(message.id, message.status);
+    // A plan that came while it was starting.
+    else if (message.type === 'ready' && !place.plans.has(plan.number)) place.send({ type: 'adopt', plan });
+    this.host.waiters.look();
+  }
+
+  private onGone(place: SupervisedPlace): void {
+    delete this.routes[place.name];
+    this.tell({ type: 'routes', routes: this.routes });
+    if (place.leaving) this.forget(place);
+    this.host.waiters.look();
+  }
+
+  private onGivenUp(place: SupervisedPlace, reason: RdmaError): void {
+    // Nobody works with a newcomer yet: it ends the change that wanted it.
+    if (this.host.hasStarted() && !place.wasReady) this.host.waiters.look();
+    else this.host.onLost(reason);
+  }
+}
