@@ -29,6 +29,13 @@ const noLibrary =
 const noHeader =
   'this binary was built without <infiniband/verbs.h>, so it knows no verbs devices: install libibverbs-dev';
 const unlisted = 'the RDMA devices cannot be listed: Bad address';
+const limited = (name: string, soft: string) => ({
+  '/proc/self/limits': `${limits('unlimited', '4096')}${name.padEnd(26)}${soft.padEnd(21)}unlimited            x\n`,
+});
+const memoryGroup = (usedMiB: number) => ({
+  '/sys/fs/cgroup/user.slice/memory.max': `${2 ** 30}\n`,
+  '/sys/fs/cgroup/user.slice/memory.current': `${usedMiB * 2 ** 20}\n`,
+});
 const fewBytes = { '/proc/self/limits': limits('65536', '4096') };
 
 const cases: [id: string, severity: Severity, seen: RegExp, remedy: RegExp | null, machine: Machine][] = [
@@ -61,6 +68,16 @@ const cases: [id: string, severity: Severity, seen: RegExp, remedy: RegExp | nul
   ['librdmacm', 'note', /needs the modules/, null, { tree: noKernel, observed: { rdmacmProblem: 'no kernel' } }],
   ['soft0', 'problem', /EMFILE/, /memfd/, { observed: { devices: [soft({ problem: 'EMFILE' })] } }],
   ['soft0', 'problem', /ENOMEM/, /memfd/, { observed: { memoryProblems: { soft0: 'ENOMEM' } } }],
+  [
+    'soft0',
+    'problem',
+    /: EFBIG, no file$/,
+    /^raise it \(ulimit -f\), which is 7$/,
+    { observed: { devices: [soft({ problem: 'soft0: EFBIG, no file (raise it (ulimit -f), which is 7)' })] } },
+  ],
+  ['peer', 'problem', /EPERM/, /seccomp profile/, { observed: { peerProblem: 'EPERM (pidfd_open(2) is refused)' } }],
+  ['peer', 'problem', /EMFILE/, /ulimit -n/, { observed: { peerProblem: 'EMFILE: too many open files' } }],
+  ['peer', 'problem', /container/, /--mount-proc/, { observed: { peerProblem: 'it is in another container' } }],
   ['peer', 'problem', /EACCES/, /AppArmor/, { observed: { peerProblem: 'EACCES' } }],
   ['modules', 'warning', /no InfiniBand support/, /modprobe rdma_rxe/, { tree: noKernel }],
   [
@@ -97,6 +114,20 @@ const cases: [id: string, severity: Severity, seen: RegExp, remedy: RegExp | nul
   ['memlock', 'warning', /65536 bytes \(at most unlimited\)/, /ulimit -l unlimited/, { tree: fewBytes }],
   ['memlock', 'note', /65536 bytes/, /ulimit/, { tree: { ...fewBytes, ...noKernel } }],
   ['nofile', 'warning', /is 256/, /ulimit -n/, { tree: { '/proc/self/limits': limits('unlimited', '256') } }],
+  ['fsize', 'warning', /is 1024 bytes.*EFBIG/, /ulimit -f/, { tree: limited('Max file size', '1024') }],
+  ['fsize', 'note', /is 9999999999 bytes/, null, { tree: limited('Max file size', '9999999999') }],
+  ['as', 'warning', /is 4096000 bytes.*ENOMEM/, /ulimit -v/, { tree: limited('Max address space', '4096000') }],
+  ['as', 'note', /is 99999999999 bytes/, null, { tree: limited('Max address space', '99999999999') }],
+  ['nproc', 'warning', /is 64 /, /ulimit -u/, { tree: limited('Max processes', '64') }],
+  ['cgroup-memory', 'warning', /leaves 100 MiB of 1\.0 GiB/, /--memory/, { tree: memoryGroup(924) }],
+  ['cgroup-memory', 'note', /leaves 1000 MiB of 1\.0 GiB/, null, { tree: memoryGroup(24) }],
+  [
+    'cgroup-pids',
+    'warning',
+    /user\.slice\/pids\.max leaves 4 of 100/,
+    /--pids-limit/,
+    { tree: { '/sys/fs/cgroup/user.slice/pids.max': '100\n', '/sys/fs/cgroup/user.slice/pids.current': '96\n' } },
+  ],
   ['hugepages', 'note', /no huge pages/, /nr_hugepages/, { tree: { '/proc/meminfo': 'HugePages_Total:       0\n' } }],
   [
     'cgroup',

@@ -19,8 +19,8 @@ export function doctorCommand(setExitCode: (code: number) => void): Command {
     .description('look for what stands in the way of RDMA here, and say what to do about it')
     .option('--json', 'print one JSON document instead of lines')
     .addHelpText('after', '\nExit codes: 0 a verbs device can be used, 3 only soft0 can, 1 nothing can, 2 wrong usage.')
-    .action((options: { json?: true }) => {
-      const diagnosis = diagnose(thisSystem(), observe());
+    .action(async (options: { json?: true }) => {
+      const diagnosis = diagnose(thisSystem(), await observe());
       const text = options.json
         ? JSON.stringify({ schemaVersion: 1, machine: machine(), ...diagnosis }, null, 2)
         : lines(diagnosis);

@@ -1,17 +1,36 @@
-// Checks of limits: locked memory, open files, huge pages, the cgroup's share of RDMA objects.
+// Checks of limits: locked memory, open files, size of files, addresses, processes, huge pages, and the cgroup's shares of
+// memory, processes and RDMA objects.
 //
 // Invariant: pure functions of the recorded machine; each limit is said with its value.
+import { bytesInWords, controlGroupRoom } from '../core/memory-room.js';
 import { type Finding, note, ok, warning } from './finding.js';
 import { kernelDevices } from './kernel-checks.js';
-import { limitOf, type System } from './system.js';
+import { limitOf, numberIn, type System } from './system.js';
 
 /** The default of most systems is 8 MiB, which a few regions use up; each queue and ring counts too. */
 const MIN_MEMLOCK_BYTES = 64 * 2 ** 20;
 const MIN_OPEN_FILES = 1024;
 const CAP_IPC_LOCK = 14n;
+/** The largest message has 1 GiB, and its memory is a file to the kernel. */
+const MIN_FILE_BYTES = 2 ** 30;
+/** What Node.js reserves for itself is a few GiB; what peers share comes on top. */
+const MIN_ADDRESS_BYTES = 16 * 2 ** 30;
+/** Threads and processes: a stage has some twelve. */
+const MIN_TASKS = 200;
+const MIN_FREE_BYTES = 512 * 2 ** 20;
 
 export function limitChecks(system: System): Finding[] {
-  return [memlock(system), openFiles(system), hugePages(system), ...cgroup(system)];
+  return [
+    memlock(system),
+    openFiles(system),
+    ...fileSize(system),
+    ...addressSpace(system),
+    ...processes(system),
+    hugePages(system),
+    ...cgroupMemory(system),
+    ...cgroupTasks(system),
+    ...cgroup(system),
+  ];
 }
 
 function memlock(system: System): Finding {
@@ -57,6 +76,63 @@ function hugePages(system: System): Finding {
     'hugepages',
     `${value('HugePages_Free')} of ${total} huge pages of ${value('Hugepagesize')} KiB are free`,
   );
+}
+
+// These are unlimited nearly everywhere, and not worth a line there.
+function fileSize(system: System): Finding[] {
+  const limit = limitOf(system, 'Max file size');
+  if (limit === undefined || limit.soft === Number.POSITIVE_INFINITY) return [];
+  const seen = `RLIMIT_FSIZE is ${limit.soft} bytes (at most ${amount(limit.hard)}), which binds shared memory too`;
+  if (limit.soft >= MIN_FILE_BYTES) return [note('fsize', seen)];
+  return [warning('fsize', `${seen}: larger messages fail with EFBIG`, 'ulimit -f unlimited')];
+}
+
+function addressSpace(system: System): Finding[] {
+  const limit = limitOf(system, 'Max address space');
+  if (limit === undefined || limit.soft === Number.POSITIVE_INFINITY) return [];
+  const seen = `RLIMIT_AS is ${limit.soft} bytes (at most ${amount(limit.hard)})`;
+  if (limit.soft >= MIN_ADDRESS_BYTES) return [note('as', seen)];
+  return [warning('as', `${seen}: mapping the memory of peers may fail with ENOMEM`, 'ulimit -v unlimited')];
+}
+
+function processes(system: System): Finding[] {
+  const limit = limitOf(system, 'Max processes');
+  if (limit === undefined || limit.soft >= MIN_TASKS) return [];
+  const seen = `RLIMIT_NPROC is ${limit.soft} (at most ${amount(limit.hard)}) for all processes and threads of this user`;
+  return [warning('nproc', `${seen}; a stage of a pipeline has some twelve`, 'ulimit -u 4096')];
+}
+
+function cgroupMemory(system: System): Finding[] {
+  const room = controlGroupRoom((path) => system.readFile(path));
+  if (room === undefined) return [];
+  if (room.bytes >= MIN_FREE_BYTES) return [note('cgroup-memory', room.words)];
+  const remedy = 'raise it (--memory for docker, limits.memory for Kubernetes, MemoryMax for systemd)';
+  const seen = `${room.words}; a pipeline takes some ${bytesInWords(16 * 2 ** 20)} a process, and more for requests`;
+  return [warning('cgroup-memory', seen, remedy)];
+}
+
+function cgroupTasks(system: System): Finding[] {
+  const folders = cgroupFolders(system, 'pids');
+  return folders.flatMap((folder) => {
+    const most = numberIn(system, `${folder}/pids.max`);
+    const now = numberIn(system, `${folder}/pids.current`);
+    if (most === undefined || now === undefined || most - now >= MIN_TASKS) return [];
+    const seen = `${folder}/pids.max leaves ${Math.max(0, most - now)} of ${most} processes and threads; a stage of a pipeline has some twelve`;
+    return [warning('cgroup-pids', seen, 'raise it (--pids-limit for docker, TasksMax for systemd)')];
+  });
+}
+
+// The folders of this process's own group and of the root, which in a container is its own.
+function cgroupFolders(system: System, controller: string): string[] {
+  const text = system.readFile('/proc/self/cgroup') ?? '';
+  const folders = text.split('\n').flatMap((line) => {
+    const [, controllers, path] = /^\d+:([^:]*):(\/.*)$/.exec(line) ?? [];
+    if (controllers === undefined || path === undefined) return [];
+    if (controllers !== '' && !controllers.split(',').includes(controller)) return [];
+    const mount = controllers === '' ? '/sys/fs/cgroup' : `/sys/fs/cgroup/${controller}`;
+    return [mount, `${mount}${path}`.replace(/\/$/, '')];
+  });
+  return [...new Set(folders)];
 }
 
 function cgroup(system: System): Finding[] {

@@ -68,19 +68,31 @@ function softDevice({ devices, memoryProblems, peerProblem }: Observation): Find
   const findings = [
     why === undefined
       ? ok('soft0', 'soft0 opens, and memory (memfd) can be registered')
-      : problem(
-          'soft0',
-          `soft0 cannot be used: ${why}`,
-          'it needs memfd_create(2), shared memory and free descriptors',
-        ),
+      : problem('soft0', ...softProblem(why)),
   ];
   if (peerProblem !== null) {
-    const remedy = /could not be started/.test(peerProblem)
-      ? 'raise the limits on open files and processes (ulimit -n, ulimit -u)'
-      : 'look for a security module (AppArmor, SELinux), a mount of /proc, or a node binary with file capabilities (getcap)';
-    findings.push(problem('peer', peerProblem, remedy));
-  } else findings.push(ok('peer', "processes of this user can open each other's descriptors in /proc, as soft0 does"));
+    findings.push(problem('peer', `soft0 does not join two processes here: ${peerProblem}`, peerRemedy(peerProblem)));
+  } else if (why === undefined)
+    findings.push(ok('peer', 'soft0 joins two processes of this user: a message went over'));
   return findings;
+}
+
+// What an error says of its remedy stands in brackets at its end.
+function softProblem(why: string): [string, string] {
+  const [, words = why, remedy = 'it needs memfd_create(2), shared memory and free descriptors'] =
+    /^([^(]*[^( ]) \((.*)\)$/.exec(why) ?? [];
+  return [`soft0 cannot be used: ${words}`, remedy];
+}
+
+function peerRemedy(words: string): string {
+  if (/could not be started|E[MN]FILE|ulimit/.test(words)) {
+    return 'raise the limits on open files, processes and memory (ulimit -n, ulimit -u, ulimit -v)';
+  }
+  if (/pidfd_open/.test(words)) return 'allow pidfd_open(2) in the seccomp profile, or take Linux 5.3 or newer';
+  if (/another container/.test(words)) {
+    return 'mount the /proc of this PID namespace (unshare --mount-proc), and run both processes as one user';
+  }
+  return 'look for a security module (AppArmor, SELinux), a mount of /proc, or a node binary with file capabilities (getcap)';
 }
 
 const split = (text: string) => splitAt(text, ': ');

@@ -36,7 +36,7 @@ const connecting: Readonly<Record<string, () => string>> = {
   ...anyCall,
   EPERM: () => PIDFD,
   ENOSYS: () => PIDFD,
-  EACCES: () => `${JOINS}: the peer is of another user, or this user may not look into it in /proc`,
+  EACCES: () => `${JOINS}: the peer is of another user, or in another container, or hidden in /proc from this user`,
   EHOSTUNREACH: () => `${JOINS}: the peer has ended, or is in another container or on another machine`,
   EPROTONOSUPPORT: () => 'the peer has another version of this package: take the same one on both sides',
 };
