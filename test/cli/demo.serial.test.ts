@@ -4,7 +4,18 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import sharp from 'sharp';
 import t from 'tap';
-import { childrenOf, type Ended, groupOf, onepiece, PHOTO, type Running, runs, scratch, start, until } from './command.js';
+import {
+  childrenOf,
+  type Ended,
+  groupOf,
+  onepiece,
+  PHOTO,
+  type Running,
+  runs,
+  scratch,
+  start,
+  until,
+} from './command.js';
 
 const folder = scratch();
 const SMALL = ['--size', '128', '--frames', '6', '--steps', '4', '--json'];
