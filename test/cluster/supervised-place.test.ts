@@ -72,6 +72,18 @@ void t.test('one that hangs again ends the pipeline, and every request is told w
   t.equal(pipeline.restarts.length, 2);
 });
 
+void t.test('one that waits for another one to load is not blamed for it', async (t) => {
+  const set = faults(t);
+  const { pipeline } = await start(t, chain, { startTimeoutMs: 1500 });
+  set({ 'b/0': { blockMs: 1e9 } });
+  kill(pipeline, 'b');
+  await until('the event of b', () => pipeline.restarts.length === 1);
+  kill(pipeline, 'a');
+  const error = await within('the end', failure(pipeline.run({})), 15_000);
+  t.match(error.message, /b\/0 .*not ready within/);
+  t.match(pipeline.restarts.map(({ stage }) => stage).sort(), ['a', 'b', 'b'], 'a is replaced once');
+});
+
 void t.test('a stage that cannot start for some seconds costs a few restarts, with growing pauses', async (t) => {
   const set = faults(t);
   const { pipeline } = await start(t, chain, {});

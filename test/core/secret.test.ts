@@ -29,4 +29,13 @@ void t.test('options are copied with their secret hidden, once', async (t) => {
   t.equal(hidden.secret.reveal(), VALUE);
   t.equal(hideSecret(hidden).secret, hidden.secret);
   t.equal(options.secret, VALUE, "the user's stay as they are");
+  class Options {
+    secret = VALUE;
+    get port() {
+      return 8;
+    }
+  }
+  const inherited = hideSecret(new Options());
+  t.equal(inherited.port, 8, 'also what is inherited');
+  t.notMatch(inspect(inherited, { showHidden: true }), /nobody/);
 });

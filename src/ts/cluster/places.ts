@@ -41,6 +41,7 @@ export class Places {
       limits: () => host.options,
       isEnding: () => host.isEnding(),
       hasStarted: () => host.hasStarted(),
+      isIncomplete: (place) => this.isIncomplete(place),
       configOf: (place) => this.configOf(place),
       onMessage: (place, message) => this.onMessage(place, message),
       onGone: (place) => this.onGone(place),
@@ -134,6 +135,10 @@ export class Places {
       }),
     );
     return stages;
+  }
+
+  private isIncomplete(place: SupervisedPlace): boolean {
+    return [...this.places.values()].some((other) => other !== place && this.routes[other.name] === undefined);
   }
 
   private configOf({ name, stage, instance }: SupervisedPlace): WorkerConfig {

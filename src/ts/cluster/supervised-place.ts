@@ -28,6 +28,8 @@ export interface PlaceHost {
   isEnding(): boolean;
   /** Whether the pipeline has started: from then on each process has a time limit of its own. */
   hasStarted(): boolean;
+  /** Whether another place has no address: to be ready, a process connects to others. */
+  isIncomplete(place: SupervisedPlace): boolean;
   /** What the next process is told. */
   configOf(place: SupervisedPlace): WorkerConfig;
   onMessage(place: SupervisedPlace, message: FromWorker): void;
@@ -49,6 +51,7 @@ export class SupervisedPlace {
   private readonly budget: RestartBudget;
   private readonly startTimeoutMs: number;
   private worker: WorkerProcess | undefined;
+  private isLoaded = false; // it has an address
   private isReady = false;
   private hasBeenReady = false;
   private isLeaving = false;
@@ -123,6 +126,11 @@ export class SupervisedPlace {
 
   private onSlow(): void {
     this.timer = undefined;
+    // It waits for one that has its own time.
+    if (this.isLoaded && this.host.isIncomplete(this)) {
+      this.limitStart();
+      return;
+    }
     this.slow = true;
     this.worker?.kill();
   }
@@ -133,7 +141,8 @@ export class SupervisedPlace {
   }
 
   private onMessage(message: FromWorker, startPlans: readonly number[]): void {
-    if (message.type === 'ready') {
+    if (message.type === 'listening') this.isLoaded = true;
+    else if (message.type === 'ready') {
       this.stopTimer();
       this.isReady = true;
       this.hasBeenReady = true;
@@ -147,6 +156,7 @@ export class SupervisedPlace {
     const { host, slow } = this;
     this.stopTimer();
     this.worker = undefined;
+    this.isLoaded = false;
     this.isReady = false;
     this.slow = false;
     this.plans.clear();

@@ -16,7 +16,10 @@ export function hideSecret<T extends { secret: unknown }>(
   options: T,
 ): Omit<T, 'secret'> & { secret: Secret<Revealed<T['secret']>> } {
   const { secret } = options;
-  return { ...options, secret: secret instanceof Secret ? secret : new Secret(secret as Revealed<T['secret']>) };
+  const value = secret instanceof Secret ? secret : new Secret(secret as Revealed<T['secret']>);
+  // What the options inherit is theirs too.
+  const copy = Object.assign(Object.create(Object.getPrototypeOf(options)), options);
+  return Object.defineProperty(copy, 'secret', { value, enumerable: true });
 }
 
 type Revealed<S> = S extends Secret<infer V> ? V : S;

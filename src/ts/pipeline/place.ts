@@ -29,6 +29,7 @@ import { inboxLimits, placeSecret, type PlaceSizes, placeSizes } from './lane-si
 import { type LinkStatus, Links } from './links.js';
 import type { NoteHead } from './notes.js';
 import { readEnded, readNoteHead } from './notes.js';
+import { Patience } from './patience.js';
 import { GATEWAY_INDEX, type PlaceId, type Plan, placeName } from './plan.js';
 import type { PipelinePort } from './port.js';
 import { type Graph, possibleReceivers, possibleSenderCount, receivers, senders } from './routing.js';
@@ -41,9 +42,6 @@ const SPARE_LANES = 64;
 const INCOMPLETE_MS = 1000;
 /** Messages of a plan that is not known here yet, which wait for it. */
 const MAX_EARLY = 4096;
-/** How long an input whose sender is away is waited for, and how often it is tried. */
-const UNREADABLE_MS = 30_000;
-const RETRY_LOAD_MS = 20;
 /** How long to poll for a request that was announced, in microseconds: what waking the places before may take. */
 export const LINGER_US = 500;
 
@@ -316,33 +314,50 @@ export class Place implements JoinHost {
     }
     const input = new Input(spec, envelope, message, this.nowUs(), envelope.host === this.options.port.host);
     const joined = this.join.accept(input);
-    if (joined !== undefined) this.load(joined.ledger, input, bytes, this.nowUs() + UNREADABLE_MS * 1000);
+    if (joined !== undefined) this.load(joined.ledger, input, bytes);
   }
 
-  private load(ledger: Ledger, input: Input, bytes: Uint8Array, untilUs: number): void {
+  private load(ledger: Ledger, input: Input, bytes: Uint8Array, patience?: Patience): void {
     let loading: Promise<void> | undefined;
     try {
       loading = input.load(bytes);
     } catch (error) {
-      this.retryLoad(ledger, input, bytes, untilUs, error);
+      this.retryLoad(ledger, input, bytes, patience, error);
       return;
     }
     const { ticket } = input.envelope;
     if (loading === undefined) this.advance(ledger.open.get(ticket));
     else {
+      const since = patience ?? this.patienceWith(input);
       loading.then(
         () => this.advance(ledger.open.get(ticket)),
-        (error) => this.retryLoad(ledger, input, bytes, untilUs, error),
+        (error) => this.retryLoad(ledger, input, bytes, since, error),
       );
     }
   }
 
+  // A gateway that is replaced does not send its requests again.
+  private patienceWith(input: Input): Patience {
+    const { resolve } = this.options;
+    const isAgain = input.envelope.fromStage !== GATEWAY_INDEX;
+    return new Patience(isAgain ? () => resolve(input.sender) : undefined, this.nowUs());
+  }
+
   // Its sender may have lost its lane just now: it comes back, or another process in its place makes the input again.
-  private retryLoad(ledger: Ledger, input: Input, bytes: Uint8Array, untilUs: number, error: unknown): void {
+  private retryLoad(
+    ledger: Ledger,
+    input: Input,
+    bytes: Uint8Array,
+    before: Patience | undefined,
+    error: unknown,
+  ): void {
     if (this.ending || !input.isHeld) return;
-    if ((error as RdmaError).code === 'RDMA_ERR_PEER_GONE' && this.nowUs() < untilUs) {
-      this.options.port.clock.after(RETRY_LOAD_MS, () => {
-        if (!this.ending && input.isHeld) this.load(ledger, input, bytes, untilUs);
+    const { port } = this.options;
+    const patience = before ?? this.patienceWith(input);
+    const retryMs = (error as RdmaError).code === 'RDMA_ERR_PEER_GONE' ? patience.next(this.nowUs()) : undefined;
+    if (retryMs !== undefined) {
+      port.clock.after(retryMs, () => {
+        if (!this.ending && input.isHeld) this.load(ledger, input, bytes, patience);
       });
       return;
     }

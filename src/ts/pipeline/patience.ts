@@ -1,0 +1,42 @@
+// How long a place waits for an input that cannot be read, as its sender has gone.
+//
+// Invariant: a sender that is being replaced, or was, makes the input again, however long it takes to load and to compute:
+// that is waited for. One that is there all the time and whose input cannot be read all the same is not.
+import type { InboxAddress } from '../ring/index.js';
+
+const LIMIT_US = 30_000_000;
+const RETRY_MS = 20;
+const LATER_MS = 1000;
+
+/** Of one input, from when it came, or from the first attempt that has failed at once. */
+export class Patience {
+  private readonly whereIs: (() => InboxAddress | Promise<InboxAddress>) | undefined;
+  private readonly first: string | undefined;
+  private readonly untilUs: number;
+
+  /**
+   * @param whereIs the sender: a promise while it has no process; what it throws says nothing; undefined for one that does
+   *   not make anything again
+   */
+  constructor(whereIs: (() => InboxAddress | Promise<InboxAddress>) | undefined, nowUs: number) {
+    this.whereIs = whereIs;
+    this.first = this.where();
+    this.untilUs = nowUs + LIMIT_US;
+  }
+
+  /** After how many ms to try again; undefined: it is no use. */
+  next(nowUs: number): number | undefined {
+    if (nowUs < this.untilUs) return RETRY_MS;
+    return this.where() === this.first && this.first !== 'away' ? undefined : LATER_MS;
+  }
+
+  private where(): string | undefined {
+    try {
+      const address = this.whereIs?.();
+      if (address === undefined) return undefined;
+      return address instanceof Promise ? 'away' : `${address.host}:${address.port}`;
+    } catch {
+      return undefined;
+    }
+  }
+}
