@@ -37,6 +37,16 @@ void t.test('one that ends at once is replaced later and later, up to ten second
   t.same(verdicts, [0, 100, 200, 400, 800, 1600, 3200, 6400, 10_000, 10_000, 10_000]);
 });
 
+void t.test('what a process has worked is taken off its pause, and more than that ends the pauses', async (t) => {
+  const lives = [
+    ...repeat(3, { startMs: 300, workMs: 80 }),
+    { startMs: 300, workMs: 500 },
+    { startMs: 300, workMs: 80 },
+  ];
+  t.same(live(new RestartBudget(1000, 1e9), lives), [0, 20, 120, 0, 20]);
+  t.same(live(new RestartBudget(1000, 1e9), repeat(9, { startMs: 300, workMs: 400 })), Array(9).fill(0));
+});
+
 void t.test('after a second of work the pauses begin anew', async (t) => {
   const lives = [...repeat(4, { startMs: 1 }), { startMs: 1, workMs: 1000 }, ...repeat(2, { startMs: 1 })];
   t.same(live(new RestartBudget(1000, 1e9), lives), [0, 100, 200, 400, 0, 100, 200]);

@@ -19,8 +19,8 @@ export interface LocalPipelineOptions {
   /** Requests that may wait to be admitted, 0 to 65536; default 256. More are rejected. */
   maxQueued?: number;
   /**
-   * How often one instance may be replaced within a minute of its work, 0 to 1000; default 10. It is replaced at once the
-   * first time, and later and later while it ends again within a second: after 0.1 s, 0.2 s, up to 10 s.
+   * How often one instance may be replaced within a minute of its work, 0 to 1000; default 10. It is replaced at once, and
+   * later and later when it ends again before it has worked for 0.1 s, 0.2 s, and so on up to 10 s: then that time must pass.
    */
   maxRestarts?: number;
   /**

@@ -6,8 +6,6 @@
 
 /** Deaths count for so long, in ms of work. */
 const DEATH_COUNTS_MS = 60_000;
-/** A process that has worked for so long has nothing to do with the deaths before it. */
-const HEALTHY_MS = 1000;
 const FIRST_DELAY_MS = 100;
 const LAST_DELAY_MS = 10_000;
 
@@ -54,7 +52,7 @@ export class RestartBudget {
     const worked = this.readySinceMs === undefined ? 0 : nowMs - this.readySinceMs;
     this.readySinceMs = undefined;
     this.workedMs += worked;
-    this.inARow = worked >= HEALTHY_MS ? 1 : this.inARow + 1;
+    this.inARow++;
     this.deaths = [...this.deaths.filter((at) => this.workedMs - at < DEATH_COUNTS_MS), this.workedMs];
     if (this.deaths.length > this.maxRestarts) {
       return { givenUp: `ended ${this.deaths.length} times within a minute of work` };
@@ -64,7 +62,10 @@ export class RestartBudget {
     if (awayMs >= this.maxAwayMs) {
       return { givenUp: `has had no process that is ready for ${Math.round(awayMs)} ms` };
     }
-    const delayMs = this.inARow === 1 ? 0 : Math.min(LAST_DELAY_MS, FIRST_DELAY_MS * 2 ** (this.inARow - 2));
-    return { delayMs };
+    const pauseMs = this.inARow === 1 ? 0 : Math.min(LAST_DELAY_MS, FIRST_DELAY_MS * 2 ** (this.inARow - 2));
+    // From when it was ready: one that has worked for longer has nothing to do with the deaths before it.
+    if (worked < pauseMs) return { delayMs: Math.ceil(pauseMs - worked) };
+    this.inARow = 1;
+    return { delayMs: 0 };
   }
 }
