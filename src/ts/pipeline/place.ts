@@ -54,7 +54,7 @@ const RETRY_LOAD_MS = 20;
 /** How long to poll for a message that was announced, in microseconds: what making it may take. */
 export const LINGER_US = 500;
 /** What is made faster is not announced. */
-const MIN_ANNOUNCED_US = 15;
+const MIN_ANNOUNCED_US = 20;
 
 /** What every place has to know. */
 export interface PlaceOptions {

@@ -170,10 +170,10 @@ export class StageInstance implements PlaceOwner, TaskHost {
     const { place } = this;
     joined.state = 'running';
     this.running++;
-    const startUs = place.nowUs();
     if (place.mayAnnounce(this.usualUs)) {
-      place.announce(place.receiversOf(joined.plan, joined.ledger.gateway, joined.route), startUs);
+      place.announce(place.receiversOf(joined.plan, joined.ledger.gateway, joined.route), place.nowUs());
     }
+    const startUs = place.nowUs();
     const queueUs = startUs - joined.readyAtUs;
     const task = this.taskOf(joined);
     joined.onCancel = (reason) => task.cancel(reason);
