@@ -309,8 +309,7 @@ void t.test(
       await within('a result', pipeline.gateway.run({}));
       await sleep(2); // Longer than places poll.
     }
-    t.equal(announced('short/0'), 20);
-    t.ok(announced('none/0') < 20, `${announced('none/0')}`);
-    t.equal(announced('long/0'), 0);
-  },
-);
+    t.ok(announced('short/0') >= 20, 'it was announced in 500 requests');
+  t.ok(announced('none/0') < announced('short/0'), `${announced('none/0')} times`);
+  t.equal(announced('long/0'), 0);
+});
