@@ -35,7 +35,7 @@ const INVALID = { code: 'RDMA_ERR_INVALID_ARGUMENT' };
 const PROTOCOL = { code: 'RDMA_ERR_PROTOCOL' };
 const spec = checkSpec({ name: 'flow', stages: [{ name: 'a' }, { name: 'b' }, { name: 'c' }] });
 const STAGES = 3;
-const none = () => undefined;
+const none = undefined;
 const viewOf = (bytes: Uint8Array) => new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 const hex = (part: Tensor) => Buffer.from(bytesOf(part)).toString('hex');
 
@@ -111,13 +111,13 @@ void t.test('parts that lie in blocks take no room, and come with their referenc
   };
   const big = tensor('u8', [8], new Uint8Array(8));
   const parts = { a: tensor('i16', [2], Int16Array.of(-1, 2)), big, c: tensor('f64', [1], Float64Array.of(0.5)) };
-  const list = checkParts(parts, (part) => (part === big ? reference : undefined));
+  const list = checkParts(parts, { referenceOf: (part) => (part === big ? reference : undefined) });
   t.equal(tensorBytes(list), 4 + 8 + 8);
   const length = bodyBytes(0, list, 0);
   const body = new Uint8Array(length).fill(0xaa);
-  writeBody(body, viewOf(body), new Uint8Array(0), list, new Uint8Array(0));
+  writeBody(body, viewOf(body), 0, new Uint8Array(0), list, new Uint8Array(0));
   const head = envelope(STAGES, { bodyBytes: length, partCount: 3, tableBytes: tableBytes(list) });
-  const entries = readTable(head, body, viewOf(body));
+  const entries = readTable(head, body, viewOf(body), 0);
   t.same(
     entries.map(({ name, bytes, offset, reference: at }) => [name, bytes, offset, at]),
     [
@@ -151,7 +151,7 @@ function spoiled(spoil: (view: DataView, at: number) => void, change: Partial<En
   spoil(viewOf(bytes), at);
   const head = { ...readEnvelope(bytes, viewOf(bytes), STAGES), ...change };
   const body = bytes.subarray(at);
-  return () => readTable(head, body, viewOf(body));
+  return () => readTable(head, body, viewOf(body), 0);
 }
 
 void t.test('a table that does not describe what is there is refused in words', async (t) => {
@@ -182,7 +182,7 @@ void t.test('a table that does not describe what is there is refused in words', 
   twice[at + 24 + 16] = 'x'.charCodeAt(0);
   const head = readEnvelope(twice, viewOf(twice), STAGES);
   const body = twice.subarray(at);
-  t.throws(() => readTable(head, body, viewOf(body)), { ...PROTOCOL, message: /part x comes twice/ });
+  t.throws(() => readTable(head, body, viewOf(body), 0), { ...PROTOCOL, message: /part x comes twice/ });
 });
 
 void t.test('metadata and trace are found where they were put', async (t) => {
@@ -194,8 +194,8 @@ void t.test('metadata and trace are found where they were put', async (t) => {
   );
   const head = readEnvelope(bytes, viewOf(bytes), STAGES);
   const body = bytes.subarray(headBytes(STAGES));
-  t.same([...traceOf(head, body)], new Array(48).fill(3));
-  t.same(decodeMeta(metaOf(head, body)), { a: 1 });
+  t.same([...traceOf(head, body, 0)], new Array(48).fill(3));
+  t.same(decodeMeta(metaOf(head, body, 0)), { a: 1 });
 });
 
 // A receiver whose sender says that memory lies in blocks: it maps nothing, and what it READs is noise.

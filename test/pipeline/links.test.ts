@@ -68,7 +68,7 @@ function send(links: Links, n: number, ...targets: string[]): { settled: boolean
   const custody = new Custody([], () => {
     state.settled = true;
   });
-  for (const target of targets) links.send(target, numbered(n), custody);
+  for (const target of targets) links.send(target, numbered(n), custody, n);
   custody.allSent();
   return state;
 }
@@ -189,7 +189,7 @@ void t.test('there is no way to a target that is not connected', async (t) => {
   const { links, listen } = open(t);
   await listen('b/0', (message) => message.done());
   t.notOk(links.has('b/0'));
-  t.throws(() => links.send('b/0', numbered(1), undefined), { code: 'RDMA_ERR_PEER_GONE', message: /b\/0/ });
+  t.throws(() => links.send('b/0', numbered(1), undefined, 0), { code: 'RDMA_ERR_PEER_GONE', message: /b\/0/ });
   await Promise.all([links.connect(['b/0']), links.connect(['b/0'])]);
   t.same([links.has('b/0'), links.status().length], [true, 1]);
 });

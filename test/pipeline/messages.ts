@@ -42,7 +42,7 @@ export function envelope(stages: number, part: Partial<Envelope> = {}): Envelope
 
 /** A whole message; its lengths follow from its body. */
 export function encode(head: Envelope, meta: Meta = {}, parts: Parts = {}, trace: Uint8Array = NO_BYTES): Uint8Array {
-  const list = checkParts(parts, () => undefined);
+  const list = checkParts(parts, undefined);
   const encodedMeta = encodeMeta(meta);
   const at = headBytes(head.runs.length);
   const length = bodyBytes(trace.length, list, encodedMeta.length);
@@ -56,7 +56,7 @@ export function encode(head: Envelope, meta: Meta = {}, parts: Parts = {}, trace
     metaBytes: encodedMeta.length,
   };
   writeEnvelope(new DataView(message.buffer), whole);
-  writeBody(message.subarray(at), new DataView(message.buffer, at), trace, list, encodedMeta);
+  writeBody(message, new DataView(message.buffer), at, trace, list, encodedMeta);
   return message;
 }
 

@@ -41,7 +41,7 @@ const record: fc.Arbitrary<ReportRecord> = fc.record({
 void t.test('reports are read as they were written, in one note after the other', async (t) => {
   fc.assert(
     fc.property(head, fc.array(record, { minLength: 1, maxLength: 60 }), (from, records) => {
-      const writer = new ReportWriter(from.stage, from.instance, from.gatewayRun);
+      const writer = new ReportWriter(from.stage, from.instance, 0, from.gatewayRun);
       const got: ReportRecord[] = [];
       const take = () => {
         const note = writer.take();
@@ -64,7 +64,7 @@ void t.test('reports are read as they were written, in one note after the other'
 });
 
 void t.test('a note has room for 24 records', async (t) => {
-  const writer = new ReportWriter(0, 0, 1);
+  const writer = new ReportWriter(0, 0, 0, 1);
   for (let i = 0; i < MAX_RECORDS; i++) {
     t.notOk(writer.isFull);
     writer.add(Report.DONE, i, 1);
@@ -114,7 +114,7 @@ void t.test('a failure travels with its words, whatever they are, and long ones 
 
 void t.test('a note that is not of exactly its form is refused', async (t) => {
   const from = { stage: 1, instance: 2, gatewayRun: 3 };
-  const writer = new ReportWriter(1, 2, 3);
+  const writer = new ReportWriter(1, 2, 0, 3);
   writer.add(Report.PROGRESS, 7, 1, 1, 1, 0.5);
   const good = writer.take().slice();
   const spoil = (change: (view: DataView) => void) => {
@@ -158,7 +158,7 @@ void t.test('any bytes are refused, or answer records of sane numbers', async (t
     encodeEnded({ stage: -1, instance: 0, gatewayRun: 1 }, 5, 1),
     encodeFailure({ stage: 1, instance: 0, gatewayRun: 1 }, 5, 1, { code: 'A', message: 'b' }),
     (() => {
-      const writer = new ReportWriter(1, 0, 1);
+      const writer = new ReportWriter(1, 0, 0, 1);
       writer.add(Report.DONE, 5, 1, 10, 20);
       writer.add(Report.PROGRESS, 6, 1, 0, 0, 0.5);
       return writer.take();

@@ -1,5 +1,6 @@
 // Proves what stages make of what handlers do: results of every shape of graph, errors of every kind answered once with
 // their stage and words, and that the instance and all other requests go on.
+import { setTimeout as sleep } from 'node:timers/promises';
 import t from 'tap';
 import {
   type PipelineResult,
@@ -286,3 +287,30 @@ void t.test('closing in the middle of a task ends it and answers its request', a
   t.equal(pipeline.count('a/0', 'done'), 0);
   await until('no failure', () => pipeline.failures.length === 0);
 });
+
+// Keeps the processor for so long, as a handler does that computes.
+function compute(us: number): StageOutput {
+  const end = performance.now() + us / 1000;
+  while (performance.now() < end);
+  return {};
+}
+
+void t.test(
+  'a stage that computes for a moment wakes who comes next; one that takes no time, or long, does not',
+  async (t) => {
+    const graph = workflow('announced', here)
+      .stage('short', { handler: () => compute(150) })
+      .stage('none', { after: ['short'], handler: () => ({}) })
+      .stage('long', { after: ['none'], handler: () => compute(5000) });
+    const pipeline = await Harness.open(graph);
+    t.teardown(() => pipeline.close());
+    const announced = (place: string) => pipeline.stages.get(place)!.status().announced;
+    for (let n = 0; n < 500 && announced('short/0') < 20; n++) {
+      await within('a result', pipeline.gateway.run({}));
+      await sleep(2); // Longer than places poll.
+    }
+    t.ok(announced('short/0') >= 20, 'it was announced in 500 requests');
+    t.ok(announced('none/0') < announced('short/0'), `${announced('none/0')} times`);
+    t.equal(announced('long/0'), 0);
+  },
+);

@@ -104,7 +104,7 @@ void t.test('what is no tensor is refused by name', async (t) => {
     t.throws(() => tensor('u8', [1], data as never), INVALID, String(data));
   }
   for (const value of [undefined, null, 5, 'x', [], {}, new Uint8Array(1)]) {
-    t.throws(() => checkTensor('part mask', value), { ...INVALID, message: /part mask/ });
+    t.throws(() => checkTensor(value, 'mask'), { ...INVALID, message: /part mask/ });
   }
 });
 

@@ -3,6 +3,7 @@ import t from 'tap';
 import { EnumeratedChoices } from '../../src/ts/sim/choices.js';
 import type { PipelineCase } from './pipeline-cases.js';
 import { playPipeline } from './pipeline-run.js';
+import { countNotTime, sayProgress } from './progress.js';
 
 const MOST = 60_000;
 
@@ -10,6 +11,7 @@ const MOST = 60_000;
 export function provePipelines(cases: readonly PipelineCase[]): void {
   // Errors are made by the thousand here, and looked at only in a failure, which can be repeated.
   Error.stackTraceLimit = 0;
+  countNotTime();
   for (const { name, shape, limits, schedules } of cases) {
     void t.test(`every schedule of ${name} keeps the pipeline whole`, { timeout: 0 }, async (t) => {
       const choices = new EnumeratedChoices(limits);
@@ -19,6 +21,7 @@ export function provePipelines(cases: readonly PipelineCase[]): void {
       do {
         if (++count > MOST) throw new Error(`${name} has more than ${MOST} schedules`);
         const { broken, faults } = await playPipeline(choices, shape);
+        sayProgress(t, count);
         if (faults.length > 0) faulty++;
         if (broken.length > 0)
           failures.push(`npm run sim -- --pipeline --case ${name} ${choices.replay}: ${broken[0]}`);

@@ -4,11 +4,13 @@ import t from 'tap';
 import { SeededChoices } from '../../src/ts/sim/choices.js';
 import { playPipeline } from './pipeline-run.js';
 import { pipelineShapeOf } from './pipeline-shape.js';
+import { countNotTime, sayProgress } from './progress.js';
 
 /** A test of the seeds from `first` to `last`. */
 export function proveSeeds(first: number, last: number): void {
   // Errors are made by the thousand here, and looked at only in a failure, which can be repeated.
   Error.stackTraceLimit = 0;
+  countNotTime();
   const count = last - first + 1;
   void t.test(`the seeds ${first} to ${last} keep pipelines whole`, { timeout: 0 }, async (t) => {
     const failures: string[] = [];
@@ -16,6 +18,7 @@ export function proveSeeds(first: number, last: number): void {
     let results = 0;
     let tasks = 0;
     for (let seed = first; seed <= last && failures.length < 5; seed++) {
+      sayProgress(t, seed);
       const verdict = await playPipeline(new SeededChoices(seed), pipelineShapeOf(seed));
       faults += verdict.faults.length;
       tasks += verdict.tasks;

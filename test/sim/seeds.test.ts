@@ -2,11 +2,13 @@
 // four faults.
 import t from 'tap';
 import { SeededChoices } from '../../src/ts/sim/choices.js';
+import { countNotTime, sayProgress } from './progress.js';
 import { play } from './ring-run.js';
 import { shapeOf } from './shape.js';
 
 const SEEDS = 10_000;
 Error.stackTraceLimit = 0;
+countNotTime();
 
 void t.test(`${SEEDS} seeds keep the protocol`, { timeout: 0 }, async (t) => {
   const failures: string[] = [];
@@ -16,6 +18,7 @@ void t.test(`${SEEDS} seeds keep the protocol`, { timeout: 0 }, async (t) => {
   let maps = 0;
   let reads = 0;
   for (let seed = 1; seed <= SEEDS && failures.length < 5; seed++) {
+    sayProgress(t, seed);
     const verdict = await play(new SeededChoices(seed), shapeOf(seed));
     faults += verdict.faults.length;
     deliveries += verdict.deliveries;

@@ -41,6 +41,8 @@ const ENTRY_BYTES = 8;
 const MAX_NAME_BYTES = 128;
 /** Names of parts that are kept encoded; a workflow has a few, and each comes with every message. */
 const MAX_KNOWN_NAMES = 1024;
+/** Likewise for names that arrive; they are searched one after the other. */
+const MAX_DECODED_NAMES = 32;
 
 const encoder = new TextEncoder();
 const decoder = new TextDecoder('utf-8', { fatal: true });
@@ -67,29 +69,34 @@ export interface PartEntry {
   readonly reference: MemoryReference | undefined;
 }
 
+/** What a task has made, or was given, in registered memory. */
+export interface RegisteredMemory {
+  /** Where the bytes of a tensor lie; undefined: nowhere. */
+  referenceOf(tensor: Tensor): MemoryReference | undefined;
+}
+
 /**
  * Checks the parts of an output or a request.
  *
  * @param parts tensors by name, at most 64; a name has at most 128 bytes
- * @param referenceOf where the bytes of a tensor lie in registered memory; undefined: nowhere, they are to be copied
+ * @param memory knows where the bytes of a tensor lie in registered memory; undefined: nowhere, they are to be copied
  * @throws RdmaError RDMA_ERR_INVALID_ARGUMENT naming the part; RDMA_ERR_MESSAGE_TOO_LARGE for more than 64
  */
-export function checkParts(
-  parts: unknown,
-  referenceOf: (tensor: Tensor) => MemoryReference | undefined,
-): readonly PartToSend[] {
+export function checkParts(parts: unknown, memory: RegisteredMemory | undefined): readonly PartToSend[] {
   if (parts === undefined) return NO_PARTS;
   if (typeof parts !== 'object' || parts === null || Array.isArray(parts)) {
     throw new RdmaError('RDMA_ERR_INVALID_ARGUMENT', 'parts must be an object of tensors by name');
   }
   const list: PartToSend[] = [];
-  for (const name of Object.keys(parts)) {
-    if (list.length >= MAX_PARTS) {
-      throw new RdmaError('RDMA_ERR_MESSAGE_TOO_LARGE', `a message has at most ${MAX_PARTS} parts`);
-    }
+  const names = Object.keys(parts);
+  if (names.length > MAX_PARTS) {
+    throw new RdmaError('RDMA_ERR_MESSAGE_TOO_LARGE', `a message has at most ${MAX_PARTS} parts`);
+  }
+  for (let i = 0; i < names.length; i++) {
+    const name = names[i]!;
     const tensor: unknown = (parts as Record<string, unknown>)[name];
-    checkTensor(`part ${name}`, tensor);
-    list.push({ name: encodeName(name), tensor, bytes: bytesOf(tensor), reference: referenceOf(tensor) });
+    checkTensor(tensor, name);
+    list.push({ name: encodeName(name), tensor, bytes: bytesOf(tensor), reference: memory?.referenceOf(tensor) });
   }
   return list;
 }
@@ -123,43 +130,50 @@ function entryBytes(part: PartToSend): number {
 /** Bytes of the table of these parts. */
 export function tableBytes(parts: readonly PartToSend[]): number {
   let bytes = 0;
-  for (const part of parts) bytes += entryBytes(part);
+  for (let i = 0; i < parts.length; i++) bytes += entryBytes(parts[i]!);
   return bytes;
 }
 
 /** Bytes of all tensors of these parts, wherever they lie. */
 export function tensorBytes(parts: readonly PartToSend[]): number {
   let bytes = 0;
-  for (const part of parts) bytes += part.bytes.length;
+  for (let i = 0; i < parts.length; i++) bytes += parts[i]!.bytes.length;
   return bytes;
 }
 
 /** Bytes of a body. */
 export function bodyBytes(traceBytes: number, parts: readonly PartToSend[], metaBytes: number): number {
   let end = traceBytes + tableBytes(parts) + metaBytes;
-  for (const { bytes, reference } of parts) if (reference === undefined) end = aligned(end) + bytes.length;
+  for (let i = 0; i < parts.length; i++) {
+    const { bytes, reference } = parts[i]!;
+    if (reference === undefined) end = aligned(end) + bytes.length;
+  }
   return end;
 }
 
 /**
  * Writes a body.
  *
- * @param into where it begins, and at least bodyBytes() long
+ * @param into memory with room for bodyBytes() from `begin` on
  * @param view the same memory
+ * @param begin where the body begins, a multiple of 64
  */
 export function writeBody(
   into: Uint8Array,
   view: DataView,
+  begin: number,
   trace: Uint8Array,
   parts: readonly PartToSend[],
   meta: Uint8Array,
 ): void {
-  into.set(trace, 0);
-  let at = trace.length;
-  for (const part of parts) at = writeEntry(into, view, at, part);
-  into.set(meta, at);
+  let at = begin;
+  if (trace.length > 0) into.set(trace, at);
+  at += trace.length;
+  for (let i = 0; i < parts.length; i++) at = writeEntry(into, view, at, parts[i]!);
+  if (meta.length > 0) into.set(meta, at);
   at += meta.length;
-  for (const { bytes, reference } of parts) {
+  for (let i = 0; i < parts.length; i++) {
+    const { bytes, reference } = parts[i]!;
     if (reference !== undefined) continue;
     const start = aligned(at);
     into.fill(0, at, start);
@@ -182,23 +196,24 @@ function writeEntry(into: Uint8Array, view: DataView, begin: number, part: PartT
     setReference(view, at, reference);
     at += REFERENCE_BYTES;
   }
-  into.set(name, at);
   const end = at + padded(name.length);
-  into.fill(0, at + name.length, end);
+  for (let i = 0; at < end; i++, at++) into[at] = i < name.length ? name[i]! : 0;
   return end;
 }
 
 /**
  * Reads the table of a body.
  *
- * @param body the body, beginning on a multiple of 8 in its buffer
+ * @param bytes where the body lies
+ * @param view the same memory
+ * @param begin where the body begins in it
  * @throws RdmaError RDMA_ERR_PROTOCOL when it does not describe exactly the bytes that are there
  */
-export function readTable(envelope: Envelope, body: Uint8Array, view: DataView): PartEntry[] {
-  const { traceBytes, partCount } = envelope;
-  const end = traceBytes + envelope.tableBytes;
-  let at = traceBytes;
-  let bytesEnd = end + envelope.metaBytes;
+export function readTable(envelope: Envelope, bytes: Uint8Array, view: DataView, begin: number): PartEntry[] {
+  const { traceBytes, partCount, tableBytes: length } = envelope;
+  const end = begin + traceBytes + length;
+  let at = begin + traceBytes;
+  let bodyEnd = traceBytes + length + envelope.metaBytes;
   const entries: PartEntry[] = [];
   for (let i = 0; i < partCount; i++) {
     if (at + ENTRY_BYTES > end) throw refused('its table is too short');
@@ -215,40 +230,57 @@ export function readTable(envelope: Envelope, body: Uint8Array, view: DataView):
     }
     const shape: number[] = [];
     for (let axis = 0; axis < rank; axis++) shape.push(getCount(view, shapeAt + 8 * axis));
-    const bytes = elementCount(shape) * elementBytesOfCode(code);
-    if (!Number.isSafeInteger(bytes)) throw refused(`part ${i} has no size`);
-    const name = decodeName(body.subarray(nameAt, nameAt + nameBytes));
-    for (const other of entries) if (other.name === name) throw refused(`part ${name} comes twice`);
+    const size = elementCount(shape) * elementBytesOfCode(code);
+    if (!Number.isSafeInteger(size)) throw refused(`part ${i} has no size`);
+    const name = decodeName(bytes, nameAt, nameBytes);
+    for (let j = 0; j < i; j++) if (entries[j]!.name === name) throw refused(`part ${name} comes twice`);
     if (isInBlock === 1) {
-      const reference = getReference(view, nameAt - REFERENCE_BYTES, bytes);
-      entries.push({ name, dtype, shape, bytes, offset: 0, reference });
+      const reference = getReference(view, nameAt - REFERENCE_BYTES, size);
+      entries.push({ name, dtype, shape, bytes: size, offset: 0, reference });
       continue;
     }
-    const offset = aligned(bytesEnd);
-    bytesEnd = offset + bytes;
-    if (bytesEnd > envelope.bodyBytes) throw refused(`part ${name} is too long`);
-    entries.push({ name, dtype, shape, bytes, offset, reference: undefined });
+    const offset = aligned(bodyEnd);
+    bodyEnd = offset + size;
+    if (bodyEnd > envelope.bodyBytes) throw refused(`part ${name} is too long`);
+    entries.push({ name, dtype, shape, bytes: size, offset, reference: undefined });
   }
   if (at !== end) throw refused('its table is too long');
-  if (bytesEnd !== envelope.bodyBytes) throw refused('bytes are left over');
+  if (bodyEnd !== envelope.bodyBytes) throw refused('bytes are left over');
   return entries;
 }
 
-function decodeName(bytes: Uint8Array): string {
+// The same names come with every message.
+const decodedNames: { readonly name: string; readonly bytes: Uint8Array }[] = [];
+
+function decodeName(bytes: Uint8Array, at: number, length: number): string {
+  for (let i = 0; i < decodedNames.length; i++) {
+    const known = decodedNames[i]!;
+    if (isAt(known.bytes, bytes, at, length)) return known.name;
+  }
+  const own = bytes.slice(at, at + length);
+  let name: string;
   try {
-    return decoder.decode(bytes);
+    name = decoder.decode(own);
   } catch {
     throw refused('the name of a part is not UTF-8');
   }
+  if (decodedNames.length < MAX_DECODED_NAMES) decodedNames.push({ name, bytes: own });
+  return name;
 }
 
-/** The metadata of a body, still encoded. */
-export function metaOf(envelope: Envelope, body: Uint8Array): Uint8Array {
-  const at = envelope.traceBytes + envelope.tableBytes;
-  return body.subarray(at, at + envelope.metaBytes);
+function isAt(known: Uint8Array, bytes: Uint8Array, at: number, length: number): boolean {
+  if (known.length !== length) return false;
+  for (let i = 0; i < length; i++) if (known[i] !== bytes[at + i]) return false;
+  return true;
 }
 
-/** The trace records of a body. */
-export function traceOf(envelope: Envelope, body: Uint8Array): Uint8Array {
-  return body.subarray(0, envelope.traceBytes);
+/** The metadata of a body, still encoded. @param begin where the body begins in `bytes` */
+export function metaOf(envelope: Envelope, bytes: Uint8Array, begin: number): Uint8Array {
+  const at = begin + envelope.traceBytes + envelope.tableBytes;
+  return bytes.subarray(at, at + envelope.metaBytes);
+}
+
+/** The trace records of a body. @param begin where the body begins in `bytes` */
+export function traceOf(envelope: Envelope, bytes: Uint8Array, begin: number): Uint8Array {
+  return bytes.subarray(begin, begin + envelope.traceBytes);
 }

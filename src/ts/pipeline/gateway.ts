@@ -15,7 +15,6 @@ import type { Joined } from './join.js';
 import type { PlaceSizes } from './lane-sizes.js';
 import { encodeMeta, type Meta } from './meta.js';
 import {
-  encodeComing,
   encodeEnded,
   readFailure,
   readNoteHead,
@@ -30,6 +29,7 @@ import { placesOf, takesPart } from './routing.js';
 import type { Parts } from './body.js';
 import { addHops, remainingMs } from './stage-instance.js';
 import { requestName } from './task.js';
+import { TicketMap } from './ticket-map.js';
 import { copyTensor, type Tensor } from './tensor.js';
 import { readTrace, type Trace, TraceRecords } from './trace.js';
 
@@ -109,6 +109,8 @@ export interface GatewayStatus extends PlaceStatus {
 const TRACE_EVERY_MS = 10;
 /** After so many ms without a request the places of a pipeline sleep. */
 const REST_MS = 5;
+/** How fast a request is copied into the memory that it is sent from. */
+const COPIED_BYTES_PER_US = 2 ** 13;
 const NO_BYTES = new Uint8Array(0);
 const NO_BLOCKS: readonly Block[] = [];
 
@@ -132,11 +134,12 @@ export class Gateway implements PlaceOwner {
   private readonly options: GatewayOptions;
   private admission!: Admission;
   private readonly firstRuns: Uint32Array;
-  private readonly tickets = new Map<number, Ticket>(); // admitted at least once; oldest first
+  private readonly tickets = new TicketMap<Ticket>(); // admitted at least once
   private queue: Ticket[] = [];
   private place!: Place;
   private again = 0; // of `tickets`, those that wait to be admitted once more
   private lastNumber = 0;
+  private firstOpen = 1; // no smaller ticket is open
   private lastTraceMs = Number.NEGATIVE_INFINITY;
   private lastAnnouncedMs = Number.NEGATIVE_INFINITY; // when no other request was under way
   private admitting = false;
@@ -201,7 +204,7 @@ export class Gateway implements PlaceOwner {
   /** Requests that were admitted under a plan and have not ended. */
   inFlightUnder(number: number): number {
     let count = 0;
-    for (const ticket of this.tickets.values()) if (ticket.admitted?.plan.number === number) count++;
+    for (const ticket of this.tickets.list()) if (ticket.admitted?.plan.number === number) count++;
     return count;
   }
 
@@ -238,7 +241,7 @@ export class Gateway implements PlaceOwner {
       });
     }
     const again: Ticket[] = [];
-    for (const ticket of this.tickets.values()) {
+    for (const ticket of this.tickets.list()) {
       const { admitted } = ticket;
       if (admitted === undefined || ticket.over) continue;
       if (!takesPart(admitted.plan, admitted.route, this.options.self.instance, place)) continue;
@@ -293,7 +296,7 @@ export class Gateway implements PlaceOwner {
       NO_BYTES,
       maxRequestBytes,
       `maxRequestBytes of the workflow (${maxRequestBytes})`,
-      noReference,
+      undefined,
     );
     let stopTimer: (() => void) | undefined;
     let stopListening: (() => void) | undefined;
@@ -418,6 +421,9 @@ export class Gateway implements PlaceOwner {
       block: undefined,
     };
     const targets = this.place.receiversOf(admitted.plan, self.instance, admitted.route);
+    if (this.place.mayAnnounce(outgoing.bytes / COPIED_BYTES_PER_US)) {
+      this.place.announce(targets, this.place.nowUs());
+    }
     try {
       if (this.place.transmit(envelope, outgoing, targets, NO_BLOCKS, this.onSettled)) {
         if (this.tickets.size === 1) this.announce(admitted, targets);
@@ -450,11 +456,10 @@ export class Gateway implements PlaceOwner {
     const rested = nowMs - this.lastAnnouncedMs > REST_MS;
     this.lastAnnouncedMs = nowMs;
     if (!rested || this.options.pollUs === 0) return;
-    const note = encodeComing(this.place.noteHead(this.options.incarnation));
     for (let stage = 0; stage < route.length; stage++) {
       for (const instance of placesOf(plan, route, stage)) {
         const name = placeName(this.options.graph.spec, { stage, instance });
-        if (!first.includes(name)) this.place.sendNote(name, note);
+        if (!first.includes(name)) this.place.sendNote(name, this.place.coming);
       }
     }
     this.place.poller.linger(LINGER_US);
@@ -466,8 +471,9 @@ export class Gateway implements PlaceOwner {
 
   /** Ticket of the oldest request that has not ended, or of the next one. */
   private get oldest(): number {
-    for (const number of this.tickets.keys()) return number;
-    return this.lastNumber + 1;
+    const { tickets, lastNumber } = this;
+    while (this.firstOpen <= lastNumber && !tickets.has(this.firstOpen)) this.firstOpen++;
+    return this.firstOpen;
   }
 
   // The caller does not want it any more, or it is too late.
@@ -661,7 +667,7 @@ export class Gateway implements PlaceOwner {
   }
 
   private rejectAll(reason: RdmaError): void {
-    const tickets = [...this.tickets.values(), ...this.queue];
+    const tickets = [...this.tickets.list(), ...this.queue];
     this.tickets.clear();
     this.again = 0;
     this.queue = [];
@@ -683,10 +689,6 @@ function residentLimit({ graph, plan }: GatewayOptions, { residentRequests, pool
   const largest = stages.reduce((most, stage) => Math.max(most, stage.maxOutputBytes), maxRequestBytes);
   const most = Math.min(residentRequests, Math.floor(poolBytes / largest));
   return Math.max(1, Math.floor(most / plan.gateways.length));
-}
-
-function noReference(): undefined {
-  return undefined;
 }
 
 function copyParts(parts: Parts): Record<string, Tensor> {

@@ -7,6 +7,7 @@ import { RdmaError } from '../core/errors.js';
 import { metaOf, type PartEntry, type Parts, readTable, traceOf } from './body.js';
 import { type Envelope, headBytes, NO_DEADLINE, refused } from './envelope.js';
 import { decodeMeta, type Meta } from './meta.js';
+import type { Patience } from './patience.js';
 import { GATEWAY_INDEX, placeName } from './plan.js';
 import { REQUEST, type WorkflowSpec } from './spec.js';
 import { elementBytes, type Tensor, viewTensor } from './tensor.js';
@@ -28,8 +29,6 @@ export class Input implements StageInput {
   readonly stage: string;
   readonly instance: number;
   readonly envelope: Envelope;
-  /** Its trace records; empty when it is not traced. */
-  records: Uint8Array = NOTHING;
   /** Bytes of its tensors and its head. */
   readonly bytes: number;
   /** When it came, and when its request is due, by the clock of this process in microseconds; Infinity: never. */
@@ -37,13 +36,16 @@ export class Input implements StageInput {
   readonly deadlineUs: number;
   /** How long it was under way, in microseconds; -1: the clocks are not the same. */
   readonly hopUs: number;
+  /** @internal How long it is waited for, once it could not be read at once. */
+  patience: Patience | undefined;
   private readonly mapped: MemoryReference[] = []; // blocks of the sender's that are mapped here
   private inBlocks: Map<object, MemoryReference> | undefined; // by the data of a tensor that lies in one
   private message: InboxMessage | undefined;
   private reads = 0; // under way
   private owed: InboxMessage[] = []; // to be acknowledged when none is
   private holders = 0;
-  private encodedMeta: Uint8Array = NOTHING;
+  private body: Uint8Array = NOTHING; // where its body lies, and where it begins in that
+  private bodyAt = 0;
   private decodedMeta: Meta | undefined;
   private tensors: Parts = NO_PARTS;
   private loaded = false;
@@ -71,8 +73,16 @@ export class Input implements StageInput {
   }
 
   get meta(): Meta {
-    this.decodedMeta ??= decodeMeta(this.encodedMeta);
+    const { envelope } = this;
+    const isThere = this.body !== NOTHING && envelope.metaBytes > 0;
+    this.decodedMeta ??= decodeMeta(isThere ? metaOf(envelope, this.body, this.bodyAt) : NOTHING);
     return this.decodedMeta;
+  }
+
+  /** Its trace records; empty when it is not traced. */
+  get records(): Uint8Array {
+    const { envelope } = this;
+    return this.body === NOTHING || envelope.traceBytes === 0 ? NOTHING : traceOf(envelope, this.body, this.bodyAt);
   }
 
   get parts(): Parts {
@@ -84,18 +94,16 @@ export class Input implements StageInput {
    * shared.
    *
    * @param bytes the message, a copy that belongs to this input
+   * @param view the same memory
    * @returns undefined when it is loaded now; else a promise
    * @throws RdmaError RDMA_ERR_PROTOCOL when the message is not well-formed
    */
-  load(bytes: Uint8Array): Promise<void> | undefined {
+  load(bytes: Uint8Array, view = viewOf(bytes)): Promise<void> | undefined {
     const { envelope } = this;
-    if (envelope.block === undefined) {
-      const at = headBytes(envelope.runs.length);
-      return this.open(bytes.subarray(at, at + envelope.bodyBytes), undefined);
-    }
+    if (envelope.block === undefined) return this.open(bytes, view, headBytes(envelope.runs.length), undefined);
     const mapped = this.map(envelope.block);
-    if (mapped !== undefined) return this.open(mapped, envelope.block);
-    return this.read(envelope.block).then((body) => this.open(body, undefined));
+    if (mapped !== undefined) return this.open(mapped, viewOf(mapped), 0, envelope.block);
+    return this.read(envelope.block).then((body) => this.open(body, viewOf(body), 0, undefined));
   }
 
   private map(reference: MemoryReference): Uint8Array | undefined {
@@ -124,19 +132,24 @@ export class Input implements StageInput {
     else message.acknowledge();
   }
 
-  // `block`: where the body lies in the sender's memory.
-  private open(body: Uint8Array, block: MemoryReference | undefined): Promise<void> | undefined {
+  // `at`: where the body begins in `body`; `block`: where it lies in the sender's memory.
+  private open(
+    body: Uint8Array,
+    view: DataView,
+    at: number,
+    block: MemoryReference | undefined,
+  ): Promise<void> | undefined {
     const { envelope } = this;
-    const view = new DataView(body.buffer, body.byteOffset, body.byteLength);
-    const entries = envelope.partCount === 0 ? NO_ENTRIES : readTable(envelope, body, view);
-    this.encodedMeta = metaOf(envelope, body);
-    if (envelope.traceBytes > 0) this.records = traceOf(envelope, body);
-    const parts: Record<string, Tensor> = Object.create(null);
+    const entries = envelope.partCount === 0 ? NO_ENTRIES : readTable(envelope, body, view, at);
+    this.body = body;
+    this.bodyAt = at;
+    const parts: Record<string, Tensor> = new PartsByName();
     let reads: Promise<void>[] | undefined;
-    for (const entry of entries) {
+    for (let i = 0; i < entries.length; i++) {
+      const entry = entries[i]!;
       const { name, reference, offset } = entry;
       if (reference === undefined) {
-        const part = this.view(entry, body, offset);
+        const part = this.view(entry, body, at + offset);
         parts[name] = part;
         if (block !== undefined) this.note(part, { ...block, address: block.address + offset, length: entry.bytes });
         continue;
@@ -225,6 +238,18 @@ export class Input implements StageInput {
 }
 
 const NOTHING = new Uint8Array(0);
+
+// Tensors by name, without the names that every object has. Not Object.create(null): V8 makes a hash table of that.
+class PartsByName {
+  [name: string]: Tensor;
+}
+Object.setPrototypeOf(PartsByName.prototype, null);
+delete (PartsByName.prototype as { constructor?: unknown }).constructor;
+
+function viewOf(bytes: Uint8Array): DataView {
+  return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+}
+
 const NO_PARTS: Parts = Object.freeze(Object.create(null));
 const NO_ENTRIES: readonly PartEntry[] = [];
 

@@ -5,12 +5,16 @@
 // takes part in nothing; one that is newer takes the place of the older one, also when the task was done already. What
 // was settled, or has ended at its gateway, is not worked on again.
 import { RdmaError } from '../core/errors.js';
+import type { Envelope } from './envelope.js';
 import type { Input } from './input.js';
 import { mergeRuns, sameRuns } from './lineage.js';
 import type { PlaceId, Plan } from './plan.js';
+import { TicketMap } from './ticket-map.js';
 
 /** Requests that are remembered as settled, for each run of a gateway; older ones are recognised at the gateway. */
 const MAX_SETTLED = 8192;
+/** So many of them are forgotten at once. */
+const FORGOTTEN = 1024;
 
 /** How far a task is. */
 export type JoinedState = 'incomplete' | 'ready' | 'running' | 'sent' | 'over';
@@ -44,16 +48,21 @@ export class Joined {
     this.flags = first.envelope.flags;
     this.plan = plan;
     this.senders = senders;
-    this.inputs = new Array<Input | undefined>(senders.length).fill(undefined);
+    this.inputs = [];
+    for (let i = 0; i < senders.length; i++) this.inputs.push(undefined);
     this.openedAtUs = nowUs;
   }
 
   /** True when every input is there, readable, and of the same runs. */
   completes(): boolean {
     const inputs = this.inputs as Input[];
-    for (let i = 0; i < inputs.length; i++) if (inputs[i] === undefined || !inputs[i]!.isLoaded) return false;
-    const runs = new Uint32Array(inputs[0]!.envelope.runs.length);
-    const descents = inputs.map((input) => input.envelope);
+    const descents: Envelope[] = [];
+    for (let i = 0; i < inputs.length; i++) {
+      const input = inputs[i];
+      if (input === undefined || !input.isLoaded) return false;
+      descents.push(input.envelope);
+    }
+    const runs = new Uint32Array(descents[0]!.runs.length);
     if (!mergeRuns(descents, runs)) return false;
     this.runs = runs;
     return true;
@@ -79,12 +88,14 @@ export class Joined {
   }
 }
 
+const NO_TASKS: readonly Joined[] = [];
+
 /** The requests of one run of one gateway at this place. */
 export class Ledger {
   readonly gateway: number;
   readonly gatewayRun: number;
-  readonly open = new Map<number, Joined>();
-  private readonly settled = new Map<number, number>(); // ticket to attempt
+  readonly open = new TicketMap<Joined>();
+  private readonly settled = new TicketMap<number>(); // to attempt
   private below = 0;
 
   constructor(gateway: number, gatewayRun: number) {
@@ -100,8 +111,9 @@ export class Ledger {
   remember(ticket: number, attempt: number): void {
     if (this.isOver(ticket, attempt)) return;
     this.settled.set(ticket, attempt);
-    if (this.settled.size > MAX_SETTLED)
-      for (const oldest of this.settled.keys()) return void this.settled.delete(oldest);
+    if (this.settled.size <= MAX_SETTLED) return;
+    const tickets = this.settled.below(Number.POSITIVE_INFINITY);
+    for (let i = 0; i < FORGOTTEN; i++) this.settled.delete(tickets[i]!);
   }
 
   /** Every request with a smaller ticket has ended, as far as is known here. */
@@ -110,15 +122,28 @@ export class Ledger {
   }
 
   /** Every request with a smaller ticket has ended; answers those that were open here. */
-  finish(below: number): Joined[] {
-    if (below <= this.below) return [];
+  finish(below: number): readonly Joined[] {
+    if (below <= this.below) return NO_TASKS;
+    this.forget(this.below, below);
     this.below = below;
-    if (this.settled.size > 0)
-      for (const ticket of this.settled.keys()) if (ticket < below) this.settled.delete(ticket);
-    const ended: Joined[] = [];
-    for (const joined of this.open.values()) if (joined.ticket < below) ended.push(joined);
-    return ended;
+    const tickets = this.open.below(below);
+    return tickets.length === 0 ? NO_TASKS : tickets.map((ticket) => this.open.get(ticket)!);
   }
+
+  // Mostly one request has ended since the last message.
+  private forget(from: number, below: number): void {
+    const { settled } = this;
+    if (settled.size === 0) return;
+    if (below - from > settled.size) for (const ticket of settled.below(below)) settled.delete(ticket);
+    else for (let ticket = from; ticket < below; ticket++) settled.delete(ticket);
+  }
+}
+
+function positionOf(senders: readonly PlaceId[], { fromStage, fromInstance }: Envelope): number {
+  for (let i = 0; i < senders.length; i++) {
+    if (senders[i]!.stage === fromStage && senders[i]!.instance === fromInstance) return i;
+  }
+  return -1;
 }
 
 /** What Join asks of its place. */
@@ -149,9 +174,10 @@ export class Join {
   }
 
   /** Every request that is here. */
-  *all(): Iterable<Joined> {
-    for (const ledger of this.ledgers.values()) yield* ledger.open.values();
-    for (const ledger of this.older) yield* ledger.open.values();
+  all(): Joined[] {
+    const all: Joined[] = [];
+    for (const ledger of [...this.ledgers.values(), ...this.older]) all.push(...ledger.open.list());
+    return all;
   }
 
   /** The ledger of a run of a gateway; made when it is new. */
@@ -176,7 +202,8 @@ export class Join {
   accept(input: Input): Joined | undefined {
     const { envelope } = input;
     const ledger = this.ledgerOf(envelope.gateway, envelope.gatewayRun);
-    for (const ended of ledger.finish(envelope.finishedBelow)) this.end(ended);
+    const over = ledger.finish(envelope.finishedBelow);
+    for (let i = 0; i < over.length; i++) this.end(over[i]!);
     if (ledger.isOver(envelope.ticket, envelope.attempt)) return void input.acknowledge();
     let joined = ledger.open.get(envelope.ticket);
     if (joined !== undefined && joined.attempt !== envelope.attempt && this.host.flaw !== 'mixed-attempts') {
@@ -185,9 +212,7 @@ export class Join {
       joined = undefined;
     }
     const { plan, senders } = joined ?? this.host.sendersOf(input);
-    const at = senders.findIndex(
-      (from) => from.stage === envelope.fromStage && from.instance === envelope.fromInstance,
-    );
+    const at = positionOf(senders, envelope);
     if (at < 0) throw new RdmaError('RDMA_ERR_PROTOCOL', `${input.sender} does not send to this place`);
     if (joined === undefined) {
       joined = new Joined(ledger, input, plan, senders, this.host.nowUs());

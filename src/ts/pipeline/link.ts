@@ -27,6 +27,8 @@ export function retainedMessages(residentRequests: number): number {
 
 export class Link {
   readonly outbox: Outbox;
+  /** When the last message was sent here, by the clock of the port in microseconds. */
+  usedAtUs = Number.NEGATIVE_INFINITY;
   private readonly residentRequests: number;
   private readonly flaw: string | undefined;
   private readonly waiting: Sent[] = []; // in order

@@ -137,18 +137,25 @@ export class Links {
    *
    * @param bytes the message, at most maxLaneMessageBytes(); copied before this returns
    * @param custody counts this receiver until it has acknowledged; undefined for a note
+   * @param nowUs the time, by the clock of the port in microseconds
    * @throws the error of an outbox that has failed
    */
-  send(target: string, bytes: Uint8Array, custody: Custody | undefined): void {
+  send(target: string, bytes: Uint8Array, custody: Custody | undefined, nowUs: number): void {
     const link = this.links.get(target);
     if (link === undefined && this.gone.has(target)) return;
     if (link === undefined) throw new RdmaError('RDMA_ERR_PEER_GONE', `there is no way to ${target}`);
+    link.usedAtUs = nowUs;
     link.send(bytes, custody);
   }
 
   /** True when there is a way to the target. */
   has(target: string): boolean {
     return this.links.has(target);
+  }
+
+  /** When the last message was sent to a target, by the clock of the port in microseconds; Infinity: there is no way to it. */
+  usedAtUs(target: string): number {
+    return this.links.get(target)?.usedAtUs ?? Number.POSITIVE_INFINITY;
   }
 
   /** How many outputs a target has not acknowledged. */

@@ -7,7 +7,7 @@
 //                                                      |what |attempt |ticket |queue us|compute us|progress (f64)|
 //   ENDED, gateway to place, records of 16 bytes       0        8        12
 //                                                      |ticket  |attempt | 0 |
-//   COMING, gateway to place: nothing more; a request is on its way after a rest
+//   COMING, place or gateway to place: nothing more; a message is about to come
 //   FAILURE, place to gateway: one record as in REPORTS, then JSON { code, message }
 //
 // Invariant: what is read here came from another process; a note that is not of exactly this form is refused whole.
@@ -44,8 +44,22 @@ export class ReportWriter {
   private readonly view = new DataView(this.bytes.buffer);
   private length = HEAD_BYTES;
 
-  constructor(stage: number, instance: number, gatewayRun: number) {
+  /** The gateway that the records are for. */
+  readonly gateway: number;
+  private readonly gatewayRun: number;
+
+  /**
+   * @param stage of the place that reports, and `instance`
+   * @param gateway the gateway's number, and its run
+   */
+  constructor(stage: number, instance: number, gateway: number, gatewayRun: number) {
+    this.gateway = gateway;
+    this.gatewayRun = gatewayRun;
     writeHead(this.view, Kind.REPORTS, { stage, instance, gatewayRun });
+  }
+
+  isFor(gateway: number, gatewayRun: number): boolean {
+    return this.gateway === gateway && this.gatewayRun === gatewayRun;
   }
 
   get isEmpty(): boolean {
@@ -143,10 +157,10 @@ function readRecords<T>(bytes: Uint8Array, size: number, read: (at: number) => T
   return records;
 }
 
-/** A note that a request is on its way. */
-export function encodeComing(gateway: NoteHead): Uint8Array {
+/** A note that a message is about to come. */
+export function encodeComing(from: NoteHead): Uint8Array {
   const bytes = new Uint8Array(HEAD_BYTES);
-  writeHead(new DataView(bytes.buffer), Kind.COMING, gateway);
+  writeHead(new DataView(bytes.buffer), Kind.COMING, from);
   return bytes;
 }
 

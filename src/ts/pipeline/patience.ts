@@ -8,7 +8,7 @@ const LIMIT_US = 30_000_000;
 const RETRY_MS = 20;
 const LATER_MS = 1000;
 
-/** Of one input, from when it came, or from the first attempt that has failed at once. */
+/** Of one input. */
 export class Patience {
   private readonly whereIs: (() => InboxAddress | Promise<InboxAddress>) | undefined;
   private readonly first: string | undefined;
@@ -17,11 +17,12 @@ export class Patience {
   /**
    * @param whereIs the sender: a promise while it has no process; what it throws says nothing; undefined for one that does
    *   not make anything again
+   * @param sinceUs when the input came
    */
-  constructor(whereIs: (() => InboxAddress | Promise<InboxAddress>) | undefined, nowUs: number) {
+  constructor(whereIs: (() => InboxAddress | Promise<InboxAddress>) | undefined, sinceUs: number) {
     this.whereIs = whereIs;
     this.first = this.where();
-    this.untilUs = nowUs + LIMIT_US;
+    this.untilUs = sinceUs + LIMIT_US;
   }
 
   /** After how many ms to try again; undefined: it is no use. */

@@ -8,7 +8,6 @@ import { RdmaError } from '../core/errors.js';
 import type { Secret } from '../core/secret.js';
 import {
   type Block,
-  type MemoryReference,
   Inbox,
   type InboxAddress,
   type InboxMessage,
@@ -20,7 +19,15 @@ import {
 } from '../ring/index.js';
 import type { PortDevice } from '../ring/port.js';
 import type { Device } from '../verbs/index.js';
-import { bodyBytes, checkParts, type PartToSend, tableBytes, tensorBytes, writeBody } from './body.js';
+import {
+  bodyBytes,
+  checkParts,
+  type PartToSend,
+  type RegisteredMemory,
+  tableBytes,
+  tensorBytes,
+  writeBody,
+} from './body.js';
 import { Custody } from './custody.js';
 import { type Envelope, headBytes, Kind, kindOf, readEnvelope, writeEnvelope } from './envelope.js';
 import { Input, lost, senderName } from './input.js';
@@ -28,12 +35,13 @@ import { Join, type Joined, type JoinHost, type Ledger } from './join.js';
 import { inboxLimits, placeSecret, type PlaceSizes, placeSizes } from './lane-sizes.js';
 import { type LinkStatus, Links } from './links.js';
 import type { NoteHead } from './notes.js';
-import { readEnded, readNoteHead } from './notes.js';
+import { encodeComing, readEnded, readNoteHead } from './notes.js';
 import { Patience } from './patience.js';
 import { GATEWAY_INDEX, type PlaceId, type Plan, placeName } from './plan.js';
 import type { PipelinePort } from './port.js';
+import { Slab } from './slab.js';
+import { Scratch } from './scratch.js';
 import { type Graph, possibleReceivers, possibleSenderCount, receivers, senders } from './routing.js';
-import type { Tensor } from './tensor.js';
 
 /** The most lanes of an inbox; a plan with more senders is refused. */
 const MAX_LANES = 4096;
@@ -42,8 +50,10 @@ const SPARE_LANES = 64;
 const INCOMPLETE_MS = 1000;
 /** Messages of a plan that is not known here yet, which wait for it. */
 const MAX_EARLY = 4096;
-/** How long to poll for a request that was announced, in microseconds: what waking the places before may take. */
+/** How long to poll for a message that was announced, in microseconds: what making it may take. */
 export const LINGER_US = 500;
+/** What is made faster is not announced. */
+const MIN_ANNOUNCED_US = 20;
 
 /** What every place has to know. */
 export interface PlaceOptions {
@@ -94,6 +104,8 @@ export interface PlaceStatus {
   readonly incomplete: number;
   /** Messages of plans that are not known here yet. */
   readonly early: number;
+  /** Outputs that were announced to places which slept, since the start. */
+  readonly announced: number;
   readonly links: readonly LinkStatus[];
   readonly inbox: InboxStatus | undefined;
   readonly poller: PollerStatus;
@@ -105,6 +117,8 @@ export interface Outgoing {
   readonly parts: readonly PartToSend[];
   readonly meta: Uint8Array;
   readonly trace: Uint8Array;
+  /** Of all tensors. */
+  readonly bytes: number;
 }
 
 export class Place implements JoinHost {
@@ -124,10 +138,13 @@ export class Place implements JoinHost {
   private newest: Plan;
   private early: { message: InboxMessage; bytes: Uint8Array }[] = [];
   private inbox: Inbox | undefined;
-  private readonly scratch: Uint8Array;
-  private readonly scratchView: DataView;
+  private readonly slab = new Slab();
+  /** The note that a message is coming. */
+  readonly coming: Uint8Array;
+  private readonly scratch: Scratch;
   private stopAsking: (() => void) | undefined;
   private ending = false;
+  private announced = 0;
   // The last answers of sendersOf() and receiversOf(), by what they depend on.
   private lastSenders: { plan: Plan; gateway: number; route: Uint16Array; senders: readonly PlaceId[] } | undefined;
   private lastReceivers: { plan: Plan; gateway: number; route: Uint16Array; names: readonly string[] } | undefined;
@@ -145,10 +162,10 @@ export class Place implements JoinHost {
     this.ownsDevice = owned;
     this.poller = new Poller({ pollUs, clock: port.clock });
     this.join = new Join(this);
+    this.coming = encodeComing(this.noteHead(options.incarnation));
     try {
       this.sizes = placeSizes(device, options.sizes);
-      this.scratch = new Uint8Array(this.sizes.inlineBytes);
-      this.scratchView = new DataView(this.scratch.buffer);
+      this.scratch = new Scratch(this.sizes.inlineBytes);
       this.pool = MemoryPool.openOn(port, { device: device as Device, limitBytes: this.sizes.poolBytes });
     } catch (error) {
       if (owned) device.close();
@@ -251,7 +268,7 @@ export class Place implements JoinHost {
   /** A plan under which no request is any more; what is left of its places only is let go. */
   async retire(number: number): Promise<void> {
     if (number === this.newest.number || !this.plans.delete(number)) return;
-    for (const joined of [...this.join.all()]) if (joined.plan.number === number) this.join.end(joined);
+    for (const joined of this.join.all()) if (joined.plan.number === number) this.join.end(joined);
     await this.links.keepOnly(this.targets());
   }
 
@@ -267,14 +284,14 @@ export class Place implements JoinHost {
 
   private onMessage(message: InboxMessage): void {
     // A copy, which is short: a lane is never held, whatever waits for whom.
-    const bytes = message.bytes.slice();
+    const bytes = this.slab.copy(message.bytes);
     message.release();
     this.take(message, bytes);
   }
 
   private take(message: InboxMessage, bytes: Uint8Array): void {
     try {
-      const view = new DataView(bytes.buffer);
+      const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
       const kind = kindOf(bytes, view);
       if (kind === Kind.INPUT) this.takeInput(message, bytes, view);
       else this.takeNote(kind, message, bytes, view);
@@ -314,50 +331,45 @@ export class Place implements JoinHost {
     }
     const input = new Input(spec, envelope, message, this.nowUs(), envelope.host === this.options.port.host);
     const joined = this.join.accept(input);
-    if (joined !== undefined) this.load(joined.ledger, input, bytes);
+    if (joined !== undefined) this.load(joined.ledger, input, bytes, view);
   }
 
-  private load(ledger: Ledger, input: Input, bytes: Uint8Array, patience?: Patience): void {
+  private load(ledger: Ledger, input: Input, bytes: Uint8Array, view: DataView): void {
     let loading: Promise<void> | undefined;
     try {
-      loading = input.load(bytes);
+      loading = input.load(bytes, view);
     } catch (error) {
-      this.retryLoad(ledger, input, bytes, patience, error);
+      this.retryLoad(ledger, input, bytes, view, error);
       return;
     }
-    const { ticket } = input.envelope;
-    if (loading === undefined) this.advance(ledger.open.get(ticket));
-    else {
-      const since = patience ?? this.patienceWith(input);
-      loading.then(
-        () => this.advance(ledger.open.get(ticket)),
-        (error) => this.retryLoad(ledger, input, bytes, since, error),
-      );
-    }
+    if (loading === undefined) this.advance(ledger.open.get(input.envelope.ticket));
+    else this.advanceLater(loading, ledger, input, bytes, view);
+  }
+
+  private advanceLater(loading: Promise<void>, ledger: Ledger, input: Input, bytes: Uint8Array, view: DataView): void {
+    input.patience ??= this.patienceWith(input);
+    loading.then(
+      () => this.advance(ledger.open.get(input.envelope.ticket)),
+      (error) => this.retryLoad(ledger, input, bytes, view, error),
+    );
   }
 
   // A gateway that is replaced does not send its requests again.
   private patienceWith(input: Input): Patience {
     const { resolve } = this.options;
     const isAgain = input.envelope.fromStage !== GATEWAY_INDEX;
-    return new Patience(isAgain ? () => resolve(input.sender) : undefined, this.nowUs());
+    return new Patience(isAgain ? () => resolve(input.sender) : undefined, input.arrivedUs);
   }
 
   // Its sender may have lost its lane just now: it comes back, or another process in its place makes the input again.
-  private retryLoad(
-    ledger: Ledger,
-    input: Input,
-    bytes: Uint8Array,
-    before: Patience | undefined,
-    error: unknown,
-  ): void {
+  private retryLoad(ledger: Ledger, input: Input, bytes: Uint8Array, view: DataView, error: unknown): void {
     if (this.ending || !input.isHeld) return;
-    const { port } = this.options;
-    const patience = before ?? this.patienceWith(input);
-    const retryMs = (error as RdmaError).code === 'RDMA_ERR_PEER_GONE' ? patience.next(this.nowUs()) : undefined;
+    input.patience ??= this.patienceWith(input);
+    const isGone = (error as RdmaError).code === 'RDMA_ERR_PEER_GONE';
+    const retryMs = isGone ? input.patience.next(this.nowUs()) : undefined;
     if (retryMs !== undefined) {
-      port.clock.after(retryMs, () => {
-        if (!this.ending && input.isHeld) this.load(ledger, input, bytes, patience);
+      this.options.port.clock.after(retryMs, () => {
+        if (!this.ending && input.isHeld) this.load(ledger, input, bytes, view);
       });
       return;
     }
@@ -422,7 +434,7 @@ export class Place implements JoinHost {
   /**
    * Checks an output and finds what of it lies in registered memory already.
    *
-   * @param referenceOf see checkParts()
+   * @param memory see checkParts()
    * @throws RdmaError RDMA_ERR_INVALID_ARGUMENT; RDMA_ERR_MESSAGE_TOO_LARGE
    */
   prepare(
@@ -431,16 +443,16 @@ export class Place implements JoinHost {
     trace: Uint8Array,
     limitBytes: number,
     limitName: string,
-    referenceOf: (tensor: Tensor) => MemoryReference | undefined,
+    memory: RegisteredMemory | undefined,
   ): Outgoing {
-    const checked = checkParts(parts, referenceOf);
+    const checked = checkParts(parts, memory);
     const bytes = tensorBytes(checked);
     if (bytes > limitBytes) {
       throw new RdmaError('RDMA_ERR_MESSAGE_TOO_LARGE', `tensors of ${bytes} bytes; at most ${limitBytes}`, {
         remedy: `raise ${limitName}`,
       });
     }
-    return { parts: checked, meta, trace };
+    return { parts: checked, meta, trace, bytes };
   }
 
   /** The places that take an output of this one, by name. */
@@ -485,22 +497,22 @@ export class Place implements JoinHost {
     let kept = blocks;
     let length = head;
     if (head + body <= this.sizes.inlineBytes) {
-      writeBody(this.scratch.subarray(head), new DataView(this.scratch.buffer, head), trace, parts, meta);
+      writeBody(this.scratch.bytes, this.scratch.view, head, trace, parts, meta);
       length += body;
     } else {
       const block = this.pool.allocate(body);
       if (block === undefined) return false;
       const { bytes } = block;
-      writeBody(bytes, new DataView(bytes.buffer, bytes.byteOffset, bytes.length), trace, parts, meta);
+      writeBody(bytes, new DataView(bytes.buffer, bytes.byteOffset, bytes.length), 0, trace, parts, meta);
       envelope.block = block;
       kept = blocks.length === 0 ? [block] : [...blocks, block];
     }
     envelope.sentAtUs = this.nowUs();
     envelope.host = this.options.port.host;
-    writeEnvelope(this.scratchView, envelope);
+    writeEnvelope(this.scratch.view, envelope);
     const custody = new Custody(this.flaw === 'early-release' ? [] : kept, onSettled);
-    const message = this.scratch.subarray(0, length);
-    for (let i = 0; i < targets.length; i++) this.links.send(targets[i]!, message, custody);
+    const message = this.scratch.first(length);
+    for (let i = 0; i < targets.length; i++) this.links.send(targets[i]!, message, custody, envelope.sentAtUs);
     custody.allSent();
     if (this.flaw === 'early-release') for (const block of kept) block.release();
     return true;
@@ -515,15 +527,34 @@ export class Place implements JoinHost {
     if (onSettled === undefined) {
       if (!this.links.has(target)) return;
       try {
-        this.links.send(target, bytes, undefined);
+        this.links.send(target, bytes, undefined, this.nowUs());
       } catch {
         // The link has failed, and so has this place: its owner was told.
       }
       return;
     }
     const custody = new Custody([], onSettled);
-    this.links.send(target, bytes, custody);
+    this.links.send(target, bytes, custody, this.nowUs());
     custody.allSent();
+  }
+
+  /** True when it pays to announce an output that takes so long to make, in microseconds. */
+  mayAnnounce(expectedUs: number): boolean {
+    return expectedUs >= MIN_ANNOUNCED_US && expectedUs <= LINGER_US && this.options.pollUs > 0;
+  }
+
+  /**
+   * Lets the places that an output goes to know of it while it is being made, if they sleep by now: they wake up
+   * meanwhile and poll for it.
+   */
+  announce(targets: readonly string[], nowUs: number): void {
+    const { pollUs } = this.options;
+    for (let i = 0; i < targets.length; i++) {
+      const target = targets[i]!;
+      if (nowUs - this.links.usedAtUs(target) <= pollUs) continue;
+      this.announced++;
+      this.sendNote(target, this.coming);
+    }
   }
 
   /** How this place names itself in notes to a run of a gateway. */
@@ -554,6 +585,7 @@ export class Place implements JoinHost {
       open: this.join.openCount,
       incomplete,
       early: this.early.length,
+      announced: this.announced,
       links: this.links.status(),
       inbox: this.inbox?.status(),
       poller: this.poller.status(),

@@ -45,20 +45,26 @@ export interface StageInstanceStatus extends PlaceStatus {
 
 const MAX_TIMER_MS = 2 ** 31 - 1;
 const NO_BYTES = new Uint8Array(0);
+/** Of one task, in the time that a handler usually takes: it is not long because one was disturbed. */
+const SAMPLE_WEIGHT = { shorter: 0.5, longer: 0.1 };
+/** Beyond that it is all the same. */
+const LONG_US = 1000;
 
 /** One instance of a stage. */
 export class StageInstance implements PlaceOwner, TaskHost {
   /** Name of the stage. */
   readonly stageName: string;
+  private readonly limitName: string;
   private readonly options: StageInstanceOptions;
   private readonly stage: StageSpec;
   private place!: Place;
   private readonly ready: Joined[] = [];
   private readonly unsent: (() => boolean)[] = []; // outputs that wait for memory
-  private readonly reports = new Map<string, ReportWriter>(); // by gateway and its run
+  private writers: readonly ReportWriter[] = []; // one for each gateway and its run
   private reportsDue = false;
   private linked = false;
   private running = 0;
+  private usualUs = Number.NaN; // how long the handler takes, lately; NaN: it has not run yet
   private tasks = 0;
   private failures = 0;
 
@@ -66,6 +72,7 @@ export class StageInstance implements PlaceOwner, TaskHost {
     this.options = hideSecret(options);
     this.stage = options.graph.spec.stages[options.self.stage]!;
     this.stageName = this.stage.name;
+    this.limitName = `maxOutputBytes of stage ${this.stageName} (${this.stage.maxOutputBytes})`;
   }
 
   /**
@@ -164,6 +171,9 @@ export class StageInstance implements PlaceOwner, TaskHost {
     const { place } = this;
     joined.state = 'running';
     this.running++;
+    if (place.mayAnnounce(this.usualUs)) {
+      place.announce(place.receiversOf(joined.plan, joined.ledger.gateway, joined.route), place.nowUs());
+    }
     const startUs = place.nowUs();
     const queueUs = startUs - joined.readyAtUs;
     const task = this.taskOf(joined);
@@ -179,7 +189,9 @@ export class StageInstance implements PlaceOwner, TaskHost {
       stopTimer?.();
       joined.onCancel = undefined;
       this.running--;
-      this.finish(joined, task, queueUs, place.nowUs() - startUs, output, error);
+      const computeUs = place.nowUs() - startUs;
+      this.usualUs = usualUs(this.usualUs, computeUs);
+      this.finish(joined, task, queueUs, computeUs, output, error);
       this.next();
     };
     let output: StageOutput | Promise<StageOutput>;
@@ -276,10 +288,9 @@ export class StageInstance implements PlaceOwner, TaskHost {
     }
     const { meta, parts } = output;
     const { maxOutputBytes } = this.stage;
-    const limit = `maxOutputBytes of stage ${this.stageName} (${maxOutputBytes})`;
     const encoded = meta === undefined ? NO_BYTES : encodeMeta(meta);
     const trace = (joined.flags & Flag.TRACED) === 0 ? NO_BYTES : this.traceOf(joined, queueUs, computeUs);
-    return this.place.prepare(parts, encoded, trace, maxOutputBytes, limit, task.referenceOf);
+    return this.place.prepare(parts, encoded, trace, maxOutputBytes, this.limitName, task);
   }
 
   private traceOf(joined: Joined, queueUs: number, computeUs: number): Uint8Array {
@@ -331,16 +342,24 @@ export class StageInstance implements PlaceOwner, TaskHost {
       this.sendWaiting();
     };
     if (place.flaw === 'early-acknowledgement') place.join.settle(joined);
-    const attempt = () => this.attempt(joined, () => place.transmit(envelope, outgoing, targets, blocks, settle));
-    if (this.unsent.length > 0 || !attempt()) this.unsent.push(attempt);
+    if (this.unsent.length > 0 || !this.attempt(joined, envelope, outgoing, targets, blocks, settle)) {
+      this.unsent.push(() => this.attempt(joined, envelope, outgoing, targets, blocks, settle));
+    }
     if (!isLast) this.report(joined, Report.DONE, queueUs, computeUs);
   }
 
   // True when the output was sent, or there is nothing more to be done about it.
-  private attempt(joined: Joined, transmit: () => boolean): boolean {
+  private attempt(
+    joined: Joined,
+    envelope: Envelope,
+    outgoing: Outgoing,
+    targets: readonly string[],
+    blocks: readonly Block[],
+    settle: () => void,
+  ): boolean {
     if (this.place.isEnding) return true;
     try {
-      return transmit();
+      return this.place.transmit(envelope, outgoing, targets, blocks, settle);
     } catch (error) {
       this.sendFailure(joined, failureOf(error));
       return true;
@@ -379,14 +398,8 @@ export class StageInstance implements PlaceOwner, TaskHost {
 
   private report(joined: Joined, what: number, queueUs = 0, computeUs = 0, progress = 0): void {
     const { ledger, ticket, attempt } = joined;
-    const key = `${ledger.gateway}/${ledger.gatewayRun}`;
-    let writer = this.reports.get(key);
-    if (writer === undefined) {
-      const { stage, instance } = this.options.self;
-      writer = new ReportWriter(stage, instance, ledger.gatewayRun);
-      this.reports.set(key, writer);
-    }
-    if (writer.isFull) this.sendReport(ledger.gateway, writer);
+    const writer = this.writerFor(ledger.gateway, ledger.gatewayRun);
+    if (writer.isFull) this.sendReport(writer);
     writer.add(what, ticket, attempt, queueUs, computeUs, progress);
     if (this.reportsDue) return;
     // Behind what is being done now, so that an output goes before its report, and several reports together.
@@ -394,17 +407,25 @@ export class StageInstance implements PlaceOwner, TaskHost {
     queueMicrotask(this.sendReports);
   }
 
+  private writerFor(gateway: number, gatewayRun: number): ReportWriter {
+    const { writers } = this;
+    for (let i = 0; i < writers.length; i++) if (writers[i]!.isFor(gateway, gatewayRun)) return writers[i]!;
+    const { stage, instance } = this.options.self;
+    const writer = new ReportWriter(stage, instance, gateway, gatewayRun);
+    // Of an older run of the gateway nobody reads anything.
+    this.writers = [...writers.filter((other) => other.gateway !== gateway || !other.isEmpty), writer];
+    return writer;
+  }
+
   private readonly sendReports = (): void => {
     this.reportsDue = false;
-    for (const [key, writer] of this.reports) {
-      if (!writer.isEmpty) this.sendReport(Number(key.slice(0, key.indexOf('/'))), writer);
-      else this.reports.delete(key);
-    }
+    const { writers } = this;
+    for (let i = 0; i < writers.length; i++) if (!writers[i]!.isEmpty) this.sendReport(writers[i]!);
   };
 
-  private sendReport(gateway: number, writer: ReportWriter): void {
+  private sendReport(writer: ReportWriter): void {
     const note = writer.take();
-    if (!this.place.isEnding) this.place.sendNote(this.gatewayName(gateway), note);
+    if (!this.place.isEnding) this.place.sendNote(this.gatewayName(writer.gateway), note);
   }
 
   private gatewayName(gateway: number): string {
@@ -433,6 +454,12 @@ export class StageInstance implements PlaceOwner, TaskHost {
   close(): Promise<void> {
     return this.place.close();
   }
+}
+
+function usualUs(before: number, sampleUs: number): number {
+  const sample = Math.min(sampleUs, LONG_US);
+  if (Number.isNaN(before)) return sample;
+  return before + (sample < before ? SAMPLE_WEIGHT.shorter : SAMPLE_WEIGHT.longer) * (sample - before);
 }
 
 /** When the request of a task is due, by the clock of this process in microseconds; Infinity: never. */

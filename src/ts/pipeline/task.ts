@@ -69,11 +69,6 @@ export class Task implements StageTask {
   readonly stage: string;
   readonly instance: number;
   readonly instances: number;
-  // Own functions, so that handlers may take them out of the task.
-  readonly input: StageTask['input'];
-  readonly inputs: StageTask['inputs'];
-  readonly output: StageTask['output'];
-  readonly progress: StageTask['progress'];
   private readonly host: TaskHost;
   private readonly joined: Joined;
   private control: AbortController | undefined;
@@ -87,10 +82,23 @@ export class Task implements StageTask {
     this.stage = host.stageName;
     this.instance = instance;
     this.instances = instances;
-    this.input = (stage) => this.inputsFrom(stage)[0]!;
-    this.inputs = (stage) => this.inputsFrom(stage);
-    this.output = (shapes) => this.makeOutputs(shapes);
-    this.progress = (done) => host.progress(joined, done);
+  }
+
+  // Functions that know their task: handlers may take them out of it. Made when they are asked for.
+  get input(): StageTask['input'] {
+    return (stage) => this.inputsFrom(stage)[0]!;
+  }
+
+  get inputs(): StageTask['inputs'] {
+    return (stage) => this.inputsFrom(stage);
+  }
+
+  get output(): StageTask['output'] {
+    return (shapes) => this.makeOutputs(shapes);
+  }
+
+  get progress(): StageTask['progress'] {
+    return (done) => this.host.progress(this.joined, done);
   }
 
   get request(): string {
@@ -131,8 +139,12 @@ export class Task implements StageTask {
   private makeOutputs<Names extends string>(shapes: Record<Names, TensorShape>): Record<Names, Tensor> {
     checkObject('shapes', shapes);
     const made: Record<string, Tensor> = {};
-    for (const [name, wanted] of Object.entries<TensorShape>(shapes)) {
-      const { dtype, shape } = checkObject<TensorShape>(`the shape of output ${name}`, wanted);
+    const names = Object.keys(shapes);
+    for (let i = 0; i < names.length; i++) {
+      const name = names[i]!;
+      const wanted: unknown = shapes[name as Names];
+      if (typeof wanted !== 'object' || wanted === null) checkObject(`the shape of output ${name}`, wanted);
+      const { dtype, shape } = wanted as TensorShape;
       const bytes = elementBytes(dtype) * elementCount(Array.isArray(shape) ? shape : [Number.NaN]);
       if (!Number.isSafeInteger(bytes)) {
         throw new RdmaError('RDMA_ERR_INVALID_ARGUMENT', `the shape of output ${name} must be a list of up to 8 sizes`);
@@ -152,7 +164,7 @@ export class Task implements StageTask {
   }
 
   /** Where the bytes of a returned tensor lie in registered memory already; undefined: nowhere. */
-  readonly referenceOf = (tensor: Tensor): MemoryReference | undefined => {
+  referenceOf(tensor: Tensor): MemoryReference | undefined {
     if (tensor.data.byteLength <= this.host.inlineBytes) return undefined;
     const own = this.outputs?.get(tensor.data);
     if (own !== undefined) {
@@ -164,7 +176,7 @@ export class Task implements StageTask {
       if (handedOn !== undefined) return handedOn;
     }
     return undefined;
-  };
+  }
 
   /** The blocks that were returned as parts: they are the caller's from now on. The others are given back. */
   takeBlocks(): readonly Block[] {

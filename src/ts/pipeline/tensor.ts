@@ -70,7 +70,8 @@ export interface Tensor {
 export function elementCount(shape: readonly number[]): number {
   if (shape.length > MAX_RANK) return Number.NaN;
   let count = 1;
-  for (const dimension of shape) {
+  for (let i = 0; i < shape.length; i++) {
+    const dimension = shape[i]!;
     if (!Number.isSafeInteger(dimension) || dimension < 0) return Number.NaN;
     count *= dimension;
   }
@@ -110,36 +111,43 @@ export function elementBytesOfCode(code: number): number {
  * @throws RdmaError RDMA_ERR_INVALID_ARGUMENT when dtype, shape and data do not agree
  */
 export function tensor(dtype: Dtype, shape: readonly number[], data: TensorData): Tensor {
-  checkTensor('a tensor', { dtype, shape, data });
-  return { dtype, shape, data };
+  const made = { dtype, shape, data };
+  checkTensor(made);
+  return made;
 }
 
 /**
  * Checks that dtype, shape and data of a tensor agree.
  *
- * @param what names the tensor in the error
+ * @param part its name among the parts of a message, for the error
  * @throws RdmaError RDMA_ERR_INVALID_ARGUMENT when they do not, or it is no tensor
  */
-export function checkTensor(what: string, value: unknown): asserts value is Tensor {
+export function checkTensor(value: unknown, part?: string): asserts value is Tensor {
   if (typeof value !== 'object' || value === null || !('dtype' in value)) {
-    throw new RdmaError('RDMA_ERR_INVALID_ARGUMENT', `${what} is not a tensor`, { remedy: 'make it with tensor()' });
+    throw new RdmaError('RDMA_ERR_INVALID_ARGUMENT', `${namedTensor(part)} is not a tensor`, {
+      remedy: 'make it with tensor()',
+    });
   }
   const { dtype, shape, data } = value as Partial<Tensor>;
   const info = infoOf(dtype);
   // Not instanceof: arrays of another realm (node:vm, a test runner) are as good.
   const kind = ArrayBuffer.isView(data) ? (data as { [Symbol.toStringTag]?: string })[Symbol.toStringTag] : undefined;
   if (kind === undefined || !info.arrays.includes(kind)) {
-    const words = `the data of ${what} of dtype ${dtype} must be a ${info.arrays[0]}, not ${kind ?? typeof data}`;
+    const words = `the data of ${namedTensor(part)} of dtype ${dtype} must be a ${info.arrays[0]}, not ${kind ?? typeof data}`;
     throw new RdmaError('RDMA_ERR_INVALID_ARGUMENT', words);
   }
   if (!Array.isArray(shape)) {
-    throw new RdmaError('RDMA_ERR_INVALID_ARGUMENT', `the shape of ${what} must be an array`);
+    throw new RdmaError('RDMA_ERR_INVALID_ARGUMENT', `the shape of ${namedTensor(part)} must be an array`);
   }
   const { length } = data as TensorData;
   if (elementCount(shape) !== length) {
-    const words = `${what} of shape [${shape.join(', ')}] does not have ${length} elements`;
+    const words = `${namedTensor(part)} of shape [${shape.join(', ')}] does not have ${length} elements`;
     throw new RdmaError('RDMA_ERR_INVALID_ARGUMENT', words);
   }
+}
+
+function namedTensor(part: string | undefined): string {
+  return part === undefined ? 'a tensor' : `part ${part}`;
 }
 
 /** A view of `buffer` as a tensor. The offset must be a multiple of the element's size. */
