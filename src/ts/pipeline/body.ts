@@ -85,7 +85,9 @@ export function checkParts(
   const list: PartToSend[] = [];
   for (const name of Object.keys(parts)) {
     if (list.length >= MAX_PARTS) {
-      throw new RdmaError('RDMA_ERR_MESSAGE_TOO_LARGE', `a message has at most ${MAX_PARTS} parts`);
+      throw new RdmaError('RDMA_ERR_MESSAGE_TOO_LARGE', `a message has at most ${MAX_PARTS} parts`, {
+        remedy: 'put tensors of one type into one, with a dimension more',
+      });
     }
     const tensor: unknown = (parts as Record<string, unknown>)[name];
     checkTensor(`part ${name}`, tensor);

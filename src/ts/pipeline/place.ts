@@ -31,6 +31,7 @@ import { readEnded, readNoteHead } from './notes.js';
 import { GATEWAY_INDEX, type PlaceId, type Plan, placeName } from './plan.js';
 import type { PipelinePort } from './port.js';
 import { type Graph, possibleReceivers, possibleSenderCount, receivers, senders } from './routing.js';
+import { sizeRemedy } from './spec.js';
 import type { Tensor } from './tensor.js';
 
 /** The most lanes of an inbox; a plan with more senders is refused. */
@@ -421,7 +422,7 @@ export class Place implements JoinHost {
     const bytes = tensorBytes(checked);
     if (bytes > limitBytes) {
       throw new RdmaError('RDMA_ERR_MESSAGE_TOO_LARGE', `tensors of ${bytes} bytes; at most ${limitBytes}`, {
-        remedy: `raise ${limitName}`,
+        remedy: sizeRemedy(bytes, limitName),
       });
     }
     return { parts: checked, meta, trace };
