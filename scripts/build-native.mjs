@@ -51,7 +51,7 @@ function findPrebuild() {
   if (!fs.existsSync(stamp) || fs.readFileSync(stamp, 'utf8').trim() !== sourcesHash()) return undefined;
   const script = `process.stdout.write(require('node-gyp-build').resolve(${JSON.stringify(root)}));
     require('node-gyp-build')(${JSON.stringify(root)});`;
-  const env = { ...process.env, PREBUILDS_ONLY: '1' };
+  const env = { ...process.env, PREBUILDS_ONLY: '1', ONEPIECE_RDMA_PREBUILD: '' };
   const probe = spawnSync(process.execPath, ['-e', script], { cwd: root, env, encoding: 'utf8' });
   return probe.status === 0 ? path.relative(root, probe.stdout) : undefined;
 }
