@@ -10,7 +10,7 @@
       'cflags': ['-Wall', '-Wextra', '-fPIC', '-fvisibility=hidden', '-pthread'],
       'cflags_cc!': ['-std=gnu++17', '-std=gnu++20'],
       'cflags_cc': ['-std=c++20', '-fno-exceptions'],
-      'ldflags': ['-pthread', '-static-libgcc', '-static-libstdc++', '-Wl,--exclude-libs,ALL'],
+      'ldflags': ['-pthread', '-static-libstdc++', '-Wl,--exclude-libs,ALL'],
       'libraries': ['-ldl'],
       'configurations': {
         'Release': {'cflags!': ['-O3'], 'cflags': ['-O2']}

@@ -3,48 +3,34 @@
 // Invariant: the addon is replaced by one rename, and only by an addon whose compiler, flags, system headers, own
 // headers and sources are exactly those at hand. What is up to date by content is never compiled again.
 import { spawn, spawnSync } from 'node:child_process';
-import { createHash } from 'node:crypto';
 import fs from 'node:fs';
-import { createRequire } from 'node:module';
 import os from 'node:os';
 import path from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
-
-const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '..');
-const require = createRequire(path.join(root, 'package.json'));
+import {
+  addonApiInclude,
+  BuildError,
+  hash,
+  nodeApiInclude,
+  prebuildStamp,
+  readFile,
+  readHeaders,
+  readSources,
+  root,
+  sourcesHash,
+} from './native-inputs.mjs';
 
 const usage = `Usage: node scripts/build-native.mjs [options]
 
   --debug                     -O0 -g, into build-debug/Release
   --sanitize=LIST             compile with -fsanitize=LIST (address,undefined or thread), into build-asan/Release
   --lto                       link-time optimisation
-  --nodedir                   only print a directory for npm_config_nodedir, so that node-gyp downloads nothing
   --help                      this text
 
 The compiler is $CXX, else the first of c++, g++, clang++ that runs. $CXXFLAGS and $LDFLAGS are appended.
 To run with an addon outside build/: ONEPIECE_RDMA_PREBUILD=$PWD/build-asan \\
   LD_PRELOAD=$(gcc -print-file-name=libasan.so) node ...
 `;
-
-class BuildError extends Error {}
-
-/** The sources, one path a line, relative to the root. */
-function readSources() {
-  return fs
-    .readFileSync(path.join(root, 'src/native/sources.txt'), 'utf8')
-    .split('\n')
-    .map((line) => line.trim())
-    .filter((line) => line !== '' && !line.startsWith('#'));
-}
-
-function readHeaders() {
-  return fs
-    .readdirSync(path.join(root, 'src/native'), { recursive: true })
-    .filter((name) => name.endsWith('.h'))
-    .map((name) => path.join('src/native', name))
-    .sort();
-}
 
 /** The first compiler that runs: {command, args, identity}; undefined when there is none. */
 function findCompiler() {
@@ -59,67 +45,16 @@ function findCompiler() {
   return undefined;
 }
 
-/** Where node_api.h is: the node-api-headers package, else the headers installed beside this node. */
-function nodeApiInclude() {
-  try {
-    return require('node-api-headers').include_dir;
-  } catch {
-    const places = [path.resolve(process.execPath, '../../include/node')];
-    if (process.env.npm_config_nodedir) places.unshift(path.join(process.env.npm_config_nodedir, 'include/node'));
-    const found = places.find((place) => fs.existsSync(path.join(place, 'node_api.h')));
-    if (found) return found;
-    throw new BuildError('node_api.h was not found: run `npm install --no-save node-api-headers` and build again.');
-  }
-}
-
-/**
- * What node-gyp calls a nodedir: the prefix of this node when it came with headers, else one made of node-api-headers
- * and of what this node says about itself. A Node-API addon needs no more.
- */
-function makeNodedir() {
-  const prefixes = [process.env.npm_config_nodedir, path.resolve(process.execPath, '../..')].filter(Boolean);
-  const complete = (prefix) =>
-    ['node_api.h', 'common.gypi', 'config.gypi'].every((name) =>
-      fs.existsSync(path.join(prefix, 'include/node', name)),
-    );
-  const found = prefixes.find(complete);
-  if (found) return found;
-  const nodedir = path.join(root, 'build-nodedir');
-  const include = path.join(nodedir, 'include/node');
-  fs.mkdirSync(include, { recursive: true });
-  fs.cpSync(nodeApiInclude(), include, { recursive: true });
-  const configurations = { Debug: {}, Release: {} };
-  const common = { target_defaults: { default_configuration: 'Release', configurations } };
-  fs.writeFileSync(path.join(include, 'common.gypi'), JSON.stringify(common));
-  fs.writeFileSync(path.join(include, 'config.gypi'), JSON.stringify(process.config));
-  return nodedir;
-}
-
-function addonApiInclude() {
-  try {
-    // It answers relative to the current directory, which may be any.
-    return path.resolve(require('node-addon-api').include_dir);
-  } catch {
-    throw new BuildError('The package node-addon-api is not installed: run `npm ci` (or `npm install`) first.');
-  }
-}
-
-/** The prebuilt addon for this platform, if prebuilds/ has one that this node really loads. */
+/** The prebuilt addon for this platform, if prebuilds/ has one of these very sources that this node really loads. */
 function findPrebuild() {
+  const stamp = path.join(root, prebuildStamp);
+  if (!fs.existsSync(stamp) || fs.readFileSync(stamp, 'utf8').trim() !== sourcesHash()) return undefined;
   const script = `process.stdout.write(require('node-gyp-build').resolve(${JSON.stringify(root)}));
     require('node-gyp-build')(${JSON.stringify(root)});`;
-  const env = { ...process.env, PREBUILDS_ONLY: '1' };
+  const env = { ...process.env, PREBUILDS_ONLY: '1', ONEPIECE_RDMA_PREBUILD: '' };
   const probe = spawnSync(process.execPath, ['-e', script], { cwd: root, env, encoding: 'utf8' });
   return probe.status === 0 ? path.relative(root, probe.stdout) : undefined;
 }
-
-function hash(...parts) {
-  const digest = createHash('sha256');
-  for (const part of parts) digest.update(`${Buffer.byteLength(part)}:`).update(part);
-  return digest.digest('hex');
-}
-
-const readFile = (name) => fs.readFileSync(path.resolve(root, name));
 
 /** Runs the compiler; settles with what it printed, rejects with it when it fails. */
 function run(compiler, args, input) {
@@ -178,13 +113,16 @@ async function build(options) {
   const started = performance.now();
   const compiler = findCompiler();
   if (!compiler) {
-    const prebuild = options.plain ? findPrebuild() : undefined;
+    // What is in build/ would be loaded instead of it, whatever it was made of.
+    const isHidden = fs.existsSync(path.join(root, options.directory, 'Release/onepiece.node'));
+    const prebuild = options.plain && !isHidden ? findPrebuild() : undefined;
     if (prebuild) {
       console.log(`native: no C++ compiler here; the prebuilt ${prebuild} fits this machine and will be used.`);
       return;
     }
     const what = process.env.CXX ? `CXX=${process.env.CXX} cannot be run` : 'no C++ compiler (c++, g++, clang++) found';
-    throw new BuildError(`${what}, and prebuilds/ has no addon for this machine.\n  Remedy: apt-get install g++`);
+    const why = isHidden ? `what is in ${options.directory}/ may be old` : 'prebuilds/ has no addon that fits';
+    throw new BuildError(`${what}, and ${why}.\n  Remedy: apt-get install g++`);
   }
 
   const outDir = path.join(root, options.directory);
@@ -222,8 +160,9 @@ async function build(options) {
     ...mode,
     ...extra('CXXFLAGS'),
   ];
-  // Static runtimes make one binary fit every glibc machine; a sanitizer's own runtime has to be the shared one.
-  const runtime = sanitize.length ? [] : ['-static-libgcc', '-static-libstdc++', '-Wl,--exclude-libs,ALL'];
+  // With a libstdc++ of its own, and the glibc floor of src/native, one binary fits every glibc machine; libgcc_s.so.1 is
+  // there wherever Node.js is. A sanitizer's own runtime has to be the shared one.
+  const runtime = sanitize.length ? [] : ['-static-libstdc++', '-Wl,--exclude-libs,ALL'];
   const linkFlags = ['-shared', '-pthread', ...mode, ...runtime, ...extra('LDFLAGS'), '-ldl'];
 
   const headerParts = headers.flatMap((header) => [header, readFile(header)]);
@@ -287,16 +226,11 @@ async function main() {
       debug: { type: 'boolean', default: false },
       sanitize: { type: 'string' },
       lto: { type: 'boolean', default: false },
-      nodedir: { type: 'boolean', default: false },
       help: { type: 'boolean', default: false },
     },
   });
   if (values.help) {
     process.stdout.write(usage);
-    return;
-  }
-  if (values.nodedir) {
-    console.log(makeNodedir());
     return;
   }
   if (values.sanitize !== undefined && !/^[a-z]+(,[a-z]+)*$/.test(values.sanitize)) {

@@ -1,4 +1,5 @@
-// What npm runs after it has installed into a checkout: the addon, the library, and the command in node_modules/.bin.
+// What npm runs after it has installed into a checkout, and in the clone that it makes of a git dependency: the addon,
+// the library, and the command in node_modules/.bin. The addon goes into prebuilds/ too, which is what npm packs.
 //
 // Invariant: after `npm ci` in a checkout `npx onepiece` runs this checkout, and nothing here needs the network.
 import { spawnSync } from 'node:child_process';
@@ -28,6 +29,6 @@ function linkCommands() {
   }
 }
 
-run('build-native.mjs');
+run('prebuild.mjs');
 run('build-ts.mjs');
 linkCommands();

@@ -34,7 +34,7 @@ void t.test('the lines', async (t) => {
 
 void t.test('without the addon nothing can be used, and that is said', async (t) => {
   // So that node-gyp-build looks where there is none.
-  const env = { PREBUILDS_ONLY: '1', npm_config_arch: 'none' };
+  const env = { PREBUILDS_ONLY: '1', npm_config_arch: 'none', ONEPIECE_RDMA_PREBUILD: '' };
   const before = { ...process.env };
   Object.assign(process.env, env);
   const ended = onepiece(['doctor', '--json'], folder);
@@ -46,7 +46,12 @@ void t.test('without the addon nothing can be used, and that is said', async (t)
   t.equal(code, 1, stderr);
   const { verdict, usable, findings } = JSON.parse(stdout);
   t.same([verdict, usable], ['none', []]);
-  t.match(findings[1], { id: 'addon', severity: 'problem', seen: /RDMA_ERR_NATIVE_MISSING/ });
+  t.match(findings[1], {
+    id: 'addon',
+    severity: 'problem',
+    seen: /RDMA_ERR_NATIVE_MISSING/,
+    remedy: /^build it here: node /,
+  });
 });
 
 void t.test('wrong usage', async (t) => {

@@ -3,6 +3,7 @@
 import { fork } from 'node:child_process';
 import net from 'node:net';
 import path from 'node:path';
+import { runInNewContext } from 'node:vm';
 import t from 'tap';
 import { type BootstrapChannel, connectBootstrap } from '../../src/ts/connect/index.js';
 import { FrameParser } from '../../src/ts/connect/frame-parser.js';
@@ -166,6 +167,7 @@ void t.test('what a handler throws, or rejects with, ends the channel and is tol
     async () => {
       throw bug;
     },
+    () => runInNewContext('Promise').reject(bug), // of another realm
   ];
   for (const handler of handlers) {
     const { server, near, far } = await connectedPair();

@@ -1,5 +1,6 @@
 // Invariant under test: a check returns its value or names the argument, what was given and what is expected.
 
+import { runInNewContext } from 'node:vm';
 import t from 'tap';
 import {
   checkAbortSignal,
@@ -75,6 +76,9 @@ void t.test('bytes are viewed and not copied, and detached memory is refused', a
   t.equal(checkBytes('b', new ArrayBuffer(0)).byteLength, 0);
   t.equal(checkBytes('b', new Uint8Array(0)).byteLength, 0);
   t.equal(checkBytes('b', new SharedArrayBuffer(4)).byteLength, 4);
+  for (const kind of ['ArrayBuffer(4)', 'SharedArrayBuffer(4)', 'Uint8Array(4)', 'Float32Array(1)']) {
+    t.equal(checkBytes('b', runInNewContext(`new ${kind}`)).byteLength, 4, `${kind} of another realm`);
+  }
   const buffer = new ArrayBuffer(8);
   const left = new Uint8Array(buffer);
   structuredClone(buffer, { transfer: [buffer] });

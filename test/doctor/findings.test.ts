@@ -28,6 +28,7 @@ const noLibrary =
   'libibverbs.so.1 cannot be loaded (libibverbs.so.1: cannot open shared object file); install it: `apt-get install libibverbs1`';
 const noHeader =
   'this binary was built without <infiniband/verbs.h>, so it knows no verbs devices: install libibverbs-dev';
+const noAddon = { addonProblem: 'not loaded', addonRemedy: 'build it' };
 const unlisted = 'the RDMA devices cannot be listed: Bad address';
 const limited = (name: string, soft: string) => ({
   '/proc/self/limits': `${limits('unlimited', '4096')}${name.padEnd(26)}${soft.padEnd(21)}unlimited            x\n`,
@@ -48,7 +49,7 @@ const cases: [id: string, severity: Severity, seen: RegExp, remedy: RegExp | nul
     { observed: { peerProblem: 'it could not be started: EAGAIN' } },
   ],
   ['node', 'problem', /v18\.2\.0/, /20 or newer/, { system: { nodeVersion: 'v18.2.0' } }],
-  ['addon', 'problem', /not loaded/, /build/, { observed: { addonProblem: 'not loaded', devices: [] } }],
+  ['addon', 'problem', /^not loaded$/, /^build it$/, { observed: { ...noAddon, devices: [] } }],
   ['addon', 'problem', /no verbs devices$/, /^install libibverbs-dev/, { observed: { missing: { verbs: noHeader } } }],
   [
     'libibverbs',

@@ -97,7 +97,7 @@ function systemOf({ tree = {}, access = {}, system = {} }: Machine): System {
 /** The diagnosis of a healthy machine with these changes. */
 export function diagnosisOf(machine: Machine = {}) {
   const observed: Observation = {
-    ...{ addonProblem: null, devices: [verbs(), soft()], missing: {}, rdmacmProblem: null },
+    ...{ addonProblem: null, addonRemedy: null, devices: [verbs(), soft()], missing: {}, rdmacmProblem: null },
     ...{ memoryProblems: {}, peerProblem: null },
     ...machine.observed,
   };

@@ -133,7 +133,26 @@ t.test('the lock vouches for the content of whatever is installed without being 
 
 t.test('nothing runs at the installation of the package', async (t) => {
   for (const name of ['preinstall', 'install', 'postinstall']) t.notOk(name in manifest.scripts, name);
-  t.equal(manifest.gypfile, false, 'npm does not call node-gyp because of binding.gyp');
+  t.equal(manifest.gypfile, false, 'npm does not call node-gyp in a checkout because of binding.gyp');
+  // With a lockfile npm does not see gypfile, and runs node-gyp for every package that has the file.
+  const has = (name: string) => manifest.files.some((entry) => name === entry || name.startsWith(`${entry}/`));
+  t.notOk(has('binding.gyp'), 'nor in what is installed, which is without it');
+});
+
+t.test('what is built in a clone of the repository is in the package that npm makes of it', async (t) => {
+  t.equal(manifest.scripts.prepare, 'node scripts/prepare.mjs');
+  t.match(fs.readFileSync(path.join(root, 'scripts/prepare.mjs'), 'utf8'), /run\('prebuild\.mjs'\)/);
+  t.ok(manifest.files.includes('prebuilds'));
+});
+
+t.test('a build in the installed package needs nothing but its dependencies and a compiler', async (t) => {
+  for (const name of ['node-addon-api', 'node-api-headers', 'node-gyp-build']) t.ok(manifest.dependencies[name], name);
+  const shipped = ['scripts/build-native.mjs', 'scripts/native-inputs.mjs'];
+  for (const name of shipped) {
+    t.ok(manifest.files.includes(name), name);
+    const imports = [...fs.readFileSync(path.join(root, name), 'utf8').matchAll(/from '(\.\/[^']+)'/g)];
+    for (const [, file] of imports) t.ok(shipped.includes(path.join('scripts', file!)), `${name} imports ${file}`);
+  }
 });
 
 t.test('no script is a hook of another one by accident of its name', async (t) => {

@@ -20,8 +20,11 @@ t.test('sources.txt lists every C++ source of the addon, sorted, and nothing els
 });
 
 t.test('each build reads that list', async (t) => {
-  for (const name of ['binding.gyp', 'CMakeLists.txt', 'scripts/build-native.mjs']) {
+  t.match(text('scripts/build-native.mjs'), /readSources\(\)/);
+  for (const name of ['binding.gyp', 'CMakeLists.txt', 'scripts/native-inputs.mjs']) {
     t.match(text(name), /src\/native\/sources\.txt/, name);
+  }
+  for (const name of ['binding.gyp', 'CMakeLists.txt', 'scripts/native-inputs.mjs', 'scripts/build-native.mjs']) {
     t.notMatch(text(name), /\w\.cc\b/, `${name} names no source itself`);
   }
 });
@@ -44,6 +47,62 @@ t.test('a build that is up to date compiles nothing', async (t) => {
   t.equal(first.status, 0, first.stderr);
   const again = build();
   t.match(again.stdout, /is up to date/);
+});
+
+t.test('the addon needs no newer glibc than the binaries of Node.js, and no libstdc++', async (t) => {
+  const script = path.join(root, 'scripts/glibc-floor.mjs');
+  const check = (file: string) => spawnSync(process.execPath, [script, file], { cwd: root, encoding: 'utf8' });
+  const addon = check('build/Release/onepiece.node');
+  t.equal(addon.status, 0, addon.stderr);
+  t.match(addon.stdout, /needs GLIBC_2\.\d+/);
+
+  const folder = t.testdir({ 'new.cc': '#include <string>\nstd::string* f() { return new std::string(64, 0); }' });
+  const file = path.join(folder, 'new.node');
+  const compiled = spawnSync('c++', ['-shared', '-fPIC', path.join(folder, 'new.cc'), '-o', file], {
+    encoding: 'utf8',
+  });
+  t.equal(compiled.status, 0, compiled.stderr);
+  const refused = check(file);
+  t.equal(refused.status, 1, 'a library with another libstdc++ is refused');
+  t.match(refused.stderr, /it needs .* of GLIBCXX_.*the library libstdc\+\+\.so\.6/);
+});
+
+/** Runs a script in a copy of what a build reads, without a compiler. */
+function runWithout(directory: string, script: string) {
+  const bin = path.join(directory, 'bin');
+  fs.mkdirSync(bin, { recursive: true });
+  if (!fs.existsSync(path.join(bin, 'node'))) fs.symlinkSync(process.execPath, path.join(bin, 'node'));
+  const { CXX: _, ...env } = process.env;
+  return spawnSync(process.execPath, [path.join(directory, 'scripts', script)], {
+    ...{ cwd: directory, encoding: 'utf8', env: { ...env, PATH: bin } },
+  });
+}
+
+t.test('without a compiler a prebuilt addon serves, if it is of the very sources', async (t) => {
+  const made = spawnSync(process.execPath, [path.join(root, 'scripts/prebuild.mjs')], { cwd: root, encoding: 'utf8' });
+  t.equal(made.status, 0, made.stderr);
+  const directory = t.testdir();
+  for (const name of ['package.json', 'src/native', 'scripts', 'prebuilds']) {
+    fs.cpSync(path.join(root, name), path.join(directory, name), { recursive: true });
+  }
+  fs.symlinkSync(path.join(root, 'node_modules'), path.join(directory, 'node_modules'));
+  for (const script of ['build-native.mjs', 'prebuild.mjs']) {
+    const { status, stdout, stderr } = runWithout(directory, script);
+    t.equal(status, 0, `${script}: ${stderr}`);
+    t.match(stdout, /the prebuilt prebuilds\/.*\.node fits this machine and will be used/);
+  }
+
+  fs.mkdirSync(path.join(directory, 'build/Release'), { recursive: true });
+  fs.writeFileSync(path.join(directory, 'build/Release/onepiece.node'), 'an old one');
+  const hidden = runWithout(directory, 'prebuild.mjs');
+  t.equal(hidden.status, 1, 'what is in build/ would be loaded instead');
+  t.match(hidden.stderr, /what is in build\/ may be old/);
+  fs.rmSync(path.join(directory, 'build'), { recursive: true });
+
+  fs.appendFileSync(path.join(directory, 'src/native/device.h'), '// changed\n');
+  const old = runWithout(directory, 'prebuild.mjs');
+  t.equal(old.status, 1, 'it is of other sources');
+  t.match(old.stderr, /prebuilds\/ has no addon that fits[\s\S]*apt-get install g\+\+/);
 });
 
 t.test('a compiler that cannot be run is named, with the remedy', async (t) => {

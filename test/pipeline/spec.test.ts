@@ -2,7 +2,14 @@
 // survives JSON unchanged, and that everything else is refused.
 import fc from 'fast-check';
 import t from 'tap';
-import { checkSpec, MAX_STAGES, type StageSpecInput, type WorkflowSpec } from '../../src/ts/pipeline/spec.js';
+import {
+  checkSpec,
+  MAX_MESSAGE_BYTES,
+  MAX_STAGES,
+  sizeRemedy,
+  type StageSpecInput,
+  type WorkflowSpec,
+} from '../../src/ts/pipeline/spec.js';
 import { examples } from './graphs.js';
 
 const INVALID = { code: 'RDMA_ERR_INVALID_ARGUMENT' };
@@ -113,3 +120,10 @@ void t.test(
     t.equal(stages.length, 1);
   },
 );
+
+void t.test('a limit is to be raised only where it can be raised so far', async (t) => {
+  t.equal(sizeRemedy(MAX_MESSAGE_BYTES, 'the limit of a'), 'raise the limit of a');
+  const remedy = sizeRemedy(MAX_MESSAGE_BYTES + 1, 'the limit of a');
+  t.match(remedy, /several messages.*1073741824 is the most/);
+  t.notMatch(remedy, /raise/);
+});

@@ -12,6 +12,7 @@ import {
   elementBytes,
   elementBytesOfCode,
   elementCount,
+  type Float16Data,
   tensor,
   viewTensor,
 } from '../../src/ts/pipeline/tensor.js';
@@ -94,6 +95,35 @@ void t.test('a shape has up to 8 dimensions, which may be 0, and as many element
   for (const shape of [undefined, 'x', 1, [-1], [1.5], [2], [0], [1, 1, 1, 1, 1, 1, 1, 1, 1], Uint8Array.of(1)]) {
     t.throws(() => tensor('u8', shape as never, new Uint8Array(1)), INVALID, String(shape));
   }
+});
+
+void t.test('the words for a wrong shape say what is wrong with it', async (t) => {
+  const words = (shape: unknown) => {
+    try {
+      tensor('u8', shape as number[], new Uint8Array(1));
+    } catch (error) {
+      return (error as Error).message;
+    }
+    return 'taken';
+  };
+  t.match(words(Array(9).fill(1)), /has 9 dimensions; at most 8 \(/);
+  t.match(words(Array(100_000).fill(1)), /^.{0,200}, \.\.\.\] has 100000 dimensions/);
+  for (const shape of [[-1], [1.5], ['1'], [Symbol('x')], [null]])
+    t.match(words(shape), /is none \(a dimension is an integer/);
+  t.match(words([2]), /of shape \[2\] does not have the 1 elements of its data/);
+});
+
+void t.test('f16 takes a Float16Array, where there is one, and a receiver sees its bits', async (t) => {
+  const { Float16Array: Half } = globalThis as { Float16Array?: new (values: number[]) => Float16Data };
+  if (Half === undefined) {
+    // As the constructor of a later JavaScript would make it.
+    const bits = Uint16Array.of(0x3c00, 0xc000);
+    Object.defineProperty(bits, Symbol.toStringTag, { value: 'Float16Array' });
+    t.same([...bytesOf(tensor('f16', [2], bits as unknown as Float16Data))], [0, 0x3c, 0, 0xc0]);
+    return;
+  }
+  t.same([...bytesOf(tensor('f16', [2], new Half([1, -2])))], [0, 0x3c, 0, 0xc0]);
+  t.throws(() => tensor('bf16', [1], new Half([1])), INVALID);
 });
 
 void t.test('what is no tensor is refused by name', async (t) => {

@@ -78,6 +78,20 @@ void t.test('sizes can be changed by name, and nothing else changes', async (t) 
   t.throws(() => graph.withSizes({ request: -1 }), INVALID);
 });
 
+void t.test('the module is a path, or the URL of a file, of any realm', async (t) => {
+  const moduleOf = (module: unknown) => workflow('w', { module: module as string }).module;
+  t.equal(moduleOf('/a/b.mjs'), '/a/b.mjs');
+  t.equal(moduleOf('./b.mjs'), './b.mjs');
+  t.equal(moduleOf('file:///a/b%20c.mjs'), '/a/b c.mjs');
+  t.equal(moduleOf('file:///a/b.mjs?t=1#x'), '/a/b.mjs', 'without what a loader adds');
+  t.equal(moduleOf(new URL('file:///a/b.mjs')), '/a/b.mjs');
+  t.equal(moduleOf({ href: 'file:///a/b.mjs' }), '/a/b.mjs');
+  for (const other of ['data:text/javascript,1', 'https://example.org/a.mjs', 'node:fs', 'file://host/a.mjs']) {
+    t.throws(() => moduleOf(other), { ...INVALID, remedy: /import\.meta\.url/ }, other);
+  }
+  for (const other of ['', 5, undefined, {}, { href: 5 }]) t.throws(() => moduleOf(other), INVALID, String(other));
+});
+
 void t.test('a workflow of another copy of this package is known as one', async (t) => {
   t.ok(isWorkflow(begin()));
   t.ok(isWorkflow(Object.defineProperty({}, Symbol.for('onepiece-rdma.Workflow'), { value: true })));

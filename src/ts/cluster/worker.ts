@@ -3,6 +3,7 @@
 // Invariant: exactly one `onExit` follows every start, whatever ended the process. It leads a process group, which takes
 // in what its handlers start, and which ends with it.
 import { type ChildProcess, fork } from 'node:child_process';
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { RdmaError } from '../core/errors.js';
 import { type FromWorker, type ToWorker, unwrap, type WorkerConfig, wrap } from './protocol.js';
@@ -15,6 +16,20 @@ export interface WorkerHooks {
   onExit(reason: string): void;
 }
 
+/**
+ * The program of a worker process.
+ *
+ * @throws RdmaError RDMA_ERR_NOT_SUPPORTED in a bundle: a process runs a file, and the bundler has taken only its code
+ */
+function workerProgram(): string {
+  const folder = typeof __dirname === 'string' ? __dirname : '';
+  const file = join(folder, 'worker-start.js');
+  if (folder !== '' && existsSync(file)) return file;
+  const words = `the program of worker processes, worker-start.js of onepiece-rdma, is not in ${folder || 'this bundle'}`;
+  const remedy = 'keep onepiece-rdma out of the bundle (esbuild: --external:onepiece-rdma)';
+  throw new RdmaError('RDMA_ERR_NOT_SUPPORTED', words, { remedy });
+}
+
 export class WorkerProcess {
   /** Set by `failed`: why the process gave up. */
   failure: RdmaError | undefined;
@@ -24,7 +39,7 @@ export class WorkerProcess {
   constructor(config: WorkerConfig, hooks: WorkerHooks) {
     // What a handler prints goes to stderr: stdout belongs to the results of the parent. In a session of its own Ctrl-C
     // does not reach it: the parent decides what that means.
-    this.child = fork(join(__dirname, 'worker-start.js'), [], {
+    this.child = fork(workerProgram(), [], {
       stdio: ['ignore', 2, 2, 'ipc'],
       execArgv: workerExecArgv(process.execArgv),
       detached: true,

@@ -2,6 +2,7 @@
 // most `maxPending` strangers are in at once; only peers that know the secret ever reach `onPeer`.
 
 import net from 'node:net';
+import { types } from 'node:util';
 import { MAX_TIMEOUT_MS } from '../core/deadline.js';
 import { ErrorCodes, RdmaError } from '../core/errors.js';
 import { checkFunction, checkInteger, checkObject, checkString } from '../core/validate.js';
@@ -205,7 +206,7 @@ export class BootstrapServer {
     };
     try {
       const result = this.#settings.onPeer(channel);
-      if (result instanceof Promise) result.catch(fail);
+      if (types.isPromise(result)) result.catch(fail);
     } catch (cause) {
       fail(cause);
     }

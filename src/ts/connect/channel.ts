@@ -2,6 +2,7 @@
 // called once, when the socket is gone, whatever killed it and whenever the handler was set.
 
 import type { Socket } from 'node:net';
+import { types } from 'node:util';
 import { MAX_TIMEOUT_MS } from '../core/deadline.js';
 import { ErrorCodes, isRdmaError, RdmaError } from '../core/errors.js';
 import { checkAbortSignal, checkFunction, checkInteger, checkObject } from '../core/validate.js';
@@ -253,7 +254,7 @@ export class BootstrapChannel {
     };
     try {
       const result = handler(document);
-      if (result instanceof Promise) result.catch(fail);
+      if (types.isPromise(result)) result.catch(fail);
     } catch (cause) {
       fail(cause);
     }

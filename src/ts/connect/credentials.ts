@@ -2,6 +2,7 @@
 // side is, over nonces of both sides, and yields keys that belong to one session and one direction.
 
 import { createHash, createHmac, hkdfSync, randomBytes, timingSafeEqual } from 'node:crypto';
+import { types } from 'node:util';
 import { ErrorCodes, RdmaError } from '../core/errors.js';
 import { checkBytes, invalidArgument } from '../core/validate.js';
 
@@ -37,7 +38,7 @@ export interface SessionKeys {
 export function toSecretBytes(name: string, secret: unknown): Buffer {
   let bytes: Buffer;
   if (typeof secret === 'string') bytes = Buffer.from(secret, 'utf8');
-  else if (ArrayBuffer.isView(secret) || secret instanceof ArrayBuffer) bytes = Buffer.from(checkBytes(name, secret));
+  else if (ArrayBuffer.isView(secret) || types.isArrayBuffer(secret)) bytes = Buffer.from(checkBytes(name, secret));
   else throw invalidArgument(name, typeof secret, 'a string or bytes');
   if (bytes.byteLength < MIN_SECRET_BYTES || bytes.byteLength > MAX_SECRET_BYTES) {
     const bounds = `${MIN_SECRET_BYTES} to ${MAX_SECRET_BYTES} bytes`;

@@ -1,7 +1,7 @@
 // Invariant: a check either returns the value it was given, typed, or throws RDMA_ERR_INVALID_ARGUMENT naming the
 // argument, what was given and what is expected; a check never changes or copies what it is given.
 
-import { inspect } from 'node:util';
+import { inspect, types } from 'node:util';
 import { ErrorCodes, RdmaError } from './errors.js';
 
 /**
@@ -147,7 +147,8 @@ export function checkBytes(name: string, value: unknown): Uint8Array {
     if (isDetached(value.buffer)) throw invalidArgument(name, value, 'bytes whose memory is still attached');
     return value instanceof Uint8Array ? value : new Uint8Array(value.buffer, value.byteOffset, value.byteLength);
   }
-  if (value instanceof ArrayBuffer || value instanceof SharedArrayBuffer) {
+  // Not instanceof: buffers of another realm (node:vm, a test runner) are as good.
+  if (types.isAnyArrayBuffer(value)) {
     if (isDetached(value)) throw invalidArgument(name, value, 'bytes whose memory is still attached');
     return new Uint8Array(value);
   }

@@ -10,6 +10,8 @@ import { joinPeer } from './peer.js';
 export interface Observation {
   /** Why the native addon cannot be loaded; null when it is. */
   addonProblem: string | null;
+  /** What to do about that; null when there is nothing to do, or nothing known. */
+  addonRemedy: string | null;
   devices: DeviceReport[];
   /** By kind of device, why there is none: of listDevices(). */
   missing: Record<string, string>;
@@ -26,14 +28,16 @@ const PROBE_BYTES = 1 << 20;
 /** Looks. Takes about 0.2 s, most of it for the other process. */
 export async function observe(): Promise<Observation> {
   const nothing: Observation = {
-    ...{ addonProblem: null, devices: [], missing: {}, rdmacmProblem: null, memoryProblems: {} },
+    ...{ addonProblem: null, addonRemedy: null, devices: [], missing: {}, rdmacmProblem: null, memoryProblems: {} },
     peerProblem: null,
   };
   let listed: ReturnType<typeof listDevices>;
   try {
     listed = listDevices();
   } catch (error) {
-    return { ...nothing, addonProblem: words(error), rdmacmProblem: 'the native addon is missing' };
+    const addonRemedy = isRdmaError(error) ? (error.remedy ?? null) : null;
+    const addonProblem = words(error).replace(` (${addonRemedy})`, '');
+    return { ...nothing, addonProblem, addonRemedy, rdmacmProblem: 'the native addon is missing' };
   }
   const memoryProblems: Observation['memoryProblems'] = {};
   const devices = listed.devices.map(reportDevice);

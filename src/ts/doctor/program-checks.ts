@@ -21,8 +21,9 @@ function nodeVersion({ nodeVersion: version }: System): Finding {
   return problem('node', `Node.js ${version}`, `install Node.js ${MIN_NODE_MAJOR} or newer`);
 }
 
-function addon({ arch }: System, { addonProblem, missing }: Observation): Finding {
-  if (addonProblem !== null) return problem('addon', addonProblem, 'build it: npm run build, or install it again');
+function addon({ arch }: System, { addonProblem, addonRemedy, missing }: Observation): Finding {
+  if (addonProblem !== null)
+    return problem('addon', addonProblem, addonRemedy ?? 'run it again with NODE_DEBUG=module');
   const [seen, remedy] = split(missing.verbs ?? '');
   if (/built without/.test(seen)) return problem('addon', seen, remedy);
   return ok('addon', `the native addon is loaded (linux-${arch}), built with verbs`);

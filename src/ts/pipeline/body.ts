@@ -90,7 +90,9 @@ export function checkParts(parts: unknown, memory: RegisteredMemory | undefined)
   const list: PartToSend[] = [];
   const names = Object.keys(parts);
   if (names.length > MAX_PARTS) {
-    throw new RdmaError('RDMA_ERR_MESSAGE_TOO_LARGE', `a message has at most ${MAX_PARTS} parts`);
+    throw new RdmaError('RDMA_ERR_MESSAGE_TOO_LARGE', `a message has at most ${MAX_PARTS} parts`, {
+      remedy: 'put tensors of one type into one, with a dimension more',
+    });
   }
   for (let i = 0; i < names.length; i++) {
     const name = names[i]!;

@@ -33,6 +33,7 @@ export {
   type Dtype,
   elementBytes,
   elementCount,
+  type Float16Data,
   type Tensor,
   type TensorData,
   tensor,

@@ -42,6 +42,7 @@ import type { PipelinePort } from './port.js';
 import { Slab } from './slab.js';
 import { Scratch } from './scratch.js';
 import { type Graph, possibleReceivers, possibleSenderCount, receivers, senders } from './routing.js';
+import { sizeRemedy } from './spec.js';
 
 /** The most lanes of an inbox; a plan with more senders is refused. */
 const MAX_LANES = 4096;
@@ -449,7 +450,7 @@ export class Place implements JoinHost {
     const bytes = tensorBytes(checked);
     if (bytes > limitBytes) {
       throw new RdmaError('RDMA_ERR_MESSAGE_TOO_LARGE', `tensors of ${bytes} bytes; at most ${limitBytes}`, {
-        remedy: `raise ${limitName}`,
+        remedy: sizeRemedy(bytes, limitName),
       });
     }
     return { parts: checked, meta, trace, bytes };

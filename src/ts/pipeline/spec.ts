@@ -57,6 +57,17 @@ export function checkWorkflowName(name: unknown): string {
   return checkString('name', name, { minLength: 1, maxLength: 63, pattern: NAME });
 }
 
+/**
+ * What to do about a message that is larger than a limit.
+ *
+ * @param bytes of its tensors
+ * @param limitName names the limit, and whose it is
+ */
+export function sizeRemedy(bytes: number, limitName: string): string {
+  if (bytes <= MAX_MESSAGE_BYTES) return `raise ${limitName}`;
+  return `send it in several messages, or keep it elsewhere and send where it is: ${MAX_MESSAGE_BYTES} is the most there is`;
+}
+
 /** Checks a limit on the bytes of a message; default 4 MiB. @throws RdmaError RDMA_ERR_INVALID_ARGUMENT */
 export function checkMessageBytes(name: string, bytes: unknown): number {
   return checkInteger(name, bytes ?? DEFAULT_MESSAGE_BYTES, 1, MAX_MESSAGE_BYTES);

@@ -16,6 +16,15 @@ export type TensorData =
   | Float32Array
   | Float64Array;
 
+/** A Float16Array (ECMA-262, 2025), which the libraries of older TypeScript do not declare. */
+export interface Float16Data {
+  readonly [Symbol.toStringTag]: 'Float16Array';
+  readonly buffer: ArrayBufferLike;
+  readonly byteOffset: number;
+  readonly byteLength: number;
+  readonly length: number;
+}
+
 interface DtypeInfo {
   readonly bytes: number;
   /** The names of the typed arrays that may hold it (ECMA-262, %TypedArray%.prototype[@@toStringTag]). */
@@ -106,12 +115,13 @@ export function elementBytesOfCode(code: number): number {
 /**
  * Makes a tensor, without a copy.
  *
- * @param dtype the element type; `data` must be its typed array (of any realm)
+ * @param dtype the element type; `data` must be its typed array (of any realm); for f16 also a Float16Array, where
+ *   JavaScript has it (Node.js 24), of which a receiver sees the bits
  * @param shape up to 8 dimensions, whose product is the number of elements; a dimension may be 0
  * @throws RdmaError RDMA_ERR_INVALID_ARGUMENT when dtype, shape and data do not agree
  */
-export function tensor(dtype: Dtype, shape: readonly number[], data: TensorData): Tensor {
-  const made = { dtype, shape, data };
+export function tensor(dtype: Dtype, shape: readonly number[], data: TensorData | Float16Data): Tensor {
+  const made = { dtype, shape, data: data as TensorData };
   checkTensor(made);
   return made;
 }
@@ -140,10 +150,21 @@ export function checkTensor(value: unknown, part?: string): asserts value is Ten
     throw new RdmaError('RDMA_ERR_INVALID_ARGUMENT', `the shape of ${namedTensor(part)} must be an array`);
   }
   const { length } = data as TensorData;
-  if (elementCount(shape) !== length) {
-    const words = `${namedTensor(part)} of shape [${shape.join(', ')}] does not have ${length} elements`;
-    throw new RdmaError('RDMA_ERR_INVALID_ARGUMENT', words);
+  if (elementCount(shape) !== length) throw shapeError(namedTensor(part), shape, length);
+}
+
+function shapeError(what: string, shape: readonly unknown[], length: number): RdmaError {
+  const shown = shape.slice(0, 2 * MAX_RANK).map(String); // a symbol too
+  if (shape.length > shown.length) shown.push('...');
+  const words = `${what} of shape [${shown.join(', ')}]`;
+  const refuse = (why: string, remedy: string) =>
+    new RdmaError('RDMA_ERR_INVALID_ARGUMENT', `${words} ${why}`, { remedy });
+  if (shape.length > MAX_RANK) {
+    return refuse(`has ${shape.length} dimensions; at most ${MAX_RANK}`, 'let one dimension stand for several');
   }
+  const isCount = (dimension: unknown) => Number.isSafeInteger(dimension) && (dimension as number) >= 0;
+  if (!shape.every(isCount)) return refuse('is none', 'a dimension is an integer from 0');
+  return refuse(`does not have the ${length} elements of its data`, 'the product of the dimensions is their number');
 }
 
 function namedTensor(part: string | undefined): string {

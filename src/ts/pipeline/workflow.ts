@@ -2,6 +2,7 @@
 //
 // Invariant: it is the same in every process that imports its module, since it is made of code and constants only. Its
 // graph is a WorkflowSpec, which is checked stage by stage as it is built.
+import { fileURLToPath } from 'node:url';
 import { RdmaError } from '../core/errors.js';
 import { checkFunction, checkObject, checkString } from '../core/validate.js';
 import {
@@ -46,8 +47,8 @@ export interface Stage extends StageSpec {
 
 /** Options of a workflow. */
 export interface WorkflowOptions {
-  /** The file that exports the workflow, `__filename` or `fileURLToPath(import.meta.url)`: workers import it. */
-  module: string;
+  /** The file that exports the workflow, as a path or a file URL, `__filename` or `import.meta.url`: workers import it. */
+  module: string | URL;
   /** The largest request in bytes of tensors, up to 1 GiB; default 4 MiB. */
   maxRequestBytes?: number;
 }
@@ -56,6 +57,22 @@ export interface WorkflowOptions {
 export interface WorkflowSizes {
   request: number;
   stages: Record<string, number>;
+}
+
+/** The path of a module that is given by its path or its URL. @throws RdmaError RDMA_ERR_INVALID_ARGUMENT */
+function checkModule(module: unknown): string {
+  // Not instanceof: a URL of another realm is as good.
+  const isUrl = typeof module === 'object' && module !== null && 'href' in module;
+  const text = checkString('module', isUrl ? module.href : module, { minLength: 1, maxLength: 4096 });
+  if (!/^[a-z][a-z\d+.-]*:/i.test(text)) return text;
+  try {
+    return fileURLToPath(text); // without its query, which loaders add
+  } catch (cause) {
+    throw new RdmaError('RDMA_ERR_INVALID_ARGUMENT', `module must be a file, not ${text.slice(0, 100)}`, {
+      remedy: 'give the path of the file that exports the workflow, or its file URL (import.meta.url)',
+      cause,
+    });
+  }
 }
 
 /** Marks workflows across copies of this package loaded side by side. */
@@ -76,7 +93,7 @@ export class Workflow<Names extends string = string> {
   constructor(name: string, options: WorkflowOptions) {
     this.name = checkWorkflowName(name);
     checkObject('options', options);
-    this.module = checkString('module', options.module, { minLength: 1, maxLength: 4096 });
+    this.module = checkModule(options.module);
     this.maxRequestBytes = checkMessageBytes('maxRequestBytes', options.maxRequestBytes);
     Object.defineProperty(this, BRAND, { value: true });
   }

@@ -5,7 +5,7 @@ import { withDeadline } from '../core/deadline.js';
 import { RdmaError } from '../core/errors.js';
 import type { PortAddress } from '../verbs/index.js';
 import type { Connection } from './connection.js';
-import { tooLarge } from './intake.js';
+import { tooLarge } from './size-limits.js';
 import { negotiate } from './negotiation.js';
 import type { OutboxEnd } from './outbox-end.js';
 import type { InboxAddress, KeptOptions, OutboxSettings } from './outbox-options.js';
@@ -119,7 +119,9 @@ export class Connector {
       const isOpen = retained.phaseOf(sequence) === Phase.OPEN;
       const length = isOpen && !isPulled ? retained.spaceOf(sequence) : retained.lengthOf(sequence);
       const room = isPulled ? maxPullBytes : dataBytes;
-      if (length > room) throw tooLarge(length, room);
+      if (length <= room) continue;
+      const limit = isPulled ? 'maxPullBytes' : 'maxDataBytes';
+      throw tooLarge(length, room, `raise ${limit} of the inbox: it was larger when the message was taken`);
     }
   }
 }

@@ -2,7 +2,7 @@
 //
 // Invariant: what was taken has its sequence and its place in the retained memory, whatever becomes of the lane; the
 // bytes of a message are complete where the device or the inbox reads them before its descriptor can be written.
-import { RdmaError } from '../core/errors.js';
+import type { RdmaError } from '../core/errors.js';
 import { checkBytes, checkInteger, invalidArgument } from '../core/validate.js';
 import { crc32cOf } from '../verbs/index.js';
 import type { Connection } from './connection.js';
@@ -10,6 +10,7 @@ import type { OutboxSettings, Part } from './outbox-options.js';
 import type { Payload, Payloads } from './payloads.js';
 import { Reservation, type ReservationHost } from './reservation.js';
 import { Home, type Retained } from './retained.js';
+import { sizeRemedy, tooLarge } from './size-limits.js';
 import type { OutboxCounters, Stall } from './status.js';
 
 // As constants of this file: what another file exports is looked up at each use.
@@ -37,6 +38,7 @@ export class Intake implements ReservationHost {
   private readonly retained: Retained;
   private readonly payloads: Payloads;
   private granted: number; // bytes of the lane, as the inbox granted them last
+  private maxPullBytes = 0; // the largest message that the inbox pulls
   private pullLimit = 0; // the largest message that is pulled
 
   constructor(host: IntakeHost, settings: OutboxSettings, retained: Retained, payloads: Payloads) {
@@ -50,6 +52,7 @@ export class Intake implements ReservationHost {
   /** There is a lane, of this size. */
   connected({ lane }: Connection): void {
     this.granted = lane.dataBytes;
+    this.maxPullBytes = lane.maxPullBytes;
     this.pullLimit = Math.min(lane.maxPullBytes, this.settings.pullBytes);
   }
 
@@ -125,7 +128,7 @@ export class Intake implements ReservationHost {
   }
 
   private isPulled(length: number): boolean {
-    if (length > this.maxMessageBytes) throw tooLarge(length, this.maxMessageBytes);
+    if (length > this.maxMessageBytes) throw this.tooLarge(length);
     if (length > this.maxLaneMessageBytes) return true;
     return length > this.settings.pullAboveBytes && length <= this.pullLimit;
   }
@@ -214,6 +217,13 @@ export class Intake implements ReservationHost {
     }
   }
 
+  private tooLarge(length: number): RdmaError {
+    const { granted: grantedBytes, maxPullBytes, settings, maxMessageBytes } = this;
+    const { dataBytes, pullBytes } = settings;
+    const limits = { dataBytes, retainBytes: this.retained.bytes, grantedBytes, pullBytes, maxPullBytes };
+    return tooLarge(length, maxMessageBytes, sizeRemedy(length, limits));
+  }
+
   private noRoom(): 0 {
     const { retained } = this;
     const { connection } = this.host;
@@ -221,13 +231,4 @@ export class Intake implements ReservationHost {
     this.host.stalled(connection === undefined ? 'disconnected' : (connection.stall ?? own));
     return 0;
   }
-}
-
-/** The error for a message that nobody could take. */
-export function tooLarge(length: number, room: number): RdmaError {
-  const words = `a message of ${length} bytes does not fit: at most ${room} bytes can be sent`;
-  return new RdmaError('RDMA_ERR_MESSAGE_TOO_LARGE', words, {
-    remedy:
-      'raise dataBytes and retainBytes of the outbox and maxDataBytes of the inbox, or let the inbox pull (maxPullBytes)',
-  });
 }

@@ -3,6 +3,7 @@
 // Invariant: `bytes` is a view of the lane itself, valid until release(); after that its contents may change, and
 // after the inbox is closed its length is 0. Of a message that is pulled it is the memory that was pulled into, which
 // stays. Releasing gives space back, acknowledging gives custody back.
+import { types } from 'node:util';
 import { RdmaError } from '../core/errors.js';
 import { checkAbortSignal, checkInteger, invalidArgument } from '../core/validate.js';
 import type { MemoryPool } from './memory-pool.js';
@@ -99,7 +100,7 @@ export class InboxMessage {
   async pull(into?: Uint8Array, options: PullOptions = {}): Promise<Uint8Array> {
     const timeoutMs = checkInteger('timeoutMs', options.timeoutMs ?? PULL_TIMEOUT_MS, 1, 2 ** 31 - 1);
     const signal = checkAbortSignal('signal', options.signal);
-    if (into !== undefined && !(into instanceof Uint8Array && into.length >= this.length)) {
+    if (into !== undefined && !(types.isUint8Array(into) && into.length >= this.length)) {
       throw invalidArgument('into', into, `a Uint8Array of at least ${this.length} bytes`);
     }
     if (this.view !== undefined) {
@@ -189,7 +190,7 @@ export class InboxMessage {
     this.checkReferring();
     checkReference(reference);
     const { address, rkey, length } = reference;
-    if (!(into instanceof Uint8Array && into.length >= length)) {
+    if (!(types.isUint8Array(into) && into.length >= length)) {
       throw invalidArgument('into', into, `a Uint8Array of at least ${length} bytes`);
     }
     const { session } = this.lane;

@@ -1,10 +1,10 @@
-// The native addon: found, loaded once, and typed.
+// The native addon: loaded once, and typed.
 //
-// Invariant: this is the only file that loads it. Native answers a negative errno; whoever calls turns that into an
+// Invariant: it is loaded at the first call, once in a process. Native answers a negative errno; whoever calls turns that into an
 // error for people.
-import { existsSync, readFileSync } from 'node:fs';
-import { dirname, join } from 'node:path';
-import { RdmaError } from '../core/errors.js';
+import { loadAddon } from './addon.js';
+
+export { packageRoot } from './addon.js';
 
 export interface NativeListing {
   name: string;
@@ -254,40 +254,15 @@ export interface NativeAddon {
   requestNotify(): void;
 }
 
-/** The folder of this package: the nearest one above that holds its package.json. */
-export function packageRoot(): string {
-  let folder = __dirname;
-  for (let depth = 0; depth < 8; depth++) {
-    const file = join(folder, 'package.json');
-    if (existsSync(file) && JSON.parse(readFileSync(file, 'utf8')).name === 'onepiece-rdma') return folder;
-    folder = dirname(folder);
-  }
-  throw new RdmaError('RDMA_ERR_NATIVE_MISSING', `the folder of onepiece-rdma was not found above ${__dirname}`);
-}
-
-function load(): NativeAddon {
-  const root = packageRoot();
-  try {
-    const nodeGypBuild = require('node-gyp-build') as (folder: string) => NativeAddon;
-    return nodeGypBuild(root);
-  } catch (cause) {
-    const words = cause instanceof Error ? (cause.message.split('\n')[0] ?? '') : String(cause);
-    throw new RdmaError(
-      'RDMA_ERR_NATIVE_MISSING',
-      `the native addon for ${process.platform}-${process.arch} could not be loaded: ${words}`,
-      { cause, remedy: `build it: cd ${root} && npm install --ignore-scripts && node scripts/build-native.mjs` },
-    );
-  }
-}
-
 let loaded: NativeAddon | undefined;
 
 /**
  * The native addon, loaded at the first call.
  *
- * @throws RdmaError RDMA_ERR_NATIVE_MISSING when no build for this platform can be loaded
+ * @throws RdmaError RDMA_ERR_NATIVE_MISSING when no build for this platform can be loaded; RDMA_ERR_NOT_SUPPORTED in a
+ *   runtime that cannot run it (Bun, Deno, Electron)
  */
 export function native(): NativeAddon {
-  loaded ??= load();
+  loaded ??= loadAddon() as NativeAddon;
   return loaded;
 }

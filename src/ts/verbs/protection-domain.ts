@@ -4,6 +4,7 @@
 // checks it, not this file.
 import { markAsUntransferable } from 'node:worker_threads';
 import { constants } from 'node:os';
+import { types } from 'node:util';
 import { errnoError } from '../core/errors.js';
 import { checkBoolean, checkInteger, checkObject, checkOneOf, invalidArgument } from '../core/validate.js';
 import { AddressHandle, type AddressVector } from './address-handle.js';
@@ -127,11 +128,11 @@ export class ProtectionDomain extends Resource {
   }
 
   private registerBuffer(buffer: Uint8Array, access: number): MemoryRegion {
-    if (!(buffer instanceof Uint8Array) || buffer.byteLength === 0) {
+    if (!types.isUint8Array(buffer) || buffer.byteLength === 0) {
       throw invalidArgument('buffer', buffer, 'a Uint8Array (or Buffer) of at least 1 byte');
     }
     const memory = buffer.buffer as ArrayBuffer & { resizable?: boolean };
-    if (!(memory instanceof ArrayBuffer) || memory.resizable) {
+    if (!types.isArrayBuffer(memory) || memory.resizable) {
       throw invalidArgument('buffer', buffer, 'a view of an ArrayBuffer that is neither shared nor resizable');
     }
     markAsUntransferable(memory);
