@@ -83,6 +83,7 @@ export class Links {
       poller,
       pool,
       reconnectMs,
+      retryRefused: true,
       ...laneSizes(sizes),
       onAcknowledged: (sequence) => link?.acknowledged(sequence),
       onStall: ({ type }) => {

@@ -78,6 +78,7 @@ export class OutboxLink {
       reconnectMs: parts.settings.reconnectMs,
       signal: parts.signal,
       connect: () => this.connector.connect(this.lastInbox, (connection) => this.begin(connection)),
+      isHearsay: () => this.connector.isHearsay,
       settled: () => this.connection !== undefined || end.isEnded,
       fail: (error) => host.fail(error),
     });

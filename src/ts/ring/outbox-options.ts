@@ -60,6 +60,12 @@ export interface OutboxOptions {
   pool?: MemoryPool;
   /** How long the inbox may be away before the outbox gives up, in ms; 0 gives up at once. Default 30 000. */
   reconnectMs?: number;
+  /**
+   * Before the first connection, a refusal for a wrong secret, version or service ends connect() at once; default false.
+   * With true it does not, as later: who refuses has not proved that he knows the secret, and may be somebody else at the
+   * port. For who knows that the secret is right.
+   */
+  retryRefused?: boolean;
   /** Told each time the watermark of acknowledged messages moves. */
   onAcknowledged?: (sequence: number) => void;
   /** Told when the connection is lost, and when it is there again. */
@@ -105,6 +111,7 @@ export interface OutboxSettings {
   wait: WaitMode;
   poller: Poller | undefined;
   reconnectMs: number;
+  retryRefused: boolean;
   pool: MemoryPool | undefined;
 }
 
@@ -134,5 +141,6 @@ export function checkOutboxOptions(options: OutboxOptions): OutboxSettings {
     poller: checkPoller(options.poller, options.wait),
     pool: checkPool(options.pool),
     reconnectMs: checkInteger('reconnectMs', options.reconnectMs ?? 30_000, 0, 2 ** 31 - 1),
+    retryRefused: checkBoolean('retryRefused', options.retryRefused ?? false),
   };
 }
