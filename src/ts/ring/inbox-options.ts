@@ -41,18 +41,20 @@ export interface InboxOptions {
   poller?: Poller;
   /** Called with each message, in the turn in which it arrived. Without it, iterate over the inbox. */
   onMessage?: (message: InboxMessage) => void;
-  /** Told of every lane that opens and ends. */
+  /** Told of every lane that opens and ends, and of who was not let in: of strangers at most eight times a second. */
   onLane?: (event: LaneEvent) => void;
 }
 
 /** What happens to lanes. A lane that is `quarantined` was fenced, and a late writer may still be inside its memory. */
 export interface LaneEvent {
   type: 'open' | 'fenced' | 'quarantined' | 'refused';
-  /** Name of the producer, or of what is known of it. */
+  /** Name of the producer; the address of one that has not proved that it knows the secret. */
   from: string;
   /** Identity of the producer; empty when it was refused before it said. */
   producer: string;
   reason?: RdmaError;
+  /** With `refused`: so many refusals it stands for, the last of which is described; more than 1 when many come. */
+  count?: number;
 }
 
 /** The bounds of an inbox. */

@@ -24,7 +24,8 @@ import type { PortChannel, PortDevice, PortServer, RingPort } from './port.js';
 import { Pulls, type PullSource } from './pulls.js';
 import { type CompletionDriver, Pump } from './pump.js';
 import { RemoteMemory } from './remote-memory.js';
-import { countPulled, InboxCounters, type InboxStatus } from './status.js';
+import { bootstrapStatus, countPulled, InboxCounters, type InboxStatus } from './status.js';
+import { Strangers } from './strangers.js';
 import { systemPort } from './system-port.js';
 import { Turns } from './turns.js';
 
@@ -72,6 +73,7 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
   private readonly fencing: Fencing;
   private readonly acceptor: Acceptor;
   private readonly queue = new MessageQueue();
+  private readonly strangers: Strangers;
   private looks = 0; // since the last flush, with the loop form
   private polling = false;
   private server: PortServer | undefined;
@@ -134,6 +136,7 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
       checkOpen: () => this.checkOpen(),
       isOver: () => cq.closed,
     });
+    this.strangers = new Strangers(port.clock, counters, onLane);
     this.condemned = condemned;
     this.news = news;
     this.completions = completions;
@@ -163,6 +166,7 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
         service: SERVICE,
         maxPeers: inbox.limits.lanes * 2,
         onPeer: (channel) => void inbox.acceptor.accept(channel),
+        onRejected: inbox.strangers.rejected,
       });
     } catch (error) {
       await inbox.close();
@@ -194,6 +198,7 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
     const sum = (of: (lane: (typeof lanes)[number]) => number) => lanes.reduce((total, lane) => total + of(lane), 0);
     return {
       draining: this.draining !== undefined,
+      bootstrap: bootstrapStatus(this.server),
       lanes,
       endedLanes: this.admission.endedLanes,
       memoryBytes: sum((lane) => lane.memoryBytes),
@@ -394,6 +399,7 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
     } finally {
       await this.server?.close();
       this.server = undefined;
+      this.strangers.close();
     }
   }
 

@@ -21,4 +21,12 @@ export { Poller, type PollerOptions, type PollerStatus } from './poller.js';
 export type { Clock } from './port.js';
 export type { WaitMode } from './pump.js';
 export { Reservation } from './reservation.js';
-export type { InboxCounters, InboxStatus, LaneStatus, OutboxCounters, OutboxStatus, Stall } from './status.js';
+export type {
+  BootstrapStatus,
+  InboxCounters,
+  InboxStatus,
+  LaneStatus,
+  OutboxCounters,
+  OutboxStatus,
+  Stall,
+} from './status.js';
