@@ -4,7 +4,7 @@
 // application sees messages 1..n in order, each once. A lane is fenced (queue pair destroyed, key revoked) before
 // another lane of the same producer begins.
 import { RdmaError } from '../core/errors.js';
-import { checkInteger, checkString } from '../core/validate.js';
+import { checkInteger, checkString, invalidArgument } from '../core/validate.js';
 import type { PortAddress } from '../verbs/index.js';
 import { Acceptor } from './acceptor.js';
 import { Admission } from './admission.js';
@@ -217,19 +217,54 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
 
   /**
    * The loop form, for `wait: 'busy'`: handles what has arrived. `visit` is called with the lane for each message:
-   * `lane.data`, `lane.offset`, `lane.length`, `lane.sequence`; it calls lane.release() and lane.acknowledge() then or
-   * later. Allocates nothing. Reports go back when a quarter of a lane is released, and after 512 looks, of which 16 of
+   * `lane.data`, `lane.offset`, `lane.length`, `lane.sequence`; it calls `lane.release(sequence)` and
+   * `lane.acknowledge(sequence)` then or later. Allocates nothing. Reports go back when a quarter of a lane is released, and after 512 looks, of which 16 of
    * each poll count, or one in 32.
    *
    * What `visit` throws comes out of here; the message counts as delivered, and the next poll goes on behind it.
    *
+   * ```js
+   * // loop.mjs
+   * import { setImmediate as turn } from 'node:timers/promises';
+   * import { Inbox, Outbox } from 'onepiece-rdma/ring';
+   *
+   * const secret = 'only the two of us';
+   * const inbox = await Inbox.listen({ secret, wait: 'busy' });
+   * const outbox = await Outbox.connect({ to: inbox.bootstrap, secret, wait: 'busy', slots: 16 });
+   * let sum = 0;
+   * let count = 0;
+   * const visit = (lane) => {
+   *   sum += lane.data[lane.offset];
+   *   count++;
+   *   lane.release(lane.sequence); // the space may be used again
+   *   lane.acknowledge(lane.sequence); // the producer may forget the message
+   * };
+   * let place;
+   * for (let sent = 0; count < 1000; inbox.poll(visit), outbox.poll()) {
+   *   const next = sent < 1000 ? outbox.tryReserve(1, place) : undefined;
+   *   if (next !== undefined) {
+   *     next.data[next.offset] = 7;
+   *     next.commit(1);
+   *     place = next;
+   *     sent++;
+   *   }
+   *   if (sent % 100 === 0) await turn(); // timers and sockets get their turn
+   * }
+   * console.log(count, sum);
+   * await outbox.close();
+   * await inbox.close();
+   * // prints: 1000 7000
+   * ```
+   *
+   * @param visit may be left out with `onMessage`, which gets the messages then
    * @param looks 1 to 2^20, default 1: how often to look before answering 0, as in {@link CompletionQueue.poll}: with more than one, whoever waits
    *   for this processor gets it now and then, which soft-RoCE needs where there are few
    * @returns how many completions there were, and messages; 0 when there was nothing to do
    * @throws RdmaError RDMA_ERR_CLOSED; RDMA_ERR_INVALID_ARGUMENT
    */
-  poll(visit: (lane: Lane) => void, looks = 1): number {
+  poll(visit: ((lane: Lane) => void) | undefined = this.options.onMessage && this.deliver, looks = 1): number {
     if (this.closing !== undefined) throw new RdmaError('RDMA_ERR_CLOSED', 'the inbox is closed');
+    if (typeof visit !== 'function') throw invalidArgument('visit', visit, 'a function');
     checkInteger('looks', looks, 1, MAX_LOOKS);
     this.pump.polled();
     const count = this.drainQueue(visit, looks);

@@ -155,7 +155,7 @@ export class Intake implements ReservationHost {
   tryReserve(bytes: number, reuse: Reservation | undefined): Reservation | undefined {
     this.host.checkOpen();
     checkInteger('bytes', bytes, 0);
-    if (reuse !== undefined && !reuse.isReusable(this)) {
+    if (reuse !== undefined && !(reuse instanceof Reservation && reuse.isReusable(this))) {
       throw invalidArgument('reuse', reuse, 'a reservation of this outbox that has ended');
     }
     const { retained } = this;

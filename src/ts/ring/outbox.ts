@@ -4,7 +4,7 @@
 // reconnect unless the inbox says that it was delivered. So it is delivered once per incarnation of the inbox, or the
 // outbox fails and says which messages were not acknowledged.
 import { RdmaError } from '../core/errors.js';
-import { checkAbortSignal, checkInteger } from '../core/validate.js';
+import { checkAbortSignal, checkInteger, checkObject } from '../core/validate.js';
 import type { PortAddress } from '../verbs/index.js';
 import { tell } from './callback.js';
 import { CONTROL_RECEIVES, type Connection } from './connection.js';
@@ -357,6 +357,8 @@ export class Outbox implements AsyncDisposable {
 
   private async whenPast(sequence: number, watermark: () => number, options: SendOptions, what: string): Promise<void> {
     checkInteger('sequence', sequence, 0, this.sequence);
+    checkObject('options', options);
+    if (options.timeoutMs !== undefined) checkInteger('timeoutMs', options.timeoutMs, 1, 2 ** 31 - 1);
     const signal = checkAbortSignal('signal', options.signal);
     if (watermark() >= sequence) return;
     this.end.check();

@@ -5,7 +5,7 @@
 // nothing.
 import { abortError } from '../core/deadline.js';
 import type { RdmaError } from '../core/errors.js';
-import { checkAbortSignal, checkInteger } from '../core/validate.js';
+import { checkAbortSignal, checkInteger, checkObject } from '../core/validate.js';
 import { tell } from './callback.js';
 import type { Connection } from './connection.js';
 import { Intake, type IntakeHost } from './intake.js';
@@ -138,6 +138,7 @@ export class SendPath implements IntakeHost {
    * @throws what the attempt throws; RdmaError RDMA_ERR_TIMEOUT, RDMA_ERR_ABORTED, RDMA_ERR_INVALID_ARGUMENT
    */
   async whenRoom(attempt: () => number, options: SendOptions): Promise<number> {
+    checkObject('options', options);
     const signal = checkAbortSignal('signal', options.signal);
     if (options.timeoutMs !== undefined) checkInteger('timeoutMs', options.timeoutMs, 1, 2 ** 31 - 1);
     if (signal?.aborted) throw abortError(signal);
