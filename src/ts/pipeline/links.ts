@@ -84,6 +84,7 @@ export class Links {
       pool,
       reconnectMs,
       retryRefused: true,
+      closeMs: 0, // what it holds is held upstream as well
       ...laneSizes(sizes),
       onAcknowledged: (sequence) => link?.acknowledged(sequence),
       onStall: ({ type }) => {
@@ -106,7 +107,10 @@ export class Links {
       await outbox.close();
       throw new RdmaError('RDMA_ERR_CLOSED', 'closed while connecting');
     }
-    if (this.gone.has(target)) return outbox.close();
+    if (this.gone.has(target)) {
+      await outbox.close();
+      return;
+    }
     const { residentRequests } = sizes;
     link = new Link(outbox, residentRequests, flaw);
     this.links.set(target, link);

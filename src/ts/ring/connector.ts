@@ -100,7 +100,7 @@ export class Connector {
         signal,
         lastInbox,
       });
-      if (parts.end.isClosing) throw parts.end.error();
+      if (parts.end.isEnded) throw parts.end.error();
       if (channel.closed) throw channel.error ?? new RdmaError('RDMA_ERR_PEER_GONE', 'the inbox went away');
       this.checkSizes(connection);
     } catch (error) {

@@ -35,7 +35,10 @@ export interface InboxOptions {
   maxPullBytes?: number;
   /** Producers may build messages in their lanes where memory is shared (soft devices); default true. */
   inPlace?: boolean;
-  /** How to wait; default `adaptive`. With `busy`, call {@link Inbox.poll}. */
+  /**
+   * How to wait; default `adaptive`. With `busy`, call {@link Inbox.poll}, with or without `onMessage`; what is awaited (the
+   * iterator, pull(), read(), drain()) polls itself.
+   */
   wait?: WaitMode;
   /** Shares its polling and sleeping with other inboxes and outboxes of the process; only with `wait: 'adaptive'`. */
   poller?: Poller;

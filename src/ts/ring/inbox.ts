@@ -24,6 +24,7 @@ import type { PortChannel, PortDevice, PortServer, RingPort } from './port.js';
 import { Pulls, type PullSource } from './pulls.js';
 import { type CompletionDriver, Pump } from './pump.js';
 import { RemoteMemory } from './remote-memory.js';
+import { SelfDrive } from './self-drive.js';
 import { bootstrapStatus, countPulled, InboxCounters, type InboxStatus } from './status.js';
 import { Strangers } from './strangers.js';
 import { systemPort } from './system-port.js';
@@ -72,7 +73,9 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
   private readonly delivery: Delivery;
   private readonly fencing: Fencing;
   private readonly acceptor: Acceptor;
-  private readonly queue = new MessageQueue();
+  private readonly queue = new MessageQueue(() => this.drive?.start());
+  private readonly drive: SelfDrive | undefined; // with `busy`, for those who await something
+  private visitor: ((lane: Lane) => void) | undefined; // of the last poll()
   private readonly strangers: Strangers;
   private looks = 0; // since the last flush, with the loop form
   private polling = false;
@@ -90,7 +93,11 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
     this.identity = port.identity();
     this.maxPullBytes = this.limits.pullBytes;
     this.turns = new Turns(this.limits.lanes);
-    this.pulls = new Pulls(port.clock, ({ what, length }) => countPulled(this.counters, what, length));
+    this.pulls = new Pulls(
+      port.clock,
+      ({ what, length }) => countPulled(this.counters, what, length),
+      () => this.drive?.start(),
+    );
     const { device, owned } = port.device(options.device);
     this.device = device;
     this.ownsDevice = owned;
@@ -136,6 +143,9 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
       checkOpen: () => this.checkOpen(),
       isOver: () => cq.closed,
     });
+    if (this.limits.wait === 'busy') {
+      this.drive = new SelfDrive(port.clock, { isAwaited: () => this.isAwaited, poll: () => this.driveOnce() });
+    }
     this.strangers = new Strangers(port.clock, counters, onLane);
     this.condemned = condemned;
     this.news = news;
@@ -266,6 +276,7 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
     if (this.closing !== undefined) throw new RdmaError('RDMA_ERR_CLOSED', 'the inbox is closed');
     if (typeof visit !== 'function') throw invalidArgument('visit', visit, 'a function');
     checkInteger('looks', looks, 1, MAX_LOOKS);
+    this.visitor = visit;
     this.pump.polled();
     const count = this.drainQueue(visit, looks);
     // Also while messages come: they may be those of other lanes.
@@ -322,6 +333,29 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
     }
   }
 
+  // With `busy`: whether somebody awaits a message, a READ, or the end of drain().
+  private get isAwaited(): boolean {
+    if (this.closing !== undefined) return false;
+    return this.queue.isAwaited || this.pulls.isReading || (this.draining !== undefined && this.lanesByQp.size > 0);
+  }
+
+  // Who only pulls gets no message that he did not poll for.
+  private driveOnce(): number {
+    if (this.queue.isAwaited || this.draining !== undefined) {
+      const visit = this.queue.isAwaited ? this.deliver : (this.visitor ?? this.deliver);
+      const count = this.drainQueue(visit, 1);
+      this.news.flush(true);
+      return count;
+    }
+    if (this.polling) return 0;
+    this.polling = true;
+    try {
+      return this.completions.poll(1);
+    } finally {
+      this.polling = false;
+    }
+  }
+
   // ---- For its lanes
 
   /** @internal */
@@ -369,6 +403,7 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
           takeBack();
           resolve();
         };
+        this.drive?.start();
         for (const lane of this.lanesByQp.values()) {
           try {
             lane.drain();

@@ -13,6 +13,7 @@ export type {
   ConnectionEvent,
   InboxAddress,
   OutboxOptions,
+  OutboxRest,
   Part,
   SendOptions,
   StallEvent,

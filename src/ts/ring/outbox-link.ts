@@ -184,7 +184,7 @@ export class OutboxLink {
   // ---- Connections come and go
 
   private lose(connection: Connection, reason: RdmaError): void {
-    if (this.connection !== connection || this.end.isClosing) return;
+    if (this.connection !== connection || this.end.isOver) return;
     this.connection = undefined;
     connection.close();
     // What the old queue pair left in the completion queue would take the place of what the next one brings.
