@@ -16,8 +16,7 @@ import type { PortChannel } from './port.js';
 import type { Pulls } from './pulls.js';
 import type { InboxCounters } from './status.js';
 
-/** Hundreds of producers that start at once on few processors need seconds. */
-const HANDSHAKE_TIMEOUT_MS = 10_000;
+const HANDSHAKE_TIMEOUT_MS = 5000;
 
 /** Where a new lane has to be known. */
 export interface AcceptorParts {

@@ -13,8 +13,7 @@ import type { Payloads } from './payloads.js';
 import type { PortCompletionQueue, PortDomain, RingPort } from './port.js';
 import { Home, Phase, type Retained } from './retained.js';
 
-/** Hundreds of producers that start at once on few processors need seconds. */
-const HANDSHAKE_TIMEOUT_MS = 10_000;
+const HANDSHAKE_TIMEOUT_MS = 5000;
 const SERVICE = 'onepiece-inbox';
 
 /** Who connects, with what. */
