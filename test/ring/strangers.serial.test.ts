@@ -79,15 +79,18 @@ for (const [way, host] of Object.entries(HOSTS)) {
   }
 }
 
-void t.test('a crowd that nobody could serve does not reach who comes by the local socket', async (t) => {
-  const inbox = await openInbox({ host: '0.0.0.0' });
-  const without = await waitingMs(inbox, HOSTS['by the local socket']);
-  const crowd = await strangers(inbox, 'idle', 2000, 2000);
-  const beside = await waitingMs(inbox, HOSTS['by the local socket']);
-  t.ok(beside <= 2 * Math.max(without, NOISE_MS), `${without.toFixed(1)} ms without, ${beside.toFixed(1)} ms beside`);
-  await leave(crowd);
-  await inbox.close();
-});
+void t.test(
+  'a crowd larger than the pool, which never ends, does not reach who comes by the local socket',
+  async (t) => {
+    const inbox = await openInbox({ host: '0.0.0.0' });
+    const without = await waitingMs(inbox, HOSTS['by the local socket']);
+    const crowd = await strangers(inbox, 'idle', 2000, 20);
+    const beside = await waitingMs(inbox, HOSTS['by the local socket']);
+    t.ok(beside <= 2 * Math.max(without, NOISE_MS), `${without.toFixed(1)} ms without, ${beside.toFixed(1)} ms beside`);
+    await leave(crowd);
+    await inbox.close();
+  },
+);
 
 void t.test(
   '300 producers that start at once, beside as many strangers, all get in at the first attempt',

@@ -16,8 +16,11 @@ import { listenError, type SocketAddress } from './socket-error.js';
 
 const DEFAULT_PENDING = 512;
 const DEFAULT_HANDSHAKE_MS = 30_000;
-/** Connections that wait to be accepted; the kernel's own bound is often less. With fewer, a flood makes it drop some. */
-const BACKLOG = 4096;
+/**
+ * Connections that wait to be accepted. All that wait are accepted in one turn of the event loop, so more would hold it for
+ * longer in a flood; with fewer, clients that start at once would be dropped, and try again after a second.
+ */
+const BACKLOG = 512;
 /** The source of all who come by the local socket: processes of this user. */
 const LOCAL_SOURCE = 'local';
 

@@ -10,7 +10,7 @@ import { SOCKET_OPTIONS } from './settings.js';
 import type { SocketAddress } from './socket-error.js';
 
 /** Processes that may wait at once for being accepted; more find the socket busy, and use TCP. */
-const BACKLOG = 4096;
+const BACKLOG = 512;
 
 /**
  * The name of the socket beside a TCP port, in the abstract namespace (unix(7)): no file, gone with its process, and as
