@@ -7,7 +7,7 @@ import { encodePlainFrame, FrameType } from '../../src/ts/connect/frame.js';
 import { encodeAccept, encodeChallenge, encodeRefuse } from '../../src/ts/connect/handshake-messages.js';
 import { closing, liveHandles, rawServer, SECRET, startServer, until } from './support.js';
 
-const challenge = encodePlainFrame(FrameType.CHALLENGE, encodeChallenge({ version: 1, nonce: Buffer.alloc(32, 9) }));
+const challenge = encodePlainFrame(FrameType.CHALLENGE, encodeChallenge({ version: 2, nonce: Buffer.alloc(32, 9) }));
 
 t.afterEach(async () => {
   await until(() => liveHandles() <= 1, 'no handle is left');

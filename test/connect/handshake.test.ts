@@ -73,7 +73,7 @@ void t.test('both sides get sessions that understand each other', async (t) => {
   const { client, server } = run(options, { ...options, name: 'the server' });
   t.equal(client?.peerName, 'the server');
   t.equal(server?.peerName, 'somebody');
-  t.equal(client?.version, 1);
+  t.equal(client?.version, 2);
   const sealed = frameWithTag(client?.seal(FrameType.MESSAGE, Buffer.from('hi')));
   t.equal(Buffer.from(server?.open(sealed) ?? []).toString(), 'hi');
   const answer = frameWithTag(server?.seal(FrameType.MESSAGE, Buffer.from('ho')));
@@ -95,6 +95,22 @@ void t.test('a wrong secret is known to both sides and says nothing more', async
   t.equal(clientError?.code, 'RDMA_ERR_UNAUTHENTICATED');
   t.equal(serverError?.code, 'RDMA_ERR_UNAUTHENTICATED');
   t.equal(flights.at(-1)?.subarray(HEADER_BYTES).toString('latin1'), '\x0funauthenticated\0');
+});
+
+void t.test('a secret with a zero more is another secret, to both sides', async (t) => {
+  const longer = Buffer.concat([SECRET, Buffer.alloc(1)]);
+  for (const [one, other] of [
+    [SECRET, longer],
+    [longer, SECRET],
+  ] as const) {
+    const { client, server, clientError, serverError } = run(
+      { ...options, secret: one },
+      { ...options, secret: other },
+    );
+    t.notOk(client ?? server);
+    t.equal(clientError?.code, 'RDMA_ERR_UNAUTHENTICATED');
+    t.equal(serverError?.code, 'RDMA_ERR_UNAUTHENTICATED');
+  }
 });
 
 void t.test('a bit flipped in any byte of any flight keeps both sides from completing a session over it', async (t) => {
@@ -120,7 +136,7 @@ void t.test('a bit flipped in any byte of any flight keeps both sides from compl
 
 void t.test('a server without the secret gets no further than the proof', async (t) => {
   const client = new ClientHandshake(options);
-  const challenge = encodePlainFrame(FrameType.CHALLENGE, encodeChallenge({ version: 1, nonce: randomBytes(32) }));
+  const challenge = encodePlainFrame(FrameType.CHALLENGE, encodeChallenge({ version: 2, nonce: randomBytes(32) }));
   const { send: proof } = client.onFrame(frameOf(challenge) as Frame);
   t.ok(proof);
   const reflected = Buffer.concat([Buffer.of(0), (proof as Buffer).subarray(HEADER_BYTES)]);
@@ -136,7 +152,7 @@ void t.test('a server without the secret gets no further than the proof', async 
 void t.test('a server that sends the nonce back is refused', async (t) => {
   const client = new ClientHandshake(options);
   const nonce = client.hello.subarray(HEADER_BYTES + 4, HEADER_BYTES + 36);
-  const challenge = encodePlainFrame(FrameType.CHALLENGE, encodeChallenge({ version: 1, nonce }));
+  const challenge = encodePlainFrame(FrameType.CHALLENGE, encodeChallenge({ version: 2, nonce }));
   t.throws(() => client.onFrame(frameOf(challenge) as Frame), { code: 'RDMA_ERR_UNAUTHENTICATED' });
 });
 
@@ -184,13 +200,13 @@ void t.test('another service, or a full server, is told only to those who know t
 });
 
 void t.test('messages that are malformed, or come out of turn, are refused', async (t) => {
-  const hello = { versions: { min: 1, max: 1 }, nonce: randomBytes(32), service: 's', name: 'n' };
+  const hello = { versions: { min: 2, max: 2 }, nonce: randomBytes(32), service: 's', name: 'n' };
   const good = encodeHello(hello);
   const bad: [string, Buffer][] = [
     ['empty', Buffer.alloc(0)],
     ['cut short', good.subarray(0, -1)],
     ['too long', Buffer.concat([good, Buffer.of(0)])],
-    ['backwards versions', encodeHello({ ...hello, versions: { min: 2, max: 1 } })],
+    ['backwards versions', encodeHello({ ...hello, versions: { min: 3, max: 2 } })],
     ['not UTF-8', Buffer.concat([good.subarray(0, -1), Buffer.of(0xff)])],
     ['control character', encodeHello({ ...hello, name: 'a\nb' })],
   ];

@@ -1,6 +1,7 @@
 // Invariant under test: a frame opens once, in its place, at the other side, as it was sealed, or not at all.
 
 import { randomBytes } from 'node:crypto';
+import { createHash } from 'node:crypto';
 import t from 'tap';
 import { computeProof, deriveSessionKeys, sameBytes, toSecretBytes } from '../../src/ts/connect/credentials.js';
 import { type Frame, FrameType } from '../../src/ts/connect/frame.js';
@@ -73,6 +74,26 @@ void t.test('keys differ by direction, nonce, secret and what was said', async (
   t.strictSame(deriveSessionKeys(secret, a, b, said), deriveSessionKeys(secret, a, b, said));
 });
 
+void t.test('secrets that differ in any way have nothing in common', async (t) => {
+  const [nonce, said] = [Buffer.alloc(32, 1), [Buffer.from('x')]];
+  const long = Buffer.alloc(65, 'long secret ');
+  const secrets = [
+    Buffer.from('a secret'),
+    Buffer.from('a secret\0'),
+    Buffer.from('a secret\0\0'),
+    Buffer.from('\0a secret'),
+    Buffer.concat([Buffer.from('a secret'), Buffer.alloc(56)]),
+    long,
+    createHash('sha256').update(long).digest(),
+    Buffer.concat([createHash('sha256').update(long).digest(), Buffer.alloc(1)]),
+  ];
+  const all = secrets.flatMap((secret) => {
+    const keys = deriveSessionKeys(secret, nonce, nonce, said);
+    return [computeProof(secret, 'client', said), computeProof(secret, 'server', said), ...Object.values(keys)];
+  });
+  t.equal(new Set(all.map((bytes: Buffer) => bytes.toString('hex'))).size, 4 * secrets.length);
+});
+
 void t.test('a proof is of one role, one secret and all that was said', async (t) => {
   const said = [Buffer.from('ab'), Buffer.from('c')];
   const secret = Buffer.from('a secret of some length');
@@ -90,6 +111,10 @@ void t.test('a proof is of one role, one secret and all that was said', async (t
 void t.test('a secret is a string or bytes of 8 to 4096 bytes, and never shown', async (t) => {
   t.equal(toSecretBytes('secret', '12345678').byteLength, 8);
   t.equal(toSecretBytes('secret', 'ññññ').byteLength, 8, 'bytes count, not characters');
+  t.equal(toSecretBytes('secret', 'a key: \u{1f511}\ufffd\ufeff').byteLength, 17);
+  for (const half of ['a secret\ud800', 'a secret\udfff', '\udd11\ud83d a secret']) {
+    t.throws(() => toSecretBytes('secret', half), { code: 'RDMA_ERR_INVALID_ARGUMENT', message: /well-formed/ });
+  }
   t.equal(toSecretBytes('secret', new Uint8Array(4096)).byteLength, 4096);
   t.equal(toSecretBytes('secret', new ArrayBuffer(16)).byteLength, 16);
   const mine = Buffer.from('12345678');

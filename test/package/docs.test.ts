@@ -1,6 +1,7 @@
-// Proves: each example in docs/verbs.md and docs/ring.md runs as it is printed, and prints what its last comments say.
+// Proves: each example in docs/verbs.md, docs/ring.md and the comments of the sources runs as it is printed, and prints
+// what its last comments say.
 import { execFile } from 'node:child_process';
-import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import t from 'tap';
@@ -12,11 +13,18 @@ const folder = join(root, 'build-test', `docs-${process.pid}`);
 mkdirSync(folder, { recursive: true });
 t.teardown(() => rmSync(folder, { recursive: true, force: true }));
 
-const text = ['verbs', 'ring'].map((page) => readFileSync(join(root, `docs/${page}.md`), 'utf8')).join('\n');
+const pages = ['verbs', 'ring'].map((page) => readFileSync(join(root, `docs/${page}.md`), 'utf8'));
+const sources = readdirSync(join(root, 'src/ts'), { recursive: true, encoding: 'utf8' })
+  .filter((name) => name.endsWith('.ts'))
+  .map((name) => readFileSync(join(root, 'src/ts', name), 'utf8').replace(/^ *\* ?/gm, ''))
+  .filter((text) => text.includes('```'));
+const text = [...pages, ...sources].join('\n');
 const examples = [...text.matchAll(/```js\n\/\/ (\S+)\n([\s\S]*?)```/g)];
 
-void t.test('there are examples of both levels', async (t) => {
-  t.ok(examples.length >= 4);
+void t.test('there are examples of both levels, and in comments, and each can be run', async (t) => {
+  t.ok(examples.length >= 6);
+  t.ok(sources.length >= 1);
+  t.equal(text.split('```js\n').length - 1, examples.length, 'one without a name is never run');
 });
 
 for (const [, name, code] of examples) {

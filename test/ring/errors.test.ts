@@ -154,7 +154,8 @@ void t.test('nobody there, the wrong secret, no time: each has its code', async 
   t.equal(await codeOf(openOutbox(inbox, { secret: 'another secret' })), 'RDMA_ERR_UNAUTHENTICATED');
   const first = await openOutbox(inbox);
   t.equal(await codeOf(openOutbox(inbox, { name: 'second', reconnectMs: 0 })), 'RDMA_ERR_BUSY', 'all lanes are taken');
-  t.match(refused, [{ from: 'second', reason: { code: 'RDMA_ERR_BUSY' } }]);
+  const strangers = { from: '127.0.0.1', producer: '', reason: { code: 'RDMA_ERR_UNAUTHENTICATED' } };
+  t.match(refused, [strangers, { from: 'second', reason: { code: 'RDMA_ERR_BUSY' } }]);
   await first.close();
   await until(() => inbox.laneCount === 0, 'the lane is free');
   const third = await openOutbox(inbox);

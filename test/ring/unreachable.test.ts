@@ -18,6 +18,7 @@ async function attempts(error: RdmaError): Promise<{ count: number; code: string
       count++;
       throw error;
     },
+    isHearsay: () => false,
     settled: () => failed !== undefined,
     fail: (reason) => {
       failed = reason;

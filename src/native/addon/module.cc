@@ -7,6 +7,7 @@
 #include <napi.h>
 #include <signal.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "arguments.h"
@@ -55,6 +56,17 @@ Napi::Value DieWithParent(const Napi::CallbackInfo& info) {
   return Errno(info.Env(), 0);
 }
 
+// peerUser(descriptor): the user id of who connected this Unix socket, or listens at its other end; or a negative errno.
+Napi::Value PeerUser(const Napi::CallbackInfo& info) {
+  ucred credentials{};
+  socklen_t length = sizeof credentials;
+  int descriptor = info[0].IsNumber() ? info[0].As<Napi::Number>().Int32Value() : -1;
+  if (getsockopt(descriptor, SOL_SOCKET, SO_PEERCRED, &credentials, &length) != 0) return Errno(info.Env(), -errno);
+  // Of a socket that is no Unix socket the kernel says no process and no user.
+  if (credentials.pid == 0 && credentials.uid == static_cast<uid_t>(-1)) return Errno(info.Env(), -ENOTCONN);
+  return Napi::Number::New(info.Env(), static_cast<double>(credentials.uid));
+}
+
 Napi::Object Init(Napi::Env env, Napi::Object exports) {
   Environment::Install(env);
   InstallHotPath(env, exports);
@@ -68,6 +80,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   Export(env, exports, "close", Close);
   Export(env, exports, "raw", Raw);
   Export(env, exports, "dieWithParent", DieWithParent);
+  Export(env, exports, "peerUser", PeerUser);
   return exports;
 }
 

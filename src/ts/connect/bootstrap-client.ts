@@ -1,5 +1,6 @@
 // Invariant: connectBootstrap ends in exactly one of two ways: with an authenticated channel, or with an error and no
-// socket, timer or listener left behind.
+// socket, timer or listener left behind. The local socket is tried first, and whatever is wrong with it before the
+// handshake leads to TCP.
 
 import net from 'node:net';
 import { abortError, MAX_TIMEOUT_MS, watchDeadline } from '../core/deadline.js';
@@ -9,6 +10,7 @@ import { BootstrapChannel } from './channel.js';
 import { toSecretBytes } from './credentials.js';
 import { FrameParser } from './frame-parser.js';
 import { ClientHandshake } from './handshake.js';
+import { isSameUser, localName } from './local-socket.js';
 import { checkHandshakeText, DEFAULT_SERVICE, SOCKET_OPTIONS } from './settings.js';
 import { connectError, type SocketAddress } from './socket-error.js';
 
@@ -33,7 +35,8 @@ export interface ConnectBootstrapOptions {
 }
 
 /**
- * Connects to a BootstrapServer and authenticates both sides to each other.
+ * Connects to a BootstrapServer and authenticates both sides to each other; by its local socket when it runs on this host
+ * and belongs to this user, else by TCP.
  *
  * @param options where, with what secret, as whom, and for how long
  * @returns the channel; rejects with RDMA_ERR_INVALID_ARGUMENT; the system's code (ECONNREFUSED, ENOTFOUND...);
@@ -60,9 +63,10 @@ export async function connectBootstrap(options: ConnectBootstrapOptions): Promis
 
 /** One try to connect; it settles once and then lets go of everything. */
 class Attempt {
-  readonly #socket: net.Socket;
+  #socket: net.Socket;
   readonly #parser = new FrameParser();
   readonly #leave: () => void;
+  #isLocal = false;
   #connected = false;
   #channel: BootstrapChannel | undefined;
   #settled = false;
@@ -76,15 +80,42 @@ class Attempt {
     readonly reject: (error: RdmaError) => void,
   ) {
     this.#leave = watchDeadline({ timeoutMs, signal, late: () => this.#late() }, (error) => this.#fail(error));
-    this.#socket = net.connect({ host: address.host, port: address.port, ...SOCKET_OPTIONS });
-    this.#socket.on('connect', this.#onConnect);
-    this.#socket.on('data', this.#onData);
-    this.#socket.on('error', this.#onError);
-    this.#socket.on('end', this.#onHangUp);
-    this.#socket.on('close', this.#onHangUp);
+    const path = localName(address);
+    if (path === undefined) {
+      this.#socket = this.#reach();
+      return;
+    }
+    this.#isLocal = true;
+    this.#socket = this.#listenTo(net.connect({ path, ...SOCKET_OPTIONS }));
+  }
+
+  #reach(): net.Socket {
+    const { host, port } = this.address;
+    return this.#listenTo(net.connect({ host, port, ...SOCKET_OPTIONS }));
+  }
+
+  #listenTo(socket: net.Socket): net.Socket {
+    socket.on('connect', this.#onConnect);
+    socket.on('data', this.#onData);
+    socket.on('error', this.#onError);
+    socket.on('end', this.#onHangUp);
+    socket.on('close', this.#onHangUp);
+    return socket;
+  }
+
+  /** The local socket is not there, or not this user's. */
+  #turnToTcp(): void {
+    this.#isLocal = false;
+    this.#ignore();
+    this.#socket.destroy();
+    this.#socket = this.#reach();
   }
 
   readonly #onConnect = (): void => {
+    if (this.#isLocal && !isSameUser(this.#socket)) {
+      this.#turnToTcp();
+      return;
+    }
     this.#connected = true;
     this.#socket.write(this.handshake.hello);
   };
@@ -100,7 +131,8 @@ class Attempt {
         if (send !== undefined) this.#socket.write(send);
         if (session === undefined) return;
         this.#letGo();
-        this.#channel = new BootstrapChannel({ socket: this.#socket, parser: this.#parser, session });
+        const remoteAddress = this.#isLocal ? this.address : addressOf(this.#socket);
+        this.#channel = new BootstrapChannel({ socket: this.#socket, parser: this.#parser, session, remoteAddress });
         this.resolve(this.#channel);
       });
     } catch (error) {
@@ -114,6 +146,7 @@ class Attempt {
 
   readonly #onError = (error: Error): void => {
     if (this.#connected) this.#onHangUp(error);
+    else if (this.#isLocal) this.#turnToTcp();
     else this.#fail(connectError(error, this.address));
   };
 
@@ -136,8 +169,7 @@ class Attempt {
   #fail(error: RdmaError): void {
     if (this.#settled) return;
     this.#letGo();
-    // A socket that is being destroyed may still report an error, which is no news any more.
-    this.#socket.on('error', () => undefined);
+    this.#ignore();
     this.#socket.destroy();
     this.reject(error);
   }
@@ -145,10 +177,24 @@ class Attempt {
   #letGo(): void {
     this.#settled = true;
     this.#leave();
+    this.#stopListening();
+  }
+
+  /** A socket that is being destroyed may still report an error, which is no news any more. */
+  #ignore(): void {
+    this.#stopListening();
+    this.#socket.on('error', () => undefined);
+  }
+
+  #stopListening(): void {
     this.#socket.off('connect', this.#onConnect);
     this.#socket.off('data', this.#onData);
     this.#socket.off('error', this.#onError);
     this.#socket.off('end', this.#onHangUp);
     this.#socket.off('close', this.#onHangUp);
   }
+}
+
+function addressOf(socket: net.Socket): SocketAddress {
+  return { host: socket.remoteAddress ?? '', port: socket.remotePort ?? 0 };
 }

@@ -1,5 +1,6 @@
 // Invariant: a stranger costs at most one socket, one timer and about 1 KiB, for at most the handshake's time, and at
-// most `maxPending` strangers are in at once; only peers that know the secret ever reach `onPeer`.
+// most `maxPending` strangers are in at once; one more displaces one of them, and never anybody of a smaller source (see
+// pending-pool.ts). Only peers that know the secret ever reach `onPeer`.
 
 import net from 'node:net';
 import { types } from 'node:util';
@@ -8,9 +9,21 @@ import { ErrorCodes, RdmaError } from '../core/errors.js';
 import { checkFunction, checkInteger, checkObject, checkString } from '../core/validate.js';
 import type { BootstrapChannel } from './channel.js';
 import { toSecretBytes } from './credentials.js';
+import { listenLocally } from './local-socket.js';
 import { PendingPeer, type RejectionReason } from './pending-peer.js';
+import { PendingPool, sourceOf } from './pending-pool.js';
 import { checkHandshakeText, DEFAULT_SERVICE, SOCKET_OPTIONS } from './settings.js';
 import { listenError, type SocketAddress } from './socket-error.js';
+
+const DEFAULT_PENDING = 512;
+const DEFAULT_HANDSHAKE_MS = 30_000;
+/**
+ * Connections that wait to be accepted. All that wait are accepted in one turn of the event loop, so more would hold it for
+ * longer in a flood; with fewer, clients that start at once would be dropped, and try again after a second.
+ */
+const BACKLOG = 512;
+/** The source of all who come by the local socket: processes of this user. */
+const LOCAL_SOURCE = 'local';
 
 /** Why a connection did not become a peer. */
 export interface Rejection {
@@ -36,9 +49,15 @@ export interface BootstrapServerOptions {
    * channel with an RDMA_ERR_HANDLER error.
    */
   onPeer: (channel: BootstrapChannel) => void;
-  /** How long a whole handshake may take, from 1 to 2^31 - 1 ms; 5000 unless given. */
+  /**
+   * How long a whole handshake may take, from 1 to 2^31 - 1 ms; 30 000 unless given. Not short: hundreds of clients that
+   * start at once on few processors need seconds, and strangers are not kept out by it, but by `maxPending`.
+   */
   handshakeTimeoutMs?: number | undefined;
-  /** Most handshakes in progress, from 1 to 65536; 64 unless given. Further sockets are destroyed at once. */
+  /**
+   * Most handshakes in progress, from 1 to 65536; 512 unless given. A further one takes the place of the idlest one of the
+   * address that has most, so it is to be larger than the number of clients that start at once.
+   */
   maxPending?: number | undefined;
   /** Most peers connected, from 1 to 1048576; 4096 unless given. */
   maxPeers?: number | undefined;
@@ -71,7 +90,7 @@ export class BootstrapServer {
   readonly address: SocketAddress;
   readonly #server: net.Server;
   readonly #settings: Settings;
-  readonly #pending = new Set<PendingPeer>();
+  readonly #pending: PendingPool<PendingPeer>;
   readonly #peers = new Set<BootstrapChannel>();
   readonly #byReason: Record<RejectionReason, number> = {
     full: 0,
@@ -82,17 +101,23 @@ export class BootstrapServer {
     service: 0,
     busy: 0,
     disconnected: 0,
+    user: 0,
     handler: 0,
     closed: 0,
   };
   #accepted = 0;
   #closing: Promise<void> | undefined;
+  #local: net.Server | undefined;
 
   private constructor(server: net.Server, address: SocketAddress, settings: Settings) {
     this.#server = server;
     this.address = address;
     this.#settings = settings;
-    server.on('connection', (socket: net.Socket) => this.#onConnection(socket));
+    this.#pending = new PendingPool(settings.maxPending);
+    server.on('connection', (socket: net.Socket) => {
+      const { remoteAddress: host = '', remotePort: port = 0 } = socket;
+      this.#onConnection(socket, { host, port }, sourceOf(host));
+    });
     // After listening, Node reports here only what concerns a connection it could not accept; the listener stays.
     server.on('error', () => undefined);
   }
@@ -113,12 +138,31 @@ export class BootstrapServer {
     return new Promise((resolve, reject) => {
       const onError = (error: Error): void => reject(listenError(error, { host, port }));
       server.once('error', onError);
-      server.listen({ host, port, exclusive: true }, () => {
+      server.listen({ host, port, exclusive: true, backlog: BACKLOG }, () => {
         server.off('error', onError);
         const bound = server.address() as net.AddressInfo;
-        resolve(new BootstrapServer(server, { host: bound.address, port: bound.port }, settings));
+        const started = new BootstrapServer(server, { host: bound.address, port: bound.port }, settings);
+        void started.#listenLocally().then(() => resolve(started));
       });
     });
+  }
+
+  /** Processes of this user on this host need not stand in line with everybody who can reach the port. */
+  async #listenLocally(): Promise<void> {
+    const remoteAddress = { host: this.address.host, port: 0 };
+    this.#local = await listenLocally(
+      this.address,
+      (socket) => this.#onConnection(socket, remoteAddress, LOCAL_SOURCE),
+      () => {
+        const error = new RdmaError(ErrorCodes.REFUSED, 'a process of another user came by the local socket');
+        this.#reject({ reason: 'user', remoteAddress, error });
+      },
+    );
+  }
+
+  /** True when processes of the same user and host come in by a local socket that others cannot crowd. */
+  get hasLocalSocket(): boolean {
+    return this.#local !== undefined;
   }
 
   /** What was counted so far: peers accepted, and connections rejected by reason. */
@@ -146,8 +190,13 @@ export class BootstrapServer {
    */
   close(): Promise<void> {
     this.#closing ??= new Promise((resolve) => {
-      this.#server.close(() => resolve());
-      for (const pending of this.#pending) pending.abandon();
+      const tcp = new Promise<void>((closed) => this.#server.close(() => closed()));
+      const local = new Promise<void>((closed) => {
+        if (this.#local === undefined) closed();
+        else this.#local.close(() => closed());
+      });
+      void Promise.all([tcp, local]).then(() => resolve());
+      for (const pending of this.#pending.members()) pending.abandon();
       for (const channel of this.#peers) channel.close();
     });
     return this.#closing;
@@ -161,41 +210,36 @@ export class BootstrapServer {
   /** Lets the listener keep the process running, as it does unless told otherwise. Returns the server. */
   ref(): this {
     this.#server.ref();
+    this.#local?.ref();
     return this;
   }
 
   /** Lets the process exit although the listener is open; channels have their own `unref`. Returns the server. */
   unref(): this {
     this.#server.unref();
+    this.#local?.unref();
     return this;
   }
 
-  #onConnection(socket: net.Socket): void {
-    const { maxPending, maxPeers } = this.#settings;
-    const remoteAddress = { host: socket.remoteAddress ?? '', port: socket.remotePort ?? 0 };
-    if (this.#pending.size >= maxPending) {
-      socket.on('error', () => undefined);
-      socket.destroy();
-      const error = new RdmaError(ErrorCodes.BUSY, `${maxPending} handshakes are in progress already`);
-      this.#reject({ reason: 'full', remoteAddress, error });
-      return;
-    }
-    const pending: PendingPeer = new PendingPeer(socket, this.#settings, {
+  #onConnection(socket: net.Socket, remoteAddress: SocketAddress, source: string): void {
+    const { maxPeers } = this.#settings;
+    const pending: PendingPeer = new PendingPeer(socket, remoteAddress, this.#settings, {
       admit: () =>
         this.#peers.size < maxPeers
           ? undefined
           : new RdmaError(ErrorCodes.BUSY, `${maxPeers} peers are connected already`),
+      onGreeted: () => this.#pending.progress(pending),
       onChannel: (channel) => {
-        this.#pending.delete(pending);
+        this.#pending.remove(pending);
         this.#peers.add(channel);
         socket.once('close', () => this.#peers.delete(channel));
         this.#accepted += 1;
         this.#introduce(channel);
       },
       onRejected: (reason, error) => this.#reject({ reason, remoteAddress, error }),
-      onGone: () => this.#pending.delete(pending),
+      onGone: () => this.#pending.remove(pending),
     });
-    this.#pending.add(pending);
+    this.#pending.add(pending, source);
   }
 
   #introduce(channel: BootstrapChannel): void {
@@ -229,8 +273,13 @@ function readSettings(options: BootstrapServerOptions): Settings {
     service,
     name: checkHandshakeText('name', options.name ?? service),
     onPeer: checkFunction<BootstrapServerOptions['onPeer']>('onPeer', options.onPeer),
-    handshakeTimeoutMs: checkInteger('handshakeTimeoutMs', options.handshakeTimeoutMs ?? 5000, 1, MAX_TIMEOUT_MS),
-    maxPending: checkInteger('maxPending', options.maxPending ?? 64, 1, 65536),
+    handshakeTimeoutMs: checkInteger(
+      'handshakeTimeoutMs',
+      options.handshakeTimeoutMs ?? DEFAULT_HANDSHAKE_MS,
+      1,
+      MAX_TIMEOUT_MS,
+    ),
+    maxPending: checkInteger('maxPending', options.maxPending ?? DEFAULT_PENDING, 1, 65536),
     maxPeers: checkInteger('maxPeers', options.maxPeers ?? 4096, 1, 1048576),
     onRejected: options.onRejected,
   };

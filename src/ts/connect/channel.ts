@@ -32,6 +32,7 @@ export interface ChannelParts {
   readonly socket: Socket;
   readonly parser: FrameParser;
   readonly session: Session;
+  readonly remoteAddress: SocketAddress;
 }
 
 /**
@@ -45,6 +46,7 @@ export interface ChannelParts {
 export class BootstrapChannel {
   /** What the peer calls itself; it is authentic, but any holder of the secret may choose any name. */
   readonly peerName: string;
+  /** Its port is 0 at a server that was reached by the local socket. */
   readonly remoteAddress: SocketAddress;
   /** The version of the conversation that both sides agreed on. */
   readonly version: number;
@@ -62,10 +64,10 @@ export class BootstrapChannel {
   #linger: NodeJS.Timeout | undefined;
 
   /** @internal Handshakes make channels; the socket must be connected and have no other `data` listener. */
-  constructor({ socket, parser, session }: ChannelParts) {
+  constructor({ socket, parser, session, remoteAddress }: ChannelParts) {
     this.peerName = session.peerName;
     this.version = session.version;
-    this.remoteAddress = { host: socket.remoteAddress ?? '', port: socket.remotePort ?? 0 };
+    this.remoteAddress = remoteAddress;
     this.#socket = socket;
     this.#parser = parser;
     this.#session = session;

@@ -1,5 +1,6 @@
 // Invariant: the secret itself never goes on the wire and never authenticates an application frame: it proves who a
-// side is, over nonces of both sides, and yields keys that belong to one session and one direction.
+// side is, over nonces of both sides, and yields keys that belong to one session and one direction. Two secrets that
+// differ in any way share no key.
 
 import { createHash, createHmac, hkdfSync, randomBytes, timingSafeEqual } from 'node:crypto';
 import { types } from 'node:util';
@@ -33,7 +34,8 @@ export interface SessionKeys {
  * @param name the argument's name for error messages
  * @param secret a string (taken as UTF-8) or bytes, from 8 to 4096 bytes
  * @returns a private copy of the bytes
- * @throws RDMA_ERR_INVALID_ARGUMENT when it is neither, too short or too long; the message never shows the secret
+ * @throws RDMA_ERR_INVALID_ARGUMENT when it is neither, too short or too long, or a string that UTF-8 cannot carry, as it
+ * would be taken for another one; the message never shows the secret
  */
 export function toSecretBytes(name: string, secret: unknown): Buffer {
   let bytes: Buffer;
@@ -44,12 +46,25 @@ export function toSecretBytes(name: string, secret: unknown): Buffer {
     const bounds = `${MIN_SECRET_BYTES} to ${MAX_SECRET_BYTES} bytes`;
     throw new RdmaError(ErrorCodes.INVALID_ARGUMENT, `${name} must have ${bounds}, not ${bytes.byteLength}`);
   }
+  if (typeof secret === 'string' && bytes.toString('utf8') !== secret) {
+    throw new RdmaError(ErrorCodes.INVALID_ARGUMENT, `${name} must be well-formed: it has half of a surrogate pair`, {
+      remedy: 'give random bytes as a Uint8Array, or as hexadecimal or base64 digits',
+    });
+  }
   return bytes;
 }
 
 /** Returns a fresh nonce of 32 random bytes. */
 export function freshNonce(): Buffer {
   return randomBytes(NONCE_BYTES);
+}
+
+/**
+ * The key that stands for a secret in HMACs. A secret is no key as it is: HMAC fills a short key up with zeros and takes
+ * the hash of a long one (RFC 2104, section 2), so "secret" and "secret\0" would be one key.
+ */
+function keyOf(secret: Uint8Array): Buffer {
+  return createHash('sha256').update('onepiece-rdma bootstrap 2 secret\0').update(secret).digest();
 }
 
 /**
@@ -62,8 +77,8 @@ export function freshNonce(): Buffer {
  * @returns 32 bytes
  */
 export function computeProof(secret: Uint8Array, role: Role, transcript: readonly Uint8Array[]): Buffer {
-  const hmac = createHmac('sha256', secret);
-  hmac.update(`onepiece-rdma bootstrap 1 ${role} proof\0`);
+  const hmac = createHmac('sha256', keyOf(secret));
+  hmac.update(`onepiece-rdma bootstrap 2 ${role} proof\0`);
   for (const frame of transcript) hmac.update(frame);
   return hmac.digest();
 }
@@ -97,9 +112,10 @@ export function deriveSessionKeys(
   const hash = createHash('sha256');
   for (const frame of transcript) hash.update(frame);
   const said = hash.digest();
+  const key = keyOf(secret);
   const derive = (role: Role): Buffer => {
-    const info = Buffer.concat([Buffer.from(`onepiece-rdma bootstrap 1 frames from ${role}\0`), said]);
-    return Buffer.from(hkdfSync('sha256', secret, salt, info, KEY_BYTES));
+    const info = Buffer.concat([Buffer.from(`onepiece-rdma bootstrap 2 frames from ${role}\0`), said]);
+    return Buffer.from(hkdfSync('sha256', key, salt, info, KEY_BYTES));
   };
   return { fromClient: derive('client'), fromServer: derive('server') };
 }

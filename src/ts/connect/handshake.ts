@@ -20,8 +20,8 @@ import {
 } from './handshake-messages.js';
 import { Session } from './session.js';
 
-/** The versions of the conversation that this library speaks. */
-export const SPOKEN_VERSIONS: VersionRange = { min: 1, max: 1 };
+/** The versions of the conversation that this library speaks; in version 1 the secret itself was the key of proofs. */
+export const SPOKEN_VERSIONS: VersionRange = { min: 2, max: 2 };
 
 /** What a side brings to a handshake. */
 export interface HandshakeOptions {

@@ -6,11 +6,13 @@ import { ErrorCodes, isRdmaError, RdmaError } from '../core/errors.js';
 import { BootstrapChannel, LINGER_MS } from './channel.js';
 import { FrameParser } from './frame-parser.js';
 import { type HandshakeOptions, ServerHandshake } from './handshake.js';
-import { peerGone } from './socket-error.js';
+import type { PendingMember } from './pending-pool.js';
+import { peerGone, type SocketAddress } from './socket-error.js';
 
 /**
- * Why a connection did not become a peer: too many handshakes in progress; too slow; not this protocol; no common
- * version; no proof of the secret; another service; too many peers; it went away; `onPeer` threw; the server closed.
+ * Why a connection did not become a peer: it gave way, as too many handshakes were in progress; too slow; not this
+ * protocol; no common version; no proof of the secret; another service; too many peers; it went away; another user's
+ * process at the local socket; `onPeer` threw; the server closed.
  */
 export type RejectionReason =
   | 'full'
@@ -21,6 +23,7 @@ export type RejectionReason =
   | 'service'
   | 'busy'
   | 'disconnected'
+  | 'user'
   | 'handler'
   | 'closed';
 
@@ -28,6 +31,8 @@ export type RejectionReason =
 export interface PendingPeerEvents {
   /** Asked once the client is authenticated; what it returns refuses the client all the same. */
   admit(): RdmaError | undefined;
+  /** The client has said hello, and was understood. */
+  onGreeted(): void;
   onChannel(channel: BootstrapChannel): void;
   onRejected(reason: RejectionReason, error: RdmaError): void;
   /** The socket of a rejected connection is gone. */
@@ -42,7 +47,8 @@ const REASONS: Readonly<Record<string, RejectionReason>> = {
 };
 
 /** The server's side of one handshake. */
-export class PendingPeer {
+export class PendingPeer implements PendingMember {
+  readonly remoteAddress: SocketAddress;
   readonly #socket: Socket;
   readonly #events: PendingPeerEvents;
   readonly #handshake: ServerHandshake;
@@ -53,10 +59,17 @@ export class PendingPeer {
 
   /**
    * @param socket a connection just accepted
+   * @param remoteAddress where it comes from
    * @param options secret, service, name, and how long the handshake may take
    * @param events called as the handshake goes; exactly one of onChannel and onRejected is called
    */
-  constructor(socket: Socket, options: HandshakeOptions & { handshakeTimeoutMs: number }, events: PendingPeerEvents) {
+  constructor(
+    socket: Socket,
+    remoteAddress: SocketAddress,
+    options: HandshakeOptions & { handshakeTimeoutMs: number },
+    events: PendingPeerEvents,
+  ) {
+    this.remoteAddress = remoteAddress;
     this.#socket = socket;
     this.#events = events;
     this.#handshake = new ServerHandshake(options);
@@ -77,6 +90,13 @@ export class PendingPeer {
     this.#socket.destroy();
   }
 
+  /** Gives the handshake up because a newcomer needs its place. */
+  giveWay(): void {
+    const words = 'too many handshakes were in progress, and this one was the idlest of the source that had most';
+    this.#reject('full', new RdmaError(ErrorCodes.BUSY, words));
+    this.#socket.destroy();
+  }
+
   readonly #onData = (chunk: Buffer): void => {
     if (this.#settled) return;
     try {
@@ -87,9 +107,13 @@ export class PendingPeer {
         }
         const { send, session } = this.#handshake.onFrame(frame, () => this.#events.admit());
         if (send !== undefined) this.#socket.write(send);
-        if (session === undefined) return;
+        if (session === undefined) {
+          this.#events.onGreeted();
+          return;
+        }
         this.#letGo();
-        this.#channel = new BootstrapChannel({ socket: this.#socket, parser: this.#parser, session });
+        const { remoteAddress } = this;
+        this.#channel = new BootstrapChannel({ socket: this.#socket, parser: this.#parser, session, remoteAddress });
         this.#events.onChannel(this.#channel);
       });
     } catch (error) {

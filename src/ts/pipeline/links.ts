@@ -88,6 +88,8 @@ export class Links {
       poller,
       pool,
       reconnectMs: MAX_TIMEOUT_MS, // `away` ends the attempts
+      retryRefused: true,
+      closeMs: 0, // what it holds is held upstream as well
       ...laneSizes(sizes),
       onAcknowledged: (sequence) => link?.acknowledged(sequence),
       onStall: ({ type }) => {
@@ -111,7 +113,10 @@ export class Links {
       await outbox.close();
       throw new RdmaError('RDMA_ERR_CLOSED', 'closed while connecting');
     }
-    if (this.gone.has(target)) return outbox.close();
+    if (this.gone.has(target)) {
+      await outbox.close();
+      return;
+    }
     const { residentRequests } = sizes;
     link = new Link(outbox, residentRequests, flaw);
     this.links.set(target, link);

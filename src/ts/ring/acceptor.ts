@@ -81,7 +81,7 @@ export class Acceptor {
       // The channel is gone: nobody is there to hear it.
     }
     channel.close();
-    tell(onLane, { type: 'refused', from, producer, reason });
+    tell(onLane, { type: 'refused', from, producer, reason, count: 1 });
   }
 
   private async openLane(offer: Offer): Promise<Lane> {

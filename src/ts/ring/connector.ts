@@ -38,9 +38,18 @@ export interface ConnectorParts {
 
 export class Connector {
   private readonly parts: ConnectorParts;
+  private hearsay = false;
 
   constructor(parts: ConnectorParts) {
     this.parts = parts;
+  }
+
+  /**
+   * True when the last attempt failed before the other side had proved that it knows the secret, at a place where an
+   * inbox was before, or may come (`retryRefused`): whoever is there now may be a stranger.
+   */
+  get isHearsay(): boolean {
+    return this.hearsay;
   }
 
   /**
@@ -56,7 +65,9 @@ export class Connector {
     const { options, settings, port, address, signal } = parts;
     const { name, slots, dataBytes, inlineBytes, checksum } = settings;
     const { to, secret } = options;
+    this.hearsay = false; // also what the user's function says is true
     const where = typeof to === 'function' ? await this.find(to) : to;
+    this.hearsay = lastInbox !== '' || settings.retryRefused;
     const channel = await port.connect({
       host: where.host,
       port: where.port,
@@ -66,6 +77,7 @@ export class Connector {
       timeoutMs: HANDSHAKE_TIMEOUT_MS,
       signal,
     });
+    this.hearsay = false;
     let connection: Connection | undefined;
     try {
       connection = await negotiate(channel, {
@@ -87,7 +99,7 @@ export class Connector {
         signal,
         lastInbox,
       });
-      if (parts.end.isClosing) throw parts.end.error();
+      if (parts.end.isEnded) throw parts.end.error();
       if (channel.closed) throw channel.error ?? new RdmaError('RDMA_ERR_PEER_GONE', 'the inbox went away');
       this.checkSizes(connection);
     } catch (error) {

@@ -35,24 +35,29 @@ export interface InboxOptions {
   maxPullBytes?: number;
   /** Producers may build messages in their lanes where memory is shared (soft devices); default true. */
   inPlace?: boolean;
-  /** How to wait; default `adaptive`. With `busy`, call {@link Inbox.poll}. */
+  /**
+   * How to wait; default `adaptive`. With `busy`, call {@link Inbox.poll}, with or without `onMessage`; what is awaited (the
+   * iterator, pull(), read(), drain()) polls itself.
+   */
   wait?: WaitMode;
   /** Shares its polling and sleeping with other inboxes and outboxes of the process; only with `wait: 'adaptive'`. */
   poller?: Poller;
   /** Called with each message, in the turn in which it arrived. Without it, iterate over the inbox. */
   onMessage?: (message: InboxMessage) => void;
-  /** Told of every lane that opens and ends. */
+  /** Told of every lane that opens and ends, and of who was not let in: of strangers at most eight times a second. */
   onLane?: (event: LaneEvent) => void;
 }
 
 /** What happens to lanes. A lane that is `quarantined` was fenced, and a late writer may still be inside its memory. */
 export interface LaneEvent {
   type: 'open' | 'fenced' | 'quarantined' | 'refused';
-  /** Name of the producer, or of what is known of it. */
+  /** Name of the producer; the address of one that has not proved that it knows the secret. */
   from: string;
   /** Identity of the producer; empty when it was refused before it said. */
   producer: string;
   reason?: RdmaError;
+  /** With `refused`: so many refusals it stands for, the last of which is described; more than 1 when many come. */
+  count?: number;
 }
 
 /** The bounds of an inbox. */

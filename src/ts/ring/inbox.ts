@@ -5,7 +5,7 @@
 // another lane of the same producer begins.
 import { RdmaError } from '../core/errors.js';
 import { hideSecret } from '../core/secret.js';
-import { checkInteger, checkString } from '../core/validate.js';
+import { checkInteger, checkString, invalidArgument } from '../core/validate.js';
 import type { PortAddress } from '../verbs/index.js';
 import { Acceptor } from './acceptor.js';
 import { Admission } from './admission.js';
@@ -25,7 +25,9 @@ import type { PortChannel, PortDevice, PortServer, RingPort } from './port.js';
 import { Pulls, type PullSource } from './pulls.js';
 import { type CompletionDriver, Pump } from './pump.js';
 import { RemoteMemory } from './remote-memory.js';
-import { countPulled, InboxCounters, type InboxStatus } from './status.js';
+import { SelfDrive } from './self-drive.js';
+import { bootstrapStatus, countPulled, InboxCounters, type InboxStatus } from './status.js';
+import { Strangers } from './strangers.js';
 import { systemPort } from './system-port.js';
 import { Turns } from './turns.js';
 
@@ -72,7 +74,10 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
   private readonly delivery: Delivery;
   private readonly fencing: Fencing;
   private readonly acceptor: Acceptor;
-  private readonly queue = new MessageQueue();
+  private readonly queue = new MessageQueue(() => this.drive?.start());
+  private readonly drive: SelfDrive | undefined; // with `busy`, for those who await something
+  private visitor: ((lane: Lane) => void) | undefined; // of the last poll()
+  private readonly strangers: Strangers;
   private looks = 0; // since the last flush, with the loop form
   private polling = false;
   private server: PortServer | undefined;
@@ -89,7 +94,11 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
     this.identity = port.identity();
     this.maxPullBytes = this.limits.pullBytes;
     this.turns = new Turns(this.limits.lanes);
-    this.pulls = new Pulls(port.clock, ({ what, length }) => countPulled(this.counters, what, length));
+    this.pulls = new Pulls(
+      port.clock,
+      ({ what, length }) => countPulled(this.counters, what, length),
+      () => this.drive?.start(),
+    );
     const { device, owned } = port.device(options.device);
     this.device = device;
     this.ownsDevice = owned;
@@ -135,6 +144,10 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
       checkOpen: () => this.checkOpen(),
       isOver: () => cq.closed,
     });
+    if (this.limits.wait === 'busy') {
+      this.drive = new SelfDrive(port.clock, { isAwaited: () => this.isAwaited, poll: () => this.driveOnce() });
+    }
+    this.strangers = new Strangers(port.clock, counters, onLane);
     this.condemned = condemned;
     this.news = news;
     this.completions = completions;
@@ -164,6 +177,7 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
         service: SERVICE,
         maxPeers: inbox.limits.lanes * 2,
         onPeer: (channel) => void inbox.acceptor.accept(channel),
+        onRejected: inbox.strangers.rejected,
       });
     } catch (error) {
       await inbox.close();
@@ -195,6 +209,7 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
     const sum = (of: (lane: (typeof lanes)[number]) => number) => lanes.reduce((total, lane) => total + of(lane), 0);
     return {
       draining: this.draining !== undefined,
+      bootstrap: bootstrapStatus(this.server),
       lanes,
       endedLanes: this.admission.endedLanes,
       memoryBytes: sum((lane) => lane.memoryBytes),
@@ -213,20 +228,56 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
 
   /**
    * The loop form, for `wait: 'busy'`: handles what has arrived. `visit` is called with the lane for each message:
-   * `lane.data`, `lane.offset`, `lane.length`, `lane.sequence`; it calls lane.release() and lane.acknowledge() then or
-   * later. Allocates nothing. Reports go back when a quarter of a lane is released, and after 512 looks, of which 16 of
+   * `lane.data`, `lane.offset`, `lane.length`, `lane.sequence`; it calls `lane.release(sequence)` and
+   * `lane.acknowledge(sequence)` then or later. Allocates nothing. Reports go back when a quarter of a lane is released, and after 512 looks, of which 16 of
    * each poll count, or one in 32.
    *
    * What `visit` throws comes out of here; the message counts as delivered, and the next poll goes on behind it.
    *
+   * ```js
+   * // loop.mjs
+   * import { setImmediate as turn } from 'node:timers/promises';
+   * import { Inbox, Outbox } from 'onepiece-rdma/ring';
+   *
+   * const secret = 'only the two of us';
+   * const inbox = await Inbox.listen({ secret, wait: 'busy' });
+   * const outbox = await Outbox.connect({ to: inbox.bootstrap, secret, wait: 'busy', slots: 16 });
+   * let sum = 0;
+   * let count = 0;
+   * const visit = (lane) => {
+   *   sum += lane.data[lane.offset];
+   *   count++;
+   *   lane.release(lane.sequence); // the space may be used again
+   *   lane.acknowledge(lane.sequence); // the producer may forget the message
+   * };
+   * let place;
+   * for (let sent = 0; count < 1000; inbox.poll(visit), outbox.poll()) {
+   *   const next = sent < 1000 ? outbox.tryReserve(1, place) : undefined;
+   *   if (next !== undefined) {
+   *     next.data[next.offset] = 7;
+   *     next.commit(1);
+   *     place = next;
+   *     sent++;
+   *   }
+   *   if (sent % 100 === 0) await turn(); // timers and sockets get their turn
+   * }
+   * console.log(count, sum);
+   * await outbox.close();
+   * await inbox.close();
+   * // prints: 1000 7000
+   * ```
+   *
+   * @param visit may be left out with `onMessage`, which gets the messages then
    * @param looks 1 to 2^20, default 1: how often to look before answering 0, as in {@link CompletionQueue.poll}: with more than one, whoever waits
    *   for this processor gets it now and then, which soft-RoCE needs where there are few
    * @returns how many completions there were, and messages; 0 when there was nothing to do
    * @throws RdmaError RDMA_ERR_CLOSED; RDMA_ERR_INVALID_ARGUMENT
    */
-  poll(visit: (lane: Lane) => void, looks = 1): number {
+  poll(visit: ((lane: Lane) => void) | undefined = this.options.onMessage && this.deliver, looks = 1): number {
     if (this.closing !== undefined) throw new RdmaError('RDMA_ERR_CLOSED', 'the inbox is closed');
+    if (typeof visit !== 'function') throw invalidArgument('visit', visit, 'a function');
     checkInteger('looks', looks, 1, MAX_LOOKS);
+    this.visitor = visit;
     this.pump.polled();
     const count = this.drainQueue(visit, looks);
     // Also while messages come: they may be those of other lanes.
@@ -283,6 +334,29 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
     }
   }
 
+  // With `busy`: whether somebody awaits a message, a READ, or the end of drain().
+  private get isAwaited(): boolean {
+    if (this.closing !== undefined) return false;
+    return this.queue.isAwaited || this.pulls.isReading || (this.draining !== undefined && this.lanesByQp.size > 0);
+  }
+
+  // Who only pulls gets no message that he did not poll for.
+  private driveOnce(): number {
+    if (this.queue.isAwaited || this.draining !== undefined) {
+      const visit = this.queue.isAwaited ? this.deliver : (this.visitor ?? this.deliver);
+      const count = this.drainQueue(visit, 1);
+      this.news.flush(true);
+      return count;
+    }
+    if (this.polling) return 0;
+    this.polling = true;
+    try {
+      return this.completions.poll(1);
+    } finally {
+      this.polling = false;
+    }
+  }
+
   // ---- For its lanes
 
   /** @internal */
@@ -330,6 +404,7 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
           takeBack();
           resolve();
         };
+        this.drive?.start();
         for (const lane of this.lanesByQp.values()) {
           try {
             lane.drain();
@@ -395,6 +470,7 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
     } finally {
       await this.server?.close();
       this.server = undefined;
+      this.strangers.close();
     }
   }
 

@@ -13,6 +13,7 @@ export type {
   ConnectionEvent,
   InboxAddress,
   OutboxOptions,
+  OutboxRest,
   Part,
   SendOptions,
   StallEvent,
@@ -21,4 +22,12 @@ export { Poller, type PollerOptions, type PollerStatus } from './poller.js';
 export type { Clock } from './port.js';
 export type { WaitMode } from './pump.js';
 export { Reservation } from './reservation.js';
-export type { InboxCounters, InboxStatus, LaneStatus, OutboxCounters, OutboxStatus, Stall } from './status.js';
+export type {
+  BootstrapStatus,
+  InboxCounters,
+  InboxStatus,
+  LaneStatus,
+  OutboxCounters,
+  OutboxStatus,
+  Stall,
+} from './status.js';

@@ -26,6 +26,8 @@ export interface IntakeHost {
   nowMs(): number;
   /** @throws RdmaError with which the outbox has ended */
   checkOpen(): void;
+  /** @throws RdmaError when nothing new is taken */
+  checkTaking(): void;
   /** A message of `bytes` bytes can be written, or a place skipped. */
   taken(bytes: number): void;
   /** A message has to wait. */
@@ -72,7 +74,7 @@ export class Intake implements ReservationHost {
    */
   trySend(parts: Part[], count: number): number {
     const { retained, host } = this;
-    host.checkOpen();
+    host.checkTaking();
     let length = 0;
     for (let i = 0; i < count; i++) {
       const bytes = checkBytes('part', parts[i]);
@@ -156,9 +158,9 @@ export class Intake implements ReservationHost {
 
   /** See {@link Outbox.tryReserve}. Makes no object when one is given, unless the message is to be pulled. */
   tryReserve(bytes: number, reuse: Reservation | undefined): Reservation | undefined {
-    this.host.checkOpen();
+    this.host.checkTaking();
     checkInteger('bytes', bytes, 0);
-    if (reuse !== undefined && !reuse.isReusable(this)) {
+    if (reuse !== undefined && !(reuse instanceof Reservation && reuse.isReusable(this))) {
       throw invalidArgument('reuse', reuse, 'a reservation of this outbox that has ended');
     }
     const { retained } = this;

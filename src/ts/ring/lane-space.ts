@@ -10,14 +10,12 @@ export class LaneSpace {
   taken: number;
   /** Last sequence whose space, and that of all before it, was given back. */
   released: number;
-  private readonly firstSequence: number;
   private readonly releasedFlags: Uint8Array;
   private readonly places: Places; // of the messages that are held
 
   /** @param delivered last sequence that was delivered before this lane */
   constructor(slots: number, dataBytes: number, delivered: number) {
     this.slots = slots;
-    this.firstSequence = delivered + 1;
     this.taken = delivered;
     this.released = delivered;
     this.releasedFlags = new Uint8Array(slots);
@@ -59,9 +57,13 @@ export class LaneSpace {
     this.taken = sequence;
   }
 
-  /** The space of a message may be written again. False: it is not of this lane, or its space was given back before. */
+  /**
+   * The space of a message may be written again. False: it is not of this lane, or its space was given back before; or
+   * it is no sequence at all.
+   */
   release(sequence: number): boolean {
-    if (sequence <= this.released || sequence > this.taken || sequence < this.firstSequence) return false;
+    // So that what is no number fails it.
+    if (!(sequence > this.released && sequence <= this.taken && Number.isInteger(sequence))) return false;
     const { slots, releasedFlags } = this;
     let slot = slotOf(sequence, slots);
     releasedFlags[slot] = 1;

@@ -5,6 +5,7 @@
 // gets new memory. Space is given back strictly in order; offsets and lengths of the producer are compared with what
 // they must be.
 import { RdmaError } from '../core/errors.js';
+import { invalidArgument } from '../core/validate.js';
 import type { PortAddress } from '../verbs/index.js';
 import type { Answer, Offer } from './documents.js';
 import { LaneMemory, type LaneShape, type MakeLaneParts } from './lane-memory.js';
@@ -228,17 +229,33 @@ export class Lane implements MessageLane, PullLane {
 
   // ---- What the application gives back
 
-  /** The space of a message may be written again. Order does not matter; a second time does nothing. */
+  /**
+   * The space of a message may be written again. Order does not matter; a second time does nothing.
+   *
+   * @param sequence of a message that was delivered: {@link Lane.sequence} while it is visited
+   * @throws RdmaError RDMA_ERR_INVALID_ARGUMENT
+   */
   release(sequence: number): void {
-    if (!this.space.release(sequence)) return;
+    if (!this.space.release(sequence)) {
+      this.checkDelivered(sequence);
+      return;
+    }
     if (!this.fenced) this.host.markDirty(this);
     else if (this.held === 0) this.closeMemory();
   }
 
+  // What changes nothing may be what was said before; or no message at all, and then nobody would ever give it back.
+  private checkDelivered(sequence: number): void {
+    const { delivered } = this.session;
+    if (Number.isInteger(sequence) && sequence >= 1 && sequence <= delivered) return;
+    throw invalidArgument('sequence', sequence, `that of a message that was delivered, 1 to ${delivered}`);
+  }
+
   /**
-   * The producer may forget a message.
+   * The producer may forget a message. Order does not matter; a second time does nothing.
    *
-   * @throws RdmaError RDMA_ERR_BUSY while it is being pulled
+   * @param sequence of a message that was delivered: {@link Lane.sequence} while it is visited
+   * @throws RdmaError RDMA_ERR_INVALID_ARGUMENT; RDMA_ERR_BUSY while it is being pulled
    */
   acknowledge(sequence: number): void {
     const { session } = this;
@@ -247,8 +264,12 @@ export class Lane implements MessageLane, PullLane {
         remedy: 'acknowledge it when pull() has ended',
       });
     }
+    if (!session.acknowledge(sequence)) {
+      this.checkDelivered(sequence);
+      return;
+    }
     // A message of a lane that was fenced is reported by the lane that the producer has now.
-    if (session.acknowledge(sequence) && session.lane !== undefined) this.host.markDirty(session.lane);
+    if (session.lane !== undefined) this.host.markDirty(session.lane);
   }
 
   // ---- Receives and reports

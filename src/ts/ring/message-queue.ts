@@ -8,6 +8,17 @@ export class MessageQueue {
   private readonly messages: InboxMessage[] = [];
   private readonly takers: ((result: IteratorResult<InboxMessage>) => void)[] = [];
   private closed = false;
+  private readonly onWait: () => void;
+
+  /** @param onWait called when somebody begins to wait for a message */
+  constructor(onWait: () => void) {
+    this.onWait = onWait;
+  }
+
+  /** True while somebody waits for a message. */
+  get isAwaited(): boolean {
+    return this.takers.length > 0;
+  }
 
   /** Messages that nobody has taken. */
   get length(): number {
@@ -27,7 +38,10 @@ export class MessageQueue {
         const message = this.messages.shift();
         if (message !== undefined) return Promise.resolve({ done: false, value: message });
         if (this.closed) return Promise.resolve({ done: true, value: undefined });
-        return new Promise((resolve) => this.takers.push(resolve));
+        return new Promise((resolve) => {
+          this.takers.push(resolve);
+          this.onWait();
+        });
       },
       return: () => Promise.resolve({ done: true, value: undefined }),
     };

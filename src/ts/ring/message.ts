@@ -5,8 +5,8 @@
 // stays. Releasing gives space back, acknowledging gives custody back.
 import { types } from 'node:util';
 import { RdmaError } from '../core/errors.js';
-import { checkAbortSignal, checkInteger, invalidArgument } from '../core/validate.js';
-import type { MemoryPool } from './memory-pool.js';
+import { checkAbortSignal, checkInteger, checkObject, invalidArgument } from '../core/validate.js';
+import { checkPool, type MemoryPool } from './memory-pool.js';
 import { checkReference, type MemoryReference } from './memory-reference.js';
 import type { PullSession, PullSource } from './pulls.js';
 import type { RemoteMemory, RemoteSegment } from './remote-memory.js';
@@ -98,6 +98,7 @@ export class InboxMessage {
    *   RDMA_ERR_INVALID_ARGUMENT; ENOMEM
    */
   async pull(into?: Uint8Array, options: PullOptions = {}): Promise<Uint8Array> {
+    checkObject('options', options);
     const timeoutMs = checkInteger('timeoutMs', options.timeoutMs ?? PULL_TIMEOUT_MS, 1, 2 ** 31 - 1);
     const signal = checkAbortSignal('signal', options.signal);
     if (into !== undefined && !(types.isUint8Array(into) && into.length >= this.length)) {
@@ -160,6 +161,7 @@ export class InboxMessage {
    * @throws RdmaError as map(), and as {@link MemoryPool.adopt}
    */
   handOn(reference: MemoryReference, pool: MemoryPool): MemoryReference | undefined {
+    if (checkPool(pool) === undefined) throw invalidArgument('pool', pool, 'a MemoryPool');
     const segment = this.hold(reference);
     if (segment === undefined) return undefined;
     return pool.adopt(segment.mapping).reference(reference.address - segment.address, reference.length);
@@ -185,6 +187,7 @@ export class InboxMessage {
    *   back; RDMA_ERR_TIMEOUT; RDMA_ERR_ABORTED; RDMA_ERR_CLOSED; RDMA_ERR_INVALID_ARGUMENT; ENOMEM
    */
   async read(reference: MemoryReference, into: Uint8Array, options: PullOptions = {}): Promise<void> {
+    checkObject('options', options);
     const timeoutMs = checkInteger('timeoutMs', options.timeoutMs ?? PULL_TIMEOUT_MS, 1, 2 ** 31 - 1);
     const signal = checkAbortSignal('signal', options.signal);
     this.checkReferring();

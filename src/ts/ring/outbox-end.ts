@@ -6,17 +6,24 @@ import { RdmaError } from '../core/errors.js';
 export class OutboxEnd {
   /** Why it has failed, or was closed. */
   failure: RdmaError | undefined;
-  /** close() was called. */
+  /** close() was called: nothing new is taken, and what was taken is still sent. */
   isClosing = false;
+  /** close() does not wait any more. */
+  isOver = false;
 
   /** True when nothing is sent any more. */
   get isEnded(): boolean {
-    return this.failure !== undefined || this.isClosing;
+    return this.failure !== undefined || this.isOver;
   }
 
   /** What a call gets that comes too late. */
   error(): RdmaError {
     return this.failure ?? new RdmaError('RDMA_ERR_CLOSED', 'the outbox is closed');
+  }
+
+  /** @throws RdmaError when nothing new is taken any more */
+  checkTaking(): void {
+    if (this.isEnded || this.isClosing) throw this.error();
   }
 
   /** @throws RdmaError when nothing is sent any more */

@@ -78,6 +78,7 @@ export class OutboxLink {
       reconnectMs: parts.settings.reconnectMs,
       signal: parts.signal,
       connect: () => this.connector.connect(this.lastInbox, (connection) => this.begin(connection)),
+      isHearsay: () => this.connector.isHearsay,
       settled: () => this.connection !== undefined || end.isEnded,
       fail: (error) => host.fail(error),
     });
@@ -183,7 +184,7 @@ export class OutboxLink {
   // ---- Connections come and go
 
   private lose(connection: Connection, reason: RdmaError): void {
-    if (this.connection !== connection || this.end.isClosing) return;
+    if (this.connection !== connection || this.end.isOver) return;
     this.connection = undefined;
     connection.close();
     // What the old queue pair left in the completion queue would take the place of what the next one brings.

@@ -13,6 +13,14 @@ import { checkPoller, type Poller } from './poller.js';
 import { WAIT_MODES, type WaitMode } from './pump.js';
 import type { Stall } from './status.js';
 
+/** What {@link Outbox.close} gave up; all 0 when everything was acknowledged. */
+export interface OutboxRest {
+  /** Messages that were taken and not acknowledged: they may or may not have been delivered. */
+  unacknowledged: number;
+  /** Those of them that were never written to a lane: nobody has got them. */
+  unwritten: number;
+}
+
 /** Where an inbox can be reached. */
 export interface InboxAddress {
   host: string;
@@ -53,7 +61,7 @@ export interface OutboxOptions {
   inPlace?: boolean;
   /** Each message carries its CRC-32C, which the inbox checks before it delivers; default false. */
   checksum?: boolean;
-  /** How to wait; default `adaptive`. With `busy`, call {@link Outbox.poll}. */
+  /** How to wait; default `adaptive`. With `busy`, call {@link Outbox.poll}; what is awaited polls itself. */
   wait?: WaitMode;
   /** Shares its polling and sleeping with other inboxes and outboxes of the process; only with `wait: 'adaptive'`. */
   poller?: Poller;
@@ -61,6 +69,17 @@ export interface OutboxOptions {
   pool?: MemoryPool;
   /** How long the inbox may be away before the outbox gives up, in ms; 0 gives up at once. Default 30 000. */
   reconnectMs?: number;
+  /**
+   * Before the first connection, a refusal for a wrong secret, version or service ends connect() at once; default false.
+   * With true it does not, as later: who refuses has not proved that he knows the secret, and may be somebody else at the
+   * port. For who knows that the secret is right.
+   */
+  retryRefused?: boolean;
+  /**
+   * How long {@link Outbox.close} waits for what was sent to be acknowledged, in ms, up to 2^31 - 1; 0: not at all. Default
+   * 5000.
+   */
+  closeMs?: number;
   /** Told each time the watermark of acknowledged messages moves. */
   onAcknowledged?: (sequence: number) => void;
   /** Told when the connection is lost, and when it is there again. */
@@ -69,9 +88,12 @@ export interface OutboxOptions {
   onStall?: (event: StallEvent) => void;
 }
 
-/** What happens to the connection of an outbox. `draining`: the inbox takes nothing more and will go away. */
+/**
+ * What happens to the connection of an outbox. `draining`: the inbox takes nothing more and will go away. `abandoned`:
+ * close() has given up messages that were not acknowledged; `reason` says how many.
+ */
 export interface ConnectionEvent {
-  type: 'open' | 'draining' | 'lost' | 'failed';
+  type: 'open' | 'draining' | 'lost' | 'failed' | 'abandoned';
   reason?: RdmaError;
 }
 
@@ -109,6 +131,8 @@ export interface OutboxSettings {
   wait: WaitMode;
   poller: Poller | undefined;
   reconnectMs: number;
+  retryRefused: boolean;
+  closeMs: number;
   pool: MemoryPool | undefined;
 }
 
@@ -138,5 +162,7 @@ export function checkOutboxOptions(options: OutboxOptions): OutboxSettings {
     poller: checkPoller(options.poller, options.wait),
     pool: checkPool(options.pool),
     reconnectMs: checkInteger('reconnectMs', options.reconnectMs ?? 30_000, 0, 2 ** 31 - 1),
+    retryRefused: checkBoolean('retryRefused', options.retryRefused ?? false),
+    closeMs: checkInteger('closeMs', options.closeMs ?? 5000, 0, 2 ** 31 - 1),
   };
 }

@@ -5,16 +5,18 @@
 // outbox fails and says which messages were not acknowledged.
 import { RdmaError } from '../core/errors.js';
 import { hideSecret } from '../core/secret.js';
-import { checkAbortSignal, checkInteger } from '../core/validate.js';
+import { checkAbortSignal, checkInteger, checkObject } from '../core/validate.js';
 import type { PortAddress } from '../verbs/index.js';
 import { tell } from './callback.js';
 import { CONTROL_RECEIVES, type Connection } from './connection.js';
+import { abandoned, finishSending, restOf } from './finish.js';
 import type { Intake } from './intake.js';
 import { OutboxEnd } from './outbox-end.js';
 import {
   checkOutboxOptions,
   type KeptOptions,
   type OutboxOptions,
+  type OutboxRest,
   type OutboxSettings,
   type Part,
   type SendOptions,
@@ -24,6 +26,7 @@ import { Payloads } from './payloads.js';
 import type { PortDevice, PortDomain, PortMemory, RingPort } from './port.js';
 import { type CompletionDriver, Pump } from './pump.js';
 import type { Reservation } from './reservation.js';
+import { SelfDrive } from './self-drive.js';
 import { Home, Phase, Retained } from './retained.js';
 import { SendPath } from './send-path.js';
 import { OutboxCounters, type OutboxStatus } from './status.js';
@@ -56,9 +59,10 @@ export class Outbox implements AsyncDisposable {
   private readonly ending = new AbortController();
   private readonly progress: WaitList;
   private readonly end = new OutboxEnd();
+  private readonly drive: SelfDrive | undefined; // with `busy`, for those who await something
   private sending = false;
   private readonly parts: Part[] = []; // of the message that is being taken
-  private closing: Promise<void> | undefined;
+  private closing: Promise<OutboxRest> | undefined;
 
   private constructor(options: OutboxOptions, port: RingPort) {
     const settings = checkOutboxOptions(options);
@@ -99,6 +103,10 @@ export class Outbox implements AsyncDisposable {
     const { clock } = port;
     this.sendPath = new SendPath({ counters, end, options: kept, settings, clock, pump, retained, payloads, link });
     this.intake = this.sendPath.intake;
+    if (settings.wait === 'busy') {
+      const isAwaited = () => this.connected && (this.sendPath.waiting > 0 || this.progress.length > 0);
+      this.drive = new SelfDrive(clock, { isAwaited, poll: () => link.poll(1) });
+    }
   }
 
   private createLink(): OutboxLink {
@@ -107,7 +115,10 @@ export class Outbox implements AsyncDisposable {
       host: {
         counters: this.counters,
         connected: (connection) => this.intake.connected(connection),
-        roomMade: () => this.sendPath.roomMade(),
+        roomMade: () => {
+          this.sendPath.roomMade();
+          if (this.sendPath.waiting > 0 || this.progress.length > 0) this.drive?.start();
+        },
         fail: (error) => this.fail(error),
       },
       identity,
@@ -302,7 +313,7 @@ export class Outbox implements AsyncDisposable {
    */
   async send(parts: Part | readonly Part[], options: SendOptions = {}): Promise<number> {
     const list = Array.isArray(parts) ? (parts as readonly Part[]) : [parts as Part];
-    return this.sendPath.whenRoom(() => this.trySend(...list), options);
+    return this.whenRoom(() => this.trySend(...list), options);
   }
 
   /**
@@ -332,11 +343,17 @@ export class Outbox implements AsyncDisposable {
    */
   async reserve(bytes: number, options: SendOptions = {}): Promise<Reservation> {
     let reservation: Reservation | undefined;
-    await this.sendPath.whenRoom(() => {
+    await this.whenRoom(() => {
       reservation = this.tryReserve(bytes);
       return reservation?.sequence ?? 0;
     }, options);
     return reservation!;
+  }
+
+  private whenRoom(attempt: () => number, options: SendOptions): Promise<number> {
+    const taken = this.sendPath.whenRoom(attempt, options);
+    if (this.sendPath.waiting > 0) this.drive?.start();
+    return taken;
   }
 
   /**
@@ -360,16 +377,20 @@ export class Outbox implements AsyncDisposable {
 
   private async whenPast(sequence: number, watermark: () => number, options: SendOptions, what: string): Promise<void> {
     checkInteger('sequence', sequence, 0, this.sequence);
+    checkObject('options', options);
+    if (options.timeoutMs !== undefined) checkInteger('timeoutMs', options.timeoutMs, 1, 2 ** 31 - 1);
     const signal = checkAbortSignal('signal', options.signal);
     if (watermark() >= sequence) return;
     this.end.check();
     const done = () => (watermark() >= sequence ? 1 : 0);
-    await this.progress.wait(done, options.timeoutMs, signal, `${what} message ${sequence}`);
+    const past = this.progress.wait(done, options.timeoutMs, signal, `${what} message ${sequence}`);
+    this.drive?.start();
+    await past;
   }
 
   /**
    * Handles what has completed: credits, acknowledgements, failures. Only with `wait: 'busy'` it is the caller's to
-   * call.
+   * call, and not while something is awaited: send(), reserve() and the others poll themselves then.
    *
    * @returns how many completions there were
    */
@@ -383,24 +404,36 @@ export class Outbox implements AsyncDisposable {
     end.failure = error;
     this.sendPath.fail(error);
     this.progress.reject(error);
-    if (!end.isClosing) tell(this.options.onConnection, { type: 'failed', reason: error });
+    if (!end.isOver) tell(this.options.onConnection, { type: 'failed', reason: error });
   }
 
   // ---- End
 
   /**
-   * Closes the connection and gives the memory back. Call whenAcknowledged() first to be sure of what was sent: what
-   * is not acknowledged by now may or may not have been delivered. A second call answers the same promise.
+   * Takes nothing more, waits until everything that was sent is acknowledged, but not longer than `closeMs`, and gives the
+   * memory back. That includes calls of send() that wait for room, and what a cork() has collected; not reservations that
+   * nobody commits. A second call answers the same promise.
+   *
+   * @returns what was given up, as it was not acknowledged in time; `onConnection` is told as well (`abandoned`)
    */
-  close(): Promise<void> {
+  close(): Promise<OutboxRest> {
     this.closing ??= this.closeAll();
     return this.closing;
   }
 
-  private async closeAll(): Promise<void> {
-    this.end.isClosing = true;
+  private async closeAll(): Promise<OutboxRest> {
+    const { end, sendPath, retained, progress } = this;
+    const { closeMs } = this.settings;
+    end.isClosing = true;
     await null; // out of a callback that may have called close()
+    const onWait = () => this.drive?.start();
+    if (end.failure === undefined) await finishSending({ sendPath, retained, progress, onWait }, closeMs);
+    const rest = restOf(retained, this.published);
+    end.isOver = true;
     this.ending.abort();
+    if (end.failure === undefined && rest.unacknowledged > 0) {
+      tell(this.options.onConnection, { type: 'abandoned', reason: abandoned(rest, closeMs) });
+    }
     this.fail(new RdmaError('RDMA_ERR_CLOSED', 'the outbox is closed'));
     await this.link.close();
     this.pump.close();
@@ -408,6 +441,7 @@ export class Outbox implements AsyncDisposable {
     this.payloads.close();
     this.own.close();
     if (this.ownsDevice) this.device.close();
+    return rest;
   }
 
   /** As {@link Outbox.close}. */

@@ -88,9 +88,24 @@ export interface PortChannel {
   destroy(error?: RdmaError): void;
 }
 
+/** A connection that did not become a channel. */
+export interface PortRejection {
+  /** A word, by which they are counted. */
+  readonly reason: string;
+  readonly remoteAddress: { readonly host: string; readonly port: number };
+  readonly error: RdmaError;
+}
+
 /** Where producers reach an inbox. */
 export interface PortServer {
   readonly address: { host: string; port: number };
+  /** Connections that have not proved yet that they know the secret. */
+  readonly pending: number;
+  /** Channels. */
+  readonly peers: number;
+  /** Processes of the same user and host have a way in that others cannot crowd. */
+  readonly hasLocalSocket: boolean;
+  readonly counters: { readonly rejectedByReason: Readonly<Record<string, number>> };
   close(): Promise<void>;
 }
 
@@ -114,6 +129,7 @@ export interface RingPort {
     service: string;
     maxPeers: number;
     onPeer: (channel: PortChannel) => void;
+    onRejected?: (rejection: PortRejection) => void;
   }): Promise<PortServer>;
   connect(options: {
     host: string;

@@ -79,10 +79,19 @@ export class Pulls {
   /** Told of all that was pulled. */
   private readonly onPulled: (source: PullSource) => void;
   private readonly clock: Clock;
+  private readonly onPosted: () => void;
+  private underWay = 0; // READs that were posted, and have not ended
 
-  constructor(clock: Clock, onPulled: (source: PullSource) => void) {
+  /** @param onPosted called when READs were posted, whose completions somebody has to look for */
+  constructor(clock: Clock, onPulled: (source: PullSource) => void, onPosted: () => void) {
     this.clock = clock;
     this.onPulled = onPulled;
+    this.onPosted = onPosted;
+  }
+
+  /** True while the completion queue is about to have something for a pull. */
+  get isReading(): boolean {
+    return this.underWay > 0;
   }
 
   /**
@@ -170,6 +179,8 @@ export class Pulls {
         lane.reads.push({ job, length });
         job.asked += length;
         job.inFlight++;
+        this.underWay++;
+        this.onPosted();
       }
     } catch (error) {
       this.cancel(job, error as RdmaError);
@@ -181,6 +192,7 @@ export class Pulls {
     const read = lane.reads.shift();
     if (read === undefined) return new RdmaError(ErrorCodes.PROTOCOL, 'a READ has ended that nobody posted');
     const { job } = read;
+    this.underWay--;
     job.inFlight--;
     if (status !== 0) {
       // A reference that is wrong stays wrong on the next lane.
@@ -216,6 +228,7 @@ export class Pulls {
 
   /** The lane was fenced: no READ of it is under way any more. What it had begun begins again on the next one. */
   laneEnded(lane: PullLane): void {
+    this.underWay -= lane.reads.length;
     lane.reads.length = 0;
     for (const job of [...lane.session.pulls]) {
       if (job.lane !== lane) continue;

@@ -1,7 +1,8 @@
 // Connecting, and connecting again: one attempt after another, with growing pauses, until a deadline.
 //
-// Invariant: at most one attempt at a time; an error that another attempt cannot mend ends it at once; who accepts and
-// then hangs up, again and again, is not asked without pause.
+// Invariant: at most one attempt at a time; an error that another attempt cannot mend ends it at once, but what somebody
+// says who has not proved that he knows the secret ends nothing once there was a connection: he may sit at the port of
+// an inbox that is being restarted. Who accepts and then hangs up, again and again, is not asked without pause.
 import { pause } from '../core/deadline.js';
 import { ErrorCodes, RdmaError } from '../core/errors.js';
 import type { Clock } from './port.js';
@@ -34,6 +35,11 @@ export interface ReconnectorOptions {
   signal: AbortSignal;
   /** One attempt. */
   connect: () => Promise<void>;
+  /**
+   * Whether the last attempt failed by the words of somebody who has not proved that he knows the secret, and these
+   * need not be true.
+   */
+  isHearsay: () => boolean;
   /** Whether there is a connection, or nobody wants one any more. */
   settled: () => boolean;
   /** The attempts have ended without a connection. */
@@ -71,7 +77,7 @@ export class Reconnector {
   }
 
   private async connectUntil(deadline: number): Promise<void> {
-    const { clock, signal, connect, fail } = this.options;
+    const { clock, signal, connect, isHearsay, fail } = this.options;
     let pauseMs = FIRST_RETRY_MS;
     if (this.fruitless++ > 0) await pause(Math.min(LAST_RETRY_MS, pauseMs * 2 ** this.fruitless), signal, clock);
     for (;;) {
@@ -81,7 +87,8 @@ export class Reconnector {
       } catch (cause) {
         const error =
           cause instanceof RdmaError ? cause : new RdmaError('RDMA_ERR_PEER_GONE', String(cause), { cause });
-        if (isPermanent(error) || clock.now() + pauseMs > deadline || signal.aborted) {
+        const isFinal = isPermanent(error) && !isHearsay();
+        if (isFinal || clock.now() + pauseMs > deadline || signal.aborted) {
           fail(error);
           throw error;
         }

@@ -148,6 +148,22 @@ export class Retained {
     return this.places.offsetOf(slotOf(sequence, this.capacity));
   }
 
+  /** How many messages after `sequence` are complete, and not acknowledged. */
+  readyAfter(sequence: number): number {
+    let count = 0;
+    for (let each = Math.max(sequence, this.acknowledged) + 1; each <= this.last; each++) {
+      if (this.phaseOf(each) === READY) count++;
+    }
+    return count;
+  }
+
+  /** The last message that is complete and not acknowledged; if there is none, the last one that was acknowledged. */
+  get lastReady(): number {
+    let sequence = this.last;
+    while (sequence > this.acknowledged && this.phaseOf(sequence) !== READY) sequence--;
+    return sequence;
+  }
+
   /** Forgets everything up to `sequence`; answers how many messages that were. */
   acknowledge(sequence: number): number {
     if (sequence <= this.acknowledged || sequence > this.last) return 0;

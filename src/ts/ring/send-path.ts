@@ -5,7 +5,7 @@
 // nothing.
 import { abortError } from '../core/deadline.js';
 import type { RdmaError } from '../core/errors.js';
-import { checkAbortSignal, checkInteger } from '../core/validate.js';
+import { checkAbortSignal, checkInteger, checkObject } from '../core/validate.js';
 import { tell } from './callback.js';
 import type { Connection } from './connection.js';
 import { Intake, type IntakeHost } from './intake.js';
@@ -45,6 +45,7 @@ export class SendPath implements IntakeHost {
   private corks = 0; // calls of cork() without their uncork()
   private collectedBytes = 0; // taken and not written since
   private collectedMs = 0; // when that began
+  private serving = false; // one who waits for room: he came before close()
 
   constructor({ counters, end, options, settings, clock, pump, retained, payloads, link }: SendParts) {
     this.counters = counters;
@@ -78,6 +79,11 @@ export class SendPath implements IntakeHost {
 
   checkOpen(): void {
     this.end.check();
+  }
+
+  checkTaking(): void {
+    if (this.serving) this.end.check();
+    else this.end.checkTaking();
   }
 
   /** Of messages that are collected, when that began: reading the clock takes as long as sending one of them. */
@@ -115,6 +121,12 @@ export class SendPath implements IntakeHost {
     if (this.corks === 0) this.writeCollected();
   }
 
+  /** Writes what has been collected, however often uncork() is missing. */
+  uncorkAll(): void {
+    this.corks = 0;
+    this.writeCollected();
+  }
+
   private writeCollected(): void {
     this.collectedBytes = 0;
     if (this.corks > 0) this.collectedMs = this.pump.nowMs();
@@ -138,15 +150,26 @@ export class SendPath implements IntakeHost {
    * @throws what the attempt throws; RdmaError RDMA_ERR_TIMEOUT, RDMA_ERR_ABORTED, RDMA_ERR_INVALID_ARGUMENT
    */
   async whenRoom(attempt: () => number, options: SendOptions): Promise<number> {
+    checkObject('options', options);
     const signal = checkAbortSignal('signal', options.signal);
     if (options.timeoutMs !== undefined) checkInteger('timeoutMs', options.timeoutMs, 1, 2 ** 31 - 1);
     if (signal?.aborted) throw abortError(signal);
+    this.end.checkTaking();
     if (this.room.length === 0) {
       const sequence = attempt();
       if (sequence > 0) return sequence;
     }
     this.counters.stalls++;
-    return this.room.wait(attempt, options.timeoutMs, signal, 'room in the lane');
+    return this.room.wait(() => this.serve(attempt), options.timeoutMs, signal, 'room in the lane');
+  }
+
+  private serve(attempt: () => number): number {
+    this.serving = true;
+    try {
+      return attempt();
+    } finally {
+      this.serving = false;
+    }
   }
 
   /** Nothing is sent any more. */

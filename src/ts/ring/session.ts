@@ -67,9 +67,13 @@ export class Session<L extends PullLane = PullLane> implements PullSession {
     this.advance();
   }
 
-  /** Marks one message; answers true when the watermark moved. A second time for the same message does nothing. */
+  /**
+   * Marks one message; answers true when the watermark moved. A second time for the same message does nothing, and so
+   * does what is no sequence of a message that was delivered.
+   */
   acknowledge(sequence: number): boolean {
-    if (sequence <= this.acknowledged || sequence > this.delivered) return false;
+    // So that what is no number fails it.
+    if (!(sequence > this.acknowledged && sequence <= this.delivered && Number.isInteger(sequence))) return false;
     this.window[slotOf(sequence, this.window.length)] = 1;
     // Only the oldest one moves the watermark.
     if (sequence !== this.acknowledged + 1) return false;

@@ -3,6 +3,7 @@
 // Invariant: counters only grow and cost one addition where something happens; everything else is computed when it is
 // asked for. Times are in ms, sizes in bytes.
 import type { LaneStall } from './placement.js';
+import type { PortServer } from './port.js';
 
 /**
  * Why a message has to wait. Of the lane: no free `slots` or `bytes`, a `reservation` before it that is open, the send
@@ -73,7 +74,7 @@ export class InboxCounters {
   fences = 0;
   /** Fenced lanes whose memory could not be proved to be left by its writer. */
   quarantined = 0;
-  /** Producers that were not let in. */
+  /** Producers, and connections of strangers, that were not let in. */
   refused = 0;
   /** Places that producers gave up. */
   skipped = 0;
@@ -96,6 +97,13 @@ export function countPulled(counters: InboxCounters, what: 'message' | 'block', 
     counters.reads++;
     counters.readBytes += bytes;
   }
+}
+
+/** What there is to say of an inbox's port. @internal */
+export function bootstrapStatus(server: PortServer | undefined): BootstrapStatus | undefined {
+  if (server === undefined) return undefined;
+  const { pending, peers, hasLocalSocket, counters } = server;
+  return { pending, peers, hasLocalSocket, rejected: { ...counters.rejectedByReason } };
 }
 
 /** One lane, as {@link Inbox.status} shows it. */
@@ -129,9 +137,27 @@ export interface LaneStatus {
   oldestUnacknowledgedMs: number;
 }
 
+/** The port of an inbox, as {@link Inbox.status} shows it. */
+export interface BootstrapStatus {
+  /** Connections that have not proved yet that they know the secret. */
+  pending: number;
+  /** Connections of producers. */
+  peers: number;
+  /** Processes of the same user and host have a way in that others cannot crowd. */
+  hasLocalSocket: boolean;
+  /**
+   * Connections that did not prove that they know the secret, or were not let in before anything else was said, by the
+   * reason: `full` gave way to others, `timeout`, `protocol` no or wrong words, `version`, `unauthenticated`, `service`,
+   * `busy`, `disconnected`, `user` another user's process at the local socket, `closed` the inbox was closed.
+   */
+  rejected: Record<string, number>;
+}
+
 /** Answered by {@link Inbox.status}. */
 export interface InboxStatus {
   draining: boolean;
+  /** Undefined when the inbox is closed. */
+  bootstrap: BootstrapStatus | undefined;
   lanes: LaneStatus[];
   /** Fenced lanes with messages that are still held. */
   endedLanes: number;

@@ -24,6 +24,9 @@ class SimServer implements PortServer {
   readonly process: SimProcess;
   readonly options: ListenOptions;
   readonly channels = new Set<SimChannel>();
+  readonly pending = 0;
+  readonly hasLocalSocket = false;
+  readonly counters = { rejectedByReason: { unauthenticated: 0, busy: 0 } };
   private readonly network: SimNetwork;
 
   constructor(network: SimNetwork, process: SimProcess, port: number, options: ListenOptions) {
@@ -31,6 +34,16 @@ class SimServer implements PortServer {
     this.process = process;
     this.options = options;
     this.address = { host: options.host, port };
+  }
+
+  get peers(): number {
+    return this.channels.size;
+  }
+
+  reject(reason: 'unauthenticated' | 'busy', error: RdmaError): RdmaError {
+    this.counters.rejectedByReason[reason]++;
+    this.options.onRejected?.({ reason, remoteAddress: { host: 'sim', port: 0 }, error });
+    return error;
   }
 
   close(): Promise<void> {
@@ -260,10 +273,15 @@ export class SimNetwork {
       this.transit(server.process, () => {
         if (this.servers.get(port) !== server) return refused();
         if (!isDeepStrictEqual(secret, server.options.secret) || service !== server.options.service) {
-          return back(() => fail(new RdmaError('RDMA_ERR_UNAUTHENTICATED', 'the secrets differ')));
+          const error = server.reject(
+            'unauthenticated',
+            new RdmaError('RDMA_ERR_UNAUTHENTICATED', 'the secrets differ'),
+          );
+          return back(() => fail(error));
         }
         if (server.channels.size >= server.options.maxPeers) {
-          return back(() => fail(new RdmaError('RDMA_ERR_PEER_GONE', 'the server has too many peers')));
+          const error = server.reject('busy', new RdmaError('RDMA_ERR_PEER_GONE', 'the server has too many peers'));
+          return back(() => fail(error));
         }
         const near = new SimChannel(this.scheduler, server.process, name);
         const far = new SimChannel(this.scheduler, process, 'inbox');

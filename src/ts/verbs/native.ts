@@ -238,6 +238,8 @@ export interface NativeAddon {
   close(handle: number): number;
   raw(handle: number): NativeRaw | number;
   dieWithParent(parentPid: number): number;
+  /** A user id, or a negative errno. */
+  peerUser(descriptor: number): number;
   timeCopy(qp: number, index: number): number;
   createEventFd(inherited: number): { handle: number; fd: number } | number;
   watchEventFd(eventFd: number, callback: () => void): number;

@@ -1,6 +1,6 @@
-// How a process of a pipeline is bound to the one that started it.
+// What the kernel does for processes and says of them: a child ends with its parent, and who is at the other end.
 //
-// Invariant: the kernel does the ending, so it works however the parent ends, SIGKILL included.
+// Invariant: the kernel does it, so nothing depends on what the other process says or how it ends.
 import { errnoError } from '../core/errors.js';
 import { native } from './native.js';
 
@@ -14,4 +14,18 @@ import { native } from './native.js';
 export function dieWithParent(parentPid: number): void {
   const rc = native().dieWithParent(parentPid);
   if (rc !== 0) throw errnoError(rc, 'prctl');
+}
+
+/**
+ * Says whose process is at the other end of a Unix socket: who connected it, or who listens there.
+ *
+ * @param descriptor of a connected Unix socket
+ * @returns the effective user id that the process had when it connected or began to listen, 0 to 2^32 - 1
+ * @throws RdmaError EBADF, ENOTSOCK; ENOTCONN when it is no Unix socket, or is not connected
+ * @see unix(7), SO_PEERCRED
+ */
+export function peerUser(descriptor: number): number {
+  const uid = native().peerUser(descriptor);
+  if (uid < 0) throw errnoError(uid, 'getsockopt');
+  return uid;
 }

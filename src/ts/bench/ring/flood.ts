@@ -36,7 +36,7 @@ export class Flood {
     const to = { host: '127.0.0.1', port };
     const wait = alone ? 'busy' : 'adaptive';
     const sizes = laneSizes(sizeBytes, FLOOD_SLOTS);
-    const outbox = await Outbox.connect({ to, secret, device, wait, name, reconnectMs: 0, ...sizes });
+    const outbox = await Outbox.connect({ to, secret, device, wait, name, reconnectMs: 0, closeMs: 0, ...sizes });
     return new Flood(device, outbox, place, alone);
   }
 

@@ -73,6 +73,7 @@ export class RingLink {
       device,
       wait: 'busy',
       reconnectMs: 0,
+      closeMs: 0, // the other side may have stopped polling
       ...lanesOf(this.place),
       ...(way === 'pull' ? { pullAboveBytes: 0, pullBytes: PULLED_AT_ONCE * Math.max(sizeBytes, PULL_PAGE) } : {}),
     });

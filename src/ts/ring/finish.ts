@@ -1,0 +1,42 @@
+// What close() of an outbox does before it ends: it waits for what was sent, and counts what it gives up.
+//
+// Invariant: it waits only while there is something to wait for, and never longer than it may.
+import { RdmaError } from '../core/errors.js';
+import type { OutboxRest } from './outbox-options.js';
+import type { Retained } from './retained.js';
+import type { SendPath } from './send-path.js';
+import type { WaitList } from './wait-list.js';
+
+/** What there is to finish. */
+export interface FinishParts {
+  sendPath: SendPath;
+  retained: Retained;
+  /** Woken whenever something was acknowledged; rejected when nothing will be any more. */
+  progress: WaitList;
+  /** Called when waiting begins. */
+  onWait: () => void;
+}
+
+/** Ends when everything that was sent is acknowledged, when `closeMs` are over, or when nothing is sent any more. */
+export async function finishSending(parts: FinishParts, closeMs: number): Promise<void> {
+  const { sendPath, retained, progress, onWait } = parts;
+  if (closeMs === 0) return;
+  sendPath.uncorkAll();
+  const done = () => (sendPath.waiting === 0 && retained.acknowledged >= retained.lastReady ? 1 : 0);
+  if (done() === 1) return;
+  const finished = progress.wait(done, closeMs, undefined, 'the last acknowledgement');
+  onWait();
+  await finished.catch(() => {}); // what is left is counted
+}
+
+/** What is given up now. @param published everything up to this sequence was written to a lane at some time */
+export function restOf(retained: Retained, published: number): OutboxRest {
+  return { unacknowledged: retained.readyAfter(0), unwritten: retained.readyAfter(published) };
+}
+
+/** Why the rest was given up. */
+export function abandoned({ unacknowledged, unwritten }: OutboxRest, closeMs: number): RdmaError {
+  const words = `closed after ${closeMs} ms with ${unacknowledged} messages that were not acknowledged, ${unwritten} of them not written`;
+  const remedy = 'await whenAcknowledged() before close(), or raise closeMs';
+  return new RdmaError('RDMA_ERR_TIMEOUT', words, { remedy });
+}

@@ -1,0 +1,56 @@
+// Polls for whoever awaits something with `wait: 'busy'`, where nobody else does it for him.
+//
+// Invariant: it polls from when somebody awaits until nobody does, never within a call of the user's, and never for one who
+// only calls poll(). While it finds nothing for long it looks once a millisecond, and leaves the processor to others.
+import type { Clock } from './port.js';
+
+/** Turns of the event loop without anything before it pauses between looks. */
+const EMPTY_TURNS = 100;
+const PAUSE_MS = 1;
+
+/** What it drives. */
+export interface Driven {
+  /** True while somebody awaits what a poll may bring. */
+  isAwaited: () => boolean;
+  /** Answers how much there was. */
+  poll: () => number;
+}
+
+export class SelfDrive {
+  private readonly clock: Clock;
+  private readonly driven: Driven;
+  private running = false;
+  private empty = 0; // turns in a row that found nothing
+
+  constructor(clock: Clock, driven: Driven) {
+    this.clock = clock;
+    this.driven = driven;
+  }
+
+  /** Somebody awaits something. Does nothing while it runs. */
+  start(): void {
+    this.empty = 0;
+    if (this.running) return;
+    this.running = true;
+    this.next();
+  }
+
+  private readonly step = (): void => {
+    if (!this.driven.isAwaited()) {
+      this.running = false;
+      return;
+    }
+    let count = 1; // what throws has found something; the error goes its way
+    try {
+      count = this.driven.poll();
+    } finally {
+      this.empty = count > 0 ? 0 : this.empty + 1;
+      this.next();
+    }
+  };
+
+  private next(): void {
+    if (this.empty < EMPTY_TURNS) this.clock.soon(this.step);
+    else this.clock.after(PAUSE_MS, this.step);
+  }
+}

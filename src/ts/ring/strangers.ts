@@ -1,0 +1,76 @@
+// Connections to an inbox that got no channel: counted, and told of, but not faster than anybody can read.
+//
+// Invariant: each one counts, and is part of exactly one event, its own or one that stands for several; there are at most
+// MOST_EVENTS a second, however many come.
+import { tell } from './callback.js';
+import type { LaneEvent } from './inbox-options.js';
+import type { Clock, PortRejection } from './port.js';
+import type { InboxCounters } from './status.js';
+
+const WINDOW_MS = 1000;
+const MOST_EVENTS = 8;
+
+/** Not of strangers: the inbox is being closed. */
+const OWN_REASON = 'closed';
+
+export class Strangers {
+  private readonly clock: Clock;
+  private readonly counters: InboxCounters;
+  private readonly onLane: ((event: LaneEvent) => void) | undefined;
+  private windowEndMs = Number.NEGATIVE_INFINITY;
+  private told = 0; // events of this window
+  private untold = 0; // rejections that no event has told of
+  private last: PortRejection | undefined; // of these
+  private takeBack: (() => void) | undefined;
+
+  constructor(clock: Clock, counters: InboxCounters, onLane: ((event: LaneEvent) => void) | undefined) {
+    this.clock = clock;
+    this.counters = counters;
+    this.onLane = onLane;
+  }
+
+  /** A connection was not let in. */
+  readonly rejected = (rejection: PortRejection): void => {
+    if (rejection.reason === OWN_REASON) return;
+    this.counters.refused++;
+    if (this.onLane === undefined) return;
+    const now = this.clock.now();
+    if (now >= this.windowEndMs && this.takeBack === undefined) this.beginWindow(now);
+    if (this.told < MOST_EVENTS) {
+      this.told++;
+      this.tell(rejection, 1);
+      return;
+    }
+    this.untold++;
+    this.last = rejection;
+    this.takeBack ??= this.clock.after(Math.max(1, this.windowEndMs - now), this.summarise, true);
+  };
+
+  private beginWindow(now: number): void {
+    this.windowEndMs = now + WINDOW_MS;
+    this.told = 0;
+  }
+
+  private readonly summarise = (): void => {
+    this.takeBack = undefined;
+    const { untold, last } = this;
+    this.untold = 0;
+    this.last = undefined;
+    this.beginWindow(this.clock.now());
+    this.told = 1;
+    if (last !== undefined) this.tell(last, untold);
+  };
+
+  private tell({ remoteAddress: { host, port }, error: reason }: PortRejection, count: number): void {
+    // By the local socket there is no port.
+    const from = port === 0 ? host : `${host}:${port}`;
+    tell(this.onLane, { type: 'refused', from, producer: '', reason, count });
+  }
+
+  /** The inbox is closed: what was not told is told now. */
+  close(): void {
+    if (this.takeBack === undefined) return;
+    this.takeBack();
+    this.summarise();
+  }
+}
