@@ -23,7 +23,7 @@ function answerOf({ run }: CompiledModule): number {
 function use(source: Buffer, folder: string | undefined): boolean {
   const compiled = compileModule('/program.js', source, folder);
   t.equal(answerOf(compiled), programs);
-  compiled.keep();
+  compiled.keep('started');
   return compiled.cached;
 }
 
@@ -37,6 +37,28 @@ void t.test('the second use takes what the first one kept; another program does 
   t.equal(filesIn(folder).length, 1);
   t.equal(use(program(), folder), false, 'of the same length');
   t.equal(filesIn(folder).length, 2);
+});
+
+void t.test('what was kept after work is taken rather than what was kept at the start', async (t) => {
+  const folder = join(root, 'moments');
+  const source = Buffer.from(`exports.answer = function answer() { return ${++programs}; }; // ${'x'.repeat(50)}`);
+  const first = compileModule('/program.js', source, folder);
+  first.keep('started');
+  t.equal(answerOf(first), programs);
+  first.keep('worked');
+  const [started = 0, worked = 0] = filesIn(folder)
+    .sort()
+    .map((file) => readFileSync(file).length);
+  t.ok(worked > started, `${worked} and ${started} bytes: the function was compiled meanwhile`);
+  const second = compileModule('/program.js', source, folder);
+  t.equal(second.cached, true);
+  rmSync(filesIn(folder).sort()[0]!);
+  second.keep('started');
+  second.keep('worked');
+  t.equal(filesIn(folder).length, 1, 'nothing better is written again');
+  rmSync(filesIn(folder)[0]!);
+  const third = compileModule('/program.js', source, folder);
+  t.equal(third.cached, false);
 });
 
 const damages: [string, (file: string) => void][] = [
@@ -87,10 +109,10 @@ void t.test('of processes that start together one writes', async (t) => {
   const source = program();
   const [first, second] = [1, 2].map(() => compileModule('/program.js', source, folder));
   t.equal(answerOf(first!) + answerOf(second!), 2 * programs);
-  first!.keep();
+  first!.keep('started');
   const [file] = filesIn(folder);
   utimesSync(file!, 1, 1);
-  second!.keep();
+  second!.keep('started');
   t.same(filesIn(folder), [file]);
   t.equal(compileModule('/program.js', source, folder).cached, true);
 });

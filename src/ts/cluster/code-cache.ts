@@ -23,6 +23,8 @@ import { Script } from 'node:vm';
 
 const SUFFIX = '.v8-code';
 const DIGEST_BYTES = 32;
+/** When code is kept, worst first: V8 compiles a function when it is first called. */
+const MOMENTS = ['started', 'worked'] as const;
 /** Files that are kept: the newest, of whatever program and version of V8. */
 const MAX_FILES = 8;
 const OTHERS_MAY_WRITE = 0o022;
@@ -86,14 +88,17 @@ function prune(folder: string): void {
   for (const { file } of files.slice(MAX_FILES)) rmSync(file, { force: true });
 }
 
+/** Once a process is ready, or once it has done what it is for, and so has compiled that too. */
+export type Moment = (typeof MOMENTS)[number];
+
 /** A program that was compiled, or taken from its cache. */
 export interface CompiledModule {
   /** The function of a CommonJS module. */
   run(exports: object, require: NodeJS.Require, module: object, file: string, folder: string): void;
   /** Whether it came from the cache. */
   cached: boolean;
-  /** Keeps what is compiled by now for the next process, unless that was done. Call it when most has run once. */
-  keep(): void;
+  /** Keeps what is compiled by now for the next process, unless as much was kept before. */
+  keep(moment: Moment): void;
 }
 
 /**
@@ -106,9 +111,12 @@ export interface CompiledModule {
  */
 export function compileModule(file: string, source: Buffer, folder: string | undefined): CompiledModule {
   const key = `${digest(source).toString('hex', 0, 16)}-${cachedDataVersionTag().toString(16)}`;
-  const cacheFile = folder === undefined ? undefined : join(folder, `${key}${SUFFIX}`);
-  const cachedData = cacheFile === undefined ? undefined : read(cacheFile);
-  const wasThere = cacheFile !== undefined && existsSync(cacheFile);
+  const fileOf = (moment: Moment) => (folder === undefined ? undefined : join(folder, `${key}-${moment}${SUFFIX}`));
+  const files = MOMENTS.map(fileOf);
+  const wasThere = files.map((path) => path !== undefined && existsSync(path));
+  let best = MOMENTS.length;
+  let cachedData: Buffer | undefined;
+  while (cachedData === undefined && --best >= 0) if (wasThere[best]) cachedData = read(files[best]!);
   // On the first line, so that the lines of an error are those of the file.
   const text = `(function (exports, require, module, __filename, __dirname) {${source.toString('latin1')}\n})`;
   const script = new Script(text, { filename: file, ...(cachedData !== undefined && { cachedData }) });
@@ -116,10 +124,12 @@ export function compileModule(file: string, source: Buffer, folder: string | und
   return {
     run: script.runInThisContext() as CompiledModule['run'],
     cached,
-    keep: () => {
-      if (folder === undefined || cacheFile === undefined || cached) return;
+    keep: (moment) => {
+      const rank = MOMENTS.indexOf(moment);
+      const path = files[rank];
+      if (folder === undefined || path === undefined || (cached && best >= rank)) return;
       // Of the processes that start together the first one writes; one that cannot be used is replaced.
-      if (wasThere || !existsSync(cacheFile)) write(folder, cacheFile, () => script.createCachedData());
+      if (wasThere[rank] || !existsSync(path)) write(folder, path, () => script.createCachedData());
     },
   };
 }

@@ -4,6 +4,7 @@
 // decision what to do about a failure to the supervisor.
 import { pathToFileURL } from 'node:url';
 import { inspect } from 'node:util';
+import type { Moment } from './code-cache.js';
 import { RdmaError } from '../core/errors.js';
 import {
   graphOf,
@@ -26,7 +27,7 @@ let stopping = false;
 const retired = new Set<number>(); // numbers of plans
 let routeWaiters: (() => void)[] = [];
 let importModule: (url: string) => Promise<Record<string, unknown>>;
-let onReady: () => void;
+let keepCode: (moment: Moment) => void;
 
 function tell(message: FromWorker): void {
   // Without a parent there is nobody to tell, and this process is about to end.
@@ -85,7 +86,7 @@ async function start(config: WorkerConfig): Promise<StageInstance> {
   tell({ type: 'listening', address: opened.address });
   await opened.connect();
   tell({ type: 'ready' });
-  onReady();
+  keepCode('started');
   return opened;
 }
 
@@ -132,7 +133,9 @@ function crash(error: unknown): void {
 async function stop(): Promise<void> {
   if (stopping) return;
   stopping = true;
+  const hasWorked = (instance?.status().tasks ?? 0) > 0;
   await instance?.close();
+  if (hasWorked) keepCode('worked');
   process.exit(0);
 }
 
@@ -168,11 +171,11 @@ function onMessage(received: unknown): void {
  * Makes this process a worker: from now on it does what its supervisor says.
  *
  * @param load imports a module by its URL; who calls gives it, as a script that V8 had compiled before cannot import
- * @param ready called when the stage is connected, so that the code for that has run
+ * @param keep keeps what V8 has compiled: called when the stage is connected, and when it ends after it has worked
  */
-export function runWorker(load: typeof importModule, ready: () => void): void {
+export function runWorker(load: typeof importModule, keep: (moment: Moment) => void): void {
   importModule = load;
-  onReady = ready;
+  keepCode = keep;
   process.on('message', onMessage);
   process.on('disconnect', () => process.exit(0));
   process.on('uncaughtException', crash);
