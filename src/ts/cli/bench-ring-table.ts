@@ -21,6 +21,7 @@ const latencyColumns: Column[] = [
   ['>p99', (r) => us(r.latencyUs.p99)],
   ['>p99.9', (r) => us(r.latencyUs.p999)],
   ['>max', (r) => us(r.latencyUs.max)],
+  ['>COPIED p50 us', (r) => us(r.copiedUs.p50)],
   ['>READ p50 us', (r) => us(r.touchedUs.p50)],
   ['>p99', (r) => us(r.touchedUs.p99)],
 ];
@@ -46,6 +47,7 @@ const columns: Record<RingTest, Column[]> = {
 const ratios: Record<RingTest, [RatioName, string][]> = {
   'ring-lat': [
     ['latencyRatio', ''],
+    ['copiedRatio', ' COPIED'],
     ['touchedRatio', ' READ'],
   ],
   'ring-bw': [

@@ -13,7 +13,7 @@ import { LaneReader, type ReaderHost } from './lane-reader.js';
 import { LaneReporter } from './lane-reporter.js';
 import { LaneSpace } from './lane-space.js';
 import { type Descriptor, DescriptorFlags, MessageKind } from './layout.js';
-import { InboxMessage, type MessageLane, type Puller } from './message.js';
+import { checkRoom, InboxMessage, type MessageLane, type Puller } from './message.js';
 import type { PortMemory, PortQueuePair } from './port.js';
 import type { PullJob, PullLane } from './pulls.js';
 import type { Session } from './session.js';
@@ -29,6 +29,9 @@ export interface LaneHost extends Puller, ReaderHost {
 
 const { SKIP, PULL } = MessageKind;
 const { PAYLOAD_CRC } = DescriptorFlags;
+
+/** Up to so many bytes are copied without a view of them. */
+const SHORT_BYTES = 128;
 
 /** A producer's pair of rings, as a loop that calls {@link Inbox.poll} sees it. */
 export class Lane implements MessageLane, PullLane {
@@ -175,6 +178,23 @@ export class Lane implements MessageLane, PullLane {
   /** True when the message is to be passed over. @internal */
   get isSkipped(): boolean {
     return this.descriptor.kind === SKIP;
+  }
+
+  /**
+   * Copies it into memory of the caller's; see {@link InboxMessage.copyTo}. Makes no message object.
+   *
+   * @param target has room for `length` bytes from `offset` on
+   * @param offset where to begin in `target`; default 0
+   * @returns how many bytes were copied: `length`
+   * @throws RdmaError RDMA_ERR_INVALID_ARGUMENT when there is no room; RDMA_ERR_BUSY when it has to be pulled
+   */
+  copyTo(target: Uint8Array, offset = 0): number {
+    const { length, data, offset: at } = this;
+    if (this.isPulled) return this.message().copyTo(target, offset);
+    checkRoom(target, offset, length);
+    if (length > SHORT_BYTES) target.set(data.subarray(at, at + length), offset);
+    else for (let i = 0; i < length; i++) target[offset + i] = data[at + i]!;
+    return length;
   }
 
   /** It as an object, which can be kept. */

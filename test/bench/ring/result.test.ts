@@ -19,6 +19,7 @@ void t.test('latencies are theirs to ours, rates are ours to theirs', async (t) 
     way: 'copy',
     peer: 'unix',
     latencyRatio: 15,
+    copiedRatio: null,
     touchedRatio: null,
   });
   t.strictSame(none, []);

@@ -28,6 +28,7 @@ for (const way of ['copy', 'in-place', 'pull']) {
     for (const result of results) {
       t.match(result, { test: 'ring-lat', device: 'soft0', peer: null, way, iterations: 20, producers: 1 });
       t.ok(inOrder(result.latencyUs), JSON.stringify(result.latencyUs));
+      t.ok(inOrder(result.copiedUs), JSON.stringify(result.copiedUs));
       t.ok(inOrder(result.touchedUs), JSON.stringify(result.touchedUs));
       t.equal(result.messagesPerSecond, null);
     }

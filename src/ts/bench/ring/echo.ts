@@ -4,7 +4,7 @@
 import { setImmediate as turn } from 'node:timers/promises';
 import type { Lane } from '../../ring/index.js';
 import { RingLink, type RingPlace } from './link.js';
-import { Reader } from './reader.js';
+import { Reader, type Until } from './reader.js';
 import { makeSender, type Sender } from './sender.js';
 
 const POLLS_PER_TURN = 4096;
@@ -40,8 +40,8 @@ export class Echo {
     void this.serve();
   }
 
-  rounds(touched: boolean, record: number): void {
-    this.reader.touched = touched;
+  rounds(until: Until, record: number): void {
+    this.reader.until = until;
     this.writes = new Float64Array(record);
     this.recorded = 0;
   }

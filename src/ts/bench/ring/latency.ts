@@ -1,6 +1,6 @@
 // ring-lat: latency of a message from one process's JavaScript to another's, by ping-pong.
 //
-// Invariant: both sides poll busily and copy nothing out. A sample is half of the time from before sending until the
+// Invariant: both sides poll busily, and copy nothing out unless that is measured. A sample is half of the time from before sending until the
 // answer was held (or read), without the time in which the two messages were written by their senders.
 import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
@@ -12,7 +12,7 @@ import { ANSWER_MS, Partner } from '../partner.js';
 import type { LatencySummary } from '../statistics.js';
 import { RingLink } from './link.js';
 import type { RingRequest } from './partner-main.js';
-import { Reader } from './reader.js';
+import { Reader, type Until } from './reader.js';
 import { emptyResult, latencyOf, ourSubject, type RingResult } from './result.js';
 import { makeSender, type Sender } from './sender.js';
 import { LATE, MIN_SAMPLES, type RingSettings, roundsWithin } from './settings.js';
@@ -24,7 +24,8 @@ const WARM_UP = 20_000;
 const MIN_WARM_UP = 3;
 
 /**
- * Measures one size: until the message is held, then again until every byte of it was read.
+ * Measures one size: until the message is held, until it is in the consumer's own memory, and until every byte of it was
+ * read.
  *
  * @throws RdmaError RDMA_ERR_NO_DEVICE; RDMA_ERR_TIMEOUT when the other process does not answer for 30 s;
  *   RDMA_ERR_PEER_GONE with its words when it fails; RDMA_ERR_ABORTED; RDMA_ERR_PROTOCOL when a message is not as sent
@@ -46,12 +47,14 @@ export async function ringLatency(
     await partner.ask({ do: 'connect', port: link.port } satisfies RingRequest, signal);
     unbind = bindApart(partner.pid);
     const pinger = new Pinger(link, partner, settings, sizeBytes, signal);
-    const held = await pinger.measure(false);
-    const read = await pinger.measure(true);
+    const held = await pinger.measure('held');
+    const copied = way === 'pull' ? undefined : await pinger.measure('copied');
+    const read = await pinger.measure('read');
     return {
       ...emptyResult('ring-lat', ourSubject(settings), sizeBytes),
       iterations: held.rounds,
       latencyUs: held.latencyUs,
+      copiedUs: (copied ?? held).latencyUs, // what is pulled is in the consumer's own memory
       touchedUs: read.latencyUs,
     };
   } finally {
@@ -106,13 +109,13 @@ class Pinger {
     );
   };
 
-  async measure(touched: boolean): Promise<{ rounds: number; latencyUs: LatencySummary }> {
-    this.reader.touched = touched;
-    await this.tell({ do: 'rounds', touched, record: 0 });
+  async measure(until: Until): Promise<{ rounds: number; latencyUs: LatencySummary }> {
+    this.reader.until = until;
+    await this.tell({ do: 'rounds', until, record: 0 });
     const { iterations, durationS } = this.settings;
     const roundMs = await this.warmUp();
     const wanted = iterations > 0 ? iterations : roundsWithin(durationS, roundMs);
-    await this.tell({ do: 'rounds', touched, record: wanted });
+    await this.tell({ do: 'rounds', until, record: wanted });
     const all = new Float64Array(wanted);
     const limitMs = iterations > 0 ? Number.POSITIVE_INFINITY : durationS * LATE * 1000;
     const rounds = await this.run(all, performance.now() + limitMs);

@@ -1,6 +1,7 @@
 // The other process of a ring benchmark: answers messages (ring-lat), or sends as fast as it can (the others).
 //
 // Invariant: does what it is told by the process that forked it, and ends with it.
+import type { Until } from './reader.js';
 import { serveParent } from '../partner.js';
 import { Echo } from './echo.js';
 import { Flood } from './flood.js';
@@ -10,7 +11,7 @@ export type RingRequest =
   | { do: 'echo'; place: RingPlace; port: number }
   | { do: 'connect'; port: number }
   /** From now on: read every byte or not; remember how long the next `record` messages took to write. */
-  | { do: 'rounds'; touched: boolean; record: number }
+  | { do: 'rounds'; until: Until; record: number }
   | { do: 'writes' }
   | { do: 'flood'; place: RingPlace; port: number; name: string; alone: boolean }
   | { do: 'start' }
@@ -28,7 +29,7 @@ serveParent<RingRequest>(async (request) => {
       await echo!.connect(request.port);
       return {};
     case 'rounds':
-      echo!.rounds(request.touched, request.record);
+      echo!.rounds(request.until, request.record);
       return {};
     case 'writes':
       return { writes: echo!.writes };

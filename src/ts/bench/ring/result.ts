@@ -24,6 +24,8 @@ export interface RingResult extends BenchResult {
   way: Way | null;
   /** One way, until the consumer holds the message. */
   latencyUs: Latency;
+  /** One way, until the message is in the consumer's own memory; of peers, which only hold it there, nothing more. */
+  copiedUs: Latency;
   /** One way, until the consumer has read every byte. */
   touchedUs: Latency;
   /** Messages that the consumer held. 10^9 bytes. */
@@ -59,6 +61,7 @@ export function emptyResult(test: RingTest, subject: Subject, sizeBytes: number)
     sizeBytes,
     iterations: 0,
     latencyUs: NO_LATENCY,
+    copiedUs: NO_LATENCY,
     touchedUs: NO_LATENCY,
     messagesPerSecond: null,
     gigabytesPerSecond: null,
@@ -84,6 +87,8 @@ export interface RingComparison {
   peer: string;
   /** Each: how many times better ours is (theirs / ours of a latency, ours / theirs of a rate); below 1 it is worse. */
   latencyRatio: number | null;
+  /** Of our copiedUs to their latencyUs: both have the message in the consumer's own memory then. */
+  copiedRatio: number | null;
   touchedRatio: number | null;
   messagesPerSecondRatio: number | null;
   gigabytesPerSecondRatio: number | null;
@@ -108,6 +113,7 @@ export function compareResults(results: readonly RingResult[]): RingComparison[]
         way: ours.way,
         peer: theirs.peer,
         latencyRatio: over(theirs.latencyUs.p50, ours.latencyUs.p50),
+        copiedRatio: over(theirs.latencyUs.p50, ours.copiedUs.p50),
         touchedRatio: over(theirs.touchedUs.p50, ours.touchedUs.p50),
         messagesPerSecondRatio: over(ours.messagesPerSecond, theirs.messagesPerSecond),
         gigabytesPerSecondRatio: over(ours.gigabytesPerSecond, theirs.gigabytesPerSecond),

@@ -131,7 +131,7 @@ class Consumer {
   };
 
   async measure(touched: boolean, iterations: number, durationS: number): Promise<Counted> {
-    for (const reader of this.readers) reader.touched = touched;
+    for (const reader of this.readers) reader.until = touched ? 'read' : 'held';
     const warm = this.taken.map((count) => count + WARM_UP_MESSAGES);
     const warmUpMs = iterations > 0 ? 0 : floodWarmUpMs(this.readers.length);
     await this.consume(warmUpMs, () => this.taken.every((count, i) => count >= warm[i]!));
