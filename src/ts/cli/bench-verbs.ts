@@ -56,6 +56,8 @@ interface Flags {
 
 const PERFTEST_PORT = 18_515;
 const DEFAULT_ROUNDS = 3;
+/** As perftest does where its samples are wanted, a count is measured; otherwise long enough for a busy machine to show. */
+const DEFAULT_DURATION_S = 1;
 
 const descriptions: Record<VerbsTest, string> = {
   'write-lat': 'latency of a WRITE: both sides write in turn, half a round trip (as ib_write_lat)',
@@ -80,8 +82,12 @@ export function verbsCommand(test: VerbsTest, setExitCode: (code: number) => voi
       integer(0, 255),
     )
     .addOption(new Option('-x, --perftest-gid-index <index>', 'the same').argParser(integer(0, 255)).hideHelp())
-    .option('-n, --iters <count>', `samples or messages, at least 5 (default: ${standard.iterations})`, integer(5, 1e7))
-    .option('-D, --duration <seconds>', 'measure for so long instead', integer(1, 3600))
+    .option(
+      '-n, --iters <count>',
+      `measure so many samples or messages instead, at least 5 (with --compare or --histogram: ${standard.iterations})`,
+      integer(5, 1e7),
+    )
+    .option('-D, --duration <seconds>', `measure for so long (default: ${DEFAULT_DURATION_S})`, integer(1, 3600))
     .option('-m, --mtu <bytes>', "path MTU: 256, 512, 1024, 2048 or 4096 (default: the port's)", mtu)
     .option(
       '--warm-up <count>',
@@ -155,13 +161,14 @@ function settingsOf(test: VerbsTest, flags: Flags): VerbsSettings {
   if (flags.all && flags.size !== undefined) throw new UsageError('give --size or --all, not both');
   if (flags.iters !== undefined && flags.duration !== undefined)
     throw new UsageError('give --iters or --duration, not both');
+  const isCounted = flags.iters !== undefined || flags.compare !== undefined || flags.histogram === true;
   const all = Array.from({ length: Math.log2(MAX_ALL_BYTES) }, (_, i) => 2 ** (i + 1));
   try {
     return checkSettings({
       ...standard,
       sizes: flags.all ? all : (flags.size ?? standard.sizes),
       iterations: flags.iters ?? standard.iterations,
-      durationS: flags.duration ?? 0,
+      durationS: flags.duration ?? (isCounted ? 0 : DEFAULT_DURATION_S),
       warmUp: flags.warmUp ?? -1,
       txDepth: flags.txDepth ?? standard.txDepth,
       rxDepth: flags.rxDepth ?? standard.rxDepth,
@@ -209,9 +216,11 @@ async function measure(
   const progress = new Progress();
   const results: VerbsResult[] = [];
   const comparisons: Comparison[] = [];
+  const warnings: string[] = [];
   try {
     progress.update(`${settings.test}: opening ${place.device}`);
-    const client = await Client.open(place, settings, at, signal);
+    // Programs of others are started from here, and would be bound with us.
+    const client = await Client.open(place, settings, at, signal, flags.compare === undefined);
     try {
       for (const sizeBytes of settings.sizes) {
         const words = `${settings.test} ${bytes(sizeBytes)}`;
@@ -226,14 +235,16 @@ async function measure(
         results.push(compared.ours, compared.theirs);
         comparisons.push(compared.comparison);
       }
+      warnings.push(...client.warnings);
     } finally {
       await client.close();
     }
   } finally {
     progress.clear();
   }
+  for (const warning of warnings) process.stderr.write(`onepiece: ${warning}\n`);
   if (flags.json) {
-    const document = { ...report(results), ...(flags.compare === undefined ? {} : { comparisons }) };
+    const document = { ...report(results), warnings, ...(flags.compare === undefined ? {} : { comparisons }) };
     process.stdout.write(`${JSON.stringify(document, null, 2)}\n`);
   } else if (flags.compare === undefined) {
     process.stdout.write(resultsText(results, headline(place, settings)));
@@ -251,5 +262,6 @@ function headline({ device }: Place, settings: VerbsSettings): string {
       : verbOf(test) === 'atomic'
         ? `round trip of ${settings.atomic}`
         : 'round trip';
-  return `${test} on ${device}: ${what}, ${events ? 'events' : 'polling'}`;
+  const time = settings.durationS > 0 ? `, ${settings.durationS} s each` : '';
+  return `${test} on ${device}: ${what}, ${events ? 'events' : 'polling'}${time}`;
 }

@@ -6,9 +6,10 @@ const cwd = scratch();
 async function bench(t: Test, ...args: string[]) {
   const ended = await onepiece(['bench', ...args, '--json', '--warm-up', '50'], cwd);
   t.equal(ended.code, 0, ended.stderr);
-  t.equal(ended.stderr, '');
   const report = JSON.parse(ended.stdout);
   t.equal(report.schemaVersion, 1);
+  // On a busy machine there are some.
+  t.equal(ended.stderr, report.warnings.map((warning: string) => `onepiece: ${warning}\n`).join(''));
   return report.results;
 }
 

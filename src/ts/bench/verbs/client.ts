@@ -8,6 +8,8 @@ import { connect } from 'node:net';
 import { join } from 'node:path';
 import { RdmaError } from '../../core/errors.js';
 import { checkInteger } from '../../core/validate.js';
+import { allowedCores, bindApart } from '../affinity.js';
+import { Contention } from '../contention.js';
 import { type BandwidthSummary, type LatencySummary, summarizeBandwidth, summarizeLatency } from '../statistics.js';
 import { ForkLink, type Link, SocketLink } from './link.js';
 import { drive } from './loop.js';
@@ -46,7 +48,10 @@ const NO_SAMPLES = new Float64Array(0);
 const NO_TIMES = { posted: NO_SAMPLES, completed: NO_SAMPLES };
 
 export class Client {
+  /** What people should know of the figures, in words; each once. */
+  readonly warnings = new Set<string>();
   private run: SizeRun = {};
+  private unbind = () => {};
   private receives: Receives | undefined;
 
   private constructor(
@@ -61,6 +66,7 @@ export class Client {
    * Opens both sides and connects them.
    *
    * @param at a server that listens; without it a process is forked that serves on the same device
+   * @param bound whether each side gets a core of its own, when both are here
    * @throws RdmaError RDMA_ERR_NO_DEVICE; what the device or the server refuses; RDMA_ERR_PEER_GONE; RDMA_ERR_ABORTED
    */
   static async open(
@@ -68,6 +74,7 @@ export class Client {
     settings: VerbsSettings,
     at: ServerAddress | undefined,
     signal: AbortSignal | undefined,
+    bound = true,
   ): Promise<Client> {
     const side = new Side(place, settings);
     let child: ChildProcess | undefined;
@@ -82,12 +89,26 @@ export class Client {
       }
       const client = new Client(settings, side, link, child, signal);
       await client.connect();
+      if (bound && child?.pid !== undefined) client.bind(child.pid);
       return client;
     } catch (error) {
       link?.close();
       side.close();
       await end(child);
       throw error;
+    }
+  }
+
+  // Two that poll on one core wait for each other's time slice.
+  private bind(pid: number): void {
+    if (allowedCores().length < 2) {
+      this.warnings.add('both sides share the only core that this process may use');
+      return;
+    }
+    try {
+      this.unbind = bindApart(pid);
+    } catch (error) {
+      this.warnings.add(`the two sides may share a core: ${(error as Error).message}`);
     }
   }
 
@@ -114,9 +135,14 @@ export class Client {
     await link.next('ready', signal);
     this.run = sizeRun(side, settings, this.receives, sizeBytes, true);
     const msEach = await this.warmUp();
-    return isLatency(settings.test)
+    const { pid } = this.child ?? {};
+    const contention = new Contention(pid === undefined ? [process.pid] : [process.pid, pid]);
+    const measured = isLatency(settings.test)
       ? await this.measureLatency(sizeBytes, msEach)
       : await this.measureBandwidth(sizeBytes, msEach);
+    const warning = contention.warning();
+    if (warning !== undefined) this.warnings.add(warning);
+    return measured;
   }
 
   // Blocks that double, until there were enough rounds or two seconds are over. Answers how long one takes now.
@@ -218,6 +244,7 @@ export class Client {
   }
 
   async close(): Promise<void> {
+    this.unbind();
     await this.link.send({ do: 'bye' }).catch(() => undefined); // it may be gone already
     this.link.close();
     this.side.close();
