@@ -108,8 +108,9 @@ export class SupervisedPlace {
         onExit: (reason) => this.onExit(worker.failure?.message ?? reason, worker.failure),
       });
     } catch (error) {
-      // Not in this turn: who starts many places goes on with the next one.
-      const end = () => this.onExit(`it could not be started: ${(error as Error).message}`, undefined);
+      // Not in this turn: who starts many places goes on with the next one. What is ours will not go away, as with a bundle.
+      const failure = error instanceof RdmaError ? error : undefined;
+      const end = () => this.onExit(`it could not be started: ${(error as Error).message}`, failure);
       this.timer = setTimeout(end, 0);
       return;
     }
