@@ -4,7 +4,7 @@ import type { InboxMessage } from '../../src/ts/ring/index.js';
 import { content, hasContent, openInbox, openOutbox, thrownCode, until } from './support.js';
 
 const INVALID = 'RDMA_ERR_INVALID_ARGUMENT';
-const LENGTHS = [0, 1, 63, 64, 65, 128, 129, 1000, 3000];
+const LENGTHS = [0, 1, 63, 64, 65, 128, 129, 1000, 3000, 200_001];
 /** What the target contains around a copy. */
 const GUARD = 0x5a;
 
@@ -15,7 +15,7 @@ const isCopy = (target: Uint8Array, offset: number, length: number, seed: number
 
 void t.test('a lane and a message copy all of it, and nothing else', async (t) => {
   const inbox = await openInbox({ wait: 'busy' });
-  const outbox = await openOutbox(inbox, { slots: 4, dataBytes: 8192 });
+  const outbox = await openOutbox(inbox, { slots: 4, dataBytes: 1 << 19 });
   let seed = 0;
   // Several times round the data ring.
   for (let round = 0; round < 6; round++) {

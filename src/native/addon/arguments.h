@@ -71,6 +71,7 @@ void InstallMemory(Napi::Env env, Napi::Object exports);
 void InstallCompletion(Napi::Env env, Napi::Object exports);
 void InstallQueuePairs(Napi::Env env, Napi::Object exports);
 void InstallChecksum(Napi::Env env, Napi::Object exports);
+void InstallWideCopy(Napi::Env env, Napi::Object exports);
 void InstallMeasuring(Napi::Env env, Napi::Object exports);
 void InstallCm(Napi::Env env, Napi::Object exports);
 

@@ -77,6 +77,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   InstallMeasuring(env, exports);
   InstallCm(env, exports);
   InstallChecksum(env, exports);
+  InstallWideCopy(env, exports);
   Export(env, exports, "close", Close);
   Export(env, exports, "raw", Raw);
   Export(env, exports, "dieWithParent", DieWithParent);

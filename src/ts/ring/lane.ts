@@ -18,6 +18,7 @@ import type { PortMemory, PortQueuePair } from './port.js';
 import type { PullJob, PullLane } from './pulls.js';
 import type { Session } from './session.js';
 import type { LaneStatus } from './status.js';
+import { WIDE_COPY_BYTES, wideCopy } from '../verbs/index.js';
 
 /** What a lane needs from its inbox. */
 export interface LaneHost extends Puller, ReaderHost {
@@ -192,7 +193,8 @@ export class Lane implements MessageLane, PullLane {
     const { length, data, offset: at } = this;
     if (this.isPulled) return this.message().copyTo(target, offset);
     checkRoom(target, offset, length);
-    if (length > SHORT_BYTES) target.set(data.subarray(at, at + length), offset);
+    if (length >= WIDE_COPY_BYTES) wideCopy(target, offset, data, at, length);
+    else if (length > SHORT_BYTES) target.set(data.subarray(at, at + length), offset);
     else for (let i = 0; i < length; i++) target[offset + i] = data[at + i]!;
     return length;
   }

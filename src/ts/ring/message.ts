@@ -10,6 +10,7 @@ import { checkPool, type MemoryPool } from './memory-pool.js';
 import { checkReference, type MemoryReference } from './memory-reference.js';
 import type { PullSession, PullSource } from './pulls.js';
 import type { RemoteMemory, RemoteSegment } from './remote-memory.js';
+import { WIDE_COPY_BYTES, wideCopy } from '../verbs/index.js';
 
 /** How to wait for a message that is pulled. */
 export interface PullOptions {
@@ -86,7 +87,7 @@ export class InboxMessage {
    * Copies the message into memory of the caller's: the fastest way to read all of it once, as the lines that the producer has
    * written come from its core several at a time. Release it afterwards.
    *
-   * @param target has room for `length` bytes from `offset` on
+   * @param target has room for `length` bytes from `offset` on; not memory of the lane
    * @param offset where to begin in `target`; default 0
    * @returns how many bytes were copied: `length`
    * @throws RdmaError RDMA_ERR_INVALID_ARGUMENT when there is no room; RDMA_ERR_BUSY as {@link InboxMessage.bytes}
@@ -94,7 +95,8 @@ export class InboxMessage {
   copyTo(target: Uint8Array, offset = 0): number {
     const { bytes } = this;
     checkRoom(target, offset, bytes.length);
-    target.set(bytes, offset);
+    if (bytes.length >= WIDE_COPY_BYTES) wideCopy(target, offset, bytes, 0, bytes.length);
+    else target.set(bytes, offset);
     return bytes.length;
   }
 

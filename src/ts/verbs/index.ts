@@ -44,6 +44,7 @@ export type { RawNumbers } from './resource.js';
 export { SharedReceiveQueue, type SharedReceiveQueueOptions } from './shared-receive-queue.js';
 export { formatGid, type GidChoice, type GidEntry, parseGidText, type RankedGid, rankGids } from './gid.js';
 export { crc32cOf } from './checksum.js';
+export { WIDE_COPY_BYTES, wideCopy } from './wide-copy.js';
 export { RemoteMapping } from './remote-mapping.js';
 export { MemoryRegion } from './memory-region.js';
 export type { PortAddress } from './port-address.js';

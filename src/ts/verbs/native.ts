@@ -210,6 +210,7 @@ export interface NativeAddon {
   deregisterMemory(region: number): number;
   mapRemote(qp: number, address: number, rkey: number, bytes: number): { handle: number; buffer: ArrayBuffer } | number;
   crc32c(bytes: Uint8Array, offset: number, length: number): number;
+  wideCopy(target: Uint8Array, targetOffset: number, source: Uint8Array, sourceOffset: number, length: number): number;
   allocateWindow(pd: number): { handle: number; number: number; rkey: number } | number;
   createAh(pd: number, words: Uint32Array, gid: Uint8Array): { handle: number; number: number } | number;
   createSrq(pd: number, maxWr: number, maxSge: number, limit: number): NativeSrq | number;
