@@ -18,6 +18,8 @@ interface Held {
 interface Sent {
   readonly sequence: number;
   readonly custody: Custody;
+  /** How many messages had been sent for the first time when it was sent the last time. */
+  readonly after: number;
 }
 
 /** How many messages of any kind the outbox of a link must be able to retain, with so many requests at a place. */
@@ -35,6 +37,7 @@ export class Link {
   private held: Held[] = [];
   private notes: Uint8Array[] = [];
   private refreshed = 0; // sequence of the last message that was sent once more
+  private fresh = 0; // messages that were sent for the first time
   private closing: Promise<void> | undefined;
 
   /**
@@ -86,15 +89,17 @@ export class Link {
     if (outbox.unacknowledged + 1 >= retainedMessages(this.residentRequests)) return false;
     const sequence = outbox.trySend(bytes);
     if (sequence === 0) return false;
+    this.fresh++;
     if (custody !== undefined) this.await(sequence, custody);
     return true;
   }
 
-  // Sends the oldest message once more when many have overtaken it.
+  // Sends the oldest message once more when many have overtaken it; such that were sent once more do not count: with them it
+  // would never end.
   private refresh(): void {
     const { outbox, waiting } = this;
     const oldest = waiting[0];
-    if (oldest === undefined || outbox.sequence - oldest.sequence < this.residentRequests) return;
+    if (oldest === undefined || this.fresh - oldest.after < this.residentRequests) return;
     if (this.flaw === 'no-refresh') return;
     // One at a time: what lies behind it may be acknowledged with it, and a receiver that stands still takes no other copy.
     if (outbox.acknowledged < this.refreshed) return;
@@ -107,7 +112,7 @@ export class Link {
 
   private await(sequence: number, custody: Custody): void {
     if (this.outbox.acknowledged >= sequence) custody.acknowledged();
-    else this.waiting.push({ sequence, custody });
+    else this.waiting.push({ sequence, custody, after: this.fresh });
   }
 
   /** Everything up to this sequence was acknowledged. */
