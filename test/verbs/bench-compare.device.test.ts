@@ -4,7 +4,8 @@ import t from 'tap';
 import { groupOf, scratch, start } from '../cli/command.js';
 import { deviceName, isSoft } from './support.js';
 
-const LOOSEST = 30;
+/** A peer whose two processes take turns on one processor needs milliseconds instead of tens of microseconds. */
+const LOOSEST = 900;
 
 for (const [test, size] of [
   ['write-lat', '64'],
