@@ -60,15 +60,20 @@ ONEPIECE_FIRST_VERSION(int, pthread_setspecific, (unsigned key, const void* valu
 ONEPIECE_HIDDEN char __libc_single_threaded;
 char __libc_single_threaded = 0;
 
-// `struct stat` of glibc is that of the kernel on both architectures.
+// `struct stat` of glibc is that of the kernel on both architectures. node-gyp compiles with 64-bit offsets, by which these
+// functions have other names, and do the same.
 ONEPIECE_HIDDEN int stat(const char* path, void* out);
+ONEPIECE_HIDDEN int stat64(const char* path, void* out);
+ONEPIECE_HIDDEN int fstat(int fd, void* out);
+ONEPIECE_HIDDEN int fstat64(int fd, void* out);
+
 int stat(const char* path, void* out) {
   constexpr int kCurrentFolder = -100;  // AT_FDCWD
   return static_cast<int>(syscall(SYS_newfstatat, kCurrentFolder, path, out, 0));
 }
-
-ONEPIECE_HIDDEN int fstat(int fd, void* out);
+int stat64(const char* path, void* out) { return stat(path, out); }
 int fstat(int fd, void* out) { return static_cast<int>(syscall(SYS_fstat, fd, out)); }
+int fstat64(int fd, void* out) { return fstat(fd, out); }
 
 // Only std::random_device, which comes with libstdc++'s strings, names it.
 ONEPIECE_HIDDEN unsigned arc4random();
