@@ -171,8 +171,8 @@ export class InboxMessage {
 
   /**
    * A reference to the same bytes for messages of outboxes that use `pool`: their receivers map them from here, also
-   * when their first owner is gone. Nothing is copied. It is good until this message is released or acknowledged: do
-   * neither before everything that was sent with it is acknowledged.
+   * when their first owner is gone. Nothing is copied. It is good until this message is both released and
+   * acknowledged: acknowledge it after everything that was sent with it was.
    *
    * @param reference as for map()
    * @returns undefined where peers share no memory
