@@ -111,10 +111,18 @@ for (const [name, code, own] of [
   });
 }
 
-void t.test('what is compiled of the bundle is kept once, for the next worker', async (t) => {
-  await look('workflow.cjs', cjs);
-  t.equal(readdirSync(join(folder, 'onepiece-rdma')).length, 1);
-});
+void t.test(
+  'what is compiled of the bundle is kept when a worker is ready, and when it has worked, each once',
+  async (t) => {
+    for (let i = 0; i < 2; i++) {
+      await look('workflow.cjs', cjs);
+      const files = readdirSync(join(folder, 'onepiece-rdma')).sort();
+      t.equal(files.length, 2);
+      t.match(files[0], /-started\.v8-code$/);
+      t.match(files[1], /-worked\.v8-code$/);
+    }
+  },
+);
 
 void t.test('with source maps an error names the lines of the sources', async (t) => {
   const { files, stack } = await look('mapped.cjs', cjs, ['--enable-source-maps']);

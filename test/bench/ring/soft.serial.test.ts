@@ -64,6 +64,6 @@ for (const way of ['copy', 'in-place', 'pull']) {
 void t.test('the table says whose figures are which', async (t) => {
   const ended = await onepiece(['bench', 'ring-lat', '--iterations', '20'], cwd);
   t.equal(ended.code, 0, ended.stderr);
-  t.match(ended.stdout, /TEST +SIZE +WHO +OVER +SAMPLES +p50 us +p99 +p99\.9 +max +READ p50 us +p99\n/);
+  t.match(ended.stdout, /TEST +SIZE +WHO +OVER +SAMPLES +p50 us +p99 +p99\.9 +max +COPIED p50 us +READ p50 us +p99\n/);
   t.match(ended.stdout, /ring-lat +64 B +onepiece, copy +soft0 +20 /);
 });
