@@ -1,4 +1,4 @@
-// All places of a pipeline on this host: their processes, where each of them is, and what they are told.
+// All places of a pipeline on this host: it keeps their processes and addresses, and sends each process its messages.
 //
 // Invariant: every process knows the address of every place that has one; a place that no plan has any more ends and is
 // forgotten. Each process in a place has a larger number than all before it there.

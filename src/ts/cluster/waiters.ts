@@ -1,4 +1,4 @@
-// Who waits for something to become true in a pipeline.
+// Callers that wait for a condition of a pipeline to hold.
 //
 // Invariant: conditions are looked at when somebody waits first and at each look(), no more; when the pipeline has ended,
 // nobody waits.

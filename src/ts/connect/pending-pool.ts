@@ -1,4 +1,4 @@
-// The handshakes that are in progress, and who gives way when there are too many.
+// The handshakes in progress. When there are too many, it picks the one to drop.
 //
 // Invariant: at most `capacity` are in at once. A newcomer always gets in: the source that has most gives one up, and of
 // these the one that has got no further for longest. So who floods displaces its own connections, and a client that

@@ -13,12 +13,11 @@ import { LaneReader, type ReaderHost } from './lane-reader.js';
 import { LaneReporter } from './lane-reporter.js';
 import { LaneSpace } from './lane-space.js';
 import { type Descriptor, DescriptorFlags, MessageKind } from './layout.js';
-import { checkRoom, InboxMessage, type MessageLane, type Puller } from './message.js';
+import { copyOut, InboxMessage, type MessageLane, type Puller } from './message.js';
 import type { PortMemory, PortQueuePair } from './port.js';
 import type { PullJob, PullLane } from './pulls.js';
 import type { Session } from './session.js';
 import type { LaneStatus } from './status.js';
-import { WIDE_COPY_BYTES, wideCopy } from '../verbs/index.js';
 
 /** What a lane needs from its inbox. */
 export interface LaneHost extends Puller, ReaderHost {
@@ -30,9 +29,6 @@ export interface LaneHost extends Puller, ReaderHost {
 
 const { SKIP, PULL } = MessageKind;
 const { PAYLOAD_CRC } = DescriptorFlags;
-
-/** Up to so many bytes are copied without a view of them. */
-const SHORT_BYTES = 128;
 
 /** A producer's pair of rings, as a loop that calls {@link Inbox.poll} sees it. */
 export class Lane implements MessageLane, PullLane {
@@ -192,11 +188,7 @@ export class Lane implements MessageLane, PullLane {
   copyTo(target: Uint8Array, offset = 0): number {
     const { length, data, offset: at } = this;
     if (this.isPulled) return this.message().copyTo(target, offset);
-    checkRoom(target, offset, length);
-    if (length >= WIDE_COPY_BYTES) wideCopy(target, offset, data, at, length);
-    else if (length > SHORT_BYTES) target.set(data.subarray(at, at + length), offset);
-    else for (let i = 0; i < length; i++) target[offset + i] = data[at + i]!;
-    return length;
+    return copyOut(target, offset, data, at, length);
   }
 
   /** It as an object, which can be kept. */

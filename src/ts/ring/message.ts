@@ -94,10 +94,7 @@ export class InboxMessage {
    */
   copyTo(target: Uint8Array, offset = 0): number {
     const { bytes } = this;
-    checkRoom(target, offset, bytes.length);
-    if (bytes.length >= WIDE_COPY_BYTES) wideCopy(target, offset, bytes, 0, bytes.length);
-    else target.set(bytes, offset);
-    return bytes.length;
+    return copyOut(target, offset, bytes, 0, bytes.length);
   }
 
   /** True when pull() has to be called before `bytes` is there. */
@@ -277,8 +274,19 @@ export class InboxMessage {
   }
 }
 
-/** @internal @throws RdmaError RDMA_ERR_INVALID_ARGUMENT unless `target` has room for `length` bytes from `offset` on */
-export function checkRoom(target: Uint8Array, offset: number, length: number): void {
+/** Up to so many bytes are copied without a view of them. */
+const SHORT_BYTES = 128;
+
+/** @internal Copies a message of `length` bytes that lies at `at` in `data`; see {@link InboxMessage.copyTo}. */
+export function copyOut(target: Uint8Array, offset: number, data: Uint8Array, at: number, length: number): number {
+  checkRoom(target, offset, length);
+  if (length >= WIDE_COPY_BYTES) wideCopy(target, offset, data, at, length);
+  else if (length > SHORT_BYTES) target.set(data.subarray(at, at + length), offset);
+  else for (let i = 0; i < length; i++) target[offset + i] = data[at + i]!;
+  return length;
+}
+
+function checkRoom(target: Uint8Array, offset: number, length: number): void {
   if (!types.isUint8Array(target)) throw invalidArgument('target', target, 'a Uint8Array');
   if (Number.isSafeInteger(offset) && offset >= 0 && offset + length <= target.length) return;
   throw invalidArgument('offset', offset, `an integer from 0 to ${target.length - length}, as ${length} bytes follow`);
