@@ -32,6 +32,9 @@ export const ErrorCodes = {
   STAGE_FAILED: 'RDMA_ERR_STAGE_FAILED',
   STAGE_PROCESS: 'RDMA_ERR_STAGE_PROCESS',
   DEADLINE: 'RDMA_ERR_DEADLINE',
+  CANCELLED: 'RDMA_ERR_CANCELLED',
+  NOT_FOUND: 'RDMA_ERR_NOT_FOUND',
+  STORE_FULL: 'RDMA_ERR_STORE_FULL',
 } as const;
 
 /** One of the library's domain codes. */
@@ -45,6 +48,12 @@ export interface RdmaErrorDetails {
   syscall?: string | undefined;
   /** What the reader can do about it. */
   remedy?: string | undefined;
+  /** Of a rejection: after how many ms a retry makes sense. */
+  retryAfterMs?: number | undefined;
+  /** Of a rejection: the stage that has no room in time. Of a failure: the stage that failed. */
+  stage?: string | undefined;
+  /** Of a rejection: how long the request would have waited, in ms. */
+  expectedWaitMs?: number | undefined;
   /** The underlying failure, as in ECMAScript's `Error.cause`. */
   cause?: unknown;
 }
@@ -57,6 +66,9 @@ export interface RdmaErrorJson {
   errno?: number;
   syscall?: string;
   remedy?: string;
+  retryAfterMs?: number;
+  stage?: string;
+  expectedWaitMs?: number;
   cause?: RdmaErrorJson | { name: string; message: string };
 }
 
@@ -81,14 +93,20 @@ export class RdmaError extends Error {
   declare readonly syscall?: string;
   /** What the reader can do about it. */
   declare readonly remedy?: string;
+  /** Of a rejection: after how many ms a retry makes sense. */
+  declare readonly retryAfterMs?: number;
+  /** The stage that has no room in time, or that failed. */
+  declare readonly stage?: string;
+  /** Of a rejection: how long the request would have waited, in ms. */
+  declare readonly expectedWaitMs?: number;
 
   /**
    * @param code one of ErrorCodes, or a system error name such as `ENOMEM`
    * @param message what went wrong, without code, syscall or remedy
-   * @param details errno (negative), syscall, remedy and cause
+   * @param details errno (negative), syscall, remedy, what a rejection says, and cause
    */
   constructor(code: string, message: string, details: RdmaErrorDetails = {}) {
-    const { errno, syscall, remedy } = details;
+    const { errno, syscall, remedy, retryAfterMs, stage, expectedWaitMs } = details;
     const where = syscall === undefined ? '' : `, ${syscall}`;
     const advice = remedy === undefined ? '' : ` (${remedy})`;
     super(`${code}: ${message}${where}${advice}`, 'cause' in details ? { cause: details.cause } : undefined);
@@ -96,6 +114,9 @@ export class RdmaError extends Error {
     if (errno !== undefined) this.errno = errno;
     if (syscall !== undefined) this.syscall = syscall;
     if (remedy !== undefined) this.remedy = remedy;
+    if (retryAfterMs !== undefined) this.retryAfterMs = retryAfterMs;
+    if (stage !== undefined) this.stage = stage;
+    if (expectedWaitMs !== undefined) this.expectedWaitMs = expectedWaitMs;
     Object.defineProperty(this, BRAND, { value: true });
   }
 
@@ -195,6 +216,9 @@ interface Untrusted {
   errno?: unknown;
   syscall?: unknown;
   remedy?: unknown;
+  retryAfterMs?: unknown;
+  stage?: unknown;
+  expectedWaitMs?: unknown;
   cause?: unknown;
 }
 
@@ -203,6 +227,9 @@ function toJson(error: RdmaError, depth: number): RdmaErrorJson {
   if (error.errno !== undefined) json.errno = error.errno;
   if (error.syscall !== undefined) json.syscall = error.syscall;
   if (error.remedy !== undefined) json.remedy = error.remedy;
+  if (error.retryAfterMs !== undefined) json.retryAfterMs = error.retryAfterMs;
+  if (error.stage !== undefined) json.stage = error.stage;
+  if (error.expectedWaitMs !== undefined) json.expectedWaitMs = error.expectedWaitMs;
   const cause = error.cause;
   if (cause === undefined || depth >= MAX_CAUSE_DEPTH) return json;
   if (isRdmaError(cause)) json.cause = toJson(cause, depth + 1);
@@ -213,7 +240,7 @@ function toJson(error: RdmaError, depth: number): RdmaErrorJson {
 
 function fromJson(json: unknown, depth: number): RdmaError {
   const record: Untrusted = typeof json === 'object' && json !== null ? json : {};
-  const { code, message, errno, syscall, remedy } = record;
+  const { code, message, errno, syscall, remedy, retryAfterMs, stage, expectedWaitMs } = record;
   if (typeof code !== 'string' || typeof message !== 'string') {
     return new RdmaError(ErrorCodes.PROTOCOL, 'a document that should describe an error does not');
   }
@@ -221,6 +248,9 @@ function fromJson(json: unknown, depth: number): RdmaError {
   if (typeof errno === 'number') details.errno = errno;
   if (typeof syscall === 'string') details.syscall = syscall;
   if (typeof remedy === 'string') details.remedy = remedy;
+  if (typeof retryAfterMs === 'number') details.retryAfterMs = retryAfterMs;
+  if (typeof stage === 'string') details.stage = stage;
+  if (typeof expectedWaitMs === 'number') details.expectedWaitMs = expectedWaitMs;
   const cause = causeFromJson(record.cause, depth);
   if (cause !== undefined) details.cause = cause;
   const error = new RdmaError(code, message, details);

@@ -39,10 +39,24 @@ export interface PipelineRequest {
   parts?: Parts;
 }
 
+/** What a request costs, as its caller knows it. */
+export interface RequestCost {
+  /** Lower-case letters, digits and dashes, 1 to 63. */
+  class: string;
+  /** A positive number; default 1. */
+  units?: number;
+}
+
 /** How to run a request. */
 export interface RequestOptions {
   /** The request fails with RDMA_ERR_DEADLINE after this many ms, 1 to 2^31 - 1; default never. */
   timeoutMs?: number;
+  /** Whose request it is, 1 to 64 characters; default `default`. Tenants of one priority have equal shares. */
+  tenant?: string;
+  /** Requests of a larger number go first, whatever waits behind them, -100 to 100; default 0. */
+  priority?: number;
+  /** What it costs: requests of one class cost the same for each unit, for example frames times steps. */
+  cost?: RequestCost;
   signal?: AbortSignal;
   /** The result's tensors are views of received memory, until {@link PipelineResult.release}; default false: copies. */
   views?: boolean;

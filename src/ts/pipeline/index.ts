@@ -8,6 +8,7 @@ export {
   type PipelineOutput,
   type PipelineRequest,
   type PipelineResult,
+  type RequestCost,
   type RequestOptions,
   type TaskEvent,
 } from './gateway.js';
