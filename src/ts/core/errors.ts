@@ -35,6 +35,7 @@ export const ErrorCodes = {
   CANCELLED: 'RDMA_ERR_CANCELLED',
   NOT_FOUND: 'RDMA_ERR_NOT_FOUND',
   STORE_FULL: 'RDMA_ERR_STORE_FULL',
+  INTERNAL: 'RDMA_ERR_INTERNAL',
 } as const;
 
 /** One of the library's domain codes. */

@@ -1,0 +1,235 @@
+// An HTTP server over jobs.
+//
+// Invariant: it listens only once it is whole, and when it ends it refuses new work first, then waits for what runs, then
+// closes every connection; nothing of a request but its number, route and status is in the log.
+import type { Socket } from 'node:net';
+import { RdmaError } from '../core/errors.js';
+import type { WorkflowSpec } from '../pipeline/index.js';
+import type { Prepare, Readiness, ServerContext } from './context.js';
+import type { JobDesk } from './desk.js';
+import { eventsRoute } from './events-route.js';
+import { type FastifyInstance, type FastifyReply, loadFastify } from './fastify.js';
+import { ANSWER_HEADERS, guard, requestId } from './guard.js';
+import { jobRoutes } from './job-routes.js';
+import { type Log, SILENT } from './log.js';
+import { checkServerOptions, type ServerOptions, type ServerSettings } from './options.js';
+import { pageRoutes } from './page-routes.js';
+import { httpError, problemOf, PROBLEM_TYPE } from './problem.js';
+import { isRawType } from './request-body.js';
+import { resultRoutes } from './result-routes.js';
+import { ROUTES, type RouteSpec } from './routes.js';
+import { UploadRoom } from './upload-room.js';
+import { mediaType } from './media.js';
+import { FORM_TYPE } from './multipart.js';
+
+/** How often running work is looked at while the server drains, and how long answers may take after it. */
+const DRAIN_LOOK_MS = 50;
+const LAST_ANSWERS_MS = 2000;
+
+/** What a server serves. */
+export interface Served {
+  desk: JobDesk;
+  spec: WorkflowSpec;
+  /** Of the package, for the OpenAPI document. */
+  version: string;
+  prepare?: Prepare | undefined;
+  log?: Log | undefined;
+  /** How the work behind it is; default always `ready`. */
+  readiness?: () => Exclude<Readiness, 'draining'>;
+  /** Adds further routes, pages for example; they have the same guard. `config: { isOpen: true }` needs no token. */
+  routes?: ((app: FastifyInstance) => void | Promise<void>) | undefined;
+}
+
+/** A server that listens. */
+export interface Server {
+  /** For example `http://127.0.0.1:8080`. */
+  readonly url: string;
+  /** How it is. */
+  readonly readiness: Readiness;
+  /**
+   * Refuses new work and waits until nothing runs any more, at most for `drainMs`.
+   *
+   * @param isQuiet tells whether nothing runs; default: no job is queued or running
+   * @returns whether nothing runs any more
+   */
+  drain(isQuiet?: () => Promise<boolean>): Promise<boolean>;
+  /** Ends whatever waits, and closes every connection. A second call answers the same promise. */
+  close(): Promise<void>;
+}
+
+/**
+ * Starts a server.
+ *
+ * @returns when it listens
+ * @throws RdmaError RDMA_ERR_INVALID_ARGUMENT; RDMA_ERR_UNAUTHENTICATED for an address that others reach, without tokens;
+ *   RDMA_ERR_NOT_SUPPORTED when Fastify is not installed; EADDRINUSE, EACCES and others of listen(2)
+ */
+export async function startServer(served: Served, options: ServerOptions = {}): Promise<Server> {
+  const settings = checkServerOptions(options);
+  const state = { isDraining: false, drainEndMs: 0 };
+  const controller = new AbortController();
+  const readiness = (): Readiness => (state.isDraining ? 'draining' : (served.readiness?.() ?? 'ready'));
+  const context: ServerContext = {
+    settings,
+    desk: served.desk,
+    spec: served.spec,
+    version: served.version,
+    log: served.log ?? SILENT,
+    prepare: served.prepare,
+    uploads: new UploadRoom(settings.maxUploadBytes),
+    open: { streams: 0, waiting: 0 },
+    readiness,
+    drainEndMs: () => state.drainEndMs,
+    ending: controller.signal,
+  };
+  const app = await makeApp(context, served.routes);
+  await listen(app, settings);
+  let closing: Promise<void> | undefined;
+  const close = async () => {
+    state.isDraining = true;
+    controller.abort();
+    const timer = setTimeout(() => app.server.closeAllConnections(), LAST_ANSWERS_MS);
+    await app.close();
+    clearTimeout(timer);
+  };
+  const { port } = app.server.address() as { port: number };
+  return {
+    url: `http://${settings.host.includes(':') ? `[${settings.host}]` : settings.host}:${port}`,
+    get readiness() {
+      return readiness();
+    },
+    drain: async (isQuiet = () => hasNoJobs(served.desk)) => {
+      if (!state.isDraining) state.drainEndMs = performance.now() + settings.drainMs;
+      state.isDraining = true;
+      for (;;) {
+        if (await isQuiet()) return true;
+        const leftMs = state.drainEndMs - performance.now();
+        if (leftMs <= 0) return false;
+        await new Promise((resolve) => setTimeout(resolve, Math.min(DRAIN_LOOK_MS, leftMs)));
+      }
+    },
+    close: () => {
+      closing ??= close();
+      return closing;
+    },
+  };
+}
+
+async function hasNoJobs(desk: JobDesk): Promise<boolean> {
+  return (await desk.jobs({ states: ['queued', 'running'], limit: 1 })).length === 0;
+}
+
+async function listen(app: FastifyInstance, { host, port }: ServerSettings): Promise<void> {
+  try {
+    await app.listen({ host, port });
+  } catch (cause) {
+    await app.close();
+    const { code, errno, syscall } = cause as NodeJS.ErrnoException;
+    if (code === undefined) throw cause;
+    const remedy = code === 'EADDRINUSE' ? 'another program listens there: choose another --port' : undefined;
+    throw new RdmaError(code, `cannot listen at ${host}, port ${port}`, { errno, syscall, remedy, cause });
+  }
+}
+
+async function makeApp(context: ServerContext, routes: Served['routes']): Promise<FastifyInstance> {
+  const fastify = await loadFastify();
+  const { settings } = context;
+  const app: FastifyInstance = fastify({
+    logger: false,
+    genReqId: requestId,
+    bodyLimit: settings.maxBodyBytes,
+    connectionTimeout: settings.idleTimeoutMs,
+    requestTimeout: settings.requestTimeoutMs,
+    keepAliveTimeout: settings.keepAliveTimeoutMs,
+    routerOptions: { maxParamLength: 512 },
+    forceCloseConnections: 'idle',
+    return503OnClosing: false,
+    http: {
+      maxHeaderSize: settings.maxHeaderBytes,
+      headersTimeout: settings.headersTimeoutMs,
+      connectionsCheckingInterval: Math.min(1000, Math.ceil(settings.headersTimeoutMs / 2)),
+    },
+    ajv: { customOptions: { coerceTypes: false, removeAdditional: false, useDefaults: false, allErrors: false } },
+    clientErrorHandler: answerBrokenRequest,
+    frameworkErrors: (error, request, reply) => {
+      const { status, headers, problem } = problemOf(error, request.id);
+      const answer = reply as unknown as FastifyReply;
+      answer
+        .code(status)
+        .headers({ ...ANSWER_HEADERS, ...headers })
+        .send(JSON.stringify(problem));
+    },
+  });
+  app.server.maxConnections = settings.maxConnections;
+  bodies(app, settings);
+  guard(app, context);
+  failures(app, context);
+  app.addHook('onResponse', async (request, reply) => {
+    const { id, method, routeOptions } = request;
+    const ms = Math.round(reply.elapsedTime * 10) / 10;
+    context.log.info(
+      { request: id, method, route: routeOptions.url ?? null, status: reply.statusCode, ms },
+      'answered',
+    );
+  });
+  jobRoutes(app, context);
+  resultRoutes(app, context);
+  eventsRoute(app, context);
+  pageRoutes(app, context);
+  await routes?.(app);
+  return app;
+}
+
+function bodies(app: FastifyInstance, { maxJsonBytes, maxBodyBytes }: ServerSettings): void {
+  app.removeContentTypeParser(['application/json', 'text/plain']);
+  const json = app.getDefaultJsonParser('error', 'error');
+  const jsonLimit = Math.min(maxJsonBytes, maxBodyBytes);
+  app.addContentTypeParser('application/json', { parseAs: 'string', bodyLimit: jsonLimit }, json);
+  app.addContentTypeParser(FORM_TYPE, { parseAs: 'buffer' }, (_request, body, done) => done(null, body));
+  app.addContentTypeParser('*', { parseAs: 'buffer' }, (request, body, done) => {
+    const type = mediaType(request.headers['content-type']);
+    if (type !== undefined && isRawType(type)) return done(null, body);
+    done(httpError(415, 'RDMA_ERR_NOT_SUPPORTED', `bodies of type ${type ?? 'none'} are not read`));
+  });
+}
+
+function failures(app: FastifyInstance, { log }: ServerContext): void {
+  app.setErrorHandler((error, request, reply) => {
+    const { status, headers, problem, isDefect } = problemOf(error, request.id);
+    if (isDefect) log.error({ request: request.id, route: request.routeOptions.url ?? null, err: error }, 'failed');
+    return reply.code(status).headers(headers).send(JSON.stringify(problem));
+  });
+  app.setNotFoundHandler((request) => {
+    const path = request.url.split('?')[0]!;
+    const methods = Object.values<RouteSpec>(ROUTES).filter(({ url }) => patternOf(url).test(path));
+    if (methods.length === 0)
+      throw httpError(404, 'RDMA_ERR_NOT_FOUND', 'there is nothing here', { remedy: 'see /docs' });
+    const allow = [...new Set(methods.map(({ method }) => method))].join(', ');
+    const error = httpError(405, 'RDMA_ERR_NOT_SUPPORTED', `${request.method} is not for this`, {
+      remedy: `use ${allow}`,
+    });
+    throw Object.assign(error, { headers: { allow } });
+  });
+}
+
+function patternOf(url: string): RegExp {
+  return new RegExp(`^${url.replace(/[.]/g, '\\.').replace(/:[a-z]+/g, '[^/]+')}$`);
+}
+
+// A request that is not one: it has no number yet (Node.js documentation, "Event: 'clientError'").
+function answerBrokenRequest(error: NodeJS.ErrnoException, socket: Socket): void {
+  if (error.code === 'ECONNRESET' || !socket.writable) {
+    socket.destroy(error);
+    return;
+  }
+  const known: Record<string, [number, string, string]> = {
+    HPE_HEADER_OVERFLOW: [431, 'RDMA_ERR_MESSAGE_TOO_LARGE', 'the headers are too large'],
+    ERR_HTTP_REQUEST_TIMEOUT: [408, 'RDMA_ERR_TIMEOUT', 'the request took too long to come'],
+  };
+  const [status, code, words] = known[error.code ?? ''] ?? [400, 'RDMA_ERR_INVALID_ARGUMENT', 'this is not HTTP'];
+  const { problem } = problemOf(httpError(status, code, words), requestId({ headers: {} }));
+  const body = JSON.stringify(problem);
+  socket.end(
+    `HTTP/1.1 ${status} ${problem.title}\r\nContent-Type: ${PROBLEM_TYPE}\r\nContent-Length: ${Buffer.byteLength(body)}\r\nConnection: close\r\n\r\n${body}`,
+  );
+}
