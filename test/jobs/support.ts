@@ -19,7 +19,7 @@ export function resultOf(request: PipelineRequest): PipelineResult {
   );
   const { value = -1 } = request.meta ?? {};
   const outputs = [{ stage: 'add', instance: 0, meta: { value }, parts: { y } }];
-  return { request: 'gateway/0', outputs, trace: undefined, release: () => {} };
+  return { request: 'gateway/0', outputs, trace: undefined, expectedMs: undefined, release: () => {} };
 }
 
 /** The number that a result was made of; throws when the result is not whole. */

@@ -8,7 +8,7 @@ import { randomBytes } from 'node:crypto';
 import { RdmaError } from '../core/errors.js';
 import { Secret } from '../core/secret.js';
 import { checkFunction, checkInteger } from '../core/validate.js';
-import type { Job, JobFilter, JobRecord, SubmitOptions } from '../jobs/index.js';
+import type { Job, JobFilter, JobRecord, JobRunner, SubmitOptions } from '../jobs/index.js';
 import {
   Gateway,
   GATEWAY,
@@ -68,7 +68,10 @@ export class LocalPipeline implements AsyncDisposable {
     this.device = this.options.device;
     const { onEvent } = options;
     this.onEvent = onEvent === undefined ? undefined : tellerOf('onEvent', checkFunction('onEvent', onEvent));
-    const runner = { run: (request: PipelineRequest, how: RequestOptions) => this.runNow(request, how) };
+    const runner: JobRunner = {
+      run: (request, how) => this.runNow(request, how),
+      check: (bytes, how) => this.gateway?.check(bytes, how),
+    };
     this.stored = new PipelineJobs(runner, checkStore(options.store), closedError);
     // Checks the workflow too.
     this.firstPlan = makePlan(workflow.spec, 1);
@@ -134,7 +137,8 @@ export class LocalPipeline implements AsyncDisposable {
   private async startAll(): Promise<void> {
     const { workflow, places, waiters } = this;
     const { spec } = workflow;
-    const { device, maxInFlight, maxQueued, reconnectMs, startTimeoutMs, pollUs } = this.options;
+    const { device, maxInFlight, maxQueued, maxQueuedBytes, tenants, reconnectMs, startTimeoutMs, pollUs } =
+      this.options;
     const plan = this.firstPlan;
     const gateway = await Gateway.open({
       port: systemPipelinePort,
@@ -148,6 +152,8 @@ export class LocalPipeline implements AsyncDisposable {
       reconnectMs,
       maxInFlight,
       maxQueued,
+      maxQueuedBytes,
+      tenants,
       resolve: (target) => places.whereIs(target),
       onFailed: (reason) => this.fail(reason),
       onTask: this.onEvent === undefined ? undefined : (event) => this.onTask(event),
@@ -217,11 +223,11 @@ export class LocalPipeline implements AsyncDisposable {
    *
    * @throws as Gateway.run; RDMA_ERR_STAGE_FAILED when an instance ended too often
    */
-  run(request: PipelineRequest, options: RequestOptions = {}): Promise<PipelineResult> {
-    return this.stored.isDurable ? this.stored.run(request, options) : this.runNow(request, options);
+  run(request: PipelineRequest, options?: RequestOptions): Promise<PipelineResult> {
+    return this.stored.isDurable ? this.stored.run(request, options ?? {}) : this.runNow(request, options);
   }
 
-  private runNow(request: PipelineRequest, options: RequestOptions): Promise<PipelineResult> {
+  private runNow(request: PipelineRequest, options?: RequestOptions): Promise<PipelineResult> {
     if (this.failure !== undefined) return Promise.reject(this.failure);
     if (this.closing !== undefined || this.gateway === undefined) return Promise.reject(closedError());
     return this.gateway.run(request, options);
@@ -235,6 +241,7 @@ export class LocalPipeline implements AsyncDisposable {
    *   submit it again with its id; RDMA_ERR_CLOSED
    */
   submit(request: PipelineRequest, options: SubmitOptions = {}): Promise<Job> {
+    if (this.ended !== undefined) return Promise.reject(this.ended);
     return this.stored.submit(request, options);
   }
 

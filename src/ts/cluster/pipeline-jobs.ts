@@ -1,9 +1,9 @@
 // The jobs of a pipeline: a service that is opened when it is needed, over the store that was given or one in memory.
 //
 // Invariant: a pipeline without jobs has no service; whoever asks first opens it, for all.
-import { abortError, MAX_TIMEOUT_MS } from '../core/deadline.js';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { abortError, Deadline } from '../core/deadline.js';
 import type { RdmaError } from '../core/errors.js';
-import { checkAbortSignal, checkInteger, checkObject } from '../core/validate.js';
 import {
   type Job,
   type JobFilter,
@@ -15,6 +15,7 @@ import {
   type SubmitOptions,
 } from '../jobs/index.js';
 import type { PipelineRequest, PipelineResult, RequestOptions } from '../pipeline/index.js';
+import { checkRequestOptions } from '../pipeline/request.js';
 
 /** @internal */
 export class PipelineJobs {
@@ -68,25 +69,37 @@ export class PipelineJobs {
     return (await this.open()).jobs(filter);
   }
 
-  /** Runs a request as a job: it is finished even if this process is not there to tell. */
+  /**
+   * Runs a request as a job: it is finished even if this process is not there to tell. The result's tensors are copies, also
+   * with `views`.
+   */
   async run(request: PipelineRequest, options: RequestOptions): Promise<PipelineResult> {
-    checkObject('options', options);
-    const { tenant, priority, cost, timeoutMs } = options;
-    const signal = checkAbortSignal('signal', options.signal);
-    if (timeoutMs !== undefined) checkInteger('timeoutMs', timeoutMs, 1, MAX_TIMEOUT_MS);
-    if (signal?.aborted) throw abortError(signal, 'the request was aborted');
-    const job = await this.submit(request, {
-      ...(tenant === undefined ? {} : { tenant }),
-      ...(priority === undefined ? {} : { priority }),
-      ...(cost === undefined ? {} : { cost }),
-      ...(timeoutMs === undefined ? {} : { deadlineMs: timeoutMs }),
-    });
-    try {
-      return await job.result(signal === undefined ? {} : { signal });
-    } catch (error) {
-      // Nobody waits for it any more.
-      if (signal?.aborted) await job.cancel().catch(() => false);
-      throw error;
+    const { retries, signal, timeoutMs } = checkRequestOptions(options);
+    const { tenant, priority, cost } = options;
+    const deadline = new Deadline({ timeoutMs, signal }, 'the request');
+    for (let left = retries; ; left--) {
+      if (signal?.aborted) throw abortError(signal, 'the request was aborted');
+      const job = await this.submit(request, {
+        ...(tenant === undefined ? {} : { tenant }),
+        ...(priority === undefined ? {} : { priority }),
+        ...(cost === undefined ? {} : { cost }),
+        ...(timeoutMs === undefined ? {} : { deadlineMs: deadline.leftMs() }),
+      }).catch((error: RdmaError) => {
+        if (left === 0 || error.retryAfterMs === undefined || error.retryAfterMs >= deadline.leftMs()) throw error;
+        return error.retryAfterMs;
+      });
+      if (typeof job === 'number') {
+        // Not all at once: up to a tenth later, as the gateway's own retries.
+        await sleep(job * (1 + Math.random() / 10), undefined, signal && { signal }).catch(() => {});
+        continue;
+      }
+      try {
+        return await job.result(signal === undefined ? {} : { signal });
+      } catch (error) {
+        // Nobody waits for it any more.
+        if (signal?.aborted) await job.cancel().catch(() => false);
+        throw error;
+      }
     }
   }
 

@@ -51,6 +51,12 @@ interface Section {
   readonly meta: Uint8Array;
 }
 
+/** Bytes of the tensors of a request. @throws RdmaError RDMA_ERR_INVALID_ARGUMENT naming what is wrong */
+export function requestBytes(request: PipelineRequest): number {
+  const { parts } = checkObject<PipelineRequest>('request', request);
+  return tensorBytes(checkParts(parts, undefined));
+}
+
 /**
  * Encodes a request.
  *
@@ -82,9 +88,9 @@ export function decodeRequest(bytes: Uint8Array): PipelineRequest {
  * @throws RdmaError RDMA_ERR_INVALID_ARGUMENT; RDMA_ERR_MESSAGE_TOO_LARGE
  */
 export function encodeResult(result: PipelineResult): Encoded {
-  const { request, outputs, trace } = result;
+  const { request, outputs, trace, expectedMs } = result;
   const names = outputs.map(({ stage, instance }) => ({ stage, instance }));
-  const description = encoder.encode(JSON.stringify({ request, outputs: names, trace }));
+  const description = encoder.encode(JSON.stringify({ request, outputs: names, trace, expectedMs }));
   if (outputs.length > MAX_SECTIONS || description.length > MAX_DESCRIPTION_BYTES) {
     throw new RdmaError('RDMA_ERR_MESSAGE_TOO_LARGE', `a result of ${outputs.length} outputs cannot be stored`);
   }
@@ -103,10 +109,11 @@ export function encodeResult(result: PipelineResult): Encoded {
  */
 export function decodeResult(bytes: Uint8Array): PipelineResult {
   const { description, sections } = decode(Kind.RESULT, bytes);
-  const { request, outputs, trace } = readDescription(description);
+  const { request, outputs, trace, expectedMs } = readDescription(description);
   if (typeof request !== 'string' || !Array.isArray(outputs) || outputs.length !== sections.length) {
     throw damaged('its description does not fit');
   }
+  if (expectedMs !== undefined && !isTime(expectedMs)) throw damaged('its expected time is none');
   const made = outputs.map((output: unknown, i): PipelineOutput => {
     const { stage, instance } = (typeof output === 'object' && output !== null ? output : {}) as Record<
       string,
@@ -115,7 +122,7 @@ export function decodeResult(bytes: Uint8Array): PipelineResult {
     if (typeof stage !== 'string' || !Number.isSafeInteger(instance)) throw damaged(`output ${i} has no name`);
     return { stage, instance: instance as number, ...sections[i]! };
   });
-  return { request, outputs: made, trace: checkTrace(trace), release: () => {} };
+  return { request, outputs: made, trace: checkTrace(trace), expectedMs, release: () => {} };
 }
 
 function section(meta: unknown, parts: unknown): Section {
@@ -231,7 +238,7 @@ function readDescription(bytes: Uint8Array): Record<string, unknown> {
 }
 
 const isCount = (value: unknown): boolean => Number.isSafeInteger(value) && (value as number) >= 0;
-const isTime = (value: unknown): boolean => typeof value === 'number' && Number.isFinite(value);
+const isTime = (value: unknown): value is number => typeof value === 'number' && Number.isFinite(value);
 
 function checkTrace(value: unknown): Trace | undefined {
   if (value === undefined) return undefined;

@@ -23,8 +23,8 @@ export interface JobRunOptions extends RequestOptions {
 export interface JobRunner {
   /** Runs one request. Whoever aborts `options.signal` does not want its result any more. */
   run(request: PipelineRequest, options: JobRunOptions): Promise<PipelineResult>;
-  /** Throws the error with which a request would be refused now; then it is not stored. */
-  check?(options: RequestOptions): void;
+  /** Throws the error with which a request with so many bytes of tensors would be refused now; then it is not stored. */
+  check?(bytes: number, options: RequestOptions): void;
 }
 
 /** @internal What a job's options are to a runner. */

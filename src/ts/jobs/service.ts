@@ -7,7 +7,7 @@ import { MAX_TIMEOUT_MS } from '../core/deadline.js';
 import { isRdmaError, RdmaError } from '../core/errors.js';
 import { checkFunction, checkInteger, checkObject } from '../core/validate.js';
 import type { PipelineRequest, PipelineResult } from '../pipeline/index.js';
-import { decodeResult, encodeRequest } from './codec.js';
+import { decodeResult, encodeRequest, requestBytes } from './codec.js';
 import { hasEnded, type JobEntry, recordOf } from './entry.js';
 import { EventLog } from './event-log.js';
 import { JobHandle } from './handle.js';
@@ -117,7 +117,9 @@ export class JobService implements AsyncDisposable {
     const { port } = this.store;
     const { id = port.uniqueName(), ...job } = checkSubmit(options, port.wallMs());
     if (options.id !== undefined && (await this.store.get(id)) !== undefined) return this.job(id);
-    this.runner.check?.(runOptions({ ...job, ...(options.deadlineMs && { timeoutMs: options.deadlineMs }) }));
+    const { deadlineMs } = options;
+    const limit = deadlineMs === undefined ? {} : { timeoutMs: deadlineMs };
+    this.runner.check?.(requestBytes(request), runOptions({ ...job, ...limit }));
     const encoded = encodeRequest(request);
     const { entry } = await this.store.accept({ ...job, id, owner: this.lease.owner }, encoded);
     // Also one that an earlier call has stored without hearing so.

@@ -114,15 +114,20 @@ export class JobWork {
     const { store, runner } = this.context;
     const { signal } = this.controller;
     const request = decodeRequest(bytes);
+    let retryToken: string | undefined;
     for (let pauseMs = FIRST_PAUSE_MS; ; pauseMs = Math.min(2 * pauseMs, MAX_PAUSE_MS)) {
       const leftMs = this.leftMs();
       if (leftMs <= 0) throw this.late();
       const limit = leftMs === Number.POSITIVE_INFINITY ? {} : { timeoutMs: Math.ceil(leftMs) };
+      const token = retryToken === undefined ? {} : { retryToken };
       try {
-        const options = { ...runOptions({ ...this.entry, ...limit }), signal, onTask: this.onTask };
+        const options = { ...runOptions({ ...this.entry, ...limit }), ...token, signal, onTask: this.onTask };
         return await runner.run(request, options);
       } catch (error) {
         if (!isRdmaError(error) || error.code !== 'RDMA_ERR_REJECTED') throw error;
+        // No retry would be in time.
+        if (error.retryAfterMs === undefined && leftMs !== Number.POSITIVE_INFINITY) throw error;
+        retryToken = error.retryToken;
         const waitMs = Math.min(Math.max(error.retryAfterMs ?? pauseMs, 1), MAX_PAUSE_MS, this.leftMs());
         if (waitMs > 0) await pause(store.port.timers, waitMs, signal);
       }
