@@ -4,7 +4,7 @@
 // connection on which nothing moves ends; its client comes back with Last-Event-ID and misses nothing.
 import { once } from 'node:events';
 import type { ServerResponse } from 'node:http';
-import type { JobEvent } from '../jobs/job.js';
+import type { JobEvent } from '../jobs/index.js';
 import type { ServerContext } from './context.js';
 import type { FastifyInstance } from './fastify.js';
 import { findJob } from './job-routes.js';

@@ -1,7 +1,9 @@
 // Jobs by HTTP: submit, list, look, cancel.
 //
 // Invariant: a tenant sees and touches its own jobs only; an answer of 202 means that the job is stored.
-import type { Job, JobRecord, JobState, SubmitOptions } from '../jobs/job.js';
+import { isRdmaError } from '../core/errors.js';
+import { notFound } from '../jobs/job-id.js';
+import type { Job, JobRecord, JobState, SubmitOptions } from '../jobs/index.js';
 import type { PreparedRequest, ServerContext } from './context.js';
 import type { FastifyInstance, FastifyRequest } from './fastify.js';
 import { accessOf, releaseBody } from './guard.js';
@@ -11,7 +13,6 @@ import { decodeBody } from './request-body.js';
 import { ROUTES } from './routes.js';
 import { JOB_ID_PATTERN } from './schemas.js';
 import { badBody } from './tensor-bytes.js';
-import { noSuchJob } from './waiting.js';
 
 const JOB_ID = new RegExp(JOB_ID_PATTERN);
 const TRACEPARENT = /^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}/;
@@ -49,10 +50,9 @@ export async function findJob(
   { desk }: ServerContext,
 ): Promise<{ job: Job; record: JobRecord }> {
   const job = await desk.job(id);
-  if (job === undefined) throw noSuchJob(id);
   const record = await job.record();
   const access = accessOf(request);
-  if (access !== undefined && record.tenant !== access.tenant) throw noSuchJob(id);
+  if (access !== undefined && record.tenant !== access.tenant) throw notFound(id); // as if there were none
   return { job, record };
 }
 
@@ -69,7 +69,7 @@ export async function submitJob(
   const options = submitOptions(query, request);
   const id = options.id;
   if (id !== undefined) {
-    const known = await context.desk.job(id);
+    const known = await jobOfKey(id, context);
     if (known !== undefined) return { ...(await findOwn(id, known, options.tenant)), isNew: false };
   }
   const decoded = decodeBody(request.headers['content-type'], request.body, query);
@@ -81,6 +81,15 @@ export async function submitJob(
   );
   releaseBody(request);
   return { ...(await findOwn(job.id, job, options.tenant)), isNew: true };
+}
+
+async function jobOfKey(id: string, { desk }: ServerContext): Promise<Job | undefined> {
+  try {
+    return await desk.job(id);
+  } catch (error) {
+    if (isRdmaError(error) && error.code === 'RDMA_ERR_NOT_FOUND') return undefined;
+    throw error;
+  }
 }
 
 // Another tenant's job of the same key is neither shown nor done again.
@@ -138,7 +147,7 @@ export function jobRoutes(app: FastifyInstance, context: ServerContext): void {
     const records = await desk.jobs({
       limit: most,
       ...(access === undefined ? {} : { tenant: access.tenant }),
-      ...(state === undefined ? {} : { states: [state] }),
+      ...(state === undefined ? {} : { state }),
     });
     return { jobs: records.map(jobDocument) };
   });

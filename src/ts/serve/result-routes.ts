@@ -3,7 +3,7 @@
 // Invariant: a result that is read stays where it is. Who waits and goes away costs nothing further: its job is cancelled
 // where the server is set so.
 import { Readable } from 'node:stream';
-import type { JobRecord } from '../jobs/job.js';
+import type { JobRecord } from '../jobs/index.js';
 import type { PipelineResult } from '../pipeline/index.js';
 import type { ServerContext } from './context.js';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from './fastify.js';

@@ -116,7 +116,8 @@ export async function startServer(served: Served, options: ServerOptions = {}): 
 }
 
 async function hasNoJobs(desk: JobDesk): Promise<boolean> {
-  return (await desk.jobs({ states: ['queued', 'running'], limit: 1 })).length === 0;
+  const open = await Promise.all([desk.jobs({ state: 'running', limit: 1 }), desk.jobs({ state: 'queued', limit: 1 })]);
+  return open.every((list) => list.length === 0);
 }
 
 async function listen(app: FastifyInstance, { host, port }: ServerSettings): Promise<void> {

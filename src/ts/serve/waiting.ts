@@ -2,8 +2,8 @@
 //
 // Invariant: their number is bounded; whoever goes away, or stays while the server ends, does not wait on. A connection
 // that waits is not taken for a dead one.
-import { RdmaError } from '../core/errors.js';
-import type { Job, JobRecord } from '../jobs/job.js';
+import type { RdmaError } from '../core/errors.js';
+import type { Job, JobRecord } from '../jobs/index.js';
 import type { PipelineResult } from '../pipeline/index.js';
 import type { ServerContext } from './context.js';
 import type { FastifyReply, FastifyRequest } from './fastify.js';
@@ -66,11 +66,4 @@ export async function waitForResult(
     gone.stop();
     socket.setTimeout(settings.idleTimeoutMs);
   }
-}
-
-/** The error for a job that is not there, or is another tenant's: no one learns which. */
-export function noSuchJob(id: string): RdmaError {
-  return new RdmaError('RDMA_ERR_NOT_FOUND', `there is no job ${id}`, {
-    remedy: 'it has expired or never was; submit it again',
-  });
 }
