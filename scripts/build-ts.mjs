@@ -161,6 +161,21 @@ function copyPage() {
   return Object.keys(files).map((name) => `${pageFolder}/${name}`);
 }
 
+/** The page of the served demo: ours as it is. */
+const servePageFolder = 'serve/page';
+
+function copyServePage() {
+  const names = ['demo.html', 'demo.css', 'demo.js'];
+  fs.mkdirSync(path.join(root, 'lib', servePageFolder), { recursive: true });
+  for (const name of names) {
+    write(
+      path.join(root, 'lib', servePageFolder, name),
+      fs.readFileSync(path.join(root, 'src/ts', servePageFolder, name), 'utf8'),
+    );
+  }
+  return names.map((name) => `${servePageFolder}/${name}`);
+}
+
 const bundle = [bundleName, `${bundleName}.map`];
 
 async function writeBundle(outDir) {
@@ -181,9 +196,11 @@ async function buildLibrary(allowMissing) {
   const entries = declared.filter(({ base }) => sources.includes(base));
   const modules = entries.flatMap(({ base }) => [`${base}.mjs`, `${base}.d.mts`]);
   const page = copyPage();
+  const servePage = copyServePage();
   prune(path.join(root, 'lib'), sources, (base) => [`${base}.js`, `${base}.js.map`, `${base}.d.ts`], [
     ...modules,
     ...page,
+    ...servePage,
     ...bundle,
   ]);
   compile('tsconfig.json');

@@ -13,6 +13,7 @@ import { doctorCommand } from './doctor.js';
 import { errorLine, ExitCode, exitCodeOf, UsageError } from './exit.js';
 import { pingpongCommand } from './pingpong.js';
 import { rpingCommand } from './rping.js';
+import { serveCommand } from './serve.js';
 import { watchStandardStreams } from './standard-streams.js';
 
 function version(): string {
@@ -34,6 +35,7 @@ async function main(): Promise<number> {
       '\nExit codes: 0 success, 1 failure, 2 wrong usage, 3 no such device.\nExample: onepiece demo photo.jpg --prompt "slow push in, evening light" --output clip.webp',
     )
     .addCommand(demoCommand(setExitCode))
+    .addCommand(serveCommand(setExitCode))
     .addCommand(benchCommand(setExitCode))
     .addCommand(pingpongCommand(setExitCode))
     .addCommand(devicesCommand())

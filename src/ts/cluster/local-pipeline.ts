@@ -255,6 +255,11 @@ export class LocalPipeline implements AsyncDisposable {
     return this.stored.jobs(filter);
   }
 
+  /** Why it does not work any more; undefined while it does. */
+  get error(): RdmaError | undefined {
+    return this.failure;
+  }
+
   /** Requests in the stages, and waiting to be admitted. */
   get load(): { inFlight: number; queued: number } {
     return this.gateway?.load ?? { inFlight: 0, queued: 0 };

@@ -33,9 +33,33 @@ export async function loadPicture(path: string, options: { size: number }): Prom
     throw invalidArgument('path', 'the path of a picture', path);
   }
   const size = requireInteger('size', options.size, 64, MAX_SIDE);
+  await loadSharp();
+  return decodePicture(path, await readRegularFile(path), { size });
+}
+
+/**
+ * Tells whether bytes begin as a picture does that is read. Cheap: it decodes nothing.
+ *
+ * @param name names the picture in errors
+ * @throws DemoError with one of the codes DEMO_ERR_EMPTY_FILE, _TOO_LARGE, _NOT_AN_IMAGE, _UNSUPPORTED_FORMAT, _TRUNCATED
+ */
+export function checkPicture(name: string, file: Buffer): void {
+  if (file.length === 0) throw empty(name);
+  if (file.length > MAX_PICTURE_BYTES) throw tooLarge(name, file.length);
+  requireSupported(name, file);
+}
+
+/**
+ * Reads a picture from its bytes, as {@link loadPicture} does from a file.
+ *
+ * @param path names the picture in errors
+ * @param file the whole file
+ * @throws DemoError as {@link loadPicture}
+ */
+export async function decodePicture(path: string, file: Buffer, options: { size: number }): Promise<Picture> {
+  const size = requireInteger('size', options.size, 64, MAX_SIDE);
   const sharp = await loadSharp();
-  const file = await readRegularFile(path);
-  requireSupported(path, file);
+  checkPicture(path, file);
 
   const limits = { failOn: 'warning', limitInputPixels: false, sequentialRead: true } as const;
   let header: { width: number; height: number; autoOrient: { width: number; height: number } };
@@ -97,10 +121,7 @@ async function readRegularFile(path: string): Promise<Buffer> {
       throw new DemoError('DEMO_ERR_NOT_A_FILE', `${path} is not a regular file: give a JPEG, PNG or WebP file`);
     }
     if (stat.size === 0) throw empty(path);
-    if (stat.size > MAX_PICTURE_BYTES) {
-      const mib = Math.ceil(stat.size / 1048576);
-      throw new DemoError('DEMO_ERR_TOO_LARGE', `${path} is ${mib} MiB, more than 256 MiB: scale it down first`);
-    }
+    if (stat.size > MAX_PICTURE_BYTES) throw tooLarge(path, stat.size);
     // Not readFile: that would follow a file that grows, or one whose size is a lie, without end.
     const file = Buffer.allocUnsafe(stat.size);
     let filled = 0;
@@ -142,6 +163,11 @@ function unopened(path: string, cause: unknown): DemoError {
 
 function isDirectory(path: string): DemoError {
   return new DemoError('DEMO_ERR_IS_DIRECTORY', `${path} is a directory: give a JPEG, PNG or WebP file in it`);
+}
+
+function tooLarge(path: string, bytes: number): DemoError {
+  const mib = Math.ceil(bytes / 1048576);
+  return new DemoError('DEMO_ERR_TOO_LARGE', `${path} is ${mib} MiB, more than 256 MiB: scale it down first`);
 }
 
 function empty(path: string): DemoError {

@@ -26,7 +26,8 @@ const Order = v.strictObject({
 });
 export type Order = v.InferOutput<typeof Order>;
 
-function orderOf(input: StageInput): Order {
+/** What the client asks for. @throws when the metadata of the input is no order */
+export function orderOf(input: StageInput): Order {
   return v.parse(Order, input.meta);
 }
 
@@ -54,27 +55,32 @@ export function frameRange(frames: number, instance: number, instances: number):
   return { first, count: Math.floor((frames * (instance + 1)) / instances) - first };
 }
 
+/** The work of `text-encode`. */
+export function encodeOrder(input: StageInput) {
+  const order = orderOf(input);
+  const { tokens, embedding, controls } = encodeText(order.prompt);
+  return {
+    meta: order,
+    parts: {
+      embedding: tensor('f32', [tokens, EMBEDDING_WIDTH], embedding),
+      controls: tensor('f32', [controls.length], controls),
+    },
+  };
+}
+
+/** The work of `image-encode`. */
+export function encodePixels(input: StageInput) {
+  const [height = 0, width = 0] = part(input, 'pixels').shape;
+  const { latent, channels, latentWidth, latentHeight } = encodeImage(bytes(input, 'pixels'), width, height);
+  return { parts: { latent: tensor('f32', [channels, latentHeight, latentWidth], latent) } };
+}
+
 export const imageToVideo = workflow('image-to-video', { module: __filename })
   .stage('text-encode', {
-    handler: (task) => {
-      const order = orderOf(task.input(REQUEST));
-      const { tokens, embedding, controls } = encodeText(order.prompt);
-      return {
-        meta: order,
-        parts: {
-          embedding: tensor('f32', [tokens, EMBEDDING_WIDTH], embedding),
-          controls: tensor('f32', [controls.length], controls),
-        },
-      };
-    },
+    handler: (task) => encodeOrder(task.input(REQUEST)),
   })
   .stage('image-encode', {
-    handler: (task) => {
-      const input = task.input(REQUEST);
-      const [height = 0, width = 0] = part(input, 'pixels').shape;
-      const { latent, channels, latentWidth, latentHeight } = encodeImage(bytes(input, 'pixels'), width, height);
-      return { parts: { latent: tensor('f32', [channels, latentHeight, latentWidth], latent) } };
-    },
+    handler: (task) => encodePixels(task.input(REQUEST)),
   })
   .stage('diffuse', {
     after: ['text-encode', 'image-encode'],

@@ -15,6 +15,8 @@ export interface SubmitOptions {
   cost?: RequestCost;
   /** How long the job may take from now on until its outcome, in ms, 1 to 2^31 - 1; default as long as it takes. */
   deadlineMs?: number;
+  /** The `retryToken` of the rejection after which the job comes again: it keeps its place for a while. */
+  retryToken?: string;
   /** W3C trace context that the job belongs to: `traceparent`, and `tracestate` where there is one. */
   trace?: { traceparent: string; tracestate?: string };
 }

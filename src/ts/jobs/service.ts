@@ -117,9 +117,10 @@ export class JobService implements AsyncDisposable {
     const { port } = this.store;
     const { id = port.uniqueName(), ...job } = checkSubmit(options, port.wallMs());
     if (options.id !== undefined && (await this.store.get(id)) !== undefined) return this.job(id);
-    const { deadlineMs } = options;
+    const { deadlineMs, retryToken } = options;
     const limit = deadlineMs === undefined ? {} : { timeoutMs: deadlineMs };
-    this.runner.check?.(requestBytes(request), runOptions({ ...job, ...limit }));
+    const token = retryToken === undefined ? {} : { retryToken };
+    this.runner.check?.(requestBytes(request), { ...runOptions({ ...job, ...limit }), ...token });
     const encoded = encodeRequest(request);
     const { entry } = await this.store.accept({ ...job, id, owner: this.lease.owner }, encoded);
     // Also one that an earlier call has stored without hearing so.

@@ -327,6 +327,7 @@ export class Gateway implements PlaceOwner {
       views: options.views,
       traced: options.trace ?? this.isSampled(),
       signal,
+      onTask: options.onTask,
       over: false,
       resolve: (result) => {
         end();
@@ -424,6 +425,10 @@ export class Gateway implements PlaceOwner {
     return admitted !== undefined && this.dispatch(ticket, admitted);
   }
 
+  private isWatched({ onTask }: Ticket): boolean {
+    return onTask !== undefined || this.options.onTask !== undefined;
+  }
+
   // False when there is no memory for it now: it waits, and is tried again when something has ended.
   private dispatch(ticket: Ticket, admitted: AdmittedRequest): boolean {
     const { self, incarnation } = this.options;
@@ -436,7 +441,7 @@ export class Gateway implements PlaceOwner {
     this.tickets.set(ticket.number, ticket);
     const { outgoing } = ticket;
     const envelope: Envelope = {
-      flags: (ticket.traced ? Flag.TRACED : 0) | (this.options.onTask === undefined ? 0 : Flag.WATCHED),
+      flags: (ticket.traced ? Flag.TRACED : 0) | (this.isWatched(ticket) ? Flag.WATCHED : 0),
       plan: admitted.plan.number,
       gateway: self.instance,
       gatewayRun: incarnation,
@@ -691,9 +696,12 @@ export class Gateway implements PlaceOwner {
     more: Partial<TaskEvent>,
   ): void {
     const { onTask, self, incarnation, graph } = this.options;
-    if (onTask === undefined || stage < 0) return;
+    const onOwnTask = this.tickets.get(number)?.onTask;
+    if ((onTask === undefined && onOwnTask === undefined) || stage < 0) return;
     const request = requestName(self.instance, incarnation, number);
-    onTask({ type, request, stage: graph.spec.stages[stage]!.name, instance, ...more });
+    const event = { type, request, stage: graph.spec.stages[stage]!.name, instance, ...more };
+    onTask?.(event);
+    onOwnTask?.(event);
   }
 
   /** @internal */

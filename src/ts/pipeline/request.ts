@@ -5,12 +5,14 @@ import { RdmaError } from '../core/errors.js';
 import {
   checkAbortSignal,
   checkBoolean,
+  checkFunction,
   checkInteger,
   checkObject,
   checkString,
   invalidArgument,
 } from '../core/validate.js';
 import type { Parts } from './body.js';
+import type { TaskEvent } from './gateway-options.js';
 import type { Meta } from './meta.js';
 import type { Tensor } from './tensor.js';
 import type { Trace } from './trace.js';
@@ -54,6 +56,8 @@ export interface RequestOptions {
   retries?: number;
   /** The `retryToken` of the rejection after which the request comes again; run() with `retries` does that by itself. */
   retryToken?: string;
+  /** Called with what happens to this request in the stages; it must not throw. */
+  onTask?: (event: TaskEvent) => void;
 }
 
 /** What one instance of a last stage answered. */
@@ -101,6 +105,7 @@ export interface CheckedOptions {
   readonly units: number;
   readonly retries: number;
   readonly retryToken: string | undefined;
+  readonly onTask: ((event: TaskEvent) => void) | undefined;
 }
 
 /** Of requests without any option: no object is made for them. */
@@ -115,6 +120,7 @@ const PLAIN: CheckedOptions = Object.freeze({
   units: 1,
   retries: 0,
   retryToken: undefined,
+  onTask: undefined,
 });
 const NO_OPTIONS: RequestOptions = Object.freeze({});
 
@@ -134,6 +140,7 @@ export function checkRequestOptions(options: RequestOptions = NO_OPTIONS): Check
     units: cost?.units === undefined ? 1 : checkUnits(cost.units),
     retries: retries === undefined ? 0 : checkInteger('retries', retries, 0, 100),
     retryToken: retryToken === undefined ? undefined : checkString('retryToken', retryToken, { maxLength: 64 }),
+    onTask: options.onTask === undefined ? undefined : checkFunction('onTask', options.onTask),
   };
 }
 

@@ -4,6 +4,7 @@
 import type { RdmaError } from '../core/errors.js';
 import type { AdmittedRequest } from './admission.js';
 import type { Expectation } from './forecaster.js';
+import type { TaskEvent } from './gateway-options.js';
 import type { Outgoing } from './place.js';
 import type { PipelineResult } from './request.js';
 import type { Queued } from './request-queue.js';
@@ -20,6 +21,7 @@ export interface Ticket extends Queued {
   readonly views: boolean;
   readonly traced: boolean;
   readonly signal: AbortSignal | undefined;
+  readonly onTask: ((event: TaskEvent) => void) | undefined;
   over: boolean;
   readonly resolve: (result: PipelineResult) => void;
   readonly reject: (error: RdmaError) => void;

@@ -15,7 +15,7 @@ import { JOB_ID_PATTERN } from './schemas.js';
 import { badBody } from './tensor-bytes.js';
 
 const JOB_ID = new RegExp(JOB_ID_PATTERN);
-const TRACEPARENT = /^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}/;
+const TRACEPARENT = /^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$/;
 const DEFAULT_LISTED = 100;
 const MAX_LISTED = 1000;
 
@@ -115,9 +115,14 @@ function submitOptions(query: SubmitQuery, request: FastifyRequest): SubmitOptio
   if (query.deadlineMs !== undefined) options.deadlineMs = Number(query.deadlineMs);
   if (query.costClass !== undefined) options.cost = { class: query.costClass, units: Number(query.costUnits ?? 1) };
   else if (query.costUnits !== undefined) throw badBody('costUnits needs a costClass');
+  const retryToken = headers['retry-token'];
+  if (typeof retryToken === 'string') options.retryToken = retryToken;
   const { traceparent, tracestate } = headers;
   if (typeof traceparent === 'string' && TRACEPARENT.test(traceparent)) {
-    options.trace = { traceparent, ...(typeof tracestate === 'string' ? { tracestate } : {}) };
+    options.trace = {
+      traceparent,
+      ...(typeof tracestate === 'string' && tracestate.length <= 512 ? { tracestate } : {}),
+    };
   }
   return options;
 }

@@ -20,6 +20,8 @@ export interface Problem {
   code: string;
   remedy?: string;
   retryAfterMs?: number;
+  /** Sent back as `Retry-Token` with the retry, it keeps the place. */
+  retryToken?: string;
   stage?: string;
   expectedWaitMs?: number;
 }
@@ -103,7 +105,7 @@ export interface ProblemAnswer {
 export function problemOf(error: unknown, requestId: string): ProblemAnswer {
   const { status, cause, headers: own } = sorted(error);
   const headers: Record<string, string> = { ...own, 'content-type': PROBLEM_TYPE };
-  const { code, message, remedy, retryAfterMs, stage, expectedWaitMs } = cause;
+  const { code, message, remedy, retryAfterMs, retryToken, stage, expectedWaitMs } = cause;
   const problem: Problem = {
     type: 'about:blank',
     title: STATUS_TITLES[status] ?? 'Error',
@@ -119,6 +121,7 @@ export function problemOf(error: unknown, requestId: string): ProblemAnswer {
     problem.retryAfterMs = Math.ceil(waitMs);
     if (passes) headers['retry-after'] = String(Math.max(1, Math.ceil(waitMs / 1000)));
   }
+  if (retryToken !== undefined) problem.retryToken = retryToken;
   if (stage !== undefined) problem.stage = stage;
   if (expectedWaitMs !== undefined) problem.expectedWaitMs = expectedWaitMs;
   return { status, headers, problem, isDefect: status === 500 };

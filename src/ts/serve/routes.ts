@@ -50,6 +50,7 @@ const UNFINISHED: AnswerSpec = {
 };
 const SUBMIT_HEADERS = {
   'Idempotency-Key': 'The identity of the job, 1 to 128 of A-Z a-z 0-9 . _ : -. Submitted again it is the same job.',
+  'Retry-Token': 'The retryToken of the refusal after which this comes again.',
   traceparent: 'W3C trace context that the job belongs to.',
   tracestate: 'Goes with traceparent.',
 };

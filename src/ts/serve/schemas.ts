@@ -60,6 +60,7 @@ export const PROBLEM: Schema = object(
     code: text('For programs, for example RDMA_ERR_REJECTED.', { pattern: '^[A-Z][A-Z0-9_]{1,63}$' }),
     remedy: text('What to do about it.'),
     retryAfterMs: integer('After how many ms a retry makes sense.'),
+    retryToken: text('Sent back as Retry-Token with the retry, it keeps the place.'),
     stage: text('The stage that has no room in time, or that failed.'),
     expectedWaitMs: number('How long the request would have waited, in ms.'),
   },

@@ -1,0 +1,145 @@
+// `onepiece serve`: a workflow over HTTP, until a signal ends it.
+//
+// Invariant: the first signal refuses new work and lets what runs finish; the second ends the process at once. Either way
+// the exit code names the signal.
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { Command, InvalidArgumentError, Option } from 'commander';
+import {
+  LIMITS,
+  type LimitName,
+  loadService,
+  LOG_LEVELS,
+  type LogLevel,
+  openLog,
+  type ServerLimits,
+  serve,
+  Tokens,
+} from '../serve/index.js';
+import { packageRoot } from '../verbs/native.js';
+import { UsageError } from './exit.js';
+import { integer } from './options.js';
+
+interface ServeCommandOptions extends ServerLimits {
+  export?: string;
+  host: string;
+  port: number;
+  tokensFile?: string;
+  name?: string[];
+  cancelOnDisconnect: boolean;
+  device: string;
+  maxQueued: number;
+  logLevel: LogLevel;
+  json?: true;
+}
+
+const SIGNALS = { SIGHUP: 1, SIGINT: 2, SIGTERM: 15 } as const;
+const FAILURE_LOOK_MS = 1000;
+const kebab = (name: string) => name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
+
+export function serveCommand(setExitCode: (code: number) => void): Command {
+  const command = new Command('serve')
+    .description('serve a workflow over HTTP: jobs, events, results; /docs describes the interface')
+    .argument('<workflow>', '`demo`, or the path of a module that exports a workflow')
+    .option('--export <name>', 'which workflow, when the module exports several')
+    .option('--host <address>', 'where to listen; an address that others reach needs --tokens-file', '127.0.0.1')
+    .option('--port <number>', 'the port; 0 for any that is free', integer(0, 65_535), 8080)
+    .option('--tokens-file <file>', 'who may ask: a line for each, TENANT TOKEN [MAX-PRIORITY]')
+    .option('--name <name>', 'a name that the server is asked under, beside its address', collect)
+    .option('--no-cancel-on-disconnect', 'POST /v1/run goes on when its client is gone')
+    .option('--device <name>', 'the RDMA device that carries the messages', 'soft0')
+    .option('--max-queued <count>', 'requests that may wait to be admitted, 0 to 65536', integer(0, 65_536), 256)
+    .addOption(new Option('--log-level <level>', 'nothing below it is logged').choices(LOG_LEVELS).default('info'))
+    .option('--json', 'print one JSON document when it listens');
+  for (const name of Object.keys(LIMITS) as LimitName[]) {
+    const { about, default: fallback, min, max } = LIMITS[name];
+    command.option(`--${kebab(name)} <number>`, about, integer(min, max), fallback);
+  }
+  return command.action(async (workflow: string, options: ServeCommandOptions) =>
+    setExitCode(await serveUntilSignal(workflow, options)),
+  );
+}
+
+function collect(name: string, names: string[] = []): string[] {
+  if (!/^[A-Za-z0-9.:-]{1,253}$/.test(name)) throw new InvalidArgumentError('Give a host name.');
+  return [...names, name];
+}
+
+async function serveUntilSignal(workflow: string, options: ServeCommandOptions): Promise<number> {
+  const { export: exportName, device, maxQueued, logLevel, json, tokensFile, name, ...server } = options;
+  const service = await loadService(workflow, exportName).catch(asUsage);
+  const tokens = tokensFile === undefined ? undefined : await read(tokensFile);
+  const log = await openLog(logLevel);
+  const signal = new SignalLatch();
+  try {
+    const serving = await serve(service, {
+      ...server,
+      ...(tokens === undefined ? {} : { tokens }),
+      ...(name === undefined ? {} : { names: name }),
+      pipeline: { device, maxQueued },
+      version: JSON.parse(readFileSync(join(packageRoot(), 'package.json'), 'utf8')).version,
+      log,
+    }).catch(asUsage);
+    const { url, pipeline } = serving;
+    const { name: title } = pipeline.workflow;
+    const document = { schemaVersion: 1, url, workflow: title, pid: process.pid };
+    process.stdout.write(json ? `${JSON.stringify(document)}\n` : `${title} at ${url}, described at ${url}/docs\n`);
+    const watch = setInterval(() => pipeline.error !== undefined && signal.release(), FAILURE_LOOK_MS);
+    const code = await signal.first;
+    clearInterval(watch);
+    if (code !== undefined) {
+      await serving.drain();
+      return code;
+    }
+    const { error } = pipeline;
+    await serving.close();
+    throw error;
+  } finally {
+    signal.close();
+  }
+}
+
+const read = async (file: string) => {
+  try {
+    return Tokens.read(file);
+  } catch (error) {
+    return asUsage(error);
+  }
+};
+
+// What the person who typed the command has to change.
+function asUsage(error: unknown): never {
+  const { code, message } = error as { code?: string; message: string };
+  if (code === 'RDMA_ERR_INVALID_ARGUMENT' || code === 'RDMA_ERR_UNAUTHENTICATED') throw new UsageError(message);
+  throw error;
+}
+
+/** Hears the first signal, and ends the process at the second. */
+class SignalLatch {
+  /** 128 and the number of the first signal; undefined when release() came first. */
+  readonly first: Promise<number | undefined>;
+  readonly release: () => void;
+  private readonly handlers: [string, () => void][];
+
+  constructor() {
+    let resolve: (code: number | undefined) => void = () => {};
+    let hasOne = false;
+    this.first = new Promise((done) => {
+      resolve = done;
+    });
+    this.release = () => resolve(undefined);
+    this.handlers = Object.entries(SIGNALS).map(([name, number]) => {
+      const handler = () => {
+        if (hasOne) process.exit(128 + number);
+        hasOne = true;
+        resolve(128 + number);
+      };
+      process.on(name, handler);
+      return [name, handler];
+    });
+  }
+
+  close(): void {
+    for (const [name, handler] of this.handlers) process.off(name, handler);
+  }
+}

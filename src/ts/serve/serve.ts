@@ -1,0 +1,95 @@
+// A workflow over HTTP: its pipeline, and the server before it.
+//
+// Invariant: what is wrong with the options is found before a process is started; whatever way it ends, new work is refused
+// first, and no process is left.
+import { LocalPipeline, type LocalPipelineOptions } from '../cluster/index.js';
+import { demoRoutes } from './demo-page.js';
+import { type FastifyInstance, loadFastify } from './fastify.js';
+import { type Log, SILENT } from './log.js';
+import { checkServerOptions, type ServerOptions } from './options.js';
+import { type Server, startServer } from './server.js';
+import type { Service } from './service.js';
+
+/** How to serve a workflow. */
+export interface ServeOptions extends ServerOptions {
+  /** How its pipeline is started. */
+  pipeline?: LocalPipelineOptions;
+  /** Of the package, for the OpenAPI document. */
+  version: string;
+  /** Where it says what happens; default nowhere. */
+  log?: Log;
+  /**
+   * Adds further routes, a dashboard for example. They have the same guard; `config: { isOpen: true }` of a route needs no
+   * token. `/` belongs to whoever adds it here; default: it leads to the demo's page or to /docs.
+   */
+  routes?: (app: FastifyInstance, pipeline: LocalPipeline) => void | Promise<void>;
+}
+
+/** A workflow that is served. */
+export interface Serving {
+  /** For example `http://127.0.0.1:8080`. */
+  readonly url: string;
+  readonly pipeline: LocalPipeline;
+  readonly server: Server;
+  /**
+   * Refuses new work, waits for what runs for at most `drainMs`, and ends everything. What has not finished stays in the
+   * store, where that is durable.
+   *
+   * @returns whether everything had finished
+   */
+  drain(): Promise<boolean>;
+  /** Ends everything at once. */
+  close(): Promise<void>;
+}
+
+/**
+ * Serves a workflow.
+ *
+ * @returns when its stages are ready and the server listens
+ * @throws as startServer() and LocalPipeline.start(); nothing is left running then
+ */
+export async function serve(service: Service, options: ServeOptions): Promise<Serving> {
+  const { pipeline: how = {}, version, log = SILENT, routes, ...serverOptions } = options;
+  checkServerOptions(serverOptions);
+  await loadFastify();
+  const pipeline = await LocalPipeline.start(service.workflow, how);
+  let server: Server;
+  try {
+    server = await startServer(
+      {
+        desk: pipeline,
+        spec: service.workflow.spec,
+        version,
+        prepare: service.prepare,
+        log,
+        readiness: () => (pipeline.error === undefined ? 'ready' : 'failed'),
+        routes: async (app) => {
+          if (service.hasDemoPage) demoRoutes(app);
+          if (routes !== undefined) await routes(app, pipeline);
+          else app.get('/', (_request, reply) => reply.redirect(service.hasDemoPage ? '/demo' : '/docs'));
+        },
+      },
+      serverOptions,
+    );
+  } catch (error) {
+    await pipeline.close();
+    throw error;
+  }
+  const close = async () => {
+    await server.close();
+    await pipeline.close();
+  };
+  return {
+    url: server.url,
+    pipeline,
+    server,
+    close,
+    drain: async () => {
+      log.info({}, 'no new work is taken; what runs may finish');
+      const isQuiet = await server.drain();
+      if (!isQuiet) log.warn({}, 'not everything has finished in time');
+      await close();
+      return isQuiet;
+    },
+  };
+}
