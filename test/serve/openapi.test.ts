@@ -14,9 +14,13 @@ interface Operation {
 void t.test('the document', async (t) => {
   const routes: string[] = [];
   const watch = (app: FastifyInstance) => {
-    for (const line of app.printRoutes({ commonPrefix: false }).split('\n')) {
-      const match = /(\/\S*) \(([A-Z, ]+)\)/.exec(line);
-      if (match !== null) routes.push(...match[2]!.split(', ').map((method) => `${method} ${match[1]}`));
+    // The tree of all routes: a line is indented by four for each line that it hangs from.
+    const path: string[] = [];
+    for (const line of app.printRoutes({ commonPrefix: false, includeHooks: false }).split('\n')) {
+      const match = /^([ │]*)(?:├── |└── )(\S*)(?: \(([A-Z, ]+)\))?$/.exec(line);
+      if (match === null) continue;
+      path.splice(match[1]!.length / 4, path.length, match[2]!);
+      for (const method of match[3]?.split(', ') ?? []) routes.push(`${method} ${path.join('')}`);
     }
   };
   const { ask } = await serving(t, { routes: watch });

@@ -38,8 +38,8 @@ export function eventsRoute(app: FastifyInstance, context: ServerContext): void 
     const gone = clientGone(reply);
     const signal = AbortSignal.any([gone.signal, ending]);
     open.streams++;
+    const events = job.events({ after, signal })[Symbol.asyncIterator]();
     try {
-      const events = job.events({ after, signal })[Symbol.asyncIterator]();
       let next: IteratorResult<JobEvent> | undefined;
       if (hasEnded(record)) {
         next = await events.next();
@@ -75,6 +75,8 @@ export function eventsRoute(app: FastifyInstance, context: ServerContext): void 
     } finally {
       open.streams--;
       gone.stop();
+      // It may stand at an event that nobody takes any more.
+      void events.return?.().catch(() => {});
     }
   });
 }

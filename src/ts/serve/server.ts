@@ -158,7 +158,7 @@ async function makeApp(context: ServerContext, routes: Served['routes']): Promis
       answer
         .code(status)
         .headers({ ...ANSWER_HEADERS, ...headers })
-        .send(JSON.stringify(problem));
+        .send(Buffer.from(JSON.stringify(problem)));
     },
   });
   app.server.maxConnections = settings.maxConnections;
@@ -198,7 +198,10 @@ function failures(app: FastifyInstance, { log }: ServerContext): void {
   app.setErrorHandler((error, request, reply) => {
     const { status, headers, problem, isDefect } = problemOf(error, request.id);
     if (isDefect) log.error({ request: request.id, route: request.routeOptions.url ?? null, err: error }, 'failed');
-    return reply.code(status).headers(headers).send(JSON.stringify(problem));
+    return reply
+      .code(status)
+      .headers(headers)
+      .send(Buffer.from(JSON.stringify(problem)));
   });
   app.setNotFoundHandler((request) => {
     const path = request.url.split('?')[0]!;
