@@ -31,8 +31,8 @@ const code = (text: string) => `<code>${escaped(text)}</code>`;
  */
 export function docsPage({ workflow, hasTokens }: { workflow: string; hasTokens: boolean }): string {
   const token = hasTokens ? " -H 'Authorization: Bearer TOKEN'" : '';
-  const example = `# submit a picture, look at the job, read its result, cancel it
-curl${token} -i -F picture=@photo.jpg -F 'meta={"prompt":"slow push in"}' HOST/v1/jobs
+  const example = `# submit a job, look at it, follow it, read a part of its result, cancel it
+curl${token} -i -F x=@x.npy -F 'meta={"name":"value"}' HOST/v1/jobs
 curl${token} HOST/v1/jobs/ID
 curl${token} -N HOST/v1/jobs/ID/events
 curl${token} HOST/v1/jobs/ID/result/STAGE/PART -o part

@@ -27,7 +27,7 @@
     $('preview').src = previewUrl;
     $('preview').alt = `The picture ${chosen.name}`;
     $('preview').hidden = false;
-    $('drop-words').textContent = chosen.name;
+    $('drop-words').textContent = `${chosen.name}: drop or choose another`;
     say('');
   }
 
