@@ -5,6 +5,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import {
   Gateway,
+  type GatewayOptions,
   graphOf,
   makePlan,
   type PlaceId,
@@ -79,6 +80,8 @@ export const bytes = (...values: number[]): Tensor => tensor('u8', [values.lengt
 export interface HarnessOptions {
   maxInFlight?: number;
   maxQueued?: number;
+  maxQueuedBytes?: number;
+  tenants?: GatewayOptions['tenants'];
   /** How many gateways send into the places. */
   gateways?: number;
   /** Gateways want to know what happens to requests. */
@@ -123,6 +126,7 @@ export class Harness {
 
   static async open(workflow: Workflow, options: HarnessOptions = {}): Promise<Harness> {
     const { gateways = 1, maxInFlight = 64, maxQueued = 256, watched = false, sizes } = options;
+    const { maxQueuedBytes, tenants } = options;
     const harness = new Harness(workflow, gateways, sizes);
     try {
       for (const instance of harness.plan.gateways) {
@@ -133,6 +137,8 @@ export class Harness {
           plan: harness.plan,
           maxInFlight,
           maxQueued,
+          maxQueuedBytes,
+          tenants,
           onTask: watched ? (event) => void harness.told.push(event) : undefined,
         });
         harness.gateways.push(gateway);

@@ -354,7 +354,10 @@ export class Gateway implements PlaceOwner {
     const { clock } = this.options.port;
     const words = `no result within ${Math.round(timeoutMs)} ms`;
     let stop: () => void;
-    const late = () => this.cancel(ticket, new RdmaError('RDMA_ERR_DEADLINE', words));
+    const late = () => {
+      this.learnLate(ticket, ticket.deadlineUs - ticket.queuedAtUs);
+      this.cancel(ticket, new RdmaError('RDMA_ERR_DEADLINE', words));
+    };
     const leftMs = () => Math.max(0, (ticket.deadlineUs - this.place.nowUs()) / 1000);
     const aloneMs = this.door.forecaster.aloneUs(ticket) / 1000;
     if (ticket.number > 0 || !(aloneMs >= MIN_WATCHED_MS && aloneMs < leftMs())) {
@@ -368,12 +371,18 @@ export class Gateway implements PlaceOwner {
     return () => stop();
   }
 
+  // It takes longer than it was expected to, by what is known so far.
+  private learnLate({ expectation }: Ticket, leastUs: number): void {
+    if (expectation !== undefined) this.door.forecaster.settled(expectation, leastUs);
+  }
+
   // True when it has ended: it waits still, and even at once it would be late.
   private endHopeless(ticket: Ticket): boolean {
     if (ticket.over || ticket.number > 0 || ticket.deadlineUs === Number.POSITIVE_INFINITY) return ticket.over;
     const aloneUs = this.door.forecaster.aloneUs(ticket);
     if (!(this.place.nowUs() + aloneUs > ticket.deadlineUs) || this.tickets.size === 0) return false;
     this.door.hopeless++;
+    this.learnLate(ticket, this.place.nowUs() + aloneUs - ticket.queuedAtUs);
     this.cancel(ticket, new RdmaError('RDMA_ERR_DEADLINE', 'it waited until it could not be done in time any more'));
     return true;
   }
@@ -679,6 +688,7 @@ export class Gateway implements PlaceOwner {
     if (ticket === undefined || ticket.over || ticket.attempt !== attempt) return;
     const name = this.options.graph.spec.stages[from.stage]?.name ?? 'unknown';
     this.tell('failed', number, from.stage, from.instance, {});
+    if (failure.code === 'RDMA_ERR_DEADLINE') this.learnLate(ticket, ticket.deadlineUs - ticket.queuedAtUs);
     const code = failure.code === 'RDMA_ERR_DEADLINE' ? 'RDMA_ERR_DEADLINE' : 'RDMA_ERR_STAGE_FAILED';
     this.cancel(ticket, new RdmaError(code, `stage ${name} failed: ${failure.message}`));
   }
