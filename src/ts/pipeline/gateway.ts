@@ -29,6 +29,7 @@ import { placesOf, takesPart } from './routing.js';
 import type { Parts } from './body.js';
 import { addHops, remainingMs } from './stage-instance.js';
 import { requestName } from './task.js';
+import type { RequestAttempt } from './task-board.js';
 import { TicketMap } from './ticket-map.js';
 import { copyTensor, type Tensor } from './tensor.js';
 import { readTrace, type Trace, TraceRecords } from './trace.js';
@@ -138,6 +139,8 @@ interface Ticket {
   readonly views: boolean;
   readonly traced: boolean;
   readonly signal: AbortSignal | undefined;
+  /** How often its task has failed in a way that lets it be tried again. */
+  tries: number;
   over: boolean;
   readonly resolve: (result: PipelineResult) => void;
   readonly reject: (error: RdmaError) => void;
@@ -272,6 +275,61 @@ export class Gateway implements PlaceOwner {
     await closed;
   }
 
+  // ---- Requests whose tasks or places have failed
+
+  /** Whether this attempt of a request has been admitted and has not ended. */
+  isUnderWay(request: RequestAttempt): boolean {
+    return this.ticketAt(request) !== undefined;
+  }
+
+  /** One more try of a request has failed. @returns how many there are; 0 when the request is not under way */
+  countTry(request: RequestAttempt): number {
+    const ticket = this.ticketAt(request);
+    return ticket === undefined ? 0 : ++ticket.tries;
+  }
+
+  /** Ends a request with a failure, and with it its tasks in all places; nothing when it is not under way. */
+  failRequest(request: RequestAttempt, reason: RdmaError): void {
+    const ticket = this.ticketAt(request);
+    if (ticket !== undefined) this.cancel(ticket, reason);
+  }
+
+  /**
+   * A place does not work for now, and it is not known when it will: of the requests whose task there is not done, those
+   * that another instance can take are admitted again, before all that wait, and the others fail.
+   *
+   * @param hasOthers whether another instance of the stage works, or will soon
+   * @param reason with which they fail
+   */
+  leave(place: PlaceId, hasOthers: boolean, reason: RdmaError): void {
+    const canMove = hasOthers && this.options.graph.spec.stages[place.stage]!.spread === 'route';
+    for (const ticket of this.tickets.list()) {
+      const waiting = ticket.over ? undefined : ticket.admitted?.unfinished[place.stage];
+      if (!waiting?.some((load) => load.instance === place.instance)) continue;
+      if (canMove) this.admitAgain(ticket);
+      else this.cancel(ticket, reason);
+    }
+    this.admit();
+  }
+
+  private ticketAt({ gateway, gatewayRun, ticket: number, attempt }: RequestAttempt): Ticket | undefined {
+    const { self, incarnation } = this.options;
+    if (gateway !== self.instance || gatewayRun !== incarnation) return undefined;
+    const ticket = this.tickets.get(number);
+    const isCurrent = ticket !== undefined && !ticket.over && ticket.admitted !== undefined;
+    return isCurrent && ticket.attempt === attempt ? ticket : undefined;
+  }
+
+  // What it has in the places ends there, and it waits before all others.
+  private admitAgain(ticket: Ticket): void {
+    this.tellEnded(ticket);
+    if (ticket.admitted !== undefined) this.admission.ended(ticket.admitted);
+    ticket.admitted = undefined;
+    this.again++;
+    this.queue.unshift(ticket);
+    this.wakeDrained();
+  }
+
   // ---- Requests
 
   /**
@@ -328,6 +386,7 @@ export class Gateway implements PlaceOwner {
       views,
       traced,
       signal,
+      tries: 0,
       over: false,
       resolve: (result) => {
         end();
@@ -630,8 +689,13 @@ export class Gateway implements PlaceOwner {
     if (ticket === undefined || ticket.over || ticket.attempt !== attempt) return;
     const name = this.options.graph.spec.stages[from.stage]?.name ?? 'unknown';
     this.tell('failed', number, from.stage, from.instance, {});
+    if (failure.retryable === true && ++ticket.tries < this.options.graph.spec.stages[from.stage]!.attempts) {
+      this.admitAgain(ticket);
+      this.admit();
+      return;
+    }
     const code = failure.code === 'RDMA_ERR_DEADLINE' ? 'RDMA_ERR_DEADLINE' : 'RDMA_ERR_STAGE_FAILED';
-    this.cancel(ticket, new RdmaError(code, `stage ${name} failed: ${failure.message}`));
+    this.cancel(ticket, new RdmaError(code, `stage ${name} failed: ${failure.message}`, { stage: name }));
   }
 
   private tell(
