@@ -77,9 +77,9 @@ export class LocalPipeline implements AsyncDisposable {
       hasStarted: () => this.started,
       plans: () => ({ plan: this.changes?.plan ?? this.firstPlan, olderPlans: this.changes?.olderPlans ?? [] }),
       onRestart: (restart) => this.onRestart(restart),
-      onAvailability: (place, availability, hasOthers) => {
-        const { gateway } = this;
-        if (availability.state === 'broken') gateway?.leave(place, hasOthers, availability.reason);
+      onAvailability: (place, availability) => {
+        this.gateway?.setAvailability(place, availability);
+        if (availability.state === 'broken') this.gateway?.abandon(place, availability.reason);
       },
       isUnderWay: (request) => this.gateway?.isUnderWay(request) ?? false,
       countTry: (request) => this.gateway?.countTry(request) ?? 0,
@@ -146,7 +146,8 @@ export class LocalPipeline implements AsyncDisposable {
   private async startAll(): Promise<void> {
     const { workflow, places, waiters } = this;
     const { spec } = workflow;
-    const { device, maxInFlight, maxQueued, reconnectMs, startTimeoutMs, pollUs } = this.options;
+    const { device, maxInFlight, maxQueued, maxQueuedBytes, tenants, reconnectMs, startTimeoutMs, pollUs } =
+      this.options;
     const plan = this.firstPlan;
     const gateway = await Gateway.open({
       port: systemPipelinePort,
@@ -160,6 +161,8 @@ export class LocalPipeline implements AsyncDisposable {
       reconnectMs,
       maxInFlight,
       maxQueued,
+      maxQueuedBytes,
+      tenants,
       resolve: (target) => places.whereIs(target),
       onFailed: (reason) => this.fail(reason),
       onTask: this.onEvent === undefined ? undefined : (event) => this.onTask(event),
@@ -226,7 +229,7 @@ export class LocalPipeline implements AsyncDisposable {
    *
    * @throws as Gateway.run; RDMA_ERR_STAGE_FAILED when an instance ended too often
    */
-  run(request: PipelineRequest, options: RequestOptions = {}): Promise<PipelineResult> {
+  run(request: PipelineRequest, options?: RequestOptions): Promise<PipelineResult> {
     if (this.failure !== undefined) return Promise.reject(this.failure);
     if (this.closing !== undefined || this.gateway === undefined) return Promise.reject(closedError());
     this.watchman.wake();

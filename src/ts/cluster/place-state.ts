@@ -48,9 +48,3 @@ export interface SupervisionStatus extends Readonly<RestartCounts> {
   /** Of `broken`: why. */
   readonly reason: RdmaError | undefined;
 }
-
-/** What the gateway is told of a place. */
-export type Availability =
-  | { readonly state: 'ready' }
-  | { readonly state: 'starting'; readonly readyInMs?: number }
-  | { readonly state: 'broken'; readonly reason: RdmaError; readonly retryInMs: number };

@@ -5,6 +5,7 @@
 import type { RdmaError } from '../core/errors.js';
 import type { Secret } from '../core/secret.js';
 import {
+  type Availability,
   type PlaceId,
   type Plan,
   placeName,
@@ -20,7 +21,7 @@ import { Blame, type BlameHost } from './blame.js';
 import type { PipelineSettings } from './local-pipeline-options.js';
 import type { WatchLimits } from './place-watch.js';
 import type { FromWorker, Routes, ToWorker, WorkerConfig } from './protocol.js';
-import type { Availability, Restart, SupervisionStatus } from './place-state.js';
+import type { Restart, SupervisionStatus } from './place-state.js';
 import { StatusCalls } from './status-calls.js';
 import { type PlaceHost, SupervisedPlace } from './supervised-place.js';
 import type { Waiters } from './waiters.js';
@@ -37,8 +38,8 @@ export interface PlacesHost extends BlameHost {
   /** Under which a process begins: the newest, and those before it that requests are under. */
   plans(): { plan: Plan; olderPlans: Plan[] };
   onRestart(restart: Restart): void;
-  /** Whether a place works has changed; `hasOthers`: another instance of its stage is not broken. */
-  onAvailability(place: PlaceId, availability: Availability, hasOthers: boolean): void;
+  /** Whether a place works has changed. */
+  onAvailability(place: PlaceId, availability: Availability): void;
   /** The pipeline cannot start: a place of it does not. */
   onLost(reason: RdmaError): void;
 }
@@ -209,11 +210,8 @@ export class Places {
     };
   }
 
-  private onAvailability({ stage, instance, name }: SupervisedPlace, availability: Availability): void {
-    const others = [...this.places.values()].filter((other) => other.stage === stage && other.name !== name);
-    const hasOthers = others.some((other) => other.wasReady && other.broken === undefined && !other.leaving);
-    const id = { stage: stageIndex(this.host.workflow.spec, stage), instance };
-    this.host.onAvailability(id, availability, hasOthers);
+  private onAvailability({ stage, instance }: SupervisedPlace, availability: Availability): void {
+    this.host.onAvailability({ stage: stageIndex(this.host.workflow.spec, stage), instance }, availability);
     this.host.waiters.look();
   }
 

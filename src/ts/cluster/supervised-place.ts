@@ -5,9 +5,9 @@
 // tried later and later. A place that leaves, or that was given up before it worked, gets no process any more.
 import { performance } from 'node:perf_hooks';
 import { RdmaError } from '../core/errors.js';
-import type { RequestAttempt, RunningTask } from '../pipeline/index.js';
+import type { Availability, RequestAttempt, RunningTask } from '../pipeline/index.js';
 import type { Finding } from './blame.js';
-import type { Availability, PlaceState, Restart, RestartCounts, SupervisionStatus } from './place-state.js';
+import type { PlaceState, Restart, RestartCounts, SupervisionStatus } from './place-state.js';
 import { PlaceWatch, type Verdict, type WatchLimits } from './place-watch.js';
 import { isStopped } from './process-state.js';
 import type { FromWorker, ToWorker, WorkerConfig } from './protocol.js';

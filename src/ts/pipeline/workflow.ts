@@ -12,6 +12,7 @@ import {
   freezeSpec,
   type REQUEST,
   type Spread,
+  type StageCost,
   type StageSpec,
   type WorkflowSpec,
 } from './spec.js';
@@ -52,6 +53,8 @@ export interface StageOptions<Inputs extends string> {
    * handler threw an error whose `retryable` is true.
    */
   attempts?: number;
+  /** What a task is expected to cost, until tasks have been measured: with it the first requests can be judged too. */
+  cost?: StageCost;
   handler: StageHandler<Inputs>;
 }
 
