@@ -97,8 +97,24 @@ void t.test('deaths that a task is to blame for count nothing, however many', as
   for (let i = 0; i < 100; i++) {
     budget.ready(nowMs);
     nowMs += 10;
-    t.same(budget.died(nowMs, true), { delayMs: 0, spent: undefined });
+    t.same(budget.died(nowMs, 'task'), { delayMs: 0, spent: undefined });
   }
   t.same(budget.died(nowMs), { delayMs: 0, spent: undefined }, 'the first of its own');
   t.match(budget.died(nowMs), { spent: /more than 1 times/ });
+});
+
+void t.test('a place whose processes say why they cannot begin has spent it after ten seconds', async (t) => {
+  const budget = new RestartBudget(1000, 120_000);
+  const times: number[] = [];
+  let nowMs = 0;
+  for (;;) {
+    const { delayMs, spent } = budget.died(nowMs, 'failed');
+    if (spent !== undefined) break;
+    times.push(nowMs);
+    nowMs += delayMs + 50;
+  }
+  t.ok(nowMs >= 10_000 && nowMs < 20_000, `after ${nowMs} ms`);
+  const other = new RestartBudget(1000, 120_000);
+  for (const at of times) t.equal(other.died(at).spent, undefined);
+  t.equal(other.died(nowMs).spent, undefined, 'one that hangs, say, may take longer');
 });

@@ -14,6 +14,7 @@ import {
   RdmaError,
   type StageEvent,
   StageInstance,
+  type StageInstanceOptions,
   stageIndex,
   stagePlaces,
   systemPipelinePort,
@@ -153,6 +154,9 @@ export class Harness {
     return this.gateways[0]!;
   }
 
+  /** What stage instances are opened with besides. */
+  extra: Partial<StageInstanceOptions> = {};
+
   private resolve(target: string): InboxAddress {
     const address = this.routes.get(target);
     if (address === undefined) throw new RdmaError('RDMA_ERR_PEER_GONE', `${target} is away`);
@@ -173,6 +177,7 @@ export class Harness {
       olderPlans,
       handler: this.workflow.handler(spec.stages[self.stage]!.name),
       onEvent: (event) => void this.events.push({ place, event }),
+      ...this.extra,
     });
     this.stages.set(place, instance);
     this.routes.set(place, instance.address);

@@ -8,8 +8,16 @@
 const DEATH_COUNTS_MS = 60_000;
 const FIRST_DELAY_MS = 100;
 const LAST_DELAY_MS = 10_000;
+/** How long a place whose processes say why they cannot begin may be away. */
+const FAILED_AWAY_MS = 10_000;
 /** Of a place whose budget is spent. */
 const SPENT_DELAY_MS = 30_000;
+
+/**
+ * How a process ended: by `task`, for which a request is to blame; as it could not begin, and said why (`failed`); or
+ * otherwise (`other`).
+ */
+export type End = 'task' | 'failed' | 'other';
 
 /** What becomes of a place whose process has ended. */
 export interface RestartVerdict {
@@ -53,18 +61,18 @@ export class RestartBudget {
    * The process has ended, or could not be started.
    *
    * @param nowMs by a clock that never goes back
-   * @param isExcused a task is to blame for it: it counts nothing, and the next one is started at once
+   * @param end one by a task counts nothing, and the next one is started at once
    */
-  died(nowMs: number, isExcused = false): RestartVerdict {
+  died(nowMs: number, end: End = 'other'): RestartVerdict {
     const worked = this.readySinceMs === undefined ? 0 : nowMs - this.readySinceMs;
     this.readySinceMs = undefined;
     this.workedMs += worked;
     this.awaySinceMs ??= nowMs;
-    if (isExcused) return { delayMs: 0, spent: undefined };
+    if (end === 'task') return { delayMs: 0, spent: undefined };
     this.inARow++;
     const counted = this.deaths.filter((at) => this.workedMs - at < DEATH_COUNTS_MS);
     this.deaths = [...counted, this.workedMs].slice(-this.maxRestarts - 1);
-    const spent = this.spentAt(nowMs);
+    const spent = this.spentAt(nowMs, end === 'failed' ? Math.min(FAILED_AWAY_MS, this.maxAwayMs) : this.maxAwayMs);
     const lastMs = spent === undefined ? LAST_DELAY_MS : SPENT_DELAY_MS;
     const pauseMs = this.inARow === 1 ? 0 : Math.min(lastMs, FIRST_DELAY_MS * 2 ** (this.inARow - 2));
     // From when it was ready: one that has worked for longer has nothing to do with the deaths before it.
@@ -73,10 +81,10 @@ export class RestartBudget {
     return { delayMs: 0, spent };
   }
 
-  private spentAt(nowMs: number): string | undefined {
+  private spentAt(nowMs: number, maxAwayMs: number): string | undefined {
     const { length } = this.deaths;
     if (length > this.maxRestarts) return `ended more than ${this.maxRestarts} times within a minute of work`;
     const awayMs = nowMs - (this.awaySinceMs ?? nowMs);
-    return awayMs >= this.maxAwayMs ? `has had no process that is ready for ${Math.round(awayMs)} ms` : undefined;
+    return awayMs >= maxAwayMs ? `has had no process that is ready for ${Math.round(awayMs)} ms` : undefined;
   }
 }

@@ -201,7 +201,7 @@ export class SupervisedPlace {
   }
 
   private onExit(ended: string, failure: RdmaError | undefined, tasks: readonly RunningTask[]): void {
-    const { host, verdict } = this;
+    const { host, verdict, isReady: wasReady } = this;
     const reason = this.slow ? `it was not ready within ${this.startTimeoutMs} ms` : ended;
     this.stopTimer();
     this.worker = undefined;
@@ -221,7 +221,8 @@ export class SupervisedPlace {
     }
     const { failed, isExcused } = host.onDeath(this, tasks, verdict, reason);
     const words = this.count(reason, verdict, failed);
-    const { delayMs, spent } = this.budget.died(performance.now(), isExcused);
+    const end = isExcused ? 'task' : failure === undefined || wasReady ? 'other' : 'failed';
+    const { delayMs, spent } = this.budget.died(performance.now(), end);
     if (spent !== undefined) {
       const error = this.spentError(spent, words, delayMs);
       if (!host.hasStarted() || !this.hasBeenReady) {
