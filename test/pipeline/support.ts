@@ -15,6 +15,7 @@ import {
   RdmaError,
   type StageEvent,
   StageInstance,
+  type StageInstanceOptions,
   stageIndex,
   stagePlaces,
   systemPipelinePort,
@@ -159,6 +160,9 @@ export class Harness {
     return this.gateways[0]!;
   }
 
+  /** What stage instances are opened with besides. */
+  extra: Partial<StageInstanceOptions> = {};
+
   private resolve(target: string): InboxAddress {
     const address = this.routes.get(target);
     if (address === undefined) throw new RdmaError('RDMA_ERR_PEER_GONE', `${target} is away`);
@@ -179,6 +183,7 @@ export class Harness {
       olderPlans,
       handler: this.workflow.handler(spec.stages[self.stage]!.name),
       onEvent: (event) => void this.events.push({ place, event }),
+      ...this.extra,
     });
     this.stages.set(place, instance);
     this.routes.set(place, instance.address);

@@ -23,13 +23,14 @@ export { checkPlan, makePlan, type PlaceId, type Plan, placeName, stageIndex, st
 export { type PipelinePort, systemPipelinePort } from './port.js';
 export { ALL, type Graph, graphOf, receivers, type Route, senders } from './routing.js';
 export { checkSpec, GATEWAY, REQUEST, type Spread, type StageCost, type StageSpec, type WorkflowSpec } from './spec.js';
+export { type RequestAttempt, type RunningTask, TaskBoard } from './task-board.js';
 export {
   type StageEvent,
   StageInstance,
   type StageInstanceOptions,
   type StageInstanceStatus,
 } from './stage-instance.js';
-export type { StageOutput, StageTask, TensorShape } from './task.js';
+export { requestName, type StageOutput, type StageTask, type TensorShape } from './task.js';
 export {
   copyTensor,
   DTYPES,

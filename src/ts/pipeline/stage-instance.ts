@@ -14,6 +14,8 @@ import { asRdmaError, type Outgoing, Place, type PlaceOptions, type PlaceOwner, 
 import { GATEWAY_INDEX, type PlaceId, type Plan, placeName } from './plan.js';
 import { LeastTime } from './least-time.js';
 import type { StageSpec } from './spec.js';
+import { Suspects } from './suspects.js';
+import type { RequestAttempt, TaskBoard } from './task-board.js';
 import { requestName, type StageOutput, Task, type TaskHost } from './task.js';
 import { TraceRecords } from './trace.js';
 import type { StageHandler } from './workflow.js';
@@ -21,6 +23,12 @@ import type { StageHandler } from './workflow.js';
 /** What an instance of a stage has to know. */
 export interface StageInstanceOptions extends PlaceOptions {
   handler: StageHandler;
+  /** Where it says which tasks run; undefined: nobody looks. */
+  board?: TaskBoard | undefined;
+  /** Requests that have ended: it runs none of them, though they may come again. Default none. */
+  barred?: readonly RequestAttempt[] | undefined;
+  /** Requests that run alone; default none. */
+  suspects?: readonly RequestAttempt[] | undefined;
   /** Called with what the instance does; undefined: nobody wants to know. */
   onEvent?: ((event: StageEvent) => void) | undefined;
   /** Called when it cannot go on. */
@@ -63,6 +71,7 @@ export class StageInstance implements PlaceOwner, TaskHost {
   private readonly unsent: (() => boolean)[] = []; // outputs that wait for memory
   private writers: readonly ReportWriter[] = []; // one for each gateway and its run
   private reportsDue = false;
+  private readonly suspects = new Suspects();
   private linked = false;
   private running = 0;
   private readonly least = new LeastTime();
@@ -85,6 +94,8 @@ export class StageInstance implements PlaceOwner, TaskHost {
   static async open(options: StageInstanceOptions): Promise<StageInstance> {
     const instance = new StageInstance(options);
     instance.place = await Place.open(instance.options, instance);
+    for (const request of options.barred ?? []) instance.endRequest(request);
+    instance.setSuspects(options.suspects ?? []);
     return instance;
   }
 
@@ -129,6 +140,18 @@ export class StageInstance implements PlaceOwner, TaskHost {
     return this.place.giveUp(place);
   }
 
+  /** The request has ended at its gateway: its task stops, and does not run again. */
+  endRequest({ gateway, gatewayRun, ticket, attempt }: RequestAttempt): void {
+    const { join } = this.place;
+    join.endRequest(join.ledgerOf(gateway, gatewayRun), ticket, attempt);
+  }
+
+  /** These requests run alone from now on, and no others. */
+  setSuspects(requests: readonly RequestAttempt[]): void {
+    this.suspects.set(requests);
+    this.next();
+  }
+
   // ---- What the place says
 
   /** @internal */
@@ -162,9 +185,12 @@ export class StageInstance implements PlaceOwner, TaskHost {
 
   private next(): void {
     while (this.linked && this.running < this.stage.concurrency && !this.place.isEnding) {
-      const joined = this.ready.shift();
+      const joined = this.ready[0];
       if (joined === undefined) return;
-      if (joined.state === 'ready') this.run(joined);
+      const isWanted = joined.state === 'ready';
+      if (isWanted && !this.suspects.mayBegin(joined, this.running)) return;
+      this.ready.shift();
+      if (isWanted) this.run(joined);
     }
   }
 
@@ -181,6 +207,11 @@ export class StageInstance implements PlaceOwner, TaskHost {
     const task = this.taskOf(joined);
     joined.onCancel = (reason) => task.cancel(reason);
     const stopTimer = this.watchDeadline(joined, task, startUs);
+    const stopLimit = this.watchLimit(task);
+    const { board } = this.options;
+    const { ledger } = joined;
+    const slot = board?.begin(ledger.gateway, ledger.gatewayRun, joined.ticket, joined.attempt, startUs) ?? 0;
+    this.suspects.begins(joined);
     if ((joined.flags & Flag.WATCHED) !== 0) {
       // At once: a handler may keep the process busy for minutes.
       this.report(joined, Report.STARTED);
@@ -189,6 +220,9 @@ export class StageInstance implements PlaceOwner, TaskHost {
     if (onEvent !== undefined) onEvent({ type: 'task', request: task.request });
     const ended = (output: StageOutput | undefined, error: unknown) => {
       stopTimer?.();
+      stopLimit?.();
+      board?.end(slot);
+      this.suspects.ended(joined);
       joined.onCancel = undefined;
       this.running--;
       const computeUs = place.nowUs() - startUs;
@@ -234,6 +268,15 @@ export class StageInstance implements PlaceOwner, TaskHost {
       return undefined;
     }
     return this.options.port.clock.after(Math.min(leftMs, MAX_TIMER_MS), () => task.cancel(late));
+  }
+
+  private watchLimit(task: Task): (() => void) | undefined {
+    const { taskTimeoutMs } = this.stage;
+    if (taskTimeoutMs === undefined) return undefined;
+    return this.options.port.clock.after(taskTimeoutMs, () => {
+      const words = `the task took longer than ${taskTimeoutMs} ms (taskTimeoutMs) in stage ${this.stageName}`;
+      task.cancel(new RdmaError('RDMA_ERR_TIMEOUT', words, { stage: this.stageName }));
+    });
   }
 
   private finish(
@@ -494,7 +537,9 @@ function failureOf(error: unknown): StageFailure {
   try {
     const code: unknown = error instanceof RdmaError ? error.code : undefined;
     const message = String(error instanceof Error ? error.message : error);
-    return { code: typeof code === 'string' ? code : 'RDMA_ERR_HANDLER', message };
+    const known = typeof code === 'string' ? code : 'RDMA_ERR_HANDLER';
+    const isRetryable = (error as { retryable?: unknown } | null)?.retryable === true;
+    return isRetryable ? { code: known, message, retryable: true } : { code: known, message };
   } catch {
     return { code: 'RDMA_ERR_HANDLER', message: 'an error that cannot be shown' };
   }

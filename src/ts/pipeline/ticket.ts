@@ -20,6 +20,8 @@ export interface Ticket extends Queued {
   readonly views: boolean;
   readonly traced: boolean;
   readonly signal: AbortSignal | undefined;
+  /** How often its task has failed in a way that lets it be tried again. */
+  tries: number;
   over: boolean;
   readonly resolve: (result: PipelineResult) => void;
   readonly reject: (error: RdmaError) => void;
