@@ -79,7 +79,7 @@ async function start(config: WorkerConfig): Promise<StageInstance> {
     pollUs,
     reconnectMs,
     resolve: whereIs,
-    handler: workflow.handler(stage),
+    ...workflow.code(stage),
     onFailed: (reason) => void fail(reason),
   });
   instance = opened;

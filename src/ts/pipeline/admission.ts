@@ -11,6 +11,7 @@
 // requests that have not ended. What places keep is bounded by that.
 import { type Plan, type PlaceId, GATEWAY_INDEX } from './plan.js';
 import { ALL, type Graph, placesOf, type Route } from './routing.js';
+import { batchSizeOf, capacityOf } from './spec.js';
 
 /** The largest prefetch of one instance, in tasks. */
 export const MAX_PREFETCH = 64;
@@ -24,15 +25,16 @@ const SAMPLE_WEIGHT = 0.2;
 /**
  * How many requests may be on their way to an instance or at work there.
  *
- * @param concurrency tasks that it runs at a time
+ * @param capacity tasks that it runs at a time, in batches or not
  * @param serviceUs how long a task takes there, in microseconds
  * @param leadUs how long it takes from the gateway until a task begins there, without waiting, in microseconds
- * @returns `concurrency` and a prefetch of 1 to {@link MAX_PREFETCH}: by Little's law, what the instance finishes
+ * @param batchSize tasks that begin together: so many wait there, that a batch is full when one ends
+ * @returns `capacity` and a prefetch of `batchSize` to {@link MAX_PREFETCH}: by Little's law, what the instance finishes
  *   while a new request is on its way
  */
-export function windowOf(concurrency: number, serviceUs: number, leadUs: number): number {
-  const prefetch = Math.ceil((concurrency * leadUs) / Math.max(serviceUs, 1));
-  return concurrency + Math.min(MAX_PREFETCH, Math.max(1, prefetch));
+export function windowOf(capacity: number, serviceUs: number, leadUs: number, batchSize = 1): number {
+  const prefetch = Math.ceil((capacity * leadUs) / Math.max(serviceUs, 1));
+  return capacity + Math.min(MAX_PREFETCH, Math.max(batchSize, prefetch));
 }
 
 /** What is known of one instance. */
@@ -97,8 +99,8 @@ export class Admission {
 
   private atWorkBefore(plan: Plan): number[] {
     const { spec, ancestors } = this.graph;
-    const together = spec.stages.map(({ concurrency, spread }, i) => {
-      return spread === 'shard' ? concurrency : concurrency * plan.instances[i]!.length;
+    const together = spec.stages.map((stage, i) => {
+      return stage.spread === 'shard' ? capacityOf(stage) : capacityOf(stage) * plan.instances[i]!.length;
     });
     return ancestors.map((before) => {
       let sum = 0;
@@ -168,7 +170,7 @@ export class Admission {
   // It has all that it runs at a time, and nothing came of it for long, while something came of another one. That is
   // no matter of the clock: nothing comes of any of them while this process is busy.
   private isStalled(load: InstanceLoad, stage: number, newestUs: number): boolean {
-    if (load.arrived < this.graph.spec.stages[stage]!.concurrency) return false;
+    if (load.arrived < capacityOf(this.graph.spec.stages[stage]!)) return false;
     this.leads ??= this.computeLeads();
     // Before the first sample nothing is long.
     return newestUs - load.progressUs > this.leads[stage]! + STALLED_TASKS * this.serviceUs[stage]!;
@@ -199,11 +201,13 @@ export class Admission {
 
   /** How many tasks whose inputs are there may wait at an instance of a stage, or be at work there. */
   windowOf(stage: number): number {
-    const { concurrency } = this.graph.spec.stages[stage]!;
+    const spec = this.graph.spec.stages[stage]!;
+    const capacity = capacityOf(spec);
     const service = this.serviceUs[stage]!;
     this.leads ??= this.computeLeads();
-    // Before the first sample: one task more than it runs.
-    return Number.isNaN(service) ? concurrency + 1 : windowOf(concurrency, service, this.leads[stage]!);
+    // Before the first sample: one task, or one batch, more than it runs.
+    if (Number.isNaN(service)) return capacity + batchSizeOf(spec);
+    return windowOf(capacity, service, this.leads[stage]!, batchSizeOf(spec));
   }
 
   // The longest way through the stages before, at the time that each takes, and the overhead of the way.

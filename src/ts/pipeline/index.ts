@@ -1,5 +1,6 @@
 // The pipeline layer: workflows, tensors, stage instances and gateways. Processes are the cluster layer's.
 export { RdmaError } from '../core/errors.js';
+export type { BatchHandler, BatchKey, BatchOptions, BatchOutput, BatchTask } from './batch-task.js';
 export type { Parts } from './body.js';
 export {
   Gateway,
@@ -12,6 +13,7 @@ export {
   type RequestOptions,
   type TaskEvent,
 } from './gateway.js';
+export type { BatchStatus } from './executor.js';
 export type { StageInput } from './input.js';
 export type { LinkStatus } from './links.js';
 export { MAX_META_BYTES, type Meta } from './meta.js';
@@ -20,7 +22,17 @@ export type { PlaceOptions, PlaceStatus } from './place.js';
 export { checkPlan, makePlan, type PlaceId, type Plan, placeName, stageIndex, stagePlaces } from './plan.js';
 export { type PipelinePort, systemPipelinePort } from './port.js';
 export { ALL, type Graph, graphOf, receivers, type Route, senders } from './routing.js';
-export { checkSpec, GATEWAY, REQUEST, type Spread, type StageSpec, type WorkflowSpec } from './spec.js';
+export {
+  type BatchSpec,
+  batchSizeOf,
+  capacityOf,
+  checkSpec,
+  GATEWAY,
+  REQUEST,
+  type Spread,
+  type StageSpec,
+  type WorkflowSpec,
+} from './spec.js';
 export {
   type StageEvent,
   StageInstance,
@@ -41,10 +53,14 @@ export {
 } from './tensor.js';
 export type { HopTrace, TaskTrace, Trace } from './trace.js';
 export {
+  type BatchedTaskOptions,
   isWorkflow,
+  type SingleTaskOptions,
   type Stage,
+  type StageCode,
   type StageHandler,
   type StageOptions,
+  type StageShapeOptions,
   Workflow,
   type WorkflowOptions,
   type WorkflowSizes,

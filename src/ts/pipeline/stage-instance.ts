@@ -5,8 +5,10 @@
 // Every task ends with its output, a failure, or with nobody wanting it any more.
 import { RdmaError } from '../core/errors.js';
 import { hideSecret } from '../core/secret.js';
+import { BatchedTask } from './batch-task.js';
 import type { Block, InboxAddress } from '../ring/index.js';
 import { type Envelope, Flag, NO_DEADLINE } from './envelope.js';
+import { BatchExecutor, type BatchHost, type BatchStatus, type TaskEnd } from './executor.js';
 import type { Joined } from './join.js';
 import { encodeMeta } from './meta.js';
 import { encodeFailure, Report, ReportWriter, type StageFailure } from './notes.js';
@@ -15,11 +17,10 @@ import { GATEWAY_INDEX, type PlaceId, type Plan, placeName } from './plan.js';
 import type { StageSpec } from './spec.js';
 import { requestName, type StageOutput, Task, type TaskHost } from './task.js';
 import { TraceRecords } from './trace.js';
-import type { StageHandler } from './workflow.js';
+import type { StageCode } from './workflow.js';
 
 /** What an instance of a stage has to know. */
-export interface StageInstanceOptions extends PlaceOptions {
-  handler: StageHandler;
+export interface StageInstanceOptions extends PlaceOptions, StageCode {
   /** Called with what the instance does; undefined: nobody wants to know. */
   onEvent?: ((event: StageEvent) => void) | undefined;
   /** Called when it cannot go on. */
@@ -41,6 +42,8 @@ export interface StageInstanceStatus extends PlaceStatus {
   /** Sums since the start. */
   readonly tasks: number;
   readonly failures: number;
+  /** Of a stage that takes batches. */
+  readonly batches: BatchStatus | undefined;
 }
 
 const MAX_TIMER_MS = 2 ** 31 - 1;
@@ -51,7 +54,7 @@ const SAMPLE_WEIGHT = { shorter: 0.5, longer: 0.1 };
 const LONG_US = 1000;
 
 /** One instance of a stage. */
-export class StageInstance implements PlaceOwner, TaskHost {
+export class StageInstance implements PlaceOwner, TaskHost, BatchHost {
   /** Name of the stage. */
   readonly stageName: string;
   private readonly limitName: string;
@@ -59,6 +62,7 @@ export class StageInstance implements PlaceOwner, TaskHost {
   private readonly stage: StageSpec;
   private place!: Place;
   private readonly ready: Joined[] = [];
+  private readonly batches: BatchExecutor | undefined;
   private readonly unsent: (() => boolean)[] = []; // outputs that wait for memory
   private writers: readonly ReportWriter[] = []; // one for each gateway and its run
   private reportsDue = false;
@@ -72,6 +76,13 @@ export class StageInstance implements PlaceOwner, TaskHost {
     this.options = hideSecret(options);
     this.stage = options.graph.spec.stages[options.self.stage]!;
     this.stageName = this.stage.name;
+    const { batchHandler: handler, batchKey: key } = options;
+    const { batch, concurrency } = this.stage;
+    if (batch !== undefined) {
+      if (handler === undefined)
+        throw new RdmaError('RDMA_ERR_INVALID_ARGUMENT', `${this.stageName} needs a batchHandler`);
+      this.batches = new BatchExecutor(this, { ...batch, concurrency, handler, key });
+    }
     this.limitName = `maxOutputBytes of stage ${this.stageName} (${this.stage.maxOutputBytes})`;
   }
 
@@ -131,6 +142,10 @@ export class StageInstance implements PlaceOwner, TaskHost {
 
   /** @internal */
   onComplete(joined: Joined): void {
+    if (this.batches !== undefined) {
+      this.batches.add(joined);
+      return;
+    }
     this.ready.push(joined);
     this.next();
   }
@@ -159,6 +174,7 @@ export class StageInstance implements PlaceOwner, TaskHost {
   // ---- Tasks
 
   private next(): void {
+    this.batches?.next();
     while (this.linked && this.running < this.stage.concurrency && !this.place.isEnding) {
       const joined = this.ready.shift();
       if (joined === undefined) return;
@@ -167,6 +183,43 @@ export class StageInstance implements PlaceOwner, TaskHost {
   }
 
   private run(joined: Joined): void {
+    const { stage, instance } = this.options.self;
+    const instances = joined.plan.instances[stage]!;
+    const task = new Task(this, joined, instances.indexOf(instance), instances.length);
+    const ended = this.begin(joined, task);
+    this.begun();
+    let output: StageOutput | Promise<StageOutput>;
+    let isPromise: boolean;
+    try {
+      const late = task.cancelled;
+      if (late !== undefined) throw late;
+      output = this.options.handler!(task);
+      isPromise = typeof (output as Promise<StageOutput> | undefined)?.then === 'function';
+    } catch (error) {
+      ended(undefined, error);
+      this.next();
+      return;
+    }
+    if (isPromise) {
+      // What only looks like a promise may answer twice, or throw.
+      Promise.resolve(output).then(
+        (value) => {
+          ended(value, undefined);
+          this.next();
+        },
+        (error: unknown) => {
+          ended(undefined, error ?? new Error('the handler was rejected without a reason'));
+          this.next();
+        },
+      );
+    } else {
+      ended(output as StageOutput, undefined);
+      this.next();
+    }
+  }
+
+  /** @internal */
+  begin(joined: Joined, task: Task): TaskEnd {
     const { onEvent } = this.options;
     const { place } = this;
     joined.state = 'running';
@@ -176,48 +229,66 @@ export class StageInstance implements PlaceOwner, TaskHost {
     }
     const startUs = place.nowUs();
     const queueUs = startUs - joined.readyAtUs;
-    const task = this.taskOf(joined);
     joined.onCancel = (reason) => task.cancel(reason);
     const stopTimer = this.watchDeadline(joined, task, startUs);
-    if ((joined.flags & Flag.WATCHED) !== 0) {
-      // At once: a handler may keep the process busy for minutes.
-      this.report(joined, Report.STARTED);
-      this.sendReports();
-    }
+    if ((joined.flags & Flag.WATCHED) !== 0) this.report(joined, Report.STARTED);
     if (onEvent !== undefined) onEvent({ type: 'task', request: task.request });
-    const ended = (output: StageOutput | undefined, error: unknown) => {
+    return (output, error) => {
       stopTimer?.();
       joined.onCancel = undefined;
       this.running--;
       const computeUs = place.nowUs() - startUs;
       this.usualUs = usualUs(this.usualUs, computeUs);
       this.finish(joined, task, queueUs, computeUs, output, error);
-      this.next();
     };
-    let output: StageOutput | Promise<StageOutput>;
-    let isPromise: boolean;
-    try {
-      const late = task.cancelled;
-      if (late !== undefined) throw late;
-      output = this.options.handler(task);
-      isPromise = typeof (output as Promise<StageOutput> | undefined)?.then === 'function';
-    } catch (error) {
-      ended(undefined, error);
-      return;
-    }
-    if (isPromise) {
-      // What only looks like a promise may answer twice, or throw.
-      Promise.resolve(output).then(
-        (value) => ended(value, undefined),
-        (error: unknown) => ended(undefined, error ?? new Error('the handler was rejected without a reason')),
-      );
-    } else ended(output as StageOutput, undefined);
   }
 
-  private taskOf(joined: Joined): Task {
+  /** @internal Reports go at once: a handler may keep the process busy for minutes. */
+  begun(): void {
+    if (this.reportsDue) this.sendReports();
+  }
+
+  // ---- What batches ask
+
+  /** @internal */
+  get isOpen(): boolean {
+    return this.linked && !this.place.isEnding;
+  }
+
+  /** @internal */
+  get flaw(): string | undefined {
+    return this.options.flaw;
+  }
+
+  /** @internal */
+  nowUs(): number {
+    return this.place.nowUs();
+  }
+
+  /** @internal */
+  after(ms: number, call: () => void): () => void {
+    return this.options.port.clock.after(ms, call);
+  }
+
+  /** @internal */
+  deadlineOf(joined: Joined): number {
+    return deadlineOf(joined);
+  }
+
+  /** @internal */
+  batchedTaskOf(joined: Joined): BatchedTask {
     const { stage, instance } = this.options.self;
     const instances = joined.plan.instances[stage]!;
-    return new Task(this, joined, instances.indexOf(instance), instances.length);
+    return new BatchedTask(this, joined, instances.indexOf(instance), instances.length);
+  }
+
+  /** @internal */
+  refuse(joined: Joined, task: Task, error: unknown): void {
+    joined.state = 'running';
+    this.tasks++;
+    this.failures++;
+    for (const block of task.takeBlocks()) block.release();
+    this.sendFailure(joined, failureOf(error));
   }
 
   private watchDeadline(joined: Joined, task: Task, nowUs: number): (() => void) | undefined {
@@ -337,8 +408,11 @@ export class StageInstance implements PlaceOwner, TaskHost {
     const isLast = this.options.graph.behind[self.stage]!.length === 0;
     // Behind its result a gateway takes no report of a request.
     if (isLast && (joined.flags & Flag.WATCHED) !== 0) this.sendReports();
+    const { batches } = this;
+    const sentUs = batches === undefined ? 0 : place.nowUs();
     const settle = () => {
       place.join.settle(joined);
+      batches?.settled(place.nowUs() - sentUs);
       this.sendWaiting();
     };
     if (place.flaw === 'early-acknowledgement') place.join.settle(joined);
@@ -436,7 +510,7 @@ export class StageInstance implements PlaceOwner, TaskHost {
 
   /** True when it has nothing to do and nothing that it answers for: it may end without anybody noticing. */
   get isDrained(): boolean {
-    return this.running === 0 && this.place.isEmpty;
+    return this.running === 0 && this.batches?.isIdle !== false && this.place.isEmpty;
   }
 
   /** How many outputs a target (`stage/0`) has not acknowledged. */
@@ -446,12 +520,22 @@ export class StageInstance implements PlaceOwner, TaskHost {
 
   /** What an operator asks. Computed at each call; not for hot loops. */
   status(): StageInstanceStatus {
-    const { running, tasks, failures } = this;
-    return { ...this.place.status(), running, ready: this.ready.length, unsent: this.unsent.length, tasks, failures };
+    const { running, tasks, failures, batches, unsent } = this;
+    const ready = batches === undefined ? this.ready.length : batches.waiting;
+    return {
+      ...this.place.status(),
+      running,
+      ready,
+      unsent: unsent.length,
+      tasks,
+      failures,
+      batches: batches?.status(),
+    };
   }
 
   /** Ends the instance at once; what it has not finished stays with the places before it. */
   close(): Promise<void> {
+    this.batches?.close();
     return this.place.close();
   }
 }

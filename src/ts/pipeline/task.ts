@@ -131,6 +131,9 @@ export class Task implements StageTask {
   private inputsFrom(stage: string): Input[] {
     const found = this.joined.from(stage);
     if (found.length > 0) return found;
+    if (this.joined.inputs[0] === undefined) {
+      throw new RdmaError('RDMA_ERR_CLOSED', `this task of stage ${this.stage} has ended: its inputs are gone`);
+    }
     throw new RdmaError('RDMA_ERR_INVALID_ARGUMENT', `stage ${this.stage} has no input from ${stage}`, {
       remedy: `name it in \`after\` of stage ${this.stage}`,
     });
