@@ -22,7 +22,7 @@ import {
   type TaskEvent,
   type Workflow,
 } from '../pipeline/index.js';
-import { tellerOf } from './event-teller.js';
+import { tellerOf } from '../core/event-teller.js';
 import {
   checkPipelineOptions,
   type LocalPipelineOptions,
@@ -128,7 +128,8 @@ export class LocalPipeline implements AsyncDisposable {
   private async startAll(): Promise<void> {
     const { workflow, places, waiters } = this;
     const { spec } = workflow;
-    const { device, maxInFlight, maxQueued, reconnectMs, startTimeoutMs, pollUs } = this.options;
+    const { device, maxInFlight, maxQueued, maxQueuedBytes, tenants, reconnectMs, startTimeoutMs, pollUs } =
+      this.options;
     const plan = this.firstPlan;
     const gateway = await Gateway.open({
       port: systemPipelinePort,
@@ -142,6 +143,8 @@ export class LocalPipeline implements AsyncDisposable {
       reconnectMs,
       maxInFlight,
       maxQueued,
+      maxQueuedBytes,
+      tenants,
       resolve: (target) => places.whereIs(target),
       onFailed: (reason) => this.fail(reason),
       onTask: this.onEvent === undefined ? undefined : (event) => this.onTask(event),
@@ -170,10 +173,10 @@ export class LocalPipeline implements AsyncDisposable {
     this.onEvent?.({ type: 'restart', restart });
   }
 
-  private onTask({ type, request, stage, instance, done = 0, queueUs = 0, computeUs = 0 }: TaskEvent): void {
+  private onTask({ type, request, stage, instance, done = 0, queueUs = 0, computeUs = 0, ...more }: TaskEvent): void {
     let event: StageEvent;
     if (type === 'task') event = { type, request };
-    else if (type === 'progress') event = { type, request, done };
+    else if (type === 'progress') event = { type, request, done, ...more };
     else event = { type: 'done', request, queueUs, computeUs, failed: type === 'failed' };
     this.onEvent?.({ type: 'stage', stage, instance, event });
   }
@@ -208,7 +211,7 @@ export class LocalPipeline implements AsyncDisposable {
    *
    * @throws as Gateway.run; RDMA_ERR_STAGE_FAILED when an instance ended too often
    */
-  run(request: PipelineRequest, options: RequestOptions = {}): Promise<PipelineResult> {
+  run(request: PipelineRequest, options?: RequestOptions): Promise<PipelineResult> {
     if (this.failure !== undefined) return Promise.reject(this.failure);
     if (this.closing !== undefined || this.gateway === undefined) return Promise.reject(closedError());
     return this.gateway.run(request, options);

@@ -6,32 +6,10 @@
 import { RdmaError } from '../core/errors.js';
 import { BatchTimes, UsualTime } from './batch-times.js';
 import { type BatchDecision, type BatchRules, decideBatch, joinCount, type WaitingTask } from './batcher.js';
-import type { BatchedTask, BatchHandler, BatchKey, BatchOfTask, BatchOutput } from './batch-task.js';
+import type { BatchedTask, BatchHandler, BatchKey } from './batch-task.js';
+import { type BatchesOfBatch, type BatchHost, type BatchKeyValue, RunningBatch } from './running-batch.js';
 import type { Joined } from './join.js';
 import type { BatchSpec } from './spec.js';
-import type { StageOutput } from './task.js';
-
-/** Ends a task that has begun: with its output, or with an error that is not undefined. */
-export type TaskEnd = (output: StageOutput | undefined, error: unknown) => void;
-
-/** What batches ask of their stage instance. */
-export interface BatchHost {
-  readonly stageName: string;
-  /** True while tasks may begin. */
-  readonly isOpen: boolean;
-  readonly flaw: string | undefined;
-  nowUs(): number;
-  after(ms: number, call: () => void): () => void;
-  batchedTaskOf(joined: Joined): BatchedTask;
-  /** When the request of a task is due, by the clock of the process in microseconds. */
-  deadlineOf(joined: Joined): number;
-  /** A task begins. */
-  begin(joined: Joined, task: BatchedTask): TaskEnd;
-  /** All that has begun was begun: those who want to know are told now. */
-  begun(): void;
-  /** A task that has not begun fails. */
-  refuse(joined: Joined, task: BatchedTask, error: unknown): void;
-}
 
 /** How batches are made. */
 export interface BatchSettings extends BatchSpec {
@@ -51,8 +29,6 @@ export interface BatchStatus {
   readonly tasks: number;
 }
 
-type Key = string | number;
-
 interface Waiting extends WaitingTask {
   readonly joined: Joined;
   readonly task: BatchedTask;
@@ -62,10 +38,10 @@ interface Waiting extends WaitingTask {
 const SLACK_US = 2000;
 const MAX_TIMER_MS = 2 ** 31 - 1;
 
-export class BatchExecutor {
+export class BatchExecutor implements BatchesOfBatch {
   private readonly host: BatchHost;
   private readonly settings: BatchSettings;
-  private readonly groups = new Map<Key, Waiting[]>(); // none is empty
+  private readonly groups = new Map<BatchKeyValue, Waiting[]>(); // none is empty
   private readonly running = new Set<RunningBatch>();
   private readonly times = new BatchTimes();
   private readonly behind = new UsualTime(); // from an output until nobody needs it any more
@@ -87,7 +63,7 @@ export class BatchExecutor {
   add(joined: Joined): void {
     const { host } = this;
     const task = host.batchedTaskOf(joined);
-    let key: Key;
+    let key: BatchKeyValue;
     try {
       key = this.keyOf(task);
     } catch (error) {
@@ -114,7 +90,7 @@ export class BatchExecutor {
     });
   }
 
-  private keyOf(task: BatchedTask): Key {
+  private keyOf(task: BatchedTask): BatchKeyValue {
     const { key } = this.settings;
     if (key === undefined || this.host.flaw === 'mixed-keys') return '';
     const answer: unknown = key(task);
@@ -162,7 +138,7 @@ export class BatchExecutor {
   }
 
   // False when there is nothing to do now.
-  private follow(decision: BatchDecision, keys: readonly Key[]): boolean {
+  private follow(decision: BatchDecision, keys: readonly BatchKeyValue[]): boolean {
     if ('lookAtUs' in decision) {
       this.lookAt(decision.lookAtUs);
       return false;
@@ -187,7 +163,7 @@ export class BatchExecutor {
     });
   }
 
-  private take(key: Key, count: number): Waiting[] {
+  private take(key: BatchKeyValue, count: number): Waiting[] {
     const group = this.groups.get(key)!;
     const taken = group.splice(0, count);
     if (group.length === 0) this.groups.delete(key);
@@ -196,7 +172,7 @@ export class BatchExecutor {
   }
 
   // Requests end while they wait. True when there was one.
-  private dropUnwanted(key: Key): boolean {
+  private dropUnwanted(key: BatchKeyValue): boolean {
     const group = this.groups.get(key)!;
     const wanted = group.filter(({ joined }) => joined.state === 'ready');
     if (wanted.length === group.length) return false;
@@ -208,7 +184,7 @@ export class BatchExecutor {
     return true;
   }
 
-  private start(key: Key, waiting: readonly Waiting[]): void {
+  private start(key: BatchKeyValue, waiting: readonly Waiting[]): void {
     const batch = new RunningBatch(this, this.host, key);
     // It has its place before anything of it can end.
     this.running.add(batch);
@@ -269,157 +245,5 @@ export class BatchExecutor {
   close(): void {
     this.stopTimer?.();
     this.stopTimer = undefined;
-  }
-}
-
-/** Tasks that entered a batch together. */
-interface Intake {
-  /** How many tasks the batch had then. */
-  readonly size: number;
-  readonly startUs: number;
-  unfinished: number;
-}
-
-class RunningBatch implements BatchOfTask {
-  readonly key: Key;
-  private readonly executor: BatchExecutor;
-  private readonly host: BatchHost;
-  private readonly given: BatchedTask[] = [];
-  private readonly ends = new Map<BatchedTask, TaskEnd>(); // of those that have not ended
-  private readonly intakes = new Map<BatchedTask, Intake>();
-  private readonly promised = new Set<BatchedTask>(); // of those that have not ended, such that have a promise
-  private returned = false;
-
-  constructor(executor: BatchExecutor, host: BatchHost, key: Key) {
-    this.executor = executor;
-    this.host = host;
-    this.key = key;
-  }
-
-  get unfinished(): number {
-    return this.ends.size;
-  }
-
-  enter(task: BatchedTask, end: TaskEnd): void {
-    task.batch = this;
-    this.given.push(task);
-    this.ends.set(task, end);
-  }
-
-  entered(count: number): void {
-    const intake = { size: this.ends.size, startUs: this.host.nowUs(), unfinished: count };
-    for (let i = this.given.length - count; i < this.given.length; i++) this.intakes.set(this.given[i]!, intake);
-  }
-
-  run(handler: BatchHandler, tasks: readonly BatchedTask[]): void {
-    let answer: unknown;
-    try {
-      answer = handler(tasks);
-      if (typeof (answer as Promise<unknown> | undefined)?.then === 'function') {
-        // What only looks like a promise may answer twice, or throw.
-        Promise.resolve(answer).then(
-          (outputs) => this.answered(outputs),
-          (error: unknown) => this.failed(error),
-        );
-        return;
-      }
-    } catch (error) {
-      this.failed(error);
-      return;
-    }
-    this.answered(answer);
-  }
-
-  private answered(answer: unknown): void {
-    let outputs: readonly BatchOutput[] | undefined;
-    if (answer !== undefined && answer !== null) {
-      try {
-        outputs = this.checkOutputs(answer);
-      } catch (error) {
-        this.failed(error);
-        return;
-      }
-    }
-    if (this.host.flaw === 'swapped-outputs' && outputs !== undefined && outputs.length > 1) {
-      outputs = [outputs[1], outputs[0], ...outputs.slice(2)];
-    }
-    this.returned = true;
-    this.given.forEach((task, i) => {
-      const output = outputs?.[i];
-      if (output !== undefined) this.finish(task, output);
-      else if (this.ends.has(task) && !this.promised.has(task)) this.end(task, undefined, this.noOutput());
-    });
-    this.look();
-  }
-
-  private checkOutputs(answer: unknown): readonly BatchOutput[] {
-    if (!Array.isArray(answer) || answer.length !== this.given.length) {
-      const what = Array.isArray(answer) ? `${answer.length} outputs` : 'no list of outputs';
-      const words = `the batch handler of stage ${this.host.stageName} answered ${what} for ${this.given.length} tasks`;
-      throw new RdmaError('RDMA_ERR_HANDLER', words, { remedy: 'return an output, or an Error, for each task' });
-    }
-    return Array.from(answer as BatchOutput[]);
-  }
-
-  private noOutput(): RdmaError {
-    const words = `the batch handler of stage ${this.host.stageName} answered nothing for this task`;
-    return new RdmaError('RDMA_ERR_HANDLER', words, { remedy: 'return an output for it, or end it by task.finish()' });
-  }
-
-  private failed(error: unknown): void {
-    this.returned = true;
-    const reason = error ?? new Error('the batch handler failed without a reason');
-    for (const task of [...this.ends.keys()]) this.end(task, undefined, reason);
-    this.look();
-  }
-
-  finish(task: BatchedTask, output: BatchOutput): boolean {
-    let isPromise: boolean;
-    try {
-      isPromise = typeof (output as Promise<unknown> | undefined)?.then === 'function';
-    } catch (error) {
-      return this.end(task, undefined, error ?? new Error('the output cannot be read'));
-    }
-    const isFirst = this.ends.has(task) && !this.promised.has(task);
-    if (isPromise) {
-      if (isFirst) this.promised.add(task);
-      const endLater = (value: StageOutput | undefined, error: unknown) => {
-        if (!isFirst) return;
-        this.end(task, value, error);
-        this.look();
-      };
-      // Also when it is dropped: nobody else hears of a rejection.
-      Promise.resolve(output as Promise<StageOutput>).then(
-        (value) => endLater(value, undefined),
-        (error: unknown) => endLater(undefined, error ?? new Error('rejected without a reason')),
-      );
-      return isFirst;
-    }
-    if (!isFirst) return false;
-    if (output instanceof Error) return this.end(task, undefined, output);
-    return this.end(task, output as StageOutput, undefined);
-  }
-
-  private end(task: BatchedTask, output: StageOutput | undefined, error: unknown): boolean {
-    const end = this.ends.get(task);
-    if (end === undefined) return false;
-    this.ends.delete(task);
-    this.promised.delete(task);
-    const intake = this.intakes.get(task)!;
-    this.intakes.delete(task);
-    if (--intake.unfinished === 0) this.executor.measured(intake.size, this.host.nowUs() - intake.startUs);
-    end(output, error);
-    if (this.host.flaw === 'one-ends-all' && error !== undefined) {
-      for (const other of [...this.ends.keys()]) this.end(other, undefined, error);
-    }
-    return true;
-  }
-
-  private look(): void {
-    if (this.returned && this.ends.size === 0) this.executor.over(this);
-  }
-
-  poll(): BatchedTask[] {
-    return this.returned ? [] : this.executor.poll(this);
   }
 }

@@ -2,18 +2,27 @@
 export { RdmaError } from '../core/errors.js';
 export type { BatchHandler, BatchKey, BatchOptions, BatchOutput, BatchTask } from './batch-task.js';
 export type { Parts } from './body.js';
+export type { Availability } from './admission.js';
+export { Gateway } from './gateway.js';
 export {
-  Gateway,
+  checkTenants,
+  DEFAULT_QUEUED_BYTES,
   type GatewayOptions,
   type GatewayStatus,
-  type PipelineOutput,
-  type PipelineRequest,
-  type PipelineResult,
-  type RequestCost,
-  type RequestOptions,
+  type QueueStatus,
   type TaskEvent,
-} from './gateway.js';
+  type TenantLimits,
+} from './gateway-options.js';
 export type { BatchStatus } from './executor.js';
+export type {
+  PipelineOutput,
+  PipelineRequest,
+  PipelineResult,
+  ProgressEvent,
+  RequestCost,
+  RequestOptions,
+} from './request.js';
+export type { RejectionReason } from './rejection.js';
 export type { StageInput } from './input.js';
 export type { LinkStatus } from './links.js';
 export { MAX_META_BYTES, type Meta } from './meta.js';
@@ -30,6 +39,8 @@ export {
   GATEWAY,
   REQUEST,
   type Spread,
+  type StageCost,
+  type StageSpread,
   type StageSpec,
   type WorkflowSpec,
 } from './spec.js';
@@ -40,6 +51,7 @@ export {
   type StageInstanceStatus,
 } from './stage-instance.js';
 export type { StageOutput, StageTask, TensorShape } from './task.js';
+export { MAX_PREVIEW_BYTES, type ProgressDetails } from './progress-note.js';
 export {
   copyTensor,
   DTYPES,

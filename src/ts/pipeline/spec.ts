@@ -28,8 +28,10 @@ const MAX_BATCH_WAIT_MS = 60_000;
 const NAME = /^[a-z][a-z0-9-]{0,62}$/;
 const RESERVED_NAMES: readonly string[] = [REQUEST, RESULT, GATEWAY];
 
-/** How the requests of a stage are spread over its instances. */
+/** How a request is spread over the instances of a stage. */
 export type Spread = 'route' | 'shard';
+/** How the requests of a stage are spread: `either` leaves it to each request. */
+export type StageSpread = Spread | 'either';
 
 /** How tasks of a stage are brought together. */
 export interface BatchSpec {
@@ -42,6 +44,14 @@ export interface BatchSpec {
   readonly waitMs: number;
 }
 
+/** What a stage is expected to cost, until its tasks have been measured. */
+export interface StageCost {
+  /** Of a task of a request without a class, in ms. */
+  readonly computeMs?: number;
+  /** Of one unit, in ms, by class of requests. */
+  readonly unitMs?: Readonly<Record<string, number>>;
+}
+
 /** One stage of a {@link WorkflowSpec}. */
 export interface StageSpec {
   readonly name: string;
@@ -49,14 +59,19 @@ export interface StageSpec {
   readonly after: readonly string[];
   /** How many instances the first plan has. */
   readonly instances: number;
-  /** `route`: each request goes to one instance. `shard`: each request goes to all instances, each does its share. */
-  readonly spread: Spread;
+  /**
+   * `route`: each request goes to one instance. `shard`: each request goes to all instances, each does its share. `either`:
+   * as the request says; like `route` where it says nothing.
+   */
+  readonly spread: StageSpread;
   /** Tasks, or batches, that one instance runs at a time. */
   readonly concurrency: number;
   /** Missing: its handler takes single tasks. */
   readonly batch?: BatchSpec;
   /** The largest output in bytes of tensors. */
   readonly maxOutputBytes: number;
+  /** What its author expects it to cost; not there: nobody knows before the first tasks. */
+  readonly cost?: StageCost;
 }
 
 /** A workflow without its code. `JSON.parse(JSON.stringify(spec))` is the same spec. */
@@ -143,10 +158,11 @@ export function checkStage(input: StageSpecInput, earlier: readonly StageSpec[])
     name,
     after: Object.freeze(after),
     instances: checkInteger('instances', input.instances ?? 1, 1, MAX_INSTANCES),
-    spread: checkOneOf('spread', input.spread ?? 'route', ['route', 'shard'] as const),
+    spread: checkOneOf('spread', input.spread ?? 'route', ['route', 'shard', 'either'] as const),
     concurrency,
     ...(batch === undefined ? {} : { batch }),
     maxOutputBytes: checkMessageBytes('maxOutputBytes', input.maxOutputBytes),
+    ...(input.cost === undefined ? {} : { cost: checkCost(name, input.cost) }),
   });
 }
 
@@ -156,6 +172,23 @@ function checkBatch(input: unknown): BatchSpec {
     throw invalidArgument('batch.waitMs', waitMs, `a number from 0 to ${MAX_BATCH_WAIT_MS}`);
   }
   return Object.freeze({ size: checkInteger('batch.size', size, 1, MAX_BATCH_SIZE), waitMs });
+}
+
+function checkCost(stage: string, input: unknown): StageCost {
+  const { computeMs, unitMs } = checkObject<StageCost>(`cost of stage ${stage}`, input);
+  const units =
+    unitMs === undefined ? {} : checkObject<Record<string, unknown>>(`cost.unitMs of stage ${stage}`, unitMs);
+  const checked: Record<string, number> = {};
+  for (const name of Object.keys(units)) checked[name] = checkMs(`cost.unitMs.${name} of stage ${stage}`, units[name]);
+  return Object.freeze({
+    ...(computeMs === undefined ? {} : { computeMs: checkMs(`cost.computeMs of stage ${stage}`, computeMs) }),
+    ...(unitMs === undefined ? {} : { unitMs: Object.freeze(checked) }),
+  });
+}
+
+function checkMs(name: string, ms: unknown): number {
+  if (typeof ms === 'number' && ms >= 0 && ms <= 2 ** 31) return ms;
+  throw invalidArgument(name, ms, 'a number of ms from 0 to 2^31');
 }
 
 /**

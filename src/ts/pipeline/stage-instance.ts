@@ -8,13 +8,16 @@ import { hideSecret } from '../core/secret.js';
 import { BatchedTask } from './batch-task.js';
 import type { Block, InboxAddress } from '../ring/index.js';
 import { type Envelope, Flag, NO_DEADLINE } from './envelope.js';
-import { BatchExecutor, type BatchHost, type BatchStatus, type TaskEnd } from './executor.js';
+import { BatchExecutor, type BatchStatus } from './executor.js';
 import type { Joined } from './join.js';
 import { encodeMeta } from './meta.js';
 import { encodeFailure, Report, ReportWriter, type StageFailure } from './notes.js';
 import { asRdmaError, type Outgoing, Place, type PlaceOptions, type PlaceOwner, type PlaceStatus } from './place.js';
 import { GATEWAY_INDEX, type PlaceId, type Plan, placeName } from './plan.js';
-import type { StageSpec } from './spec.js';
+import type { Spread, StageSpec } from './spec.js';
+import { encodeProgress, type ProgressDetails } from './progress-note.js';
+import { ALL } from './routing.js';
+import type { BatchHost, TaskEnd } from './running-batch.js';
 import { requestName, type StageOutput, Task, type TaskHost } from './task.js';
 import { TraceRecords } from './trace.js';
 import type { StageCode } from './workflow.js';
@@ -30,7 +33,15 @@ export interface StageInstanceOptions extends PlaceOptions, StageCode {
 /** What a stage instance says of itself. */
 export type StageEvent =
   | { type: 'task'; request: string }
-  | { type: 'progress'; request: string; done: number }
+  | {
+      type: 'progress';
+      request: string;
+      done: number;
+      step?: number;
+      preview?: string | Uint8Array;
+      /** As the gateway estimates; see ProgressEvent. */
+      remainingMs?: number;
+    }
   | { type: 'done'; request: string; queueUs: number; computeUs: number; failed: boolean };
 
 /** Answered by {@link StageInstance.status}. */
@@ -42,6 +53,8 @@ export interface StageInstanceStatus extends PlaceStatus {
   /** Sums since the start. */
   readonly tasks: number;
   readonly failures: number;
+  /** Previews that were dropped, as the gateway did not keep up, since the start. */
+  readonly droppedPreviews: number;
   /** Of a stage that takes batches. */
   readonly batches: BatchStatus | undefined;
 }
@@ -71,6 +84,7 @@ export class StageInstance implements PlaceOwner, TaskHost, BatchHost {
   private usualUs = Number.NaN; // how long the handler takes, lately; NaN: it has not run yet
   private tasks = 0;
   private failures = 0;
+  private droppedPreviews = 0;
 
   private constructor(options: StageInstanceOptions) {
     this.options = hideSecret(options);
@@ -183,9 +197,7 @@ export class StageInstance implements PlaceOwner, TaskHost, BatchHost {
   }
 
   private run(joined: Joined): void {
-    const { stage, instance } = this.options.self;
-    const instances = joined.plan.instances[stage]!;
-    const task = new Task(this, joined, instances.indexOf(instance), instances.length);
+    const task = this.taskOf(Task, joined);
     const ended = this.begin(joined, task);
     this.begun();
     let output: StageOutput | Promise<StageOutput>;
@@ -277,9 +289,22 @@ export class StageInstance implements PlaceOwner, TaskHost, BatchHost {
 
   /** @internal */
   batchedTaskOf(joined: Joined): BatchedTask {
+    return this.taskOf(BatchedTask, joined);
+  }
+
+  private taskOf<T extends Task>(
+    Made: new (host: TaskHost, joined: Joined, instance: number, instances: number) => T,
+    joined: Joined,
+  ): T {
     const { stage, instance } = this.options.self;
     const instances = joined.plan.instances[stage]!;
-    return new BatchedTask(this, joined, instances.indexOf(instance), instances.length);
+    const isWhole = this.stage.spread === 'either' && joined.route[stage] !== ALL;
+    return new Made(this, joined, isWhole ? 0 : instances.indexOf(instance), isWhole ? 1 : instances.length);
+  }
+
+  /** @internal */
+  spreadOf(joined: Joined): Spread {
+    return joined.route[this.options.self.stage] === ALL ? 'shard' : 'route';
   }
 
   /** @internal */
@@ -462,12 +487,26 @@ export class StageInstance implements PlaceOwner, TaskHost, BatchHost {
   // ---- Reports
 
   /** @internal */
-  progress(joined: Joined, done: number): void {
+  progress(joined: Joined, done: number, details: ProgressDetails | undefined): void {
     if (joined.state !== 'running') return;
     const share = Math.min(1, Math.max(0, Number(done) || 0));
     const { gateway, gatewayRun } = joined.ledger;
-    this.options.onEvent?.({ type: 'progress', request: requestName(gateway, gatewayRun, joined.ticket), done: share });
-    if ((joined.flags & Flag.WATCHED) !== 0) this.report(joined, Report.PROGRESS, 0, 0, share);
+    const request = requestName(gateway, gatewayRun, joined.ticket);
+    this.options.onEvent?.({ type: 'progress', request, done: share, ...details });
+    if ((joined.flags & Flag.WATCHED) === 0) return;
+    if (details === undefined) this.report(joined, Report.PROGRESS, 0, 0, share);
+    else this.sendProgress(joined, share, details);
+  }
+
+  private sendProgress({ ledger, ticket, attempt }: Joined, done: number, { step, preview }: ProgressDetails): void {
+    const target = this.gatewayName(ledger.gateway);
+    // Behind the report that the task began.
+    this.sendReports();
+    const isLate = preview !== undefined && this.place.hasBacklog(target);
+    if (isLate) this.droppedPreviews++;
+    const note = { ticket, attempt, done, step, preview: isLate ? undefined : preview };
+    const notes = encodeProgress(this.place.noteHead(ledger.gatewayRun), note, this.place.sizes.inlineBytes);
+    for (const bytes of notes) if (!this.place.isEnding) this.place.sendNote(target, bytes);
   }
 
   private report(joined: Joined, what: number, queueUs = 0, computeUs = 0, progress = 0): void {
@@ -520,7 +559,7 @@ export class StageInstance implements PlaceOwner, TaskHost, BatchHost {
 
   /** What an operator asks. Computed at each call; not for hot loops. */
   status(): StageInstanceStatus {
-    const { running, tasks, failures, batches, unsent } = this;
+    const { running, tasks, failures, droppedPreviews, batches, unsent } = this;
     const ready = batches === undefined ? this.ready.length : batches.waiting;
     return {
       ...this.place.status(),
@@ -529,6 +568,7 @@ export class StageInstance implements PlaceOwner, TaskHost, BatchHost {
       unsent: unsent.length,
       tasks,
       failures,
+      droppedPreviews,
       batches: batches?.status(),
     };
   }

@@ -12,7 +12,8 @@ import {
   checkWorkflowName,
   freezeSpec,
   type REQUEST,
-  type Spread,
+  type StageSpread,
+  type StageCost,
   type StageSpec,
   type WorkflowSpec,
 } from './spec.js';
@@ -57,13 +58,16 @@ export interface StageShapeOptions<Inputs extends string> {
   instances?: number;
   /**
    * How requests are spread over the instances. `route`: each request goes to one instance, the one with the least work
-   * ahead. `shard`: each request goes to every instance, and each does its share (see StageTask.instance). Default `route`.
+   * ahead. `shard`: each request goes to every instance, and each does its share (see StageTask.instance). `either`: as each
+   * request says (RequestOptions.spread), and like `route` where it says nothing. Default `route`.
    */
-  spread?: Spread;
+  spread?: StageSpread;
   /** Tasks, or batches, that one instance runs at a time, 1 to 64; default 1. */
   concurrency?: number;
   /** The largest output in bytes of tensors, up to 1 GiB; default 4 MiB. A limit: memory is taken as outputs need it. */
   maxOutputBytes?: number;
+  /** What a task is expected to cost, until tasks have been measured: with it the first requests can be judged too. */
+  cost?: StageCost;
 }
 
 /** A stage of a workflow: its spec, and its code. */
