@@ -6,7 +6,7 @@ import { percentile, round3 } from '../statistics.js';
 import type { LocalSubject } from './local-subject.js';
 import type { CancelMeasured } from './measured.js';
 import { STAGES } from './settings.js';
-import type { OverloadMeta } from './workflow.js';
+import type { OverloadMeta } from './work.js';
 
 const ROUNDS = 60;
 /** The task that is aborted sleeps for so long when nobody stops it. */

@@ -5,7 +5,7 @@ import { round3 } from '../statistics.js';
 import { merged, poisson } from './arrivals.js';
 import { offer, saturate } from './generator.js';
 import type { LoadMeasured, TenantsMeasured } from './measured.js';
-import type { OverloadSettings } from './settings.js';
+import { type OverloadSettings, slotsOf, STAGES } from './settings.js';
 import type { OverloadSubject } from './subject.js';
 import { tally } from './tally.js';
 
@@ -14,9 +14,9 @@ export const WARM_UP_MS = 2000;
 /** The overload lasts for so many deadlines before it is counted: by then a queue that can fill is full. */
 const DEADLINES = 2;
 
-/** The warm-up by clients that wait for their answers. */
-export async function warmUp(subject: OverloadSubject, settings: OverloadSettings, clients: number): Promise<void> {
-  await saturate(subject, settings, clients, 0, WARM_UP_MS / 1000);
+/** The warm-up: a client for each task that can run at a time, so that nobody is refused. */
+export async function warmUp(subject: OverloadSubject, settings: OverloadSettings): Promise<void> {
+  await saturate(subject, settings, STAGES.length * slotsOf(settings), 0, WARM_UP_MS / 1000);
 }
 
 /** So many ms of load are not counted. */

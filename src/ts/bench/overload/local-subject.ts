@@ -5,7 +5,7 @@ import type { LocalPipeline } from '../../cluster/index.js';
 import { RdmaError, type RequestOptions } from '../../pipeline/index.js';
 import { type OverloadSettings, slotsOf, STAGES } from './settings.js';
 import type { Call, Outcome, OverloadSubject } from './subject.js';
-import { type OverloadMeta, SIZE_VARIABLE } from './workflow.js';
+import { type OverloadMeta, SIZE_VARIABLE } from './work.js';
 
 /** Replacements while one instance is stopped and killed are no reason to give the pipeline up. */
 const MAX_RESTARTS = 100;

@@ -35,11 +35,10 @@ serveParent<SourceRequest>(async ({ do: what, peer, settings, capacityPerSecond,
       ? await LocalSubject.open(settings)
       : await overloadPeerOf(peer).open({ settings, capacityPerSecond, folder });
   try {
-    const clients = clientsOf(settings);
     if (what === 'capacity') {
-      return { perSecond: await saturate(subject, settings, clients, WARM_UP_MS, settings.seconds) };
+      return { perSecond: await saturate(subject, settings, clientsOf(settings), WARM_UP_MS, settings.seconds) };
     }
-    await warmUp(subject, settings, clients);
+    await warmUp(subject, settings);
     const capacity = capacityPerSecond!;
     if (what === 'load') return await overload(subject, settings, capacity, factor);
     if (!(subject instanceof LocalSubject)) throw new Error(`${peer} is measured under load only`);

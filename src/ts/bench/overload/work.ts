@@ -4,6 +4,16 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { WorkKind } from './settings.js';
 
+/** In the environment of its processes: instances of each stage, and tasks that each runs at a time, such as `2x4`. */
+export const SIZE_VARIABLE = 'ONEPIECE_BENCH_OVERLOAD';
+
+/** The metadata of a request, which goes through all stages. */
+export interface OverloadMeta extends Record<string, unknown> {
+  work: WorkKind;
+  /** For each stage. */
+  ms: number[];
+}
+
 /**
  * Does the work of one task.
  *

@@ -3,18 +3,8 @@
 // Invariant: the process that starts it and its workers, which inherit the environment, make the same workflow. So it
 // is imported only after the environment was set.
 import { type StageTask, type Workflow, workflow } from '../../pipeline/index.js';
-import { STAGES, type WorkKind } from './settings.js';
-import { work } from './work.js';
-
-/** In the environment of its processes: instances of each stage, and tasks that each runs at a time, such as `2x4`. */
-export const SIZE_VARIABLE = 'ONEPIECE_BENCH_OVERLOAD';
-
-/** The metadata of a request, which goes through all stages. */
-export interface OverloadMeta extends Record<string, unknown> {
-  work: WorkKind;
-  /** For each stage. */
-  ms: number[];
-}
+import { STAGES } from './settings.js';
+import { type OverloadMeta, SIZE_VARIABLE, work } from './work.js';
 
 function make(size: string): Workflow {
   const [instances, concurrency] = size.split('x').map(Number);

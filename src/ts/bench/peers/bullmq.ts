@@ -20,6 +20,8 @@ const REMEDY = 'apt-get install redis-server';
 const program = () => findProgram('redis-server', REMEDY);
 /** Jobs that have ended and whose outcome somebody may still ask for. */
 const KEPT = { count: 1000 };
+/** What Job.waitUntilFinished() says when its time is over. */
+const TIMED_OUT = /timed out before finishing/;
 /** Whoever waits as long as it takes. */
 const LONG_MS = 600_000;
 
@@ -46,7 +48,9 @@ class BullMqSubject implements OverloadSubject {
     this.worker = worker;
     this.queue = new Queue(QUEUE, { connection });
     this.events = new QueueEvents(QUEUE, { connection });
-    this.events.setMaxListeners(0); // one for each job that is waited for
+    // Of both: one for each job that is waited for.
+    this.queue.setMaxListeners(0);
+    this.events.setMaxListeners(0);
     this.queue.on('error', () => {}); // it is told to whoever waits
     this.events.on('error', () => {});
     this.bound = bound;
@@ -86,7 +90,7 @@ class BullMqSubject implements OverloadSubject {
       return { end: 'answered' };
     } catch (error) {
       const { message } = error as Error;
-      if (message === EXPIRED || leftMs() <= 1) return { end: 'deadline' };
+      if (message === EXPIRED || (remainingMs !== undefined && TIMED_OUT.test(message))) return { end: 'deadline' };
       return { end: 'failed', words: message };
     }
   }
