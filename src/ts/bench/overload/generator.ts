@@ -13,6 +13,7 @@ import type { CallRecord } from './tally.js';
 const TIMER_MS = 2;
 /** When the generator is behind, the event loop gets a turn after so many requests. */
 const AT_ONCE = 32;
+const nobody = { tenant: undefined, retryToken: undefined };
 /** What has not ended so long after its deadline never does. */
 const END_MS = 15_000;
 
@@ -20,7 +21,7 @@ export interface Offer {
   subject: OverloadSubject;
   settings: OverloadSettings;
   arrivals: Iterator<Arrival>;
-  /** Called with each request as it ends; `again` sends one more at once. What it answers is waited for. */
+  /** Called with each request as it ends; `again` sends it once more, at once. What it answers is waited for. */
   onEnded?: (record: CallRecord, again: () => Promise<Outcome>) => Promise<void> | undefined;
   /** Called before each look at the clock, with the time since the begin. */
   onTime?: (nowMs: number) => void;
@@ -45,19 +46,21 @@ export async function offer({ subject, settings, arrivals, onEnded, onTime }: Of
     open--;
     if (open === 0) wake?.();
   };
-  const send = async (dueMs: number, tenant: string | undefined, isAgain: boolean): Promise<Outcome> => {
+  const send = async (dueMs: number, tenant: string | undefined, again: CallRecord | undefined): Promise<Outcome> => {
     open++;
     const sentMs = now();
     const call = {
       serviceMs: serviceTimes(seed, number++, serviceMs),
       remainingMs: dueMs + deadlineMs - sentMs,
       tenant,
+      retryToken: again?.retryToken,
     };
     const outcome = await subject.call(call);
-    const { end, retryAfterMs, predictedMs, words } = outcome;
-    const record = { dueMs, sentMs, endedMs: now(), end, tenant, isAgain, retryAfterMs, predictedMs, words };
+    const { end, retryAfterMs, retryToken, predictedMs, words } = outcome;
+    const said = { retryAfterMs, retryToken, predictedMs, words };
+    const record = { dueMs, sentMs, endedMs: now(), end, tenant, isAgain: again !== undefined, ...said };
     records.push(record);
-    const more = onEnded?.(record, () => send(now(), tenant, true));
+    const more = onEnded?.(record, () => send(now(), tenant, record));
     if (more === undefined) close();
     else void more.finally(close);
     return outcome;
@@ -75,7 +78,7 @@ export async function offer({ subject, settings, arrivals, onEnded, onTime }: Of
       continue;
     }
     atOnce++;
-    void send(atMs, tenant, false);
+    void send(atMs, tenant, undefined);
     next = arrivals.next();
   }
 
@@ -122,7 +125,7 @@ export async function saturate(
     for (;;) {
       if (performance.now() - begin >= toMs) return;
       const times = serviceTimes(seed, number++, serviceMs);
-      const { end, words } = await subject.call({ serviceMs: times, remainingMs: undefined, tenant: undefined });
+      const { end, words } = await subject.call({ serviceMs: times, remainingMs: undefined, ...nobody });
       if (end !== 'answered') {
         const why = words ?? end;
         throw new RdmaError('RDMA_ERR_STAGE_FAILED', `a request of the closed loop ended badly: ${why}`);

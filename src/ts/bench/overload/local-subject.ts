@@ -31,14 +31,15 @@ export class LocalSubject implements OverloadSubject {
     return new LocalSubject(await LocalPipeline.start(overloadWorkflow, options), settings);
   }
 
-  async call({ serviceMs, remainingMs, tenant }: Call): Promise<Outcome> {
+  async call({ serviceMs, remainingMs, tenant, retryToken }: Call): Promise<Outcome> {
     const meta: OverloadMeta = { work: this.settings.work, ms: [...serviceMs] };
     const options: RequestOptions = { trace: false };
     if (remainingMs !== undefined) options.timeoutMs = Math.max(1, Math.ceil(remainingMs));
     if (tenant !== undefined) options.tenant = tenant;
+    if (retryToken !== undefined) options.retryToken = retryToken;
     try {
-      await this.pipeline.run({ meta }, options);
-      return { end: 'answered' };
+      const { expectedMs } = await this.pipeline.run({ meta }, options);
+      return { end: 'answered', predictedMs: expectedMs };
     } catch (error) {
       return outcomeOf(error);
     }
@@ -51,8 +52,8 @@ export class LocalSubject implements OverloadSubject {
 
 function outcomeOf(error: unknown): Outcome {
   if (!(error instanceof RdmaError)) return { end: 'failed', words: String(error) };
-  const { code, message, retryAfterMs } = error;
-  if (code === 'RDMA_ERR_REJECTED') return { end: 'refused', retryAfterMs };
+  const { code, message, retryAfterMs, retryToken } = error;
+  if (code === 'RDMA_ERR_REJECTED') return { end: 'refused', retryAfterMs, retryToken };
   return code === 'RDMA_ERR_DEADLINE' ? { end: 'deadline' } : { end: 'failed', words: message };
 }
 

@@ -39,6 +39,9 @@ export interface OverloadBenchOptions {
   signal: AbortSignal;
 }
 
+/** Requests that are sent later than that, in deadlines, say more about the machine than about the subject. */
+const MOST_LAG = 0.05;
+
 /**
  * Measures.
  *
@@ -127,9 +130,16 @@ class Run {
 
   private async loadOf(peer: string | null, factor: number): Promise<void> {
     const measured = await this.ask<LoadMeasured>(`${factor}x, ${peer ?? 'onepiece'}`, { do: 'load', peer, factor });
-    const { seconds } = this.options.settings;
-    this.results.push(loadResult(peer, factor, this.capacityPerSecond, seconds, measured));
+    const { settings } = this.options;
+    this.results.push(loadResult(peer, factor, this.capacityPerSecond, settings.seconds, measured));
     this.noteFailures(peer, 'overload', factor, [measured.tally]);
+    const { lagMs } = measured.tally;
+    if (lagMs > settings.deadlineMs * MOST_LAG) {
+      const late = `${Math.round(lagMs)} ms late (p99)`;
+      this.options.onNote(
+        `${peer ?? 'onepiece'} at ${factor}x: requests were sent ${late}; the machine has too much to do`,
+      );
+    }
   }
 
   private noteFailures(

@@ -11,6 +11,8 @@ export interface Outcome {
   end: End;
   /** Of a refusal: when to come again. */
   retryAfterMs?: number | undefined;
+  /** Of a refusal: what to come again with. */
+  retryToken?: string | undefined;
   /** What was said when the request was taken: how long until its result, from the call. */
   predictedMs?: number | undefined;
   /** Of `failed`: its words. */
@@ -23,6 +25,8 @@ export interface Call {
   /** How long the caller waits from now on; undefined: as long as it takes. */
   remainingMs: number | undefined;
   tenant: string | undefined;
+  /** Of the refusal after which it comes again. */
+  retryToken: string | undefined;
 }
 
 export interface OverloadSubject {

@@ -15,6 +15,7 @@ export interface CallRecord {
   /** It was sent because of another request that had ended. */
   isAgain: boolean;
   retryAfterMs: number | undefined;
+  retryToken: string | undefined;
   predictedMs: number | undefined;
   words: string | undefined;
 }
