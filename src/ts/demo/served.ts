@@ -60,11 +60,17 @@ export const servedImageToVideo = workflow('image-to-video', {
     handler: (task) => encodePixels(task.input('picture')),
   })
   .stage('diffuse', {
-    ...imageToVideo.get('diffuse'),
     after: ['text-encode', 'image-encode'],
+    instances: 2,
+    spread: 'shard',
+    handler: imageToVideo.handler('diffuse'),
     maxOutputBytes: Math.ceil(MAX_SERVED_FRAMES / 2) * (latentBytes + MOTION_WIDTH * 4) + 4096,
   })
-  .stage('decode', { ...imageToVideo.get('decode'), after: ['diffuse'], maxOutputBytes: rawBytes + 4096 })
+  .stage('decode', {
+    after: ['diffuse'],
+    maxOutputBytes: rawBytes + 4096,
+    handler: imageToVideo.handler('decode'),
+  })
   .stage('assemble', {
     after: ['decode'],
     maxOutputBytes: Math.ceil(rawBytes * 1.25) + MAX_SERVED_FRAMES * 1024 + 64 * 1024,

@@ -4,6 +4,7 @@ export type { JobBackend, NewValue, Owner, RecordChange, Versioned, Written } fr
 export { decodeRequest, decodeResult, type Encoded, encodeRequest, encodeResult } from './codec.js';
 export type { JobEntry, Outcome, ValueRef } from './entry.js';
 export type { Job, JobEvent, JobRecord, JobState, SubmitOptions } from './job.js';
+export { defaultStoreFolder, lmdbStore, type LmdbStoreOptions } from './lmdb-store.js';
 export { memoryStore } from './memory-store.js';
 export type { JobRunner, JobRunOptions, JobTaskEvent } from './runner.js';
 export { JobService, type JobServiceOptions } from './service.js';
