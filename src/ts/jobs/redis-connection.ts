@@ -36,7 +36,7 @@ export class RedisConnection {
    * @throws RdmaError RDMA_ERR_PEER_GONE; RDMA_ERR_UNAUTHENTICATED; RDMA_ERR_NOT_SUPPORTED without the package
    */
   static async open(url: string, onReady: () => void): Promise<RedisConnection> {
-    const { createClient, ErrorReply } = await loadRedis();
+    const { createClient, ErrorReply } = loadRedis();
     const address = new URL(url).host;
     let opened = false;
     const endMs = performance.now() + PATIENCE_MS;

@@ -8,9 +8,10 @@ import { RdmaError } from '../core/errors.js';
 export type RedisClient = ReturnType<typeof Redis.createClient>;
 
 /** @internal @throws RdmaError RDMA_ERR_NOT_SUPPORTED with the install command when the package is missing */
-export async function loadRedis(): Promise<typeof Redis> {
+export function loadRedis(): typeof Redis {
   try {
-    return await import('redis');
+    // Not import(): a worker's bundle is a script that cannot.
+    return require('redis') as typeof Redis;
   } catch (cause) {
     throw new RdmaError('RDMA_ERR_NOT_SUPPORTED', 'a store of jobs in Redis needs the package redis', {
       remedy: 'npm install redis',

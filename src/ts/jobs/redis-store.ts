@@ -33,7 +33,7 @@ export async function redisStore(url: string, options: RedisStoreOptions = {}, p
   const tell = (id: string | undefined) => {
     for (const listener of listeners) listener(id);
   };
-  const { RESP_TYPES } = await loadRedis();
+  const { RESP_TYPES } = loadRedis();
   const connection = await RedisConnection.open(url, () => {});
   let subscriber: RedisConnection | undefined;
   try {
