@@ -14,8 +14,15 @@ const lack = lacking(() => {
   if (spawnSync('curl', ['--version']).error !== undefined) throw new Error('curl is missing: apt-get install curl');
 });
 
-async function served(t: { teardown: (work: () => unknown) => void }, args: readonly string[] = []) {
-  const running: Running = start(['serve', SMALL, '--port', '0', '--json', '--log-level', 'warn', ...args], scratch());
+async function served(
+  t: { teardown: (work: () => unknown) => void },
+  args: readonly string[] = [],
+  store = ['--memory'],
+) {
+  const running: Running = start(
+    ['serve', SMALL, '--port', '0', '--json', '--log-level', 'warn', ...store, ...args],
+    scratch(),
+  );
   t.teardown(() => running.child.kill('SIGKILL'));
   let text = '';
   running.child.stdout!.on('data', (chunk) => {
@@ -101,6 +108,34 @@ void t.test('draining has an end, and the second signal ends at once', async (t)
   await soon('no process is left', 10_000, () => groupOf(long.pid).length === 0);
 });
 
+void t.test('what was accepted outlives its server', async (t) => {
+  const store = ['--store', join(scratch(), 'jobs')];
+  const first = await served(t, ['--drain-ms', '0'], store);
+  const submitted = await first.ask(
+    '/v1/jobs',
+    jsonRequest({ act: 'wait', ms: 3000, n: 7 }, {}, { 'idempotency-key': 'kept' }),
+  );
+  t.equal(submitted.status, 202);
+  first.child.kill('SIGKILL');
+  await first.ended;
+  const second = await served(t, [], store);
+  const result = await until('its result', async () => {
+    const answer = await second.ask('/v1/jobs/kept/result?waitMs=30000');
+    return answer.status === 200 ? answer : undefined;
+  });
+  t.strictSame(result.json().outputs[0].meta, { act: 'wait', ms: 3000, n: 7 });
+  // A signal leaves in the store what has not finished in time.
+  await second.ask('/v1/jobs', jsonRequest({ act: 'wait', ms: 600_000 }, {}, { 'idempotency-key': 'left' }));
+  second.child.kill('SIGTERM');
+  second.child.kill('SIGTERM');
+  await second.ended;
+  const third = await served(t, ['--drain-ms', '0'], store);
+  t.match((await third.ask('/v1/jobs/left')).json(), { id: 'left', state: /queued|running/ });
+  t.equal((await third.ask('/v1/jobs/kept/result')).status, 200, 'a result is still there');
+  third.child.kill('SIGTERM');
+  t.equal((await third.ended).code, 143);
+});
+
 void t.test('what is typed wrong is said in one line', async (t) => {
   const folder = scratch();
   writeFileSync(join(folder, 'tokens'), 'alice short\n');
@@ -127,7 +162,7 @@ void t.test('what is typed wrong is said in one line', async (t) => {
 
 void t.test('a port that is taken is said, and no process is left', async (t) => {
   const { url } = await served(t);
-  const second = start(['serve', SMALL, '--port', new URL(url).port], scratch());
+  const second = start(['serve', SMALL, '--memory', '--port', new URL(url).port], scratch());
   const { code, stderr } = await second.ended;
   t.equal(code, 1);
   t.match(stderr, /EADDRINUSE: cannot listen at 127\.0\.0\.1, port \d+.*--port/);

@@ -11,6 +11,7 @@ import { demoCommand } from './demo.js';
 import { devicesCommand } from './devices.js';
 import { doctorCommand } from './doctor.js';
 import { errorLine, ExitCode, exitCodeOf, UsageError } from './exit.js';
+import { jobsCommand } from './jobs.js';
 import { pingpongCommand } from './pingpong.js';
 import { rpingCommand } from './rping.js';
 import { serveCommand } from './serve.js';
@@ -38,6 +39,7 @@ async function main(): Promise<number> {
     .addCommand(serveCommand(setExitCode))
     .addCommand(benchCommand(setExitCode))
     .addCommand(pingpongCommand(setExitCode))
+    .addCommand(jobsCommand(setExitCode))
     .addCommand(devicesCommand())
     .addCommand(doctorCommand(setExitCode))
     .addCommand(rpingCommand(setExitCode));

@@ -6,6 +6,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import {
+  checkServerOptions,
   LIMITS,
   type LimitName,
   loadService,
@@ -16,6 +17,7 @@ import {
   serve,
   Tokens,
 } from '../serve/index.js';
+import { defaultStoreFolder, type JobStore, lmdbStore, memoryStore, redisStore } from '../jobs/index.js';
 import { packageRoot } from '../verbs/native.js';
 import { UsageError } from './exit.js';
 import { integer } from './options.js';
@@ -29,6 +31,9 @@ interface ServeCommandOptions extends ServerLimits {
   cancelOnDisconnect: boolean;
   device: string;
   maxQueued: number;
+  store?: string;
+  redis?: string;
+  memory?: true;
   logLevel: LogLevel;
   json?: true;
 }
@@ -49,6 +54,14 @@ export function serveCommand(setExitCode: (code: number) => void): Command {
     .option('--no-cancel-on-disconnect', 'POST /v1/run goes on when its client is gone')
     .option('--device <name>', 'the RDMA device that carries the messages', 'soft0')
     .option('--max-queued <count>', 'requests that may wait to be admitted, 0 to 65536', integer(0, 65_536), 256)
+    .addOption(
+      new Option('--store <folder>', `where jobs and results are kept; default ${defaultStoreFolder()}`).conflicts([
+        'redis',
+        'memory',
+      ]),
+    )
+    .addOption(new Option('--redis <url>', 'keep them in Redis, which several servers may share').conflicts('memory'))
+    .option('--memory', 'keep them in memory only: they end with the server')
     .addOption(new Option('--log-level <level>', 'nothing below it is logged').choices(LOG_LEVELS).default('info'))
     .option('--json', 'print one JSON document when it listens');
   for (const name of Object.keys(LIMITS) as LimitName[]) {
@@ -66,17 +79,24 @@ function collect(name: string, names: string[] = []): string[] {
 }
 
 async function serveUntilSignal(workflow: string, options: ServeCommandOptions): Promise<number> {
-  const { export: exportName, device, maxQueued, logLevel, json, tokensFile, name, ...server } = options;
+  const { export: exportName, device, maxQueued, store: folder, redis, memory, ...others } = options;
+  const { logLevel, json, tokensFile, name, ...server } = others;
   const service = await loadService(workflow, exportName).catch(asUsage);
   const tokens = tokensFile === undefined ? undefined : await read(tokensFile);
+  try {
+    checkServerOptions({ ...server, ...(tokens === undefined ? {} : { tokens }) });
+  } catch (error) {
+    asUsage(error);
+  }
   const log = await openLog(logLevel);
   const signal = new SignalLatch();
+  const store = await openStore(folder, redis, memory);
   try {
     const serving = await serve(service, {
       ...server,
       ...(tokens === undefined ? {} : { tokens }),
       ...(name === undefined ? {} : { names: name }),
-      pipeline: { device, maxQueued },
+      pipeline: { device, maxQueued, store },
       version: JSON.parse(readFileSync(join(packageRoot(), 'package.json'), 'utf8')).version,
       log,
     }).catch(asUsage);
@@ -96,7 +116,13 @@ async function serveUntilSignal(workflow: string, options: ServeCommandOptions):
     throw error;
   } finally {
     signal.close();
+    await store.close();
   }
+}
+
+function openStore(folder: string | undefined, redis: string | undefined, memory: true | undefined): Promise<JobStore> {
+  if (memory) return Promise.resolve(memoryStore());
+  return redis === undefined ? lmdbStore(folder ?? defaultStoreFolder()) : redisStore(redis);
 }
 
 const read = async (file: string) => {

@@ -13,6 +13,7 @@ import {
   invalidArgument,
 } from '../core/validate.js';
 import type { Parts } from './body.js';
+import type { TaskEvent } from './gateway-options.js';
 import type { Meta } from './meta.js';
 import type { Spread } from './spec.js';
 import type { Tensor } from './tensor.js';
@@ -62,6 +63,8 @@ export interface RequestOptions {
   spread?: Readonly<Record<string, Spread>>;
   /** Called with what handlers say of their progress; see StageTask.progress(). What it throws becomes a warning. */
   onProgress?: (event: ProgressEvent) => void;
+  /** Called when tasks of the request begin and end, and with their progress. What it throws becomes a warning. */
+  onTask?: (event: TaskEvent) => void;
   /** The `retryToken` of the rejection after which the request comes again; run() with `retries` does that by itself. */
   retryToken?: string;
 }
@@ -131,6 +134,7 @@ export interface CheckedOptions {
   /** To be checked with the spec: spreadsOf(). */
   readonly spread: Readonly<Record<string, Spread>> | undefined;
   readonly onProgress: ((event: ProgressEvent) => void) | undefined;
+  readonly onTask: ((event: TaskEvent) => void) | undefined;
 }
 
 /** Of requests without any option: no object is made for them. */
@@ -147,6 +151,7 @@ const PLAIN: CheckedOptions = Object.freeze({
   retryToken: undefined,
   spread: undefined,
   onProgress: undefined,
+  onTask: undefined,
 });
 const NO_OPTIONS: RequestOptions = Object.freeze({});
 
@@ -154,7 +159,7 @@ const NO_OPTIONS: RequestOptions = Object.freeze({});
 export function checkRequestOptions(options: RequestOptions = NO_OPTIONS): CheckedOptions {
   if (options === NO_OPTIONS) return PLAIN;
   checkObject('options', options);
-  const { timeoutMs, views, trace, tenant, priority, cost, retries, retryToken, spread, onProgress } = options;
+  const { timeoutMs, views, trace, tenant, priority, cost, retries, retryToken, spread, onProgress, onTask } = options;
   return {
     timeoutMs: timeoutMs === undefined ? undefined : checkInteger('timeoutMs', timeoutMs, 1, 2 ** 31 - 1),
     signal: checkAbortSignal('signal', options.signal),
@@ -167,6 +172,7 @@ export function checkRequestOptions(options: RequestOptions = NO_OPTIONS): Check
     retries: retries === undefined ? 0 : checkInteger('retries', retries, 0, 100),
     retryToken: retryToken === undefined ? undefined : checkString('retryToken', retryToken, { maxLength: 64 }),
     spread: spread === undefined ? undefined : checkObject<Record<string, Spread>>('spread', spread),
+    onTask: onTask === undefined ? undefined : tellerOf('onTask', checkFunction('onTask', onTask)),
     onProgress: onProgress === undefined ? undefined : tellerOf('onProgress', checkFunction('onProgress', onProgress)),
   };
 }

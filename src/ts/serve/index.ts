@@ -2,7 +2,7 @@
 export type { PreparedRequest, Prepare, Readiness } from './context.js';
 export type { JobDesk, JobFilter } from './desk.js';
 export { type Log, LOG_LEVELS, type LogLevel, openLog } from './log.js';
-export { LIMITS, type LimitName, type ServerLimits, type ServerOptions } from './options.js';
+export { checkServerOptions, LIMITS, type LimitName, type ServerLimits, type ServerOptions } from './options.js';
 export { type ServeOptions, type Serving, serve } from './serve.js';
 export { type Served, type Server, startServer } from './server.js';
 export { DEMO_NAME, loadService, type Service } from './service.js';

@@ -101,8 +101,10 @@ export async function startServer(served: Served, options: ServerOptions = {}): 
     drain: async (isQuiet = () => hasNoJobs(served.desk)) => {
       if (!state.isDraining) state.drainEndMs = performance.now() + settings.drainMs;
       state.isDraining = true;
-      for (;;) {
-        if (await isQuiet()) return true;
+      // Twice: between two of its stages' queues, work is nowhere for a moment.
+      for (let quiet = 0; ; ) {
+        quiet = (await isQuiet()) ? quiet + 1 : 0;
+        if (quiet === 2) return true;
         const leftMs = state.drainEndMs - performance.now();
         if (leftMs <= 0) return false;
         await new Promise((resolve) => setTimeout(resolve, Math.min(DRAIN_LOOK_MS, leftMs)));
