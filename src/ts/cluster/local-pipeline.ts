@@ -7,7 +7,7 @@
 import { randomBytes } from 'node:crypto';
 import { RdmaError } from '../core/errors.js';
 import { Secret } from '../core/secret.js';
-import { checkFunction, checkInteger } from '../core/validate.js';
+import { checkFunction, checkInteger, checkObject } from '../core/validate.js';
 import {
   Gateway,
   GATEWAY,
@@ -17,10 +17,12 @@ import {
   type PipelineResult,
   type Plan,
   type RequestOptions,
+  RequestStream,
   type StageEvent,
   systemPipelinePort,
   type TaskEvent,
   type Workflow,
+  type StreamOptions,
 } from '../pipeline/index.js';
 import { tellerOf } from './event-teller.js';
 import {
@@ -212,6 +214,16 @@ export class LocalPipeline implements AsyncDisposable {
     if (this.failure !== undefined) return Promise.reject(this.failure);
     if (this.closing !== undefined || this.gateway === undefined) return Promise.reject(closedError());
     return this.gateway.run(request, options);
+  }
+
+  /**
+   * Sends one request and answers its result piece by piece: `for await (const event of pipeline.stream(request))`.
+   *
+   * @returns see Gateway.stream
+   */
+  stream(request: PipelineRequest, options: StreamOptions = {}): RequestStream {
+    checkObject('options', options);
+    return new RequestStream((own) => this.run(request, own), options);
   }
 
   /** Requests in the stages, and waiting to be admitted. */

@@ -6,10 +6,10 @@
 import { onAbort } from '../core/abort.js';
 import { RdmaError } from '../core/errors.js';
 import { hideSecret } from '../core/secret.js';
-import { checkAbortSignal, checkBoolean, checkInteger, checkObject } from '../core/validate.js';
+import { checkAbortSignal, checkBoolean, checkFunction, checkInteger, checkObject } from '../core/validate.js';
 import type { Block, InboxAddress } from '../ring/index.js';
 import { Admission, type AdmittedRequest, type InstanceLoad } from './admission.js';
-import { type Envelope, Flag, Kind, NO_DEADLINE } from './envelope.js';
+import { type Envelope, Flag, Kind, NO_DEADLINE, NO_STREAM } from './envelope.js';
 import type { Input } from './input.js';
 import type { Joined } from './join.js';
 import type { PlaceSizes } from './lane-sizes.js';
@@ -23,6 +23,9 @@ import {
   type ReportRecord,
   type StageFailure,
 } from './notes.js';
+import { residentRequests, outputRoom } from './stream-limits.js';
+import { copyParts, type PieceEvent, PieceTeller, piecesOf, type PipelinePiece } from './stream-caller.js';
+import { RequestStream, type StreamOptions } from './stream-request.js';
 import { LINGER_US, type Outgoing, Place, type PlaceOptions, type PlaceOwner, type PlaceStatus } from './place.js';
 import { GATEWAY_INDEX, type PlaceId, type Plan, placeName } from './plan.js';
 import { placesOf, takesPart } from './routing.js';
@@ -30,7 +33,7 @@ import type { Parts } from './body.js';
 import { addHops, remainingMs } from './stage-instance.js';
 import { requestName } from './task.js';
 import { TicketMap } from './ticket-map.js';
-import { copyTensor, type Tensor } from './tensor.js';
+import type { Tensor } from './tensor.js';
 import { readTrace, type Trace, TraceRecords } from './trace.js';
 
 /** What a caller asks for. The tensors must stay as they are until the promise of run() settles. */
@@ -60,6 +63,12 @@ export interface RequestOptions {
   signal?: AbortSignal;
   /** The result's tensors are views of received memory, until {@link PipelineResult.release}; default false: copies. */
   views?: boolean;
+  /**
+   * Called with each piece of the result as it comes, for last stages that publish pieces. With `views`, its tensors are
+   * views until the request has ended without a result, the result is released, or its stream has `restarted`. What it
+   * throws ends the request with RDMA_ERR_HANDLER.
+   */
+  onPiece?: (event: PieceEvent) => void;
   /** Says where the time went ({@link PipelineResult.trace}); default: of at most a hundred requests a second. */
   trace?: boolean;
 }
@@ -70,6 +79,8 @@ export interface PipelineOutput {
   instance: number;
   meta: Meta;
   parts: Record<string, Tensor>;
+  /** What it has published by StageTask.stream(), in order; there when its stage has `maxPieces`. */
+  pieces?: PipelinePiece[];
 }
 
 /** The result of a request. */
@@ -137,6 +148,7 @@ interface Ticket {
   readonly deadlineUs: number;
   readonly views: boolean;
   readonly traced: boolean;
+  readonly pieces: PieceTeller | undefined;
   readonly signal: AbortSignal | undefined;
   over: boolean;
   readonly resolve: (result: PipelineResult) => void;
@@ -285,6 +297,16 @@ export class Gateway implements PlaceOwner {
     return new Promise((resolve, reject) => this.take(request, options, resolve, reject));
   }
 
+  /**
+   * Likewise, to be read piece by piece: `for await (const event of gateway.stream(request))`.
+   *
+   * @returns the pieces as they come, as in RequestOptions.onPiece; its `result` is the whole one. Both reject as run().
+   */
+  stream(request: PipelineRequest, options: StreamOptions = {}): RequestStream {
+    checkObject('options', options);
+    return new RequestStream((own) => this.run(request, own), options);
+  }
+
   // What it throws rejects the promise that it was made for.
   private take(
     request: PipelineRequest,
@@ -293,7 +315,8 @@ export class Gateway implements PlaceOwner {
     reject: (error: RdmaError) => void,
   ): void {
     const signal = checkAbortSignal('signal', options.signal);
-    const { timeoutMs } = options;
+    const { timeoutMs, onPiece } = options;
+    if (onPiece !== undefined) checkFunction('onPiece', onPiece);
     if (timeoutMs !== undefined) checkInteger('timeoutMs', timeoutMs, 1, 2 ** 31 - 1);
     const views = options.views !== undefined && checkBoolean('views', options.views);
     const traced = options.trace === undefined ? this.isSampled() : checkBoolean('trace', options.trace);
@@ -327,6 +350,7 @@ export class Gateway implements PlaceOwner {
       deadlineUs: timeoutMs === undefined ? Number.POSITIVE_INFINITY : port.nowUs() + timeoutMs * 1000,
       views,
       traced,
+      pieces: onPiece === undefined ? undefined : new PieceTeller(onPiece, views, () => ticket.over),
       signal,
       over: false,
       resolve: (result) => {
@@ -425,6 +449,9 @@ export class Gateway implements PlaceOwner {
       host: 0,
       queueUs: 0,
       computeUs: 0,
+      task: 0,
+      piece: NO_STREAM,
+      pieces: NO_STREAM,
       route: admitted.route,
       runs: this.firstRuns,
       bodyBytes: 0,
@@ -556,6 +583,17 @@ export class Gateway implements PlaceOwner {
     if (this.queue.length > 0) this.admit();
   }
 
+  /** @internal */
+  onPieces(joined: Joined): void {
+    const ticket = this.ticketOf(joined);
+    if (ticket?.pieces === undefined) return;
+    try {
+      ticket.pieces.tell(joined);
+    } catch (cause) {
+      this.cancel(ticket, new RdmaError('RDMA_ERR_HANDLER', `onPiece has failed: ${String(cause)}`, { cause }));
+    }
+  }
+
   private ticketOf(joined: Joined): Ticket | undefined {
     if (joined.ledger.gatewayRun !== this.options.incarnation) return undefined;
     const ticket = this.tickets.get(joined.ticket);
@@ -566,8 +604,12 @@ export class Gateway implements PlaceOwner {
   private answer(ticket: Ticket, joined: Joined): void {
     const { graph, self } = this.options;
     const outputs: PipelineOutput[] = [];
+    const { views, pieces } = ticket;
     for (const { stage, instance, meta, parts } of joined.inputs as Input[]) {
-      outputs.push({ stage, instance, meta, parts: ticket.views ? { ...parts } : copyParts(parts) });
+      const stream = joined.streams?.[outputs.length];
+      const output: PipelineOutput = { stage, instance, meta, parts: views ? { ...parts } : copyParts(parts) };
+      if (stream !== undefined) output.pieces = piecesOf(stream, views, pieces);
+      outputs.push(output);
     }
     let trace: Trace | undefined;
     if (ticket.traced) {
@@ -698,15 +740,8 @@ export class Gateway implements PlaceOwner {
 }
 
 // Gateways share what may be resident at a place, and what the pool of the largest sender has room for.
-function residentLimit({ graph, plan }: GatewayOptions, { residentRequests, poolBytes }: PlaceSizes): number {
-  const { stages, maxRequestBytes } = graph.spec;
-  const largest = stages.reduce((most, stage) => Math.max(most, stage.maxOutputBytes), maxRequestBytes);
-  const most = Math.min(residentRequests, Math.floor(poolBytes / largest));
+function residentLimit({ graph, plan }: GatewayOptions, sizes: PlaceSizes): number {
+  const { spec } = graph;
+  const most = Math.min(residentRequests(spec, sizes), Math.floor(sizes.poolBytes / outputRoom(spec)));
   return Math.max(1, Math.floor(most / plan.gateways.length));
-}
-
-function copyParts(parts: Parts): Record<string, Tensor> {
-  const own: Record<string, Tensor> = Object.create(null);
-  for (const name of Object.keys(parts)) own[name] = copyTensor(parts[name]!);
-  return own;
 }

@@ -12,7 +12,7 @@ export {
   type RequestOptions,
   type TaskEvent,
 } from './gateway.js';
-export type { StageInput } from './input.js';
+export type { StageInput, StagePiece } from './input.js';
 export type { LinkStatus } from './links.js';
 export { MAX_META_BYTES, type Meta } from './meta.js';
 export { MAX_PARTS } from './envelope.js';
@@ -27,6 +27,9 @@ export {
   type StageInstanceOptions,
   type StageInstanceStatus,
 } from './stage-instance.js';
+export type { PieceEvent, PipelinePiece } from './stream-caller.js';
+export type { StageStream } from './stream-output.js';
+export { RequestStream, type StreamOptions } from './stream-request.js';
 export type { StageOutput, StageTask, TensorShape } from './task.js';
 export {
   copyTensor,

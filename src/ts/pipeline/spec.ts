@@ -15,6 +15,8 @@ export const GATEWAY = 'gateway';
 export const MAX_STAGES = 64;
 /** The most instances of a stage. */
 export const MAX_INSTANCES = 64;
+/** The most pieces of a stream. */
+export const MAX_PIECES = 1024;
 /** The most bytes of tensors in one message. */
 export const MAX_MESSAGE_BYTES = 2 ** 30;
 
@@ -37,8 +39,12 @@ export interface StageSpec {
   readonly spread: Spread;
   /** Tasks that one instance runs at a time. */
   readonly concurrency: number;
-  /** The largest output in bytes of tensors. */
+  /** The largest output in bytes of tensors, all pieces of a stream together. */
   readonly maxOutputBytes: number;
+  /** The most pieces in which it publishes its output; 0: it is published whole. */
+  readonly maxPieces: number;
+  /** Of `after`, the stages whose first piece it starts with. */
+  readonly streams: readonly string[];
 }
 
 /** A workflow without its code. `JSON.parse(JSON.stringify(spec))` is the same spec. */
@@ -104,6 +110,7 @@ export function checkStage(input: StageSpecInput, earlier: readonly StageSpec[])
       });
     }
   }
+  const streams = checkStreams(name, input.streams, after, earlier);
   return Object.freeze({
     name,
     after: Object.freeze(after),
@@ -111,7 +118,35 @@ export function checkStage(input: StageSpecInput, earlier: readonly StageSpec[])
     spread: checkOneOf('spread', input.spread ?? 'route', ['route', 'shard'] as const),
     concurrency: checkInteger('concurrency', input.concurrency ?? 1, 1, MAX_CONCURRENCY),
     maxOutputBytes: checkMessageBytes('maxOutputBytes', input.maxOutputBytes),
+    maxPieces: checkInteger('maxPieces', input.maxPieces ?? 0, 0, MAX_PIECES),
+    streams,
   });
+}
+
+// What it starts with the first piece of: stages of `after` that publish pieces.
+function checkStreams(
+  name: string,
+  input: unknown,
+  after: readonly string[],
+  earlier: readonly StageSpec[],
+): readonly string[] {
+  if (input !== undefined && !Array.isArray(input)) {
+    throw new RdmaError('RDMA_ERR_INVALID_ARGUMENT', `streams of stage ${name} must be an array of names`);
+  }
+  const streams = [...new Set<string>(input ?? [])];
+  for (const before of streams) {
+    if (!after.includes(before)) {
+      throw new RdmaError('RDMA_ERR_INVALID_ARGUMENT', `stage ${name} streams ${before}, but does not come after it`, {
+        remedy: `name it in \`after\` of stage ${name} as well`,
+      });
+    }
+    if (!earlier.some((stage) => stage.name === before && stage.maxPieces > 0)) {
+      throw new RdmaError('RDMA_ERR_INVALID_ARGUMENT', `stage ${name} streams ${before}, which publishes no pieces`, {
+        remedy: before === REQUEST ? 'a request comes whole' : `give stage ${before} maxPieces`,
+      });
+    }
+  }
+  return Object.freeze(streams);
 }
 
 /**
