@@ -403,11 +403,15 @@ export class Place implements JoinHost {
   private advance(joined: Joined | undefined): void {
     if (joined === undefined) return;
     if (joined.streams !== undefined) this.owner.onPieces(joined);
-    if (joined.state !== 'incomplete') return;
+    if (joined.state !== 'incomplete') {
+      if (waitsForMore(joined)) this.askLater();
+      return;
+    }
     if (joined.completes()) {
       joined.state = 'ready';
       joined.readyAtUs = this.nowUs();
       this.owner.onComplete(joined);
+      if (waitsForMore(joined)) this.askLater();
     } else this.askLater();
   }
 
@@ -433,7 +437,7 @@ export class Place implements JoinHost {
       const before = this.nowUs() - INCOMPLETE_MS * 1000;
       let any = false;
       for (const joined of this.join.all()) {
-        if (joined.state !== 'incomplete') continue;
+        if (!waitsForMore(joined)) continue;
         any = true;
         if (joined.openedAtUs <= before) this.owner.onIncomplete(joined);
       }
@@ -635,6 +639,13 @@ export class Place implements JoinHost {
 }
 
 const NO_BLOCKS: readonly Block[] = [];
+
+// What it waits for may never come: its request may have ended.
+function waitsForMore(joined: Joined): boolean {
+  const { state, streams } = joined;
+  if (state === 'incomplete') return true;
+  return streams !== undefined && (state === 'ready' || state === 'running') && !joined.isClosed;
+}
 
 function sameRoute(a: Uint16Array, b: Uint16Array): boolean {
   for (let i = 0; i < a.length; i++) if (a[i] !== b[i]) return false;
