@@ -5,7 +5,7 @@
 import { onAbort } from '../core/abort.js';
 import { RdmaError } from '../core/errors.js';
 import { checkAbortSignal } from '../core/validate.js';
-import type { PipelineResult, RequestOptions } from './gateway.js';
+import type { PipelineResult, RequestOptions } from './request.js';
 import type { PieceEvent } from './stream-caller.js';
 
 /** How to run a request that is read piece by piece: its tensors are always copies. */

@@ -12,6 +12,7 @@ import {
   freezeSpec,
   type REQUEST,
   type Spread,
+  type StageCost,
   type StageSpec,
   type WorkflowSpec,
 } from './spec.js';
@@ -50,6 +51,8 @@ export interface StageOptions<Inputs extends string> {
    * when the last piece is there. They have `maxPieces`.
    */
   streams?: readonly Inputs[];
+  /** What a task is expected to cost, until tasks have been measured: with it the first requests can be judged too. */
+  cost?: StageCost;
   handler: StageHandler<Inputs>;
 }
 
