@@ -59,17 +59,23 @@ export const streams = workflow('streams', { module: __filename })
   })
   .stage('sum', {
     after: ['make', 'change'],
-    streams: ['change'],
+    streams: ['make', 'change'],
     maxPieces: PIECES,
     handler: async (task) => {
+      let made = 0;
       let changed = 0;
       let same = 0;
-      for await (const { parts, number } of task.pieces('change')) {
-        changed += sumOf(parts.clip);
-        same += sumOf(parts.same);
-        await task.stream().write({}, { number });
-      }
-      const made = task.input('make').pieces.reduce((sum, { parts }) => sum + sumOf(parts.clip), 0);
+      const readMade = async () => {
+        for await (const { parts } of task.pieces('make')) made += sumOf(parts.clip);
+      };
+      const readChanged = async () => {
+        for await (const { parts, number } of task.pieces('change')) {
+          changed += sumOf(parts.clip);
+          same += sumOf(parts.same);
+          await task.stream().write({}, { number });
+        }
+      };
+      await Promise.all([readMade(), readChanged()]);
       return { meta: { seed: task.input('make').meta.seed, made, changed, same } };
     },
   });

@@ -144,7 +144,7 @@ export const PLANTED: readonly PlantedDefect[] = [
     name: 'a piece is acknowledged when it comes',
     flaw: 'early-piece',
     shape: { ...streams, stages: streams.stages!.map((stage) => ({ ...stage, bytes: [1100, 1500] })) },
-    seen: /^deadlock|has other bytes/,
+    seen: /^deadlock|has other bytes|cannot be read/,
   },
   {
     name: 'a task goes on when a stage whose pieces it reads begins again',
