@@ -23,6 +23,7 @@ export { checkPlan, makePlan, type PlaceId, type Plan, placeName, stageIndex, st
 export { type PipelinePort, systemPipelinePort } from './port.js';
 export { ALL, type Graph, graphOf, receivers, type Route, senders } from './routing.js';
 export { checkSpec, GATEWAY, REQUEST, type Spread, type StageCost, type StageSpec, type WorkflowSpec } from './spec.js';
+export { type RequestAttempt, type RunningTask, TaskBoard } from './task-board.js';
 export {
   type StageEvent,
   StageInstance,
@@ -32,7 +33,7 @@ export {
 export type { PieceEvent, PipelinePiece } from './stream-caller.js';
 export type { StageStream } from './stream-output.js';
 export { RequestStream, type StreamOptions } from './stream-request.js';
-export type { StageOutput, StageTask, TensorShape } from './task.js';
+export { requestName, type StageOutput, type StageTask, type TensorShape } from './task.js';
 export {
   copyTensor,
   DTYPES,

@@ -22,6 +22,8 @@ export const MAX_MESSAGE_BYTES = 2 ** 30;
 
 const DEFAULT_MESSAGE_BYTES = 4 * 2 ** 20;
 const MAX_CONCURRENCY = 64;
+const MAX_ATTEMPTS = 1000;
+const MAX_TIMER_MS = 2 ** 31 - 1;
 const NAME = /^[a-z][a-z0-9-]{0,62}$/;
 const RESERVED_NAMES: readonly string[] = [REQUEST, RESULT, GATEWAY];
 
@@ -53,6 +55,12 @@ export interface StageSpec {
   readonly maxPieces: number;
   /** Of `after`, the stages whose first piece it starts with. */
   readonly streams: readonly string[];
+  /** How long a task may take until its signal fires, in ms; not there: as long as it likes. */
+  readonly taskTimeoutMs?: number;
+  /** How long a handler may go on after its signal has fired until its process is ended, in ms. */
+  readonly graceMs: number;
+  /** How often a request is tried whose process ends in this stage, or whose error is `retryable`. */
+  readonly attempts: number;
   /** What its author expects it to cost; not there: nobody knows before the first tasks. */
   readonly cost?: StageCost;
 }
@@ -130,6 +138,11 @@ export function checkStage(input: StageSpecInput, earlier: readonly StageSpec[])
     maxOutputBytes: checkMessageBytes('maxOutputBytes', input.maxOutputBytes),
     maxPieces: checkInteger('maxPieces', input.maxPieces ?? 0, 0, MAX_PIECES),
     streams,
+    ...(input.taskTimeoutMs === undefined
+      ? {}
+      : { taskTimeoutMs: checkInteger('taskTimeoutMs', input.taskTimeoutMs, 1, MAX_TIMER_MS) }),
+    graceMs: checkInteger('graceMs', input.graceMs ?? 1000, 0, MAX_TIMER_MS),
+    attempts: checkInteger('attempts', input.attempts ?? 3, 1, MAX_ATTEMPTS),
     ...(input.cost === undefined ? {} : { cost: checkCost(name, input.cost) }),
   });
 }

@@ -23,6 +23,8 @@ export interface Ticket extends Queued {
   /** Tells its caller of pieces; undefined: nobody asks. */
   readonly pieces: PieceTeller | undefined;
   readonly signal: AbortSignal | undefined;
+  /** How often its task has failed in a way that lets it be tried again. */
+  tries: number;
   over: boolean;
   readonly resolve: (result: PipelineResult) => void;
   readonly reject: (error: RdmaError) => void;
