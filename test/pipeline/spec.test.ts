@@ -60,6 +60,8 @@ void t.test('only what comes after a stage that publishes pieces can stream it',
     [{ after: ['request'], streams: ['make'] }, /streams make, but does not come after it/],
     [{ after: ['make', 'request'], streams: ['request'] }, /streams request, which publishes no pieces/],
     [{ after: ['whole'], streams: ['whole'] }, /streams whole, which publishes no pieces/],
+    [{ maxPieces: 4, batch: { size: 2 } }, /takes batches: it can neither stream/],
+    [{ after: ['make'], streams: ['make'], batch: { size: 2 } }, /takes batches: it can neither stream/],
     [{ maxPieces: -1 }, /maxPieces must be an integer from 0 to 1024/],
     [{ maxPieces: 1025 }, /maxPieces must be an integer from 0 to 1024/],
   ];

@@ -43,12 +43,13 @@ class PipelineRun {
     const weakOrder = shape.weakOrder && copier === 'device';
     this.world = new SimWorld(choices, { copier, tearShare, weakOrder, pollBatch, oneWriter: true });
     const { world } = this;
-    const stages = shape.stages.map(({ after, spread, instances, concurrency, pieces, streams }, i) => ({
+    const stages = shape.stages.map(({ after, spread, instances, concurrency, batch, pieces, streams }, i) => ({
       name: stageName(i),
       after: after.map((before) => (before < 0 ? 'request' : stageName(before))),
       spread,
       instances,
       concurrency,
+      ...(batch === undefined ? {} : { batch: { size: batch.size, waitMs: batch.waitMs } }),
       maxOutputBytes: (pieces ?? 0) > 0 ? MAX_STREAM_BYTES : MAX_BYTES,
       maxPieces: pieces ?? 0,
       streams: (streams ?? []).map(stageName),

@@ -38,7 +38,7 @@ export type Way =
 export interface StageShape {
   /** Stages before it; -1 is the request. */
   after: readonly number[];
-  spread: 'route' | 'shard';
+  spread: 'route' | 'shard' | 'either';
   instances: number;
   concurrency: number;
   /** Lengths of its outputs in bytes; each run takes one of them. */
@@ -52,6 +52,17 @@ export interface StageShape {
   pieces?: number;
   /** Of `after`, the stages that it reads piece by piece. */
   streams?: readonly number[];
+  /** It takes several tasks at a time; undefined: single ones. */
+  batch: BatchShape | undefined;
+}
+
+export interface BatchShape {
+  size: number;
+  waitMs: number;
+  /** How many keys tasks have. */
+  keys: number;
+  /** The handler ends each task when it is through, and takes up more. */
+  polls: boolean;
 }
 
 export interface RequestShape {
@@ -70,6 +81,8 @@ export interface RequestShape {
   trace: boolean | undefined;
   /** The caller hears of pieces as they come. */
   hears?: boolean;
+  /** All instances of a stage that leaves it open work for it. */
+  shards: boolean;
 }
 
 export interface PipelineShape {
@@ -108,6 +121,7 @@ export const PLAIN_STAGE: StageShape = {
   way: 'ordinary',
   busyMs: undefined,
   listens: false,
+  batch: undefined,
 };
 
 export const PLAIN_REQUEST: RequestShape = {
@@ -119,6 +133,7 @@ export const PLAIN_REQUEST: RequestShape = {
   fails: undefined,
   viewMs: undefined,
   trace: false,
+  shards: false,
 };
 
 /** What small configurations have in common. */
@@ -148,8 +163,8 @@ const WAYS: readonly Way[] = ['ordinary', 'output', 'pass-on'];
 class Draw {
   private readonly choices: SeededChoices;
 
-  constructor(seed: number) {
-    this.choices = new SeededChoices(seed, 2);
+  constructor(seed: number, stream = 2) {
+    this.choices = new SeededChoices(seed, stream);
   }
 
   one<T>(items: readonly T[]): T {
@@ -172,12 +187,13 @@ export function pipelineShapeOf(seed: number): PipelineShape {
   const inlineBytes = draw.one([1024, 1536]);
   const stages: StageShape[] = [];
   for (let i = 0; i < count; i++) stages.push(stageOf(draw, i, inlineBytes));
+  const together = new Draw(seed, 15); // of its own: all else is as it was without batches
   const gateways = draw.one([1, 1, 1, 2]);
   const requests = Array.from({ length: draw.one([1, 2, 3, 5, 8]) }, () =>
-    requestOf(draw, gateways, count, inlineBytes),
+    requestOf(draw, together, gateways, count, inlineBytes),
   );
   const shape: PipelineShape = {
-    stages,
+    stages: stages.map((stage) => withBatches(together, stage)),
     gateways,
     requests,
     maxInFlight: draw.one([1, 4, 16]),
@@ -202,11 +218,13 @@ export function pipelineShapeOf(seed: number): PipelineShape {
 
 // Some stages publish pieces, and some of those behind them read them as they come.
 function withStreams(draw: Draw, shape: PipelineShape): PipelineShape {
-  const pieces = shape.stages.map(() => (draw.chance(0.7) ? draw.one([1, 2, 4]) : 0));
+  const pieces = shape.stages.map(({ batch }) => (draw.chance(0.7) && batch === undefined ? draw.one([1, 2, 4]) : 0));
   const stages = shape.stages.map((stage, i) => ({
     ...stage,
     pieces: pieces[i]!,
-    streams: stage.after.filter((before) => before >= 0 && pieces[before]! > 0 && draw.chance(0.7)),
+    streams: stage.after.filter((before) => {
+      return before >= 0 && pieces[before]! > 0 && stage.batch === undefined && draw.chance(0.7);
+    }),
   }));
   const requests = shape.requests.map((request) => ({ ...request, hears: draw.chance(0.5) }));
   return { ...shape, stages, requests, streamedPieces: draw.one([4, 8, 16]) };
@@ -226,10 +244,22 @@ function stageOf(draw: Draw, index: number, inlineBytes: number): StageShape {
     way: draw.one(WAYS),
     busyMs: draw.one([undefined, 0.1, 2, 30]),
     listens: draw.chance(0.5),
+    batch: undefined,
   };
 }
 
-function requestOf(draw: Draw, gateways: number, stages: number, inlineBytes: number): RequestShape {
+function withBatches(draw: Draw, stage: StageShape): StageShape {
+  const isOpen = stage.spread === 'route' && draw.chance(0.4);
+  const batch = {
+    size: draw.one([2, 3, 4]),
+    waitMs: draw.one([0, 0, 1, 20]),
+    keys: draw.one([1, 1, 2]),
+    polls: draw.chance(0.4),
+  };
+  return { ...stage, spread: isOpen ? 'either' : stage.spread, batch: draw.chance(0.35) ? batch : undefined };
+}
+
+function requestOf(draw: Draw, together: Draw, gateways: number, stages: number, inlineBytes: number): RequestShape {
   return {
     gateway: draw.upTo(gateways - 1),
     atMs: draw.one([0, 0, 1, 20, draw.upTo(200)]),
@@ -239,5 +269,6 @@ function requestOf(draw: Draw, gateways: number, stages: number, inlineBytes: nu
     fails: draw.chance(0.1) ? { stage: draw.upTo(stages - 1), always: draw.chance(0.5) } : undefined,
     viewMs: draw.one([undefined, undefined, 1, 40]),
     trace: draw.one([undefined, true, false]),
+    shards: together.chance(0.5),
   };
 }

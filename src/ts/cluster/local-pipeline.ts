@@ -24,7 +24,7 @@ import {
   type Workflow,
   type StreamOptions,
 } from '../pipeline/index.js';
-import { tellerOf } from './event-teller.js';
+import { tellerOf } from '../core/event-teller.js';
 import {
   checkPipelineOptions,
   type LocalPipelineOptions,
@@ -193,10 +193,10 @@ export class LocalPipeline implements AsyncDisposable {
     this.onEvent?.({ type: 'restart', restart });
   }
 
-  private onTask({ type, request, stage, instance, done = 0, queueUs = 0, computeUs = 0 }: TaskEvent): void {
+  private onTask({ type, request, stage, instance, done = 0, queueUs = 0, computeUs = 0, ...more }: TaskEvent): void {
     let event: StageEvent;
     if (type === 'task') event = { type, request };
-    else if (type === 'progress') event = { type, request, done };
+    else if (type === 'progress') event = { type, request, done, ...more };
     else event = { type: 'done', request, queueUs, computeUs, failed: type === 'failed' };
     this.onEvent?.({ type: 'stage', stage, instance, event });
   }

@@ -5,25 +5,29 @@
 // Every task ends with its output, a failure, or with nobody wanting it any more.
 import { RdmaError } from '../core/errors.js';
 import { hideSecret } from '../core/secret.js';
+import { BatchedTask } from './batch-task.js';
 import type { Block, InboxAddress } from '../ring/index.js';
 import { type Envelope, Flag, NO_DEADLINE, NO_STREAM } from './envelope.js';
+import { BatchExecutor, type BatchStatus } from './executor.js';
 import type { Joined } from './join.js';
 import { encodeMeta } from './meta.js';
 import { encodeFailure, Report, ReportWriter, type StageFailure } from './notes.js';
 import { asRdmaError, type Outgoing, Place, type PlaceOptions, type PlaceOwner, type PlaceStatus } from './place.js';
 import { GATEWAY_INDEX, type PlaceId, type Plan, placeName } from './plan.js';
 import { LeastTime } from './least-time.js';
-import type { StageSpec } from './spec.js';
 import { StreamOut } from './stream-output.js';
 import { Suspects } from './suspects.js';
 import type { RequestAttempt, TaskBoard } from './task-board.js';
+import type { Spread, StageSpec } from './spec.js';
+import { encodeProgress, type ProgressDetails } from './progress-note.js';
+import { ALL } from './routing.js';
+import type { BatchHost, TaskEnd } from './running-batch.js';
 import { requestName, type StageOutput, Task, type TaskHost } from './task.js';
 import { TraceRecords } from './trace.js';
-import type { StageHandler } from './workflow.js';
+import type { StageCode } from './workflow.js';
 
 /** What an instance of a stage has to know. */
-export interface StageInstanceOptions extends PlaceOptions {
-  handler: StageHandler;
+export interface StageInstanceOptions extends PlaceOptions, StageCode {
   /** Where it says which tasks run; undefined: nobody looks. */
   board?: TaskBoard | undefined;
   /** Requests that have ended: it runs none of them, though they may come again. Default none. */
@@ -39,7 +43,15 @@ export interface StageInstanceOptions extends PlaceOptions {
 /** What a stage instance says of itself. */
 export type StageEvent =
   | { type: 'task'; request: string }
-  | { type: 'progress'; request: string; done: number }
+  | {
+      type: 'progress';
+      request: string;
+      done: number;
+      step?: number;
+      preview?: string | Uint8Array;
+      /** As the gateway estimates; see ProgressEvent. */
+      remainingMs?: number;
+    }
   | { type: 'done'; request: string; queueUs: number; computeUs: number; failed: boolean };
 
 /** Answered by {@link StageInstance.status}. */
@@ -51,6 +63,10 @@ export interface StageInstanceStatus extends PlaceStatus {
   /** Sums since the start. */
   readonly tasks: number;
   readonly failures: number;
+  /** Previews that were dropped, as the gateway did not keep up, since the start. */
+  readonly droppedPreviews: number;
+  /** Of a stage that takes batches. */
+  readonly batches: BatchStatus | undefined;
 }
 
 const MAX_TIMER_MS = 2 ** 31 - 1;
@@ -61,7 +77,7 @@ const SAMPLE_WEIGHT = { shorter: 0.5, longer: 0.1 };
 const LONG_US = 1000;
 
 /** One instance of a stage. */
-export class StageInstance implements PlaceOwner, TaskHost {
+export class StageInstance implements PlaceOwner, TaskHost, BatchHost {
   /** Name of the stage. */
   readonly stageName: string;
   private readonly limitName: string;
@@ -69,6 +85,7 @@ export class StageInstance implements PlaceOwner, TaskHost {
   private readonly stage: StageSpec;
   private place!: Place;
   private readonly ready: Joined[] = [];
+  private readonly batches: BatchExecutor | undefined;
   private readonly unsent: (() => boolean)[] = []; // outputs and pieces that wait for memory
   private writers: readonly ReportWriter[] = []; // one for each gateway and its run
   private reportsDue = false;
@@ -80,11 +97,19 @@ export class StageInstance implements PlaceOwner, TaskHost {
   private usualUs = Number.NaN; // how long the handler takes, lately; NaN: it has not run yet
   private tasks = 0;
   private failures = 0;
+  private droppedPreviews = 0;
 
   private constructor(options: StageInstanceOptions) {
     this.options = hideSecret(options);
     this.stage = options.graph.spec.stages[options.self.stage]!;
     this.stageName = this.stage.name;
+    const { batchHandler: handler, batchKey: key } = options;
+    const { batch, concurrency } = this.stage;
+    if (batch !== undefined) {
+      if (handler === undefined)
+        throw new RdmaError('RDMA_ERR_INVALID_ARGUMENT', `${this.stageName} needs a batchHandler`);
+      this.batches = new BatchExecutor(this, { ...batch, concurrency, handler, key });
+    }
     this.limitName = `maxOutputBytes of stage ${this.stageName} (${this.stage.maxOutputBytes})`;
   }
 
@@ -158,6 +183,10 @@ export class StageInstance implements PlaceOwner, TaskHost {
 
   /** @internal */
   onComplete(joined: Joined): void {
+    if (this.batches !== undefined) {
+      this.batches.add(joined);
+      return;
+    }
     this.ready.push(joined);
     this.next();
   }
@@ -195,6 +224,7 @@ export class StageInstance implements PlaceOwner, TaskHost {
   // ---- Tasks
 
   private next(): void {
+    this.batches?.next();
     while (this.linked && this.running < this.stage.concurrency && !this.place.isEnding) {
       const joined = this.ready[0];
       if (joined === undefined) return;
@@ -206,6 +236,41 @@ export class StageInstance implements PlaceOwner, TaskHost {
   }
 
   private run(joined: Joined): void {
+    const task = this.taskOf(Task, joined);
+    const ended = this.begin(joined, task);
+    this.begun();
+    let output: StageOutput | Promise<StageOutput>;
+    let isPromise: boolean;
+    try {
+      const late = task.cancelled;
+      if (late !== undefined) throw late;
+      output = this.options.handler!(task);
+      isPromise = typeof (output as Promise<StageOutput> | undefined)?.then === 'function';
+    } catch (error) {
+      ended(undefined, error);
+      this.next();
+      return;
+    }
+    if (isPromise) {
+      // What only looks like a promise may answer twice, or throw.
+      Promise.resolve(output).then(
+        (value) => {
+          ended(value, undefined);
+          this.next();
+        },
+        (error: unknown) => {
+          ended(undefined, error ?? new Error('the handler was rejected without a reason'));
+          this.next();
+        },
+      );
+    } else {
+      ended(output as StageOutput, undefined);
+      this.next();
+    }
+  }
+
+  /** @internal */
+  begin(joined: Joined, task: Task): TaskEnd {
     const { onEvent } = this.options;
     const { place } = this;
     joined.state = 'running';
@@ -215,7 +280,6 @@ export class StageInstance implements PlaceOwner, TaskHost {
     }
     const startUs = place.nowUs();
     const queueUs = startUs - joined.readyAtUs;
-    const task = this.taskOf(joined);
     joined.onCancel = (reason) => task.cancel(reason);
     if (joined.streams !== undefined) joined.onPieces = () => task.wake();
     const stopTimer = this.watchDeadline(joined, task, startUs);
@@ -224,13 +288,9 @@ export class StageInstance implements PlaceOwner, TaskHost {
     const { ledger } = joined;
     const slot = board?.begin(ledger.gateway, ledger.gatewayRun, joined.ticket, joined.attempt, startUs) ?? 0;
     this.suspects.begins(joined);
-    if ((joined.flags & Flag.WATCHED) !== 0) {
-      // At once: a handler may keep the process busy for minutes.
-      this.report(joined, Report.STARTED);
-      this.sendReports();
-    }
+    if ((joined.flags & Flag.WATCHED) !== 0) this.report(joined, Report.STARTED);
     if (onEvent !== undefined) onEvent({ type: 'task', request: task.request });
-    const ended = (output: StageOutput | undefined, error: unknown) => {
+    return (output, error) => {
       stopTimer?.();
       stopLimit?.();
       board?.end(slot);
@@ -244,44 +304,84 @@ export class StageInstance implements PlaceOwner, TaskHost {
         joined.onPieces = undefined;
         this.running--;
         this.finish(joined, task, queueUs, computeUs, output, reason);
-        this.next();
       };
       if (error !== undefined || joined.isClosed || joined.state === 'over') finish(error);
       else this.whenClosed(joined, finish);
     };
-    let output: StageOutput | Promise<StageOutput>;
-    let isPromise: boolean;
-    try {
-      const late = task.cancelled;
-      if (late !== undefined) throw late;
-      output = this.options.handler(task);
-      isPromise = typeof (output as Promise<StageOutput> | undefined)?.then === 'function';
-    } catch (error) {
-      ended(undefined, error);
-      return;
-    }
-    if (isPromise) {
-      // What only looks like a promise may answer twice, or throw.
-      Promise.resolve(output).then(
-        (value) => ended(value, undefined),
-        (error: unknown) => ended(undefined, error ?? new Error('the handler was rejected without a reason')),
-      );
-    } else ended(output as StageOutput, undefined);
   }
 
   // The handler has ended before the streams that it reads: nothing goes out before all of them are here, so that nobody
   // works for a request that has its result already. No other task begins meanwhile: its handler might change the tensors.
   private whenClosed(joined: Joined, finish: (reason: RdmaError | undefined) => void): void {
-    joined.onCancel = finish;
+    const end = (reason: RdmaError | undefined) => {
+      finish(reason);
+      this.next();
+    };
+    joined.onCancel = end;
     joined.onPieces = () => {
-      if (joined.isClosed) finish(undefined);
+      if (joined.isClosed) end(undefined);
     };
   }
 
-  private taskOf(joined: Joined): Task {
+  /** @internal Reports go at once: a handler may keep the process busy for minutes. */
+  begun(): void {
+    if (this.reportsDue) this.sendReports();
+  }
+
+  // ---- What batches ask
+
+  /** @internal */
+  get isOpen(): boolean {
+    return this.linked && !this.place.isEnding;
+  }
+
+  /** @internal */
+  get flaw(): string | undefined {
+    return this.options.flaw;
+  }
+
+  /** @internal */
+  nowUs(): number {
+    return this.place.nowUs();
+  }
+
+  /** @internal */
+  after(ms: number, call: () => void): () => void {
+    return this.options.port.clock.after(ms, call);
+  }
+
+  /** @internal */
+  deadlineOf(joined: Joined): number {
+    return deadlineOf(joined);
+  }
+
+  /** @internal */
+  batchedTaskOf(joined: Joined): BatchedTask {
+    return this.taskOf(BatchedTask, joined);
+  }
+
+  private taskOf<T extends Task>(
+    Made: new (host: TaskHost, joined: Joined, instance: number, instances: number) => T,
+    joined: Joined,
+  ): T {
     const { stage, instance } = this.options.self;
     const instances = joined.plan.instances[stage]!;
-    return new Task(this, joined, instances.indexOf(instance), instances.length);
+    const isWhole = this.stage.spread === 'either' && joined.route[stage] !== ALL;
+    return new Made(this, joined, isWhole ? 0 : instances.indexOf(instance), isWhole ? 1 : instances.length);
+  }
+
+  /** @internal */
+  spreadOf(joined: Joined): Spread {
+    return joined.route[this.options.self.stage] === ALL ? 'shard' : 'route';
+  }
+
+  /** @internal */
+  refuse(joined: Joined, task: Task, error: unknown): void {
+    joined.state = 'running';
+    this.tasks++;
+    this.failures++;
+    for (const block of task.takeBlocks()) block.release();
+    this.sendFailure(joined, failureOf(error));
   }
 
   private watchDeadline(joined: Joined, task: Task, nowUs: number): (() => void) | undefined {
@@ -377,11 +477,6 @@ export class StageInstance implements PlaceOwner, TaskHost {
   }
 
   /** @internal */
-  nowUs(): number {
-    return this.place.nowUs();
-  }
-
-  /** @internal */
   openStream(joined: Joined, task: Task): StreamOut {
     const { place, limitName } = this;
     const { maxPieces, maxOutputBytes } = this.stage;
@@ -416,12 +511,14 @@ export class StageInstance implements PlaceOwner, TaskHost {
       attempt: (attempt) => {
         if (this.unsent.length > 0 || !attempt()) this.unsent.push(() => place.isEnding || attempt());
       },
-      settled: () => this.settle(joined),
+      settled: () => this.settle(joined, 0),
     });
   }
 
-  private settle(joined: Joined): void {
+  // `sentUs`: when its output was sent, where batches learn from that.
+  private settle(joined: Joined, sentUs: number): void {
     this.place.join.settle(joined);
+    this.batches?.settled(this.place.nowUs() - sentUs);
     this.sendWaiting();
   }
 
@@ -485,11 +582,12 @@ export class StageInstance implements PlaceOwner, TaskHost {
     const isLast = this.options.graph.behind[this.options.self.stage]!.length === 0;
     // Behind its result a gateway takes no report of a request.
     if (isLast && (joined.flags & Flag.WATCHED) !== 0) this.sendReports();
+    const sentUs = this.batches === undefined ? 0 : place.nowUs();
     if (place.flaw === 'early-acknowledgement') place.join.settle(joined);
     const attempt = () => {
       // Behind all pieces, also those that have waited for memory.
       if (this.stage.maxPieces > 0) envelope.pieces = stream?.pieces ?? 0;
-      return this.attempt(joined, envelope, outgoing, targets, blocks, stream);
+      return this.attempt(joined, envelope, outgoing, targets, blocks, stream, sentUs);
     };
     if (this.unsent.length > 0 || !attempt()) this.unsent.push(attempt);
     if (!isLast) this.report(joined, Report.DONE, queueUs, computeUs);
@@ -503,11 +601,13 @@ export class StageInstance implements PlaceOwner, TaskHost {
     targets: readonly string[],
     blocks: readonly Block[],
     stream: StreamOut | undefined,
+    sentUs: number,
   ): boolean {
     if (this.place.isEnding) return true;
     try {
       const custody = stream?.custody;
-      const isSent = this.place.transmit(envelope, outgoing, targets, blocks, custody ?? (() => this.settle(joined)));
+      const onSettled = custody ?? (() => this.settle(joined, sentUs));
+      const isSent = this.place.transmit(envelope, outgoing, targets, blocks, onSettled);
       if (isSent) custody?.allSent();
       return isSent;
     } catch (error) {
@@ -539,12 +639,26 @@ export class StageInstance implements PlaceOwner, TaskHost {
   // ---- Reports
 
   /** @internal */
-  progress(joined: Joined, done: number): void {
+  progress(joined: Joined, done: number, details: ProgressDetails | undefined): void {
     if (joined.state !== 'running') return;
     const share = Math.min(1, Math.max(0, Number(done) || 0));
     const { gateway, gatewayRun } = joined.ledger;
-    this.options.onEvent?.({ type: 'progress', request: requestName(gateway, gatewayRun, joined.ticket), done: share });
-    if ((joined.flags & Flag.WATCHED) !== 0) this.report(joined, Report.PROGRESS, 0, 0, share);
+    const request = requestName(gateway, gatewayRun, joined.ticket);
+    this.options.onEvent?.({ type: 'progress', request, done: share, ...details });
+    if ((joined.flags & Flag.WATCHED) === 0) return;
+    if (details === undefined) this.report(joined, Report.PROGRESS, 0, 0, share);
+    else this.sendProgress(joined, share, details);
+  }
+
+  private sendProgress({ ledger, ticket, attempt }: Joined, done: number, { step, preview }: ProgressDetails): void {
+    const target = this.gatewayName(ledger.gateway);
+    // Behind the report that the task began.
+    this.sendReports();
+    const isLate = preview !== undefined && this.place.hasBacklog(target);
+    if (isLate) this.droppedPreviews++;
+    const note = { ticket, attempt, done, step, preview: isLate ? undefined : preview };
+    const notes = encodeProgress(this.place.noteHead(ledger.gatewayRun), note, this.place.sizes.inlineBytes);
+    for (const bytes of notes) if (!this.place.isEnding) this.place.sendNote(target, bytes);
   }
 
   private report(joined: Joined, what: number, queueUs = 0, computeUs = 0, progress = 0): void {
@@ -587,7 +701,7 @@ export class StageInstance implements PlaceOwner, TaskHost {
 
   /** True when it has nothing to do and nothing that it answers for: it may end without anybody noticing. */
   get isDrained(): boolean {
-    return this.running === 0 && this.place.isEmpty;
+    return this.running === 0 && this.batches?.isIdle !== false && this.place.isEmpty;
   }
 
   /** How many outputs a target (`stage/0`) has not acknowledged. */
@@ -597,12 +711,23 @@ export class StageInstance implements PlaceOwner, TaskHost {
 
   /** What an operator asks. Computed at each call; not for hot loops. */
   status(): StageInstanceStatus {
-    const { running, tasks, failures } = this;
-    return { ...this.place.status(), running, ready: this.ready.length, unsent: this.unsent.length, tasks, failures };
+    const { running, tasks, failures, droppedPreviews, batches, unsent } = this;
+    const ready = batches === undefined ? this.ready.length : batches.waiting;
+    return {
+      ...this.place.status(),
+      running,
+      ready,
+      unsent: unsent.length,
+      tasks,
+      failures,
+      droppedPreviews,
+      batches: batches?.status(),
+    };
   }
 
   /** Ends the instance at once; what it has not finished stays with the places before it. */
   close(): Promise<void> {
+    this.batches?.close();
     return this.place.close();
   }
 }
