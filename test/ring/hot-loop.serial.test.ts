@@ -100,9 +100,11 @@ async function openPair(inPlace: boolean, inlineBytes = 64): Promise<Pair> {
 
 for (const [name, send, inPlace, inlineBytes] of [
   ['copied', sendCopies, true, 0],
+  ['copied', sendCopies, true, 128],
   ['copied', sendCopies, false, 64],
   ['copied', sendCopies, false, 128],
   ['built by one reservation', sendReused, true, 0],
+  ['built by one reservation', sendReused, true, 128],
   ['built by one reservation', sendReused, false, 64],
   ['built by one reservation', sendReused, false, 128],
 ] as const) {

@@ -29,7 +29,7 @@ export interface Shape {
   messages: number;
   slots: number;
   dataBytes: number;
-  /** Room behind each descriptor, where the lane is not mapped. */
+  /** Room behind each descriptor, where the lane is not mapped, or polled. */
   inlineBytes: number;
   retainMessages: number;
   retainBytes: number;

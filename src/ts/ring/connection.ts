@@ -4,10 +4,11 @@
 // bytes in the lane alone is brought home before. What the inbox says is believed only as far as it can be true.
 import type { Answer } from './documents.js';
 import type { LaneWriter } from './lane-writer.js';
-import { type Control, decodeControl, LaneState } from './layout.js';
+import { type Control, DESCRIPTOR_BYTES, decodeControl, LaneState } from './layout.js';
 import { MappedWriter } from './mapped-writer.js';
 import type { Payloads } from './payloads.js';
-import { type LaneStall, Placement, Way } from './placement.js';
+import { slotOf } from './places.js';
+import { type LaneStall, Placement } from './placement.js';
 import type { PortChannel, PortMapping, PortMemory, PortQueuePair } from './port.js';
 import { RequestWriter } from './request-writer.js';
 import { Home, Phase, type Retained } from './retained.js';
@@ -16,7 +17,6 @@ import { StagedDescriptors } from './staged-descriptors.js';
 // As constants of this file: what another file exports is looked up at each use.
 const { OPEN } = Phase;
 const { LANE } = Home;
-const { NONE } = Way;
 
 /** Receives for control blocks. */
 export const CONTROL_RECEIVES = 16;
@@ -30,10 +30,8 @@ export interface ConnectionParts {
   payloads: Payloads;
   /** Control block, then each slot as it is in the lane. */
   staging: PortMemory;
-  /** The lane's data ring, where it could be mapped. */
+  /** The lane, where it could be mapped: all of it where the inbox polls it, else its data ring. */
   mapping: PortMapping | undefined;
-  /** Its descriptor ring, where the inbox polls it. */
-  slots: PortMapping | undefined;
   /** Requests that may be outstanding: as the completion queue was sized, not as the device granted. */
   sendDepth: number;
   /** Descriptors say the checksum of their payload. */
@@ -44,14 +42,13 @@ export class Connection {
   readonly channel: PortChannel;
   readonly qp: PortQueuePair;
   readonly lane: Answer;
-  /** The lane's data ring, where it is mapped. */
+  /** What is mapped of the lane; see {@link ConnectionParts.mapping}. */
   readonly data: Uint8Array | undefined;
   /** Messages whose bytes had to be copied out of the lane, as their space went back before they were acknowledged. */
   spilled = 0;
   private readonly retained: Retained;
   private readonly staging: PortMemory;
   private readonly mapping: PortMapping | undefined;
-  private readonly slotMapping: PortMapping | undefined;
   private readonly placement: Placement;
   private readonly staged: StagedDescriptors;
   private readonly writer: LaneWriter;
@@ -61,23 +58,25 @@ export class Connection {
   private receivesOwed = 0;
 
   constructor(parts: ConnectionParts) {
-    const { channel, qp, lane, retained, payloads, staging, mapping, slots, sendDepth, checksum } = parts;
+    const { channel, qp, lane, retained, payloads, staging, mapping, sendDepth, checksum } = parts;
     this.channel = channel;
     this.qp = qp;
     this.lane = lane;
     this.retained = retained;
     this.staging = staging;
     this.mapping = mapping;
-    this.slotMapping = slots;
     this.data = mapping === undefined ? undefined : new Uint8Array(mapping.buffer);
-    const placement = new Placement(lane, retained);
+    const isStored = mapping !== undefined && lane.polled; // by this side, and no work requests are made
+    // Behind a descriptor without a checksum there is none of the message either.
+    const inlineBytes = isStored && checksum ? 0 : lane.inlineBytes;
+    const dataAt = isStored ? lane.slots * (DESCRIPTOR_BYTES + lane.inlineBytes) : 0;
+    const placement = new Placement(lane, retained, inlineBytes, dataAt);
     const staged = new StagedDescriptors(staging, lane, placement, retained, payloads, checksum);
     this.placement = placement;
     this.staged = staged;
-    this.writer =
-      mapping === undefined || slots === undefined
-        ? new RequestWriter(qp, lane, placement, staged, retained, sendDepth)
-        : new MappedWriter(slots.buffer, mapping.buffer, placement, staged, retained);
+    this.writer = isStored
+      ? new MappedWriter(mapping.buffer, lane.epoch, placement, staged, retained)
+      : new RequestWriter(qp, lane, placement, staged, retained, sendDepth);
   }
 
   /** True when the lane is mapped: messages can be built in it. */
@@ -110,7 +109,8 @@ export class Connection {
   /** True when the next message that is taken can be built in the lane itself: everything before it has its place. */
   takesInLane(space: number): boolean {
     const { placement } = this;
-    return this.data !== undefined && placement.placed === this.retained.last && placement.hasCredit(space);
+    if (this.data === undefined || placement.placed !== this.retained.last) return false;
+    return placement.hasCredit(placement.isInline(space) ? 0 : space);
   }
 
   /**
@@ -120,11 +120,12 @@ export class Connection {
    */
   placeInLane(sequence: number, space: number): number {
     const { placement } = this;
-    return placement.offsetAt(placement.place(sequence, space, NONE));
+    return placement.beginOf(placement.placeHere(sequence, space));
   }
 
   private bytesInLane(sequence: number): Uint8Array {
-    const offset = this.placement.offsetOf(sequence);
+    const { placement } = this;
+    const offset = placement.beginOf(slotOf(sequence, placement.slots));
     return this.data!.subarray(offset, offset + this.retained.lengthOf(sequence));
   }
 
@@ -196,7 +197,6 @@ export class Connection {
     this.channel.close();
     this.qp.close();
     this.staging.close();
-    this.slotMapping?.close();
     const { retained } = this;
     for (
       let sequence = retained.acknowledged + 1;

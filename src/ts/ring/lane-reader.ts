@@ -13,6 +13,8 @@ import {
   decodeDescriptor,
   emptyDescriptor,
   MessageKind,
+  saysShort,
+  shortLength,
   showsSequence,
 } from './layout.js';
 import { slotOf } from './places.js';
@@ -20,7 +22,7 @@ import type { Session } from './session.js';
 
 // As constants of this file: what another file exports is looked up at each use.
 const { DATA, SKIP, PULL } = MessageKind;
-const { INLINE, PAYLOAD_CRC } = DescriptorFlags;
+const { INLINE, PAYLOAD_CRC, SHORT } = DescriptorFlags;
 const INLINE_AT = DESCRIPTOR_BYTES;
 
 /** How long a descriptor may be half stored; and half written, of which a network may have to send the rest again. */
@@ -57,7 +59,9 @@ export class LaneReader {
   // The shape, as fields of this object: it is asked for each message.
   private readonly dataBytes: number;
   private readonly inlineBytes: number;
+  private isShort = false; // the message whose descriptor was read
   private readonly inPlace: boolean;
+  private readonly isStored: boolean; // by its producer, in order, and looked at
   private readonly slots: number;
   private readonly space: LaneSpace;
   private readonly session: Session;
@@ -82,6 +86,7 @@ export class LaneReader {
     this.dataBytes = shape.dataBytes;
     this.inlineBytes = shape.inlineBytes;
     this.inPlace = shape.inPlace;
+    this.isStored = shape.inPlace && shape.polled;
     this.slots = shape.slots;
     this.epoch = epoch;
     this.words = memory.words;
@@ -102,6 +107,11 @@ export class LaneReader {
     const sequence = this.space.taken + 1;
     const at = slotOf(sequence, this.slots) * this.slotWords;
     if (!showsSequence(words, at, sequence)) return false;
+    if (this.isStored && saysShort(words, at)) {
+      this.peeked = this.readShort(at, sequence);
+      return this.peeked;
+    }
+    this.isShort = false;
     if (!decodeDescriptor(words, at, this.epoch, this.inlineBytes, descriptor)) return this.torn(sequence);
     this.tornSinceMs = -1;
     if (this.needsLanding && this.landed === 0) {
@@ -111,6 +121,20 @@ export class LaneReader {
     this.awaitsLanding = false;
     this.awaited = 0;
     this.peeked = true;
+    return true;
+  }
+
+  private readShort(at: number, sequence: number): boolean {
+    const length = shortLength(this.words, at, this.epoch, sequence, this.inlineBytes);
+    if (length < 0) return this.refuse(`the descriptor of message ${sequence}, a short one, is wrong`);
+    const { descriptor } = this;
+    descriptor.kind = DATA;
+    descriptor.flags = SHORT;
+    descriptor.sequence = sequence;
+    descriptor.length = length;
+    descriptor.space = 0;
+    this.isShort = true;
+    this.tornSinceMs = -1;
     return true;
   }
 
@@ -146,19 +170,24 @@ export class LaneReader {
     if (this.peeked) {
       this.peeked = false;
       if (this.needsLanding) this.landed--;
-    } else if (!decodeDescriptor(this.words, at, this.epoch, this.inlineBytes, descriptor)) {
-      return this.refuse(`the descriptor of message ${sequence} fails its checksum or has another epoch`);
+    } else {
+      this.isShort = false;
+      if (!decodeDescriptor(this.words, at, this.epoch, this.inlineBytes, descriptor)) {
+        return this.refuse(`the descriptor of message ${sequence} fails its checksum or has another epoch`);
+      }
     }
     if (descriptor.sequence !== sequence) {
       return this.refuse(`message ${descriptor.sequence} came where ${sequence} must come`);
     }
-    const wrong = this.wrongSize();
+    // Of a short one this was seen when it was read.
+    const { isShort } = this;
+    const wrong = isShort ? undefined : this.wrongSize();
     if (wrong !== undefined) return this.refuse(`message ${sequence} ${wrong}`);
     if (space.held >= this.slots || session.full) return this.refuse(`message ${sequence} was sent without credit`);
-    if (!space.isNext(descriptor.offset, descriptor.space)) {
+    if (!isShort && !space.isNext(descriptor.offset, descriptor.space)) {
       return this.refuse(`message ${sequence} lies at ${descriptor.offset}, where it must not lie`);
     }
-    const isInline = (descriptor.flags & INLINE) !== 0;
+    const isInline = isShort || (descriptor.flags & INLINE) !== 0;
     this.offset = isInline ? at * 4 + INLINE_AT : this.dataAt + descriptor.offset;
     if ((descriptor.flags & PAYLOAD_CRC) !== 0 && descriptor.kind === DATA) {
       const crc = crc32cOf(this.data, this.offset, descriptor.length);
@@ -175,6 +204,7 @@ export class LaneReader {
   private wrongSize(): string | undefined {
     const { kind, length, space, address, flags } = this.descriptor;
     const { dataBytes, inlineBytes } = this;
+    if ((flags & SHORT) !== 0) return 'is short where none may be';
     if (space > dataBytes) return `claims ${space} bytes of a ring of ${dataBytes}`;
     if ((flags & INLINE) !== 0) {
       const fits = kind === DATA && space === 0 && length > 0 && length <= inlineBytes;
