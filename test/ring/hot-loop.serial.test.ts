@@ -85,6 +85,7 @@ async function warmUp(pair: Pair, send: (pair: Pair, count: number) => void, byt
 }
 
 async function openPair(inPlace: boolean, inlineBytes = 64): Promise<Pair> {
+  sum = 0; // beyond 2^31 it would be an object itself
   const inbox = await openInbox({ wait: 'busy' });
   const outbox = await openOutbox(inbox, { wait: 'busy', slots: 64, dataBytes: 65536, inPlace, inlineBytes });
   const pair = { inbox, outbox };

@@ -4,7 +4,7 @@
 // bytes in the lane alone is brought home before. What the inbox says is believed only as far as it can be true.
 import type { Answer } from './documents.js';
 import type { LaneWriter } from './lane-writer.js';
-import { type Control, DESCRIPTOR_BYTES, decodeControl, LaneState } from './layout.js';
+import { CONTROL_CRC_WORD, type Control, DESCRIPTOR_BYTES, decodeControl, LaneState } from './layout.js';
 import { MappedWriter } from './mapped-writer.js';
 import type { Payloads } from './payloads.js';
 import { slotOf } from './places.js';
@@ -12,6 +12,7 @@ import { type LaneStall, Placement } from './placement.js';
 import type { PortChannel, PortMapping, PortMemory, PortQueuePair } from './port.js';
 import { RequestWriter } from './request-writer.js';
 import { Home, Phase, type Retained } from './retained.js';
+import { ShortSender } from './short-sender.js';
 import { StagedDescriptors } from './staged-descriptors.js';
 
 // As constants of this file: what another file exports is looked up at each use.
@@ -44,6 +45,12 @@ export class Connection {
   readonly lane: Answer;
   /** What is mapped of the lane; see {@link ConnectionParts.mapping}. */
   readonly data: Uint8Array | undefined;
+  /** The lane is written by stores alone: nothing completes here but the receives of control blocks. */
+  readonly isStored: boolean;
+  /** Where short messages may be sent in one step. */
+  readonly shortSender: ShortSender | undefined;
+  /** They are up to so long. */
+  readonly shortBytes: number;
   /** Messages whose bytes had to be copied out of the lane, as their space went back before they were acknowledged. */
   spilled = 0;
   private readonly retained: Retained;
@@ -56,6 +63,7 @@ export class Connection {
   private reservations = 0; // of this lane, that are open
   private closed = false;
   private receivesOwed = 0;
+  private readCrc = 0; // of the control block that was read last; of none it is what new memory says
 
   constructor(parts: ConnectionParts) {
     const { channel, qp, lane, retained, payloads, staging, mapping, sendDepth, checksum } = parts;
@@ -67,6 +75,7 @@ export class Connection {
     this.mapping = mapping;
     this.data = mapping === undefined ? undefined : new Uint8Array(mapping.buffer);
     const isStored = mapping !== undefined && lane.polled; // by this side, and no work requests are made
+    this.isStored = isStored;
     // Behind a descriptor without a checksum there is none of the message either.
     const inlineBytes = isStored && checksum ? 0 : lane.inlineBytes;
     const dataAt = isStored ? lane.slots * (DESCRIPTOR_BYTES + lane.inlineBytes) : 0;
@@ -74,6 +83,9 @@ export class Connection {
     const staged = new StagedDescriptors(staging, lane, placement, retained, payloads, checksum);
     this.placement = placement;
     this.staged = staged;
+    this.shortBytes = isStored ? inlineBytes : 0;
+    if (isStored && inlineBytes > 0)
+      this.shortSender = new ShortSender(mapping.buffer, lane.epoch, placement, retained);
     this.writer = isStored
       ? new MappedWriter(mapping.buffer, lane.epoch, placement, staged, retained)
       : new RequestWriter(qp, lane, placement, staged, retained, sendDepth);
@@ -157,11 +169,19 @@ export class Connection {
 
   // ---- What the inbox says
 
+  /** True when the control block is not the one that was read last. */
+  get hasNews(): boolean {
+    return (this.staged.words[CONTROL_CRC_WORD]! | 0) !== this.readCrc;
+  }
+
   /** A control block has arrived. Answers the acknowledged sequence, or -1 when the consumer sends nonsense. */
   controlArrived(): number {
     this.receivesOwed++;
     const { control, placement } = this;
-    if (!decodeControl(this.staged.words, 0, this.lane.epoch, control)) return this.retained.acknowledged;
+    const { words } = this.staged;
+    const crc = words[CONTROL_CRC_WORD]! | 0;
+    if (!decodeControl(words, 0, this.lane.epoch, control)) return this.retained.acknowledged;
+    this.readCrc = crc;
     if (control.released > placement.sent || control.acknowledged > placement.sent) return -1;
     if (control.state !== LaneState.OPEN) placement.draining = true;
     if (control.released > placement.released) {

@@ -9,6 +9,7 @@ import type { LaneMemory, LaneShape } from './lane-memory.js';
 import type { LaneSpace } from './lane-space.js';
 import {
   DESCRIPTOR_BYTES,
+  DESCRIPTOR_WORDS,
   DescriptorFlags,
   decodeDescriptor,
   emptyDescriptor,
@@ -24,6 +25,13 @@ import type { Session } from './session.js';
 const { DATA, SKIP, PULL } = MessageKind;
 const { INLINE, PAYLOAD_CRC, SHORT } = DescriptorFlags;
 const INLINE_AT = DESCRIPTOR_BYTES;
+const MESSAGE_WORD = DESCRIPTOR_WORDS;
+
+/** What is there of a lane that is stored into: nothing; a SHORT message; OTHER, of which arrived() says what it is. */
+export const Next = { NOTHING: 0, SHORT: 1, OTHER: 2 } as const;
+const NEXT_NOTHING = Next.NOTHING;
+const NEXT_SHORT = Next.SHORT;
+const NEXT_OTHER = Next.OTHER;
 
 /** How long a descriptor may be half stored; and half written, of which a network may have to send the rest again. */
 const TORN_MS = { mapped: 1000, written: 5000 };
@@ -59,6 +67,9 @@ export class LaneReader {
   // The shape, as fields of this object: it is asked for each message.
   private readonly dataBytes: number;
   private readonly inlineBytes: number;
+  /** The first word of the short message that was read last: asked for early, as it comes from another processor. */
+  firstWord = 0;
+  private nextSlot: number; // of the message that comes next
   private isShort = false; // the message whose descriptor was read
   private readonly inPlace: boolean;
   private readonly isStored: boolean; // by its producer, in order, and looked at
@@ -94,8 +105,40 @@ export class LaneReader {
     this.data = memory.data;
     this.dataAt = memory.dataAt;
     this.space = space;
+    this.nextSlot = slotOf(space.taken + 1, shape.slots);
     this.session = session;
     this.host = host;
+  }
+
+  /** Looks at the next slot of a lane that is stored into. A value of {@link Next}. */
+  look(): number {
+    const { words } = this;
+    const at = this.nextSlot * this.slotWords;
+    if (!showsSequence(words, at, this.space.taken + 1)) return NEXT_NOTHING;
+    return this.isStored && saysShort(words, at) ? NEXT_SHORT : NEXT_OTHER;
+  }
+
+  /** Takes the short message that look() has found. False: `problem` says why. */
+  takeShort(): boolean {
+    const { session, space } = this;
+    const sequence = space.taken + 1;
+    const slot = this.nextSlot;
+    const at = slot * this.slotWords;
+    if (!this.readShort(at, sequence)) return false;
+    if (space.held >= this.slots || session.full) return this.refuse(`message ${sequence} was sent without credit`);
+    this.offset = at * 4 + INLINE_AT;
+    this.taken(sequence, slot);
+    return true;
+  }
+
+  // The message whose descriptor was read is the one that was taken last.
+  private taken(sequence: number, slot: number): void {
+    const { descriptor } = this;
+    this.space.take(sequence, slot, descriptor.space);
+    this.nextSlot = slot + 1 === this.slots ? 0 : slot + 1;
+    this.session.deliver(this.host.nowMs());
+    this.messages++;
+    this.bytes += descriptor.length;
   }
 
   /**
@@ -105,7 +148,7 @@ export class LaneReader {
   arrived(): boolean {
     const { words, descriptor } = this;
     const sequence = this.space.taken + 1;
-    const at = slotOf(sequence, this.slots) * this.slotWords;
+    const at = this.nextSlot * this.slotWords;
     if (!showsSequence(words, at, sequence)) return false;
     if (this.isStored && saysShort(words, at)) {
       this.peeked = this.readShort(at, sequence);
@@ -125,6 +168,8 @@ export class LaneReader {
   }
 
   private readShort(at: number, sequence: number): boolean {
+    // Its line sets out from the producer's processor now, while the rest is looked at.
+    this.firstWord = this.words[at + MESSAGE_WORD]! | 0;
     const length = shortLength(this.words, at, this.epoch, sequence, this.inlineBytes);
     if (length < 0) return this.refuse(`the descriptor of message ${sequence}, a short one, is wrong`);
     const { descriptor } = this;
@@ -165,7 +210,7 @@ export class LaneReader {
   take(): boolean {
     const { session, descriptor, space } = this;
     const sequence = space.taken + 1;
-    const slot = slotOf(sequence, this.slots);
+    const slot = this.nextSlot;
     const at = slot * this.slotWords;
     if (this.peeked) {
       this.peeked = false;
@@ -193,10 +238,7 @@ export class LaneReader {
       const crc = crc32cOf(this.data, this.offset, descriptor.length);
       if (crc !== descriptor.payloadCrc) return this.refuse(`the payload of message ${sequence} fails its checksum`);
     }
-    space.take(sequence, slot, descriptor.space);
-    session.deliver(this.host.nowMs());
-    this.messages++;
-    this.bytes += descriptor.length;
+    this.taken(sequence, slot);
     return true;
   }
 

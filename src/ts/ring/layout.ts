@@ -29,6 +29,8 @@ export const MESSAGE_ALIGN_BYTES = 64;
 const MESSAGE_WORD = DESCRIPTOR_WORDS;
 const ALIGN_BYTES = MESSAGE_ALIGN_BYTES;
 const CRC_WORD = BLOCK_WORDS;
+/** Where a control block has its checksum, in words. */
+export const CONTROL_CRC_WORD = CRC_WORD;
 const SEQUENCE_WORD = 2;
 const LENGTH_WORD = 6;
 const HIGH = 2 ** 32;
