@@ -9,8 +9,10 @@
 // Invariant: when a request is admitted, each of its instances has fewer than windowOf() tasks whose inputs are there,
 // and fewer than that and what all stages before can run together that are not done; and fewer than `residentLimit`
 // requests that have not ended. What places keep is bounded by that.
+import type { RdmaError } from '../core/errors.js';
 import { type Plan, type PlaceId, GATEWAY_INDEX } from './plan.js';
 import { ALL, type Graph, placesOf, type Route } from './routing.js';
+import { batchSizeOf, capacityOf, type Spread } from './spec.js';
 
 /** The largest prefetch of one instance, in tasks. */
 export const MAX_PREFETCH = 64;
@@ -24,21 +26,37 @@ const SAMPLE_WEIGHT = 0.2;
 /**
  * How many requests may be on their way to an instance or at work there.
  *
- * @param concurrency tasks that it runs at a time
+ * @param capacity tasks that it runs at a time, in batches or not
  * @param serviceUs how long a task takes there, in microseconds
  * @param leadUs how long it takes from the gateway until a task begins there, without waiting, in microseconds
- * @returns `concurrency` and a prefetch of 1 to {@link MAX_PREFETCH}: by Little's law, what the instance finishes
+ * @param batchSize tasks that begin together: so many wait there, that a batch is full when one ends
+ * @returns `capacity` and a prefetch of `batchSize` to {@link MAX_PREFETCH}: by Little's law, what the instance finishes
  *   while a new request is on its way
  */
-export function windowOf(concurrency: number, serviceUs: number, leadUs: number): number {
-  const prefetch = Math.ceil((concurrency * leadUs) / Math.max(serviceUs, 1));
-  return concurrency + Math.min(MAX_PREFETCH, Math.max(1, prefetch));
+export function windowOf(capacity: number, serviceUs: number, leadUs: number, batchSize = 1): number {
+  const prefetch = Math.ceil((capacity * leadUs) / Math.max(serviceUs, 1));
+  return capacity + Math.min(MAX_PREFETCH, Math.max(batchSize, prefetch));
 }
+
+/** Whether an instance takes requests. What starts or is broken gets none; those that it has stay with it. */
+export type Availability =
+  | { readonly state: 'ready' }
+  /** In how long it may be ready, where that is known, in ms. */
+  | { readonly state: 'starting'; readonly readyInMs?: number | undefined }
+  /** Why it cannot start, and in how long it is tried again, in ms. */
+  | { readonly state: 'broken'; readonly reason: RdmaError; readonly retryInMs: number };
+
+const READY: Availability = { state: 'ready' };
 
 /** What is known of one instance. */
 export interface InstanceLoad {
   readonly stage: number;
   readonly instance: number;
+  availability: Availability;
+  /** When that was said. */
+  availabilityUs: number;
+  /** Its process has done no task yet. */
+  isCold: boolean;
   /** Admitted, and their task here is not done. */
   unfinished: number;
   /** Of those, the ones whose task may begin: the stages before have done with them. */
@@ -97,8 +115,8 @@ export class Admission {
 
   private atWorkBefore(plan: Plan): number[] {
     const { spec, ancestors } = this.graph;
-    const together = spec.stages.map(({ concurrency, spread }, i) => {
-      return spread === 'shard' ? concurrency : concurrency * plan.instances[i]!.length;
+    const together = spec.stages.map((stage, i) => {
+      return stage.spread === 'shard' ? capacityOf(stage) : capacityOf(stage) * plan.instances[i]!.length;
     });
     return ancestors.map((before) => {
       let sum = 0;
@@ -111,7 +129,17 @@ export class Admission {
     const key = stage * 65536 + instance;
     let load = this.loads.get(key);
     if (load === undefined) {
-      load = { stage, instance, unfinished: 0, arrived: 0, resident: 0, progressUs: 0 };
+      load = {
+        stage,
+        instance,
+        availability: READY,
+        availabilityUs: 0,
+        isCold: true,
+        unfinished: 0,
+        arrived: 0,
+        resident: 0,
+        progressUs: 0,
+      };
       this.loads.set(key, load);
     }
     return load;
@@ -122,16 +150,17 @@ export class Admission {
    * One that is stalled gets nothing while another is not.
    *
    * @param nowUs when it is admitted
+   * @param spreads how it is spread over the instances of each stage; default as the spec says
    * @returns undefined when a stage that it needs has no room
    */
-  admit(nowUs: number): AdmittedRequest | undefined {
+  admit(nowUs: number, spreads?: readonly Spread[]): AdmittedRequest | undefined {
     const { stages } = this.graph.spec;
     const chosen: InstanceLoad[][] = [];
     const route = new Uint16Array(stages.length);
     for (let stage = 0; stage < stages.length; stage++) {
       const candidates = this.candidates[stage]!;
       const window = this.windowOf(stage);
-      if (stages[stage]!.spread === 'shard') {
+      if ((spreads === undefined ? stages[stage]!.spread : spreads[stage]) === 'shard') {
         for (const load of candidates) if (!this.hasRoom(load, window)) return undefined;
         chosen.push(candidates.slice());
         route[stage] = ALL;
@@ -168,7 +197,7 @@ export class Admission {
   // It has all that it runs at a time, and nothing came of it for long, while something came of another one. That is
   // no matter of the clock: nothing comes of any of them while this process is busy.
   private isStalled(load: InstanceLoad, stage: number, newestUs: number): boolean {
-    if (load.arrived < this.graph.spec.stages[stage]!.concurrency) return false;
+    if (load.arrived < capacityOf(this.graph.spec.stages[stage]!)) return false;
     this.leads ??= this.computeLeads();
     // Before the first sample nothing is long.
     return newestUs - load.progressUs > this.leads[stage]! + STALLED_TASKS * this.serviceUs[stage]!;
@@ -176,6 +205,7 @@ export class Admission {
 
   private hasRoom(load: InstanceLoad, window: number): boolean {
     const { stage, arrived, unfinished, resident } = load;
+    if (load.availability.state !== 'ready') return false;
     return arrived < window && unfinished < window + this.atWork[stage]! && resident < this.residentLimit;
   }
 
@@ -192,6 +222,92 @@ export class Admission {
     }
   }
 
+  // ---- What there is
+
+  /** An instance starts, is ready, or cannot start. */
+  setAvailability(place: PlaceId, availability: Availability, nowUs: number): void {
+    const load = this.loadOf(place.stage, place.instance);
+    if (availability.state === 'ready' && load.availability.state !== 'ready') load.isCold = true;
+    load.availability = availability;
+    load.availabilityUs = nowUs;
+  }
+
+  /** Why no request can pass: the first stage that has a broken instance and, where one is enough, no other. */
+  get broken(): { stage: number; reason: RdmaError; retryInMs: number } | undefined {
+    for (let stage = 0; stage < this.candidates.length; stage++) {
+      const candidates = this.candidates[stage]!;
+      const isShard = this.graph.spec.stages[stage]!.spread === 'shard';
+      let [broken, others]: [InstanceLoad | undefined, number] = [undefined, 0];
+      for (const load of candidates) {
+        if (load.availability.state === 'broken') broken ??= load;
+        else others++;
+      }
+      if (broken?.availability.state !== 'broken' || (others > 0 && !isShard)) continue;
+      const { reason, retryInMs } = broken.availability;
+      return { stage, reason, retryInMs };
+    }
+    return undefined;
+  }
+
+  /**
+   * How many tasks of this gateway a stage can run at a time: now, and in how long one more each.
+   *
+   * @returns times in microseconds; an instance of which nobody knows when it will be ready counts as if it were now
+   */
+  capacity(stage: number, nowUs: number): { servers: number; startingUs: number[] } {
+    const { spread } = this.graph.spec.stages[stage]!;
+    const concurrency = capacityOf(this.graph.spec.stages[stage]!);
+    const startingUs: number[] = [];
+    let [ready, latestUs] = [0, 0];
+    const candidates = this.candidates[stage]!;
+    for (const { availability, availabilityUs } of candidates) {
+      if (availability.state === 'broken') continue;
+      let inUs = 0;
+      if (availability.state === 'starting' && availability.readyInMs !== undefined) {
+        inUs = Math.max(0, availabilityUs + availability.readyInMs * 1000 - nowUs);
+      }
+      latestUs = Math.max(latestUs, inUs);
+      if (inUs === 0) ready += concurrency;
+      else for (let i = 0; i < concurrency; i++) startingUs.push(inUs);
+    }
+    const gateways = this.plan.gateways.length;
+    // All shards work for each request: the last one decides.
+    if (spread === 'shard') {
+      if (latestUs === 0) return { servers: concurrency / gateways, startingUs: [] };
+      return { servers: 0, startingUs: new Array<number>(concurrency).fill(latestUs) };
+    }
+    return { servers: ready / gateways, startingUs };
+  }
+
+  /** How much of the tasks that run at a stage is behind them, in microseconds, where each takes so long. */
+  elapsedUs(stage: number, nowUs: number, taskUs: number): number {
+    const { spread } = this.graph.spec.stages[stage]!;
+    const concurrency = capacityOf(this.graph.spec.stages[stage]!);
+    let [sum, most] = [0, 0];
+    for (const { arrived, progressUs } of this.candidates[stage]!) {
+      if (arrived === 0) continue;
+      // With one task at a time it began when the one before was done. Of several, half is behind them.
+      const elapsed =
+        concurrency === 1 ? Math.min(taskUs, nowUs - progressUs) : (Math.min(arrived, concurrency) * taskUs) / 2;
+      sum += elapsed;
+      most = Math.max(most, elapsed);
+    }
+    return spread === 'shard' ? most : sum;
+  }
+
+  /** What the way to a first stage and the answer of it take, in microseconds. */
+  get overhead(): number {
+    return this.overheadUs;
+  }
+
+  /** True for the first task of a process. */
+  isFirstTask({ stage, instance }: PlaceId): boolean {
+    const load = this.loadOf(stage, instance);
+    const { isCold } = load;
+    load.isCold = false;
+    return isCold;
+  }
+
   /** How many requests may be at an instance of a stage, or at work in the stages before it. */
   limitOf(stage: number): number {
     return this.windowOf(stage) + this.atWork[stage]!;
@@ -199,11 +315,13 @@ export class Admission {
 
   /** How many tasks whose inputs are there may wait at an instance of a stage, or be at work there. */
   windowOf(stage: number): number {
-    const { concurrency } = this.graph.spec.stages[stage]!;
+    const spec = this.graph.spec.stages[stage]!;
+    const capacity = capacityOf(spec);
     const service = this.serviceUs[stage]!;
     this.leads ??= this.computeLeads();
-    // Before the first sample: one task more than it runs.
-    return Number.isNaN(service) ? concurrency + 1 : windowOf(concurrency, service, this.leads[stage]!);
+    // Before the first sample: one task, or one batch, more than it runs.
+    if (Number.isNaN(service)) return capacity + batchSizeOf(spec);
+    return windowOf(capacity, service, this.leads[stage]!, batchSizeOf(spec));
   }
 
   // The longest way through the stages before, at the time that each takes, and the overhead of the way.
@@ -225,11 +343,12 @@ export class Admission {
    *
    * @param place where
    * @param nowUs when the gateway heard of it
+   * @returns false when that was known
    */
-  done(request: AdmittedRequest, place: PlaceId, queueUs: number, computeUs: number, nowUs: number): void {
+  done(request: AdmittedRequest, place: PlaceId, queueUs: number, computeUs: number, nowUs: number): boolean {
     const waiting = request.unfinished[place.stage]!;
     const at = waiting.findIndex((load) => load.instance === place.instance);
-    if (at < 0) return;
+    if (at < 0) return false;
     const load = waiting[at]!;
     load.unfinished--;
     if (request.arrived[place.stage]) load.arrived--;
@@ -242,6 +361,7 @@ export class Admission {
       if (overhead > 0) this.overheadUs = mix(this.overheadUs, overhead);
     }
     this.leads = undefined;
+    return true;
   }
 
   /** A request has ended, or leaves its places to begin again. */
