@@ -5,7 +5,7 @@
 import { checkInteger, checkObject, checkString } from '../core/validate.js';
 import type { GatewayStatus, Plan, StageEvent, StageInstanceStatus } from '../pipeline/index.js';
 import type { PipelineMemory } from './memory-needs.js';
-import type { Restart } from './supervised-place.js';
+import type { PlaceCondition, Restart } from './supervised-place.js';
 
 /** How to start a pipeline on this host. */
 export interface LocalPipelineOptions {
@@ -57,6 +57,8 @@ export interface LocalPipelineStatus {
   readonly gateway: GatewayStatus | undefined;
   /** By place (`stage/0`); a process that does not answer within a second is left out. */
   readonly stages: Readonly<Record<string, StageInstanceStatus>>;
+  /** Every place, by its name, whether its process answers or not. */
+  readonly places: Readonly<Record<string, PlaceCondition>>;
   /** What is reserved for the newest plan whether there are requests or not; what they take is under `pool` of each place. */
   readonly memory: PipelineMemory;
 }

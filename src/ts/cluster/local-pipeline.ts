@@ -32,6 +32,7 @@ import {
 } from './local-pipeline-options.js';
 import { Places } from './places.js';
 import { PlanChanges } from './plan-changes.js';
+import { RequestWatch, type RequestWatcher } from './request-watch.js';
 import { stageProcess } from './stage-process.js';
 import type { Restart } from './supervised-place.js';
 import { Waiters } from './waiters.js';
@@ -49,6 +50,7 @@ export class LocalPipeline implements AsyncDisposable {
   private readonly options: PipelineSettings;
   private readonly onEvent: ((event: PipelineEvent) => void) | undefined;
   private readonly secret = new Secret(randomBytes(32).toString('hex'));
+  private readonly requests = new RequestWatch();
   private readonly waiters = new Waiters(() => this.ended);
   private readonly places: Places;
   private readonly firstPlan: Plan;
@@ -211,7 +213,19 @@ export class LocalPipeline implements AsyncDisposable {
   run(request: PipelineRequest, options: RequestOptions = {}): Promise<PipelineResult> {
     if (this.failure !== undefined) return Promise.reject(this.failure);
     if (this.closing !== undefined || this.gateway === undefined) return Promise.reject(closedError());
-    return this.gateway.run(request, options);
+    const { gateway } = this;
+    if (!this.requests.isWatched) return gateway.run(request, options);
+    return this.requests.run(options, (wanted) => gateway.run(request, wanted));
+  }
+
+  /**
+   * Calls a function for each request that begins from now on; what it answers is told how the request ended.
+   *
+   * @returns ends that
+   * @throws RdmaError RDMA_ERR_INVALID_ARGUMENT when `watcher` is no function
+   */
+  watchRequests(watcher: RequestWatcher): () => void {
+    return this.requests.add(checkFunction('watcher', watcher));
   }
 
   /** Requests in the stages, and waiting to be admitted. */
@@ -230,7 +244,8 @@ export class LocalPipeline implements AsyncDisposable {
     const { gateway, changes } = this;
     if (changes === undefined) throw closedError();
     const { plan, memory } = changes;
-    return { plan, gateway: this.closing === undefined ? gateway?.status() : undefined, stages, memory };
+    const places = this.places.conditions();
+    return { plan, gateway: this.closing === undefined ? gateway?.status() : undefined, stages, places, memory };
   }
 
   /** Ends every process. Requests under way fail with RDMA_ERR_CLOSED. A second call answers the same promise. */

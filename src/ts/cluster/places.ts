@@ -9,7 +9,7 @@ import type { InboxAddress } from '../ring/index.js';
 import type { PipelineSettings } from './local-pipeline-options.js';
 import type { FromWorker, Routes, ToWorker, WorkerConfig } from './protocol.js';
 import { StatusCalls } from './status-calls.js';
-import { type PlaceHost, type Restart, SupervisedPlace } from './supervised-place.js';
+import { type PlaceCondition, type PlaceHost, type Restart, SupervisedPlace } from './supervised-place.js';
 import type { Waiters } from './waiters.js';
 
 /** What the places ask of their pipeline. */
@@ -135,6 +135,11 @@ export class Places {
       }),
     );
     return stages;
+  }
+
+  /** How every place is. */
+  conditions(): Record<string, PlaceCondition> {
+    return Object.fromEntries([...this.places].map(([name, place]) => [name, place.condition]));
   }
 
   private isIncomplete(place: SupervisedPlace): boolean {

@@ -31,7 +31,7 @@ import { addHops, remainingMs } from './stage-instance.js';
 import { requestName } from './task.js';
 import { TicketMap } from './ticket-map.js';
 import { copyTensor, type Tensor } from './tensor.js';
-import { readTrace, type Trace, TraceRecords } from './trace.js';
+import { readTrace, type Trace, type TraceContext, TraceRecords } from './trace.js';
 
 /** What a caller asks for. The tensors must stay as they are until the promise of run() settles. */
 export interface PipelineRequest {
@@ -62,6 +62,8 @@ export interface RequestOptions {
   views?: boolean;
   /** Says where the time went ({@link PipelineResult.trace}); default: of at most a hundred requests a second. */
   trace?: boolean;
+  /** The trace of the caller's that the request belongs to; for those that watch the pipeline. */
+  traceContext?: TraceContext;
 }
 
 /** What one instance of a last stage answered. */

@@ -13,6 +13,12 @@ export {
   type TaskEvent,
 } from './gateway.js';
 export type { StageInput } from './input.js';
+export {
+  LATENCY_BUCKETS,
+  Latency,
+  type LatencyStatus,
+  latencyBucketStartUs,
+} from './latency.js';
 export type { LinkStatus } from './links.js';
 export { MAX_META_BYTES, type Meta } from './meta.js';
 export { MAX_PARTS } from './envelope.js';
@@ -20,7 +26,7 @@ export type { PlaceOptions, PlaceStatus } from './place.js';
 export { checkPlan, makePlan, type PlaceId, type Plan, placeName, stageIndex, stagePlaces } from './plan.js';
 export { type PipelinePort, systemPipelinePort } from './port.js';
 export { ALL, type Graph, graphOf, receivers, type Route, senders } from './routing.js';
-export { checkSpec, GATEWAY, REQUEST, type Spread, type StageSpec, type WorkflowSpec } from './spec.js';
+export { checkSpec, GATEWAY, REQUEST, RESULT, type Spread, type StageSpec, type WorkflowSpec } from './spec.js';
 export {
   type StageEvent,
   StageInstance,
@@ -39,7 +45,7 @@ export {
   type TensorData,
   tensor,
 } from './tensor.js';
-export type { HopTrace, TaskTrace, Trace } from './trace.js';
+export type { HopTrace, TaskTrace, Trace, TraceContext } from './trace.js';
 export {
   isWorkflow,
   type Stage,

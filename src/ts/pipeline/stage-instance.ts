@@ -8,6 +8,7 @@ import { hideSecret } from '../core/secret.js';
 import type { Block, InboxAddress } from '../ring/index.js';
 import { type Envelope, Flag, NO_DEADLINE } from './envelope.js';
 import type { Joined } from './join.js';
+import { Latency, type LatencyStatus } from './latency.js';
 import { encodeMeta } from './meta.js';
 import { encodeFailure, Report, ReportWriter, type StageFailure } from './notes.js';
 import { asRdmaError, type Outgoing, Place, type PlaceOptions, type PlaceOwner, type PlaceStatus } from './place.js';
@@ -41,6 +42,9 @@ export interface StageInstanceStatus extends PlaceStatus {
   /** Sums since the start. */
   readonly tasks: number;
   readonly failures: number;
+  /** How long its tasks waited with all their inputs here, and how long the handler took, since the start. */
+  readonly queueTimes: LatencyStatus;
+  readonly computeTimes: LatencyStatus;
 }
 
 const MAX_TIMER_MS = 2 ** 31 - 1;
@@ -67,6 +71,8 @@ export class StageInstance implements PlaceOwner, TaskHost {
   private usualUs = Number.NaN; // how long the handler takes, lately; NaN: it has not run yet
   private tasks = 0;
   private failures = 0;
+  private readonly queueTimes = new Latency();
+  private readonly computeTimes = new Latency();
 
   private constructor(options: StageInstanceOptions) {
     this.options = hideSecret(options);
@@ -241,6 +247,8 @@ export class StageInstance implements PlaceOwner, TaskHost {
     error: unknown,
   ): void {
     this.tasks++;
+    this.queueTimes.add(queueUs);
+    this.computeTimes.add(computeUs);
     let failure: StageFailure | undefined;
     if (this.place.isEnding || joined.state === 'over') {
       for (const block of task.takeBlocks()) block.release();
@@ -447,7 +455,16 @@ export class StageInstance implements PlaceOwner, TaskHost {
   /** What an operator asks. Computed at each call; not for hot loops. */
   status(): StageInstanceStatus {
     const { running, tasks, failures } = this;
-    return { ...this.place.status(), running, ready: this.ready.length, unsent: this.unsent.length, tasks, failures };
+    return {
+      ...this.place.status(),
+      running,
+      ready: this.ready.length,
+      unsent: this.unsent.length,
+      tasks,
+      failures,
+      queueTimes: this.queueTimes.status(),
+      computeTimes: this.computeTimes.status(),
+    };
   }
 
   /** Ends the instance at once; what it has not finished stays with the places before it. */

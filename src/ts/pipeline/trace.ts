@@ -39,6 +39,12 @@ export interface Trace {
   hops: HopTrace[];
 }
 
+/** Names a trace of other systems, as W3C Trace Context has it in headers. One that is not well formed is passed over. */
+export interface TraceContext {
+  traceparent: string;
+  tracestate?: string;
+}
+
 const RECORD_BYTES = 24;
 const TASK = 1;
 const HOP = 2;
