@@ -1,0 +1,369 @@
+// The dashboard: puts its parts on the page and hands them each snapshot. Runs in a browser, from the page itself.
+//
+// Invariant: what is shown is one snapshot, whole; while it is not the newest, the page says so. A change of state is said
+// once in a live region; figures that change each second are not.
+import { bytes, clockTime, count, duration, figure, percent, perSecond } from '../units.ts';
+import { Chart } from './charts.mjs';
+import { Connection } from './connection.mjs';
+import { element, setAttribute, setText, Table } from './dom.mjs';
+import { Graph, stateWords } from './graph.mjs';
+import { Requests } from './requests.mjs';
+
+const live = element('div', { class: 'unseen', role: 'status', 'aria-live': 'polite' });
+let said = '';
+const say = (words) => {
+  if (words === said) return;
+  said = words;
+  setText(live, words);
+};
+
+// ---- Head
+
+const title = element('h1', {}, 'onepiece');
+const about = element('span', { class: 'about' });
+const health = element('span', { class: 'pill', 'data-state': 'starting' }, 'connecting');
+const link = element('span', { class: 'link', 'data-state': 'connecting' }, 'connecting');
+const pause = element(
+  'button',
+  { type: 'button', 'aria-pressed': 'false', 'aria-keyshortcuts': 'p', onclick: togglePause },
+  'Pause',
+);
+const tokenInput = element('input', { type: 'password', autocomplete: 'off', 'aria-label': 'Token', required: true });
+const tokenForm = element(
+  'form',
+  { class: 'token card', hidden: true },
+  element('p'),
+  tokenInput,
+  element('button', {}, 'Connect'),
+);
+let paused = false;
+let newest;
+
+function togglePause() {
+  paused = !paused;
+  setAttribute(pause, 'aria-pressed', String(paused));
+  setText(pause, paused ? 'Resume' : 'Pause');
+  document.documentElement.classList.toggle('paused', paused);
+  if (!paused && newest !== undefined) show(newest);
+}
+
+// ---- Figures on top
+
+const tiles = new Map();
+const tileRow = element('div', { class: 'tiles' });
+for (const [key, name] of [
+  ['done', 'Done'],
+  ['p50', 'Latency p50'],
+  ['p99', 'Latency p99'],
+  ['flight', 'In flight'],
+  ['queued', 'Queued'],
+  ['bad', 'Failed, late'],
+  ['rejected', 'Rejected'],
+]) {
+  const value = element('dd', { class: 'value' });
+  const more = element('dd', { class: 'more' });
+  const tile = element('dl', { class: 'tile' }, element('dt', {}, name), value, more);
+  tiles.set(key, { tile, value, more });
+  tileRow.append(tile);
+}
+
+function tile(key, value, more, state) {
+  const parts = tiles.get(key);
+  setText(parts.value, value);
+  setText(parts.more, more);
+  setAttribute(parts.tile, 'data-state', state);
+}
+
+// ---- Parts
+
+const graph = new Graph();
+const charts = [
+  new Chart(
+    'Requests a second',
+    [
+      { label: 'done', color: '--good', pick: ({ requests }) => requests.perSecond?.done },
+      { label: 'failed or late', color: '--bad', pick: ({ requests: { perSecond: r } }) => r && r.failed + r.late },
+      { label: 'rejected', color: '--warn', pick: ({ requests }) => requests.perSecond?.rejected },
+    ],
+    figure,
+  ),
+  new Chart(
+    'Latency of the last minute',
+    ['p50', 'p95', 'p99'].map((which, i) => ({
+      label: which,
+      color: ['--blue', '--violet', '--warn'][i],
+      pick: ({ requests: { latency } }) => (latency?.recent ? latency[`${which}Us`] : null),
+    })),
+    duration,
+  ),
+  new Chart(
+    'Requests here',
+    [
+      { label: 'in flight', color: '--blue', pick: ({ gateway }) => gateway.inFlight },
+      { label: 'queued', color: '--warn', pick: ({ gateway }) => gateway.queued },
+    ],
+    count,
+  ),
+];
+
+const word = (title) => ({ title, kind: 'word' });
+const stages = new Table(
+  'Stages and instances',
+  [
+    word('Stage'),
+    word('State'),
+    { title: 'Busy' },
+    { title: 'Tasks' },
+    { title: 'Running' },
+    { title: 'Waiting' },
+    { title: 'Wait p50' },
+    { title: 'Wait p99' },
+    { title: 'Compute p50' },
+    { title: 'p95' },
+    { title: 'p99' },
+    { title: 'Failures' },
+    { title: 'Restarts' },
+    { title: 'Memory' },
+  ],
+  'No stage is known yet.',
+);
+const requests = new Requests();
+const reasons = new Table(
+  'Failures and rejections',
+  [
+    { title: 'Count' },
+    word('Outcome'),
+    word('Code'),
+    word('Stage'),
+    word('Last'),
+    { title: 'Last words', kind: 'word', wide: true },
+  ],
+  'No request has failed or was rejected.',
+);
+const restarts = new Table(
+  'Replaced instances',
+  [word('At'), word('Instance'), { title: 'Pause' }, { title: 'Reason', kind: 'word', wide: true }],
+  'No instance was replaced.',
+);
+const tenants = new Table(
+  'Tenants',
+  [
+    word('Tenant'),
+    { title: 'Queued' },
+    { title: 'Done' },
+    { title: 'Failed' },
+    { title: 'Late' },
+    { title: 'Rejected' },
+    { title: 'Cancelled' },
+  ],
+  'No request has ended.',
+);
+const lanes = new Table(
+  'Lanes',
+  [
+    word('From'),
+    word('To'),
+    word('State'),
+    { title: 'Messages' },
+    { title: 'In the lane' },
+    { title: 'Not acknowledged' },
+    { title: 'Oldest' },
+    { title: 'Waiting' },
+  ],
+  'There are no lanes.',
+);
+
+const section = (name, ...children) =>
+  element('section', { class: 'card', 'aria-label': name }, element('h2', {}, name), ...children);
+const lanesSection = element(
+  'details',
+  { class: 'card' },
+  element('summary', {}, element('h2', {}, 'Lanes')),
+  lanes.node,
+);
+
+document.body.prepend(
+  element('a', { class: 'skip', href: '#stages' }, 'To the tables'),
+  element(
+    'header',
+    {},
+    element('div', { class: 'title' }, title, health, about),
+    element('div', { class: 'tools' }, link, pause),
+  ),
+  element(
+    'main',
+    {},
+    live,
+    tokenForm,
+    tileRow,
+    section('Graph', graph.node),
+    element('div', { class: 'charts' }, ...charts.map(({ node }) => node)),
+    element('div', { id: 'stages', tabindex: '-1' }, section('Stages', stages.node)),
+    section('Recent requests', requests.node),
+    element(
+      'div',
+      { class: 'pair' },
+      section('Failures and rejections', reasons.node),
+      section('Replaced instances', restarts.node),
+    ),
+    element('div', { class: 'pair' }, section('Tenants', tenants.node), lanesSection),
+  ),
+);
+
+addEventListener('keydown', (event) => {
+  if (event.key !== 'p' || event.ctrlKey || event.metaKey || event.altKey) return;
+  if (event.target instanceof HTMLInputElement) return;
+  togglePause();
+});
+addEventListener('resize', () => newest !== undefined && graph.update(newest));
+tokenForm.addEventListener('submit', (event) => {
+  event.preventDefault();
+  connection.setToken(tokenInput.value);
+  tokenInput.value = '';
+});
+
+// ---- Each second
+
+function show(snapshot) {
+  const { workflow, device, plan, state, gateway, requests: counts, memory } = snapshot;
+  document.title = state === 'ready' ? `${workflow} – onepiece` : `${state}: ${workflow} – onepiece`;
+  setText(title, workflow);
+  const all = memory.laneBytes + memory.processBytes + memory.poolBytes;
+  setText(about, `${device} · plan ${plan} · ${bytes(all)} of memory`);
+  setText(health, state);
+  setAttribute(health, 'data-state', state);
+  const rates = counts.perSecond;
+  const { latency, total } = counts;
+  tile('done', perSecond(rates?.done), `${count(total.done)} in all`);
+  const since = latency?.recent === false ? 'since the start' : 'last minute';
+  tile('p50', duration(latency?.p50Us), since);
+  tile('p99', duration(latency?.p99Us), since);
+  tile('flight', count(gateway.inFlight), 'in the stages');
+  const oldest = gateway.oldestQueuedMs;
+  tile(
+    'queued',
+    count(gateway.queued),
+    oldest === null || gateway.queued === 0 ? 'wait to be admitted' : `oldest ${duration(oldest * 1000)}`,
+  );
+  const bad = rates === null ? null : rates.failed + rates.late;
+  tile('bad', perSecond(bad), `${count(total.failed)} failed, ${count(total.late)} late`, bad > 0 ? 'bad' : undefined);
+  tile(
+    'rejected',
+    perSecond(rates?.rejected),
+    `${count(total.rejected)} in all`,
+    rates?.rejected > 0 ? 'warn' : undefined,
+  );
+  graph.update(snapshot);
+  stages.update(snapshot.stages.flatMap(stageRows));
+  requests.update(snapshot);
+  reasons.update(
+    snapshot.reasons.map(({ outcome, code, stage, count: times, lastMessage, lastAtMs }) => ({
+      key: `${outcome} ${code} ${stage}`,
+      className: outcome,
+      cells: [count(times), outcome, code, stage ?? '–', clockTime(lastAtMs), lastMessage],
+    })),
+  );
+  restarts.update(
+    snapshot.restarts.last.map(({ stage, instance, reason, at, delayMs }) => ({
+      key: `${stage}/${instance} ${at}`,
+      cells: [clockTime(at), `${stage}/${instance}`, delayMs === 0 ? 'none' : duration(delayMs * 1000), reason],
+    })),
+  );
+  tenants.update(
+    snapshot.tenants.map(({ tenant, queued, done, failed, late, rejected, cancelled }) => ({
+      key: tenant,
+      cells: [tenant, ...[queued, done, failed, late, rejected, cancelled].map(count)],
+    })),
+  );
+  lanes.update(
+    snapshot.lanes.map((lane) => ({
+      key: `${lane.from} ${lane.to}`,
+      className: lane.connected ? '' : 'failed',
+      cells: [
+        lane.from,
+        lane.to,
+        lane.connected ? (lane.stalledBy ? `stalled: ${lane.stalledBy}` : 'connected') : 'not connected',
+        perSecond(lane.messagesPerSecond),
+        lane.bytesPerSecond === null ? '–' : `${bytes(lane.bytesPerSecond)}/s`,
+        count(lane.unacknowledged),
+        lane.unacknowledged === 0 ? '–' : duration(lane.oldestMs * 1000),
+        count(lane.backlog),
+      ],
+    })),
+  );
+  const troubles = snapshot.stages.flatMap(({ name, instances }) => {
+    const words = stateWords(instances);
+    return words === '' ? [] : [`stage ${name}: ${words}`];
+  });
+  say(`${workflow} is ${state}. ${troubles.join('. ')}`);
+  document.documentElement.dataset.drawn = String(snapshot.atMs);
+}
+
+function stageRows(stage) {
+  const { name, instances, busy, queue, compute, tasksPerSecond, spread } = stage;
+  const sum = (pick) => instances.reduce((total, instance) => total + pick(instance), 0);
+  const words = stateWords(instances);
+  const old = compute?.recent === false ? ' old' : '';
+  const row = {
+    key: name,
+    id: `stage-${name}`,
+    className: `stage${words === '' ? '' : ' trouble'}${old}`,
+    cells: [
+      name,
+      words === '' ? `${instances.length} ready${spread === 'shard' ? ', sharded' : ''}` : words,
+      percent(busy),
+      perSecond(tasksPerSecond),
+      count(sum(({ running }) => running)),
+      count(sum(({ ready }) => ready)),
+      duration(queue?.p50Us),
+      duration(queue?.p99Us),
+      duration(compute?.p50Us),
+      duration(compute?.p95Us),
+      duration(compute?.p99Us),
+      count(sum(({ failures }) => failures)),
+      count(sum((one) => one.restarts)),
+      bytes(sum(({ memoryBytes }) => memoryBytes)),
+    ],
+  };
+  const only = instances.length === 1 && instances[0].state === 'ready';
+  return only ? [row] : [row, ...instances.map(instanceRow)];
+}
+
+function instanceRow(one) {
+  const state = one.reason === undefined ? one.state : `${one.state}: ${one.reason}`;
+  return {
+    key: one.name,
+    className: `instance ${one.state}`,
+    cells: [
+      one.name,
+      state,
+      percent(one.busy),
+      perSecond(one.tasksPerSecond),
+      count(one.running),
+      count(one.ready),
+      ...['', '', '', '', ''],
+      count(one.failures),
+      count(one.restarts),
+      bytes(one.memoryBytes),
+    ],
+  };
+}
+
+const LINK_WORDS = { live: 'live', connecting: 'connecting', waiting: 'not connected', refused: 'not connected' };
+
+const connection = new Connection({
+  snapshot: (snapshot) => {
+    newest = snapshot;
+    // A chart keeps what came while the page was paused.
+    for (const chart of charts) chart.add(snapshot);
+    if (!paused) show(snapshot);
+  },
+  state: (state, words) => {
+    setAttribute(link, 'data-state', state);
+    setText(link, state === 'waiting' ? words : LINK_WORDS[state]);
+    document.documentElement.classList.toggle('stale', state !== 'live' && newest !== undefined);
+    tokenForm.hidden = state !== 'refused';
+    if (state === 'refused') setText(tokenForm.firstChild, `${words[0].toUpperCase()}${words.slice(1)}.`);
+    if (state === 'waiting' || state === 'refused') say('Not connected to the server.');
+  },
+});
