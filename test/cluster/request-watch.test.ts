@@ -7,7 +7,13 @@ import type { PipelineResult, RequestOptions } from '../../src/ts/pipeline/index
 import { diamond, diamondRequest } from '../pipeline/workflows.js';
 import { idle, start } from './support.js';
 
-const result = { request: 'r', outputs: [], trace: undefined, release: () => {} } as PipelineResult;
+const result = {
+  request: 'r',
+  outputs: [],
+  trace: undefined,
+  expectedMs: undefined,
+  release: () => {},
+} as PipelineResult;
 
 void t.test('watchers hear the end, and change nothing but the trace', async (t) => {
   const watch = new RequestWatch();

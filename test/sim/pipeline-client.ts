@@ -114,6 +114,7 @@ export class Client {
     this.ended(submission, code);
     const mayFail =
       (code === 'RDMA_ERR_DEADLINE' && request.timeoutMs !== undefined) ||
+      (code === 'RDMA_ERR_REJECTED' && request.timeoutMs !== undefined) ||
       (code === 'RDMA_ERR_ABORTED' && request.abortAfterMs !== undefined) ||
       (code === 'RDMA_ERR_STAGE_FAILED' && request.fails !== undefined && /asked to fail/.test(error.message));
     if (!mayFail) this.world.broken.push(`request ${id} has failed: ${error.message}`);

@@ -3,7 +3,15 @@
 // Invariant: every option has its unit in its name and its bounds beside it; one that is out of bounds is refused before
 // anything is started.
 import { checkInteger, checkObject, checkString } from '../core/validate.js';
-import type { GatewayStatus, Plan, StageEvent, StageInstanceStatus } from '../pipeline/index.js';
+import {
+  checkTenants,
+  DEFAULT_QUEUED_BYTES,
+  type GatewayStatus,
+  type Plan,
+  type StageEvent,
+  type StageInstanceStatus,
+  type TenantLimits,
+} from '../pipeline/index.js';
 import type { PipelineMemory } from './memory-needs.js';
 import type { PlaceCondition, Restart } from './supervised-place.js';
 
@@ -16,8 +24,15 @@ export interface LocalPipelineOptions {
    * instance is given what it runs and a small prefetch, and the rest waits.
    */
   maxInFlight?: number;
-  /** Requests that may wait to be admitted, 0 to 65536; default 256. More are rejected. */
+  /**
+   * Requests that may wait to be admitted, 0 to 65536; default 256. More are rejected. Where several tenants wait, one that
+   * has less than half of an equal share may go beyond.
+   */
   maxQueued?: number;
+  /** Bytes of their tensors, 0 to 2^53 - 1; default 1 GiB. */
+  maxQueuedBytes?: number;
+  /** What tenants may have, by name; those that are not named have a weight of 1 and no limits of their own. */
+  tenants?: Readonly<Record<string, TenantLimits>>;
   /**
    * How often one instance may be replaced within a minute of its work, 0 to 1000; default 10. It is replaced at once, and
    * later and later when it ends again before it has worked for 0.1 s, 0.2 s, and so on up to 10 s: then that time must pass.
@@ -73,6 +88,8 @@ export function checkPipelineOptions(options: LocalPipelineOptions): PipelineSet
     device: checkString('device', options.device ?? 'soft0', { minLength: 1, maxLength: 64 }),
     maxInFlight: checkInteger('maxInFlight', options.maxInFlight ?? 1024, 1, 65536),
     maxQueued: checkInteger('maxQueued', options.maxQueued ?? 256, 0, 65536),
+    maxQueuedBytes: checkInteger('maxQueuedBytes', options.maxQueuedBytes ?? DEFAULT_QUEUED_BYTES, 0),
+    tenants: checkTenants(options.tenants ?? {}),
     maxRestarts: checkInteger('maxRestarts', options.maxRestarts ?? 10, 0, 1000),
     startTimeoutMs: checkInteger('startTimeoutMs', options.startTimeoutMs ?? 60_000, 1, 2 ** 31 - 1),
     reconnectMs: checkInteger('reconnectMs', options.reconnectMs ?? 60_000, 1, 2 ** 31 - 1),

@@ -130,7 +130,8 @@ export class LocalPipeline implements AsyncDisposable {
   private async startAll(): Promise<void> {
     const { workflow, places, waiters } = this;
     const { spec } = workflow;
-    const { device, maxInFlight, maxQueued, reconnectMs, startTimeoutMs, pollUs } = this.options;
+    const { device, maxInFlight, maxQueued, maxQueuedBytes, tenants, reconnectMs, startTimeoutMs, pollUs } =
+      this.options;
     const plan = this.firstPlan;
     const gateway = await Gateway.open({
       port: systemPipelinePort,
@@ -144,6 +145,8 @@ export class LocalPipeline implements AsyncDisposable {
       reconnectMs,
       maxInFlight,
       maxQueued,
+      maxQueuedBytes,
+      tenants,
       resolve: (target) => places.whereIs(target),
       onFailed: (reason) => this.fail(reason),
       onTask: this.onEvent === undefined ? undefined : (event) => this.onTask(event),
@@ -210,12 +213,12 @@ export class LocalPipeline implements AsyncDisposable {
    *
    * @throws as Gateway.run; RDMA_ERR_STAGE_FAILED when an instance ended too often
    */
-  run(request: PipelineRequest, options: RequestOptions = {}): Promise<PipelineResult> {
+  run(request: PipelineRequest, options?: RequestOptions): Promise<PipelineResult> {
     if (this.failure !== undefined) return Promise.reject(this.failure);
     if (this.closing !== undefined || this.gateway === undefined) return Promise.reject(closedError());
     const { gateway } = this;
     if (!this.requests.isWatched) return gateway.run(request, options);
-    return this.requests.run(options, (wanted) => gateway.run(request, wanted));
+    return this.requests.run(options ?? {}, (wanted) => gateway.run(request, wanted));
   }
 
   /**

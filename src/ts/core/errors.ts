@@ -50,6 +50,8 @@ export interface RdmaErrorDetails {
   remedy?: string | undefined;
   /** Of a rejection: after how many ms a retry makes sense. */
   retryAfterMs?: number | undefined;
+  /** Of a rejection: what to give with the retry; room is kept for whoever has it. */
+  retryToken?: string | undefined;
   /** Of a rejection: the stage that has no room in time. Of a failure: the stage that failed. */
   stage?: string | undefined;
   /** Of a rejection: how long the request would have waited, in ms. */
@@ -67,6 +69,7 @@ export interface RdmaErrorJson {
   syscall?: string;
   remedy?: string;
   retryAfterMs?: number;
+  retryToken?: string;
   stage?: string;
   expectedWaitMs?: number;
   cause?: RdmaErrorJson | { name: string; message: string };
@@ -95,6 +98,8 @@ export class RdmaError extends Error {
   declare readonly remedy?: string;
   /** Of a rejection: after how many ms a retry makes sense. */
   declare readonly retryAfterMs?: number;
+  /** Of a rejection: what to give with the retry; room is kept for whoever has it. */
+  declare readonly retryToken?: string;
   /** The stage that has no room in time, or that failed. */
   declare readonly stage?: string;
   /** Of a rejection: how long the request would have waited, in ms. */
@@ -106,7 +111,7 @@ export class RdmaError extends Error {
    * @param details errno (negative), syscall, remedy, what a rejection says, and cause
    */
   constructor(code: string, message: string, details: RdmaErrorDetails = {}) {
-    const { errno, syscall, remedy, retryAfterMs, stage, expectedWaitMs } = details;
+    const { errno, syscall, remedy, retryAfterMs, retryToken, stage, expectedWaitMs } = details;
     const where = syscall === undefined ? '' : `, ${syscall}`;
     const advice = remedy === undefined ? '' : ` (${remedy})`;
     super(`${code}: ${message}${where}${advice}`, 'cause' in details ? { cause: details.cause } : undefined);
@@ -115,6 +120,7 @@ export class RdmaError extends Error {
     if (syscall !== undefined) this.syscall = syscall;
     if (remedy !== undefined) this.remedy = remedy;
     if (retryAfterMs !== undefined) this.retryAfterMs = retryAfterMs;
+    if (retryToken !== undefined) this.retryToken = retryToken;
     if (stage !== undefined) this.stage = stage;
     if (expectedWaitMs !== undefined) this.expectedWaitMs = expectedWaitMs;
     Object.defineProperty(this, BRAND, { value: true });
@@ -217,6 +223,7 @@ interface Untrusted {
   syscall?: unknown;
   remedy?: unknown;
   retryAfterMs?: unknown;
+  retryToken?: unknown;
   stage?: unknown;
   expectedWaitMs?: unknown;
   cause?: unknown;
@@ -228,6 +235,7 @@ function toJson(error: RdmaError, depth: number): RdmaErrorJson {
   if (error.syscall !== undefined) json.syscall = error.syscall;
   if (error.remedy !== undefined) json.remedy = error.remedy;
   if (error.retryAfterMs !== undefined) json.retryAfterMs = error.retryAfterMs;
+  if (error.retryToken !== undefined) json.retryToken = error.retryToken;
   if (error.stage !== undefined) json.stage = error.stage;
   if (error.expectedWaitMs !== undefined) json.expectedWaitMs = error.expectedWaitMs;
   const cause = error.cause;
@@ -240,7 +248,7 @@ function toJson(error: RdmaError, depth: number): RdmaErrorJson {
 
 function fromJson(json: unknown, depth: number): RdmaError {
   const record: Untrusted = typeof json === 'object' && json !== null ? json : {};
-  const { code, message, errno, syscall, remedy, retryAfterMs, stage, expectedWaitMs } = record;
+  const { code, message, errno, syscall, remedy, retryAfterMs, retryToken, stage, expectedWaitMs } = record;
   if (typeof code !== 'string' || typeof message !== 'string') {
     return new RdmaError(ErrorCodes.PROTOCOL, 'a document that should describe an error does not');
   }
@@ -249,6 +257,7 @@ function fromJson(json: unknown, depth: number): RdmaError {
   if (typeof syscall === 'string') details.syscall = syscall;
   if (typeof remedy === 'string') details.remedy = remedy;
   if (typeof retryAfterMs === 'number') details.retryAfterMs = retryAfterMs;
+  if (typeof retryToken === 'string') details.retryToken = retryToken;
   if (typeof stage === 'string') details.stage = stage;
   if (typeof expectedWaitMs === 'number') details.expectedWaitMs = expectedWaitMs;
   const cause = causeFromJson(record.cause, depth);

@@ -104,9 +104,16 @@ export const METRICS: readonly Metric[] = [
   {
     name: 'onepiece_gateway_rejected_total',
     type: 'counter',
-    help: 'Requests that the gateway refused, by its reason.',
+    help: 'Times that the gateway refused a request, by its reason; a caller that tries again is refused again.',
     labels: ['reason'],
     read: ({ snapshot }) => Object.entries(snapshot.gateway.rejected).map(([reason, count]) => one(count, { reason })),
+  },
+  {
+    name: 'onepiece_gateway_hopeless_total',
+    type: 'counter',
+    help: 'Requests that left the queue since they could not meet their deadline any more.',
+    labels: [],
+    read: ({ snapshot }) => [one(snapshot.gateway.hopeless)],
   },
   {
     name: 'onepiece_gateway_in_flight',
@@ -125,16 +132,16 @@ export const METRICS: readonly Metric[] = [
   {
     name: 'onepiece_gateway_queued_bytes',
     type: 'gauge',
-    help: 'Bytes of the requests that wait to be admitted; absent where the gateway does not count them.',
+    help: 'Bytes of the requests that wait to be admitted.',
     labels: [],
-    read: ({ snapshot: { gateway } }) => (gateway.queuedBytes === null ? [] : [one(gateway.queuedBytes)]),
+    read: ({ snapshot }) => [one(snapshot.gateway.queuedBytes)],
   },
   {
     name: 'onepiece_gateway_oldest_queued_seconds',
     type: 'gauge',
-    help: 'How long the oldest request waits to be admitted; absent where the gateway does not know.',
+    help: 'How long the oldest of them waits; 0 when none does.',
     labels: [],
-    read: ({ snapshot: { gateway } }) => (gateway.oldestQueuedMs === null ? [] : [one(gateway.oldestQueuedMs / 1000)]),
+    read: ({ snapshot }) => [one(snapshot.gateway.oldestQueuedMs / 1000)],
   },
   {
     name: 'onepiece_tenant_queued',

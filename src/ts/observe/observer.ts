@@ -35,6 +35,9 @@ export interface ObserverOptions {
   spans?: RequestSpans | undefined;
 }
 
+const DEFAULT_TENANT = 'default';
+const MAX_TENANT = 64;
+
 /** Made by {@link Observer.attach}. */
 export class Observer implements Disposable {
   private readonly pipeline: Observable;
@@ -72,7 +75,10 @@ export class Observer implements Disposable {
     return new Observer(pipeline, checkObject('options', options));
   }
 
-  private follow({ tenant = 'default', traceContext }: RequestOptions): ReturnType<RequestWatcher> {
+  // The options are not checked yet.
+  private follow(options: RequestOptions): ReturnType<RequestWatcher> {
+    const { traceContext } = options;
+    const tenant = typeof options.tenant === 'string' ? options.tenant.slice(0, MAX_TENANT) : DEFAULT_TENANT;
     const startedAt = performance.now();
     const span = this.spans?.begin(tenant, traceContext);
     return {

@@ -48,7 +48,8 @@ class Spans implements RequestSpans {
     let context = api.context.active();
     const remote = readTraceparent(parent?.traceparent);
     if (remote !== undefined) {
-      const traceState = parent?.tracestate === undefined ? undefined : api.createTraceState(parent.tracestate);
+      const { tracestate } = parent!;
+      const traceState = typeof tracestate === 'string' ? api.createTraceState(tracestate) : undefined;
       const spanContext = { ...remote, isRemote: true, ...(traceState === undefined ? {} : { traceState }) };
       context = api.trace.setSpanContext(api.ROOT_CONTEXT, spanContext);
     }

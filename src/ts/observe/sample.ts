@@ -3,7 +3,7 @@
 // Invariant: pure. What grew since an earlier sample is computed for each process: of a process that is new since then, all
 // that it has counted is new.
 import type { LocalPipelineStatus, Restart } from '../cluster/index.js';
-import type { GatewayStatus, LinkStatus, PlaceStatus, WorkflowSpec } from '../pipeline/index.js';
+import type { LinkStatus, PlaceStatus, WorkflowSpec } from '../pipeline/index.js';
 import { NO_LATENCY } from './percentiles.js';
 import type { RequestCounts, RequestRecord } from './request-log.js';
 
@@ -30,22 +30,6 @@ export interface SnapshotInput {
   readonly recent: readonly RequestRecord[];
   /** More are told together. */
   readonly maxTenants: number;
-}
-
-/** The queue of a gateway, where it tells more than how many wait. */
-export interface QueueStatus {
-  readonly requests?: number;
-  readonly bytes?: number;
-  readonly oldestMs?: number;
-  readonly byTenant?: Readonly<Record<string, number | { requests: number }>>;
-  /** Since the start, by reason. */
-  readonly rejected?: Readonly<Record<string, number>>;
-}
-
-/** The queue of a gateway. */
-export function queueOf(gateway: GatewayStatus | undefined): QueueStatus {
-  const queue = (gateway as { queue?: QueueStatus } | undefined)?.queue;
-  return { requests: gateway?.queued ?? 0, ...queue };
 }
 
 /** The gateway and all stage instances that answered. */

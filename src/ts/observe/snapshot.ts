@@ -3,6 +3,7 @@
 // Invariant: pure: the same samples give the same snapshot. It is JSON: every figure has its unit in its name, and one
 // that is not known is absent or null, never 0. Rates and recent percentiles come from differences of samples.
 import type { Restart } from '../cluster/index.js';
+import type { QueueStatus, RejectionReason } from '../pipeline/index.js';
 import { edgesOf, type EdgeView, lanesOf, type LaneView } from './edge-view.js';
 import { type Percentiles, percentilesOf } from './percentiles.js';
 import { Rates } from './rates.js';
@@ -14,7 +15,7 @@ import {
   type ReasonCount,
   type RequestRecord,
 } from './request-log.js';
-import { placesOf, type QueueStatus, queueOf, type Sample, type SnapshotInput } from './sample.js';
+import { placesOf, type Sample, type SnapshotInput } from './sample.js';
 import { type StageView, stageView } from './stage-view.js';
 
 export interface TenantView extends OutcomeCounts {
@@ -37,10 +38,13 @@ export interface Snapshot {
   readonly gateway: {
     readonly inFlight: number;
     readonly queued: number;
-    readonly queuedBytes: number | null;
-    readonly oldestQueuedMs: number | null;
-    /** Of the gateway's own count, by reason; empty while it has none. */
-    readonly rejected: Readonly<Record<string, number>>;
+    readonly queuedBytes: number;
+    /** How long the oldest one waits; 0 when none does. */
+    readonly oldestQueuedMs: number;
+    /** Since the start, by reason; also those whose callers tried again by themselves. */
+    readonly rejected: Readonly<Partial<Record<RejectionReason, number>>>;
+    /** Requests that left the queue since they could not meet their deadline any more, since the start. */
+    readonly hopeless: number;
   };
   readonly requests: {
     readonly total: OutcomeCounts;
@@ -68,7 +72,7 @@ export function makeSnapshot(input: SnapshotInput): Snapshot {
   const rates = new Rates(now, before);
   const lanes = lanesOf(input, rates);
   const stages = spec.stages.map((_, index) => stageView(input, index, rates));
-  const queue = queueOf(status.gateway);
+  const queue = status.gateway?.queue;
   const perSecond = before === undefined ? null : noOutcomes();
   for (const outcome of OUTCOMES) {
     const rate = rates.of(requests.total[outcome], before?.requests.total[outcome]);
@@ -84,17 +88,18 @@ export function makeSnapshot(input: SnapshotInput): Snapshot {
     rateMs: rates.ms,
     gateway: {
       inFlight: status.gateway?.inFlight ?? 0,
-      queued: queue.requests ?? 0,
-      queuedBytes: queue.bytes ?? null,
-      oldestQueuedMs: queue.oldestMs ?? null,
-      rejected: queue.rejected ?? {},
+      queued: queue?.requests ?? 0,
+      queuedBytes: queue?.bytes ?? 0,
+      oldestQueuedMs: queue?.oldestMs ?? 0,
+      rejected: queue?.rejected ?? {},
+      hopeless: queue?.hopeless ?? 0,
     },
     requests: {
       total: requests.total,
       perSecond,
       latency: percentilesOf(requests.latency, minuteBefore?.requests.latency),
     },
-    tenants: tenantsOf(now, queue, maxTenants),
+    tenants: tenantsOf(now, queue?.tenants ?? [], maxTenants),
     stages,
     edges: edgesOf(input, lanes, rates),
     lanes: lanes.slice(0, MAX_LANES),
@@ -120,15 +125,15 @@ function stateOf(stages: readonly StageView[]): Snapshot['state'] {
 }
 
 // Of one that waits for the first time nothing is counted yet: it may be one too many.
-function tenantsOf({ requests }: Sample, { byTenant = {} }: QueueStatus, maxTenants: number): TenantView[] {
+function tenantsOf({ requests }: Sample, waiting: QueueStatus['tenants'], maxTenants: number): TenantView[] {
   const queued = new Map([...requests.tenants.keys()].map((name) => [name, 0]));
-  for (const [name, waiting] of Object.entries(byTenant)) {
-    const key = queued.has(name) || queued.size < maxTenants ? name : OTHER;
-    queued.set(key, (queued.get(key) ?? 0) + (typeof waiting === 'number' ? waiting : waiting.requests));
+  for (const { tenant, requests: count } of waiting) {
+    const key = queued.has(tenant) || queued.size < maxTenants ? tenant : OTHER;
+    queued.set(key, (queued.get(key) ?? 0) + count);
   }
-  return [...queued].map(([tenant, waiting]) => ({
+  return [...queued].map(([tenant, count]) => ({
     tenant,
-    queued: waiting,
+    queued: count,
     ...(requests.tenants.get(tenant) ?? noOutcomes()),
   }));
 }

@@ -17,8 +17,9 @@ const TRACEPARENT = /^([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(
  * @returns undefined when it is not one
  * @see W3C Trace Context, 3.2 Traceparent Header
  */
-export function readTraceparent(header: string | undefined): RemoteSpan | undefined {
-  const [, version, traceId, spanId, flags, rest] = TRACEPARENT.exec(header?.trim() ?? '') ?? [];
+export function readTraceparent(header: unknown): RemoteSpan | undefined {
+  if (typeof header !== 'string') return undefined;
+  const [, version, traceId, spanId, flags, rest] = TRACEPARENT.exec(header.trim()) ?? [];
   if (version === undefined || traceId === undefined || spanId === undefined || flags === undefined) return undefined;
   // Later versions may have more behind the flags; this one has not.
   if (version === 'ff' || (version === '00' && rest !== undefined)) return undefined;

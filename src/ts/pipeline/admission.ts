@@ -9,6 +9,7 @@
 // Invariant: when a request is admitted, each of its instances has fewer than windowOf() tasks whose inputs are there,
 // and fewer than that and what all stages before can run together that are not done; and fewer than `residentLimit`
 // requests that have not ended. What places keep is bounded by that.
+import type { RdmaError } from '../core/errors.js';
 import { type Plan, type PlaceId, GATEWAY_INDEX } from './plan.js';
 import { ALL, type Graph, placesOf, type Route } from './routing.js';
 
@@ -35,10 +36,25 @@ export function windowOf(concurrency: number, serviceUs: number, leadUs: number)
   return concurrency + Math.min(MAX_PREFETCH, Math.max(1, prefetch));
 }
 
+/** Whether an instance takes requests. What starts or is broken gets none; those that it has stay with it. */
+export type Availability =
+  | { readonly state: 'ready' }
+  /** In how long it may be ready, where that is known, in ms. */
+  | { readonly state: 'starting'; readonly readyInMs?: number | undefined }
+  /** Why it cannot start, and in how long it is tried again, in ms. */
+  | { readonly state: 'broken'; readonly reason: RdmaError; readonly retryInMs: number };
+
+const READY: Availability = { state: 'ready' };
+
 /** What is known of one instance. */
 export interface InstanceLoad {
   readonly stage: number;
   readonly instance: number;
+  availability: Availability;
+  /** When that was said. */
+  availabilityUs: number;
+  /** Its process has done no task yet. */
+  isCold: boolean;
   /** Admitted, and their task here is not done. */
   unfinished: number;
   /** Of those, the ones whose task may begin: the stages before have done with them. */
@@ -111,7 +127,17 @@ export class Admission {
     const key = stage * 65536 + instance;
     let load = this.loads.get(key);
     if (load === undefined) {
-      load = { stage, instance, unfinished: 0, arrived: 0, resident: 0, progressUs: 0 };
+      load = {
+        stage,
+        instance,
+        availability: READY,
+        availabilityUs: 0,
+        isCold: true,
+        unfinished: 0,
+        arrived: 0,
+        resident: 0,
+        progressUs: 0,
+      };
       this.loads.set(key, load);
     }
     return load;
@@ -176,6 +202,7 @@ export class Admission {
 
   private hasRoom(load: InstanceLoad, window: number): boolean {
     const { stage, arrived, unfinished, resident } = load;
+    if (load.availability.state !== 'ready') return false;
     return arrived < window && unfinished < window + this.atWork[stage]! && resident < this.residentLimit;
   }
 
@@ -190,6 +217,90 @@ export class Admission {
       if (load.arrived === 0) load.progressUs = nowUs;
       load.arrived++;
     }
+  }
+
+  // ---- What there is
+
+  /** An instance starts, is ready, or cannot start. */
+  setAvailability(place: PlaceId, availability: Availability, nowUs: number): void {
+    const load = this.loadOf(place.stage, place.instance);
+    if (availability.state === 'ready' && load.availability.state !== 'ready') load.isCold = true;
+    load.availability = availability;
+    load.availabilityUs = nowUs;
+  }
+
+  /** Why no request can pass: the first stage that has a broken instance and, where one is enough, no other. */
+  get broken(): { stage: number; reason: RdmaError; retryInMs: number } | undefined {
+    for (let stage = 0; stage < this.candidates.length; stage++) {
+      const candidates = this.candidates[stage]!;
+      const isShard = this.graph.spec.stages[stage]!.spread === 'shard';
+      let [broken, others]: [InstanceLoad | undefined, number] = [undefined, 0];
+      for (const load of candidates) {
+        if (load.availability.state === 'broken') broken ??= load;
+        else others++;
+      }
+      if (broken?.availability.state !== 'broken' || (others > 0 && !isShard)) continue;
+      const { reason, retryInMs } = broken.availability;
+      return { stage, reason, retryInMs };
+    }
+    return undefined;
+  }
+
+  /**
+   * How many tasks of this gateway a stage can run at a time: now, and in how long one more each.
+   *
+   * @returns times in microseconds; an instance of which nobody knows when it will be ready counts as if it were now
+   */
+  capacity(stage: number, nowUs: number): { servers: number; startingUs: number[] } {
+    const { concurrency, spread } = this.graph.spec.stages[stage]!;
+    const startingUs: number[] = [];
+    let [ready, latestUs] = [0, 0];
+    const candidates = this.candidates[stage]!;
+    for (const { availability, availabilityUs } of candidates) {
+      if (availability.state === 'broken') continue;
+      let inUs = 0;
+      if (availability.state === 'starting' && availability.readyInMs !== undefined) {
+        inUs = Math.max(0, availabilityUs + availability.readyInMs * 1000 - nowUs);
+      }
+      latestUs = Math.max(latestUs, inUs);
+      if (inUs === 0) ready += concurrency;
+      else for (let i = 0; i < concurrency; i++) startingUs.push(inUs);
+    }
+    const gateways = this.plan.gateways.length;
+    // All shards work for each request: the last one decides.
+    if (spread === 'shard') {
+      if (latestUs === 0) return { servers: concurrency / gateways, startingUs: [] };
+      return { servers: 0, startingUs: new Array<number>(concurrency).fill(latestUs) };
+    }
+    return { servers: ready / gateways, startingUs };
+  }
+
+  /** How much of the tasks that run at a stage is behind them, in microseconds, where each takes so long. */
+  elapsedUs(stage: number, nowUs: number, taskUs: number): number {
+    const { concurrency, spread } = this.graph.spec.stages[stage]!;
+    let [sum, most] = [0, 0];
+    for (const { arrived, progressUs } of this.candidates[stage]!) {
+      if (arrived === 0) continue;
+      // With one task at a time it began when the one before was done. Of several, half is behind them.
+      const elapsed =
+        concurrency === 1 ? Math.min(taskUs, nowUs - progressUs) : (Math.min(arrived, concurrency) * taskUs) / 2;
+      sum += elapsed;
+      most = Math.max(most, elapsed);
+    }
+    return spread === 'shard' ? most : sum;
+  }
+
+  /** What the way to a first stage and the answer of it take, in microseconds. */
+  get overhead(): number {
+    return this.overheadUs;
+  }
+
+  /** True for the first task of a process. */
+  isFirstTask({ stage, instance }: PlaceId): boolean {
+    const load = this.loadOf(stage, instance);
+    const { isCold } = load;
+    load.isCold = false;
+    return isCold;
   }
 
   /** How many requests may be at an instance of a stage, or at work in the stages before it. */
@@ -225,11 +336,12 @@ export class Admission {
    *
    * @param place where
    * @param nowUs when the gateway heard of it
+   * @returns false when that was known
    */
-  done(request: AdmittedRequest, place: PlaceId, queueUs: number, computeUs: number, nowUs: number): void {
+  done(request: AdmittedRequest, place: PlaceId, queueUs: number, computeUs: number, nowUs: number): boolean {
     const waiting = request.unfinished[place.stage]!;
     const at = waiting.findIndex((load) => load.instance === place.instance);
-    if (at < 0) return;
+    if (at < 0) return false;
     const load = waiting[at]!;
     load.unfinished--;
     if (request.arrived[place.stage]) load.arrived--;
@@ -242,6 +354,7 @@ export class Admission {
       if (overhead > 0) this.overheadUs = mix(this.overheadUs, overhead);
     }
     this.leads = undefined;
+    return true;
   }
 
   /** A request has ended, or leaves its places to begin again. */

@@ -4,16 +4,21 @@
 // then the gateway holds what is needed to admit it again. A request lives and dies under the plan that admitted it; one
 // that is admitted again is a new attempt, and nothing of an older attempt becomes part of its result.
 import { onAbort } from '../core/abort.js';
+import { pause } from '../core/deadline.js';
 import { RdmaError } from '../core/errors.js';
 import { hideSecret } from '../core/secret.js';
-import { checkAbortSignal, checkBoolean, checkInteger, checkObject } from '../core/validate.js';
+import { checkObject } from '../core/validate.js';
 import type { Block, InboxAddress } from '../ring/index.js';
-import { Admission, type AdmittedRequest, type InstanceLoad } from './admission.js';
+import { Admission, type AdmittedRequest, type Availability } from './admission.js';
+import type { Parts } from './body.js';
+import { Door, type Newcomer } from './door.js';
 import { type Envelope, Flag, Kind, NO_DEADLINE } from './envelope.js';
+import type { Expectation } from './forecaster.js';
+import type { GatewayOptions, GatewayStatus, TaskEvent } from './gateway-options.js';
 import type { Input } from './input.js';
 import type { Joined } from './join.js';
 import type { PlaceSizes } from './lane-sizes.js';
-import { encodeMeta, type Meta } from './meta.js';
+import { encodeMeta } from './meta.js';
 import {
   encodeEnded,
   readFailure,
@@ -23,103 +28,24 @@ import {
   type ReportRecord,
   type StageFailure,
 } from './notes.js';
-import { LINGER_US, type Outgoing, Place, type PlaceOptions, type PlaceOwner, type PlaceStatus } from './place.js';
+import { LINGER_US, Place, type PlaceOwner } from './place.js';
 import { GATEWAY_INDEX, type PlaceId, type Plan, placeName } from './plan.js';
+import {
+  abortedError,
+  type CheckedOptions,
+  checkRequestOptions,
+  type PipelineOutput,
+  type PipelineRequest,
+  type PipelineResult,
+  type RequestOptions,
+} from './request.js';
 import { placesOf, takesPart } from './routing.js';
-import type { Parts } from './body.js';
 import { addHops, remainingMs } from './stage-instance.js';
 import { requestName } from './task.js';
-import { TicketMap } from './ticket-map.js';
 import { copyTensor, type Tensor } from './tensor.js';
-import { readTrace, type Trace, type TraceContext, TraceRecords } from './trace.js';
-
-/** What a caller asks for. The tensors must stay as they are until the promise of run() settles. */
-export interface PipelineRequest {
-  meta?: Meta;
-  parts?: Parts;
-}
-
-/** What a request costs, as its caller knows it. */
-export interface RequestCost {
-  /** Lower-case letters, digits and dashes, 1 to 63. */
-  class: string;
-  /** A positive number; default 1. */
-  units?: number;
-}
-
-/** How to run a request. */
-export interface RequestOptions {
-  /** The request fails with RDMA_ERR_DEADLINE after this many ms, 1 to 2^31 - 1; default never. */
-  timeoutMs?: number;
-  /** Whose request it is, 1 to 64 characters; default `default`. Tenants of one priority have equal shares. */
-  tenant?: string;
-  /** Requests of a larger number go first, whatever waits behind them, -100 to 100; default 0. */
-  priority?: number;
-  /** What it costs: requests of one class cost the same for each unit, for example frames times steps. */
-  cost?: RequestCost;
-  signal?: AbortSignal;
-  /** The result's tensors are views of received memory, until {@link PipelineResult.release}; default false: copies. */
-  views?: boolean;
-  /** Says where the time went ({@link PipelineResult.trace}); default: of at most a hundred requests a second. */
-  trace?: boolean;
-  /** The trace of the caller's that the request belongs to; for those that watch the pipeline. */
-  traceContext?: TraceContext;
-}
-
-/** What one instance of a last stage answered. */
-export interface PipelineOutput {
-  stage: string;
-  instance: number;
-  meta: Meta;
-  parts: Record<string, Tensor>;
-}
-
-/** The result of a request. */
-export interface PipelineResult {
-  request: string;
-  /** Of every last stage, and each of its instances when it is sharded. */
-  outputs: PipelineOutput[];
-  /** Where the time went; undefined when the request was not traced. */
-  trace: Trace | undefined;
-  /**
-   * Gives the memory of views back to the stages that made it; the views must not be used afterwards. With copies, and
-   * a second time, it does nothing.
-   */
-  release(): void;
-}
-
-/** What happens to a request in the places, as far as the gateway is told. */
-export interface TaskEvent {
-  type: 'task' | 'progress' | 'done' | 'failed';
-  request: string;
-  stage: string;
-  instance: number;
-  /** Of `progress`: 0 to 1. */
-  done?: number;
-  /** Of `done`, in microseconds. */
-  queueUs?: number;
-  computeUs?: number;
-}
-
-/** How to open a gateway. */
-export interface GatewayOptions extends PlaceOptions {
-  /** Requests that may be admitted and not ended, whatever room the places have; 1 to 65536. */
-  maxInFlight: number;
-  /** Requests that may wait to be admitted. */
-  maxQueued: number;
-  /** Called when the gateway cannot go on. */
-  onFailed: (reason: RdmaError) => void;
-  /** Called with what happens to requests; undefined: places do not report it. */
-  onTask?: ((event: TaskEvent) => void) | undefined;
-}
-
-/** Answered by {@link Gateway.status}. */
-export interface GatewayStatus extends PlaceStatus {
-  readonly queued: number;
-  readonly inFlight: number;
-  /** Every instance that this gateway sends requests through. */
-  readonly instances: readonly (InstanceLoad & { window: number; serviceUs: number | undefined })[];
-}
+import type { Ticket } from './ticket.js';
+import { TicketMap } from './ticket-map.js';
+import { readTrace, type Trace, TraceRecords } from './trace.js';
 
 /** At most one request in so many ms is traced without being asked for. */
 const TRACE_EVERY_MS = 10;
@@ -130,28 +56,18 @@ const COPIED_BYTES_PER_US = 2 ** 13;
 const NO_BYTES = new Uint8Array(0);
 const NO_BLOCKS: readonly Block[] = [];
 
-/** A request between run() and its end. */
-interface Ticket {
-  number: number; // 0: it was never admitted
-  attempt: number;
-  admitted: AdmittedRequest | undefined;
-  readonly outgoing: Outgoing;
-  readonly deadlineUs: number;
-  readonly views: boolean;
-  readonly traced: boolean;
-  readonly signal: AbortSignal | undefined;
-  over: boolean;
-  readonly resolve: (result: PipelineResult) => void;
-  readonly reject: (error: RdmaError) => void;
-}
+/** Whether a request that takes less than that may still be done is not watched while it waits. */
+const MIN_WATCHED_MS = 1;
+/** How much longer than told a caller waits before it tries again, at most. */
+const RETRY_JITTER = 0.1;
 
-/** The door of a pipeline. Made by {@link Gateway.open}. */
+/** Where requests enter a pipeline. Made by {@link Gateway.open}. */
 export class Gateway implements PlaceOwner {
   private readonly options: GatewayOptions;
   private admission!: Admission;
+  private door!: Door<Ticket>;
   private readonly firstRuns: Uint32Array;
   private readonly tickets = new TicketMap<Ticket>(); // admitted at least once
-  private queue: Ticket[] = [];
   private place!: Place;
   private again = 0; // of `tickets`, those that wait to be admitted once more
   private lastNumber = 0;
@@ -178,6 +94,7 @@ export class Gateway implements PlaceOwner {
     const place = await Place.open(gateway.options, gateway);
     gateway.place = place;
     gateway.admission = new Admission(options.graph, options.plan, residentLimit(options, place.sizes));
+    gateway.door = new Door(options, gateway.admission);
     return gateway;
   }
 
@@ -200,7 +117,7 @@ export class Gateway implements PlaceOwner {
 
   /** Requests in the places, and waiting to be admitted. */
   get load(): { inFlight: number; queued: number } {
-    return { inFlight: this.inFlight, queued: this.queue.length };
+    return { inFlight: this.inFlight, queued: this.queue.size };
   }
 
   // ---- Plans
@@ -262,49 +179,122 @@ export class Gateway implements PlaceOwner {
       if (admitted === undefined || ticket.over) continue;
       if (!takesPart(admitted.plan, admitted.route, this.options.self.instance, place)) continue;
       this.tellEnded(ticket);
-      this.admission.ended(admitted);
-      ticket.admitted = undefined;
+      this.leave(ticket, admitted);
       again.push(ticket);
     }
-    this.again += again.length;
-    this.queue = [...again, ...this.queue];
-    this.wakeDrained();
+    this.admitAgain(again);
     const closed = this.place.giveUp(place);
     this.admit();
     await closed;
   }
 
+  /**
+   * Says whether an instance takes requests. One that starts, or is broken, gets none. Where no instance of a stage is
+   * left that works, requests are refused with the reason.
+   *
+   * @param place an instance of a stage of the newest plan
+   */
+  setAvailability(place: PlaceId, availability: Availability): void {
+    this.admission.setAvailability(place, availability, this.place.nowUs());
+    const { broken } = this.admission;
+    if (broken !== undefined)
+      for (const ticket of this.queue.list()) this.cancel(ticket, this.door.brokenError(broken));
+    else if (this.queue.size > 0) this.admit();
+  }
+
+  // They begin again, before all that wait.
+  private admitAgain(tickets: readonly Ticket[]): void {
+    this.again += tickets.length;
+    this.queue.addAgain(tickets);
+    this.wakeDrained();
+  }
+
   // ---- Requests
+
+  private get queue() {
+    return this.door.queue;
+  }
 
   /**
    * Sends a request through the workflow.
    *
-   * @throws RdmaError RDMA_ERR_REJECTED when too many wait already; RDMA_ERR_INVALID_ARGUMENT and
-   *   RDMA_ERR_MESSAGE_TOO_LARGE for a request that cannot be sent; RDMA_ERR_DEADLINE; RDMA_ERR_ABORTED;
-   *   RDMA_ERR_STAGE_FAILED when a handler threw, with its stage; RDMA_ERR_CLOSED
+   * @throws RdmaError RDMA_ERR_REJECTED when it finds no room or would be late, with `retryAfterMs`, `stage` and
+   *   `expectedWaitMs`; RDMA_ERR_INVALID_ARGUMENT and RDMA_ERR_MESSAGE_TOO_LARGE for a request that cannot be sent;
+   *   RDMA_ERR_DEADLINE; RDMA_ERR_ABORTED; RDMA_ERR_STAGE_FAILED when a handler threw, with its stage; RDMA_ERR_CLOSED
    */
-  run(request: PipelineRequest, options: RequestOptions = {}): Promise<PipelineResult> {
-    return new Promise((resolve, reject) => this.take(request, options, resolve, reject));
+  run(request: PipelineRequest, options?: RequestOptions): Promise<PipelineResult> {
+    let checked: CheckedOptions;
+    try {
+      checked = checkRequestOptions(options);
+    } catch (error) {
+      return Promise.reject(error);
+    }
+    if (checked.retries > 0) return this.runAgain(request, checked);
+    return new Promise((resolve, reject) => this.take(request, checked, resolve, reject));
+  }
+
+  private async runAgain(request: PipelineRequest, options: CheckedOptions): Promise<PipelineResult> {
+    const { port } = this.options;
+    const { signal, timeoutMs } = options;
+    const deadlineUs = timeoutMs === undefined ? Number.POSITIVE_INFINITY : port.nowUs() + timeoutMs * 1000;
+    let { retryToken } = options;
+    for (let left = options.retries; ; left--) {
+      const leftMs = timeoutMs === undefined ? undefined : (deadlineUs - port.nowUs()) / 1000;
+      try {
+        const once = { ...options, retryToken, timeoutMs: leftMs };
+        return await new Promise<PipelineResult>((resolve, reject) => this.take(request, once, resolve, reject));
+      } catch (error) {
+        const { code, retryAfterMs, retryToken: next } = error as RdmaError;
+        if (code !== 'RDMA_ERR_REJECTED' || retryAfterMs === undefined || left === 0) throw error;
+        const waitMs = retryAfterMs * (1 + RETRY_JITTER * port.random());
+        // There would be no time left for it.
+        if (port.nowUs() + waitMs * 1000 >= deadlineUs) throw error;
+        retryToken = next;
+        await pause(waitMs, signal, port.clock);
+      }
+    }
+  }
+
+  /**
+   * Judges a request without sending it: whether it would be taken now.
+   *
+   * @param bytes of its tensors
+   * @throws RdmaError RDMA_ERR_REJECTED as run() would; RDMA_ERR_INVALID_ARGUMENT; RDMA_ERR_CLOSED
+   */
+  check(bytes: number, options?: RequestOptions): void {
+    const checked = checkRequestOptions(options);
+    if (this.failure !== undefined) throw this.failure;
+    const newcomer = this.newcomerOf(checked, bytes);
+    this.expect(newcomer);
+    if (this.queue.size > 0 || this.isFull) this.door.checkRoom(newcomer, this.place.nowUs());
+  }
+
+  private newcomerOf(
+    { tenant, priority, costClass, units, timeoutMs, retryToken }: CheckedOptions,
+    bytes: number,
+  ): Newcomer {
+    const { costs } = this.door.forecaster;
+    const deadlineUs =
+      timeoutMs === undefined ? Number.POSITIVE_INFINITY : this.options.port.nowUs() + timeoutMs * 1000;
+    return { tenant, priority, deadlineUs, costClass: costs.classOf(costClass, units), units, bytes, retryToken };
+  }
+
+  private expect(newcomer: Newcomer): Expectation | undefined {
+    return this.door.expect(newcomer, this.place.nowUs(), this.tickets.size === 0 && this.queue.size === 0);
   }
 
   // What it throws rejects the promise that it was made for.
   private take(
     request: PipelineRequest,
-    options: RequestOptions,
+    options: CheckedOptions,
     resolve: (result: PipelineResult) => void,
     reject: (error: RdmaError) => void,
   ): void {
-    const signal = checkAbortSignal('signal', options.signal);
-    const { timeoutMs } = options;
-    if (timeoutMs !== undefined) checkInteger('timeoutMs', timeoutMs, 1, 2 ** 31 - 1);
-    const views = options.views !== undefined && checkBoolean('views', options.views);
-    const traced = options.trace === undefined ? this.isSampled() : checkBoolean('trace', options.trace);
+    const { signal, timeoutMs } = options;
     if (this.failure !== undefined) throw this.failure;
-    if (signal?.aborted) throw new RdmaError('RDMA_ERR_ABORTED', 'the request was aborted', { cause: signal.reason });
+    if (signal?.aborted) throw abortedError(signal);
     checkObject('request', request);
-    const { maxQueued, port, graph } = this.options;
-    // Behind others that wait, it would wait too.
-    if (this.queue.length >= maxQueued && this.queue.length > 0) throw this.rejection();
+    const { port, graph } = this.options;
     const { maxRequestBytes } = graph.spec;
     const outgoing = this.place.prepare(
       request.parts,
@@ -314,6 +304,9 @@ export class Gateway implements PlaceOwner {
       `maxRequestBytes of the workflow (${maxRequestBytes})`,
       undefined,
     );
+    const newcomer = this.newcomerOf(options, outgoing.bytes);
+    const expectation = this.expect(newcomer);
+    const nowUs = port.nowUs();
     let stopTimer: (() => void) | undefined;
     let stopListening: (() => void) | undefined;
     const end = () => {
@@ -322,13 +315,17 @@ export class Gateway implements PlaceOwner {
       stopListening?.();
     };
     const ticket: Ticket = {
+      ...newcomer,
+      queuedAtUs: nowUs,
+      chargeUs: this.door.forecaster.chargeUs(newcomer),
+      order: 0,
       number: 0,
       attempt: 0,
       admitted: undefined,
       outgoing,
-      deadlineUs: timeoutMs === undefined ? Number.POSITIVE_INFINITY : port.nowUs() + timeoutMs * 1000,
-      views,
-      traced,
+      expectation,
+      views: options.views,
+      traced: options.trace ?? this.isSampled(),
       signal,
       over: false,
       resolve: (result) => {
@@ -340,26 +337,45 @@ export class Gateway implements PlaceOwner {
         reject(error);
       },
     };
-    if (timeoutMs !== undefined) {
-      const late = () => this.cancel(ticket, new RdmaError('RDMA_ERR_DEADLINE', `no result within ${timeoutMs} ms`));
-      stopTimer = port.clock.after(timeoutMs, late);
+    // Behind others that wait, it would wait too.
+    if (this.queue.size > 0 || !this.tryDispatch(ticket)) {
+      if (ticket.over) return;
+      this.door.checkRoom(newcomer, nowUs);
+      this.queue.add(ticket);
+      this.admit();
     }
-    if (signal !== undefined) {
-      stopListening = onAbort(signal, () => {
-        this.cancel(ticket, new RdmaError('RDMA_ERR_ABORTED', 'the request was aborted', { cause: signal.reason }));
-      });
-    }
-    this.queue.push(ticket);
-    this.admit();
-    if (ticket.number === 0 && !ticket.over && this.queue.length > maxQueued) {
-      this.queue.splice(this.queue.indexOf(ticket), 1);
-      ticket.reject(this.rejection());
-    }
+    if (ticket.over) return;
+    if (timeoutMs !== undefined) stopTimer = this.watchDeadline(ticket, timeoutMs);
+    if (signal !== undefined) stopListening = onAbort(signal, () => this.cancel(ticket, abortedError(signal)));
   }
 
-  private rejection(): RdmaError {
-    const words = `${this.inFlight} requests are under way and ${this.queue.length} wait`;
-    return new RdmaError('RDMA_ERR_REJECTED', words, { remedy: 'send later, or raise maxQueued' });
+  // Ends it when its time is over; while it waits, as soon as it cannot be done in time any more.
+  private watchDeadline(ticket: Ticket, timeoutMs: number): () => void {
+    const { clock } = this.options.port;
+    const words = `no result within ${Math.round(timeoutMs)} ms`;
+    let stop: () => void;
+    const late = () => this.cancel(ticket, new RdmaError('RDMA_ERR_DEADLINE', words));
+    const leftMs = () => Math.max(0, (ticket.deadlineUs - this.place.nowUs()) / 1000);
+    const aloneMs = this.door.forecaster.aloneUs(ticket) / 1000;
+    if (ticket.number > 0 || !(aloneMs >= MIN_WATCHED_MS && aloneMs < leftMs())) {
+      stop = clock.after(leftMs(), late);
+    } else {
+      stop = clock.after(leftMs() - aloneMs, () => {
+        if (this.endHopeless(ticket)) return;
+        stop = clock.after(leftMs(), late);
+      });
+    }
+    return () => stop();
+  }
+
+  // True when it has ended: it waits still, and even at once it would be late.
+  private endHopeless(ticket: Ticket): boolean {
+    if (ticket.over || ticket.number > 0 || ticket.deadlineUs === Number.POSITIVE_INFINITY) return ticket.over;
+    const aloneUs = this.door.forecaster.aloneUs(ticket);
+    if (!(this.place.nowUs() + aloneUs > ticket.deadlineUs) || this.tickets.size === 0) return false;
+    this.door.hopeless++;
+    this.cancel(ticket, new RdmaError('RDMA_ERR_DEADLINE', 'it waited until it could not be done in time any more'));
+    return true;
   }
 
   private get inFlight(): number {
@@ -381,21 +397,31 @@ export class Gateway implements PlaceOwner {
     if (this.admitting || !this.linked) return;
     this.admitting = true;
     try {
-      while (this.queue.length > 0 && !this.isFull && this.failure === undefined) {
-        const ticket = this.queue[0]!;
+      const { queue } = this;
+      for (let ticket = queue.first(); ticket !== undefined && this.failure === undefined; ticket = queue.first()) {
         // Of several that one signal aborts, the first makes room before the others have heard of it.
-        if (ticket.over || ticket.signal?.aborted) {
-          this.queue.shift();
-          continue;
+        if (ticket.over || ticket.signal?.aborted) queue.remove(ticket);
+        else if (this.isFull) return;
+        else if (this.endHopeless(ticket)) continue;
+        else {
+          const admitted = this.admission.admit(this.place.nowUs());
+          if (admitted === undefined) return;
+          queue.shift();
+          if (this.dispatch(ticket, admitted)) continue;
+          this.queue.addAgain([ticket]);
+          return;
         }
-        const admitted = this.admission.admit(this.place.nowUs());
-        if (admitted === undefined) return;
-        this.queue.shift();
-        if (!this.dispatch(ticket, admitted)) return;
       }
     } finally {
       this.admitting = false;
     }
+  }
+
+  // For a newcomer when nobody waits. False: it has to wait.
+  private tryDispatch(ticket: Ticket): boolean {
+    if (this.admitting || !this.linked || this.isFull) return false;
+    const admitted = this.admission.admit(this.place.nowUs());
+    return admitted !== undefined && this.dispatch(ticket, admitted);
   }
 
   // False when there is no memory for it now: it waits, and is tried again when something has ended.
@@ -406,6 +432,7 @@ export class Gateway implements PlaceOwner {
     else ticket.number = ++this.lastNumber;
     ticket.attempt++;
     ticket.admitted = admitted;
+    this.door.forecaster.sent(ticket);
     this.tickets.set(ticket.number, ticket);
     const { outgoing } = ticket;
     const envelope: Envelope = {
@@ -452,8 +479,7 @@ export class Gateway implements PlaceOwner {
       );
       return true;
     }
-    this.admission.ended(admitted);
-    ticket.admitted = undefined;
+    this.leave(ticket, admitted);
     ticket.attempt--;
     // A number that places have seen stays in its order: without it they would take the request for one that has ended.
     if (isAgain) this.again++;
@@ -462,8 +488,14 @@ export class Gateway implements PlaceOwner {
       ticket.number = 0;
       this.lastNumber--;
     }
-    this.queue.unshift(ticket);
     return false;
+  }
+
+  // It is in its places no more.
+  private leave(ticket: Ticket, admitted: AdmittedRequest): void {
+    this.door.forecaster.ended(admitted, ticket);
+    this.admission.ended(admitted);
+    ticket.admitted = undefined;
   }
 
   // After a rest all places of the route sleep. They wake up together, instead of one after the other.
@@ -482,7 +514,7 @@ export class Gateway implements PlaceOwner {
   }
 
   private readonly onSettled = (): void => {
-    if (this.queue.length > 0) this.admit();
+    if (this.queue.size > 0) this.admit();
   };
 
   /** Ticket of the oldest request that has not ended, or of the next one. */
@@ -496,8 +528,7 @@ export class Gateway implements PlaceOwner {
   private cancel(ticket: Ticket, reason: RdmaError): void {
     if (ticket.over) return;
     ticket.reject(reason);
-    const at = ticket.admitted === undefined ? this.queue.indexOf(ticket) : -1;
-    if (at >= 0) this.queue.splice(at, 1);
+    if (ticket.admitted === undefined) this.queue.remove(ticket);
     this.tellEnded(ticket);
     this.end(ticket);
     this.admit();
@@ -518,8 +549,7 @@ export class Gateway implements PlaceOwner {
   private end(ticket: Ticket): void {
     if (ticket.number > 0 && this.tickets.delete(ticket.number) && ticket.admitted === undefined) this.again--;
     if (ticket.admitted !== undefined) {
-      this.admission.ended(ticket.admitted);
-      ticket.admitted = undefined;
+      this.leave(ticket, ticket.admitted);
       this.wakeDrained();
     }
   }
@@ -543,7 +573,7 @@ export class Gateway implements PlaceOwner {
     const nowUs = this.place.nowUs();
     for (const input of joined.inputs as Input[]) {
       const { fromStage: stage, fromInstance: instance, queueUs, computeUs } = input.envelope;
-      if (admitted !== undefined) this.admission.done(admitted, { stage, instance }, queueUs, computeUs, nowUs);
+      if (admitted !== undefined) this.done(ticket, admitted, { stage, instance }, queueUs, computeUs, nowUs);
       this.tell('done', ticket.number, stage, instance, { queueUs, computeUs });
     }
     this.end(ticket);
@@ -555,7 +585,21 @@ export class Gateway implements PlaceOwner {
       const words = `the result cannot be read: ${String(error)}`;
       ticket.reject(new RdmaError('RDMA_ERR_STAGE_FAILED', words, { cause: error }));
     }
-    if (this.queue.length > 0) this.admit();
+    if (this.queue.size > 0) this.admit();
+  }
+
+  private done(
+    ticket: Ticket,
+    admitted: AdmittedRequest,
+    place: PlaceId,
+    queueUs: number,
+    computeUs: number,
+    nowUs: number,
+  ): void {
+    if (!this.admission.done(admitted, place, queueUs, computeUs, nowUs)) return;
+    const { forecaster } = this.door;
+    forecaster.sample(place.stage, ticket, computeUs, this.admission.isFirstTask(place));
+    if (admitted.unfinished[place.stage]!.length === 0) forecaster.doneAt(place.stage, ticket);
   }
 
   private ticketOf(joined: Joined): Ticket | undefined {
@@ -586,7 +630,10 @@ export class Gateway implements PlaceOwner {
       join.settle(joined);
     };
     const request = requestName(self.instance, joined.ledger.gatewayRun, joined.ticket);
-    ticket.resolve({ request, outputs, trace, release });
+    const { expectation } = ticket;
+    if (expectation !== undefined) this.door.forecaster.settled(expectation, this.place.nowUs() - ticket.queuedAtUs);
+    const expectedMs = expectation === undefined ? undefined : expectation.completionUs / 1000;
+    ticket.resolve({ request, outputs, trace, expectedMs, release });
   }
 
   /** @internal */
@@ -621,9 +668,9 @@ export class Gateway implements PlaceOwner {
     else if (what === Report.PROGRESS) this.tell('progress', number, from.stage, from.instance, { done: progress });
     else {
       const { admitted } = ticket;
-      if (admitted !== undefined) this.admission.done(admitted, from, queueUs, computeUs, this.place.nowUs());
+      if (admitted !== undefined) this.done(ticket, admitted, from, queueUs, computeUs, this.place.nowUs());
       this.tell('done', number, from.stage, from.instance, { queueUs, computeUs });
-      if (this.queue.length > 0) this.admit();
+      if (this.queue.size > 0) this.admit();
     }
   }
 
@@ -670,8 +717,17 @@ export class Gateway implements PlaceOwner {
 
   /** What an operator asks. Computed at each call; not for hot loops. */
   status(): GatewayStatus {
+    const queue = this.door.status(this.place.nowUs());
     const instances = this.admission.status();
-    return { ...this.place.status(), queued: this.queue.length, inFlight: this.inFlight, instances };
+    const { forecaster } = this.door;
+    return {
+      ...this.place.status(),
+      queued: queue.requests,
+      inFlight: this.inFlight,
+      queue,
+      ...forecaster.status(),
+      instances,
+    };
   }
 
   /** Ends every request with `reason`, and every later one. */
@@ -683,10 +739,10 @@ export class Gateway implements PlaceOwner {
   }
 
   private rejectAll(reason: RdmaError): void {
-    const tickets = [...this.tickets.list(), ...this.queue];
+    const tickets = [...this.tickets.list(), ...this.queue.list()];
     this.tickets.clear();
     this.again = 0;
-    this.queue = [];
+    this.queue.clear();
     for (const ticket of tickets) if (!ticket.over) ticket.reject(reason);
     this.wakeDrained();
   }

@@ -1,17 +1,19 @@
 // The pipeline layer: workflows, tensors, stage instances and gateways. Processes are the cluster layer's.
 export { RdmaError } from '../core/errors.js';
 export type { Parts } from './body.js';
+export type { Availability } from './admission.js';
+export { Gateway } from './gateway.js';
 export {
-  Gateway,
+  checkTenants,
+  DEFAULT_QUEUED_BYTES,
   type GatewayOptions,
   type GatewayStatus,
-  type PipelineOutput,
-  type PipelineRequest,
-  type PipelineResult,
-  type RequestCost,
-  type RequestOptions,
+  type QueueStatus,
   type TaskEvent,
-} from './gateway.js';
+  type TenantLimits,
+} from './gateway-options.js';
+export type { PipelineOutput, PipelineRequest, PipelineResult, RequestCost, RequestOptions } from './request.js';
+export type { RejectionReason } from './rejection.js';
 export type { StageInput } from './input.js';
 export {
   LATENCY_BUCKETS,
@@ -26,7 +28,16 @@ export type { PlaceOptions, PlaceStatus } from './place.js';
 export { checkPlan, makePlan, type PlaceId, type Plan, placeName, stageIndex, stagePlaces } from './plan.js';
 export { type PipelinePort, systemPipelinePort } from './port.js';
 export { ALL, type Graph, graphOf, receivers, type Route, senders } from './routing.js';
-export { checkSpec, GATEWAY, REQUEST, RESULT, type Spread, type StageSpec, type WorkflowSpec } from './spec.js';
+export {
+  checkSpec,
+  GATEWAY,
+  REQUEST,
+  RESULT,
+  type Spread,
+  type StageCost,
+  type StageSpec,
+  type WorkflowSpec,
+} from './spec.js';
 export {
   type StageEvent,
   StageInstance,

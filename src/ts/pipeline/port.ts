@@ -15,6 +15,8 @@ export interface PipelinePort extends RingPort {
   nowUs(): number;
   /** A number for this host, 0 to 2^32 - 1: places with the same one share that clock. */
   readonly host: number;
+  /** A random number from 0 up to 1. */
+  random(): number;
 }
 
 // Both count CLOCK_MONOTONIC: the second since this process began, and without making an object.
@@ -26,6 +28,7 @@ export const systemPipelinePort: PipelinePort = {
   ...systemPort,
   nowUs: () => originUs + performance.now() * 1e3,
   host: hostNumber(),
+  random: Math.random,
 };
 
 // One kernel has one clock: its boot identity, random(4), made into a number. Without it nobody shares the clock.

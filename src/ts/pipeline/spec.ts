@@ -3,7 +3,7 @@
 // Invariant: a checked spec is a directed graph without cycles in which the request reaches every stage, and it is
 // frozen. Stages are numbered by their place in `stages`, each after the stages that it takes its inputs from.
 import { RdmaError } from '../core/errors.js';
-import { checkInteger, checkObject, checkOneOf, checkString } from '../core/validate.js';
+import { checkInteger, checkObject, checkOneOf, checkString, invalidArgument } from '../core/validate.js';
 
 /** Name under which the request itself is an input. */
 export const REQUEST = 'request';
@@ -26,6 +26,14 @@ const RESERVED_NAMES: readonly string[] = [REQUEST, RESULT, GATEWAY];
 /** How the requests of a stage are spread over its instances. */
 export type Spread = 'route' | 'shard';
 
+/** What a stage is expected to cost, until its tasks have been measured. */
+export interface StageCost {
+  /** Of a task of a request without a class, in ms. */
+  readonly computeMs?: number;
+  /** Of one unit, in ms, by class of requests. */
+  readonly unitMs?: Readonly<Record<string, number>>;
+}
+
 /** One stage of a {@link WorkflowSpec}. */
 export interface StageSpec {
   readonly name: string;
@@ -39,6 +47,8 @@ export interface StageSpec {
   readonly concurrency: number;
   /** The largest output in bytes of tensors. */
   readonly maxOutputBytes: number;
+  /** What its author expects it to cost; not there: nobody knows before the first tasks. */
+  readonly cost?: StageCost;
 }
 
 /** A workflow without its code. `JSON.parse(JSON.stringify(spec))` is the same spec. */
@@ -111,7 +121,25 @@ export function checkStage(input: StageSpecInput, earlier: readonly StageSpec[])
     spread: checkOneOf('spread', input.spread ?? 'route', ['route', 'shard'] as const),
     concurrency: checkInteger('concurrency', input.concurrency ?? 1, 1, MAX_CONCURRENCY),
     maxOutputBytes: checkMessageBytes('maxOutputBytes', input.maxOutputBytes),
+    ...(input.cost === undefined ? {} : { cost: checkCost(name, input.cost) }),
   });
+}
+
+function checkCost(stage: string, input: unknown): StageCost {
+  const { computeMs, unitMs } = checkObject<StageCost>(`cost of stage ${stage}`, input);
+  const units =
+    unitMs === undefined ? {} : checkObject<Record<string, unknown>>(`cost.unitMs of stage ${stage}`, unitMs);
+  const checked: Record<string, number> = {};
+  for (const name of Object.keys(units)) checked[name] = checkMs(`cost.unitMs.${name} of stage ${stage}`, units[name]);
+  return Object.freeze({
+    ...(computeMs === undefined ? {} : { computeMs: checkMs(`cost.computeMs of stage ${stage}`, computeMs) }),
+    ...(unitMs === undefined ? {} : { unitMs: Object.freeze(checked) }),
+  });
+}
+
+function checkMs(name: string, ms: unknown): number {
+  if (typeof ms === 'number' && ms >= 0 && ms <= 2 ** 31) return ms;
+  throw invalidArgument(name, ms, 'a number of ms from 0 to 2^31');
 }
 
 /**

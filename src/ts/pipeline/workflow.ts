@@ -12,6 +12,7 @@ import {
   freezeSpec,
   type REQUEST,
   type Spread,
+  type StageCost,
   type StageSpec,
   type WorkflowSpec,
 } from './spec.js';
@@ -37,6 +38,8 @@ export interface StageOptions<Inputs extends string> {
   concurrency?: number;
   /** The largest output in bytes of tensors, up to 1 GiB; default 4 MiB. A limit: memory is taken as outputs need it. */
   maxOutputBytes?: number;
+  /** What a task is expected to cost, until tasks have been measured: with it the first requests can be judged too. */
+  cost?: StageCost;
   handler: StageHandler<Inputs>;
 }
 

@@ -34,5 +34,10 @@ export function simPort(world: SimWorld, process: SimProcess): RingPort {
  */
 export function simPipelinePort(world: SimWorld, process: SimProcess): PipelinePort {
   const { clock } = process;
-  return { ...simPort(world, process), nowUs: () => clock.now() * 1000, host: 1 };
+  return {
+    ...simPort(world, process),
+    nowUs: () => clock.now() * 1000,
+    host: 1,
+    random: () => world.choices.delay(0, 1),
+  };
 }

@@ -243,7 +243,7 @@ function show(snapshot) {
   tile(
     'queued',
     count(gateway.queued),
-    oldest === null || gateway.queued === 0 ? 'wait to be admitted' : `oldest ${duration(oldest * 1000)}`,
+    gateway.queued === 0 ? 'wait to be admitted' : `oldest ${duration(oldest * 1000)}`,
   );
   const bad = rates === null ? null : rates.failed + rates.late;
   tile('bad', perSecond(bad), `${count(total.failed)} failed, ${count(total.late)} late`, bad > 0 ? 'bad' : undefined);

@@ -1,0 +1,144 @@
+// What a gateway expects of its requests: their costs, what is under way, and when a newcomer will be done.
+//
+// Invariant: the units under way at a stage are those of the requests that were sent and are not done there. A forecast
+// is corrected by how far the last ones were off, and says how far off it may be.
+import type { Admission, AdmittedRequest } from './admission.js';
+import { CostModel, type CostStatus, Estimate, MAX_CLASSES } from './cost-model.js';
+import { type Forecast, forecast, type StageAhead } from './forecast.js';
+import type { UnitsByClass } from './request-queue.js';
+import type { Graph } from './routing.js';
+
+/** How many standard deviations of the last errors a forecast may be off. */
+const DEVIATIONS = 2.5;
+/** A correction and a margin are no larger than this share of the time that it is about: errors must not lock the door. */
+const MOST_CORRECTION = 0.25;
+
+/** The cost of a request, as far as it decides what the others wait for. */
+export interface Cost {
+  readonly costClass: number;
+  readonly units: number;
+}
+
+/** A forecast with what it may be off. Microseconds. */
+export interface Expectation extends Forecast {
+  /** What the request takes alone and what it waits, uncorrected: with it the next forecasts are corrected. */
+  readonly rawUs: number;
+  /** How much later it may be, with few exceptions. */
+  readonly marginUs: number;
+}
+
+export class Forecaster {
+  readonly costs: CostModel;
+  private readonly graph: Graph;
+  private readonly admission: Admission;
+  private readonly underWay: UnitsByClass[]; // by stage
+  private readonly errors = new Estimate(); // actual minus uncorrected, in microseconds
+  private readonly relative = new Estimate(); // |actual - expected| / actual
+  private readonly hops: number; // of the longest path
+
+  constructor(graph: Graph, admission: Admission) {
+    this.graph = graph;
+    this.admission = admission;
+    this.costs = new CostModel(graph.spec.stages);
+    this.underWay = graph.spec.stages.map(() => new Float64Array(MAX_CLASSES));
+    const depth: number[] = [];
+    for (const before of graph.before)
+      depth.push(1 + Math.max(...before.map((other) => (other < 0 ? 0 : depth[other]!))));
+    this.hops = Math.max(...depth) + 1;
+  }
+
+  /** A request goes to its places. */
+  sent({ costClass, units }: Cost): void {
+    for (const list of this.underWay) list[costClass] = list[costClass]! + units;
+  }
+
+  /** A request is done at a stage, at all of its instances there. */
+  doneAt(stage: number, { costClass, units }: Cost): void {
+    const list = this.underWay[stage]!;
+    list[costClass] = list[costClass]! - units;
+  }
+
+  /** A request has ended, or begins again: it is not under way where it was not done. */
+  ended({ unfinished }: AdmittedRequest, cost: Cost): void {
+    for (let stage = 0; stage < unfinished.length; stage++) if (unfinished[stage]!.length > 0) this.doneAt(stage, cost);
+  }
+
+  /** A task is done. @param isCold it was the first of its process */
+  sample(stage: number, { costClass, units }: Cost, computeUs: number, isCold: boolean): void {
+    this.costs.done(stage, costClass, units, computeUs, isCold);
+  }
+
+  /** What a request costs in all its stages, in microseconds; 1 where nothing is known: a share is a share of requests then. */
+  chargeUs({ costClass, units }: Cost): number {
+    let sum = 0;
+    for (let stage = 0; stage < this.underWay.length; stage++) sum += units * this.costs.unitUs(stage, costClass);
+    return sum > 0 ? sum : 1;
+  }
+
+  /** What a request takes if nothing is ahead of it, in microseconds; NaN where a stage's cost is not known. */
+  aloneUs({ costClass, units }: Cost): number {
+    const { before } = this.graph;
+    const done: number[] = [];
+    let longest = 0;
+    for (let stage = 0; stage < before.length; stage++) {
+      let inputs = 0;
+      for (const other of before[stage]!) if (other >= 0) inputs = Math.max(inputs, done[other]!);
+      done.push(inputs + units * this.costs.unitUs(stage, costClass));
+      longest = Math.max(longest, done[stage]!);
+    }
+    return longest;
+  }
+
+  /**
+   * Forecasts a newcomer.
+   *
+   * @param ahead units of each class that go before it from the queue
+   * @returns undefined while a stage's cost is not known
+   */
+  expect({ costClass, units }: Cost, ahead: UnitsByClass, nowUs: number): Expectation | undefined {
+    const { costs, admission, graph } = this;
+    const stages: StageAhead[] = [];
+    const classes = costs.classCount;
+    for (let stage = 0; stage < this.underWay.length; stage++) {
+      const ownUs = units * costs.unitUs(stage, costClass);
+      if (Number.isNaN(ownUs)) return undefined;
+      const underWay = this.underWay[stage]!;
+      let workUs = 0;
+      for (let i = 0; i < classes; i++) {
+        const waiting = ahead[i]! + underWay[i]!;
+        if (waiting > 0) workUs += waiting * (costs.unitUs(stage, i) || 0);
+      }
+      workUs = Math.max(0, workUs - admission.elapsedUs(stage, nowUs, ownUs));
+      const { servers, startingUs } = admission.capacity(stage, nowUs);
+      stages.push({ workUs, servers, startingUs, ownUs });
+    }
+    const plain = forecast(graph.before, stages, (admission.overhead * this.hops) / 2);
+    const rawUs = plain.completionUs;
+    const most = MOST_CORRECTION * rawUs;
+    const { count, mean, spread } = this.errors;
+    const correction = count === 0 ? 0 : Math.min(most, Math.max(-most, mean));
+    return {
+      completionUs: rawUs + correction,
+      aloneUs: plain.aloneUs,
+      bottleneck: plain.bottleneck,
+      rawUs,
+      marginUs: Math.min(most, DEVIATIONS * spread),
+    };
+  }
+
+  /** A request that was forecast has its result. */
+  settled(expectation: Expectation, actualUs: number): void {
+    this.errors.add(actualUs - expectation.rawUs);
+    this.relative.add(Math.abs(actualUs - expectation.completionUs) / Math.max(1, actualUs));
+  }
+
+  /** For operators: what is known of costs, and how far off forecasts are on average, as a share of the time. */
+  status(): {
+    readonly costs: readonly CostStatus[];
+    readonly forecasts: number;
+    readonly meanError: number | undefined;
+  } {
+    const { count, mean } = this.relative;
+    return { costs: this.costs.status(), forecasts: count, meanError: count === 0 ? undefined : mean };
+  }
+}

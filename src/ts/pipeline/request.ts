@@ -1,0 +1,155 @@
+// A request as its caller states it, and what comes back.
+//
+// Invariant: what a caller asks for is checked whole before anything is done about it.
+import { RdmaError } from '../core/errors.js';
+import {
+  checkAbortSignal,
+  checkBoolean,
+  checkInteger,
+  checkObject,
+  checkString,
+  invalidArgument,
+} from '../core/validate.js';
+import type { Parts } from './body.js';
+import type { Meta } from './meta.js';
+import type { Tensor } from './tensor.js';
+import type { Trace, TraceContext } from './trace.js';
+
+/** What a caller asks for. The tensors must stay as they are until the promise of run() settles. */
+export interface PipelineRequest {
+  meta?: Meta;
+  parts?: Parts;
+}
+
+/** What a request costs, as its caller knows it. */
+export interface RequestCost {
+  /** Lower-case letters, digits and dashes, 1 to 63. Requests of one class cost the same for each unit. */
+  class: string;
+  /** For example frames times steps; a positive number up to 1e12, default 1. */
+  units?: number;
+}
+
+/** How to run a request. */
+export interface RequestOptions {
+  /**
+   * The request fails with RDMA_ERR_DEADLINE after this many ms, 1 to 2^31 - 1; default never. It is rejected at once when
+   * it would be late anyway.
+   */
+  timeoutMs?: number;
+  signal?: AbortSignal;
+  /** The result's tensors are views of received memory, until {@link PipelineResult.release}; default false: copies. */
+  views?: boolean;
+  /** Says where the time went ({@link PipelineResult.trace}); default: of at most a hundred requests a second. */
+  trace?: boolean;
+  /** The trace of the caller's that the request belongs to; for those that watch the pipeline. */
+  traceContext?: TraceContext;
+  /** Whose request it is, 1 to 64 characters; default `default`. Tenants of one priority have shares by their weights. */
+  tenant?: string;
+  /** Requests of a larger number go first, whatever waits behind them, -100 to 100; default 0. */
+  priority?: number;
+  /** What it costs; default: as much as the others. */
+  cost?: RequestCost;
+  /**
+   * How often to try again when the request is rejected, 0 to 100; default 0. Each time it waits for the `retryAfterMs` of
+   * the rejection, and up to a tenth of that longer. The deadline covers all of it.
+   */
+  retries?: number;
+  /** The `retryToken` of the rejection after which the request comes again; run() with `retries` does that by itself. */
+  retryToken?: string;
+}
+
+/** What one instance of a last stage answered. */
+export interface PipelineOutput {
+  stage: string;
+  instance: number;
+  meta: Meta;
+  parts: Record<string, Tensor>;
+}
+
+/** The result of a request. */
+export interface PipelineResult {
+  request: string;
+  /** Of every last stage, and each of its instances when it is sharded. */
+  outputs: PipelineOutput[];
+  /** Where the time went; undefined when the request was not traced. */
+  trace: Trace | undefined;
+  /**
+   * How long the gateway expected the request to take when it took it, in ms; undefined without a deadline, and as long as
+   * the gateway knows no costs.
+   */
+  expectedMs: number | undefined;
+  /**
+   * Gives the memory of views back to the stages that made it; the views must not be used afterwards. With copies, and
+   * a second time, it does nothing.
+   */
+  release(): void;
+}
+
+/** The tenant of requests that name none. */
+export const DEFAULT_TENANT = 'default';
+const CLASS = /^[a-z0-9][a-z0-9-]{0,62}$/;
+
+/** {@link RequestOptions}, checked and complete. */
+export interface CheckedOptions {
+  readonly timeoutMs: number | undefined;
+  readonly signal: AbortSignal | undefined;
+  readonly views: boolean;
+  /** undefined: as the gateway likes. */
+  readonly trace: boolean | undefined;
+  readonly tenant: string;
+  readonly priority: number;
+  /** undefined: no class. */
+  readonly costClass: string | undefined;
+  readonly units: number;
+  readonly retries: number;
+  readonly retryToken: string | undefined;
+}
+
+/** Of requests without any option: no object is made for them. */
+const PLAIN: CheckedOptions = Object.freeze({
+  timeoutMs: undefined,
+  signal: undefined,
+  views: false,
+  trace: undefined,
+  tenant: DEFAULT_TENANT,
+  priority: 0,
+  costClass: undefined,
+  units: 1,
+  retries: 0,
+  retryToken: undefined,
+});
+const NO_OPTIONS: RequestOptions = Object.freeze({});
+
+/** Checks options. @throws RdmaError RDMA_ERR_INVALID_ARGUMENT naming the option */
+export function checkRequestOptions(options: RequestOptions = NO_OPTIONS): CheckedOptions {
+  if (options === NO_OPTIONS) return PLAIN;
+  checkObject('options', options);
+  const { timeoutMs, views, trace, tenant, priority, cost, retries, retryToken } = options;
+  return {
+    timeoutMs: timeoutMs === undefined ? undefined : checkInteger('timeoutMs', timeoutMs, 1, 2 ** 31 - 1),
+    signal: checkAbortSignal('signal', options.signal),
+    views: views !== undefined && checkBoolean('views', views),
+    trace: trace === undefined ? undefined : checkBoolean('trace', trace),
+    tenant: tenant === undefined ? DEFAULT_TENANT : checkString('tenant', tenant, { minLength: 1, maxLength: 64 }),
+    priority: priority === undefined ? 0 : checkInteger('priority', priority, -100, 100),
+    costClass: cost === undefined ? undefined : checkClass(cost),
+    units: cost?.units === undefined ? 1 : checkUnits(cost.units),
+    retries: retries === undefined ? 0 : checkInteger('retries', retries, 0, 100),
+    retryToken: retryToken === undefined ? undefined : checkString('retryToken', retryToken, { maxLength: 64 }),
+  };
+}
+
+function checkClass(cost: RequestCost): string {
+  checkObject('cost', cost);
+  return checkString('cost.class', cost.class, { minLength: 1, maxLength: 63, pattern: CLASS });
+}
+
+function checkUnits(units: unknown): number {
+  if (typeof units === 'number' && units > 0 && units <= 1e12) return units;
+  throw invalidArgument('cost.units', units, 'a positive number up to 1e12');
+}
+
+/** The error for a request whose caller does not want it any more. */
+export function abortedError(signal: AbortSignal): RdmaError {
+  return new RdmaError('RDMA_ERR_ABORTED', 'the request was aborted', { cause: signal.reason });
+}

@@ -1,0 +1,26 @@
+// A request between run() and its end, as its gateway keeps it.
+//
+// Invariant: it ends once. It has a number from its first dispatch on, and keeps it; each dispatch is an attempt.
+import type { RdmaError } from '../core/errors.js';
+import type { AdmittedRequest } from './admission.js';
+import type { Expectation } from './forecaster.js';
+import type { Outgoing } from './place.js';
+import type { PipelineResult } from './request.js';
+import type { Queued } from './request-queue.js';
+
+export interface Ticket extends Queued {
+  /** 0: it was never sent. */
+  number: number;
+  attempt: number;
+  /** While it is in its places. */
+  admitted: AdmittedRequest | undefined;
+  readonly outgoing: Outgoing;
+  /** When its end was expected as it came; undefined: nobody asked. */
+  readonly expectation: Expectation | undefined;
+  readonly views: boolean;
+  readonly traced: boolean;
+  readonly signal: AbortSignal | undefined;
+  over: boolean;
+  readonly resolve: (result: PipelineResult) => void;
+  readonly reject: (error: RdmaError) => void;
+}
