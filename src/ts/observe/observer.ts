@@ -4,6 +4,7 @@
 // each request costs some additions, and nothing else happens. The observer never holds a request up or a process open.
 import { performance } from 'node:perf_hooks';
 import { checkFunction, checkInteger, checkObject } from '../core/validate.js';
+import { tellerOf } from '../cluster/event-teller.js';
 import type { LocalPipelineStatus, RequestWatcher, Restart } from '../cluster/index.js';
 import type { RequestOptions, WorkflowSpec } from '../pipeline/index.js';
 import { type MetricFamily, metricFamilies } from './metrics.js';
@@ -151,8 +152,10 @@ export class Observer implements Disposable {
    * @throws RdmaError RDMA_ERR_INVALID_ARGUMENT
    */
   subscribe(listener: (snapshot: Snapshot) => void): () => void {
-    const own = checkFunction<(snapshot: Snapshot) => void>('listener', listener);
-    const wrapped = (snapshot: Snapshot) => own(snapshot);
+    const wrapped = tellerOf(
+      'a listener of snapshots',
+      checkFunction<(snapshot: Snapshot) => void>('listener', listener),
+    );
     this.listeners.push(wrapped);
     if (this.timer === undefined && !this.closed) {
       this.timer = setInterval(() => this.tell(), this.intervalMs);

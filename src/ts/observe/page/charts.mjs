@@ -9,8 +9,9 @@ const KEPT = 300;
 const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
 export class Chart {
-  /** @param series { label, color, pick(snapshot) }; @param format a value in words */
-  constructor(title, series, format) {
+  /** @param series { label, color, pick(snapshot) }; @param format a value in words; @param least the axis goes at least so far */
+  constructor(title, series, format, least) {
+    this.least = least;
     this.series = series;
     this.format = format;
     this.data = [[], ...series.map(() => [])];
@@ -73,7 +74,7 @@ export class Chart {
       scales: {
         // A page that was just opened does not stretch three seconds over its width.
         x: { time: true, range: (_plot, from, to) => [Math.min(from, to - 60), to] },
-        y: { range: (_plot, _from, to) => [0, to > 0 ? to * 1.15 : 1] },
+        y: { range: (_plot, _from, to) => [0, Math.max(this.least, to * 1.15)] },
       },
       axes: [
         {

@@ -40,7 +40,7 @@ export function setAttribute(node, name, value) {
  * @param columns { title, unit?, kind: 'word' | 'number' | 'node', wide? } of which `number` is right-aligned
  */
 export class Table {
-  constructor(caption, columns, empty) {
+  constructor(caption, columns, empty, className) {
     this.columns = columns;
     this.rows = new Map();
     this.body = element('tbody');
@@ -50,7 +50,7 @@ export class Table {
     );
     this.table = element(
       'table',
-      {},
+      { class: className },
       element('caption', { class: 'unseen' }, caption),
       element('thead', {}, element('tr', {}, ...heads)),
       this.body,

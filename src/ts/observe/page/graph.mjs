@@ -6,11 +6,15 @@ import dagre from '@dagrejs/dagre';
 import { count, duration, percent, perSecond } from '../units.ts';
 import { element, setAttribute, setText, svgLink } from './dom.mjs';
 
-const BOX = 176;
+const BOX = { wide: 176, narrow: 158 };
 const DOT = 12;
 const GAP = 4;
-const DOTS_IN_ROW = 10;
+const DOTS_IN_ROW = 9;
+/** So many leave room for words beside them. */
+const DOTS_BESIDE_WORDS = 3;
 const END = { width: 78, height: 34 };
+/** How small it is drawn at most before it is laid out in another way, or moved sideways. */
+const SMALLEST = 0.8;
 const STATE_MARKS = { starting: '…', hung: '!', broken: '×', draining: '–' };
 
 export function stateWords(instances) {
@@ -20,6 +24,12 @@ export function stateWords(instances) {
   return states
     .map((state) => `${bad.filter((one) => one.state === state).length} of ${instances.length} ${state}`)
     .join(', ');
+}
+
+/** The state of the instance that is worst off. */
+export function worstOf(instances) {
+  const order = ['broken', 'hung', 'starting', 'draining'];
+  return order.find((state) => instances.some((one) => one.state === state)) ?? 'ready';
 }
 
 export class Graph {
@@ -32,14 +42,19 @@ export class Graph {
   }
 
   update(snapshot) {
-    const narrow = this.node.clientWidth > 0 && this.node.clientWidth < 560;
-    const shape = JSON.stringify([
-      narrow,
-      snapshot.stages.map(({ name, after, instances }) => [name, after, instances.map(({ name }) => name)]),
+    const { clientWidth } = this.node;
+    const stages = snapshot.stages.map(({ name, after, instances }) => [
+      name,
+      after,
+      instances.map(({ name }) => name),
     ]);
+    const shape = JSON.stringify([Math.round(clientWidth / 40), stages]);
     if (shape !== this.shape) {
       this.shape = shape;
-      this.draw(snapshot, narrow);
+      // From left to right where that fits, otherwise downwards.
+      const wide = layoutOf(snapshot, false);
+      const narrow = clientWidth > 0 && wide.graph().width * SMALLEST > clientWidth;
+      this.draw(snapshot, narrow ? layoutOf(snapshot, true) : wide, narrow);
     }
     for (const stage of snapshot.stages) this.updateStage(stage);
     for (const edge of snapshot.edges) this.updateEdge(edge);
@@ -48,22 +63,12 @@ export class Graph {
     setText(this.resultText, perSecond(requests.perSecond?.done));
   }
 
-  draw(snapshot, narrow) {
-    const graph = new dagre.graphlib.Graph();
-    graph.setGraph({ rankdir: narrow ? 'TB' : 'LR', nodesep: narrow ? 14 : 26, ranksep: 20, marginx: 6, marginy: 6 });
-    graph.setDefaultEdgeLabel(() => ({}));
-    graph.setNode('request', { ...END });
-    graph.setNode('result', { ...END });
-    for (const { name, instances } of snapshot.stages) {
-      const rows = Math.ceil(instances.length / DOTS_IN_ROW);
-      graph.setNode(name, { width: BOX, height: 64 + rows * (DOT + GAP) });
-    }
-    const label = narrow ? { width: 112, height: 18 } : { width: 76, height: 34 };
-    for (const { from, to } of snapshot.edges) graph.setEdge(from, to, { ...label, labelpos: 'c' });
-    dagre.layout(graph);
+  draw(snapshot, graph, narrow) {
     const { width, height } = graph.graph();
     setAttribute(this.svg, 'viewBox', `0 0 ${Math.ceil(width)} ${Math.ceil(height)}`);
     this.svg.style.width = `${Math.ceil(width)}px`;
+    // A little too wide is made smaller; much too wide is moved sideways.
+    this.svg.style.minWidth = `${Math.ceil(width * SMALLEST)}px`;
     this.svg.style.aspectRatio = `${width} / ${height}`;
     this.svg.replaceChildren();
     this.stages.clear();
@@ -129,7 +134,7 @@ export class Graph {
       busy: element('rect', { class: 'busy', x: 10, y: 27, width: 0, height: 4, rx: 2 }),
       rate: element('text', { class: 'value', x: 10, y: 47 }),
       time: element('text', { class: 'value', x: width - 10, y: 47, 'text-anchor': 'end' }),
-      words: element('text', { class: 'words', x: width - 10, y: 19, 'text-anchor': 'end' }),
+      words: element('text', { class: 'words', x: width - 10, y: height - 10, 'text-anchor': 'end' }),
       dots: instances.map((_, i) => {
         const left = 10 + (i % DOTS_IN_ROW) * (DOT + GAP);
         const top = 56 + Math.floor(i / DOTS_IN_ROW) * (DOT + GAP);
@@ -146,8 +151,13 @@ export class Graph {
       }),
     };
     const shown = name.length > 18 ? `${name.slice(0, 17)}…` : name;
-    const kind = spread === 'shard' ? ' ⫴' : '';
-    link.append(parts.frame, element('text', { class: 'name', x: 10, y: 19 }, shown + kind), parts.words);
+    const kind = spread === 'shard' ? 'sharded' : '';
+    link.append(
+      parts.frame,
+      element('text', { class: 'name', x: 10, y: 19 }, shown),
+      element('text', { class: 'quiet kind', x: width - 10, y: 19, 'text-anchor': 'end' }, kind),
+      parts.words,
+    );
     link.append(parts.busyBack, parts.busy, parts.rate, parts.time, ...parts.dots.map(({ group }) => group));
     link.addEventListener('click', (event) => {
       event.preventDefault();
@@ -164,11 +174,8 @@ export class Graph {
     const { instances, tasksPerSecond, compute, busy } = stage;
     const words = stateWords(instances);
     const ready = instances.filter(({ state }) => state === 'ready').length;
-    const worst = ['broken', 'hung', 'starting', 'draining'].find((state) =>
-      instances.some((one) => one.state === state),
-    );
     const waiting = instances.reduce((sum, one) => sum + one.ready, 0);
-    setAttribute(parts.link, 'data-state', worst ?? 'ready');
+    setAttribute(parts.link, 'data-state', worstOf(instances));
     setText(parts.words, words.includes(',') ? `${ready}/${instances.length} ready` : words);
     setText(parts.rate, perSecond(tasksPerSecond));
     setText(parts.time, compute === undefined ? '' : duration(compute.p50Us));
@@ -208,6 +215,27 @@ export class Graph {
       `${from} to ${to}: ${perSecond(messagesPerSecond)}, ${unacknowledged} not acknowledged, ${backlog} waiting for room`,
     );
   }
+}
+
+// Where boxes and lines go.
+function layoutOf(snapshot, narrow) {
+  const graph = new dagre.graphlib.Graph();
+  graph.setGraph({ rankdir: narrow ? 'TB' : 'LR', nodesep: narrow ? 14 : 26, ranksep: 20, marginx: 6, marginy: 6 });
+  graph.setDefaultEdgeLabel(() => ({}));
+  graph.setNode('request', { ...END });
+  graph.setNode('result', { ...END });
+  for (const { name, instances } of snapshot.stages) {
+    graph.setNode(name, { width: narrow ? BOX.narrow : BOX.wide, height: 60 + rowsOf(instances) * (DOT + GAP) });
+  }
+  const label = narrow ? { width: 112, height: 18 } : { width: 76, height: 34 };
+  for (const { from, to } of snapshot.edges) graph.setEdge(from, to, { ...label, labelpos: 'c' });
+  dagre.layout(graph);
+  return graph;
+}
+
+// The words of a state stand in the last row.
+function rowsOf({ length }) {
+  return Math.ceil(length / DOTS_IN_ROW) + (length > DOTS_BESIDE_WORDS ? 1 : 0);
 }
 
 // A line through the points with round corners.

@@ -6,7 +6,7 @@ import { bytes, clockTime, count, duration, figure, percent, perSecond } from '.
 import { Chart } from './charts.mjs';
 import { Connection } from './connection.mjs';
 import { element, setAttribute, setText, Table } from './dom.mjs';
-import { Graph, stateWords } from './graph.mjs';
+import { Graph, stateWords, worstOf } from './graph.mjs';
 import { Requests } from './requests.mjs';
 
 const live = element('div', { class: 'unseen', role: 'status', 'aria-live': 'polite' });
@@ -86,6 +86,7 @@ const charts = [
       { label: 'rejected', color: '--warn', pick: ({ requests }) => requests.perSecond?.rejected },
     ],
     figure,
+    2,
   ),
   new Chart(
     'Latency of the last minute',
@@ -95,6 +96,7 @@ const charts = [
       pick: ({ requests: { latency } }) => (latency?.recent ? latency[`${which}Us`] : null),
     })),
     duration,
+    1000,
   ),
   new Chart(
     'Requests here',
@@ -103,6 +105,7 @@ const charts = [
       { label: 'queued', color: '--warn', pick: ({ gateway }) => gateway.queued },
     ],
     count,
+    4,
   ),
 ];
 
@@ -111,7 +114,7 @@ const stages = new Table(
   'Stages and instances',
   [
     word('Stage'),
-    word('State'),
+    { title: 'State', kind: 'word state' },
     { title: 'Busy' },
     { title: 'Tasks' },
     { title: 'Running' },
@@ -307,7 +310,7 @@ function stageRows(stage) {
   const row = {
     key: name,
     id: `stage-${name}`,
-    className: `stage${words === '' ? '' : ' trouble'}${old}`,
+    className: `stage ${worstOf(instances)}${old}`,
     cells: [
       name,
       words === '' ? `${instances.length} ready${spread === 'shard' ? ', sharded' : ''}` : words,

@@ -13,15 +13,15 @@ const COLUMNS = [
   { title: 'Where the time went', kind: 'word', wide: true },
 ];
 const KINDS = {
-  gateway: 'gateway: waiting to be admitted',
-  hop: 'under way',
+  gateway: 'gateway, waiting to be admitted',
+  hop: 'hop',
   queue: 'waiting at a place',
-  compute: 'in a handler',
+  compute: 'handler',
 };
 
 export class Requests {
   constructor() {
-    this.table = new Table('Recent requests', COLUMNS, 'No request has ended since the server began.');
+    this.table = new Table('Recent requests', COLUMNS, 'No request has ended since the server began.', 'requests');
     const legend = Object.entries(KINDS).map(([kind, words]) =>
       element('span', { class: 'item' }, element('span', { class: `swatch ${kind}`, 'aria-hidden': 'true' }), words),
     );
