@@ -27,7 +27,7 @@ interface Line {
 /** The lines of a snapshot. */
 export function topScreen(snapshot: Snapshot, { columns, rows, color, trouble }: Screen): string[] {
   const lines = [...head(snapshot, trouble), ...stages(snapshot), ...edges(snapshot), ...tenants(snapshot)];
-  lines.push(...reasons(snapshot), ...restarts(snapshot), ...recent(snapshot));
+  lines.push(...refusals(snapshot), ...reasons(snapshot), ...restarts(snapshot), ...recent(snapshot));
   let shown = lines;
   if (lines.length > rows) {
     const kept = Math.max(0, rows - 1);
@@ -40,10 +40,10 @@ export function topScreen(snapshot: Snapshot, { columns, rows, color, trouble }:
   });
 }
 
-// Names and errors come from elsewhere: nothing in them moves the cursor.
+// Names and errors come from elsewhere: nothing in them moves the cursor. Programs that read a table know one space only.
 function clean(text: string): string {
   // biome-ignore lint/suspicious/noControlCharactersInRegex: those are what must go
-  return text.replace(/[\u0000-\u001f\u007f-\u009f]+/g, ' ');
+  return text.replace(/[\u0000-\u001f\u007f-\u00a0]+/g, ' ');
 }
 
 const STATES: Record<Snapshot['state'], Paint> = { ready: 'good', degraded: 'warn', down: 'bad', closed: 'bad' };
@@ -75,7 +75,8 @@ function block(
   paints: (Paint | undefined)[] = [],
 ): Line[] {
   if (rows.length === 0) return [];
-  const [first, ...rest] = table(header, rows).split('\n');
+  const cells = rows.map((row) => row.map(clean));
+  const [first, ...rest] = table(header, cells).split('\n');
   return [{ text: '' }, { text: first!, paint: 'quiet' }, ...rest.map((text, i) => ({ text, paint: paints[i] }))];
 }
 
@@ -148,6 +149,11 @@ function tenants({ tenants }: Snapshot): Line[] {
     ...[queued, done, failed, late, rejected, cancelled].map(count),
   ]);
   return block(['TENANT', '>QUEUED', '>DONE', '>FAILED', '>LATE', '>REJECTED', '>CANCELLED'], rows);
+}
+
+function refusals({ gateway }: Snapshot): Line[] {
+  const list = Object.entries(gateway.rejected).map(([reason, times]) => `${reason} ${count(times)}`);
+  return list.length === 0 ? [] : [{ text: '' }, { text: `refused: ${list.join(', ')}`, paint: 'warn' }];
 }
 
 function reasons({ reasons }: Snapshot): Line[] {

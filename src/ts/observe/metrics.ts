@@ -116,6 +116,13 @@ export const METRICS: readonly Metric[] = [
     read: ({ snapshot }) => [one(snapshot.gateway.hopeless)],
   },
   {
+    name: 'onepiece_gateway_forecast_error_ratio',
+    type: 'gauge',
+    help: 'How far off expected completions were on average, as a share of the time; absent while none was expected.',
+    labels: [],
+    read: ({ snapshot: { gateway } }) => (gateway.forecastError === null ? [] : [one(gateway.forecastError)]),
+  },
+  {
     name: 'onepiece_gateway_in_flight',
     type: 'gauge',
     help: 'Requests that were admitted and have not ended.',

@@ -14,6 +14,7 @@ export type ListenerResponse = Pick<
   'write' | 'end' | 'destroy' | 'writableLength' | 'writableNeedDrain' | 'on' | 'destroyed'
 >;
 
+/** Limits of a {@link SnapshotStream}. */
 export interface SnapshotStreamOptions {
   /** How many may listen at a time, 1 to 100 000; default 2000. */
   maxListeners?: number;
@@ -30,6 +31,7 @@ interface Listener {
 const COMMENT = Buffer.from(': still here\n\n');
 const COMMENT_MS = 15_000;
 
+/** Sends snapshots to the responses that are added to it. For HTTP servers other than Fastify. */
 export class SnapshotStream {
   private readonly observer: Observer;
   private readonly maxListeners: number;
@@ -52,6 +54,7 @@ export class SnapshotStream {
     return { listeners: this.listeners.size, missed: this.missed };
   }
 
+  /** Whether there are as many listeners as there may be: another one has to come back later. */
   get isFull(): boolean {
     return this.listeners.size >= this.maxListeners;
   }

@@ -45,6 +45,8 @@ export interface Snapshot {
     readonly rejected: Readonly<Partial<Record<RejectionReason, number>>>;
     /** Requests that left the queue since they could not meet their deadline any more, since the start. */
     readonly hopeless: number;
+    /** How far off the expected completions were on average, as a share of the time; null: none was expected. */
+    readonly forecastError: number | null;
   };
   readonly requests: {
     readonly total: OutcomeCounts;
@@ -93,6 +95,7 @@ export function makeSnapshot(input: SnapshotInput): Snapshot {
       oldestQueuedMs: queue?.oldestMs ?? 0,
       rejected: queue?.rejected ?? {},
       hopeless: queue?.hopeless ?? 0,
+      forecastError: status.gateway?.meanError ?? null,
     },
     requests: {
       total: requests.total,

@@ -18,8 +18,12 @@ export function figure(value: number | null | undefined): string {
 }
 
 function digits(value: number): string {
+  return Number.isInteger(value) ? String(value) : three(value);
+}
+
+// Always with its decimals: what changes each second keeps its width.
+function three(value: number): string {
   const size = Math.abs(value);
-  if (Number.isInteger(value)) return String(value);
   if (size >= 99.95) return value.toFixed(0);
   if (size >= 9.995) return value.toFixed(1);
   if (size >= 0.005) return value.toFixed(2);
@@ -35,16 +39,17 @@ export function count(value: number | null | undefined): string {
 /** A time, given in microseconds. */
 export function duration(us: number | null | undefined): string {
   if (us === null || us === undefined || !Number.isFinite(us)) return UNKNOWN;
-  if (us < 999.5) return `${us < 9.995 ? digits(us) : us.toFixed(0)}${SPACE}µs`;
-  if (us < 999_500) return `${digits(us / 1000)}${SPACE}ms`;
-  if (us < 120e6) return `${digits(us / 1e6)}${SPACE}s`;
-  if (us < 7200e6) return `${digits(us / 60e6)}${SPACE}min`;
-  return `${digits(us / 3600e6)}${SPACE}h`;
+  if (us < 999.5) return `${us < 9.995 ? three(us) : us.toFixed(0)}${SPACE}µs`;
+  if (us < 999_500) return `${three(us / 1000)}${SPACE}ms`;
+  if (us < 120e6) return `${three(us / 1e6)}${SPACE}s`;
+  if (us < 7200e6) return `${three(us / 60e6)}${SPACE}min`;
+  return `${three(us / 3600e6)}${SPACE}h`;
 }
 
 /** A rate. */
 export function perSecond(value: number | null | undefined): string {
-  return value === null || value === undefined ? UNKNOWN : `${figure(value)}/s`;
+  if (value === null || value === undefined) return UNKNOWN;
+  return `${Math.abs(value) < 1000 ? three(value) : figure(value)}/s`;
 }
 
 const BYTE_UNITS = ['B', 'KiB', 'MiB', 'GiB', 'TiB'];

@@ -143,6 +143,7 @@ const reasons = new Table(
   ],
   'No request has failed or was rejected.',
 );
+const refused = element('p', { class: 'refused' });
 const restarts = new Table(
   'Replaced instances',
   [word('At'), word('Instance'), { title: 'Pause' }, { title: 'Reason', kind: 'word', wide: true }],
@@ -206,7 +207,7 @@ document.body.prepend(
     element(
       'div',
       { class: 'pair' },
-      section('Failures and rejections', reasons.node),
+      section('Failures and rejections', refused, reasons.node),
       section('Replaced instances', restarts.node),
     ),
     element('div', { class: 'pair' }, section('Tenants', tenants.node), lanesSection),
@@ -241,7 +242,12 @@ function show(snapshot) {
   const since = latency?.recent === false ? 'since the start' : 'last minute';
   tile('p50', duration(latency?.p50Us), since);
   tile('p99', duration(latency?.p99Us), since);
-  tile('flight', count(gateway.inFlight), 'in the stages');
+  const { forecastError } = gateway;
+  tile(
+    'flight',
+    count(gateway.inFlight),
+    forecastError === null ? 'in the stages' : `forecasts ±${percent(forecastError)}`,
+  );
   const oldest = gateway.oldestQueuedMs;
   tile(
     'queued',
@@ -266,6 +272,10 @@ function show(snapshot) {
       cells: [count(times), outcome, code, stage ?? '–', clockTime(lastAtMs), lastMessage],
     })),
   );
+  const refusals = Object.entries(gateway.rejected).map(([reason, times]) => `${reason} ${count(times)}`);
+  if (gateway.hopeless > 0) refusals.push(`hopeless while queued ${count(gateway.hopeless)}`);
+  refused.hidden = refusals.length === 0;
+  setText(refused, `The gateway refused: ${refusals.join(' · ')}`);
   restarts.update(
     snapshot.restarts.last.map(({ stage, instance, reason, at, delayMs }) => ({
       key: `${stage}/${instance} ${at}`,
