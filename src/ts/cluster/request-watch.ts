@@ -2,7 +2,7 @@
 //
 // Invariant: a pipeline that nobody watches does nothing for them. A watcher harms no request: what it throws becomes a
 // warning of Node.js, the first time. It hears the end of each request whose beginning it heard, once.
-import type { PipelineResult, RequestOptions } from '../pipeline/index.js';
+import type { PipelineResult, RequestOptions, TraceContext } from '../pipeline/index.js';
 import { tellerOf } from './event-teller.js';
 
 /** How a request ended: with its result, or with the error that its caller gets. */
@@ -12,6 +12,8 @@ export type RequestEnd = { readonly result: PipelineResult } | { readonly error:
 export interface WatchedRequest {
   /** Whether it has to be traced; default: as its caller wants it. */
   readonly trace?: boolean;
+  /** The trace that handlers find, in place of the caller's; default: the caller's. */
+  readonly traceContext?: TraceContext | undefined;
   /** Called once. The result's tensors are the caller's: only its trace may be kept. */
   readonly onEnd: (end: RequestEnd) => void;
 }
@@ -33,6 +35,7 @@ export class RequestWatch {
       const watched = watcher(begin.options);
       if (watched === undefined) return;
       begin.traced ||= watched.trace === true;
+      begin.traceContext = watched.traceContext ?? begin.traceContext;
       begin.followers.push((end) => tellEnd(() => watched.onEnd(end)));
     });
     this.watchers.push(watch);
@@ -43,10 +46,14 @@ export class RequestWatch {
 
   /** Runs a request, and tells those that watch. */
   run(options: RequestOptions, run: (options: RequestOptions) => Promise<PipelineResult>): Promise<PipelineResult> {
-    const begin: Begin = { options, traced: false, followers: [] };
+    const begin: Begin = { options, traced: false, traceContext: undefined, followers: [] };
     for (const watch of this.watchers) watch(begin);
-    const { followers, traced } = begin;
-    const answer = run(traced && options.trace === undefined ? { ...options, trace: true } : options);
+    const { followers, traced, traceContext } = begin;
+    const more = {
+      ...(traced && options.trace === undefined ? { trace: true } : {}),
+      ...(traceContext === undefined ? {} : { traceContext }),
+    };
+    const answer = run({ ...options, ...more });
     if (followers.length === 0) return answer;
     const tell = (end: RequestEnd) => {
       for (const follower of followers) follower(end);
@@ -62,5 +69,6 @@ export class RequestWatch {
 interface Begin {
   readonly options: RequestOptions;
   traced: boolean;
+  traceContext: TraceContext | undefined;
   readonly followers: ((end: RequestEnd) => void)[];
 }

@@ -84,6 +84,7 @@ export class Observer implements Disposable {
     const span = this.spans?.begin(tenant, traceContext);
     return {
       trace: span?.isRecording ?? false,
+      traceContext: span?.isRecording ? span.context : undefined,
       onEnd: (end) => {
         const totalUs = (performance.now() - startedAt) * 1000;
         const startedAtMs = performance.timeOrigin + startedAt;

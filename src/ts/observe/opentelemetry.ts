@@ -5,10 +5,9 @@
 // has ended, out of its trace, with the times at which things happened.
 import type { Attributes, Span, TimeInput, Tracer } from '@opentelemetry/api';
 import { isRdmaError, RdmaError } from '../core/errors.js';
-import type { TraceContext, WorkflowSpec } from '../pipeline/index.js';
+import { readTraceparent, type TraceContext, type WorkflowSpec, writeTraceparent } from '../pipeline/index.js';
 import type { RequestSpan, RequestSpans } from './spans.js';
 import { type Segment, timelineOf } from './timeline.js';
-import { readTraceparent, writeTraceparent } from './trace-context.js';
 
 type Api = typeof import('@opentelemetry/api');
 

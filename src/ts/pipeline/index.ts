@@ -56,7 +56,8 @@ export {
   type TensorData,
   tensor,
 } from './tensor.js';
-export type { HopTrace, TaskTrace, Trace, TraceContext } from './trace.js';
+export type { HopTrace, TaskTrace, Trace } from './trace.js';
+export { readTraceparent, type RemoteSpan, type TraceContext, writeTraceparent } from './trace-context.js';
 export {
   isWorkflow,
   type Stage,

@@ -13,7 +13,8 @@ import {
 import type { Parts } from './body.js';
 import type { Meta } from './meta.js';
 import type { Tensor } from './tensor.js';
-import type { Trace, TraceContext } from './trace.js';
+import type { Trace } from './trace.js';
+import { contextRecords, readTraceparent, type TraceContext } from './trace-context.js';
 
 /** What a caller asks for. The tensors must stay as they are until the promise of run() settles. */
 export interface PipelineRequest {
@@ -39,9 +40,15 @@ export interface RequestOptions {
   signal?: AbortSignal;
   /** The result's tensors are views of received memory, until {@link PipelineResult.release}; default false: copies. */
   views?: boolean;
-  /** Says where the time went ({@link PipelineResult.trace}); default: of at most a hundred requests a second. */
+  /**
+   * Says where the time went ({@link PipelineResult.trace}); default: of at most a hundred requests a second, and of all
+   * whose `traceContext` is sampled.
+   */
   trace?: boolean;
-  /** The trace of the caller's that the request belongs to; for those that watch the pipeline. */
+  /**
+   * The trace of the caller's that the request belongs to. Handlers find it as `task.traceContext` where the request is traced.
+   * One that is not well formed is passed over.
+   */
   traceContext?: TraceContext;
   /** Whose request it is, 1 to 64 characters; default `default`. Tenants of one priority have shares by their weights. */
   tenant?: string;
@@ -96,6 +103,8 @@ export interface CheckedOptions {
   readonly views: boolean;
   /** undefined: as the gateway likes. */
   readonly trace: boolean | undefined;
+  /** With which its trace begins. */
+  readonly traceRecords: Uint8Array;
   readonly tenant: string;
   readonly priority: number;
   /** undefined: no class. */
@@ -105,12 +114,16 @@ export interface CheckedOptions {
   readonly retryToken: string | undefined;
 }
 
+const NO_RECORDS = new Uint8Array(0);
+const SAMPLED = 1;
+
 /** Of requests without any option: no object is made for them. */
 const PLAIN: CheckedOptions = Object.freeze({
   timeoutMs: undefined,
   signal: undefined,
   views: false,
   trace: undefined,
+  traceRecords: NO_RECORDS,
   tenant: DEFAULT_TENANT,
   priority: 0,
   costClass: undefined,
@@ -124,12 +137,16 @@ const NO_OPTIONS: RequestOptions = Object.freeze({});
 export function checkRequestOptions(options: RequestOptions = NO_OPTIONS): CheckedOptions {
   if (options === NO_OPTIONS) return PLAIN;
   checkObject('options', options);
-  const { timeoutMs, views, trace, tenant, priority, cost, retries, retryToken } = options;
+  const { timeoutMs, views, trace, traceContext, tenant, priority, cost, retries, retryToken } = options;
+  const wanted = trace === undefined ? undefined : checkBoolean('trace', trace);
+  const traceRecords =
+    traceContext === undefined || wanted === false ? NO_RECORDS : recordsOf(traceContext, wanted === true);
   return {
     timeoutMs: timeoutMs === undefined ? undefined : checkInteger('timeoutMs', timeoutMs, 1, 2 ** 31 - 1),
     signal: checkAbortSignal('signal', options.signal),
     views: views !== undefined && checkBoolean('views', views),
-    trace: trace === undefined ? undefined : checkBoolean('trace', trace),
+    trace: traceRecords === NO_RECORDS ? wanted : true,
+    traceRecords,
     tenant: tenant === undefined ? DEFAULT_TENANT : checkString('tenant', tenant, { minLength: 1, maxLength: 64 }),
     priority: priority === undefined ? 0 : checkInteger('priority', priority, -100, 100),
     costClass: cost === undefined ? undefined : checkClass(cost),
@@ -137,6 +154,13 @@ export function checkRequestOptions(options: RequestOptions = NO_OPTIONS): Check
     retries: retries === undefined ? 0 : checkInteger('retries', retries, 0, 100),
     retryToken: retryToken === undefined ? undefined : checkString('retryToken', retryToken, { maxLength: 64 }),
   };
+}
+
+// A context that nobody samples costs nothing on the way.
+function recordsOf(context: TraceContext, isWanted: boolean): Uint8Array {
+  const span = readTraceparent(checkObject<TraceContext>('traceContext', context).traceparent);
+  if (span === undefined || (!isWanted && (span.traceFlags & SAMPLED) === 0)) return NO_RECORDS;
+  return contextRecords(span);
 }
 
 function checkClass(cost: RequestCost): string {
