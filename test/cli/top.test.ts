@@ -43,7 +43,7 @@ void t.test('where stdout is no terminal it prints one plain table', async (t) =
   t.equal(code, 0, stderr);
   t.match(stdout, /^image-to-video {2}degraded {2}soft0/);
   t.match(stdout, /decode +2\/3 ready .*2\.\d\d ms/);
-  t.match(stdout, / {2}decode\/1 +broken: no such {1,2}\[31m model at all/);
+  t.match(stdout, / {2}decode\/1 +broken +.*\n {4}no such \[31m model at all\n/);
   t.match(stdout, /queued 4, oldest 1\.20 s/);
   t.match(stdout, /rejected +decode .*it would be late/);
   t.notOk(stdout.includes('\u001b'), 'nothing moves the cursor');

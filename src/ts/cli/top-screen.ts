@@ -83,6 +83,7 @@ function block(
 function stages({ stages }: Snapshot): Line[] {
   const rows: string[][] = [];
   const paints: (Paint | undefined)[] = [];
+  const reasons = new Map<number, string>(); // below their rows
   for (const { name, instances, busy, tasksPerSecond, queue, compute } of stages) {
     const sum = (pick: (one: (typeof instances)[number]) => number) =>
       instances.reduce((all, one) => all + pick(one), 0);
@@ -106,8 +107,8 @@ function stages({ stages }: Snapshot): Line[] {
       bad.some(({ state }) => state === 'broken' || state === 'hung') ? 'bad' : bad.length > 0 ? 'warn' : undefined,
     );
     for (const { name: place, state, reason, busy: share, tasksPerSecond: rate, running, ready: waiting } of bad) {
-      const words = reason === undefined ? state : `${state}: ${reason.slice(0, 60)}`;
-      rows.push([`  ${place}`, words, percent(share), perSecond(rate), count(running), count(waiting)]);
+      if (reason !== undefined) reasons.set(rows.length, `    ${reason}`);
+      rows.push([`  ${place}`, state, percent(share), perSecond(rate), count(running), count(waiting)]);
       paints.push(state === 'broken' || state === 'hung' ? 'bad' : 'warn');
     }
   }
@@ -125,7 +126,12 @@ function stages({ stages }: Snapshot): Line[] {
     '>RESTARTS',
     '>MEMORY',
   ];
-  return block(header, rows, paints);
+  const lines = block(header, rows, paints);
+  const titles = lines.length - rows.length;
+  return lines.flatMap((line, i) => {
+    const reason = reasons.get(i - titles);
+    return reason === undefined ? [line] : [line, { text: reason, paint: 'bad' }];
+  });
 }
 
 function edges({ edges }: Snapshot): Line[] {
@@ -179,19 +185,22 @@ function restarts({ restarts }: Snapshot): Line[] {
 function recent({ recent }: Snapshot): Line[] {
   const rows = recent
     .slice(0, 10)
-    .map(({ startedAtMs, totalUs, request, number, tenant, outcome, error, timeline }) => {
-      const longest = [...(timeline ?? [])].sort((a, b) => b.durationUs - a.durationUs)[0];
-      const words =
-        error?.message ??
-        (longest === undefined ? '' : `${longest.kind} ${longest.name} ${duration(longest.durationUs)}`);
-      return [
-        clockTime(startedAtMs + totalUs / 1000),
-        request ?? `#${number}`,
-        tenant,
-        outcome,
-        duration(totalUs),
-        words,
-      ];
-    });
+    .map((record) => [
+      clockTime(record.startedAtMs + record.totalUs / 1000),
+      record.request ?? `#${record.number}`,
+      record.tenant,
+      record.outcome,
+      duration(record.totalUs),
+      mostOf(record),
+    ]);
   return block(['ENDED', 'REQUEST', 'TENANT', 'OUTCOME', '>TOTAL', 'MOST OF IT'], rows);
+}
+
+// Why it failed, or what took the longest.
+function mostOf({ error, timeline = [] }: Snapshot['recent'][number]): string {
+  if (error !== undefined) return error.message;
+  const [longest] = [...timeline].sort((a, b) => b.durationUs - a.durationUs);
+  if (longest === undefined) return '';
+  const { kind, name, durationUs } = longest;
+  return `${kind === name ? name : `${kind} ${name}`} ${duration(durationUs)}`;
 }

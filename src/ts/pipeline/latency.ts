@@ -28,7 +28,7 @@ export class Latency {
   private count = 0;
   private sumUs = 0;
 
-  /** @param us below 0, and what is no number, is left out */
+  /** Counts one. @param us below 0, and what is no number, is left out */
   add(us: number): void {
     if (!(us >= 0)) return;
     this.count++;
@@ -37,6 +37,7 @@ export class Latency {
     this.counts[index] = this.counts[index]! + 1;
   }
 
+  /** What was counted until now. */
   status(): LatencyStatus {
     const buckets: number[] = [];
     for (let i = 0; i < LATENCY_BUCKETS; i++) if (this.counts[i]! > 0) buckets.push(i, this.counts[i]!);
