@@ -13,7 +13,8 @@ import {
   type TenantLimits,
 } from '../pipeline/index.js';
 import type { PipelineMemory } from './memory-needs.js';
-import type { PlaceCondition, Restart } from './supervised-place.js';
+import type { PlaceCondition } from './place-condition.js';
+import type { Restart } from './supervised-place.js';
 
 /** How to start a pipeline on this host. */
 export interface LocalPipelineOptions {

@@ -7,9 +7,10 @@ import type { Secret } from '../core/secret.js';
 import { type Plan, placeName, type StageInstanceStatus, stagePlaces, type Workflow } from '../pipeline/index.js';
 import type { InboxAddress } from '../ring/index.js';
 import type { PipelineSettings } from './local-pipeline-options.js';
+import { conditionOf, type PlaceCondition } from './place-condition.js';
 import type { FromWorker, Routes, ToWorker, WorkerConfig } from './protocol.js';
 import { StatusCalls } from './status-calls.js';
-import { type PlaceCondition, type PlaceHost, type Restart, SupervisedPlace } from './supervised-place.js';
+import { type PlaceHost, type Restart, SupervisedPlace } from './supervised-place.js';
 import type { Waiters } from './waiters.js';
 
 /** What the places ask of their pipeline. */
@@ -139,7 +140,7 @@ export class Places {
 
   /** How every place is. */
   conditions(): Record<string, PlaceCondition> {
-    return Object.fromEntries([...this.places].map(([name, place]) => [name, place.condition]));
+    return Object.fromEntries([...this.places].map(([name, place]) => [name, conditionOf(place)]));
   }
 
   private isIncomplete(place: SupervisedPlace): boolean {

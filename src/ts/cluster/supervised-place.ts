@@ -20,18 +20,6 @@ export interface Restart {
   delayMs: number;
 }
 
-/** How a place is. */
-export interface PlaceCondition {
-  /**
-   * `starting`: its process is not ready yet. `ready`: it works. `waiting`: its process has ended, and the next one is not
-   * started yet. `leaving`: no plan has it any more. `given-up`: it gets no process any more.
-   */
-  readonly state: 'starting' | 'ready' | 'waiting' | 'leaving' | 'given-up';
-  readonly pid: number | undefined;
-  /** Why it was given up. */
-  readonly reason: string | undefined;
-}
-
 /** What a place asks of its pipeline. */
 export interface PlaceHost {
   /** As in LocalPipelineOptions. */
@@ -101,17 +89,6 @@ export class SupervisedPlace {
 
   get pid(): number | undefined {
     return this.worker?.pid;
-  }
-
-  get condition(): PlaceCondition {
-    return { state: this.state, pid: this.pid, reason: this.givenUp?.message };
-  }
-
-  private get state(): PlaceCondition['state'] {
-    if (this.isLeaving) return 'leaving';
-    if (this.givenUp !== undefined) return 'given-up';
-    if (this.isReady) return 'ready';
-    return this.worker === undefined ? 'waiting' : 'starting';
   }
 
   send(message: ToWorker): void {
