@@ -1,5 +1,6 @@
-// Proves: `onepiece top` prints once where nobody looks, and as JSON; in a terminal it draws anew with each snapshot and each
-// change of size, ends by q and by Ctrl-C, and leaves the terminal as it was; a server that is not there is one line.
+// Proves: `onepiece top` prints once where nobody looks, and as JSON; in a terminal it draws anew with each snapshot
+// and each change of size, ends by q and by Ctrl-C, and leaves the terminal as it was; a server that is not there is
+// one line.
 import { spawn } from 'node:child_process';
 import { createServer } from 'node:net';
 import Fastify from 'fastify';
@@ -81,8 +82,8 @@ void t.test('what cannot be is one line', async (t) => {
 });
 
 /** Runs it in a terminal of its own, script(1). */
-function inTerminal(url: string, environment: Record<string, string> = {}) {
-  const command = `stty cols 90 rows 20; '${process.execPath}' '${MAIN}' top '${url}'; echo "ended with $?"; stty -a`;
+function inTerminal(url: string, environment: Record<string, string> = {}, before = '') {
+  const command = `stty cols 90 rows 20; ${before} '${process.execPath}' '${MAIN}' top '${url}'; echo "ended with $?"; stty -a`;
   const child = spawn('script', ['-qec', command, '/dev/null'], {
     cwd: folder,
     env: { ...process.env, SHELL: '/bin/sh', ...environment },
@@ -130,6 +131,20 @@ void t.test('Ctrl-C ends it as a signal, and NO_COLOR has no colour', async (t) 
   await ended;
   t.match(text(), /␛\[\?1049l.*ended with 130/s);
   t.notMatch(text(), /␛\[3\dm/);
+});
+
+void t.test('it follows the size of the terminal', async (t) => {
+  const { url } = await serve(t, BROKEN);
+  const { child, ended, text } = inTerminal(url, {}, '(sleep 2; stty cols 40 rows 8 < /dev/tty) &');
+  const small = (frame: string) => {
+    const lines = frame.replace(/␛\[[0-9;?]*[A-Za-z]/g, '').split('\r\n');
+    return lines.length === 8 && lines.every((line) => line.length <= 40);
+  };
+  // The last one may not be whole.
+  await until('a small frame', 30_000, () => text().split('␛[H').slice(1, -1).some(small));
+  t.notOk(small(text().split('␛[H')[1]!), 'it was large before');
+  child.stdin.write('q');
+  await ended;
 });
 
 void t.test('no line is wider than the terminal, and none too many', async (t) => {

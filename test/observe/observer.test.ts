@@ -115,3 +115,26 @@ void t.test('of a real pipeline: requests, tasks, hops and timelines', async (t)
   );
   t.ok(snapshot.edges.every(({ hop }) => hop !== undefined && hop.p50Us > 0));
 });
+
+void t.test('of a real pipeline, one process of which is killed: it is told, and no counter goes back', async (t) => {
+  const { pipeline } = await start(t, diamond);
+  const observer = Observer.attach(pipeline);
+  t.teardown(() => observer.close());
+  const total = async (name: string) => {
+    const family = (await observer.metrics()).find((one) => one.name === name)!;
+    return family.values.reduce((sum, { value }) => sum + value, 0);
+  };
+  for (let n = 0; n < 20; n++) await pipeline.run(diamondRequest(n).request);
+  const before = await total('onepiece_stage_tasks_total');
+  t.ok(before >= 20 * 3, `${before} tasks`);
+  const { pid } = pipeline.processes.find(({ stage }) => stage === 'scale')!;
+  process.kill(pid, 'SIGKILL');
+  await until('the replacement', () => pipeline.restarts.length > 0);
+  for (let n = 0; n < 20; n++) await pipeline.run(diamondRequest(n).request);
+  await until('all ready', () => pipeline.processes.length === 5);
+  t.ok((await total('onepiece_stage_tasks_total')) >= before + 20 * 3);
+  t.equal(await total('onepiece_stage_restarts_total'), 1);
+  const { restarts, requests } = await observer.snapshot();
+  t.match(restarts, { count: 1, last: [{ stage: 'scale', reason: /SIGKILL/ }] });
+  t.equal(requests.total.done, 40);
+});

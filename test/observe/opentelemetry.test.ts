@@ -1,5 +1,5 @@
-// Proves: without an SDK nothing is loaded and there are no spans; with one, a request has a span within the caller's trace,
-// and one for each stage and hop with the times at which they happened.
+// Proves: without an SDK nothing is loaded and there are no spans; with one, a request has a span within the caller's
+// trace, and one for each stage and hop with the times at which they happened.
 import { execFile } from 'node:child_process';
 import { join } from 'node:path';
 import { promisify } from 'node:util';

@@ -1,6 +1,7 @@
-// Proves: in a real browser the dashboard shows what the server tells, live, light and dark, on a desk and on a phone; it says
-// nothing on the console and asks nobody else for anything; it can be used by keyboard and says changes of state to a screen
-// reader; a server that goes away, and one that wants a token, are shown; text from elsewhere is never markup.
+// Proves: in a real browser the dashboard shows what the server tells, live, light and dark, on a desk and on a phone;
+// it says nothing on the console and asks nobody else for anything; it can be used by keyboard and says changes of
+// state to a screen reader; a server that goes away, and one that wants a token, are shown; text from elsewhere is
+// never markup.
 import { existsSync, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import Fastify, { type FastifyInstance } from 'fastify';

@@ -1,5 +1,5 @@
-// Proves: percentiles are right to the width of a bucket, differences are those of the counts, and a count that began again
-// is all new.
+// Proves: percentiles are right to the width of a bucket, differences are those of the counts, and a count that began
+// again is all new.
 import fc from 'fast-check';
 import t from 'tap';
 import {

@@ -1,5 +1,6 @@
-// Proves: a Fastify server serves page, snapshot, live snapshots and metrics; a snapshot is encoded once for all listeners;
-// one that does not read misses snapshots, is let go in the end, and holds nobody up; a closed pipeline is a problem document.
+// Proves: a Fastify server serves page, snapshot, live snapshots and metrics; a snapshot is encoded once for all
+// listeners; one that does not read misses snapshots, is let go in the end, and holds nobody up; a closed pipeline is a
+// problem document.
 import { connect, type Socket } from 'node:net';
 import Fastify, { type FastifyInstance } from 'fastify';
 import t from 'tap';

@@ -1,4 +1,5 @@
-// Proves: requests are counted once by tenant and reason, whatever number of either there is, and the last ones are kept.
+// Proves: requests are counted once by tenant and reason, whatever number of either there is, and the last ones are
+// kept.
 import t from 'tap';
 import { OTHER, RequestLog } from '../../src/ts/observe/request-log.js';
 import { RdmaError } from '../../src/ts/pipeline/index.js';

@@ -1,5 +1,5 @@
-// Proves: a snapshot says how every place of the plan is, also of those that do not answer; rates are differences, without an
-// earlier look they are unknown; a process that began again counts from 0; and it is JSON.
+// Proves: a snapshot says how every place of the plan is, also of those that do not answer; rates are differences,
+// without an earlier look they are unknown; a process that began again counts from 0; and it is JSON.
 import t from 'tap';
 import { noOutcomes, OTHER } from '../../src/ts/observe/request-log.js';
 import type { Sample } from '../../src/ts/observe/sample.js';

@@ -1,5 +1,5 @@
-// Proves: each task begins when its last input is there, the result arrives at the end, and nothing is laid out before the
-// request began.
+// Proves: each task begins when its last input is there, the result arrives at the end, and nothing is laid out before
+// the request began.
 import t from 'tap';
 import { timelineOf } from '../../src/ts/observe/timeline.js';
 import { checkSpec, type Trace } from '../../src/ts/pipeline/index.js';

@@ -1,7 +1,7 @@
 // What `onepiece top` shows: a snapshot as lines of text.
 //
-// Invariant: pure. No line is wider than the terminal, and there are no more than it has; what does not fit is said. Without
-// colour nothing is lost: states are words.
+// Invariant: pure. No line is wider than the terminal, and there are no more than it has; what does not fit is said.
+// Without colour nothing is lost: states are words.
 import type { Snapshot } from '../observe/snapshot.js';
 import { bytes, clockTime, count, duration, percent, perSecond } from '../observe/units.js';
 import { table } from './table.js';
@@ -40,7 +40,8 @@ export function topScreen(snapshot: Snapshot, { columns, rows, color, trouble }:
   });
 }
 
-// Names and errors come from elsewhere: nothing in them moves the cursor. Programs that read a table know one space only.
+// Names and errors come from elsewhere: nothing in them moves the cursor. Programs that read a table know one space
+// only.
 function clean(text: string): string {
   // biome-ignore lint/suspicious/noControlCharactersInRegex: those are what must go
   return text.replace(/[\u0000-\u001f\u007f-\u00a0]+/g, ' ');

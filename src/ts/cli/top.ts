@@ -1,7 +1,7 @@
 // `onepiece top`: what a server's pipeline is doing, live in a terminal.
 //
-// Invariant: whatever way it ends, the terminal is as it was before. Where stdout is no terminal, or with --json, it prints
-// once and ends.
+// Invariant: whatever way it ends, the terminal is as it was before. Where stdout is no terminal, or with --json, it
+// prints once and ends.
 import { Command } from 'commander';
 import type { Snapshot } from '../observe/snapshot.js';
 import { SseParser } from '../observe/sse-parser.js';

@@ -1,8 +1,8 @@
 // The metrics of a pipeline, as Prometheus knows them: names, kinds, labels and values.
 //
-// Invariant: pure. Names carry their base unit (seconds, bytes, total), see "Metric and label naming" of Prometheus. Labels
-// are stages, edges, states, reasons and tenants; each has a bounded number of values. Bounds of histograms are ends of our
-// own buckets, so every count is exact.
+// Invariant: pure. Names carry their base unit (seconds, bytes, total), see "Metric and label naming" of Prometheus.
+// Labels are stages, edges, states, reasons and tenants; each has a bounded number of values. Bounds of histograms are
+// ends of our own buckets, so every count is exact.
 import { latencyBucketStartUs, type LatencyStatus } from '../pipeline/index.js';
 import { countUpTo } from './percentiles.js';
 import { OUTCOMES } from './request-log.js';

@@ -1,7 +1,8 @@
 // Observes one pipeline: for dashboards, terminals, metrics and traces.
 //
-// Invariant: processes are asked for their status only while somebody looks, once a second for everybody together; otherwise
-// each request costs some additions, and nothing else happens. The observer never holds a request up or a process open.
+// Invariant: processes are asked for their status only while somebody looks, once a second for everybody together;
+// otherwise each request costs some additions, and nothing else happens. The observer never holds a request up or a
+// process open.
 import { performance } from 'node:perf_hooks';
 import { checkFunction, checkInteger, checkObject } from '../core/validate.js';
 import { tellerOf } from '../cluster/event-teller.js';
@@ -146,8 +147,8 @@ export class Observer implements Disposable {
   }
 
   /**
-   * Calls a function with a snapshot at once and then in each interval; while the pipeline cannot be looked at, it is not
-   * called. What it throws ends nothing.
+   * Calls a function with a snapshot at once and then in each interval; while the pipeline cannot be looked at, it is
+   * not called. What it throws ends nothing.
    *
    * @returns ends that
    * @throws RdmaError RDMA_ERR_INVALID_ARGUMENT

@@ -1,8 +1,8 @@
-// Spans of OpenTelemetry for requests, their stages and their hops. The only file that loads @opentelemetry/api, an optional
-// peer dependency.
+// Spans of OpenTelemetry for requests, their stages and their hops. The only file that loads @opentelemetry/api, an
+// optional peer dependency.
 //
-// Invariant: without an SDK it is not loaded and there are no spans. The spans of stages and hops are made when the request
-// has ended, out of its trace, with the times at which things happened.
+// Invariant: without an SDK it is not loaded and there are no spans. The spans of stages and hops are made when the
+// request has ended, out of its trace, with the times at which things happened.
 import type { Attributes, Span, TimeInput, Tracer } from '@opentelemetry/api';
 import { isRdmaError, RdmaError } from '../core/errors.js';
 import { readTraceparent, type TraceContext, type WorkflowSpec, writeTraceparent } from '../pipeline/index.js';
@@ -17,7 +17,8 @@ const STATUS_ERROR = 2;
 const KIND_INTERNAL = 0;
 
 /**
- * Spans for the requests of a workflow, when an SDK has registered a tracer provider in this process: register it first.
+ * Spans for the requests of a workflow, when an SDK has registered a tracer provider in this process: register it
+ * first.
  *
  * @param version of this package
  * @returns undefined when there is no SDK: nothing is loaded then

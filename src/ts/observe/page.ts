@@ -1,7 +1,7 @@
 // The dashboard as one page that needs nothing else.
 //
-// Invariant: script and style are in the file, and its policy allows no others; it asks only the server that it came from.
-// There is no data in it: it may be served to anybody, and asks for a token when its data wants one.
+// Invariant: script and style are in the file, and its policy allows no others; it asks only the server that it came
+// from. There is no data in it: it may be served to anybody, and asks for a token when its data wants one.
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';

@@ -1,7 +1,7 @@
 // Percentiles of counted latencies, and sums and differences of what was counted.
 //
-// Invariant: pure. What grew between two counts is never negative: a count that became smaller is that of a new process,
-// and all of it is new.
+// Invariant: pure. What grew between two counts is never negative: a count that became smaller is that of a new
+// process, and all of it is new.
 import { LATENCY_BUCKETS, type LatencyStatus, latencyBucketStartUs } from '../pipeline/index.js';
 
 /** What people want to know of many times, in microseconds. */

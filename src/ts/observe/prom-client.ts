@@ -1,7 +1,8 @@
-// The metrics in a registry of prom-client, and as text. The only file that loads prom-client, an optional peer dependency.
+// The metrics in a registry of prom-client, and as text. The only file that loads prom-client, an optional peer
+// dependency.
 //
-// Invariant: prom-client is loaded when a registry is asked for, not before. A scrape looks at the pipeline once, whatever
-// number of metrics there are.
+// Invariant: prom-client is loaded when a registry is asked for, not before. A scrape looks at the pipeline once,
+// whatever number of metrics there are.
 import type { Registry } from 'prom-client';
 import { RdmaError } from '../core/errors.js';
 import { METRICS, type MetricFamily } from './metrics.js';

@@ -1,7 +1,7 @@
 // What became of requests: counts by tenant and reason, their latency, and the last ones with where their time went.
 //
-// Invariant: bounded, however many tenants, reasons and requests there are: those beyond the limit count as `other`, and
-// the oldest record makes room for the newest. A request is counted once, when it ends.
+// Invariant: bounded, however many tenants, reasons and requests there are: those beyond the limit count as `other`,
+// and the oldest record makes room for the newest. A request is counted once, when it ends.
 import { isRdmaError } from '../core/errors.js';
 import { Latency, type LatencyStatus, type Trace, type WorkflowSpec } from '../pipeline/index.js';
 import { type Segment, timelineOf } from './timeline.js';

@@ -1,7 +1,7 @@
 // One look at a pipeline: what status() said, and what was counted until then.
 //
-// Invariant: pure. What grew since an earlier sample is computed for each process: of a process that is new since then, all
-// that it has counted is new.
+// Invariant: pure. What grew since an earlier sample is computed for each process: of a process that is new since then,
+// all that it has counted is new.
 import type { LocalPipelineStatus, Restart } from '../cluster/index.js';
 import type { LinkStatus, PlaceStatus, WorkflowSpec } from '../pipeline/index.js';
 import { NO_LATENCY } from './percentiles.js';

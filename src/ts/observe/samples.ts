@@ -1,7 +1,7 @@
 // The samples that are kept: the last seconds one by one, the last minute coarsely.
 //
-// Invariant: bounded, and in order of time. Rates are averages over some seconds, percentiles over a minute; a sample that is
-// too old for both is forgotten.
+// Invariant: bounded, and in order of time. Rates are averages over some seconds, percentiles over a minute; a sample
+// that is too old for both is forgotten.
 import type { Sample } from './sample.js';
 
 /** Rates are averages over about so long. */

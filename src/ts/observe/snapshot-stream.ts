@@ -1,8 +1,8 @@
 // Snapshots for any number of listeners, as server-sent events.
 //
-// Invariant: a snapshot is encoded once, and all listeners share its bytes. One that reads slowly misses snapshots instead of
-// piling them up: at most one waits for it; one that reads nothing for half a minute is let go. Without listeners the
-// pipeline is not looked at.
+// Invariant: a snapshot is encoded once, and all listeners share its bytes. One that reads slowly misses snapshots
+// instead of piling them up: at most one waits for it; one that reads nothing for half a minute is let go. Without
+// listeners the pipeline is not looked at.
 import type { ServerResponse } from 'node:http';
 import { checkInteger } from '../core/validate.js';
 import type { Observer } from './observer.js';

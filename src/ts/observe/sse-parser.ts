@@ -1,7 +1,7 @@
 // Reads server-sent events out of a body as it comes.
 //
-// Invariant: events come out whole and in order, however the text was cut; what is longer than the limit ends the reading
-// rather than filling the memory. Imports nothing: browsers run it too.
+// Invariant: events come out whole and in order, however the text was cut; what is longer than the limit ends the
+// reading rather than filling the memory. Imports nothing: browsers run it too.
 
 /** One event. */
 export interface ServerSentEvent {

@@ -1,7 +1,7 @@
 // Where the time of one request went, as bars on one axis.
 //
-// Invariant: a trace has durations only. They are laid out forwards, each task behind the last of its inputs, and moved so
-// that the result arrives when the request ended; what is left before them is the time at the gateway.
+// Invariant: a trace has durations only. They are laid out forwards, each task behind the last of its inputs, and moved
+// so that the result arrives when the request ended; what is left before them is the time at the gateway.
 import type { Trace, WorkflowSpec } from '../pipeline/index.js';
 import { REQUEST, RESULT } from '../pipeline/index.js';
 
@@ -52,7 +52,14 @@ export function timelineOf(spec: WorkflowSpec, trace: Trace, totalUs: number): S
   let arrival = 0;
   for (const instance of gateways) arrival = Math.max(arrival, arrivalAt(RESULT, instance));
   const offsetUs = Math.max(0, totalUs - arrival);
-  const moved = laid.map((segment) => ({ ...segment, startUs: segment.startUs + offsetUs }));
+  const moved = laid.map(({ kind, name, startUs, durationUs }) => {
+    return { kind, name, startUs: rounded(startUs + offsetUs), durationUs: rounded(durationUs) };
+  });
   moved.sort((a, b) => a.startUs - b.startUs);
-  return [{ kind: 'gateway', name: 'gateway', startUs: 0, durationUs: offsetUs }, ...moved];
+  return [{ kind: 'gateway', name: 'gateway', startUs: 0, durationUs: rounded(offsetUs) }, ...moved];
+}
+
+// To what a clock can tell: each digit more goes to every listener.
+function rounded(us: number): number {
+  return Math.round(us * 10) / 10;
 }

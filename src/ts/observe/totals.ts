@@ -1,7 +1,7 @@
 // What all processes of a pipeline have counted together, since it is observed.
 //
-// Invariant: totals only grow. A process that ends takes its count with it; the last one that was seen stays in the total. So
-// a total lacks what an ended process counted after it was looked at the last time.
+// Invariant: totals only grow. A process that ends takes its count with it; the last one that was seen stays in the
+// total. So a total lacks what an ended process counted after it was looked at the last time.
 import type { LocalPipelineStatus } from '../cluster/index.js';
 import { GATEWAY, type LatencyStatus, REQUEST, RESULT } from '../pipeline/index.js';
 import { addLatencies, NO_LATENCY } from './percentiles.js';

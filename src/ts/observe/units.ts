@@ -1,7 +1,7 @@
 // Figures with their units, for people: the same on the page and in the terminal.
 //
-// Invariant: three significant digits at most, and a fixed narrow space before the unit, so that columns line up. What is
-// not known is a dash, never 0. Imports nothing: browsers run it too.
+// Invariant: three significant digits at most, and a fixed narrow space before the unit, so that columns line up. What
+// is not known is a dash, never 0. Imports nothing: browsers run it too.
 
 export const UNKNOWN = '–';
 const SPACE = '\u00a0';

@@ -3,8 +3,8 @@
 //   bucket    0 ... 15 | 16 ... 23       | 24 ... 31       | ... | 232 ... 239
 //   from us   0 ... 15 | 16, 18 ... 30   | 32, 36 ... 60   | ... | 2^31 ...
 //
-// Invariant: from 16 us on each power of two has 8 buckets of the same width, so a percentile is right to 1/16 of itself.
-// To count is one addition and makes no object. Counts only grow.
+// Invariant: from 16 us on each power of two has 8 buckets of the same width, so a percentile is right to 1/16 of
+// itself. To count is one addition and makes no object. Counts only grow.
 
 const FIRST_OCTAVE = 4;
 const EXACT_BUCKETS = 2 ** FIRST_OCTAVE;

@@ -1,5 +1,5 @@
-// The trace of other systems that a request belongs to: the header `traceparent` of W3C Trace Context, and as records that
-// travel with a traced request.
+// The trace of other systems that a request belongs to: the header `traceparent` of W3C Trace Context, and as records
+// that travel with a traced request.
 //
 //   record    0     1          8                                16               24
 //             | 3  | zeros     | identity of the trace, 16 bytes                  |

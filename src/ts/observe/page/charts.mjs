@@ -1,7 +1,7 @@
 // The last minutes as lines, drawn by uPlot.
 //
-// Invariant: a figure that is not known is a gap, never 0. Colours are the style sheet's, so a change between light and dark
-// draws again. Five minutes are kept, whatever the page shows.
+// Invariant: a figure that is not known is a gap, never 0. Colours are the style sheet's, so a change between light and
+// dark draws again. Five minutes are kept, whatever the page shows.
 import uPlot from 'uplot';
 import { element, setAttribute, setText } from './dom.mjs';
 

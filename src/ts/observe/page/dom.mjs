@@ -1,7 +1,7 @@
 // Elements, made and kept.
 //
-// Invariant: what is on the page stays the same element while it means the same thing: focus, selection and what a screen
-// reader is at survive each second's update. Text that came from the server is never markup.
+// Invariant: what is on the page stays the same element while it means the same thing: focus, selection and what a
+// screen reader is at survive each second's update. Text that came from the server is never markup.
 
 const SVG = 'http://www.w3.org/2000/svg';
 const SVG_NAMES = new Set(['svg', 'g', 'path', 'rect', 'circle', 'text', 'tspan', 'title', 'line', 'defs', 'marker']);

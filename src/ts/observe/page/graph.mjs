@@ -1,7 +1,8 @@
 // The graph of stages as a drawing: laid out by dagre, brought up to date in place.
 //
-// Invariant: it is laid out anew only when a stage or an instance came or went, or the page became wide or narrow. Every
-// box is a link to its row in the table of stages, which says the same in words. State is shape and word, not colour alone.
+// Invariant: it is laid out anew only when a stage or an instance came or went, or the page became wide or narrow.
+// Every box is a link to its row in the table of stages, which says the same in words. State is shape and word, not
+// colour alone.
 import dagre from '@dagrejs/dagre';
 import { count, duration, percent, perSecond } from '../units.ts';
 import { element, setAttribute, setText, svgLink } from './dom.mjs';

@@ -1,13 +1,14 @@
 // The dashboard: puts its parts on the page and hands them each snapshot. Runs in a browser, from the page itself.
 //
-// Invariant: what is shown is one snapshot, whole; while it is not the newest, the page says so. A change of state is said
-// once in a live region; figures that change each second are not.
-import { bytes, clockTime, count, duration, figure, percent, perSecond } from '../units.ts';
+// Invariant: what is shown is one snapshot, whole; while it is not the newest, the page says so. A change of state is
+// said once in a live region; figures that change each second are not.
+import { bytes, count, duration, figure, percent, perSecond } from '../units.ts';
 import { Chart } from './charts.mjs';
 import { Connection } from './connection.mjs';
-import { element, setAttribute, setText, Table } from './dom.mjs';
-import { Graph, stateWords, worstOf } from './graph.mjs';
+import { element, setAttribute, setText } from './dom.mjs';
+import { Graph, stateWords } from './graph.mjs';
 import { Requests } from './requests.mjs';
+import { Tables } from './tables.mjs';
 
 const live = element('div', { class: 'unseen', role: 'status', 'aria-live': 'polite' });
 let said = '';
@@ -109,73 +110,8 @@ const charts = [
   ),
 ];
 
-const word = (title) => ({ title, kind: 'word' });
-const stages = new Table(
-  'Stages and instances',
-  [
-    word('Stage'),
-    { title: 'State', kind: 'word state' },
-    { title: 'Busy' },
-    { title: 'Tasks' },
-    { title: 'Running' },
-    { title: 'Waiting' },
-    { title: 'Wait p50' },
-    { title: 'Wait p99' },
-    { title: 'Compute p50' },
-    { title: 'p95' },
-    { title: 'p99' },
-    { title: 'Failures' },
-    { title: 'Restarts' },
-    { title: 'Memory' },
-  ],
-  'No stage is known yet.',
-);
 const requests = new Requests();
-const reasons = new Table(
-  'Failures and rejections',
-  [
-    { title: 'Count' },
-    word('Outcome'),
-    word('Code'),
-    word('Stage'),
-    word('Last'),
-    { title: 'Last words', kind: 'word', wide: true },
-  ],
-  'No request has failed or was rejected.',
-);
-const refused = element('p', { class: 'refused' });
-const restarts = new Table(
-  'Replaced instances',
-  [word('At'), word('Instance'), { title: 'Pause' }, { title: 'Reason', kind: 'word', wide: true }],
-  'No instance was replaced.',
-);
-const tenants = new Table(
-  'Tenants',
-  [
-    word('Tenant'),
-    { title: 'Queued' },
-    { title: 'Done' },
-    { title: 'Failed' },
-    { title: 'Late' },
-    { title: 'Rejected' },
-    { title: 'Cancelled' },
-  ],
-  'No request has ended.',
-);
-const lanes = new Table(
-  'Lanes',
-  [
-    word('From'),
-    word('To'),
-    word('State'),
-    { title: 'Messages' },
-    { title: 'In the lane' },
-    { title: 'Not acknowledged' },
-    { title: 'Oldest' },
-    { title: 'Waiting' },
-  ],
-  'There are no lanes.',
-);
+const tables = new Tables();
 
 const section = (name, ...children) =>
   element('section', { class: 'card', 'aria-label': name }, element('h2', {}, name), ...children);
@@ -183,7 +119,7 @@ const lanesSection = element(
   'details',
   { class: 'card' },
   element('summary', {}, element('h2', {}, 'Lanes')),
-  lanes.node,
+  tables.lanes.node,
 );
 
 document.body.prepend(
@@ -202,15 +138,15 @@ document.body.prepend(
     tileRow,
     section('Graph', graph.node),
     element('div', { class: 'charts' }, ...charts.map(({ node }) => node)),
-    element('div', { id: 'stages', tabindex: '-1' }, section('Stages', stages.node)),
+    element('div', { id: 'stages', tabindex: '-1' }, section('Stages', tables.stages.node)),
     section('Recent requests', requests.node),
     element(
       'div',
       { class: 'pair' },
-      section('Failures and rejections', refused, reasons.node),
-      section('Replaced instances', restarts.node),
+      section('Failures and rejections', tables.refused, tables.reasons.node),
+      section('Replaced instances', tables.restarts.node),
     ),
-    element('div', { class: 'pair' }, section('Tenants', tenants.node), lanesSection),
+    element('div', { class: 'pair' }, section('Tenants', tables.tenants.node), lanesSection),
   ),
 );
 
@@ -263,103 +199,14 @@ function show(snapshot) {
     rates?.rejected > 0 ? 'warn' : undefined,
   );
   graph.update(snapshot);
-  stages.update(snapshot.stages.flatMap(stageRows));
+  tables.update(snapshot);
   requests.update(snapshot);
-  reasons.update(
-    snapshot.reasons.map(({ outcome, code, stage, count: times, lastMessage, lastAtMs }) => ({
-      key: `${outcome} ${code} ${stage}`,
-      className: outcome,
-      cells: [count(times), outcome, code, stage ?? '–', clockTime(lastAtMs), lastMessage],
-    })),
-  );
-  const refusals = Object.entries(gateway.rejected).map(([reason, times]) => `${reason} ${count(times)}`);
-  if (gateway.hopeless > 0) refusals.push(`hopeless while queued ${count(gateway.hopeless)}`);
-  refused.hidden = refusals.length === 0;
-  setText(refused, `The gateway refused: ${refusals.join(' · ')}`);
-  restarts.update(
-    snapshot.restarts.last.map(({ stage, instance, reason, at, delayMs }) => ({
-      key: `${stage}/${instance} ${at}`,
-      cells: [clockTime(at), `${stage}/${instance}`, delayMs === 0 ? 'none' : duration(delayMs * 1000), reason],
-    })),
-  );
-  tenants.update(
-    snapshot.tenants.map(({ tenant, queued, done, failed, late, rejected, cancelled }) => ({
-      key: tenant,
-      cells: [tenant, ...[queued, done, failed, late, rejected, cancelled].map(count)],
-    })),
-  );
-  lanes.update(
-    snapshot.lanes.map((lane) => ({
-      key: `${lane.from} ${lane.to}`,
-      className: lane.connected ? '' : 'failed',
-      cells: [
-        lane.from,
-        lane.to,
-        lane.connected ? (lane.stalledBy ? `stalled: ${lane.stalledBy}` : 'connected') : 'not connected',
-        perSecond(lane.messagesPerSecond),
-        lane.bytesPerSecond === null ? '–' : `${bytes(lane.bytesPerSecond)}/s`,
-        count(lane.unacknowledged),
-        lane.unacknowledged === 0 ? '–' : duration(lane.oldestMs * 1000),
-        count(lane.backlog),
-      ],
-    })),
-  );
   const troubles = snapshot.stages.flatMap(({ name, instances }) => {
     const words = stateWords(instances);
     return words === '' ? [] : [`stage ${name}: ${words}`];
   });
   say(`${workflow} is ${state}. ${troubles.join('. ')}`);
   document.documentElement.dataset.drawn = String(snapshot.atMs);
-}
-
-function stageRows(stage) {
-  const { name, instances, busy, queue, compute, tasksPerSecond, spread } = stage;
-  const sum = (pick) => instances.reduce((total, instance) => total + pick(instance), 0);
-  const words = stateWords(instances);
-  const old = compute?.recent === false ? ' old' : '';
-  const row = {
-    key: name,
-    id: `stage-${name}`,
-    className: `stage ${worstOf(instances)}${old}`,
-    cells: [
-      name,
-      words === '' ? `${instances.length} ready${spread === 'shard' ? ', sharded' : ''}` : words,
-      percent(busy),
-      perSecond(tasksPerSecond),
-      count(sum(({ running }) => running)),
-      count(sum(({ ready }) => ready)),
-      duration(queue?.p50Us),
-      duration(queue?.p99Us),
-      duration(compute?.p50Us),
-      duration(compute?.p95Us),
-      duration(compute?.p99Us),
-      count(sum(({ failures }) => failures)),
-      count(sum((one) => one.restarts)),
-      bytes(sum(({ memoryBytes }) => memoryBytes)),
-    ],
-  };
-  const only = instances.length === 1 && instances[0].state === 'ready';
-  return only ? [row] : [row, ...instances.map(instanceRow)];
-}
-
-function instanceRow(one) {
-  const state = one.reason === undefined ? one.state : `${one.state}: ${one.reason}`;
-  return {
-    key: one.name,
-    className: `instance ${one.state}`,
-    cells: [
-      one.name,
-      state,
-      percent(one.busy),
-      perSecond(one.tasksPerSecond),
-      count(one.running),
-      count(one.ready),
-      ...['', '', '', '', ''],
-      count(one.failures),
-      count(one.restarts),
-      bytes(one.memoryBytes),
-    ],
-  };
 }
 
 const LINK_WORDS = { live: 'live', connecting: 'connecting', waiting: 'not connected', refused: 'not connected' };

@@ -1,6 +1,7 @@
 // The last requests, each with a bar of where its time went.
 //
-// Invariant: bars share one scale, that of the longest one shown. What the bar shows is in words behind the button of its row.
+// Invariant: bars share one scale, that of the longest one shown. What the bar shows is in words behind the button of
+// its row.
 import { clockTime, duration } from '../units.ts';
 import { element, setAttribute, Table } from './dom.mjs';
 
