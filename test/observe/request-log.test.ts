@@ -20,13 +20,31 @@ void t.test('outcomes follow from the code of the error', async (t) => {
     reasons.find(({ code }) => code === 'RDMA_ERR_REJECTED'),
     { outcome: 'rejected', stage: 'decode', count: 1, lastAtMs: 1005 },
   );
-  t.match(log.recent(10), [
-    { number: 9, error: { code: 'UNKNOWN', message: 'no error at all' } },
-    { number: 8 },
-    { number: 7 },
-  ]);
-  t.equal(log.recent(10).length, 3);
-  t.equal(log.recent(1).length, 1);
+  t.strictSame(
+    log.recent(10).map(({ number, outcome }) => [number, outcome]),
+    [
+      [9, 'failed'],
+      [8, 'failed'],
+      [7, 'failed'],
+      [1, 'done'],
+    ],
+  );
+  t.match(log.recent(1), [{ number: 1 }]);
+  t.match(log.recent(10)[0]?.error, { code: 'UNKNOWN', message: 'no error at all' });
+});
+
+void t.test('however many are refused, those that were done are seen, and the other way round', async (t) => {
+  const numbers = (log: RequestLog, count: number) => log.recent(count).map(({ number }) => number);
+  const refuse = (log: RequestLog) => log.failed('a', 0, 1, new RdmaError('RDMA_ERR_REJECTED', 'no'));
+  const log = new RequestLog(SPEC, 6, 8);
+  for (let i = 0; i < 4; i++) log.done('a', 0, 1, 'r', undefined);
+  t.strictSame(numbers(log, 6), [4, 3, 2, 1], 'all have room');
+  for (let i = 0; i < 20; i++) refuse(log);
+  t.strictSame(numbers(log, 6), [24, 23, 22, 4, 3, 2]);
+  for (let i = 0; i < 20; i++) log.done('a', 0, 1, 'r', undefined);
+  t.strictSame(numbers(log, 6), [44, 43, 42, 24, 23, 22]);
+  t.strictSame(numbers(log, 3), [44, 43, 24]);
+  t.strictSame(numbers(new RequestLog(SPEC, 6, 8), 6), []);
 });
 
 void t.test('more tenants and reasons than are told by name are told together', async (t) => {

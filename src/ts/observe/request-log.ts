@@ -53,7 +53,7 @@ export const OTHER = 'other';
 const MAX_REASONS = 64;
 const MAX_MESSAGE = 300;
 
-interface Ended extends Omit<RequestRecord, 'number' | 'timeline'> {
+interface Ended extends Omit<RequestRecord, 'timeline'> {
   readonly trace: Trace | undefined;
   record: RequestRecord | undefined;
 }
@@ -66,11 +66,12 @@ export class RequestLog {
   private readonly tenants = new Map<string, OutcomeCounts>();
   private readonly reasons = new Map<string, ReasonCount>();
   private readonly latency = new Latency();
-  private readonly ended: Ended[] = []; // a ring
+  private readonly finished: Ended[] = []; // that were done, in order
+  private readonly others: Ended[] = [];
   private number = 0;
 
   /**
-   * @param maxRecords that are kept
+   * @param maxRecords that are kept of those that were done, and of the others
    * @param maxTenants that are counted by name
    */
   constructor(spec: WorkflowSpec, maxRecords: number, maxTenants: number) {
@@ -120,30 +121,33 @@ export class RequestLog {
     this.reasons.set(key, { outcome, ...reason, count, lastMessage, lastAtMs });
   }
 
-  private keep(ended: Ended): void {
-    this.number++;
-    this.ended[(this.number - 1) % this.maxRecords] = ended;
+  private keep(ended: Omit<Ended, 'number'>): void {
+    const ring = ended.outcome === 'done' ? this.finished : this.others;
+    ring.push({ number: ++this.number, ...ended });
+    if (ring.length > this.maxRecords) ring.shift();
   }
 
-  /** The last `count`, the newest first. */
+  /**
+   * The last `count`, the newest first. However many were refused, there is room for those that were done, and the other way
+   * round: as long as there are enough of both, each has half.
+   */
   recent(count: number): RequestRecord[] {
-    const list: RequestRecord[] = [];
-    const oldest = Math.max(0, this.number - Math.min(count, this.ended.length));
-    for (let n = this.number; n > oldest; n--) list.push(this.recordOf(n));
-    return list;
+    const half = Math.ceil(count / 2);
+    const done = last(this.finished, Math.max(half, count - this.others.length));
+    const others = last(this.others, count - done.length);
+    return [...done, ...others].sort((a, b) => b.number - a.number).map((ended) => this.recordOf(ended));
   }
 
   // Laid out when somebody looks at it, and then kept.
-  private recordOf(number: number): RequestRecord {
-    const ended = this.ended[(number - 1) % this.maxRecords]!;
+  private recordOf(ended: Ended): RequestRecord {
     const { trace, totalUs } = ended;
     ended.record ??= {
-      number,
+      number: ended.number,
       request: ended.request,
       tenant: ended.tenant,
       outcome: ended.outcome,
       startedAtMs: ended.startedAtMs,
-      totalUs,
+      totalUs: Math.round(totalUs * 10) / 10,
       error: ended.error,
       timeline: trace === undefined ? undefined : timelineOf(this.spec, trace, totalUs),
     };
@@ -154,6 +158,10 @@ export class RequestLog {
     const tenants = new Map([...this.tenants].map(([name, counts]) => [name, { ...counts }]));
     return { total: { ...this.total }, tenants, reasons: [...this.reasons.values()], latency: this.latency.status() };
   }
+}
+
+function last<T>(list: readonly T[], count: number): readonly T[] {
+  return list.slice(Math.max(0, list.length - count));
 }
 
 export function noOutcomes(): OutcomeCounts {
