@@ -102,7 +102,7 @@ void t.test('a process that is replaced takes nothing from a counter', async (t)
   t.equal(await tasks(), 111, 'one that does not answer');
   scene = { places: { 'decode/0': { tasks: 105 }, 'decode/1': { tasks: 11 } } };
   t.equal(await tasks(), 116, 'and answers again');
-  scene = { conditions: { 'decode/0': { state: 'waiting' } }, places: { 'decode/1': { tasks: 12 } } };
+  scene = { conditions: { 'decode/0': { state: 'starting' } }, places: { 'decode/1': { tasks: 12 } } };
   t.equal(await tasks(), 117);
   scene = { places: { 'decode/0': { tasks: 5, incarnation: 2 }, 'decode/1': { tasks: 12 } } };
   t.equal(await tasks(), 122);

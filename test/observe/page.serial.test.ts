@@ -10,7 +10,7 @@ import t from 'tap';
 import { Observer, observePlugin } from '../../src/ts/observe/index.js';
 import { RdmaError, type Trace } from '../../src/ts/pipeline/index.js';
 import { lacking } from '../bench/peers/support.js';
-import { type Scene, ScenePipeline } from './support.js';
+import { brokenPlace, type Scene, ScenePipeline } from './support.js';
 
 const CHROMIUM = '/usr/bin/chromium';
 const FLAGS = [
@@ -171,7 +171,7 @@ void t.test('the dashboard', { skip }, async (t) => {
     t.match(await live.textContent(), /image-to-video is ready/);
     served.set({
       conditions: {
-        'decode/0': { state: 'given-up', reason: 'no such model' },
+        'decode/0': brokenPlace('no such model'),
         'text-encode/0': { state: 'starting' },
       },
       silent: ['diffuse/2'],
@@ -179,7 +179,7 @@ void t.test('the dashboard', { skip }, async (t) => {
     await hold(page, "document.querySelector('[role=status]').textContent.includes('down')");
     t.match(await live.textContent(), /stage decode: 1 of 3 broken/);
     t.match(await page.locator('#stage-diffuse').textContent(), /1 of 4 hung/);
-    t.match(await page.locator('tr.instance.broken').textContent(), /decode\/0broken: no such model/);
+    t.match(await page.locator('tr.instance.broken').textContent(), /decode\/0broken: .*no such model/);
     t.strictSame(
       await page
         .locator('svg .dot .mark')

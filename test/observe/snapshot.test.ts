@@ -5,7 +5,7 @@ import { noOutcomes, OTHER } from '../../src/ts/observe/request-log.js';
 import type { Sample } from '../../src/ts/observe/sample.js';
 import { Samples } from '../../src/ts/observe/samples.js';
 import { makeSnapshot } from '../../src/ts/observe/snapshot.js';
-import { latencyOf, type Scene, SPEC, statusOf } from './support.js';
+import { brokenPlace, latencyOf, type Scene, SPEC, statusOf } from './support.js';
 
 function sampleOf(scene: Scene, takenAtMs: number, done = 0): Sample {
   const tenants = new Map([['default', { ...noOutcomes(), done }]]);
@@ -78,10 +78,10 @@ void t.test('every place is there, and how it is', async (t) => {
   const cases: [Scene, string, string][] = [
     [{ conditions: { 'decode/1': { state: 'starting' } } }, 'starting', 'degraded'],
     [{ silent: ['decode/1'] }, 'hung', 'degraded'],
-    [{ conditions: { 'decode/1': { state: 'waiting', pid: undefined } } }, 'broken', 'degraded'],
-    [{ conditions: { 'decode/1': { state: 'given-up', reason: 'no model' } } }, 'broken', 'degraded'],
-    [{ conditions: { 'decode/1': { state: 'leaving' } } }, 'draining', 'ready'],
-    [{ conditions: { 'diffuse/3': { state: 'given-up' } } }, 'ready', 'down'],
+    [{ conditions: { 'decode/1': { state: 'stopped' } } }, 'hung', 'degraded'],
+    [{ conditions: { 'decode/1': brokenPlace('no model') } }, 'broken', 'degraded'],
+    [{ conditions: { 'decode/3': { state: 'ready' } } }, 'ready', 'ready'],
+    [{ conditions: { 'diffuse/3': brokenPlace('no model') } }, 'ready', 'down'],
     [{ silent: ['assemble/0'] }, 'ready', 'down'],
   ];
   for (const [scene, state, whole] of cases) {
@@ -89,13 +89,22 @@ void t.test('every place is there, and how it is', async (t) => {
     const snapshot = makeSnapshot({ ...base, now, before: undefined, minuteBefore: undefined });
     const one = snapshot.stages.find(({ name }) => name === 'decode')!.instances[1]!;
     t.equal(one.state, state, JSON.stringify(scene));
-    t.equal(one.reason, scene.conditions?.['decode/1']?.reason);
+    t.equal(one.reason, scene.conditions?.['decode/1']?.reason?.message);
+    const leaving = snapshot.stages.find(({ name }) => name === 'decode')!.instances[3];
+    t.equal(leaving?.state, scene.conditions?.['decode/3'] === undefined ? undefined : 'draining');
     t.equal(snapshot.state, whole, JSON.stringify(scene));
   }
 });
 
 void t.test('restarts are counted by instance; tenants that wait are bounded', async (t) => {
-  const restart = (instance: number) => ({ stage: 'decode', instance, reason: 'SIGKILL', at: 5, delayMs: 0 });
+  const restart = (instance: number) => ({
+    stage: 'decode',
+    instance,
+    reason: instance === 0 ? 'hang: it was stopped' : 'killed by SIGKILL',
+    at: 5,
+    delayMs: 0,
+    failed: [],
+  });
   const tenants = ['default', 'a', 'b', 'c', 'd'].map((tenant) => ({ tenant, priority: 0, requests: 2, bytes: 0 }));
   const now = sampleOf({ queue: { requests: 10, oldestMs: 40, tenants, rejected: { 'queue-full': 3 } } }, 0);
   const restarts = [...Array(30)].map((_, i) => restart(i % 2));
@@ -105,6 +114,7 @@ void t.test('restarts are counted by instance; tenants that wait are bounded', a
     decode.instances.map((one) => one.restarts),
     [15, 15, 0],
   );
+  t.strictSame(decode.restarts, { hang: 15, 'task-timeout': 0, cancel: 0, poison: 0, exit: 15 });
   t.equal(snapshot.restarts.count, 30);
   t.equal(snapshot.restarts.last.length, 20);
   t.match(snapshot.gateway, { queued: 10, oldestQueuedMs: 40, rejected: { 'queue-full': 3 } });

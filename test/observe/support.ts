@@ -1,7 +1,7 @@
 // What the tests of the observe layer share: a pipeline whose status a test writes, without processes.
 //
 // Invariant: what it answers is what a LocalPipeline answers; the types of both are the same.
-import type { LocalPipelineStatus, PlaceCondition, RequestWatcher, Restart } from '../../src/ts/cluster/index.js';
+import type { LocalPipelineStatus, SupervisionStatus, RequestWatcher, Restart } from '../../src/ts/cluster/index.js';
 import type { Observable } from '../../src/ts/observe/index.js';
 import {
   checkSpec,
@@ -10,6 +10,7 @@ import {
   type LinkStatus,
   makePlan,
   type PlaceStatus,
+  RdmaError,
   type RequestOptions,
   type StageInstanceStatus,
   type WorkflowSpec,
@@ -45,11 +46,16 @@ interface PlaceCounts {
   messages?: number;
 }
 
+/** A place that does not come back soon. */
+export function brokenPlace(why: string): Partial<SupervisionStatus> {
+  return { state: 'broken', reason: new RdmaError('RDMA_ERR_STAGE_FAILED', why) };
+}
+
 /** What a test says of a pipeline; everything else is at rest. */
 export interface Scene {
   spec?: WorkflowSpec;
   places?: Record<string, PlaceCounts>;
-  conditions?: Record<string, Partial<PlaceCondition>>;
+  conditions?: Record<string, Partial<SupervisionStatus>>;
   /** Places that do not answer. */
   silent?: string[];
   queue?: Partial<GatewayStatus['queue']>;
@@ -112,12 +118,22 @@ function placeStatus(name: string, incarnation: number, links: LinkStatus[], hop
   };
 }
 
+const WORKS: SupervisionStatus = {
+  state: 'ready',
+  reason: undefined,
+  restarts: 0,
+  hangs: 0,
+  taskTimeouts: 0,
+  cancels: 0,
+  poisons: 0,
+};
+
 /** The status of a pipeline in which a scene is played. */
 export function statusOf(scene: Scene): LocalPipelineStatus {
   const { spec = SPEC, places = {}, conditions = {}, silent = [], messages = {} } = scene;
   const plan = makePlan(spec, 1);
   const stages: Record<string, StageInstanceStatus> = {};
-  const known: Record<string, PlaceCondition> = {};
+  const supervision: Record<string, SupervisionStatus> = {};
   const namesOf = (index: number) =>
     plan.instances[index]!.map((instance) => `${spec.stages[index]!.name}/${instance}`);
   const receivers = (name: string) => {
@@ -128,8 +144,8 @@ export function statusOf(scene: Scene): LocalPipelineStatus {
     targets.map((target) => linkTo(target, messages[`${from} ${target}`] ?? 0));
   for (const [index, { name, after }] of spec.stages.entries()) {
     for (const place of namesOf(index)) {
-      const condition = { state: 'ready', pid: 1000 + index, reason: undefined, ...conditions[place] } as const;
-      known[place] = condition;
+      const condition = { ...WORKS, ...conditions[place] };
+      supervision[place] = condition;
       if (condition.state !== 'ready' || silent.includes(place)) continue;
       const counts = places[place] ?? {};
       const hops = Object.fromEntries(
@@ -144,6 +160,8 @@ export function statusOf(scene: Scene): LocalPipelineStatus {
         failures: counts.failures ?? 0,
         queueTimes: latencyOf(...(counts.queueUs ?? [])),
         computeTimes: latencyOf(...(counts.computeUs ?? [])),
+        droppedPreviews: 0,
+        batches: undefined,
       };
     }
   }
@@ -170,7 +188,8 @@ export function statusOf(scene: Scene): LocalPipelineStatus {
     meanError: undefined,
   };
   const memory = { lanes: 40, laneBytes: 40 * 2 ** 20, processes: 11, processBytes: 11 * 2 ** 24 };
-  return { plan, gateway, stages, places: known, memory };
+  for (const [place, condition] of Object.entries(conditions)) supervision[place] = { ...WORKS, ...condition };
+  return { plan, gateway, stages, memory, supervision };
 }
 
 /** A pipeline that says what a test wants it to say. */

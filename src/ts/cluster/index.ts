@@ -5,5 +5,4 @@ export type { LocalPipelineOptions, LocalPipelineStatus, PipelineEvent } from '.
 export type { PipelineMemory } from './memory-needs.js';
 export { stageProcess } from './stage-process.js';
 export type { RequestEnd, RequestWatcher, WatchedRequest } from './request-watch.js';
-export type { PlaceCondition } from './place-condition.js';
-export type { Restart } from './supervised-place.js';
+export type { PlaceState, Restart, RestartCounts, SupervisionStatus } from './place-state.js';

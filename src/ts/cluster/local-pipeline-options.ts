@@ -13,8 +13,7 @@ import {
   type TenantLimits,
 } from '../pipeline/index.js';
 import type { PipelineMemory } from './memory-needs.js';
-import type { PlaceCondition } from './place-condition.js';
-import type { Restart } from './supervised-place.js';
+import type { Restart, SupervisionStatus } from './place-state.js';
 
 /** How to start a pipeline on this host. */
 export interface LocalPipelineOptions {
@@ -37,11 +36,13 @@ export interface LocalPipelineOptions {
   /**
    * How often one instance may be replaced within a minute of its work, 0 to 1000; default 10. It is replaced at once, and
    * later and later when it ends again before it has worked for 0.1 s, 0.2 s, and so on up to 10 s: then that time must pass.
+   * One that ends more often is broken: requests that need it are refused, with the reason, and it is tried at least every
+   * 30 s. An end while a task ran counts for the request instead, see `attempts` of a stage.
    */
   maxRestarts?: number;
   /**
    * How long the whole start may take, and later each replacement until it is ready, in ms; default 60 000. One that takes
-   * longer is ended and replaced. An instance that is not ready again after twice this time ends the pipeline.
+   * longer is ended and replaced. An instance that is not ready again after twice this time is broken, see `maxRestarts`.
    */
   startTimeoutMs?: number;
   /**
@@ -54,6 +55,11 @@ export interface LocalPipelineOptions {
    * for that long only while that pays. 0 is for machines whose cores have other work.
    */
   pollUs?: number;
+  /**
+   * How long an instance may be stopped (SIGSTOP) while there is work, in ms, 1 to 2^31 - 1; default 2000. Then it is ended
+   * and replaced.
+   */
+  heartbeatMs?: number;
   /**
    * Called with what happens. Without it, stages do not report when tasks begin and how far they are. What it throws becomes
    * a warning of Node.js, the first time.
@@ -73,10 +79,10 @@ export interface LocalPipelineStatus {
   readonly gateway: GatewayStatus | undefined;
   /** By place (`stage/0`); a process that does not answer within a second is left out. */
   readonly stages: Readonly<Record<string, StageInstanceStatus>>;
-  /** Every place, by its name, whether its process answers or not. */
-  readonly places: Readonly<Record<string, PlaceCondition>>;
   /** What is reserved for the newest plan whether there are requests or not; what they take is under `pool` of each place. */
   readonly memory: PipelineMemory;
+  /** By place: whether its process works, and how often it was replaced, and why. */
+  readonly supervision: Readonly<Record<string, SupervisionStatus>>;
 }
 
 /** Options with their defaults. @internal */
@@ -95,5 +101,6 @@ export function checkPipelineOptions(options: LocalPipelineOptions): PipelineSet
     startTimeoutMs: checkInteger('startTimeoutMs', options.startTimeoutMs ?? 60_000, 1, 2 ** 31 - 1),
     reconnectMs: checkInteger('reconnectMs', options.reconnectMs ?? 60_000, 1, 2 ** 31 - 1),
     pollUs: checkInteger('pollUs', options.pollUs ?? 100, 0, 10_000),
+    heartbeatMs: checkInteger('heartbeatMs', options.heartbeatMs ?? 2000, 1, 2 ** 31 - 1),
   };
 }

@@ -1,9 +1,9 @@
 // A pipeline on this host: a process for every stage instance, started, watched and replaced here.
 //
 // Invariant: an instance that ends is replaced in its place, under the same name, and those before it send again what
-// it had not passed on; so a killed process costs time and no request. A place that does not work again ends the
-// pipeline with the reason; one that never did, only the change that wanted it. No process outlives the one that called
-// start().
+// it had not passed on; so a killed process costs time and no request, unless the request is what ends it. A place that does
+// not work again costs the requests that need it; one that never did, only the change that wanted it. No process outlives
+// the one that called start().
 import { randomBytes } from 'node:crypto';
 import { RdmaError } from '../core/errors.js';
 import { Secret } from '../core/secret.js';
@@ -22,7 +22,7 @@ import {
   type TaskEvent,
   type Workflow,
 } from '../pipeline/index.js';
-import { tellerOf } from './event-teller.js';
+import { tellerOf } from '../core/event-teller.js';
 import {
   checkPipelineOptions,
   type LocalPipelineOptions,
@@ -34,8 +34,9 @@ import { Places } from './places.js';
 import { PlanChanges } from './plan-changes.js';
 import { RequestWatch, type RequestWatcher } from './request-watch.js';
 import { stageProcess } from './stage-process.js';
-import type { Restart } from './supervised-place.js';
+import type { Restart } from './place-state.js';
 import { Waiters } from './waiters.js';
+import { lookMs, Watchman } from './watchman.js';
 
 const GATEWAY_PLACE = `${GATEWAY}/0`;
 
@@ -53,6 +54,7 @@ export class LocalPipeline implements AsyncDisposable {
   private readonly requests = new RequestWatch();
   private readonly waiters = new Waiters(() => this.ended);
   private readonly places: Places;
+  private readonly watchman: Watchman;
   private readonly firstPlan: Plan;
   private gateway: Gateway | undefined;
   private changes: PlanChanges | undefined;
@@ -77,8 +79,24 @@ export class LocalPipeline implements AsyncDisposable {
       hasStarted: () => this.started,
       plans: () => ({ plan: this.changes?.plan ?? this.firstPlan, olderPlans: this.changes?.olderPlans ?? [] }),
       onRestart: (restart) => this.onRestart(restart),
+      onAvailability: (place, availability) => {
+        this.gateway?.setAvailability(place, availability);
+        if (availability.state === 'broken') this.gateway?.abandon(place, availability.reason);
+      },
+      isUnderWay: (request) => this.gateway?.isUnderWay(request) ?? false,
+      countTry: (request) => this.gateway?.countTry(request) ?? 0,
+      failRequest: (request, reason) => this.gateway?.failRequest(request, reason),
       onLost: (reason) => this.fail(reason),
     });
+    const limitsMs = workflow.spec.stages.flatMap(({ taskTimeoutMs, graceMs }) => [taskTimeoutMs ?? graceMs, graceMs]);
+    this.watchman = new Watchman(
+      {
+        processes: () => this.places.watched(),
+        isBusy: () => this.load.inFlight + this.load.queued > 0,
+        isWanted: (request) => this.gateway?.isUnderWay(request) ?? false,
+      },
+      lookMs([this.options.heartbeatMs, ...limitsMs]),
+    );
   }
 
   /**
@@ -175,10 +193,10 @@ export class LocalPipeline implements AsyncDisposable {
     this.onEvent?.({ type: 'restart', restart });
   }
 
-  private onTask({ type, request, stage, instance, done = 0, queueUs = 0, computeUs = 0 }: TaskEvent): void {
+  private onTask({ type, request, stage, instance, done = 0, queueUs = 0, computeUs = 0, ...more }: TaskEvent): void {
     let event: StageEvent;
     if (type === 'task') event = { type, request };
-    else if (type === 'progress') event = { type, request, done };
+    else if (type === 'progress') event = { type, request, done, ...more };
     else event = { type: 'done', request, queueUs, computeUs, failed: type === 'failed' };
     this.onEvent?.({ type: 'stage', stage, instance, event });
   }
@@ -216,6 +234,7 @@ export class LocalPipeline implements AsyncDisposable {
   run(request: PipelineRequest, options?: RequestOptions): Promise<PipelineResult> {
     if (this.failure !== undefined) return Promise.reject(this.failure);
     if (this.closing !== undefined || this.gateway === undefined) return Promise.reject(closedError());
+    this.watchman.wake();
     const { gateway } = this;
     if (!this.requests.isWatched) return gateway.run(request, options);
     return this.requests.run(options ?? {}, (wanted) => gateway.run(request, wanted));
@@ -247,8 +266,8 @@ export class LocalPipeline implements AsyncDisposable {
     const { gateway, changes } = this;
     if (changes === undefined) throw closedError();
     const { plan, memory } = changes;
-    const places = this.places.conditions();
-    return { plan, gateway: this.closing === undefined ? gateway?.status() : undefined, stages, places, memory };
+    const { supervision } = this.places;
+    return { plan, gateway: this.closing === undefined ? gateway?.status() : undefined, stages, memory, supervision };
   }
 
   /** Ends every process. Requests under way fail with RDMA_ERR_CLOSED. A second call answers the same promise. */
@@ -260,6 +279,7 @@ export class LocalPipeline implements AsyncDisposable {
   private async closeAll(): Promise<void> {
     await null; // `closing` is set before anything below looks at it
     this.waiters.look();
+    this.watchman.stop();
     this.gateway?.fail(closedError());
     await this.places.close();
     await this.gateway?.close();

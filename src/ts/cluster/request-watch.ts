@@ -3,7 +3,7 @@
 // Invariant: a pipeline that nobody watches does nothing for them. A watcher harms no request: what it throws becomes a
 // warning of Node.js, the first time. It hears the end of each request whose beginning it heard, once.
 import type { PipelineResult, RequestOptions, TraceContext } from '../pipeline/index.js';
-import { tellerOf } from './event-teller.js';
+import { tellerOf } from '../core/event-teller.js';
 
 /** How a request ended: with its result, or with the error that its caller gets. */
 export type RequestEnd = { readonly result: PipelineResult } | { readonly error: unknown };

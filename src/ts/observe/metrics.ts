@@ -8,6 +8,7 @@ import { countUpTo } from './percentiles.js';
 import { OUTCOMES } from './request-log.js';
 import type { Sample } from './sample.js';
 import type { Snapshot } from './snapshot.js';
+import { RESTART_KINDS } from './stage-view.js';
 import type { Totals } from './totals.js';
 
 /** One value of a metric; `suffix` is that of a histogram's `_bucket`, `_sum` and `_count`. */
@@ -212,9 +213,12 @@ export const METRICS: readonly Metric[] = [
   {
     name: 'onepiece_stage_restarts_total',
     type: 'counter',
-    help: 'Instances whose process ended and was replaced.',
-    labels: STAGE,
-    read: perStage(({ instances }) => sum(instances.map(({ restarts }) => restarts))),
+    help: 'Processes that ended and were replaced, by why.',
+    labels: ['stage', 'kind'],
+    read: ({ snapshot }) =>
+      snapshot.stages.flatMap(({ name, restarts }) =>
+        RESTART_KINDS.map((kind) => one(restarts[kind], { stage: name, kind })),
+      ),
   },
   {
     name: 'onepiece_stage_queue_seconds',

@@ -4,8 +4,8 @@
 // otherwise each request costs some additions, and nothing else happens. The observer never holds a request up or a
 // process open.
 import { performance } from 'node:perf_hooks';
+import { tellerOf } from '../core/event-teller.js';
 import { checkFunction, checkInteger, checkObject } from '../core/validate.js';
-import { tellerOf } from '../cluster/event-teller.js';
 import type { LocalPipelineStatus, RequestWatcher, Restart } from '../cluster/index.js';
 import type { RequestOptions, WorkflowSpec } from '../pipeline/index.js';
 import { type MetricFamily, metricFamilies } from './metrics.js';

@@ -2,20 +2,22 @@
 //
 // Invariant: pure. Every place of the plan is there, whether its process answers or not, and every place that still has
 // a process.
-import type { PlaceCondition } from '../cluster/index.js';
+import type { Restart, SupervisionStatus } from '../cluster/index.js';
 import type { LatencyStatus } from '../pipeline/index.js';
 import { addLatencies, latencySince, type Percentiles, recentOr } from './percentiles.js';
 import type { Rates } from './rates.js';
 import { type SnapshotInput, samePlace, stageOf } from './sample.js';
 
-/** `hung`: its process is there and does not answer. `broken`: there is no process now. `draining`: it ends when it is idle. */
+/**
+ * `hung`: its process is there and does not answer, or is stopped. `broken`: it does not come back soon. `draining`: no plan
+ * has it any more, and it ends.
+ */
 export type InstanceState = 'starting' | 'ready' | 'hung' | 'broken' | 'draining';
 
 export interface InstanceView {
   readonly name: string;
   readonly instance: number;
   readonly state: InstanceState;
-  readonly pid: number | undefined;
   /** Why it is broken. */
   readonly reason: string | undefined;
   /** Tasks whose handler runs, that wait with all their inputs, and whose output waits for memory. */
@@ -43,7 +45,13 @@ export interface StageView {
   readonly busy: number | null;
   readonly queue: Percentiles | undefined;
   readonly compute: Percentiles | undefined;
+  /** Processes that ended and were replaced, since the start, by why. */
+  readonly restarts: Readonly<Record<RestartKind, number>>;
 }
+
+/** Why a process was replaced: it was stopped, a task took too long, went on unwanted, or was poison; or it ended by itself. */
+export const RESTART_KINDS = ['hang', 'task-timeout', 'cancel', 'poison', 'exit'] as const;
+export type RestartKind = (typeof RESTART_KINDS)[number];
 
 /** One stage of the spec. */
 export function stageView(
@@ -54,7 +62,7 @@ export function stageView(
   const { name, after, spread, concurrency } = spec.stages[index]!;
   const { status } = now;
   const wanted = new Set((status.plan.instances[index] ?? []).map((instance) => `${name}/${instance}`));
-  const names = new Set([...wanted, ...Object.keys(status.places).filter((place) => stageOf(place) === name)]);
+  const names = new Set([...wanted, ...Object.keys(status.supervision).filter((place) => stageOf(place) === name)]);
   const restarted = new Map<number, number>();
   for (const { stage, instance } of restarts) {
     if (stage === name) restarted.set(instance, (restarted.get(instance) ?? 0) + 1);
@@ -62,15 +70,14 @@ export function stageView(
   const instances = [...names].map((place): InstanceView => {
     const instance = Number(place.slice(name.length + 1));
     const own = status.stages[place];
-    const condition = status.places[place];
+    const condition = status.supervision[place];
     const earlier = own === undefined ? undefined : samePlace(own, before?.status);
     const computed = own === undefined ? null : rates.of(own.computeTimes.sumUs, earlier?.computeTimes.sumUs);
     return {
       name: place,
       instance,
       state: instanceState(condition, own !== undefined, wanted.has(place)),
-      pid: condition?.pid,
-      reason: condition?.reason,
+      reason: condition?.reason?.message,
       running: own?.running ?? 0,
       ready: own?.ready ?? 0,
       unsent: own?.unsent ?? 0,
@@ -104,6 +111,7 @@ export function stageView(
     busy: busy.length === 0 ? null : busy.reduce((sum, share) => sum + share, 0) / busy.length,
     queue: percentiles('queueTimes'),
     compute: percentiles('computeTimes'),
+    restarts: kindsOf(restarts.filter(({ stage }) => stage === name)),
   };
 }
 
@@ -112,14 +120,26 @@ function busyOf(computedUsPerSecond: number, running: number, concurrency: numbe
   return Math.min(1, counted === 0 ? running / concurrency : counted);
 }
 
-function instanceState(condition: PlaceCondition | undefined, answers: boolean, wanted: boolean): InstanceState {
-  if (condition?.state === 'leaving' || (!wanted && condition?.state === 'ready')) return 'draining';
-  if (condition?.state === 'starting') return 'starting';
-  if (condition?.state === 'ready') return answers ? 'ready' : 'hung';
-  return 'broken';
+function instanceState(supervision: SupervisionStatus | undefined, answers: boolean, wanted: boolean): InstanceState {
+  if (!wanted) return 'draining';
+  switch (supervision?.state) {
+    case 'ready':
+      return answers ? 'ready' : 'hung';
+    case 'stopped':
+      return 'hung';
+    case 'starting':
+      return 'starting';
+    default:
+      return 'broken';
+  }
 }
-
 function sumOf(list: readonly (number | null)[]): number | null {
   const known = list.filter((value) => value !== null);
   return known.length === 0 ? null : known.reduce((sum, value) => sum + value, 0);
+}
+
+function kindsOf(restarts: readonly Restart[]): Record<RestartKind, number> {
+  const counts = { hang: 0, 'task-timeout': 0, cancel: 0, poison: 0, exit: 0 };
+  for (const { reason } of restarts) counts[RESTART_KINDS.find((kind) => reason.startsWith(`${kind}:`)) ?? 'exit']++;
+  return counts;
 }

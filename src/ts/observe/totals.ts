@@ -48,7 +48,7 @@ export class Totals {
       const now = seen.get(place);
       if (now?.incarnation === counted.incarnation) continue;
       // One that does not answer may do so the next time.
-      if (now === undefined && status.places[place]?.state === 'ready') seen.set(place, counted);
+      if (now === undefined && isThere(status, place)) seen.set(place, counted);
       else this.bury(counted);
     }
     this.present = seen;
@@ -73,6 +73,11 @@ export class Totals {
     for (const { edges } of this.present.values()) for (const edge of edges) addEdge(sums, edge);
     return [...sums.values()];
   }
+}
+
+function isThere({ supervision }: LocalPipelineStatus, place: string): boolean {
+  const state = supervision[place]?.state;
+  return state === 'ready' || state === 'stopped';
 }
 
 function countedBy(status: LocalPipelineStatus): Map<string, Counted> {
