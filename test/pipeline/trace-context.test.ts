@@ -69,4 +69,7 @@ void t.test('every handler finds the context of its request', async (t) => {
   t.strictSame(await run({ traceContext: { traceparent: SAMPLED } }), { first: SAMPLED, second: SAMPLED });
   t.strictSame(await run({ traceContext: { traceparent: UNSAMPLED } }), { first: null, second: null });
   t.strictSame(await run({ trace: true }), { first: null, second: null });
+  const job = await pipeline.submit({}, { trace: { traceparent: SAMPLED } });
+  const { outputs } = await job.result();
+  t.strictSame(outputs[0]?.meta, { first: SAMPLED, second: SAMPLED }, 'also of a job');
 });
