@@ -37,6 +37,7 @@ import {
 import { PipelineJobs } from './pipeline-jobs.js';
 import { Places } from './places.js';
 import { PlanChanges } from './plan-changes.js';
+import { RequestWatch, type RequestWatcher } from './request-watch.js';
 import { stageProcess } from './stage-process.js';
 import type { Restart } from './place-state.js';
 import { Waiters } from './waiters.js';
@@ -55,6 +56,7 @@ export class LocalPipeline implements AsyncDisposable {
   private readonly options: PipelineSettings;
   private readonly onEvent: ((event: PipelineEvent) => void) | undefined;
   private readonly secret = new Secret(randomBytes(32).toString('hex'));
+  private readonly requests = new RequestWatch();
   private readonly waiters = new Waiters(() => this.ended);
   private readonly places: Places;
   private readonly watchman: Watchman;
@@ -251,7 +253,19 @@ export class LocalPipeline implements AsyncDisposable {
     if (this.failure !== undefined) return Promise.reject(this.failure);
     if (this.closing !== undefined || this.gateway === undefined) return Promise.reject(closedError());
     this.watchman.wake();
-    return this.gateway.run(request, options);
+    const { gateway } = this;
+    if (!this.requests.isWatched) return gateway.run(request, options);
+    return this.requests.run(options ?? {}, (wanted) => gateway.run(request, wanted));
+  }
+
+  /**
+   * Calls a function for each request that begins from now on; what it answers is told how the request ended.
+   *
+   * @returns ends that
+   * @throws RdmaError RDMA_ERR_INVALID_ARGUMENT when `watcher` is no function
+   */
+  watchRequests(watcher: RequestWatcher): () => void {
+    return this.requests.add(checkFunction('watcher', watcher));
   }
 
   /**

@@ -29,13 +29,14 @@ export interface JobRunner {
 
 /** @internal What a job's options are to a runner. */
 export function runOptions(
-  job: Pick<JobEntry, 'tenant' | 'priority' | 'cost'> & { timeoutMs?: number },
+  job: Pick<JobEntry, 'tenant' | 'priority' | 'cost' | 'trace'> & { timeoutMs?: number },
 ): RequestOptions {
-  const { tenant, priority, cost, timeoutMs } = job;
+  const { tenant, priority, cost, trace, timeoutMs } = job;
   return {
     tenant,
     priority,
     ...(cost === undefined ? {} : { cost }),
+    ...(trace === undefined ? {} : { traceContext: trace }),
     ...(timeoutMs === undefined ? {} : { timeoutMs }),
   };
 }

@@ -368,7 +368,7 @@ export class Gateway implements PlaceOwner {
     const outgoing = this.place.prepare(
       request.parts,
       request.meta === undefined ? NO_BYTES : encodeMeta(request.meta),
-      NO_BYTES,
+      options.traceRecords,
       maxRequestBytes,
       `maxRequestBytes of the workflow (${maxRequestBytes})`,
       undefined,

@@ -24,6 +24,12 @@ export type {
 } from './request.js';
 export type { RejectionReason } from './rejection.js';
 export type { StageInput, StagePiece } from './input.js';
+export {
+  LATENCY_BUCKETS,
+  Latency,
+  type LatencyStatus,
+  latencyBucketStartUs,
+} from './latency.js';
 export type { LinkStatus } from './links.js';
 export { MAX_META_BYTES, type Meta } from './meta.js';
 export { MAX_PARTS } from './envelope.js';
@@ -39,6 +45,7 @@ export {
   checkSpec,
   GATEWAY,
   REQUEST,
+  RESULT,
   type Spread,
   type StageCost,
   type StageSpread,
@@ -68,6 +75,7 @@ export {
   tensor,
 } from './tensor.js';
 export type { HopTrace, TaskTrace, Trace } from './trace.js';
+export { readTraceparent, type RemoteSpan, type TraceContext, writeTraceparent } from './trace-context.js';
 export {
   type BatchedTaskOptions,
   isWorkflow,

@@ -33,6 +33,7 @@ import { type Envelope, headBytes, Kind, kindOf, readEnvelope, writeEnvelope } f
 import { Input, lost, senderName } from './input.js';
 import { Join, type Joined, type JoinHost, type Ledger } from './join.js';
 import { inboxLimits, placeSecret, type PlaceSizes, placeSizes } from './lane-sizes.js';
+import { HopLatencies, type LatencyStatus } from './latency.js';
 import { type LinkStatus, Links } from './links.js';
 import type { NoteHead } from './notes.js';
 import { encodeComing, readEnded, readNoteHead } from './notes.js';
@@ -42,8 +43,8 @@ import type { PipelinePort } from './port.js';
 import { Slab } from './slab.js';
 import { Scratch } from './scratch.js';
 import { type Graph, possibleReceivers, possibleSenderCount, receivers, senders } from './routing.js';
-import { sizeRemedy } from './spec.js';
 import { keptPieces, takesOf } from './stream-limits.js';
+import { REQUEST, sizeRemedy } from './spec.js';
 
 /** The most lanes of an inbox; a plan with more senders is refused. */
 const MAX_LANES = 4096;
@@ -110,6 +111,8 @@ export interface PlaceStatus {
   readonly early: number;
   /** Outputs that were announced to places which slept, since the start. */
   readonly announced: number;
+  /** How long inputs were under way since the start, by the stage (or `request`) that they came from. */
+  readonly hops: Readonly<Record<string, LatencyStatus>>;
   readonly links: readonly LinkStatus[];
   readonly inbox: InboxStatus | undefined;
   readonly poller: PollerStatus;
@@ -151,6 +154,7 @@ export class Place implements JoinHost {
   private stopAsking: (() => void) | undefined;
   private ending = false;
   private announced = 0;
+  private readonly hops = new HopLatencies();
   // The last answers of sendersOf() and receiversOf(), by what they depend on.
   private lastSenders: { plan: Plan; gateway: number; route: Uint16Array; senders: readonly PlaceId[] } | undefined;
   private lastReceivers: { plan: Plan; gateway: number; route: Uint16Array; names: readonly string[] } | undefined;
@@ -410,6 +414,7 @@ export class Place implements JoinHost {
     if (joined.completes()) {
       joined.state = 'ready';
       joined.readyAtUs = this.nowUs();
+      for (const input of joined.inputs) if (input !== undefined) this.hops.add(input.envelope.fromStage, input.hopUs);
       this.owner.onComplete(joined);
       if (waitsForMore(joined)) this.askLater();
     } else this.askLater();
@@ -612,6 +617,7 @@ export class Place implements JoinHost {
       incomplete,
       early: this.early.length,
       announced: this.announced,
+      hops: this.hops.status((stage) => (stage < 0 ? REQUEST : this.options.graph.spec.stages[stage]!.name)),
       links: this.links.status(),
       inbox: this.inbox?.status(),
       poller: this.poller.status(),

@@ -10,6 +10,7 @@ import type { Block, InboxAddress } from '../ring/index.js';
 import { type Envelope, Flag, NO_DEADLINE, NO_STREAM } from './envelope.js';
 import { BatchExecutor, type BatchStatus } from './executor.js';
 import type { Joined } from './join.js';
+import { Latency, type LatencyStatus } from './latency.js';
 import { encodeMeta } from './meta.js';
 import { encodeFailure, Report, ReportWriter, type StageFailure } from './notes.js';
 import { asRdmaError, type Outgoing, Place, type PlaceOptions, type PlaceOwner, type PlaceStatus } from './place.js';
@@ -63,6 +64,9 @@ export interface StageInstanceStatus extends PlaceStatus {
   /** Sums since the start. */
   readonly tasks: number;
   readonly failures: number;
+  /** How long its tasks waited with all their inputs here, and how long the handler took, since the start. */
+  readonly queueTimes: LatencyStatus;
+  readonly computeTimes: LatencyStatus;
   /** Previews that were dropped, as the gateway did not keep up, since the start. */
   readonly droppedPreviews: number;
   /** Of a stage that takes batches. */
@@ -97,6 +101,8 @@ export class StageInstance implements PlaceOwner, TaskHost, BatchHost {
   private usualUs = Number.NaN; // how long the handler takes, lately; NaN: it has not run yet
   private tasks = 0;
   private failures = 0;
+  private readonly queueTimes = new Latency();
+  private readonly computeTimes = new Latency();
   private droppedPreviews = 0;
 
   private constructor(options: StageInstanceOptions) {
@@ -415,6 +421,8 @@ export class StageInstance implements PlaceOwner, TaskHost, BatchHost {
     error: unknown,
   ): void {
     this.tasks++;
+    this.queueTimes.add(queueUs);
+    this.computeTimes.add(computeUs);
     let failure: StageFailure | undefined;
     const stream = task.published;
     if (this.place.isEnding || joined.state === 'over') {
@@ -722,6 +730,8 @@ export class StageInstance implements PlaceOwner, TaskHost, BatchHost {
       failures,
       droppedPreviews,
       batches: batches?.status(),
+      queueTimes: this.queueTimes.status(),
+      computeTimes: this.computeTimes.status(),
     };
   }
 

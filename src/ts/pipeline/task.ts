@@ -14,6 +14,7 @@ import type { Spread } from './spec.js';
 import type { StageStream, StreamOut } from './stream-output.js';
 import { PieceReader } from './stream-reader.js';
 import { type Dtype, elementBytes, elementCount, type Tensor, viewTensor } from './tensor.js';
+import { readContextRecords, type TraceContext, writeTraceparent } from './trace-context.js';
 
 /** What a handler answers. */
 export interface StageOutput {
@@ -47,6 +48,11 @@ export interface StageTask<Inputs extends string = string> {
   readonly spread: Spread;
   /** A number from 0 to 2^32 - 1 that is the same whenever and wherever the request runs again: seed random numbers with it. */
   readonly seed: number;
+  /**
+   * The trace that the request belongs to, to be handed on to other systems; undefined when it has none or is not traced. It
+   * has no `tracestate`.
+   */
+  readonly traceContext: TraceContext | undefined;
   /** Aborted when the deadline has passed, the request has ended, or the stage is closed. */
   readonly signal: AbortSignal;
   /**
@@ -176,6 +182,14 @@ export class Task implements StageTask {
 
   get seed(): number {
     return seedOf(this.joined.ledger.gatewayRun, this.joined.ticket);
+  }
+
+  get traceContext(): TraceContext | undefined {
+    for (const input of this.joined.inputs) {
+      const span = input === undefined ? undefined : readContextRecords(input.records);
+      if (span !== undefined) return { traceparent: writeTraceparent(span) };
+    }
+    return undefined;
   }
 
   get signal(): AbortSignal {
