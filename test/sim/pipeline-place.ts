@@ -5,7 +5,15 @@
 import type { Admission, AdmittedRequest } from '../../src/ts/pipeline/admission.js';
 import type { Joined } from '../../src/ts/pipeline/join.js';
 import type { Place } from '../../src/ts/pipeline/place.js';
-import { Gateway, type Graph, type PlaceId, type Plan, placeName, StageInstance } from '../../src/ts/pipeline/index.js';
+import {
+  Gateway,
+  type Graph,
+  type PlaceId,
+  type Plan,
+  placeName,
+  StageInstance,
+  type TaskEvent,
+} from '../../src/ts/pipeline/index.js';
 import type { InboxAddress } from '../../src/ts/ring/index.js';
 import { simPipelinePort } from '../../src/ts/sim/port.js';
 import type { SimProcess } from '../../src/ts/sim/process.js';
@@ -111,12 +119,12 @@ export class PlaceProcess {
     };
     const { stage, instance } = this.id;
     if (stage < 0) {
-      const onTask = shape.watched ? () => {} : undefined;
+      const onTask = shape.watched ? (event: TaskEvent) => work.checkEvent(event) : undefined;
       this.gateway = await Gateway.open({ ...options, maxInFlight: shape.maxInFlight, maxQueued: 100, onTask });
       this.watchAdmission(this.gateway);
     } else {
-      const handler = work.handler(stage, instance, this.process);
-      this.stage = await StageInstance.open({ ...options, handler });
+      const code = work.code(stage, instance, this.process);
+      this.stage = await StageInstance.open({ ...options, ...code });
     }
     for (const { number } of plans) this.adopted.add(number);
     const opened = (this.gateway ?? this.stage)!;
@@ -185,8 +193,8 @@ export class PlaceProcess {
     const { graph, world } = this.around;
     const admit = admission.admit.bind(admission);
     const ended = admission.ended.bind(admission);
-    admission.admit = (nowUs) => {
-      const admitted = admit(nowUs);
+    admission.admit = (nowUs, spreads) => {
+      const admitted = admit(nowUs, spreads);
       for (const { stage, instance } of admitted?.unfinished.flat() ?? []) {
         const name = placeName(graph.spec, { stage, instance });
         const requests = this.unfinished.get(name) ?? new Set();

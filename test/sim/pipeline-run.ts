@@ -41,12 +41,13 @@ class PipelineRun {
     const weakOrder = shape.weakOrder && copier === 'device';
     this.world = new SimWorld(choices, { copier, tearShare, weakOrder, pollBatch, oneWriter: true });
     const { world } = this;
-    const stages = shape.stages.map(({ after, spread, instances, concurrency }, i) => ({
+    const stages = shape.stages.map(({ after, spread, instances, concurrency, batch }, i) => ({
       name: stageName(i),
       after: after.map((before) => (before < 0 ? 'request' : stageName(before))),
       spread,
       instances,
       concurrency,
+      ...(batch === undefined ? {} : { batch: { size: batch.size, waitMs: batch.waitMs } }),
       maxOutputBytes: MAX_BYTES,
     }));
     const graph = graphOf(checkSpec({ name: 'simulated', maxRequestBytes: MAX_BYTES, stages }));
