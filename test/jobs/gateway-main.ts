@@ -31,7 +31,13 @@ export function openStore({ kind, place }: Pick<GatewayTask, 'kind' | 'place'>) 
 }
 
 // At once, and whole: a process that is killed leaves no half of a line.
-const print = (...words: (string | number)[]) => writeSync(1, `${words.join(' ')}\n`);
+function print(...words: (string | number)[]): void {
+  try {
+    writeSync(1, `${words.join(' ')}\n`);
+  } catch {
+    process.exit(1); // nobody reads any more: who started this has ended
+  }
+}
 
 async function main(): Promise<void> {
   const task = JSON.parse(process.argv[2]!) as GatewayTask;

@@ -26,7 +26,8 @@ const answers = (port: number) =>
   new Promise<boolean>((resolve) => {
     const socket = connect(port, '127.0.0.1', () => socket.write('PING\r\n'));
     socket.on('data', (data) => {
-      resolve(data.toString().startsWith('+PONG'));
+      // One that wants a password answers too.
+      resolve(/^(\+PONG|-NOAUTH)/.test(data.toString()));
       socket.destroy();
     });
     socket.on('error', () => resolve(false));
@@ -62,6 +63,7 @@ export class RedisServer {
       if (this.child.exitCode !== null) break;
       await sleep(20);
     }
+    await this.kill();
     throw new Error('redis-server did not start');
   }
 

@@ -15,6 +15,7 @@ import { jobsCommand } from './jobs.js';
 import { pingpongCommand } from './pingpong.js';
 import { rpingCommand } from './rping.js';
 import { serveCommand } from './serve.js';
+import { topCommand } from './top.js';
 import { watchStandardStreams } from './standard-streams.js';
 
 function version(): string {
@@ -42,7 +43,8 @@ async function main(): Promise<number> {
     .addCommand(jobsCommand(setExitCode))
     .addCommand(devicesCommand())
     .addCommand(doctorCommand(setExitCode))
-    .addCommand(rpingCommand(setExitCode));
+    .addCommand(rpingCommand(setExitCode))
+    .addCommand(topCommand(setExitCode));
   const commands = (command: Command): Command[] => [command, ...command.commands.flatMap(commands)];
   for (const command of commands(program)) command.exitOverride().showHelpAfterError('(--help shows the options)');
   try {

@@ -5,6 +5,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Command, InvalidArgumentError, Option } from 'commander';
+import { Observer, observePlugin } from '../observe/index.js';
 import {
   checkServerOptions,
   LIMITS,
@@ -99,6 +100,9 @@ async function serveUntilSignal(workflow: string, options: ServeCommandOptions):
       pipeline: { device, maxQueued, store },
       version: JSON.parse(readFileSync(join(packageRoot(), 'package.json'), 'utf8')).version,
       log,
+      routes: async (app, pipeline) => {
+        await app.register(observePlugin(Observer.attach(pipeline)));
+      },
     }).catch(asUsage);
     const { url, pipeline } = serving;
     const { name: title } = pipeline.workflow;
