@@ -9,6 +9,7 @@ import { lacking } from '../bench/peers/support.js';
 import { asker, jsonRequest, until } from '../serve/support.js';
 import { groupOf, MAIN, onepiece, type Running, scratch, start, until as soon } from './command.js';
 
+const FOLDER = scratch();
 const SMALL = join(__dirname, '../serve/small.js');
 const lack = lacking(() => {
   if (spawnSync('curl', ['--version']).error !== undefined) throw new Error('curl is missing: apt-get install curl');
@@ -162,7 +163,7 @@ void t.test('what is typed wrong is said in one line', async (t) => {
 
 void t.test('a port that is taken is said, and no process is left', async (t) => {
   const { url } = await served(t);
-  const second = start(['serve', SMALL, '--memory', '--port', new URL(url).port], scratch());
+  const second = start(['serve', SMALL, '--memory', '--port', new URL(url).port], FOLDER);
   const { code, stderr } = await second.ended;
   t.equal(code, 1);
   t.match(stderr, /EADDRINUSE: cannot listen at 127\.0\.0\.1, port \d+.*--port/);
