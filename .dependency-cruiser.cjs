@@ -118,7 +118,7 @@ module.exports = {
       name: 'everything-resolves',
       severity: 'error',
       from: {},
-      to: { couldNotResolve: true, pathNot: ['^sharp$'] },
+      to: { couldNotResolve: true, pathNot: ['^sharp$', '^p-queue$'] },
     },
   ],
   options: {

@@ -7,8 +7,8 @@
 import { randomBytes } from 'node:crypto';
 import { RdmaError } from '../core/errors.js';
 import { Secret } from '../core/secret.js';
-import { checkFunction, checkInteger } from '../core/validate.js';
 import type { Job, JobFilter, JobRecord, JobRunner, SubmitOptions } from '../jobs/index.js';
+import { checkFunction, checkInteger, checkObject } from '../core/validate.js';
 import {
   Gateway,
   GATEWAY,
@@ -18,10 +18,12 @@ import {
   type PipelineResult,
   type Plan,
   type RequestOptions,
+  RequestStream,
   type StageEvent,
   systemPipelinePort,
   type TaskEvent,
   type Workflow,
+  type StreamOptions,
 } from '../pipeline/index.js';
 import { tellerOf } from '../core/event-teller.js';
 import {
@@ -286,6 +288,16 @@ export class LocalPipeline implements AsyncDisposable {
   /** What is known of the jobs in the store, the newest first. @throws RdmaError RDMA_ERR_INVALID_ARGUMENT */
   jobs(filter: JobFilter = {}): Promise<JobRecord[]> {
     return this.stored.jobs(filter);
+  }
+
+  /**
+   * Sends one request and answers its result piece by piece: `for await (const event of pipeline.stream(request))`.
+   *
+   * @returns see Gateway.stream
+   */
+  stream(request: PipelineRequest, options: StreamOptions = {}): RequestStream {
+    checkObject('options', options);
+    return new RequestStream((own) => this.run(request, own), options);
   }
 
   /** Requests in the stages, and waiting to be admitted. */

@@ -23,7 +23,7 @@ export type {
   RequestOptions,
 } from './request.js';
 export type { RejectionReason } from './rejection.js';
-export type { StageInput } from './input.js';
+export type { StageInput, StagePiece } from './input.js';
 export {
   LATENCY_BUCKETS,
   Latency,
@@ -58,6 +58,9 @@ export {
   type StageInstanceOptions,
   type StageInstanceStatus,
 } from './stage-instance.js';
+export type { PieceEvent, PipelinePiece } from './stream-caller.js';
+export type { StageStream } from './stream-output.js';
+export { RequestStream, type StreamOptions } from './stream-request.js';
 export { requestName, type StageOutput, type StageTask, type TensorShape } from './task.js';
 export { MAX_PREVIEW_BYTES, type ProgressDetails } from './progress-note.js';
 export {

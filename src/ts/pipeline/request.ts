@@ -15,6 +15,7 @@ import {
 import type { Parts } from './body.js';
 import type { Meta } from './meta.js';
 import type { Spread } from './spec.js';
+import type { PieceEvent, PipelinePiece } from './stream-caller.js';
 import type { Tensor } from './tensor.js';
 import type { Trace } from './trace.js';
 import { contextRecords, readTraceparent, type TraceContext } from './trace-context.js';
@@ -43,6 +44,12 @@ export interface RequestOptions {
   signal?: AbortSignal;
   /** The result's tensors are views of received memory, until {@link PipelineResult.release}; default false: copies. */
   views?: boolean;
+  /**
+   * Called with each piece of the result as it comes, for last stages that publish pieces. With `views`, its tensors are
+   * views until the request has ended without a result, the result is released, or its stream has `restarted`. What it
+   * throws ends the request with RDMA_ERR_HANDLER.
+   */
+  onPiece?: (event: PieceEvent) => void;
   /**
    * Says where the time went ({@link PipelineResult.trace}); default: of at most a hundred requests a second, and of all
    * whose `traceContext` is sampled.
@@ -98,6 +105,8 @@ export interface PipelineOutput {
   instance: number;
   meta: Meta;
   parts: Record<string, Tensor>;
+  /** What it has published by StageTask.stream(), in order; there when its stage has `maxPieces`. */
+  pieces?: PipelinePiece[];
 }
 
 /** The result of a request. */
@@ -128,6 +137,7 @@ export interface CheckedOptions {
   readonly timeoutMs: number | undefined;
   readonly signal: AbortSignal | undefined;
   readonly views: boolean;
+  readonly onPiece: ((event: PieceEvent) => void) | undefined;
   /** undefined: as the gateway likes. */
   readonly trace: boolean | undefined;
   /** With which its trace begins. */
@@ -152,6 +162,7 @@ const PLAIN: CheckedOptions = Object.freeze({
   timeoutMs: undefined,
   signal: undefined,
   views: false,
+  onPiece: undefined,
   trace: undefined,
   traceRecords: NO_RECORDS,
   tenant: DEFAULT_TENANT,
@@ -169,8 +180,20 @@ const NO_OPTIONS: RequestOptions = Object.freeze({});
 export function checkRequestOptions(options: RequestOptions = NO_OPTIONS): CheckedOptions {
   if (options === NO_OPTIONS) return PLAIN;
   checkObject('options', options);
-  const { timeoutMs, views, trace, traceContext, tenant, priority, cost, retries, retryToken, spread, onProgress } =
-    options;
+  const {
+    timeoutMs,
+    views,
+    onPiece,
+    trace,
+    traceContext,
+    tenant,
+    priority,
+    cost,
+    retries,
+    retryToken,
+    spread,
+    onProgress,
+  } = options;
   const wanted = trace === undefined ? undefined : checkBoolean('trace', trace);
   const traceRecords =
     traceContext === undefined || wanted === false ? NO_RECORDS : recordsOf(traceContext, wanted === true);
@@ -178,6 +201,7 @@ export function checkRequestOptions(options: RequestOptions = NO_OPTIONS): Check
     timeoutMs: timeoutMs === undefined ? undefined : checkInteger('timeoutMs', timeoutMs, 1, 2 ** 31 - 1),
     signal: checkAbortSignal('signal', options.signal),
     views: views !== undefined && checkBoolean('views', views),
+    onPiece: onPiece === undefined ? undefined : (checkFunction('onPiece', onPiece) as typeof onPiece),
     trace: traceRecords === NO_RECORDS ? wanted : true,
     traceRecords,
     tenant: tenant === undefined ? DEFAULT_TENANT : checkString('tenant', tenant, { minLength: 1, maxLength: 64 }),
