@@ -11,6 +11,7 @@ import { demoCommand } from './demo.js';
 import { devicesCommand } from './devices.js';
 import { doctorCommand } from './doctor.js';
 import { errorLine, ExitCode, exitCodeOf, UsageError } from './exit.js';
+import { jobsCommand } from './jobs.js';
 import { pingpongCommand } from './pingpong.js';
 import { rpingCommand } from './rping.js';
 import { topCommand } from './top.js';
@@ -37,6 +38,7 @@ async function main(): Promise<number> {
     .addCommand(demoCommand(setExitCode))
     .addCommand(benchCommand(setExitCode))
     .addCommand(pingpongCommand(setExitCode))
+    .addCommand(jobsCommand(setExitCode))
     .addCommand(devicesCommand())
     .addCommand(doctorCommand(setExitCode))
     .addCommand(rpingCommand(setExitCode))

@@ -401,6 +401,7 @@ export class Gateway implements PlaceOwner {
       tries: 0,
       spreads: options.spread === undefined ? undefined : spreadsOf(graph.spec, options.spread),
       onProgress: options.onProgress,
+      onTask: options.onTask,
       progress: undefined,
       over: false,
       resolve: (result) => {
@@ -502,7 +503,7 @@ export class Gateway implements PlaceOwner {
   }
 
   private isWatched(ticket: Ticket): boolean {
-    return this.options.onTask !== undefined || ticket.onProgress !== undefined;
+    return this.options.onTask !== undefined || ticket.onProgress !== undefined || ticket.onTask !== undefined;
   }
 
   // For a newcomer when nobody waits. False: it has to wait.
@@ -665,7 +666,7 @@ export class Gateway implements PlaceOwner {
     for (const input of joined.inputs as Input[]) {
       const { fromStage: stage, fromInstance: instance, queueUs, computeUs } = input.envelope;
       if (admitted !== undefined) this.done(ticket, admitted, { stage, instance }, queueUs, computeUs, nowUs);
-      this.tell('done', ticket.number, stage, instance, { queueUs, computeUs });
+      this.tell('done', ticket, stage, instance, { queueUs, computeUs });
     }
     this.end(ticket);
     try {
@@ -771,7 +772,7 @@ export class Gateway implements PlaceOwner {
       ...(preview === undefined ? {} : { preview }),
       ...(remainingUs === undefined ? {} : { remainingMs: remainingUs / 1000 }),
     };
-    this.tell('progress', ticket.number, from.stage, from.instance, more);
+    this.tell('progress', ticket, from.stage, from.instance, more);
     const request = requestName(self.instance, incarnation, ticket.number);
     ticket.onProgress?.({ request, stage: graph.spec.stages[from.stage]!.name, instance: from.instance, ...more });
   }
@@ -795,7 +796,7 @@ export class Gateway implements PlaceOwner {
     if (what === Report.STARTED) {
       ticket.progress ??= new RequestProgress();
       ticket.progress.started(from, this.place.nowUs());
-      this.tell('task', number, from.stage, from.instance, {});
+      this.tell('task', ticket, from.stage, from.instance, {});
     } else if (what === Report.PROGRESS) {
       this.onProgress(from, gatewayRun, {
         ticket: number,
@@ -807,7 +808,7 @@ export class Gateway implements PlaceOwner {
     } else {
       const { admitted } = ticket;
       if (admitted !== undefined) this.done(ticket, admitted, from, queueUs, computeUs, this.place.nowUs());
-      this.tell('done', number, from.stage, from.instance, { queueUs, computeUs });
+      this.tell('done', ticket, from.stage, from.instance, { queueUs, computeUs });
       if (this.queue.size > 0) this.admit();
     }
   }
@@ -816,7 +817,7 @@ export class Gateway implements PlaceOwner {
     const ticket = this.tickets.get(number);
     if (ticket === undefined || ticket.over || ticket.attempt !== attempt) return;
     const name = this.options.graph.spec.stages[from.stage]?.name ?? 'unknown';
-    this.tell('failed', number, from.stage, from.instance, {});
+    this.tell('failed', ticket, from.stage, from.instance, {});
     const { admitted } = ticket;
     const attempts = this.options.graph.spec.stages[from.stage]?.attempts ?? 1;
     if (failure.retryable === true && admitted !== undefined && ++ticket.tries < attempts) {
@@ -831,15 +832,17 @@ export class Gateway implements PlaceOwner {
 
   private tell(
     type: TaskEvent['type'],
-    number: number,
+    ticket: Ticket,
     stage: number,
     instance: number,
     more: Partial<TaskEvent>,
   ): void {
     const { onTask, self, incarnation, graph } = this.options;
-    if (onTask === undefined || stage < 0) return;
-    const request = requestName(self.instance, incarnation, number);
-    onTask({ type, request, stage: graph.spec.stages[stage]!.name, instance, ...more });
+    if ((onTask === undefined && ticket.onTask === undefined) || stage < 0) return;
+    const request = requestName(self.instance, incarnation, ticket.number);
+    const event = { type, request, stage: graph.spec.stages[stage]!.name, instance, ...more };
+    onTask?.(event);
+    ticket.onTask?.(event);
   }
 
   /** @internal */

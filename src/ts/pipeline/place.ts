@@ -43,8 +43,8 @@ import type { PipelinePort } from './port.js';
 import { Slab } from './slab.js';
 import { Scratch } from './scratch.js';
 import { type Graph, possibleReceivers, possibleSenderCount, receivers, senders } from './routing.js';
-import { REQUEST, sizeRemedy } from './spec.js';
 import { keptPieces, takesOf } from './stream-limits.js';
+import { REQUEST, sizeRemedy } from './spec.js';
 
 /** The most lanes of an inbox; a plan with more senders is refused. */
 const MAX_LANES = 4096;

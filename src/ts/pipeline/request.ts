@@ -13,6 +13,7 @@ import {
   invalidArgument,
 } from '../core/validate.js';
 import type { Parts } from './body.js';
+import type { TaskEvent } from './gateway-options.js';
 import type { Meta } from './meta.js';
 import type { Spread } from './spec.js';
 import type { PieceEvent, PipelinePiece } from './stream-caller.js';
@@ -78,6 +79,8 @@ export interface RequestOptions {
   spread?: Readonly<Record<string, Spread>>;
   /** Called with what handlers say of their progress; see StageTask.progress(). What it throws becomes a warning. */
   onProgress?: (event: ProgressEvent) => void;
+  /** Called when tasks of the request begin and end, and with their progress. What it throws becomes a warning. */
+  onTask?: (event: TaskEvent) => void;
   /** The `retryToken` of the rejection after which the request comes again; run() with `retries` does that by itself. */
   retryToken?: string;
 }
@@ -152,6 +155,7 @@ export interface CheckedOptions {
   /** To be checked with the spec: spreadsOf(). */
   readonly spread: Readonly<Record<string, Spread>> | undefined;
   readonly onProgress: ((event: ProgressEvent) => void) | undefined;
+  readonly onTask: ((event: TaskEvent) => void) | undefined;
 }
 
 const NO_RECORDS = new Uint8Array(0);
@@ -173,6 +177,7 @@ const PLAIN: CheckedOptions = Object.freeze({
   retryToken: undefined,
   spread: undefined,
   onProgress: undefined,
+  onTask: undefined,
 });
 const NO_OPTIONS: RequestOptions = Object.freeze({});
 
@@ -193,6 +198,7 @@ export function checkRequestOptions(options: RequestOptions = NO_OPTIONS): Check
     retryToken,
     spread,
     onProgress,
+    onTask,
   } = options;
   const wanted = trace === undefined ? undefined : checkBoolean('trace', trace);
   const traceRecords =
@@ -211,6 +217,7 @@ export function checkRequestOptions(options: RequestOptions = NO_OPTIONS): Check
     retries: retries === undefined ? 0 : checkInteger('retries', retries, 0, 100),
     retryToken: retryToken === undefined ? undefined : checkString('retryToken', retryToken, { maxLength: 64 }),
     spread: spread === undefined ? undefined : checkObject<Record<string, Spread>>('spread', spread),
+    onTask: onTask === undefined ? undefined : tellerOf('onTask', checkFunction('onTask', onTask)),
     onProgress: onProgress === undefined ? undefined : tellerOf('onProgress', checkFunction('onProgress', onProgress)),
   };
 }

@@ -4,6 +4,7 @@
 import type { RdmaError } from '../core/errors.js';
 import type { AdmittedRequest } from './admission.js';
 import type { Expectation } from './forecaster.js';
+import type { TaskEvent } from './gateway-options.js';
 import type { Outgoing } from './place.js';
 import type { RequestProgress } from './progress.js';
 import type { PipelineResult, ProgressEvent } from './request.js';
@@ -30,6 +31,7 @@ export interface Ticket extends Queued {
   /** How it is spread over the instances of each stage; undefined: as the spec says. */
   readonly spreads: readonly Spread[] | undefined;
   readonly onProgress: ((event: ProgressEvent) => void) | undefined;
+  readonly onTask: ((event: TaskEvent) => void) | undefined;
   /** Of a watched request, once its first task has begun. */
   progress: RequestProgress | undefined;
   over: boolean;
