@@ -50,6 +50,12 @@ const withFaults = (faults: readonly PipelineFault[], shape: Partial<PipelineSha
   ...shape,
 });
 
+const together = (polls: boolean) => {
+  const [first, second] = chain(1, 1);
+  const batch = { size: 2, waitMs: 1, keys: 1, polls };
+  return { stages: [{ ...first!, busyMs: 2, batch }, second!], requests: [...twoRequests, PLAIN_REQUEST] };
+};
+
 const routed = { stages: chain(2, 1), requests: twoRequests };
 const sharded = { stages: shards, requests: twoRequests };
 const twoInTheMiddle = diamond.map((stage, i) => ({ ...stage, instances: i === 1 ? 2 : 1 }));
@@ -145,6 +151,21 @@ export const PIPELINE_CASES = {
       shape: withFaults(['kill-at-request', 'cut-queue-pair'], sharded),
       limits: once,
       schedules: 3500,
+    },
+  ],
+  // Three requests, and batches of two: one waits while the others run.
+  batches: [
+    {
+      name: 'batches',
+      shape: withFaults(['crash', 'replace', 'stop-and-replace'], together(false)),
+      limits: once,
+      schedules: 1000,
+    },
+    {
+      name: 'batches-that-poll',
+      shape: withFaults(['crash', 'replace'], together(true)),
+      limits: once,
+      schedules: 650,
     },
   ],
 } satisfies Record<string, readonly PipelineCase[]>;

@@ -48,6 +48,7 @@ export class BatchExecutor implements BatchesOfBatch {
   private order = 0;
   private waitingCount = 0;
   private lookDue = false;
+  private turnDue = false;
   private looking = false;
   private stopTimer: (() => void) | undefined;
   private timerAtUs = 0; // when it ends, while there is one
@@ -234,7 +235,19 @@ export class BatchExecutor implements BatchesOfBatch {
   /** A batch has ended. */
   over(batch: RunningBatch): void {
     this.running.delete(batch);
-    this.next();
+    if (this.waitingCount === 0 || this.turnDue) return;
+    const { size } = this.settings;
+    for (const group of this.groups.values()) {
+      if (group.length < size) continue;
+      this.next();
+      return;
+    }
+    // While a handler computes, nothing is taken out of the lanes: the rest of the next batch may be there.
+    this.turnDue = true;
+    this.host.soon(() => {
+      this.turnDue = false;
+      this.next();
+    });
   }
 
   status(): BatchStatus {

@@ -21,6 +21,8 @@ export interface BatchHost {
   readonly flaw: string | undefined;
   nowUs(): number;
   after(ms: number, call: () => void): () => void;
+  /** Calls back when what has arrived meanwhile was taken out of the lanes. */
+  soon(call: () => void): void;
   batchedTaskOf(joined: Joined): BatchedTask;
   /** When the request of a task is due, by the clock of the process in microseconds. */
   deadlineOf(joined: Joined): number;

@@ -283,6 +283,11 @@ export class StageInstance implements PlaceOwner, TaskHost, BatchHost {
   }
 
   /** @internal */
+  soon(call: () => void): void {
+    this.options.port.clock.soon(call);
+  }
+
+  /** @internal */
   deadlineOf(joined: Joined): number {
     return deadlineOf(joined);
   }
