@@ -4,7 +4,7 @@
 import { readFileSync } from 'node:fs';
 import { spawn } from 'node:child_process';
 import { stageProcess } from '../../src/ts/cluster/index.js';
-import { workflow } from '../../src/ts/pipeline/index.js';
+import { type StageOutput, type StageTask, workflow } from '../../src/ts/pipeline/index.js';
 
 /** Environment variable with the path of the file: JSON of a {@link Fault} by place. */
 export const FAULTS = 'ONEPIECE_TEST_FAULTS';
@@ -35,6 +35,80 @@ export const chain = workflow('chain', { module: __filename })
   .stage('a', { handler: () => ({}) })
   .stage('b', { after: ['a'], handler: () => ({}) })
   .stage('c', { after: ['b'], handler: () => ({}) });
+
+/** How long a handler of {@link stubborn} runs that does not listen, in ms: longer than any test. */
+const FOREVER_MS = 1e9;
+
+const block = (ms: number) => Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms);
+const sleep = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
+
+/** A handler that does what the request says, and tells which process it was. */
+async function act(task: StageTask<'request'>): Promise<StageOutput> {
+  const { act, ms = 0, tries = 0 } = task.input('request').meta as { act?: string; ms?: number; tries?: number };
+  switch (act) {
+    case 'exit':
+      process.exit(3);
+      break;
+    case 'exit-later':
+      await sleep(ms);
+      process.exit(3);
+      break;
+    case 'reject':
+      void Promise.reject(new Error('nobody waits for this'));
+      await sleep(FOREVER_MS);
+      break;
+    case 'block':
+      block(ms || FOREVER_MS);
+      break;
+    case 'ignore':
+      await sleep(FOREVER_MS);
+      break;
+    case 'listen':
+      await new Promise((_, reject) => {
+        task.signal.addEventListener('abort', () => reject(task.signal.reason as Error));
+      });
+      break;
+    case 'wait':
+      await sleep(ms);
+      break;
+    case 'retry': {
+      seen.set(task.request, (seen.get(task.request) ?? 0) + 1);
+      if (seen.get(task.request)! <= tries) throw Object.assign(new Error('try again'), { retryable: true });
+    }
+  }
+  return { meta: { pid: process.pid, instance: task.instance, tries: seen.get(task.request) ?? 0 } };
+}
+
+const seen = new Map<string, number>();
+
+/** One stage with two instances whose handlers have a time limit. */
+export const limited = workflow('limited', { module: __filename }).stage('act', {
+  instances: 2,
+  taskTimeoutMs: 300,
+  graceMs: 300,
+  handler: act,
+});
+
+/** One stage with two instances without one. */
+export const stubborn = workflow('stubborn', { module: __filename }).stage('act', {
+  instances: 2,
+  graceMs: 300,
+  handler: act,
+});
+
+/** One instance that runs four tasks at a time. */
+export const crowd = workflow('crowd', { module: __filename }).stage('act', { concurrency: 4, handler: act });
+
+/** One instance behind another stage. */
+export const second = workflow('second', { module: __filename })
+  .stage('pass', { handler: (task) => ({ meta: task.input('request').meta }) })
+  .stage('act', {
+    after: ['pass'],
+    handler: (task) => {
+      if (task.input('pass').meta.act === 'exit') process.exit(3);
+      return { meta: { pid: process.pid } };
+    },
+  });
 
 /** What a handler does besides its work is in the request. */
 export const careless = workflow('careless', { module: __filename }).stage('act', {

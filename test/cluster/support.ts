@@ -117,5 +117,7 @@ export async function idle(pipeline: LocalPipeline, timeoutMs = 10_000): Promise
     const left = await leftovers(pipeline);
     if (left.length === 0) return;
     if (performance.now() > end) throw new Error(`not idle: ${left.join('; ')}`);
+    // A pipeline without a process that is ready answers at once, and none would ever become ready.
+    await new Promise((resolve) => setImmediate(resolve));
   }
 }

@@ -336,3 +336,147 @@ void t.test('an idle pipeline has nothing left, after results, failures, aborts 
   await pipeline.idle();
   t.same(pipeline.failures, []);
 });
+
+// A stage whose tasks end when they are told to, in the order in which they began; it says what its author expects.
+function queueing(computeMs: number) {
+  const waiting: (() => void)[] = [];
+  const handler: StageHandler = async (task) => {
+    await new Promise<void>((resolve) => {
+      waiting.push(resolve);
+      task.signal.addEventListener('abort', () => resolve());
+    });
+    return {};
+  };
+  return { waiting, options: { handler, cost: { computeMs } } };
+}
+const errorOf = (promise: Promise<unknown>): Promise<RdmaError> =>
+  within('a failure', promise).then(
+    () => new RdmaError('RDMA_ERR_PROTOCOL', 'it did not fail'),
+    (error: RdmaError) => error,
+  );
+
+void t.test('a request that would be late is refused at once, with the time of a useful retry', async (t) => {
+  const { options } = queueing(10_000);
+  const graph = workflow('late', here)
+    .stage('quick', { handler: echo, cost: { computeMs: 1 } })
+    .stage('slow', { after: ['quick'], ...options });
+  const pipeline = await Harness.open(graph);
+  t.teardown(() => pipeline.close());
+  const { gateway } = pipeline;
+  const ahead = Array.from({ length: 8 }, () => codeOf(gateway.run({}, { priority: 1 })));
+  const late = await errorOf(gateway.run({}, { timeoutMs: 60_000 }));
+  t.match(late, { code: 'RDMA_ERR_REJECTED', stage: 'slow', message: /would be late/ });
+  t.ok(late.expectedWaitMs! > 70_000 && late.expectedWaitMs! <= 80_000, `${late.expectedWaitMs} ms`);
+  t.ok(late.retryAfterMs! > 25_000 && late.retryAfterMs! <= 30_010, `${late.retryAfterMs} ms`);
+  t.equal(typeof late.retryToken, 'string');
+  t.throws(() => gateway.check(0, { timeoutMs: 60_000 }), /would be late/);
+  gateway.check(0, { timeoutMs: 120_000 });
+  const tooSlow = await errorOf(gateway.run({}, { timeoutMs: 9000 }));
+  t.match(tooSlow, { code: 'RDMA_ERR_REJECTED', stage: 'slow', retryAfterMs: undefined, message: /even alone/ });
+  const urgent = codeOf(gateway.run({}, { timeoutMs: 60_000, priority: 2 }));
+  t.equal(gateway.status().queue.rejected.deadline, 2);
+  t.equal(gateway.status().queue.rejected['too-slow'], 1);
+  t.equal(pipeline.count('quick/0', 'task') <= 2, true, 'what was refused cost nothing');
+  await pipeline.close();
+  t.same(
+    await Promise.all([...ahead, urgent]),
+    Array.from({ length: 9 }, () => 'RDMA_ERR_CLOSED'),
+  );
+});
+
+void t.test('a request that looks too slow is let in when nothing else is there: costs may have changed', async (t) => {
+  const graph = workflow('probe', here).stage('a', { handler: echo, cost: { computeMs: 1e6 } });
+  const pipeline = await Harness.open(graph);
+  t.teardown(() => pipeline.close());
+  t.equal(await codeOf(pipeline.gateway.run({}, { timeoutMs: 20_000 })), 'ok');
+});
+
+void t.test('what waits is bounded in bytes and by tenant, and a small tenant is let in beyond', async (t) => {
+  const { options } = queueing(1);
+  const graph = workflow('room', here).stage('a', options);
+  const tenants = { few: { maxQueued: 1 }, little: { maxQueuedBytes: 10 } };
+  const pipeline = await Harness.open(graph, { maxInFlight: 1, maxQueued: 4, maxQueuedBytes: 100, tenants });
+  t.teardown(() => pipeline.close());
+  const { gateway } = pipeline;
+  const running: Promise<string>[] = [];
+  const run = (tenant: string, size = 0) => {
+    const promise = gateway.run({ parts: { x: bytes(...new Array<number>(size).fill(1)) } }, { tenant });
+    running.push(codeOf(promise));
+    return promise;
+  };
+  void run('big').catch(() => {});
+  const refused = async (tenant: string, size: number, reason: RegExp) => {
+    const error = await errorOf(run(tenant, size));
+    t.match(error, { code: 'RDMA_ERR_REJECTED', message: reason });
+    t.ok(error.retryAfterMs! >= 1);
+  };
+  run('few').catch(() => {});
+  await refused('few', 0, /of the tenant wait/);
+  await refused('little', 11, /tenant that wait hold/);
+  run('big', 90).catch(() => {});
+  await refused('big', 20, /hold as many bytes/);
+  run('big').catch(() => {});
+  run('big').catch(() => {});
+  await refused('big', 0, /as many requests wait/);
+  run('small').catch(() => {});
+  await refused('small', 0, /as many requests wait/);
+  const { queue } = gateway.status();
+  t.same(queue.rejected, { 'tenant-full': 1, 'tenant-bytes': 1, 'queue-bytes': 1, 'queue-full': 2 });
+  t.equal(queue.requests, 5);
+  t.equal(queue.bytes, 90);
+  t.match(queue.tenants, [
+    { tenant: 'few', requests: 1 },
+    { tenant: 'big', requests: 3, bytes: 90 },
+    { tenant: 'small', requests: 1 },
+  ]);
+  await pipeline.close();
+  await Promise.all(running);
+});
+
+void t.test('requests for a broken stage are refused with the reason, and wait for one that starts', async (t) => {
+  const graph = workflow('broken', here)
+    .stage('a', { handler: echo })
+    .stage('b', { after: ['a'], instances: 2, handler: () => ({}) });
+  const pipeline = await Harness.open(graph, { maxInFlight: 1 });
+  t.teardown(() => pipeline.close());
+  const { gateway } = pipeline;
+  const reason = new RdmaError('RDMA_ERR_STAGE_FAILED', 'its model is missing');
+  gateway.setAvailability({ stage: 1, instance: 0 }, { state: 'broken', reason, retryInMs: 5000 });
+  for (let n = 0; n < 4; n++) {
+    t.equal(await codeOf(gateway.run({})), 'ok', 'the other instance works');
+  }
+  t.equal(pipeline.count('b/0', 'task'), 0);
+  gateway.setAvailability({ stage: 1, instance: 1 }, { state: 'starting', readyInMs: 1000 });
+  const waiting = codeOf(gateway.run({ meta: { n: 1 } }));
+  await pipeline.still();
+  t.same(gateway.load, { inFlight: 0, queued: 1 });
+  gateway.setAvailability({ stage: 1, instance: 1 }, { state: 'broken', reason, retryInMs: 7000 });
+  t.equal(await waiting, 'RDMA_ERR_REJECTED');
+  const refused = await errorOf(gateway.run({}));
+  t.match(refused, { code: 'RDMA_ERR_REJECTED', stage: 'b', retryAfterMs: 5000, message: /its model is missing/ });
+  gateway.setAvailability({ stage: 1, instance: 1 }, { state: 'ready' });
+  t.equal(await codeOf(gateway.run({})), 'ok');
+  await pipeline.idle();
+});
+
+void t.test('a caller that asks for retries comes again when it was told, within its deadline', async (t) => {
+  const { waiting, options } = queueing(1);
+  const graph = workflow('retry', here).stage('a', options);
+  const pipeline = await Harness.open(graph, { maxInFlight: 1, maxQueued: 1 });
+  t.teardown(() => pipeline.close());
+  const { gateway } = pipeline;
+  const first = codeOf(gateway.run({}));
+  const second = codeOf(gateway.run({}));
+  const third = codeOf(gateway.run({}, { retries: 100 }));
+  t.equal(await codeOf(gateway.run({}, { retries: 2 })), 'RDMA_ERR_REJECTED', 'they are counted');
+  t.equal(await codeOf(gateway.run({}, { retries: 100, timeoutMs: 30 })), 'RDMA_ERR_REJECTED', 'there is no time left');
+  const control = new AbortController();
+  const given = codeOf(gateway.run({}, { retries: 100, signal: control.signal }));
+  control.abort();
+  t.equal(await given, 'RDMA_ERR_ABORTED');
+  for (let n = 0; n < 3; n++) {
+    await until('a task', () => waiting.length > 0);
+    waiting.shift()!();
+  }
+  t.same(await Promise.all([first, second, third]), ['ok', 'ok', 'ok']);
+});

@@ -104,6 +104,19 @@ void t.test('a failure travels with its words, whatever they are, and long ones 
     ),
     { seed: 43, numRuns: 500 },
   );
+  const retryable = encodeFailure(
+    { stage: 1, instance: 0, gatewayRun: 3 },
+    9,
+    1,
+    {
+      code: 'X',
+      message: '\u0001'.repeat(1000),
+      retryable: true,
+    },
+    512,
+  );
+  t.ok(retryable.length <= 512);
+  t.match(readFailure(retryable, viewOf(retryable)).failure, { code: 'X', retryable: true });
   const long = encodeFailure({ stage: 1, instance: 0, gatewayRun: 3 }, 9, 1, {
     code: 'X',
     message: '\u0001'.repeat(1e6),

@@ -5,6 +5,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import {
   Gateway,
+  type GatewayOptions,
   graphOf,
   makePlan,
   type PlaceId,
@@ -14,6 +15,7 @@ import {
   RdmaError,
   type StageEvent,
   StageInstance,
+  type StageInstanceOptions,
   stageIndex,
   stagePlaces,
   systemPipelinePort,
@@ -79,6 +81,8 @@ export const bytes = (...values: number[]): Tensor => tensor('u8', [values.lengt
 export interface HarnessOptions {
   maxInFlight?: number;
   maxQueued?: number;
+  maxQueuedBytes?: number;
+  tenants?: GatewayOptions['tenants'];
   /** How many gateways send into the places. */
   gateways?: number;
   /** Gateways want to know what happens to requests. */
@@ -123,6 +127,7 @@ export class Harness {
 
   static async open(workflow: Workflow, options: HarnessOptions = {}): Promise<Harness> {
     const { gateways = 1, maxInFlight = 64, maxQueued = 256, watched = false, sizes } = options;
+    const { maxQueuedBytes, tenants } = options;
     const harness = new Harness(workflow, gateways, sizes);
     try {
       for (const instance of harness.plan.gateways) {
@@ -133,6 +138,8 @@ export class Harness {
           plan: harness.plan,
           maxInFlight,
           maxQueued,
+          maxQueuedBytes,
+          tenants,
           onTask: watched ? (event) => void harness.told.push(event) : undefined,
         });
         harness.gateways.push(gateway);
@@ -152,6 +159,9 @@ export class Harness {
   get gateway(): Gateway {
     return this.gateways[0]!;
   }
+
+  /** What stage instances are opened with besides. */
+  extra: Partial<StageInstanceOptions> = {};
 
   private resolve(target: string): InboxAddress {
     const address = this.routes.get(target);
@@ -173,6 +183,7 @@ export class Harness {
       olderPlans,
       ...this.workflow.code(spec.stages[self.stage]!.name),
       onEvent: (event) => void this.events.push({ place, event }),
+      ...this.extra,
     });
     this.stages.set(place, instance);
     this.routes.set(place, instance.address);

@@ -74,5 +74,6 @@ void InstallChecksum(Napi::Env env, Napi::Object exports);
 void InstallWideCopy(Napi::Env env, Napi::Object exports);
 void InstallMeasuring(Napi::Env env, Napi::Object exports);
 void InstallCm(Napi::Env env, Napi::Object exports);
+void InstallSharedMemory(Napi::Env env, Napi::Object exports);
 
 }  // namespace onepiece::addon

@@ -2,7 +2,8 @@
 //
 // Invariant: every option has its unit in its name and its bounds beside it; one that is out of bounds is refused before
 // anything is started.
-import { checkInteger, checkObject, checkString } from '../core/validate.js';
+import { checkInteger, checkObject, checkString, invalidArgument } from '../core/validate.js';
+import { JobStore } from '../jobs/index.js';
 import {
   checkTenants,
   DEFAULT_QUEUED_BYTES,
@@ -13,7 +14,7 @@ import {
   type TenantLimits,
 } from '../pipeline/index.js';
 import type { PipelineMemory } from './memory-needs.js';
-import type { Restart } from './supervised-place.js';
+import type { Restart, SupervisionStatus } from './place-state.js';
 
 /** How to start a pipeline on this host. */
 export interface LocalPipelineOptions {
@@ -36,11 +37,13 @@ export interface LocalPipelineOptions {
   /**
    * How often one instance may be replaced within a minute of its work, 0 to 1000; default 10. It is replaced at once, and
    * later and later when it ends again before it has worked for 0.1 s, 0.2 s, and so on up to 10 s: then that time must pass.
+   * One that ends more often is broken: requests that need it are refused, with the reason, and it is tried at least every
+   * 30 s. An end while a task ran counts for the request instead, see `attempts` of a stage.
    */
   maxRestarts?: number;
   /**
    * How long the whole start may take, and later each replacement until it is ready, in ms; default 60 000. One that takes
-   * longer is ended and replaced. An instance that is not ready again after twice this time ends the pipeline.
+   * longer is ended and replaced. An instance that is not ready again after twice this time is broken, see `maxRestarts`.
    */
   startTimeoutMs?: number;
   /**
@@ -53,6 +56,16 @@ export interface LocalPipelineOptions {
    * for that long only while that pays. 0 is for machines whose cores have other work.
    */
   pollUs?: number;
+  /**
+   * How long an instance may be stopped (SIGSTOP) while there is work, in ms, 1 to 2^31 - 1; default 2000. Then it is ended
+   * and replaced.
+   */
+  heartbeatMs?: number;
+  /**
+   * Where submitted jobs and their results are kept; default in the memory of this process. With a durable one, run() goes
+   * through it too. Who passes it closes it, after the pipeline.
+   */
+  store?: JobStore;
   /**
    * Called with what happens. Without it, stages do not report when tasks begin and how far they are. What it throws becomes
    * a warning of Node.js, the first time.
@@ -74,10 +87,12 @@ export interface LocalPipelineStatus {
   readonly stages: Readonly<Record<string, StageInstanceStatus>>;
   /** What is reserved for the newest plan whether there are requests or not; what they take is under `pool` of each place. */
   readonly memory: PipelineMemory;
+  /** By place: whether its process works, and how often it was replaced, and why. */
+  readonly supervision: Readonly<Record<string, SupervisionStatus>>;
 }
 
 /** Options with their defaults. @internal */
-export type PipelineSettings = Required<Omit<LocalPipelineOptions, 'onEvent'>>;
+export type PipelineSettings = Required<Omit<LocalPipelineOptions, 'onEvent' | 'store'>>;
 
 /** @internal @throws RdmaError RDMA_ERR_INVALID_ARGUMENT */
 export function checkPipelineOptions(options: LocalPipelineOptions): PipelineSettings {
@@ -92,5 +107,12 @@ export function checkPipelineOptions(options: LocalPipelineOptions): PipelineSet
     startTimeoutMs: checkInteger('startTimeoutMs', options.startTimeoutMs ?? 60_000, 1, 2 ** 31 - 1),
     reconnectMs: checkInteger('reconnectMs', options.reconnectMs ?? 60_000, 1, 2 ** 31 - 1),
     pollUs: checkInteger('pollUs', options.pollUs ?? 100, 0, 10_000),
+    heartbeatMs: checkInteger('heartbeatMs', options.heartbeatMs ?? 2000, 1, 2 ** 31 - 1),
   };
+}
+
+/** @internal @throws RdmaError RDMA_ERR_INVALID_ARGUMENT */
+export function checkStore(store: unknown): JobStore | undefined {
+  if (store === undefined || store instanceof JobStore) return store;
+  throw invalidArgument('store', store, 'a store of jobs, as memoryStore() makes one');
 }

@@ -1,13 +1,14 @@
 // A pipeline on this host: a process for every stage instance, started, watched and replaced here.
 //
 // Invariant: an instance that ends is replaced in its place, under the same name, and those before it send again what
-// it had not passed on; so a killed process costs time and no request. A place that does not work again ends the
-// pipeline with the reason; one that never did, only the change that wanted it. No process outlives the one that called
-// start().
+// it had not passed on; so a killed process costs time and no request, unless the request is what ends it. A place that does
+// not work again costs the requests that need it; one that never did, only the change that wanted it. No process outlives
+// the one that called start().
 import { randomBytes } from 'node:crypto';
 import { RdmaError } from '../core/errors.js';
 import { Secret } from '../core/secret.js';
 import { checkFunction, checkInteger } from '../core/validate.js';
+import type { Job, JobFilter, JobRecord, JobRunner, SubmitOptions } from '../jobs/index.js';
 import {
   Gateway,
   GATEWAY,
@@ -25,16 +26,19 @@ import {
 import { tellerOf } from '../core/event-teller.js';
 import {
   checkPipelineOptions,
+  checkStore,
   type LocalPipelineOptions,
   type LocalPipelineStatus,
   type PipelineEvent,
   type PipelineSettings,
 } from './local-pipeline-options.js';
+import { PipelineJobs } from './pipeline-jobs.js';
 import { Places } from './places.js';
 import { PlanChanges } from './plan-changes.js';
 import { stageProcess } from './stage-process.js';
-import type { Restart } from './supervised-place.js';
+import type { Restart } from './place-state.js';
 import { Waiters } from './waiters.js';
+import { lookMs, Watchman } from './watchman.js';
 
 const GATEWAY_PLACE = `${GATEWAY}/0`;
 
@@ -51,7 +55,9 @@ export class LocalPipeline implements AsyncDisposable {
   private readonly secret = new Secret(randomBytes(32).toString('hex'));
   private readonly waiters = new Waiters(() => this.ended);
   private readonly places: Places;
+  private readonly watchman: Watchman;
   private readonly firstPlan: Plan;
+  private readonly stored: PipelineJobs;
   private gateway: Gateway | undefined;
   private changes: PlanChanges | undefined;
   private started = false;
@@ -64,6 +70,11 @@ export class LocalPipeline implements AsyncDisposable {
     this.device = this.options.device;
     const { onEvent } = options;
     this.onEvent = onEvent === undefined ? undefined : tellerOf('onEvent', checkFunction('onEvent', onEvent));
+    const runner: JobRunner = {
+      run: (request, how) => this.runNow(request, how),
+      check: (bytes, how) => this.gateway?.check(bytes, how),
+    };
+    this.stored = new PipelineJobs(runner, checkStore(options.store), closedError);
     // Checks the workflow too.
     this.firstPlan = makePlan(workflow.spec, 1);
     this.places = new Places({
@@ -75,8 +86,24 @@ export class LocalPipeline implements AsyncDisposable {
       hasStarted: () => this.started,
       plans: () => ({ plan: this.changes?.plan ?? this.firstPlan, olderPlans: this.changes?.olderPlans ?? [] }),
       onRestart: (restart) => this.onRestart(restart),
+      onAvailability: (place, availability) => {
+        this.gateway?.setAvailability(place, availability);
+        if (availability.state === 'broken') this.gateway?.abandon(place, availability.reason);
+      },
+      isUnderWay: (request) => this.gateway?.isUnderWay(request) ?? false,
+      countTry: (request) => this.gateway?.countTry(request) ?? 0,
+      failRequest: (request, reason) => this.gateway?.failRequest(request, reason),
       onLost: (reason) => this.fail(reason),
     });
+    const limitsMs = workflow.spec.stages.flatMap(({ taskTimeoutMs, graceMs }) => [taskTimeoutMs ?? graceMs, graceMs]);
+    this.watchman = new Watchman(
+      {
+        processes: () => this.places.watched(),
+        isBusy: () => this.load.inFlight + this.load.queued > 0,
+        isWanted: (request) => this.gateway?.isUnderWay(request) ?? false,
+      },
+      lookMs([this.options.heartbeatMs, ...limitsMs]),
+    );
   }
 
   /**
@@ -160,6 +187,8 @@ export class LocalPipeline implements AsyncDisposable {
     await connected;
     this.started = true;
     places.limitStarts();
+    // What an earlier process has accepted and not finished goes on.
+    if (this.stored.isDurable) await this.stored.open();
     this.onEvent?.({ type: 'ready' });
   }
 
@@ -207,14 +236,42 @@ export class LocalPipeline implements AsyncDisposable {
   }
 
   /**
-   * Sends one request through the workflow.
+   * Sends one request through the workflow. With a durable store it is submit() and result(): a request that was accepted is
+   * finished by the next process if this one ends.
    *
    * @throws as Gateway.run; RDMA_ERR_STAGE_FAILED when an instance ended too often
    */
   run(request: PipelineRequest, options?: RequestOptions): Promise<PipelineResult> {
+    return this.stored.isDurable ? this.stored.run(request, options ?? {}) : this.runNow(request, options);
+  }
+
+  private runNow(request: PipelineRequest, options?: RequestOptions): Promise<PipelineResult> {
     if (this.failure !== undefined) return Promise.reject(this.failure);
     if (this.closing !== undefined || this.gateway === undefined) return Promise.reject(closedError());
+    this.watchman.wake();
     return this.gateway.run(request, options);
+  }
+
+  /**
+   * Submits a request as a job: it is stored when this answers, and will be done. The same id is the same job.
+   *
+   * @throws RdmaError RDMA_ERR_REJECTED when there is no room in time, RDMA_ERR_STORE_FULL when the store has none: nothing is
+   *   stored then; RDMA_ERR_INVALID_ARGUMENT; RDMA_ERR_MESSAGE_TOO_LARGE; RDMA_ERR_PEER_GONE when the store does not answer:
+   *   submit it again with its id; RDMA_ERR_CLOSED
+   */
+  submit(request: PipelineRequest, options: SubmitOptions = {}): Promise<Job> {
+    if (this.ended !== undefined) return Promise.reject(this.ended);
+    return this.stored.submit(request, options);
+  }
+
+  /** A job that was submitted, whoever has submitted it. @throws RdmaError RDMA_ERR_NOT_FOUND; RDMA_ERR_INVALID_ARGUMENT */
+  job(id: string): Promise<Job> {
+    return this.stored.job(id);
+  }
+
+  /** What is known of the jobs in the store, the newest first. @throws RdmaError RDMA_ERR_INVALID_ARGUMENT */
+  jobs(filter: JobFilter = {}): Promise<JobRecord[]> {
+    return this.stored.jobs(filter);
   }
 
   /** Requests in the stages, and waiting to be admitted. */
@@ -233,7 +290,8 @@ export class LocalPipeline implements AsyncDisposable {
     const { gateway, changes } = this;
     if (changes === undefined) throw closedError();
     const { plan, memory } = changes;
-    return { plan, gateway: this.closing === undefined ? gateway?.status() : undefined, stages, memory };
+    const { supervision } = this.places;
+    return { plan, gateway: this.closing === undefined ? gateway?.status() : undefined, stages, memory, supervision };
   }
 
   /** Ends every process. Requests under way fail with RDMA_ERR_CLOSED. A second call answers the same promise. */
@@ -245,6 +303,9 @@ export class LocalPipeline implements AsyncDisposable {
   private async closeAll(): Promise<void> {
     await null; // `closing` is set before anything below looks at it
     this.waiters.look();
+    this.watchman.stop();
+    // Before requests fail: they stay in the store.
+    await this.stored.close();
     this.gateway?.fail(closedError());
     await this.places.close();
     await this.gateway?.close();

@@ -4,16 +4,31 @@
 // forgotten. Each process in a place has a larger number than all before it there.
 import type { RdmaError } from '../core/errors.js';
 import type { Secret } from '../core/secret.js';
-import { type Plan, placeName, type StageInstanceStatus, stagePlaces, type Workflow } from '../pipeline/index.js';
+import {
+  type Availability,
+  type PlaceId,
+  type Plan,
+  placeName,
+  type StageInstanceStatus,
+  type StageSpec,
+  stageIndex,
+  stagePlaces,
+  TaskBoard,
+  type Workflow,
+} from '../pipeline/index.js';
 import type { InboxAddress } from '../ring/index.js';
+import { Blame, type BlameHost } from './blame.js';
 import type { PipelineSettings } from './local-pipeline-options.js';
+import type { WatchLimits } from './place-watch.js';
 import type { FromWorker, Routes, ToWorker, WorkerConfig } from './protocol.js';
+import type { Restart, SupervisionStatus } from './place-state.js';
 import { StatusCalls } from './status-calls.js';
-import { type PlaceHost, type Restart, SupervisedPlace } from './supervised-place.js';
+import { type PlaceHost, SupervisedPlace } from './supervised-place.js';
 import type { Waiters } from './waiters.js';
+import type { Watched } from './watchman.js';
 
 /** What the places ask of their pipeline. */
-export interface PlacesHost {
+export interface PlacesHost extends BlameHost {
   readonly workflow: Workflow;
   readonly options: PipelineSettings;
   readonly secret: Secret<string>;
@@ -23,7 +38,9 @@ export interface PlacesHost {
   /** Under which a process begins: the newest, and those before it that requests are under. */
   plans(): { plan: Plan; olderPlans: Plan[] };
   onRestart(restart: Restart): void;
-  /** A place that requests may need does not come back. */
+  /** Whether a place works has changed. */
+  onAvailability(place: PlaceId, availability: Availability): void;
+  /** The pipeline cannot start: a place of it does not. */
   onLost(reason: RdmaError): void;
 }
 
@@ -34,18 +51,29 @@ export class Places {
   private readonly routes: Routes = {};
   private readonly statusCalls = new StatusCalls();
   private readonly placeHost: PlaceHost;
+  private readonly blame: Blame;
 
   constructor(host: PlacesHost) {
     this.host = host;
+    this.blame = new Blame(host);
     this.placeHost = {
       limits: () => host.options,
+      watchLimits: (stage) => ({ heartbeatMs: host.options.heartbeatMs, ...watchedLimits(this.specOf(stage)) }),
       isEnding: () => host.isEnding(),
       hasStarted: () => host.hasStarted(),
       isIncomplete: (place) => this.isIncomplete(place),
       configOf: (place) => this.configOf(place),
       onMessage: (place, message) => this.onMessage(place, message),
+      onDeath: ({ stage }, tasks, verdict, reason) => {
+        const { attempts } = this.specOf(stage);
+        const finding = this.blame.died({ stage, attempts, tasks, verdict, reason });
+        // Other instances of its stage may get the request too.
+        if (tasks.length > 0) this.tell({ type: 'suspects', requests: this.blame.suspects });
+        return finding;
+      },
       onGone: (place) => this.onGone(place),
       onRestart: (restart) => host.onRestart(restart),
+      onAvailability: (place, availability) => this.onAvailability(place, availability),
       onGivenUp: (place, reason) => this.onGivenUp(place, reason),
     };
   }
@@ -78,12 +106,28 @@ export class Places {
     );
   }
 
-  /** The places that do not work under a plan yet. @throws why one of them never will */
-  lateFor({ number }: Plan): string[] {
-    const places = [...this.places.values()].filter((place) => !place.leaving);
-    const lost = places.find((place) => place.givenUp !== undefined);
-    if (lost?.givenUp !== undefined) throw lost.givenUp;
-    return places.filter((place) => !place.plans.has(number)).map(({ name }) => name);
+  /** The places of a plan that do not work under it yet. @throws why one of them will not, or not soon */
+  lateFor(plan: Plan): string[] {
+    const places = stagePlaces(plan).map((id) => this.places.get(placeName(this.host.workflow.spec, id))!);
+    for (const { givenUp, broken } of places) {
+      const reason = givenUp ?? broken;
+      if (reason !== undefined) throw reason;
+    }
+    return places.filter((place) => !place.plans.has(plan.number)).map(({ name }) => name);
+  }
+
+  private specOf(stage: string): StageSpec {
+    return this.host.workflow.spec.stages.find(({ name }) => name === stage)!;
+  }
+
+  /** Every process, to be looked at from outside. */
+  watched(): Watched[] {
+    return [...this.places.values()].flatMap(({ watched }) => watched ?? []);
+  }
+
+  /** How each place does, and how often its process was replaced. */
+  get supervision(): Record<string, SupervisionStatus> {
+    return Object.fromEntries([...this.places].map(([name, { status }]) => [name, status]));
   }
 
   /** Ends the places that a plan has not. */
@@ -154,13 +198,21 @@ export class Places {
       stage,
       instance,
       incarnation,
+      boardBytes: TaskBoard.bytesFor(this.specOf(stage).concurrency),
       ...this.host.plans(),
       device,
       secret: secret.reveal(),
       pollUs,
       reconnectMs,
       routes: this.routes,
+      barred: this.blame.barred,
+      suspects: this.blame.suspects,
     };
+  }
+
+  private onAvailability({ stage, instance }: SupervisedPlace, availability: Availability): void {
+    this.host.onAvailability({ stage: stageIndex(this.host.workflow.spec, stage), instance }, availability);
+    this.host.waiters.look();
   }
 
   private onMessage(place: SupervisedPlace, message: FromWorker): void {
@@ -184,4 +236,8 @@ export class Places {
     if (this.host.hasStarted() && !place.wasReady) this.host.waiters.look();
     else this.host.onLost(reason);
   }
+}
+
+function watchedLimits({ taskTimeoutMs, graceMs }: StageSpec): Omit<WatchLimits, 'heartbeatMs'> {
+  return { taskTimeoutMs, graceMs };
 }

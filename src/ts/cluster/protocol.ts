@@ -2,7 +2,7 @@
 //
 // Invariant: both ends are this package in the same version, started by one another; nothing here crosses a network.
 import type { RdmaErrorJson } from '../core/errors.js';
-import type { Plan, StageInstanceStatus, WorkflowSizes } from '../pipeline/index.js';
+import type { Plan, RequestAttempt, StageInstanceStatus, WorkflowSizes } from '../pipeline/index.js';
 import type { InboxAddress } from '../ring/index.js';
 
 /** Where every place (`stage/0`) is; missing while it is being replaced. */
@@ -17,6 +17,8 @@ export interface WorkerConfig {
   stage: string;
   instance: number;
   incarnation: number;
+  /** Bytes of its board. */
+  boardBytes: number;
   plan: Plan;
   /** Older plans under which requests may be on their way still. */
   olderPlans: Plan[];
@@ -25,7 +27,13 @@ export interface WorkerConfig {
   pollUs: number;
   reconnectMs: number;
   routes: Routes;
+  /** Requests that have ended, which it does not run, and such that it runs alone. */
+  barred: readonly RequestAttempt[];
+  suspects: readonly RequestAttempt[];
 }
+
+/** The descriptor, in a worker process, of the memory of its {@link TaskBoard}. */
+export const BOARD_FD = 4;
 
 /** What a handler sends by process.send() comes the same way: messages of ours lie under this name. */
 const OURS = 'onepiece-rdma';
@@ -45,6 +53,8 @@ export type ToWorker =
   | { type: 'routes'; routes: Routes }
   | { type: 'adopt'; plan: Plan }
   | { type: 'retire'; number: number }
+  | { type: 'ended'; request: RequestAttempt }
+  | { type: 'suspects'; requests: readonly RequestAttempt[] }
   | { type: 'status'; id: number }
   | { type: 'stop' };
 

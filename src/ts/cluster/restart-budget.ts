@@ -1,16 +1,31 @@
 // Whether and when the process of a place is started again after it has ended.
 //
 // Invariant: pure: time is an argument. A process that worked is replaced at once; one that ends again and again is
-// replaced later and later, and not for ever. Only time in which the place works makes its deaths forgotten, so a place
-// that never works again comes to an end, however slowly its processes fail.
+// replaced later and later. Only time in which the place works makes its deaths forgotten, so the budget of a place that
+// never works again comes to an end, however slowly its processes fail.
 
 /** Deaths count for so long, in ms of work. */
 const DEATH_COUNTS_MS = 60_000;
 const FIRST_DELAY_MS = 100;
 const LAST_DELAY_MS = 10_000;
+/** How long a place whose processes say why they cannot begin may be away. */
+const FAILED_AWAY_MS = 10_000;
+/** Of a place whose budget is spent. */
+const SPENT_DELAY_MS = 30_000;
+
+/**
+ * How a process ended: by `task`, for which a request is to blame; as it could not begin, and said why (`failed`); or
+ * otherwise (`other`).
+ */
+export type End = 'task' | 'failed' | 'other';
 
 /** What becomes of a place whose process has ended. */
-export type Verdict = { readonly delayMs: number } | { readonly givenUp: string };
+export interface RestartVerdict {
+  /** After how long the next process is started. */
+  readonly delayMs: number;
+  /** Why the place is not expected to work soon, in words; undefined: it is. */
+  readonly spent: string | undefined;
+}
 
 /** The deaths of one place. */
 export class RestartBudget {
@@ -46,26 +61,30 @@ export class RestartBudget {
    * The process has ended, or could not be started.
    *
    * @param nowMs by a clock that never goes back
-   * @returns after how long the next one is started, or in words why there is none
+   * @param end one by a task counts nothing, and the next one is started at once
    */
-  died(nowMs: number): Verdict {
+  died(nowMs: number, end: End = 'other'): RestartVerdict {
     const worked = this.readySinceMs === undefined ? 0 : nowMs - this.readySinceMs;
     this.readySinceMs = undefined;
     this.workedMs += worked;
-    this.inARow++;
-    this.deaths = [...this.deaths.filter((at) => this.workedMs - at < DEATH_COUNTS_MS), this.workedMs];
-    if (this.deaths.length > this.maxRestarts) {
-      return { givenUp: `ended ${this.deaths.length} times within a minute of work` };
-    }
     this.awaySinceMs ??= nowMs;
-    const awayMs = nowMs - this.awaySinceMs;
-    if (awayMs >= this.maxAwayMs) {
-      return { givenUp: `has had no process that is ready for ${Math.round(awayMs)} ms` };
-    }
-    const pauseMs = this.inARow === 1 ? 0 : Math.min(LAST_DELAY_MS, FIRST_DELAY_MS * 2 ** (this.inARow - 2));
+    if (end === 'task') return { delayMs: 0, spent: undefined };
+    this.inARow++;
+    const counted = this.deaths.filter((at) => this.workedMs - at < DEATH_COUNTS_MS);
+    this.deaths = [...counted, this.workedMs].slice(-this.maxRestarts - 1);
+    const spent = this.spentAt(nowMs, end === 'failed' ? Math.min(FAILED_AWAY_MS, this.maxAwayMs) : this.maxAwayMs);
+    const lastMs = spent === undefined ? LAST_DELAY_MS : SPENT_DELAY_MS;
+    const pauseMs = this.inARow === 1 ? 0 : Math.min(lastMs, FIRST_DELAY_MS * 2 ** (this.inARow - 2));
     // From when it was ready: one that has worked for longer has nothing to do with the deaths before it.
-    if (worked < pauseMs) return { delayMs: Math.ceil(pauseMs - worked) };
+    if (worked < pauseMs) return { delayMs: Math.ceil(pauseMs - worked), spent };
     this.inARow = 1;
-    return { delayMs: 0 };
+    return { delayMs: 0, spent };
+  }
+
+  private spentAt(nowMs: number, maxAwayMs: number): string | undefined {
+    const { length } = this.deaths;
+    if (length > this.maxRestarts) return `ended more than ${this.maxRestarts} times within a minute of work`;
+    const awayMs = nowMs - (this.awaySinceMs ?? nowMs);
+    return awayMs >= maxAwayMs ? `has had no process that is ready for ${Math.round(awayMs)} ms` : undefined;
   }
 }

@@ -1,29 +1,26 @@
 // One place of a pipeline on this host: the process in it, and the one after that.
 //
 // Invariant: a place has at most one process. One that ends is followed by another, as its budget allows; one that is not
-// ready within its time is ended. A place that leaves, or that was given up, gets none any more.
+// ready within its time is ended. A place that has worked is never given up: when its budget is spent it is broken, and
+// tried later and later. A place that leaves, or that was given up before it worked, gets no process any more.
 import { performance } from 'node:perf_hooks';
 import { RdmaError } from '../core/errors.js';
+import type { Availability, RequestAttempt, RunningTask } from '../pipeline/index.js';
+import type { Finding } from './blame.js';
+import type { PlaceState, Restart, RestartCounts, SupervisionStatus } from './place-state.js';
+import { PlaceWatch, type Verdict, type WatchLimits } from './place-watch.js';
+import { isStopped } from './process-state.js';
 import type { FromWorker, ToWorker, WorkerConfig } from './protocol.js';
 import { RestartBudget } from './restart-budget.js';
+import type { Watched } from './watchman.js';
 import { WorkerProcess } from './worker.js';
-
-/** An instance that ended and is replaced. */
-export interface Restart {
-  stage: string;
-  instance: number;
-  /** How it ended. */
-  reason: string;
-  /** Wall clock, in ms since 1970. */
-  at: number;
-  /** After how long the next process is started, in ms: 0 the first time, then more each time. */
-  delayMs: number;
-}
 
 /** What a place asks of its pipeline. */
 export interface PlaceHost {
   /** As in LocalPipelineOptions. */
   limits(): { maxRestarts: number; startTimeoutMs: number };
+  /** What the processes of a stage are held to. */
+  watchLimits(stage: string): WatchLimits;
   /** Nothing is started any more. */
   isEnding(): boolean;
   /** Whether the pipeline has started: from then on each process has a time limit of its own. */
@@ -33,12 +30,18 @@ export interface PlaceHost {
   /** What the next process is told. */
   configOf(place: SupervisedPlace): WorkerConfig;
   onMessage(place: SupervisedPlace, message: FromWorker): void;
+  /** Its process has ended, with these tasks. Called before the next one starts. */
+  onDeath(place: SupervisedPlace, tasks: readonly RunningTask[], verdict: Verdict | undefined, reason: string): Finding;
   /** It has no process now, so no address. */
   onGone(place: SupervisedPlace): void;
   onRestart(restart: Restart): void;
+  /** Whether it works has changed. */
+  onAvailability(place: SupervisedPlace, availability: Availability): void;
   /** It gets no process any more. */
   onGivenUp(place: SupervisedPlace, reason: RdmaError): void;
 }
+
+const COUNTERS = { hang: 'hangs', 'task-timeout': 'taskTimeouts', cancel: 'cancels' } as const;
 
 export class SupervisedPlace {
   readonly stage: string;
@@ -47,10 +50,17 @@ export class SupervisedPlace {
   readonly plans = new Set<number>();
   /** Why it gets no process any more. */
   givenUp: RdmaError | undefined;
+  /** Why it is not expected to work soon. */
+  broken: RdmaError | undefined;
   private readonly host: PlaceHost;
   private readonly budget: RestartBudget;
   private readonly startTimeoutMs: number;
+  private readonly counts: RestartCounts = { restarts: 0, hangs: 0, taskTimeouts: 0, cancels: 0, poisons: 0 };
   private worker: WorkerProcess | undefined;
+  private watch: PlaceWatch | undefined; // of that process
+  private verdict: Verdict | undefined; // why that process is being ended
+  private startedAtMs = 0; // when that process was started
+  private startMs: number | undefined; // how long the last one took until it was ready
   private isLoaded = false; // it has an address
   private isReady = false;
   private hasBeenReady = false;
@@ -91,6 +101,38 @@ export class SupervisedPlace {
     return this.worker?.pid;
   }
 
+  /** What an operator asks. */
+  get status(): SupervisionStatus {
+    return { state: this.state, reason: this.broken, ...this.counts };
+  }
+
+  private get state(): PlaceState {
+    if (this.broken !== undefined) return 'broken';
+    if (this.watch?.isStopped === true) return 'stopped';
+    return this.isReady ? 'ready' : 'starting';
+  }
+
+  /** Its process, to be looked at from outside; undefined when there is none, or when it is being ended. */
+  get watched(): Watched | undefined {
+    const { worker, watch } = this;
+    const pid = worker?.pid;
+    if (worker === undefined || watch === undefined || pid === undefined || this.verdict !== undefined)
+      return undefined;
+    return {
+      watch,
+      tasks: worker.tasks,
+      isStopped: () => isStopped(pid),
+      onUnwanted: (request: RequestAttempt) => worker.send({ type: 'ended', request }),
+      onStopped: (isNow) => {
+        if (this.isReady) this.host.onAvailability(this, isNow ? { state: 'starting' } : { state: 'ready' });
+      },
+      onVerdict: (verdict) => {
+        this.verdict = verdict;
+        worker.kill();
+      },
+    };
+  }
+
   send(message: ToWorker): void {
     this.worker?.send(message);
   }
@@ -105,16 +147,18 @@ export class SupervisedPlace {
       const plans = [config.plan, ...config.olderPlans].map(({ number }) => number);
       worker = new WorkerProcess(config, {
         onMessage: (message) => this.onMessage(message, plans),
-        onExit: (reason) => this.onExit(worker.failure?.message ?? reason, worker.failure),
+        onExit: (reason) => this.onExit(worker.failure?.message ?? reason, worker.failure, worker.tasks),
       });
     } catch (error) {
       // Not in this turn: who starts many places goes on with the next one. What is ours will not go away, as with a bundle.
       const failure = error instanceof RdmaError ? error : undefined;
-      const end = () => this.onExit(`it could not be started: ${(error as Error).message}`, failure);
+      const end = () => this.onExit(`it could not be started: ${(error as Error).message}`, failure, []);
       this.timer = setTimeout(end, 0);
       return;
     }
     this.worker = worker;
+    this.watch = new PlaceWatch(host.watchLimits(this.stage));
+    this.startedAtMs = performance.now();
     this.limitStart();
   }
 
@@ -147,16 +191,22 @@ export class SupervisedPlace {
       this.stopTimer();
       this.isReady = true;
       this.hasBeenReady = true;
+      this.broken = undefined;
+      this.startMs = performance.now() - this.startedAtMs;
       for (const number of startPlans) this.plans.add(number);
       this.budget.ready(performance.now());
+      this.host.onAvailability(this, { state: 'ready' });
     } else if (message.type === 'adopted') this.plans.add(message.number);
     this.host.onMessage(this, message);
   }
 
-  private onExit(reason: string, failure: RdmaError | undefined): void {
-    const { host, slow } = this;
+  private onExit(ended: string, failure: RdmaError | undefined, tasks: readonly RunningTask[]): void {
+    const { host, verdict, isReady: wasReady } = this;
+    const reason = this.slow ? `it was not ready within ${this.startTimeoutMs} ms` : ended;
     this.stopTimer();
     this.worker = undefined;
+    this.watch = undefined;
+    this.verdict = undefined;
     this.isLoaded = false;
     this.isReady = false;
     this.slow = false;
@@ -169,19 +219,52 @@ export class SupervisedPlace {
       this.giveUp(failure);
       return;
     }
-    const words = slow ? `it was not ready within ${this.startTimeoutMs} ms` : reason;
-    const verdict = this.budget.died(performance.now());
-    if ('givenUp' in verdict) {
-      const message = `stage ${this.name} ${verdict.givenUp}, the last time by ${words}`;
-      const remedy = 'see what it printed, or raise maxRestarts or startTimeoutMs';
-      this.giveUp(new RdmaError('RDMA_ERR_STAGE_FAILED', message, { remedy }));
-      return;
+    const { failed, isExcused } = host.onDeath(this, tasks, verdict, reason);
+    const words = this.count(reason, verdict, failed);
+    const end = isExcused ? 'task' : failure === undefined || wasReady ? 'other' : 'failed';
+    const { delayMs, spent } = this.budget.died(performance.now(), end);
+    if (spent !== undefined) {
+      const error = this.spentError(spent, words, delayMs);
+      if (!host.hasStarted() || !this.hasBeenReady) {
+        this.giveUp(error);
+        return;
+      }
+      this.broken = error;
     }
-    const { delayMs } = verdict;
+    this.startAfter(delayMs);
     const { stage, instance } = this;
+    host.onRestart({ stage, instance, reason: words, at: Date.now(), delayMs, failed });
+  }
+
+  private count(reason: string, verdict: Verdict | undefined, failed: readonly string[]): string {
+    this.counts.restarts++;
+    if (verdict !== undefined) {
+      this.counts[COUNTERS[verdict.kind]]++;
+      return `${verdict.kind}: ${verdict.words}`;
+    }
+    if (failed.length === 0) return reason;
+    this.counts.poisons++;
+    return `poison: ${reason}, while it ran request ${failed.join(', ')}`;
+  }
+
+  private spentError(spent: string, words: string, delayMs: number): RdmaError {
+    const message = `stage ${this.name} ${spent}, the last time by ${words}`;
+    const remedy = 'see what it printed, or raise maxRestarts or startTimeoutMs';
+    const retryAfterMs = delayMs + Math.ceil(this.startMs ?? 0);
+    return new RdmaError('RDMA_ERR_STAGE_FAILED', message, { stage: this.stage, remedy, retryAfterMs });
+  }
+
+  private startAfter(delayMs: number): void {
+    const readyInMs = delayMs + Math.ceil(this.startMs ?? 0);
+    const { broken } = this;
+    this.host.onAvailability(
+      this,
+      broken === undefined
+        ? { state: 'starting', readyInMs }
+        : { state: 'broken', reason: broken, retryInMs: readyInMs },
+    );
     if (delayMs === 0) this.start();
     else this.timer = setTimeout(() => this.restart(), delayMs);
-    host.onRestart({ stage, instance, reason: words, at: Date.now(), delayMs });
   }
 
   private restart(): void {

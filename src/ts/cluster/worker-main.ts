@@ -2,6 +2,7 @@
 //
 // Invariant: this process never outlives its parent (the kernel ends it), writes nothing to stdout, and leaves the
 // decision what to do about a failure to the supervisor.
+import { closeSync } from 'node:fs';
 import { pathToFileURL } from 'node:url';
 import { inspect } from 'node:util';
 import type { Moment } from './code-cache.js';
@@ -13,11 +14,13 @@ import {
   StageInstance,
   stageIndex,
   systemPipelinePort,
+  TaskBoard,
   type Workflow,
 } from '../pipeline/index.js';
 import type { InboxAddress } from '../ring/index.js';
 import { dieWithParent } from '../verbs/process.js';
-import { type FromWorker, type Routes, type ToWorker, unwrap, type WorkerConfig, wrap } from './protocol.js';
+import { mapSharedMemory } from '../verbs/shared-memory.js';
+import { BOARD_FD, type FromWorker, type Routes, type ToWorker, unwrap, type WorkerConfig, wrap } from './protocol.js';
 import { markStageProcess } from './stage-process.js';
 
 let instance: StageInstance | undefined;
@@ -65,6 +68,7 @@ async function start(config: WorkerConfig): Promise<StageInstance> {
   process.title = `onepiece ${stage}/${config.instance}`;
   markStageProcess(`${stage}/${config.instance}`);
   routes = config.routes;
+  const board = openBoard(config.boardBytes);
   const workflow = await findWorkflow(config);
   const { spec } = workflow;
   const opened = await StageInstance.open({
@@ -79,6 +83,9 @@ async function start(config: WorkerConfig): Promise<StageInstance> {
     pollUs,
     reconnectMs,
     resolve: whereIs,
+    board,
+    barred: config.barred,
+    suspects: config.suspects,
     ...workflow.code(stage),
     onFailed: (reason) => void fail(reason),
   });
@@ -88,6 +95,13 @@ async function start(config: WorkerConfig): Promise<StageInstance> {
   tell({ type: 'ready' });
   keepCode('started');
   return opened;
+}
+
+// What a handler starts shall not inherit the descriptor.
+function openBoard(bytes: number): TaskBoard {
+  const buffer = mapSharedMemory(BOARD_FD, bytes);
+  closeSync(BOARD_FD);
+  return new TaskBoard(buffer);
 }
 
 // Where a place is; while it is being replaced, as soon as it is there again.
@@ -158,6 +172,12 @@ function onMessage(received: unknown): void {
       break;
     case 'retire':
       retire(message.number).catch(onFailure);
+      break;
+    case 'ended':
+      instance?.endRequest(message.request);
+      break;
+    case 'suspects':
+      instance?.setSuspects(message.requests);
       break;
     case 'status':
       if (instance !== undefined) tell({ type: 'status', id: message.id, status: instance.status() });

@@ -3,9 +3,11 @@
 // Invariant: exactly one `onExit` follows every start, whatever ended the process. It leads a process group, which takes
 // in what its handlers start, and which ends with it.
 import { type ChildProcess, fork } from 'node:child_process';
-import { existsSync } from 'node:fs';
+import { closeSync, existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { RdmaError } from '../core/errors.js';
+import { type RunningTask, TaskBoard } from '../pipeline/index.js';
+import { createSharedMemory } from '../verbs/shared-memory.js';
 import { type FromWorker, type ToWorker, unwrap, type WorkerConfig, wrap } from './protocol.js';
 import { workerExecArgv } from './worker-options.js';
 
@@ -34,16 +36,25 @@ export class WorkerProcess {
   /** Set by `failed`: why the process gave up. */
   failure: RdmaError | undefined;
   private readonly child: ChildProcess;
+  private readonly board: TaskBoard;
   private readonly exited: Promise<void>;
 
+  /** @throws RdmaError RDMA_ERR_NOT_SUPPORTED in a bundle; EMFILE, ENOMEM */
   constructor(config: WorkerConfig, hooks: WorkerHooks) {
-    // What a handler prints goes to stderr: stdout belongs to the results of the parent. In a session of its own Ctrl-C
-    // does not reach it: the parent decides what that means.
-    this.child = fork(workerProgram(), [], {
-      stdio: ['ignore', 2, 2, 'ipc'],
-      execArgv: workerExecArgv(process.execArgv),
-      detached: true,
-    });
+    const program = workerProgram();
+    const { fd, buffer } = createSharedMemory(config.boardBytes);
+    this.board = new TaskBoard(buffer);
+    try {
+      // What a handler prints goes to stderr: stdout belongs to the results of the parent. In a session of its own Ctrl-C
+      // does not reach it: the parent decides what that means. The board is its descriptor 4 (BOARD_FD).
+      this.child = fork(program, [], {
+        stdio: ['ignore', 2, 2, 'ipc', fd],
+        execArgv: workerExecArgv(process.execArgv),
+        detached: true,
+      });
+    } finally {
+      closeSync(fd);
+    }
     this.exited = new Promise((resolve) => {
       let over = false;
       const end = (reason: string) => {
@@ -69,6 +80,11 @@ export class WorkerProcess {
 
   get pid(): number | undefined {
     return this.child.pid;
+  }
+
+  /** The tasks that it runs; when it has ended, those that it ran then. */
+  get tasks(): RunningTask[] {
+    return this.board.read();
   }
 
   send(message: ToWorker): void {

@@ -8,10 +8,13 @@ import { type Forecast, forecast, type StageAhead } from './forecast.js';
 import type { UnitsByClass } from './request-queue.js';
 import type { Graph } from './routing.js';
 
-/** How many standard deviations of the last errors a forecast may be off. */
-const DEVIATIONS = 2.5;
-/** A correction and a margin are no larger than this share of the time that it is about: errors must not lock the door. */
+/** Of so many requests one may be later than forecast and margin say. */
+const ONE_OF = 250;
+/** How far the margin moves with a request that was, as a share of the forecast; with the others it moves back. */
+const MARGIN_STEP = 0.04;
+/** A correction and a margin are no larger than these shares of the forecast: errors must not lock the door. */
 const MOST_CORRECTION = 0.25;
+const MOST_MARGIN = 0.5;
 
 /** The cost of a request, as far as it decides what the others wait for. */
 export interface Cost {
@@ -34,6 +37,7 @@ export class Forecaster {
   private readonly underWay: UnitsByClass[]; // by stage
   private readonly errors = new Estimate(); // actual minus uncorrected, in microseconds
   private readonly relative = new Estimate(); // |actual - expected| / actual
+  private margin = 0; // share of a forecast; few requests are later than that
   private readonly hops: number; // of the longest path
 
   constructor(graph: Graph, admission: Admission) {
@@ -115,21 +119,25 @@ export class Forecaster {
     const plain = forecast(graph.before, stages, (admission.overhead * this.hops) / 2);
     const rawUs = plain.completionUs;
     const most = MOST_CORRECTION * rawUs;
-    const { count, mean, spread } = this.errors;
+    const { count, mean } = this.errors;
     const correction = count === 0 ? 0 : Math.min(most, Math.max(-most, mean));
     return {
       completionUs: rawUs + correction,
       aloneUs: plain.aloneUs,
       bottleneck: plain.bottleneck,
       rawUs,
-      marginUs: Math.min(most, DEVIATIONS * spread),
+      marginUs: this.margin * rawUs,
     };
   }
 
-  /** A request that was forecast has its result. */
-  settled(expectation: Expectation, actualUs: number): void {
-    this.errors.add(actualUs - expectation.rawUs);
-    this.relative.add(Math.abs(actualUs - expectation.completionUs) / Math.max(1, actualUs));
+  /** A request that was forecast has its result, or is late by now: then it takes at least so long. */
+  settled({ rawUs, completionUs }: Expectation, actualUs: number): void {
+    this.errors.add(actualUs - rawUs);
+    this.relative.add(Math.abs(actualUs - completionUs) / Math.max(1, actualUs));
+    // Robbins and Monro, 1951: it comes to rest where one of so many is later.
+    const isLater = actualUs > completionUs + this.margin * rawUs;
+    const moved = this.margin + MARGIN_STEP * (isLater ? 1 - 1 / ONE_OF : -1 / ONE_OF);
+    this.margin = Math.min(MOST_MARGIN, Math.max(0, moved));
   }
 
   /** For operators: what is known of costs, and how far off forecasts are on average, as a share of the time. */

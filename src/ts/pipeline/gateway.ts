@@ -45,6 +45,7 @@ import {
 import { placesOf, takesPart } from './routing.js';
 import { addHops, remainingMs } from './stage-instance.js';
 import { requestName } from './task.js';
+import type { RequestAttempt } from './task-board.js';
 import { copyTensor, type Tensor } from './tensor.js';
 import type { Ticket } from './ticket.js';
 import { TicketMap } from './ticket-map.js';
@@ -182,14 +183,66 @@ export class Gateway implements PlaceOwner {
       const { admitted } = ticket;
       if (admitted === undefined || ticket.over) continue;
       if (!takesPart(admitted.plan, admitted.route, this.options.self.instance, place)) continue;
-      this.tellEnded(ticket);
-      this.leave(ticket, admitted);
-      again.push(ticket);
+      again.push(this.takeBack(ticket, admitted));
     }
     this.admitAgain(again);
     const closed = this.place.giveUp(place);
     this.admit();
     await closed;
+  }
+
+  // ---- Requests whose tasks or places have failed
+
+  /** Whether this attempt of a request has been admitted and has not ended. */
+  isUnderWay(request: RequestAttempt): boolean {
+    return this.ticketAt(request) !== undefined;
+  }
+
+  /** One more try of a request has failed. @returns how many there are; 0 when the request is not under way */
+  countTry(request: RequestAttempt): number {
+    const ticket = this.ticketAt(request);
+    return ticket === undefined ? 0 : ++ticket.tries;
+  }
+
+  /** Ends a request with a failure, and with it its tasks in all places; nothing when it is not under way. */
+  failRequest(request: RequestAttempt, reason: RdmaError): void {
+    const ticket = this.ticketAt(request);
+    if (ticket !== undefined) this.cancel(ticket, reason);
+  }
+
+  /**
+   * A place is broken: of the requests whose task there is not done, those that another instance can take are admitted
+   * again, before all that wait, and the others fail. Call {@link Gateway.setAvailability} first.
+   *
+   * @param reason with which they fail
+   */
+  abandon(place: PlaceId, reason: RdmaError): void {
+    const canMove = this.admission.broken === undefined;
+    const again: Ticket[] = [];
+    for (const ticket of this.tickets.list()) {
+      const { admitted } = ticket;
+      if (ticket.over || admitted === undefined) continue;
+      if (!admitted.unfinished[place.stage]!.some((load) => load.instance === place.instance)) continue;
+      if (canMove) again.push(this.takeBack(ticket, admitted));
+      else this.cancel(ticket, reason);
+    }
+    this.admitAgain(again);
+    this.admit();
+  }
+
+  private ticketAt({ gateway, gatewayRun, ticket: number, attempt }: RequestAttempt): Ticket | undefined {
+    const { self, incarnation } = this.options;
+    if (gateway !== self.instance || gatewayRun !== incarnation) return undefined;
+    const ticket = this.tickets.get(number);
+    const isCurrent = ticket !== undefined && !ticket.over && ticket.admitted !== undefined;
+    return isCurrent && ticket.attempt === attempt ? ticket : undefined;
+  }
+
+  // What it has in the places ends there.
+  private takeBack(ticket: Ticket, admitted: AdmittedRequest): Ticket {
+    this.tellEnded(ticket);
+    this.leave(ticket, admitted);
+    return ticket;
   }
 
   /**
@@ -332,6 +385,7 @@ export class Gateway implements PlaceOwner {
       views: options.views,
       traced: options.trace ?? this.isSampled(),
       signal,
+      tries: 0,
       spreads: options.spread === undefined ? undefined : spreadsOf(graph.spec, options.spread),
       onProgress: options.onProgress,
       progress: undefined,
@@ -362,7 +416,10 @@ export class Gateway implements PlaceOwner {
     const { clock } = this.options.port;
     const words = `no result within ${Math.round(timeoutMs)} ms`;
     let stop: () => void;
-    const late = () => this.cancel(ticket, new RdmaError('RDMA_ERR_DEADLINE', words));
+    const late = () => {
+      this.learnLate(ticket, ticket.deadlineUs - ticket.queuedAtUs);
+      this.cancel(ticket, new RdmaError('RDMA_ERR_DEADLINE', words));
+    };
     const leftMs = () => Math.max(0, (ticket.deadlineUs - this.place.nowUs()) / 1000);
     const aloneMs = this.door.forecaster.aloneUs(ticket) / 1000;
     if (ticket.number > 0 || !(aloneMs >= MIN_WATCHED_MS && aloneMs < leftMs())) {
@@ -376,12 +433,18 @@ export class Gateway implements PlaceOwner {
     return () => stop();
   }
 
+  // It takes longer than it was expected to, by what is known so far.
+  private learnLate({ expectation }: Ticket, leastUs: number): void {
+    if (expectation !== undefined) this.door.forecaster.settled(expectation, leastUs);
+  }
+
   // True when it has ended: it waits still, and even at once it would be late.
   private endHopeless(ticket: Ticket): boolean {
     if (ticket.over || ticket.number > 0 || ticket.deadlineUs === Number.POSITIVE_INFINITY) return ticket.over;
     const aloneUs = this.door.forecaster.aloneUs(ticket);
     if (!(this.place.nowUs() + aloneUs > ticket.deadlineUs) || this.tickets.size === 0) return false;
     this.door.hopeless++;
+    this.learnLate(ticket, this.place.nowUs() + aloneUs - ticket.queuedAtUs);
     this.cancel(ticket, new RdmaError('RDMA_ERR_DEADLINE', 'it waited until it could not be done in time any more'));
     return true;
   }
@@ -723,8 +786,16 @@ export class Gateway implements PlaceOwner {
     if (ticket === undefined || ticket.over || ticket.attempt !== attempt) return;
     const name = this.options.graph.spec.stages[from.stage]?.name ?? 'unknown';
     this.tell('failed', number, from.stage, from.instance, {});
+    const { admitted } = ticket;
+    const attempts = this.options.graph.spec.stages[from.stage]?.attempts ?? 1;
+    if (failure.retryable === true && admitted !== undefined && ++ticket.tries < attempts) {
+      this.admitAgain([this.takeBack(ticket, admitted)]);
+      this.admit();
+      return;
+    }
+    if (failure.code === 'RDMA_ERR_DEADLINE') this.learnLate(ticket, ticket.deadlineUs - ticket.queuedAtUs);
     const code = failure.code === 'RDMA_ERR_DEADLINE' ? 'RDMA_ERR_DEADLINE' : 'RDMA_ERR_STAGE_FAILED';
-    this.cancel(ticket, new RdmaError(code, `stage ${name} failed: ${failure.message}`));
+    this.cancel(ticket, new RdmaError(code, `stage ${name} failed: ${failure.message}`, { stage: name }));
   }
 
   private tell(

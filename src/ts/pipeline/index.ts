@@ -31,6 +31,7 @@ export type { PlaceOptions, PlaceStatus } from './place.js';
 export { checkPlan, makePlan, type PlaceId, type Plan, placeName, stageIndex, stagePlaces } from './plan.js';
 export { type PipelinePort, systemPipelinePort } from './port.js';
 export { ALL, type Graph, graphOf, receivers, type Route, senders } from './routing.js';
+export { type RequestAttempt, type RunningTask, TaskBoard } from './task-board.js';
 export {
   type BatchSpec,
   batchSizeOf,
@@ -50,7 +51,7 @@ export {
   type StageInstanceOptions,
   type StageInstanceStatus,
 } from './stage-instance.js';
-export type { StageOutput, StageTask, TensorShape } from './task.js';
+export { requestName, type StageOutput, type StageTask, type TensorShape } from './task.js';
 export { MAX_PREVIEW_BYTES, type ProgressDetails } from './progress-note.js';
 export {
   copyTensor,

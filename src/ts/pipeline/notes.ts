@@ -8,7 +8,7 @@
 //   ENDED, gateway to place, records of 16 bytes       0        8        12
 //                                                      |ticket  |attempt | 0 |
 //   COMING, place or gateway to place: nothing more; a message is about to come
-//   FAILURE, place to gateway: one record as in REPORTS, then JSON { code, message }
+//   FAILURE, place to gateway: one record as in REPORTS, then JSON { code, message, retryable }
 //   PROGRESS, place to gateway: one record as in REPORTS, then what progress-note.ts says
 //
 // Invariant: what is read here came from another process; a note that is not of exactly this form is refused whole.
@@ -29,6 +29,8 @@ const MAX_FAILURE_CHARS = 2000;
 export interface StageFailure {
   readonly code: string;
   readonly message: string;
+  /** The request may be tried again; not there: it may not. */
+  readonly retryable?: true;
 }
 
 /** Who sends a note, and to which run of a gateway it belongs. */
@@ -201,11 +203,12 @@ export function encodeFailure(
 ): Uint8Array {
   const code = failure.code.slice(0, 64);
   let message = failure.message.slice(0, MAX_FAILURE_CHARS);
-  let json = failureBytes(code, message);
+  const { retryable } = failure;
+  let json = failureBytes(code, message, retryable);
   // A character may take six bytes: it is halved until it fits.
   while (HEAD_BYTES + REPORT_BYTES + json.length > limitBytes && message.length > 0) {
     message = message.slice(0, message.length >> 1);
-    json = failureBytes(code, message);
+    json = failureBytes(code, message, retryable);
   }
   const bytes = new Uint8Array(HEAD_BYTES + REPORT_BYTES + json.length);
   const view = new DataView(bytes.buffer);
@@ -215,8 +218,8 @@ export function encodeFailure(
   return bytes;
 }
 
-function failureBytes(code: string, message: string): Buffer {
-  return Buffer.from(JSON.stringify({ code, message }), 'utf8');
+function failureBytes(code: string, message: string, retryable: true | undefined): Buffer {
+  return Buffer.from(JSON.stringify({ code, message, retryable }), 'utf8');
 }
 
 /** Reads a FAILURE. @throws RdmaError RDMA_ERR_PROTOCOL */
@@ -233,7 +236,7 @@ export function readFailure(
   } catch (cause) {
     throw new RdmaError('RDMA_ERR_PROTOCOL', 'a failure is not JSON', { cause });
   }
-  const { code, message } = Object(document) as Partial<StageFailure>;
+  const { code, message, retryable } = Object(document) as Partial<StageFailure>;
   if (typeof code !== 'string' || typeof message !== 'string') throw refused('the failure has no code or no message');
-  return { ticket, attempt, failure: { code, message } };
+  return { ticket, attempt, failure: retryable === true ? { code, message, retryable } : { code, message } };
 }

@@ -20,6 +20,8 @@ export const MAX_MESSAGE_BYTES = 2 ** 30;
 
 const DEFAULT_MESSAGE_BYTES = 4 * 2 ** 20;
 const MAX_CONCURRENCY = 64;
+const MAX_ATTEMPTS = 1000;
+const MAX_TIMER_MS = 2 ** 31 - 1;
 /** The most tasks of a batch. */
 export const MAX_BATCH_SIZE = 64;
 /** The most tasks that one instance may run at a time, in all its batches: no place has more requests at a time. */
@@ -70,6 +72,12 @@ export interface StageSpec {
   readonly batch?: BatchSpec;
   /** The largest output in bytes of tensors. */
   readonly maxOutputBytes: number;
+  /** How long a task may take until its signal fires, in ms; not there: as long as it likes. */
+  readonly taskTimeoutMs?: number;
+  /** How long a handler may go on after its signal has fired until its process is ended, in ms. */
+  readonly graceMs: number;
+  /** How often a request is tried whose process ends in this stage, or whose error is `retryable`. */
+  readonly attempts: number;
   /** What its author expects it to cost; not there: nobody knows before the first tasks. */
   readonly cost?: StageCost;
 }
@@ -162,6 +170,11 @@ export function checkStage(input: StageSpecInput, earlier: readonly StageSpec[])
     concurrency,
     ...(batch === undefined ? {} : { batch }),
     maxOutputBytes: checkMessageBytes('maxOutputBytes', input.maxOutputBytes),
+    ...(input.taskTimeoutMs === undefined
+      ? {}
+      : { taskTimeoutMs: checkInteger('taskTimeoutMs', input.taskTimeoutMs, 1, MAX_TIMER_MS) }),
+    graceMs: checkInteger('graceMs', input.graceMs ?? 1000, 0, MAX_TIMER_MS),
+    attempts: checkInteger('attempts', input.attempts ?? 3, 1, MAX_ATTEMPTS),
     ...(input.cost === undefined ? {} : { cost: checkCost(name, input.cost) }),
   });
 }

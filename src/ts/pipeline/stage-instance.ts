@@ -14,6 +14,9 @@ import { encodeMeta } from './meta.js';
 import { encodeFailure, Report, ReportWriter, type StageFailure } from './notes.js';
 import { asRdmaError, type Outgoing, Place, type PlaceOptions, type PlaceOwner, type PlaceStatus } from './place.js';
 import { GATEWAY_INDEX, type PlaceId, type Plan, placeName } from './plan.js';
+import { LeastTime } from './least-time.js';
+import { Suspects } from './suspects.js';
+import type { RequestAttempt, TaskBoard } from './task-board.js';
 import type { Spread, StageSpec } from './spec.js';
 import { encodeProgress, type ProgressDetails } from './progress-note.js';
 import { ALL } from './routing.js';
@@ -24,6 +27,12 @@ import type { StageCode } from './workflow.js';
 
 /** What an instance of a stage has to know. */
 export interface StageInstanceOptions extends PlaceOptions, StageCode {
+  /** Where it says which tasks run; undefined: nobody looks. */
+  board?: TaskBoard | undefined;
+  /** Requests that have ended: it runs none of them, though they may come again. Default none. */
+  barred?: readonly RequestAttempt[] | undefined;
+  /** Requests that run alone; default none. */
+  suspects?: readonly RequestAttempt[] | undefined;
   /** Called with what the instance does; undefined: nobody wants to know. */
   onEvent?: ((event: StageEvent) => void) | undefined;
   /** Called when it cannot go on. */
@@ -79,8 +88,10 @@ export class StageInstance implements PlaceOwner, TaskHost, BatchHost {
   private readonly unsent: (() => boolean)[] = []; // outputs that wait for memory
   private writers: readonly ReportWriter[] = []; // one for each gateway and its run
   private reportsDue = false;
+  private readonly suspects = new Suspects();
   private linked = false;
   private running = 0;
+  private readonly least = new LeastTime();
   private usualUs = Number.NaN; // how long the handler takes, lately; NaN: it has not run yet
   private tasks = 0;
   private failures = 0;
@@ -108,6 +119,8 @@ export class StageInstance implements PlaceOwner, TaskHost, BatchHost {
   static async open(options: StageInstanceOptions): Promise<StageInstance> {
     const instance = new StageInstance(options);
     instance.place = await Place.open(instance.options, instance);
+    for (const request of options.barred ?? []) instance.endRequest(request);
+    instance.setSuspects(options.suspects ?? []);
     return instance;
   }
 
@@ -152,6 +165,18 @@ export class StageInstance implements PlaceOwner, TaskHost, BatchHost {
     return this.place.giveUp(place);
   }
 
+  /** The request has ended at its gateway: its task stops, and does not run again. */
+  endRequest({ gateway, gatewayRun, ticket, attempt }: RequestAttempt): void {
+    const { join } = this.place;
+    join.endRequest(join.ledgerOf(gateway, gatewayRun), ticket, attempt);
+  }
+
+  /** These requests run alone from now on, and no others. */
+  setSuspects(requests: readonly RequestAttempt[]): void {
+    this.suspects.set(requests);
+    this.next();
+  }
+
   // ---- What the place says
 
   /** @internal */
@@ -190,9 +215,12 @@ export class StageInstance implements PlaceOwner, TaskHost, BatchHost {
   private next(): void {
     this.batches?.next();
     while (this.linked && this.running < this.stage.concurrency && !this.place.isEnding) {
-      const joined = this.ready.shift();
+      const joined = this.ready[0];
       if (joined === undefined) return;
-      if (joined.state === 'ready') this.run(joined);
+      const isWanted = joined.state === 'ready';
+      if (isWanted && !this.suspects.mayBegin(joined, this.running)) return;
+      this.ready.shift();
+      if (isWanted) this.run(joined);
     }
   }
 
@@ -243,14 +271,23 @@ export class StageInstance implements PlaceOwner, TaskHost, BatchHost {
     const queueUs = startUs - joined.readyAtUs;
     joined.onCancel = (reason) => task.cancel(reason);
     const stopTimer = this.watchDeadline(joined, task, startUs);
+    const stopLimit = this.watchLimit(task);
+    const { board } = this.options;
+    const { ledger } = joined;
+    const slot = board?.begin(ledger.gateway, ledger.gatewayRun, joined.ticket, joined.attempt, startUs) ?? 0;
+    this.suspects.begins(joined);
     if ((joined.flags & Flag.WATCHED) !== 0) this.report(joined, Report.STARTED);
     if (onEvent !== undefined) onEvent({ type: 'task', request: task.request });
     return (output, error) => {
       stopTimer?.();
+      stopLimit?.();
+      board?.end(slot);
+      this.suspects.ended(joined);
       joined.onCancel = undefined;
       this.running--;
       const computeUs = place.nowUs() - startUs;
       this.usualUs = usualUs(this.usualUs, computeUs);
+      if (error === undefined) this.least.add(computeUs);
       this.finish(joined, task, queueUs, computeUs, output, error);
     };
   }
@@ -326,11 +363,21 @@ export class StageInstance implements PlaceOwner, TaskHost, BatchHost {
     if (deadlineUs === Number.POSITIVE_INFINITY) return undefined;
     const late = new RdmaError('RDMA_ERR_DEADLINE', `the deadline passed in stage ${this.stageName}`);
     const leftMs = (deadlineUs - nowUs) / 1000;
-    if (leftMs <= 0) {
+    // What no task of late was fast enough for is not begun.
+    if (leftMs <= this.least.us / 1000) {
       task.cancel(late);
       return undefined;
     }
     return this.options.port.clock.after(Math.min(leftMs, MAX_TIMER_MS), () => task.cancel(late));
+  }
+
+  private watchLimit(task: Task): (() => void) | undefined {
+    const { taskTimeoutMs } = this.stage;
+    if (taskTimeoutMs === undefined) return undefined;
+    return this.options.port.clock.after(taskTimeoutMs, () => {
+      const words = `the task took longer than ${taskTimeoutMs} ms (taskTimeoutMs) in stage ${this.stageName}`;
+      task.cancel(new RdmaError('RDMA_ERR_TIMEOUT', words, { stage: this.stageName }));
+    });
   }
 
   private finish(
@@ -619,7 +666,9 @@ function failureOf(error: unknown): StageFailure {
   try {
     const code: unknown = error instanceof RdmaError ? error.code : undefined;
     const message = String(error instanceof Error ? error.message : error);
-    return { code: typeof code === 'string' ? code : 'RDMA_ERR_HANDLER', message };
+    const known = typeof code === 'string' ? code : 'RDMA_ERR_HANDLER';
+    const isRetryable = (error as { retryable?: unknown } | null)?.retryable === true;
+    return isRetryable ? { code: known, message, retryable: true } : { code: known, message };
   } catch {
     return { code: 'RDMA_ERR_HANDLER', message: 'an error that cannot be shown' };
   }

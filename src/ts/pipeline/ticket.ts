@@ -22,6 +22,8 @@ export interface Ticket extends Queued {
   readonly views: boolean;
   readonly traced: boolean;
   readonly signal: AbortSignal | undefined;
+  /** How often its task has failed in a way that lets it be tried again. */
+  tries: number;
   /** How it is spread over the instances of each stage; undefined: as the spec says. */
   readonly spreads: readonly Spread[] | undefined;
   readonly onProgress: ((event: ProgressEvent) => void) | undefined;

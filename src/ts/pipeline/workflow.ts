@@ -66,6 +66,21 @@ export interface StageShapeOptions<Inputs extends string> {
   concurrency?: number;
   /** The largest output in bytes of tensors, up to 1 GiB; default 4 MiB. A limit: memory is taken as outputs need it. */
   maxOutputBytes?: number;
+  /**
+   * How long a task may take, in ms, 1 to 2^31 - 1; default as long as it likes. Then its signal fires (RDMA_ERR_TIMEOUT), after
+   * `graceMs` its process is ended and replaced, and the request fails.
+   */
+  taskTimeoutMs?: number;
+  /**
+   * How long a handler may go on after its signal has fired, whatever the reason, until its process is ended and replaced, in
+   * ms, 0 to 2^31 - 1; default 1000.
+   */
+  graceMs?: number;
+  /**
+   * How often a request is tried, 1 to 1000; default 3. A try has failed when the process ended that ran the task, or when the
+   * handler threw an error whose `retryable` is true.
+   */
+  attempts?: number;
   /** What a task is expected to cost, until tasks have been measured: with it the first requests can be judged too. */
   cost?: StageCost;
 }

@@ -241,6 +241,8 @@ export interface NativeAddon {
   dieWithParent(parentPid: number): number;
   /** A user id, or a negative errno. */
   peerUser(descriptor: number): number;
+  createSharedMemory(bytes: number): { fd: number; buffer: ArrayBuffer } | number;
+  mapSharedMemory(fd: number, bytes: number): ArrayBuffer | number;
   timeCopy(qp: number, index: number): number;
   createEventFd(inherited: number): { handle: number; fd: number } | number;
   watchEventFd(eventFd: number, callback: () => void): number;
