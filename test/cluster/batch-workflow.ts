@@ -14,6 +14,7 @@ export const batches = workflow('batches', { module: __filename })
     batchHandler: async (tasks) => {
       for (const task of tasks) task.progress(0.5, { step: 1, preview: `half of ${tasks.length}` });
       await sleep(3);
+      if (tasks.some((task) => task.input('request').meta.poison === true)) process.kill(process.pid, 'SIGKILL');
       return tasks.map((task) => {
         const n = numberOf(task.input('request').meta);
         if (n % 50 === 49) return new Error(`${n} is not to be squared`);

@@ -69,6 +69,19 @@ void t.test('processes that are killed in a batch lose no request, and mix none'
   await idle(pipeline);
 });
 
+void t.test('a request that kills its process fails, and its neighbours in the batch do not', async (t) => {
+  const { pipeline } = await start(t, batches, { maxRestarts: 100 });
+  const poison = pipeline.run({ meta: { n: 1000, poison: true } }).then(
+    () => 'a result',
+    (error: Error & { code?: string }) => `${error.code}: ${error.message}`,
+  );
+  t.same(await load(pipeline, 120), { ended: 120, wrong: [] });
+  t.match(await within('its end', poison, 60_000), /RDMA_ERR_STAGE_FAILED: .*square/);
+  t.ok(pipeline.restarts.length >= 3, `${pipeline.restarts.length} deaths`);
+  t.same(await load(pipeline, 40), { ended: 40, wrong: [] }, 'and goes on');
+  await idle(pipeline);
+});
+
 void t.test('a whole pipeline tells of progress by its events and by request', async (t) => {
   const told: string[] = [];
   const heard: string[] = [];

@@ -174,6 +174,7 @@ export class StageInstance implements PlaceOwner, TaskHost, BatchHost {
   /** These requests run alone from now on, and no others. */
   setSuspects(requests: readonly RequestAttempt[]): void {
     this.suspects.set(requests);
+    this.batches?.regroup();
     this.next();
   }
 
@@ -298,6 +299,16 @@ export class StageInstance implements PlaceOwner, TaskHost, BatchHost {
   }
 
   // ---- What batches ask
+
+  /** @internal */
+  isSuspect(joined: Joined): boolean {
+    return this.suspects.has(joined);
+  }
+
+  /** @internal */
+  mayBegin(joined: Joined, running: number): boolean {
+    return this.suspects.mayBegin(joined, running);
+  }
 
   /** @internal */
   get isOpen(): boolean {
