@@ -56,6 +56,14 @@ const together = (polls: boolean) => {
   return { stages: [{ ...first!, busyMs: 2, batch }, second!], requests: [...twoRequests, PLAIN_REQUEST] };
 };
 
+/** A stage that publishes pieces, one that reads and publishes them, and one that reads both of them. */
+const streams = [
+  { ...PLAIN_STAGE, pieces: 2 },
+  { ...PLAIN_STAGE, after: [0], pieces: 2, streams: [0] },
+  { ...PLAIN_STAGE, after: [0, 1], pieces: 1, streams: [0, 1] },
+];
+const heard = [{ ...PLAIN_REQUEST, hears: true }];
+
 const routed = { stages: chain(2, 1), requests: twoRequests };
 const sharded = { stages: shards, requests: twoRequests };
 const twoInTheMiddle = diamond.map((stage, i) => ({ ...stage, instances: i === 1 ? 2 : 1 }));
@@ -166,6 +174,34 @@ export const PIPELINE_CASES = {
       shape: withFaults(['crash', 'replace'], together(true)),
       limits: once,
       schedules: 650,
+    },
+  ],
+  streams: [
+    {
+      name: 'streams-processes',
+      shape: withFaults(processFaults, { stages: streams, requests: heard }),
+      limits: once,
+      schedules: 1000,
+    },
+  ],
+  streamWays: [
+    {
+      name: 'streams-ways',
+      shape: withFaults(wayFaults, { stages: streams, requests: heard }),
+      limits: once,
+      schedules: 1000,
+    },
+  ],
+  streamBlocks: [
+    {
+      name: 'streams-in-blocks',
+      shape: withFaults(['crash', 'replace'], {
+        stages: streams.map((stage) => ({ ...stage, ...inBlocks })),
+        requests: heard,
+        copier: 'device',
+      }),
+      limits: once,
+      schedules: 1000,
     },
   ],
 } satisfies Record<string, readonly PipelineCase[]>;
