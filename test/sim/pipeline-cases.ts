@@ -181,7 +181,7 @@ export const PIPELINE_CASES = {
       name: 'streams-processes',
       shape: withFaults(processFaults, { stages: streams, requests: heard }),
       limits: once,
-      schedules: 1000,
+      schedules: 2300,
     },
   ],
   streamWays: [
@@ -189,7 +189,7 @@ export const PIPELINE_CASES = {
       name: 'streams-ways',
       shape: withFaults(wayFaults, { stages: streams, requests: heard }),
       limits: once,
-      schedules: 1000,
+      schedules: 5200,
     },
   ],
   streamBlocks: [
@@ -201,7 +201,7 @@ export const PIPELINE_CASES = {
         copier: 'device',
       }),
       limits: once,
-      schedules: 1000,
+      schedules: 1400,
     },
   ],
 } satisfies Record<string, readonly PipelineCase[]>;
