@@ -9,9 +9,17 @@ import { join } from 'node:path';
 import { isRdmaError } from '../../core/errors.js';
 import { Device } from '../../verbs/index.js';
 import { round3 } from '../statistics.js';
-import type { CancelMeasured, HungMeasured, LoadMeasured, RetryMeasured, TenantsMeasured } from './measured.js';
+import type {
+  BatchMeasured,
+  CancelMeasured,
+  HungMeasured,
+  LoadMeasured,
+  RetryMeasured,
+  TenantsMeasured,
+} from './measured.js';
 import type { OverloadPeer } from './peers.js';
 import {
+  batchResult,
   cancelResult,
   failureOf,
   hungResult,
@@ -160,6 +168,7 @@ class Run {
     const ask = <Answer>() => this.ask<Answer>(test, { do: test, peer: null });
     if (test === 'retry') this.results.push(retryResult(await ask<RetryMeasured>()));
     else if (test === 'cancel') this.results.push(cancelResult(await ask<CancelMeasured>()));
+    else if (test === 'batch') this.results.push(batchResult(await ask<BatchMeasured>()));
     else if (test === 'hung') this.results.push(hungResult(await ask<HungMeasured>()));
     else {
       const measured = await ask<TenantsMeasured>();
