@@ -20,19 +20,15 @@ export class LocalSubject implements OverloadSubject {
   }
 
   /** @throws RdmaError as LocalPipeline.start() */
-  static async open(
-    settings: OverloadSettings,
-    flow: 'overload' | 'single' | 'batched' = 'overload',
-  ): Promise<LocalSubject> {
+  static async open(settings: OverloadSettings): Promise<LocalSubject> {
     const { device, instances, concurrency, queued } = settings;
     process.env[SIZE_VARIABLE] = `${instances}x${concurrency}`;
-    const { LocalPipeline } = await import('../../cluster/index.js');
-    const chosen =
-      flow === 'overload'
-        ? (await import('./workflow.js')).overloadWorkflow
-        : (await import('./batch-workflow.js'))[`${flow}Workflow`];
+    const [{ LocalPipeline }, { overloadWorkflow }] = await Promise.all([
+      import('../../cluster/index.js'),
+      import('./workflow.js'),
+    ]);
     const options = { device, maxQueued: queued, maxRestarts: MAX_RESTARTS };
-    return new LocalSubject(await LocalPipeline.start(chosen, options), settings);
+    return new LocalSubject(await LocalPipeline.start(overloadWorkflow, options), settings);
   }
 
   async call({ serviceMs, remainingMs, tenant, retryToken }: Call): Promise<Outcome> {

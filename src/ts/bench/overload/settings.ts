@@ -39,8 +39,6 @@ export interface OverloadSettings {
   seed: number;
 }
 
-/** Tasks of a batch. */
-export const BATCH = 8;
 export const STAGES = ['one', 'two', 'three'] as const;
 export const MAX_FACTOR = 100;
 export const MAX_SERVICE_MS = 10_000;
