@@ -50,6 +50,12 @@ const withFaults = (faults: readonly PipelineFault[], shape: Partial<PipelineSha
   ...shape,
 });
 
+const together = (polls: boolean) => {
+  const [first, second] = chain(1, 1);
+  const batch = { size: 2, waitMs: 1, keys: 1, polls };
+  return { stages: [{ ...first!, busyMs: 2, batch }, second!], requests: [...twoRequests, PLAIN_REQUEST] };
+};
+
 /** A stage that publishes pieces, one that reads and publishes them, and one that reads both of them. */
 const streams = [
   { ...PLAIN_STAGE, pieces: 2 },
@@ -153,6 +159,21 @@ export const PIPELINE_CASES = {
       shape: withFaults(['kill-at-request', 'cut-queue-pair'], sharded),
       limits: once,
       schedules: 3500,
+    },
+  ],
+  // Three requests, and batches of two: one waits while the others run.
+  batches: [
+    {
+      name: 'batches',
+      shape: withFaults(['crash', 'replace', 'stop-and-replace'], together(false)),
+      limits: once,
+      schedules: 1000,
+    },
+    {
+      name: 'batches-that-poll',
+      shape: withFaults(['crash', 'replace'], together(true)),
+      limits: once,
+      schedules: 650,
     },
   ],
   streams: [

@@ -5,6 +5,7 @@
 import type { RdmaError } from '../core/errors.js';
 import type { Secret } from '../core/secret.js';
 import {
+  capacityOf,
   type Availability,
   capacityOf,
   type PlaceId,
