@@ -7,7 +7,6 @@ import type { Secret } from '../core/secret.js';
 import {
   capacityOf,
   type Availability,
-  capacityOf,
   type PlaceId,
   type Plan,
   placeName,
