@@ -7,7 +7,7 @@ const cwd = scratch();
 
 void t.test('wrong flags are said, and exit with 2', async (t) => {
   const cases: [string[], RegExp][] = [
-    [['--only', 'storm'], /load, retry, cancel, hung, tenants/],
+    [['--only', 'storm'], /load, retry, cancel, hung, tenants, batch/],
     [['--factor', '0'], /at most 100/],
     [['--factor', '1,x'], /such as 1.3,3,10/],
     [['--work', 'dream'], /sleep, compute/],

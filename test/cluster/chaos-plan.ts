@@ -8,8 +8,8 @@ import { hash } from '../ring/chaos-plan.js';
 export const stageNames = ['copy', 'sum', 'mix', 'join'] as const;
 export type StageName = (typeof stageNames)[number];
 
-/** What a handler does besides its work, in one stage. */
-export type Act = 'work' | 'throw' | 'hang';
+/** What a handler does besides its work, in one stage: `hang` ends when its signal fires, `deaf` never does. */
+export type Act = 'work' | 'throw' | 'hang' | 'deaf';
 
 export interface RequestPlan {
   n: number;
@@ -36,9 +36,9 @@ const TENANTS = ['red', 'green', 'blue'];
 export function planRequest(seed: number, n: number): RequestPlan {
   const draw = hash(seed, n, 1);
   const kind = draw % 100;
-  const act: Act = kind < 4 ? 'throw' : kind < 10 ? 'hang' : 'work';
+  const act: Act = kind < 4 ? 'throw' : kind < 10 ? 'hang' : kind < 11 ? 'deaf' : 'work';
   // What hangs is ended by its caller, by the one or by the other.
-  const isEnded = act === 'hang' || kind >= 80;
+  const isEnded = act === 'hang' || act === 'deaf' || kind >= 80;
   const byAbort = ((draw >>> 8) & 1) === 0;
   const afterMs = 1 + (hash(seed, n, 2) % 400);
   return {

@@ -25,7 +25,8 @@ interface Handed extends ChaosMeta {
   run: string;
 }
 
-const limits = { maxOutputBytes: MAX_BYTES + 1024 };
+/** A request that loses its process to others is tried again; what is deaf loses its process soon. */
+const limits = { maxOutputBytes: MAX_BYTES + 1024, attempts: 1000, graceMs: 200 };
 const bytesOf = ({ parts }: StageInput) => parts.x!.data as Uint8Array;
 const part = (bytes: Uint8Array) => ({ x: tensor('u8', [bytes.length], bytes) });
 const draw = () => randomBytes(6).toString('hex');
@@ -36,6 +37,7 @@ async function act(task: StageTask, { act: what, where, workMs, n }: ChaosMeta):
   if (what === 'work' || where !== task.stage) return;
   if (what === 'throw') throw new Error(`request ${n} fails in ${where}`);
   await new Promise((_, reject) => {
+    if (what === 'deaf') return;
     const ended = () => reject(task.signal.reason);
     if (task.signal.aborted) ended();
     else task.signal.addEventListener('abort', ended);

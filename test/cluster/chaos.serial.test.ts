@@ -3,7 +3,7 @@
 import t from 'tap';
 import { tensor } from '../../src/ts/pipeline/index.js';
 import { runChaos, whatIsWrong } from './chaos.js';
-import { endsOf, planBlow, planRequest, rightResult, shardSum } from './chaos-plan.js';
+import { endsOf, planBlow, planRequest, type RequestPlan, rightResult, shardSum } from './chaos-plan.js';
 import { whatDoesNotFit } from './chaos-workflow.js';
 
 /** Another one in each run, so that the runs of a year see more than those of a day; a failure names it. */
@@ -15,13 +15,15 @@ void t.test('a seed chooses the same each time, and seeds choose everything', as
   const blows = Array.from({ length: 300 }, (_, k) => planBlow(5, k, 20));
   t.equal(new Set(blows.map(({ fault }) => fault)).size, 6);
   t.equal(new Set(blows.map(({ stage, instances }) => `${stage} ${instances}`)).size, 12);
-  const plans = Array.from({ length: 500 }, (_, n) => planRequest(5, n));
-  t.equal(new Set(plans.map(({ act, where }) => `${act} ${where}`)).size, 12);
-  for (const plan of plans) {
-    // What hangs has somebody who ends it, and nobody may wait for ever.
-    if (plan.act === 'hang') t.ok(plan.abortMs !== undefined || plan.timeoutMs !== undefined);
-    if (plan.abortMs === undefined && plan.timeoutMs === undefined) t.ok(endsOf(plan).length === 2);
-  }
+  const plans = Array.from({ length: 4000 }, (_, n) => planRequest(5, n));
+  t.equal(new Set(plans.map(({ act, where }) => `${act} ${where}`)).size, 16);
+  const isEnded = ({ abortMs, timeoutMs }: RequestPlan) => abortMs !== undefined || timeoutMs !== undefined;
+  const hang = plans.filter(({ act }) => act === 'hang' || act === 'deaf');
+  t.ok(hang.every(isEnded), 'what hangs has somebody who ends it');
+  t.ok(hang.every((plan) => !endsOf(plan).includes('ok')));
+  const plain = plans.filter((plan) => plan.act === 'work' && !isEnded(plan));
+  t.ok(plain.length > 2000);
+  t.ok(plain.every((plan) => endsOf(plan).join() === 'RDMA_ERR_REJECTED,ok'));
 });
 
 void t.test('the check finds what it looks for', async (t) => {

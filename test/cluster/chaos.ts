@@ -7,6 +7,8 @@
 // Waiting is bounded by progress: as long as requests end, nobody is late.
 import { readdirSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { LocalPipeline } from '../../src/ts/cluster/index.js';
 import { type PipelineResult, type RdmaError, tensor } from '../../src/ts/pipeline/index.js';
 import { DEVICE, within } from '../pipeline/support.js';
@@ -258,6 +260,11 @@ export function replayOf({ seed, clients, between }: ChaosOptions): string {
   return `npm run chaos:pipeline -- --seed ${seed} --clients ${clients} --between ${between}`;
 }
 
+function collectGarbage(): void {
+  setFlagsFromString('--expose-gc');
+  (runInNewContext('gc') as () => void)();
+}
+
 const sharedMemory = () => readdirSync('/dev/shm').filter((name) => name.includes('onepiece'));
 
 /**
@@ -288,6 +295,8 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosSummary> {
   try {
     await within('the close', pipeline.close(), STILL_MS);
     await gone([...run.seen], STILL_MS);
+    // What dead processes shared with this one is unmapped when its buffer is collected.
+    collectGarbage();
     const left = await leftBehind(before);
     if (left.descriptors > 0 || left.mappings > 0) problems.push(`it leaves ${JSON.stringify(left)}`);
     const memory = sharedMemory().filter((name) => !memoryBefore.includes(name));

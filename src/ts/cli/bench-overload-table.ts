@@ -2,6 +2,7 @@
 //
 // Invariant: a figure that was not measured is `-`; every other one was measured in this run.
 import type {
+  BatchResult,
   CancelResult,
   HungResult,
   LoadResult,
@@ -62,6 +63,14 @@ function tenantsRows(r: TenantsResult): Row[] {
   ];
 }
 
+function batchRows(r: BatchResult): Row[] {
+  const rates = `${r.singlePerSecond.toFixed(0)}, ${r.batchedPerSecond.toFixed(0)}`;
+  return [
+    [`requests/s of single tasks, and of batches of ${r.size} that cost 1.5`, rates],
+    ['the second by the first', times(r.ratio)],
+  ];
+}
+
 /** The capacity, a table of loads, and a list of what else was measured. */
 export function overloadText({ capacityPerSecond, settings, results }: OverloadDocument): string {
   const { work, serviceMs, instances, concurrency, deadlineMs } = settings;
@@ -76,6 +85,7 @@ export function overloadText({ capacityPerSecond, settings, results }: OverloadD
   const others = results.flatMap((result): Row[] => {
     if (result.test === 'overload-retry') return retryRows(result);
     if (result.test === 'overload-cancel') return cancelRows(result);
+    if (result.test === 'overload-batch') return batchRows(result);
     if (result.test === 'overload-hung') return hungRows(result);
     return result.test === 'overload-tenants' ? tenantsRows(result) : [];
   });

@@ -1,6 +1,7 @@
 // Proves: figures come from what was measured by the arithmetic that they are named after, and what was not is null.
 import t from 'tap';
 import {
+  batchResult,
   cancelResult,
   failureOf,
   hungResult,
@@ -33,6 +34,7 @@ const retry = retryResult({ refused: 100, told: 80, admitted: 60, inTime: 40, re
 const cancel = cancelResult({ rounds: 9, stuck: 0, limitMs: 3000, freeMs: { p50: 4, p99: 5 } });
 const hung = hungResult({ instances: 4, beforePerSecond: 200, afterPerSecond: 150 });
 const slower = counted({ offered: 40, inTime: 40, refused: 0, latencyMs: { p50: 120, p99: 300 } });
+const batch = batchResult({ size: 8, singlePerSecond: 50, batchedPerSecond: 240 });
 const tenants = tenantsResult(200, 1, {
   alone: counted({ latencyMs: { p50: 100, p99: 200 } }),
   beside: slower,
@@ -62,6 +64,7 @@ void t.test('a cancel that left a place stuck has no time', async (t) => {
 });
 
 void t.test('what hangs and who floods are held against what there was before', async (t) => {
+  t.match(batch, { size: 8, ratio: 4.8 });
   t.match(hung, { keptShare: 0.75, possibleShare: 0.75 });
   t.match(tenants, { aloneP99Ms: 200, besideP99Ms: 300, ratio: 1.5, steadyInTimeShare: 1, goodput: 1.15 });
   const silent = counted({ latencyMs: null });
@@ -78,7 +81,7 @@ void t.test('requests that failed are said with the words of the first', async (
 });
 
 void t.test('the document names its test, and the table shows every result', async (t) => {
-  const results = [load, retry, cancel, hung, tenants];
+  const results = [load, retry, cancel, hung, tenants, batch];
   const run = { settings: overloadDefaults, capacityPerSecond: 200, results, peers: {}, failures: [] };
   const document = overloadDocument(run);
   t.match(document, { schemaVersion: 1, test: 'overload', capacityPerSecond: 200 });
@@ -88,6 +91,7 @@ void t.test('the document names its test, and the table shows every result', asy
     /3x +onepiece +95\.0 % +5\.0 %/,
     /75 %/,
     /1\.50x/,
+    /4\.80x/,
     /4\.00, 5\.00 ms/,
   ]) {
     t.match(text, says);

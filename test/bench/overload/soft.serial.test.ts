@@ -4,7 +4,7 @@ import t from 'tap';
 import type { OverloadPeer } from '../../../src/ts/bench/overload/peers.js';
 import { overloadPeers } from '../../../src/ts/bench/overload/peers.js';
 import { benchOverload } from '../../../src/ts/bench/overload/run.js';
-import type { LoadResult, OverloadDocument } from '../../../src/ts/bench/overload/result.js';
+import type { BatchResult, LoadResult, OverloadDocument } from '../../../src/ts/bench/overload/result.js';
 import { type OverloadSettings, overloadDefaults } from '../../../src/ts/bench/overload/settings.js';
 import { RdmaError } from '../../../src/ts/core/errors.js';
 import { treeOf } from '../../../src/ts/bench/pipeline/processes.js';
@@ -65,18 +65,20 @@ void t.test('each peer answers and refuses, as ours does', async (t) => {
   }
 });
 
-void t.test('retries, cancels, a hung instance and tenants are measured', async (t) => {
-  const { outcome } = await bench({ tests: ['retry', 'cancel', 'hung', 'tenants'], factors: [1] }, []);
+void t.test('retries, cancels, a hung instance, tenants and batches are measured', async (t) => {
+  const { outcome } = await bench({ tests: ['retry', 'cancel', 'hung', 'tenants', 'batch'], factors: [1] }, []);
   const { results, failures } = outcome as OverloadDocument;
   t.strictSame(failures, []);
   t.strictSame(
     results.map(({ test }) => test),
-    ['overload-retry', 'overload-cancel', 'overload-hung', 'overload-tenants'],
+    ['overload-retry', 'overload-cancel', 'overload-hung', 'overload-tenants', 'overload-batch'],
   );
-  const [retry, cancel, hung, tenants] = results;
+  const [retry, cancel, hung, tenants, batch] = results;
   t.match(retry, { toldShare: 1 });
   t.match(cancel, { rounds: Number, stuck: 0, freeP99Ms: Number });
   t.match(hung, { instances: 2, possibleShare: 0.5, keptShare: Number });
+  t.match(batch, { size: 8, ratio: Number });
+  t.ok((batch as BatchResult).ratio! > 1, 'batches do more');
   t.match(tenants, { steadyInTimeShare: Number, aloneP99Ms: Number });
 });
 

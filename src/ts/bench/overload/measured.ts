@@ -37,6 +37,13 @@ export interface HungMeasured {
   afterPerSecond: number;
 }
 
+export interface BatchMeasured {
+  /** Tasks of a batch. */
+  size: number;
+  singlePerSecond: number;
+  batchedPerSecond: number;
+}
+
 export interface TenantsMeasured {
   /** The steady tenant alone, and beside the other one. */
   alone: Tally;

@@ -4,7 +4,14 @@
 // capacity is one of the same capacity: that of our pipeline, measured first in the same run.
 import { type Machine, machine } from '../machine.js';
 import { round3 } from '../statistics.js';
-import type { CancelMeasured, HungMeasured, LoadMeasured, RetryMeasured, TenantsMeasured } from './measured.js';
+import type {
+  BatchMeasured,
+  CancelMeasured,
+  HungMeasured,
+  LoadMeasured,
+  RetryMeasured,
+  TenantsMeasured,
+} from './measured.js';
 import type { OverloadSettings } from './settings.js';
 import { round4, type Tally } from './tally.js';
 
@@ -89,7 +96,18 @@ export interface TenantsResult {
   goodput: number;
 }
 
-export type OverloadResult = LoadResult | RetryResult | CancelResult | HungResult | TenantsResult;
+/** A stage that takes `size` tasks which cost as much as 1.5, beside one that takes single tasks. */
+export interface BatchResult {
+  test: 'overload-batch';
+  peer: null;
+  size: number;
+  singlePerSecond: number;
+  batchedPerSecond: number;
+  /** The second by the first. */
+  ratio: number | null;
+}
+
+export type OverloadResult = LoadResult | RetryResult | CancelResult | HungResult | TenantsResult | BatchResult;
 
 export interface OverloadFailure {
   /** null: ours. */
@@ -195,6 +213,17 @@ export function tenantsResult(
     steadyInTimeShare: share(beside.inTime, beside.offered) ?? 0,
     steadyRefusedShare: share(beside.refused, beside.offered) ?? 0,
     goodput: round4((beside.inTime + flood.inTime) / seconds / capacityPerSecond),
+  };
+}
+
+export function batchResult({ size, singlePerSecond, batchedPerSecond }: BatchMeasured): BatchResult {
+  return {
+    test: 'overload-batch',
+    peer: null,
+    size,
+    singlePerSecond: round3(singlePerSecond),
+    batchedPerSecond: round3(batchedPerSecond),
+    ratio: share(batchedPerSecond, singlePerSecond),
   };
 }
 

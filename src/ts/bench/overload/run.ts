@@ -9,9 +9,17 @@ import { join } from 'node:path';
 import { isRdmaError } from '../../core/errors.js';
 import { Device } from '../../verbs/index.js';
 import { round3 } from '../statistics.js';
-import type { CancelMeasured, HungMeasured, LoadMeasured, RetryMeasured, TenantsMeasured } from './measured.js';
+import type {
+  BatchMeasured,
+  CancelMeasured,
+  HungMeasured,
+  LoadMeasured,
+  RetryMeasured,
+  TenantsMeasured,
+} from './measured.js';
 import type { OverloadPeer } from './peers.js';
 import {
+  batchResult,
   cancelResult,
   failureOf,
   hungResult,
@@ -46,7 +54,8 @@ const MOST_LAG = 0.05;
  * Measures.
  *
  * @throws RdmaError RDMA_ERR_INVALID_ARGUMENT for the settings, or with the remedy for a peer that is missing;
- *   RDMA_ERR_NO_DEVICE: both before anything is measured; what our own pipeline fails with; RDMA_ERR_ABORTED
+ *   RDMA_ERR_NO_DEVICE: both before anything is measured; what our own pipeline fails with while its capacity is
+ *   measured; RDMA_ERR_ABORTED
  */
 export async function benchOverload(options: OverloadBenchOptions): Promise<OverloadDocument> {
   checkOverloadSettings(options.settings);
@@ -116,15 +125,25 @@ class Run {
 
   /** Ours, then the peers. */
   async load(factor: number): Promise<void> {
-    await this.loadOf(null, factor);
-    for (const { name } of this.present) {
-      try {
-        await this.loadOf(name, factor);
-      } catch (error) {
-        if (isRdmaError(error) && error.code === 'RDMA_ERR_ABORTED') throw error;
-        this.failures.push({ peer: name, test: 'overload', factor, reason: words(error) });
-        this.options.onNote(`${name} has failed at ${factor}x: ${words(error)}`);
-      }
+    for (const name of [null, ...this.present.map((peer) => peer.name)]) {
+      await this.attempt(name, 'overload', factor, () => this.loadOf(name, factor));
+    }
+  }
+
+  // What fails is said, and the others go on.
+  private async attempt(
+    peer: string | null,
+    test: OverloadResult['test'],
+    factor: number | null,
+    measure: () => Promise<void>,
+  ): Promise<void> {
+    try {
+      await measure();
+    } catch (error) {
+      if (isRdmaError(error) && error.code === 'RDMA_ERR_ABORTED') throw error;
+      this.failures.push({ peer, test, factor, reason: words(error) });
+      const where = factor === null ? test : `${test} at ${factor}x`;
+      this.options.onNote(`${peer ?? 'onepiece'} has failed in ${where}: ${words(error)}`);
     }
   }
 
@@ -155,11 +174,16 @@ class Run {
   }
 
   /** What only our pipeline is asked. */
-  async own(test: Exclude<OverloadTest, 'load'>): Promise<void> {
+  own(test: Exclude<OverloadTest, 'load'>): Promise<void> {
+    return this.attempt(null, `overload-${test}`, null, () => this.measureOwn(test));
+  }
+
+  private async measureOwn(test: Exclude<OverloadTest, 'load'>): Promise<void> {
     const { seconds } = this.options.settings;
     const ask = <Answer>() => this.ask<Answer>(test, { do: test, peer: null });
     if (test === 'retry') this.results.push(retryResult(await ask<RetryMeasured>()));
     else if (test === 'cancel') this.results.push(cancelResult(await ask<CancelMeasured>()));
+    else if (test === 'batch') this.results.push(batchResult(await ask<BatchMeasured>()));
     else if (test === 'hung') this.results.push(hungResult(await ask<HungMeasured>()));
     else {
       const measured = await ask<TenantsMeasured>();

@@ -7,9 +7,10 @@ import { checkInteger, checkObject, checkOneOf, checkString } from '../../core/v
 /**
  * What is measured. `load`: more is offered than there is capacity for; `retry`: refused clients come again when they
  * were told to; `cancel`: until what was aborted has left every place; `hung`: one instance of a stage stops;
- * `tenants`: one tenant offers ten times the capacity beside a steady one.
+ * `tenants`: one tenant offers ten times the capacity beside a steady one; `batch`: a stage takes eight tasks that cost
+ * as much as 1.5.
  */
-export const overloadTests = ['load', 'retry', 'cancel', 'hung', 'tenants'] as const;
+export const overloadTests = ['load', 'retry', 'cancel', 'hung', 'tenants', 'batch'] as const;
 export type OverloadTest = (typeof overloadTests)[number];
 
 /** What a stage does for a request: it sleeps, or it uses its processor. */

@@ -4,6 +4,7 @@
 // offers ten times the capacity to one slows down no other. Everything that it opened is closed before it answers.
 import { mkdir } from 'node:fs/promises';
 import { serveParent } from '../partner.js';
+import { measureBatch } from './batch.js';
 import { cancels } from './cancel.js';
 import { saturate } from './generator.js';
 import { hung } from './hung.js';
@@ -30,6 +31,12 @@ export interface SourceRequest {
 
 serveParent<SourceRequest>(async ({ do: what, peer, settings, capacityPerSecond, factor = 1, folder }) => {
   await mkdir(folder, { recursive: true });
+  if (what === 'batch') {
+    const { device, work, serviceMs: taskMs, seconds } = settings;
+    const measured = await measureBatch({ device, work, taskMs, durationMs: seconds * 1000 });
+    const { batchSize: size, single: singlePerSecond, batched: batchedPerSecond } = measured;
+    return { size, singlePerSecond, batchedPerSecond };
+  }
   const subject: OverloadSubject =
     peer === null
       ? await LocalSubject.open(settings)

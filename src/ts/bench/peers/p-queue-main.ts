@@ -3,7 +3,6 @@
 // Invariant: a request that finds the queue full is answered with 503 at once; one whose client is gone leaves the
 // queue, or stops its work.
 import type * as Fastify from 'fastify';
-import type PQueue from 'p-queue' with { 'resolution-mode': 'import' };
 import { STAGES, type WorkKind } from '../overload/settings.js';
 import { work } from '../overload/work.js';
 import { serveParent } from '../partner.js';
@@ -15,6 +14,17 @@ export interface PQueueRequest {
   work: WorkKind;
 }
 
+/** What is used of p-queue. */
+interface PQueue {
+  /** Tasks that wait. */
+  readonly size: number;
+  add(run: () => Promise<void>, options: { signal: AbortSignal }): Promise<void>;
+}
+
+interface PQueueModule {
+  default: new (options: { concurrency: number }) => PQueue;
+}
+
 const body = {
   type: 'object',
   required: ['ms'],
@@ -23,7 +33,7 @@ const body = {
 
 serveParent<PQueueRequest>(async ({ concurrency, bound, work: kind }) => {
   const { fastify } = loadPackage<typeof Fastify>('fastify');
-  const { default: Queue } = await importPackage<{ default: typeof PQueue }>('p-queue');
+  const { default: Queue } = await importPackage<PQueueModule>('p-queue');
   const queue = new Queue({ concurrency });
   const app = fastify();
   app.post<{ Body: { ms: number[] } }>('/run', { schema: { body } }, async (request, reply) => {
