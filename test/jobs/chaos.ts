@@ -1,8 +1,8 @@
-// Gateways that are killed and stopped at random instants, and what must be true afterwards. Not a test: chaos.test.ts and
-// chaos-main.ts run it.
+// Gateways that are killed and stopped at random instants, and what must be true afterwards. Not a test: chaos.test.ts
+// and chaos-main.ts run it.
 //
-// Invariant: every job whose submit() answered has one outcome, the one that everybody was told who was told any; a run that
-// fails names its seed. Only processes that were started here are signalled, each by its id.
+// Invariant: every job whose submit() answered has one outcome, the one that everybody was told who was told any; a
+// run that fails names its seed. Only processes that were started here are signalled, each by its id.
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { join } from 'node:path';

@@ -1,7 +1,7 @@
 // A connection to Redis that comes back.
 //
-// Invariant: a command is repeated only by those who know that it may be. A server that is away, stopped or loading is waited
-// for, for a while; then its absence is the answer.
+// Invariant: a command is repeated only by those who know that it may be. A server that is away, stopped or loading is
+// waited for, for a while; then its absence is the answer.
 import { setTimeout as sleep } from 'node:timers/promises';
 import { RdmaError } from '../core/errors.js';
 import { loadRedis, type RedisClient } from './redis-module.js';
