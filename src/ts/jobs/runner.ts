@@ -21,13 +21,14 @@ export interface JobRunner {
 
 /** @internal What a job's options are to a runner. */
 export function runOptions(
-  job: Pick<JobEntry, 'tenant' | 'priority' | 'cost' | 'spread'> & { timeoutMs?: number },
+  job: Pick<JobEntry, 'tenant' | 'priority' | 'cost' | 'spread' | 'trace'> & { timeoutMs?: number },
 ): RequestOptions {
-  const { tenant, priority, cost, spread, timeoutMs } = job;
+  const { tenant, priority, cost, spread, trace, timeoutMs } = job;
   return {
     tenant,
     priority,
     ...(cost === undefined ? {} : { cost }),
+    ...(trace === undefined ? {} : { traceContext: trace }),
     ...(spread === undefined ? {} : { spread }),
     ...(timeoutMs === undefined ? {} : { timeoutMs }),
   };

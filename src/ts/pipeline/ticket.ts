@@ -10,6 +10,7 @@ import type { RequestProgress } from './progress.js';
 import type { PipelineResult, ProgressEvent } from './request.js';
 import type { Queued } from './request-queue.js';
 import type { Spread } from './spec.js';
+import type { PieceTeller } from './stream-caller.js';
 
 export interface Ticket extends Queued {
   /** 0: it was never sent. */
@@ -22,6 +23,8 @@ export interface Ticket extends Queued {
   readonly expectation: Expectation | undefined;
   readonly views: boolean;
   readonly traced: boolean;
+  /** Tells its caller of pieces; undefined: nobody asks. */
+  readonly pieces: PieceTeller | undefined;
   readonly signal: AbortSignal | undefined;
   /** How often its task has failed in a way that lets it be tried again. */
   tries: number;
