@@ -118,7 +118,7 @@ async function settle(
     store,
     runner: { run: runOne },
     leaseMs: options.leaseMs,
-    maxAttempts: 1000,
+    maxAttempts: 100,
   });
   try {
     for (const [id, value] of accepted) {
