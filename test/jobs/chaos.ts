@@ -114,13 +114,10 @@ async function settle(
   const problems: string[] = [];
   let repeated = 0;
   const store = await openStore(options);
-  const service = await JobService.open({
-    store,
-    runner: { run: runOne },
-    leaseMs: options.leaseMs,
-    maxAttempts: 100,
-  });
+  let service: JobService | undefined;
   try {
+    const { leaseMs } = options;
+    service = await JobService.open({ store, runner: { run: runOne }, leaseMs, maxAttempts: 100 });
     for (const [id, value] of accepted) {
       try {
         const job = service.job(id);
@@ -144,7 +141,7 @@ async function settle(
     const open = await store.open();
     if (open.length === 0 && bytes !== sum) problems.push(`the store counts ${bytes} bytes and holds ${sum}`);
   } finally {
-    await service.close();
+    await service?.close();
     await store.close();
   }
   return { repeated, problems };
