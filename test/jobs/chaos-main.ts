@@ -1,4 +1,5 @@
-// node build-test/test/jobs/chaos-main.js lmdb|redis [kills] [seed]: the chaos for as long as you like, with a report in JSON.
+// node build-test/test/jobs/chaos-main.js lmdb|redis [kills] [seed]: the chaos for as long as you like, with a report
+// in JSON.
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

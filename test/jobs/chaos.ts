@@ -1,8 +1,8 @@
-// Gateways that are killed and stopped at random instants, and what must be true afterwards. Not a test: chaos.test.ts and
-// chaos-main.ts run it.
+// Gateways that are killed and stopped at random instants, and what must be true afterwards. Not a test: chaos.test.ts
+// and chaos-main.ts run it.
 //
-// Invariant: every job whose submit() answered has one outcome, the one that everybody was told who was told any; a run that
-// fails names its seed. Only processes that were started here are signalled, each by its id.
+// Invariant: every job whose submit() answered has one outcome, the one that everybody was told who was told any; a
+// run that fails names its seed. Only processes that were started here are signalled, each by its id.
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { join } from 'node:path';
@@ -114,13 +114,10 @@ async function settle(
   const problems: string[] = [];
   let repeated = 0;
   const store = await openStore(options);
-  const service = await JobService.open({
-    store,
-    runner: { run: runOne },
-    leaseMs: options.leaseMs,
-    maxAttempts: 1000,
-  });
+  let service: JobService | undefined;
   try {
+    const { leaseMs } = options;
+    service = await JobService.open({ store, runner: { run: runOne }, leaseMs, maxAttempts: 100 });
     for (const [id, value] of accepted) {
       try {
         const job = service.job(id);
@@ -144,7 +141,7 @@ async function settle(
     const open = await store.open();
     if (open.length === 0 && bytes !== sum) problems.push(`the store counts ${bytes} bytes and holds ${sum}`);
   } finally {
-    await service.close();
+    await service?.close();
     await store.close();
   }
   return { repeated, problems };

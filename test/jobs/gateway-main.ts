@@ -1,7 +1,7 @@
 // A process that submits jobs and does them, until it is killed. Not a test: chaos.ts starts it.
 //
-// It prints a line when submit() has answered (`a ID VALUE`) and one when it knows an outcome (`o ID NONCE`). The nonce is new
-// in each run of a job, so two outcomes of one job cannot look the same.
+// It prints a line when submit() has answered (`a ID VALUE`) and one when it knows an outcome (`o ID NONCE`). The
+// nonce is new in each run of a job, so two outcomes of one job cannot look the same.
 import { randomUUID } from 'node:crypto';
 import { writeSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';

@@ -1,7 +1,7 @@
 // `onepiece jobs`: what a store of jobs holds, from outside of the process that works on it.
 //
-// Invariant: it never works on a job: it looks, cancels, and removes what has ended. A job that is named and not there is a
-// failure.
+// Invariant: it never works on a job: it looks, cancels, and removes what has ended. A job that is named and not there
+// is a failure.
 import { Command } from 'commander';
 import { RdmaError } from '../core/errors.js';
 import { defaultStoreFolder, type JobRecord, type JobStore, lmdbStore, redisStore } from '../jobs/index.js';

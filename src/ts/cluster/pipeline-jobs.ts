@@ -70,8 +70,8 @@ export class PipelineJobs {
   }
 
   /**
-   * Runs a request as a job: it is finished even if this process is not there to tell. The result's tensors are copies, also
-   * with `views`.
+   * Runs a request as a job: it is finished even if this process is not there to tell. The result's tensors are
+   * copies, also with `views`.
    */
   async run(request: PipelineRequest, options: RequestOptions): Promise<PipelineResult> {
     const { retries, signal, timeoutMs } = checkRequestOptions(options);

@@ -55,7 +55,8 @@ export interface JobBackend {
   /**
    * Changes a record and its values at once. When it answers, the change is as durable as it will be.
    *
-   * @throws RdmaError RDMA_ERR_STORE_FULL when there is no room on the disk or in the server, RDMA_ERR_PEER_GONE when the
+   * @throws RdmaError RDMA_ERR_STORE_FULL when there is no room on the disk or in the server, RDMA_ERR_PEER_GONE when
+   *   the
    *   server is away: whether the change was made is not known then
    */
   write(change: RecordChange): Promise<Written>;

@@ -1,4 +1,5 @@
-// Requests and results as bytes, for stores: metadata and tensors, with a head of their own. Everything is little-endian.
+// Requests and results as bytes, for stores: metadata and tensors, with a head of their own. Everything is
+// little-endian.
 //
 //   0        4        5     6         8                  12  16          64
 //   |"OPJB"  |version |kind |sections |description bytes |0  |all bytes  | description (JSON) | pad to 64 | section ...
@@ -8,8 +9,9 @@
 //
 // A request has one section. A result has one for each output; its description says which stage and instance made it.
 //
-// Invariant: decoding believes nothing: what does not describe exactly the bytes that are there is RDMA_ERR_PROTOCOL. What
-// is encoded shares no memory with its tensors; what is decoded are views of the bytes, which must have no other user.
+// Invariant: decoding believes nothing: what does not describe exactly the bytes that are there is RDMA_ERR_PROTOCOL.
+// What is encoded shares no memory with its tensors; what is decoded are views of the bytes, which must have no other
+// user.
 import { RdmaError } from '../core/errors.js';
 import { checkObject } from '../core/validate.js';
 import {

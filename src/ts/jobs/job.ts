@@ -70,14 +70,15 @@ export interface Job {
   /** What is known of it now. @throws RdmaError RDMA_ERR_NOT_FOUND when it was removed or has expired */
   record(): Promise<JobRecord>;
   /**
-   * What happens to it, from the event behind `after` on (default 0: from the first), until its outcome. Events of jobs that
-   * another process began are lost with that process; the outcome is not.
+   * What happens to it, from the event behind `after` on (default 0: from the first), until its outcome. Events of
+   * jobs that another process began are lost with that process; the outcome is not.
    */
   events(options?: { after?: number; signal?: AbortSignal }): AsyncIterable<JobEvent>;
   /**
    * Waits for its outcome. Whoever waits gets it: it is not taken away by being read.
    *
-   * @throws RdmaError the error of a job that failed; RDMA_ERR_CANCELLED; RDMA_ERR_NOT_FOUND; RDMA_ERR_ABORTED by `signal`,
+   * @throws RdmaError the error of a job that failed; RDMA_ERR_CANCELLED; RDMA_ERR_NOT_FOUND; RDMA_ERR_ABORTED by
+   *   `signal`,
    *   which ends the waiting and not the job
    */
   result(options?: { signal?: AbortSignal }): Promise<PipelineResult>;

@@ -3,8 +3,8 @@
 // Each owner beats: a number that grows, by compare-and-set. Everyone else times the last number they saw on their own
 // monotonic clock; one that has not grown for the length of a lease is ended, and does not beat again.
 //
-// Invariant: nobody's clock is compared with anybody else's. Time in which the store did not answer counts for nobody. An
-// owner that was ended learns it at its next beat; what it does until then is fenced by the terms of its jobs.
+// Invariant: nobody's clock is compared with anybody else's. Time in which the store did not answer counts for nobody.
+// An owner that was ended learns it at its next beat; what it does until then is fenced by the terms of its jobs.
 import type { Timers } from '../core/deadline.js';
 import { isAway, type JobStore } from './store.js';
 

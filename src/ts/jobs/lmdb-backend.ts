@@ -8,8 +8,8 @@
 //   ['owner', id]            beat
 //   ['sum']                  { jobs, bytes }
 //
-// Invariant: as JobBackend says. A file is on disk before the record that names it is; it is removed after the record was. A
-// change that was answered is on disk. Several processes of one machine may have the same folder open.
+// Invariant: as JobBackend says. A file is on disk before the record that names it is; it is removed after the record
+// was. A change that was answered is on disk. Several processes of one machine may have the same folder open.
 import { statfs } from 'node:fs/promises';
 import { RdmaError } from '../core/errors.js';
 import type { JobBackend, Owner, RecordChange, Versioned, Written } from './backend.js';

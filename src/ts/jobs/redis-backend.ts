@@ -8,8 +8,8 @@
 //   {prefix}:sum         hash: jobs, bytes
 //   {prefix}:ended       channel: ids of jobs that ended or were removed
 //
-// Invariant: as JobBackend says. A value is written before its record and expires by itself unless the record names it. A wake
-// that was missed is made up for by looking when the connection is back, and from time to time.
+// Invariant: as JobBackend says. A value is written before its record and expires by itself unless the record names
+// it. A wake that was missed is made up for by looking when the connection is back, and from time to time.
 import type { JobBackend, NewValue, Owner, RecordChange, Versioned, Written } from './backend.js';
 import { hasEnded, type JobEntry, storedBytes } from './entry.js';
 import type { RedisConnection } from './redis-connection.js';

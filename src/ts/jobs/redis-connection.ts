@@ -1,7 +1,7 @@
 // A connection to Redis that comes back.
 //
-// Invariant: a command is repeated only by those who know that it may be. A server that is away, stopped or loading is waited
-// for, for a while; then its absence is the answer.
+// Invariant: a command is repeated only by those who know that it may be. A server that is away, stopped or loading is
+// waited for, for a while; then its absence is the answer.
 import { setTimeout as sleep } from 'node:timers/promises';
 import { RdmaError } from '../core/errors.js';
 import { loadRedis, type RedisClient } from './redis-module.js';
@@ -38,7 +38,9 @@ export class RedisConnection {
   static async open(url: string, onReady: () => void): Promise<RedisConnection> {
     const { createClient, ErrorReply } = loadRedis();
     const address = new URL(url).host;
+    const isReply = (error: unknown) => error instanceof ErrorReply;
     let opened = false;
+    let refusal: Error | undefined;
     const endMs = performance.now() + PATIENCE_MS;
     const client = createClient({
       url,
@@ -48,7 +50,9 @@ export class RedisConnection {
         connectTimeout: CONNECT_MS,
         socketTimeout: SILENT_MS,
         reconnectStrategy: (retries, cause) => {
-          if (!opened && performance.now() > endMs) return cause;
+          if (isReply(cause)) refusal = cause;
+          // What the server refuses now, it refuses again.
+          if (!opened && (performance.now() > endMs || isReply(cause))) return cause;
           return Math.min(20 * 2 ** Math.min(retries, 10), MAX_PAUSE_MS);
         },
       },
@@ -56,13 +60,13 @@ export class RedisConnection {
     // Whoever calls learns of it.
     client.on('error', () => {});
     client.on('ready', onReady);
-    const connection = new RedisConnection(client as RedisClient, (error) => error instanceof ErrorReply, address);
+    const connection = new RedisConnection(client as RedisClient, isReply, address);
     try {
       await client.connect();
       opened = true;
     } catch (error) {
       connection.close();
-      throw connection.failure(error) ?? connection.away(error);
+      throw connection.failure(refusal ?? error) ?? connection.away(error);
     }
     return connection;
   }

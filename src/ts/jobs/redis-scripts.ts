@@ -6,9 +6,9 @@
  * Changes a record.
  *
  * KEYS: 1 record, 2 open, 3 time, 4 end, 5 sum, 6 owner, 7 value that is put, 8 ... values that are dropped.
- * ARGV: 1 id, 2 expected revision, 3 next entry or nothing, 4 its bytes, 5 most bytes of all or nothing, 6 whether the owner
- * must be there, 7 whether a value is put, 8 when it was submitted, 9 when it expires or nothing, 10 whether it is open,
- * 11 its owner, 12 channel.
+ * ARGV: 1 id, 2 expected revision, 3 next entry or nothing, 4 its bytes, 5 most bytes of all or nothing, 6 whether the
+ * owner must be there, 7 whether a value is put, 8 when it was submitted, 9 when it expires or nothing, 10 whether it
+ * is open, 11 its owner, 12 channel.
  */
 export const WRITE = `
 local record = redis.call('HMGET', KEYS[1], 'revision', 'bytes')
@@ -41,7 +41,10 @@ end
 return 'done'
 `;
 
-/** Changes the beat of an owner. KEYS: 1 owners. ARGV: 1 its name, 2 expected beat, 3 next one or nothing. KEYS: 2 its mark. */
+/**
+ * Changes the beat of an owner. KEYS: 1 owners. ARGV: 1 its name, 2 expected beat, 3 next one or nothing. KEYS: 2 its
+ * mark.
+ */
 export const BEAT = `
 local beat = tonumber(redis.call('HGET', KEYS[1], ARGV[1]) or '0')
 if beat ~= tonumber(ARGV[2]) then return 0 end

@@ -12,7 +12,10 @@ const MAX_BYTES = 2 ** 30;
 
 /** How to open a store in Redis. */
 export interface RedisStoreOptions extends JobStoreOptions {
-  /** What all keys begin with, 1 to 64 of `A-Z a-z 0-9 . _ -`; default `onepiece`. Stores with another one do not see each other. */
+  /**
+   * What all keys begin with, 1 to 64 of `A-Z a-z 0-9 . _ -`; default `onepiece`. Stores with another one do not see
+   * each other.
+   */
   prefix?: string;
 }
 
@@ -22,7 +25,8 @@ export interface RedisStoreOptions extends JobStoreOptions {
  *
  * @param url `redis[s]://[[user][:password]@]host[:port][/database]`
  * @param options `maxBytes` is 1 GiB by default
- * @throws RdmaError RDMA_ERR_NOT_SUPPORTED without the package, and for a server that evicts keys; RDMA_ERR_PEER_GONE when it
+ * @throws RdmaError RDMA_ERR_NOT_SUPPORTED without the package, and for a server that evicts keys; RDMA_ERR_PEER_GONE
+ *   when it
  *   does not answer; RDMA_ERR_UNAUTHENTICATED; RDMA_ERR_INVALID_ARGUMENT
  */
 export async function redisStore(url: string, options: RedisStoreOptions = {}, port?: JobStorePort): Promise<JobStore> {

@@ -13,7 +13,9 @@ export interface JobRunner {
    * `options.onTask`.
    */
   run(request: PipelineRequest, options: RequestOptions): Promise<PipelineResult>;
-  /** Throws the error with which a request with so many bytes of tensors would be refused now; then it is not stored. */
+  /**
+   * Throws the error with which a request with so many bytes of tensors would be refused now; then it is not stored.
+   */
   check?(bytes: number, options: RequestOptions): void;
 }
 

@@ -1,7 +1,7 @@
 // Jobs over a store and whatever runs requests.
 //
-// Invariant: a job whose submit() answered is finished, by this service, by the next one on the same store, or by another
-// one beside it; and it has one outcome, the first that was stored. An outcome that was told was stored before.
+// Invariant: a job whose submit() answered is finished, by this service, by the next one on the same store, or by
+// another one beside it; and it has one outcome, the first that was stored. An outcome that was told was stored before.
 import { onAbort } from '../core/abort.js';
 import { MAX_TIMEOUT_MS } from '../core/deadline.js';
 import { isRdmaError, RdmaError } from '../core/errors.js';
@@ -25,8 +25,8 @@ export interface JobServiceOptions {
   store: JobStore;
   runner: JobRunner;
   /**
-   * How long a service may not be heard of until others take its jobs over, in ms, 100 to 3 600 000; default 10 000. The
-   * same for all services on one store.
+   * How long a service may not be heard of until others take its jobs over, in ms, 100 to 3 600 000; default 10 000.
+   * The same for all services on one store.
    */
   leaseMs?: number;
   /** How often a job is begun at most, 1 to 100, when services end in the midst of it; default 3. It fails then. */
@@ -108,7 +108,8 @@ export class JobService implements AsyncDisposable {
    * Submits a job. When it answers, the request is stored and the job will be done. The same id is the same job: then
    * `request` and the other options are not looked at.
    *
-   * @throws RdmaError RDMA_ERR_REJECTED when there is no room in time; RDMA_ERR_STORE_FULL; RDMA_ERR_INVALID_ARGUMENT and
+   * @throws RdmaError RDMA_ERR_REJECTED when there is no room in time; RDMA_ERR_STORE_FULL; RDMA_ERR_INVALID_ARGUMENT
+   *   and
    *   RDMA_ERR_MESSAGE_TOO_LARGE; RDMA_ERR_PEER_GONE when the store does not answer: submit it again with its id;
    *   RDMA_ERR_CLOSED
    */
@@ -388,8 +389,8 @@ export class JobService implements AsyncDisposable {
   }
 
   /**
-   * Takes no more jobs, ends what runs and leaves it in the store, for the next service. The store stays open. A second call
-   * answers the same promise.
+   * Takes no more jobs, ends what runs and leaves it in the store, for the next service. The store stays open. A
+   * second call answers the same promise.
    */
   close(): Promise<void> {
     this.closing ??= this.closeAll();

@@ -1,7 +1,7 @@
 // The store of jobs and their results, written once on top of a backend.
 //
-// Invariant: accept is idempotent by id; the first who settles a job has settled it, however often and from wherever it is
-// tried; what is read is not taken away. Work is refused when there is no room, results never are.
+// Invariant: accept is idempotent by id; the first who settles a job has settled it, however often and from wherever
+// it is tried; what is read is not taken away. Work is refused when there is no room, results never are.
 import { randomBytes } from 'node:crypto';
 import { realTimers, type Timers } from '../core/deadline.js';
 import { isRdmaError, RdmaError } from '../core/errors.js';
@@ -18,7 +18,9 @@ import { ValueCache } from './value-cache.js';
 export interface JobStoreOptions {
   /** How long an outcome is kept, in ms, 1 to 2^53 - 1; default an hour. */
   ttlMs?: number;
-  /** Bytes of all requests and results, from which on new jobs are refused; 1 to 2^53 - 1. Default: that of the store. */
+  /**
+   * Bytes of all requests and results, from which on new jobs are refused; 1 to 2^53 - 1. Default: that of the store.
+   */
   maxBytes?: number;
 }
 

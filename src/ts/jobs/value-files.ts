@@ -1,7 +1,7 @@
 // Large values as files beside a database.
 //
-// Invariant: a file that has its name is whole and on disk. One that no record names is garbage, and is removed when it is
-// old enough that nobody can be about to name it.
+// Invariant: a file that has its name is whole and on disk. One that no record names is garbage, and is removed when
+// it is old enough that nobody can be about to name it.
 import { mkdir, open, readdir, readFile, rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 

@@ -1,7 +1,7 @@
 // One service working on one job, from the claim to the outcome.
 //
-// Invariant: it settles at most once, under the term of its claim. What it does not settle is left as it is: a runner that
-// refuses, a store that is away or a service that closes never make a job fail.
+// Invariant: it settles at most once, under the term of its claim. What it does not settle is left as it is: a runner
+// that refuses, a store that is away or a service that closes never make a job fail.
 import { isRdmaError, RdmaError } from '../core/errors.js';
 import { abortError, type Timers } from '../core/deadline.js';
 import { onAbort } from '../core/abort.js';
@@ -81,7 +81,7 @@ export class JobWork {
     const { store, maxAttempts } = this.context;
     const { attempts } = this.entry;
     if (attempts >= maxAttempts) {
-      const words = `the job was begun ${attempts} times, and each time the process that ran it ended before its outcome`;
+      const words = `the job was begun ${attempts} times, and each time its process ended before its outcome`;
       return failure(new RdmaError('RDMA_ERR_STAGE_FAILED', words));
     }
     if (this.leftMs() <= 0) return failure(this.late());
