@@ -17,6 +17,8 @@ const LIVENESS_MS = 60_000;
 const MAX_STEPS = 500_000;
 /** Of tensors in one message: pools have room for at least 8 of them. */
 const MAX_BYTES = 2 ** 14;
+/** Likewise of a whole stream; pools have room for at least 4 of them. */
+const MAX_STREAM_BYTES = 3 * 2 ** 13;
 
 export interface PipelineVerdict {
   broken: string[];
@@ -41,14 +43,16 @@ class PipelineRun {
     const weakOrder = shape.weakOrder && copier === 'device';
     this.world = new SimWorld(choices, { copier, tearShare, weakOrder, pollBatch, oneWriter: true });
     const { world } = this;
-    const stages = shape.stages.map(({ after, spread, instances, concurrency, batch }, i) => ({
+    const stages = shape.stages.map(({ after, spread, instances, concurrency, batch, pieces, streams }, i) => ({
       name: stageName(i),
       after: after.map((before) => (before < 0 ? 'request' : stageName(before))),
       spread,
       instances,
       concurrency,
       ...(batch === undefined ? {} : { batch: { size: batch.size, waitMs: batch.waitMs } }),
-      maxOutputBytes: MAX_BYTES,
+      maxOutputBytes: (pieces ?? 0) > 0 ? MAX_STREAM_BYTES : MAX_BYTES,
+      maxPieces: pieces ?? 0,
+      streams: (streams ?? []).map(stageName),
     }));
     const graph = graphOf(checkSpec({ name: 'simulated', maxRequestBytes: MAX_BYTES, stages }));
     this.work = new Work(world, shape);
