@@ -174,7 +174,7 @@ export const LARGER_HOST_CASES: readonly SmallCase[] = [
     name: 'fault-while-short',
     shape: { ...oneFault, ...twoSlots, ...inPlace, ...inline, direct: true, messages: 3, restarts: true, wait: 'busy' },
     limits: { order: 0, tear: 1, fault: 2 },
-    schedules: 100,
+    schedules: 1800,
   },
   {
     name: 'fault-on-host-inline-polled',
