@@ -5,6 +5,7 @@
 import type { RdmaError } from '../core/errors.js';
 import type { Secret } from '../core/secret.js';
 import {
+  capacityOf,
   type Availability,
   type PlaceId,
   type Plan,
@@ -198,7 +199,7 @@ export class Places {
       stage,
       instance,
       incarnation,
-      boardBytes: TaskBoard.bytesFor(this.specOf(stage).concurrency),
+      boardBytes: TaskBoard.bytesFor(capacityOf(this.specOf(stage))),
       ...this.host.plans(),
       device,
       secret: secret.reveal(),

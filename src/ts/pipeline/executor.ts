@@ -30,6 +30,7 @@ export interface BatchStatus {
 }
 
 interface Waiting extends WaitingTask {
+  readonly key: BatchKeyValue;
   readonly joined: Joined;
   readonly task: BatchedTask;
 }
@@ -48,6 +49,7 @@ export class BatchExecutor implements BatchesOfBatch {
   private order = 0;
   private waitingCount = 0;
   private lookDue = false;
+  private turnDue = false;
   private looking = false;
   private stopTimer: (() => void) | undefined;
   private timerAtUs = 0; // when it ends, while there is one
@@ -70,16 +72,14 @@ export class BatchExecutor implements BatchesOfBatch {
       host.refuse(joined, task, error);
       return;
     }
-    const waiting = {
+    this.file({
+      key,
       order: this.order++,
       sinceUs: joined.readyAtUs,
       deadlineUs: host.deadlineOf(joined),
       joined,
       task,
-    };
-    const group = this.groups.get(key);
-    if (group === undefined) this.groups.set(key, [waiting]);
-    else group.push(waiting);
+    });
     this.waitingCount++;
     if (this.lookDue) return;
     // Behind what is being done now: what came together begins together.
@@ -88,6 +88,21 @@ export class BatchExecutor implements BatchesOfBatch {
       this.lookDue = false;
       this.next();
     });
+  }
+
+  // A suspect is a group of its own.
+  private file(waiting: Waiting): void {
+    const key = this.host.isSuspect(waiting.joined) ? waiting : waiting.key;
+    const group = this.groups.get(key);
+    if (group === undefined) this.groups.set(key, [waiting]);
+    else group.push(waiting);
+  }
+
+  /** Others run alone than before. */
+  regroup(): void {
+    const all = [...this.groups.values()].flat().sort((a, b) => a.order - b.order);
+    this.groups.clear();
+    for (const waiting of all) this.file(waiting);
   }
 
   private keyOf(task: BatchedTask): BatchKeyValue {
@@ -127,7 +142,7 @@ export class BatchExecutor implements BatchesOfBatch {
     if (this.looking) return;
     this.looking = true;
     try {
-      while (this.host.isOpen && this.waitingCount > 0 && this.running.size < this.settings.concurrency) {
+      while (this.mayLook) {
         const keys = [...this.groups.keys()];
         const decision = decideBatch([...this.groups.values()], this.rules, this.host.nowUs());
         if (!this.follow(decision, keys)) return;
@@ -135,6 +150,11 @@ export class BatchExecutor implements BatchesOfBatch {
     } finally {
       this.looking = false;
     }
+  }
+
+  private get mayLook(): boolean {
+    const hasRoom = this.running.size < this.settings.concurrency;
+    return this.host.isOpen && this.waitingCount > 0 && hasRoom && !this.turnDue;
   }
 
   // False when there is nothing to do now.
@@ -146,6 +166,8 @@ export class BatchExecutor implements BatchesOfBatch {
     const key = keys[decision.group]!;
     // Without those that nobody wants any more it may not be due.
     if (this.dropUnwanted(key)) return true;
+    // Looked at again when a batch has ended.
+    if (!this.host.mayBegin(this.groups.get(key)![0]!.joined, this.running.size)) return false;
     this.start(key, this.take(key, decision.count));
     return true;
   }
@@ -234,7 +256,19 @@ export class BatchExecutor implements BatchesOfBatch {
   /** A batch has ended. */
   over(batch: RunningBatch): void {
     this.running.delete(batch);
-    this.next();
+    if (this.waitingCount === 0 || this.turnDue) return;
+    const { size } = this.settings;
+    for (const group of this.groups.values()) {
+      if (group.length < size) continue;
+      this.next();
+      return;
+    }
+    // While a handler computes, nothing is taken out of the lanes: the rest of the next batch may be there.
+    this.turnDue = true;
+    this.host.soon(() => {
+      this.turnDue = false;
+      this.next();
+    });
   }
 
   status(): BatchStatus {

@@ -182,6 +182,7 @@ export class StageInstance implements PlaceOwner, TaskHost, BatchHost {
   /** These requests run alone from now on, and no others. */
   setSuspects(requests: readonly RequestAttempt[]): void {
     this.suspects.set(requests);
+    this.batches?.regroup();
     this.next();
   }
 
@@ -337,6 +338,16 @@ export class StageInstance implements PlaceOwner, TaskHost, BatchHost {
   // ---- What batches ask
 
   /** @internal */
+  isSuspect(joined: Joined): boolean {
+    return this.suspects.has(joined);
+  }
+
+  /** @internal */
+  mayBegin(joined: Joined, running: number): boolean {
+    return this.suspects.mayBegin(joined, running);
+  }
+
+  /** @internal */
   get isOpen(): boolean {
     return this.linked && !this.place.isEnding;
   }
@@ -354,6 +365,11 @@ export class StageInstance implements PlaceOwner, TaskHost, BatchHost {
   /** @internal */
   after(ms: number, call: () => void): () => void {
     return this.options.port.clock.after(ms, call);
+  }
+
+  /** @internal */
+  soon(call: () => void): void {
+    this.options.port.clock.soon(call);
   }
 
   /** @internal */
