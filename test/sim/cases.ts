@@ -50,6 +50,21 @@ export const QUIET_CASES: readonly SmallCase[] = [
     schedules: 2600,
   },
   {
+    name: 'short',
+    shape: {
+      ...SMALL,
+      ...twoSlots,
+      ...inPlace,
+      ...inline,
+      direct: true,
+      messages: 4,
+      ways: ['send', 'reserve', 'abort'],
+      wait: 'busy',
+    },
+    limits: { order: 3, tear: 0, fault: 0 },
+    schedules: 2600,
+  },
+  {
     name: 'inline',
     shape: { ...SMALL, ...twoSlots, ...inline, tearShare: 0.5 },
     limits: { order: 2, tear: 1, fault: 0 },
@@ -154,6 +169,12 @@ export const LARGER_HOST_CASES: readonly SmallCase[] = [
     shape: { ...oneFault, ...twoSlots, ...inPlace, messages: 3, wait: 'busy' },
     limits: { order: 0, tear: 1, fault: 2 },
     schedules: 1700,
+  },
+  {
+    name: 'fault-while-short',
+    shape: { ...oneFault, ...twoSlots, ...inPlace, ...inline, direct: true, messages: 3, restarts: true, wait: 'busy' },
+    limits: { order: 0, tear: 1, fault: 2 },
+    schedules: 1800,
   },
   {
     name: 'fault-on-host-inline-polled',

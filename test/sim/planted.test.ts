@@ -15,6 +15,7 @@ import { RequestWriter } from '../../src/ts/ring/request-writer.js';
 import { Retained } from '../../src/ts/ring/retained.js';
 import { Segment } from '../../src/ts/ring/segment.js';
 import { Session } from '../../src/ts/ring/session.js';
+import { ShortSender } from '../../src/ts/ring/short-sender.js';
 import { EnumeratedChoices, ListedChoices, SeededChoices } from '../../src/ts/sim/choices.js';
 import type { DeviceFlaw } from '../../src/ts/sim/world.js';
 import { SMALL_CASES } from './cases.js';
@@ -43,6 +44,19 @@ const inPlace: Partial<Shape> = {
   pullAboveBytes: undefined,
   faults: ['cut-channel'],
   faultCount: 2,
+};
+
+/** Short messages, in slots of a mapped lane at which the inbox looks. */
+const short: Partial<Shape> = {
+  ...inPlace,
+  wait: 'busy',
+  ways: ['send'],
+  producers: 1,
+  checksum: false,
+  inlineBytes: 64,
+  lengths: [40, 20, 64],
+  batch: 1,
+  direct: true,
 };
 
 /** Messages that refer to blocks of small pools, which are used again and again. */
@@ -202,6 +216,39 @@ const planted: Planted[] = [
           },
       ),
     seen: /^deadlock|found no receive|changed while|has other bytes/,
+  },
+  {
+    name: 'a short message is stored without credit',
+    shape: short,
+    plant: () =>
+      plant(
+        ShortSender.prototype,
+        'show',
+        (original) =>
+          function (this: { placement: { released: number; sent: number } }, ...args: never[]) {
+            const { placement } = this;
+            const { released } = placement;
+            placement.released = Math.min(placement.sent, released + 1);
+            const isShown = original.call(this as never, ...args);
+            placement.released = released;
+            return isShown;
+          },
+      ),
+    seen: /^deadlock|changed while|has other bytes/,
+  },
+  {
+    name: 'of a short message no copy is kept',
+    shape: { ...short, faults: ['crash-consumer'], faultCount: 2 },
+    plant: () =>
+      plant(
+        Retained.prototype,
+        'take',
+        (original) =>
+          function (this: never, bytes: Uint8Array, now: number) {
+            original.call(this, new Uint8Array(bytes.length) as never, now as never);
+          },
+      ),
+    seen: /has other bytes/,
   },
   {
     name: 'more is retained than there is room for',
