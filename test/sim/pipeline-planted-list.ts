@@ -66,7 +66,10 @@ export const PLANTED: readonly PlantedDefect[] = [
         { ...PLAIN_STAGE, concurrency: 2, busyMs: 200 },
         { ...PLAIN_STAGE, after: [-1, 0] },
       ],
-      requests: Array.from({ length: 16 }, () => ({ ...PLAIN_REQUEST, fails: { stage: 0, always: true } })),
+      requests: Array.from({ length: 16 }, () => ({
+        ...PLAIN_REQUEST,
+        fails: { stage: 0, always: true, how: 'throws' as const },
+      })),
       residentRequests: 2,
       maxInFlight: 16,
       faults: [],

@@ -41,12 +41,18 @@ class PipelineRun {
     const weakOrder = shape.weakOrder && copier === 'device';
     this.world = new SimWorld(choices, { copier, tearShare, weakOrder, pollBatch, oneWriter: true });
     const { world } = this;
+    const { requests, faultCount } = shape;
+    const ending = requests.filter(({ fails }) => fails?.how === 'ends').length;
+    // So many that no request fails for deaths that others are guilty of: shards may end together, and again when a place is
+    // given up.
+    const attempts = 3 + faultCount + 3 * ending * (1 + faultCount);
     const stages = shape.stages.map(({ after, spread, instances, concurrency }, i) => ({
       name: stageName(i),
       after: after.map((before) => (before < 0 ? 'request' : stageName(before))),
       spread,
       instances,
       concurrency,
+      attempts,
       maxOutputBytes: MAX_BYTES,
     }));
     const graph = graphOf(checkSpec({ name: 'simulated', maxRequestBytes: MAX_BYTES, stages }));
@@ -63,6 +69,7 @@ class PipelineRun {
         }
       }
     };
+    this.work.onEnds = (process) => this.faults.ended(process);
     world.onStep = () => this.faults.step();
   }
 

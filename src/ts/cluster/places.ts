@@ -13,7 +13,6 @@ import {
   type StageSpec,
   stageIndex,
   stagePlaces,
-  TaskBoard,
   type Workflow,
 } from '../pipeline/index.js';
 import type { InboxAddress } from '../ring/index.js';
@@ -198,7 +197,6 @@ export class Places {
       stage,
       instance,
       incarnation,
-      boardBytes: TaskBoard.bytesFor(this.specOf(stage).concurrency),
       ...this.host.plans(),
       device,
       secret: secret.reveal(),

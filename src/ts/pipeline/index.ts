@@ -23,7 +23,7 @@ export { checkPlan, makePlan, type PlaceId, type Plan, placeName, stageIndex, st
 export { type PipelinePort, systemPipelinePort } from './port.js';
 export { ALL, type Graph, graphOf, receivers, type Route, senders } from './routing.js';
 export { checkSpec, GATEWAY, REQUEST, type Spread, type StageCost, type StageSpec, type WorkflowSpec } from './spec.js';
-export { type RequestAttempt, type RunningTask, TaskBoard } from './task-board.js';
+export { BOARD_SLOTS, type RequestAttempt, type RunningTask, TaskBoard } from './task-board.js';
 export {
   type StageEvent,
   StageInstance,
