@@ -4,11 +4,18 @@
 import fc from 'fast-check';
 import { makePlan, type Plan } from '../../src/ts/pipeline/plan.js';
 import { ALL, type Graph, graphOf, type Route } from '../../src/ts/pipeline/routing.js';
-import { checkSpec, REQUEST, type StageSpecInput, type WorkflowSpec } from '../../src/ts/pipeline/spec.js';
+import {
+  checkSpec,
+  REQUEST,
+  type StageSpecInput,
+  type StageSpread,
+  type WorkflowSpec,
+} from '../../src/ts/pipeline/spec.js';
 
 const rawStage = fc.record({
   after: fc.array(fc.nat(), { minLength: 1, maxLength: 4 }),
-  spread: fc.constantFrom('route', 'shard'),
+  spread: fc.constantFrom('route', 'shard', 'either'),
+  asShard: fc.boolean(),
   instances: fc.uniqueArray(fc.integer({ min: 0, max: 40 }), { minLength: 1, maxLength: 4 }),
   pick: fc.nat(),
 });
@@ -32,7 +39,7 @@ export const examples: fc.Arbitrary<Example> = raw.map(({ stages, gateways, gate
   const inputs = stages.map(
     ({ after, spread }, i): StageSpecInput => ({
       name: `s${i}`,
-      spread: spread as 'route' | 'shard',
+      spread: spread as StageSpread,
       after: after.map((pick) => (pick % (i + 1) === 0 ? REQUEST : `s${(pick % (i + 1)) - 1}`)),
     }),
   );
@@ -43,9 +50,9 @@ export const examples: fc.Arbitrary<Example> = raw.map(({ stages, gateways, gate
     stages.map(({ instances }) => instances),
     gateways,
   );
-  const route = stages.map(({ spread, pick }, i) => {
+  const route = stages.map(({ spread, asShard, pick }, i) => {
     const list = plan.instances[i]!;
-    return spread === 'shard' ? ALL : list[pick % list.length]!;
+    return spread === 'shard' || (spread === 'either' && asShard) ? ALL : list[pick % list.length]!;
   });
   return { spec, graph: graphOf(spec), plan, route, gateway: plan.gateways[gateway % plan.gateways.length]! };
 });

@@ -181,7 +181,7 @@ export class Harness {
       incarnation,
       plan: plan!,
       olderPlans,
-      handler: this.workflow.handler(spec.stages[self.stage]!.name),
+      ...this.workflow.code(spec.stages[self.stage]!.name),
       onEvent: (event) => void this.events.push({ place, event }),
       ...this.extra,
     });

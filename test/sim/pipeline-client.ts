@@ -6,7 +6,7 @@ import type { PipelineResult } from '../../src/ts/pipeline/index.js';
 import type { SimWorld } from '../../src/ts/sim/world.js';
 import type { PlaceProcess } from './pipeline-place.js';
 import type { Failing, PipelineShape, RequestShape } from './pipeline-shape.js';
-import type { Work } from './pipeline-work.js';
+import { stageName, type Work } from './pipeline-work.js';
 
 /** How late the end of a request with a deadline may come, in virtual ms, while its gateway runs. */
 const LATE_MS = 20;
@@ -38,6 +38,12 @@ export class Client {
     this.shape = shape;
     this.work = work;
     for (const request of shape.requests) this.open.add(request);
+  }
+
+  // Every stage that leaves it open.
+  private get allShards(): Record<string, 'shard'> {
+    const names = this.shape.stages.flatMap(({ spread }, i) => (spread === 'either' ? [stageName(i)] : []));
+    return Object.fromEntries(names.map((name) => [name, 'shard']));
   }
 
   /** Requests that have not ended. */
@@ -77,6 +83,7 @@ export class Client {
       ...(timeoutMs === undefined ? {} : { timeoutMs }),
       ...(control === undefined ? {} : { signal: control.signal }),
       ...(trace === undefined ? {} : { trace }),
+      ...(request.shards ? { spread: this.allShards } : {}),
     };
     gateway.gateway!.run(this.work.request(submission.id, request), options).then(
       (result) => this.succeeded(submission, result),

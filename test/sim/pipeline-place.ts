@@ -7,6 +7,7 @@ import type { Joined } from '../../src/ts/pipeline/join.js';
 import type { Place } from '../../src/ts/pipeline/place.js';
 import type { Blame } from '../../src/ts/cluster/blame.js';
 import {
+  BOARD_SLOTS,
   Gateway,
   type Graph,
   type PlaceId,
@@ -15,6 +16,7 @@ import {
   type RequestAttempt,
   StageInstance,
   TaskBoard,
+  type TaskEvent,
 } from '../../src/ts/pipeline/index.js';
 import type { InboxAddress } from '../../src/ts/ring/index.js';
 import { simPipelinePort } from '../../src/ts/sim/port.js';
@@ -131,13 +133,13 @@ export class PlaceProcess {
     };
     const { stage, instance } = this.id;
     if (stage < 0) {
-      const onTask = shape.watched ? () => {} : undefined;
+      const onTask = shape.watched ? (event: TaskEvent) => work.checkEvent(event) : undefined;
       this.gateway = await Gateway.open({ ...options, maxInFlight: shape.maxInFlight, maxQueued: 100, onTask });
       this.watchAdmission(this.gateway);
     } else {
-      const handler = work.handler(stage, instance, this.process);
-      this.board = new TaskBoard(new ArrayBuffer(TaskBoard.bytesFor(graph.spec.stages[stage]!.concurrency)));
-      this.stage = await StageInstance.open({ ...options, handler, board: this.board, ...known });
+      const code = work.code(stage, instance, this.process);
+      this.board = new TaskBoard(new ArrayBuffer(TaskBoard.bytesFor(BOARD_SLOTS)));
+      this.stage = await StageInstance.open({ ...options, ...code, board: this.board, ...known });
     }
     for (const { number } of plans) this.adopted.add(number);
     const opened = (this.gateway ?? this.stage)!;
@@ -213,8 +215,8 @@ export class PlaceProcess {
     const { graph, world } = this.around;
     const admit = admission.admit.bind(admission);
     const ended = admission.ended.bind(admission);
-    admission.admit = (nowUs) => {
-      const admitted = admit(nowUs);
+    admission.admit = (nowUs, spreads) => {
+      const admitted = admit(nowUs, spreads);
       for (const { stage, instance } of admitted?.unfinished.flat() ?? []) {
         const name = placeName(graph.spec, { stage, instance });
         const requests = this.unfinished.get(name) ?? new Set();

@@ -2,7 +2,7 @@
 //
 // Invariant: each is a small change of one rule that the pipeline rests on. What of it can be seen is known beforehand.
 import { OutboxLink } from '../../src/ts/ring/outbox-link.js';
-import { type PipelineShape, PLAIN_REQUEST, PLAIN_STAGE } from './pipeline-shape.js';
+import { type BatchShape, type PipelineShape, PLAIN_REQUEST, PLAIN_STAGE } from './pipeline-shape.js';
 import { plant } from './plant.js';
 
 export interface PlantedDefect {
@@ -18,6 +18,14 @@ export interface PlantedDefect {
 }
 
 const busy = { ...PLAIN_STAGE, busyMs: 5 };
+/** A stage that takes batches, in front of another one. */
+const batches = (batch: Partial<BatchShape> = {}) => [
+  { ...busy, batch: { size: 3, waitMs: 2, keys: 1, polls: false, ...batch } },
+  { ...busy, after: [0] },
+];
+const many = Array.from({ length: 8 }, () => PLAIN_REQUEST);
+const quiet = { residentRequests: 8, faults: [], faultCount: 0 };
+
 const several = [0, 0, 1, 2, 5].map((atMs) => ({ ...PLAIN_REQUEST, atMs }));
 
 /** Two ways of the request that come together, the second of them through two routed instances. */
@@ -117,5 +125,33 @@ export const PLANTED: readonly PlantedDefect[] = [
       faultCount: 0,
     },
     seen: /has other bytes than were sent|has a run of request|has not \d runs/,
+  },
+  {
+    name: 'a batch answers a task with the output of another one',
+    flaw: 'swapped-outputs',
+    shape: { stages: batches(), requests: many, ...quiet },
+    seen: /has a run of request|is that of request/,
+  },
+  {
+    name: 'a batch brings tasks of two keys together',
+    flaw: 'mixed-keys',
+    shape: { stages: batches({ keys: 2 }), requests: many, ...quiet },
+    seen: /has the keys 0 and 1|has the keys 1 and 0/,
+  },
+  {
+    name: 'a running batch takes up more tasks than it has room for',
+    flaw: 'overfull-batch',
+    shape: { stages: batches({ polls: true }), requests: many, ...quiet },
+    seen: /a batch of s0 has \d tasks/,
+  },
+  {
+    name: 'a task that fails ends all tasks of its batch',
+    flaw: 'one-ends-all',
+    shape: {
+      stages: batches(),
+      requests: [...many.slice(1), { ...PLAIN_REQUEST, fails: { stage: 0, always: true, how: 'throws' as const } }],
+      ...quiet,
+    },
+    seen: /has failed: .*asked to fail/,
   },
 ];

@@ -46,13 +46,14 @@ class PipelineRun {
     // So many that no request fails for deaths that others are guilty of: shards may end together, and again when a place is
     // given up.
     const attempts = 3 + faultCount + 3 * ending * (1 + faultCount);
-    const stages = shape.stages.map(({ after, spread, instances, concurrency }, i) => ({
+    const stages = shape.stages.map(({ after, spread, instances, concurrency, batch }, i) => ({
       name: stageName(i),
       after: after.map((before) => (before < 0 ? 'request' : stageName(before))),
       spread,
       instances,
       concurrency,
       attempts,
+      ...(batch === undefined ? {} : { batch: { size: batch.size, waitMs: batch.waitMs } }),
       maxOutputBytes: MAX_BYTES,
     }));
     const graph = graphOf(checkSpec({ name: 'simulated', maxRequestBytes: MAX_BYTES, stages }));

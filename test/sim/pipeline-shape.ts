@@ -38,7 +38,7 @@ export type Way =
 export interface StageShape {
   /** Stages before it; -1 is the request. */
   after: readonly number[];
-  spread: 'route' | 'shard';
+  spread: 'route' | 'shard' | 'either';
   instances: number;
   concurrency: number;
   /** Lengths of its outputs in bytes; each run takes one of them. */
@@ -48,6 +48,17 @@ export interface StageShape {
   busyMs: number | undefined;
   /** The handler ends when its signal is aborted. */
   listens: boolean;
+  /** It takes several tasks at a time; undefined: single ones. */
+  batch: BatchShape | undefined;
+}
+
+export interface BatchShape {
+  size: number;
+  waitMs: number;
+  /** How many keys tasks have. */
+  keys: number;
+  /** The handler ends each task when it is through, and takes up more. */
+  polls: boolean;
 }
 
 /** How a handler fails: it throws an error, one that is retryable, or its process ends. */
@@ -72,6 +83,8 @@ export interface RequestShape {
   /** The caller looks at received memory for so many ms; undefined: it takes copies. */
   viewMs: number | undefined;
   trace: boolean | undefined;
+  /** All instances of a stage that leaves it open work for it. */
+  shards: boolean;
 }
 
 export interface PipelineShape {
@@ -109,6 +122,7 @@ export const PLAIN_STAGE: StageShape = {
   way: 'ordinary',
   busyMs: undefined,
   listens: false,
+  batch: undefined,
 };
 
 export const PLAIN_REQUEST: RequestShape = {
@@ -120,6 +134,7 @@ export const PLAIN_REQUEST: RequestShape = {
   fails: undefined,
   viewMs: undefined,
   trace: false,
+  shards: false,
 };
 
 /** What small configurations have in common. */
@@ -148,8 +163,8 @@ const WAYS: readonly Way[] = ['ordinary', 'output', 'pass-on'];
 class Draw {
   private readonly choices: SeededChoices;
 
-  constructor(seed: number) {
-    this.choices = new SeededChoices(seed, 2);
+  constructor(seed: number, stream = 2) {
+    this.choices = new SeededChoices(seed, stream);
   }
 
   one<T>(items: readonly T[]): T {
@@ -172,12 +187,13 @@ export function pipelineShapeOf(seed: number): PipelineShape {
   const inlineBytes = draw.one([1024, 1536]);
   const stages: StageShape[] = [];
   for (let i = 0; i < count; i++) stages.push(stageOf(draw, i, inlineBytes));
+  const together = new Draw(seed, 15); // of its own: all else is as it was without batches
   const gateways = draw.one([1, 1, 1, 2]);
   const requests = Array.from({ length: draw.one([1, 2, 3, 5, 8]) }, () =>
-    requestOf(draw, gateways, count, inlineBytes),
+    requestOf(draw, together, gateways, count, inlineBytes),
   );
   return {
-    stages,
+    stages: stages.map((stage) => withBatches(together, stage)),
     gateways,
     requests,
     maxInFlight: draw.one([1, 4, 16]),
@@ -211,6 +227,7 @@ function stageOf(draw: Draw, index: number, inlineBytes: number): StageShape {
     way: draw.one(WAYS),
     busyMs: draw.one([undefined, 0.1, 2, 30]),
     listens: draw.chance(0.5),
+    batch: undefined,
   };
 }
 
@@ -219,7 +236,18 @@ function failingOf(draw: Draw, stages: number): Failing {
   return { stage, always, how: draw.one(['throws', 'retryable', 'ends'] as const) };
 }
 
-function requestOf(draw: Draw, gateways: number, stages: number, inlineBytes: number): RequestShape {
+function withBatches(draw: Draw, stage: StageShape): StageShape {
+  const isOpen = stage.spread === 'route' && draw.chance(0.4);
+  const batch = {
+    size: draw.one([2, 3, 4]),
+    waitMs: draw.one([0, 0, 1, 20]),
+    keys: draw.one([1, 1, 2]),
+    polls: draw.chance(0.4),
+  };
+  return { ...stage, spread: isOpen ? 'either' : stage.spread, batch: draw.chance(0.35) ? batch : undefined };
+}
+
+function requestOf(draw: Draw, together: Draw, gateways: number, stages: number, inlineBytes: number): RequestShape {
   return {
     gateway: draw.upTo(gateways - 1),
     atMs: draw.one([0, 0, 1, 20, draw.upTo(200)]),
@@ -229,5 +257,6 @@ function requestOf(draw: Draw, gateways: number, stages: number, inlineBytes: nu
     fails: draw.chance(0.1) ? failingOf(draw, stages) : undefined,
     viewMs: draw.one([undefined, undefined, 1, 40]),
     trace: draw.one([undefined, true, false]),
+    shards: together.chance(0.5),
   };
 }

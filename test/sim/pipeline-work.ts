@@ -5,19 +5,24 @@
 // from the metadata beside it.
 import type { Joined } from '../../src/ts/pipeline/join.js';
 import {
+  ALL,
+  type BatchHandler,
+  type BatchTask,
   type Parts,
   type PipelineResult,
   type Plan,
+  type StageCode,
   type StageHandler,
   type StageOutput,
   type StageTask,
+  type TaskEvent,
   type Tensor,
   tensor,
 } from '../../src/ts/pipeline/index.js';
 import type { SimProcess } from '../../src/ts/sim/process.js';
 import type { SimWorld } from '../../src/ts/sim/world.js';
 import { content, hasContent } from '../ring/support.js';
-import type { Failing, PipelineShape, RequestShape, StageShape } from './pipeline-shape.js';
+import type { BatchShape, Failing, PipelineShape, RequestShape, StageShape } from './pipeline-shape.js';
 
 /** In the metadata of each message. */
 interface WorkMeta {
@@ -39,6 +44,7 @@ interface Run {
   instance: number;
   attempt: number;
   plan: Plan;
+  route: Uint16Array;
 }
 
 /** A message as the books check it. */
@@ -50,6 +56,8 @@ interface Received {
 }
 
 const MAX_PASSED = 2;
+/** Of a preview: some notes have no room for it. */
+const PREVIEW_BYTES = 1300;
 
 /** Name of a stage. */
 export const stageName = (index: number): string => `s${index}`;
@@ -88,6 +96,65 @@ export class Work {
 
   // ---- Handlers
 
+  /** The code of an instance that runs in `process`. */
+  code(stage: number, instance: number, process: SimProcess): StageCode {
+    const handler = this.handler(stage, instance, process);
+    const { batch } = this.shape.stages[stage]!;
+    if (batch === undefined) return { handler };
+    return { batchHandler: this.batchHandler(handler, batch), batchKey: (task) => keyOf(task, batch) };
+  }
+
+  private batchHandler(handler: StageHandler, batch: BatchShape): BatchHandler {
+    const outputOf = (task: StageTask): StageOutput | Error | Promise<StageOutput> => {
+      try {
+        return handler(task);
+      } catch (error) {
+        return error as Error;
+      }
+    };
+    return (tasks) => {
+      this.checkBatch(tasks, batch);
+      return batch.polls ? this.continuous(tasks, outputOf, batch) : tasks.map(outputOf);
+    };
+  }
+
+  private continuous(
+    tasks: readonly BatchTask[],
+    outputOf: (task: StageTask) => StageOutput | Error | Promise<StageOutput>,
+    batch: BatchShape,
+  ): Promise<undefined> {
+    const open = new Set<BatchTask>();
+    return new Promise((resolve) => {
+      const enter = (more: readonly BatchTask[]) => {
+        for (const task of more) open.add(task);
+        this.checkBatch([...open], batch);
+        for (const task of more) void run(task);
+      };
+      const run = async (task: BatchTask) => {
+        const output = await Promise.resolve(outputOf(task)).catch((error: Error) => error);
+        if (!task.finish(output)) this.wrong(`a task of a batch of ${task.stage} had its end already`);
+        open.delete(task);
+        enter(task.poll());
+        if (open.size === 0) resolve(undefined);
+      };
+      enter(tasks);
+    });
+  }
+
+  private checkBatch(tasks: readonly BatchTask[], batch: BatchShape): void {
+    if (tasks.length > batch.size) this.wrong(`a batch of ${tasks[0]!.stage} has ${tasks.length} tasks`);
+    const keys = new Set(tasks.map((task) => keyOf(task, batch)));
+    if (keys.size > 1) this.wrong(`a batch of ${tasks[0]!.stage} has the keys ${[...keys].join(' and ')}`);
+  }
+
+  /** Checks what a gateway is told: previews come whole. */
+  checkEvent({ type, stage, step, preview }: TaskEvent): void {
+    if (type !== 'progress' || preview === undefined) return;
+    if (preview.length !== PREVIEW_BYTES || !hasContent(preview as Uint8Array, step!)) {
+      this.wrong(`a preview of ${stage} has other bytes than were sent`);
+    }
+  }
+
   /** The handler of an instance that runs in `process`. */
   handler(stage: number, instance: number, process: SimProcess): StageHandler {
     const shape = this.shape.stages[stage]!;
@@ -97,7 +164,7 @@ export class Work {
       const { joined } = task as unknown as { joined: Joined };
       const inputs = this.inputsOf(task, shape, joined);
       const id = (inputs[0]!.meta as unknown as WorkMeta).id;
-      this.runs.set(number, { id, stage, instance, attempt: joined.attempt, plan: joined.plan });
+      this.runs.set(number, { id, stage, instance, attempt: joined.attempt, plan: joined.plan, route: joined.route });
       const runs = this.merge(`the task of request ${id} at ${task.stage}/${instance}`, inputs);
       for (const run of Object.values(runs)) this.checkRun(run, id, joined);
       runs[`${stage}/${instance}`] = number;
@@ -119,14 +186,20 @@ export class Work {
       };
       if (shape.busyMs === undefined) return end();
       const busyMs = this.world.choices.delay(0.01, shape.busyMs);
-      return this.busy(task, process, shape, busyMs).then(end);
+      return this.busy(task, process, shape, busyMs, number).then(end);
     };
   }
 
-  private busy(task: StageTask, process: SimProcess, { listens }: StageShape, busyMs: number): Promise<void> {
+  private busy(
+    task: StageTask,
+    process: SimProcess,
+    { listens }: StageShape,
+    busyMs: number,
+    number: number,
+  ): Promise<void> {
     return new Promise((resolve, reject) => {
       const takeBack = process.clock.after(busyMs, resolve);
-      task.progress(0.5);
+      task.progress(0.5, { step: number, preview: content(number, PREVIEW_BYTES) });
       if (!listens) return;
       const stop = () => {
         takeBack();
@@ -142,9 +215,9 @@ export class Work {
     const inputs: Received[] = [];
     for (const before of after) {
       const from = task.inputs(before < 0 ? 'request' : stageName(before));
-      const expected = before < 0 || this.shape.stages[before]!.spread === 'route' ? 1 : plan.instances[before]!.length;
+      const isRouted = before >= 0 && route[before] !== ALL;
+      const expected = before < 0 || isRouted ? 1 : plan.instances[before]!.length;
       if (from.length !== expected) this.wrong(`${task.stage} got ${from.length} of ${expected} inputs`);
-      const isRouted = before >= 0 && this.shape.stages[before]!.spread === 'route';
       if (isRouted && from[0]!.instance !== route[before]) this.wrong(`${task.stage} got an input from off the route`);
       inputs.push(...from);
     }
@@ -237,12 +310,12 @@ export class Work {
   checkResult(id: number, { outputs }: PipelineResult): void {
     const what = `the result of request ${id}`;
     const runs = this.merge(what, outputs);
-    const plan = this.runs.get(Object.values(runs)[0]!)!.plan;
+    const { plan, route } = this.runs.get(Object.values(runs)[0]!)!;
     const { attempt } = this.runs.get(Object.values(runs)[0]!)!;
     for (const number of Object.values(runs)) this.checkRun(number, id, { attempt, plan } as Joined);
     let expected = 0;
-    this.shape.stages.forEach(({ spread }, stage) => {
-      const count = spread === 'route' ? 1 : plan.instances[stage]!.length;
+    this.shape.stages.forEach((_, stage) => {
+      const count = route[stage] === ALL ? plan.instances[stage]!.length : 1;
       if (placesIn(runs, stage).length !== count) this.wrong(`${what} has not ${count} runs of ${stageName(stage)}`);
       if (!this.shape.stages.some(({ after }) => after.includes(stage))) expected += count;
     });
@@ -261,6 +334,12 @@ export class Work {
   checkViews(id: number, { outputs }: PipelineResult): void {
     for (const output of outputs) this.checkParts(`the views of request ${id}`, output);
   }
+}
+
+// Tasks of one key run together.
+function keyOf(task: Pick<StageTask, 'input' | 'inputs' | 'request'>, { keys }: BatchShape): number {
+  const { ticket } = (task as unknown as { joined: Joined }).joined;
+  return ticket % keys;
 }
 
 // Names of the places of a stage among the runs, in the order of their instances.

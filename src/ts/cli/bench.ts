@@ -6,6 +6,7 @@ import { ringTests } from '../bench/ring/settings.js';
 import { verbsTests } from '../bench/verbs/settings.js';
 import { deadlockCommand } from './bench-deadlock.js';
 import { deviceBenchCommand } from './bench-device.js';
+import { overloadCommand } from './bench-overload.js';
 import { pipelineCommand } from './bench-pipeline.js';
 import { ringCommand, ringsCommand } from './bench-ring.js';
 import { verbsCommand } from './bench-verbs.js';
@@ -14,6 +15,7 @@ export function benchCommand(setExitCode: (code: number) => void): Command {
   const bench = new Command('bench').description('measure on this machine');
   bench.addCommand(deadlockCommand(setExitCode));
   bench.addCommand(deviceBenchCommand(setExitCode));
+  bench.addCommand(overloadCommand(setExitCode));
   bench.addCommand(pipelineCommand(setExitCode));
   for (const test of ringTests) bench.addCommand(ringCommand(test, setExitCode));
   bench.addCommand(ringsCommand(setExitCode));

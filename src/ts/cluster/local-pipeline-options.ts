@@ -2,7 +2,8 @@
 //
 // Invariant: every option has its unit in its name and its bounds beside it; one that is out of bounds is refused before
 // anything is started.
-import { checkInteger, checkObject, checkString } from '../core/validate.js';
+import { checkInteger, checkObject, checkString, invalidArgument } from '../core/validate.js';
+import { JobStore } from '../jobs/index.js';
 import {
   checkTenants,
   DEFAULT_QUEUED_BYTES,
@@ -61,6 +62,11 @@ export interface LocalPipelineOptions {
    */
   heartbeatMs?: number;
   /**
+   * Where submitted jobs and their results are kept; default in the memory of this process. With a durable one, run() goes
+   * through it too. Who passes it closes it, after the pipeline.
+   */
+  store?: JobStore;
+  /**
    * Called with what happens. Without it, stages do not report when tasks begin and how far they are. What it throws becomes
    * a warning of Node.js, the first time.
    */
@@ -86,7 +92,7 @@ export interface LocalPipelineStatus {
 }
 
 /** Options with their defaults. @internal */
-export type PipelineSettings = Required<Omit<LocalPipelineOptions, 'onEvent'>>;
+export type PipelineSettings = Required<Omit<LocalPipelineOptions, 'onEvent' | 'store'>>;
 
 /** @internal @throws RdmaError RDMA_ERR_INVALID_ARGUMENT */
 export function checkPipelineOptions(options: LocalPipelineOptions): PipelineSettings {
@@ -103,4 +109,10 @@ export function checkPipelineOptions(options: LocalPipelineOptions): PipelineSet
     pollUs: checkInteger('pollUs', options.pollUs ?? 100, 0, 10_000),
     heartbeatMs: checkInteger('heartbeatMs', options.heartbeatMs ?? 2000, 1, 2 ** 31 - 1),
   };
+}
+
+/** @internal @throws RdmaError RDMA_ERR_INVALID_ARGUMENT */
+export function checkStore(store: unknown): JobStore | undefined {
+  if (store === undefined || store instanceof JobStore) return store;
+  throw invalidArgument('store', store, 'a store of jobs, as memoryStore() makes one');
 }

@@ -8,6 +8,7 @@ import { randomBytes } from 'node:crypto';
 import { RdmaError } from '../core/errors.js';
 import { Secret } from '../core/secret.js';
 import { checkFunction, checkInteger } from '../core/validate.js';
+import type { Job, JobFilter, JobRecord, JobRunner, SubmitOptions } from '../jobs/index.js';
 import {
   Gateway,
   GATEWAY,
@@ -22,14 +23,16 @@ import {
   type TaskEvent,
   type Workflow,
 } from '../pipeline/index.js';
-import { tellerOf } from './event-teller.js';
+import { tellerOf } from '../core/event-teller.js';
 import {
   checkPipelineOptions,
+  checkStore,
   type LocalPipelineOptions,
   type LocalPipelineStatus,
   type PipelineEvent,
   type PipelineSettings,
 } from './local-pipeline-options.js';
+import { PipelineJobs } from './pipeline-jobs.js';
 import { Places } from './places.js';
 import { PlanChanges } from './plan-changes.js';
 import { stageProcess } from './stage-process.js';
@@ -54,6 +57,7 @@ export class LocalPipeline implements AsyncDisposable {
   private readonly places: Places;
   private readonly watchman: Watchman;
   private readonly firstPlan: Plan;
+  private readonly stored: PipelineJobs;
   private gateway: Gateway | undefined;
   private changes: PlanChanges | undefined;
   private started = false;
@@ -66,6 +70,11 @@ export class LocalPipeline implements AsyncDisposable {
     this.device = this.options.device;
     const { onEvent } = options;
     this.onEvent = onEvent === undefined ? undefined : tellerOf('onEvent', checkFunction('onEvent', onEvent));
+    const runner: JobRunner = {
+      run: (request, how) => this.runNow(request, how),
+      check: (bytes, how) => this.gateway?.check(bytes, how),
+    };
+    this.stored = new PipelineJobs(runner, checkStore(options.store), closedError);
     // Checks the workflow too.
     this.firstPlan = makePlan(workflow.spec, 1);
     this.places = new Places({
@@ -178,6 +187,8 @@ export class LocalPipeline implements AsyncDisposable {
     await connected;
     this.started = true;
     places.limitStarts();
+    // What an earlier process has accepted and not finished goes on.
+    if (this.stored.isDurable) await this.stored.open();
     this.onEvent?.({ type: 'ready' });
   }
 
@@ -191,10 +202,10 @@ export class LocalPipeline implements AsyncDisposable {
     this.onEvent?.({ type: 'restart', restart });
   }
 
-  private onTask({ type, request, stage, instance, done = 0, queueUs = 0, computeUs = 0 }: TaskEvent): void {
+  private onTask({ type, request, stage, instance, done = 0, queueUs = 0, computeUs = 0, ...more }: TaskEvent): void {
     let event: StageEvent;
     if (type === 'task') event = { type, request };
-    else if (type === 'progress') event = { type, request, done };
+    else if (type === 'progress') event = { type, request, done, ...more };
     else event = { type: 'done', request, queueUs, computeUs, failed: type === 'failed' };
     this.onEvent?.({ type: 'stage', stage, instance, event });
   }
@@ -225,15 +236,42 @@ export class LocalPipeline implements AsyncDisposable {
   }
 
   /**
-   * Sends one request through the workflow.
+   * Sends one request through the workflow. With a durable store it is submit() and result(): a request that was accepted is
+   * finished by the next process if this one ends.
    *
    * @throws as Gateway.run; RDMA_ERR_STAGE_FAILED when an instance ended too often
    */
   run(request: PipelineRequest, options?: RequestOptions): Promise<PipelineResult> {
+    return this.stored.isDurable ? this.stored.run(request, options ?? {}) : this.runNow(request, options);
+  }
+
+  private runNow(request: PipelineRequest, options?: RequestOptions): Promise<PipelineResult> {
     if (this.failure !== undefined) return Promise.reject(this.failure);
     if (this.closing !== undefined || this.gateway === undefined) return Promise.reject(closedError());
     this.watchman.wake();
     return this.gateway.run(request, options);
+  }
+
+  /**
+   * Submits a request as a job: it is stored when this answers, and will be done. The same id is the same job.
+   *
+   * @throws RdmaError RDMA_ERR_REJECTED when there is no room in time, RDMA_ERR_STORE_FULL when the store has none: nothing is
+   *   stored then; RDMA_ERR_INVALID_ARGUMENT; RDMA_ERR_MESSAGE_TOO_LARGE; RDMA_ERR_PEER_GONE when the store does not answer:
+   *   submit it again with its id; RDMA_ERR_CLOSED
+   */
+  submit(request: PipelineRequest, options: SubmitOptions = {}): Promise<Job> {
+    if (this.ended !== undefined) return Promise.reject(this.ended);
+    return this.stored.submit(request, options);
+  }
+
+  /** A job that was submitted, whoever has submitted it. @throws RdmaError RDMA_ERR_NOT_FOUND; RDMA_ERR_INVALID_ARGUMENT */
+  job(id: string): Promise<Job> {
+    return this.stored.job(id);
+  }
+
+  /** What is known of the jobs in the store, the newest first. @throws RdmaError RDMA_ERR_INVALID_ARGUMENT */
+  jobs(filter: JobFilter = {}): Promise<JobRecord[]> {
+    return this.stored.jobs(filter);
   }
 
   /** Requests in the stages, and waiting to be admitted. */
@@ -266,6 +304,8 @@ export class LocalPipeline implements AsyncDisposable {
     await null; // `closing` is set before anything below looks at it
     this.waiters.look();
     this.watchman.stop();
+    // Before requests fail: they stay in the store.
+    await this.stored.close();
     this.gateway?.fail(closedError());
     await this.places.close();
     await this.gateway?.close();

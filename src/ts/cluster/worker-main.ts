@@ -92,10 +92,10 @@ async function start(config: WorkerConfig): Promise<StageInstance> {
     pollUs,
     reconnectMs,
     resolve: whereIs,
-    handler: workflow.handler(stage),
     board,
     barred: config.barred,
     suspects: config.suspects,
+    ...workflow.code(stage),
     onFailed: (reason) => void fail(reason),
   });
   instance = opened;

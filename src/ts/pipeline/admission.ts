@@ -12,6 +12,7 @@
 import type { RdmaError } from '../core/errors.js';
 import { type Plan, type PlaceId, GATEWAY_INDEX } from './plan.js';
 import { ALL, type Graph, placesOf, type Route } from './routing.js';
+import { batchSizeOf, capacityOf, type Spread } from './spec.js';
 
 /** The largest prefetch of one instance, in tasks. */
 export const MAX_PREFETCH = 64;
@@ -25,15 +26,16 @@ const SAMPLE_WEIGHT = 0.2;
 /**
  * How many requests may be on their way to an instance or at work there.
  *
- * @param concurrency tasks that it runs at a time
+ * @param capacity tasks that it runs at a time, in batches or not
  * @param serviceUs how long a task takes there, in microseconds
  * @param leadUs how long it takes from the gateway until a task begins there, without waiting, in microseconds
- * @returns `concurrency` and a prefetch of 1 to {@link MAX_PREFETCH}: by Little's law, what the instance finishes
+ * @param batchSize tasks that begin together: so many wait there, that a batch is full when one ends
+ * @returns `capacity` and a prefetch of `batchSize` to {@link MAX_PREFETCH}: by Little's law, what the instance finishes
  *   while a new request is on its way
  */
-export function windowOf(concurrency: number, serviceUs: number, leadUs: number): number {
-  const prefetch = Math.ceil((concurrency * leadUs) / Math.max(serviceUs, 1));
-  return concurrency + Math.min(MAX_PREFETCH, Math.max(1, prefetch));
+export function windowOf(capacity: number, serviceUs: number, leadUs: number, batchSize = 1): number {
+  const prefetch = Math.ceil((capacity * leadUs) / Math.max(serviceUs, 1));
+  return capacity + Math.min(MAX_PREFETCH, Math.max(batchSize, prefetch));
 }
 
 /** Whether an instance takes requests. What starts or is broken gets none; those that it has stay with it. */
@@ -113,8 +115,8 @@ export class Admission {
 
   private atWorkBefore(plan: Plan): number[] {
     const { spec, ancestors } = this.graph;
-    const together = spec.stages.map(({ concurrency, spread }, i) => {
-      return spread === 'shard' ? concurrency : concurrency * plan.instances[i]!.length;
+    const together = spec.stages.map((stage, i) => {
+      return stage.spread === 'shard' ? capacityOf(stage) : capacityOf(stage) * plan.instances[i]!.length;
     });
     return ancestors.map((before) => {
       let sum = 0;
@@ -148,16 +150,17 @@ export class Admission {
    * One that is stalled gets nothing while another is not.
    *
    * @param nowUs when it is admitted
+   * @param spreads how it is spread over the instances of each stage; default as the spec says
    * @returns undefined when a stage that it needs has no room
    */
-  admit(nowUs: number): AdmittedRequest | undefined {
+  admit(nowUs: number, spreads?: readonly Spread[]): AdmittedRequest | undefined {
     const { stages } = this.graph.spec;
     const chosen: InstanceLoad[][] = [];
     const route = new Uint16Array(stages.length);
     for (let stage = 0; stage < stages.length; stage++) {
       const candidates = this.candidates[stage]!;
       const window = this.windowOf(stage);
-      if (stages[stage]!.spread === 'shard') {
+      if ((spreads === undefined ? stages[stage]!.spread : spreads[stage]) === 'shard') {
         for (const load of candidates) if (!this.hasRoom(load, window)) return undefined;
         chosen.push(candidates.slice());
         route[stage] = ALL;
@@ -194,7 +197,7 @@ export class Admission {
   // It has all that it runs at a time, and nothing came of it for long, while something came of another one. That is
   // no matter of the clock: nothing comes of any of them while this process is busy.
   private isStalled(load: InstanceLoad, stage: number, newestUs: number): boolean {
-    if (load.arrived < this.graph.spec.stages[stage]!.concurrency) return false;
+    if (load.arrived < capacityOf(this.graph.spec.stages[stage]!)) return false;
     this.leads ??= this.computeLeads();
     // Before the first sample nothing is long.
     return newestUs - load.progressUs > this.leads[stage]! + STALLED_TASKS * this.serviceUs[stage]!;
@@ -252,7 +255,8 @@ export class Admission {
    * @returns times in microseconds; an instance of which nobody knows when it will be ready counts as if it were now
    */
   capacity(stage: number, nowUs: number): { servers: number; startingUs: number[] } {
-    const { concurrency, spread } = this.graph.spec.stages[stage]!;
+    const { spread } = this.graph.spec.stages[stage]!;
+    const concurrency = capacityOf(this.graph.spec.stages[stage]!);
     const startingUs: number[] = [];
     let [ready, latestUs] = [0, 0];
     const candidates = this.candidates[stage]!;
@@ -277,7 +281,8 @@ export class Admission {
 
   /** How much of the tasks that run at a stage is behind them, in microseconds, where each takes so long. */
   elapsedUs(stage: number, nowUs: number, taskUs: number): number {
-    const { concurrency, spread } = this.graph.spec.stages[stage]!;
+    const { spread } = this.graph.spec.stages[stage]!;
+    const concurrency = capacityOf(this.graph.spec.stages[stage]!);
     let [sum, most] = [0, 0];
     for (const { arrived, progressUs } of this.candidates[stage]!) {
       if (arrived === 0) continue;
@@ -310,11 +315,13 @@ export class Admission {
 
   /** How many tasks whose inputs are there may wait at an instance of a stage, or be at work there. */
   windowOf(stage: number): number {
-    const { concurrency } = this.graph.spec.stages[stage]!;
+    const spec = this.graph.spec.stages[stage]!;
+    const capacity = capacityOf(spec);
     const service = this.serviceUs[stage]!;
     this.leads ??= this.computeLeads();
-    // Before the first sample: one task more than it runs.
-    return Number.isNaN(service) ? concurrency + 1 : windowOf(concurrency, service, this.leads[stage]!);
+    // Before the first sample: one task, or one batch, more than it runs.
+    if (Number.isNaN(service)) return capacity + batchSizeOf(spec);
+    return windowOf(capacity, service, this.leads[stage]!, batchSizeOf(spec));
   }
 
   // The longest way through the stages before, at the time that each takes, and the overhead of the way.

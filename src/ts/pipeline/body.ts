@@ -203,6 +203,9 @@ function writeEntry(into: Uint8Array, view: DataView, begin: number, part: PartT
   return end;
 }
 
+/** What says where the sections of a body are. */
+export type BodySizes = Pick<Envelope, 'traceBytes' | 'partCount' | 'tableBytes' | 'metaBytes' | 'bodyBytes'>;
+
 /**
  * Reads the table of a body.
  *
@@ -211,7 +214,7 @@ function writeEntry(into: Uint8Array, view: DataView, begin: number, part: PartT
  * @param begin where the body begins in it
  * @throws RdmaError RDMA_ERR_PROTOCOL when it does not describe exactly the bytes that are there
  */
-export function readTable(envelope: Envelope, bytes: Uint8Array, view: DataView, begin: number): PartEntry[] {
+export function readTable(envelope: BodySizes, bytes: Uint8Array, view: DataView, begin: number): PartEntry[] {
   const { traceBytes, partCount, tableBytes: length } = envelope;
   const end = begin + traceBytes + length;
   let at = begin + traceBytes;
@@ -277,7 +280,7 @@ function isAt(known: Uint8Array, bytes: Uint8Array, at: number, length: number):
 }
 
 /** The metadata of a body, still encoded. @param begin where the body begins in `bytes` */
-export function metaOf(envelope: Envelope, bytes: Uint8Array, begin: number): Uint8Array {
+export function metaOf(envelope: BodySizes, bytes: Uint8Array, begin: number): Uint8Array {
   const at = begin + envelope.traceBytes + envelope.tableBytes;
   return bytes.subarray(at, at + envelope.metaBytes);
 }

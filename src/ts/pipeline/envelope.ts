@@ -21,7 +21,7 @@ import { GATEWAY_INDEX } from './plan.js';
 import { MAX_STAGES } from './spec.js';
 
 /** What a message is: the input of a task (or a result), or one of the notes between places and gateways. */
-export const Kind = { INPUT: 1, FAILURE: 2, REPORTS: 3, ENDED: 4, COMING: 5 } as const;
+export const Kind = { INPUT: 1, FAILURE: 2, REPORTS: 3, ENDED: 4, COMING: 5, PROGRESS: 6 } as const;
 
 /** TRACED: each place adds its record. WATCHED: the gateway wants to know of starts and progress. IN_BLOCK: the body is in a block. */
 export const Flag = { TRACED: 1, WATCHED: 2, IN_BLOCK: 4 } as const;

@@ -13,8 +13,11 @@ export interface TaskEvent {
   request: string;
   stage: string;
   instance: number;
-  /** Of `progress`: 0 to 1. */
+  /** Of `progress`: 0 to 1, and what is known beside it; see ProgressEvent. */
   done?: number;
+  step?: number;
+  preview?: string | Uint8Array;
+  remainingMs?: number;
   /** Of `done`, in microseconds. */
   queueUs?: number;
   computeUs?: number;

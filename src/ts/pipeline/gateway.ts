@@ -28,6 +28,9 @@ import {
   type ReportRecord,
   type StageFailure,
 } from './notes.js';
+import { behindUs, RequestProgress } from './progress.js';
+import { Previews, type ProgressNote } from './progress-note.js';
+import { spreadsOf } from './spread.js';
 import { LINGER_US, Place, type PlaceOwner } from './place.js';
 import { GATEWAY_INDEX, type PlaceId, type Plan, placeName } from './plan.js';
 import {
@@ -79,6 +82,7 @@ export class Gateway implements PlaceOwner {
   private linked = false;
   private failure: RdmaError | undefined;
   private drained: (() => void)[] = [];
+  private readonly previews = new Previews();
 
   private constructor(options: GatewayOptions) {
     this.options = hideSecret(options);
@@ -316,6 +320,7 @@ export class Gateway implements PlaceOwner {
    */
   check(bytes: number, options?: RequestOptions): void {
     const checked = checkRequestOptions(options);
+    if (checked.spread !== undefined) spreadsOf(this.options.graph.spec, checked.spread);
     if (this.failure !== undefined) throw this.failure;
     const newcomer = this.newcomerOf(checked, bytes);
     this.expect(newcomer);
@@ -381,6 +386,9 @@ export class Gateway implements PlaceOwner {
       traced: options.trace ?? this.isSampled(),
       signal,
       tries: 0,
+      spreads: options.spread === undefined ? undefined : spreadsOf(graph.spec, options.spread),
+      onProgress: options.onProgress,
+      progress: undefined,
       over: false,
       resolve: (result) => {
         end();
@@ -467,7 +475,7 @@ export class Gateway implements PlaceOwner {
         else if (this.isFull) return;
         else if (this.endHopeless(ticket)) continue;
         else {
-          const admitted = this.admission.admit(this.place.nowUs());
+          const admitted = this.admission.admit(this.place.nowUs(), ticket.spreads);
           if (admitted === undefined) return;
           queue.shift();
           if (this.dispatch(ticket, admitted)) continue;
@@ -480,10 +488,14 @@ export class Gateway implements PlaceOwner {
     }
   }
 
+  private isWatched(ticket: Ticket): boolean {
+    return this.options.onTask !== undefined || ticket.onProgress !== undefined;
+  }
+
   // For a newcomer when nobody waits. False: it has to wait.
   private tryDispatch(ticket: Ticket): boolean {
     if (this.admitting || !this.linked || this.isFull) return false;
-    const admitted = this.admission.admit(this.place.nowUs());
+    const admitted = this.admission.admit(this.place.nowUs(), ticket.spreads);
     return admitted !== undefined && this.dispatch(ticket, admitted);
   }
 
@@ -499,7 +511,7 @@ export class Gateway implements PlaceOwner {
     this.tickets.set(ticket.number, ticket);
     const { outgoing } = ticket;
     const envelope: Envelope = {
-      flags: (ticket.traced ? Flag.TRACED : 0) | (this.options.onTask === undefined ? 0 : Flag.WATCHED),
+      flags: (ticket.traced ? Flag.TRACED : 0) | (this.isWatched(ticket) ? Flag.WATCHED : 0),
       plan: admitted.plan.number,
       gateway: self.instance,
       gatewayRun: incarnation,
@@ -708,7 +720,29 @@ export class Gateway implements PlaceOwner {
     } else if (kind === Kind.FAILURE) {
       const { ticket, attempt, failure } = readFailure(bytes, view);
       if (head.gatewayRun === this.options.incarnation) this.onFailure(head, ticket, attempt, failure);
+    } else if (kind === Kind.PROGRESS) {
+      const note = this.previews.take(head, bytes, view);
+      if (note !== undefined) this.onProgress(head, head.gatewayRun, note);
     } else throw new RdmaError('RDMA_ERR_PROTOCOL', `a note of the unknown kind ${kind}`);
+  }
+
+  private onProgress(from: PlaceId, gatewayRun: number, note: ProgressNote): void {
+    const ticket = gatewayRun === this.options.incarnation ? this.tickets.get(note.ticket) : undefined;
+    if (ticket === undefined || ticket.over || ticket.attempt !== note.attempt || from.stage < 0) return;
+    const { graph, self, incarnation } = this.options;
+    const { costs } = this.door.forecaster;
+    const behind = behindUs(graph.behind, from.stage, (stage) => ticket.units * costs.unitUs(stage, ticket.costClass));
+    const { done, step, preview } = note;
+    const remainingUs = ticket.progress?.remainingUs(from, done, this.place.nowUs(), behind);
+    const more = {
+      done,
+      ...(step === undefined ? {} : { step }),
+      ...(preview === undefined ? {} : { preview }),
+      ...(remainingUs === undefined ? {} : { remainingMs: remainingUs / 1000 }),
+    };
+    this.tell('progress', ticket.number, from.stage, from.instance, more);
+    const request = requestName(self.instance, incarnation, ticket.number);
+    ticket.onProgress?.({ request, stage: graph.spec.stages[from.stage]!.name, instance: from.instance, ...more });
   }
 
   private onReport(from: PlaceId, gatewayRun: number, record: ReportRecord): void {
@@ -727,9 +761,19 @@ export class Gateway implements PlaceOwner {
       return;
     }
     if (!isCurrent) return;
-    if (what === Report.STARTED) this.tell('task', number, from.stage, from.instance, {});
-    else if (what === Report.PROGRESS) this.tell('progress', number, from.stage, from.instance, { done: progress });
-    else {
+    if (what === Report.STARTED) {
+      ticket.progress ??= new RequestProgress();
+      ticket.progress.started(from, this.place.nowUs());
+      this.tell('task', number, from.stage, from.instance, {});
+    } else if (what === Report.PROGRESS) {
+      this.onProgress(from, gatewayRun, {
+        ticket: number,
+        attempt,
+        done: progress,
+        step: undefined,
+        preview: undefined,
+      });
+    } else {
       const { admitted } = ticket;
       if (admitted !== undefined) this.done(ticket, admitted, from, queueUs, computeUs, this.place.nowUs());
       this.tell('done', number, from.stage, from.instance, { queueUs, computeUs });

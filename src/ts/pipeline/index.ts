@@ -1,5 +1,6 @@
 // The pipeline layer: workflows, tensors, stage instances and gateways. Processes are the cluster layer's.
 export { RdmaError } from '../core/errors.js';
+export type { BatchHandler, BatchKey, BatchOptions, BatchOutput, BatchTask } from './batch-task.js';
 export type { Parts } from './body.js';
 export type { Availability } from './admission.js';
 export { Gateway } from './gateway.js';
@@ -12,7 +13,15 @@ export {
   type TaskEvent,
   type TenantLimits,
 } from './gateway-options.js';
-export type { PipelineOutput, PipelineRequest, PipelineResult, RequestCost, RequestOptions } from './request.js';
+export type { BatchStatus } from './executor.js';
+export type {
+  PipelineOutput,
+  PipelineRequest,
+  PipelineResult,
+  ProgressEvent,
+  RequestCost,
+  RequestOptions,
+} from './request.js';
 export type { RejectionReason } from './rejection.js';
 export type { StageInput } from './input.js';
 export type { LinkStatus } from './links.js';
@@ -22,8 +31,20 @@ export type { PlaceOptions, PlaceStatus } from './place.js';
 export { checkPlan, makePlan, type PlaceId, type Plan, placeName, stageIndex, stagePlaces } from './plan.js';
 export { type PipelinePort, systemPipelinePort } from './port.js';
 export { ALL, type Graph, graphOf, receivers, type Route, senders } from './routing.js';
-export { checkSpec, GATEWAY, REQUEST, type Spread, type StageCost, type StageSpec, type WorkflowSpec } from './spec.js';
 export { BOARD_SLOTS, type RequestAttempt, type RunningTask, TaskBoard } from './task-board.js';
+export {
+  type BatchSpec,
+  batchSizeOf,
+  capacityOf,
+  checkSpec,
+  GATEWAY,
+  REQUEST,
+  type Spread,
+  type StageCost,
+  type StageSpread,
+  type StageSpec,
+  type WorkflowSpec,
+} from './spec.js';
 export {
   type StageEvent,
   StageInstance,
@@ -31,6 +52,7 @@ export {
   type StageInstanceStatus,
 } from './stage-instance.js';
 export { requestName, type StageOutput, type StageTask, type TensorShape } from './task.js';
+export { MAX_PREVIEW_BYTES, type ProgressDetails } from './progress-note.js';
 export {
   copyTensor,
   DTYPES,
@@ -44,10 +66,14 @@ export {
 } from './tensor.js';
 export type { HopTrace, TaskTrace, Trace } from './trace.js';
 export {
+  type BatchedTaskOptions,
   isWorkflow,
+  type SingleTaskOptions,
   type Stage,
+  type StageCode,
   type StageHandler,
   type StageOptions,
+  type StageShapeOptions,
   Workflow,
   type WorkflowOptions,
   type WorkflowSizes,

@@ -84,7 +84,7 @@ export class Joined {
 
   /** The inputs from a stage, in the order of its instances. */
   from(stage: string): Input[] {
-    return (this.inputs as Input[]).filter((input) => input.stage === stage);
+    return (this.inputs as (Input | undefined)[]).filter((input): input is Input => input?.stage === stage);
   }
 }
 

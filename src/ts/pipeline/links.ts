@@ -158,6 +158,11 @@ export class Links {
     return this.links.has(target);
   }
 
+  /** True when messages to the target wait for room, or there is no way to it. */
+  hasBacklog(target: string): boolean {
+    return this.links.get(target)?.backlog !== 0;
+  }
+
   /** When the last message was sent to a target, by the clock of the port in microseconds; Infinity: there is no way to it. */
   usedAtUs(target: string): number {
     return this.links.get(target)?.usedAtUs ?? Number.POSITIVE_INFINITY;

@@ -9,6 +9,7 @@
 //                                                      |ticket  |attempt | 0 |
 //   COMING, place or gateway to place: nothing more; a message is about to come
 //   FAILURE, place to gateway: one record as in REPORTS, then JSON { code, message, retryable }
+//   PROGRESS, place to gateway: one record as in REPORTS, then what progress-note.ts says
 //
 // Invariant: what is read here came from another process; a note that is not of exactly this form is refused whole.
 import { RdmaError } from '../core/errors.js';
@@ -17,8 +18,8 @@ import { getCount, Kind, refused, setCount, writePrefix } from './envelope.js';
 /** What a place says of a task: it began, it made progress, it has ended, or its inputs are not complete yet. */
 export const Report = { STARTED: 1, PROGRESS: 2, DONE: 3, INCOMPLETE: 4 } as const;
 
-const HEAD_BYTES = 16;
-const REPORT_BYTES = 32;
+export const HEAD_BYTES = 16;
+export const REPORT_BYTES = 32;
 const ENDED_BYTES = 16;
 /** Records of one note; more are sent as several notes. */
 export const MAX_RECORDS = 24;
@@ -86,14 +87,16 @@ export class ReportWriter {
   }
 }
 
-function writeHead(view: DataView, kind: number, { stage, instance, gatewayRun }: NoteHead): void {
+/** Writes the head of a note. */
+export function writeHead(view: DataView, kind: number, { stage, instance, gatewayRun }: NoteHead): void {
   writePrefix(view, kind);
   view.setUint16(8, stage + 1, true);
   view.setUint16(10, instance, true);
   view.setUint32(12, gatewayRun, true);
 }
 
-function writeReport(
+/** Writes a record of a report. */
+export function writeReport(
   view: DataView,
   at: number,
   what: number,
@@ -134,7 +137,8 @@ export function readReports(bytes: Uint8Array, view: DataView): ReportRecord[] {
   return readRecords(bytes, REPORT_BYTES, (at) => readReport(view, at));
 }
 
-function readReport(view: DataView, at: number): ReportRecord {
+/** Reads a record of a report. @throws RdmaError RDMA_ERR_PROTOCOL */
+export function readReport(view: DataView, at: number): ReportRecord {
   const record = {
     what: view.getUint32(at, true),
     attempt: view.getUint32(at + 4, true),

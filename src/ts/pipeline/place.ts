@@ -571,6 +571,11 @@ export class Place implements JoinHost {
     return this.join.openCount === 0 && this.early.length === 0;
   }
 
+  /** True when messages to a target wait here. */
+  hasBacklog(target: string): boolean {
+    return this.links.hasBacklog(target);
+  }
+
   /** How many outputs a target (`stage/0`) has not acknowledged. */
   unacknowledged(target: string): number {
     return this.links.unacknowledged(target);

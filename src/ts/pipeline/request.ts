@@ -2,9 +2,11 @@
 //
 // Invariant: what a caller asks for is checked whole before anything is done about it.
 import { RdmaError } from '../core/errors.js';
+import { tellerOf } from '../core/event-teller.js';
 import {
   checkAbortSignal,
   checkBoolean,
+  checkFunction,
   checkInteger,
   checkObject,
   checkString,
@@ -12,6 +14,7 @@ import {
 } from '../core/validate.js';
 import type { Parts } from './body.js';
 import type { Meta } from './meta.js';
+import type { Spread } from './spec.js';
 import type { Tensor } from './tensor.js';
 import type { Trace } from './trace.js';
 
@@ -52,8 +55,32 @@ export interface RequestOptions {
    * the rejection, and up to a tenth of that longer. The deadline covers all of it.
    */
   retries?: number;
+  /**
+   * How the request is spread over the instances of stages whose spread is `either`, by name of the stage: `route` (one
+   * instance does all of it; default) or `shard` (each does its share).
+   */
+  spread?: Readonly<Record<string, Spread>>;
+  /** Called with what handlers say of their progress; see StageTask.progress(). What it throws becomes a warning. */
+  onProgress?: (event: ProgressEvent) => void;
   /** The `retryToken` of the rejection after which the request comes again; run() with `retries` does that by itself. */
   retryToken?: string;
+}
+
+/** How far a task of a request is, as its handler says. */
+export interface ProgressEvent {
+  readonly request: string;
+  readonly stage: string;
+  readonly instance: number;
+  /** 0 to 1. */
+  readonly done: number;
+  /** What the handler says beside it. */
+  readonly step?: number;
+  readonly preview?: string | Uint8Array;
+  /**
+   * How long the request may take still on the way from here, in ms: at the pace of this task, and what the stages behind
+   * usually take; those that have not run yet count as nothing. Missing until there is a pace.
+   */
+  readonly remainingMs?: number;
 }
 
 /** What one instance of a last stage answered. */
@@ -101,6 +128,9 @@ export interface CheckedOptions {
   readonly units: number;
   readonly retries: number;
   readonly retryToken: string | undefined;
+  /** To be checked with the spec: spreadsOf(). */
+  readonly spread: Readonly<Record<string, Spread>> | undefined;
+  readonly onProgress: ((event: ProgressEvent) => void) | undefined;
 }
 
 /** Of requests without any option: no object is made for them. */
@@ -115,6 +145,8 @@ const PLAIN: CheckedOptions = Object.freeze({
   units: 1,
   retries: 0,
   retryToken: undefined,
+  spread: undefined,
+  onProgress: undefined,
 });
 const NO_OPTIONS: RequestOptions = Object.freeze({});
 
@@ -122,7 +154,7 @@ const NO_OPTIONS: RequestOptions = Object.freeze({});
 export function checkRequestOptions(options: RequestOptions = NO_OPTIONS): CheckedOptions {
   if (options === NO_OPTIONS) return PLAIN;
   checkObject('options', options);
-  const { timeoutMs, views, trace, tenant, priority, cost, retries, retryToken } = options;
+  const { timeoutMs, views, trace, tenant, priority, cost, retries, retryToken, spread, onProgress } = options;
   return {
     timeoutMs: timeoutMs === undefined ? undefined : checkInteger('timeoutMs', timeoutMs, 1, 2 ** 31 - 1),
     signal: checkAbortSignal('signal', options.signal),
@@ -134,6 +166,8 @@ export function checkRequestOptions(options: RequestOptions = NO_OPTIONS): Check
     units: cost?.units === undefined ? 1 : checkUnits(cost.units),
     retries: retries === undefined ? 0 : checkInteger('retries', retries, 0, 100),
     retryToken: retryToken === undefined ? undefined : checkString('retryToken', retryToken, { maxLength: 64 }),
+    spread: spread === undefined ? undefined : checkObject<Record<string, Spread>>('spread', spread),
+    onProgress: onProgress === undefined ? undefined : tellerOf('onProgress', checkFunction('onProgress', onProgress)),
   };
 }
 

@@ -22,11 +22,29 @@ const DEFAULT_MESSAGE_BYTES = 4 * 2 ** 20;
 const MAX_CONCURRENCY = 64;
 const MAX_ATTEMPTS = 1000;
 const MAX_TIMER_MS = 2 ** 31 - 1;
+/** The most tasks of a batch. */
+export const MAX_BATCH_SIZE = 64;
+/** The most tasks that one instance may run at a time, in all its batches: no place has more requests at a time. */
+const MAX_CAPACITY = 128;
+const MAX_BATCH_WAIT_MS = 60_000;
 const NAME = /^[a-z][a-z0-9-]{0,62}$/;
 const RESERVED_NAMES: readonly string[] = [REQUEST, RESULT, GATEWAY];
 
-/** How the requests of a stage are spread over its instances. */
+/** How a request is spread over the instances of a stage. */
 export type Spread = 'route' | 'shard';
+/** How the requests of a stage are spread: `either` leaves it to each request. */
+export type StageSpread = Spread | 'either';
+
+/** How tasks of a stage are brought together. */
+export interface BatchSpec {
+  /** Tasks that run together, at most: 1 to 64. */
+  readonly size: number;
+  /**
+   * How long a task waits for company, at most, in ms: 0 to 60 000, fractions too. 0: a batch takes what is there when it
+   * begins. A task never waits so long that its deadline is missed.
+   */
+  readonly waitMs: number;
+}
 
 /** What a stage is expected to cost, until its tasks have been measured. */
 export interface StageCost {
@@ -43,10 +61,15 @@ export interface StageSpec {
   readonly after: readonly string[];
   /** How many instances the first plan has. */
   readonly instances: number;
-  /** `route`: each request goes to one instance. `shard`: each request goes to all instances, each does its share. */
-  readonly spread: Spread;
-  /** Tasks that one instance runs at a time. */
+  /**
+   * `route`: each request goes to one instance. `shard`: each request goes to all instances, each does its share. `either`:
+   * as the request says; like `route` where it says nothing.
+   */
+  readonly spread: StageSpread;
+  /** Tasks, or batches, that one instance runs at a time. */
   readonly concurrency: number;
+  /** Missing: its handler takes single tasks. */
+  readonly batch?: BatchSpec;
   /** The largest output in bytes of tensors. */
   readonly maxOutputBytes: number;
   /** How long a task may take until its signal fires, in ms; not there: as long as it likes. */
@@ -68,7 +91,18 @@ export interface WorkflowSpec {
 }
 
 /** What a stage may leave out. */
-export type StageSpecInput = Pick<StageSpec, 'name'> & Partial<StageSpec>;
+export type StageSpecInput = Pick<StageSpec, 'name'> &
+  Partial<Omit<StageSpec, 'batch'>> & { batch?: Partial<BatchSpec> | undefined };
+
+/** Tasks of a stage that run together, at most; 1 for a stage that takes single tasks. */
+export function batchSizeOf({ batch }: Pick<StageSpec, 'batch'>): number {
+  return batch === undefined ? 1 : batch.size;
+}
+
+/** Tasks that one instance of a stage may run at a time, in all its batches. */
+export function capacityOf(stage: Pick<StageSpec, 'concurrency' | 'batch'>): number {
+  return stage.concurrency * batchSizeOf(stage);
+}
 
 /** Checks a workflow's name. @throws RdmaError RDMA_ERR_INVALID_ARGUMENT */
 export function checkWorkflowName(name: unknown): string {
@@ -122,12 +156,19 @@ export function checkStage(input: StageSpecInput, earlier: readonly StageSpec[])
       });
     }
   }
+  const batch = input.batch === undefined ? undefined : checkBatch(input.batch);
+  const concurrency = checkInteger('concurrency', input.concurrency ?? 1, 1, MAX_CONCURRENCY);
+  if (batch !== undefined && concurrency * batch.size > MAX_CAPACITY) {
+    const words = `stage ${name} would run ${concurrency} batches of ${batch.size} at a time; at most ${MAX_CAPACITY} tasks`;
+    throw new RdmaError('RDMA_ERR_INVALID_ARGUMENT', words, { remedy: 'lower concurrency or batch.size' });
+  }
   return Object.freeze({
     name,
     after: Object.freeze(after),
     instances: checkInteger('instances', input.instances ?? 1, 1, MAX_INSTANCES),
-    spread: checkOneOf('spread', input.spread ?? 'route', ['route', 'shard'] as const),
-    concurrency: checkInteger('concurrency', input.concurrency ?? 1, 1, MAX_CONCURRENCY),
+    spread: checkOneOf('spread', input.spread ?? 'route', ['route', 'shard', 'either'] as const),
+    concurrency,
+    ...(batch === undefined ? {} : { batch }),
     maxOutputBytes: checkMessageBytes('maxOutputBytes', input.maxOutputBytes),
     ...(input.taskTimeoutMs === undefined
       ? {}
@@ -136,6 +177,14 @@ export function checkStage(input: StageSpecInput, earlier: readonly StageSpec[])
     attempts: checkInteger('attempts', input.attempts ?? 3, 1, MAX_ATTEMPTS),
     ...(input.cost === undefined ? {} : { cost: checkCost(name, input.cost) }),
   });
+}
+
+function checkBatch(input: unknown): BatchSpec {
+  const { size, waitMs = 0 } = checkObject<Partial<BatchSpec>>('batch', input);
+  if (typeof waitMs !== 'number' || !(waitMs >= 0 && waitMs <= MAX_BATCH_WAIT_MS)) {
+    throw invalidArgument('batch.waitMs', waitMs, `a number from 0 to ${MAX_BATCH_WAIT_MS}`);
+  }
+  return Object.freeze({ size: checkInteger('batch.size', size, 1, MAX_BATCH_SIZE), waitMs });
 }
 
 function checkCost(stage: string, input: unknown): StageCost {

@@ -5,24 +5,28 @@
 // Every task ends with its output, a failure, or with nobody wanting it any more.
 import { RdmaError } from '../core/errors.js';
 import { hideSecret } from '../core/secret.js';
+import { BatchedTask } from './batch-task.js';
 import type { Block, InboxAddress } from '../ring/index.js';
 import { type Envelope, Flag, NO_DEADLINE } from './envelope.js';
+import { BatchExecutor, type BatchStatus } from './executor.js';
 import type { Joined } from './join.js';
 import { encodeMeta } from './meta.js';
 import { encodeFailure, Report, ReportWriter, type StageFailure } from './notes.js';
 import { asRdmaError, type Outgoing, Place, type PlaceOptions, type PlaceOwner, type PlaceStatus } from './place.js';
 import { GATEWAY_INDEX, type PlaceId, type Plan, placeName } from './plan.js';
 import { LeastTime } from './least-time.js';
-import type { StageSpec } from './spec.js';
 import { Suspects } from './suspects.js';
 import type { RequestAttempt, TaskBoard } from './task-board.js';
+import type { Spread, StageSpec } from './spec.js';
+import { encodeProgress, type ProgressDetails } from './progress-note.js';
+import { ALL } from './routing.js';
+import type { BatchHost, TaskEnd } from './running-batch.js';
 import { requestName, type StageOutput, Task, type TaskHost } from './task.js';
 import { TraceRecords } from './trace.js';
-import type { StageHandler } from './workflow.js';
+import type { StageCode } from './workflow.js';
 
 /** What an instance of a stage has to know. */
-export interface StageInstanceOptions extends PlaceOptions {
-  handler: StageHandler;
+export interface StageInstanceOptions extends PlaceOptions, StageCode {
   /** Where it says which tasks run; undefined: nobody looks. */
   board?: TaskBoard | undefined;
   /** Requests that have ended: it runs none of them, though they may come again. Default none. */
@@ -38,7 +42,15 @@ export interface StageInstanceOptions extends PlaceOptions {
 /** What a stage instance says of itself. */
 export type StageEvent =
   | { type: 'task'; request: string }
-  | { type: 'progress'; request: string; done: number }
+  | {
+      type: 'progress';
+      request: string;
+      done: number;
+      step?: number;
+      preview?: string | Uint8Array;
+      /** As the gateway estimates; see ProgressEvent. */
+      remainingMs?: number;
+    }
   | { type: 'done'; request: string; queueUs: number; computeUs: number; failed: boolean };
 
 /** Answered by {@link StageInstance.status}. */
@@ -50,6 +62,10 @@ export interface StageInstanceStatus extends PlaceStatus {
   /** Sums since the start. */
   readonly tasks: number;
   readonly failures: number;
+  /** Previews that were dropped, as the gateway did not keep up, since the start. */
+  readonly droppedPreviews: number;
+  /** Of a stage that takes batches. */
+  readonly batches: BatchStatus | undefined;
 }
 
 const MAX_TIMER_MS = 2 ** 31 - 1;
@@ -60,7 +76,7 @@ const SAMPLE_WEIGHT = { shorter: 0.5, longer: 0.1 };
 const LONG_US = 1000;
 
 /** One instance of a stage. */
-export class StageInstance implements PlaceOwner, TaskHost {
+export class StageInstance implements PlaceOwner, TaskHost, BatchHost {
   /** Name of the stage. */
   readonly stageName: string;
   private readonly limitName: string;
@@ -68,6 +84,7 @@ export class StageInstance implements PlaceOwner, TaskHost {
   private readonly stage: StageSpec;
   private place!: Place;
   private readonly ready: Joined[] = [];
+  private readonly batches: BatchExecutor | undefined;
   private readonly unsent: (() => boolean)[] = []; // outputs that wait for memory
   private writers: readonly ReportWriter[] = []; // one for each gateway and its run
   private reportsDue = false;
@@ -78,11 +95,19 @@ export class StageInstance implements PlaceOwner, TaskHost {
   private usualUs = Number.NaN; // how long the handler takes, lately; NaN: it has not run yet
   private tasks = 0;
   private failures = 0;
+  private droppedPreviews = 0;
 
   private constructor(options: StageInstanceOptions) {
     this.options = hideSecret(options);
     this.stage = options.graph.spec.stages[options.self.stage]!;
     this.stageName = this.stage.name;
+    const { batchHandler: handler, batchKey: key } = options;
+    const { batch, concurrency } = this.stage;
+    if (batch !== undefined) {
+      if (handler === undefined)
+        throw new RdmaError('RDMA_ERR_INVALID_ARGUMENT', `${this.stageName} needs a batchHandler`);
+      this.batches = new BatchExecutor(this, { ...batch, concurrency, handler, key });
+    }
     this.limitName = `maxOutputBytes of stage ${this.stageName} (${this.stage.maxOutputBytes})`;
   }
 
@@ -149,6 +174,7 @@ export class StageInstance implements PlaceOwner, TaskHost {
   /** These requests run alone from now on, and no others. */
   setSuspects(requests: readonly RequestAttempt[]): void {
     this.suspects.set(requests);
+    this.batches?.setApart();
     this.next();
   }
 
@@ -156,6 +182,10 @@ export class StageInstance implements PlaceOwner, TaskHost {
 
   /** @internal */
   onComplete(joined: Joined): void {
+    if (this.batches !== undefined) {
+      this.batches.add(joined);
+      return;
+    }
     this.ready.push(joined);
     this.next();
   }
@@ -184,6 +214,7 @@ export class StageInstance implements PlaceOwner, TaskHost {
   // ---- Tasks
 
   private next(): void {
+    this.batches?.next();
     while (this.linked && this.running < this.stage.concurrency && !this.place.isEnding) {
       const joined = this.ready[0];
       if (joined === undefined) return;
@@ -195,6 +226,41 @@ export class StageInstance implements PlaceOwner, TaskHost {
   }
 
   private run(joined: Joined): void {
+    const task = this.taskOf(Task, joined);
+    const ended = this.begin(joined, task);
+    this.begun();
+    let output: StageOutput | Promise<StageOutput>;
+    let isPromise: boolean;
+    try {
+      const late = task.cancelled;
+      if (late !== undefined) throw late;
+      output = this.options.handler!(task);
+      isPromise = typeof (output as Promise<StageOutput> | undefined)?.then === 'function';
+    } catch (error) {
+      ended(undefined, error);
+      this.next();
+      return;
+    }
+    if (isPromise) {
+      // What only looks like a promise may answer twice, or throw.
+      Promise.resolve(output).then(
+        (value) => {
+          ended(value, undefined);
+          this.next();
+        },
+        (error: unknown) => {
+          ended(undefined, error ?? new Error('the handler was rejected without a reason'));
+          this.next();
+        },
+      );
+    } else {
+      ended(output as StageOutput, undefined);
+      this.next();
+    }
+  }
+
+  /** @internal */
+  begin(joined: Joined, task: Task): TaskEnd {
     const { onEvent } = this.options;
     const { place } = this;
     joined.state = 'running';
@@ -204,7 +270,6 @@ export class StageInstance implements PlaceOwner, TaskHost {
     }
     const startUs = place.nowUs();
     const queueUs = startUs - joined.readyAtUs;
-    const task = this.taskOf(joined);
     joined.onCancel = (reason) => task.cancel(reason);
     const stopTimer = this.watchDeadline(joined, task, startUs);
     const stopLimit = this.watchLimit(task);
@@ -212,13 +277,9 @@ export class StageInstance implements PlaceOwner, TaskHost {
     const { ledger } = joined;
     const slot = board?.begin(ledger.gateway, ledger.gatewayRun, joined.ticket, joined.attempt, startUs) ?? 0;
     this.suspects.begins(joined);
-    if ((joined.flags & Flag.WATCHED) !== 0) {
-      // At once: a handler may keep the process busy for minutes.
-      this.report(joined, Report.STARTED);
-      this.sendReports();
-    }
+    if ((joined.flags & Flag.WATCHED) !== 0) this.report(joined, Report.STARTED);
     if (onEvent !== undefined) onEvent({ type: 'task', request: task.request });
-    const ended = (output: StageOutput | undefined, error: unknown) => {
+    return (output, error) => {
       stopTimer?.();
       stopLimit?.();
       board?.end(slot);
@@ -229,32 +290,73 @@ export class StageInstance implements PlaceOwner, TaskHost {
       this.usualUs = usualUs(this.usualUs, computeUs);
       if (error === undefined) this.least.add(computeUs);
       this.finish(joined, task, queueUs, computeUs, output, error);
-      this.next();
     };
-    let output: StageOutput | Promise<StageOutput>;
-    let isPromise: boolean;
-    try {
-      const late = task.cancelled;
-      if (late !== undefined) throw late;
-      output = this.options.handler(task);
-      isPromise = typeof (output as Promise<StageOutput> | undefined)?.then === 'function';
-    } catch (error) {
-      ended(undefined, error);
-      return;
-    }
-    if (isPromise) {
-      // What only looks like a promise may answer twice, or throw.
-      Promise.resolve(output).then(
-        (value) => ended(value, undefined),
-        (error: unknown) => ended(undefined, error ?? new Error('the handler was rejected without a reason')),
-      );
-    } else ended(output as StageOutput, undefined);
   }
 
-  private taskOf(joined: Joined): Task {
+  /** @internal Reports go at once: a handler may keep the process busy for minutes. */
+  begun(): void {
+    if (this.reportsDue) this.sendReports();
+  }
+
+  // ---- What batches ask
+
+  /** @internal */
+  isSuspect(joined: Joined): boolean {
+    return this.suspects.has(joined);
+  }
+
+  /** @internal */
+  get isOpen(): boolean {
+    return this.linked && !this.place.isEnding;
+  }
+
+  /** @internal */
+  get flaw(): string | undefined {
+    return this.options.flaw;
+  }
+
+  /** @internal */
+  nowUs(): number {
+    return this.place.nowUs();
+  }
+
+  /** @internal */
+  after(ms: number, call: () => void): () => void {
+    return this.options.port.clock.after(ms, call);
+  }
+
+  /** @internal */
+  deadlineOf(joined: Joined): number {
+    return deadlineOf(joined);
+  }
+
+  /** @internal */
+  batchedTaskOf(joined: Joined): BatchedTask {
+    return this.taskOf(BatchedTask, joined);
+  }
+
+  private taskOf<T extends Task>(
+    Made: new (host: TaskHost, joined: Joined, instance: number, instances: number) => T,
+    joined: Joined,
+  ): T {
     const { stage, instance } = this.options.self;
     const instances = joined.plan.instances[stage]!;
-    return new Task(this, joined, instances.indexOf(instance), instances.length);
+    const isWhole = this.stage.spread === 'either' && joined.route[stage] !== ALL;
+    return new Made(this, joined, isWhole ? 0 : instances.indexOf(instance), isWhole ? 1 : instances.length);
+  }
+
+  /** @internal */
+  spreadOf(joined: Joined): Spread {
+    return joined.route[this.options.self.stage] === ALL ? 'shard' : 'route';
+  }
+
+  /** @internal */
+  refuse(joined: Joined, task: Task, error: unknown): void {
+    joined.state = 'running';
+    this.tasks++;
+    this.failures++;
+    for (const block of task.takeBlocks()) block.release();
+    this.sendFailure(joined, failureOf(error));
   }
 
   private watchDeadline(joined: Joined, task: Task, nowUs: number): (() => void) | undefined {
@@ -384,8 +486,11 @@ export class StageInstance implements PlaceOwner, TaskHost {
     const isLast = this.options.graph.behind[self.stage]!.length === 0;
     // Behind its result a gateway takes no report of a request.
     if (isLast && (joined.flags & Flag.WATCHED) !== 0) this.sendReports();
+    const { batches } = this;
+    const sentUs = batches === undefined ? 0 : place.nowUs();
     const settle = () => {
       place.join.settle(joined);
+      batches?.settled(place.nowUs() - sentUs);
       this.sendWaiting();
     };
     if (place.flaw === 'early-acknowledgement') place.join.settle(joined);
@@ -435,12 +540,26 @@ export class StageInstance implements PlaceOwner, TaskHost {
   // ---- Reports
 
   /** @internal */
-  progress(joined: Joined, done: number): void {
+  progress(joined: Joined, done: number, details: ProgressDetails | undefined): void {
     if (joined.state !== 'running') return;
     const share = Math.min(1, Math.max(0, Number(done) || 0));
     const { gateway, gatewayRun } = joined.ledger;
-    this.options.onEvent?.({ type: 'progress', request: requestName(gateway, gatewayRun, joined.ticket), done: share });
-    if ((joined.flags & Flag.WATCHED) !== 0) this.report(joined, Report.PROGRESS, 0, 0, share);
+    const request = requestName(gateway, gatewayRun, joined.ticket);
+    this.options.onEvent?.({ type: 'progress', request, done: share, ...details });
+    if ((joined.flags & Flag.WATCHED) === 0) return;
+    if (details === undefined) this.report(joined, Report.PROGRESS, 0, 0, share);
+    else this.sendProgress(joined, share, details);
+  }
+
+  private sendProgress({ ledger, ticket, attempt }: Joined, done: number, { step, preview }: ProgressDetails): void {
+    const target = this.gatewayName(ledger.gateway);
+    // Behind the report that the task began.
+    this.sendReports();
+    const isLate = preview !== undefined && this.place.hasBacklog(target);
+    if (isLate) this.droppedPreviews++;
+    const note = { ticket, attempt, done, step, preview: isLate ? undefined : preview };
+    const notes = encodeProgress(this.place.noteHead(ledger.gatewayRun), note, this.place.sizes.inlineBytes);
+    for (const bytes of notes) if (!this.place.isEnding) this.place.sendNote(target, bytes);
   }
 
   private report(joined: Joined, what: number, queueUs = 0, computeUs = 0, progress = 0): void {
@@ -483,7 +602,7 @@ export class StageInstance implements PlaceOwner, TaskHost {
 
   /** True when it has nothing to do and nothing that it answers for: it may end without anybody noticing. */
   get isDrained(): boolean {
-    return this.running === 0 && this.place.isEmpty;
+    return this.running === 0 && this.batches?.isIdle !== false && this.place.isEmpty;
   }
 
   /** How many outputs a target (`stage/0`) has not acknowledged. */
@@ -493,12 +612,23 @@ export class StageInstance implements PlaceOwner, TaskHost {
 
   /** What an operator asks. Computed at each call; not for hot loops. */
   status(): StageInstanceStatus {
-    const { running, tasks, failures } = this;
-    return { ...this.place.status(), running, ready: this.ready.length, unsent: this.unsent.length, tasks, failures };
+    const { running, tasks, failures, droppedPreviews, batches, unsent } = this;
+    const ready = batches === undefined ? this.ready.length : batches.waiting;
+    return {
+      ...this.place.status(),
+      running,
+      ready,
+      unsent: unsent.length,
+      tasks,
+      failures,
+      droppedPreviews,
+      batches: batches?.status(),
+    };
   }
 
   /** Ends the instance at once; what it has not finished stays with the places before it. */
   close(): Promise<void> {
+    this.batches?.close();
     return this.place.close();
   }
 }

@@ -39,7 +39,8 @@ export class Suspects {
     if (this.alone === task) this.alone = undefined;
   }
 
-  private has({ ledger, ticket }: Candidate): boolean {
+  /** Whether the task runs alone. */
+  has({ ledger, ticket }: Candidate): boolean {
     return this.names.size > 0 && this.names.has(nameOf(ledger.gateway, ledger.gatewayRun, ticket));
   }
 }

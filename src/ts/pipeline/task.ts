@@ -9,6 +9,8 @@ import type { Parts } from './body.js';
 import type { Input, StageInput } from './input.js';
 import type { Joined } from './join.js';
 import type { Meta } from './meta.js';
+import { checkDetails, type ProgressDetails } from './progress-note.js';
+import type { Spread } from './spec.js';
 import { type Dtype, elementBytes, elementCount, type Tensor, viewTensor } from './tensor.js';
 
 /** What a handler answers. */
@@ -34,8 +36,13 @@ export interface StageTask<Inputs extends string = string> {
   readonly stage: string;
   /** Which of the stage's instances this is, 0 to `instances - 1`, counted in the plan of the request. */
   readonly instance: number;
-  /** How many instances the stage has in the plan of the request. */
+  /**
+   * How many instances the stage has in the plan of the request. In a stage of spread `either` only those that work for this
+   * request count: a routed one finds instance 0 of 1.
+   */
   readonly instances: number;
+  /** Whether this instance does all of the task, `route`, or its share of it, `shard`. */
+  readonly spread: Spread;
   /** A number from 0 to 2^32 - 1 that is the same whenever and wherever the request runs again: seed random numbers with it. */
   readonly seed: number;
   /** Aborted when the deadline has passed, the request has ended, or the stage is closed. */
@@ -52,8 +59,14 @@ export interface StageTask<Inputs extends string = string> {
    * @throws RdmaError RDMA_ERR_INVALID_ARGUMENT; ENOMEM
    */
   output<Names extends string>(shapes: Record<Names, TensorShape>): Record<Names, Tensor>;
-  /** Says how far the task is, 0 to 1. */
-  progress(done: number): void;
+  /**
+   * Says how far the task is: to whoever passed `onEvent` or `onProgress`, with an estimate of the time left.
+   *
+   * @param done 0 to 1
+   * @param details a step and a preview beside it
+   * @throws RdmaError RDMA_ERR_INVALID_ARGUMENT; RDMA_ERR_MESSAGE_TOO_LARGE for a preview of more than 16 KiB
+   */
+  progress(done: number, details?: ProgressDetails): void;
 }
 
 /** What a task needs of its stage instance. */
@@ -62,7 +75,8 @@ export interface TaskHost {
   readonly pool: MemoryPool;
   /** Smaller outputs go through the lane: they are made in ordinary memory. */
   readonly inlineBytes: number;
-  progress(joined: Joined, done: number): void;
+  progress(joined: Joined, done: number, details: ProgressDetails | undefined): void;
+  spreadOf(joined: Joined): Spread;
 }
 
 export class Task implements StageTask {
@@ -98,7 +112,12 @@ export class Task implements StageTask {
   }
 
   get progress(): StageTask['progress'] {
-    return (done) => this.host.progress(this.joined, done);
+    return (done, details) =>
+      this.host.progress(this.joined, done, details === undefined ? undefined : checkDetails(details));
+  }
+
+  get spread(): Spread {
+    return this.host.spreadOf(this.joined);
   }
 
   get request(): string {
@@ -131,6 +150,9 @@ export class Task implements StageTask {
   private inputsFrom(stage: string): Input[] {
     const found = this.joined.from(stage);
     if (found.length > 0) return found;
+    if (this.joined.inputs[0] === undefined) {
+      throw new RdmaError('RDMA_ERR_CLOSED', `this task of stage ${this.stage} has ended: its inputs are gone`);
+    }
     throw new RdmaError('RDMA_ERR_INVALID_ARGUMENT', `stage ${this.stage} has no input from ${stage}`, {
       remedy: `name it in \`after\` of stage ${this.stage}`,
     });

@@ -5,8 +5,10 @@ import type { RdmaError } from '../core/errors.js';
 import type { AdmittedRequest } from './admission.js';
 import type { Expectation } from './forecaster.js';
 import type { Outgoing } from './place.js';
-import type { PipelineResult } from './request.js';
+import type { RequestProgress } from './progress.js';
+import type { PipelineResult, ProgressEvent } from './request.js';
 import type { Queued } from './request-queue.js';
+import type { Spread } from './spec.js';
 
 export interface Ticket extends Queued {
   /** 0: it was never sent. */
@@ -22,6 +24,11 @@ export interface Ticket extends Queued {
   readonly signal: AbortSignal | undefined;
   /** How often its task has failed in a way that lets it be tried again. */
   tries: number;
+  /** How it is spread over the instances of each stage; undefined: as the spec says. */
+  readonly spreads: readonly Spread[] | undefined;
+  readonly onProgress: ((event: ProgressEvent) => void) | undefined;
+  /** Of a watched request, once its first task has begun. */
+  progress: RequestProgress | undefined;
   over: boolean;
   readonly resolve: (result: PipelineResult) => void;
   readonly reject: (error: RdmaError) => void;

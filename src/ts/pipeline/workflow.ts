@@ -5,13 +5,14 @@
 import { fileURLToPath } from 'node:url';
 import { RdmaError } from '../core/errors.js';
 import { checkFunction, checkObject, checkString } from '../core/validate.js';
+import type { BatchHandler, BatchKey, BatchOptions } from './batch-task.js';
 import {
   checkMessageBytes,
   checkStage,
   checkWorkflowName,
   freezeSpec,
   type REQUEST,
-  type Spread,
+  type StageSpread,
   type StageCost,
   type StageSpec,
   type WorkflowSpec,
@@ -23,18 +24,45 @@ export type StageHandler<Inputs extends string = string> = (
   task: StageTask<Inputs>,
 ) => StageOutput | Promise<StageOutput>;
 
+/** The code of a stage: a handler of single tasks, or one of batches. */
+export interface StageCode {
+  readonly handler?: StageHandler | undefined;
+  readonly batchHandler?: BatchHandler | undefined;
+  readonly batchKey?: BatchKey | undefined;
+}
+
 /** How a stage is made. */
-export interface StageOptions<Inputs extends string> {
+export type StageOptions<Inputs extends string> = StageShapeOptions<Inputs> &
+  (SingleTaskOptions<Inputs> | BatchedTaskOptions<Inputs>);
+
+/** Of a stage that takes single tasks. */
+export interface SingleTaskOptions<Inputs extends string> {
+  handler: StageHandler<Inputs>;
+  batch?: undefined;
+  batchHandler?: undefined;
+}
+
+/** Of a stage that takes several tasks at a time. */
+export interface BatchedTaskOptions<Inputs extends string> {
+  /** How tasks are brought together: how many at most, how long they wait for company, and which may run together. */
+  batch: BatchOptions<Inputs>;
+  batchHandler: BatchHandler<Inputs>;
+  handler?: undefined;
+}
+
+/** Where a stage is in the graph, and how much of it there is. */
+export interface StageShapeOptions<Inputs extends string> {
   /** The stages whose output it takes; default the request itself. */
   after?: readonly Inputs[];
   /** Processes that run it, 1 to 64; default 1. */
   instances?: number;
   /**
    * How requests are spread over the instances. `route`: each request goes to one instance, the one with the least work
-   * ahead. `shard`: each request goes to every instance, and each does its share (see StageTask.instance). Default `route`.
+   * ahead. `shard`: each request goes to every instance, and each does its share (see StageTask.instance). `either`: as each
+   * request says (RequestOptions.spread), and like `route` where it says nothing. Default `route`.
    */
-  spread?: Spread;
-  /** Tasks that one instance runs at a time, 1 to 64; default 1. */
+  spread?: StageSpread;
+  /** Tasks, or batches, that one instance runs at a time, 1 to 64; default 1. */
   concurrency?: number;
   /** The largest output in bytes of tensors, up to 1 GiB; default 4 MiB. A limit: memory is taken as outputs need it. */
   maxOutputBytes?: number;
@@ -55,13 +83,10 @@ export interface StageOptions<Inputs extends string> {
   attempts?: number;
   /** What a task is expected to cost, until tasks have been measured: with it the first requests can be judged too. */
   cost?: StageCost;
-  handler: StageHandler<Inputs>;
 }
 
 /** A stage of a workflow: its spec, and its code. */
-export interface Stage extends StageSpec {
-  readonly handler: StageHandler;
-}
+export interface Stage extends StageSpec, StageCode {}
 
 /** Options of a workflow. */
 export interface WorkflowOptions {
@@ -93,6 +118,20 @@ function checkModule(module: unknown): string {
   }
 }
 
+function checkCode(options: StageOptions<string>): StageCode {
+  if (options.batch === undefined && options.batchHandler === undefined) {
+    return { handler: checkFunction('handler', options.handler) as StageHandler };
+  }
+  if (options.handler !== undefined) {
+    throw new RdmaError('RDMA_ERR_INVALID_ARGUMENT', 'a stage has a handler or a batchHandler, not both');
+  }
+  const { key } = checkObject<BatchOptions>('batch', options.batch);
+  return {
+    batchHandler: checkFunction('batchHandler', options.batchHandler) as BatchHandler,
+    ...(key === undefined ? {} : { batchKey: checkFunction('batch.key', key) as BatchKey }),
+  };
+}
+
 /** Marks workflows across copies of this package loaded side by side. */
 const BRAND = Symbol.for('onepiece-rdma.Workflow');
 
@@ -105,7 +144,7 @@ export class Workflow<Names extends string = string> {
   /** The largest request that a gateway takes, in bytes of tensors. */
   readonly maxRequestBytes: number;
   private specs: readonly StageSpec[] = [];
-  private readonly handlers = new Map<string, StageHandler>();
+  private readonly codes = new Map<string, StageCode>();
 
   /** @internal Use {@link workflow}. */
   constructor(name: string, options: WorkflowOptions) {
@@ -125,9 +164,9 @@ export class Workflow<Names extends string = string> {
    */
   stage<Name extends string>(name: Name, options: StageOptions<Names>): Workflow<Names | Name> {
     checkObject('options', options);
-    const handler = checkFunction('handler', options.handler) as StageHandler;
+    const code = checkCode(options as StageOptions<string>);
     this.specs = [...this.specs, checkStage({ ...options, name }, this.specs)];
-    this.handlers.set(name, handler);
+    this.codes.set(name, code);
     return this as unknown as Workflow<Names | Name>;
   }
 
@@ -139,9 +178,21 @@ export class Workflow<Names extends string = string> {
     return freezeSpec(this.name, this.maxRequestBytes, this.specs);
   }
 
-  /** The code of a stage. @throws RdmaError RDMA_ERR_INVALID_ARGUMENT when there is none of that name */
+  /**
+   * The handler of a stage that takes single tasks.
+   *
+   * @throws RdmaError RDMA_ERR_INVALID_ARGUMENT when there is no stage of that name, or it takes batches
+   */
   handler(name: string): StageHandler {
-    return this.get(name).handler;
+    const { handler } = this.get(name);
+    if (handler === undefined) throw new RdmaError('RDMA_ERR_INVALID_ARGUMENT', `stage ${name} takes batches`);
+    return handler;
+  }
+
+  /** The code of a stage. @throws RdmaError RDMA_ERR_INVALID_ARGUMENT when there is none of that name */
+  code(name: string): StageCode {
+    this.get(name);
+    return this.codes.get(name)!;
   }
 
   /** The largest messages: of the request, and of each stage's output, in bytes of tensors. */
@@ -171,20 +222,20 @@ export class Workflow<Names extends string = string> {
         ),
       }),
     );
-    for (const [name, handler] of this.handlers) copy.handlers.set(name, handler);
+    for (const [name, code] of this.codes) copy.codes.set(name, code);
     return copy;
   }
 
   /** All stages, each behind those that it comes after. */
   get stages(): readonly Stage[] {
-    return this.specs.map((stage) => ({ ...stage, handler: this.handlers.get(stage.name)! }));
+    return this.specs.map((stage) => ({ ...stage, ...this.codes.get(stage.name)! }));
   }
 
   /** A stage by its name. @throws RdmaError RDMA_ERR_INVALID_ARGUMENT when there is none of that name */
   get(name: string): Stage {
     const stage = this.specs.find((each) => each.name === name);
     if (stage === undefined) throw new RdmaError('RDMA_ERR_INVALID_ARGUMENT', `no stage ${name} in ${this.name}`);
-    return { ...stage, handler: this.handlers.get(name)! };
+    return { ...stage, ...this.codes.get(name)! };
   }
 
   /** The stages that take the output of `name`, or of the request. */

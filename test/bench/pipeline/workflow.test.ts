@@ -23,7 +23,7 @@ async function pass(shape: Shape, mode: (typeof modes)[number], more: object) {
       const inputs = (name: string) =>
         made.get(name)!.map((part, i) => ({ stage: name, instance: i, meta: {}, parts: { [PART]: part } }));
       const task = { stage: stage.name, instance, instances: stage.instances, inputs, ...more };
-      const { parts } = await stage.handler(task as unknown as StageTask);
+      const { parts } = await stage.handler!(task as unknown as StageTask);
       outputs.push(parts![PART]!);
     }
     made.set(stage.name, outputs);

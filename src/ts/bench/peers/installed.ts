@@ -4,6 +4,7 @@
 import { accessSync, constants, readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { delimiter, dirname, join } from 'node:path';
+import { pathToFileURL } from 'node:url';
 import { RdmaError } from '../../core/errors.js';
 
 /** From where packages are looked for: this package first, then the folder in which the command runs. */
@@ -24,14 +25,43 @@ export function loadPackage<Module>(name: string): Module {
       if ((error as NodeJS.ErrnoException).code !== 'MODULE_NOT_FOUND') cause = error;
     }
   }
-  const missing = (cause as NodeJS.ErrnoException).code === 'MODULE_NOT_FOUND';
-  const words = missing ? `the package ${name} is not installed` : `the package ${name} cannot be loaded: ${cause}`;
+  if ((cause as NodeJS.ErrnoException).code === 'MODULE_NOT_FOUND') throw notInstalled(name);
+  const words = `the package ${name} cannot be loaded: ${cause}`;
   throw new RdmaError('RDMA_ERR_INVALID_ARGUMENT', words, { remedy: `npm install --no-save ${name}`, cause });
 }
 
-/** The version of a package. @throws as loadPackage() */
-export function packageVersion(name: string): string {
-  loadPackage(name);
+/**
+ * A package that is an ES module, which not every Node.js 20 can require.
+ *
+ * @throws RdmaError as loadPackage()
+ */
+export async function importPackage<Module>(name: string): Promise<Module> {
+  for (const require of places()) {
+    let path: string;
+    try {
+      path = require.resolve(name);
+    } catch {
+      continue;
+    }
+    try {
+      return (await import(pathToFileURL(path).href)) as Module;
+    } catch (cause) {
+      const words = `the package ${name} cannot be loaded: ${cause}`;
+      throw new RdmaError('RDMA_ERR_INVALID_ARGUMENT', words, { remedy: `npm install --no-save ${name}`, cause });
+    }
+  }
+  throw notInstalled(name);
+}
+
+/**
+ * The version of a package.
+ *
+ * @param isModule it is an ES module: it is looked for and not loaded
+ * @throws as loadPackage()
+ */
+export function packageVersion(name: string, isModule = false): string {
+  if (!isModule) loadPackage(name);
+  let isThere = false;
   for (const require of places()) {
     let folder: string;
     try {
@@ -39,6 +69,7 @@ export function packageVersion(name: string): string {
     } catch {
       continue;
     }
+    isThere = true;
     // package.json may not be among a package's exports: upwards from its entry, then.
     for (; folder !== dirname(folder); folder = dirname(folder)) {
       try {
@@ -49,7 +80,13 @@ export function packageVersion(name: string): string {
       }
     }
   }
+  if (!isThere) throw notInstalled(name);
   return 'of unknown version';
+}
+
+function notInstalled(name: string): RdmaError {
+  const remedy = `npm install --no-save ${name}`;
+  return new RdmaError('RDMA_ERR_INVALID_ARGUMENT', `the package ${name} is not installed`, { remedy });
 }
 
 /** Where Debian has programs that are not for everyone's PATH. */

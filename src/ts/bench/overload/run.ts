@@ -1,0 +1,173 @@
+// A whole run: the capacity, our pipeline in every test, and its peers under the same load.
+//
+// Invariant: who is compared is measured in the same run, in turn for each factor; what could not be measured is said and
+// never replaced by something else.
+import { setMaxListeners } from 'node:events';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { isRdmaError } from '../../core/errors.js';
+import { Device } from '../../verbs/index.js';
+import { round3 } from '../statistics.js';
+import type { CancelMeasured, HungMeasured, LoadMeasured, RetryMeasured, TenantsMeasured } from './measured.js';
+import type { OverloadPeer } from './peers.js';
+import {
+  cancelResult,
+  failureOf,
+  hungResult,
+  loadResult,
+  type OverloadDocument,
+  type OverloadResult,
+  overloadDocument,
+  retryResult,
+  tenantsResult,
+} from './result.js';
+import { checkOverloadSettings, type OverloadSettings, type OverloadTest } from './settings.js';
+import { measureOverload } from './source.js';
+import type { SourceRequest } from './source-main.js';
+import type { Tally } from './tally.js';
+
+export interface OverloadBenchOptions {
+  settings: OverloadSettings;
+  peers: readonly OverloadPeer[];
+  /** What is not installed here is left out, and said through `onNote`; otherwise it is an error. */
+  skipMissing: boolean;
+  /** What is being measured now. */
+  onStep: (words: string) => void;
+  /** What was left out or has failed, and why. */
+  onNote: (words: string) => void;
+  signal: AbortSignal;
+}
+
+/** Requests that are sent later than that, in deadlines, say more about the machine than about the subject. */
+const MOST_LAG = 0.05;
+
+/**
+ * Measures.
+ *
+ * @throws RdmaError RDMA_ERR_INVALID_ARGUMENT for the settings, or with the remedy for a peer that is missing;
+ *   RDMA_ERR_NO_DEVICE: both before anything is measured; what our own pipeline fails with; RDMA_ERR_ABORTED
+ */
+export async function benchOverload(options: OverloadBenchOptions): Promise<OverloadDocument> {
+  checkOverloadSettings(options.settings);
+  Device.open(options.settings.device).close();
+  setMaxListeners(0, options.signal); // each of many processes is awaited with it
+  const folder = await mkdtemp(join(tmpdir(), 'onepiece-bench-'));
+  const run = new Run(options, folder);
+  try {
+    run.findPeers();
+    await run.measureCapacity();
+    const { tests, factors } = options.settings;
+    if (tests.includes('load')) for (const factor of factors) await run.load(factor);
+    for (const test of tests) if (test !== 'load') await run.own(test);
+    return run.document;
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+class Run {
+  private readonly options: OverloadBenchOptions;
+  private readonly folder: string;
+  private readonly present: OverloadPeer[] = [];
+  private readonly versions: Record<string, string> = {};
+  private readonly results: OverloadResult[] = [];
+  private readonly failures: OverloadDocument['failures'] = [];
+  private capacityPerSecond = 0;
+  private measurements = 0;
+
+  constructor(options: OverloadBenchOptions, folder: string) {
+    this.options = options;
+    this.folder = folder;
+  }
+
+  get document(): OverloadDocument {
+    const { results, failures, capacityPerSecond, versions: peers } = this;
+    return overloadDocument({ settings: this.options.settings, capacityPerSecond, results, peers, failures });
+  }
+
+  findPeers(): void {
+    const { peers, skipMissing, onNote } = this.options;
+    for (const peer of peers) {
+      try {
+        this.versions[peer.name] = peer.check();
+        this.present.push(peer);
+      } catch (error) {
+        if (!skipMissing) throw error;
+        onNote(`without ${peer.name}: ${words(error)}`);
+      }
+    }
+  }
+
+  private ask<Answer>(step: string, request: Pick<SourceRequest, 'do' | 'peer' | 'factor'>): Promise<Answer> {
+    const { settings, onStep, signal } = this.options;
+    onStep(`overload: ${step}`);
+    // A folder for each measurement: sockets of the last one may still be there.
+    const folder = join(this.folder, String(this.measurements++));
+    const { capacityPerSecond } = this;
+    const known = capacityPerSecond > 0 ? { capacityPerSecond } : {};
+    return measureOverload<Answer>({ ...request, ...known, settings, folder }, signal);
+  }
+
+  async measureCapacity(): Promise<void> {
+    const { perSecond } = await this.ask<{ perSecond: number }>('capacity', { do: 'capacity', peer: null });
+    this.capacityPerSecond = round3(perSecond);
+  }
+
+  /** Ours, then the peers. */
+  async load(factor: number): Promise<void> {
+    await this.loadOf(null, factor);
+    for (const { name } of this.present) {
+      try {
+        await this.loadOf(name, factor);
+      } catch (error) {
+        if (isRdmaError(error) && error.code === 'RDMA_ERR_ABORTED') throw error;
+        this.failures.push({ peer: name, test: 'overload', factor, reason: words(error) });
+        this.options.onNote(`${name} has failed at ${factor}x: ${words(error)}`);
+      }
+    }
+  }
+
+  private async loadOf(peer: string | null, factor: number): Promise<void> {
+    const measured = await this.ask<LoadMeasured>(`${factor}x, ${peer ?? 'onepiece'}`, { do: 'load', peer, factor });
+    const { settings } = this.options;
+    this.results.push(loadResult(peer, factor, this.capacityPerSecond, settings.seconds, measured));
+    this.noteFailures(peer, 'overload', factor, [measured.tally]);
+    const { lagMs } = measured.tally;
+    if (lagMs > settings.deadlineMs * MOST_LAG) {
+      const late = `${Math.round(lagMs)} ms late (p99)`;
+      this.options.onNote(
+        `${peer ?? 'onepiece'} at ${factor}x: requests were sent ${late}; the machine has too much to do`,
+      );
+    }
+  }
+
+  private noteFailures(
+    peer: string | null,
+    test: OverloadResult['test'],
+    factor: number | null,
+    tallies: readonly Tally[],
+  ): void {
+    const failure = failureOf(peer, test, factor, tallies);
+    if (failure === undefined) return;
+    this.failures.push(failure);
+    this.options.onNote(`${peer ?? 'onepiece'}${factor === null ? '' : ` at ${factor}x`}: ${failure.reason}`);
+  }
+
+  /** What only our pipeline is asked. */
+  async own(test: Exclude<OverloadTest, 'load'>): Promise<void> {
+    const { seconds } = this.options.settings;
+    const ask = <Answer>() => this.ask<Answer>(test, { do: test, peer: null });
+    if (test === 'retry') this.results.push(retryResult(await ask<RetryMeasured>()));
+    else if (test === 'cancel') this.results.push(cancelResult(await ask<CancelMeasured>()));
+    else if (test === 'hung') this.results.push(hungResult(await ask<HungMeasured>()));
+    else {
+      const measured = await ask<TenantsMeasured>();
+      this.results.push(tenantsResult(this.capacityPerSecond, seconds, measured));
+      const { alone, beside, flood } = measured;
+      this.noteFailures(null, 'overload-tenants', null, [alone, beside, flood]);
+    }
+  }
+}
+
+const words = (error: unknown) => (error instanceof Error ? error.message : String(error));

@@ -1,0 +1,28 @@
+// A measurement in a process of its own, as the command sees it.
+//
+// Invariant: the process is gone when measureOverload() has ended, and its children with it.
+import { join } from 'node:path';
+import { Partner } from '../partner.js';
+import type { SourceRequest } from './source-main.js';
+
+/** To open a subject, to warm it up, to end what is under way, and to close it. */
+const AROUND_MS = 180_000;
+/** A test has two windows at most, each behind two deadlines. */
+const WINDOWS = 2;
+const DEADLINES = 4;
+
+/**
+ * Measures.
+ *
+ * @throws RdmaError RDMA_ERR_PEER_GONE with the words of what failed; RDMA_ERR_TIMEOUT; RDMA_ERR_ABORTED
+ */
+export async function measureOverload<Answer>(request: SourceRequest, signal?: AbortSignal): Promise<Answer> {
+  const { seconds, deadlineMs } = request.settings;
+  const timeoutMs = AROUND_MS + WINDOWS * (seconds * 1000 + DEADLINES * deadlineMs);
+  const partner = new Partner(join(__dirname, 'source-main.js'));
+  try {
+    return await partner.ask<Answer>(request, signal, timeoutMs);
+  } finally {
+    await partner.end();
+  }
+}

@@ -1,0 +1,113 @@
+// The jobs of a pipeline: a service that is opened when it is needed, over the store that was given or one in memory.
+//
+// Invariant: a pipeline without jobs has no service; whoever asks first opens it, for all.
+import { setTimeout as sleep } from 'node:timers/promises';
+import { abortError, Deadline } from '../core/deadline.js';
+import type { RdmaError } from '../core/errors.js';
+import {
+  type Job,
+  type JobFilter,
+  type JobRecord,
+  type JobRunner,
+  JobService,
+  type JobStore,
+  memoryStore,
+  type SubmitOptions,
+} from '../jobs/index.js';
+import type { PipelineRequest, PipelineResult, RequestOptions } from '../pipeline/index.js';
+import { checkRequestOptions } from '../pipeline/request.js';
+
+/** @internal */
+export class PipelineJobs {
+  private readonly store: JobStore;
+  private readonly ownsStore: boolean;
+  private service: Promise<JobService> | undefined;
+  private isClosed = false;
+
+  /** @param store undefined: one in memory, which is closed with this */
+  constructor(
+    private readonly runner: JobRunner,
+    store: JobStore | undefined,
+    private readonly closedError: () => RdmaError,
+  ) {
+    this.ownsStore = store === undefined;
+    this.store = store ?? memoryStore();
+  }
+
+  /** True when what is run goes through the store too. */
+  get isDurable(): boolean {
+    return this.store.isDurable;
+  }
+
+  /** Opens the service, which takes over what was accepted on this store. @throws as JobService.open */
+  open(): Promise<JobService> {
+    if (this.isClosed) return Promise.reject(this.closedError());
+    if (this.service === undefined) {
+      this.service = JobService.open({ store: this.store, runner: this.runner });
+      // One that could not be opened is tried again.
+      this.service.catch(() => {
+        this.service = undefined;
+      });
+    }
+    return this.service;
+  }
+
+  /** See LocalPipeline.submit. */
+  async submit(request: PipelineRequest, options: SubmitOptions): Promise<Job> {
+    return (await this.open()).submit(request, options);
+  }
+
+  /** See LocalPipeline.job. */
+  async job(id: string): Promise<Job> {
+    const job = (await this.open()).job(id);
+    await job.record();
+    return job;
+  }
+
+  /** See LocalPipeline.jobs. */
+  async jobs(filter: JobFilter): Promise<JobRecord[]> {
+    return (await this.open()).jobs(filter);
+  }
+
+  /**
+   * Runs a request as a job: it is finished even if this process is not there to tell. The result's tensors are copies, also
+   * with `views`.
+   */
+  async run(request: PipelineRequest, options: RequestOptions): Promise<PipelineResult> {
+    const { retries, signal, timeoutMs } = checkRequestOptions(options);
+    const { tenant, priority, cost } = options;
+    const deadline = new Deadline({ timeoutMs, signal }, 'the request');
+    for (let left = retries; ; left--) {
+      if (signal?.aborted) throw abortError(signal, 'the request was aborted');
+      const job = await this.submit(request, {
+        ...(tenant === undefined ? {} : { tenant }),
+        ...(priority === undefined ? {} : { priority }),
+        ...(cost === undefined ? {} : { cost }),
+        ...(timeoutMs === undefined ? {} : { deadlineMs: deadline.leftMs() }),
+      }).catch((error: RdmaError) => {
+        if (left === 0 || error.retryAfterMs === undefined || error.retryAfterMs >= deadline.leftMs()) throw error;
+        return error.retryAfterMs;
+      });
+      if (typeof job === 'number') {
+        // Not all at once: up to a tenth later, as the gateway's own retries.
+        await sleep(job * (1 + Math.random() / 10), undefined, signal && { signal }).catch(() => {});
+        continue;
+      }
+      try {
+        return await job.result(signal === undefined ? {} : { signal });
+      } catch (error) {
+        // Nobody waits for it any more.
+        if (signal?.aborted) await job.cancel().catch(() => false);
+        throw error;
+      }
+    }
+  }
+
+  /** Leaves unfinished jobs in the store. */
+  async close(): Promise<void> {
+    this.isClosed = true;
+    const service = await this.service?.catch(() => undefined);
+    await service?.close();
+    if (this.ownsStore) await this.store.close();
+  }
+}

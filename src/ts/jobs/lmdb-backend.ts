@@ -1,0 +1,224 @@
+// Jobs in an LMDB database in a folder, large values as files beside it.
+//
+//   ['job', id]              { entry, revision }
+//   ['open', id]             owner: of jobs without an outcome
+//   ['time', submitted, id]  all jobs, by time
+//   ['end', expires, id]     jobs with an outcome, by when they expire
+//   ['value', name]          bytes of a small value; of a large one, nothing: it is a file
+//   ['owner', id]            beat
+//   ['sum']                  { jobs, bytes }
+//
+// Invariant: as JobBackend says. A file is on disk before the record that names it is; it is removed after the record was. A
+// change that was answered is on disk. Several processes of one machine may have the same folder open.
+import { statfs } from 'node:fs/promises';
+import { RdmaError } from '../core/errors.js';
+import type { JobBackend, Owner, RecordChange, Versioned, Written } from './backend.js';
+import { hasEnded, type JobEntry, storedBytes } from './entry.js';
+import type { Database, RootDatabase } from './lmdb-module.js';
+import { isDeadProcess, processName } from './process-name.js';
+import type { ValueFiles } from './value-files.js';
+
+/** Longer values are files. */
+const MAX_INLINE_BYTES = 64 * 1024;
+const IN_FILE = Buffer.alloc(0);
+const POLL_MS = 200;
+/** New work is refused when the disk has less room than this, or than this share of it: outcomes need room. */
+const RESERVE_BYTES = 64 * 2 ** 20;
+const RESERVE_SHARE = 0.05;
+
+interface Sum {
+  readonly jobs: number;
+  readonly bytes: number;
+}
+
+/** @internal */
+export class LmdbBackend implements JobBackend {
+  readonly name = 'lmdb';
+  readonly isDurable = true;
+  readonly pollMs = POLL_MS;
+  private readonly listeners = new Set<(id: string) => void>();
+
+  /** @param table records, as JSON. @param values small values, as bytes */
+  constructor(
+    private readonly root: RootDatabase,
+    private readonly table: Database,
+    private readonly values: Database<Buffer, string>,
+    private readonly files: ValueFiles,
+    private readonly folder: string,
+  ) {}
+
+  async read(id: string): Promise<Versioned | undefined> {
+    // What another process has changed since.
+    this.root.resetReadTxn();
+    return this.table.get(['job', id]) as Versioned | undefined;
+  }
+
+  async write(change: RecordChange): Promise<Written> {
+    const { put, drop = [] } = change;
+    const isFile = put !== undefined && put.bytes.length > MAX_INLINE_BYTES;
+    try {
+      if (change.maxBytes !== undefined) await this.checkDisk(put?.bytes.length ?? 0);
+      if (isFile) await this.files.write(put.name, put.bytes);
+      // On disk before it is answered, and before a file goes that the older record names.
+      const written = await this.commit(() => this.apply(change));
+      if (written === 'done') await this.files.remove(drop);
+      else if (isFile) await this.files.remove([put.name]);
+      if (written === 'done' && (change.next === undefined || hasEnded(change.next))) {
+        for (const listener of this.listeners) listener(change.id);
+      }
+      return written;
+    } catch (error) {
+      throw this.failure(error);
+    }
+  }
+
+  // A file whose commit failed stays: it is not known whether its record was written. The sweep knows later.
+  private async commit<T>(action: () => T): Promise<T> {
+    const answer = await this.root.transaction(action);
+    await this.root.flushed;
+    return answer;
+  }
+
+  // Within a transaction: all of it or nothing.
+  private apply({ id, expected, next, put, drop = [], maxBytes, owner }: RecordChange): Written {
+    const { table, values } = this;
+    const current = table.get(['job', id]) as Versioned | undefined;
+    if ((current?.revision ?? 0) !== expected) return 'conflict';
+    if (owner !== undefined && table.get(['owner', owner]) === undefined) return 'no-owner';
+    const sum = this.sum();
+    const before = current?.entry;
+    const bytes = sum.bytes + storedBytes(next) - storedBytes(before);
+    if (maxBytes !== undefined && bytes > maxBytes) return 'full';
+    if (put !== undefined) {
+      void values.put(put.name, put.bytes.length > MAX_INLINE_BYTES ? IN_FILE : Buffer.from(put.bytes));
+    }
+    for (const name of drop) void values.remove(name);
+    const jobs = sum.jobs + (next === undefined ? 0 : 1) - (before === undefined ? 0 : 1);
+    void table.put(['sum'], { jobs, bytes });
+    if (next === undefined) {
+      void table.remove(['job', id]);
+      if (before !== undefined) void table.remove(['time', before.submittedAtMs, id]);
+    } else {
+      void table.put(['job', id], { entry: next, revision: expected + 1 });
+      if (before === undefined) void table.put(['time', next.submittedAtMs, id], 1);
+    }
+    if (next === undefined || hasEnded(next)) void table.remove(['open', id]);
+    else void table.put(['open', id], next.owner);
+    if (before?.expiresAtMs !== undefined) void table.remove(['end', before.expiresAtMs, id]);
+    if (next?.expiresAtMs !== undefined) void table.put(['end', next.expiresAtMs, id], 1);
+    return 'done';
+  }
+
+  private sum(): Sum {
+    return (this.table.get(['sum']) as Sum | undefined) ?? { jobs: 0, bytes: 0 };
+  }
+
+  private async checkDisk(bytes: number): Promise<void> {
+    const { bavail, blocks, bsize } = await statfs(this.folder);
+    const reserve = Math.min(RESERVE_BYTES, RESERVE_SHARE * blocks * bsize);
+    if (bavail * bsize - bytes >= reserve) return;
+    throw noSpace(this.folder, undefined);
+  }
+
+  private failure(error: unknown): unknown {
+    if (error instanceof RdmaError) return error;
+    const { code, message, commitError } = error as { code?: unknown; message?: string; commitError?: Error };
+    const words = `${code} ${message} ${commitError?.message}`;
+    return /ENOSPC|EDQUOT|No space left|MAP_FULL|quota/i.test(words) ? noSpace(this.folder, error) : error;
+  }
+
+  async readValue(name: string): Promise<Uint8Array | undefined> {
+    const bytes = this.values.get(name);
+    if (bytes === undefined) return undefined;
+    // A copy: an array of its own, which the caller may keep and change.
+    return bytes.length === 0 ? this.files.read(name) : new Uint8Array(bytes);
+  }
+
+  async *list(): AsyncIterable<JobEntry> {
+    this.root.resetReadTxn();
+    const range = { start: ['time', Number.MAX_SAFE_INTEGER], end: ['time'], reverse: true };
+    for (const { key } of this.table.getRange(range)) {
+      const found = this.table.get(['job', (key as [string, number, string])[2]]) as Versioned | undefined;
+      if (found !== undefined) yield found.entry;
+    }
+  }
+
+  async open(): Promise<{ id: string; owner: string }[]> {
+    this.root.resetReadTxn();
+    const found: { id: string; owner: string }[] = [];
+    for (const { key, value } of this.table.getRange({ start: ['open'], end: ['open', '\uffff'] })) {
+      found.push({ id: (key as [string, string])[1], owner: value as string });
+    }
+    return found;
+  }
+
+  async expired(atMs: number, limit: number): Promise<string[]> {
+    const range = { start: ['end'], end: ['end', atMs + 1], limit };
+    return [...this.table.getRange(range)].map(({ key }) => (key as [string, number, string])[2]);
+  }
+
+  async usage(): Promise<{ jobs: number; bytes: number }> {
+    this.root.resetReadTxn();
+    return this.sum();
+  }
+
+  ownerName(unique: string): string {
+    return processName(unique);
+  }
+
+  async owners(): Promise<Owner[]> {
+    this.root.resetReadTxn();
+    const found: Owner[] = [];
+    for (const { key, value } of this.table.getRange({ start: ['owner'], end: ['owner', '\uffff'] })) {
+      found.push({ id: (key as [string, string])[1], beat: value as number });
+    }
+    return found;
+  }
+
+  beat(owner: string, expected: number): Promise<boolean> {
+    return this.changeOwner(owner, expected, expected + 1);
+  }
+
+  endOwner({ id, beat }: Owner): Promise<boolean> {
+    return this.changeOwner(id, beat, undefined);
+  }
+
+  private async changeOwner(id: string, expected: number, next: number | undefined): Promise<boolean> {
+    try {
+      return await this.commit(() => {
+        const beat = (this.table.get(['owner', id]) as number | undefined) ?? 0;
+        if (beat !== expected) return false;
+        if (next === undefined) void this.table.remove(['owner', id]);
+        else void this.table.put(['owner', id], next);
+        return true;
+      });
+    } catch (error) {
+      throw this.failure(error);
+    }
+  }
+
+  isDead(owner: string): boolean {
+    return isDeadProcess(owner);
+  }
+
+  async sweep(): Promise<number> {
+    this.root.resetReadTxn();
+    return this.files.sweep((name) => this.values.doesExist(name));
+  }
+
+  onChange(call: (id: string | undefined) => void): () => void {
+    this.listeners.add(call);
+    return () => this.listeners.delete(call);
+  }
+
+  async close(): Promise<void> {
+    await this.root.close();
+  }
+}
+
+function noSpace(folder: string, cause: unknown): RdmaError {
+  return new RdmaError('RDMA_ERR_STORE_FULL', `there is no room left on the disk of ${folder}`, {
+    remedy: 'make room there, or remove jobs',
+    cause,
+  });
+}

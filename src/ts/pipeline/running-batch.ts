@@ -1,0 +1,196 @@
+// One batch that runs: its handler, and the end of each of its tasks.
+//
+// Invariant: each task ends once, by the first of its output, its error and the failure of the handler. The batch has
+// ended when its handler has returned and all its tasks have ended.
+import { RdmaError } from '../core/errors.js';
+import type { BatchedTask, BatchHandler, BatchOfTask, BatchOutput } from './batch-task.js';
+import type { Joined } from './join.js';
+import type { StageOutput } from './task.js';
+
+/** What a key of tasks is. */
+export type BatchKeyValue = string | number;
+
+/** Ends a task that has begun: with its output, or with an error that is not undefined. */
+export type TaskEnd = (output: StageOutput | undefined, error: unknown) => void;
+
+/** What batches ask of their stage instance. */
+export interface BatchHost {
+  readonly stageName: string;
+  /** True while tasks may begin. */
+  readonly isOpen: boolean;
+  readonly flaw: string | undefined;
+  nowUs(): number;
+  after(ms: number, call: () => void): () => void;
+  batchedTaskOf(joined: Joined): BatchedTask;
+  /** When the request of a task is due, by the clock of the process in microseconds. */
+  deadlineOf(joined: Joined): number;
+  /** Whether its task runs alone, see suspects.ts. */
+  isSuspect(joined: Joined): boolean;
+  /** A task begins. */
+  begin(joined: Joined, task: BatchedTask): TaskEnd;
+  /** All that has begun was begun: those who want to know are told now. */
+  begun(): void;
+  /** A task that has not begun fails. */
+  refuse(joined: Joined, task: BatchedTask, error: unknown): void;
+}
+
+/** What a batch asks of the executor that runs it. */
+export interface BatchesOfBatch {
+  /** Takes up more tasks of the key of a batch. */
+  poll(batch: RunningBatch): BatchedTask[];
+  /** Tasks that began together have ended: `size` ran then, and the last one took so long, in microseconds. */
+  measured(size: number, us: number): void;
+  over(batch: RunningBatch): void;
+}
+
+/** Tasks that entered a batch together. */
+interface Intake {
+  /** How many tasks the batch had then. */
+  readonly size: number;
+  readonly startUs: number;
+  unfinished: number;
+}
+
+export class RunningBatch implements BatchOfTask {
+  readonly key: BatchKeyValue;
+  private readonly executor: BatchesOfBatch;
+  private readonly host: BatchHost;
+  private readonly given: BatchedTask[] = [];
+  private readonly ends = new Map<BatchedTask, TaskEnd>(); // of those that have not ended
+  private readonly intakes = new Map<BatchedTask, Intake>();
+  private readonly promised = new Set<BatchedTask>(); // of those that have not ended, such that have a promise
+  private returned = false;
+
+  constructor(executor: BatchesOfBatch, host: BatchHost, key: BatchKeyValue) {
+    this.executor = executor;
+    this.host = host;
+    this.key = key;
+  }
+
+  get unfinished(): number {
+    return this.ends.size;
+  }
+
+  enter(task: BatchedTask, end: TaskEnd): void {
+    task.batch = this;
+    this.given.push(task);
+    this.ends.set(task, end);
+  }
+
+  entered(count: number): void {
+    const intake = { size: this.ends.size, startUs: this.host.nowUs(), unfinished: count };
+    for (let i = this.given.length - count; i < this.given.length; i++) this.intakes.set(this.given[i]!, intake);
+  }
+
+  run(handler: BatchHandler, tasks: readonly BatchedTask[]): void {
+    let answer: unknown;
+    try {
+      answer = handler(tasks);
+      if (typeof (answer as Promise<unknown> | undefined)?.then === 'function') {
+        // What only looks like a promise may answer twice, or throw.
+        Promise.resolve(answer).then(
+          (outputs) => this.answered(outputs),
+          (error: unknown) => this.failed(error),
+        );
+        return;
+      }
+    } catch (error) {
+      this.failed(error);
+      return;
+    }
+    this.answered(answer);
+  }
+
+  private answered(answer: unknown): void {
+    let outputs: readonly BatchOutput[] | undefined;
+    if (answer !== undefined && answer !== null) {
+      try {
+        outputs = this.checkOutputs(answer);
+      } catch (error) {
+        this.failed(error);
+        return;
+      }
+    }
+    if (this.host.flaw === 'swapped-outputs' && outputs !== undefined && outputs.length > 1) {
+      outputs = [outputs[1], outputs[0], ...outputs.slice(2)];
+    }
+    this.returned = true;
+    this.given.forEach((task, i) => {
+      const output = outputs?.[i];
+      if (output !== undefined) this.finish(task, output);
+      else if (this.ends.has(task) && !this.promised.has(task)) this.end(task, undefined, this.noOutput());
+    });
+    this.look();
+  }
+
+  private checkOutputs(answer: unknown): readonly BatchOutput[] {
+    if (!Array.isArray(answer) || answer.length !== this.given.length) {
+      const what = Array.isArray(answer) ? `${answer.length} outputs` : 'no list of outputs';
+      const words = `the batch handler of stage ${this.host.stageName} answered ${what} for ${this.given.length} tasks`;
+      throw new RdmaError('RDMA_ERR_HANDLER', words, { remedy: 'return an output, or an Error, for each task' });
+    }
+    return Array.from(answer as BatchOutput[]);
+  }
+
+  private noOutput(): RdmaError {
+    const words = `the batch handler of stage ${this.host.stageName} answered nothing for this task`;
+    return new RdmaError('RDMA_ERR_HANDLER', words, { remedy: 'return an output for it, or end it by task.finish()' });
+  }
+
+  private failed(error: unknown): void {
+    this.returned = true;
+    const reason = error ?? new Error('the batch handler failed without a reason');
+    for (const task of [...this.ends.keys()]) this.end(task, undefined, reason);
+    this.look();
+  }
+
+  finish(task: BatchedTask, output: BatchOutput): boolean {
+    let isPromise: boolean;
+    try {
+      isPromise = typeof (output as Promise<unknown> | undefined)?.then === 'function';
+    } catch (error) {
+      return this.end(task, undefined, error ?? new Error('the output cannot be read'));
+    }
+    const isFirst = this.ends.has(task) && !this.promised.has(task);
+    if (isPromise) {
+      if (isFirst) this.promised.add(task);
+      const endLater = (value: StageOutput | undefined, error: unknown) => {
+        if (!isFirst) return;
+        this.end(task, value, error);
+        this.look();
+      };
+      // Also when it is dropped: nobody else hears of a rejection.
+      Promise.resolve(output as Promise<StageOutput>).then(
+        (value) => endLater(value, undefined),
+        (error: unknown) => endLater(undefined, error ?? new Error('rejected without a reason')),
+      );
+      return isFirst;
+    }
+    if (!isFirst) return false;
+    if (output instanceof Error) return this.end(task, undefined, output);
+    return this.end(task, output as StageOutput, undefined);
+  }
+
+  private end(task: BatchedTask, output: StageOutput | undefined, error: unknown): boolean {
+    const end = this.ends.get(task);
+    if (end === undefined) return false;
+    this.ends.delete(task);
+    this.promised.delete(task);
+    const intake = this.intakes.get(task)!;
+    this.intakes.delete(task);
+    if (--intake.unfinished === 0) this.executor.measured(intake.size, this.host.nowUs() - intake.startUs);
+    end(output, error);
+    if (this.host.flaw === 'one-ends-all' && error !== undefined) {
+      for (const other of [...this.ends.keys()]) this.end(other, undefined, error);
+    }
+    return true;
+  }
+
+  private look(): void {
+    if (this.returned && this.ends.size === 0) this.executor.over(this);
+  }
+
+  poll(): BatchedTask[] {
+    return this.returned ? [] : this.executor.poll(this);
+  }
+}
