@@ -8,6 +8,7 @@ import { createRequire } from 'node:module';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
+import { bundlePage, pageParts } from './bundle-page.mjs';
 import { bundleName, bundleWorker } from './bundle-worker.mjs';
 
 const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '..');
@@ -168,6 +169,12 @@ async function writeBundle(outDir) {
   for (const name of bundle) write(path.join(outDir, name), files[name]);
 }
 
+async function writeDashboard() {
+  const files = await bundlePage(root);
+  fs.mkdirSync(path.join(root, 'lib', path.dirname(pageParts[0])), { recursive: true });
+  for (const name of pageParts) write(path.join(root, 'lib', name), files[name]);
+}
+
 async function buildLibrary(allowMissing) {
   const sources = listFiles(path.join(root, 'src/ts')).filter(isSource).map(withoutSuffix);
   const bins = Object.values(manifest.bin).map((file) => file.replace(/^lib\//, '').replace(/\.js$/, ''));
@@ -184,10 +191,12 @@ async function buildLibrary(allowMissing) {
   prune(path.join(root, 'lib'), sources, (base) => [`${base}.js`, `${base}.js.map`, `${base}.d.ts`], [
     ...modules,
     ...page,
+    ...pageParts,
     ...bundle,
   ]);
   compile('tsconfig.json');
   await writeBundle(path.join(root, 'lib'));
+  await writeDashboard();
   writeModules(entries);
   for (const bin of bins.filter((base) => sources.includes(base))) {
     const file = path.join(root, 'lib', `${bin}.js`);

@@ -11,8 +11,8 @@ import path from 'node:path';
 export const bundleName = 'cluster/worker-bundle.js';
 /** The modules that a worker begins with, besides what the root exports. */
 const workerModules = ['cluster/shared-modules', 'cluster/worker-main'];
-/** Found by Node.js when the addon is loaded: it looks for files beside itself. */
-const external = ['node-gyp-build'];
+/** Found by Node.js: the first when the addon is loaded, as it looks for files beside itself; the others when a store is opened. */
+const external = ['node-gyp-build', 'lmdb', 'redis'];
 
 const options = {
   bundle: true,

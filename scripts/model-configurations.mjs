@@ -5,6 +5,9 @@
 const give = ['PRODUCERS=2', 'MEMORIES=1', 'SUSPICIONS=1'];
 const oneAtATime = ['M=2', 'CELLS_ODD=2', 'CELLS_EVEN=2', 'R=1', 'W=4'];
 
+/** Every message lies in its slot. */
+const shortOnes = ['SHORT', 'M=2', 'CELLS_EVEN=1', 'R=1', 'W=4'];
+
 const share = ['SHARED', 'PRODUCERS=2', 'MEMORIES=2', 'K=1', 'M=1', 'CELLS_EVEN=1', 'R=2', 'W=6'];
 
 /**
@@ -33,6 +36,9 @@ export const configurations = [
   { name: 'landing', switches: ['LANDINGS', 'BREAKS=1', 'RESTARTS=1'] },
   { name: 'landing-and-fence', switches: ['LANDINGS', 'M=3', 'BREAKS=1', 'SUSPICIONS=1'] },
   { name: 'polled-in-place', switches: [...give, ...oneAtATime, 'IN_PLACE', 'POLLED'] },
+  { name: 'short', switches: ['SHORT', 'M=3', 'BREAKS=1'] },
+  { name: 'short-and-restart', switches: ['SHORT', 'M=2', 'RESTARTS=1'] },
+  { name: 'short-and-fence', switches: [...give, ...shortOnes] },
   { name: 'shared', switches: [...share, 'BREAKS=1'] },
   { name: 'shared-and-restart', switches: [...share, 'RESTARTS=1'] },
   { name: 'shared-and-fence', switches: [...share, 'SUSPICIONS=1'] },
@@ -47,6 +53,7 @@ export const configurations = [
   { name: 'live-restart', liveness: true, switches: ['M=3', 'BREAKS=1', 'RESTARTS=1'] },
   { name: 'live-polled', liveness: true, switches: ['POLLED', 'M=3', 'BREAKS=1', 'SUSPICIONS=1'] },
   { name: 'live-landing', liveness: true, switches: ['LANDINGS', 'M=3', 'BREAKS=1', 'SUSPICIONS=1'] },
+  { name: 'live-short', liveness: true, switches: ['SHORT', 'M=2', 'R=1', 'W=4', 'BREAKS=1'] },
   { name: 'live-shared', liveness: true, switches: [...share, 'BREAKS=1'] },
   { name: 'live-pulled', liveness: true, switches: ['PULL', 'BREAKS=1'] },
 
@@ -81,6 +88,8 @@ export const configurations = [
     switches: ['PULL', 'BREAKS=1', 'PULL_ON_ITS_LANE'],
   },
   { name: 'no-detach', expect: 'one_writer', switches: [...give, ...oneAtATime, 'IN_PLACE', 'NO_DETACH'] },
+  { name: 'short-shown-first', expect: 'whole', switches: ['SHORT', 'M=3', 'SHOWN_FIRST'] },
+  { name: 'short-no-detach', expect: 'one_writer', switches: [...give, ...shortOnes, 'NO_DETACH'] },
   { name: 'reuse-on-first-acknowledgement', expect: 'whole', switches: [...share, 'BREAKS=1', 'REUSE_ON_FIRST'] },
   { name: 'reuse-on-release', expect: 'whole', switches: [...share, 'RESTARTS=1', 'REUSE_ON_RELEASE'] },
   { name: 'reuse-on-fence', expect: 'whole', switches: [...share, 'SUSPICIONS=1', 'REUSE_ON_FENCE'] },

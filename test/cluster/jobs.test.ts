@@ -38,6 +38,8 @@ void t.test('events are numbered and end with the outcome', async (t) => {
   t.equal(types[0], 'queued');
   t.equal(types[1], 'started');
   t.equal(types.at(-1), 'done');
+  t.equal(types.filter((type) => type === 'task').length, 4, 'of each task: one of scale, two shards, one of total');
+  t.equal(types.filter((type) => type === 'task-done').length, 4);
   t.same(
     numbers,
     [...numbers].sort((a, b) => a - b),

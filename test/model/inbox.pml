@@ -5,9 +5,15 @@
 
 /* The message under the descriptor is what the producer sent. */
 inline check_content(m, q) {
+#ifdef SHORT
+  if
+  :: IN_SLOT(q) -> MUST(whole, lane[m].slotCell[q % K] == TAG(lane[m].producer, q))
+  :: else
+  fi;
+#endif
   i = 0;
   do
-  :: i < LENGTH(q) ->
+  :: i < ROOM(q) ->
     MUST(whole, lane[m].data[start % M + i] == TAG(lane[m].producer, q));
     i++
   :: else -> break
@@ -25,7 +31,7 @@ inline take(m) {
   n = lane[m].producer;
   s = NEXT(lane[m].taken);
   start = PLACE(lane[m].tail, s);
-  finish = start + LENGTH(s);
+  finish = start + ROOM(s);
   oldest = (lane[m].taken == lane[m].released -> start : lane[m].starts[NEXT(lane[m].released) % K]);
   ok = lane[m].slotSequence[s % K] == s &&
     lane[m].slotOffset[s % K] == start % M &&
@@ -106,9 +112,15 @@ inline release(m, q) {
 }
 
 inline clear_content(m, q) {
+#ifdef SHORT
+  if
+  :: IN_SLOT(q) -> lane[m].slotCell[q % K] = 0
+  :: else
+  fi;
+#endif
   i = 0;
   do
-  :: i < LENGTH(q) -> lane[m].data[start % M + i] = 0; i++
+  :: i < ROOM(q) -> lane[m].data[start % M + i] = 0; i++
   :: else -> break
   od
 }
@@ -130,6 +142,9 @@ inline reset_lane(m) {
   :: i < K ->
     lane[m].starts[i] = 0;
     lane[m].releasedFlags[i] = 0;
+#ifdef SHORT
+    lane[m].slotCell[i] = 0;
+#endif
 #if !STALE
     forget_slot(m, i);
 #endif

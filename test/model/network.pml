@@ -12,6 +12,16 @@ inline write_cell(m, cell, content, p) {
   lane[m].data[cell] = content
 }
 
+/* A store of the one cell of a message that lies in its slot. */
+#ifdef SHORT
+inline store_in_slot(m, slot, content, p) {
+#ifndef UNWATCHED
+  MUST(one_writer, lane[m].producer == p && lane[m].slotCell[slot] == 0);
+#endif
+  lane[m].slotCell[slot] = content
+}
+#endif
+
 /* The device reads the payload from retained memory as late as now. */
 #define RETAINED(p, s) (LESS(outbox[p].last, s) < R -> TAG(p, s) : TAG(p, (s + R) % W))
 

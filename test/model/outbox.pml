@@ -8,7 +8,7 @@
 #define PLACE_OF(p) PLACE(outbox[p].tail, FOLLOWING(p))
 #define OLDEST(p) (outbox[p].sent == outbox[p].released -> PLACE_OF(p) : outbox[p].starts[NEXT(outbox[p].released) % K])
 #define CREDIT(p) (outbox[p].sent != outbox[p].last && LESS(FOLLOWING(p), outbox[p].released) <= K \
-  && PLACE_OF(p) + LENGTH(FOLLOWING(p)) - OLDEST(p) <= M)
+  && PLACE_OF(p) + ROOM(FOLLOWING(p)) - OLDEST(p) <= M)
 
 /* The next message is `sent`, and lies at AT(p). */
 #define AT(p) (outbox[p].starts[outbox[p].sent % K] % M)
@@ -16,7 +16,7 @@ inline place_message(p) {
   start = PLACE_OF(p);
   outbox[p].sent = FOLLOWING(p);
   outbox[p].starts[outbox[p].sent % K] = start;
-  outbox[p].tail = start + LENGTH(outbox[p].sent);
+  outbox[p].tail = start + ROOM(outbox[p].sent);
   lower_positions(outbox[p], outbox[p].sent == outbox[p].released)
 }
 
@@ -162,6 +162,13 @@ inline begin(p, m) {
   acknowledged_up_to(p)
 }
 
+#ifdef SHORT
+#define store_cell(n, at, s, p) \
+  if :: IN_SLOT(s) -> store_in_slot(n, s % K, TAG(p, s), p) :: else -> write_cell(n, at, TAG(p, s), p) fi
+#else
+#define store_cell(n, at, s, p) write_cell(n, at, TAG(p, s), p)
+#endif
+
 #ifdef IN_PLACE
 /* One cell of the message that is built in the lane itself. Pages that the inbox has detached are nobody else's. */
 inline build(p) {
@@ -170,9 +177,9 @@ inline build(p) {
   at = PLACE_OF(p) % M + outbox[p].built - 1;
   if
 #ifdef NO_DETACH
-  :: true -> write_cell(n, at, TAG(p, s), p)
+  :: true -> store_cell(n, at, s, p)
 #else
-  :: ALIVE(n, outbox[p].serial) -> write_cell(n, at, TAG(p, s), p)
+  :: ALIVE(n, outbox[p].serial) -> store_cell(n, at, s, p)
   :: else
 #endif
   fi;
@@ -201,8 +208,14 @@ end:
       outbox[p].phase == UP && CREDIT(p) ->
 #ifdef IN_PLACE
       if
+#ifdef SHOWN_FIRST
+      /* Its descriptor is there before the message is. */
+      :: outbox[p].built == LENGTH(FOLLOWING(p)) + 1 -> outbox[p].built = 0; d_step { place_message(p) }
+      :: outbox[p].built == 0 -> toInbox[p] ! DESCRIPTOR, FOLLOWING(p), PLACE_OF(p) % M, 1; outbox[p].built = 1
+#else
       :: outbox[p].built == LENGTH(FOLLOWING(p)) + 1 -> outbox[p].built = 0; transmit(p)
       :: outbox[p].built == 0 -> outbox[p].built = 1
+#endif
       :: else -> d_step { build(p) }
       fi
 #else

@@ -75,12 +75,22 @@
 #else
 #define INLINE(s) false
 #endif
+/* With -D SHORT a lane is polled and mapped, and messages of one cell lie in their slot, in no cell of the data ring. */
+#ifdef SHORT
+#define IN_PLACE
+#define POLLED
+#define IN_SLOT(s) (LENGTH(s) == 1)
+#else
+#define IN_SLOT(s) false
+#endif
+/* Cells of the data ring that a message takes. */
+#define ROOM(s) (IN_SLOT(s) -> 0 : LENGTH(s))
 #define SEGMENTS 2 /* READs of a pulled message */
 
 #define NEXT(s) (((s) + 1) % W)
 #define LESS(a, b) (((a) + W - (b)) % W) /* a - b, of sequences */
 /* placeMessage() of layout.ts */
-#define PLACE(tail, s) ((tail) % M + LENGTH(s) > M -> (tail) + M - (tail) % M : (tail))
+#define PLACE(tail, s) ((tail) % M + ROOM(s) > M -> (tail) + M - (tail) % M : (tail))
 /* What the cells of a message contain. */
 #define TAG(p, s) (1 + (s) + W * (p))
 /* Blocks of the memory to which messages refer, with -D SHARED. */

@@ -50,6 +50,9 @@ typedef LaneState {
   /* the memory itself */
   byte slotEpoch[K], slotSequence[K], slotOffset[K];
   byte data[M];
+#ifdef SHORT
+  byte slotCell[K]; /* messages that lie in their slots */
+#endif
 }
 LaneState lane[MEMORIES];
 

@@ -8,7 +8,9 @@ import { findRoot } from './root.js';
 const root = findRoot();
 
 /** Entry points below src/ts whose symbols are all described. */
-const entryPoints = ['verbs', 'rdmacm', 'ring', 'pipeline', 'jobs', 'cluster'].map((layer) => `${layer}/index.ts`);
+const entryPoints = ['verbs', 'rdmacm', 'ring', 'pipeline', 'jobs', 'cluster', 'observe'].map(
+  (layer) => `${layer}/index.ts`,
+);
 
 const files = entryPoints.map((name) => path.join(root, 'src/ts', name));
 const { config } = ts.readConfigFile(path.join(root, 'tsconfig.json'), (file) => ts.sys.readFile(file));

@@ -16,6 +16,7 @@ import {
   MAX_TABLE_BYTES,
   MAX_TRACE_BYTES,
   NO_DEADLINE,
+  NO_STREAM,
   readEnvelope,
   setCount,
   setReference,
@@ -23,6 +24,8 @@ import {
   writePrefix,
 } from '../../src/ts/pipeline/envelope.js';
 import { MAX_META_BYTES } from '../../src/ts/pipeline/meta.js';
+import { GATEWAY_INDEX } from '../../src/ts/pipeline/plan.js';
+import { MAX_PIECES } from '../../src/ts/pipeline/spec.js';
 import { envelope } from './messages.js';
 
 const PROTOCOL = 'RDMA_ERR_PROTOCOL';
@@ -59,6 +62,9 @@ const envelopes: fc.Arbitrary<Envelope> = fc
       host: u32,
       queueUs: fc.float({ noNaN: true }),
       computeUs: fc.float({ noNaN: true }),
+      task: u32,
+      piece: fc.oneof(fc.constant(NO_STREAM), fc.integer({ min: 0, max: MAX_PIECES - 1 })),
+      pieces: fc.oneof(fc.constant(NO_STREAM), fc.integer({ min: 0, max: MAX_PIECES })),
       route: fc.uint16Array({ minLength: stages, maxLength: stages }),
       runs: fc.uint32Array({ minLength: stages, maxLength: stages }),
       partCount: fc.integer({ min: 0, max: MAX_PARTS }),
@@ -69,7 +75,11 @@ const envelopes: fc.Arbitrary<Envelope> = fc
       bodyBytes: fc.constant(0),
     }),
   )
-  .map((head) => {
+  .map((whole) => {
+    // A gateway has no streams, and a piece does not close one.
+    const isOfGateway = whole.fromStage === GATEWAY_INDEX;
+    const piece = isOfGateway ? NO_STREAM : whole.piece;
+    const head = { ...whole, piece, pieces: isOfGateway || piece !== NO_STREAM ? NO_STREAM : whole.pieces };
     const least = head.traceBytes + head.tableBytes + head.metaBytes;
     if (head.block === undefined) return { ...head, bodyBytes: least };
     const bodyBytes = Math.max(1, least, head.block.length);
@@ -152,14 +162,20 @@ void t.test('another version is said in words, and noise is not mistaken for one
       return (error as Error).message;
     }
   };
-  t.equal(words('OPM3'), '1');
-  for (const version of ['OPM1', 'OPM2', 'OPM4']) t.match(words(version), /another version.*same release/);
-  for (const noise of ['GET ', '\0\0\0\0', 'opm3']) t.match(words(noise), /magic number/);
-  t.match(words('OPM3', 7), /shorter than its prefix/);
+  t.equal(words('OPM4'), '1');
+  for (const version of ['OPM1', 'OPM3', 'OPM5']) t.match(words(version), /another version.*same release/);
+  for (const noise of ['GET ', '\0\0\0\0', 'opm4']) t.match(words(noise), /magic number/);
+  t.match(words('OPM4', 7), /shorter than its prefix/);
   const prefix = new Uint8Array(8);
   writePrefix(viewOf(prefix), Kind.ENDED);
   t.equal(kindOf(prefix, viewOf(prefix)), Kind.ENDED);
 });
+
+function setPiece(view: DataView, flag: number, number: number): void {
+  view.setUint16(14, 1, true);
+  view.setUint8(5, flag);
+  view.setUint32(128, number, true);
+}
 
 void t.test('each field that is out of its range is refused in words', async (t) => {
   const stages = 3;
@@ -176,6 +192,12 @@ void t.test('each field that is out of its range is refused in words', async (t)
     ['table', (view) => view.setUint32(60, MAX_TABLE_BYTES + 1, true), /too long/],
     ['parts of the body', (view) => view.setUint32(60, 1, true), /shorter than its parts/],
     ['time', (view) => view.setFloat64(72, Number.NaN, true), /no time/],
+    ['a piece that closes', (view) => view.setUint8(5, Flag.PIECE | Flag.CLOSES), /piece of a stream, and closes/],
+    ['a piece of a gateway', (view) => view.setUint8(5, Flag.PIECE), /gateways have no streams/],
+    ['a stream of a gateway', (view) => view.setUint8(5, Flag.CLOSES), /gateways have no streams/],
+    ['a number of no piece', (view) => view.setUint32(128, 1, true), /piece is out of range/],
+    ['a piece', (view) => setPiece(view, Flag.PIECE, MAX_PIECES), /out of range/],
+    ['pieces', (view) => setPiece(view, Flag.CLOSES, MAX_PIECES + 1), /out of range/],
     ['an empty block', (view) => view.setUint8(5, Flag.IN_BLOCK), /bytes follow/],
   ];
   for (const [name, spoil, words] of cases) {
@@ -196,6 +218,9 @@ function checkSane(head: Envelope, length: number): void {
   if (head.block === undefined && headBytes(stages) + bodyBytes !== length) throw new Error('the body is elsewhere');
   if (head.block !== undefined && head.block.length !== bodyBytes) throw new Error('the block has another length');
   if (traceBytes + tableBytes + metaBytes > bodyBytes) throw new Error('parts are longer than the body');
+  const { piece, pieces } = head;
+  if (piece < -1 || piece >= MAX_PIECES || pieces < -1 || pieces > MAX_PIECES) throw new Error('wild pieces');
+  if (piece !== NO_STREAM && pieces !== NO_STREAM) throw new Error('a piece that closes');
   if (fromStage < -1 || fromStage >= stages || !Number.isFinite(head.sentAtUs)) throw new Error('wild numbers');
 }
 

@@ -76,7 +76,7 @@ void t.test('a task is complete with its last input, in any order, with any copi
         }
         done = joined ?? done;
       }
-      const shards = done!.from('right').map((input) => input.instance);
+      const shards = done!.from('right').map((input) => input!.instance);
       if (shards.join() !== '0,1,2') throw new Error('shards are out of order');
       // Of every copy but the newest it is known that a newer one is held.
       if (messages.filter(({ acknowledged }) => acknowledged === 0).length !== SENDERS.length) {

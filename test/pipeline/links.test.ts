@@ -28,6 +28,7 @@ function open(t: Teardown, reconnectMs = 20_000) {
     poller,
     pool,
     sizes,
+    pieces: 0,
     flaw: undefined,
     secret: SECRET,
     reconnectMs,

@@ -2,7 +2,14 @@
 //
 // Invariant: a message here is encoded by the code that ships, into memory of its own; what is done to it is counted.
 import { bodyBytes, checkParts, type Parts, tableBytes, writeBody } from '../../src/ts/pipeline/body.js';
-import { type Envelope, headBytes, NO_DEADLINE, readEnvelope, writeEnvelope } from '../../src/ts/pipeline/envelope.js';
+import {
+  type Envelope,
+  headBytes,
+  NO_DEADLINE,
+  NO_STREAM,
+  readEnvelope,
+  writeEnvelope,
+} from '../../src/ts/pipeline/envelope.js';
 import { Input } from '../../src/ts/pipeline/input.js';
 import { encodeMeta, type Meta } from '../../src/ts/pipeline/meta.js';
 import type { WorkflowSpec } from '../../src/ts/pipeline/spec.js';
@@ -28,6 +35,9 @@ export function envelope(stages: number, part: Partial<Envelope> = {}): Envelope
     host: 9,
     queueUs: 0,
     computeUs: 0,
+    task: 0,
+    piece: NO_STREAM,
+    pieces: NO_STREAM,
     route: new Uint16Array(stages),
     runs: new Uint32Array(stages),
     bodyBytes: 0,

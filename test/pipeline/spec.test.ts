@@ -28,6 +28,8 @@ void t.test('a stage is filled in with its defaults and frozen', async (t) => {
         spread: 'route',
         concurrency: 1,
         maxOutputBytes: 4 * 2 ** 20,
+        maxPieces: 0,
+        streams: [],
         graceMs: 1000,
         attempts: 3,
       },
@@ -38,12 +40,34 @@ void t.test('a stage is filled in with its defaults and frozen', async (t) => {
         spread: 'shard',
         concurrency: 1,
         maxOutputBytes: 4 * 2 ** 20,
+        maxPieces: 0,
+        streams: [],
         graceMs: 1000,
         attempts: 3,
       },
     ],
   });
   for (const part of [spec, spec.stages, spec.stages[0], spec.stages[1]!.after]) t.ok(Object.isFrozen(part));
+});
+
+void t.test('only what comes after a stage that publishes pieces can stream it', async (t) => {
+  const make = { name: 'make', maxPieces: 1024 };
+  const { stages } = withStages(make, { name: 'take', after: ['make', 'request'], streams: ['make', 'make'] });
+  t.same(stages[1]!.streams, ['make']);
+  t.ok(Object.isFrozen(stages[1]!.streams));
+  const refused: [object, RegExp][] = [
+    [{ after: ['make'], streams: 'make' }, /streams of stage take must be an array/],
+    [{ after: ['request'], streams: ['make'] }, /streams make, but does not come after it/],
+    [{ after: ['make', 'request'], streams: ['request'] }, /streams request, which publishes no pieces/],
+    [{ after: ['whole'], streams: ['whole'] }, /streams whole, which publishes no pieces/],
+    [{ maxPieces: 4, batch: { size: 2 } }, /takes batches: it can neither stream/],
+    [{ after: ['make'], streams: ['make'], batch: { size: 2 } }, /takes batches: it can neither stream/],
+    [{ maxPieces: -1 }, /maxPieces must be an integer from 0 to 1024/],
+    [{ maxPieces: 1025 }, /maxPieces must be an integer from 0 to 1024/],
+  ];
+  for (const [change, message] of refused) {
+    t.throws(() => withStages(make, { name: 'whole' }, { name: 'take', ...change }), { ...INVALID, message });
+  }
 });
 
 void t.test('names mean one thing', async (t) => {

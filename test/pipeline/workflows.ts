@@ -78,6 +78,14 @@ async function act(meta: Meta, signal: AbortSignal) {
   }
 }
 
+/** What each handler is told of the trace that its request belongs to. */
+export const contexts = workflow('contexts', here)
+  .stage('first', { handler: (task) => ({ meta: { first: task.traceContext?.traceparent ?? null } }) })
+  .stage('second', {
+    after: ['first'],
+    handler: (task) => ({ meta: { ...task.input('first').meta, second: task.traceContext?.traceparent ?? null } }),
+  });
+
 /** Exported by nobody: a worker cannot find it. */
 export function hidden(): Workflow {
   return workflow('hidden', here).stage('a', { handler: () => ({}) });

@@ -94,7 +94,11 @@ void t.test('operators see depth, bytes, ages and causes, per lane and in sum', 
   t.ok(status.oldestUnacknowledgedMs >= 25 && status.oldestUnacknowledgedMs < 20_000);
   const lane = status.lanes.find(({ from }) => from === 'one');
   const slotBytes = 64 + lane!.inlineBytes;
-  t.equal(lane!.inlineBytes, DEVICE === 'soft0' ? 0 : 64, 'where lanes are mapped there is nothing to gain');
+  t.equal(
+    lane!.inlineBytes,
+    DEVICE === 'soft0' ? 0 : 64,
+    'where lanes are mapped and not polled there is nothing to gain',
+  );
   t.match(lane, {
     slots: 2,
     dataBytes: 4096,

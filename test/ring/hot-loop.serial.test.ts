@@ -85,6 +85,7 @@ async function warmUp(pair: Pair, send: (pair: Pair, count: number) => void, byt
 }
 
 async function openPair(inPlace: boolean, inlineBytes = 64): Promise<Pair> {
+  sum = 0; // beyond 2^31 it would be an object itself
   const inbox = await openInbox({ wait: 'busy' });
   const outbox = await openOutbox(inbox, { wait: 'busy', slots: 64, dataBytes: 65536, inPlace, inlineBytes });
   const pair = { inbox, outbox };
@@ -100,9 +101,11 @@ async function openPair(inPlace: boolean, inlineBytes = 64): Promise<Pair> {
 
 for (const [name, send, inPlace, inlineBytes] of [
   ['copied', sendCopies, true, 0],
+  ['copied', sendCopies, true, 128],
   ['copied', sendCopies, false, 64],
   ['copied', sendCopies, false, 128],
   ['built by one reservation', sendReused, true, 0],
+  ['built by one reservation', sendReused, true, 128],
   ['built by one reservation', sendReused, false, 64],
   ['built by one reservation', sendReused, false, 128],
 ] as const) {

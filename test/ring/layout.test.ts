@@ -171,7 +171,7 @@ const answer = {
 };
 const offer = {
   type: 'offer',
-  protocol: 4,
+  protocol: 5,
   transport: 'soft',
   producer: 'b'.repeat(32),
   inbox: '',
@@ -203,7 +203,8 @@ void t.test('documents: what is right passes, and every number out of its bounds
     { acknowledged: -1 },
     { acknowledged: 2 ** 53 },
     { protocol: 1 },
-    { protocol: 5 },
+    { protocol: 4 },
+    { protocol: 6 },
     { inlineBytes: 63 },
     { inlineBytes: 1024 },
     { inPlace: 1 },

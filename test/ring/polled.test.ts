@@ -2,7 +2,7 @@
 // and in order, from as many producers as like; what is half stored is not there yet; what is wrong fences its lane.
 import t, { type Test } from 'tap';
 import type { Inbox, InboxOptions, Lane, LaneEvent, Outbox } from '../../src/ts/ring/index.js';
-import { laneImm } from '../../src/ts/ring/layout.js';
+import { DescriptorFlags, laneImm } from '../../src/ts/ring/layout.js';
 import { RawConsumer } from './raw-consumer.js';
 import { RawProducer, type Wrong } from './raw-producer.js';
 import { breakConnection, codeOf, content, hasContent, openInbox, openOutbox, until } from './support.js';
@@ -219,6 +219,205 @@ void t.test('a wrong descriptor fences its lane and reaches nobody else', async 
   await poller.close(t);
 });
 
+void t.test('a short message lies in its slot, aligned, and takes nothing of the data ring', async (t) => {
+  const poller = await Poller.open();
+  poller.holds = true;
+  const outbox = await openOutbox(poller.inbox, { name: 'p', slots: 8, inlineBytes: 128 });
+  t.match(poller.inbox.status().lanes[0], { polled: true, inPlace: true, inlineBytes: 128 });
+  const at: number[] = [];
+  for (const [i, length] of [1, 63, 64, 65, 127, 128].entries()) {
+    const bytes = content(i + 1, length);
+    if (i % 2 === 0) {
+      outbox.trySend(bytes);
+    } else {
+      const reservation = outbox.tryReserve(length)!;
+      at.push(reservation.offset);
+      reservation.bytes.set(bytes);
+      reservation.commit();
+    }
+  }
+  t.ok(
+    at.every((offset) => offset % 192 === 64),
+    `built behind their descriptors: ${at}`,
+  );
+  await poller.until(() => poller.count('p') === 6, 'they are there');
+  t.equal(poller.inbox.status().heldBytes, 0);
+  outbox.trySend(content(7, 129));
+  await poller.until(() => poller.count('p') === 7, 'one that is too long is there');
+  t.equal(poller.inbox.status().heldBytes, 192, 'and lies in the data ring');
+  t.equal(postedBy(outbox), 0);
+  await outbox.close();
+  await poller.close(t);
+});
+
+void t.test('a place in a slot that is given up, left empty, or filled in part keeps the order', async (t) => {
+  const poller = await Poller.open();
+  const lengths: number[] = [];
+  const visit = (lane: Lane) => {
+    lengths.push(lane.length);
+    if (lane.length > 0) t.equal(lane.data[lane.offset], lane.length);
+    lane.release(lane.sequence);
+    lane.acknowledge(lane.sequence);
+  };
+  const outbox = await openOutbox(poller.inbox, { slots: 4 });
+  const fill = (size: number, length: number) => {
+    const place = outbox.tryReserve(size)!;
+    if (length > 0) place.bytes.fill(length);
+    if (length < 0) place.abort();
+    else place.commit(length);
+  };
+  const expected: number[] = [];
+  for (let round = 0; round < 12; round++) {
+    for (const [size, length] of [
+      [64, 64],
+      [64, -1],
+      [40, 0],
+      [64, 7],
+      [2000, 3],
+      [0, 0],
+    ] as const) {
+      await until(() => {
+        poller.inbox.poll(visit);
+        return outbox.unacknowledged === 0;
+      }, 'there is room');
+      fill(size, length);
+      if (length >= 0) expected.push(length);
+    }
+  }
+  await until(() => {
+    poller.inbox.poll(visit);
+    return outbox.unacknowledged === 0;
+  }, 'all are acknowledged');
+  t.strictSame(lengths, expected);
+  await outbox.close();
+  await poller.close(t);
+});
+
+void t.test('short messages that were built in their slots come once more after their lane was lost', async (t) => {
+  const poller = await Poller.open();
+  const outbox = await openOutbox(poller.inbox, { name: 'p', slots: 4 });
+  const held: Lane[] = [];
+  for (let i = 1; i <= 4; i++) {
+    const place = outbox.tryReserve(30)!;
+    place.bytes.set(content(i, 30));
+    place.commit();
+  }
+  // Released and not acknowledged: their producer brings them home.
+  poller.inbox.poll((lane) => {
+    held.push(lane);
+    lane.release(lane.sequence);
+  });
+  t.equal(held.length, 4);
+  await until(() => {
+    poller.inbox.poll(() => t.fail('there is no other message'));
+    return outbox.counters.spilled === 4;
+  }, 'they are at home');
+  const place = outbox.tryReserve(30)!;
+  place.bytes.set(content(5, 30));
+  place.commit();
+  const { port } = poller.inbox.bootstrap;
+  await poller.inbox.close();
+  // Another inbox takes its place, and has got nothing.
+  const again = await Poller.open({ port });
+  await again.until(() => again.count('p') === 5, 'all five are there');
+  await outbox.close();
+  await again.close(t);
+});
+
+void t.test('with checksums short messages lie in the data ring, where theirs is checked', async (t) => {
+  const poller = await Poller.open();
+  poller.holds = true;
+  const outbox = await openOutbox(poller.inbox, { name: 'p', checksum: true });
+  outbox.trySend(content(1, 40));
+  await poller.until(() => poller.count('p') === 1, 'it is there');
+  t.equal(poller.inbox.status().heldBytes, 64);
+  await outbox.close();
+  await poller.close(t);
+});
+
+void t.test('a short message is not there before its sequence is', async (t) => {
+  const poller = await Poller.open();
+  const raw = await RawProducer.connect(poller.inbox, { inPlace: true, inlineBytes: 64 });
+  for (let sequence = 1; sequence <= 20; sequence++) {
+    raw.storeShort(content(sequence, 50), {}, false);
+    for (let i = 0; i < 50; i++) poller.poll();
+    t.equal(poller.count('raw'), sequence - 1, 'without its sequence it is not there');
+    raw.showShort();
+    await poller.until(() => poller.count('raw') === sequence, 'and with it, it is');
+  }
+  raw.close();
+  await poller.until(() => poller.inbox.laneCount === 0, 'it is gone');
+  await poller.close(t);
+});
+
+const { SHORT, INLINE, PAYLOAD_CRC } = DescriptorFlags;
+const shortCrimes: Record<string, Record<number, number>> = {
+  'another epoch': { 0: 77 },
+  'another kind': { 1: 2 | (SHORT << 16) },
+  'flags beside it': { 1: 1 | ((SHORT | INLINE) << 16) },
+  'a checksum that is not there': { 1: 1 | ((SHORT | PAYLOAD_CRC) << 16) },
+  'a sequence beyond 2^32': { 3: 1 },
+  'no length': { 6: 0 },
+  'more than there is room for': { 6: 65 },
+  'a length beyond 2^31': { 6: 2 ** 32 - 1 },
+};
+
+void t.test('a wrong short message fences its lane at once and reaches nobody else', async (t) => {
+  const poller = await Poller.open();
+  const good = await openOutbox(poller.inbox, { name: 'good' });
+  for (const [name, words] of Object.entries(shortCrimes)) {
+    poller.events.length = 0;
+    poller.got.delete('raw');
+    const raw = await RawProducer.connect(poller.inbox, { inPlace: true, inlineBytes: 64 });
+    raw.storeShort(content(1, 50));
+    raw.storeShort(content(2, 50), words);
+    await poller.until(() => poller.events.some(({ type }) => type === 'fenced'), `${name} is fenced`);
+    t.match(poller.events.at(-1), { from: 'raw', reason: { code: 'RDMA_ERR_PROTOCOL' } }, name);
+    t.equal(poller.count('raw'), 1, 'what was right before is delivered');
+    raw.close();
+    await good.send(content(good.sequence + 1, 50));
+  }
+  await poller.until(() => poller.count('good') === good.sequence, 'the good one is undisturbed');
+  await good.close();
+  await poller.close(t);
+});
+
+void t.test(
+  'a short message where none may be fences the lane: without room, and in a lane that is written',
+  async (t) => {
+    const poller = await Poller.open();
+    for (const offer of [
+      { inPlace: true, inlineBytes: 0 },
+      { inPlace: false, inlineBytes: 64 },
+    ]) {
+      poller.events.length = 0;
+      const raw = await RawProducer.connect(poller.inbox, offer);
+      t.ok(raw.answer.polled);
+      const { words, slot } = raw.slotOf(content(1, 50), { flags: offer.inPlace ? SHORT : SHORT | INLINE });
+      await raw.show(slot, words);
+      await poller.until(() => poller.events.some(({ type }) => type === 'fenced'), 'it is fenced');
+      t.match(poller.events.at(-1), { from: 'raw', reason: { code: 'RDMA_ERR_PROTOCOL' } });
+      raw.close();
+    }
+    await poller.close(t);
+  },
+);
+
+void t.test('short messages beyond the credit fence the lane', async (t) => {
+  const poller = await Poller.open();
+  poller.holds = true;
+  const raw = await RawProducer.connect(poller.inbox, { inPlace: true, inlineBytes: 64 });
+  for (let i = 1; i <= 9; i++) {
+    raw.storeShort(content(i, 50));
+    poller.poll();
+  }
+  await poller.until(() => poller.events.some(({ type }) => type === 'fenced'), 'it is fenced');
+  t.match(poller.events.at(-1), { reason: { code: 'RDMA_ERR_PROTOCOL' } });
+  t.equal(poller.count('raw'), 8);
+  raw.close();
+  await poller.close(t);
+});
+
 void t.test('more than the credit, and an announcement that nobody makes here, fence the lane', async (t) => {
   const poller = await Poller.open();
   poller.holds = true;
@@ -249,6 +448,9 @@ void t.test('more than the credit, and an announcement that nobody makes here, f
 void t.test('an inbox that polls what it has not let map is not believed', async (t) => {
   const raw = await RawConsumer.listen();
   raw.wrong = { polled: true };
+  t.equal(await codeOf(openOutbox(raw.bootstrap, { reconnectMs: 0 })), 'RDMA_ERR_PROTOCOL');
+  // Nor one that has room for short messages in a lane that is mapped, and does not look there.
+  raw.wrong = { inPlace: true, inlineBytes: 64 };
   t.equal(await codeOf(openOutbox(raw.bootstrap, { reconnectMs: 0 })), 'RDMA_ERR_PROTOCOL');
   await raw.close();
 });

@@ -11,6 +11,7 @@ import {
   encodeDescriptor,
   laneImm,
   MessageKind,
+  publishShort,
 } from '../../src/ts/ring/layout.js';
 import type { Inbox } from '../../src/ts/ring/index.js';
 import {
@@ -141,19 +142,50 @@ export class RawProducer {
   store(payload: Uint8Array, wrong: Wrong = {}, words = DESCRIPTOR_WORDS): void {
     const { answer } = this;
     const { slot, offset } = this.describe(payload, wrong);
-    const ring = answer.slots * DESCRIPTOR_BYTES;
-    this.lane ??= this.qp.mapRemote(answer.memory.address, answer.memory.rkey, ring + answer.dataBytes).buffer;
+    const ring = answer.slots * this.slotBytes;
+    const lane = this.mapLane();
     const fitting = payload.subarray(0, answer.dataBytes - offset);
-    new Uint8Array(this.lane, ring + offset, fitting.length).set(fitting);
+    new Uint8Array(lane, ring + offset, fitting.length).set(fitting);
     const at = DESCRIPTOR_WORDS;
-    new Uint32Array(this.lane, slot * DESCRIPTOR_BYTES, words).set(this.words.subarray(at, at + words));
+    new Uint32Array(lane, slot * this.slotBytes, words).set(this.words.subarray(at, at + words));
+  }
+
+  private mapLane(): ArrayBuffer {
+    const { memory, slots, dataBytes } = this.answer;
+    this.lane ??= this.qp.mapRemote(memory.address, memory.rkey, slots * this.slotBytes + dataBytes).buffer;
+    return this.lane;
+  }
+
+  /**
+   * Stores a short message into its slot, of a lane that is polled and mapped, as an outbox does; `words` replaces words of
+   * its descriptor, by their index. With `isShown` false its sequence is left out.
+   */
+  storeShort(payload: Uint8Array, words: Record<number, number> = {}, isShown = true): void {
+    const { answer } = this;
+    const sequence = ++this.sequence;
+    const at = (sequence % answer.slots) * this.slotBytes;
+    const lane = this.mapLane();
+    new Uint8Array(lane, at + DESCRIPTOR_BYTES, payload.length).set(payload);
+    const slot = new Uint32Array(lane, at, DESCRIPTOR_WORDS);
+    const made = new Uint32Array(DESCRIPTOR_WORDS);
+    publishShort(made, 0, answer.epoch, sequence, payload.length);
+    for (const [index, word] of Object.entries(words)) made[Number(index)] = word;
+    const shown = made[2]!;
+    made[2] = slot[2]!;
+    slot.set(made);
+    if (isShown) slot[2] = shown;
+  }
+
+  /** Stores the sequence that storeShort() has left out. */
+  showShort(): void {
+    new Uint32Array(this.lane!, (this.sequence % this.answer.slots) * this.slotBytes, 3)[2] = this.sequence;
   }
 
   /** Stores what was left out of the descriptor of the last message. */
   storeRest(): void {
     const slot = this.sequence % this.answer.slots;
     const at = DESCRIPTOR_WORDS;
-    new Uint32Array(this.lane!, slot * DESCRIPTOR_BYTES, at).set(this.words.subarray(at, 2 * at));
+    new Uint32Array(this.lane!, slot * this.slotBytes, at).set(this.words.subarray(at, 2 * at));
   }
 
   /** Writes a message; `wrong` makes it a wrong one. */

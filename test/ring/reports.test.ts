@@ -175,3 +175,80 @@ void t.test('what onLane, onConnection and onAcknowledged throw is uncaught, and
   for (const listener of listeners) process.on('uncaughtException', listener);
   for (const what of ['onLane', 'onMessage', 'onConnection', 'onAcknowledged']) t.ok(uncaught.includes(what), what);
 });
+
+async function quickPair(options: Partial<Parameters<typeof openOutbox>[1]>) {
+  const inbox = await openInbox({ wait: 'busy' });
+  const outbox = await openOutbox(inbox, { wait: 'busy', slots: 64, ...options });
+  let got = 0;
+  const visit = (lane: Lane) => {
+    got++;
+    lane.release(lane.sequence);
+    lane.acknowledge(lane.sequence);
+  };
+  outbox.trySend(content(1, 8));
+  await until(() => {
+    inbox.poll(visit);
+    outbox.poll();
+    return outbox.acknowledged === 1;
+  }, 'both are ready');
+  const poll = () => {
+    inbox.poll(visit);
+    outbox.poll();
+  };
+  return { inbox, outbox, poll, count: () => got };
+}
+
+void t.test(
+  'a producer with credit in plenty is told once for half of its slots, and of the rest when none come',
+  async (t) => {
+    const { inbox, outbox, poll, count } = await quickPair({});
+    const before = inbox.status().lanes[0]!.reports;
+    let polls = 0;
+    for (let i = 2; i <= 321; i++) {
+      t.equal(outbox.trySend(content(i, 8)), i, 'there is always room');
+      for (const end = polls + 10; count() < i && polls < end; polls++) poll();
+    }
+    t.equal(count(), 321);
+    const reports = inbox.status().lanes[0]!.reports - before;
+    // However slow this is: the clock is looked at once in 64 polls.
+    const byTime = Math.floor(polls / 64) + 1;
+    t.ok(reports >= 320 / 64 && reports <= 320 / 32 + byTime, `${reports} reports of 320 messages in ${polls} polls`);
+    t.ok(320 / 32 + byTime < 320 / 16, 'fewer than one for a quarter of the lane');
+    polls = 0;
+    for (; outbox.unacknowledged > 0 && polls < 5000; polls++) poll();
+    t.equal(outbox.unacknowledged, 0, `told after ${polls} looks in vain`);
+    await outbox.close();
+    await inbox.close();
+  },
+);
+
+void t.test('a producer that may retain little waits for no looks in vain', async (t) => {
+  const { inbox, outbox, poll } = await quickPair({ retainMessages: 4 });
+  let polls = 0;
+  for (let i = 2; i <= 201 && polls < 10_000; ) {
+    if (outbox.trySend(content(i, 8)) > 0) i++;
+    else polls++;
+    poll();
+  }
+  t.equal(outbox.sequence, 201);
+  t.ok(polls < 2000, `${polls} looks in vain`);
+  await outbox.close();
+  await inbox.close();
+});
+
+void t.test('an outbox hears of a report by its next poll, and of what has failed by one of the next', async (t) => {
+  const { inbox, outbox, poll } = await quickPair({ slots: 2, reconnectMs: 0 });
+  for (let i = 2; i <= 40; i++) {
+    t.equal(outbox.trySend(content(i, 8)), i);
+    for (let polls = 0; outbox.acknowledged < i - 1 && polls < 5; polls++) poll();
+  }
+  t.ok(outbox.acknowledged >= 39);
+  const own = (outbox as unknown as { connection: { qp: { toError(): void } } }).connection;
+  own.qp.toError();
+  let polls = 0;
+  for (; outbox.connected && polls < 1000; polls++) outbox.poll();
+  t.notOk(outbox.connected, `noticed by poll ${polls}`);
+  t.ok(polls <= 64);
+  await outbox.close();
+  await inbox.close();
+});

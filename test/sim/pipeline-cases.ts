@@ -50,6 +50,14 @@ const withFaults = (faults: readonly PipelineFault[], shape: Partial<PipelineSha
   ...shape,
 });
 
+/** A stage that publishes pieces, one that reads and publishes them, and one that reads both of them. */
+const streams = [
+  { ...PLAIN_STAGE, pieces: 2 },
+  { ...PLAIN_STAGE, after: [0], pieces: 2, streams: [0] },
+  { ...PLAIN_STAGE, after: [0, 1], pieces: 1, streams: [0, 1] },
+];
+const heard = [{ ...PLAIN_REQUEST, hears: true }];
+
 const routed = { stages: chain(2, 1), requests: twoRequests };
 const sharded = { stages: shards, requests: twoRequests };
 const twoInTheMiddle = diamond.map((stage, i) => ({ ...stage, instances: i === 1 ? 2 : 1 }));
@@ -145,6 +153,34 @@ export const PIPELINE_CASES = {
       shape: withFaults(['kill-at-request', 'cut-queue-pair'], sharded),
       limits: once,
       schedules: 3500,
+    },
+  ],
+  streams: [
+    {
+      name: 'streams-processes',
+      shape: withFaults(processFaults, { stages: streams, requests: heard }),
+      limits: once,
+      schedules: 1000,
+    },
+  ],
+  streamWays: [
+    {
+      name: 'streams-ways',
+      shape: withFaults(wayFaults, { stages: streams, requests: heard }),
+      limits: once,
+      schedules: 1000,
+    },
+  ],
+  streamBlocks: [
+    {
+      name: 'streams-in-blocks',
+      shape: withFaults(['crash', 'replace'], {
+        stages: streams.map((stage) => ({ ...stage, ...inBlocks })),
+        requests: heard,
+        copier: 'device',
+      }),
+      limits: once,
+      schedules: 1000,
     },
   ],
 } satisfies Record<string, readonly PipelineCase[]>;

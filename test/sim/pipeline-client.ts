@@ -2,7 +2,7 @@
 //
 // Invariant: each request is handed in until it has ended in a process that lived; each time counts as a submission of its own,
 // and each submission has one end at most.
-import type { PipelineResult } from '../../src/ts/pipeline/index.js';
+import type { PieceEvent, PipelineResult } from '../../src/ts/pipeline/index.js';
 import type { SimWorld } from '../../src/ts/sim/world.js';
 import type { PlaceProcess } from './pipeline-place.js';
 import type { Failing, PipelineShape, RequestShape } from './pipeline-shape.js';
@@ -17,11 +17,14 @@ interface Submission {
   readonly request: RequestShape;
   readonly gateway: PlaceProcess;
   readonly atMs: number;
+  /** Pieces that its caller has heard of, by `stage/instance`: how many, and of which run. */
+  readonly heard: Map<string, { count: number; run: number }>;
   ended: boolean;
 }
 
 function wordsOf({ how }: Failing): RegExp {
-  return how === 'ends' ? /ended while it ran the request/ : /asked to fail/;
+  // A stage that streams throws instead.
+  return how === 'ends' ? /ended while it ran the request|asked to fail/ : /asked to fail/;
 }
 
 export class Client {
@@ -73,9 +76,10 @@ export class Client {
       request,
       gateway,
       atMs: this.world.scheduler.nowMs,
+      heard: new Map(),
       ended: false,
     };
-    const { timeoutMs, abortAfterMs, viewMs, trace } = request;
+    const { timeoutMs, abortAfterMs, viewMs, trace, hears } = request;
     const control = abortAfterMs === undefined ? undefined : new AbortController();
     if (control !== undefined) gateway.process.later(abortAfterMs!, () => control.abort());
     const options = {
@@ -83,12 +87,32 @@ export class Client {
       ...(timeoutMs === undefined ? {} : { timeoutMs }),
       ...(control === undefined ? {} : { signal: control.signal }),
       ...(trace === undefined ? {} : { trace }),
+      ...(hears === true ? { onPiece: (event: PieceEvent) => this.hear(submission, event) } : {}),
       ...(request.shards ? { spread: this.allShards } : {}),
     };
     gateway.gateway!.run(this.work.request(submission.id, request), options).then(
       (result) => this.succeeded(submission, result),
       (error: Error & { code?: string }) => this.failed(submission, error),
     );
+  }
+
+  // Pieces come in order, all of one run; after `restarted` from the first again.
+  private hear({ id, heard, ended }: Submission, event: PieceEvent): void {
+    const { stage, instance } = event;
+    const place = `${stage}/${instance}`;
+    const { broken } = this.world;
+    const known = heard.get(place);
+    if (ended) broken.push(`request ${id} has ended, and its caller hears of pieces`);
+    if (event.type === 'restarted') {
+      if (known === undefined) broken.push(`request ${id} hears that ${place} restarted, before its first piece`);
+      heard.delete(place);
+      return;
+    }
+    const run = this.work.checkPiece(`a piece of request ${id}`, event);
+    const { count } = known ?? { count: 0 };
+    if (event.number !== count) broken.push(`request ${id} hears piece ${event.number} of ${place}, not ${count}`);
+    if (known !== undefined && known.run !== run) broken.push(`request ${id} hears two runs of ${place} mixed`);
+    heard.set(place, { count: count + 1, run });
   }
 
   private ended(submission: Submission, outcome: string): void {
@@ -109,6 +133,16 @@ export class Client {
     this.ended(submission, 'result');
     if (request.fails?.always) this.world.broken.push(`request ${id} has a result, though a handler failed`);
     this.work.checkResult(id, result);
+    if (request.hears === true) {
+      for (const { stage, instance, meta, pieces } of result.outputs) {
+        const { count, run } = submission.heard.get(`${stage}/${instance}`) ?? { count: 0, run: undefined };
+        const place = `${stage}/${instance}`;
+        if (count !== (pieces?.length ?? 0)) this.world.broken.push(`request ${id} heard ${count} pieces of ${place}`);
+        if (run !== undefined && run !== this.work.runOf(place, meta)) {
+          this.world.broken.push(`request ${id} heard another run of ${place} than it has the result of`);
+        }
+      }
+    }
     if (request.viewMs === undefined) return;
     gateway.process.later(this.world.choices.delay(0, request.viewMs), () => {
       if (gateway.closed) return;

@@ -109,7 +109,7 @@ export class PlaceProcess {
     known: { barred: RequestAttempt[]; suspects: RequestAttempt[] },
   ): Promise<void> {
     const { world, shape, graph, work, resolve, changed } = this.around;
-    const { residentRequests, slots, inlineBytes, laneMessages, poolBytes, pollUs, flaw } = shape;
+    const { residentRequests, streamedPieces, slots, inlineBytes, laneMessages, poolBytes, pollUs, flaw } = shape;
     const [plan, ...olderPlans] = [...plans].reverse() as [Plan, ...Plan[]];
     const options = {
       port: simPipelinePort(world, this.process),
@@ -123,7 +123,7 @@ export class PlaceProcess {
       pollUs,
       reconnectMs: NEVER_MS,
       resolve,
-      sizes: { residentRequests, slots, inlineBytes, laneMessages, poolBytes },
+      sizes: { residentRequests, streamedPieces, slots, inlineBytes, laneMessages, poolBytes },
       flaw,
       onFailed: (reason: Error) => {
         if (!this.replaced && this.process.state !== 'dead')
@@ -244,9 +244,12 @@ export class PlaceProcess {
   /** Each request that is here, for people who look for the reason of a failure. */
   get situation(): string[] {
     const lines: string[] = [];
-    for (const { ticket, attempt, state, inputs, senders, ledger, plan } of this.place?.join.all() ?? []) {
+    for (const { ticket, attempt, state, inputs, streams, senders, ledger, plan } of this.place?.join.all() ?? []) {
       const all = senders.map(({ stage, instance }, i) => {
-        const { incarnation, runs } = inputs[i]?.envelope ?? {};
+        const { incarnation, runs } = inputs[i]?.envelope ?? streams?.[i]?.any?.envelope ?? {};
+        const pieces = streams?.[i] === undefined ? '' : ` ${streams[i].readable} pieces`;
+        const open = streams?.[i]?.isClosed === false ? ', open' : '';
+        if (pieces !== '') return `${stage}/${instance}.${incarnation} [${runs}]${pieces}${open}`;
         return `${stage}/${instance}${incarnation === undefined ? ' missing' : `.${incarnation} [${runs}]`}`;
       });
       const of = `${ledger.gateway}.${ledger.gatewayRun} ticket ${ticket} attempt ${attempt} plan ${plan.number}`;

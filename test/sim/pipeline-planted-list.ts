@@ -43,6 +43,19 @@ const crashes: Partial<PipelineShape> = {
   faultCount: 3,
 };
 
+/** Two ways on which pieces come together, read as they come and all at once. */
+const streams: Partial<PipelineShape> = {
+  stages: [
+    { ...busy, pieces: 4, instances: 2 },
+    { ...busy, after: [0], pieces: 4, streams: [0], listens: true },
+    { ...busy, after: [0, 1], streams: [0, 1], listens: true },
+    { ...busy, after: [1, 2], pieces: 2 },
+  ],
+  requests: several.map((request) => ({ ...request, hears: true })),
+  faults: ['crash', 'replace'],
+  faultCount: 3,
+};
+
 export const PLANTED: readonly PlantedDefect[] = [
   {
     name: 'a stage acknowledges its inputs before its output was acknowledged',
@@ -125,6 +138,30 @@ export const PLANTED: readonly PlantedDefect[] = [
       faultCount: 0,
     },
     seen: /has other bytes than were sent|has a run of request|has not \d runs/,
+  },
+  {
+    name: 'a stream goes on with the pieces of another run of its stage',
+    flaw: 'mixed-pieces',
+    shape: streams,
+    seen: /mixes two runs|of \d pieces|^deadlock|has failed/,
+  },
+  {
+    name: 'a piece that comes while the task runs is lost',
+    flaw: 'lost-piece',
+    shape: streams,
+    seen: /^deadlock/,
+  },
+  {
+    name: 'a piece is acknowledged when it comes',
+    flaw: 'early-piece',
+    shape: { ...streams, stages: streams.stages!.map((stage) => ({ ...stage, bytes: [1100, 1500] })) },
+    seen: /^deadlock|has other bytes|cannot be read/,
+  },
+  {
+    name: 'a task goes on when a stage whose pieces it reads begins again',
+    flaw: 'no-start-over',
+    shape: streams,
+    seen: /mixes two runs|of \d pieces|^deadlock|has failed/,
   },
   {
     name: 'a batch answers a task with the output of another one',

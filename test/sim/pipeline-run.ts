@@ -17,6 +17,8 @@ const LIVENESS_MS = 60_000;
 const MAX_STEPS = 500_000;
 /** Of tensors in one message: pools have room for at least 8 of them. */
 const MAX_BYTES = 2 ** 14;
+/** Likewise of a whole stream; pools have room for at least 4 of them. */
+const MAX_STREAM_BYTES = 3 * 2 ** 13;
 
 export interface PipelineVerdict {
   broken: string[];
@@ -46,7 +48,7 @@ class PipelineRun {
     // So many that no request fails for deaths that others are guilty of: shards may end together, and again when a place is
     // given up.
     const attempts = 3 + faultCount + 3 * ending * (1 + faultCount);
-    const stages = shape.stages.map(({ after, spread, instances, concurrency, batch }, i) => ({
+    const stages = shape.stages.map(({ after, spread, instances, concurrency, batch, pieces, streams }, i) => ({
       name: stageName(i),
       after: after.map((before) => (before < 0 ? 'request' : stageName(before))),
       spread,
@@ -54,7 +56,9 @@ class PipelineRun {
       concurrency,
       attempts,
       ...(batch === undefined ? {} : { batch: { size: batch.size, waitMs: batch.waitMs } }),
-      maxOutputBytes: MAX_BYTES,
+      maxOutputBytes: (pieces ?? 0) > 0 ? MAX_STREAM_BYTES : MAX_BYTES,
+      maxPieces: pieces ?? 0,
+      streams: (streams ?? []).map(stageName),
     }));
     const graph = graphOf(checkSpec({ name: 'simulated', maxRequestBytes: MAX_BYTES, stages }));
     this.work = new Work(world, shape);

@@ -48,6 +48,10 @@ export interface StageShape {
   busyMs: number | undefined;
   /** The handler ends when its signal is aborted. */
   listens: boolean;
+  /** The most pieces that it publishes; each run publishes some number of them. Undefined: it answers whole. */
+  pieces?: number;
+  /** Of `after`, the stages that it reads piece by piece. */
+  streams?: readonly number[];
   /** It takes several tasks at a time; undefined: single ones. */
   batch: BatchShape | undefined;
 }
@@ -83,6 +87,8 @@ export interface RequestShape {
   /** The caller looks at received memory for so many ms; undefined: it takes copies. */
   viewMs: number | undefined;
   trace: boolean | undefined;
+  /** The caller hears of pieces as they come. */
+  hears?: boolean;
   /** All instances of a stage that leaves it open work for it. */
   shards: boolean;
 }
@@ -94,6 +100,7 @@ export interface PipelineShape {
   maxInFlight: number;
   /** See PlaceSizes. */
   residentRequests: number;
+  streamedPieces: number;
   slots: number;
   inlineBytes: number;
   laneMessages: number;
@@ -144,6 +151,7 @@ export const SMALL_PIPELINE: PipelineShape = {
   requests: [PLAIN_REQUEST],
   maxInFlight: 16,
   residentRequests: 4,
+  streamedPieces: 8,
   slots: 8,
   inlineBytes: 1024,
   laneMessages: 4,
@@ -192,12 +200,13 @@ export function pipelineShapeOf(seed: number): PipelineShape {
   const requests = Array.from({ length: draw.one([1, 2, 3, 5, 8]) }, () =>
     requestOf(draw, together, gateways, count, inlineBytes),
   );
-  return {
+  const shape: PipelineShape = {
     stages: stages.map((stage) => withBatches(together, stage)),
     gateways,
     requests,
     maxInFlight: draw.one([1, 4, 16]),
     residentRequests: draw.one([2, 4, 8]),
+    streamedPieces: 8,
     slots: draw.one([2, 8, 16]),
     inlineBytes,
     laneMessages: draw.one([2, 4]),
@@ -211,6 +220,22 @@ export function pipelineShapeOf(seed: number): PipelineShape {
     faults: PIPELINE_FAULTS,
     faultCount: draw.one([0, 1, 1, 2, 3, 4]),
   };
+  // Behind all else, so that the rest of a seed's shape is what it was before there were streams.
+  return draw.chance(0.4) ? withStreams(draw, shape) : shape;
+}
+
+// Some stages publish pieces, and some of those behind them read them as they come.
+function withStreams(draw: Draw, shape: PipelineShape): PipelineShape {
+  const pieces = shape.stages.map(({ batch }) => (draw.chance(0.7) && batch === undefined ? draw.one([1, 2, 4]) : 0));
+  const stages = shape.stages.map((stage, i) => ({
+    ...stage,
+    pieces: pieces[i]!,
+    streams: stage.after.filter((before) => {
+      return before >= 0 && pieces[before]! > 0 && stage.batch === undefined && draw.chance(0.7);
+    }),
+  }));
+  const requests = shape.requests.map((request) => ({ ...request, hears: draw.chance(0.5) }));
+  return { ...shape, stages, requests, streamedPieces: draw.one([4, 8, 16]) };
 }
 
 function stageOf(draw: Draw, index: number, inlineBytes: number): StageShape {

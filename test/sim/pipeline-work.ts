@@ -9,11 +9,13 @@ import {
   type BatchHandler,
   type BatchTask,
   type Parts,
+  type PieceEvent,
   type PipelineResult,
   type Plan,
   type StageCode,
   type StageHandler,
   type StageOutput,
+  type StagePiece,
   type StageTask,
   type TaskEvent,
   type Tensor,
@@ -34,6 +36,8 @@ interface WorkMeta {
   runs: Record<string, number>;
   /** Seed and length of each part. */
   parts: Record<string, [number, number]>;
+  /** How many pieces its run has published; -1: it is one of them. */
+  pieces: number;
   fails: Failing | null;
 }
 
@@ -53,6 +57,8 @@ interface Received {
   instance: number;
   meta: Record<string, unknown>;
   parts: Parts;
+  number?: number;
+  pieces?: readonly StagePiece[];
 }
 
 const MAX_PASSED = 2;
@@ -90,7 +96,7 @@ export class Work {
 
   /** A request as its caller hands it in. */
   request(id: number, { bytes, fails }: RequestShape) {
-    const meta: WorkMeta = { id, value: id, runs: {}, parts: { own: [id, bytes] }, fails: fails ?? null };
+    const meta: WorkMeta = { id, value: id, runs: {}, parts: { own: [id, bytes] }, pieces: 0, fails: fails ?? null };
     return { meta: { ...meta }, parts: { own: tensor('u8', [bytes], content(id, bytes)) } };
   }
 
@@ -162,6 +168,9 @@ export class Work {
       const number = ++this.lastRun;
       this.tasks++;
       const { joined } = task as unknown as { joined: Joined };
+      if ((shape.pieces ?? 0) > 0 || (shape.streams ?? []).length > 0) {
+        return this.stream(task, shape, joined, { number, stage, instance }, process);
+      }
       const inputs = this.inputsOf(task, shape, joined);
       const id = (inputs[0]!.meta as unknown as WorkMeta).id;
       this.runs.set(number, { id, stage, instance, attempt: joined.attempt, plan: joined.plan, route: joined.route });
@@ -188,6 +197,74 @@ export class Work {
       const busyMs = this.world.choices.delay(0.01, shape.busyMs);
       return this.busy(task, process, shape, busyMs, number).then(end);
     };
+  }
+
+  // A handler that publishes pieces, reads some, or both: as it reads them it publishes its own.
+  private async stream(
+    task: StageTask,
+    shape: StageShape,
+    joined: Joined,
+    { number, stage, instance }: { number: number; stage: number; instance: number },
+    process: SimProcess,
+  ): Promise<StageOutput> {
+    const streamed = shape.streams ?? [];
+    const what = `the task at ${task.stage}/${task.instance}`;
+    const whole = this.inputsOf(task, { ...shape, after: shape.after.filter((i) => !streamed.includes(i)) }, joined);
+    // All that it was given, in the order in which it came.
+    const given: Received[] = whole.flatMap(withPieces);
+    const runs = () => ({ ...(given.length === 0 ? {} : this.merge(what, given)), [`${stage}/${instance}`]: number });
+    const stream = joined.streams?.[0];
+    // Not what cannot be read yet.
+    const first = stream !== undefined && stream.readable > 0 ? stream.piece(0) : joined.known(0)!;
+    const { id, fails } = first.meta as unknown as WorkMeta;
+    this.runs.set(number, { id, stage, instance, attempt: joined.attempt, plan: joined.plan, route: joined.route });
+    const wanted = (shape.pieces ?? 0) === 0 ? 0 : number % (shape.pieces! + 1);
+    let written = 0;
+    const publish = async (from: Received | undefined): Promise<void> => {
+      if (written >= wanted) return;
+      const index = written++;
+      const { parts, said } = this.partsOf(task, shape, number, index, from);
+      const meta: WorkMeta = { id, value: 0, runs: runs(), parts: said, pieces: -1, fails };
+      await task.stream().write(parts, { ...meta });
+    };
+    const read = async (before: number): Promise<void> => {
+      for await (const piece of task.pieces(stageName(before))) {
+        this.checkPiece(what, piece);
+        given.push(piece);
+        await publish(piece);
+        if (shape.busyMs !== undefined) await this.busy(task, process, shape, this.world.choices.delay(0, 0.1), number);
+      }
+    };
+    await Promise.all(streamed.map(read));
+    while (written < wanted) {
+      await publish(undefined);
+      if (shape.busyMs !== undefined) await this.busy(task, process, shape, this.world.choices.delay(0, 0.1), number);
+    }
+    // What closes the streams that it has read to their ends.
+    const inputs = this.inputsOf(task, shape, joined);
+    for (const input of inputs) {
+      const seen = given.filter(({ stage, instance, number = -1 }) => {
+        return number >= 0 && stage === input.stage && instance === input.instance;
+      });
+      const { pieces } = input.meta as unknown as WorkMeta;
+      const inOrder = seen.every((piece, i) => piece.number === i);
+      if (seen.length !== pieces || !inOrder) {
+        this.wrong(`${what} has read ${seen.map((piece) => piece.number).join()} of ${pieces} pieces`);
+      }
+    }
+    const all = this.merge(what, [...given, ...inputs]);
+    for (const run of Object.values(all)) this.checkRun(run, id, joined);
+    all[`${stage}/${instance}`] = number;
+    if (shape.busyMs !== undefined) {
+      await this.busy(task, process, shape, this.world.choices.delay(0.01, shape.busyMs), number);
+    }
+    if (process.state === 'running') this.onDone?.(joined, stage, instance);
+    if (fails?.stage === stage && (fails.always || number % 2 === 1)) {
+      throw Object.assign(new Error('it was asked to fail'), { retryable: fails.how === 'retryable' });
+    }
+    // They stay as they were until it ends.
+    if (joined.state === 'running') for (const each of given) this.checkParts(`an input of ${task.stage}`, each);
+    return this.output(task, shape, number, id, all, inputs, fails, wanted);
   }
 
   private busy(
@@ -221,8 +298,35 @@ export class Work {
       if (isRouted && from[0]!.instance !== route[before]) this.wrong(`${task.stage} got an input from off the route`);
       inputs.push(...from);
     }
-    for (const input of inputs) this.checkParts(`an input of ${task.stage}`, input);
+    for (const input of inputs) {
+      this.checkParts(`an input of ${task.stage}`, input);
+      this.checkPieces(`an input of ${task.stage}`, input);
+    }
     return inputs;
+  }
+
+  // All pieces of a stream that is closed.
+  private checkPieces(what: string, { stage, instance, meta, pieces = [] }: Received): void {
+    const { pieces: expected } = meta as unknown as WorkMeta;
+    if (pieces.length !== expected)
+      this.wrong(`${what} from ${stage}/${instance} has ${pieces.length} of ${expected} pieces`);
+    pieces.forEach((piece, i) => {
+      if (piece.number !== i) this.wrong(`${what} from ${stage}/${instance} has its pieces out of order`);
+      if (this.checkPiece(what, piece) !== this.runOf(`${stage}/${instance}`, meta)) {
+        this.wrong(`${what} mixes two runs of ${stage}/${instance}`);
+      }
+    });
+  }
+
+  /** Checks a piece; answers the run that has published it. */
+  checkPiece(what: string, piece: Received | (PieceEvent & { type: 'piece' })): number {
+    this.checkParts(what, piece);
+    return this.runOf(`${piece.stage}/${piece.instance}`, piece.meta);
+  }
+
+  /** The run of a place (`s1/0`) that a message comes from. */
+  runOf(place: string, meta: Record<string, unknown>): number {
+    return (meta as unknown as WorkMeta).runs[place.slice(1)] ?? -1;
   }
 
   private checkParts(what: string, { stage, instance, meta, parts }: Received): void {
@@ -270,6 +374,7 @@ export class Work {
     runs: Record<string, number>,
     inputs: readonly Received[],
     fails: WorkMeta['fails'],
+    pieces = 0,
   ): StageOutput {
     const { stage, instance } = this.runs.get(number)!;
     const length = bytes[number % bytes.length]!;
@@ -288,8 +393,33 @@ export class Work {
       }
     }
     const value = this.valueOf(`${stage}/${instance}`, id, runs);
-    const meta: WorkMeta = { id, value, runs, parts: said, fails };
+    const meta: WorkMeta = { id, value, runs, parts: said, pieces, fails };
     return { meta: { ...meta }, parts };
+  }
+
+  // Of one piece; `from`: the one that was read just before.
+  private partsOf(
+    task: StageTask,
+    { way, bytes }: StageShape,
+    number: number,
+    index: number,
+    from: Received | undefined,
+  ): { parts: Record<string, Tensor>; said: WorkMeta['parts'] } {
+    const seed = fold(number, index + 1);
+    // All pieces of a stream together have to fit.
+    const length = Math.min(1100, bytes[(number + index) % bytes.length]!);
+    const said: WorkMeta['parts'] = { own: [seed, length] };
+    const parts: Record<string, Tensor> = {};
+    if (way === 'output') {
+      const { own } = task.output({ own: { dtype: 'u8', shape: [length] } });
+      (own.data as Uint8Array).set(content(seed, length));
+      parts.own = own;
+    } else parts.own = tensor('u8', [length], content(seed, length));
+    if (way === 'pass-on' && from !== undefined) {
+      parts.xown = from.parts.own!;
+      said.xown = (from.meta as unknown as WorkMeta).parts.own!;
+    }
+    return { parts, said };
   }
 
   // What a place makes of a request, computed from the runs alone.
@@ -309,7 +439,7 @@ export class Work {
   /** Checks a result: every output, and that all of it comes from one run of each place. */
   checkResult(id: number, { outputs }: PipelineResult): void {
     const what = `the result of request ${id}`;
-    const runs = this.merge(what, outputs);
+    const runs = this.merge(what, outputs.map(received).flatMap(withPieces));
     const { plan, route } = this.runs.get(Object.values(runs)[0]!)!;
     const { attempt } = this.runs.get(Object.values(runs)[0]!)!;
     for (const number of Object.values(runs)) this.checkRun(number, id, { attempt, plan } as Joined);
@@ -322,7 +452,8 @@ export class Work {
     if (outputs.length !== expected) this.wrong(`${what} has ${outputs.length} outputs, not ${expected}`);
     for (const output of outputs) {
       const { stage, instance, meta } = output;
-      this.checkParts(what, output);
+      this.checkParts(what, received(output));
+      this.checkPieces(what, received(output));
       const { id: said, value } = meta as unknown as WorkMeta;
       if (said !== id) this.wrong(`${what} is that of request ${said}`);
       const place = `${stage.slice(1)}/${instance}`;
@@ -332,8 +463,17 @@ export class Work {
 
   /** Checks the tensors of a result once more. */
   checkViews(id: number, { outputs }: PipelineResult): void {
-    for (const output of outputs) this.checkParts(`the views of request ${id}`, output);
+    for (const output of outputs) {
+      for (const each of withPieces(received(output))) this.checkParts(`the views of request ${id}`, each);
+    }
   }
+}
+
+// An input and its pieces, which are messages of their own.
+const withPieces = (input: Received): Received[] => [input, ...(input.pieces ?? [])];
+
+function received({ stage, instance, meta, parts, pieces = [] }: PipelineResult['outputs'][number]): Received {
+  return { stage, instance, meta, parts, pieces: pieces.map((piece) => ({ stage, instance, ...piece })) };
 }
 
 // Tasks of one key run together.

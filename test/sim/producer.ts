@@ -71,6 +71,7 @@ export class Producer {
       pullAboveBytes,
       checksum,
       batch,
+      direct,
     } = this.shape;
     const port = simPort(this.world, this.process);
     if (this.shape.ways.includes('refer')) {
@@ -96,7 +97,7 @@ export class Producer {
     this.outbox = outbox;
     for (let n = 1; n <= messages; n++) {
       this.begun = n;
-      if ((n - 1) % batch === 0) outbox.cork();
+      if ((n - 1) % batch === 0 && !direct) outbox.cork();
       const sequence = await this.send(outbox, n);
       if (n % batch === 0 || n === messages) outbox.uncork();
       if (sequence !== n) this.world.broken.push(`${this.name}: message ${n} was taken as ${sequence}`);
@@ -109,6 +110,7 @@ export class Producer {
     const way = this.wayOf(n);
     const bytes = this.bytesOf(n);
     if (way === 'refer') return this.sendReference(outbox, n, bytes);
+    if (way === 'send' && this.shape.direct) return outbox.send(bytes);
     if (way === 'send') return outbox.send([bytes.subarray(0, bytes.length >> 1), bytes.subarray(bytes.length >> 1)]);
     const most = Math.max(bytes.length, Math.min(this.shape.dataBytes, bytes.length + 10));
     const reservation = await outbox.reserve(most);

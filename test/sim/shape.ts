@@ -29,7 +29,7 @@ export interface Shape {
   messages: number;
   slots: number;
   dataBytes: number;
-  /** Room behind each descriptor, where the lane is not mapped. */
+  /** Room behind each descriptor, where the lane is not mapped, or polled. */
   inlineBytes: number;
   retainMessages: number;
   retainBytes: number;
@@ -38,6 +38,8 @@ export interface Shape {
   ways: readonly Way[];
   /** So many messages are collected and written together; 1: each alone. */
   batch: number;
+  /** Messages are of one piece, and none is collected: short ones are sent in one step where that is possible. */
+  direct: boolean;
   /** Longer messages are pulled; undefined: none is. */
   pullAboveBytes: number | undefined;
   /** Lanes may be mapped where `copier` is `process`. */
@@ -80,6 +82,7 @@ export const SMALL: Shape = {
   lengths: [40],
   ways: ['send'],
   batch: 1,
+  direct: false,
   pullAboveBytes: undefined,
   inPlace: false,
   checksum: false,
@@ -149,8 +152,11 @@ export function shapeOf(seed: number): Shape {
     poller: choices.chance(0.5),
     poolBytes: one([4096, 4096, 16_384]),
     poolIdleMs: one([1, 50, 5000]),
+    direct: false,
   };
-  if (!choices.chance(0.3)) return shape;
+  const refers = choices.chance(0.3);
+  shape.direct = choices.chance(0.5);
+  if (!refers) return shape;
   // Each is sent at once: who waits for a block must not hold back what is to be acknowledged.
   return { ...shape, ways: [...ways, 'refer', 'refer'], batch: 1 };
 }

@@ -38,6 +38,12 @@ const loadColumns: [name: string, cell: (result: LoadResult) => string][] = [
   ['>PSS MiB', (r) => fixed(r.memoryMiB.pss, 0)],
 ];
 
+const streamColumns: [name: string, cell: (result: LoadResult) => string][] = [
+  ...loadColumns.slice(0, 3),
+  ['>PIECES', (r) => String(r.pieces)],
+  ...loadColumns.slice(3),
+];
+
 const idleColumns: [name: string, cell: (result: IdleResult) => string][] = [
   ['IDLE SHAPE', (r) => r.shape],
   ['WHO', who],
@@ -64,14 +70,16 @@ function tableOf<Result>(columns: [string, (result: Result) => string][], result
   );
 }
 
+const inPieces = (pieces: number) => (pieces === 1 ? 'whole' : `${pieces} pieces`);
+
 function comparisonText(comparisons: readonly PipelineComparison[]): string {
   const header = ['OURS TO', 'SHAPE', '>SIZE', '>IN FLIGHT', 'MODE', '>LATENCY', '>REQUESTS/s', '>CPU'];
   const rows = comparisons.map((c) => [
-    c.peer,
+    c.peerPieces === undefined ? c.peer : `${c.peer}, ${inPieces(c.peerPieces)}`,
     c.shape,
     bytes(c.sizeBytes),
     String(c.inFlight),
-    c.mode ?? '-',
+    c.pieces === undefined ? (c.mode ?? '-') : inPieces(c.pieces),
     times(c.latencyRatio),
     times(c.requestsPerSecondRatio),
     times(c.cpuRatio),
@@ -84,10 +92,12 @@ export function pipelineText({ results, comparisons }: PipelineDocument): string
   const parts: string[] = [];
   const loads = results.filter((r): r is LoadResult => r.test === 'pipeline');
   const rests = results.filter((r): r is LoadResult => r.test === 'pipeline-rest');
+  const streams = results.filter((r): r is LoadResult => r.test === 'pipeline-stream');
   const idle = results.filter((r): r is IdleResult => r.test === 'pipeline-idle');
   const starts = results.filter((r): r is StartResult => r.test === 'pipeline-start');
   if (loads.length > 0) parts.push(tableOf(loadColumns, loads));
   if (rests.length > 0) parts.push(`one request after each ${rests[0]!.restMs} ms`, tableOf(loadColumns, rests));
+  if (streams.length > 0) parts.push(tableOf(streamColumns, streams));
   if (idle.length > 0) parts.push(tableOf(idleColumns, idle));
   if (starts.length > 0) parts.push(tableOf(startColumns, starts));
   if (comparisons.length > 0) parts.push(`\n${comparisonText(comparisons)}`);

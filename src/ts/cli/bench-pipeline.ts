@@ -14,6 +14,7 @@ import {
   MAX_SECONDS,
   MAX_SIZE_BYTES,
   MAX_STAGES,
+  MAX_STREAM_PIECES,
   MIN_SIZE_BYTES,
   type Mode,
   modes,
@@ -38,6 +39,7 @@ interface Flags {
   seconds: number;
   restMs?: number;
   idleSeconds?: number;
+  stream?: number[] | true;
   start?: number[];
   compare?: string[];
   json?: true;
@@ -46,6 +48,9 @@ interface Flags {
 const defaults = pipelineDefaults;
 /** The size of a request after a rest, and of those that warm up a pipeline that is then idle. */
 const SMALL = [MIN_SIZE_BYTES];
+/** Whole, and in pieces; and how large. */
+const STREAM_PIECES = [1, 64];
+const STREAM_SIZE = [16 * 2 ** 20];
 
 export function pipelineCommand(setExitCode: (code: number) => void): Command {
   return new Command('pipeline')
@@ -69,6 +74,11 @@ export function pipelineCommand(setExitCode: (code: number) => void): Command {
     .option('--seconds <count>', 'how long each figure is measured', integer(1, MAX_SECONDS), defaults.seconds)
     .option('--rest-ms <count>', 'instead: one request at a time, each after such a rest', integer(1, MAX_REST_MS))
     .option('--idle-seconds <count>', 'instead: processor time without requests', integer(1, MAX_IDLE_SECONDS))
+    .option(
+      '--stream [pieces]',
+      `instead: a chain of streaming stages, results in so many pieces (default: ${STREAM_PIECES.join()}), of 16m`,
+      integers(1, MAX_STREAM_PIECES),
+    )
     .option('--start <stages>', 'instead: how long so many stages take to start', integers(1, MAX_STAGES))
     .option('--compare <peers>', `measure these beside it: ${pipelinePeerNames.join(', ')}`, listOf(pipelinePeerNames))
     .option('--json', 'print one JSON document instead of the table')
@@ -95,17 +105,18 @@ function settingsOf(flags: Flags): PipelineSettings {
     seconds,
     restMs,
     idleSeconds,
+    stream,
     start = [],
   } = flags;
-  const load = restMs === undefined && idleSeconds === undefined && start.length === 0;
+  const load = restMs === undefined && idleSeconds === undefined && stream === undefined && start.length === 0;
   if (!load && inFlight !== undefined) {
-    throw new UsageError('--in-flight: rests, idling and starts are measured without it');
+    throw new UsageError('--in-flight: rests, idling, streams and starts are measured without it');
   }
   try {
     return checkPipelineSettings({
       device,
       shapes: shape,
-      sizes: size ?? (load ? defaults.sizes : SMALL),
+      sizes: size ?? (load ? defaults.sizes : stream === undefined ? SMALL : STREAM_SIZE),
       inFlight: inFlight ?? (load ? defaults.inFlight : [1]),
       modes: mode,
       views,
@@ -113,6 +124,7 @@ function settingsOf(flags: Flags): PipelineSettings {
       seconds,
       restMs: restMs ?? null,
       idleSeconds: idleSeconds ?? null,
+      streamPieces: stream === true ? STREAM_PIECES : (stream ?? []),
       startStages: start,
     } satisfies PipelineSettings);
   } catch (error) {

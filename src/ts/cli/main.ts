@@ -11,8 +11,10 @@ import { demoCommand } from './demo.js';
 import { devicesCommand } from './devices.js';
 import { doctorCommand } from './doctor.js';
 import { errorLine, ExitCode, exitCodeOf, UsageError } from './exit.js';
+import { jobsCommand } from './jobs.js';
 import { pingpongCommand } from './pingpong.js';
 import { rpingCommand } from './rping.js';
+import { topCommand } from './top.js';
 import { watchStandardStreams } from './standard-streams.js';
 
 function version(): string {
@@ -36,9 +38,11 @@ async function main(): Promise<number> {
     .addCommand(demoCommand(setExitCode))
     .addCommand(benchCommand(setExitCode))
     .addCommand(pingpongCommand(setExitCode))
+    .addCommand(jobsCommand(setExitCode))
     .addCommand(devicesCommand())
     .addCommand(doctorCommand(setExitCode))
-    .addCommand(rpingCommand(setExitCode));
+    .addCommand(rpingCommand(setExitCode))
+    .addCommand(topCommand(setExitCode));
   const commands = (command: Command): Command[] => [command, ...command.commands.flatMap(commands)];
   for (const command of commands(program)) command.exitOverride().showHelpAfterError('(--help shows the options)');
   try {

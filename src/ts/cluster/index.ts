@@ -4,4 +4,5 @@ export { LocalPipeline } from './local-pipeline.js';
 export type { LocalPipelineOptions, LocalPipelineStatus, PipelineEvent } from './local-pipeline-options.js';
 export type { PipelineMemory } from './memory-needs.js';
 export { stageProcess } from './stage-process.js';
+export type { RequestEnd, RequestWatcher, WatchedRequest } from './request-watch.js';
 export type { PlaceState, Restart, RestartCounts, SupervisionStatus } from './place-state.js';

@@ -7,8 +7,8 @@
 import { randomBytes } from 'node:crypto';
 import { RdmaError } from '../core/errors.js';
 import { Secret } from '../core/secret.js';
-import { checkFunction, checkInteger } from '../core/validate.js';
 import type { Job, JobFilter, JobRecord, JobRunner, SubmitOptions } from '../jobs/index.js';
+import { checkFunction, checkInteger, checkObject } from '../core/validate.js';
 import {
   Gateway,
   GATEWAY,
@@ -18,10 +18,12 @@ import {
   type PipelineResult,
   type Plan,
   type RequestOptions,
+  RequestStream,
   type StageEvent,
   systemPipelinePort,
   type TaskEvent,
   type Workflow,
+  type StreamOptions,
 } from '../pipeline/index.js';
 import { tellerOf } from '../core/event-teller.js';
 import {
@@ -35,6 +37,7 @@ import {
 import { PipelineJobs } from './pipeline-jobs.js';
 import { Places } from './places.js';
 import { PlanChanges } from './plan-changes.js';
+import { RequestWatch, type RequestWatcher } from './request-watch.js';
 import { stageProcess } from './stage-process.js';
 import type { Restart } from './place-state.js';
 import { Waiters } from './waiters.js';
@@ -53,6 +56,7 @@ export class LocalPipeline implements AsyncDisposable {
   private readonly options: PipelineSettings;
   private readonly onEvent: ((event: PipelineEvent) => void) | undefined;
   private readonly secret = new Secret(randomBytes(32).toString('hex'));
+  private readonly requests = new RequestWatch();
   private readonly waiters = new Waiters(() => this.ended);
   private readonly places: Places;
   private readonly watchman: Watchman;
@@ -249,7 +253,19 @@ export class LocalPipeline implements AsyncDisposable {
     if (this.failure !== undefined) return Promise.reject(this.failure);
     if (this.closing !== undefined || this.gateway === undefined) return Promise.reject(closedError());
     this.watchman.wake();
-    return this.gateway.run(request, options);
+    const { gateway } = this;
+    if (!this.requests.isWatched) return gateway.run(request, options);
+    return this.requests.run(options ?? {}, (wanted) => gateway.run(request, wanted));
+  }
+
+  /**
+   * Calls a function for each request that begins from now on; what it answers is told how the request ended.
+   *
+   * @returns ends that
+   * @throws RdmaError RDMA_ERR_INVALID_ARGUMENT when `watcher` is no function
+   */
+  watchRequests(watcher: RequestWatcher): () => void {
+    return this.requests.add(checkFunction('watcher', watcher));
   }
 
   /**
@@ -272,6 +288,16 @@ export class LocalPipeline implements AsyncDisposable {
   /** What is known of the jobs in the store, the newest first. @throws RdmaError RDMA_ERR_INVALID_ARGUMENT */
   jobs(filter: JobFilter = {}): Promise<JobRecord[]> {
     return this.stored.jobs(filter);
+  }
+
+  /**
+   * Sends one request and answers its result piece by piece: `for await (const event of pipeline.stream(request))`.
+   *
+   * @returns see Gateway.stream
+   */
+  stream(request: PipelineRequest, options: StreamOptions = {}): RequestStream {
+    checkObject('options', options);
+    return new RequestStream((own) => this.run(request, own), options);
   }
 
   /** Requests in the stages, and waiting to be admitted. */

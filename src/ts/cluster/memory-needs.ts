@@ -7,6 +7,7 @@ import { bytesInWords, type MemoryRoom, memoryRoom } from '../core/memory-room.j
 import { type Plan, stagePlaces } from '../pipeline/index.js';
 import { laneMemoryBytes, type PlaceSizes } from '../pipeline/lane-sizes.js';
 import { type Graph, possibleReceivers } from '../pipeline/routing.js';
+import { keptPieces } from '../pipeline/stream-limits.js';
 
 /** What a process of a stage has of its own once it is ready, without what its module loads; measured: 14 to 16 MiB. */
 const PROCESS_BYTES = 16 * 2 ** 20;
@@ -26,10 +27,16 @@ export interface PipelineMemory {
 export function memoryNeeds(graph: Graph, plan: Plan, sizes: PlaceSizes): PipelineMemory {
   const places = stagePlaces(plan);
   const gateways = plan.gateways.map((instance) => ({ stage: -1, instance }));
-  const lanes = [...places, ...gateways].reduce((sum, from) => sum + possibleReceivers(graph, plan, from).length, 0);
+  let lanes = 0;
+  let laneBytes = 0;
+  for (const from of [...places, ...gateways]) {
+    const count = possibleReceivers(graph, plan, from).length;
+    lanes += count;
+    laneBytes += count * laneMemoryBytes(sizes, keptPieces(graph.spec, from.stage, sizes, plan.gateways.length));
+  }
   return {
     lanes,
-    laneBytes: lanes * laneMemoryBytes(sizes),
+    laneBytes,
     processes: places.length,
     processBytes: places.length * PROCESS_BYTES,
   };

@@ -75,7 +75,7 @@ export class PipelineJobs {
    */
   async run(request: PipelineRequest, options: RequestOptions): Promise<PipelineResult> {
     const { retries, signal, timeoutMs } = checkRequestOptions(options);
-    const { tenant, priority, cost } = options;
+    const { tenant, priority, cost, spread } = options;
     const deadline = new Deadline({ timeoutMs, signal }, 'the request');
     for (let left = retries; ; left--) {
       if (signal?.aborted) throw abortError(signal, 'the request was aborted');
@@ -83,6 +83,7 @@ export class PipelineJobs {
         ...(tenant === undefined ? {} : { tenant }),
         ...(priority === undefined ? {} : { priority }),
         ...(cost === undefined ? {} : { cost }),
+        ...(spread === undefined ? {} : { spread }),
         ...(timeoutMs === undefined ? {} : { deadlineMs: deadline.leftMs() }),
       }).catch((error: RdmaError) => {
         if (left === 0 || error.retryAfterMs === undefined || error.retryAfterMs >= deadline.leftMs()) throw error;

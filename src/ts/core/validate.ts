@@ -141,8 +141,8 @@ export function checkAbortSignal(name: string, value: unknown): AbortSignal | un
  * @throws RDMA_ERR_INVALID_ARGUMENT when it is no buffer, or its memory has been detached
  */
 export function checkBytes(name: string, value: unknown): Uint8Array {
-  // The usual case first; a detached view has no bytes.
-  if (value instanceof Uint8Array && value.byteLength > 0) return value;
+  // The usual case first; a detached view has no bytes. Not what only inherits from a Uint8Array.
+  if (ArrayBuffer.isView(value) && value instanceof Uint8Array && value.byteLength > 0) return value;
   if (ArrayBuffer.isView(value)) {
     if (isDetached(value.buffer)) throw invalidArgument(name, value, 'bytes whose memory is still attached');
     return value instanceof Uint8Array ? value : new Uint8Array(value.buffer, value.byteOffset, value.byteLength);

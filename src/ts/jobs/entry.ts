@@ -3,7 +3,7 @@
 // Invariant: a job goes from `queued` or `running` to one outcome and stays there. Whoever works on it has a term; a
 // larger term takes it over, and nothing that an older one says counts any more.
 import type { RdmaErrorJson } from '../core/errors.js';
-import type { RequestCost } from '../pipeline/index.js';
+import type { RequestCost, Spread } from '../pipeline/index.js';
 import type { JobRecord, JobState } from './job.js';
 
 /** Bytes that belong to a job, under a name of their own. */
@@ -18,6 +18,7 @@ export interface JobEntry {
   readonly tenant: string;
   readonly priority: number;
   readonly cost?: RequestCost;
+  readonly spread?: Readonly<Record<string, Spread>>;
   readonly trace?: { traceparent: string; tracestate?: string };
   readonly state: JobState;
   /** Wall clock, in ms since 1970, as the others: a store outlives the clocks of its processes. */

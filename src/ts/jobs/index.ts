@@ -6,6 +6,7 @@ export type { JobEntry, Outcome, ValueRef } from './entry.js';
 export type { Job, JobEvent, JobRecord, JobState, SubmitOptions } from './job.js';
 export { defaultStoreFolder, lmdbStore, type LmdbStoreOptions } from './lmdb-store.js';
 export { memoryStore } from './memory-store.js';
-export type { JobRunner, JobRunOptions, JobTaskEvent } from './runner.js';
+export { redisStore, type RedisStoreOptions } from './redis-store.js';
+export type { JobRunner } from './runner.js';
 export { JobService, type JobServiceOptions } from './service.js';
 export { type JobFilter, JobStore, type JobStoreOptions, type NewJob } from './store.js';

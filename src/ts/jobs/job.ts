@@ -3,7 +3,7 @@
 // Invariant: an accepted job has exactly one outcome, whoever computes it and whoever asks for it. The same id is the
 // same job.
 import type { RdmaErrorJson } from '../core/errors.js';
-import type { PipelineResult, RequestCost } from '../pipeline/index.js';
+import type { PipelineResult, RequestCost, Spread } from '../pipeline/index.js';
 
 /** How to submit a job. */
 export interface SubmitOptions {
@@ -13,6 +13,7 @@ export interface SubmitOptions {
   tenant?: string;
   priority?: number;
   cost?: RequestCost;
+  spread?: Readonly<Record<string, Spread>>;
   /** How long the job may take from now on until its outcome, in ms, 1 to 2^31 - 1; default as long as it takes. */
   deadlineMs?: number;
   /** W3C trace context that the job belongs to: `traceparent`, and `tracestate` where there is one. */
@@ -53,6 +54,7 @@ export interface JobEvent {
   /** Of `progress`: 0 to 1, and what the handler says beside it. */
   readonly done?: number;
   readonly step?: number;
+  /** Bytes come as a `data:` URL in base64. */
   readonly preview?: string;
   /** Of `progress`: how long the job may take still, in ms, where that is known. */
   readonly remainingMs?: number;

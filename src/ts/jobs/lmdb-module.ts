@@ -7,9 +7,10 @@ import { RdmaError } from '../core/errors.js';
 export type { Database, RootDatabase } from 'lmdb';
 
 /** @internal @throws RdmaError RDMA_ERR_NOT_SUPPORTED with the install command when the package is missing */
-export async function loadLmdb(): Promise<typeof Lmdb> {
+export function loadLmdb(): typeof Lmdb {
   try {
-    return await import('lmdb');
+    // Not import(): a worker's bundle is a script that cannot.
+    return require('lmdb') as typeof Lmdb;
   } catch (cause) {
     throw new RdmaError('RDMA_ERR_NOT_SUPPORTED', 'a store of jobs on disk needs the package lmdb', {
       remedy: 'npm install lmdb',

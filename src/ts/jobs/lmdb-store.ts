@@ -40,7 +40,7 @@ export async function lmdbStore(
   if (!create && !existsSync(database)) {
     throw new RdmaError('RDMA_ERR_NOT_FOUND', `there is no store of jobs in ${path}`);
   }
-  const { open } = await loadLmdb();
+  const { open } = loadLmdb();
   const files = new ValueFiles(join(path, 'values'));
   try {
     await mkdir(path, { recursive: true, mode: 0o700 });

@@ -41,7 +41,7 @@ export const systemJobPort: JobStorePort = {
 /** A job that is to be accepted. */
 export type NewJob = Pick<
   JobEntry,
-  'id' | 'tenant' | 'priority' | 'cost' | 'trace' | 'submittedAtMs' | 'deadlineAtMs' | 'owner'
+  'id' | 'tenant' | 'priority' | 'cost' | 'spread' | 'trace' | 'submittedAtMs' | 'deadlineAtMs' | 'owner'
 >;
 
 /** Which jobs to list. */

@@ -17,12 +17,13 @@ const TRACEPARENT = /^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$/;
 /** @internal @param nowMs wall clock. @throws RdmaError RDMA_ERR_INVALID_ARGUMENT */
 export function checkSubmit(options: SubmitOptions, nowMs: number): CheckedSubmit {
   checkObject('options', options);
-  const { id, tenant, priority, cost, deadlineMs, trace } = options;
+  const { id, tenant, priority, cost, spread, deadlineMs, trace } = options;
   if (deadlineMs !== undefined) checkInteger('deadlineMs', deadlineMs, 1, MAX_MS);
   const checked = checkRequestOptions({
     ...(tenant === undefined ? {} : { tenant }),
     ...(priority === undefined ? {} : { priority }),
     ...(cost === undefined ? {} : { cost }),
+    ...(spread === undefined ? {} : { spread }),
   });
   const { costClass, units } = checked;
   return {
@@ -31,6 +32,7 @@ export function checkSubmit(options: SubmitOptions, nowMs: number): CheckedSubmi
     priority: checked.priority,
     submittedAtMs: nowMs,
     ...(costClass === undefined ? {} : { cost: { class: costClass, units } }),
+    ...(checked.spread === undefined ? {} : { spread: checked.spread }),
     ...(deadlineMs === undefined ? {} : { deadlineAtMs: nowMs + deadlineMs }),
     ...(trace === undefined ? {} : { trace: checkTraceContext(trace) }),
   };

@@ -5,12 +5,12 @@
 import { isRdmaError, RdmaError } from '../core/errors.js';
 import { abortError, type Timers } from '../core/deadline.js';
 import { onAbort } from '../core/abort.js';
-import type { PipelineResult } from '../pipeline/index.js';
+import type { PipelineResult, TaskEvent } from '../pipeline/index.js';
 import { decodeRequest, encodeResult } from './codec.js';
 import type { JobEntry, Outcome } from './entry.js';
 import type { EventLog } from './event-log.js';
 import { isAway, type JobStore } from './store.js';
-import { type JobRunner, type JobTaskEvent, outcomeEvent, runOptions } from './runner.js';
+import { type JobRunner, outcomeEvent, runOptions } from './runner.js';
 
 /** What a work needs of its service. */
 export interface WorkContext {
@@ -144,7 +144,7 @@ export class JobWork {
     return new RdmaError('RDMA_ERR_DEADLINE', `no result within ${deadlineAtMs - submittedAtMs} ms`);
   }
 
-  private readonly onTask = (event: JobTaskEvent): void => {
+  private readonly onTask = (event: TaskEvent): void => {
     const { type, stage, instance, done, step, preview, remainingMs } = event;
     this.log.add({
       type: type === 'done' || type === 'failed' ? 'task-done' : type,
@@ -152,7 +152,7 @@ export class JobWork {
       instance,
       ...(done === undefined ? {} : { done }),
       ...(step === undefined ? {} : { step }),
-      ...(preview === undefined ? {} : { preview }),
+      ...(preview === undefined ? {} : { preview: textOf(preview) }),
       ...(remainingMs === undefined ? {} : { remainingMs }),
     });
   };
@@ -171,6 +171,11 @@ export class JobWork {
       await pause(store.port.timers, pauseMs, signal);
     }
   }
+}
+
+function textOf(preview: string | Uint8Array): string {
+  if (typeof preview === 'string') return preview;
+  return `data:application/octet-stream;base64,${Buffer.from(preview).toString('base64')}`;
 }
 
 function failure(error: RdmaError): Outcome {

@@ -1,14 +1,15 @@
 // What a place still answers for after it has sent it.
 //
 // Invariant: the blocks of what was sent stay as they are until every receiver has acknowledged it, or its request has
-// ended and the way to the receiver was closed; then, and once, they are given back and the owner is told.
+// ended and the way to the receiver was closed; then, and once, they are given back and the owner is told. Of a stream that
+// is when every receiver has acknowledged every piece of it.
 import type { Block } from '../ring/index.js';
 
-/** One output, or one request, on its ways to all its receivers. */
+/** One output, all pieces of a stream, or one request, on its ways to all its receivers. */
 export class Custody {
   private outstanding = 0;
   private complete = false;
-  private readonly blocks: readonly Block[];
+  private blocks: readonly Block[];
   private readonly onSettled: () => void;
 
   /**
@@ -20,12 +21,17 @@ export class Custody {
     this.onSettled = onSettled;
   }
 
-  /** One more receiver. */
+  /** More memory in which the output lies; one reference to each goes over to this. */
+  keep(blocks: readonly Block[]): void {
+    if (blocks.length > 0) this.blocks = this.blocks.length === 0 ? blocks : [...this.blocks, ...blocks];
+  }
+
+  /** One more message to a receiver. */
   sent(): void {
     this.outstanding++;
   }
 
-  /** Every receiver is known. */
+  /** Every message is known. */
   allSent(): void {
     this.complete = true;
     this.settleIfDone();

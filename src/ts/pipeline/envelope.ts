@@ -1,16 +1,17 @@
 // The fixed head of a message between places, in binary. Everything is little-endian.
 //
 //    0        4     5      6       8     12       14           16           20       24      32
-//   |"OPM3"  |kind |flags |stages |plan |gateway |from stage+1|gateway run |attempt |ticket |
+//   |"OPM4"  |kind |flags |stages |plan |gateway |from stage+1|gateway run |attempt |ticket |
 //   32              40             42          44           48            52           56          60
 //   |finished below |from instance |part count |incarnation |remaining ms |trace bytes |meta bytes |table bytes |
 //   64          72          80        84          88                                       124   128
 //   |body bytes |sent at us |queue us |compute us |reference to the block of the body (36) |host |
-//   128
-//   |route: u16 for each stage | pad to 4 | runs: u32 for each stage | pad to 64 | body, unless it lies in a block
+//   128     132   136
+//   |piece  |task |route: u16 for each stage | pad to 4 | runs: u32 for each stage | pad to 64 | body, unless it lies in a block
 //
 // The body is described in body.ts. `runs` says of each stage whose output went into this message which run of it that
-// was (lineage.ts); 0 for the others.
+// was (lineage.ts); 0 for the others. `task` says which task of the sending process made it. `piece` is the number of a
+// piece of a stream (PIECE), or how many pieces the stream had that this output closes (CLOSES); else 0.
 //
 // Invariant: every field is checked before it is used: what passes readEnvelope() has sane numbers, and its body lies
 // inside the message or in one block.
@@ -18,18 +19,21 @@ import { RdmaError } from '../core/errors.js';
 import type { MemoryReference } from '../ring/index.js';
 import { MAX_META_BYTES } from './meta.js';
 import { GATEWAY_INDEX } from './plan.js';
-import { MAX_STAGES } from './spec.js';
+import { MAX_PIECES, MAX_STAGES } from './spec.js';
 
 /** What a message is: the input of a task (or a result), or one of the notes between places and gateways. */
 export const Kind = { INPUT: 1, FAILURE: 2, REPORTS: 3, ENDED: 4, COMING: 5, PROGRESS: 6 } as const;
 
-/** TRACED: each place adds its record. WATCHED: the gateway wants to know of starts and progress. IN_BLOCK: the body is in a block. */
-export const Flag = { TRACED: 1, WATCHED: 2, IN_BLOCK: 4 } as const;
+/**
+ * TRACED: each place adds its record. WATCHED: the gateway wants to know of starts and progress. IN_BLOCK: the body is in
+ * a block. PIECE: a piece of a stream. CLOSES: the output that closes a stream.
+ */
+export const Flag = { TRACED: 1, WATCHED: 2, IN_BLOCK: 4, PIECE: 8, CLOSES: 16 } as const;
 
 /** Bytes of a reference to a block. */
 export const REFERENCE_BYTES = 40;
 /** Bytes of the part of the head that is always there. */
-export const FIXED_HEAD_BYTES = 128;
+export const FIXED_HEAD_BYTES = 136;
 /** Bodies and the parts in them start on a multiple of this. */
 export const ALIGN_BYTES = 64;
 /** The most parts of a message. */
@@ -38,11 +42,17 @@ export const MAX_PARTS = 64;
 export const MAX_TRACE_BYTES = 1024 * 24;
 /** The most bytes of a table of parts. */
 export const MAX_TABLE_BYTES = MAX_PARTS * 512;
+/** In `piece` and `pieces`: it is none, and closes no stream. */
+export const NO_STREAM = -1;
 /** In `remainingMs`: there is no deadline. */
 export const NO_DEADLINE = 0xffffffff;
 
 const HOST_AT = 124;
-const MAGIC = 0x334d504f; // "OPM3"
+const PIECE_AT = 128;
+const TASK_AT = 132;
+/** Flags that belong to one message, not to its request. */
+const OWN_FLAGS = Flag.IN_BLOCK | Flag.PIECE | Flag.CLOSES;
+const MAGIC = 0x344d504f; // "OPM4"
 const HIGH = 2 ** 32;
 const MAX_BODY_BYTES = 2 ** 31;
 
@@ -71,6 +81,12 @@ export interface Envelope {
   /** Of the task that made it: how long it waited and ran, in microseconds. */
   queueUs: number;
   computeUs: number;
+  /** Which task of the sending process made it, 1 ...; 0: it is a request. A later run of a task has a larger one. */
+  task: number;
+  /** Number of the piece in its stream, 0 ...; {@link NO_STREAM}: it is none. */
+  piece: number;
+  /** How many pieces the stream had that this output closes; {@link NO_STREAM}: it closes none. */
+  pieces: number;
   route: Uint16Array;
   runs: Uint32Array;
   /** The body, and where it lies when it is not behind the head. */
@@ -128,11 +144,15 @@ export function getReference(view: DataView, at: number, length: number): Memory
 
 /** Writes the head of a message of kind INPUT at the beginning of `view`; answers its bytes. */
 export function writeEnvelope(view: DataView, envelope: Envelope): number {
-  const { route, runs, block } = envelope;
+  const { route, runs, block, piece, pieces } = envelope;
   const stages = runs.length;
+  let flags = envelope.flags & ~OWN_FLAGS;
+  if (block !== undefined) flags |= Flag.IN_BLOCK;
+  if (piece !== NO_STREAM) flags |= Flag.PIECE;
+  else if (pieces !== NO_STREAM) flags |= Flag.CLOSES;
   view.setUint32(0, MAGIC, true);
   view.setUint8(4, Kind.INPUT);
-  view.setUint8(5, block === undefined ? envelope.flags & ~Flag.IN_BLOCK : envelope.flags | Flag.IN_BLOCK);
+  view.setUint8(5, flags);
   view.setUint16(6, stages, true);
   view.setUint32(8, envelope.plan, true);
   view.setUint16(12, envelope.gateway, true);
@@ -152,9 +172,11 @@ export function writeEnvelope(view: DataView, envelope: Envelope): number {
   view.setFloat64(72, envelope.sentAtUs, true);
   view.setFloat32(80, envelope.queueUs, true);
   view.setFloat32(84, envelope.computeUs, true);
-  if (block === undefined) for (let at = 88; at < FIXED_HEAD_BYTES; at += 4) view.setUint32(at, 0, true);
+  if (block === undefined) for (let at = 88; at < HOST_AT; at += 4) view.setUint32(at, 0, true);
   else setReference(view, 88, block);
   view.setUint32(HOST_AT, envelope.host, true);
+  view.setUint32(PIECE_AT, piece !== NO_STREAM ? piece : pieces !== NO_STREAM ? pieces : 0, true);
+  view.setUint32(TASK_AT, envelope.task, true);
   const runsAt = runsOffset(stages);
   view.setUint16(runsAt - 2, 0, true);
   for (let i = 0; i < stages; i++) view.setUint16(FIXED_HEAD_BYTES + 2 * i, route[i]!, true);
@@ -216,8 +238,14 @@ export function readEnvelope(bytes: Uint8Array, view: DataView, stages: number):
   if (!isSane || metaBytes > MAX_META_BYTES) throw refused('a part of its body is too long');
   if (traceBytes + tableBytes + metaBytes > bodyBytes) throw refused('its body is shorter than its parts');
   if (!Number.isFinite(sentAtUs)) throw refused('it has no time');
+  const isPiece = (flags & Flag.PIECE) !== 0;
+  const closes = (flags & Flag.CLOSES) !== 0;
+  const number = view.getUint32(PIECE_AT, true);
+  if (isPiece && closes) throw refused('it is a piece of a stream, and closes it');
+  if (number > (isPiece ? MAX_PIECES - 1 : closes ? MAX_PIECES : 0)) throw refused('its piece is out of range');
+  if ((isPiece || closes) && fromStage === GATEWAY_INDEX) throw refused('gateways have no streams');
   return {
-    flags: flags & ~Flag.IN_BLOCK,
+    flags: flags & ~OWN_FLAGS,
     plan: view.getUint32(8, true),
     gateway: view.getUint16(12, true),
     gatewayRun: view.getUint32(16, true),
@@ -232,6 +260,9 @@ export function readEnvelope(bytes: Uint8Array, view: DataView, stages: number):
     host: view.getUint32(HOST_AT, true),
     queueUs: view.getFloat32(80, true),
     computeUs: view.getFloat32(84, true),
+    task: view.getUint32(TASK_AT, true),
+    piece: isPiece ? number : NO_STREAM,
+    pieces: closes ? number : NO_STREAM,
     route: new Uint16Array(bytes.buffer, bytes.byteOffset + FIXED_HEAD_BYTES, stages),
     runs: new Uint32Array(bytes.buffer, bytes.byteOffset + runsOffset(stages), stages),
     bodyBytes,

@@ -10,9 +10,8 @@ import { hideSecret } from '../core/secret.js';
 import { checkObject } from '../core/validate.js';
 import type { Block, InboxAddress } from '../ring/index.js';
 import { Admission, type AdmittedRequest, type Availability } from './admission.js';
-import type { Parts } from './body.js';
 import { Door, type Newcomer } from './door.js';
-import { type Envelope, Flag, Kind, NO_DEADLINE } from './envelope.js';
+import { type Envelope, Flag, Kind, NO_DEADLINE, NO_STREAM } from './envelope.js';
 import type { Expectation } from './forecaster.js';
 import type { GatewayOptions, GatewayStatus, TaskEvent } from './gateway-options.js';
 import type { Input } from './input.js';
@@ -44,9 +43,11 @@ import {
 } from './request.js';
 import { placesOf, takesPart } from './routing.js';
 import { addHops, remainingMs } from './stage-instance.js';
+import { copyParts, PieceTeller, piecesOf } from './stream-caller.js';
+import { outputRoom, residentRequests } from './stream-limits.js';
+import { RequestStream, type StreamOptions } from './stream-request.js';
 import { requestName } from './task.js';
 import type { RequestAttempt } from './task-board.js';
-import { copyTensor, type Tensor } from './tensor.js';
 import type { Ticket } from './ticket.js';
 import { TicketMap } from './ticket-map.js';
 import { readTrace, type Trace, TraceRecords } from './trace.js';
@@ -290,6 +291,16 @@ export class Gateway implements PlaceOwner {
     return new Promise((resolve, reject) => this.take(request, checked, resolve, reject));
   }
 
+  /**
+   * Likewise, to be read piece by piece: `for await (const event of gateway.stream(request))`.
+   *
+   * @returns the pieces as they come, as in RequestOptions.onPiece; its `result` is the whole one. Both reject as run().
+   */
+  stream(request: PipelineRequest, options: StreamOptions = {}): RequestStream {
+    checkObject('options', options);
+    return new RequestStream((own) => this.run(request, own), options);
+  }
+
   private async runAgain(request: PipelineRequest, options: CheckedOptions): Promise<PipelineResult> {
     const { port } = this.options;
     const { signal, timeoutMs } = options;
@@ -357,7 +368,7 @@ export class Gateway implements PlaceOwner {
     const outgoing = this.place.prepare(
       request.parts,
       request.meta === undefined ? NO_BYTES : encodeMeta(request.meta),
-      NO_BYTES,
+      options.traceRecords,
       maxRequestBytes,
       `maxRequestBytes of the workflow (${maxRequestBytes})`,
       undefined,
@@ -384,10 +395,13 @@ export class Gateway implements PlaceOwner {
       expectation,
       views: options.views,
       traced: options.trace ?? this.isSampled(),
+      pieces:
+        options.onPiece === undefined ? undefined : new PieceTeller(options.onPiece, options.views, () => ticket.over),
       signal,
       tries: 0,
       spreads: options.spread === undefined ? undefined : spreadsOf(graph.spec, options.spread),
       onProgress: options.onProgress,
+      onTask: options.onTask,
       progress: undefined,
       over: false,
       resolve: (result) => {
@@ -489,7 +503,7 @@ export class Gateway implements PlaceOwner {
   }
 
   private isWatched(ticket: Ticket): boolean {
-    return this.options.onTask !== undefined || ticket.onProgress !== undefined;
+    return this.options.onTask !== undefined || ticket.onProgress !== undefined || ticket.onTask !== undefined;
   }
 
   // For a newcomer when nobody waits. False: it has to wait.
@@ -529,6 +543,9 @@ export class Gateway implements PlaceOwner {
       host: 0,
       queueUs: 0,
       computeUs: 0,
+      task: 0,
+      piece: NO_STREAM,
+      pieces: NO_STREAM,
       route: admitted.route,
       runs: this.firstRuns,
       bodyBytes: 0,
@@ -649,7 +666,7 @@ export class Gateway implements PlaceOwner {
     for (const input of joined.inputs as Input[]) {
       const { fromStage: stage, fromInstance: instance, queueUs, computeUs } = input.envelope;
       if (admitted !== undefined) this.done(ticket, admitted, { stage, instance }, queueUs, computeUs, nowUs);
-      this.tell('done', ticket.number, stage, instance, { queueUs, computeUs });
+      this.tell('done', ticket, stage, instance, { queueUs, computeUs });
     }
     this.end(ticket);
     try {
@@ -677,6 +694,17 @@ export class Gateway implements PlaceOwner {
     if (admitted.unfinished[place.stage]!.length === 0) forecaster.doneAt(place.stage, ticket);
   }
 
+  /** @internal */
+  onPieces(joined: Joined): void {
+    const ticket = this.ticketOf(joined);
+    if (ticket?.pieces === undefined) return;
+    try {
+      ticket.pieces.tell(joined);
+    } catch (cause) {
+      this.cancel(ticket, new RdmaError('RDMA_ERR_HANDLER', `onPiece has failed: ${String(cause)}`, { cause }));
+    }
+  }
+
   private ticketOf(joined: Joined): Ticket | undefined {
     if (joined.ledger.gatewayRun !== this.options.incarnation) return undefined;
     const ticket = this.tickets.get(joined.ticket);
@@ -687,8 +715,12 @@ export class Gateway implements PlaceOwner {
   private answer(ticket: Ticket, joined: Joined): void {
     const { graph, self } = this.options;
     const outputs: PipelineOutput[] = [];
+    const { views, pieces } = ticket;
     for (const { stage, instance, meta, parts } of joined.inputs as Input[]) {
-      outputs.push({ stage, instance, meta, parts: ticket.views ? { ...parts } : copyParts(parts) });
+      const stream = joined.streams?.[outputs.length];
+      const output: PipelineOutput = { stage, instance, meta, parts: views ? { ...parts } : copyParts(parts) };
+      if (stream !== undefined) output.pieces = piecesOf(stream, views, pieces);
+      outputs.push(output);
     }
     let trace: Trace | undefined;
     if (ticket.traced) {
@@ -740,7 +772,7 @@ export class Gateway implements PlaceOwner {
       ...(preview === undefined ? {} : { preview }),
       ...(remainingUs === undefined ? {} : { remainingMs: remainingUs / 1000 }),
     };
-    this.tell('progress', ticket.number, from.stage, from.instance, more);
+    this.tell('progress', ticket, from.stage, from.instance, more);
     const request = requestName(self.instance, incarnation, ticket.number);
     ticket.onProgress?.({ request, stage: graph.spec.stages[from.stage]!.name, instance: from.instance, ...more });
   }
@@ -764,7 +796,7 @@ export class Gateway implements PlaceOwner {
     if (what === Report.STARTED) {
       ticket.progress ??= new RequestProgress();
       ticket.progress.started(from, this.place.nowUs());
-      this.tell('task', number, from.stage, from.instance, {});
+      this.tell('task', ticket, from.stage, from.instance, {});
     } else if (what === Report.PROGRESS) {
       this.onProgress(from, gatewayRun, {
         ticket: number,
@@ -776,7 +808,7 @@ export class Gateway implements PlaceOwner {
     } else {
       const { admitted } = ticket;
       if (admitted !== undefined) this.done(ticket, admitted, from, queueUs, computeUs, this.place.nowUs());
-      this.tell('done', number, from.stage, from.instance, { queueUs, computeUs });
+      this.tell('done', ticket, from.stage, from.instance, { queueUs, computeUs });
       if (this.queue.size > 0) this.admit();
     }
   }
@@ -785,7 +817,7 @@ export class Gateway implements PlaceOwner {
     const ticket = this.tickets.get(number);
     if (ticket === undefined || ticket.over || ticket.attempt !== attempt) return;
     const name = this.options.graph.spec.stages[from.stage]?.name ?? 'unknown';
-    this.tell('failed', number, from.stage, from.instance, {});
+    this.tell('failed', ticket, from.stage, from.instance, {});
     const { admitted } = ticket;
     const attempts = this.options.graph.spec.stages[from.stage]?.attempts ?? 1;
     if (failure.retryable === true && admitted !== undefined && ++ticket.tries < attempts) {
@@ -800,15 +832,17 @@ export class Gateway implements PlaceOwner {
 
   private tell(
     type: TaskEvent['type'],
-    number: number,
+    ticket: Ticket,
     stage: number,
     instance: number,
     more: Partial<TaskEvent>,
   ): void {
     const { onTask, self, incarnation, graph } = this.options;
-    if (onTask === undefined || stage < 0) return;
-    const request = requestName(self.instance, incarnation, number);
-    onTask({ type, request, stage: graph.spec.stages[stage]!.name, instance, ...more });
+    if ((onTask === undefined && ticket.onTask === undefined) || stage < 0) return;
+    const request = requestName(self.instance, incarnation, ticket.number);
+    const event = { type, request, stage: graph.spec.stages[stage]!.name, instance, ...more };
+    onTask?.(event);
+    ticket.onTask?.(event);
   }
 
   /** @internal */
@@ -871,15 +905,8 @@ export class Gateway implements PlaceOwner {
 }
 
 // Gateways share what may be resident at a place, and what the pool of the largest sender has room for.
-function residentLimit({ graph, plan }: GatewayOptions, { residentRequests, poolBytes }: PlaceSizes): number {
-  const { stages, maxRequestBytes } = graph.spec;
-  const largest = stages.reduce((most, stage) => Math.max(most, stage.maxOutputBytes), maxRequestBytes);
-  const most = Math.min(residentRequests, Math.floor(poolBytes / largest));
+function residentLimit({ graph, plan }: GatewayOptions, sizes: PlaceSizes): number {
+  const { spec } = graph;
+  const most = Math.min(residentRequests(spec, sizes), Math.floor(sizes.poolBytes / outputRoom(spec)));
   return Math.max(1, Math.floor(most / plan.gateways.length));
-}
-
-function copyParts(parts: Parts): Record<string, Tensor> {
-  const own: Record<string, Tensor> = Object.create(null);
-  for (const name of Object.keys(parts)) own[name] = copyTensor(parts[name]!);
-  return own;
 }

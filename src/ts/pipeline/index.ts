@@ -23,7 +23,13 @@ export type {
   RequestOptions,
 } from './request.js';
 export type { RejectionReason } from './rejection.js';
-export type { StageInput } from './input.js';
+export type { StageInput, StagePiece } from './input.js';
+export {
+  LATENCY_BUCKETS,
+  Latency,
+  type LatencyStatus,
+  latencyBucketStartUs,
+} from './latency.js';
 export type { LinkStatus } from './links.js';
 export { MAX_META_BYTES, type Meta } from './meta.js';
 export { MAX_PARTS } from './envelope.js';
@@ -39,6 +45,7 @@ export {
   checkSpec,
   GATEWAY,
   REQUEST,
+  RESULT,
   type Spread,
   type StageCost,
   type StageSpread,
@@ -51,6 +58,9 @@ export {
   type StageInstanceOptions,
   type StageInstanceStatus,
 } from './stage-instance.js';
+export type { PieceEvent, PipelinePiece } from './stream-caller.js';
+export type { StageStream } from './stream-output.js';
+export { RequestStream, type StreamOptions } from './stream-request.js';
 export { requestName, type StageOutput, type StageTask, type TensorShape } from './task.js';
 export { MAX_PREVIEW_BYTES, type ProgressDetails } from './progress-note.js';
 export {
@@ -65,6 +75,7 @@ export {
   tensor,
 } from './tensor.js';
 export type { HopTrace, TaskTrace, Trace } from './trace.js';
+export { readTraceparent, type RemoteSpan, type TraceContext, writeTraceparent } from './trace-context.js';
 export {
   type BatchedTaskOptions,
   isWorkflow,

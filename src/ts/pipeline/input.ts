@@ -23,9 +23,23 @@ export interface StageInput {
    * may see the same memory, and it is what is sent again when a process dies.
    */
   readonly parts: Parts;
+  /** All that the stage has published by StageTask.stream(), in order; [] when it publishes no pieces. */
+  readonly pieces: readonly StagePiece[];
 }
 
-export class Input implements StageInput {
+/** One piece of a stream, as handlers see it. */
+export interface StagePiece {
+  /** Name of the stage that published it, and which of its instances. */
+  readonly stage: string;
+  readonly instance: number;
+  /** 0, 1 ... in the stream of that instance. */
+  readonly number: number;
+  readonly meta: Meta;
+  /** As {@link StageInput.parts}. */
+  readonly parts: Parts;
+}
+
+export class Input implements StageInput, StagePiece {
   readonly stage: string;
   readonly instance: number;
   readonly envelope: Envelope;
@@ -36,6 +50,8 @@ export class Input implements StageInput {
   readonly deadlineUs: number;
   /** How long it was under way, in microseconds; -1: the clocks are not the same. */
   readonly hopUs: number;
+  /** @internal The stream that it closes. */
+  closes: { readonly pieces: readonly StagePiece[] } | undefined;
   /** @internal How long it is waited for, once it could not be read at once. */
   patience: Patience | undefined;
   private readonly mapped: MemoryReference[] = []; // blocks of the sender's that are mapped here
@@ -70,6 +86,14 @@ export class Input implements StageInput {
 
   get sender(): string {
     return `${this.stage}/${this.instance}`;
+  }
+
+  get number(): number {
+    return this.envelope.piece;
+  }
+
+  get pieces(): readonly StagePiece[] {
+    return this.closes?.pieces ?? NO_PIECES;
   }
 
   get meta(): Meta {
@@ -251,6 +275,7 @@ function viewOf(bytes: Uint8Array): DataView {
 }
 
 const NO_PARTS: Parts = Object.freeze(Object.create(null));
+const NO_PIECES: readonly StagePiece[] = Object.freeze([]);
 const NO_ENTRIES: readonly PartEntry[] = [];
 
 /** For errors: who a message came from. */

@@ -3,12 +3,16 @@
 // Invariant: a task has one input from each of its senders, all of them from the same runs of the stages before
 // (lineage.ts) and of the same admission (attempt). An input that is out of date, or came twice, is acknowledged and
 // takes part in nothing; one that is newer takes the place of the older one, also when the task was done already. What
-// was settled, or has ended at its gateway, is not worked on again.
+// was settled, or has ended at its gateway, is not worked on again. A stream is one input in many messages, all of one run
+// of its sender (stream-input.ts).
 import { RdmaError } from '../core/errors.js';
 import type { Envelope } from './envelope.js';
 import type { Input } from './input.js';
+import { NO_STREAM, refused } from './envelope.js';
 import { mergeRuns, sameRuns } from './lineage.js';
-import type { PlaceId, Plan } from './plan.js';
+import { GATEWAY_INDEX, type PlaceId, type Plan } from './plan.js';
+import { StreamIn } from './stream-input.js';
+import { Take } from './stream-limits.js';
 import { TicketMap } from './ticket-map.js';
 
 /** Requests that are remembered as settled, for each run of a gateway; older ones are recognised at the gateway. */
@@ -28,8 +32,10 @@ export class Joined {
   readonly flags: number;
   readonly plan: Plan;
   readonly senders: readonly PlaceId[];
-  /** By the position of the sender in {@link Joined.senders}. */
+  /** By the position of the sender in {@link Joined.senders}; of a sender with a stream, the output that closes it. */
   readonly inputs: (Input | undefined)[];
+  /** Likewise, the streams; undefined for a sender without, and when no sender has one. */
+  readonly streams: (StreamIn | undefined)[] | undefined;
   state: JoinedState = 'incomplete';
   /** When the last input came, by the clock of the port in microseconds. */
   readyAtUs = 0;
@@ -37,10 +43,23 @@ export class Joined {
   readonly openedAtUs: number;
   /** Of all inputs together, once they are complete. */
   runs: Uint32Array | undefined;
+  /** Number of the task among those of this process, from its first message on; 0: it has sent none. */
+  task = 0;
   /** Called when the task is not wanted any more while its handler runs. */
   onCancel: ((reason: RdmaError) => void) | undefined;
+  /** Called when more of a stream can be read. */
+  onPieces: (() => void) | undefined;
+  private readonly takes: Uint8Array | undefined;
 
-  constructor(ledger: Ledger, first: Input, plan: Plan, senders: readonly PlaceId[], nowUs: number) {
+  /** @param takes how this place takes what each stage sends, see takesOf() */
+  constructor(
+    ledger: Ledger,
+    first: Input,
+    plan: Plan,
+    senders: readonly PlaceId[],
+    nowUs: number,
+    takes: Uint8Array | undefined,
+  ) {
     this.ledger = ledger;
     this.ticket = first.envelope.ticket;
     this.attempt = first.envelope.attempt;
@@ -51,15 +70,23 @@ export class Joined {
     this.inputs = [];
     for (let i = 0; i < senders.length; i++) this.inputs.push(undefined);
     this.openedAtUs = nowUs;
+    this.takes = takes;
+    this.streams =
+      takes === undefined
+        ? undefined
+        : senders.map(({ stage }) => (takeOf(takes, stage) === Take.WHOLE ? undefined : new StreamIn()));
   }
 
-  /** True when every input is there, readable, and of the same runs. */
+  /**
+   * True when a task may begin: every input is there, readable, and of the same runs; of a stream that is read as it
+   * comes, the first piece.
+   */
   completes(): boolean {
-    const inputs = this.inputs as Input[];
     const descents: Envelope[] = [];
-    for (let i = 0; i < inputs.length; i++) {
-      const input = inputs[i];
-      if (input === undefined || !input.isLoaded) return false;
+    for (let i = 0; i < this.inputs.length; i++) {
+      const stream = this.streams?.[i];
+      const input = stream === undefined ? this.inputs[i] : stream.any;
+      if (input === undefined || !(stream === undefined ? input.isLoaded : this.mayBegin(i, stream))) return false;
       descents.push(input.envelope);
     }
     const runs = new Uint32Array(descents[0]!.runs.length);
@@ -68,24 +95,76 @@ export class Joined {
     return true;
   }
 
-  /** The input from the sender at this position; held until {@link Joined.letGo}. */
+  private mayBegin(at: number, stream: StreamIn): boolean {
+    return takeOf(this.takes, this.senders[at]!.stage) === Take.STREAMED ? stream.hasBegun : stream.isClosed;
+  }
+
+  /** True when nothing more comes of its streams. */
+  get isClosed(): boolean {
+    for (const stream of this.streams ?? NO_STREAMS) if (stream?.isClosed === false) return false;
+    return true;
+  }
+
+  /** A message from the sender at this position; undefined: none has come. */
+  known(at: number): Input | undefined {
+    return this.inputs[at] ?? this.streams?.[at]?.any;
+  }
+
+  /** The message from there that `input` is a copy of, when both are of one run; undefined: it is new. */
+  copyOf(at: number, input: Input): Input | undefined {
+    const stream = this.streams?.[at];
+    return stream === undefined ? this.inputs[at] : stream.copyOf(input);
+  }
+
+  /** A message from the sender at this position; held until {@link Joined.letGo}. */
   set(at: number, input: Input): void {
-    this.inputs[at] = input;
+    this.streams?.[at]?.add(input);
+    if (input.envelope.piece === NO_STREAM) this.inputs[at] = input;
     input.hold();
+  }
+
+  /** All that another task has from the sender at this position. */
+  share(at: number, other: Joined): void {
+    const stream = other.streams?.[at];
+    if (stream === undefined) this.set(at, other.inputs[at]!);
+    else for (const input of stream.all()) this.set(at, input);
   }
 
   /** The inputs are not needed here any more. */
   letGo(): void {
-    for (let i = 0; i < this.inputs.length; i++) {
-      this.inputs[i]?.letGo();
-      this.inputs[i] = undefined;
-    }
+    for (let i = 0; i < this.inputs.length; i++) this.letGoOf(i);
   }
 
-  /** The inputs from a stage, in the order of its instances. */
-  from(stage: string): Input[] {
-    return (this.inputs as (Input | undefined)[]).filter((input): input is Input => input?.stage === stage);
+  /** Likewise, those from the sender at this position. */
+  letGoOf(at: number): void {
+    const stream = this.streams?.[at];
+    if (stream === undefined) this.inputs[at]?.letGo();
+    else {
+      this.streams![at] = new StreamIn();
+      for (const input of stream.all()) input.letGo();
+    }
+    this.inputs[at] = undefined;
   }
+
+  /** The inputs from a stage, in the order of its instances; undefined for one whose stream is not closed. */
+  from(stage: string): (Input | undefined)[] {
+    return this.inputs.filter((_, at) => this.known(at)?.stage === stage);
+  }
+
+  /** Positions of the senders of a stage whose streams are read, in the order of its instances. */
+  streamsFrom(stage: string): number[] {
+    const found: number[] = [];
+    for (let at = 0; at < this.inputs.length; at++) {
+      if (this.streams?.[at] !== undefined && this.known(at)?.stage === stage) found.push(at);
+    }
+    return found;
+  }
+}
+
+const NO_STREAMS: readonly StreamIn[] = [];
+
+function takeOf(takes: Uint8Array | undefined, stage: number): number {
+  return takes === undefined || stage === GATEWAY_INDEX ? Take.WHOLE : takes[stage]!;
 }
 
 const NO_TASKS: readonly Joined[] = [];
@@ -151,6 +230,8 @@ export interface JoinHost {
   /** The senders of a request here; [] when it does not pass this place. */
   sendersOf(input: Input): { plan: Plan; senders: readonly PlaceId[] };
   nowUs(): number;
+  /** How this place takes what each stage sends, see takesOf(); undefined: all of it whole. */
+  readonly takes?: Uint8Array | undefined;
   /** Defects that a test plants, to see that the simulation finds them. */
   readonly flaw?: string | undefined;
 }
@@ -214,8 +295,13 @@ export class Join {
     const { plan, senders } = joined ?? this.host.sendersOf(input);
     const at = positionOf(senders, envelope);
     if (at < 0) throw new RdmaError('RDMA_ERR_PROTOCOL', `${input.sender} does not send to this place`);
+    const { takes } = this.host;
+    const comesWhole = takeOf(takes, envelope.fromStage) === Take.WHOLE;
+    if (comesWhole !== (envelope.piece === NO_STREAM && envelope.pieces === NO_STREAM)) {
+      throw refused(`${input.sender} ${comesWhole ? 'has no stream' : 'sends by a stream'}`);
+    }
     if (joined === undefined) {
-      joined = new Joined(ledger, input, plan, senders, this.host.nowUs());
+      joined = new Joined(ledger, input, plan, senders, this.host.nowUs(), takes);
       ledger.open.set(joined.ticket, joined);
       if (this.ledgers.get(ledger.gateway) !== ledger) this.older.add(ledger);
     }
@@ -223,31 +309,37 @@ export class Join {
   }
 
   private place(joined: Joined, at: number, input: Input): Joined | undefined {
-    const known = joined.inputs[at];
+    const known = joined.known(at);
+    const { flaw } = this.host;
     if (known === undefined) {
       joined.set(at, input);
       return joined;
     }
     const { envelope } = input;
+    const isPiece = envelope.piece !== NO_STREAM;
     if (envelope.incarnation < known.envelope.incarnation) return void input.acknowledge();
     const isSame = envelope.incarnation === known.envelope.incarnation && sameRuns(envelope.runs, known.envelope.runs);
-    if (isSame) {
+    if (isSame || (flaw === 'mixed-pieces' && joined.streams?.[at] !== undefined)) {
+      const copy = joined.copyOf(at, input);
       // The sender sent it again so that the older message can be forgotten.
-      known.exchange(input);
-      return undefined;
+      if (copy !== undefined) return void copy.exchange(input);
+      if (flaw === 'lost-piece' && isPiece && joined.state === 'running') return void input.acknowledge();
+      joined.set(at, input);
+      if (flaw === 'early-piece' && isPiece) input.acknowledge();
+      return joined;
     }
-    // A process may send an older output once more behind a newer one, when the older is not acknowledged yet; both times are
-    // by the clock of that process.
-    const isOlder = envelope.incarnation === known.envelope.incarnation && envelope.sentAtUs < known.envelope.sentAtUs;
-    if (isOlder || this.host.flaw === 'mixed-runs') return void input.acknowledge();
+    // A process may send an older output once more behind a newer one, when the older is not acknowledged yet.
+    const isOlder =
+      envelope.incarnation === known.envelope.incarnation && ((envelope.task - known.envelope.task) | 0) < 0;
+    if (isOlder || flaw === 'mixed-runs') return void input.acknowledge();
     // It was made again, perhaps with another outcome: what was made of the older one counts no more.
-    if (joined.state === 'incomplete') {
-      known.letGo();
+    if (joined.state === 'incomplete' || flaw === 'no-start-over') {
+      joined.letGoOf(at);
       joined.set(at, input);
       return joined;
     }
-    const next = new Joined(joined.ledger, input, joined.plan, joined.senders, joined.openedAtUs);
-    for (let i = 0; i < joined.inputs.length; i++) if (i !== at) next.set(i, joined.inputs[i]!);
+    const next = new Joined(joined.ledger, input, joined.plan, joined.senders, joined.openedAtUs, this.host.takes);
+    for (let i = 0; i < joined.inputs.length; i++) if (i !== at) next.share(i, joined);
     next.set(at, input);
     joined.ledger.open.set(next.ticket, next);
     this.drop(joined, 'an input was made again');

@@ -16,6 +16,8 @@ import { retainedMessages } from './link.js';
 export interface PlaceSizes {
   /** Requests of all gateways that may be between their admission and their end at one place, 1 to 2048. */
   readonly residentRequests: number;
+  /** Pieces of streams that the links of a place keep, at most, 1 to 16384; see stream-limits.ts. */
+  readonly streamedPieces: number;
   /** Bytes of registered memory that a place may take for what it sends, at most; taken as needed. */
   readonly poolBytes: number;
   /** Messages in a lane, 1 to 4095. */
@@ -45,6 +47,7 @@ export function placeSizes(device: Pick<Device, 'portAddress'>, own: Partial<Pla
   const isSoft = device.portAddress().type === 'soft';
   return {
     residentRequests: checkInteger('residentRequests', own.residentRequests ?? 128, 1, 2048),
+    streamedPieces: checkInteger('streamedPieces', own.streamedPieces ?? 1024, 1, 16384),
     poolBytes: checkInteger('poolBytes', own.poolBytes ?? 4 * 2 ** 30, 4096, 2 ** 40),
     slots: checkInteger('slots', own.slots ?? 128, 1, 4095),
     inlineBytes: checkInteger('inlineBytes', own.inlineBytes ?? INLINE_BYTES[isSoft ? 'soft' : 'verbs'], 768, 65536),
@@ -52,9 +55,13 @@ export function placeSizes(device: Pick<Device, 'portAddress'>, own: Partial<Pla
   };
 }
 
-/** Sizes of a lane between two places. */
-export function laneSizes({ residentRequests, slots, inlineBytes, laneMessages }: PlaceSizes) {
-  const retainMessages = retainedMessages(residentRequests);
+/**
+ * Sizes of a lane between two places.
+ *
+ * @param pieces of streams that its outbox keeps, see keptPieces() in stream-limits.ts; default none
+ */
+export function laneSizes({ residentRequests, slots, inlineBytes, laneMessages }: PlaceSizes, pieces = 0) {
+  const retainMessages = retainedMessages(residentRequests + pieces);
   return {
     slots,
     dataBytes: laneMessages * inlineBytes,
@@ -65,9 +72,13 @@ export function laneSizes({ residentRequests, slots, inlineBytes, laneMessages }
   };
 }
 
-/** The shared memory of one lane in bytes: of the receiver's rings, the sender's copy of descriptors, and what it retains. */
-export function laneMemoryBytes(sizes: PlaceSizes): number {
-  const { slots, dataBytes, retainBytes, inlineBytes } = laneSizes(sizes);
+/**
+ * The shared memory of one lane in bytes: of the receiver's rings, the sender's copy of descriptors, and what it retains.
+ *
+ * @param pieces see laneSizes()
+ */
+export function laneMemoryBytes(sizes: PlaceSizes, pieces = 0): number {
+  const { slots, dataBytes, retainBytes, inlineBytes } = laneSizes(sizes, pieces);
   const descriptors = slots * (DESCRIPTOR_BYTES + inlineBytes) + DESCRIPTOR_BYTES;
   const pages = (bytes: number) => Math.ceil(bytes / PAGE_BYTES) * PAGE_BYTES;
   return pages(descriptors + dataBytes) + pages(descriptors) + pages(retainBytes);

@@ -22,16 +22,20 @@ interface Sent {
   readonly after: number;
 }
 
-/** How many messages of any kind the outbox of a link must be able to retain, with so many requests at a place. */
-export function retainedMessages(residentRequests: number): number {
-  return 3 * residentRequests + 2;
+/**
+ * How many messages of any kind the outbox of a link must be able to retain.
+ *
+ * @param longMessages how many messages the requests at a place may have that have not ended: one each, and its pieces
+ */
+export function retainedMessages(longMessages: number): number {
+  return 3 * longMessages + 2;
 }
 
 export class Link {
   readonly outbox: Outbox;
   /** When the last message was sent here, by the clock of the port in microseconds. */
   usedAtUs = Number.NEGATIVE_INFINITY;
-  private readonly residentRequests: number;
+  private readonly longMessages: number;
   private readonly flaw: string | undefined;
   private readonly waiting: Sent[] = []; // in order
   private held: Held[] = [];
@@ -42,18 +46,18 @@ export class Link {
 
   /**
    * @param outbox retains retainedMessages()
-   * @param residentRequests requests that have not ended, at most: so many messages may take long
+   * @param longMessages messages of requests that have not ended, at most: so many may take long
    * @param flaw see PlaceOptions
    */
-  constructor(outbox: Outbox, residentRequests: number, flaw?: string | undefined) {
+  constructor(outbox: Outbox, longMessages: number, flaw?: string | undefined) {
     this.outbox = outbox;
     this.flaw = flaw;
-    this.residentRequests = residentRequests;
+    this.longMessages = longMessages;
   }
 
   // Twice as many: half of them may have been acknowledged by the receiver already, behind one that takes long.
   private get isFull(): boolean {
-    return this.waiting.length >= 2 * this.residentRequests;
+    return this.waiting.length >= 2 * this.longMessages;
   }
 
   /** Messages that wait to be sent. */
@@ -86,7 +90,7 @@ export class Link {
   private sendNow(bytes: Uint8Array, custody: Custody | undefined): boolean {
     const { outbox } = this;
     // The last place is for what has to be sent once more.
-    if (outbox.unacknowledged + 1 >= retainedMessages(this.residentRequests)) return false;
+    if (outbox.unacknowledged + 1 >= retainedMessages(this.longMessages)) return false;
     const sequence = outbox.trySend(bytes);
     if (sequence === 0) return false;
     this.fresh++;
@@ -99,7 +103,7 @@ export class Link {
   private refresh(): void {
     const { outbox, waiting } = this;
     const oldest = waiting[0];
-    if (oldest === undefined || this.fresh - oldest.after < this.residentRequests) return;
+    if (oldest === undefined || this.fresh - oldest.after < this.longMessages) return;
     if (this.flaw === 'no-refresh') return;
     // One at a time: what lies behind it may be acknowledged with it, and a receiver that stands still takes no other copy.
     if (outbox.acknowledged < this.refreshed) return;

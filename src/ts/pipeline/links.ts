@@ -22,6 +22,8 @@ export interface LinkOptions {
   poller: Poller;
   pool: MemoryPool;
   sizes: PlaceSizes;
+  /** Pieces of streams that a link must be able to keep. */
+  pieces: number;
   secret: string | Secret<string>;
   /** How long a target may not answer at its address, in ms. */
   reconnectMs: number;
@@ -71,7 +73,7 @@ export class Links {
   }
 
   private async connectTo(target: string): Promise<void> {
-    const { name, port, device, poller, pool, sizes, secret, reconnectMs, resolve, flaw } = this.options;
+    const { name, port, device, poller, pool, sizes, pieces, secret, reconnectMs, resolve, flaw } = this.options;
     await this.whenKnown(target);
     const away = new AwayTime(() => port.clock.now(), reconnectMs);
     let link: Link | undefined;
@@ -90,7 +92,7 @@ export class Links {
       reconnectMs: MAX_TIMEOUT_MS, // `away` ends the attempts
       retryRefused: true,
       closeMs: 0, // what it holds is held upstream as well
-      ...laneSizes(sizes),
+      ...laneSizes(sizes, pieces),
       onAcknowledged: (sequence) => link?.acknowledged(sequence),
       onStall: ({ type }) => {
         if (type === 'flowing') link?.flow();
@@ -117,8 +119,7 @@ export class Links {
       await outbox.close();
       return;
     }
-    const { residentRequests } = sizes;
-    link = new Link(outbox, residentRequests, flaw);
+    link = new Link(outbox, sizes.residentRequests + pieces, flaw);
     this.links.set(target, link);
   }
 

@@ -1,7 +1,7 @@
 // The small messages between places and gateways beside the data: what became of tasks, and which requests have ended.
 //
 //   every note     0        4     5  6   8            10        12           16
-//                  |"OPM3"  |kind | 0| 0 |stage+1     |instance |gateway run |records or body
+//                  |"OPM4"  |kind | 0| 0 |stage+1     |instance |gateway run |records or body
 //
 //   REPORTS, place to gateway, records of 32 bytes     0     4        8       16       20         24
 //                                                      |what |attempt |ticket |queue us|compute us|progress (f64)|

@@ -33,6 +33,7 @@ import { type Envelope, headBytes, Kind, kindOf, readEnvelope, writeEnvelope } f
 import { Input, lost, senderName } from './input.js';
 import { Join, type Joined, type JoinHost, type Ledger } from './join.js';
 import { inboxLimits, placeSecret, type PlaceSizes, placeSizes } from './lane-sizes.js';
+import { HopLatencies, type LatencyStatus } from './latency.js';
 import { type LinkStatus, Links } from './links.js';
 import type { NoteHead } from './notes.js';
 import { encodeComing, readEnded, readNoteHead } from './notes.js';
@@ -42,7 +43,8 @@ import type { PipelinePort } from './port.js';
 import { Slab } from './slab.js';
 import { Scratch } from './scratch.js';
 import { type Graph, possibleReceivers, possibleSenderCount, receivers, senders } from './routing.js';
-import { sizeRemedy } from './spec.js';
+import { keptPieces, takesOf } from './stream-limits.js';
+import { REQUEST, sizeRemedy } from './spec.js';
 
 /** The most lanes of an inbox; a plan with more senders is refused. */
 const MAX_LANES = 4096;
@@ -84,6 +86,8 @@ export interface PlaceOptions {
 export interface PlaceOwner {
   /** All inputs of a task are here. */
   onComplete(joined: Joined): void;
+  /** More of a stream has come that a task reads, or will. */
+  onPieces(joined: Joined): void;
   /** A note to a gateway. */
   onNote(kind: number, bytes: Uint8Array, view: DataView): void;
   /** Inputs wait for others for a second already: asked again each second. */
@@ -107,6 +111,8 @@ export interface PlaceStatus {
   readonly early: number;
   /** Outputs that were announced to places which slept, since the start. */
   readonly announced: number;
+  /** How long inputs were under way since the start, by the stage (or `request`) that they came from. */
+  readonly hops: Readonly<Record<string, LatencyStatus>>;
   readonly links: readonly LinkStatus[];
   readonly inbox: InboxStatus | undefined;
   readonly poller: PollerStatus;
@@ -129,6 +135,8 @@ export class Place implements JoinHost {
   readonly pool: MemoryPool;
   readonly poller: Poller;
   readonly flaw: string | undefined;
+  /** @internal */
+  readonly takes: Uint8Array | undefined;
   private readonly owner: PlaceOwner;
   // An opened one of the port: rings take it as it is.
   private readonly device: PortDevice;
@@ -146,6 +154,7 @@ export class Place implements JoinHost {
   private stopAsking: (() => void) | undefined;
   private ending = false;
   private announced = 0;
+  private readonly hops = new HopLatencies();
   // The last answers of sendersOf() and receiversOf(), by what they depend on.
   private lastSenders: { plan: Plan; gateway: number; route: Uint16Array; senders: readonly PlaceId[] } | undefined;
   private lastReceivers: { plan: Plan; gateway: number; route: Uint16Array; names: readonly string[] } | undefined;
@@ -157,7 +166,8 @@ export class Place implements JoinHost {
     this.newest = options.plan;
     for (const plan of [...(options.olderPlans ?? []), options.plan]) this.plans.set(plan.number, plan);
     this.name = placeName(options.graph.spec, options.self);
-    const { port, secret, reconnectMs, resolve, pollUs } = options;
+    this.takes = takesOf(options.graph, options.self.stage);
+    const { port, secret, reconnectMs, resolve, pollUs, graph, self, plan } = options;
     const { device, owned } = port.device(options.device);
     this.device = device;
     this.ownsDevice = owned;
@@ -179,6 +189,7 @@ export class Place implements JoinHost {
       poller: this.poller,
       pool: this.pool,
       sizes: this.sizes,
+      pieces: keptPieces(graph.spec, self.stage, this.sizes, plan.gateways.length),
       secret,
       reconnectMs,
       resolve,
@@ -375,7 +386,9 @@ export class Place implements JoinHost {
       return;
     }
     const joined = ledger.open.get(input.envelope.ticket);
-    if (joined?.state === 'incomplete') this.owner.onUnreadable(joined, lost(input, error));
+    // Of a stream also when its task has begun.
+    const isWanted = joined?.state === 'incomplete' || (joined?.streams !== undefined && joined.state !== 'sent');
+    if (joined !== undefined && isWanted) this.owner.onUnreadable(joined, lost(input, error));
   }
 
   private takeOfOtherPlan(message: InboxMessage, bytes: Uint8Array, envelope: Envelope): void {
@@ -392,11 +405,18 @@ export class Place implements JoinHost {
   }
 
   private advance(joined: Joined | undefined): void {
-    if (joined?.state !== 'incomplete') return;
+    if (joined === undefined) return;
+    if (joined.streams !== undefined) this.owner.onPieces(joined);
+    if (joined.state !== 'incomplete') {
+      if (waitsForMore(joined)) this.askLater();
+      return;
+    }
     if (joined.completes()) {
       joined.state = 'ready';
       joined.readyAtUs = this.nowUs();
+      for (const input of joined.inputs) if (input !== undefined) this.hops.add(input.envelope.fromStage, input.hopUs);
       this.owner.onComplete(joined);
+      if (waitsForMore(joined)) this.askLater();
     } else this.askLater();
   }
 
@@ -422,7 +442,7 @@ export class Place implements JoinHost {
       const before = this.nowUs() - INCOMPLETE_MS * 1000;
       let any = false;
       for (const joined of this.join.all()) {
-        if (joined.state !== 'incomplete') continue;
+        if (!waitsForMore(joined)) continue;
         any = true;
         if (joined.openedAtUs <= before) this.owner.onIncomplete(joined);
       }
@@ -475,7 +495,8 @@ export class Place implements JoinHost {
    *
    * @param envelope its lengths and its block are set here
    * @param blocks memory that the parts refer to; the references go over to the custody
-   * @param onSettled called when all targets have acknowledged it
+   * @param onSettled called when all targets have acknowledged it; or the custody of the stream that it belongs to, which
+   *   its owner closes
    * @returns false when there is no memory for it before something else was acknowledged: nothing was sent
    * @throws RdmaError ENOMEM; the error of a link that has failed
    */
@@ -484,7 +505,7 @@ export class Place implements JoinHost {
     output: Outgoing,
     targets: readonly string[],
     blocks: readonly Block[],
-    onSettled: () => void,
+    onSettled: (() => void) | Custody,
   ): boolean {
     const { parts, meta, trace } = output;
     const head = headBytes(envelope.runs.length);
@@ -508,14 +529,18 @@ export class Place implements JoinHost {
       envelope.block = block;
       kept = blocks.length === 0 ? [block] : [...blocks, block];
     }
+    const made = kept;
     envelope.sentAtUs = this.nowUs();
     envelope.host = this.options.port.host;
     writeEnvelope(this.scratch.view, envelope);
-    const custody = new Custody(this.flaw === 'early-release' ? [] : kept, onSettled);
+    if (this.flaw === 'early-release') kept = NO_BLOCKS;
+    const isOfStream = onSettled instanceof Custody;
+    const custody = isOfStream ? onSettled : new Custody(kept, onSettled);
+    if (isOfStream) custody.keep(kept);
     const message = this.scratch.first(length);
     for (let i = 0; i < targets.length; i++) this.links.send(targets[i]!, message, custody, envelope.sentAtUs);
-    custody.allSent();
-    if (this.flaw === 'early-release') for (const block of kept) block.release();
+    if (!isOfStream) custody.allSent();
+    if (this.flaw === 'early-release') for (const block of made) block.release();
     return true;
   }
 
@@ -592,6 +617,7 @@ export class Place implements JoinHost {
       incomplete,
       early: this.early.length,
       announced: this.announced,
+      hops: this.hops.status((stage) => (stage < 0 ? REQUEST : this.options.graph.spec.stages[stage]!.name)),
       links: this.links.status(),
       inbox: this.inbox?.status(),
       poller: this.poller.status(),
@@ -621,6 +647,15 @@ export class Place implements JoinHost {
     this.pool.close();
     if (this.ownsDevice) this.device.close();
   }
+}
+
+const NO_BLOCKS: readonly Block[] = [];
+
+// What it waits for may never come: its request may have ended.
+function waitsForMore(joined: Joined): boolean {
+  const { state, streams } = joined;
+  if (state === 'incomplete') return true;
+  return streams !== undefined && (state === 'ready' || state === 'running') && !joined.isClosed;
 }
 
 function sameRoute(a: Uint16Array, b: Uint16Array): boolean {

@@ -13,10 +13,13 @@ import {
   invalidArgument,
 } from '../core/validate.js';
 import type { Parts } from './body.js';
+import type { TaskEvent } from './gateway-options.js';
 import type { Meta } from './meta.js';
 import type { Spread } from './spec.js';
+import type { PieceEvent, PipelinePiece } from './stream-caller.js';
 import type { Tensor } from './tensor.js';
 import type { Trace } from './trace.js';
+import { contextRecords, readTraceparent, type TraceContext } from './trace-context.js';
 
 /** What a caller asks for. The tensors must stay as they are until the promise of run() settles. */
 export interface PipelineRequest {
@@ -42,8 +45,22 @@ export interface RequestOptions {
   signal?: AbortSignal;
   /** The result's tensors are views of received memory, until {@link PipelineResult.release}; default false: copies. */
   views?: boolean;
-  /** Says where the time went ({@link PipelineResult.trace}); default: of at most a hundred requests a second. */
+  /**
+   * Called with each piece of the result as it comes, for last stages that publish pieces. With `views`, its tensors are
+   * views until the request has ended without a result, the result is released, or its stream has `restarted`. What it
+   * throws ends the request with RDMA_ERR_HANDLER.
+   */
+  onPiece?: (event: PieceEvent) => void;
+  /**
+   * Says where the time went ({@link PipelineResult.trace}); default: of at most a hundred requests a second, and of all
+   * whose `traceContext` is sampled.
+   */
   trace?: boolean;
+  /**
+   * The trace of the caller's that the request belongs to. Handlers find it as `task.traceContext` where the request is traced.
+   * One that is not well formed is passed over.
+   */
+  traceContext?: TraceContext;
   /** Whose request it is, 1 to 64 characters; default `default`. Tenants of one priority have shares by their weights. */
   tenant?: string;
   /** Requests of a larger number go first, whatever waits behind them, -100 to 100; default 0. */
@@ -62,6 +79,8 @@ export interface RequestOptions {
   spread?: Readonly<Record<string, Spread>>;
   /** Called with what handlers say of their progress; see StageTask.progress(). What it throws becomes a warning. */
   onProgress?: (event: ProgressEvent) => void;
+  /** Called when tasks of the request begin and end, and with their progress. What it throws becomes a warning. */
+  onTask?: (event: TaskEvent) => void;
   /** The `retryToken` of the rejection after which the request comes again; run() with `retries` does that by itself. */
   retryToken?: string;
 }
@@ -89,6 +108,8 @@ export interface PipelineOutput {
   instance: number;
   meta: Meta;
   parts: Record<string, Tensor>;
+  /** What it has published by StageTask.stream(), in order; there when its stage has `maxPieces`. */
+  pieces?: PipelinePiece[];
 }
 
 /** The result of a request. */
@@ -119,8 +140,11 @@ export interface CheckedOptions {
   readonly timeoutMs: number | undefined;
   readonly signal: AbortSignal | undefined;
   readonly views: boolean;
+  readonly onPiece: ((event: PieceEvent) => void) | undefined;
   /** undefined: as the gateway likes. */
   readonly trace: boolean | undefined;
+  /** With which its trace begins. */
+  readonly traceRecords: Uint8Array;
   readonly tenant: string;
   readonly priority: number;
   /** undefined: no class. */
@@ -131,14 +155,20 @@ export interface CheckedOptions {
   /** To be checked with the spec: spreadsOf(). */
   readonly spread: Readonly<Record<string, Spread>> | undefined;
   readonly onProgress: ((event: ProgressEvent) => void) | undefined;
+  readonly onTask: ((event: TaskEvent) => void) | undefined;
 }
+
+const NO_RECORDS = new Uint8Array(0);
+const SAMPLED = 1;
 
 /** Of requests without any option: no object is made for them. */
 const PLAIN: CheckedOptions = Object.freeze({
   timeoutMs: undefined,
   signal: undefined,
   views: false,
+  onPiece: undefined,
   trace: undefined,
+  traceRecords: NO_RECORDS,
   tenant: DEFAULT_TENANT,
   priority: 0,
   costClass: undefined,
@@ -147,6 +177,7 @@ const PLAIN: CheckedOptions = Object.freeze({
   retryToken: undefined,
   spread: undefined,
   onProgress: undefined,
+  onTask: undefined,
 });
 const NO_OPTIONS: RequestOptions = Object.freeze({});
 
@@ -154,12 +185,31 @@ const NO_OPTIONS: RequestOptions = Object.freeze({});
 export function checkRequestOptions(options: RequestOptions = NO_OPTIONS): CheckedOptions {
   if (options === NO_OPTIONS) return PLAIN;
   checkObject('options', options);
-  const { timeoutMs, views, trace, tenant, priority, cost, retries, retryToken, spread, onProgress } = options;
+  const {
+    timeoutMs,
+    views,
+    onPiece,
+    trace,
+    traceContext,
+    tenant,
+    priority,
+    cost,
+    retries,
+    retryToken,
+    spread,
+    onProgress,
+    onTask,
+  } = options;
+  const wanted = trace === undefined ? undefined : checkBoolean('trace', trace);
+  const traceRecords =
+    traceContext === undefined || wanted === false ? NO_RECORDS : recordsOf(traceContext, wanted === true);
   return {
     timeoutMs: timeoutMs === undefined ? undefined : checkInteger('timeoutMs', timeoutMs, 1, 2 ** 31 - 1),
     signal: checkAbortSignal('signal', options.signal),
     views: views !== undefined && checkBoolean('views', views),
-    trace: trace === undefined ? undefined : checkBoolean('trace', trace),
+    onPiece: onPiece === undefined ? undefined : (checkFunction('onPiece', onPiece) as typeof onPiece),
+    trace: traceRecords === NO_RECORDS ? wanted : true,
+    traceRecords,
     tenant: tenant === undefined ? DEFAULT_TENANT : checkString('tenant', tenant, { minLength: 1, maxLength: 64 }),
     priority: priority === undefined ? 0 : checkInteger('priority', priority, -100, 100),
     costClass: cost === undefined ? undefined : checkClass(cost),
@@ -167,8 +217,16 @@ export function checkRequestOptions(options: RequestOptions = NO_OPTIONS): Check
     retries: retries === undefined ? 0 : checkInteger('retries', retries, 0, 100),
     retryToken: retryToken === undefined ? undefined : checkString('retryToken', retryToken, { maxLength: 64 }),
     spread: spread === undefined ? undefined : checkObject<Record<string, Spread>>('spread', spread),
+    onTask: onTask === undefined ? undefined : tellerOf('onTask', checkFunction('onTask', onTask)),
     onProgress: onProgress === undefined ? undefined : tellerOf('onProgress', checkFunction('onProgress', onProgress)),
   };
+}
+
+// A context that nobody samples costs nothing on the way.
+function recordsOf(context: TraceContext, isWanted: boolean): Uint8Array {
+  const span = readTraceparent(checkObject<TraceContext>('traceContext', context).traceparent);
+  if (span === undefined || (!isWanted && (span.traceFlags & SAMPLED) === 0)) return NO_RECORDS;
+  return contextRecords(span);
 }
 
 function checkClass(cost: RequestCost): string {

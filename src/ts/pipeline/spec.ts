@@ -15,6 +15,8 @@ export const GATEWAY = 'gateway';
 export const MAX_STAGES = 64;
 /** The most instances of a stage. */
 export const MAX_INSTANCES = 64;
+/** The most pieces of a stream. */
+export const MAX_PIECES = 1024;
 /** The most bytes of tensors in one message. */
 export const MAX_MESSAGE_BYTES = 2 ** 30;
 
@@ -70,8 +72,12 @@ export interface StageSpec {
   readonly concurrency: number;
   /** Missing: its handler takes single tasks. */
   readonly batch?: BatchSpec;
-  /** The largest output in bytes of tensors. */
+  /** The largest output in bytes of tensors, all pieces of a stream together. */
   readonly maxOutputBytes: number;
+  /** The most pieces in which it publishes its output; 0: it is published whole. */
+  readonly maxPieces: number;
+  /** Of `after`, the stages whose first piece it starts with. */
+  readonly streams: readonly string[];
   /** How long a task may take until its signal fires, in ms; not there: as long as it likes. */
   readonly taskTimeoutMs?: number;
   /** How long a handler may go on after its signal has fired until its process is ended, in ms. */
@@ -156,6 +162,11 @@ export function checkStage(input: StageSpecInput, earlier: readonly StageSpec[])
       });
     }
   }
+  const streams = checkStreams(name, input.streams, after, earlier);
+  if (input.batch !== undefined && (streams.length > 0 || (input.maxPieces ?? 0) > 0)) {
+    const words = `stage ${name} takes batches: it can neither stream a stage nor publish pieces`;
+    throw new RdmaError('RDMA_ERR_INVALID_ARGUMENT', words, { remedy: 'leave out batch, or streams and maxPieces' });
+  }
   const batch = input.batch === undefined ? undefined : checkBatch(input.batch);
   const concurrency = checkInteger('concurrency', input.concurrency ?? 1, 1, MAX_CONCURRENCY);
   if (batch !== undefined && concurrency * batch.size > MAX_CAPACITY) {
@@ -170,6 +181,8 @@ export function checkStage(input: StageSpecInput, earlier: readonly StageSpec[])
     concurrency,
     ...(batch === undefined ? {} : { batch }),
     maxOutputBytes: checkMessageBytes('maxOutputBytes', input.maxOutputBytes),
+    maxPieces: checkInteger('maxPieces', input.maxPieces ?? 0, 0, MAX_PIECES),
+    streams,
     ...(input.taskTimeoutMs === undefined
       ? {}
       : { taskTimeoutMs: checkInteger('taskTimeoutMs', input.taskTimeoutMs, 1, MAX_TIMER_MS) }),
@@ -177,6 +190,32 @@ export function checkStage(input: StageSpecInput, earlier: readonly StageSpec[])
     attempts: checkInteger('attempts', input.attempts ?? 3, 1, MAX_ATTEMPTS),
     ...(input.cost === undefined ? {} : { cost: checkCost(name, input.cost) }),
   });
+}
+
+// What it starts with the first piece of: stages of `after` that publish pieces.
+function checkStreams(
+  name: string,
+  input: unknown,
+  after: readonly string[],
+  earlier: readonly StageSpec[],
+): readonly string[] {
+  if (input !== undefined && !Array.isArray(input)) {
+    throw new RdmaError('RDMA_ERR_INVALID_ARGUMENT', `streams of stage ${name} must be an array of names`);
+  }
+  const streams = [...new Set<string>(input ?? [])];
+  for (const before of streams) {
+    if (!after.includes(before)) {
+      throw new RdmaError('RDMA_ERR_INVALID_ARGUMENT', `stage ${name} streams ${before}, but does not come after it`, {
+        remedy: `name it in \`after\` of stage ${name} as well`,
+      });
+    }
+    if (!earlier.some((stage) => stage.name === before && stage.maxPieces > 0)) {
+      throw new RdmaError('RDMA_ERR_INVALID_ARGUMENT', `stage ${name} streams ${before}, which publishes no pieces`, {
+        remedy: before === REQUEST ? 'a request comes whole' : `give stage ${before} maxPieces`,
+      });
+    }
+  }
+  return Object.freeze(streams);
 }
 
 function checkBatch(input: unknown): BatchSpec {

@@ -7,14 +7,16 @@ import { RdmaError } from '../core/errors.js';
 import { hideSecret } from '../core/secret.js';
 import { BatchedTask } from './batch-task.js';
 import type { Block, InboxAddress } from '../ring/index.js';
-import { type Envelope, Flag, NO_DEADLINE } from './envelope.js';
+import { type Envelope, Flag, NO_DEADLINE, NO_STREAM } from './envelope.js';
 import { BatchExecutor, type BatchStatus } from './executor.js';
 import type { Joined } from './join.js';
+import { Latency, type LatencyStatus } from './latency.js';
 import { encodeMeta } from './meta.js';
 import { encodeFailure, Report, ReportWriter, type StageFailure } from './notes.js';
 import { asRdmaError, type Outgoing, Place, type PlaceOptions, type PlaceOwner, type PlaceStatus } from './place.js';
 import { GATEWAY_INDEX, type PlaceId, type Plan, placeName } from './plan.js';
 import { LeastTime } from './least-time.js';
+import { StreamOut } from './stream-output.js';
 import { Suspects } from './suspects.js';
 import type { RequestAttempt, TaskBoard } from './task-board.js';
 import type { Spread, StageSpec } from './spec.js';
@@ -62,6 +64,9 @@ export interface StageInstanceStatus extends PlaceStatus {
   /** Sums since the start. */
   readonly tasks: number;
   readonly failures: number;
+  /** How long its tasks waited with all their inputs here, and how long the handler took, since the start. */
+  readonly queueTimes: LatencyStatus;
+  readonly computeTimes: LatencyStatus;
   /** Previews that were dropped, as the gateway did not keep up, since the start. */
   readonly droppedPreviews: number;
   /** Of a stage that takes batches. */
@@ -85,9 +90,10 @@ export class StageInstance implements PlaceOwner, TaskHost, BatchHost {
   private place!: Place;
   private readonly ready: Joined[] = [];
   private readonly batches: BatchExecutor | undefined;
-  private readonly unsent: (() => boolean)[] = []; // outputs that wait for memory
+  private readonly unsent: (() => boolean)[] = []; // outputs and pieces that wait for memory
   private writers: readonly ReportWriter[] = []; // one for each gateway and its run
   private reportsDue = false;
+  private taskNumber = 0; // of the last task that was made
   private readonly suspects = new Suspects();
   private linked = false;
   private running = 0;
@@ -95,6 +101,8 @@ export class StageInstance implements PlaceOwner, TaskHost, BatchHost {
   private usualUs = Number.NaN; // how long the handler takes, lately; NaN: it has not run yet
   private tasks = 0;
   private failures = 0;
+  private readonly queueTimes = new Latency();
+  private readonly computeTimes = new Latency();
   private droppedPreviews = 0;
 
   private constructor(options: StageInstanceOptions) {
@@ -201,7 +209,16 @@ export class StageInstance implements PlaceOwner, TaskHost, BatchHost {
   }
 
   /** @internal */
+  onPieces(joined: Joined): void {
+    joined.onPieces?.();
+  }
+
+  /** @internal */
   onUnreadable(joined: Joined, reason: RdmaError): void {
+    if (joined.state === 'running') {
+      joined.onCancel?.(reason);
+      return;
+    }
     joined.state = 'running';
     this.sendFailure(joined, { code: reason.code, message: reason.message });
   }
@@ -271,6 +288,7 @@ export class StageInstance implements PlaceOwner, TaskHost, BatchHost {
     const startUs = place.nowUs();
     const queueUs = startUs - joined.readyAtUs;
     joined.onCancel = (reason) => task.cancel(reason);
+    if (joined.streams !== undefined) joined.onPieces = () => task.wake();
     const stopTimer = this.watchDeadline(joined, task, startUs);
     const stopLimit = this.watchLimit(task);
     const { board } = this.options;
@@ -284,12 +302,31 @@ export class StageInstance implements PlaceOwner, TaskHost, BatchHost {
       stopLimit?.();
       board?.end(slot);
       this.suspects.ended(joined);
-      joined.onCancel = undefined;
-      this.running--;
-      const computeUs = place.nowUs() - startUs;
+      task.end();
+      const computeUs = place.nowUs() - startUs - task.waitedUs;
       this.usualUs = usualUs(this.usualUs, computeUs);
       if (error === undefined) this.least.add(computeUs);
-      this.finish(joined, task, queueUs, computeUs, output, error);
+      const finish = (reason: unknown) => {
+        joined.onCancel = undefined;
+        joined.onPieces = undefined;
+        this.running--;
+        this.finish(joined, task, queueUs, computeUs, output, reason);
+      };
+      if (error !== undefined || joined.isClosed || joined.state === 'over') finish(error);
+      else this.whenClosed(joined, finish);
+    };
+  }
+
+  // The handler has ended before the streams that it reads: nothing goes out before all of them are here, so that nobody
+  // works for a request that has its result already. No other task begins meanwhile: its handler might change the tensors.
+  private whenClosed(joined: Joined, finish: (reason: RdmaError | undefined) => void): void {
+    const end = (reason: RdmaError | undefined) => {
+      finish(reason);
+      this.next();
+    };
+    joined.onCancel = end;
+    joined.onPieces = () => {
+      if (joined.isClosed) end(undefined);
     };
   }
 
@@ -390,11 +427,15 @@ export class StageInstance implements PlaceOwner, TaskHost, BatchHost {
     error: unknown,
   ): void {
     this.tasks++;
+    this.queueTimes.add(queueUs);
+    this.computeTimes.add(computeUs);
     let failure: StageFailure | undefined;
+    const stream = task.published;
     if (this.place.isEnding || joined.state === 'over') {
       for (const block of task.takeBlocks()) block.release();
+      stream?.drop();
       // A place that is being closed has not finished it: whoever comes after it gets its inputs again.
-      if (!this.place.isEnding) this.place.join.settle(joined);
+      if (!this.place.isEnding) this.settleBehind(joined, stream);
       return;
     }
     // Whatever a handler throws because of the signal, the reason is the signal's.
@@ -416,11 +457,17 @@ export class StageInstance implements PlaceOwner, TaskHost, BatchHost {
     if (failure !== undefined || outgoing === undefined) {
       for (const block of blocks) block.release();
       this.failures++;
-      this.sendFailure(joined, failure ?? { code: 'RDMA_ERR_HANDLER', message: 'no output' });
+      this.sendFailure(joined, failure ?? { code: 'RDMA_ERR_HANDLER', message: 'no output' }, stream);
       return;
     }
     joined.state = 'sent';
-    this.send(joined, outgoing, blocks, queueUs, computeUs);
+    this.send(joined, outgoing, blocks, queueUs, computeUs, stream);
+  }
+
+  // Receivers of its pieces may read what it was given.
+  private settleBehind(joined: Joined, stream: StreamOut | undefined): void {
+    if (stream === undefined) this.place.join.settle(joined);
+    else stream.custody.allSent();
   }
 
   private prepare(
@@ -439,7 +486,54 @@ export class StageInstance implements PlaceOwner, TaskHost, BatchHost {
     const { maxOutputBytes } = this.stage;
     const encoded = meta === undefined ? NO_BYTES : encodeMeta(meta);
     const trace = (joined.flags & Flag.TRACED) === 0 ? NO_BYTES : this.traceOf(joined, queueUs, computeUs);
-    return this.place.prepare(parts, encoded, trace, maxOutputBytes, this.limitName, task);
+    const limit = maxOutputBytes - (task.published?.bytes ?? 0);
+    return this.place.prepare(parts, encoded, trace, limit, this.limitName, task);
+  }
+
+  /** @internal */
+  openStream(joined: Joined, task: Task): StreamOut {
+    const { place, limitName } = this;
+    const { maxPieces, maxOutputBytes } = this.stage;
+    if (maxPieces === 0) {
+      throw new RdmaError('RDMA_ERR_INVALID_ARGUMENT', `stage ${this.stageName} publishes no pieces`, {
+        remedy: `give stage ${this.stageName} maxPieces`,
+      });
+    }
+    const targets = place.receiversOf(joined.plan, joined.ledger.gateway, joined.route);
+    return new StreamOut({
+      maxPieces,
+      get cancelled() {
+        return task.cancelled;
+      },
+      get isWanted() {
+        return joined.state === 'running' || joined.state === 'sent';
+      },
+      prepare: (parts, meta, takenBytes) => {
+        try {
+          const outgoing = place.prepare(parts, meta, NO_BYTES, maxOutputBytes - takenBytes, limitName, task);
+          return { outgoing, blocks: task.takeReturned() };
+        } catch (error) {
+          for (const block of task.takeReturned()) block.release();
+          throw error;
+        }
+      },
+      envelope: () => this.envelopeOf(joined, 0, 0),
+      transmit: (envelope, outgoing, blocks, custody) => {
+        envelope.remainingMs = remainingMs(deadlineOf(joined), place.nowUs());
+        return place.transmit(envelope, outgoing, targets, blocks, custody);
+      },
+      attempt: (attempt) => {
+        if (this.unsent.length > 0 || !attempt()) this.unsent.push(() => place.isEnding || attempt());
+      },
+      settled: () => this.settle(joined, 0),
+    });
+  }
+
+  // `sentUs`: when its output was sent, where batches learn from that.
+  private settle(joined: Joined, sentUs: number): void {
+    this.place.join.settle(joined);
+    this.batches?.settled(this.place.nowUs() - sentUs);
+    this.sendWaiting();
   }
 
   private traceOf(joined: Joined, queueUs: number, computeUs: number): Uint8Array {
@@ -450,14 +544,15 @@ export class StageInstance implements PlaceOwner, TaskHost, BatchHost {
     return records.encoded;
   }
 
-  private send(joined: Joined, outgoing: Outgoing, blocks: readonly Block[], queueUs: number, computeUs: number): void {
-    const { place } = this;
-    const { ledger, plan, route } = joined;
+  // Of the messages of one task; its block and lengths are set when one is sent.
+  private envelopeOf(joined: Joined, queueUs: number, computeUs: number): Envelope {
+    const { ledger, plan } = joined;
     const { self, incarnation } = this.options;
     const runs = joined.runs!;
     // Its own run; merged runs hold none for it.
     runs[self.stage] = incarnation;
-    const envelope: Envelope = {
+    joined.task ||= ++this.taskNumber;
+    return {
       flags: joined.flags,
       plan: plan.number,
       gateway: ledger.gateway,
@@ -468,12 +563,15 @@ export class StageInstance implements PlaceOwner, TaskHost, BatchHost {
       fromStage: self.stage,
       fromInstance: self.instance,
       incarnation,
-      remainingMs: remainingMs(deadlineOf(joined), place.nowUs()),
+      remainingMs: remainingMs(deadlineOf(joined), this.place.nowUs()),
       sentAtUs: 0,
       host: 0,
       queueUs,
       computeUs,
-      route,
+      task: joined.task,
+      piece: NO_STREAM,
+      pieces: NO_STREAM,
+      route: joined.route,
       runs,
       bodyBytes: 0,
       partCount: 0,
@@ -482,21 +580,30 @@ export class StageInstance implements PlaceOwner, TaskHost, BatchHost {
       metaBytes: 0,
       block: undefined,
     };
-    const targets = place.receiversOf(plan, ledger.gateway, route);
-    const isLast = this.options.graph.behind[self.stage]!.length === 0;
+  }
+
+  private send(
+    joined: Joined,
+    outgoing: Outgoing,
+    blocks: readonly Block[],
+    queueUs: number,
+    computeUs: number,
+    stream: StreamOut | undefined,
+  ): void {
+    const { place } = this;
+    const envelope = this.envelopeOf(joined, queueUs, computeUs);
+    const targets = place.receiversOf(joined.plan, joined.ledger.gateway, joined.route);
+    const isLast = this.options.graph.behind[this.options.self.stage]!.length === 0;
     // Behind its result a gateway takes no report of a request.
     if (isLast && (joined.flags & Flag.WATCHED) !== 0) this.sendReports();
-    const { batches } = this;
-    const sentUs = batches === undefined ? 0 : place.nowUs();
-    const settle = () => {
-      place.join.settle(joined);
-      batches?.settled(place.nowUs() - sentUs);
-      this.sendWaiting();
-    };
+    const sentUs = this.batches === undefined ? 0 : place.nowUs();
     if (place.flaw === 'early-acknowledgement') place.join.settle(joined);
-    if (this.unsent.length > 0 || !this.attempt(joined, envelope, outgoing, targets, blocks, settle)) {
-      this.unsent.push(() => this.attempt(joined, envelope, outgoing, targets, blocks, settle));
-    }
+    const attempt = () => {
+      // Behind all pieces, also those that have waited for memory.
+      if (this.stage.maxPieces > 0) envelope.pieces = stream?.pieces ?? 0;
+      return this.attempt(joined, envelope, outgoing, targets, blocks, stream, sentUs);
+    };
+    if (this.unsent.length > 0 || !attempt()) this.unsent.push(attempt);
     if (!isLast) this.report(joined, Report.DONE, queueUs, computeUs);
   }
 
@@ -507,13 +614,18 @@ export class StageInstance implements PlaceOwner, TaskHost, BatchHost {
     outgoing: Outgoing,
     targets: readonly string[],
     blocks: readonly Block[],
-    settle: () => void,
+    stream: StreamOut | undefined,
+    sentUs: number,
   ): boolean {
     if (this.place.isEnding) return true;
     try {
-      return this.place.transmit(envelope, outgoing, targets, blocks, settle);
+      const custody = stream?.custody;
+      const onSettled = custody ?? (() => this.settle(joined, sentUs));
+      const isSent = this.place.transmit(envelope, outgoing, targets, blocks, onSettled);
+      if (isSent) custody?.allSent();
+      return isSent;
     } catch (error) {
-      this.sendFailure(joined, failureOf(error));
+      this.sendFailure(joined, failureOf(error), stream);
       return true;
     }
   }
@@ -523,15 +635,16 @@ export class StageInstance implements PlaceOwner, TaskHost, BatchHost {
   }
 
   // Straight to the gateway, which ends the request everywhere. The inputs are kept until it has the failure.
-  private sendFailure(joined: Joined, failure: StageFailure): void {
+  private sendFailure(joined: Joined, failure: StageFailure, stream?: StreamOut): void {
     const { place } = this;
     const { gateway, gatewayRun } = joined.ledger;
     joined.state = 'sent';
+    stream?.drop();
     if ((joined.flags & Flag.WATCHED) !== 0) this.sendReports();
     const { inlineBytes } = place.sizes;
     const note = encodeFailure(place.noteHead(gatewayRun), joined.ticket, joined.attempt, failure, inlineBytes);
     try {
-      place.sendNote(this.gatewayName(gateway), note, () => place.join.settle(joined));
+      place.sendNote(this.gatewayName(gateway), note, () => this.settleBehind(joined, stream));
     } catch (error) {
       this.onFailed(asRdmaError(error, 'a failure cannot be reported'));
     }
@@ -623,6 +736,8 @@ export class StageInstance implements PlaceOwner, TaskHost, BatchHost {
       failures,
       droppedPreviews,
       batches: batches?.status(),
+      queueTimes: this.queueTimes.status(),
+      computeTimes: this.computeTimes.status(),
     };
   }
 
@@ -642,7 +757,10 @@ function usualUs(before: number, sampleUs: number): number {
 /** When the request of a task is due, by the clock of this process in microseconds; Infinity: never. */
 export function deadlineOf(joined: Joined): number {
   let deadline = Number.POSITIVE_INFINITY;
-  for (const input of joined.inputs) if (input !== undefined) deadline = Math.min(deadline, input.deadlineUs);
+  for (let i = 0; i < joined.inputs.length; i++) {
+    const input = joined.known(i);
+    if (input !== undefined) deadline = Math.min(deadline, input.deadlineUs);
+  }
   return deadline;
 }
 
@@ -654,11 +772,13 @@ export function remainingMs(deadlineUs: number, nowUs: number): number {
 
 /** Adds what came with the inputs of a task, and how they came. */
 export function addHops(records: TraceRecords, joined: Joined, stage: number, instance: number): void {
-  for (const input of joined.inputs) {
+  for (let i = 0; i < joined.inputs.length; i++) {
+    const input = joined.inputs[i];
     if (input === undefined) continue;
     records.addAll(input.records);
     const { fromStage, fromInstance } = input.envelope;
-    records.addHop(fromStage, fromInstance, stage, instance, input.bytes, input.hopUs);
+    const bytes = input.bytes + (joined.streams?.[i]?.bytes ?? 0);
+    records.addHop(fromStage, fromInstance, stage, instance, bytes, input.hopUs);
   }
 }
 

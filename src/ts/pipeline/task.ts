@@ -6,12 +6,15 @@ import { RdmaError } from '../core/errors.js';
 import { checkObject } from '../core/validate.js';
 import type { Block, MemoryReference, MemoryPool } from '../ring/index.js';
 import type { Parts } from './body.js';
-import type { Input, StageInput } from './input.js';
+import type { Input, StageInput, StagePiece } from './input.js';
 import type { Joined } from './join.js';
 import type { Meta } from './meta.js';
 import { checkDetails, type ProgressDetails } from './progress-note.js';
 import type { Spread } from './spec.js';
+import type { StageStream, StreamOut } from './stream-output.js';
+import { PieceReader } from './stream-reader.js';
 import { type Dtype, elementBytes, elementCount, type Tensor, viewTensor } from './tensor.js';
+import { readContextRecords, type TraceContext, writeTraceparent } from './trace-context.js';
 
 /** What a handler answers. */
 export interface StageOutput {
@@ -45,9 +48,19 @@ export interface StageTask<Inputs extends string = string> {
   readonly spread: Spread;
   /** A number from 0 to 2^32 - 1 that is the same whenever and wherever the request runs again: seed random numbers with it. */
   readonly seed: number;
+  /**
+   * The trace that the request belongs to, to be handed on to other systems; undefined when it has none or is not traced. It
+   * has no `tracestate`.
+   */
+  readonly traceContext: TraceContext | undefined;
   /** Aborted when the deadline has passed, the request has ended, or the stage is closed. */
   readonly signal: AbortSignal;
-  /** The input from a stage (or from `'request'`). Its tensors must not be used after the handler has ended. */
+  /**
+   * The input from a stage (or from `'request'`). Its tensors must not be used after the handler has ended.
+   *
+   * @throws RdmaError RDMA_ERR_INVALID_ARGUMENT for a stage that is not in `after`; RDMA_ERR_BUSY for one in `streams` while
+   *   pieces of it may come
+   */
   input(stage: Inputs): StageInput;
   /** All inputs from a stage: one, or one from each instance of a sharded stage, in order. */
   inputs(stage: Inputs): readonly StageInput[];
@@ -59,6 +72,24 @@ export interface StageTask<Inputs extends string = string> {
    * @throws RdmaError RDMA_ERR_INVALID_ARGUMENT; ENOMEM
    */
   output<Names extends string>(shapes: Record<Names, TensorShape>): Record<Names, Tensor>;
+  /**
+   * The pieces of a stage, from the first one on, each as soon as it is here: of a sharded stage those of all instances, in
+   * order for each instance. What the handler returns goes out when these streams are closed, whether it has read them to
+   * their ends or not.
+   *
+   * @returns to be read with `for await`; it rejects when the task is not wanted any more, for example as the stage that
+   *   publishes the pieces begins again: let that end the handler
+   * @throws RdmaError RDMA_ERR_INVALID_ARGUMENT for a stage that is not in `after`, or has no `maxPieces`
+   */
+  pieces(stage: Inputs): AsyncIterableIterator<StagePiece, undefined>;
+  /**
+   * Publishes the output piece by piece; what the handler returns closes the stream, and comes to the stages behind after
+   * its last piece.
+   *
+   * @returns the stream of the task, the same one each time
+   * @throws RdmaError RDMA_ERR_INVALID_ARGUMENT when the stage has no `maxPieces`
+   */
+  stream(): StageStream;
   /**
    * Says how far the task is: to whoever passed `onEvent` or `onProgress`, with an estimate of the time left.
    *
@@ -75,6 +106,10 @@ export interface TaskHost {
   readonly pool: MemoryPool;
   /** Smaller outputs go through the lane: they are made in ordinary memory. */
   readonly inlineBytes: number;
+  /** The time, in microseconds. */
+  nowUs(): number;
+  /** Makes the stream of a task. @throws RdmaError RDMA_ERR_INVALID_ARGUMENT */
+  openStream(joined: Joined, task: Task): StreamOut;
   progress(joined: Joined, done: number, details: ProgressDetails | undefined): void;
   spreadOf(joined: Joined): Spread;
 }
@@ -83,8 +118,17 @@ export class Task implements StageTask {
   readonly stage: string;
   readonly instance: number;
   readonly instances: number;
+  /** @internal */
+  readonly joined: Joined;
+  /** @internal How long its handler waited for pieces, in microseconds. */
+  waitedUs = 0;
+  /** @internal What it publishes; undefined: nothing so far. */
+  published: StreamOut | undefined;
   private readonly host: TaskHost;
-  private readonly joined: Joined;
+  private readers: PieceReader[] | undefined;
+  private waiters = 0;
+  private waitsSinceUs = 0;
+  private hasEnded = false;
   private control: AbortController | undefined;
   private reason: RdmaError | undefined;
   private outputs: Map<object, Block> | undefined;
@@ -111,6 +155,17 @@ export class Task implements StageTask {
     return (shapes) => this.makeOutputs(shapes);
   }
 
+  get pieces(): StageTask['pieces'] {
+    return (stage) => this.readPieces(stage);
+  }
+
+  get stream(): StageTask['stream'] {
+    return () => {
+      this.published ??= this.host.openStream(this.joined, this);
+      return this.published;
+    };
+  }
+
   get progress(): StageTask['progress'] {
     return (done, details) =>
       this.host.progress(this.joined, done, details === undefined ? undefined : checkDetails(details));
@@ -129,6 +184,14 @@ export class Task implements StageTask {
     return seedOf(this.joined.ledger.gatewayRun, this.joined.ticket);
   }
 
+  get traceContext(): TraceContext | undefined {
+    for (const input of this.joined.inputs) {
+      const span = input === undefined ? undefined : readContextRecords(input.records);
+      if (span !== undefined) return { traceparent: writeTraceparent(span) };
+    }
+    return undefined;
+  }
+
   get signal(): AbortSignal {
     if (this.control === undefined) {
       this.control = new AbortController();
@@ -145,17 +208,68 @@ export class Task implements StageTask {
   cancel(reason: RdmaError): void {
     this.reason ??= reason;
     this.control?.abort(this.reason);
+    this.wake();
   }
 
-  private inputsFrom(stage: string): Input[] {
-    const found = this.joined.from(stage);
-    if (found.length > 0) return found;
-    if (this.joined.inputs[0] === undefined) {
+  /** @internal More can be read of its streams, or nothing more will be. */
+  wake(): void {
+    if (this.readers !== undefined) for (const reader of this.readers) reader.wake();
+  }
+
+  /** @internal Its handler has ended: what it has made stays, and what it was given is not its any more. */
+  end(): void {
+    this.hasEnded = true;
+    this.published?.end();
+    this.wake();
+  }
+
+  /** @internal */
+  get readEnd(): RdmaError | undefined {
+    if (this.reason !== undefined || !this.hasEnded) return this.reason;
+    return new RdmaError('RDMA_ERR_CLOSED', 'the handler that read these pieces has ended');
+  }
+
+  /** @internal The time for which it waits is not the time that it takes. */
+  waits(isWaiting: boolean): void {
+    const nowUs = this.host.nowUs();
+    if (isWaiting) {
+      if (this.waiters++ === 0) this.waitsSinceUs = nowUs;
+    } else if (--this.waiters === 0) this.waitedUs += nowUs - this.waitsSinceUs;
+  }
+
+  private readPieces(stage: string): PieceReader {
+    this.inputKnown(stage, this.joined.from(stage).length > 0);
+    const positions = this.joined.streamsFrom(stage);
+    if (positions.length === 0) {
+      throw new RdmaError('RDMA_ERR_INVALID_ARGUMENT', `stage ${stage} publishes no pieces`, {
+        remedy: `give stage ${stage} maxPieces, or read task.input('${stage}')`,
+      });
+    }
+    const reader = new PieceReader(this, positions);
+    this.readers = this.readers === undefined ? [reader] : [...this.readers, reader];
+    return reader;
+  }
+
+  private inputKnown(stage: string, isKnown: boolean): void {
+    if (isKnown) return;
+    if (this.joined.known(0) === undefined) {
       throw new RdmaError('RDMA_ERR_CLOSED', `this task of stage ${this.stage} has ended: its inputs are gone`);
     }
     throw new RdmaError('RDMA_ERR_INVALID_ARGUMENT', `stage ${this.stage} has no input from ${stage}`, {
       remedy: `name it in \`after\` of stage ${this.stage}`,
     });
+  }
+
+  private inputsFrom(stage: string): Input[] {
+    const found = this.joined.from(stage);
+    this.inputKnown(stage, found.length > 0);
+    const { streams } = this.joined;
+    if (streams !== undefined && !this.joined.streamsFrom(stage).every((at) => streams[at]!.isClosed)) {
+      throw new RdmaError('RDMA_ERR_BUSY', `stage ${stage} has not closed its stream yet`, {
+        remedy: `read task.pieces('${stage}') to its end first`,
+      });
+    }
+    return found as Input[];
   }
 
   private makeOutputs<Names extends string>(shapes: Record<Names, TensorShape>): Record<Names, Tensor> {
@@ -197,7 +311,23 @@ export class Task implements StageTask {
       const handedOn = input?.handOn(tensor.data, this.host.pool);
       if (handedOn !== undefined) return handedOn;
     }
+    if (this.readers === undefined) return undefined;
+    for (const stream of this.joined.streams!) {
+      // The last ones first: what is handed on came just now.
+      for (let i = (stream?.readable ?? 0) - 1; i >= 0; i--) {
+        const handedOn = stream!.piece(i).handOn(tensor.data, this.host.pool);
+        if (handedOn !== undefined) return handedOn;
+      }
+    }
     return undefined;
+  }
+
+  /** @internal The blocks that a piece refers to, each with one more reference, which goes over to the caller. */
+  takeReturned(): readonly Block[] {
+    const { returned } = this;
+    this.returned = NO_BLOCKS;
+    for (let i = 0; i < returned.length; i++) returned[i]!.retain();
+    return returned;
   }
 
   /** The blocks that were returned as parts: they are the caller's from now on. The others are given back. */

@@ -4,6 +4,7 @@
 //             |kind |from stage+1|to stage+1    | 0 |from instance  |to instance    |bytes |a (f32)|b (f32)|
 //             kind 1, a task of `to`: a is how long it waited, b how long it ran, in microseconds; no `from`, no bytes
 //             kind 2, a message from `from` to `to`: a is how long it was under way in microseconds, or -1
+//             kinds 3 and 4 are in trace-context.ts
 //
 // Invariant: times are differences of CLOCK_MONOTONIC, which all processes of one host share; a hop between hosts has
 // no time that can be trusted. A record comes once, however many ways led here.
@@ -39,7 +40,8 @@ export interface Trace {
   hops: HopTrace[];
 }
 
-const RECORD_BYTES = 24;
+/** All kinds of records have so many. */
+export const RECORD_BYTES = 24;
 const TASK = 1;
 const HOP = 2;
 const NO_RECORDS = new Uint8Array(0);

@@ -64,8 +64,21 @@ export interface StageShapeOptions<Inputs extends string> {
   spread?: StageSpread;
   /** Tasks, or batches, that one instance runs at a time, 1 to 64; default 1. */
   concurrency?: number;
-  /** The largest output in bytes of tensors, up to 1 GiB; default 4 MiB. A limit: memory is taken as outputs need it. */
+  /**
+   * The largest output in bytes of tensors, all pieces of a stream together, up to 1 GiB; default 4 MiB. A limit: memory is
+   * taken as outputs need it.
+   */
   maxOutputBytes?: number;
+  /**
+   * The most pieces in which it publishes its output by StageTask.stream(), up to 1024; default 0: whole. The more there
+   * may be, the fewer requests are in the stages at a time: 1024 pieces of them all together.
+   */
+  maxPieces?: number;
+  /**
+   * Of `after`, the stages whose first piece it starts with, to read them by StageTask.pieces(); default none: it starts
+   * when the last piece is there. They have `maxPieces`.
+   */
+  streams?: readonly Inputs[];
   /**
    * How long a task may take, in ms, 1 to 2^31 - 1; default as long as it likes. Then its signal fires (RDMA_ERR_TIMEOUT), after
    * `graceMs` its process is ended and replaced, and the request fails.

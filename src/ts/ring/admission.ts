@@ -85,9 +85,10 @@ export class Admission {
     }
     const dataBytes = Math.floor(Math.min(offer.dataBytes, limits.dataBytes) / 64) * 64;
     const inPlace = offer.inPlace && limits.inPlace && this.transport === 'soft';
-    const inlineBytes = inPlace ? 0 : Math.min(offer.inlineBytes, limits.inlineBytes);
-    const shows = inPlace || inlineBytes > 0;
-    const polled = shows && limits.wait === 'busy' && this.polledLanes < MAX_POLLED_LANES;
+    const wanted = Math.min(offer.inlineBytes, limits.inlineBytes);
+    const polled = (inPlace || wanted > 0) && limits.wait === 'busy' && this.polledLanes < MAX_POLLED_LANES;
+    // Into a lane that is mapped and not looked at, bytes are stored and the descriptor is written: one WRITE either way.
+    const inlineBytes = inPlace && !polled ? 0 : wanted;
     return { id, session, shape: { slots, dataBytes, inlineBytes, inPlace, polled } };
   }
 

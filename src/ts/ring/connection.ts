@@ -4,19 +4,20 @@
 // bytes in the lane alone is brought home before. What the inbox says is believed only as far as it can be true.
 import type { Answer } from './documents.js';
 import type { LaneWriter } from './lane-writer.js';
-import { type Control, decodeControl, LaneState } from './layout.js';
+import { CONTROL_CRC_WORD, type Control, DESCRIPTOR_BYTES, decodeControl, LaneState } from './layout.js';
 import { MappedWriter } from './mapped-writer.js';
 import type { Payloads } from './payloads.js';
-import { type LaneStall, Placement, Way } from './placement.js';
+import { slotOf } from './places.js';
+import { type LaneStall, Placement } from './placement.js';
 import type { PortChannel, PortMapping, PortMemory, PortQueuePair } from './port.js';
 import { RequestWriter } from './request-writer.js';
 import { Home, Phase, type Retained } from './retained.js';
+import { ShortSender } from './short-sender.js';
 import { StagedDescriptors } from './staged-descriptors.js';
 
 // As constants of this file: what another file exports is looked up at each use.
 const { OPEN } = Phase;
 const { LANE } = Home;
-const { NONE } = Way;
 
 /** Receives for control blocks. */
 export const CONTROL_RECEIVES = 16;
@@ -30,10 +31,8 @@ export interface ConnectionParts {
   payloads: Payloads;
   /** Control block, then each slot as it is in the lane. */
   staging: PortMemory;
-  /** The lane's data ring, where it could be mapped. */
+  /** The lane, where it could be mapped: all of it where the inbox polls it, else its data ring. */
   mapping: PortMapping | undefined;
-  /** Its descriptor ring, where the inbox polls it. */
-  slots: PortMapping | undefined;
   /** Requests that may be outstanding: as the completion queue was sized, not as the device granted. */
   sendDepth: number;
   /** Descriptors say the checksum of their payload. */
@@ -44,14 +43,19 @@ export class Connection {
   readonly channel: PortChannel;
   readonly qp: PortQueuePair;
   readonly lane: Answer;
-  /** The lane's data ring, where it is mapped. */
+  /** What is mapped of the lane; see {@link ConnectionParts.mapping}. */
   readonly data: Uint8Array | undefined;
+  /** The lane is written by stores alone: nothing completes here but the receives of control blocks. */
+  readonly isStored: boolean;
+  /** Where short messages may be sent in one step. */
+  readonly shortSender: ShortSender | undefined;
+  /** They are up to so long. */
+  readonly shortBytes: number;
   /** Messages whose bytes had to be copied out of the lane, as their space went back before they were acknowledged. */
   spilled = 0;
   private readonly retained: Retained;
   private readonly staging: PortMemory;
   private readonly mapping: PortMapping | undefined;
-  private readonly slotMapping: PortMapping | undefined;
   private readonly placement: Placement;
   private readonly staged: StagedDescriptors;
   private readonly writer: LaneWriter;
@@ -59,25 +63,32 @@ export class Connection {
   private reservations = 0; // of this lane, that are open
   private closed = false;
   private receivesOwed = 0;
+  private readCrc = 0; // of the control block that was read last; of none it is what new memory says
 
   constructor(parts: ConnectionParts) {
-    const { channel, qp, lane, retained, payloads, staging, mapping, slots, sendDepth, checksum } = parts;
+    const { channel, qp, lane, retained, payloads, staging, mapping, sendDepth, checksum } = parts;
     this.channel = channel;
     this.qp = qp;
     this.lane = lane;
     this.retained = retained;
     this.staging = staging;
     this.mapping = mapping;
-    this.slotMapping = slots;
     this.data = mapping === undefined ? undefined : new Uint8Array(mapping.buffer);
-    const placement = new Placement(lane, retained);
+    const isStored = mapping !== undefined && lane.polled; // by this side, and no work requests are made
+    this.isStored = isStored;
+    // Behind a descriptor without a checksum there is none of the message either.
+    const inlineBytes = isStored && checksum ? 0 : lane.inlineBytes;
+    const dataAt = isStored ? lane.slots * (DESCRIPTOR_BYTES + lane.inlineBytes) : 0;
+    const placement = new Placement(lane, retained, inlineBytes, dataAt);
     const staged = new StagedDescriptors(staging, lane, placement, retained, payloads, checksum);
     this.placement = placement;
     this.staged = staged;
-    this.writer =
-      mapping === undefined || slots === undefined
-        ? new RequestWriter(qp, lane, placement, staged, retained, sendDepth)
-        : new MappedWriter(slots.buffer, mapping.buffer, placement, staged, retained);
+    this.shortBytes = isStored ? inlineBytes : 0;
+    if (isStored && inlineBytes > 0)
+      this.shortSender = new ShortSender(mapping.buffer, lane.epoch, placement, retained);
+    this.writer = isStored
+      ? new MappedWriter(mapping.buffer, lane.epoch, placement, staged, retained)
+      : new RequestWriter(qp, lane, placement, staged, retained, sendDepth);
   }
 
   /** True when the lane is mapped: messages can be built in it. */
@@ -110,7 +121,8 @@ export class Connection {
   /** True when the next message that is taken can be built in the lane itself: everything before it has its place. */
   takesInLane(space: number): boolean {
     const { placement } = this;
-    return this.data !== undefined && placement.placed === this.retained.last && placement.hasCredit(space);
+    if (this.data === undefined || placement.placed !== this.retained.last) return false;
+    return placement.hasCredit(placement.isInline(space) ? 0 : space);
   }
 
   /**
@@ -120,11 +132,12 @@ export class Connection {
    */
   placeInLane(sequence: number, space: number): number {
     const { placement } = this;
-    return placement.offsetAt(placement.place(sequence, space, NONE));
+    return placement.beginOf(placement.placeHere(sequence, space));
   }
 
   private bytesInLane(sequence: number): Uint8Array {
-    const offset = this.placement.offsetOf(sequence);
+    const { placement } = this;
+    const offset = placement.beginOf(slotOf(sequence, placement.slots));
     return this.data!.subarray(offset, offset + this.retained.lengthOf(sequence));
   }
 
@@ -156,11 +169,19 @@ export class Connection {
 
   // ---- What the inbox says
 
+  /** True when the control block is not the one that was read last. */
+  get hasNews(): boolean {
+    return (this.staged.words[CONTROL_CRC_WORD]! | 0) !== this.readCrc;
+  }
+
   /** A control block has arrived. Answers the acknowledged sequence, or -1 when the consumer sends nonsense. */
   controlArrived(): number {
     this.receivesOwed++;
     const { control, placement } = this;
-    if (!decodeControl(this.staged.words, 0, this.lane.epoch, control)) return this.retained.acknowledged;
+    const { words } = this.staged;
+    const crc = words[CONTROL_CRC_WORD]! | 0;
+    if (!decodeControl(words, 0, this.lane.epoch, control)) return this.retained.acknowledged;
+    this.readCrc = crc;
     if (control.released > placement.sent || control.acknowledged > placement.sent) return -1;
     if (control.state !== LaneState.OPEN) placement.draining = true;
     if (control.released > placement.released) {
@@ -196,7 +217,6 @@ export class Connection {
     this.channel.close();
     this.qp.close();
     this.staging.close();
-    this.slotMapping?.close();
     const { retained } = this;
     for (
       let sequence = retained.acknowledged + 1;

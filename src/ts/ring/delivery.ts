@@ -4,10 +4,14 @@
 // protocol, takes no turn of another lane. After stop() nothing is visited.
 import type { CondemnedLanes } from './condemned-lanes.js';
 import type { Lane } from './lane.js';
+import { Next } from './lane-reader.js';
 import type { LaneNews } from './lane-news.js';
 import type { PolledLanes } from './polled-lanes.js';
 import type { InboxCounters } from './status.js';
 import type { Turns } from './turns.js';
+
+// As a constant of this file: what another file exports is looked up at each use.
+const { SHORT } = Next;
 
 /** Messages delivered in one poll. */
 const BATCH = 256;
@@ -43,6 +47,31 @@ export class Delivery {
       this.visitNext(lane, visit);
     }
     return served;
+  }
+
+  /**
+   * Delivers the short messages that are there of a lane, the first of which was found; no other lane is polled, and nothing
+   * waits for its turn. Answers how many there were.
+   */
+  serveShort(lane: Lane, visit: (lane: Lane) => void): number {
+    const { counters } = this;
+    let served = 0;
+    try {
+      do {
+        if (!lane.takeShort()) {
+          this.condemned.add(lane);
+          return served;
+        }
+        served++;
+        counters.messages++;
+        counters.bytes += lane.length;
+        visit(lane);
+      } while (served < BATCH && !this.stopped && lane.condemned === undefined && lane.look() === SHORT);
+      return served;
+    } finally {
+      if (served === BATCH) this.news.settle(lane);
+      else this.news.settleQuiet(lane);
+    }
   }
 
   /** Delivers everything that was published on a lane that is to be fenced. Answers how many messages that were. */

@@ -8,7 +8,7 @@
 //   either            error   why not; the channel is closed after it
 import * as v from 'valibot';
 
-export const RING_PROTOCOL = 4;
+export const RING_PROTOCOL = 5;
 export const MAX_SLOTS = 4095;
 export const MAX_DATA_BYTES = 2 ** 31 - 64;
 /** The longest message that can lie behind its descriptor. */
@@ -63,7 +63,7 @@ export const Answer = v.strictObject({
   memory: v.strictObject({ address, rkey: u32 }),
   /** The lane may be mapped. */
   inPlace: v.boolean(),
-  /** Room for a message behind each descriptor; 0 where the lane is mapped. */
+  /** Room for a message behind each descriptor; 0 where the lane is mapped and not polled. */
   inlineBytes,
   /**
    * The inbox looks at the descriptors itself, in a loop, and nothing announces them; but where the lane is not mapped, an

@@ -17,6 +17,7 @@ import { checkLimits, type InboxOptions, type Limits } from './inbox-options.js'
 import type { Lane, LaneHost } from './lane.js';
 import { LaneCompletions } from './lane-completions.js';
 import { laneParts, type MakeLaneParts, SEND_DEPTH } from './lane-memory.js';
+import { Next } from './lane-reader.js';
 import { LaneNews } from './lane-news.js';
 import type { InboxMessage } from './message.js';
 import { MessageQueue } from './message-queue.js';
@@ -35,6 +36,10 @@ import { Turns } from './turns.js';
 const REPORT_MS = 500;
 /** Looks after which small news is reported too: some microseconds, in which it would not have been of use. */
 const LOOKS_BEFORE_FLUSH = 512;
+/** And after which time, for who looks seldom; as of the last time that the pump has looked at the clock. */
+const FLUSH_MS = 0.1;
+/** One that Arrivals.lookAtOne() has made alone takes a fraction of the time: so many count for one. */
+const QUICK_LOOKS = 2;
 /**
  * So many of the looks of one poll count for that, or so small a part: who looks often at once waits for something
  * slow.
@@ -42,6 +47,8 @@ const LOOKS_BEFORE_FLUSH = 512;
 const COUNTED_LOOKS = 16;
 const COUNTED_SHIFT = 5;
 const MAX_LOOKS = 2 ** 20;
+// As constants of this file: what another file exports is looked up at each use.
+const { NOTHING, OTHER } = Next;
 const SERVICE = 'onepiece-inbox';
 
 /** Made by {@link Inbox.listen}. An async iterable of messages when no `onMessage` is given. */
@@ -70,6 +77,7 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
   private readonly condemned: CondemnedLanes;
   private readonly news: LaneNews;
   private readonly completions: LaneCompletions;
+  private readonly polled: PolledLanes;
   private readonly arrivals: Arrivals;
   private readonly delivery: Delivery;
   private readonly fencing: Fencing;
@@ -78,7 +86,8 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
   private readonly drive: SelfDrive | undefined; // with `busy`, for those who await something
   private visitor: ((lane: Lane) => void) | undefined; // of the last poll()
   private readonly strangers: Strangers;
-  private looks = 0; // since the last flush, with the loop form
+  private looks = 0; // since the last flush, with the loop form, in quick ones
+  private flushedMs: number; // when that was
   private polling = false;
   private server: PortServer | undefined;
   private draining: Promise<void> | undefined;
@@ -91,6 +100,7 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
     this.limits = checkLimits(options);
     this.options = hideSecret(options);
     this.port = port;
+    this.flushedMs = port.clock.now();
     this.identity = port.identity();
     this.maxPullBytes = this.limits.pullBytes;
     this.turns = new Turns(this.limits.lanes);
@@ -151,6 +161,7 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
     this.condemned = condemned;
     this.news = news;
     this.completions = completions;
+    this.polled = polled;
     this.arrivals = new Arrivals(polled, completions, turns);
     this.delivery = delivery;
     this.fencing = fencing;
@@ -229,8 +240,8 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
   /**
    * The loop form, for `wait: 'busy'`: handles what has arrived. `visit` is called with the lane for each message:
    * `lane.data`, `lane.offset`, `lane.length`, `lane.sequence`; it calls `lane.release(sequence)` and
-   * `lane.acknowledge(sequence)` then or later. Allocates nothing. Reports go back when a quarter of a lane is released, and after 512 looks, of which 16 of
-   * each poll count, or one in 32.
+   * `lane.acknowledge(sequence)` then or later. Allocates nothing. Reports go back when a quarter of a lane is released (half of one that alone is
+   * polled), and after 512 looks, of which 16 of each poll count, or one in 32; of a lane that alone is polled two count as one; or after 0.1 ms.
    *
    * What `visit` throws comes out of here; the message counts as delivered, and the next poll goes on behind it.
    *
@@ -279,11 +290,13 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
     checkInteger('looks', looks, 1, MAX_LOOKS);
     this.visitor = visit;
     this.pump.polled();
-    const count = this.drainQueue(visit, looks);
+    const count = looks === 1 ? this.lookOnce(visit) : this.drainQueue(visit, looks);
     // Also while messages come: they may be those of other lanes.
-    this.looks += Math.max(Math.min(looks, COUNTED_LOOKS), looks >> COUNTED_SHIFT);
-    if (this.looks >= LOOKS_BEFORE_FLUSH) {
+    if (looks > 1) this.looks += QUICK_LOOKS * Math.max(Math.min(looks, COUNTED_LOOKS), looks >> COUNTED_SHIFT);
+    const nowMs = this.pump.nowMs();
+    if (this.looks >= QUICK_LOOKS * LOOKS_BEFORE_FLUSH || nowMs - this.flushedMs >= FLUSH_MS) {
       this.looks = 0;
+      this.flushedMs = nowMs;
       this.news.flush(true);
     }
     if (this.news.any) this.pump.schedule();
@@ -311,6 +324,31 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
   pull(source: PullSource, into: Uint8Array, timeoutMs: number, signal: AbortSignal | undefined): Promise<void> {
     if (this.closing !== undefined) return Promise.reject(new RdmaError('RDMA_ERR_CLOSED', 'the inbox is closed'));
     return this.pulls.pull(source, into, timeoutMs, signal);
+  }
+
+  // As drainQueue() with one look. Where one lane is polled, and short messages come, it takes no turns.
+  private lookOnce(visit: (lane: Lane) => void): number {
+    const next = this.polling || this.fencing.isDue ? OTHER : this.arrivals.lookAtOne();
+    if (next === NOTHING) {
+      this.looks++;
+      return 0;
+    }
+    if (next === OTHER) {
+      this.looks += QUICK_LOOKS;
+      return this.drainQueue(visit, 1);
+    }
+    const lane = this.polled.alone!;
+    this.polling = true;
+    let count: number;
+    try {
+      count = this.delivery.serveShort(lane, visit);
+      this.arrivals.delivered(count);
+    } finally {
+      this.polling = false;
+    }
+    // While messages come, their producer hears of them when it needs to; when none come, some looks later.
+    this.looks = this.news.onlyOf(lane) ? 0 : this.looks + QUICK_LOOKS;
+    return this.fencing.isDue ? count + this.drainQueue(visit, 1) : count;
   }
 
   // Looks, delivers and fences, once.

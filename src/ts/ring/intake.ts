@@ -42,6 +42,8 @@ export class Intake implements ReservationHost {
   private granted: number; // bytes of the lane, as the inbox granted them last
   private maxPullBytes = 0; // the largest message that the inbox pulls
   private pullLimit = 0; // the largest message that is pulled
+  /** The longest message that may be sent by a {@link ShortSender}; 0: none may. */
+  shortBytes = 0;
 
   constructor(host: IntakeHost, settings: OutboxSettings, retained: Retained, payloads: Payloads) {
     this.host = host;
@@ -52,10 +54,13 @@ export class Intake implements ReservationHost {
   }
 
   /** There is a lane, of this size. */
-  connected({ lane }: Connection): void {
+  connected({ lane, shortBytes }: Connection): void {
     this.granted = lane.dataBytes;
     this.maxPullBytes = lane.maxPullBytes;
     this.pullLimit = Math.min(lane.maxPullBytes, this.settings.pullBytes);
+    const { pullAboveBytes } = this.settings;
+    const unpulledBytes = this.pullLimit > pullAboveBytes ? pullAboveBytes : shortBytes;
+    this.shortBytes = Math.min(shortBytes, unpulledBytes, this.maxLaneMessageBytes);
   }
 
   /** See {@link Outbox.maxLaneMessageBytes}. */

@@ -26,6 +26,11 @@ export class LaneNews {
     return this.dirtyCount > 0;
   }
 
+  /** True when no lane but this one has news. */
+  onlyOf(lane: Lane): boolean {
+    return this.dirtyCount === (lane.dirty ? 1 : 0);
+  }
+
   /** The lane has something to tell its producer. */
   add(lane: Lane): void {
     if (lane.dirty || lane.fenced) return;
@@ -66,13 +71,28 @@ export class LaneNews {
   settleTouched(): void {
     for (let lane = this.touched.pop(); lane !== undefined; lane = this.touched.pop()) {
       lane.touched = false;
-      if (lane.condemned !== undefined || lane.fenced || lane.qp.closed) continue;
-      try {
-        lane.repostSome();
-        lane.flush(false);
-      } catch (error) {
-        this.condemned.condemn(lane, error as RdmaError);
-      }
+      this.settle(lane);
+    }
+  }
+
+  /** The same of one lane, on which nothing more has come than was taken: reports only when its producer needs it. */
+  settleQuiet(lane: Lane): void {
+    if (lane.condemned !== undefined || lane.fenced || lane.qp.closed) return;
+    try {
+      lane.flushIfLow();
+    } catch (error) {
+      this.condemned.condemn(lane, error as RdmaError);
+    }
+  }
+
+  /** Posts receives of one lane again, and reports where much is released. */
+  settle(lane: Lane): void {
+    if (lane.condemned !== undefined || lane.fenced || lane.qp.closed) return;
+    try {
+      lane.repostSome();
+      lane.flush(false);
+    } catch (error) {
+      this.condemned.condemn(lane, error as RdmaError);
     }
   }
 }

@@ -9,10 +9,13 @@ import type { LaneMemory, LaneShape } from './lane-memory.js';
 import type { LaneSpace } from './lane-space.js';
 import {
   DESCRIPTOR_BYTES,
+  DESCRIPTOR_WORDS,
   DescriptorFlags,
   decodeDescriptor,
   emptyDescriptor,
   MessageKind,
+  saysShort,
+  shortLength,
   showsSequence,
 } from './layout.js';
 import { slotOf } from './places.js';
@@ -20,8 +23,15 @@ import type { Session } from './session.js';
 
 // As constants of this file: what another file exports is looked up at each use.
 const { DATA, SKIP, PULL } = MessageKind;
-const { INLINE, PAYLOAD_CRC } = DescriptorFlags;
+const { INLINE, PAYLOAD_CRC, SHORT } = DescriptorFlags;
 const INLINE_AT = DESCRIPTOR_BYTES;
+const MESSAGE_WORD = DESCRIPTOR_WORDS;
+
+/** What is there of a lane that is stored into: nothing; a SHORT message; OTHER, of which arrived() says what it is. */
+export const Next = { NOTHING: 0, SHORT: 1, OTHER: 2 } as const;
+const NEXT_NOTHING = Next.NOTHING;
+const NEXT_SHORT = Next.SHORT;
+const NEXT_OTHER = Next.OTHER;
 
 /** How long a descriptor may be half stored; and half written, of which a network may have to send the rest again. */
 const TORN_MS = { mapped: 1000, written: 5000 };
@@ -57,7 +67,12 @@ export class LaneReader {
   // The shape, as fields of this object: it is asked for each message.
   private readonly dataBytes: number;
   private readonly inlineBytes: number;
+  /** The first word of the short message that was read last: asked for early, as it comes from another processor. */
+  firstWord = 0;
+  private nextSlot: number; // of the message that comes next
+  private isShort = false; // the message whose descriptor was read
   private readonly inPlace: boolean;
+  private readonly isStored: boolean; // by its producer, in order, and looked at
   private readonly slots: number;
   private readonly space: LaneSpace;
   private readonly session: Session;
@@ -82,6 +97,7 @@ export class LaneReader {
     this.dataBytes = shape.dataBytes;
     this.inlineBytes = shape.inlineBytes;
     this.inPlace = shape.inPlace;
+    this.isStored = shape.inPlace && shape.polled;
     this.slots = shape.slots;
     this.epoch = epoch;
     this.words = memory.words;
@@ -89,8 +105,40 @@ export class LaneReader {
     this.data = memory.data;
     this.dataAt = memory.dataAt;
     this.space = space;
+    this.nextSlot = slotOf(space.taken + 1, shape.slots);
     this.session = session;
     this.host = host;
+  }
+
+  /** Looks at the next slot of a lane that is stored into. A value of {@link Next}. */
+  look(): number {
+    const { words } = this;
+    const at = this.nextSlot * this.slotWords;
+    if (!showsSequence(words, at, this.space.taken + 1)) return NEXT_NOTHING;
+    return this.isStored && saysShort(words, at) ? NEXT_SHORT : NEXT_OTHER;
+  }
+
+  /** Takes the short message that look() has found. False: `problem` says why. */
+  takeShort(): boolean {
+    const { session, space } = this;
+    const sequence = space.taken + 1;
+    const slot = this.nextSlot;
+    const at = slot * this.slotWords;
+    if (!this.readShort(at, sequence)) return false;
+    if (space.held >= this.slots || session.full) return this.refuse(`message ${sequence} was sent without credit`);
+    this.offset = at * 4 + INLINE_AT;
+    this.taken(sequence, slot);
+    return true;
+  }
+
+  // The message whose descriptor was read is the one that was taken last.
+  private taken(sequence: number, slot: number): void {
+    const { descriptor } = this;
+    this.space.take(sequence, slot, descriptor.space);
+    this.nextSlot = slot + 1 === this.slots ? 0 : slot + 1;
+    this.session.deliver(this.host.nowMs());
+    this.messages++;
+    this.bytes += descriptor.length;
   }
 
   /**
@@ -100,8 +148,13 @@ export class LaneReader {
   arrived(): boolean {
     const { words, descriptor } = this;
     const sequence = this.space.taken + 1;
-    const at = slotOf(sequence, this.slots) * this.slotWords;
+    const at = this.nextSlot * this.slotWords;
     if (!showsSequence(words, at, sequence)) return false;
+    if (this.isStored && saysShort(words, at)) {
+      this.peeked = this.readShort(at, sequence);
+      return this.peeked;
+    }
+    this.isShort = false;
     if (!decodeDescriptor(words, at, this.epoch, this.inlineBytes, descriptor)) return this.torn(sequence);
     this.tornSinceMs = -1;
     if (this.needsLanding && this.landed === 0) {
@@ -111,6 +164,22 @@ export class LaneReader {
     this.awaitsLanding = false;
     this.awaited = 0;
     this.peeked = true;
+    return true;
+  }
+
+  private readShort(at: number, sequence: number): boolean {
+    // Its line sets out from the producer's processor now, while the rest is looked at.
+    this.firstWord = this.words[at + MESSAGE_WORD]! | 0;
+    const length = shortLength(this.words, at, this.epoch, sequence, this.inlineBytes);
+    if (length < 0) return this.refuse(`the descriptor of message ${sequence}, a short one, is wrong`);
+    const { descriptor } = this;
+    descriptor.kind = DATA;
+    descriptor.flags = SHORT;
+    descriptor.sequence = sequence;
+    descriptor.length = length;
+    descriptor.space = 0;
+    this.isShort = true;
+    this.tornSinceMs = -1;
     return true;
   }
 
@@ -141,33 +210,35 @@ export class LaneReader {
   take(): boolean {
     const { session, descriptor, space } = this;
     const sequence = space.taken + 1;
-    const slot = slotOf(sequence, this.slots);
+    const slot = this.nextSlot;
     const at = slot * this.slotWords;
     if (this.peeked) {
       this.peeked = false;
       if (this.needsLanding) this.landed--;
-    } else if (!decodeDescriptor(this.words, at, this.epoch, this.inlineBytes, descriptor)) {
-      return this.refuse(`the descriptor of message ${sequence} fails its checksum or has another epoch`);
+    } else {
+      this.isShort = false;
+      if (!decodeDescriptor(this.words, at, this.epoch, this.inlineBytes, descriptor)) {
+        return this.refuse(`the descriptor of message ${sequence} fails its checksum or has another epoch`);
+      }
     }
     if (descriptor.sequence !== sequence) {
       return this.refuse(`message ${descriptor.sequence} came where ${sequence} must come`);
     }
-    const wrong = this.wrongSize();
+    // Of a short one this was seen when it was read.
+    const { isShort } = this;
+    const wrong = isShort ? undefined : this.wrongSize();
     if (wrong !== undefined) return this.refuse(`message ${sequence} ${wrong}`);
     if (space.held >= this.slots || session.full) return this.refuse(`message ${sequence} was sent without credit`);
-    if (!space.isNext(descriptor.offset, descriptor.space)) {
+    if (!isShort && !space.isNext(descriptor.offset, descriptor.space)) {
       return this.refuse(`message ${sequence} lies at ${descriptor.offset}, where it must not lie`);
     }
-    const isInline = (descriptor.flags & INLINE) !== 0;
+    const isInline = isShort || (descriptor.flags & INLINE) !== 0;
     this.offset = isInline ? at * 4 + INLINE_AT : this.dataAt + descriptor.offset;
     if ((descriptor.flags & PAYLOAD_CRC) !== 0 && descriptor.kind === DATA) {
       const crc = crc32cOf(this.data, this.offset, descriptor.length);
       if (crc !== descriptor.payloadCrc) return this.refuse(`the payload of message ${sequence} fails its checksum`);
     }
-    space.take(sequence, slot, descriptor.space);
-    session.deliver(this.host.nowMs());
-    this.messages++;
-    this.bytes += descriptor.length;
+    this.taken(sequence, slot);
     return true;
   }
 
@@ -175,6 +246,7 @@ export class LaneReader {
   private wrongSize(): string | undefined {
     const { kind, length, space, address, flags } = this.descriptor;
     const { dataBytes, inlineBytes } = this;
+    if ((flags & SHORT) !== 0) return 'is short where none may be';
     if (space > dataBytes) return `claims ${space} bytes of a ring of ${dataBytes}`;
     if ((flags & INLINE) !== 0) {
       const fits = kind === DATA && space === 0 && length > 0 && length <= inlineBytes;

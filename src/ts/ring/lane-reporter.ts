@@ -111,16 +111,35 @@ export class LaneReporter {
   /**
    * Writes a report, if there is news and the last one has arrived.
    *
-   * @param all also small news; else only when a quarter of the lane waits to be reported
+   * @param all also small news; else only when a quarter of the lane waits to be reported, or of what the producer retains
    */
   flush(all: boolean): void {
     if (this.inFlight || this.told) return;
-    const { space } = this;
+    const { space, session } = this;
     const { released } = space;
-    const { acknowledged } = this.session;
+    const { acknowledged } = session;
     const isSmall =
-      released - this.reportedReleased < this.slots / 4 && space.tail - this.reportedTail < this.dataBytes / 4;
+      released - this.reportedReleased < this.slots / 4 &&
+      space.tail - this.reportedTail < this.dataBytes / 4 &&
+      acknowledged - this.reportedAcknowledged < session.retainMessages / 4;
     if (isSmall && !all) return;
+    this.report(released, acknowledged);
+  }
+
+  /**
+   * The same for a lane on which nothing more has come than was taken: while its producer knows that half of the slots are
+   * free, three quarters of the bytes, and half of what it may retain, it has no use for a report.
+   */
+  flushIfLow(): void {
+    const { space, session } = this;
+    const hasPlenty =
+      space.taken - this.reportedReleased <= this.slots / 2 &&
+      space.tail - this.reportedTail < this.dataBytes / 4 &&
+      session.delivered - this.reportedAcknowledged <= session.retainMessages / 2;
+    if (!hasPlenty) this.flush(false);
+  }
+
+  private report(released: number, acknowledged: number): void {
     this.repost();
     encodeControl(this.words, 0, this.epoch, this.state, released, acknowledged);
     const { sends } = this.qp;
@@ -132,7 +151,7 @@ export class LaneReporter {
     this.reportedState = this.state;
     this.reportedReleased = released;
     this.reportedAcknowledged = acknowledged;
-    this.reportedTail = space.head;
+    this.reportedTail = this.space.head;
     this.reports++;
     this.qp.postSend(1);
   }

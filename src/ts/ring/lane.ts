@@ -44,6 +44,8 @@ export class Lane implements MessageLane, PullLane {
   readonly dataBytes: number;
   /** @internal Its messages are found by {@link Lane.arrived}. */
   readonly polled: boolean;
+  /** @internal It is polled, and its producer stores into it, in order. */
+  readonly isStored: boolean;
   /** The memory of the lane, in which messages lie. */
   readonly data: Uint8Array;
   /** Where the message that was read begins in {@link Lane.data}, unless it is to be pulled. */
@@ -89,6 +91,7 @@ export class Lane implements MessageLane, PullLane {
     this.slots = slots;
     this.dataBytes = dataBytes;
     this.polled = shape.polled;
+    this.isStored = shape.polled && shape.inPlace;
     const { epoch } = this;
     const memory = new LaneMemory(shape, host.makeLaneParts);
     const { qp, control } = memory;
@@ -218,6 +221,20 @@ export class Lane implements MessageLane, PullLane {
     return reader.problem === undefined ? false : this.condemn(reader.problem);
   }
 
+  /** @internal What is there to be taken, by one look; see {@link Next}. Only of a lane that is polled and not condemned. */
+  look(): number {
+    return this.reader.look();
+  }
+
+  /** @internal As take(), when look() has found a short message. */
+  takeShort(): boolean {
+    const { reader } = this;
+    if (!reader.takeShort()) return this.condemn(reader.problem!);
+    this.offset = reader.offset;
+    this.peerReady = true;
+    return true;
+  }
+
   /** @internal So many messages have arrived in the data ring of a polled lane. False: there cannot be so many. */
   land(count: number): boolean {
     return this.reader.land(count);
@@ -254,8 +271,11 @@ export class Lane implements MessageLane, PullLane {
       this.checkDelivered(sequence);
       return;
     }
-    if (!this.fenced) this.host.markDirty(this);
-    else if (this.held === 0) this.closeMemory();
+    if (this.fenced) {
+      if (this.held === 0) this.closeMemory();
+    } else if (!this.dirty) {
+      this.host.markDirty(this);
+    }
   }
 
   // What changes nothing may be what was said before; or no message at all, and then nobody would ever give it back.
@@ -312,6 +332,12 @@ export class Lane implements MessageLane, PullLane {
   flush(all: boolean): void {
     if (this.fenced || !this.peerReady || this.qp.closed) return;
     this.reporter.flush(all);
+  }
+
+  /** @internal The same where nothing more has come than was taken: while its producer has credit in plenty, it can wait. */
+  flushIfLow(): void {
+    if (this.fenced || !this.peerReady || this.qp.closed) return;
+    this.reporter.flushIfLow();
   }
 
   /** @internal True while the producer has not been told everything, and can be. */

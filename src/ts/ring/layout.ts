@@ -9,6 +9,8 @@
 //                                                     of what is pulled: where it lies at the producer |crc-32c|
 //                the CRC-32C at 48 is that of the bytes before it, and of the CRC-32C of the words behind the descriptor that
 //                hold the message, which is there when it is INLINE and else counts as 0
+//   short        |epoch|kind, flags|seq low |seq high| (any)     |length|(any) ...
+//                of a message that is SHORT: it lies behind the descriptor, and nothing else is said of it
 //   control      0     4           8        12       16     20       24..47                                   48      52..63
 //                |epoch|state      |released low/high|acknowledged l/h|(0)                                   |crc-32c|  -
 //
@@ -27,7 +29,10 @@ export const MESSAGE_ALIGN_BYTES = 64;
 const MESSAGE_WORD = DESCRIPTOR_WORDS;
 const ALIGN_BYTES = MESSAGE_ALIGN_BYTES;
 const CRC_WORD = BLOCK_WORDS;
+/** Where a control block has its checksum, in words. */
+export const CONTROL_CRC_WORD = CRC_WORD;
 const SEQUENCE_WORD = 2;
+const LENGTH_WORD = 6;
 const HIGH = 2 ** 32;
 // Stores are seen in their order, and loads happen in theirs (Intel SDM volume 3, 9.2.2; AMD64 APM volume 2, 7.2).
 // Elsewhere the two that matter are atomic ones, which order the others around them.
@@ -46,10 +51,14 @@ export const MessageKind = { DATA: 1, SKIP: 2, PULL: 3 } as const;
 
 /**
  * Flags of a descriptor. PAYLOAD_CRC: its payload's CRC-32C is there and must agree; INLINE: the message is behind the
- * descriptor in its slot, and takes no place in the data ring.
+ * descriptor in its slot, and takes no place in the data ring. SHORT: the same where the producer stores into the lane
+ * itself and the inbox looks at it: there the order of stores says that all is there, and no checksum is needed.
  */
-export const DescriptorFlags = { PAYLOAD_CRC: 1, INLINE: 2 } as const;
-const { INLINE } = DescriptorFlags;
+export const DescriptorFlags = { PAYLOAD_CRC: 1, INLINE: 2, SHORT: 4 } as const;
+const { INLINE, SHORT } = DescriptorFlags;
+
+/** Kind and flags of a short message, as one word. */
+const SHORT_MESSAGE = MessageKind.DATA | (SHORT << 16);
 
 /** What the consumer says about a lane in its control block. */
 export const LaneState = { OPEN: 1, DRAINING: 2, CLOSED: 3 } as const;
@@ -154,6 +163,42 @@ export function publishDescriptor(from: Uint32Array, fromAt: number, to: Uint32A
   const sequence = from[fromAt + SEQUENCE_WORD]!;
   if (STORES_IN_ORDER) to[at + SEQUENCE_WORD] = sequence;
   else Atomics.store(to, at + SEQUENCE_WORD, sequence);
+}
+
+/**
+ * Stores the descriptor of a short message where a peer looks for it. The message is stored there already; the sequence
+ * comes last, as in publishDescriptor().
+ */
+export function publishShort(to: Uint32Array, at: number, epoch: number, sequence: number, length: number): void {
+  to[at] = epoch;
+  to[at + 1] = SHORT_MESSAGE;
+  to[at + 3] = highWord(sequence);
+  to[at + LENGTH_WORD] = length;
+  if (STORES_IN_ORDER) to[at + SEQUENCE_WORD] = sequence;
+  else Atomics.store(to, at + SEQUENCE_WORD, sequence);
+}
+
+/** True when the descriptor at word `at`, which shows its sequence, says that its message is SHORT. */
+export function saysShort(words: Uint32Array, at: number): boolean {
+  return ((words[at + 1]! >>> 16) & SHORT) !== 0;
+}
+
+/**
+ * Reads the descriptor of a short message, which shows the lower word of `sequence`.
+ *
+ * @returns the length of the message; -1 when it is not what publishShort() stores, or not 1 to `inlineBytes` long. It will
+ *   not become right later, as the sequence was stored last
+ */
+export function shortLength(
+  words: Uint32Array,
+  at: number,
+  epoch: number,
+  sequence: number,
+  inlineBytes: number,
+): number {
+  const length = words[at + LENGTH_WORD]!;
+  const isRight = words[at] === epoch && words[at + 1] === SHORT_MESSAGE && words[at + 3] === highWord(sequence);
+  return isRight && length > 0 && length <= inlineBytes ? length : -1;
 }
 
 /**

@@ -1,40 +1,36 @@
 // Writes to a lane that is mapped and polled, by stores alone.
 //
-// Invariant: the bytes of a message are stored before its descriptor is shown. Of a batch the first message is shown
+// Invariant: the bytes of a message are stored before its descriptor is shown, and of that its sequence last. A short one
+// lies behind its descriptor. Of a batch the first message is shown
 // last: the inbox looks at its slot all the time, and each look takes that memory away from who stores there.
 import { BATCH_BYTES, type LaneWriter } from './lane-writer.js';
-import { DESCRIPTOR_WORDS, publishDescriptor } from './layout.js';
+import { publishDescriptor, publishShort } from './layout.js';
 import { slotOf } from './places.js';
-import type { Placement } from './placement.js';
-import type { Retained } from './retained.js';
+import { type Placement, Way } from './placement.js';
+import { Phase, type Retained } from './retained.js';
 import type { StagedDescriptors } from './staged-descriptors.js';
 
 /** Longer messages are copied as bytes, which makes a view of them. */
 const MAX_WORDS_COPIED_BYTES = 1024;
-const WORDS = DESCRIPTOR_WORDS;
+// As constants of this file: what another file exports is looked up at each use.
+const { READY } = Phase;
+const { RING, SLOT, IN_SLOT } = Way;
 
 export class MappedWriter implements LaneWriter {
-  private readonly slots: Uint32Array;
+  private readonly words: Uint32Array;
   private readonly data: Uint8Array;
-  private readonly dataWords: Int32Array;
+  private readonly slotWords: number;
+  private readonly epoch: number;
   private readonly placement: Placement;
   private readonly staged: StagedDescriptors;
   private readonly retained: Retained;
 
-  /**
-   * @param slots the descriptor ring, where the inbox looks for descriptors
-   * @param data the data ring
-   */
-  constructor(
-    slots: ArrayBuffer,
-    data: ArrayBuffer,
-    placement: Placement,
-    staged: StagedDescriptors,
-    retained: Retained,
-  ) {
-    this.slots = new Uint32Array(slots);
-    this.data = new Uint8Array(data);
-    this.dataWords = new Int32Array(data);
+  /** @param lane all of it: the slots, where the inbox looks for descriptors, and the data ring */
+  constructor(lane: ArrayBuffer, epoch: number, placement: Placement, staged: StagedDescriptors, retained: Retained) {
+    this.words = new Uint32Array(lane, 0, lane.byteLength >> 2);
+    this.data = new Uint8Array(lane);
+    this.slotWords = placement.slotBytes / 4;
+    this.epoch = epoch;
     this.placement = placement;
     this.staged = staged;
     this.retained = retained;
@@ -49,7 +45,7 @@ export class MappedWriter implements LaneWriter {
       const slot = slotOf(first, placement.slots);
       this.prepare(first, slot);
       const last = first === retained.last ? first : this.showRest(first);
-      this.show(slot);
+      this.show(first, slot);
       placement.sent = last;
     }
   }
@@ -63,39 +59,52 @@ export class MappedWriter implements LaneWriter {
       sequence++;
       const slot = slotOf(sequence, placement.slots);
       this.prepare(sequence, slot);
-      this.show(slot);
+      this.show(sequence, slot);
       bytes += retained.lengthOf(sequence);
     }
     return sequence;
   }
 
   private prepare(sequence: number, slot: number): void {
-    if (this.placement.goesToRing(slot)) this.bringToLane(sequence, slot);
-    this.staged.describe(sequence, slot);
+    const way = this.placement.wayAt(slot);
+    if (way === RING || way === SLOT) this.bringToLane(sequence, slot);
+    if (!this.isShort(sequence, slot)) this.staged.describe(sequence, slot);
   }
 
-  private show(slot: number): void {
-    const { staged } = this;
-    publishDescriptor(staged.words, staged.wordOf(slot), this.slots, slot * WORDS);
+  private isShort(sequence: number, slot: number): boolean {
+    const way = this.placement.wayAt(slot);
+    if (way !== SLOT && way !== IN_SLOT) return false;
+    // A place in a slot may have been given up, or nothing was put there.
+    return this.retained.phaseOf(sequence) === READY && this.retained.lengthOf(sequence) > 0;
+  }
+
+  private show(sequence: number, slot: number): void {
+    const { staged, words } = this;
+    const at = slot * this.slotWords;
+    if (this.isShort(sequence, slot)) {
+      publishShort(words, at, this.epoch, sequence, this.retained.lengthOf(sequence));
+      return;
+    }
+    publishDescriptor(staged.words, staged.wordOf(slot), words, at);
   }
 
   // Copies message `sequence` from the retained memory into the lane.
   private bringToLane(sequence: number, slot: number): void {
     const { retained, data } = this;
     const from = retained.offsetOf(sequence);
-    const to = this.placement.offsetAt(slot);
+    const to = this.placement.beginOf(slot);
     const length = retained.lengthOf(sequence);
     if (length > MAX_WORDS_COPIED_BYTES) {
       data.set(retained.data.subarray(from, from + length), to);
       return;
     }
     // A view of the bytes would be an object. Both begin at whole words.
-    const { dataWords } = this;
+    const laneWords = this.words;
     const retainedWords = retained.words;
     const words = length >> 2;
     const fromWord = from / 4;
     const toWord = to / 4;
-    for (let i = 0; i < words; i++) dataWords[toWord + i] = retainedWords[fromWord + i]!;
+    for (let i = 0; i < words; i++) laneWords[toWord + i] = retainedWords[fromWord + i]!;
     for (let i = words << 2; i < length; i++) data[to + i] = retained.data[from + i]!;
   }
 

@@ -84,11 +84,7 @@ async function negotiateWith(channel: PortChannel, who: Negotiator, staging: Por
     qp.toReadyToReceive(address, lane.endpoint);
     qp.toReadyToSend();
     const mapping = lane.inPlace ? mapLane(qp, lane, who.mappings) : undefined;
-    const slots =
-      mapping !== undefined && lane.polled
-        ? qp.mapRemote(lane.memory.address, lane.memory.rkey, lane.slots * DESCRIPTOR_BYTES, who.mappings)
-        : undefined;
-    return new Connection({ channel, qp, lane, retained, payloads, staging, mapping, slots, sendDepth, checksum });
+    return new Connection({ channel, qp, lane, retained, payloads, staging, mapping, sendDepth, checksum });
   } catch (error) {
     qp.close();
     throw error;
@@ -99,7 +95,7 @@ function checkAnswer(lane: Answer, who: Negotiator): void {
   const { retained } = who;
   const low = lane.inbox === who.lastInbox ? retained.acknowledged : 0;
   const sane = lane.slots <= who.slots && lane.dataBytes <= who.dataBytes && (who.inPlace || !lane.inPlace);
-  const shows = lane.inPlace ? lane.inlineBytes === 0 : lane.inlineBytes > 0 || !lane.polled;
+  const shows = lane.inPlace ? lane.inlineBytes === 0 || lane.polled : lane.inlineBytes > 0 || !lane.polled;
   if (
     !sane ||
     !shows ||
@@ -115,6 +111,10 @@ function checkAnswer(lane: Answer, who: Negotiator): void {
   }
 }
 
-function mapLane(qp: PortQueuePair, { memory, slots, dataBytes }: Answer, owner: PortDomain): PortMapping {
-  return qp.mapRemote(memory.address + slots * DESCRIPTOR_BYTES, memory.rkey, dataBytes, owner);
+// All of a lane that is polled: descriptors are stored too. Of another one its data ring.
+function mapLane(qp: PortQueuePair, lane: Answer, owner: PortDomain): PortMapping {
+  const { memory, slots, dataBytes, inlineBytes, polled } = lane;
+  const slotRing = slots * (DESCRIPTOR_BYTES + inlineBytes);
+  if (polled) return qp.mapRemote(memory.address, memory.rkey, slotRing + dataBytes, owner);
+  return qp.mapRemote(memory.address + slotRing, memory.rkey, dataBytes, owner);
 }

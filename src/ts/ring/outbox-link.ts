@@ -25,6 +25,9 @@ const { RECEIVE_WITH_IMM } = CompletionOpcode;
 /** Completions of one poll, at most. */
 const MAX_COMPLETIONS = 256;
 
+/** Looks at a control block that has not changed for one at the completion queue. */
+const LOOKS_PER_CQ = 64;
+
 /** What a link needs of its outbox. */
 export interface LinkHost {
   readonly counters: OutboxCounters;
@@ -61,6 +64,7 @@ export class OutboxLink {
   private readonly reconnector: Reconnector;
   private lastInbox = '';
   private polling = false;
+  private unpolled = 0; // looks since the completion queue was looked at
   private broken: RdmaError | undefined; // found while polling; handled after it
 
   constructor(parts: LinkParts) {
@@ -101,12 +105,31 @@ export class OutboxLink {
     }
     const { sent } = connection;
     if (from < this.reached) this.host.counters.resent += Math.min(sent, this.reached) - from;
-    if (sent <= this.reached) return;
-    this.reached = sent;
+    this.written(sent);
+  }
+
+  /** Everything up to this sequence was written to the lane. */
+  written(sequence: number): void {
+    if (sequence <= this.reached) return;
+    this.reached = sequence;
     if (this.progress.length > 0) this.progress.wakeAny();
   }
 
   // ---- Completions
+
+  /**
+   * As poll() with one look. Where the lane is stored into, the completion queue, which costs more, is looked at when the
+   * control block has changed, and once in {@link LOOKS_PER_CQ} looks: what has failed says so there alone.
+   */
+  pollOnce(): number {
+    const { connection } = this;
+    if (connection?.isStored === true && !connection.hasNews && ++this.unpolled < LOOKS_PER_CQ) {
+      this.pump.polled();
+      return 0;
+    }
+    this.unpolled = 0;
+    return this.poll(1);
+  }
 
   /** Handles what has completed; answers how many there were. @param looks as in {@link CompletionQueue.poll} */
   poll(looks: number): number {

@@ -257,6 +257,10 @@ export class Outbox implements AsyncDisposable {
   trySend(first?: Part, second?: Part, third?: Part, ...more: Part[]): number {
     // biome-ignore lint/complexity/noArguments: what was given as undefined is a wrong part, not none
     const count = arguments.length;
+    if (count === 1) {
+      const sequence = this.sendPath.trySendShort(first);
+      if (sequence > 0) return sequence;
+    }
     // A callback may come back here.
     if (this.sending) return this.intake.trySend([first!, second!, third!, ...more], count);
     const list = this.parts;
@@ -395,7 +399,7 @@ export class Outbox implements AsyncDisposable {
    * @returns how many completions there were
    */
   poll(): number {
-    return this.link.poll(1);
+    return this.settings.wait === 'busy' ? this.link.pollOnce() : this.link.poll(1);
   }
 
   private fail(error: RdmaError): void {

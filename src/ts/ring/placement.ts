@@ -3,6 +3,7 @@
 // Invariant: credit (slots and bytes of the lane) is never exceeded; messages get their places in the order of their
 // sequences, each once, and keep them until the inbox has released them.
 import type { Answer } from './documents.js';
+import { DESCRIPTOR_BYTES } from './layout.js';
 import { Places, slotOf } from './places.js';
 import { Home, Phase, type Retained } from './retained.js';
 
@@ -12,10 +13,10 @@ const { RETAINED } = Home;
 
 /**
  * The way of the bytes of a message that has its place: NONE, as there are none here or they are there already; to the
- * data RING; to its SLOT, behind the descriptor.
+ * data RING; to its SLOT, behind the descriptor; none, as they are IN_SLOT already.
  */
-export const Way = { NONE: 0, RING: 1, SLOT: 2 } as const;
-const { NONE, RING, SLOT } = Way;
+export const Way = { NONE: 0, RING: 1, SLOT: 2, IN_SLOT: 3 } as const;
+const { NONE, RING, SLOT, IN_SLOT } = Way;
 
 /** Why a connection writes nothing although there is something to write. */
 export type LaneStall = 'slots' | 'bytes' | 'reservation' | 'queue' | 'draining';
@@ -32,18 +33,27 @@ export class Placement {
   /** Why the last message that was tried cannot go. */
   stall: LaneStall | undefined;
   readonly slots: number;
+  /** Bytes of a slot: a descriptor, and the room behind it. */
+  readonly slotBytes: number;
   private readonly inlineBytes: number;
+  private readonly dataAt: number; // where the data ring begins in what is mapped
   private readonly retained: Retained;
   private readonly places: Places; // of the messages in the lane
   private readonly spaces: Float64Array; // and the bytes that each takes
   private readonly ways: Uint8Array; // and a way for its bytes
 
-  constructor(lane: Answer, retained: Retained) {
+  /**
+   * @param inlineBytes messages up to this length go to their slot
+   * @param dataAt where the data ring begins in what is mapped of the lane
+   */
+  constructor(lane: Answer, retained: Retained, inlineBytes: number, dataAt: number) {
     this.sent = lane.delivered;
     this.released = lane.delivered;
     this.placed = lane.delivered;
     this.slots = lane.slots;
-    this.inlineBytes = lane.inlineBytes;
+    this.slotBytes = DESCRIPTOR_BYTES + lane.inlineBytes;
+    this.inlineBytes = inlineBytes;
+    this.dataAt = dataAt;
     this.retained = retained;
     this.places = new Places(lane.slots, lane.dataBytes);
     this.spaces = new Float64Array(lane.slots);
@@ -81,11 +91,28 @@ export class Placement {
     if (retained.phaseOf(sequence) === OPEN) return this.stop('reservation');
     if (sequence <= this.placed) return true;
     const length = retained.homeOf(sequence) === RETAINED ? retained.lengthOf(sequence) : 0;
-    const isInline = length > 0 && length <= this.inlineBytes;
+    const isInline = this.isInline(length);
     const space = isInline ? 0 : length;
     if (!this.hasCredit(space)) return false;
     this.place(sequence, space, isInline ? SLOT : space > 0 ? RING : NONE);
     return true;
+  }
+
+  /** True when a message of `length` bytes lies behind its descriptor. */
+  isInline(length: number): boolean {
+    return length > 0 && length <= this.inlineBytes;
+  }
+
+  /** Gives message `sequence`, the next one, of at most `space` bytes, a place where it is built. Answers its slot. */
+  placeHere(sequence: number, space: number): number {
+    return this.isInline(space) ? this.place(sequence, 0, IN_SLOT) : this.place(sequence, space, NONE);
+  }
+
+  /** Where the message in `slot` begins in what is mapped of the lane. */
+  beginOf(slot: number): number {
+    const way = this.ways[slot];
+    const isInSlot = way === SLOT || way === IN_SLOT;
+    return isInSlot ? slot * this.slotBytes + DESCRIPTOR_BYTES : this.dataAt + this.places.offsetOf(slot);
   }
 
   /** Where the message in `slot` begins in the data ring, the bytes that it takes there, and their way. */
@@ -97,11 +124,6 @@ export class Placement {
   }
   wayAt(slot: number): number {
     return this.ways[slot]!;
-  }
-
-  /** Where message `sequence`, which has its place, begins in the data ring. */
-  offsetOf(sequence: number): number {
-    return this.places.offsetOf(slotOf(sequence, this.slots));
   }
 
   /** True when the bytes of the message in `slot` are to be written to the data ring. */

@@ -7,6 +7,8 @@ import type { Lane } from './lane.js';
 import type { Turns } from './turns.js';
 
 export class PolledLanes {
+  /** The one that there is, when there is just one and its producer stores into it. */
+  alone: Lane | undefined;
   private readonly lanes: Lane[] = [];
   private readonly turns: Turns;
   private readonly condemned: CondemnedLanes;
@@ -22,15 +24,23 @@ export class PolledLanes {
 
   add(lane: Lane): void {
     this.lanes.push(lane);
+    this.changed();
   }
 
   remove(lane: Lane): void {
     const at = this.lanes.indexOf(lane);
     if (at >= 0) this.lanes.splice(at, 1);
+    this.changed();
   }
 
   clear(): void {
     this.lanes.length = 0;
+    this.changed();
+  }
+
+  private changed(): void {
+    const [first] = this.lanes;
+    this.alone = this.lanes.length === 1 && first?.isStored === true ? first : undefined;
   }
 
   /** Looks at each lane once. Answers whether one of them waits for a completion. */

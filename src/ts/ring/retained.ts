@@ -93,6 +93,24 @@ export class Retained {
     return sequence;
   }
 
+  /**
+   * Takes a message that fits, as a whole: what begin(), fill() and ready() do.
+   *
+   * @param now for its age, in ms
+   */
+  take(bytes: Uint8Array, now: number): void {
+    const at = slotOf(++this.last, this.capacity);
+    const { length } = bytes;
+    this.places.put(at, length);
+    this.data.set(bytes, this.places.offsetOf(at));
+    this.spaces[at] = length;
+    this.lengths[at] = length;
+    this.phases[at] = READY;
+    this.homes[at] = RETAINED;
+    this.crcs[at] = 0;
+    this.times[at] = now;
+  }
+
   /** The message is built, and this long. */
   ready(sequence: number, length: number, crc: number): void {
     const at = slotOf(sequence, this.capacity);

@@ -39,6 +39,7 @@ export class SendPath implements IntakeHost {
   private readonly end: OutboxEnd;
   private readonly options: KeptOptions;
   private readonly pump: CompletionDriver;
+  private readonly retained: Retained;
   private readonly link: OutboxLink;
   private readonly room: WaitList;
   private stalledBy_: Stall | undefined;
@@ -52,6 +53,7 @@ export class SendPath implements IntakeHost {
     this.end = end;
     this.options = options;
     this.pump = pump;
+    this.retained = retained;
     this.link = link;
     this.room = new WaitList(clock);
     this.intake = new Intake(this, settings, retained, payloads);
@@ -65,6 +67,32 @@ export class SendPath implements IntakeHost {
   /** Why messages have to wait; undefined: they do not. */
   get stalledBy(): Stall | undefined {
     return this.stalledBy_;
+  }
+
+  // ---- Short messages
+
+  /**
+   * Takes a message of one part and writes it in one step, where the lane is stored into and nothing else is to be done.
+   *
+   * @returns its sequence; 0 when it has to go the long way, by the intake
+   * @throws as {@link SendPath.checkTaking}
+   */
+  trySendShort(part: unknown): number {
+    const { connection } = this.link;
+    if (connection === undefined || connection.shortSender === undefined || this.corks > 0) return 0;
+    // Both: what a prototype says is not believed.
+    if (!(ArrayBuffer.isView(part) && part instanceof Uint8Array)) return 0;
+    const { length } = part;
+    if (length === 0 || length > this.intake.shortBytes) return 0;
+    this.checkTaking();
+    if (!connection.shortSender.show(part)) return 0;
+    const { retained, counters } = this;
+    retained.take(part, this.pump.nowMs());
+    counters.messages++;
+    counters.bytes += length;
+    const { last } = retained;
+    this.link.written(last);
+    return last;
   }
 
   // ---- For the intake

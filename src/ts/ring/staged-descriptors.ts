@@ -57,7 +57,7 @@ export class StagedDescriptors {
     this.words = new Uint32Array(memory.buffer);
     this.address = memory.address + DESCRIPTOR_BYTES;
     this.key = memory.lkey | 0;
-    this.slotBytes = DESCRIPTOR_BYTES + lane.inlineBytes;
+    this.slotBytes = placement.slotBytes;
     this.slotWords = this.slotBytes / 4;
     this.epoch = lane.epoch;
     this.checksum = checksum;

@@ -105,10 +105,9 @@ export class SimDevice implements PortDevice {
 
   /** The process has ended: everything goes away without a word. */
   private die(): void {
-    // Some of what it was just storing in mapped memory has arrived: in the order of the mappings, as a lane's data is mapped
-    // before its descriptors, and stored before them.
+    // Some of what it was just storing in mapped memory has arrived.
     let left = this.mappings.size === 0 ? 0 : this.world.choices.pick(64, 'tear');
-    for (const mapping of this.mappings) left = mapping.carry(left);
+    for (const mapping of this.mappings) left = mapping.carrySome(left);
     for (const qp of [...this.queuePairs]) qp.vanish();
   }
 

@@ -174,6 +174,14 @@ export class SimRegion implements PortMemory {
   }
 }
 
+const LINE_BYTES = 64;
+/** The parts of a line in the order in which those of a descriptor are stored: the lower word of the sequence last. */
+const LINE_ORDER = [
+  [0, 8],
+  [12, LINE_BYTES],
+  [8, 12],
+] as const;
+
 /**
  * A peer's memory, mapped. Stores are seen by the peer at the next event at the latest, or when the device is called:
  * nothing else runs in between, so that nobody can tell the difference.
@@ -206,26 +214,45 @@ export class SimMapping implements PortMapping {
     device.objects.add(this);
   }
 
-  /** Carries stores over to the peer, at most `limit` bytes of them; answers how many are left of those. */
-  carry(limit = Number.POSITIVE_INFINITY): number {
-    if (!this.attached || this.closed) return limit;
+  /** Carries stores over to the peer. */
+  carry(): void {
+    if (!this.attached || this.closed) return;
     const { bytes, before, peers } = this;
-    let left = limit;
     // Most of the time nothing was stored: that is seen at once.
-    const stored = Buffer.compare(bytes, before) !== 0;
-    for (let at = 0; stored && at < bytes.length && left > 0; at++) {
+    if (Buffer.compare(bytes, before) !== 0) this.carryPart(0, bytes.length, bytes.length);
+    // What the peer's side holds now, also where others have written.
+    if (Buffer.compare(before, peers) !== 0) {
+      before.set(peers);
+      bytes.set(peers);
+    }
+  }
+
+  /**
+   * Carries at most `limit` bytes of what was stored, in the order in which a lane is stored into: what lies behind first, as
+   * messages lie behind their descriptors, and of a descriptor its sequence last. Answers how many are left of them.
+   */
+  carrySome(limit: number): number {
+    const { bytes, before } = this;
+    if (!this.attached || this.closed || Buffer.compare(bytes, before) === 0) return limit;
+    let left = limit;
+    for (let line = (bytes.length - 1) & -LINE_BYTES; line >= 0; line -= LINE_BYTES) {
+      for (const [from, to] of LINE_ORDER) left = this.carryPart(line + from, Math.min(line + to, bytes.length), left);
+    }
+    return left;
+  }
+
+  // At most `limit` bytes of what was stored between two offsets. Answers how many are left of them.
+  private carryPart(from: number, to: number, limit: number): number {
+    const { bytes, before } = this;
+    let left = limit;
+    for (let at = from; at < to && left > 0; at++) {
       if (bytes[at] === before[at]) continue;
       let end = at + 1;
-      while (end < bytes.length && bytes[end] !== before[end] && end - at < left) end++;
+      while (end < to && bytes[end] !== before[end] && end - at < left) end++;
       left -= end - at;
       before.set(bytes.subarray(at, end), at);
       this.region.store(this.address + at, bytes.subarray(at, end), this.writer);
       at = end;
-    }
-    // What the peer's side holds now, also where others have written.
-    if (left === Number.POSITIVE_INFINITY && Buffer.compare(before, peers) !== 0) {
-      before.set(peers);
-      bytes.set(peers);
     }
     return left;
   }

@@ -1,12 +1,19 @@
 // Proves: what a comparison lacks is said with the line that installs it.
 import t from 'tap';
-import { findProgram, loadPackage, packageVersion } from '../../../src/ts/bench/peers/installed.js';
+import { findProgram, importPackage, loadPackage, packageVersion } from '../../../src/ts/bench/peers/installed.js';
 import { peerNames, peersNamed } from '../../../src/ts/bench/peers/ring-peers.js';
 
 void t.test('a package that is not there names the npm line', async (t) => {
   const wanted = { code: 'RDMA_ERR_INVALID_ARGUMENT', remedy: 'npm install --no-save no-such-package-here' };
   t.throws(() => loadPackage('no-such-package-here'), wanted);
   t.throws(() => packageVersion('no-such-package-here'), wanted);
+  t.throws(() => packageVersion('no-such-package-here', true), wanted);
+  await t.rejects(importPackage('no-such-package-here'), wanted);
+});
+
+void t.test('an ES module is imported, and tells its version without that', async (t) => {
+  t.match(packageVersion('p-queue', true), /^\d+\.\d+\.\d+/);
+  t.match(await importPackage('p-queue'), { default: Function });
 });
 
 void t.test('a package that is there tells its version, whatever it exports', async (t) => {

@@ -1,9 +1,10 @@
 // Proves: Open MPI in C has every shape, checks its results, and its absence is said.
 import t from 'tap';
 import { pipelinePeersNamed } from '../../../src/ts/bench/pipeline/peers.js';
-import { provePeer } from './peer-proof.js';
+import { provePeer, proveStreams } from './peer-proof.js';
 
 provePeer('openmpi', /^Open MPI \d/);
+proveStreams('openmpi');
 
 void t.test('where Open MPI is not installed the packages are named, for C and for Python', async (t) => {
   const path = process.env.PATH;

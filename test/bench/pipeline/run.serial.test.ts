@@ -12,6 +12,7 @@ function peer(name: string, change: Partial<PipelinePeer> = {}, fails = false): 
     name,
     medium: 'air',
     maxBytes: 2 ** 26,
+    streams: false,
     check: () => `${name} 1.0`,
     open: async () => ({
       measure: async () => {

@@ -29,6 +29,9 @@ const wrong: [string, Record<string, unknown>, RegExp][] = [
   ['0 seconds', { seconds: 0 }, /seconds/],
   ['a rest of 0 ms', { restMs: 0 }, /rest-ms/],
   ['idling for 0 seconds', { idleSeconds: 0 }, /idle-seconds/],
+  ['0 pieces', { streamPieces: [0] }, /stream/],
+  ['1025 pieces', { streamPieces: [1025] }, /stream/],
+  ['a diamond that streams', { shapes: ['diamond'], streamPieces: [4] }, /stream: only the shape chain/],
   ['65 stages', { startStages: [65] }, /start/],
 ];
 for (const [what, change, says] of wrong) {
@@ -51,6 +54,17 @@ void t.test('rests, idling and starts are measured instead of a load', async (t)
     { do: 'idle', seconds: 3 },
   ]);
   t.strictSame(plansOf({ ...pipelineDefaults, startStages: [3] }), []);
+});
+
+void t.test('a streaming chain is measured for each number of pieces, instead of a load', async (t) => {
+  const plans = plansOf({ ...pipelineDefaults, sizes: [4096], streamPieces: [1, 64] });
+  t.strictSame(
+    plans.map(({ task }) => task),
+    [
+      { do: 'stream', pieces: 1, seconds: 2 },
+      { do: 'stream', pieces: 64, seconds: 2 },
+    ],
+  );
 });
 
 void t.test('as many rests as fit, and ten at least', async (t) => {

@@ -1,7 +1,7 @@
 // How long a request that was aborted keeps its places, when its handler listens.
 //
-// Invariant: a place is free when the gateway and every process say that they hold nothing of any request. The time runs
-// until that answer is there, so it holds what asking takes.
+// Invariant: a place is free when the gateway and every process say that they hold nothing of any request. The time
+// runs until that answer is there, so it holds what asking takes.
 import { percentile, round3 } from '../statistics.js';
 import type { LocalSubject } from './local-subject.js';
 import type { CancelMeasured } from './measured.js';

@@ -1,7 +1,7 @@
 // Requests from outside: in an open loop at the moments at which they are due, or in a closed loop of clients.
 //
-// Invariant: in the open loop nobody waits for anybody: whether or not earlier requests have ended, each is sent when it
-// is due, as exactly as the event loop allows; how late it was is recorded.
+// Invariant: in the open loop nobody waits for anybody: whether or not earlier requests have ended, each is sent when
+// it is due, as exactly as the event loop allows; how late it was is recorded.
 import { setImmediate as turn, setTimeout as sleep } from 'node:timers/promises';
 import { RdmaError } from '../../core/errors.js';
 import { type Arrival, serviceTimes } from './arrivals.js';
@@ -14,6 +14,8 @@ const TIMER_MS = 2;
 /** When the generator is behind, the event loop gets a turn after so many requests. */
 const AT_ONCE = 32;
 const nobody = { tenant: undefined, retryToken: undefined };
+/** Before a client of the closed loop that was refused comes again. */
+const REFUSED_MS = 10;
 /** What has not ended so long after its deadline never does. */
 const END_MS = 15_000;
 
@@ -102,11 +104,12 @@ export async function offer({ subject, settings, arrivals, onEnded, onTime }: Of
 }
 
 /**
- * So many clients, each of which sends its next request when its last one has ended, without deadlines.
+ * So many clients, each of which sends its next request when its last one has ended, without deadlines. One that is
+ * refused comes again a little later.
  *
  * @param warmUpMs before it is counted
  * @returns answers in a second
- * @throws RdmaError RDMA_ERR_STAGE_FAILED when a request does not end with a result
+ * @throws RdmaError RDMA_ERR_STAGE_FAILED when a request ends without a result; RDMA_ERR_TIMEOUT when none is answered
  */
 export async function saturate(
   subject: OverloadSubject,
@@ -126,6 +129,10 @@ export async function saturate(
       if (performance.now() - begin >= toMs) return;
       const times = serviceTimes(seed, number++, serviceMs);
       const { end, words } = await subject.call({ serviceMs: times, remainingMs: undefined, ...nobody });
+      if (end === 'refused') {
+        await sleep(REFUSED_MS);
+        continue;
+      }
       if (end !== 'answered') {
         const why = words ?? end;
         throw new RdmaError('RDMA_ERR_STAGE_FAILED', `a request of the closed loop ended badly: ${why}`);
@@ -135,5 +142,6 @@ export async function saturate(
     }
   };
   await Promise.all(Array.from({ length: clients }, client));
+  if (counted === 0) throw new RdmaError('RDMA_ERR_TIMEOUT', `no request was answered within ${seconds} s`);
   return counted / seconds;
 }

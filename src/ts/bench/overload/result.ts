@@ -1,7 +1,7 @@
 // The figures of the overload benchmark, ours and those of the peers.
 //
-// Invariant: a figure that was not measured is null; theirs stand in the same fields as ours. Every share of the capacity is
-// one of the same capacity: that of our pipeline, measured first in the same run.
+// Invariant: a figure that was not measured is null; theirs stand in the same fields as ours. Every share of the
+// capacity is one of the same capacity: that of our pipeline, measured first in the same run.
 import { type Machine, machine } from '../machine.js';
 import { round3 } from '../statistics.js';
 import type { CancelMeasured, HungMeasured, LoadMeasured, RetryMeasured, TenantsMeasured } from './measured.js';

@@ -1,7 +1,8 @@
 // Clients that are refused in a burst, and come again when they were told to.
 //
-// Invariant: each refused client waits exactly as long as it was told and tries once more, with its whole deadline anew. The
-// burst ends and a light load goes on: while more is offered than there is capacity for, no advice could help everybody.
+// Invariant: each refused client waits exactly as long as it was told and tries once more, with its whole deadline
+// anew. The burst ends and a light load goes on: while more is offered than there is capacity for, no advice could
+// help everybody.
 import { setTimeout as sleep } from 'node:timers/promises';
 import { percentile, round3 } from '../statistics.js';
 import { merged, poisson } from './arrivals.js';

@@ -1,7 +1,7 @@
 // A whole run: the capacity, our pipeline in every test, and its peers under the same load.
 //
-// Invariant: who is compared is measured in the same run, in turn for each factor; what could not be measured is said and
-// never replaced by something else.
+// Invariant: who is compared is measured in the same run, in turn for each factor; what could not be measured is said
+// and never replaced by something else.
 import { setMaxListeners } from 'node:events';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';

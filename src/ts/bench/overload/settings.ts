@@ -5,9 +5,9 @@ import { RdmaError } from '../../core/errors.js';
 import { checkInteger, checkObject, checkOneOf, checkString } from '../../core/validate.js';
 
 /**
- * What is measured. `load`: more is offered than there is capacity for; `retry`: refused clients come again when they were
- * told to; `cancel`: until what was aborted has left every place; `hung`: one instance of a stage stops; `tenants`: one
- * tenant offers ten times the capacity beside a steady one.
+ * What is measured. `load`: more is offered than there is capacity for; `retry`: refused clients come again when they
+ * were told to; `cancel`: until what was aborted has left every place; `hung`: one instance of a stage stops;
+ * `tenants`: one tenant offers ten times the capacity beside a steady one.
  */
 export const overloadTests = ['load', 'retry', 'cancel', 'hung', 'tenants'] as const;
 export type OverloadTest = (typeof overloadTests)[number];
@@ -50,7 +50,10 @@ export const MAX_SECONDS = 600;
 export const MAX_SEED = 2 ** 32 - 1;
 const MAX_FACTORS = 16;
 
-/** What the command does when it is asked for nothing more. Its capacity is 200 requests a second, on two cores as well. */
+/**
+ * What the command does when it is asked for nothing more. Its capacity is 200 requests a second, on two cores as
+ * well.
+ */
 export const overloadDefaults: OverloadSettings = {
   device: 'soft0',
   tests: overloadTests,

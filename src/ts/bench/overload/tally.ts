@@ -1,7 +1,7 @@
 // From single requests to figures.
 //
-// Invariant: a request is counted in the window in which it was due, however it ended; all its times run from the moment at
-// which it was due, not from the moment at which the generator came to send it (no coordinated omission).
+// Invariant: a request is counted in the window in which it was due, however it ended; all its times run from the
+// moment at which it was due, not from the moment at which the generator came to send it (no coordinated omission).
 import { percentile, round3 } from '../statistics.js';
 import type { End } from './subject.js';
 

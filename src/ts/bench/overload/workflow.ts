@@ -1,4 +1,5 @@
-// The workflow that is overloaded: three stages, each with several instances; a request says how long each takes for it.
+// The workflow that is overloaded: three stages, each with several instances; a request says how long each takes for
+// it.
 //
 // Invariant: the process that starts it and its workers, which inherit the environment, make the same workflow. So it
 // is imported only after the environment was set.

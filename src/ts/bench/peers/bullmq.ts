@@ -1,7 +1,7 @@
 // BullMQ on a Redis server of its own: a queue, a process with a worker, and whoever adds a job waits for its end.
 //
-// Invariant: the server keeps nothing on disk, listens on a Unix socket only, and is gone with the worker when close() has
-// ended.
+// Invariant: the server keeps nothing on disk, listens on a Unix socket only, and is gone with the worker when
+// close() has ended.
 import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
 import type * as BullMq from 'bullmq';

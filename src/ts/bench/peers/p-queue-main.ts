@@ -1,7 +1,7 @@
 // The server of the p-queue peer, as somebody writes it who has read the manuals of Fastify and p-queue.
 //
-// Invariant: a request that finds the queue full is answered with 503 at once; one whose client is gone leaves the queue,
-// or stops its work.
+// Invariant: a request that finds the queue full is answered with 503 at once; one whose client is gone leaves the
+// queue, or stops its work.
 import type * as Fastify from 'fastify';
 import type PQueue from 'p-queue' with { 'resolution-mode': 'import' };
 import { STAGES, type WorkKind } from '../overload/settings.js';

@@ -1,7 +1,7 @@
 // Fastify with a bounded p-queue: an HTTP server of one process whose handlers wait in a queue for their turn.
 //
-// Invariant: the server is a process of its own and is gone when close() has ended. Whoever made a request ends it at its
-// deadline by closing the connection; the server then stops what it does for it.
+// Invariant: the server is a process of its own and is gone when close() has ended. Whoever made a request ends it at
+// its deadline by closing the connection; the server then stops what it does for it.
 import { Agent, request as httpRequest } from 'node:http';
 import { join } from 'node:path';
 import type { OverloadPeer } from '../overload/peers.js';

@@ -20,18 +20,23 @@ const HEAD_DOUBLES = 5;
 const PYTHON_REMEDY = 'apt-get install python3-mpi4py python3-numpy openmpi-bin';
 
 async function measure(mpirun: Mpirun, program: readonly string[], plan: PipelinePlan, signal?: AbortSignal) {
-  const { shape, sizeBytes, task } = plan;
+  const { shape } = plan;
   const file = join(mpirun.folder, 'samples');
-  const restMs = task.do === 'rest' ? task.restMs : 0;
-  const numbers = [sizeBytes, inFlightOf(plan), task.seconds, WARM_UP_S, restMs].map(String);
   await mpirun.run({
     ranks: places[shape].length + 1,
     transport: 'shared-memory',
-    command: [...program, file, shape, task.do, ...numbers],
+    command: [...program, file, ...argumentsFor(plan)],
     limitS: Math.ceil(START_AND_END_S + limitMs(plan) / 1000),
     signal,
   });
   return measuredFrom(await mpirun.doubles(file));
+}
+
+function argumentsFor(plan: PipelinePlan): string[] {
+  const { shape, sizeBytes, task } = plan;
+  if (task.do === 'stream') return [sizeBytes, task.pieces, task.seconds, WARM_UP_S].map(String);
+  const restMs = task.do === 'rest' ? task.restMs : 0;
+  return [shape, task.do, ...[sizeBytes, inFlightOf(plan), task.seconds, WARM_UP_S, restMs].map(String)];
 }
 
 function measuredFrom(all: Float64Array): Measured {
@@ -43,11 +48,17 @@ function measuredFrom(all: Float64Array): Measured {
   return { requests: requests!, seconds: seconds!, cpuUs: cpuUs!, rssKib: rssKib!, pssKib: pssKib!, samplesUs };
 }
 
-async function open(command: (mpirun: Mpirun) => Promise<readonly string[]>): Promise<OpenPipelinePeer> {
+type CommandOf = (mpirun: Mpirun) => Promise<readonly string[]>;
+
+async function open(command: CommandOf, streamCommand?: CommandOf): Promise<OpenPipelinePeer> {
   const mpirun = await Mpirun.open();
   try {
     const program = await command(mpirun);
-    return { measure: (plan, signal) => measure(mpirun, program, plan, signal), close: () => mpirun.close() };
+    const streaming = (await streamCommand?.(mpirun)) ?? program;
+    return {
+      measure: (plan, signal) => measure(mpirun, plan.task.do === 'stream' ? streaming : program, plan, signal),
+      close: () => mpirun.close(),
+    };
   } catch (error) {
     await mpirun.close();
     throw error;
@@ -58,8 +69,13 @@ export const openMpi: PipelinePeer = {
   name: 'openmpi',
   medium: 'MPI_Send over shared memory',
   maxBytes: MAX_SIZE_BYTES,
+  streams: true,
   check: openMpiCompilerName,
-  open: (signal) => open(async (mpirun) => [await mpirun.compile('pipeline-open-mpi', signal)]),
+  open: (signal) =>
+    open(
+      async (mpirun) => [await mpirun.compile('pipeline-open-mpi', signal)],
+      async (mpirun) => [await mpirun.compile('stream-open-mpi', signal)],
+    ),
 };
 
 interface Python {
@@ -82,6 +98,7 @@ export const mpi4py: PipelinePeer = {
   name: 'mpi4py',
   medium: 'comm.send over shared memory',
   maxBytes: MAX_SIZE_BYTES,
+  streams: false,
   check: () => {
     const name = openMpiName();
     return `${findPython().versions}, ${name})`;

@@ -1,7 +1,7 @@
 // Whom our pipeline is compared with, by the names of --compare.
 //
 // Invariant: check() says whether a peer can run here before anything is measured; every peer has every shape and
-// every task.
+// every task, but for streams.
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -25,6 +25,8 @@ export interface PipelinePeer {
   medium: string;
   /** The largest request that it is asked to carry. */
   maxBytes: number;
+  /** It has the chain of streaming stages too. */
+  streams: boolean;
   /**
    * Its name and version.
    *
@@ -40,6 +42,7 @@ function messengerPeer(name: string): PipelinePeer {
     name,
     medium: messenger.medium,
     maxBytes: Math.min(MAX_SIZE_BYTES, messenger.maxBytes),
+    streams: false,
     check: () => messenger.version(),
     open: async () => {
       const folder = await mkdtemp(join(tmpdir(), 'onepiece-bench-'));

@@ -31,21 +31,30 @@ export class RequestBytes {
   }
 
   /** @throws RdmaError RDMA_ERR_PROTOCOL when a result is not as long as this, or a stamp in it is another one's */
-  checkStamps(result: Uint8Array, number: number): void {
+  checkStamps(result: Uint8Array | readonly Uint8Array[], number: number): void {
+    const pieces = result instanceof Uint8Array ? [result] : result;
+    const length = pieces.reduce((sum, piece) => sum + piece.length, 0);
     const last = this.bytes.length - WORD_BYTES;
-    if (result.length !== this.bytes.length) {
-      const words = `a result of ${result.length} bytes came for a request of ${this.bytes.length}`;
+    if (length !== this.bytes.length) {
+      const words = `a result of ${length} bytes came for a request of ${this.bytes.length}`;
       throw new RdmaError('RDMA_ERR_PROTOCOL', words);
     }
-    const view = new DataView(result.buffer, result.byteOffset, result.length);
-    for (let at = 0; at < last; at += STRIDE_BYTES) checkWord(view, at, number);
-    checkWord(view, last, number);
+    let begin = 0;
+    for (const piece of pieces) {
+      const view = new DataView(piece.buffer, piece.byteOffset, piece.length);
+      const end = begin + piece.length;
+      const first = Math.ceil(begin / STRIDE_BYTES) * STRIDE_BYTES;
+      // A stamp that two pieces share is checked byte for byte once, with the first result.
+      for (let at = first; at < last && at + WORD_BYTES <= end; at += STRIDE_BYTES) checkWord(view, at, number, begin);
+      if (begin <= last && end === length) checkWord(view, last, number, begin);
+      begin = end;
+    }
   }
 
   /** Compares every byte; the buffer has to be as it was sent. @throws as checkStamps() */
-  checkAll(result: Uint8Array, number: number): void {
+  checkAll(result: Uint8Array | readonly Uint8Array[], number: number): void {
     this.checkStamps(result, number);
-    if (Buffer.compare(result, this.bytes) !== 0) {
+    if (Buffer.compare(result instanceof Uint8Array ? result : Buffer.concat(result), this.bytes) !== 0) {
       throw new RdmaError('RDMA_ERR_PROTOCOL', `the result of request ${number} has other bytes than the request`);
     }
   }
@@ -55,8 +64,9 @@ function wordOf(at: number, number: number): number {
   return (number + Math.imul(at, SPREAD)) >>> 0;
 }
 
-function checkWord(view: DataView, at: number, number: number): void {
-  const found = view.getUint32(at, true);
+// `begin`: which byte of the result is the first one of the view.
+function checkWord(view: DataView, at: number, number: number, begin: number): void {
+  const found = view.getUint32(at - begin, true);
   if (found === wordOf(at, number)) return;
   const words = `byte ${at} of a result is not that of request ${number}`;
   throw new RdmaError('RDMA_ERR_PROTOCOL', words);

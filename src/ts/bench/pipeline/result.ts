@@ -39,10 +39,12 @@ interface Measurement extends PipelineSubject {
   memoryMiB: MemoryMib;
 }
 
-/** Requests under load, or each after a rest. */
+/** Requests under load, or each after a rest, or with results in pieces. */
 export interface LoadResult extends Measurement {
-  test: 'pipeline' | 'pipeline-rest';
+  test: 'pipeline' | 'pipeline-rest' | 'pipeline-stream';
   inFlight: number;
+  /** Of `pipeline-stream`: in how many pieces the stages send a result; 1: whole. */
+  pieces?: number;
   /** null under load. */
   restMs: number | null;
   /** Requests that were answered while it was measured. */
@@ -90,6 +92,9 @@ export interface PipelineComparison {
   inFlight: number;
   mode: Mode | null;
   peer: string;
+  /** Of `pipeline-stream`: ours and the peer's. */
+  pieces?: number;
+  peerPieces?: number;
   /** Each: how many times better ours is (theirs / ours; of a rate ours / theirs); below 1 it is worse. */
   latencyRatio: number | null;
   requestsPerSecondRatio: number | null;
@@ -124,6 +129,8 @@ const memoryOf = ({ rssKib, pssKib }: Pick<Measured, 'rssKib' | 'pssKib'>): Memo
   pss: mib(pssKib),
 });
 
+const TESTS = { load: 'pipeline', rest: 'pipeline-rest', stream: 'pipeline-stream' } as const;
+
 /** What was measured, as a result. */
 export function resultOf(subject: PipelineSubject, plan: PipelinePlan, measured: Measured): LoadResult | IdleResult {
   const { shape, sizeBytes, task } = plan;
@@ -136,11 +143,12 @@ export function resultOf(subject: PipelineSubject, plan: PipelinePlan, measured:
   const sorted = Float64Array.from(measured.samplesUs).sort();
   const at = (share: number, parts: number) => round3(percentile(sorted, share) / parts);
   const of = (parts: number) => ({ p50: at(0.5, parts), p99: at(0.99, parts), p999: at(0.999, parts) });
-  const perSecond = task.do === 'load' ? requests / seconds : null;
+  const perSecond = task.do === 'rest' ? null : requests / seconds;
   return {
-    test: task.do === 'load' ? 'pipeline' : 'pipeline-rest',
+    test: TESTS[task.do],
     ...common,
     inFlight: inFlightOf(plan),
+    ...(task.do === 'stream' ? { pieces: task.pieces } : {}),
     restMs: task.do === 'rest' ? task.restMs : null,
     requests,
     latencyUs: of(1),
@@ -171,7 +179,7 @@ const ratio = (a: number | null, b: number | null) =>
   a === null || b === null || !(b > 0) ? null : Number((a / b).toPrecision(4));
 const isLoad = (result: PipelineResult): result is LoadResult => 'latencyUs' in result;
 
-/** Each of ours with each of theirs of the same test, shape, size and number in flight. */
+/** Each of ours with each of theirs of the same test, shape, size and number in flight, in whatever pieces. */
 export function comparePipelines(results: readonly PipelineResult[]): PipelineComparison[] {
   const loads = results.filter(isLoad);
   return loads
@@ -189,6 +197,7 @@ export function comparePipelines(results: readonly PipelineResult[]): PipelineCo
           inFlight,
           mode,
           peer: theirs.peer!,
+          ...(ours.pieces === undefined ? {} : { pieces: ours.pieces, peerPieces: theirs.pieces! }),
           latencyRatio: ratio(theirs.latencyUs.p50, ours.latencyUs.p50),
           requestsPerSecondRatio: ratio(ours.requestsPerSecond, theirs.requestsPerSecond),
           cpuRatio: ratio(theirs.cpuUsPerRequest, ours.cpuUsPerRequest),

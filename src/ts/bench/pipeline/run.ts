@@ -35,10 +35,11 @@ const testOf = ({ task }: PipelinePlan) => (task.do === 'load' ? 'pipeline' : `p
 
 /** Every measurement that the settings ask for, besides starts. */
 export function plansOf(settings: PipelineSettings): PipelinePlan[] {
-  const { shapes, sizes, inFlight, seconds, restMs, idleSeconds, startStages } = settings;
+  const { shapes, sizes, inFlight, seconds, restMs, idleSeconds, streamPieces, startStages } = settings;
   const tasks: PipelinePlan['task'][] = [];
   if (restMs !== null) tasks.push({ do: 'rest', restMs, seconds });
   if (idleSeconds !== null) tasks.push({ do: 'idle', seconds: idleSeconds });
+  for (const pieces of streamPieces) tasks.push({ do: 'stream', pieces, seconds });
   if (tasks.length === 0 && startStages.length === 0) {
     for (const count of inFlight) tasks.push({ do: 'load', inFlight: count, seconds });
   }
@@ -99,13 +100,15 @@ class Run {
   async measure(plan: PipelinePlan): Promise<void> {
     const { settings, signal } = this.options;
     const { device, views, pollUs } = settings;
-    for (const mode of settings.modes) {
+    // A chain of streaming stages has one way only.
+    for (const mode of plan.task.do === 'stream' ? (['built'] as const) : settings.modes) {
       this.step(plan, mode);
       const measured = await measureInSource({ who: 'onepiece', device, mode, views, pollUs }, plan, signal);
       this.outcome.results.push(resultOf({ peer: null, device, mode, views }, plan, measured));
     }
     for (const { peer, open } of this.opened) {
-      if (plan.sizeBytes > peer.maxBytes) this.note(`without ${peer.name} above ${peer.maxBytes} bytes`);
+      if (plan.task.do === 'stream' && !peer.streams) this.note(`without ${peer.name} in ${testOf(plan)}`);
+      else if (plan.sizeBytes > peer.maxBytes) this.note(`without ${peer.name} above ${peer.maxBytes} bytes`);
       else await this.measurePeer(peer, open, plan);
     }
   }
@@ -138,7 +141,9 @@ class Run {
   }
 
   private step(plan: PipelinePlan, who: string): void {
-    this.options.onStep(`${testOf(plan)} ${plan.shape}, ${inFlightOf(plan)} x ${plan.sizeBytes} bytes: ${who}`);
+    const { task, shape, sizeBytes } = plan;
+    const pieces = task.do === 'stream' ? ` in ${task.pieces} pieces` : '';
+    this.options.onStep(`${testOf(plan)} ${shape}, ${inFlightOf(plan)} x ${sizeBytes} bytes${pieces}: ${who}`);
   }
 
   private note(text: string): void {

@@ -30,6 +30,8 @@ export interface PipelineSettings {
   restMs: number | null;
   /** Measure a pipeline without requests; 1 to 3600. */
   idleSeconds: number | null;
+  /** Measure a chain of streaming stages instead, with results in so many pieces, each 1 to 1024. */
+  streamPieces: readonly number[];
   /** Measure how long pipelines of so many stages take to start, 1 to 64. */
   startStages: readonly number[];
 }
@@ -42,6 +44,7 @@ export const MAX_SECONDS = 600;
 export const MAX_REST_MS = 60_000;
 export const MAX_IDLE_SECONDS = 3600;
 export const MAX_STAGES = 64;
+export const MAX_STREAM_PIECES = 1024;
 /** Each place of a shape holds about as much as is under way. */
 export const MAX_UNDER_WAY_BYTES = 2 ** 30;
 const MAX_LIST = 64;
@@ -60,6 +63,7 @@ export const pipelineDefaults: PipelineSettings = {
   seconds: 2,
   restMs: null,
   idleSeconds: null,
+  streamPieces: [],
   startStages: [],
 };
 
@@ -81,6 +85,10 @@ export function checkPipelineSettings(value: unknown): PipelineSettings {
   checkInteger('seconds', s.seconds, 1, MAX_SECONDS);
   if (s.restMs !== null) checkInteger('rest-ms', s.restMs, 1, MAX_REST_MS);
   if (s.idleSeconds !== null) checkInteger('idle-seconds', s.idleSeconds, 1, MAX_IDLE_SECONDS);
+  for (const count of checkList('stream', s.streamPieces, 0)) checkInteger('stream', count, 1, MAX_STREAM_PIECES);
+  if (s.streamPieces.length > 0 && s.shapes.some((shape) => shape !== 'chain')) {
+    throw new RdmaError('RDMA_ERR_INVALID_ARGUMENT', 'stream: only the shape chain streams');
+  }
   for (const stages of checkList('start', s.startStages, 0)) checkInteger('start', stages, 1, MAX_STAGES);
   const largest = Math.max(...s.sizes);
   const most = Math.max(...s.inFlight);
@@ -100,7 +108,9 @@ function checkList(name: string, value: unknown, min: number): readonly unknown[
 export type PipelineTask =
   | { do: 'load'; inFlight: number; seconds: number }
   | { do: 'rest'; restMs: number; seconds: number }
-  | { do: 'idle'; seconds: number };
+  | { do: 'idle'; seconds: number }
+  /** One request at a time, whose result comes in so many pieces. */
+  | { do: 'stream'; pieces: number; seconds: number };
 
 /** One measurement of one subject. */
 export interface PipelinePlan {

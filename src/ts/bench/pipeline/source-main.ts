@@ -8,6 +8,7 @@ import { serveParent } from '../partner.js';
 import { Load } from './load.js';
 import { LocalSubject } from './local-subject.js';
 import { MessengerSubject } from './messenger-subject.js';
+import { StreamSubject } from './stream-subject.js';
 import { memoryOf, treeOf } from './processes.js';
 import { inFlightOf, type Mode, type PipelinePlan, restsWithin, STAGES_VARIABLE } from './settings.js';
 import type { Measured, Subject } from './subject.js';
@@ -34,6 +35,9 @@ function openSubject(spec: SubjectSpec, plan: PipelinePlan): Promise<Subject> {
     return MessengerSubject.open(spec.name, spec.folder, shape, sizeBytes);
   }
   const { device, mode, views, pollUs } = spec;
+  if (plan.task.do === 'stream') {
+    return StreamSubject.open({ device, views, pollUs, sizeBytes, pieces: plan.task.pieces });
+  }
   return LocalSubject.open({ device, shape, mode, views, pollUs, sizeBytes, inFlight: inFlightOf(plan) });
 }
 
@@ -44,7 +48,7 @@ async function measure(spec: SubjectSpec, plan: PipelinePlan): Promise<Measured>
     const { task } = plan;
     load.start(inFlightOf(plan));
     await load.warmUp();
-    if (task.do === 'load') {
+    if (task.do === 'load' || task.do === 'stream') {
       const measured = await load.measure(process.pid, task.seconds);
       await load.stop();
       return measured;

@@ -5,7 +5,8 @@
 import type { Memory } from './processes.js';
 
 export interface Answer {
-  bytes: Uint8Array;
+  /** The result, in order: whole, or in pieces. */
+  bytes: Uint8Array | readonly Uint8Array[];
   /** The bytes may be overwritten from now on. */
   release(): void;
 }

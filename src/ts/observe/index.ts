@@ -1,0 +1,10 @@
+// The observe layer: what a pipeline is doing, for people, Prometheus and OpenTelemetry.
+export { METRICS, type MetricFamily, type MetricValue } from './metrics.js';
+export { type Observable, Observer, type ObserverOptions } from './observer.js';
+export { openSpans } from './opentelemetry.js';
+export { dashboardPage, type Page } from './page.js';
+export { OBSERVE_ROUTES, observePlugin, type ObservePluginOptions } from './plugin.js';
+export { type MetricsOptions, registerMetrics } from './prom-client.js';
+export type { Snapshot } from './snapshot.js';
+export { SnapshotStream, type SnapshotStreamOptions } from './snapshot-stream.js';
+export type { RequestSpan, RequestSpans } from './spans.js';

@@ -1,0 +1,201 @@
+// Observes one pipeline: for dashboards, terminals, metrics and traces.
+//
+// Invariant: processes are asked for their status only while somebody looks, once a second for everybody together;
+// otherwise each request costs some additions, and nothing else happens. The observer never holds a request up or a
+// process open.
+import { performance } from 'node:perf_hooks';
+import { tellerOf } from '../core/event-teller.js';
+import { checkFunction, checkInteger, checkObject } from '../core/validate.js';
+import type { LocalPipelineStatus, RequestWatcher, Restart } from '../cluster/index.js';
+import type { RequestOptions, WorkflowSpec } from '../pipeline/index.js';
+import { type MetricFamily, metricFamilies } from './metrics.js';
+import { RequestLog } from './request-log.js';
+import type { Sample } from './sample.js';
+import { Samples } from './samples.js';
+import { makeSnapshot, type Snapshot } from './snapshot.js';
+import type { RequestSpans } from './spans.js';
+import { Totals } from './totals.js';
+
+/** What is observed: a `LocalPipeline`, or what looks like one. */
+export interface Observable {
+  readonly workflow: { readonly spec: WorkflowSpec };
+  readonly device: string;
+  readonly restarts: readonly Restart[];
+  status(): Promise<LocalPipelineStatus>;
+  watchRequests(watcher: RequestWatcher): () => void;
+}
+
+/** How to observe. */
+export interface ObserverOptions {
+  /** Requests that have ended and are shown with their timeline, 1 to 1000; default 50. */
+  recentRequests?: number;
+  /** Tenants that are told by name, 1 to 1000; default 32. The rest is `other`. */
+  maxTenants?: number;
+  /** How often the pipeline is looked at while somebody does, in ms, 100 to 60 000; default 1000. */
+  intervalMs?: number;
+  /** Makes spans of requests; see openSpans(). */
+  spans?: RequestSpans | undefined;
+}
+
+const DEFAULT_TENANT = 'default';
+const MAX_TENANT = 64;
+
+/** Made by {@link Observer.attach}. */
+export class Observer implements Disposable {
+  private readonly pipeline: Observable;
+  private readonly log: RequestLog;
+  private readonly recentRequests: number;
+  private readonly maxTenants: number;
+  private readonly intervalMs: number;
+  private readonly spans: RequestSpans | undefined;
+  private readonly samples = new Samples();
+  private readonly totals = new Totals();
+  private readonly stopWatching: () => void;
+  private listeners: ((snapshot: Snapshot) => void)[] = [];
+  private timer: NodeJS.Timeout | undefined;
+  private looking: Promise<Sample> | undefined;
+  private closed = false;
+
+  private constructor(pipeline: Observable, options: ObserverOptions) {
+    this.pipeline = pipeline;
+    this.recentRequests = checkInteger('recentRequests', options.recentRequests ?? 50, 1, 1000);
+    this.maxTenants = checkInteger('maxTenants', options.maxTenants ?? 32, 1, 1000);
+    this.intervalMs = checkInteger('intervalMs', options.intervalMs ?? 1000, 100, 60_000);
+    this.spans = options.spans;
+    this.log = new RequestLog(pipeline.workflow.spec, this.recentRequests, this.maxTenants);
+    this.stopWatching = pipeline.watchRequests((request) => this.follow(request));
+  }
+
+  /**
+   * Begins to count the requests of a pipeline.
+   *
+   * @throws RdmaError RDMA_ERR_INVALID_ARGUMENT
+   */
+  static attach(pipeline: Observable, options: ObserverOptions = {}): Observer {
+    checkObject('pipeline', pipeline);
+    checkFunction('pipeline.watchRequests', pipeline.watchRequests);
+    return new Observer(pipeline, checkObject('options', options));
+  }
+
+  // The options are not checked yet.
+  private follow(options: RequestOptions): ReturnType<RequestWatcher> {
+    const { traceContext } = options;
+    const tenant = typeof options.tenant === 'string' ? options.tenant.slice(0, MAX_TENANT) : DEFAULT_TENANT;
+    const startedAt = performance.now();
+    const span = this.spans?.begin(tenant, traceContext);
+    return {
+      trace: span?.isRecording ?? false,
+      traceContext: span?.isRecording ? span.context : undefined,
+      onEnd: (end) => {
+        const totalUs = (performance.now() - startedAt) * 1000;
+        const startedAtMs = performance.timeOrigin + startedAt;
+        if ('result' in end) {
+          const { request, trace } = end.result;
+          this.log.done(tenant, startedAtMs, totalUs, request, trace);
+          span?.done(startedAtMs, totalUs, request, trace);
+        } else {
+          this.log.failed(tenant, startedAtMs, totalUs, end.error);
+          span?.failed(startedAtMs, totalUs, end.error);
+        }
+      },
+    };
+  }
+
+  /**
+   * What there is to see now.
+   *
+   * @throws RdmaError RDMA_ERR_CLOSED when the pipeline is closed
+   */
+  async snapshot(): Promise<Snapshot> {
+    return this.snapshotOf(await this.look());
+  }
+
+  /** All metrics now; see metrics.ts. @throws as {@link Observer.snapshot} */
+  async metrics(): Promise<MetricFamily[]> {
+    const sample = await this.look();
+    return metricFamilies({ sample, snapshot: this.snapshotOf(sample), totals: this.totals });
+  }
+
+  // One look for all who ask at the same time.
+  private look(): Promise<Sample> {
+    this.looking ??= this.takeSample().finally(() => {
+      this.looking = undefined;
+    });
+    return this.looking;
+  }
+
+  private async takeSample(): Promise<Sample> {
+    const status = await this.pipeline.status();
+    const sample = { takenAtMs: performance.now(), wallMs: Date.now(), status, requests: this.log.counts() };
+    this.samples.add(sample);
+    this.totals.add(status);
+    return sample;
+  }
+
+  private snapshotOf(sample: Sample): Snapshot {
+    const { samples, pipeline } = this;
+    return makeSnapshot({
+      spec: pipeline.workflow.spec,
+      device: pipeline.device,
+      now: sample,
+      before: samples.forRates,
+      minuteBefore: samples.forPercentiles,
+      restarts: pipeline.restarts,
+      recent: this.log.recent(this.recentRequests),
+      maxTenants: this.maxTenants,
+    });
+  }
+
+  /**
+   * Calls a function with a snapshot at once and then in each interval; while the pipeline cannot be looked at, it is
+   * not called. What it throws ends nothing.
+   *
+   * @returns ends that
+   * @throws RdmaError RDMA_ERR_INVALID_ARGUMENT
+   */
+  subscribe(listener: (snapshot: Snapshot) => void): () => void {
+    const wrapped = tellerOf(
+      'a listener of snapshots',
+      checkFunction<(snapshot: Snapshot) => void>('listener', listener),
+    );
+    this.listeners.push(wrapped);
+    if (this.timer === undefined && !this.closed) {
+      this.timer = setInterval(() => this.tell(), this.intervalMs);
+      this.timer.unref();
+      this.tell();
+    }
+    return () => {
+      this.listeners = this.listeners.filter((other) => other !== wrapped);
+      if (this.listeners.length === 0) this.stopTimer();
+    };
+  }
+
+  private tell(): void {
+    // A process that does not answer takes a second: nobody is told twice then.
+    if (this.looking !== undefined) return;
+    this.snapshot().then(
+      (snapshot) => {
+        for (const listener of this.listeners) listener(snapshot);
+      },
+      () => {}, // closed; who asks for a snapshot hears it
+    );
+  }
+
+  private stopTimer(): void {
+    clearInterval(this.timer);
+    this.timer = undefined;
+  }
+
+  /** Stops observing; the pipeline goes on. */
+  close(): void {
+    this.closed = true;
+    this.stopWatching();
+    this.listeners = [];
+    this.stopTimer();
+  }
+
+  /** As {@link Observer.close}. */
+  [Symbol.dispose](): void {
+    this.close();
+  }
+}

@@ -1,0 +1,102 @@
+// The routes of the dashboard, for a Fastify server: page, snapshot, live snapshots and metrics.
+//
+// Invariant: no route changes anything. Fastify comes from whoever registers the plugin; nothing of it is loaded here.
+import type { FastifyInstance, FastifyReply } from 'fastify';
+import { isRdmaError } from '../core/errors.js';
+import type { Observer } from './observer.js';
+import { dashboardPage } from './page.js';
+import { registerMetrics } from './prom-client.js';
+import { SnapshotStream, type SnapshotStreamOptions } from './snapshot-stream.js';
+
+/** What of it is served. */
+export interface ObservePluginOptions extends SnapshotStreamOptions {
+  /** `/metrics`, which needs prom-client; default true. */
+  metrics?: boolean;
+}
+
+/** Where the dashboard and its data are. The page itself holds no data, so it may be served without a token. */
+export const OBSERVE_ROUTES = {
+  page: '/',
+  snapshot: '/v1/status',
+  events: '/v1/status/events',
+  metrics: '/metrics',
+} as const;
+
+/**
+ * Makes a plugin: `await app.register(observePlugin(observer))`.
+ *
+ * @throws RdmaError RDMA_ERR_NOT_SUPPORTED, when it is registered, without prom-client or a whole build
+ */
+export function observePlugin(observer: Observer, options: ObservePluginOptions = {}) {
+  return async (app: FastifyInstance): Promise<void> => {
+    const { html, contentSecurityPolicy } = dashboardPage();
+    const stream = new SnapshotStream(observer, options);
+    app.addHook('preClose', async () => stream.close());
+
+    // As the server of this package takes it: a page without data needs no token.
+    const open = { config: { isOpen: true } as object };
+    app.get(OBSERVE_ROUTES.page, open, (_request, reply) =>
+      reply
+        .headers({
+          'content-type': 'text/html; charset=utf-8',
+          'content-security-policy': contentSecurityPolicy,
+          'cache-control': 'no-cache',
+          'referrer-policy': 'no-referrer',
+          'x-content-type-options': 'nosniff',
+        })
+        .send(html),
+    );
+
+    app.get(OBSERVE_ROUTES.snapshot, async (_request, reply) => {
+      try {
+        const snapshot = await observer.snapshot();
+        return reply.header('cache-control', 'no-store').send(snapshot);
+      } catch (error) {
+        return unavailable(reply, error);
+      }
+    });
+
+    app.get(OBSERVE_ROUTES.events, (_request, reply) => {
+      if (stream.isFull) {
+        return problem(reply.header('retry-after', '5'), 503, 'RDMA_ERR_BUSY', 'too many listeners are connected');
+      }
+      reply.hijack();
+      const { raw } = reply;
+      // Its end is that of the connection: no frame around each snapshot.
+      raw.useChunkedEncodingByDefault = false;
+      raw.writeHead(200, {
+        ...(reply.getHeaders() as Record<string, string>),
+        'content-type': 'text/event-stream; charset=utf-8',
+        'cache-control': 'no-store',
+        'x-accel-buffering': 'no',
+      });
+      raw.flushHeaders();
+      stream.add(raw);
+      return reply;
+    });
+
+    if (options.metrics === false) return;
+    const registry = registerMetrics(observer);
+    app.get(OBSERVE_ROUTES.metrics, async (_request, reply) => {
+      try {
+        const text = await registry.metrics();
+        return reply.header('content-type', registry.contentType).send(text);
+      } catch (error) {
+        return unavailable(reply, error);
+      }
+    });
+  };
+}
+
+function unavailable(reply: FastifyReply, error: unknown): FastifyReply {
+  if (!isRdmaError(error)) throw error;
+  return problem(reply, 503, error.code, error.message);
+}
+
+// RFC 9457.
+function problem(reply: FastifyReply, status: number, code: string, detail: string): FastifyReply {
+  return reply
+    .code(status)
+    .header('content-type', 'application/problem+json')
+    .send({ type: 'about:blank', title: 'Service Unavailable', status, code, detail });
+}

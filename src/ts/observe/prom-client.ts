@@ -1,0 +1,69 @@
+// The metrics in a registry of prom-client, and as text. The only file that loads prom-client, an optional peer
+// dependency.
+//
+// Invariant: prom-client is loaded when a registry is asked for, not before. A scrape looks at the pipeline once,
+// whatever number of metrics there are.
+import type { Registry } from 'prom-client';
+import { RdmaError } from '../core/errors.js';
+import { METRICS, type MetricFamily } from './metrics.js';
+import type { Observer } from './observer.js';
+
+/** How to register. */
+export interface MetricsOptions {
+  /** Where the metrics go; default a new one. */
+  registry?: Registry;
+  /** Adds what prom-client knows of this process: CPU, memory, the event loop; default true for a new registry. */
+  processMetrics?: boolean;
+}
+
+/**
+ * Registers the metrics of a pipeline with prom-client.
+ *
+ * @returns the registry: `await registry.metrics()` is the text, `registry.contentType` its type
+ * @throws RdmaError RDMA_ERR_NOT_SUPPORTED when prom-client is not installed
+ */
+export function registerMetrics(observer: Observer, options: MetricsOptions = {}): Registry {
+  const client = loadPromClient();
+  const registry = options.registry ?? new client.Registry();
+  let scrape: Promise<ReadonlyMap<string, MetricFamily>> | undefined;
+  const families = () => {
+    scrape ??= observer
+      .metrics()
+      .then((list) => new Map(list.map((family) => [family.name, family])))
+      .finally(() => {
+        scrape = undefined;
+      });
+    return scrape;
+  };
+  for (const { name, type, help } of METRICS) {
+    const metric = {
+      name, // prom-client takes `_total` off it for OpenMetrics
+      type,
+      help,
+      aggregator: 'sum',
+      async get() {
+        const family = (await families()).get(name);
+        const values = (family?.values ?? []).map(({ suffix, labels, value }) =>
+          suffix === '' ? { labels, value } : { labels, value, metricName: `${metric.name}${suffix}` },
+        );
+        return { name: metric.name, type, help, aggregator: 'sum', values };
+      },
+      reset() {}, // they are the pipeline's
+    };
+    // The types of prom-client know its own classes only.
+    registry.registerMetric(metric as unknown as Parameters<Registry['registerMetric']>[0]);
+  }
+  if (options.processMetrics ?? options.registry === undefined) client.collectDefaultMetrics({ register: registry });
+  return registry;
+}
+
+function loadPromClient(): typeof import('prom-client') {
+  try {
+    return require('prom-client');
+  } catch (cause) {
+    throw new RdmaError('RDMA_ERR_NOT_SUPPORTED', 'metrics need prom-client, which is not installed', {
+      remedy: 'npm install prom-client',
+      cause,
+    });
+  }
+}
