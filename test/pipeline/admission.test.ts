@@ -12,7 +12,7 @@ const MINUTE_US = 60e6;
 
 void t.test('a window is what runs and a prefetch that covers the way there', async (t) => {
   const table: [number, number, number, number][] = [
-    // concurrency, service, lead, window
+    // capacity, service, lead, window
     [1, MINUTE_US, 200, 2],
     [1, 200, 200, 2],
     [1, 100, 200, 3],
@@ -27,6 +27,17 @@ void t.test('a window is what runs and a prefetch that covers the way there', as
   for (const [concurrency, serviceUs, leadUs, window] of table) {
     t.equal(windowOf(concurrency, serviceUs, leadUs), window, `${concurrency}, ${serviceUs} us, ${leadUs} us`);
   }
+});
+
+void t.test('an instance that takes batches is given a whole next batch at least', async (t) => {
+  t.equal(windowOf(8, MINUTE_US, 200, 8), 16);
+  t.equal(windowOf(16, 1000, 200, 8), 24);
+  t.equal(windowOf(8, 100, 200, 8), 24);
+  t.equal(windowOf(8, 1, 200, 8), 8 + MAX_PREFETCH);
+  const admission = admissionOf([{ name: 'a', concurrency: 2, batch: { size: 4 } }]);
+  for (let i = 0; i < 12; i++) t.ok(admission.admit(0), 'before the first sample too');
+  t.notOk(admission.admit(0));
+  t.equal(admission.capacity(0, 0).servers, 8);
 });
 
 const specOf = (...stages: StageSpecInput[]) => checkSpec({ name: 'flow', stages });

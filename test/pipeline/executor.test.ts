@@ -370,6 +370,51 @@ void t.test('a place that dies in a batch is replaced, and every request of the 
   await pipeline.idle();
 });
 
+void t.test('a suspect runs alone, and all others together as before', async (t) => {
+  const first = gate();
+  const batches: number[][] = [];
+  let isSuspect = true;
+  let running = 0;
+  const pipeline = await open(
+    t,
+    { size: 4 },
+    async (tasks) => {
+      const own = tasks.map(numberOf);
+      batches.push(own);
+      running++;
+      if (own.includes(0)) await first.opened;
+      else await sleep(3);
+      if (isSuspect && own.includes(2)) t.equal(running, 1, 'nothing beside it');
+      running--;
+      return tasks.map(answerOf);
+    },
+    { concurrency: 2 },
+  );
+  const instance = pipeline.stages.get('a/0')!;
+  const requests = [0].map((n) => pipeline.gateway.run({ meta: { n } }));
+  await until('the first batch', () => batches.length === 1);
+  // While the first batch runs, the suspect waits, and who came before it does not.
+  instance.setSuspects([{ gateway: 0, gatewayRun: 1000, ticket: 3, attempt: 1 }]);
+  requests.push(...[1, 2, 3, 4, 5].map((n) => pipeline.gateway.run({ meta: { n } })));
+  await until('the suspect to wait', () => batches.length >= 2 && instance.status().ready >= 1);
+  first.open();
+  t.same(numbers(await within('all', Promise.all(requests))), upTo(6));
+  t.same(
+    batches.find((batch) => batch.includes(2)),
+    [2],
+  );
+  t.ok(
+    batches.some((batch) => batch.length > 1),
+    JSON.stringify(batches),
+  );
+  instance.setSuspects([]);
+  isSuspect = false;
+  batches.length = 0;
+  await runAll(pipeline, 16);
+  t.ok(batches.length < 10, 'nobody is a suspect any more');
+  await pipeline.idle();
+});
+
 void t.test('closing in the middle of a batch ends it and answers its requests', async (t) => {
   const begun = gate();
   const reasons: string[] = [];

@@ -4,7 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import fc from 'fast-check';
 import t from 'tap';
 import { type ProgressEvent, type StageTask, workflow } from '../../src/ts/pipeline/index.js';
-import { behindUs, paceAfter, RequestProgress, restUs } from '../../src/ts/pipeline/progress.js';
+import { behindUs, MIN_DONE, paceAfter, RequestProgress, restUs } from '../../src/ts/pipeline/progress.js';
 import { failureOf, Harness, until, within } from './support.js';
 
 const here = { module: __filename };
@@ -36,7 +36,7 @@ void t.test('an estimate is never negative and never NaN once there is a pace', 
       for (const { done, gapUs } of words) {
         nowUs += gapUs;
         const rest = progress.remainingUs(place, done, nowUs, 7);
-        hasPace ||= done > 0;
+        hasPace ||= done >= MIN_DONE;
         if (hasPace !== (rest !== undefined)) throw new Error('an estimate without a pace, or none with one');
         if (rest !== undefined && !(rest >= 7)) throw new Error(`${rest} us`);
       }
@@ -138,6 +138,7 @@ void t.test('a listener that throws harms no request', async (t) => {
   const onWarning = (warning: Error) => void warned.push(warning.message);
   process.on('warning', onWarning);
   t.teardown(() => void process.off('warning', onWarning));
+  t.match(await failureOf(pipeline.gateway.run({}, { onProgress: 5 as never })), { code: 'RDMA_ERR_INVALID_ARGUMENT' });
   const onProgress = () => {
     throw new Error('not now');
   };

@@ -3,6 +3,8 @@
 import fc from 'fast-check';
 import t from 'tap';
 import {
+  batchSizeOf,
+  capacityOf,
   checkSpec,
   MAX_MESSAGE_BYTES,
   MAX_STAGES,
@@ -48,6 +50,31 @@ void t.test('a stage is filled in with its defaults and frozen', async (t) => {
     ],
   });
   for (const part of [spec, spec.stages, spec.stages[0], spec.stages[1]!.after]) t.ok(Object.isFrozen(part));
+});
+
+void t.test('a stage that takes batches says how many and how long it waits', async (t) => {
+  const spec = withStages({ name: 'a', concurrency: 2, batch: { size: 8, key: () => 'not data' } }, { name: 'b' });
+  t.same(spec.stages[0]!.batch, { size: 8, waitMs: 0 });
+  t.ok(Object.isFrozen(spec.stages[0]!.batch));
+  t.same(checkSpec(JSON.parse(JSON.stringify(spec))), spec);
+  t.same(spec.stages.map(capacityOf), [16, 1]);
+  t.same(spec.stages.map(batchSizeOf), [8, 1]);
+  t.equal(withStages({ name: 'a', batch: { size: 64, waitMs: 0.5 }, concurrency: 2 }).stages[0]!.batch!.waitMs, 0.5);
+  for (const batch of [null, 5, {}, { size: 0 }, { size: 65 }, { size: 1.5 }, { size: '8' }]) {
+    t.throws(() => withStages({ name: 'a', batch }), INVALID);
+  }
+  for (const waitMs of [-1, 60_001, Number.NaN, '1', null]) {
+    t.throws(() => withStages({ name: 'a', batch: { size: 2, waitMs } }), { ...INVALID, message: /batch\.waitMs/ });
+  }
+  t.throws(() => withStages({ name: 'a', concurrency: 3, batch: { size: 64 } }), {
+    ...INVALID,
+    message: /would run 3 batches of 64 at a time; at most 128 tasks/,
+  });
+});
+
+void t.test('a stage may leave it to each request how it is spread', async (t) => {
+  t.equal(withStages({ name: 'a', spread: 'either' }).stages[0]!.spread, 'either');
+  for (const spread of ['both', 5, {}]) t.throws(() => withStages({ name: 'a', spread }), INVALID);
 });
 
 void t.test('only what comes after a stage that publishes pieces can stream it', async (t) => {

@@ -42,6 +42,31 @@ void t.test('options that are wrong are refused', async (t) => {
   t.throws(() => workflow('a', { module: __filename, maxRequestBytes: 0 }), INVALID);
 });
 
+void t.test('a stage has a handler of tasks, or one of batches with their key', async (t) => {
+  const batchHandler = () => [];
+  const key = () => 'a';
+  const graph = begin()
+    .stage('a', { batch: { size: 2, waitMs: 1, key }, batchHandler })
+    .stage('b', { batch: { size: 2 }, batchHandler });
+  t.same(graph.code('a'), { batchHandler, batchKey: key });
+  t.same(graph.code('b'), { batchHandler });
+  t.same(graph.spec.stages[0]!.batch, { size: 2, waitMs: 1 });
+  t.equal(graph.withSizes({ request: 10 }).code('a').batchKey, key);
+  t.throws(() => graph.handler('a'), { ...INVALID, message: /stage a takes batches/ });
+  t.throws(() => graph.code('c'), INVALID);
+  for (const options of [
+    { batchHandler },
+    { batch: { size: 2 } },
+    { batch: { size: 2 }, handler },
+    { batch: { size: 2 }, batchHandler, handler },
+    { batch: 2, batchHandler },
+    { batch: {}, batchHandler },
+    { batch: { size: 2, key: 'a' }, batchHandler },
+  ]) {
+    t.throws(() => loose(begin()).stage('c', options), INVALID);
+  }
+});
+
 void t.test('a stage that is refused leaves the workflow as it was', async (t) => {
   const graph = begin().stage('a', { handler });
   t.throws(() => loose(graph).stage('b', { handler, after: ['c'] }), INVALID);

@@ -50,6 +50,12 @@ const withFaults = (faults: readonly PipelineFault[], shape: Partial<PipelineSha
   ...shape,
 });
 
+const together = (polls: boolean) => {
+  const [first, second] = chain(1, 1);
+  const batch = { size: 2, waitMs: 1, keys: 1, polls };
+  return { stages: [{ ...first!, busyMs: 2, batch }, second!], requests: [...twoRequests, PLAIN_REQUEST] };
+};
+
 /** A stage that publishes pieces, one that reads and publishes them, and one that reads both of them. */
 const streams = [
   { ...PLAIN_STAGE, pieces: 2 },
@@ -155,12 +161,27 @@ export const PIPELINE_CASES = {
       schedules: 3500,
     },
   ],
+  // Three requests, and batches of two: one waits while the others run.
+  batches: [
+    {
+      name: 'batches',
+      shape: withFaults(['crash', 'replace', 'stop-and-replace'], together(false)),
+      limits: once,
+      schedules: 1000,
+    },
+    {
+      name: 'batches-that-poll',
+      shape: withFaults(['crash', 'replace'], together(true)),
+      limits: once,
+      schedules: 650,
+    },
+  ],
   streams: [
     {
       name: 'streams-processes',
       shape: withFaults(processFaults, { stages: streams, requests: heard }),
       limits: once,
-      schedules: 1000,
+      schedules: 2300,
     },
   ],
   streamWays: [
@@ -168,7 +189,7 @@ export const PIPELINE_CASES = {
       name: 'streams-ways',
       shape: withFaults(wayFaults, { stages: streams, requests: heard }),
       limits: once,
-      schedules: 1000,
+      schedules: 5200,
     },
   ],
   streamBlocks: [
@@ -180,7 +201,7 @@ export const PIPELINE_CASES = {
         copier: 'device',
       }),
       limits: once,
-      schedules: 1000,
+      schedules: 1400,
     },
   ],
 } satisfies Record<string, readonly PipelineCase[]>;

@@ -30,6 +30,7 @@ export interface BatchStatus {
 }
 
 interface Waiting extends WaitingTask {
+  readonly key: BatchKeyValue;
   readonly joined: Joined;
   readonly task: BatchedTask;
 }
@@ -42,14 +43,13 @@ export class BatchExecutor implements BatchesOfBatch {
   private readonly host: BatchHost;
   private readonly settings: BatchSettings;
   private readonly groups = new Map<BatchKeyValue, Waiting[]>(); // none is empty
-  private alone: Waiting[] = []; // suspects: each is a batch, and no other batch runs beside it
-  private single: RunningBatch | undefined; // the batch of a suspect, while it runs
   private readonly running = new Set<RunningBatch>();
   private readonly times = new BatchTimes();
   private readonly behind = new UsualTime(); // from an output until nobody needs it any more
   private order = 0;
   private waitingCount = 0;
   private lookDue = false;
+  private turnDue = false;
   private looking = false;
   private stopTimer: (() => void) | undefined;
   private timerAtUs = 0; // when it ends, while there is one
@@ -72,17 +72,14 @@ export class BatchExecutor implements BatchesOfBatch {
       host.refuse(joined, task, error);
       return;
     }
-    const waiting = {
+    this.file({
+      key,
       order: this.order++,
       sinceUs: joined.readyAtUs,
       deadlineUs: host.deadlineOf(joined),
       joined,
       task,
-    };
-    const group = this.groups.get(key);
-    if (host.isSuspect(joined)) this.alone.push(waiting);
-    else if (group === undefined) this.groups.set(key, [waiting]);
-    else group.push(waiting);
+    });
     this.waitingCount++;
     if (this.lookDue) return;
     // Behind what is being done now: what came together begins together.
@@ -91,6 +88,21 @@ export class BatchExecutor implements BatchesOfBatch {
       this.lookDue = false;
       this.next();
     });
+  }
+
+  // A suspect is a group of its own.
+  private file(waiting: Waiting): void {
+    const key = this.host.isSuspect(waiting.joined) ? waiting : waiting.key;
+    const group = this.groups.get(key);
+    if (group === undefined) this.groups.set(key, [waiting]);
+    else group.push(waiting);
+  }
+
+  /** Others run alone than before. */
+  regroup(): void {
+    const all = [...this.groups.values()].flat().sort((a, b) => a.order - b.order);
+    this.groups.clear();
+    for (const waiting of all) this.file(waiting);
   }
 
   private keyOf(task: BatchedTask): BatchKeyValue {
@@ -102,17 +114,6 @@ export class BatchExecutor implements BatchesOfBatch {
       'RDMA_ERR_HANDLER',
       `batch.key of stage ${this.host.stageName} must answer a string or a number`,
     );
-  }
-
-  /** Others are suspects now: of those that wait, they are set apart. */
-  setApart(): void {
-    for (const [key, group] of [...this.groups]) {
-      const others = group.filter(({ joined }) => !this.host.isSuspect(joined));
-      if (others.length === group.length) continue;
-      this.alone.push(...group.filter(({ joined }) => this.host.isSuspect(joined)));
-      if (others.length === 0) this.groups.delete(key);
-      else this.groups.set(key, others);
-    }
   }
 
   /** Tasks that wait. */
@@ -141,14 +142,7 @@ export class BatchExecutor implements BatchesOfBatch {
     if (this.looking) return;
     this.looking = true;
     try {
-      while (this.host.isOpen && this.waitingCount > 0 && this.running.size < this.settings.concurrency) {
-        if (this.single !== undefined) return;
-        if (this.alone.length > 0) {
-          // Nothing begins before it: it would never be alone.
-          if (this.running.size > 0) return;
-          this.startAlone();
-          continue;
-        }
+      while (this.mayLook) {
         const keys = [...this.groups.keys()];
         const decision = decideBatch([...this.groups.values()], this.rules, this.host.nowUs());
         if (!this.follow(decision, keys)) return;
@@ -156,6 +150,11 @@ export class BatchExecutor implements BatchesOfBatch {
     } finally {
       this.looking = false;
     }
+  }
+
+  private get mayLook(): boolean {
+    const hasRoom = this.running.size < this.settings.concurrency;
+    return this.host.isOpen && this.waitingCount > 0 && hasRoom && !this.turnDue;
   }
 
   // False when there is nothing to do now.
@@ -167,6 +166,8 @@ export class BatchExecutor implements BatchesOfBatch {
     const key = keys[decision.group]!;
     // Without those that nobody wants any more it may not be due.
     if (this.dropUnwanted(key)) return true;
+    // Looked at again when a batch has ended.
+    if (!this.host.mayBegin(this.groups.get(key)![0]!.joined, this.running.size)) return false;
     this.start(key, this.take(key, decision.count));
     return true;
   }
@@ -205,20 +206,12 @@ export class BatchExecutor implements BatchesOfBatch {
     return true;
   }
 
-  private startAlone(): void {
-    const waiting = this.alone.shift()!;
-    this.waitingCount--;
-    if (waiting.joined.state === 'ready') this.start('', [waiting], true);
-    else for (const block of waiting.task.takeBlocks()) block.release();
-  }
-
-  private start(key: BatchKeyValue, waiting: readonly Waiting[], isAlone = false): void {
+  private start(key: BatchKeyValue, waiting: readonly Waiting[]): void {
     const batch = new RunningBatch(this, this.host, key);
     // It has its place before anything of it can end.
     this.running.add(batch);
-    if (isAlone) this.single = batch;
     const tasks = this.enter(batch, waiting);
-    if (tasks.length === 0) this.leave(batch);
+    if (tasks.length === 0) this.running.delete(batch);
     else {
       this.started++;
       batch.run(this.settings.handler, tasks);
@@ -247,7 +240,6 @@ export class BatchExecutor implements BatchesOfBatch {
   poll(batch: RunningBatch): BatchedTask[] {
     const { host, groups } = this;
     const free = this.settings.size - (host.flaw === 'overfull-batch' ? 0 : batch.unfinished);
-    if (this.alone.length > 0 || this.single !== undefined) return [];
     if (!host.isOpen || free <= 0 || !groups.has(batch.key)) return [];
     for (const key of [...groups.keys()]) this.dropUnwanted(key);
     const own = [...groups.keys()].indexOf(batch.key);
@@ -263,13 +255,20 @@ export class BatchExecutor implements BatchesOfBatch {
 
   /** A batch has ended. */
   over(batch: RunningBatch): void {
-    this.leave(batch);
-    this.next();
-  }
-
-  private leave(batch: RunningBatch): void {
     this.running.delete(batch);
-    if (this.single === batch) this.single = undefined;
+    if (this.waitingCount === 0 || this.turnDue) return;
+    const { size } = this.settings;
+    for (const group of this.groups.values()) {
+      if (group.length < size) continue;
+      this.next();
+      return;
+    }
+    // While a handler computes, nothing is taken out of the lanes: the rest of the next batch may be there.
+    this.turnDue = true;
+    this.host.soon(() => {
+      this.turnDue = false;
+      this.next();
+    });
   }
 
   status(): BatchStatus {

@@ -6,6 +6,8 @@ import type { PlaceId } from './plan.js';
 
 /** How much the newest word of a handler counts. */
 const SAMPLE_WEIGHT = 0.3;
+/** Less than that says nothing of the pace. */
+export const MIN_DONE = 1e-6;
 const MAX_PLACE_NUMBER = 65_536;
 
 /** The pace of one task. */
@@ -21,7 +23,7 @@ export interface Pace {
  * @param done 0 to 1
  */
 export function paceAfter(pace: Pace, done: number, nowUs: number): Pace {
-  if (!(done > 0)) return pace;
+  if (!(done >= MIN_DONE)) return pace;
   const { startedUs, totalUs } = pace;
   const sampleUs = Math.max(0, nowUs - startedUs) / done;
   // What is done is done.

@@ -7,8 +7,8 @@ import type { BatchedTask, BatchHandler, BatchOfTask, BatchOutput } from './batc
 import type { Joined } from './join.js';
 import type { StageOutput } from './task.js';
 
-/** What a key of tasks is. */
-export type BatchKeyValue = string | number;
+/** What a key of tasks is; an object is the key of one task that runs alone. */
+export type BatchKeyValue = string | number | object;
 
 /** Ends a task that has begun: with its output, or with an error that is not undefined. */
 export type TaskEnd = (output: StageOutput | undefined, error: unknown) => void;
@@ -21,11 +21,15 @@ export interface BatchHost {
   readonly flaw: string | undefined;
   nowUs(): number;
   after(ms: number, call: () => void): () => void;
+  /** Calls back when what has arrived meanwhile was taken out of the lanes. */
+  soon(call: () => void): void;
   batchedTaskOf(joined: Joined): BatchedTask;
   /** When the request of a task is due, by the clock of the process in microseconds. */
   deadlineOf(joined: Joined): number;
-  /** Whether its task runs alone, see suspects.ts. */
+  /** True for a task that runs alone. */
   isSuspect(joined: Joined): boolean;
+  /** Whether a task may begin beside so many batches that run. */
+  mayBegin(joined: Joined, running: number): boolean;
   /** A task begins. */
   begin(joined: Joined, task: BatchedTask): TaskEnd;
   /** All that has begun was begun: those who want to know are told now. */

@@ -182,7 +182,7 @@ export class StageInstance implements PlaceOwner, TaskHost, BatchHost {
   /** These requests run alone from now on, and no others. */
   setSuspects(requests: readonly RequestAttempt[]): void {
     this.suspects.set(requests);
-    this.batches?.setApart();
+    this.batches?.regroup();
     this.next();
   }
 
@@ -343,6 +343,11 @@ export class StageInstance implements PlaceOwner, TaskHost, BatchHost {
   }
 
   /** @internal */
+  mayBegin(joined: Joined, running: number): boolean {
+    return this.suspects.mayBegin(joined, running);
+  }
+
+  /** @internal */
   get isOpen(): boolean {
     return this.linked && !this.place.isEnding;
   }
@@ -360,6 +365,11 @@ export class StageInstance implements PlaceOwner, TaskHost, BatchHost {
   /** @internal */
   after(ms: number, call: () => void): () => void {
     return this.options.port.clock.after(ms, call);
+  }
+
+  /** @internal */
+  soon(call: () => void): void {
+    this.options.port.clock.soon(call);
   }
 
   /** @internal */

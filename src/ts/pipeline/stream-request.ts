@@ -73,10 +73,12 @@ export class RequestStream implements AsyncIterableIterator<PieceEvent, undefine
     return failure;
   }
 
+  /** Itself: its pieces can be read once. */
   [Symbol.asyncIterator](): this {
     return this;
   }
 
+  /** The next piece, when it is there; done when the request has ended. */
   next(): Promise<IteratorResult<PieceEvent, undefined>> {
     const event = this.events.shift();
     if (event !== undefined) return Promise.resolve({ done: false, value: event });

@@ -39,7 +39,7 @@ export class Suspects {
     if (this.alone === task) this.alone = undefined;
   }
 
-  /** Whether the task runs alone. */
+  /** True for a suspect. */
   has({ ledger, ticket }: Candidate): boolean {
     return this.names.size > 0 && this.names.has(nameOf(ledger.gateway, ledger.gatewayRun, ticket));
   }

@@ -49,8 +49,8 @@ export interface StageTask<Inputs extends string = string> {
   /** A number from 0 to 2^32 - 1 that is the same whenever and wherever the request runs again: seed random numbers with it. */
   readonly seed: number;
   /**
-   * The trace that the request belongs to, to be handed on to other systems; undefined when it has none or is not traced. It
-   * has no `tracestate`.
+   * The trace that the request belongs to, to be handed on to other systems; undefined when it has none or is not traced, and
+   * where all inputs are streams, until one of them has ended. It has no `tracestate`.
    */
   readonly traceContext: TraceContext | undefined;
   /** Aborted when the deadline has passed, the request has ended, or the stage is closed. */

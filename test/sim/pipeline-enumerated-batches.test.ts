@@ -1,0 +1,5 @@
+// Proves: no schedule breaks what docs/pipeline-simulation.md says, within its bounds: stages that take batches.
+import { PIPELINE_CASES } from './pipeline-cases.js';
+import { provePipelines } from './pipeline-enumerate.js';
+
+provePipelines(PIPELINE_CASES.batches);
