@@ -99,6 +99,17 @@ export const stubborn = workflow('stubborn', { module: __filename }).stage('act'
 /** One instance that runs four tasks at a time. */
 export const crowd = workflow('crowd', { module: __filename }).stage('act', { concurrency: 4, handler: act });
 
+/** One instance that runs four tasks in each of two batches. */
+export const together = workflow('together', { module: __filename }).stage('act', {
+  concurrency: 2,
+  batch: { size: 4, waitMs: 50 },
+  batchHandler: async (tasks) => {
+    await sleep(20);
+    if (tasks.some((task) => task.input('request').meta.act === 'exit')) process.exit(3);
+    return tasks.map(() => ({ meta: { size: tasks.length } }));
+  },
+});
+
 /** One instance behind another stage. */
 export const second = workflow('second', { module: __filename })
   .stage('pass', { handler: (task) => ({ meta: task.input('request').meta }) })

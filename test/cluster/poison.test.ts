@@ -4,7 +4,7 @@ import t from 'tap';
 import type { LocalPipeline } from '../../src/ts/cluster/index.js';
 import type { RdmaError } from '../../src/ts/pipeline/index.js';
 import { within } from '../pipeline/support.js';
-import { crowd, second, stubborn } from './faulty.js';
+import { crowd, second, stubborn, together } from './faulty.js';
 import { idle, start } from './support.js';
 
 const outcome = (promise: Promise<unknown>): Promise<RdmaError | 'ok'> =>
@@ -47,6 +47,20 @@ void t.test('beside others that run when it ends the process, only the guilty on
   ].map((meta) => run(pipeline, meta));
   const outcomes = await within('all', Promise.all(all), 60_000);
   t.match(outcomes, ['ok', { code: 'RDMA_ERR_STAGE_FAILED' }, 'ok', { code: 'RDMA_ERR_STAGE_FAILED' }]);
+  await idle(pipeline);
+});
+
+void t.test('of the tasks of a batch only the guilty one fails', async (t) => {
+  const { pipeline } = await start(t, together);
+  const all = Array.from({ length: 16 }, (_, i) => run(pipeline, i === 5 ? { act: 'exit' } : {}));
+  const outcomes = await within('all', Promise.all(all), 60_000);
+  t.match(outcomes[5], { code: 'RDMA_ERR_STAGE_FAILED', stage: 'act', message: /3 of 3 times/ });
+  t.same(
+    outcomes.filter((outcome) => outcome === 'ok'),
+    Array(15).fill('ok'),
+  );
+  const sizes = Array.from({ length: 4 }, () => pipeline.run({}).then(({ outputs }) => outputs[0]?.meta.size));
+  t.same(await within('a batch', Promise.all(sizes)), [4, 4, 4, 4], 'and batches are what they were');
   await idle(pipeline);
 });
 

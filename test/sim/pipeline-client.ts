@@ -5,7 +5,7 @@
 import type { PieceEvent, PipelineResult } from '../../src/ts/pipeline/index.js';
 import type { SimWorld } from '../../src/ts/sim/world.js';
 import type { PlaceProcess } from './pipeline-place.js';
-import type { PipelineShape, RequestShape } from './pipeline-shape.js';
+import type { Failing, PipelineShape, RequestShape } from './pipeline-shape.js';
 import { stageName, type Work } from './pipeline-work.js';
 
 /** How late the end of a request with a deadline may come, in virtual ms, while its gateway runs. */
@@ -20,6 +20,11 @@ interface Submission {
   /** Pieces that its caller has heard of, by `stage/instance`: how many, and of which run. */
   readonly heard: Map<string, { count: number; run: number }>;
   ended: boolean;
+}
+
+function wordsOf({ how }: Failing): RegExp {
+  // A stage that streams throws instead.
+  return how === 'ends' ? /ended while it ran the request|asked to fail/ : /asked to fail/;
 }
 
 export class Client {
@@ -156,7 +161,7 @@ export class Client {
       (code === 'RDMA_ERR_DEADLINE' && request.timeoutMs !== undefined) ||
       (code === 'RDMA_ERR_REJECTED' && request.timeoutMs !== undefined) ||
       (code === 'RDMA_ERR_ABORTED' && request.abortAfterMs !== undefined) ||
-      (code === 'RDMA_ERR_STAGE_FAILED' && request.fails !== undefined && /asked to fail/.test(error.message));
+      (code === 'RDMA_ERR_STAGE_FAILED' && request.fails !== undefined && wordsOf(request.fails).test(error.message));
     if (!mayFail) this.world.broken.push(`request ${id} has failed: ${error.message}`);
   }
 }

@@ -177,6 +177,14 @@ export class Faults {
     this.later(ms, () => process.continue());
   }
 
+  /** A handler has ended its process: that is noticed in an event of its own. */
+  ended(process: SimProcess): void {
+    const victim = [...this.supervisor.processes()].find((each) => each.process === process);
+    if (victim === undefined) return;
+    this.say(`${process.name} is ended by a request`);
+    this.later(0, () => this.supervisor.replace(victim));
+  }
+
   private killAt(process: SimProcess): boolean {
     if (!this.killNext || process.state !== 'running') return false;
     const victim = [...this.supervisor.processes()].find((each) => each.process === process);

@@ -5,13 +5,17 @@
 import type { Admission, AdmittedRequest } from '../../src/ts/pipeline/admission.js';
 import type { Joined } from '../../src/ts/pipeline/join.js';
 import type { Place } from '../../src/ts/pipeline/place.js';
+import type { Blame } from '../../src/ts/cluster/blame.js';
 import {
+  BOARD_SLOTS,
   Gateway,
   type Graph,
   type PlaceId,
   type Plan,
   placeName,
+  type RequestAttempt,
   StageInstance,
+  TaskBoard,
   type TaskEvent,
 } from '../../src/ts/pipeline/index.js';
 import type { InboxAddress } from '../../src/ts/ring/index.js';
@@ -32,6 +36,8 @@ export interface Surroundings {
   work: Work;
   /** Where a place listens now. */
   resolve: (target: string) => InboxAddress;
+  /** Who is to blame for the ends of processes. */
+  blame: Blame;
   /** Something has changed that a supervisor may wait for. */
   changed: () => void;
 }
@@ -57,6 +63,8 @@ export class PlaceProcess {
   readonly retired = new Set<number>();
   gateway: Gateway | undefined;
   stage: StageInstance | undefined;
+  /** What its supervisor sees of its tasks. */
+  board: TaskBoard | undefined;
   private readonly asked = new Set<string>();
   private readonly around: Surroundings;
   private readonly unfinished = new Map<string, Set<AdmittedRequest>>(); // of a gateway, by place
@@ -73,7 +81,9 @@ export class PlaceProcess {
     this.incarnation = incarnation;
     this.name = placeName(around.graph.spec, id);
     this.process = around.world.process(`${this.name}.${incarnation}`);
-    this.process.later(0, () => this.does('open', this.open(plans, lost)));
+    // What it is told as it is started.
+    const known = { barred: [...around.blame.barred], suspects: [...around.blame.suspects] };
+    this.process.later(0, () => this.does('open', this.open(plans, lost, known)));
   }
 
   get place(): Place | undefined {
@@ -93,7 +103,11 @@ export class PlaceProcess {
     });
   }
 
-  private async open(plans: readonly Plan[], lost: PlaceId | undefined): Promise<void> {
+  private async open(
+    plans: readonly Plan[],
+    lost: PlaceId | undefined,
+    known: { barred: RequestAttempt[]; suspects: RequestAttempt[] },
+  ): Promise<void> {
     const { world, shape, graph, work, resolve, changed } = this.around;
     const { residentRequests, streamedPieces, slots, inlineBytes, laneMessages, poolBytes, pollUs, flaw } = shape;
     const [plan, ...olderPlans] = [...plans].reverse() as [Plan, ...Plan[]];
@@ -124,7 +138,8 @@ export class PlaceProcess {
       this.watchAdmission(this.gateway);
     } else {
       const code = work.code(stage, instance, this.process);
-      this.stage = await StageInstance.open({ ...options, ...code });
+      this.board = new TaskBoard(new ArrayBuffer(TaskBoard.bytesFor(BOARD_SLOTS)));
+      this.stage = await StageInstance.open({ ...options, ...code, board: this.board, ...known });
     }
     for (const { number } of plans) this.adopted.add(number);
     const opened = (this.gateway ?? this.stage)!;
@@ -142,6 +157,13 @@ export class PlaceProcess {
     this.asked.add(what);
     this.process.later(0, () => {
       if (!this.closed) this.does(what, call());
+    });
+  }
+
+  /** These requests run alone from now on. */
+  suspect(requests: readonly RequestAttempt[]): void {
+    this.process.later(0, () => {
+      if (!this.closed) this.stage?.setSuspects(requests);
     });
   }
 

@@ -87,7 +87,10 @@ export const PLANTED: readonly PlantedDefect[] = [
         { ...PLAIN_STAGE, concurrency: 2, busyMs: 200 },
         { ...PLAIN_STAGE, after: [-1, 0] },
       ],
-      requests: Array.from({ length: 16 }, () => ({ ...PLAIN_REQUEST, fails: { stage: 0, always: true } })),
+      requests: Array.from({ length: 16 }, () => ({
+        ...PLAIN_REQUEST,
+        fails: { stage: 0, always: true, how: 'throws' as const },
+      })),
       residentRequests: 2,
       maxInFlight: 16,
       faults: [],
@@ -183,7 +186,7 @@ export const PLANTED: readonly PlantedDefect[] = [
     flaw: 'one-ends-all',
     shape: {
       stages: batches(),
-      requests: [...many.slice(1), { ...PLAIN_REQUEST, fails: { stage: 0, always: true } }],
+      requests: [...many.slice(1), { ...PLAIN_REQUEST, fails: { stage: 0, always: true, how: 'throws' as const } }],
       ...quiet,
     },
     seen: /has failed: .*asked to fail/,

@@ -43,12 +43,18 @@ class PipelineRun {
     const weakOrder = shape.weakOrder && copier === 'device';
     this.world = new SimWorld(choices, { copier, tearShare, weakOrder, pollBatch, oneWriter: true });
     const { world } = this;
+    const { requests, faultCount } = shape;
+    const ending = requests.filter(({ fails }) => fails?.how === 'ends').length;
+    // So many that no request fails for deaths that others are guilty of: shards may end together, and again when a place is
+    // given up.
+    const attempts = 3 + faultCount + 3 * ending * (1 + faultCount);
     const stages = shape.stages.map(({ after, spread, instances, concurrency, batch, pieces, streams }, i) => ({
       name: stageName(i),
       after: after.map((before) => (before < 0 ? 'request' : stageName(before))),
       spread,
       instances,
       concurrency,
+      attempts,
       ...(batch === undefined ? {} : { batch: { size: batch.size, waitMs: batch.waitMs } }),
       maxOutputBytes: (pieces ?? 0) > 0 ? MAX_STREAM_BYTES : MAX_BYTES,
       maxPieces: pieces ?? 0,
@@ -68,6 +74,7 @@ class PipelineRun {
         }
       }
     };
+    this.work.onEnds = (process) => this.faults.ended(process);
     world.onStep = () => this.faults.step();
   }
 

@@ -65,6 +65,14 @@ export interface BatchShape {
   polls: boolean;
 }
 
+/** How a handler fails: it throws an error, one that is retryable, or its process ends. */
+export interface Failing {
+  stage: number;
+  /** In each run; otherwise in some. */
+  always: boolean;
+  how: 'throws' | 'retryable' | 'ends';
+}
+
 export interface RequestShape {
   /** Number of the gateway that it goes to. */
   gateway: number;
@@ -74,8 +82,8 @@ export interface RequestShape {
   timeoutMs: number | undefined;
   /** So long after it came its caller gives it up. */
   abortAfterMs: number | undefined;
-  /** The stage whose handler fails for it; `always`: in each run, otherwise in some. */
-  fails: { stage: number; always: boolean } | undefined;
+  /** The stage whose handler fails for it; undefined: none. */
+  fails: Failing | undefined;
   /** The caller looks at received memory for so many ms; undefined: it takes copies. */
   viewMs: number | undefined;
   trace: boolean | undefined;
@@ -248,6 +256,11 @@ function stageOf(draw: Draw, index: number, inlineBytes: number): StageShape {
   };
 }
 
+function failingOf(draw: Draw, stages: number): Failing {
+  const [stage, always] = [draw.upTo(stages - 1), draw.chance(0.5)];
+  return { stage, always, how: draw.one(['throws', 'retryable', 'ends'] as const) };
+}
+
 function withBatches(draw: Draw, stage: StageShape): StageShape {
   const isOpen = stage.spread === 'route' && draw.chance(0.4);
   const batch = {
@@ -266,7 +279,7 @@ function requestOf(draw: Draw, together: Draw, gateways: number, stages: number,
     bytes: draw.one([0, 1, 100, inlineBytes - 400, inlineBytes, 2 * inlineBytes]),
     timeoutMs: draw.chance(0.1) ? draw.one([1, 10, 100, 5000]) : undefined,
     abortAfterMs: draw.chance(0.1) ? draw.upTo(60) : undefined,
-    fails: draw.chance(0.1) ? { stage: draw.upTo(stages - 1), always: draw.chance(0.5) } : undefined,
+    fails: draw.chance(0.1) ? failingOf(draw, stages) : undefined,
     viewMs: draw.one([undefined, undefined, 1, 40]),
     trace: draw.one([undefined, true, false]),
     shards: together.chance(0.5),

@@ -3,7 +3,15 @@
 // Invariant: it does what a real supervisor does, in the order that the pipeline asks for: gateways admit under a plan
 // after all its places have adopted it, and places let go of a plan after all gateways have. It never dies, and it is told
 // of a death at once.
-import { makePlan, type PlaceId, type Plan, placeName, stagePlaces } from '../../src/ts/pipeline/index.js';
+import { Blame } from '../../src/ts/cluster/blame.js';
+import {
+  makePlan,
+  type PlaceId,
+  type Plan,
+  placeName,
+  type RequestAttempt,
+  stagePlaces,
+} from '../../src/ts/pipeline/index.js';
 import { RdmaError } from '../../src/ts/core/errors.js';
 import type { InboxAddress } from '../../src/ts/ring/index.js';
 import { PlaceProcess, type Surroundings } from './pipeline-place.js';
@@ -47,9 +55,19 @@ export class Supervisor {
   private change: Change | undefined;
   private lookDue = false;
 
-  constructor(around: Omit<Surroundings, 'resolve' | 'changed'>) {
+  private readonly blame = new Blame({
+    isUnderWay: (request) => this.gatewayOf(request)?.gateway?.isUnderWay(request) ?? false,
+    countTry: (request) => this.gatewayOf(request)?.gateway?.countTry(request) ?? 0,
+    failRequest: (request, reason) => {
+      const found = this.gatewayOf(request);
+      found?.process.later(0, () => found.gateway?.failRequest(request, reason));
+    },
+  });
+
+  constructor(around: Omit<Surroundings, 'resolve' | 'changed' | 'blame'>) {
     const { graph, shape } = around;
-    this.around = { ...around, resolve: (target) => this.resolve(target), changed: () => this.look() };
+    const { blame } = this;
+    this.around = { ...around, blame, resolve: (target) => this.resolve(target), changed: () => this.look() };
     const gateways = Array.from({ length: shape.gateways }, (_, i) => i);
     this.plan = makePlan(graph.spec, 1, undefined, gateways);
     this.plans = [this.plan];
@@ -69,6 +87,26 @@ export class Supervisor {
   /** The processes that have their places. */
   *processes(): Iterable<PlaceProcess> {
     for (const { current } of this.slots.values()) if (current !== undefined) yield current;
+  }
+
+  // The process that has admitted a request; undefined: it has ended, or another one has its place.
+  private gatewayOf({ gateway, gatewayRun }: RequestAttempt): PlaceProcess | undefined {
+    for (const each of this.processes()) {
+      const isIt = each.id.stage < 0 && each.id.instance === gateway && each.incarnation === gatewayRun;
+      if (isIt && each.process.state !== 'dead' && !each.closed) return each;
+    }
+    return undefined;
+  }
+
+  // A process is gone, or is going to be: what it ran is looked at before the next one starts.
+  private judge({ id, process, board }: PlaceProcess): void {
+    const tasks = board?.read() ?? [];
+    if (tasks.length === 0 || process.state === 'running') return;
+    const { name: stage, attempts } = this.around.graph.spec.stages[id.stage]!;
+    const verdict = { kind: 'hang', words: 'it was stopped', task: undefined } as const;
+    const isDead = process.state === 'dead';
+    this.blame.died({ stage, attempts, tasks, verdict: isDead ? undefined : verdict, reason: process.name });
+    for (const each of this.processes()) if (each.id.stage === id.stage) each.suspect(this.blame.suspects);
   }
 
   // ---- Places
@@ -102,6 +140,7 @@ export class Supervisor {
   replace(process: PlaceProcess): void {
     const slot = this.slots.get(process.name)!;
     if (slot.current !== process) return;
+    this.judge(process);
     process.replaced = true;
     slot.current = undefined;
     slot.starting = true;

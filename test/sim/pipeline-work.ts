@@ -24,7 +24,7 @@ import {
 import type { SimProcess } from '../../src/ts/sim/process.js';
 import type { SimWorld } from '../../src/ts/sim/world.js';
 import { content, hasContent } from '../ring/support.js';
-import type { BatchShape, PipelineShape, RequestShape, StageShape } from './pipeline-shape.js';
+import type { BatchShape, Failing, PipelineShape, RequestShape, StageShape } from './pipeline-shape.js';
 
 /** In the metadata of each message. */
 interface WorkMeta {
@@ -38,7 +38,7 @@ interface WorkMeta {
   parts: Record<string, [number, number]>;
   /** How many pieces its run has published; -1: it is one of them. */
   pieces: number;
-  fails: { stage: number; always: boolean } | null;
+  fails: Failing | null;
 }
 
 /** One run of a handler. */
@@ -78,6 +78,8 @@ export class Work {
   tasks = 0;
   /** Called when the task of a request at a place has ended there. */
   onDone: ((joined: Joined, stage: number, instance: number) => void) | undefined;
+  /** Called when a handler has ended its process. */
+  onEnds: ((process: SimProcess) => void) | undefined;
   private readonly world: SimWorld;
   private readonly shape: PipelineShape;
   private readonly runs = new Map<number, Run>();
@@ -175,10 +177,18 @@ export class Work {
       const runs = this.merge(`the task of request ${id} at ${task.stage}/${instance}`, inputs);
       for (const run of Object.values(runs)) this.checkRun(run, id, joined);
       runs[`${stage}/${instance}`] = number;
-      const end = (): StageOutput => {
-        if (process.state === 'running') this.onDone?.(joined, stage, instance);
+      const end = (): StageOutput | Promise<StageOutput> => {
         const { fails } = inputs[0]!.meta as unknown as WorkMeta;
-        if (fails?.stage === stage && (fails.always || number % 2 === 1)) throw new Error('it was asked to fail');
+        const isFailing = fails?.stage === stage && (fails.always || number % 2 === 1);
+        if (isFailing && fails.how === 'ends') {
+          if (process.state === 'running') {
+            process.crash();
+            this.onEnds?.(process);
+          }
+          return new Promise(() => {});
+        }
+        if (process.state === 'running') this.onDone?.(joined, stage, instance);
+        if (isFailing) throw Object.assign(new Error('it was asked to fail'), { retryable: fails.how === 'retryable' });
         // They stay as they were until it ends.
         if (joined.state === 'running') for (const input of inputs) this.checkParts(`an input of ${task.stage}`, input);
         return this.output(task, shape, number, id, runs, inputs, fails);
@@ -249,7 +259,9 @@ export class Work {
       await this.busy(task, process, shape, this.world.choices.delay(0.01, shape.busyMs), number);
     }
     if (process.state === 'running') this.onDone?.(joined, stage, instance);
-    if (fails?.stage === stage && (fails.always || number % 2 === 1)) throw new Error('it was asked to fail');
+    if (fails?.stage === stage && (fails.always || number % 2 === 1)) {
+      throw Object.assign(new Error('it was asked to fail'), { retryable: fails.how === 'retryable' });
+    }
     // They stay as they were until it ends.
     if (joined.state === 'running') for (const each of given) this.checkParts(`an input of ${task.stage}`, each);
     return this.output(task, shape, number, id, all, inputs, fails, wanted);

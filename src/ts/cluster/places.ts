@@ -5,7 +5,6 @@
 import type { RdmaError } from '../core/errors.js';
 import type { Secret } from '../core/secret.js';
 import {
-  capacityOf,
   type Availability,
   type PlaceId,
   type Plan,
@@ -14,7 +13,6 @@ import {
   type StageSpec,
   stageIndex,
   stagePlaces,
-  TaskBoard,
   type Workflow,
 } from '../pipeline/index.js';
 import type { InboxAddress } from '../ring/index.js';
@@ -199,7 +197,6 @@ export class Places {
       stage,
       instance,
       incarnation,
-      boardBytes: TaskBoard.bytesFor(capacityOf(this.specOf(stage))),
       ...this.host.plans(),
       device,
       secret: secret.reveal(),

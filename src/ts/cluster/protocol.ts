@@ -2,7 +2,14 @@
 //
 // Invariant: both ends are this package in the same version, started by one another; nothing here crosses a network.
 import type { RdmaErrorJson } from '../core/errors.js';
-import type { Plan, RequestAttempt, StageInstanceStatus, WorkflowSizes } from '../pipeline/index.js';
+import {
+  BOARD_SLOTS,
+  type Plan,
+  type RequestAttempt,
+  type StageInstanceStatus,
+  TaskBoard,
+  type WorkflowSizes,
+} from '../pipeline/index.js';
 import type { InboxAddress } from '../ring/index.js';
 
 /** Where every place (`stage/0`) is; missing while it is being replaced. */
@@ -17,8 +24,6 @@ export interface WorkerConfig {
   stage: string;
   instance: number;
   incarnation: number;
-  /** Bytes of its board. */
-  boardBytes: number;
   plan: Plan;
   /** Older plans under which requests may be on their way still. */
   olderPlans: Plan[];
@@ -32,8 +37,9 @@ export interface WorkerConfig {
   suspects: readonly RequestAttempt[];
 }
 
-/** The descriptor, in a worker process, of the memory of its {@link TaskBoard}. */
+/** The descriptor, in a worker process, of the memory of its {@link TaskBoard}, and how much that is. */
 export const BOARD_FD = 4;
+export const BOARD_BYTES = TaskBoard.bytesFor(BOARD_SLOTS);
 
 /** What a handler sends by process.send() comes the same way: messages of ours lie under this name. */
 const OURS = 'onepiece-rdma';

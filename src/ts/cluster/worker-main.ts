@@ -20,7 +20,16 @@ import {
 import type { InboxAddress } from '../ring/index.js';
 import { dieWithParent } from '../verbs/process.js';
 import { mapSharedMemory } from '../verbs/shared-memory.js';
-import { BOARD_FD, type FromWorker, type Routes, type ToWorker, unwrap, type WorkerConfig, wrap } from './protocol.js';
+import {
+  BOARD_BYTES,
+  BOARD_FD,
+  type FromWorker,
+  type Routes,
+  type ToWorker,
+  unwrap,
+  type WorkerConfig,
+  wrap,
+} from './protocol.js';
 import { markStageProcess } from './stage-process.js';
 
 let instance: StageInstance | undefined;
@@ -68,7 +77,7 @@ async function start(config: WorkerConfig): Promise<StageInstance> {
   process.title = `onepiece ${stage}/${config.instance}`;
   markStageProcess(`${stage}/${config.instance}`);
   routes = config.routes;
-  const board = openBoard(config.boardBytes);
+  const board = openBoard();
   const workflow = await findWorkflow(config);
   const { spec } = workflow;
   const opened = await StageInstance.open({
@@ -98,8 +107,8 @@ async function start(config: WorkerConfig): Promise<StageInstance> {
 }
 
 // What a handler starts shall not inherit the descriptor.
-function openBoard(bytes: number): TaskBoard {
-  const buffer = mapSharedMemory(BOARD_FD, bytes);
+function openBoard(): TaskBoard {
+  const buffer = mapSharedMemory(BOARD_FD, BOARD_BYTES);
   closeSync(BOARD_FD);
   return new TaskBoard(buffer);
 }

@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { RdmaError } from '../core/errors.js';
 import { type RunningTask, TaskBoard } from '../pipeline/index.js';
 import { createSharedMemory } from '../verbs/shared-memory.js';
-import { type FromWorker, type ToWorker, unwrap, type WorkerConfig, wrap } from './protocol.js';
+import { BOARD_BYTES, type FromWorker, type ToWorker, unwrap, type WorkerConfig, wrap } from './protocol.js';
 import { workerExecArgv } from './worker-options.js';
 
 const STOP_MS = 2000;
@@ -42,7 +42,7 @@ export class WorkerProcess {
   /** @throws RdmaError RDMA_ERR_NOT_SUPPORTED in a bundle; EMFILE, ENOMEM */
   constructor(config: WorkerConfig, hooks: WorkerHooks) {
     const program = workerProgram();
-    const { fd, buffer } = createSharedMemory(config.boardBytes);
+    const { fd, buffer } = createSharedMemory(BOARD_BYTES);
     this.board = new TaskBoard(buffer);
     try {
       // What a handler prints goes to stderr: stdout belongs to the results of the parent. In a session of its own Ctrl-C

@@ -37,7 +37,7 @@ export type { PlaceOptions, PlaceStatus } from './place.js';
 export { checkPlan, makePlan, type PlaceId, type Plan, placeName, stageIndex, stagePlaces } from './plan.js';
 export { type PipelinePort, systemPipelinePort } from './port.js';
 export { ALL, type Graph, graphOf, receivers, type Route, senders } from './routing.js';
-export { type RequestAttempt, type RunningTask, TaskBoard } from './task-board.js';
+export { BOARD_SLOTS, type RequestAttempt, type RunningTask, TaskBoard } from './task-board.js';
 export {
   type BatchSpec,
   batchSizeOf,

@@ -13,6 +13,9 @@ const WORDS = 8;
 const SLOT_BYTES = WORDS * 4;
 const MAX_STATE = 0x7fffffff;
 
+/** Tasks that an instance may run at a time, at most: a page of memory. */
+export const BOARD_SLOTS = 128;
+
 /** One attempt of a request, as all places name it. */
 export interface RequestAttempt {
   readonly gateway: number;
