@@ -27,6 +27,7 @@ function sumOf(tensor: Tensor | undefined): number {
 export const streams = workflow('streams', { module: __filename })
   .stage('make', {
     maxPieces: PIECES,
+    attempts: 1000, // its processes are killed
     handler: async (task) => {
       const seed = Number(task.input('request').meta.seed);
       for (let number = 0; number < PIECES; number++) {
@@ -42,6 +43,7 @@ export const streams = workflow('streams', { module: __filename })
     after: ['make'],
     streams: ['make'],
     maxPieces: PIECES,
+    attempts: 1000, // its processes are killed
     handler: async (task) => {
       const runs = new Set<unknown>();
       for await (const { parts, meta } of task.pieces('make')) {
@@ -61,6 +63,7 @@ export const streams = workflow('streams', { module: __filename })
     after: ['make', 'change'],
     streams: ['make', 'change'],
     maxPieces: PIECES,
+    attempts: 1000, // its processes are killed
     handler: async (task) => {
       let made = 0;
       let changed = 0;

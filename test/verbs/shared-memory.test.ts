@@ -1,9 +1,9 @@
 // Proves: memory that one process creates and another maps is the same memory, outlives its writer, and goes with its last
 // user; a descriptor of anything else is refused.
 import { spawnSync } from 'node:child_process';
-import { closeSync, openSync, readdirSync, readlinkSync } from 'node:fs';
+import { closeSync, openSync, readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import t from 'tap';
-import { createSharedMemory, mapSharedMemory } from '../../src/ts/verbs/shared-memory.js';
+import { createSharedMemory, mapSharedMemory, releaseSharedMemory } from '../../src/ts/verbs/shared-memory.js';
 import type { RdmaError } from '../../src/ts/core/errors.js';
 
 const codeOf = (work: () => unknown): string => {
@@ -93,4 +93,22 @@ void t.test('sizes out of range, and descriptors of something else, are refused'
     'RDMA_ERR_INVALID_ARGUMENT',
   );
   t.end();
+});
+
+void t.test('what is released has no bytes and is unmapped, and others keep it', async (t) => {
+  const mappings = () => readFileSync('/proc/self/maps', 'utf8').split('memfd:onepiece-shared').length - 1;
+  const { fd, buffer } = createSharedMemory(4096);
+  const other = mapSharedMemory(fd, 4096);
+  closeSync(fd);
+  new Uint8Array(buffer)[0] = 9;
+  const before = mappings();
+  releaseSharedMemory(buffer);
+  t.equal(buffer.byteLength, 0);
+  for (let turn = 0; mappings() >= before && turn < 1000; turn++) await new Promise((resolve) => setImmediate(resolve));
+  t.equal(mappings(), before - 1);
+  t.equal(new Uint8Array(other)[0], 9);
+  t.equal(
+    codeOf(() => releaseSharedMemory(7 as never)),
+    'EINVAL',
+  );
 });

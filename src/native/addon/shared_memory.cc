@@ -67,11 +67,19 @@ Napi::Value MapSharedMemory(const Napi::CallbackInfo& info) {
   return Map(env, fd, bytes);
 }
 
+// releaseSharedMemory(ArrayBuffer): 0, or -EINVAL. It has no bytes afterwards, and its memory is unmapped soon.
+Napi::Value ReleaseSharedMemory(const Napi::CallbackInfo& info) {
+  Napi::Env env = info.Env();
+  if (!info[0].IsArrayBuffer()) return Errno(env, -EINVAL);
+  return Errno(env, napi_detach_arraybuffer(env, info[0]) == napi_ok ? 0 : -EINVAL);
+}
+
 }  // namespace
 
 void InstallSharedMemory(Napi::Env env, Napi::Object exports) {
   Export(env, exports, "createSharedMemory", CreateSharedMemory);
   Export(env, exports, "mapSharedMemory", MapSharedMemory);
+  Export(env, exports, "releaseSharedMemory", ReleaseSharedMemory);
 }
 
 }  // namespace onepiece::addon

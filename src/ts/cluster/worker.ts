@@ -7,7 +7,7 @@ import { closeSync, existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { RdmaError } from '../core/errors.js';
 import { type RunningTask, TaskBoard } from '../pipeline/index.js';
-import { createSharedMemory } from '../verbs/shared-memory.js';
+import { createSharedMemory, releaseSharedMemory } from '../verbs/shared-memory.js';
 import { BOARD_BYTES, type FromWorker, type ToWorker, unwrap, type WorkerConfig, wrap } from './protocol.js';
 import { workerExecArgv } from './worker-options.js';
 
@@ -37,6 +37,7 @@ export class WorkerProcess {
   failure: RdmaError | undefined;
   private readonly child: ChildProcess;
   private readonly board: TaskBoard;
+  private lastTasks: RunningTask[] | undefined; // once it has ended
   private readonly exited: Promise<void>;
 
   /** @throws RdmaError RDMA_ERR_NOT_SUPPORTED in a bundle; EMFILE, ENOMEM */
@@ -60,6 +61,8 @@ export class WorkerProcess {
       const end = (reason: string) => {
         if (over) return;
         over = true;
+        this.lastTasks = this.board.read();
+        releaseSharedMemory(buffer);
         endGroup(this.child.pid);
         resolve();
         hooks.onExit(reason);
@@ -84,7 +87,7 @@ export class WorkerProcess {
 
   /** The tasks that it runs; when it has ended, those that it ran then. */
   get tasks(): RunningTask[] {
-    return this.board.read();
+    return this.lastTasks ?? this.board.read();
   }
 
   send(message: ToWorker): void {

@@ -242,6 +242,7 @@ export interface NativeAddon {
   /** A user id, or a negative errno. */
   peerUser(descriptor: number): number;
   createSharedMemory(bytes: number): { fd: number; buffer: ArrayBuffer } | number;
+  releaseSharedMemory(buffer: ArrayBuffer): number;
   mapSharedMemory(fd: number, bytes: number): ArrayBuffer | number;
   timeCopy(qp: number, index: number): number;
   createEventFd(inherited: number): { handle: number; fd: number } | number;

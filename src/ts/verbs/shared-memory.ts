@@ -11,7 +11,7 @@ const MAX_BYTES = 2 ** 30;
 export interface SharedMemory {
   /** To be inherited by the other process. Whoever created the memory closes it, see `fs.closeSync`. */
   readonly fd: number;
-  /** Zeroed; unmapped when nobody holds it any more. */
+  /** Zeroed; unmapped by {@link releaseSharedMemory}, or when nobody holds it any more. */
   readonly buffer: ArrayBuffer;
 }
 
@@ -43,4 +43,15 @@ export function mapSharedMemory(fd: number, bytes: number): ArrayBuffer {
   const mapped = native().mapSharedMemory(fd, bytes);
   if (typeof mapped === 'number') throw errnoError(mapped, 'mmap');
   return mapped;
+}
+
+/**
+ * Gives memory back at once: the buffer has no bytes afterwards. Others that have mapped it keep it.
+ *
+ * @param buffer of createSharedMemory() or mapSharedMemory()
+ * @throws RdmaError EINVAL when it is no ArrayBuffer that can be detached
+ */
+export function releaseSharedMemory(buffer: ArrayBuffer): void {
+  const rc = native().releaseSharedMemory(buffer);
+  if (rc !== 0) throw errnoError(rc, 'munmap');
 }
