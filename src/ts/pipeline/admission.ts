@@ -86,6 +86,8 @@ export class Admission {
   private overheadUs = FIRST_OVERHEAD_US;
   private leads: number[] | undefined; // of each stage, from the service times; undefined: to be computed again
   private plan: Plan;
+  /** Why no request can pass: the first stage that has a broken instance and, where one is enough, no other. */
+  broken: { readonly stage: number; readonly reason: RdmaError; readonly retryInMs: number } | undefined;
   private candidates: InstanceLoad[][]; // of the newest plan, by stage
   private atWork: number[]; // by stage, what all stages before it can run at a time under the newest plan
 
@@ -104,6 +106,7 @@ export class Admission {
     this.plan = plan;
     this.candidates = this.candidatesOf(plan);
     this.atWork = this.atWorkBefore(plan);
+    this.broken = this.findBroken();
     for (const [key, load] of this.loads) {
       if (load.resident === 0 && !plan.instances[load.stage]!.includes(load.instance)) this.loads.delete(key);
     }
@@ -230,10 +233,10 @@ export class Admission {
     if (availability.state === 'ready' && load.availability.state !== 'ready') load.isCold = true;
     load.availability = availability;
     load.availabilityUs = nowUs;
+    this.broken = this.findBroken();
   }
 
-  /** Why no request can pass: the first stage that has a broken instance and, where one is enough, no other. */
-  get broken(): { stage: number; reason: RdmaError; retryInMs: number } | undefined {
+  private findBroken(): Admission['broken'] {
     for (let stage = 0; stage < this.candidates.length; stage++) {
       const candidates = this.candidates[stage]!;
       const isShard = this.graph.spec.stages[stage]!.spread === 'shard';

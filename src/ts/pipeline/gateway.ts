@@ -48,7 +48,7 @@ import { outputRoom, residentRequests } from './stream-limits.js';
 import { RequestStream, type StreamOptions } from './stream-request.js';
 import { requestName } from './task.js';
 import type { RequestAttempt } from './task-board.js';
-import type { Ticket } from './ticket.js';
+import { Ticket } from './ticket.js';
 import { TicketMap } from './ticket-map.js';
 import { readTrace, type Trace, TraceRecords } from './trace.js';
 
@@ -376,43 +376,13 @@ export class Gateway implements PlaceOwner {
     const newcomer = this.newcomerOf(options, outgoing.bytes);
     const expectation = this.expect(newcomer);
     const nowUs = port.nowUs();
-    let stopTimer: (() => void) | undefined;
-    let stopListening: (() => void) | undefined;
-    const end = () => {
-      ticket.over = true;
-      stopTimer?.();
-      stopListening?.();
-    };
-    const ticket: Ticket = {
-      ...newcomer,
-      queuedAtUs: nowUs,
-      chargeUs: this.door.forecaster.chargeUs(newcomer),
-      order: 0,
-      number: 0,
-      attempt: 0,
-      admitted: undefined,
-      outgoing,
-      expectation,
-      views: options.views,
-      traced: options.trace ?? this.isSampled(),
-      pieces:
-        options.onPiece === undefined ? undefined : new PieceTeller(options.onPiece, options.views, () => ticket.over),
-      signal,
-      tries: 0,
-      spreads: options.spread === undefined ? undefined : spreadsOf(graph.spec, options.spread),
-      onProgress: options.onProgress,
-      onTask: options.onTask,
-      progress: undefined,
-      over: false,
-      resolve: (result) => {
-        end();
-        resolve(result);
-      },
-      reject: (error) => {
-        end();
-        reject(error);
-      },
-    };
+    const chargeUs = this.door.forecaster.chargeUs(newcomer);
+    const traced = options.trace ?? this.isSampled();
+    const ticket = new Ticket(newcomer, options, traced, outgoing, expectation, chargeUs, nowUs, resolve, reject);
+    if (options.onPiece !== undefined) {
+      ticket.pieces = new PieceTeller(options.onPiece, options.views, () => ticket.over);
+    }
+    if (options.spread !== undefined) ticket.spreads = spreadsOf(graph.spec, options.spread);
     // Behind others that wait, it would wait too.
     if (this.queue.size > 0 || !this.tryDispatch(ticket)) {
       if (ticket.over) return;
@@ -421,8 +391,8 @@ export class Gateway implements PlaceOwner {
       this.admit();
     }
     if (ticket.over) return;
-    if (timeoutMs !== undefined) stopTimer = this.watchDeadline(ticket, timeoutMs);
-    if (signal !== undefined) stopListening = onAbort(signal, () => this.cancel(ticket, abortedError(signal)));
+    if (timeoutMs !== undefined) ticket.stopTimer = this.watchDeadline(ticket, timeoutMs);
+    if (signal !== undefined) ticket.stopListening = onAbort(signal, () => this.cancel(ticket, abortedError(signal)));
   }
 
   // Ends it when its time is over; while it waits, as soon as it cannot be done in time any more.
