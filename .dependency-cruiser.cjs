@@ -18,7 +18,7 @@ const layers = [
 ];
 const publicLayers = ['verbs', 'rdmacm', 'connect', 'ring', 'pipeline', 'jobs', 'cluster'];
 /** What only the server needs: optional peer dependencies, each loaded when it is asked for. */
-const optionalPeers = '(^|/)node_modules/(@fastify/multipart|@opentelemetry/api|fastify|lmdb|pino|prom-client|redis)/';
+const optionalPeers = '(^|/)node_modules/(@opentelemetry/api|fastify|lmdb|pino|prom-client|redis)/';
 
 /** Scripts of a page: the build bundles what they import. */
 const bundledPage = '^src/ts/observe/page/';
