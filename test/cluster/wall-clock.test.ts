@@ -51,8 +51,21 @@ void t.test('requests, deadlines and restarts under a wall clock that jumps', as
   t.same(JSON.parse(stdout), { seen: ['ok'], late: 'RDMA_ERR_DEADLINE', onTime: true });
 });
 
-/** Where the wall clock is for people to read, or another library wants it. */
-const readers = ['bench/peers/grpc.ts', 'cli/bench-ring.ts', 'cluster/supervised-place.ts'];
+/**
+ * Where the wall clock is for people to read, or another library wants it; and what outlives the process whose own clock
+ * nobody else has: when a stored job came and expires, and how old a file is.
+ */
+const readers = [
+  'bench/peers/bullmq-main.ts',
+  'bench/peers/bullmq.ts',
+  'bench/peers/grpc.ts',
+  'cli/bench-ring.ts',
+  'cli/jobs.ts',
+  'cluster/supervised-place.ts',
+  'jobs/store.ts',
+  'jobs/value-files.ts',
+  'observe/observer.ts',
+];
 
 void t.test('only what people read has the wall clock', async (t) => {
   const folder = join(findRoot(), 'src/ts');

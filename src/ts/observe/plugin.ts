@@ -27,8 +27,10 @@ export const OBSERVE_ROUTES = {
  *
  * @throws RdmaError RDMA_ERR_NOT_SUPPORTED, when it is registered, without prom-client or a whole build
  */
-export function observePlugin(observer: Observer, options: ObservePluginOptions = {}) {
-  return async (app: FastifyInstance): Promise<void> => {
+export function observePlugin(observer: Observer, options: ObservePluginOptions = {}): (app: unknown) => Promise<void> {
+  return async (server) => {
+    // Whoever registers a plugin has Fastify, and its types; nobody else needs them.
+    const app = server as FastifyInstance;
     const { html, contentSecurityPolicy } = dashboardPage();
     const stream = new SnapshotStream(observer, options);
     app.addHook('preClose', async () => stream.close());

@@ -8,10 +8,18 @@ import { RdmaError } from '../core/errors.js';
 import { METRICS, type MetricFamily } from './metrics.js';
 import type { Observer } from './observer.js';
 
+/** A registry of prom-client, as far as its types are needed here: whoever has none of prom-client can read them. */
+export interface MetricsRegistry {
+  /** All metrics as text. */
+  metrics(): Promise<string>;
+  /** The media type of that text. */
+  readonly contentType: string;
+}
+
 /** How to register. */
 export interface MetricsOptions {
-  /** Where the metrics go; default a new one. */
-  registry?: Registry;
+  /** Where the metrics go, a Registry of prom-client; default a new one. */
+  registry?: MetricsRegistry;
   /** Adds what prom-client knows of this process: CPU, memory, the event loop; default true for a new registry. */
   processMetrics?: boolean;
 }
@@ -22,9 +30,9 @@ export interface MetricsOptions {
  * @returns the registry: `await registry.metrics()` is the text, `registry.contentType` its type
  * @throws RdmaError RDMA_ERR_NOT_SUPPORTED when prom-client is not installed
  */
-export function registerMetrics(observer: Observer, options: MetricsOptions = {}): Registry {
+export function registerMetrics(observer: Observer, options: MetricsOptions = {}): MetricsRegistry {
   const client = loadPromClient();
-  const registry = options.registry ?? new client.Registry();
+  const registry = (options.registry ?? new client.Registry()) as Registry;
   let scrape: Promise<ReadonlyMap<string, MetricFamily>> | undefined;
   const families = () => {
     scrape ??= observer
