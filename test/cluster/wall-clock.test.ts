@@ -65,6 +65,7 @@ const readers = [
   'jobs/store.ts',
   'jobs/value-files.ts',
   'observe/observer.ts',
+  'observe/units.ts',
 ];
 
 void t.test('only what people read has the wall clock', async (t) => {

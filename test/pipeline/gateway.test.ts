@@ -367,7 +367,7 @@ void t.test('a request that would be late is refused at once, with the time of a
   const late = await errorOf(gateway.run({}, { timeoutMs: 60_000 }));
   t.match(late, { code: 'RDMA_ERR_REJECTED', stage: 'slow', message: /would be late/ });
   t.ok(late.expectedWaitMs! > 70_000 && late.expectedWaitMs! <= 80_000, `${late.expectedWaitMs} ms`);
-  t.ok(late.retryAfterMs! > 25_000 && late.retryAfterMs! <= 30_010, `${late.retryAfterMs} ms`);
+  t.ok(late.retryAfterMs! > 30_000 && late.retryAfterMs! <= 40_000, `${late.retryAfterMs} ms`);
   t.equal(typeof late.retryToken, 'string');
   t.throws(() => gateway.check(0, { timeoutMs: 60_000 }), /would be late/);
   gateway.check(0, { timeoutMs: 120_000 });

@@ -9,12 +9,13 @@ import type { UnitsByClass } from './request-queue.js';
 import type { Graph } from './routing.js';
 
 /** Of so many requests one may be later than forecast and margin say. */
-const ONE_OF = 250;
+const ONE_OF = 1000;
 /** How far the margin moves with a request that was, as a share of the forecast; with the others it moves back. */
 const MARGIN_STEP = 0.04;
 /** A correction and a margin are no larger than these shares of the forecast: errors must not lock the door. */
 const MOST_CORRECTION = 0.25;
 const MOST_MARGIN = 0.5;
+const FIRST_MARGIN = 0.1;
 
 /** The cost of a request, as far as it decides what the others wait for. */
 export interface Cost {
@@ -37,7 +38,7 @@ export class Forecaster {
   private readonly underWay: UnitsByClass[]; // by stage
   private readonly errors = new Estimate(); // actual minus uncorrected, in microseconds
   private readonly relative = new Estimate(); // |actual - expected| / actual
-  private margin = 0; // share of a forecast; few requests are later than that
+  private margin = FIRST_MARGIN; // share of a forecast; few requests are later than that
   private readonly hops: number; // of the longest path
 
   constructor(graph: Graph, admission: Admission) {
