@@ -19,6 +19,8 @@ import { TicketMap } from './ticket-map.js';
 const MAX_SETTLED = 8192;
 /** So many of them are forgotten at once. */
 const FORGOTTEN = 1024;
+/** Requests that are barred, the newest. */
+const MAX_BARRED = 4096;
 
 /** How far a task is. */
 export type JoinedState = 'incomplete' | 'ready' | 'running' | 'sent' | 'over';
@@ -218,6 +220,10 @@ export class Ledger {
   }
 }
 
+function barredName(gateway: number, gatewayRun: number, ticket: number): string {
+  return `${gatewayRun}-${gateway}-${ticket}`;
+}
+
 function positionOf(senders: readonly PlaceId[], { fromStage, fromInstance }: Envelope): number {
   for (let i = 0; i < senders.length; i++) {
     if (senders[i]!.stage === fromStage && senders[i]!.instance === fromInstance) return i;
@@ -241,6 +247,8 @@ export class Join {
   private readonly host: JoinHost;
   private readonly ledgers = new Map<number, Ledger>(); // the newest run of each gateway
   private readonly older = new Set<Ledger>(); // of gateways that have been replaced, until they are empty
+  // Requests that must not run here, also of gateways whose books are closed: to attempt.
+  private readonly barred = new Map<string, number>();
 
   constructor(host: JoinHost) {
     this.host = host;
@@ -286,6 +294,10 @@ export class Join {
     const over = ledger.finish(envelope.finishedBelow);
     for (let i = 0; i < over.length; i++) this.end(over[i]!);
     if (ledger.isOver(envelope.ticket, envelope.attempt)) return void input.acknowledge();
+    if (this.barred.size > 0) {
+      const { gateway, gatewayRun, ticket, attempt } = envelope;
+      if ((this.barred.get(barredName(gateway, gatewayRun, ticket)) ?? 0) >= attempt) return void input.acknowledge();
+    }
     let joined = ledger.open.get(envelope.ticket);
     if (joined !== undefined && joined.attempt !== envelope.attempt && this.host.flaw !== 'mixed-attempts') {
       if (envelope.attempt < joined.attempt) return void input.acknowledge();
@@ -368,6 +380,13 @@ export class Join {
     const joined = ledger.open.get(ticket);
     if (joined !== undefined && joined.attempt <= attempt) this.end(joined);
     ledger.remember(ticket, attempt);
+  }
+
+  /** As {@link Join.endRequest}; it is remembered too when the books of its gateway's run are closed, as of one that has died. */
+  bar(gateway: number, gatewayRun: number, ticket: number, attempt: number): void {
+    this.endRequest(this.ledgerOf(gateway, gatewayRun), ticket, attempt);
+    this.barred.set(barredName(gateway, gatewayRun, ticket), attempt);
+    if (this.barred.size > MAX_BARRED) this.barred.delete(this.barred.keys().next().value!);
   }
 
   /** Nobody reads its inputs any more, and what was made of them is acknowledged: so are they. */

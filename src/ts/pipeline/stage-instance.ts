@@ -175,8 +175,7 @@ export class StageInstance implements PlaceOwner, TaskHost, BatchHost {
 
   /** The request has ended at its gateway: its task stops, and does not run again. */
   endRequest({ gateway, gatewayRun, ticket, attempt }: RequestAttempt): void {
-    const { join } = this.place;
-    join.endRequest(join.ledgerOf(gateway, gatewayRun), ticket, attempt);
+    this.place.join.bar(gateway, gatewayRun, ticket, attempt);
   }
 
   /** These requests run alone from now on, and no others. */
