@@ -80,6 +80,7 @@ int Peer::Attach(const Gid& gid, std::shared_ptr<Peer>* out) {
   if (header.version != kLayoutVersion) return -EPROTONOSUPPORT;
   peer->nonce_ = nonce;
   peer->pid_ = pid;
+  peer->Spare();
   *out = std::move(peer);
   return 0;
 }
@@ -88,7 +89,13 @@ Peer::~Peer() {
   ForgetPipes();
   if (directory_.base != nullptr) munmap(directory_.base, kDirectoryBytes);
   if (pidFd_ >= 0) close(pidFd_);
+  if (spareFd_ >= 0) close(spareFd_);
   if (memory_ >= 0) close(memory_);
+}
+
+void Peer::Spare() {
+  // Not a copy of the pidfd: a set that waits for that one has it until its last copy is closed.
+  if (spareFd_ < 0) spareFd_ = open("/dev/null", O_RDONLY | O_CLOEXEC);
 }
 
 bool ProcessIsDead(uint32_t pid) {
@@ -207,7 +214,15 @@ void Peer::Signal(uint32_t fd, uint64_t inode) {
   if (found == pipes_.end()) {
     int opened = -1;
     // For reading too: a pipe of which nobody holds the other end raises SIGPIPE, which not every program ignores.
-    if (OpenForeign(pid_, fd, O_RDWR, inode, &opened) != 0) return;  // the peer is closing it or is dead
+    int rc = OpenForeign(pid_, fd, O_RDWR, inode, &opened);
+    if (rc == -EMFILE && spareFd_ >= 0) {
+      // Nobody else wakes the peer for what it is to see now: its arming has been taken.
+      close(spareFd_);
+      spareFd_ = -1;
+      rc = OpenForeign(pid_, fd, O_RDWR, inode, &opened);
+    }
+    if (rc != 0) return;  // the peer is closing it or is dead
+    Spare();
     if (pipes_.size() >= kMaxPipes) ForgetPipes();  // most are of channels that the peer has closed since
     found = pipes_.emplace(inode, opened).first;
   }

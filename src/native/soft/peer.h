@@ -83,6 +83,8 @@ class Peer {
 
  private:
   Peer() = default;
+  // Keeps a descriptor back, where there is one.
+  void Spare();
   void ForgetPipes();
   // Under the lock: what is mapped already, or nothing.
   std::shared_ptr<Mapping> Find(uint64_t serial);
@@ -94,6 +96,7 @@ class Peer {
   uint64_t nonce_ = 0;
   uint32_t pid_ = 0;
   int pidFd_ = -1;
+  int spareFd_ = -1;  // kept so that a pipe can be opened when this process has no other descriptor left
   std::atomic<bool> dead_{false};
   std::atomic<int> memory_{-1};
   std::mutex mutex_;  // guards the two maps; never held during a copy
