@@ -22,11 +22,10 @@ import {
   type WorkKind,
   workKinds,
 } from '../bench/overload/settings.js';
-import { isRdmaError } from '../core/errors.js';
 import { overloadText } from './bench-overload-table.js';
-import { ExitCode, interruptible, UsageError } from './exit.js';
+import { runBench, usable } from './bench-run.js';
+import { UsageError } from './exit.js';
 import { integer, listOf } from './options.js';
-import { Progress } from './progress.js';
 
 interface Flags {
   device: string;
@@ -100,8 +99,8 @@ function settingsOf(flags: Flags): OverloadSettings {
     throw new UsageError('--compare: a peer is one process, and can only sleep for several requests at a time');
   }
   const concurrency = flags.concurrency ?? (kind === 'compute' ? 1 : defaults.concurrency);
-  try {
-    return checkOverloadSettings({
+  return usable(() =>
+    checkOverloadSettings({
       device,
       tests: only,
       factors: factor,
@@ -113,36 +112,13 @@ function settingsOf(flags: Flags): OverloadSettings {
       deadlineMs,
       seconds,
       seed,
-    } satisfies OverloadSettings);
-  } catch (error) {
-    if (isRdmaError(error)) throw new UsageError(error.message);
-    throw error;
-  }
+    } satisfies OverloadSettings),
+  );
 }
 
-async function run(settings: OverloadSettings, flags: Flags): Promise<number> {
-  const names = flags.compare ?? [];
-  let failed = false;
-  const code = await interruptible(async (signal) => {
-    const progress = new Progress();
-    try {
-      const document = await benchOverload({
-        settings,
-        peers: overloadPeersNamed(names),
-        skipMissing: names.includes('all'),
-        onStep: (words) => progress.update(words),
-        onNote: (words) => {
-          progress.clear();
-          process.stderr.write(`onepiece: ${words}\n`);
-        },
-        signal,
-      });
-      failed = document.failures.length > 0;
-      progress.clear();
-      process.stdout.write(flags.json ? `${JSON.stringify(document, null, 2)}\n` : overloadText(document));
-    } finally {
-      progress.clear();
-    }
+function run(settings: OverloadSettings, flags: Flags): Promise<number> {
+  return runBench(flags, async (surroundings) => {
+    const document = await benchOverload({ settings, peers: overloadPeersNamed(flags.compare ?? []), ...surroundings });
+    return { document, text: () => overloadText(document) };
   });
-  return code === ExitCode.OK && failed ? ExitCode.FAILURE : code;
 }

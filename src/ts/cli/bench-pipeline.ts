@@ -22,11 +22,10 @@ import {
   pipelineDefaults,
 } from '../bench/pipeline/settings.js';
 import { type Shape, shapes } from '../bench/pipeline/shape.js';
-import { isRdmaError } from '../core/errors.js';
 import { pipelineText } from './bench-pipeline-table.js';
-import { ExitCode, interruptible, UsageError } from './exit.js';
+import { runBench, usable } from './bench-run.js';
+import { UsageError } from './exit.js';
 import { integer, integers, listOf, sizes } from './options.js';
-import { Progress } from './progress.js';
 
 interface Flags {
   device: string;
@@ -112,8 +111,8 @@ function settingsOf(flags: Flags): PipelineSettings {
   if (!load && inFlight !== undefined) {
     throw new UsageError('--in-flight: rests, idling, streams and starts are measured without it');
   }
-  try {
-    return checkPipelineSettings({
+  return usable(() =>
+    checkPipelineSettings({
       device,
       shapes: shape,
       sizes: size ?? (load ? defaults.sizes : stream === undefined ? SMALL : STREAM_SIZE),
@@ -126,37 +125,14 @@ function settingsOf(flags: Flags): PipelineSettings {
       idleSeconds: idleSeconds ?? null,
       streamPieces: stream === true ? STREAM_PIECES : (stream ?? []),
       startStages: start,
-    } satisfies PipelineSettings);
-  } catch (error) {
-    if (isRdmaError(error)) throw new UsageError(error.message);
-    throw error;
-  }
+    } satisfies PipelineSettings),
+  );
 }
 
-async function run(settings: PipelineSettings, flags: Flags): Promise<number> {
-  const names = flags.compare ?? [];
-  let failed = false;
-  const code = await interruptible(async (signal) => {
-    const progress = new Progress();
-    try {
-      const outcome = await benchPipelines({
-        settings,
-        peers: pipelinePeersNamed(names),
-        skipMissing: names.includes('all'),
-        onStep: (words) => progress.update(words),
-        onNote: (words) => {
-          progress.clear();
-          process.stderr.write(`onepiece: ${words}\n`);
-        },
-        signal,
-      });
-      failed = outcome.failures.length > 0;
-      const document = pipelineDocument(outcome);
-      progress.clear();
-      process.stdout.write(flags.json ? `${JSON.stringify(document, null, 2)}\n` : pipelineText(document));
-    } finally {
-      progress.clear();
-    }
+function run(settings: PipelineSettings, flags: Flags): Promise<number> {
+  return runBench(flags, async (surroundings) => {
+    const peers = pipelinePeersNamed(flags.compare ?? []);
+    const document = pipelineDocument(await benchPipelines({ settings, peers, ...surroundings }));
+    return { document, text: () => pipelineText(document) };
   });
-  return code === ExitCode.OK && failed ? ExitCode.FAILURE : code;
 }

@@ -20,13 +20,12 @@ import {
   type Way,
 } from '../bench/ring/settings.js';
 import { benchRings } from '../bench/ring-bench.js';
-import { isRdmaError } from '../core/errors.js';
 import { packageRoot } from '../verbs/native.js';
 import { ringText } from './bench-ring-table.js';
-import { ExitCode, interruptible, UsageError } from './exit.js';
+import { runBench, usable } from './bench-run.js';
+import { UsageError } from './exit.js';
 import { integer, sizes } from './options.js';
 import { OutputFile } from './output-file.js';
-import { Progress } from './progress.js';
 
 interface Flags {
   device: string;
@@ -111,15 +110,17 @@ function peerList(text: string): string[] {
 
 function settingsOf(test: RingTest, flags: Flags): RingSettings {
   const standard = ringDefaults(test);
-  return usable({
-    test,
-    device: flags.device,
-    sizes: flags.size ?? standard.sizes,
-    iterations: flags.iterations ?? standard.iterations,
-    durationS: flags.duration ?? standard.durationS,
-    way: wayOf(flags),
-    producers: flags.producers ?? standard.producers,
-  });
+  return usable(() =>
+    checkRingSettings({
+      test,
+      device: flags.device,
+      sizes: flags.size ?? standard.sizes,
+      iterations: flags.iterations ?? standard.iterations,
+      durationS: flags.duration ?? standard.durationS,
+      way: wayOf(flags),
+      producers: flags.producers ?? standard.producers,
+    }),
+  );
 }
 
 function wayOf({ inPlace, pull }: Flags): Way {
@@ -127,48 +128,19 @@ function wayOf({ inPlace, pull }: Flags): Way {
   return pull ? 'pull' : inPlace ? 'in-place' : 'copy';
 }
 
-function usable(settings: RingSettings): RingSettings {
-  try {
-    return checkRingSettings(settings);
-  } catch (error) {
-    if (isRdmaError(error)) throw new UsageError(error.message);
-    throw error;
-  }
-}
-
 function occasion(): Occasion {
   const { version } = JSON.parse(readFileSync(join(packageRoot(), 'package.json'), 'utf8'));
   return { version, command: ['onepiece', ...process.argv.slice(2)].join(' '), takenAt: new Date() };
 }
 
-async function run(plan: readonly RingSettings[], flags: Flags): Promise<number> {
-  const names = flags.compare ?? [];
-  let failed = false;
-  const code = await interruptible(async (signal) => {
-    const progress = new Progress();
-    const note = (words: string) => {
-      progress.clear();
-      process.stderr.write(`onepiece: ${words}\n`);
-    };
-    try {
-      const output = flags.report === undefined ? undefined : await OutputFile.create(flags.report);
-      const { results, peers, failures } = await benchRings({
-        plan,
-        peers: peersNamed(names),
-        skipMissing: names.includes('all'),
-        onStep: (words) => progress.update(words),
-        onNote: note,
-        signal,
-      });
-      progress.clear();
-      failed = failures.length > 0;
-      const comparisons = compareResults(results);
-      const document = { ...report(results), peers, comparisons, failures };
-      if (output !== undefined) await output.commit(Buffer.from(reportPage(document, occasion())));
-      process.stdout.write(flags.json ? `${JSON.stringify(document, null, 2)}\n` : ringText(results, comparisons));
-    } finally {
-      progress.clear();
-    }
+function run(plan: readonly RingSettings[], flags: Flags): Promise<number> {
+  return runBench(flags, async (surroundings) => {
+    const output = flags.report === undefined ? undefined : await OutputFile.create(flags.report);
+    const peers = peersNamed(flags.compare ?? []);
+    const { results, peers: measured, failures } = await benchRings({ plan, peers, ...surroundings });
+    const comparisons = compareResults(results);
+    const document = { ...report(results), peers: measured, comparisons, failures };
+    if (output !== undefined) await output.commit(Buffer.from(reportPage(document, occasion())));
+    return { document, text: () => ringText(results, comparisons) };
   });
-  return code === ExitCode.OK && failed ? ExitCode.FAILURE : code;
 }
