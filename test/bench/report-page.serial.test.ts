@@ -1,29 +1,16 @@
 // Proves: in a real browser the page draws its charts, light and dark, on a desk and on a phone, says nothing on the
 // console and asks nobody for anything; and text in it is never markup.
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
-import { type Browser, chromium } from 'playwright-core';
+import type { Browser } from 'playwright-core';
 import t from 'tap';
 import { report } from '../../src/ts/bench/report.js';
 import { type RingDocument, reportPage } from '../../src/ts/bench/report-page.js';
 import { compareResults, emptyResult, NO_LATENCY, type RingResult } from '../../src/ts/bench/ring/result.js';
 import { onepiece, scratch } from '../cli/command.js';
-import { lacking } from './peers/support.js';
+import { noBrowser, openBrowser } from '../browser.js';
 
-const CHROMIUM = '/usr/bin/chromium';
-const FLAGS = [
-  '--no-sandbox',
-  '--disable-gpu',
-  '--disable-quic',
-  '--no-first-run',
-  '--disable-background-networking',
-  '--disable-component-update',
-  '--disable-sync',
-];
-const lack = lacking(() => {
-  if (!existsSync(CHROMIUM)) throw new Error(`${CHROMIUM} is missing: apt-get install chromium`);
-});
 /** Runs in the page: how many colours each chart shows. */
 const LOOK_AT_CHARTS = `[...document.querySelectorAll('canvas')].map((canvas) => {
   const { data } = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
@@ -72,9 +59,8 @@ void t.test('what came from elsewhere cannot end the script that it stands in', 
   t.match(page, /Leon Sorokin/);
 });
 
-void t.test('the page is drawn by a browser', { skip: lack }, async (t) => {
-  const browser = await chromium.launch({ executablePath: CHROMIUM, args: FLAGS });
-  t.teardown(() => browser.close());
+void t.test('the page is drawn by a browser', { skip: noBrowser }, async (t) => {
+  const browser = await openBrowser(t);
   const file = join(folder, 'sample.html');
   writeFileSync(file, reportPage(sample(), occasion));
   const screens = [
@@ -110,7 +96,7 @@ void t.test('the page is drawn by a browser', { skip: lack }, async (t) => {
   t.equal(inks.size, 2, 'light and dark differ');
 });
 
-void t.test('--report writes the page of its run', { skip: lack }, async (t) => {
+void t.test('--report writes the page of its run', { skip: noBrowser }, async (t) => {
   const ended = await onepiece(
     ['bench', 'ring-lat', '--size', '64,4k', '--iterations', '50', '--report', 'r.html'],
     folder,
@@ -119,8 +105,7 @@ void t.test('--report writes the page of its run', { skip: lack }, async (t) => 
   t.match(ended.stdout, /ring-lat +64 B/);
   const file = join(folder, 'r.html');
   t.match(readFileSync(file, 'utf8'), /"sizeBytes":4096/);
-  const browser = await chromium.launch({ executablePath: CHROMIUM, args: FLAGS });
-  t.teardown(() => browser.close());
+  const browser = await openBrowser(t);
   const { heard, asked, page } = await openPage(browser, file, { viewport: { width: 800, height: 600 } });
   t.equal(await page.evaluate('document.documentElement.dataset.drawn'), '6');
   t.strictSame(heard, []);

@@ -7,16 +7,7 @@ import type { LocalPipeline } from '../../src/ts/cluster/index.js';
 import type { RdmaError } from '../../src/ts/pipeline/index.js';
 import { until, within } from '../pipeline/support.js';
 import { limited, stubborn } from './faulty.js';
-import { gone, idle, start } from './support.js';
-
-const outcome = (promise: Promise<unknown>): Promise<RdmaError | 'ok'> =>
-  promise.then(
-    () => 'ok' as const,
-    (error: RdmaError) => error,
-  );
-
-const run = (pipeline: LocalPipeline, meta: Record<string, string | number>, timeoutMs?: number) =>
-  outcome(pipeline.run({ meta }, timeoutMs === undefined ? {} : { timeoutMs }));
+import { gone, idle, outcome, run, start } from './support.js';
 
 const pidOf = (pipeline: LocalPipeline, instance: number): number =>
   pipeline.processes.find((place) => place.instance === instance)!.pid;

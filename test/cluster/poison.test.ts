@@ -1,20 +1,10 @@
 // Proves that a request that ends the process which runs it fails alone: after its attempts, with stage and reason, at the
 // first stage and behind another one, beside neighbours in the same process, and however many of them there are.
 import t from 'tap';
-import type { LocalPipeline } from '../../src/ts/cluster/index.js';
 import type { RdmaError } from '../../src/ts/pipeline/index.js';
 import { within } from '../pipeline/support.js';
 import { crowd, second, stubborn, together } from './faulty.js';
-import { idle, start } from './support.js';
-
-const outcome = (promise: Promise<unknown>): Promise<RdmaError | 'ok'> =>
-  promise.then(
-    () => 'ok' as const,
-    (error: RdmaError) => error,
-  );
-
-const run = (pipeline: LocalPipeline, meta: Record<string, string | number>, timeoutMs?: number) =>
-  outcome(pipeline.run({ meta }, timeoutMs === undefined ? {} : { timeoutMs }));
+import { idle, outcome, run, start } from './support.js';
 
 void t.test('it fails after three deaths, with stage and reason, and its neighbours are answered', async (t) => {
   for (const act of ['exit', 'reject']) {

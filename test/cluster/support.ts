@@ -3,7 +3,7 @@
 // Invariant: only processes that a test has started are looked at or ended, each by its id.
 import { readdirSync, readFileSync } from 'node:fs';
 import { LocalPipeline, type LocalPipelineOptions } from '../../src/ts/cluster/index.js';
-import type { Workflow } from '../../src/ts/pipeline/index.js';
+import type { RdmaError, Workflow } from '../../src/ts/pipeline/index.js';
 import { DEVICE, until, within } from '../pipeline/support.js';
 import { diamondRequest } from '../pipeline/workflows.js';
 
@@ -120,4 +120,20 @@ export async function idle(pipeline: LocalPipeline, timeoutMs = 10_000): Promise
     // A pipeline without a process that is ready answers at once, and none would ever become ready.
     await new Promise((resolve) => setImmediate(resolve));
   }
+}
+
+/** How a request ends: `ok`, or its error. */
+export const outcome = (promise: Promise<unknown>): Promise<RdmaError | 'ok'> =>
+  promise.then(
+    () => 'ok' as const,
+    (error: RdmaError) => error,
+  );
+
+/** How a request with this metadata ends. */
+export function run(
+  pipeline: LocalPipeline,
+  meta: Record<string, string | number>,
+  timeoutMs?: number,
+): Promise<RdmaError | 'ok'> {
+  return outcome(pipeline.run({ meta }, timeoutMs === undefined ? {} : { timeoutMs }));
 }

@@ -2,29 +2,16 @@
 // it says nothing on the console and asks nobody else for anything; it can be used by keyboard and says changes of
 // state to a screen reader; a server that goes away, and one that wants a token, are shown; text from elsewhere is
 // never markup.
-import { existsSync, mkdirSync } from 'node:fs';
+import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import Fastify, { type FastifyInstance } from 'fastify';
-import { type Browser, chromium, type Page } from 'playwright-core';
+import type { Browser, Page } from 'playwright-core';
 import t from 'tap';
 import { Observer, observePlugin } from '../../src/ts/observe/index.js';
 import { RdmaError, type Trace } from '../../src/ts/pipeline/index.js';
-import { lacking } from '../bench/peers/support.js';
+import { noBrowser, openBrowser } from '../browser.js';
 import { brokenPlace, type Scene, ScenePipeline } from './support.js';
 
-const CHROMIUM = '/usr/bin/chromium';
-const FLAGS = [
-  '--no-sandbox',
-  '--disable-gpu',
-  '--disable-quic',
-  '--no-first-run',
-  '--disable-background-networking',
-  '--disable-component-update',
-  '--disable-sync',
-];
-const skip = lacking(() => {
-  if (!existsSync(CHROMIUM)) throw new Error(`${CHROMIUM} is missing: apt-get install chromium`);
-});
 const HOSTILE = '<img src=x onerror=alert(1)>';
 const LIMIT_MS = 30_000;
 /** Where screenshots go; without it there are none. */
@@ -126,9 +113,8 @@ async function playSome({ pipeline }: Served): Promise<void> {
   await pipeline.run({}, () => Promise.reject(error)).catch(() => {});
 }
 
-void t.test('the dashboard', { skip }, async (t) => {
-  const browser = await chromium.launch({ executablePath: CHROMIUM, args: FLAGS });
-  t.teardown(() => browser.close());
+void t.test('the dashboard', { skip: noBrowser }, async (t) => {
+  const browser = await openBrowser(t);
 
   const screens = [
     { viewport: { width: 1600, height: 1000 }, colorScheme: 'light' },

@@ -1,20 +1,15 @@
 // Proves in a real browser: a picture and a prompt become a clip on the demo's page, by keyboard too; a mistake and a cancel
 // are said; nothing is asked of another origin, and nothing sticks out on a phone. And over HTTP: the clip is the bytes that
 // `onepiece demo` writes, and wrong orders are refused before they cost anything.
-import { existsSync, readFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { type Browser, chromium, type Page } from 'playwright-core';
+import type { Browser, Page } from 'playwright-core';
 import t from 'tap';
 import { loadService } from '../../src/ts/serve/index.js';
-import { lacking } from '../bench/peers/support.js';
+import { noBrowser, openBrowser } from '../browser.js';
 import { onepiece, PHOTO, scratch } from '../cli/command.js';
 import { serving, until } from './support.js';
 
-const CHROMIUM = '/usr/bin/chromium';
-const FLAGS = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking'];
-const lack = lacking(() => {
-  if (!existsSync(CHROMIUM)) throw new Error(`${CHROMIUM} is missing: apt-get install chromium`);
-});
 const photo = new Blob([readFileSync(PHOTO)], { type: 'image/jpeg' });
 
 function order(meta: object, picture: Blob | null = photo, name = 'picture'): RequestInit {
@@ -57,9 +52,8 @@ void t.test('the demo', async (t) => {
     t.equal((await ask('/v1/jobs')).json().jobs.length, before);
   });
 
-  await t.test('the page', { skip: lack }, async (t) => {
-    const browser = await chromium.launch({ executablePath: CHROMIUM, args: FLAGS });
-    t.teardown(() => browser.close());
+  await t.test('the page', { skip: noBrowser }, async (t) => {
+    const browser = await openBrowser(t);
     const inks = new Set<string>();
     for (const colorScheme of ['light', 'dark'] as const) {
       for (const width of [1200, 360]) {

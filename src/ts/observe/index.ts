@@ -2,7 +2,8 @@
 export { METRICS, type MetricFamily, type MetricValue } from './metrics.js';
 export { type Observable, Observer, type ObserverOptions } from './observer.js';
 export { openSpans } from './opentelemetry.js';
-export { dashboardPage, type Page } from './page.js';
+export { dashboardPage } from './page.js';
+export type { Page } from './single-page.js';
 export { OBSERVE_ROUTES, observePlugin, type ObservePluginOptions } from './plugin.js';
 export { type MetricsOptions, registerMetrics } from './prom-client.js';
 export type { Snapshot } from './snapshot.js';
