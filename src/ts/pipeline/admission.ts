@@ -303,14 +303,6 @@ export class Admission {
     return this.overheadUs;
   }
 
-  /** True for the first task of a process. */
-  isFirstTask({ stage, instance }: PlaceId): boolean {
-    const load = this.loadOf(stage, instance);
-    const { isCold } = load;
-    load.isCold = false;
-    return isCold;
-  }
-
   /** How many requests may be at an instance of a stage, or at work in the stages before it. */
   limitOf(stage: number): number {
     return this.windowOf(stage) + this.atWork[stage]!;
@@ -346,12 +338,18 @@ export class Admission {
    *
    * @param place where
    * @param nowUs when the gateway heard of it
-   * @returns false when that was known
+   * @returns the instance that has done it; undefined when that was known
    */
-  done(request: AdmittedRequest, place: PlaceId, queueUs: number, computeUs: number, nowUs: number): boolean {
+  done(
+    request: AdmittedRequest,
+    place: PlaceId,
+    queueUs: number,
+    computeUs: number,
+    nowUs: number,
+  ): InstanceLoad | undefined {
     const waiting = request.unfinished[place.stage]!;
     const at = waiting.findIndex((load) => load.instance === place.instance);
-    if (at < 0) return false;
+    if (at < 0) return undefined;
     const load = waiting[at]!;
     load.unfinished--;
     if (request.arrived[place.stage]) load.arrived--;
@@ -364,7 +362,7 @@ export class Admission {
       if (overhead > 0) this.overheadUs = mix(this.overheadUs, overhead);
     }
     this.leads = undefined;
-    return true;
+    return load;
   }
 
   /** A request has ended, or leaves its places to begin again. */

@@ -52,6 +52,25 @@ export function drainedAfterUs(workUs: number, servers: number, startingUs: read
 }
 
 /**
+ * The longest path through a graph.
+ *
+ * @param before for each stage the stages that it waits for; a negative index is the request itself
+ * @param ownUs what a stage takes
+ * @returns the sum of its stages; NaN where one of any path is
+ */
+export function longestPathUs(before: readonly (readonly number[])[], ownUs: (stage: number) => number): number {
+  const done: number[] = [];
+  let longest = 0;
+  for (let stage = 0; stage < before.length; stage++) {
+    let inputs = 0;
+    for (const other of before[stage]!) if (other >= 0) inputs = Math.max(inputs, done[other]!);
+    done.push(inputs + ownUs(stage));
+    longest = Math.max(longest, done[stage]!);
+  }
+  return longest;
+}
+
+/**
  * Forecasts a request: the longest path through the graph, on which a stage begins with the request when the stages
  * before have done with it and the work ahead is done.
  *
@@ -64,22 +83,16 @@ export function forecast(
   overheadUs: number,
 ): Forecast {
   const doneUs: number[] = [];
-  const aloneUs: number[] = [];
-  let [completionUs, alone, longest, bottleneck] = [0, 0, 0, -1];
+  let [completionUs, longest, bottleneck] = [0, 0, -1];
   for (let i = 0; i < stages.length; i++) {
     const { workUs, servers, startingUs, ownUs } = stages[i]!;
-    let [inputsUs, inputsAlone] = [0, 0];
-    for (const other of before[i]!) {
-      if (other < 0) continue;
-      inputsUs = Math.max(inputsUs, doneUs[other]!);
-      inputsAlone = Math.max(inputsAlone, aloneUs[other]!);
-    }
+    let inputsUs = 0;
+    for (const other of before[i]!) if (other >= 0) inputsUs = Math.max(inputsUs, doneUs[other]!);
     const freeUs = drainedAfterUs(workUs, servers, startingUs);
     if (freeUs > longest) [longest, bottleneck] = [freeUs, i];
     doneUs.push(Math.max(inputsUs, freeUs) + ownUs);
-    aloneUs.push(inputsAlone + ownUs);
     completionUs = Math.max(completionUs, doneUs[i]!);
-    alone = Math.max(alone, aloneUs[i]!);
   }
-  return { completionUs: completionUs + overheadUs, aloneUs: alone + overheadUs, bottleneck };
+  const aloneUs = longestPathUs(before, (stage) => stages[stage]!.ownUs) + overheadUs;
+  return { completionUs: completionUs + overheadUs, aloneUs, bottleneck };
 }

@@ -4,7 +4,7 @@
 // is corrected by how far the last ones were off, and says how far off it may be.
 import type { Admission, AdmittedRequest } from './admission.js';
 import { CostModel, type CostStatus, Estimate, MAX_CLASSES } from './cost-model.js';
-import { type Forecast, forecast, type StageAhead } from './forecast.js';
+import { type Forecast, forecast, longestPathUs, type StageAhead } from './forecast.js';
 import type { UnitsByClass } from './request-queue.js';
 import type { Graph } from './routing.js';
 
@@ -46,10 +46,7 @@ export class Forecaster {
     this.admission = admission;
     this.costs = new CostModel(graph.spec.stages);
     this.underWay = graph.spec.stages.map(() => new Float64Array(MAX_CLASSES));
-    const depth: number[] = [];
-    for (const before of graph.before)
-      depth.push(1 + Math.max(...before.map((other) => (other < 0 ? 0 : depth[other]!))));
-    this.hops = Math.max(...depth) + 1;
+    this.hops = longestPathUs(graph.before, () => 1) + 1;
   }
 
   /** A request goes to its places. */
@@ -82,16 +79,7 @@ export class Forecaster {
 
   /** What a request takes if nothing is ahead of it, in microseconds; NaN where a stage's cost is not known. */
   aloneUs({ costClass, units }: Cost): number {
-    const { before } = this.graph;
-    const done: number[] = [];
-    let longest = 0;
-    for (let stage = 0; stage < before.length; stage++) {
-      let inputs = 0;
-      for (const other of before[stage]!) if (other >= 0) inputs = Math.max(inputs, done[other]!);
-      done.push(inputs + units * this.costs.unitUs(stage, costClass));
-      longest = Math.max(longest, done[stage]!);
-    }
-    return longest;
+    return longestPathUs(this.graph.before, (stage) => units * this.costs.unitUs(stage, costClass));
   }
 
   /**

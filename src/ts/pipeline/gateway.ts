@@ -46,7 +46,7 @@ import { addHops, remainingMs } from './stage-instance.js';
 import { copyParts, PieceTeller, piecesOf } from './stream-caller.js';
 import { outputRoom, residentRequests } from './stream-limits.js';
 import { RequestStream, type StreamOptions } from './stream-request.js';
-import { requestName } from './task.js';
+import { requestName } from './request-name.js';
 import type { RequestAttempt } from './task-board.js';
 import { Ticket } from './ticket.js';
 import { TicketMap } from './ticket-map.js';
@@ -376,9 +376,8 @@ export class Gateway implements PlaceOwner {
     const newcomer = this.newcomerOf(options, outgoing.bytes);
     const expectation = this.expect(newcomer);
     const nowUs = port.nowUs();
-    const chargeUs = this.door.forecaster.chargeUs(newcomer);
     const traced = options.trace ?? this.isSampled();
-    const ticket = new Ticket(newcomer, options, traced, outgoing, expectation, chargeUs, nowUs, resolve, reject);
+    const ticket = new Ticket(newcomer, options, traced, outgoing, expectation, nowUs, resolve, reject);
     if (options.onPiece !== undefined) {
       ticket.pieces = new PieceTeller(options.onPiece, options.views, () => ticket.over);
     }
@@ -387,6 +386,7 @@ export class Gateway implements PlaceOwner {
     if (this.queue.size > 0 || !this.tryDispatch(ticket)) {
       if (ticket.over) return;
       this.door.checkRoom(newcomer, nowUs);
+      ticket.chargeUs = this.door.forecaster.chargeUs(newcomer);
       this.queue.add(ticket);
       this.admit();
     }
@@ -658,9 +658,11 @@ export class Gateway implements PlaceOwner {
     computeUs: number,
     nowUs: number,
   ): void {
-    if (!this.admission.done(admitted, place, queueUs, computeUs, nowUs)) return;
+    const load = this.admission.done(admitted, place, queueUs, computeUs, nowUs);
+    if (load === undefined) return;
     const { forecaster } = this.door;
-    forecaster.sample(place.stage, ticket, computeUs, this.admission.isFirstTask(place));
+    forecaster.sample(place.stage, ticket, computeUs, load.isCold);
+    load.isCold = false;
     if (admitted.unfinished[place.stage]!.length === 0) forecaster.doneAt(place.stage, ticket);
   }
 

@@ -61,7 +61,8 @@ export {
 export type { PieceEvent, PipelinePiece } from './stream-caller.js';
 export type { StageStream } from './stream-output.js';
 export { RequestStream, type StreamOptions } from './stream-request.js';
-export { requestName, type StageOutput, type StageTask, type TensorShape } from './task.js';
+export { requestName } from './request-name.js';
+export type { StageOutput, StageTask, TensorShape } from './task.js';
 export { MAX_PREVIEW_BYTES, type ProgressDetails } from './progress-note.js';
 export {
   copyTensor,

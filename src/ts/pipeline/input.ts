@@ -11,6 +11,7 @@ import type { Patience } from './patience.js';
 import { GATEWAY_INDEX, placeName } from './plan.js';
 import { REQUEST, type WorkflowSpec } from './spec.js';
 import { elementBytes, type Tensor, viewTensor } from './tensor.js';
+import { viewOf } from './view.js';
 
 /** What handlers see of one input; what one stage instance, or the client, has sent. */
 export interface StageInput {
@@ -269,10 +270,6 @@ class PartsByName {
 }
 Object.setPrototypeOf(PartsByName.prototype, null);
 delete (PartsByName.prototype as { constructor?: unknown }).constructor;
-
-function viewOf(bytes: Uint8Array): DataView {
-  return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-}
 
 const NO_PARTS: Parts = Object.freeze(Object.create(null));
 const NO_PIECES: readonly StagePiece[] = Object.freeze([]);

@@ -13,6 +13,7 @@ import { mergeRuns, sameRuns } from './lineage.js';
 import { GATEWAY_INDEX, type PlaceId, type Plan } from './plan.js';
 import { StreamIn } from './stream-input.js';
 import { Take } from './stream-limits.js';
+import { requestName } from './request-name.js';
 import { TicketMap } from './ticket-map.js';
 
 /** Requests that are remembered as settled, for each run of a gateway; older ones are recognised at the gateway. */
@@ -220,10 +221,6 @@ export class Ledger {
   }
 }
 
-function barredName(gateway: number, gatewayRun: number, ticket: number): string {
-  return `${gatewayRun}-${gateway}-${ticket}`;
-}
-
 function positionOf(senders: readonly PlaceId[], { fromStage, fromInstance }: Envelope): number {
   for (let i = 0; i < senders.length; i++) {
     if (senders[i]!.stage === fromStage && senders[i]!.instance === fromInstance) return i;
@@ -296,7 +293,7 @@ export class Join {
     if (ledger.isOver(envelope.ticket, envelope.attempt)) return void input.acknowledge();
     if (this.barred.size > 0) {
       const { gateway, gatewayRun, ticket, attempt } = envelope;
-      if ((this.barred.get(barredName(gateway, gatewayRun, ticket)) ?? 0) >= attempt) return void input.acknowledge();
+      if ((this.barred.get(requestName(gateway, gatewayRun, ticket)) ?? 0) >= attempt) return void input.acknowledge();
     }
     let joined = ledger.open.get(envelope.ticket);
     if (joined !== undefined && joined.attempt !== envelope.attempt && this.host.flaw !== 'mixed-attempts') {
@@ -385,7 +382,7 @@ export class Join {
   /** As {@link Join.endRequest}; it is remembered too when the books of its gateway's run are closed, as of one that has died. */
   bar(gateway: number, gatewayRun: number, ticket: number, attempt: number): void {
     this.endRequest(this.ledgerOf(gateway, gatewayRun), ticket, attempt);
-    this.barred.set(barredName(gateway, gatewayRun, ticket), attempt);
+    this.barred.set(requestName(gateway, gatewayRun, ticket), attempt);
     if (this.barred.size > MAX_BARRED) this.barred.delete(this.barred.keys().next().value!);
   }
 

@@ -45,6 +45,7 @@ import { Scratch } from './scratch.js';
 import { type Graph, possibleReceivers, possibleSenderCount, receivers, senders } from './routing.js';
 import { keptPieces, takesOf } from './stream-limits.js';
 import { REQUEST, sizeRemedy } from './spec.js';
+import { viewOf } from './view.js';
 
 /** The most lanes of an inbox; a plan with more senders is refused. */
 const MAX_LANES = 4096;
@@ -303,7 +304,7 @@ export class Place implements JoinHost {
 
   private take(message: InboxMessage, bytes: Uint8Array): void {
     try {
-      const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+      const view = viewOf(bytes);
       const kind = kindOf(bytes, view);
       if (kind === Kind.INPUT) this.takeInput(message, bytes, view);
       else this.takeNote(kind, message, bytes, view);
@@ -525,7 +526,7 @@ export class Place implements JoinHost {
       const block = this.pool.allocate(body);
       if (block === undefined) return false;
       const { bytes } = block;
-      writeBody(bytes, new DataView(bytes.buffer, bytes.byteOffset, bytes.length), 0, trace, parts, meta);
+      writeBody(bytes, viewOf(bytes), 0, trace, parts, meta);
       envelope.block = block;
       kept = blocks.length === 0 ? [block] : [...blocks, block];
     }

@@ -6,7 +6,6 @@
 // Invariant: an entry is in the queue once at most. Over any time in which two tenants of a priority both wait, what
 // each is charged, divided by its weight, differs by no more than the largest charge of either (start-time fair
 // queueing, Goyal, Vin and Cheng, 1996).
-import { DEFAULT_TENANT } from './request.js';
 
 /** What the queue has to know of a request. */
 export interface Queued {
@@ -19,8 +18,11 @@ export interface Queued {
   /** Bytes of its tensors. */
   readonly bytes: number;
   readonly queuedAtUs: number;
-  /** What its tenant is charged for it: expected microseconds of work, or 1 where nothing is known. */
-  readonly chargeUs: number;
+  /**
+   * What its tenant is charged for it: expected microseconds of work, or 1 where nothing is known. Set before it is added,
+   * and not changed while it waits.
+   */
+  chargeUs: number;
   /** Set by the queue. */
   order: number;
 }
@@ -277,11 +279,8 @@ export class RequestQueue<T extends Queued> {
 
 const NOTHING = Object.freeze({ requests: 0, bytes: 0 });
 
-// With one tenant, as mostly, there is nothing to compare.
 function nextLine<T extends Queued>({ lines }: Band<T>): TenantLine<T> {
   let next: TenantLine<T> | undefined;
-  if (lines.size === 1) next = lines.get(DEFAULT_TENANT);
-  if (next !== undefined) return next;
   for (const line of lines.values()) if (next === undefined || line.startTag < next.startTag) next = line;
   return next!;
 }

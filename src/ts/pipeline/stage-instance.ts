@@ -23,7 +23,8 @@ import type { Spread, StageSpec } from './spec.js';
 import { encodeProgress, type ProgressDetails } from './progress-note.js';
 import { ALL } from './routing.js';
 import type { BatchHost, TaskEnd } from './running-batch.js';
-import { requestName, type StageOutput, Task, type TaskHost } from './task.js';
+import { type StageOutput, Task, type TaskHost } from './task.js';
+import { requestName } from './request-name.js';
 import { TraceRecords } from './trace.js';
 import type { StageCode } from './workflow.js';
 

@@ -1,6 +1,7 @@
 // Requests that may have ended the process that ran them: each runs alone, so that the next death names the guilty one.
 //
 // Invariant: while the task of a suspect runs, no other task runs beside it; all others run together as before.
+import { requestName } from './request-name.js';
 import type { RequestAttempt } from './task-board.js';
 
 /** A task, as far as it matters here. */
@@ -16,7 +17,7 @@ export class Suspects {
 
   /** These are suspects from now on, and no others. */
   set(requests: readonly RequestAttempt[]): void {
-    this.names = new Set(requests.map(({ gateway, gatewayRun, ticket }) => nameOf(gateway, gatewayRun, ticket)));
+    this.names = new Set(requests.map(({ gateway, gatewayRun, ticket }) => requestName(gateway, gatewayRun, ticket)));
   }
 
   /**
@@ -41,10 +42,6 @@ export class Suspects {
 
   /** True for a suspect. */
   has({ ledger, ticket }: Candidate): boolean {
-    return this.names.size > 0 && this.names.has(nameOf(ledger.gateway, ledger.gatewayRun, ticket));
+    return this.names.size > 0 && this.names.has(requestName(ledger.gateway, ledger.gatewayRun, ticket));
   }
-}
-
-function nameOf(gateway: number, gatewayRun: number, ticket: number): string {
-  return `${gatewayRun}-${gateway}-${ticket}`;
 }

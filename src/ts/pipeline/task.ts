@@ -9,6 +9,7 @@ import type { Parts } from './body.js';
 import type { Input, StageInput, StagePiece } from './input.js';
 import type { Joined } from './join.js';
 import type { Meta } from './meta.js';
+import { requestName } from './request-name.js';
 import { checkDetails, type ProgressDetails } from './progress-note.js';
 import type { Spread } from './spec.js';
 import type { StageStream, StreamOut } from './stream-output.js';
@@ -340,11 +341,6 @@ export class Task implements StageTask {
 }
 
 const NO_BLOCKS: readonly Block[] = [];
-
-/** The name of a request for people and handlers: the same wherever and whenever it runs. */
-export function requestName(gateway: number, gatewayRun: number, ticket: number): string {
-  return `${gatewayRun.toString(16)}-${gateway}-${ticket}`;
-}
 
 /** A number for random numbers, the same in every attempt of a request. */
 export function seedOf(gatewayRun: number, ticket: number): number {

@@ -21,7 +21,7 @@ export class Ticket implements Queued {
   readonly units: number;
   readonly bytes: number;
   readonly queuedAtUs: number;
-  readonly chargeUs: number;
+  chargeUs = 1;
   order = 0;
   /** 0: it was never sent. */
   number = 0;
@@ -55,7 +55,6 @@ export class Ticket implements Queued {
     traced: boolean,
     outgoing: Outgoing,
     expectation: Expectation | undefined,
-    chargeUs: number,
     nowUs: number,
     onResult: (result: PipelineResult) => void,
     onError: (error: RdmaError) => void,
@@ -67,7 +66,6 @@ export class Ticket implements Queued {
     this.units = newcomer.units;
     this.bytes = newcomer.bytes;
     this.queuedAtUs = nowUs;
-    this.chargeUs = chargeUs;
     this.outgoing = outgoing;
     this.expectation = expectation;
     this.views = options.views;

@@ -11,6 +11,7 @@
 import { getCount, MAX_TRACE_BYTES, setCount } from './envelope.js';
 import { GATEWAY_INDEX } from './plan.js';
 import { REQUEST, RESULT, type WorkflowSpec } from './spec.js';
+import { viewOf } from './view.js';
 
 /** One task: a request at a stage instance. */
 export interface TaskTrace {
@@ -126,7 +127,7 @@ export class TraceRecords {
 /** Reads records for people. Records that name a stage the workflow does not have are left out. */
 export function readTrace(spec: WorkflowSpec, records: Uint8Array): Trace {
   const trace: Trace = { tasks: [], hops: [] };
-  const view = new DataView(records.buffer, records.byteOffset, records.byteLength);
+  const view = viewOf(records);
   const nameOf = (index: number, gateway: string) => (index === 0 ? gateway : spec.stages[index - 1]?.name);
   for (let at = 0; at + RECORD_BYTES <= records.length; at += RECORD_BYTES) {
     const kind = view.getUint8(at);
