@@ -20,13 +20,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
 #include <time.h>
 
+#define PROGRAM "pipeline-open-mpi"
+#include "pipeline-measure.h"
 #include "pipeline-shapes.h"
 
-enum { WARM = 1, MEASURED = 2, END = 3 };
-enum { MAX_WINDOW = 64, MAX_SAMPLES = 1 << 20, MIN_SAMPLES = 5, MIN_RESTS = 10 };
+enum { MAX_WINDOW = 64, MIN_RESTS = 10 };
 // Large messages that may arrive at a rank at the same time share its bandwidth: with more of them each comes late.
 enum { LARGE_BYTES = 64 * 1024, LARGE_DEPTH = 2 };
 
@@ -37,52 +37,11 @@ static unsigned char *in[MAX_EDGES][MAX_WINDOW];
 static unsigned char *out[MAX_WINDOW];
 static MPI_Request receives[MAX_WINDOW][MAX_EDGES];
 static MPI_Request sends[MAX_WINDOW][MAX_EDGES];
-static double cpu_begin_us, cpu_end_us, rss_kib, pss_kib;
-
-static double now_us(void) {
-  struct timespec now;
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return (double)now.tv_sec * 1e6 + (double)now.tv_nsec / 1e3;
-}
 
 static void sleep_ms(double ms) {
   struct timespec left = {(time_t)(ms / 1e3), (long)((ms - 1e3 * (double)(long)(ms / 1e3)) * 1e6)};
   while (nanosleep(&left, &left) != 0) {
   }
-}
-
-static void fail(const char *words) {
-  fprintf(stderr, "pipeline-open-mpi: %s\n", words);
-  MPI_Abort(MPI_COMM_WORLD, 1);
-}
-
-static unsigned char *allocate(size_t bytes) {
-  unsigned char *memory = aligned_alloc(4096, (bytes + 4095) / 4096 * 4096);
-  if (memory == NULL) fail("no memory");
-  return memory;
-}
-
-// ---- What a rank uses
-
-static double cpu_us(void) {
-  struct rusage usage;
-  getrusage(RUSAGE_SELF, &usage);
-  return (double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * 1e6 +
-         (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec);
-}
-
-static void measure_begins(void) { cpu_begin_us = cpu_us(); }
-
-static void measure_ends(void) {
-  cpu_end_us = cpu_us();
-  FILE *file = fopen("/proc/self/smaps_rollup", "r");
-  if (file == NULL) fail("/proc/self/smaps_rollup cannot be read");
-  char line[256];
-  while (fgets(line, sizeof line, file) != NULL) {
-    sscanf(line, "Rss: %lf", &rss_kib);
-    sscanf(line, "Pss: %lf", &pss_kib);
-  }
-  fclose(file);
 }
 
 // ---- A place
@@ -161,9 +120,7 @@ static void work(void) {
 
 // ---- The source
 
-static double *samples;
-static long requests, sampled, sent, got;
-static double measured_s;
+static long sent, got;
 static double began_us[MAX_WINDOW];
 
 static void send_next(int tag) {
@@ -253,19 +210,6 @@ static void end_all(void) {
   cancel_receives();
 }
 
-static void keep(const char *path) {
-  double totals[3] = {cpu_end_us - cpu_begin_us, rss_kib, pss_kib};
-  double sums[3];
-  MPI_Reduce(totals, sums, 3, MPI_DOUBLE, MPI_SUM, 0, MPI_COMM_WORLD);
-  if (samples == NULL) return;
-  double head[5] = {(double)requests, measured_s, sums[0], sums[1], sums[2]};
-  FILE *file = fopen(path, "wb");
-  if (file == NULL || fwrite(head, sizeof *head, 5, file) != 5 ||
-      fwrite(samples, sizeof *samples, (size_t)sampled, file) != (size_t)sampled || fclose(file) != 0) {
-    fail("the file for the samples cannot be written");
-  }
-}
-
 int main(int argc, char **argv) {
   prctl(PR_SET_PDEATHSIG, SIGKILL);
   MPI_Init(&argc, &argv);
@@ -297,8 +241,7 @@ int main(int argc, char **argv) {
   }
   MPI_Barrier(MPI_COMM_WORLD);
   if (rank == 0) {
-    samples = malloc(MAX_SAMPLES * sizeof *samples);
-    if (samples == NULL) fail("no memory");
+    allocate_samples();
     for (int slot = 0; slot < window; slot++) fill(out[slot]);
     load(warm_up_s, seconds, strcmp(task, "load") == 0);
     if (strcmp(task, "rest") == 0 && rest_ms >= 1) rest(seconds, rest_ms);

@@ -18,58 +18,16 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
-#include <time.h>
 
+#define PROGRAM "stream-open-mpi"
+#include "pipeline-measure.h"
 #include "pipeline-shapes.h"
 
-enum { WARM = 1, MEASURED = 2, END = 3 };
-enum { MAX_PIECES = 1024, MAX_SAMPLES = 1 << 20, MIN_SAMPLES = 5, RANKS = 4 };
+enum { MAX_PIECES = 1024, RANKS = 4 };
 
 static int pieces;
 static unsigned char *in, *out;
 static MPI_Request receives[MAX_PIECES], sends[MAX_PIECES];
-static double cpu_begin_us, cpu_end_us, rss_kib, pss_kib;
-static double *samples;
-static long requests, sampled;
-static double measured_s;
-
-static double now_us(void) {
-  struct timespec now;
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return (double)now.tv_sec * 1e6 + (double)now.tv_nsec / 1e3;
-}
-
-static void fail(const char *words) {
-  fprintf(stderr, "stream-open-mpi: %s\n", words);
-  MPI_Abort(MPI_COMM_WORLD, 1);
-}
-
-static unsigned char *allocate(size_t bytes) {
-  unsigned char *memory = aligned_alloc(4096, (bytes + 4095) / 4096 * 4096);
-  if (memory == NULL) fail("no memory");
-  memset(memory, 0, bytes);
-  return memory;
-}
-
-static double cpu_us(void) {
-  struct rusage usage;
-  getrusage(RUSAGE_SELF, &usage);
-  return (double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * 1e6 +
-         (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec);
-}
-
-static void measure_ends(void) {
-  cpu_end_us = cpu_us();
-  FILE *file = fopen("/proc/self/smaps_rollup", "r");
-  if (file == NULL) fail("/proc/self/smaps_rollup cannot be read");
-  char line[256];
-  while (fgets(line, sizeof line, file) != NULL) {
-    sscanf(line, "Rss: %lf", &rss_kib);
-    sscanf(line, "Pss: %lf", &pss_kib);
-  }
-  fclose(file);
-}
 
 static size_t begin_of(int piece) { return size / (size_t)pieces * (size_t)piece; }
 static int length_of(int piece) {
@@ -104,7 +62,7 @@ static void send_head(int to, struct head head) {
 static void new_phase(uint32_t *phase, uint32_t next) {
   if (*phase == next) return;
   *phase = next;
-  if (next == MEASURED) cpu_begin_us = cpu_us();
+  if (next == MEASURED) measure_begins();
   if (next == END) measure_ends();
 }
 
@@ -185,7 +143,7 @@ static void source(double warm_up_s, double seconds) {
     if (head.phase == WARM) {
       if (now < warm_us) continue;
       head.phase = MEASURED;
-      cpu_begin_us = cpu_us();
+      measure_begins();
       begin_us = now_us();
       continue;
     }
@@ -199,19 +157,6 @@ static void source(double warm_up_s, double seconds) {
   head.phase = END;
   send_head(1, head);
   take_head(3);
-}
-
-static void keep(const char *path) {
-  double totals[3] = {cpu_end_us - cpu_begin_us, rss_kib, pss_kib};
-  double sums[3];
-  MPI_Reduce(totals, sums, 3, MPI_DOUBLE, MPI_SUM, 0, MPI_COMM_WORLD);
-  if (samples == NULL) return;
-  double head[5] = {(double)requests, measured_s, sums[0], sums[1], sums[2]};
-  FILE *file = fopen(path, "wb");
-  if (file == NULL || fwrite(head, sizeof *head, 5, file) != 5 ||
-      fwrite(samples, sizeof *samples, (size_t)sampled, file) != (size_t)sampled || fclose(file) != 0) {
-    fail("the file for the samples cannot be written");
-  }
 }
 
 int main(int argc, char **argv) {
@@ -229,12 +174,11 @@ int main(int argc, char **argv) {
   shape = &shapes[0];
   if (pieces < 1 || pieces > MAX_PIECES || size < 64 * (size_t)pieces || size > 1 << 26) fail("SIZE or PIECES out of range");
   if (!(seconds > 0 && seconds <= 3600)) fail("a time out of range");
-  in = allocate(size);
-  out = allocate(size);
+  in = memset(allocate(size), 0, size);
+  out = memset(allocate(size), 0, size);
   MPI_Barrier(MPI_COMM_WORLD);
   if (rank == 0) {
-    samples = malloc(MAX_SAMPLES * sizeof *samples);
-    if (samples == NULL) fail("no memory");
+    allocate_samples();
     source(warm_up_s, seconds);
   } else if (rank == 1) make();
   else relay(rank);
