@@ -11,7 +11,10 @@ import path from 'node:path';
 export const bundleName = 'cluster/worker-bundle.js';
 /** The modules that a worker begins with, besides what the root exports. */
 const workerModules = ['cluster/shared-modules', 'cluster/worker-main'];
-/** Found by Node.js: the first when the addon is loaded, as it looks for files beside itself; the others when a store is opened. */
+/**
+ * Found by Node.js: the first when the addon is loaded, as it looks for files beside itself; the others when a store is
+ * opened.
+ */
 const external = ['node-gyp-build', 'lmdb', 'redis'];
 
 const options = {

@@ -1,5 +1,5 @@
-// What the programs of `onepiece bench pipeline` in C measure and keep, whatever they send. Each defines PROGRAM, its name
-// in error messages, before it includes this.
+// What the programs of `onepiece bench pipeline` in C measure and keep, whatever they send. Each defines PROGRAM, its
+// name in error messages, before it includes this.
 //
 // Invariant: all ranks take their processor time of the same phase, and rank 0 alone has samples and writes the file.
 #include <mpi.h>

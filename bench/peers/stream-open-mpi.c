@@ -6,10 +6,11 @@
 //   SIZE    bytes of a result
 //   PIECES  messages in which each rank sends it; 1: a whole one
 //
-// Rank 0 is the source: it sends a request, which is a number, to rank 1 and takes the result from rank 3. Rank 1 copies
-// its data, with the number at each stamp, piece by piece into the memory from which it sends; ranks 2 and 3 copy each
-// piece as it comes into the memory from which they send. All receives of a result are posted before its request is
-// sent, or the first piece of the one before is taken; sends do not wait for their receivers. One request at a time.
+// Rank 0 is the source: it sends a request, which is a number, to rank 1 and takes the result from rank 3. Rank 1
+// copies its data, with the number at each stamp, piece by piece into the memory from which it sends; ranks 2 and 3
+// copy each piece as it comes into the memory from which they send. All receives of a result are posted before its
+// request is sent, or the first piece of the one before is taken; sends do not wait for their receivers. One request at
+// a time.
 //
 // Invariant: every result is checked at its stamps, the first in every byte; checking is in no sample. A rank ends with
 // its parent.

@@ -1,5 +1,6 @@
-// Proves the command as a stranger uses it: with curl, jobs are submitted, cancelled and refused; the first signal lets what
-// runs finish and takes nothing new, the second ends at once; usage errors say what to do; a missing package is one line.
+// Proves the command as a stranger uses it: with curl, jobs are submitted, cancelled and refused; the first signal lets
+// what runs finish and takes nothing new, the second ends at once; usage errors say what to do; a missing package is
+// one line.
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';

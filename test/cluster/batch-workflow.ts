@@ -1,6 +1,7 @@
 // The workflow of the tests of batches with real processes; workers import this file.
 //
-// Invariant: the answer to a request depends on its number only, and its last stage says which other requests ran beside it.
+// Invariant: the answer to a request depends on its number only, and its last stage says which other requests ran
+// beside it.
 import { setTimeout as sleep } from 'node:timers/promises';
 import { tensor, workflow } from '../../src/ts/pipeline/index.js';
 

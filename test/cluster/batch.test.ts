@@ -1,5 +1,5 @@
-// Proves that batches of real processes account for every request, whichever process is killed in the middle of one: each
-// ends once, with its own result or its own error, and with nobody else's.
+// Proves that batches of real processes account for every request, whichever process is killed in the middle of one:
+// each ends once, with its own result or its own error, and with nobody else's.
 import t from 'tap';
 import type { LocalPipeline } from '../../src/ts/cluster/index.js';
 import type { ProgressEvent } from '../../src/ts/pipeline/index.js';

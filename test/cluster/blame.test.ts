@@ -1,5 +1,5 @@
-// Proves who is blamed when a process ends: the guilty request after its last try, no neighbour, and nobody for what was
-// done to the process; and, for any guilty requests among others, that every innocent one is answered.
+// Proves who is blamed when a process ends: the guilty request after its last try, no neighbour, and nobody for what
+// was done to the process; and, for any guilty requests among others, that every innocent one is answered.
 import fc from 'fast-check';
 import t from 'tap';
 import { Blame, type BlameHost } from '../../src/ts/cluster/blame.js';
@@ -126,7 +126,8 @@ void t.test(
           const gateway = new Gateway(guilty.map((_, i) => i));
           const blame = new Blame(gateway);
           let deaths = 0;
-          // Each round is a process: it gets all that is open, in order, and is told whom to run alone, and whom not at all.
+          // Each round is a process: it gets all that is open, in order, and is told whom to run alone, and whom not at
+          // all.
           while (gateway.open.size > 0) {
             const suspects = new Suspects();
             suspects.set(blame.suspects);

@@ -1,5 +1,5 @@
-// Proves that a request that ends the process which runs it fails alone: after its attempts, with stage and reason, at the
-// first stage and behind another one, beside neighbours in the same process, and however many of them there are.
+// Proves that a request that ends the process which runs it fails alone: after its attempts, with stage and reason, at
+// the first stage and behind another one, beside neighbours in the same process, and however many of them there are.
 import t from 'tap';
 import type { RdmaError } from '../../src/ts/pipeline/index.js';
 import { within } from '../pipeline/support.js';

@@ -1,5 +1,6 @@
 // Proves that a pipeline outlives the trouble of its places: replacements that load slowly, hang, fail for a while, or
-// cannot be started at all; and that a place that does not work again costs only the requests that need it, until it does.
+// cannot be started at all; and that a place that does not work again costs only the requests that need it, until it
+// does.
 import { closeSync, mkdtempSync, openSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

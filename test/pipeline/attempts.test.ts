@@ -1,5 +1,5 @@
-// Proves how requests are tried again and given up: errors that are retryable, requests that a supervisor ends or that have
-// ended, tasks that run alone or take too long, what a board shows, and places that are broken.
+// Proves how requests are tried again and given up: errors that are retryable, requests that a supervisor ends or that
+// have ended, tasks that run alone or take too long, what a board shows, and places that are broken.
 import t from 'tap';
 import { type RequestAttempt, RdmaError, type StageHandler, TaskBoard, workflow } from '../../src/ts/pipeline/index.js';
 import { codeOf, gate, Harness, until, within } from './support.js';

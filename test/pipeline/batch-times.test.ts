@@ -1,4 +1,5 @@
-// Proves that what batches are expected to take follows what they took, of their size or a larger one, and is not too short.
+// Proves that what batches are expected to take follows what they took, of their size or a larger one, and is not too
+// short.
 import t from 'tap';
 import { BatchTimes, UsualTime } from '../../src/ts/pipeline/batch-times.js';
 

@@ -1,5 +1,5 @@
-// Proves of every sequence of arrivals, beginnings and polls: no batch is larger than it may be or has two keys, tasks of
-// a key begin in the order in which they came, none waits longer than it may or past its latest start while there is
+// Proves of every sequence of arrivals, beginnings and polls: no batch is larger than it may be or has two keys, tasks
+// of a key begin in the order in which they came, none waits longer than it may or past its latest start while there is
 // room, and no key waits for ever behind another one.
 import fc from 'fast-check';
 import t from 'tap';

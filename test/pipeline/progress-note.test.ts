@@ -1,5 +1,5 @@
-// Proves that words of progress are read as they were written, whatever they are and however short notes are; that pieces
-// with a gap make no preview; and that no bytes make a reader do anything but refuse or answer sane values.
+// Proves that words of progress are read as they were written, whatever they are and however short notes are; that
+// pieces with a gap make no preview; and that no bytes make a reader do anything but refuse or answer sane values.
 import { isDeepStrictEqual } from 'node:util';
 import fc from 'fast-check';
 import t from 'tap';

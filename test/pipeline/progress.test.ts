@@ -1,5 +1,5 @@
-// Proves how the time left is estimated, and that what handlers say of their progress reaches the caller, the watcher, or
-// nobody, with its step and its preview, in order and whole.
+// Proves how the time left is estimated, and that what handlers say of their progress reaches the caller, the watcher,
+// or nobody, with its step and its preview, in order and whole.
 import { setTimeout as sleep } from 'node:timers/promises';
 import fc from 'fast-check';
 import t from 'tap';

@@ -1,5 +1,5 @@
-// Proves who goes next: by priority, by fair shares, by deadline, by arrival; over random histories against a model that
-// sorts, and that what is said to be ahead of a newcomer is what goes before it.
+// Proves who goes next: by priority, by fair shares, by deadline, by arrival; over random histories against a model
+// that sorts, and that what is said to be ahead of a newcomer is what goes before it.
 import fc from 'fast-check';
 import t from 'tap';
 import { type Queued, RequestQueue } from '../../src/ts/pipeline/request-queue.js';

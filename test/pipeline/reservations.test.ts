@@ -1,5 +1,5 @@
-// Proves that times of reservations lie apart as their share can serve them, that who comes in time finds room once, and
-// that the room kept follows how many come.
+// Proves that times of reservations lie apart as their share can serve them, that who comes in time finds room once,
+// and that the room kept follows how many come.
 import fc from 'fast-check';
 import t from 'tap';
 import { Reservations } from '../../src/ts/pipeline/reservations.js';

@@ -1,5 +1,6 @@
-// Proves that a request may choose, where the spec leaves it open, between one instance and all of them, at run time and
-// side by side; that each instance knows whether it does all or its share; and that what the spec forbids is refused.
+// Proves that a request may choose, where the spec leaves it open, between one instance and all of them, at run time
+// and side by side; that each instance knows whether it does all or its share; and that what the spec forbids is
+// refused.
 import t from 'tap';
 import { graphOf, makePlan, type Spread, type StageTask, workflow } from '../../src/ts/pipeline/index.js';
 import { Admission } from '../../src/ts/pipeline/admission.js';

@@ -1,5 +1,6 @@
 // Proves what becomes of the messages of a stream, in whatever order and however often they come: pieces are read in
-// order, the stream is closed with its last message, a newer run begins it again, and every message is acknowledged once.
+// order, the stream is closed with its last message, a newer run begins it again, and every message is acknowledged
+// once.
 import fc from 'fast-check';
 import t from 'tap';
 import type { Envelope } from '../../src/ts/pipeline/envelope.js';

@@ -1,5 +1,5 @@
-// Proves what a handler may publish: pieces of its limits, in order, also when they wait for memory; what is refused, and
-// what becomes of a stream whose handler has ended, failed, or is not wanted.
+// Proves what a handler may publish: pieces of its limits, in order, also when they wait for memory; what is refused,
+// and what becomes of a stream whose handler has ended, failed, or is not wanted.
 import t from 'tap';
 import { type StageStream, type StageTask, tensor, workflow } from '../../src/ts/pipeline/index.js';
 import { bytes, codeOf, failureOf, gate, Harness, until, within } from './support.js';

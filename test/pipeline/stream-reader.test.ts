@@ -1,5 +1,5 @@
-// Proves that a stage which streams another one begins with its first piece, reads every piece in order and ends with the
-// last; that a stage which does not gets all of them at once; and what is refused in words.
+// Proves that a stage which streams another one begins with its first piece, reads every piece in order and ends with
+// the last; that a stage which does not gets all of them at once; and what is refused in words.
 import t from 'tap';
 import { type StageTask, tensor, workflow } from '../../src/ts/pipeline/index.js';
 import { bytes, failureOf, gate, Harness, until, within } from './support.js';

@@ -157,8 +157,8 @@ export class RawProducer {
   }
 
   /**
-   * Stores a short message into its slot, of a lane that is polled and mapped, as an outbox does; `words` replaces words of
-   * its descriptor, by their index. With `isShown` false its sequence is left out.
+   * Stores a short message into its slot, of a lane that is polled and mapped, as an outbox does; `words` replaces
+   * words of its descriptor, by their index. With `isShown` false its sequence is left out.
    */
   storeShort(payload: Uint8Array, words: Record<number, number> = {}, isShown = true): void {
     const { answer } = this;

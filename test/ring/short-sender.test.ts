@@ -1,6 +1,6 @@
-// Proves what holds for short messages that are sent and delivered in one step, where one lane is stored into and polled:
-// they are the messages that the long way makes, in one order with those that take it; and whoever else has a lane, a
-// visitor that throws, and one that closes the inbox, are served as ever.
+// Proves what holds for short messages that are sent and delivered in one step, where one lane is stored into and
+// polled: they are the messages that the long way makes, in one order with those that take it; and whoever else has a
+// lane, a visitor that throws, and one that closes the inbox, are served as ever.
 import t from 'tap';
 import type { Lane, Outbox } from '../../src/ts/ring/index.js';
 import { ShortSender } from '../../src/ts/ring/short-sender.js';

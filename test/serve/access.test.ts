@@ -1,5 +1,5 @@
-// Proves who gets in, what a tenant sees of others, and that a server which strangers could reach does not start without
-// tokens; and that no token is in the log.
+// Proves who gets in, what a tenant sees of others, and that a server which strangers could reach does not start
+// without tokens; and that no token is in the log.
 import { openSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';

@@ -1,6 +1,6 @@
-// Proves in a real browser: a picture and a prompt become a clip on the demo's page, by keyboard too; a mistake and a cancel
-// are said; nothing is asked of another origin, and nothing sticks out on a phone. And over HTTP: the clip is the bytes that
-// `onepiece demo` writes, and wrong orders are refused before they cost anything.
+// Proves in a real browser: a picture and a prompt become a clip on the demo's page, by keyboard too; a mistake and a
+// cancel are said; nothing is asked of another origin, and nothing sticks out on a phone. And over HTTP: the clip is
+// the bytes that `onepiece demo` writes, and wrong orders are refused before they cost anything.
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Browser, Page } from 'playwright-core';

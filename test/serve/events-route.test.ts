@@ -1,5 +1,5 @@
-// Proves that a listener that does not read costs a bounded number of events and loses its connection, and that one that
-// comes back misses nothing.
+// Proves that a listener that does not read costs a bounded number of events and loses its connection, and that one
+// that comes back misses nothing.
 import t from 'tap';
 import { RdmaError } from '../../src/ts/core/errors.js';
 import type { Job, JobEvent, JobRecord } from '../../src/ts/jobs/index.js';

@@ -1,5 +1,5 @@
-// Proves over real HTTP and real stages: every form of body becomes the same job, and every form of answer is its result;
-// jobs are found, listed, followed, cancelled and submitted twice as one.
+// Proves over real HTTP and real stages: every form of body becomes the same job, and every form of answer is its
+// result; jobs are found, listed, followed, cancelled and submitted twice as one.
 import t from 'tap';
 import { tensor } from '../../src/ts/pipeline/index.js';
 import { decodeMultipart } from '../../src/ts/serve/multipart.js';

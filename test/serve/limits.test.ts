@@ -1,5 +1,5 @@
-// Proves over real HTTP: whatever a client makes large, slow, broken or foreign is refused with a problem document, and the
-// server goes on.
+// Proves over real HTTP: whatever a client makes large, slow, broken or foreign is refused with a problem document, and
+// the server goes on.
 import t from 'tap';
 import { asker, bare, jsonRequest, serving, until } from './support.js';
 

@@ -1,5 +1,5 @@
-// Proves that forms are read as browsers and curl write them, that what is written is read by the platform's own reader, and
-// that whatever is malformed is refused.
+// Proves that forms are read as browsers and curl write them, that what is written is read by the platform's own
+// reader, and that whatever is malformed is refused.
 import fc from 'fast-check';
 import t from 'tap';
 import { isRdmaError } from '../../src/ts/core/errors.js';

@@ -1,4 +1,5 @@
-// Proves that safetensors are read exactly and refused where they are not whole, and that what is written is read again.
+// Proves that safetensors are read exactly and refused where they are not whole, and that what is written is read
+// again.
 import fc from 'fast-check';
 import t from 'tap';
 import { isRdmaError } from '../../src/ts/core/errors.js';

@@ -1,5 +1,6 @@
-// Proves in virtual time that a pipeline does as much under overload as it can: requests that cannot be done in time are
-// refused, those that are taken are done in time, tenants get their shares, and who comes back when told finds room.
+// Proves in virtual time that a pipeline does as much under overload as it can: requests that cannot be done in time
+// are refused, those that are taken are done in time, tenants get their shares, and who comes back when told finds
+// room.
 import t from 'tap';
 import { capacityOf, type LoadedStage, overload, type StreamResult } from './overload-run.js';
 import { countNotTime } from './progress.js';

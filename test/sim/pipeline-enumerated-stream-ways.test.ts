@@ -1,4 +1,5 @@
-// Proves: no schedule breaks what docs/pipeline-simulation.md says, within its bounds: three stages that stream, faults of connections.
+// Proves: no schedule breaks what docs/pipeline-simulation.md says, within its bounds: three stages that stream, faults
+// of connections.
 import { PIPELINE_CASES } from './pipeline-cases.js';
 import { provePipelines } from './pipeline-enumerate.js';
 

@@ -45,8 +45,8 @@ class PipelineRun {
     const { world } = this;
     const { requests, faultCount } = shape;
     const ending = requests.filter(({ fails }) => fails?.how === 'ends').length;
-    // So many that no request fails for deaths that others are guilty of: shards may end together, and again when a place is
-    // given up.
+    // So many that no request fails for deaths that others are guilty of: shards may end together, and again when a
+    // place is given up.
     const attempts = 3 + faultCount + 3 * ending * (1 + faultCount);
     const stages = shape.stages.map(({ after, spread, instances, concurrency, batch, pieces, streams }, i) => ({
       name: stageName(i),

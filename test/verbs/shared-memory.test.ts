@@ -1,5 +1,5 @@
-// Proves: memory that one process creates and another maps is the same memory, outlives its writer, and goes with its last
-// user; a descriptor of anything else is refused.
+// Proves: memory that one process creates and another maps is the same memory, outlives its writer, and goes with its
+// last user; a descriptor of anything else is refused.
 import { spawnSync } from 'node:child_process';
 import { closeSync, openSync, readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import t from 'tap';

@@ -38,7 +38,8 @@ void t.test('a device that is here is not called missing', async (t) => {
     ['-f 1000', /EFBIG.*ulimit -f\), which is 1024000/],
   ] as const) {
     const script = `ulimit ${limit}; exec "$0" -e "$1"`;
-    // Each thread may get an arena of glibc, 64 MiB of address space: without them it is known what is left for the device.
+    // Each thread may get an arena of glibc, 64 MiB of address space: without them it is known what is left for the
+    // device.
     const env = { ...process.env, MALLOC_ARENA_MAX: '1' };
     const { stdout, stderr } = spawnSync('bash', ['-c', script, process.execPath, OPEN], { encoding: 'utf8', env });
     const error = JSON.parse(stdout || '{"message":"it said nothing"}');

@@ -1,8 +1,8 @@
 // What the benchmark commands with peers have in common: their settings are checked as usage, and a run shows its
 // progress, can be interrupted, and prints a table or a document.
 //
-// Invariant: nothing is printed on stdout before everything was measured. What could not be measured makes the exit code
-// 1, and the rest is printed all the same.
+// Invariant: nothing is printed on stdout before everything was measured. What could not be measured makes the exit
+// code 1, and the rest is printed all the same.
 import { isRdmaError } from '../core/errors.js';
 import { ExitCode, interruptible, UsageError } from './exit.js';
 import { Progress } from './progress.js';

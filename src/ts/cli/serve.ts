@@ -1,7 +1,7 @@
 // `onepiece serve`: a workflow over HTTP, until a signal ends it.
 //
-// Invariant: the first signal refuses new work and lets what runs finish; the second ends the process at once. Either way
-// the exit code names the signal.
+// Invariant: the first signal refuses new work and lets what runs finish; the second ends the process at once. Either
+// way the exit code names the signal.
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Command, InvalidArgumentError, Option } from 'commander';

@@ -26,8 +26,8 @@ export interface LocalPipelineOptions {
    */
   maxInFlight?: number;
   /**
-   * Requests that may wait to be admitted, 0 to 65536; default 256. More are rejected. Where several tenants wait, one that
-   * has less than half of an equal share may go beyond.
+   * Requests that may wait to be admitted, 0 to 65536; default 256. More are rejected. Where several tenants wait, one
+   * that has less than half of an equal share may go beyond.
    */
   maxQueued?: number;
   /** Bytes of their tensors, 0 to 2^53 - 1; default 1 GiB. */
@@ -37,13 +37,14 @@ export interface LocalPipelineOptions {
   /**
    * How often one instance may be replaced within a minute of its work, 0 to 1000; default 10. It is replaced at once, and
    * later and later when it ends again before it has worked for 0.1 s, 0.2 s, and so on up to 10 s: then that time must pass.
-   * One that ends more often is broken: requests that need it are refused, with the reason, and it is tried at least every
-   * 30 s. An end while a task ran counts for the request instead, see `attempts` of a stage.
+   * One that ends more often is broken: requests that need it are refused, with the reason, and it is tried at least
+   * every 30 s. An end while a task ran counts for the request instead, see `attempts` of a stage.
    */
   maxRestarts?: number;
   /**
    * How long the whole start may take, and later each replacement until it is ready, in ms; default 60 000. One that takes
-   * longer is ended and replaced. An instance that is not ready again after twice this time is broken, see `maxRestarts`.
+   * longer is ended and replaced. An instance that is not ready again after twice this time is broken, see
+   * `maxRestarts`.
    */
   startTimeoutMs?: number;
   /**
@@ -57,13 +58,13 @@ export interface LocalPipelineOptions {
    */
   pollUs?: number;
   /**
-   * How long an instance may be stopped (SIGSTOP) while there is work, in ms, 1 to 2^31 - 1; default 2000. Then it is ended
-   * and replaced.
+   * How long an instance may be stopped (SIGSTOP) while there is work, in ms, 1 to 2^31 - 1; default 2000. Then it is
+   * ended and replaced.
    */
   heartbeatMs?: number;
   /**
-   * Where submitted jobs and their results are kept; default in the memory of this process. With a durable one, run() goes
-   * through it too. Who passes it closes it, after the pipeline.
+   * Where submitted jobs and their results are kept; default in the memory of this process. With a durable one, run()
+   * goes through it too. Who passes it closes it, after the pipeline.
    */
   store?: JobStore;
   /**

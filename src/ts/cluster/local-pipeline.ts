@@ -1,9 +1,9 @@
 // A pipeline on this host: a process for every stage instance, started, watched and replaced here.
 //
 // Invariant: an instance that ends is replaced in its place, under the same name, and those before it send again what
-// it had not passed on; so a killed process costs time and no request, unless the request is what ends it. A place that does
-// not work again costs the requests that need it; one that never did, only the change that wanted it. No process outlives
-// the one that called start().
+// it had not passed on; so a killed process costs time and no request, unless the request is what ends it. A place that
+// does not work again costs the requests that need it; one that never did, only the change that wanted it. No process
+// outlives the one that called start().
 import { randomBytes } from 'node:crypto';
 import { RdmaError } from '../core/errors.js';
 import { Secret } from '../core/secret.js';
@@ -240,8 +240,8 @@ export class LocalPipeline implements AsyncDisposable {
   }
 
   /**
-   * Sends one request through the workflow. With a durable store it is submit() and result(): a request that was accepted is
-   * finished by the next process if this one ends.
+   * Sends one request through the workflow. With a durable store it is submit() and result(): a request that was
+   * accepted is finished by the next process if this one ends.
    *
    * @throws as Gateway.run; RDMA_ERR_STAGE_FAILED when an instance ended too often
    */
@@ -271,16 +271,18 @@ export class LocalPipeline implements AsyncDisposable {
   /**
    * Submits a request as a job: it is stored when this answers, and will be done. The same id is the same job.
    *
-   * @throws RdmaError RDMA_ERR_REJECTED when there is no room in time, RDMA_ERR_STORE_FULL when the store has none: nothing is
-   *   stored then; RDMA_ERR_INVALID_ARGUMENT; RDMA_ERR_MESSAGE_TOO_LARGE; RDMA_ERR_PEER_GONE when the store does not answer:
-   *   submit it again with its id; RDMA_ERR_CLOSED
+   * @throws RdmaError RDMA_ERR_REJECTED when there is no room in time, RDMA_ERR_STORE_FULL when the store has none:
+   *   nothing is stored then; RDMA_ERR_INVALID_ARGUMENT; RDMA_ERR_MESSAGE_TOO_LARGE; RDMA_ERR_PEER_GONE when the store
+   *   does not answer: submit it again with its id; RDMA_ERR_CLOSED
    */
   submit(request: PipelineRequest, options: SubmitOptions = {}): Promise<Job> {
     if (this.ended !== undefined) return Promise.reject(this.ended);
     return this.stored.submit(request, options);
   }
 
-  /** A job that was submitted, whoever has submitted it. @throws RdmaError RDMA_ERR_NOT_FOUND; RDMA_ERR_INVALID_ARGUMENT */
+  /**
+   * A job that was submitted, whoever has submitted it. @throws RdmaError RDMA_ERR_NOT_FOUND; RDMA_ERR_INVALID_ARGUMENT
+   */
   job(id: string): Promise<Job> {
     return this.stored.job(id);
   }

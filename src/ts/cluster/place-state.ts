@@ -1,7 +1,7 @@
 // What is said of a place: whether its process works, and how often one was replaced, and why.
 //
-// Invariant: the words and counters here are all that others see of the supervision of a place; a reason begins with the
-// word of its counter.
+// Invariant: the words and counters here are all that others see of the supervision of a place; a reason begins with
+// the word of its counter.
 import type { RdmaError } from '../core/errors.js';
 
 /** An instance that ended and is replaced. */
@@ -9,9 +9,9 @@ export interface Restart {
   stage: string;
   instance: number;
   /**
-   * How it ended. It begins with `hang:`, `task-timeout:` or `cancel:` when it was ended from outside, as it was stopped, as
-   * a task took too long, or as one went on after its request had ended; and with `poison:` when it ended by itself and a
-   * request failed for that.
+   * How it ended. It begins with `hang:`, `task-timeout:` or `cancel:` when it was ended from outside, as it was
+   * stopped, as a task took too long, or as one went on after its request had ended; and with `poison:` when it ended
+   * by itself and a request failed for that.
    */
   reason: string;
   /** Wall clock, in ms since 1970. */
@@ -41,8 +41,8 @@ export type PlaceState = 'ready' | 'starting' | 'stopped' | 'broken';
 /** Answered by LocalPipeline.status(), by place. */
 export interface SupervisionStatus extends Readonly<RestartCounts> {
   /**
-   * `starting`: a process is being started, or will be; `stopped`: there is one, and it is stopped; `broken`: processes ended
-   * too often or never became ready, and another one is tried later and later.
+   * `starting`: a process is being started, or will be; `stopped`: there is one, and it is stopped; `broken`: processes
+   * ended too often or never became ready, and another one is tried later and later.
    */
   readonly state: PlaceState;
   /** Of `broken`: why. */

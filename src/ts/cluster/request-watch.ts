@@ -18,7 +18,10 @@ export interface WatchedRequest {
   readonly onEnd: (end: RequestEnd) => void;
 }
 
-/** Called when a request begins, with the options of its caller. What it answers: undefined, it does not follow this one. */
+/**
+ * Called when a request begins, with the options of its caller. What it answers: undefined, it does not follow this
+ * one.
+ */
 export type RequestWatcher = (options: RequestOptions) => WatchedRequest | undefined;
 
 export class RequestWatch {

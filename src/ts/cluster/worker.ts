@@ -46,8 +46,8 @@ export class WorkerProcess {
     const { fd, buffer } = createSharedMemory(BOARD_BYTES);
     this.board = new TaskBoard(buffer);
     try {
-      // What a handler prints goes to stderr: stdout belongs to the results of the parent. In a session of its own Ctrl-C
-      // does not reach it: the parent decides what that means. The board is its descriptor 4 (BOARD_FD).
+      // What a handler prints goes to stderr: stdout belongs to the results of the parent. In a session of its own
+      // Ctrl-C does not reach it: the parent decides what that means. The board is its descriptor 4 (BOARD_FD).
       this.child = fork(program, [], {
         stdio: ['ignore', 2, 2, 'ipc', fd],
         execArgv: workerExecArgv(process.execArgv),

@@ -41,7 +41,8 @@ export async function loadPicture(path: string, options: { size: number }): Prom
  * Tells whether bytes begin as a picture does that is read. Cheap: it decodes nothing.
  *
  * @param name names the picture in errors
- * @throws DemoError with one of the codes DEMO_ERR_EMPTY_FILE, _TOO_LARGE, _NOT_AN_IMAGE, _UNSUPPORTED_FORMAT, _TRUNCATED
+ * @throws DemoError with one of the codes DEMO_ERR_EMPTY_FILE, _TOO_LARGE, _NOT_AN_IMAGE, _UNSUPPORTED_FORMAT,
+ *   _TRUNCATED
  */
 export function checkPicture(name: string, file: Buffer): void {
   if (file.length === 0) throw empty(name);

@@ -1,7 +1,7 @@
 // The demo as a service: the same stages behind one that reads the picture as it was sent.
 //
-// Invariant: what can be found wrong about a request is found before it costs anything; the bytes of a clip are those that
-// `onepiece demo` makes of the same picture and order.
+// Invariant: what can be found wrong about a request is found before it costs anything; the bytes of a clip are those
+// that `onepiece demo` makes of the same picture and order.
 import * as v from 'valibot';
 import { RdmaError } from '../core/errors.js';
 import { REQUEST, type RequestCost, type Parts, tensor, workflow } from '../pipeline/index.js';

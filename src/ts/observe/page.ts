@@ -1,7 +1,7 @@
 // The dashboard as one page that needs nothing else.
 //
-// Invariant: it asks only the server that it came from. There is no data in it: it may be served to anybody, and asks for
-// a token when its data wants one.
+// Invariant: it asks only the server that it came from. There is no data in it: it may be served to anybody, and asks
+// for a token when its data wants one.
 import { builtPart, type Page, singlePage } from './single-page.js';
 
 /**

@@ -128,8 +128,8 @@ export class RequestLog {
   }
 
   /**
-   * The last `count`, the newest first. However many were refused, there is room for those that were done, and the other way
-   * round: as long as there are enough of both, each has half.
+   * The last `count`, the newest first. However many were refused, there is room for those that were done, and the
+   * other way round: as long as there are enough of both, each has half.
    */
   recent(count: number): RequestRecord[] {
     const half = Math.ceil(count / 2);

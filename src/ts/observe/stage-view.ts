@@ -9,8 +9,8 @@ import type { Rates } from './rates.js';
 import { type SnapshotInput, samePlace, stageOf } from './sample.js';
 
 /**
- * `hung`: its process is there and does not answer, or is stopped. `broken`: it does not come back soon. `draining`: no plan
- * has it any more, and it ends.
+ * `hung`: its process is there and does not answer, or is stopped. `broken`: it does not come back soon. `draining`: no
+ * plan has it any more, and it ends.
  */
 export type InstanceState = 'starting' | 'ready' | 'hung' | 'broken' | 'draining';
 
@@ -49,7 +49,10 @@ export interface StageView {
   readonly restarts: Readonly<Record<RestartKind, number>>;
 }
 
-/** Why a process was replaced: it was stopped, a task took too long, went on unwanted, or was poison; or it ended by itself. */
+/**
+ * Why a process was replaced: it was stopped, a task took too long, went on unwanted, or was poison; or it ended by
+ * itself.
+ */
 export const RESTART_KINDS = ['hang', 'task-timeout', 'cancel', 'poison', 'exit'] as const;
 export type RestartKind = (typeof RESTART_KINDS)[number];
 

@@ -5,7 +5,9 @@
 import type { Trace, WorkflowSpec } from '../pipeline/index.js';
 import { REQUEST, RESULT } from '../pipeline/index.js';
 
-/** `gateway`: waiting to be admitted, and what the caller's process did. `queue`: waiting at a place with all inputs. */
+/**
+ * `gateway`: waiting to be admitted, and what the caller's process did. `queue`: waiting at a place with all inputs.
+ */
 export type SegmentKind = 'gateway' | 'hop' | 'queue' | 'compute';
 
 /** One bar. */

@@ -30,8 +30,8 @@ const SAMPLE_WEIGHT = 0.2;
  * @param serviceUs how long a task takes there, in microseconds
  * @param leadUs how long it takes from the gateway until a task begins there, without waiting, in microseconds
  * @param batchSize tasks that begin together: so many wait there, that a batch is full when one ends
- * @returns `capacity` and a prefetch of `batchSize` to {@link MAX_PREFETCH}: by Little's law, what the instance finishes
- *   while a new request is on its way
+ * @returns `capacity` and a prefetch of `batchSize` to {@link MAX_PREFETCH}: by Little's law, what the instance
+ *   finishes while a new request is on its way
  */
 export function windowOf(capacity: number, serviceUs: number, leadUs: number, batchSize = 1): number {
   const prefetch = Math.ceil((capacity * leadUs) / Math.max(serviceUs, 1));

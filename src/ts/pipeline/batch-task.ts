@@ -16,9 +16,9 @@ export interface BatchTask<Inputs extends string = string> extends StageTask<Inp
    */
   finish(output: StageOutput | Error | Promise<StageOutput>): boolean;
   /**
-   * Takes up new tasks of the same key, as many as have become free, up to the size of a batch: to be called at each step
-   * of a computation that goes on for long. End tasks that are through by {@link BatchTask.finish}. Tasks come in while
-   * the event loop turns: a handler that never awaits anything meets those only that were there before.
+   * Takes up new tasks of the same key, as many as have become free, up to the size of a batch: to be called at each
+   * step of a computation that goes on for long. End tasks that are through by {@link BatchTask.finish}. Tasks come in
+   * while the event loop turns: a handler that never awaits anything meets those only that were there before.
    *
    * @returns the new tasks; none when there are none, when a batch of another key is due, or when the batch has ended
    */
@@ -39,7 +39,9 @@ export type BatchHandler<Inputs extends string = string> = (
   tasks: readonly BatchTask<Inputs>[],
 ) => readonly BatchOutput[] | undefined | Promise<readonly BatchOutput[] | undefined>;
 
-/** Says which tasks may run together: those with the same answer. It must be quick, and may throw to fail its request. */
+/**
+ * Says which tasks may run together: those with the same answer. It must be quick, and may throw to fail its request.
+ */
 export type BatchKey<Inputs extends string = string> = (
   task: Pick<StageTask<Inputs>, 'request' | 'stage' | 'instance' | 'instances' | 'seed' | 'input' | 'inputs'>,
 ) => string | number;

@@ -1,7 +1,7 @@
 // How long batches usually take, by their size: learned from those that ran.
 //
-// Invariant: what is expected is never shorter than what was seen of this size or a larger one is usual: a mean and twice
-// the mean deviation. Of a size that has not run, and no larger one either, it grows with the size.
+// Invariant: what is expected is never shorter than what was seen of this size or a larger one is usual: a mean and
+// twice the mean deviation. Of a size that has not run, and no larger one either, it grows with the size.
 
 /** How much a new sample counts. */
 const SAMPLE_WEIGHT = 0.2;

@@ -24,7 +24,10 @@ export interface Newcomer extends Cost {
 }
 
 const NO_LIMITS: TenantLimits = {};
-/** A request that is alone in the pipeline and looks too slow is let in once in so many microseconds: costs may have changed. */
+/**
+ * A request that is alone in the pipeline and looks too slow is let in once in so many microseconds: costs may have
+ * changed.
+ */
 const PROBE_US = 1e6;
 
 export class Door<T extends Queued> {

@@ -25,8 +25,8 @@ import { MAX_PIECES, MAX_STAGES } from './spec.js';
 export const Kind = { INPUT: 1, FAILURE: 2, REPORTS: 3, ENDED: 4, COMING: 5, PROGRESS: 6 } as const;
 
 /**
- * TRACED: each place adds its record. WATCHED: the gateway wants to know of starts and progress. IN_BLOCK: the body is in
- * a block. PIECE: a piece of a stream. CLOSES: the output that closes a stream.
+ * TRACED: each place adds its record. WATCHED: the gateway wants to know of starts and progress. IN_BLOCK: the body is
+ * in a block. PIECE: a piece of a stream. CLOSES: the output that closes a stream.
  */
 export const Flag = { TRACED: 1, WATCHED: 2, IN_BLOCK: 4, PIECE: 8, CLOSES: 16 } as const;
 

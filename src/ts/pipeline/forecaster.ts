@@ -70,7 +70,10 @@ export class Forecaster {
     this.costs.done(stage, costClass, units, computeUs, isCold);
   }
 
-  /** What a request costs in all its stages, in microseconds; 1 where nothing is known: a share is a share of requests then. */
+  /**
+   * What a request costs in all its stages, in microseconds; 1 where nothing is known: a share is a share of requests
+   * then.
+   */
   chargeUs({ costClass, units }: Cost): number {
     let sum = 0;
     for (let stage = 0; stage < this.underWay.length; stage++) sum += units * this.costs.unitUs(stage, costClass);

@@ -38,8 +38,8 @@ export interface GatewayOptions extends PlaceOptions {
   /** Requests that may be admitted and not ended, whatever room the places have; 1 to 65536. */
   maxInFlight: number;
   /**
-   * Requests that may wait to be admitted. Where several tenants wait, one that has less than its half of an equal share may
-   * go beyond, so that the others do not keep it out.
+   * Requests that may wait to be admitted. Where several tenants wait, one that has less than its half of an equal
+   * share may go beyond, so that the others do not keep it out.
    */
   maxQueued: number;
   /** Bytes of their tensors; default 1 GiB. */

@@ -294,7 +294,8 @@ export class Gateway implements PlaceOwner {
   /**
    * Likewise, to be read piece by piece: `for await (const event of gateway.stream(request))`.
    *
-   * @returns the pieces as they come, as in RequestOptions.onPiece; its `result` is the whole one. Both reject as run().
+   * @returns the pieces as they come, as in RequestOptions.onPiece; its `result` is the whole one. Both reject as
+   *   run().
    */
   stream(request: PipelineRequest, options: StreamOptions = {}): RequestStream {
     checkObject('options', options);

@@ -3,8 +3,8 @@
 // Invariant: a task has one input from each of its senders, all of them from the same runs of the stages before
 // (lineage.ts) and of the same admission (attempt). An input that is out of date, or came twice, is acknowledged and
 // takes part in nothing; one that is newer takes the place of the older one, also when the task was done already. What
-// was settled, or has ended at its gateway, is not worked on again. A stream is one input in many messages, all of one run
-// of its sender (stream-input.ts).
+// was settled, or has ended at its gateway, is not worked on again. A stream is one input in many messages, all of one
+// run of its sender (stream-input.ts).
 import { RdmaError } from '../core/errors.js';
 import type { Envelope } from './envelope.js';
 import type { Input } from './input.js';
@@ -379,7 +379,10 @@ export class Join {
     ledger.remember(ticket, attempt);
   }
 
-  /** As {@link Join.endRequest}; it is remembered too when the books of its gateway's run are closed, as of one that has died. */
+  /**
+   * As {@link Join.endRequest}; it is remembered too when the books of its gateway's run are closed, as of one that has
+   * died.
+   */
   bar(gateway: number, gatewayRun: number, ticket: number, attempt: number): void {
     this.endRequest(this.ledgerOf(gateway, gatewayRun), ticket, attempt);
     this.barred.set(requestName(gateway, gatewayRun, ticket), attempt);

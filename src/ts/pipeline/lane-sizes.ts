@@ -73,7 +73,8 @@ export function laneSizes({ residentRequests, slots, inlineBytes, laneMessages }
 }
 
 /**
- * The shared memory of one lane in bytes: of the receiver's rings, the sender's copy of descriptors, and what it retains.
+ * The shared memory of one lane in bytes: of the receiver's rings, the sender's copy of descriptors, and what it
+ * retains.
  *
  * @param pieces see laneSizes()
  */

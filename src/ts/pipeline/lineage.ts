@@ -4,9 +4,9 @@
 // again, and a handler need not answer the same. So every message names the run of each stage that it comes from, and a
 // join takes only inputs that come from the same runs.
 //
-// A stage that publishes pieces knows the runs that go into its stream before the first one: those of the first messages
-// of all its senders. Every piece names them. When one of these senders begins again, its task here begins again, with
-// another stream; so all pieces of one stream, and all streams that a task reads, are of the same runs.
+// A stage that publishes pieces knows the runs that go into its stream before the first one: those of the first
+// messages of all its senders. Every piece names them. When one of these senders begins again, its task here begins
+// again, with another stream; so all pieces of one stream, and all streams that a task reads, are of the same runs.
 //
 // Invariant: two messages agree exactly when, for every stage that both come from, it was the same run. A process in a
 // place has a larger incarnation than every one before it, so a smaller incarnation is always out of date.

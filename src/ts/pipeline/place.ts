@@ -496,8 +496,8 @@ export class Place implements JoinHost {
    *
    * @param envelope its lengths and its block are set here
    * @param blocks memory that the parts refer to; the references go over to the custody
-   * @param onSettled called when all targets have acknowledged it; or the custody of the stream that it belongs to, which
-   *   its owner closes
+   * @param onSettled called when all targets have acknowledged it; or the custody of the stream that it belongs to,
+   *   which its owner closes
    * @returns false when there is no memory for it before something else was acknowledged: nothing was sent
    * @throws RdmaError ENOMEM; the error of a link that has failed
    */

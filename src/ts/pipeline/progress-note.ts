@@ -1,5 +1,5 @@
-// What a handler says of its progress beside how far it is: a step, and a preview. It goes to the gateway as notes of the
-// kind PROGRESS, which notes.ts begins; a preview that is too long for one goes in pieces, one behind the other.
+// What a handler says of its progress beside how far it is: a step, and a preview. It goes to the gateway as notes of
+// the kind PROGRESS, which notes.ts begins; a preview that is too long for one goes in pieces, one behind the other.
 //
 //   behind the record     0            4               8             12     13  16
 //                         |step or ~0  |preview bytes  |piece begins |kind  | 0 |piece
@@ -20,8 +20,8 @@ export interface ProgressDetails {
   /** Which step it has done, 0 to 2^32 - 2. */
   step?: number;
   /**
-   * Something to look at meanwhile: text, or bytes such as a small picture; at most 16 KiB. It is dropped when the gateway
-   * does not keep up.
+   * Something to look at meanwhile: text, or bytes such as a small picture; at most 16 KiB. It is dropped when the
+   * gateway does not keep up.
    */
   preview?: string | Uint8Array;
 }

@@ -19,8 +19,8 @@ export interface Queued {
   readonly bytes: number;
   readonly queuedAtUs: number;
   /**
-   * What its tenant is charged for it: expected microseconds of work, or 1 where nothing is known. Set before it is added,
-   * and not changed while it waits.
+   * What its tenant is charged for it: expected microseconds of work, or 1 where nothing is known. Set before it is
+   * added, and not changed while it waits.
    */
   chargeUs: number;
   /** Set by the queue. */

@@ -38,38 +38,40 @@ export interface RequestCost {
 /** How to run a request. */
 export interface RequestOptions {
   /**
-   * The request fails with RDMA_ERR_DEADLINE after this many ms, 1 to 2^31 - 1; default never. It is rejected at once when
-   * it would be late anyway.
+   * The request fails with RDMA_ERR_DEADLINE after this many ms, 1 to 2^31 - 1; default never. It is rejected at once
+   * when it would be late anyway.
    */
   timeoutMs?: number;
   signal?: AbortSignal;
   /** The result's tensors are views of received memory, until {@link PipelineResult.release}; default false: copies. */
   views?: boolean;
   /**
-   * Called with each piece of the result as it comes, for last stages that publish pieces. With `views`, its tensors are
-   * views until the request has ended without a result, the result is released, or its stream has `restarted`. What it
-   * throws ends the request with RDMA_ERR_HANDLER.
+   * Called with each piece of the result as it comes, for last stages that publish pieces. With `views`, its tensors
+   * are views until the request has ended without a result, the result is released, or its stream has `restarted`. What
+   * it throws ends the request with RDMA_ERR_HANDLER.
    */
   onPiece?: (event: PieceEvent) => void;
   /**
-   * Says where the time went ({@link PipelineResult.trace}); default: of at most a hundred requests a second, and of all
-   * whose `traceContext` is sampled.
+   * Says where the time went ({@link PipelineResult.trace}); default: of at most a hundred requests a second, and of
+   * all whose `traceContext` is sampled.
    */
   trace?: boolean;
   /**
-   * The trace of the caller's that the request belongs to. Handlers find it as `task.traceContext` where the request is traced.
-   * One that is not well formed is passed over.
+   * The trace of the caller's that the request belongs to. Handlers find it as `task.traceContext` where the request is
+   * traced. One that is not well formed is passed over.
    */
   traceContext?: TraceContext;
-  /** Whose request it is, 1 to 64 characters; default `default`. Tenants of one priority have shares by their weights. */
+  /**
+   * Whose request it is, 1 to 64 characters; default `default`. Tenants of one priority have shares by their weights.
+   */
   tenant?: string;
   /** Requests of a larger number go first, whatever waits behind them, -100 to 100; default 0. */
   priority?: number;
   /** What it costs; default: as much as the others. */
   cost?: RequestCost;
   /**
-   * How often to try again when the request is rejected, 0 to 100; default 0. Each time it waits for the `retryAfterMs` of
-   * the rejection, and up to a tenth of that longer. The deadline covers all of it.
+   * How often to try again when the request is rejected, 0 to 100; default 0. Each time it waits for the `retryAfterMs`
+   * of the rejection, and up to a tenth of that longer. The deadline covers all of it.
    */
   retries?: number;
   /**
@@ -81,7 +83,9 @@ export interface RequestOptions {
   onProgress?: (event: ProgressEvent) => void;
   /** Called when tasks of the request begin and end, and with their progress. What it throws becomes a warning. */
   onTask?: (event: TaskEvent) => void;
-  /** The `retryToken` of the rejection after which the request comes again; run() with `retries` does that by itself. */
+  /**
+   * The `retryToken` of the rejection after which the request comes again; run() with `retries` does that by itself.
+   */
   retryToken?: string;
 }
 
@@ -96,8 +100,8 @@ export interface ProgressEvent {
   readonly step?: number;
   readonly preview?: string | Uint8Array;
   /**
-   * How long the request may take still on the way from here, in ms: at the pace of this task, and what the stages behind
-   * usually take; those that have not run yet count as nothing. Missing until there is a pace.
+   * How long the request may take still on the way from here, in ms: at the pace of this task, and what the stages
+   * behind usually take; those that have not run yet count as nothing. Missing until there is a pace.
    */
   readonly remainingMs?: number;
 }
@@ -120,8 +124,8 @@ export interface PipelineResult {
   /** Where the time went; undefined when the request was not traced. */
   trace: Trace | undefined;
   /**
-   * How long the gateway expected the request to take when it took it, in ms; undefined without a deadline, and as long as
-   * the gateway knows no costs.
+   * How long the gateway expected the request to take when it took it, in ms; undefined without a deadline, and as long
+   * as the gateway knows no costs.
    */
   expectedMs: number | undefined;
   /**

@@ -1,11 +1,11 @@
 // Room that is kept for callers who were told when to come back.
 //
-// A rejected caller gets a time and a token. Newcomers are judged as if those whose time comes before they would be done
-// waited already, as far as such callers usually come back; so who comes in time finds room. Reservations get at most a
-// share of what there is, and their times lie as far apart as that share can serve them.
+// A rejected caller gets a time and a token. Newcomers are judged as if those whose time comes before they would be
+// done waited already, as far as such callers usually come back; so who comes in time finds room. Reservations get at
+// most a share of what there is, and their times lie as far apart as that share can serve them.
 //
-// Invariant: times ascend in the order of the reservations. What nobody claims costs nothing but its share of the window
-// of a newcomer, and the less the fewer come back.
+// Invariant: times ascend in the order of the reservations. What nobody claims costs nothing but its share of the
+// window of a newcomer, and the less the fewer come back.
 
 /** What reservations may take of the time of newcomers, and of the stages. */
 const SHARE = 0.5;

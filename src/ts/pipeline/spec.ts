@@ -42,8 +42,8 @@ export interface BatchSpec {
   /** Tasks that run together, at most: 1 to 64. */
   readonly size: number;
   /**
-   * How long a task waits for company, at most, in ms: 0 to 60 000, fractions too. 0: a batch takes what is there when it
-   * begins. A task never waits so long that its deadline is missed.
+   * How long a task waits for company, at most, in ms: 0 to 60 000, fractions too. 0: a batch takes what is there when
+   * it begins. A task never waits so long that its deadline is missed.
    */
   readonly waitMs: number;
 }
@@ -64,8 +64,8 @@ export interface StageSpec {
   /** How many instances the first plan has. */
   readonly instances: number;
   /**
-   * `route`: each request goes to one instance. `shard`: each request goes to all instances, each does its share. `either`:
-   * as the request says; like `route` where it says nothing.
+   * `route`: each request goes to one instance. `shard`: each request goes to all instances, each does its share.
+   * `either`: as the request says; like `route` where it says nothing.
    */
   readonly spread: StageSpread;
   /** Tasks, or batches, that one instance runs at a time. */

@@ -317,8 +317,9 @@ export class StageInstance implements PlaceOwner, TaskHost, BatchHost {
     };
   }
 
-  // The handler has ended before the streams that it reads: nothing goes out before all of them are here, so that nobody
-  // works for a request that has its result already. No other task begins meanwhile: its handler might change the tensors.
+  // The handler has ended before the streams that it reads: nothing goes out before all of them are here, so that
+  // nobody works for a request that has its result already. No other task begins meanwhile: its handler might change
+  // the tensors.
   private whenClosed(joined: Joined, finish: (reason: RdmaError | undefined) => void): void {
     const end = (reason: RdmaError | undefined) => {
       finish(reason);

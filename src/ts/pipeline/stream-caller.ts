@@ -1,7 +1,8 @@
 // What a caller hears of the streams of the last stages while its request runs.
 //
-// Invariant: of each instance of a last stage it hears the pieces of one run in order, each once. When that run is given
-// up it hears `restarted`, before the first piece of the next one; and the result has the pieces of the last run heard.
+// Invariant: of each instance of a last stage it hears the pieces of one run in order, each once. When that run is
+// given up it hears `restarted`, before the first piece of the next one; and the result has the pieces of the last run
+// heard.
 import type { Parts } from './body.js';
 import type { Input } from './input.js';
 import type { Joined } from './join.js';
@@ -20,7 +21,9 @@ export interface PipelinePiece {
 /** What becomes of the stream of one instance of a last stage. */
 export type PieceEvent =
   | ({ type: 'piece'; stage: string; instance: number } & PipelinePiece)
-  /** Its pieces so far count no more, as the instance or one before it has begun again: they come from the first again. */
+  /**
+   * Its pieces so far count no more, as the instance or one before it has begun again: they come from the first again.
+   */
   | { type: 'restarted'; stage: string; instance: number };
 
 /** One stream as far as the caller has heard it. */

@@ -1,7 +1,7 @@
 // How many pieces of streams there may be in a pipeline, and who reads them how.
 //
-// A piece is kept, and stays unacknowledged, until everything made of its stream was acknowledged. So a link has to keep
-// the pieces of all requests that may be between their admission and their end at its place.
+// A piece is kept, and stays unacknowledged, until everything made of its stream was acknowledged. So a link has to
+// keep the pieces of all requests that may be between their admission and their end at its place.
 //
 // Invariant: residentRequests() requests, each of the most pieces, have room in every link: none waits for room that
 // another one holds. Everything here is a pure function.

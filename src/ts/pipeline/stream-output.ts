@@ -1,8 +1,8 @@
 // The stream of one task: what its handler publishes piece by piece.
 //
-// Invariant: pieces go out in the order of their writes, with the numbers 0, 1 ..., and the output that closes the stream
-// behind them all. After the task is not wanted any more none goes out. The task's inputs, and the memory of its pieces,
-// are kept until every receiver has acknowledged every piece that went out.
+// Invariant: pieces go out in the order of their writes, with the numbers 0, 1 ..., and the output that closes the
+// stream behind them all. After the task is not wanted any more none goes out. The task's inputs, and the memory of its
+// pieces, are kept until every receiver has acknowledged every piece that went out.
 import { RdmaError } from '../core/errors.js';
 import type { Block } from '../ring/index.js';
 import type { Parts } from './body.js';
@@ -18,8 +18,8 @@ export interface StageStream {
   /**
    * Publishes the next piece. Stages that stream this one, and the caller, get it at once.
    *
-   * @param parts tensors by name, as in StageOutput.parts. Those of task.output() are not copied and must stay as they are
-   *   from now on; others must stay as they are until the promise settles.
+   * @param parts tensors by name, as in StageOutput.parts. Those of task.output() are not copied and must stay as they
+   *   are from now on; others must stay as they are until the promise settles.
    * @param meta JSON metadata
    * @returns settles when the piece was sent, which it is at once unless the instance has no memory for it
    * @throws RdmaError (rejects) RDMA_ERR_MESSAGE_TOO_LARGE for more pieces than `maxPieces`, or more bytes than

@@ -1,7 +1,7 @@
 // The pieces of a stage, as the handler of a task reads them while they come.
 //
-// Invariant: it answers every piece of every instance of that stage, those of one instance in order, and ends when all of
-// them have closed their streams. When the task is not wanted any more, it rejects with the reason.
+// Invariant: it answers every piece of every instance of that stage, those of one instance in order, and ends when all
+// of them have closed their streams. When the task is not wanted any more, it rejects with the reason.
 import type { RdmaError } from '../core/errors.js';
 import type { StagePiece } from './input.js';
 import type { Joined } from './join.js';
@@ -9,7 +9,10 @@ import type { Joined } from './join.js';
 /** What a reader needs of its task. */
 export interface ReaderHost {
   readonly joined: Joined;
-  /** Why there is nothing more to read: the task is not wanted any more, or its handler has ended; undefined: there may be. */
+  /**
+   * Why there is nothing more to read: the task is not wanted any more, or its handler has ended; undefined: there may
+   * be.
+   */
   readonly readEnd: RdmaError | undefined;
   /** The handler waits for what comes, or does so no more. */
   waits(isWaiting: boolean): void;

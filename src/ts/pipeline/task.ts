@@ -41,8 +41,8 @@ export interface StageTask<Inputs extends string = string> {
   /** Which of the stage's instances this is, 0 to `instances - 1`, counted in the plan of the request. */
   readonly instance: number;
   /**
-   * How many instances the stage has in the plan of the request. In a stage of spread `either` only those that work for this
-   * request count: a routed one finds instance 0 of 1.
+   * How many instances the stage has in the plan of the request. In a stage of spread `either` only those that work for
+   * this request count: a routed one finds instance 0 of 1.
    */
   readonly instances: number;
   /** Whether this instance does all of the task, `route`, or its share of it, `shard`. */
@@ -50,8 +50,8 @@ export interface StageTask<Inputs extends string = string> {
   /** A number from 0 to 2^32 - 1 that is the same whenever and wherever the request runs again: seed random numbers with it. */
   readonly seed: number;
   /**
-   * The trace that the request belongs to, to be handed on to other systems; undefined when it has none or is not traced, and
-   * where all inputs are streams, until one of them has ended. It has no `tracestate`.
+   * The trace that the request belongs to, to be handed on to other systems; undefined when it has none or is not
+   * traced, and where all inputs are streams, until one of them has ended. It has no `tracestate`.
    */
   readonly traceContext: TraceContext | undefined;
   /** Aborted when the deadline has passed, the request has ended, or the stage is closed. */
@@ -59,8 +59,8 @@ export interface StageTask<Inputs extends string = string> {
   /**
    * The input from a stage (or from `'request'`). Its tensors must not be used after the handler has ended.
    *
-   * @throws RdmaError RDMA_ERR_INVALID_ARGUMENT for a stage that is not in `after`; RDMA_ERR_BUSY for one in `streams` while
-   *   pieces of it may come
+   * @throws RdmaError RDMA_ERR_INVALID_ARGUMENT for a stage that is not in `after`; RDMA_ERR_BUSY for one in `streams`
+   *   while pieces of it may come
    */
   input(stage: Inputs): StageInput;
   /** All inputs from a stage: one, or one from each instance of a sharded stage, in order. */
@@ -74,18 +74,18 @@ export interface StageTask<Inputs extends string = string> {
    */
   output<Names extends string>(shapes: Record<Names, TensorShape>): Record<Names, Tensor>;
   /**
-   * The pieces of a stage, from the first one on, each as soon as it is here: of a sharded stage those of all instances, in
-   * order for each instance. What the handler returns goes out when these streams are closed, whether it has read them to
-   * their ends or not.
+   * The pieces of a stage, from the first one on, each as soon as it is here: of a sharded stage those of all
+   * instances, in order for each instance. What the handler returns goes out when these streams are closed, whether it
+   * has read them to their ends or not.
    *
-   * @returns to be read with `for await`; it rejects when the task is not wanted any more, for example as the stage that
-   *   publishes the pieces begins again: let that end the handler
+   * @returns to be read with `for await`; it rejects when the task is not wanted any more, for example as the stage
+   *   that publishes the pieces begins again: let that end the handler
    * @throws RdmaError RDMA_ERR_INVALID_ARGUMENT for a stage that is not in `after`, or has no `maxPieces`
    */
   pieces(stage: Inputs): AsyncIterableIterator<StagePiece, undefined>;
   /**
-   * Publishes the output piece by piece; what the handler returns closes the stream, and comes to the stages behind after
-   * its last piece.
+   * Publishes the output piece by piece; what the handler returns closes the stream, and comes to the stages behind
+   * after its last piece.
    *
    * @returns the stream of the task, the same one each time
    * @throws RdmaError RDMA_ERR_INVALID_ARGUMENT when the stage has no `maxPieces`

@@ -8,7 +8,9 @@
 // Invariant: what is not well formed is none: the recommendation has receivers start a new trace then, never fail.
 import { RECORD_BYTES } from './trace.js';
 
-/** Names a trace of other systems, as W3C Trace Context has it in headers. One that is not well formed is passed over. */
+/**
+ * Names a trace of other systems, as W3C Trace Context has it in headers. One that is not well formed is passed over.
+ */
 export interface TraceContext {
   traceparent: string;
   tracestate?: string;

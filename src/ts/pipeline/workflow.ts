@@ -58,40 +58,40 @@ export interface StageShapeOptions<Inputs extends string> {
   instances?: number;
   /**
    * How requests are spread over the instances. `route`: each request goes to one instance, the one with the least work
-   * ahead. `shard`: each request goes to every instance, and each does its share (see StageTask.instance). `either`: as each
-   * request says (RequestOptions.spread), and like `route` where it says nothing. Default `route`.
+   * ahead. `shard`: each request goes to every instance, and each does its share (see StageTask.instance). `either`: as
+   * each request says (RequestOptions.spread), and like `route` where it says nothing. Default `route`.
    */
   spread?: StageSpread;
   /** Tasks, or batches, that one instance runs at a time, 1 to 64; default 1. */
   concurrency?: number;
   /**
-   * The largest output in bytes of tensors, all pieces of a stream together, up to 1 GiB; default 4 MiB. A limit: memory is
-   * taken as outputs need it.
+   * The largest output in bytes of tensors, all pieces of a stream together, up to 1 GiB; default 4 MiB. A limit:
+   * memory is taken as outputs need it.
    */
   maxOutputBytes?: number;
   /**
-   * The most pieces in which it publishes its output by StageTask.stream(), up to 1024; default 0: whole. The more there
-   * may be, the fewer requests are in the stages at a time: 1024 pieces of them all together.
+   * The most pieces in which it publishes its output by StageTask.stream(), up to 1024; default 0: whole. The more
+   * there may be, the fewer requests are in the stages at a time: 1024 pieces of them all together.
    */
   maxPieces?: number;
   /**
-   * Of `after`, the stages whose first piece it starts with, to read them by StageTask.pieces(); default none: it starts
-   * when the last piece is there. They have `maxPieces`.
+   * Of `after`, the stages whose first piece it starts with, to read them by StageTask.pieces(); default none: it
+   * starts when the last piece is there. They have `maxPieces`.
    */
   streams?: readonly Inputs[];
   /**
-   * How long a task may take, in ms, 1 to 2^31 - 1; default as long as it likes. Then its signal fires (RDMA_ERR_TIMEOUT), after
-   * `graceMs` its process is ended and replaced, and the request fails.
+   * How long a task may take, in ms, 1 to 2^31 - 1; default as long as it likes. Then its signal fires
+   * (RDMA_ERR_TIMEOUT), after `graceMs` its process is ended and replaced, and the request fails.
    */
   taskTimeoutMs?: number;
   /**
-   * How long a handler may go on after its signal has fired, whatever the reason, until its process is ended and replaced, in
-   * ms, 0 to 2^31 - 1; default 1000.
+   * How long a handler may go on after its signal has fired, whatever the reason, until its process is ended and
+   * replaced, in ms, 0 to 2^31 - 1; default 1000.
    */
   graceMs?: number;
   /**
-   * How often a request is tried, 1 to 1000; default 3. A try has failed when the process ended that ran the task, or when the
-   * handler threw an error whose `retryable` is true.
+   * How often a request is tried, 1 to 1000; default 3. A try has failed when the process ended that ran the task, or
+   * when the handler threw an error whose `retryable` is true.
    */
   attempts?: number;
   /** What a task is expected to cost, until tasks have been measured: with it the first requests can be judged too. */

@@ -87,7 +87,8 @@ export class Admission {
     const inPlace = offer.inPlace && limits.inPlace && this.transport === 'soft';
     const wanted = Math.min(offer.inlineBytes, limits.inlineBytes);
     const polled = (inPlace || wanted > 0) && limits.wait === 'busy' && this.polledLanes < MAX_POLLED_LANES;
-    // Into a lane that is mapped and not looked at, bytes are stored and the descriptor is written: one WRITE either way.
+    // Into a lane that is mapped and not looked at, bytes are stored and the descriptor is written: one WRITE either
+    // way.
     const inlineBytes = inPlace && !polled ? 0 : wanted;
     return { id, session, shape: { slots, dataBytes, inlineBytes, inPlace, polled } };
   }

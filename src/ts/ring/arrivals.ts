@@ -37,8 +37,8 @@ export class Arrivals {
   }
 
   /**
-   * Looks once at the only lane that is polled. A value of {@link Next}: OTHER when that is not all that is to be looked at
-   * now, and look() must be called.
+   * Looks once at the only lane that is polled. A value of {@link Next}: OTHER when that is not all that is to be
+   * looked at now, and look() must be called.
    */
   lookAtOne(): number {
     const lane = this.polled.alone;

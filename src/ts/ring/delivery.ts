@@ -50,8 +50,8 @@ export class Delivery {
   }
 
   /**
-   * Delivers the short messages that are there of a lane, the first of which was found; no other lane is polled, and nothing
-   * waits for its turn. Answers how many there were.
+   * Delivers the short messages that are there of a lane, the first of which was found; no other lane is polled, and
+   * nothing waits for its turn. Answers how many there were.
    */
   serveShort(lane: Lane, visit: (lane: Lane) => void): number {
     const { counters } = this;

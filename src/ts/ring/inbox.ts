@@ -240,8 +240,9 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
   /**
    * The loop form, for `wait: 'busy'`: handles what has arrived. `visit` is called with the lane for each message:
    * `lane.data`, `lane.offset`, `lane.length`, `lane.sequence`; it calls `lane.release(sequence)` and
-   * `lane.acknowledge(sequence)` then or later. Allocates nothing. Reports go back when a quarter of a lane is released (half of one that alone is
-   * polled), and after 512 looks, of which 16 of each poll count, or one in 32; of a lane that alone is polled two count as one; or after 0.1 ms.
+   * `lane.acknowledge(sequence)` then or later. Allocates nothing. Reports go back when a quarter of a lane is released
+   * (half of one that alone is polled), and after 512 looks, of which 16 of each poll count, or one in 32; of a lane
+   * that alone is polled two count as one; or after 0.1 ms.
    *
    * What `visit` throws comes out of here; the message counts as delivered, and the next poll goes on behind it.
    *

@@ -111,7 +111,8 @@ export class LaneReporter {
   /**
    * Writes a report, if there is news and the last one has arrived.
    *
-   * @param all also small news; else only when a quarter of the lane waits to be reported, or of what the producer retains
+   * @param all also small news; else only when a quarter of the lane waits to be reported, or of what the producer
+   *   retains
    */
   flush(all: boolean): void {
     if (this.inFlight || this.told) return;
@@ -127,8 +128,8 @@ export class LaneReporter {
   }
 
   /**
-   * The same for a lane on which nothing more has come than was taken: while its producer knows that half of the slots are
-   * free, three quarters of the bytes, and half of what it may retain, it has no use for a report.
+   * The same for a lane on which nothing more has come than was taken: while its producer knows that half of the slots
+   * are free, three quarters of the bytes, and half of what it may retain, it has no use for a report.
    */
   flushIfLow(): void {
     const { space, session } = this;

@@ -221,7 +221,10 @@ export class Lane implements MessageLane, PullLane {
     return reader.problem === undefined ? false : this.condemn(reader.problem);
   }
 
-  /** @internal What is there to be taken, by one look; see {@link Next}. Only of a lane that is polled and not condemned. */
+  /**
+   * @internal What is there to be taken, by one look; see {@link Next}. Only of a lane that is polled and not
+   *   condemned.
+   */
   look(): number {
     return this.reader.look();
   }
@@ -334,7 +337,10 @@ export class Lane implements MessageLane, PullLane {
     this.reporter.flush(all);
   }
 
-  /** @internal The same where nothing more has come than was taken: while its producer has credit in plenty, it can wait. */
+  /**
+   * @internal The same where nothing more has come than was taken: while its producer has credit in plenty, it can
+   *   wait.
+   */
   flushIfLow(): void {
     if (this.fenced || !this.peerReady || this.qp.closed) return;
     this.reporter.flushIfLow();

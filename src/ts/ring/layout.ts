@@ -186,8 +186,8 @@ export function saysShort(words: Uint32Array, at: number): boolean {
 /**
  * Reads the descriptor of a short message, which shows the lower word of `sequence`.
  *
- * @returns the length of the message; -1 when it is not what publishShort() stores, or not 1 to `inlineBytes` long. It will
- *   not become right later, as the sequence was stored last
+ * @returns the length of the message; -1 when it is not what publishShort() stores, or not 1 to `inlineBytes` long. It
+ *   will not become right later, as the sequence was stored last
  */
 export function shortLength(
   words: Uint32Array,

@@ -1,7 +1,7 @@
 // Writes to a lane that is mapped and polled, by stores alone.
 //
-// Invariant: the bytes of a message are stored before its descriptor is shown, and of that its sequence last. A short one
-// lies behind its descriptor. Of a batch the first message is shown
+// Invariant: the bytes of a message are stored before its descriptor is shown, and of that its sequence last. A short
+// one lies behind its descriptor. Of a batch the first message is shown
 // last: the inbox looks at its slot all the time, and each look takes that memory away from who stores there.
 import { BATCH_BYTES, type LaneWriter } from './lane-writer.js';
 import { publishDescriptor, publishShort } from './layout.js';

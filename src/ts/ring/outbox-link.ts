@@ -118,8 +118,8 @@ export class OutboxLink {
   // ---- Completions
 
   /**
-   * As poll() with one look. Where the lane is stored into, the completion queue, which costs more, is looked at when the
-   * control block has changed, and once in {@link LOOKS_PER_CQ} looks: what has failed says so there alone.
+   * As poll() with one look. Where the lane is stored into, the completion queue, which costs more, is looked at when
+   * the control block has changed, and once in {@link LOOKS_PER_CQ} looks: what has failed says so there alone.
    */
   pollOnce(): number {
     const { connection } = this;

@@ -43,8 +43,8 @@ export interface OutboxOptions {
   dataBytes?: number;
   /**
    * Messages up to this length travel with their descriptor, as one WRITE, 0 to 960 bytes, rounded up to 64; default 64.
-   * Each slot takes so many bytes more, also on the way of a batch. Where the lane is mapped (`inPlace` on soft devices), only if
-   * the inbox polls it (`wait: 'busy'`), and not with `checksum`: else there is nothing to gain.
+   * Each slot takes so many bytes more, also on the way of a batch. Where the lane is mapped (`inPlace` on soft
+   * devices), only if the inbox polls it (`wait: 'busy'`), and not with `checksum`: else there is nothing to gain.
    */
   inlineBytes?: number;
   /** Messages that may be unacknowledged, 1 to 65536; default 1024. */

@@ -72,7 +72,8 @@ export class SendPath implements IntakeHost {
   // ---- Short messages
 
   /**
-   * Takes a message of one part and writes it in one step, where the lane is stored into and nothing else is to be done.
+   * Takes a message of one part and writes it in one step, where the lane is stored into and nothing else is to be
+   * done.
    *
    * @returns its sequence; 0 when it has to go the long way, by the intake
    * @throws as {@link SendPath.checkTaking}

@@ -1,7 +1,7 @@
 // Sends a short message in one step: from the caller's bytes into its slot of a lane that is stored into and polled.
 //
-// Invariant: what is sent so is what the long way would send: nothing that was taken before waits, and there is credit. The
-// message is shown before this side keeps its own copy, which is made before anything else is called.
+// Invariant: what is sent so is what the long way would send: nothing that was taken before waits, and there is credit.
+// The message is shown before this side keeps its own copy, which is made before anything else is called.
 import { DESCRIPTOR_BYTES, publishShort } from './layout.js';
 import { type Placement, Way } from './placement.js';
 import type { Retained } from './retained.js';

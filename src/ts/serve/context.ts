@@ -14,8 +14,8 @@ export interface PreparedRequest {
 }
 
 /**
- * Looks at a request before it becomes a job: refuses it by an RdmaError RDMA_ERR_INVALID_ARGUMENT, or answers it with its
- * defaults and its cost.
+ * Looks at a request before it becomes a job: refuses it by an RdmaError RDMA_ERR_INVALID_ARGUMENT, or answers it with
+ * its defaults and its cost.
  */
 export type Prepare = (request: DecodedRequest) => PreparedRequest | Promise<PreparedRequest>;
 

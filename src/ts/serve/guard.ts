@@ -1,4 +1,5 @@
-// What every request passes before its route sees it: its number, the name it came for, who asks, and room for its body.
+// What every request passes before its route sees it: its number, the name it came for, who asks, and room for its
+// body.
 //
 // Invariant: no route runs for a request that named another host, that a page of another origin sent, or that has no
 // token where tokens are; and every answer forbids browsers what no answer needs.

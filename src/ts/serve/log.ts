@@ -1,7 +1,7 @@
 // The log of a server, by pino, an optional peer dependency; this is the only file that loads it.
 //
-// Invariant: lines are JSON on stderr. A line about a request has its number, route, status and duration, and nothing that
-// its client sent: no query, no header, no body.
+// Invariant: lines are JSON on stderr. A line about a request has its number, route, status and duration, and nothing
+// that its client sent: no query, no header, no body.
 import type { LoggerOptions } from 'pino';
 import { loadPeer } from './peer.js';
 

@@ -50,8 +50,8 @@ const ITEM = new RegExp(
  * @param bytes the whole file
  * @param what names it in errors
  * @returns a tensor over these bytes; those of a big-endian array, and those that lie unaligned, are copied
- * @throws RdmaError RDMA_ERR_INVALID_ARGUMENT for what is no such file, or has objects, text or complex numbers, or is in
- *   Fortran's order
+ * @throws RdmaError RDMA_ERR_INVALID_ARGUMENT for what is no such file, or has objects, text or complex numbers, or is
+ *   in Fortran's order
  */
 export function decodeNpy(bytes: Uint8Array, what = 'the array'): Tensor {
   const file = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);

@@ -1,7 +1,7 @@
 // How a server is set up.
 //
-// Invariant: everything that a client could make large or long has a bound here, with its unit in its name; a server that
-// strangers could reach does not start without tokens.
+// Invariant: everything that a client could make large or long has a bound here, with its unit in its name; a server
+// that strangers could reach does not start without tokens.
 import { isIP } from 'node:net';
 import { RdmaError } from '../core/errors.js';
 import { checkBoolean, checkInteger, checkObject, checkString, invalidArgument } from '../core/validate.js';
@@ -73,8 +73,8 @@ export interface ServerSettings extends Required<ServerLimits> {
 /**
  * Checks the options of a server.
  *
- * @throws RdmaError RDMA_ERR_INVALID_ARGUMENT naming the option; RDMA_ERR_UNAUTHENTICATED for an address that others can
- *   reach, without tokens
+ * @throws RdmaError RDMA_ERR_INVALID_ARGUMENT naming the option; RDMA_ERR_UNAUTHENTICATED for an address that others
+ *   can reach, without tokens
  */
 export function checkServerOptions(options: ServerOptions): ServerSettings {
   checkObject('options', options);

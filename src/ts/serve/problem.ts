@@ -1,7 +1,8 @@
 // Failures as problem documents (RFC 9457).
 //
-// Invariant: a document says the code and the words of an RdmaError and never a stack; what is no RdmaError is a defect,
-// of which the client learns the number of its request and nothing else. A refusal that passes says when to come back.
+// Invariant: a document says the code and the words of an RdmaError and never a stack; what is no RdmaError is a
+// defect, of which the client learns the number of its request and nothing else. A refusal that passes says when to
+// come back.
 import { isRdmaError, RdmaError, type RdmaErrorDetails } from '../core/errors.js';
 
 export const PROBLEM_TYPE = 'application/problem+json';
@@ -143,7 +144,9 @@ function sorted(error: unknown): { status: number; cause: RdmaError; headers: Re
   return { status: 500, cause: new RdmaError('RDMA_ERR_INTERNAL', words), headers: {} };
 }
 
-/** Fastify's own refusals, which carry a status from 400 to 499 and words for the client (its documentation, "Errors"). */
+/**
+ * Fastify's own refusals, which carry a status from 400 to 499 and words for the client (its documentation, "Errors").
+ */
 function ofFastify(error: unknown): HttpError | undefined {
   const { statusCode, code, message } = (error ?? {}) as { statusCode?: unknown; code?: unknown; message?: unknown };
   if (typeof statusCode !== 'number' || statusCode < 400 || statusCode > 499 || typeof message !== 'string')

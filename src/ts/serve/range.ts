@@ -1,6 +1,7 @@
 // The Range of a request (RFC 9110, section 14), for one range of bytes.
 //
-// Invariant: what is answered lies inside the representation. A header that is not understood is as if it were not there.
+// Invariant: what is answered lies inside the representation. A header that is not understood is as if it were not
+// there.
 
 /** Bytes `begin` to `end`, which is not in it; `unsatisfiable`: there are none of those. */
 export type ByteRange = { begin: number; end: number } | 'unsatisfiable' | undefined;

@@ -1,7 +1,7 @@
 // Results by HTTP: whole ones, single parts with ranges, and runs that wait.
 //
-// Invariant: a result that is read stays where it is. Who waits and goes away costs nothing further: its job is cancelled
-// where the server is set so.
+// Invariant: a result that is read stays where it is. Who waits and goes away costs nothing further: its job is
+// cancelled where the server is set so.
 import { Readable } from 'node:stream';
 import type { JobRecord } from '../jobs/index.js';
 import type { PipelineResult } from '../pipeline/index.js';

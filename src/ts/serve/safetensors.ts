@@ -128,7 +128,8 @@ function metadataOf(value: unknown, bad: Bad): Record<string, string> {
  * Writes a file.
  *
  * @param tensors by name; `__metadata__` is not one
- * @returns the file in pieces: its head, and views of the tensors' bytes, larger elements first, so that all are aligned
+ * @returns the file in pieces: its head, and views of the tensors' bytes, larger elements first, so that all are
+ *   aligned
  */
 export function encodeSafetensors({ tensors, metadata }: SafetensorsFile): Uint8Array[] {
   const order = Object.entries(tensors).sort(

@@ -1,5 +1,5 @@
-// What comes in and goes out, as JSON Schema (draft 2020-12): Fastify checks requests against these, and the OpenAPI document
-// shows the same objects.
+// What comes in and goes out, as JSON Schema (draft 2020-12): Fastify checks requests against these, and the OpenAPI
+// document shows the same objects.
 //
 // Invariant: values of a query are text here, with the form that they must have; nothing is coerced.
 import { DTYPES } from '../pipeline/index.js';

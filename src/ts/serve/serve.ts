@@ -1,7 +1,7 @@
 // A workflow over HTTP: its pipeline, and the server before it.
 //
-// Invariant: what is wrong with the options is found before a process is started; whatever way it ends, new work is refused
-// first, and no process is left.
+// Invariant: what is wrong with the options is found before a process is started; whatever way it ends, new work is
+// refused first, and no process is left.
 import { LocalPipeline, type LocalPipelineOptions } from '../cluster/index.js';
 import { demoRoutes } from './demo-page.js';
 import { type FastifyInstance, loadFastify } from './fastify.js';
@@ -19,8 +19,8 @@ export interface ServeOptions extends ServerOptions {
   /** Where it says what happens; default nowhere. */
   log?: Log;
   /**
-   * Adds further routes, a dashboard for example. They have the same guard; `config: { isOpen: true }` of a route needs no
-   * token. `/` belongs to whoever adds it here; default: it leads to the demo's page or to /docs.
+   * Adds further routes, a dashboard for example. They have the same guard; `config: { isOpen: true }` of a route needs
+   * no token. `/` belongs to whoever adds it here; default: it leads to the demo's page or to /docs.
    */
   routes?: (app: FastifyInstance, pipeline: LocalPipeline) => void | Promise<void>;
 }
@@ -32,8 +32,8 @@ export interface Serving {
   readonly pipeline: LocalPipeline;
   readonly server: Server;
   /**
-   * Refuses new work, waits for what runs for at most `drainMs`, and ends everything. What has not finished stays in the
-   * store, where that is durable.
+   * Refuses new work, waits for what runs for at most `drainMs`, and ends everything. What has not finished stays in
+   * the store, where that is durable.
    *
    * @returns whether everything had finished
    */

@@ -1,7 +1,7 @@
 // An HTTP server over jobs.
 //
-// Invariant: it listens only once it is whole, and when it ends it refuses new work first, then waits for what runs, then
-// closes every connection; nothing of a request but its number, route and status is in the log.
+// Invariant: it listens only once it is whole, and when it ends it refuses new work first, then waits for what runs,
+// then closes every connection; nothing of a request but its number, route and status is in the log.
 import type { Socket } from 'node:net';
 import { RdmaError } from '../core/errors.js';
 import type { WorkflowSpec } from '../pipeline/index.js';
@@ -61,8 +61,8 @@ export interface Server {
  * Starts a server.
  *
  * @returns when it listens
- * @throws RdmaError RDMA_ERR_INVALID_ARGUMENT; RDMA_ERR_UNAUTHENTICATED for an address that others reach, without tokens;
- *   RDMA_ERR_NOT_SUPPORTED when Fastify is not installed; EADDRINUSE, EACCES and others of listen(2)
+ * @throws RdmaError RDMA_ERR_INVALID_ARGUMENT; RDMA_ERR_UNAUTHENTICATED for an address that others reach, without
+ *   tokens; RDMA_ERR_NOT_SUPPORTED when Fastify is not installed; EADDRINUSE, EACCES and others of listen(2)
  */
 export async function startServer(served: Served, options: ServerOptions = {}): Promise<Server> {
   const settings = checkServerOptions(options);

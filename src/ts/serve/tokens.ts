@@ -30,11 +30,11 @@ export class Tokens {
   }
 
   /**
-   * Reads tokens: a line for each, `TENANT TOKEN [MAX-PRIORITY]`. Empty lines and those that begin with # do not count. A
-   * tenant may have several tokens, for example while one is replaced by another.
+   * Reads tokens: a line for each, `TENANT TOKEN [MAX-PRIORITY]`. Empty lines and those that begin with # do not count.
+   * A tenant may have several tokens, for example while one is replaced by another.
    *
-   * @param text the lines; a tenant has 1 to 64 of `A-Z a-z 0-9 . _ -`, a token 16 to 512 visible characters of ASCII, a
-   *   priority is -100 to 100, default 0
+   * @param text the lines; a tenant has 1 to 64 of `A-Z a-z 0-9 . _ -`, a token 16 to 512 visible characters of ASCII,
+   *   a priority is -100 to 100, default 0
    * @throws RdmaError RDMA_ERR_INVALID_ARGUMENT with the number of the line, never with what it says
    */
   static parse(text: string): Tokens {

@@ -228,8 +228,9 @@ export class SimMapping implements PortMapping {
   }
 
   /**
-   * Carries at most `limit` bytes of what was stored, in the order in which a lane is stored into: what lies behind first, as
-   * messages lie behind their descriptors, and of a descriptor its sequence last. Answers how many are left of them.
+   * Carries at most `limit` bytes of what was stored, in the order in which a lane is stored into: what lies behind
+   * first, as messages lie behind their descriptors, and of a descriptor its sequence last. Answers how many are left
+   * of them.
    */
   carrySome(limit: number): number {
     const { bytes, before } = this;

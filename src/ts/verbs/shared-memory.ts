@@ -1,4 +1,5 @@
-// Memory that a process shares with one that it starts: what one writes the other reads, also after the writer has ended.
+// Memory that a process shares with one that it starts: what one writes the other reads, also after the writer has
+// ended.
 //
 // Invariant: the memory has no name and goes with its last user; it never shrinks, so no access to it can fail.
 import { errnoError } from '../core/errors.js';

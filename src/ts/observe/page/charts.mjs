@@ -9,7 +9,10 @@ const KEPT = 300;
 const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
 export class Chart {
-  /** @param series { label, color, pick(snapshot) }; @param format a value in words; @param least the axis goes at least so far */
+  /**
+   * @param series { label, color, pick(snapshot) }; @param format a value in words; @param least the axis goes at least
+   *   so far
+   */
   constructor(title, series, format, least) {
     this.least = least;
     this.series = series;
