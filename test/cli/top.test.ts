@@ -1,4 +1,4 @@
-// Proves: `onepiece top` prints once where nobody looks, and as JSON; in a terminal it draws anew with each snapshot
+// Proves: `onepiece top` prints once where nobody looks, and as JSON; in a terminal it redraws with each snapshot
 // and each change of size, ends by q and by Ctrl-C, and leaves the terminal as it was; a server that is not there is
 // one line.
 import { spawn } from 'node:child_process';

@@ -32,7 +32,7 @@ export interface WorkerConfig {
   pollUs: number;
   reconnectMs: number;
   routes: Routes;
-  /** Requests that have ended, which it does not run, and such that it runs alone. */
+  /** Requests that have ended and that it must not run, and requests that it must run alone. */
   barred: readonly RequestAttempt[];
   suspects: readonly RequestAttempt[];
 }

@@ -1,7 +1,7 @@
 // When a request will be done, from what is ahead of it and what it costs.
 //
-// Invariant: pure arithmetic. Where every task takes its mean and instances never wait for each other in vain, the
-// forecast of a line of stages is exact; it is never earlier than what the work ahead alone allows.
+// Invariant: pure arithmetic. If every task takes its mean time and no instance idles while there is work, the forecast
+// of a line of stages is exact. It is never earlier than the work ahead allows.
 
 /** One stage as a newcomer finds it. All times in microseconds. */
 export interface StageAhead {

@@ -6,7 +6,7 @@
 //                         kind 0: no preview; 1: text in UTF-8; 2: bytes
 //
 // Invariant: what is read here came from another process; a note that is not of exactly this form is refused whole. A
-// place sends the pieces of one preview together: of one that has a gap, as a lane was made anew, nothing is shown.
+// place sends the pieces of one preview together: a preview with a gap, because its lane was replaced, is dropped.
 import { RdmaError } from '../core/errors.js';
 import { checkInteger, checkObject, invalidArgument } from '../core/validate.js';
 import { Kind, refused } from './envelope.js';

@@ -83,7 +83,7 @@ export interface TenantStatus {
 }
 
 export class RequestQueue<T extends Queued> {
-  private readonly bands: Band<T>[] = []; // by priority, the largest first; only such that hold something
+  private readonly bands: Band<T>[] = []; // by priority, the highest first; none is empty
   private readonly weightOf: (tenant: string) => number;
   private readonly classes: number;
   private again: T[] = [];

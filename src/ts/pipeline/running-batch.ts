@@ -62,7 +62,7 @@ export class RunningBatch implements BatchOfTask {
   private readonly given: BatchedTask[] = [];
   private readonly ends = new Map<BatchedTask, TaskEnd>(); // of those that have not ended
   private readonly intakes = new Map<BatchedTask, Intake>();
-  private readonly promised = new Set<BatchedTask>(); // of those that have not ended, such that have a promise
+  private readonly promised = new Set<BatchedTask>(); // tasks that have not ended and whose output is a promise
   private returned = false;
 
   constructor(executor: BatchesOfBatch, host: BatchHost, key: BatchKeyValue) {

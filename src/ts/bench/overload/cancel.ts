@@ -11,7 +11,7 @@ import type { OverloadMeta } from './work.js';
 const ROUNDS = 60;
 /** The task that is aborted sleeps for so long when nobody stops it. */
 const TASK_MS = 8000;
-/** After this time a place counts as stuck, and after so many of these it is known. */
+/** A place that still holds something after this time is stuck. The test ends after MOST_STUCK of them. */
 const LIMIT_MS = 3000;
 const MOST_STUCK = 2;
 const REACHED_MS = 10_000;

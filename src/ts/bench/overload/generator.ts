@@ -104,8 +104,8 @@ export async function offer({ subject, settings, arrivals, onEnded, onTime }: Of
 }
 
 /**
- * So many clients, each of which sends its next request when its last one has ended, without deadlines. One that is
- * refused comes again a little later.
+ * Runs a closed loop: each client sends its next request when its last one has ended, without a deadline. A client
+ * that is refused retries a little later.
  *
  * @param warmUpMs before it is counted
  * @returns answers in a second

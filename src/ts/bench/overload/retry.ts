@@ -1,8 +1,8 @@
 // Clients that are refused in a burst, and come again when they were told to.
 //
-// Invariant: each refused client waits exactly as long as it was told and tries once more, with its whole deadline
-// anew. The burst ends and a light load goes on: while more is offered than there is capacity for, no advice could
-// help everybody.
+// Invariant: each refused client waits exactly its retryAfterMs and then tries once more, with a full deadline. The
+// burst ends and a light load goes on: as long as the load exceeds the capacity, no retryAfterMs could let everybody
+// in.
 import { setTimeout as sleep } from 'node:timers/promises';
 import { percentile, round3 } from '../statistics.js';
 import { merged, poisson } from './arrivals.js';

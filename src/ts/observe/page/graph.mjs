@@ -1,6 +1,6 @@
 // The graph of stages as a drawing: laid out by dagre, brought up to date in place.
 //
-// Invariant: it is laid out anew only when a stage or an instance came or went, or the page became wide or narrow.
+// Invariant: the layout is computed again only when a stage or an instance comes or goes, or the page becomes wide or narrow.
 // Every box is a link to its row in the table of stages, which says the same in words. State is shape and word, not
 // colour alone.
 import dagre from '@dagrejs/dagre';
