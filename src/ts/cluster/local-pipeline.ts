@@ -292,6 +292,17 @@ export class LocalPipeline implements AsyncDisposable {
     return this.stored.jobs(filter);
   }
 
+  /**
+   * Begins no stored job any more, and refuses new ones: what has not begun stays in the store, for whoever has the
+   * same, or the next process. Without a durable store it is lost with this process.
+   *
+   * @returns when no job runs any more; those that run are not stopped
+   * @throws RdmaError RDMA_ERR_CLOSED; RDMA_ERR_PEER_GONE when the store has never answered
+   */
+  pauseJobs(): Promise<void> {
+    return this.stored.pause();
+  }
+
   /** Why it does not work any more; undefined while it does. */
   get error(): RdmaError | undefined {
     return this.failure;

@@ -104,6 +104,11 @@ export class PipelineJobs {
     }
   }
 
+  /** See LocalPipeline.pauseJobs. */
+  async pause(): Promise<void> {
+    await (await this.open()).pause();
+  }
+
   /** Leaves unfinished jobs in the store. */
   async close(): Promise<void> {
     this.isClosed = true;

@@ -8,11 +8,11 @@ import { isRdmaError, RdmaError } from '../core/errors.js';
 import { checkFunction, checkInteger, checkObject } from '../core/validate.js';
 import type { PipelineRequest, PipelineResult } from '../pipeline/index.js';
 import { decodeResult, encodeRequest, requestBytes } from './codec.js';
-import { hasEnded, type JobEntry, recordOf } from './entry.js';
+import { hasEnded, isSameRequest, type JobEntry, recordOf } from './entry.js';
 import { EventLog } from './event-log.js';
 import { JobHandle } from './handle.js';
 import type { Job, JobEvent, JobRecord, SubmitOptions } from './job.js';
-import { checkJobId, notFound } from './job-id.js';
+import { anotherRequest, checkJobId, notFound } from './job-id.js';
 import { OwnerLease } from './lease.js';
 import { type JobRunner, outcomeEvent, runOptions } from './runner.js';
 import type { JobFilter, JobStore } from './store.js';
@@ -64,6 +64,7 @@ export class JobService implements AsyncDisposable {
   private readonly endedLogs = new Map<string, EventLog>();
   private looking: Promise<void> | undefined;
   private lookAgain = false;
+  private isPaused = false;
   private leftSome = false; // the last look has left jobs for others or for later
   private stopTimer: (() => void) | undefined;
   private sweptMs = Number.NEGATIVE_INFINITY;
@@ -106,18 +107,23 @@ export class JobService implements AsyncDisposable {
 
   /**
    * Submits a job. When it answers, the request is stored and the job will be done. The same id is the same job: then
-   * `request` and the other options are not looked at.
+   * the other options are not looked at, nor `request`, but for its `fingerprint`.
    *
-   * @throws RdmaError RDMA_ERR_REJECTED when there is no room in time; RDMA_ERR_STORE_FULL; RDMA_ERR_INVALID_ARGUMENT
+   * @throws RdmaError RDMA_ERR_CONFLICT when the job of this id has another `fingerprint`; RDMA_ERR_REJECTED when there is no room in time; RDMA_ERR_STORE_FULL; RDMA_ERR_INVALID_ARGUMENT
    *   and
    *   RDMA_ERR_MESSAGE_TOO_LARGE; RDMA_ERR_PEER_GONE when the store does not answer: submit it again with its id;
-   *   RDMA_ERR_CLOSED
+   *   RDMA_ERR_CLOSED, also while the service is paused
    */
   async submit(request: PipelineRequest, options: SubmitOptions = {}): Promise<Job> {
     this.checkOpen();
     const { port } = this.store;
     const { id = port.uniqueName(), ...job } = checkSubmit(options, port.wallMs());
-    if (options.id !== undefined && (await this.store.get(id)) !== undefined) return this.job(id);
+    const known = options.id === undefined ? undefined : await this.store.get(id);
+    if (known !== undefined) {
+      if (!isSameRequest(known, options.fingerprint)) throw anotherRequest(id);
+      return this.job(id);
+    }
+    if (this.isPaused) throw new RdmaError('RDMA_ERR_CLOSED', 'no new jobs are taken now', { retryAfterMs: 1000 });
     const { deadlineMs, retryToken } = options;
     const limit = deadlineMs === undefined ? {} : { timeoutMs: deadlineMs };
     const token = retryToken === undefined ? {} : { retryToken };
@@ -128,7 +134,7 @@ export class JobService implements AsyncDisposable {
     if (entry.owner === this.lease.owner && !hasEnded(entry)) {
       // What waits has its bytes in the store only.
       const isNext = this.running.size < this.maxRunning;
-      if (this.works.size < MAX_BACKLOG) this.take(entry, isNext ? encoded.bytes : undefined);
+      if (this.works.size < MAX_BACKLOG) await this.takeOrRelease(entry, isNext ? encoded.bytes : undefined);
       else this.leftSome = true;
     }
     return this.job(id);
@@ -220,7 +226,7 @@ export class JobService implements AsyncDisposable {
 
   // Works on a job that is this service's. `bytes`: its request, where that is at hand.
   private take(entry: JobEntry, bytes: Uint8Array | undefined): void {
-    if (this.works.has(entry.id) || this.closing !== undefined) return;
+    if (this.works.has(entry.id)) return;
     const { port } = this.store;
     const log = new EventLog(entry.attempts * EVENTS_PER_ATTEMPT, this.maxEvents, () => port.wallMs());
     log.add({ type: 'queued' });
@@ -242,8 +248,14 @@ export class JobService implements AsyncDisposable {
     port.timers.after(leftMs, () => this.hurry(work), true);
   }
 
+  // One that came while a pause or the end began is for others.
+  private async takeOrRelease(entry: JobEntry, bytes: Uint8Array | undefined): Promise<void> {
+    if (this.takesJobs) this.take(entry, bytes);
+    else await this.store.release(entry).catch(() => {});
+  }
+
   private beginSome(): void {
-    while (this.running.size < this.maxRunning && this.backlog.length > 0 && this.closing === undefined) {
+    while (this.running.size < this.maxRunning && this.backlog.length > 0 && this.takesJobs) {
       const work = this.backlog.shift()!;
       this.begin(work);
     }
@@ -348,6 +360,7 @@ export class JobService implements AsyncDisposable {
   private async lookNow(): Promise<void> {
     const { owner } = this.lease;
     const live = await this.lease.look();
+    if (this.isPaused) return;
     this.leftSome = false;
     const waiting = [...this.backlog];
     const open = await this.store.open();
@@ -355,7 +368,7 @@ export class JobService implements AsyncDisposable {
     const ids = new Set(open.map(({ id }) => id));
     for (const work of waiting) if (!ids.has(work.entry.id)) this.hurry(work);
     for (const { id, owner: other } of open) {
-      if (this.closing !== undefined || this.lease.owner !== owner) return;
+      if (!this.takesJobs || this.lease.owner !== owner) return;
       if (this.works.has(id) || (other !== owner && live.has(other))) continue;
       if (this.works.size >= MAX_BACKLOG) {
         this.leftSome = true;
@@ -364,7 +377,7 @@ export class JobService implements AsyncDisposable {
       const entry = await this.store.get(id);
       if (entry === undefined || hasEnded(entry)) continue;
       const mine = entry.owner === owner ? entry : await this.store.claim(entry, owner);
-      if (mine !== undefined) this.take(mine, undefined);
+      if (mine !== undefined) await this.takeOrRelease(mine, undefined);
     }
   }
 
@@ -378,6 +391,36 @@ export class JobService implements AsyncDisposable {
   }
 
   // ---- State and end
+
+  private get takesJobs(): boolean {
+    return this.closing === undefined && !this.isPaused;
+  }
+
+  /**
+   * Begins no job any more, and takes no new ones: submit() refuses them. Jobs that it has not begun go back to the
+   * store, where another service finds them at once; without one they wait there for resume() or the next service.
+   * Results, events and cancels go on. A second call waits for the same end.
+   *
+   * @returns when no job runs here any more; those that run are not stopped
+   */
+  async pause(): Promise<void> {
+    this.isPaused = true;
+    await this.looking?.catch(() => {});
+    const waiting = this.backlog.splice(0);
+    for (const { entry, log } of waiting) {
+      this.works.delete(entry.id);
+      log.wake();
+    }
+    // Whatever of this fails is found by the next service when the lease has ended.
+    await Promise.allSettled(waiting.map(({ entry }) => this.store.release(entry)));
+    while (this.running.size > 0 && this.isPaused) await Promise.all(this.running);
+  }
+
+  /** Ends a pause. @throws RdmaError RDMA_ERR_PEER_GONE when the store does not answer: it looks again later then */
+  async resume(): Promise<void> {
+    this.isPaused = false;
+    await this.look();
+  }
 
   /** Jobs that this service works on: with the runner, and waiting for that. */
   get load(): { running: number; queued: number } {

@@ -6,6 +6,7 @@ import { notFound } from '../jobs/job-id.js';
 import type { Job, JobRecord, JobState, SubmitOptions } from '../jobs/index.js';
 import type { PreparedRequest, ServerContext } from './context.js';
 import type { FastifyInstance, FastifyRequest } from './fastify.js';
+import { fingerprintOf } from './fingerprint.js';
 import { accessOf, releaseBody } from './guard.js';
 import { httpError } from './problem.js';
 import { register } from './register.js';
@@ -68,11 +69,12 @@ export async function submitJob(
   const query = request.query as SubmitQuery;
   const options = submitOptions(query, request);
   const id = options.id;
-  if (id !== undefined) {
-    const known = await jobOfKey(id, context);
-    if (known !== undefined) return { ...(await findOwn(id, known, options.tenant)), isNew: false };
-  }
+  const known = id === undefined ? undefined : await jobOfKey(id, context);
+  // Of another tenant nothing is told, not even whether the request is the same.
+  if (known !== undefined) await findOwn(known.id, known, options.tenant);
   const decoded = decodeBody(request.headers['content-type'], request.body, query);
+  // Of what was sent: a preparation may add what is different each time.
+  if (id !== undefined) options.fingerprint = await fingerprintOf(decoded);
   const prepared: PreparedRequest = context.prepare === undefined ? decoded : await context.prepare(decoded);
   const { cost } = prepared;
   const job = await context.desk.submit(
@@ -80,7 +82,7 @@ export async function submitJob(
     cost === undefined ? options : { ...options, cost },
   );
   releaseBody(request);
-  return { ...(await findOwn(job.id, job, options.tenant)), isNew: true };
+  return { ...(await findOwn(job.id, job, options.tenant)), isNew: known === undefined };
 }
 
 async function jobOfKey(id: string, { desk }: ServerContext): Promise<Job | undefined> {

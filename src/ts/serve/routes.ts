@@ -49,7 +49,8 @@ const UNFINISHED: AnswerSpec = {
   headers: { 'Retry-After': 'Seconds until a look may pay.' },
 };
 const SUBMIT_HEADERS = {
-  'Idempotency-Key': 'The identity of the job, 1 to 128 of A-Z a-z 0-9 . _ : -. Submitted again it is the same job.',
+  'Idempotency-Key':
+    'The identity of the job, 1 to 128 of A-Z a-z 0-9 . _ : -. Submitted again it is the same job; another request with it is refused with 422.',
   'Retry-Token': 'The retryToken of the refusal after which this comes again.',
   traceparent: 'W3C trace context that the job belongs to.',
   tracestate: 'Goes with traceparent.',
@@ -86,7 +87,7 @@ export const ROUTES = {
       202: { about: 'It is accepted.', content: json(s.JOB), headers: LOCATION },
       200: { about: 'There was a job of this Idempotency-Key: this one.', content: json(s.JOB), headers: LOCATION },
     },
-    problems: [403, 408, 409, 413, 415, 429, 503],
+    problems: [403, 408, 409, 413, 415, 422, 429, 503],
   },
   list: {
     id: 'listJobs',
@@ -184,7 +185,7 @@ export const ROUTES = {
     answers: {
       200: { about: 'The result.', content: { ...RESULTS, [OCTETS]: BINARY, 'image/*': BINARY }, headers: LOCATION },
     },
-    problems: [403, 404, 406, 408, 409, 413, 415, 429, 503, 504],
+    problems: [403, 404, 406, 408, 409, 413, 415, 422, 429, 503, 504],
   },
   workflow: {
     id: 'getWorkflow',

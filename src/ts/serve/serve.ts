@@ -42,6 +42,26 @@ export interface Serving {
   close(): Promise<void>;
 }
 
+// In a store that outlives this process, what has not begun waits for the next one; others may work on it. So what
+// this process has begun is what counts.
+function pausing(pipeline: LocalPipeline, log: Log): () => Promise<boolean> {
+  let isAsked = false;
+  let isPaused = false;
+  const pause = async () => {
+    try {
+      await pipeline.pauseJobs();
+      isPaused = true;
+    } catch (error) {
+      log.warn({ err: error }, 'jobs cannot be paused');
+    }
+  };
+  return async () => {
+    if (!isAsked) void pause();
+    isAsked = true;
+    return isPaused && pipeline.load.inFlight + pipeline.load.queued === 0;
+  };
+}
+
 /**
  * Serves a workflow.
  *
@@ -86,9 +106,7 @@ export async function serve(service: Service, options: ServeOptions): Promise<Se
     close,
     drain: async () => {
       log.info({}, 'no new work is taken; what runs may finish');
-      // Others may work on a store that outlives this process: there, what its own stages do is what counts.
-      const hasNoWork = async () => pipeline.load.inFlight + pipeline.load.queued === 0;
-      const isQuiet = await server.drain(how.store?.isDurable ? hasNoWork : undefined);
+      const isQuiet = await server.drain(how.store?.isDurable ? pausing(pipeline, log) : undefined);
       if (!isQuiet) log.warn({}, 'not everything has finished in time');
       await close();
       return isQuiet;
