@@ -75,6 +75,7 @@ export class LocalPipeline implements AsyncDisposable {
     const { onEvent } = options;
     this.onEvent = onEvent === undefined ? undefined : tellerOf('onEvent', checkFunction('onEvent', onEvent));
     const runner: JobRunner = {
+      streams: graphOf(workflow.spec).last.some((stage) => workflow.spec.stages[stage]!.maxPieces > 0),
       run: (request, how) => this.runNow(request, how),
       check: (bytes, how) => this.gateway?.check(bytes, how),
     };

@@ -3,7 +3,7 @@
 // Invariant: a pipeline without jobs has no service; whoever asks first opens it, for all.
 import { setTimeout as sleep } from 'node:timers/promises';
 import { abortError, Deadline } from '../core/deadline.js';
-import type { RdmaError } from '../core/errors.js';
+import { RdmaError } from '../core/errors.js';
 import {
   type Job,
   type JobFilter,
@@ -14,7 +14,7 @@ import {
   memoryStore,
   type SubmitOptions,
 } from '../jobs/index.js';
-import type { PipelineRequest, PipelineResult, RequestOptions } from '../pipeline/index.js';
+import type { PieceEvent, PipelineRequest, PipelineResult, RequestOptions } from '../pipeline/index.js';
 import { checkRequestOptions } from '../pipeline/request.js';
 
 /** @internal */
@@ -74,7 +74,7 @@ export class PipelineJobs {
    * copies, also with `views`.
    */
   async run(request: PipelineRequest, options: RequestOptions): Promise<PipelineResult> {
-    const { retries, signal, timeoutMs } = checkRequestOptions(options);
+    const { retries, signal, timeoutMs, onPiece } = checkRequestOptions(options);
     const { tenant, priority, cost, spread } = options;
     const deadline = new Deadline({ timeoutMs, signal }, 'the request');
     for (let left = retries; ; left--) {
@@ -95,7 +95,9 @@ export class PipelineJobs {
         continue;
       }
       try {
-        return await job.result(signal === undefined ? {} : { signal });
+        const until = signal === undefined ? {} : { signal };
+        if (onPiece !== undefined) await tellPieces(job, onPiece, until);
+        return await job.result(until);
       } catch (error) {
         // Nobody waits for it any more.
         if (signal?.aborted) await job.cancel().catch(() => false);
@@ -115,5 +117,17 @@ export class PipelineJobs {
     const service = await this.service?.catch(() => undefined);
     await service?.close();
     if (this.ownsStore) await this.store.close();
+  }
+}
+
+// As a gateway tells them: what the caller throws ends the request.
+async function tellPieces(job: Job, onPiece: (event: PieceEvent) => void, until: { signal?: AbortSignal }) {
+  for await (const event of job.pieces(until)) {
+    try {
+      onPiece(event);
+    } catch (cause) {
+      await job.cancel().catch(() => false);
+      throw new RdmaError('RDMA_ERR_HANDLER', `onPiece has failed: ${String(cause)}`, { cause });
+    }
   }
 }

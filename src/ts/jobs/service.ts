@@ -6,7 +6,7 @@ import { onAbort } from '../core/abort.js';
 import { MAX_TIMEOUT_MS } from '../core/deadline.js';
 import { isRdmaError, RdmaError } from '../core/errors.js';
 import { checkFunction, checkInteger, checkObject } from '../core/validate.js';
-import type { PipelineRequest, PipelineResult } from '../pipeline/index.js';
+import type { PieceEvent, PipelineRequest, PipelineResult } from '../pipeline/index.js';
 import { decodeResult, encodeRequest, requestBytes } from './codec.js';
 import { hasEnded, isSameRequest, type JobEntry, recordOf } from './entry.js';
 import { EventLog } from './event-log.js';
@@ -16,6 +16,7 @@ import { anotherRequest, checkJobId, notFound } from './job-id.js';
 import { OwnerLease } from './lease.js';
 import { type JobRunner, outcomeEvent, runOptions } from './runner.js';
 import type { JobFilter, JobStore } from './store.js';
+import { PieceReader, type PieceLog, streamsOf } from './piece-log.js';
 import { checkSubmit } from './submit-options.js';
 import { JobWork } from './work.js';
 
@@ -204,6 +205,23 @@ export class JobService implements AsyncDisposable {
     yield { number: last + 1, atMs: ended.endedAtMs ?? 0, ...outcomeEvent(ended) };
   }
 
+  /** @internal See Job.pieces. */
+  async *pieces(id: string, signal: AbortSignal | undefined): AsyncGenerator<PieceEvent> {
+    const reader = new PieceReader();
+    let last: PieceLog | undefined;
+    for (let log = this.works.get(id)?.pieces; log !== undefined; log = this.works.get(id)?.pieces) {
+      const own = log;
+      yield* reader.all(own.streams);
+      last = own;
+      if (this.works.get(id)?.pieces === own) await this.whileOpen(signal, (both) => own.next(both));
+    }
+    const entry = await this.whileOpen(signal, (both) => this.store.wait(id, both));
+    if (entry.state !== 'done') throw RdmaError.fromJSON(entry.error);
+    // All of them were read while they came.
+    if (last !== undefined && entry.settledBy === last.settler) return;
+    yield* reader.all(streamsOf((await this.result(id, signal)).outputs));
+  }
+
   // Waits until this service is closed, too: the store may outlive it.
   private async whileOpen<T>(signal: AbortSignal | undefined, wait: (both: AbortSignal) => Promise<T>): Promise<T> {
     this.checkOpen();
@@ -281,6 +299,7 @@ export class JobService implements AsyncDisposable {
     if (work.log.isOver) this.keepLog(id, work.log);
     // Who follows it looks elsewhere now.
     work.log.wake();
+    work.pieces?.wake();
     if (this.closing !== undefined) return;
     this.beginSome();
     if (this.leftSome && this.works.size < MAX_BACKLOG / 2) this.lookSoon();
@@ -326,9 +345,10 @@ export class JobService implements AsyncDisposable {
   }
 
   private abandonAll(reason: RdmaError): void {
-    for (const { entry, log } of this.backlog.splice(0)) {
+    for (const { entry, log, pieces } of this.backlog.splice(0)) {
       this.works.delete(entry.id);
       log.wake();
+      pieces?.wake();
     }
     for (const work of this.works.values()) work.abandon(reason);
   }
@@ -407,9 +427,10 @@ export class JobService implements AsyncDisposable {
     this.isPaused = true;
     await this.looking?.catch(() => {});
     const waiting = this.backlog.splice(0);
-    for (const { entry, log } of waiting) {
+    for (const { entry, log, pieces } of waiting) {
       this.works.delete(entry.id);
       log.wake();
+      pieces?.wake();
     }
     // Whatever of this fails is found by the next service when the lease has ended.
     await Promise.allSettled(waiting.map(({ entry }) => this.store.release(entry)));

@@ -5,11 +5,12 @@
 import { isRdmaError, RdmaError } from '../core/errors.js';
 import { abortError, type Timers } from '../core/deadline.js';
 import { onAbort } from '../core/abort.js';
-import type { PipelineResult, TaskEvent } from '../pipeline/index.js';
+import type { Parts, PieceEvent, PipelineResult, TaskEvent } from '../pipeline/index.js';
 import { decodeRequest, encodeResult } from './codec.js';
 import type { JobEntry, Outcome } from './entry.js';
 import type { EventLog } from './event-log.js';
 import { isAway, type JobStore } from './store.js';
+import { PieceLog } from './piece-log.js';
 import { type JobRunner, outcomeEvent, runOptions } from './runner.js';
 
 /** What a work needs of its service. */
@@ -25,6 +26,8 @@ const MAX_PAUSE_MS = 2000;
 
 /** @internal */
 export class JobWork {
+  /** Of its result; undefined: it comes whole. */
+  readonly pieces: PieceLog | undefined;
   private bytes: Uint8Array | undefined;
   private readonly controller = new AbortController();
 
@@ -36,6 +39,7 @@ export class JobWork {
     private readonly context: WorkContext,
   ) {
     this.bytes = bytes;
+    this.pieces = context.runner.streams ? new PieceLog(settlerOf(entry)) : undefined;
   }
 
   /** Nobody wants it any more here: it ends without settling. */
@@ -56,8 +60,8 @@ export class JobWork {
     try {
       const outcome = await this.outcome();
       if (outcome !== undefined) {
-        const { id, owner, term } = this.entry;
-        await this.patiently(() => store.settle(id, outcome, `${owner}/${term}`, term));
+        const { id, term } = this.entry;
+        await this.patiently(() => store.settle(id, outcome, settlerOf(this.entry), term));
       }
     } catch (error) {
       if (!signal.aborted) onWarning(asRdmaError(error));
@@ -121,7 +125,9 @@ export class JobWork {
       const limit = leftMs === Number.POSITIVE_INFINITY ? {} : { timeoutMs: Math.ceil(leftMs) };
       const token = retryToken === undefined ? {} : { retryToken };
       try {
-        const options = { ...runOptions({ ...this.entry, ...limit }), ...token, signal, onTask: this.onTask };
+        const own = { signal, onTask: this.onTask, ...(this.pieces === undefined ? {} : { onPiece: this.onPiece }) };
+        const options = { ...runOptions({ ...this.entry, ...limit }), ...token, ...own };
+        this.pieces?.begin();
         return await runner.run(request, options);
       } catch (error) {
         if (!isRdmaError(error) || error.code !== 'RDMA_ERR_REJECTED') throw error;
@@ -157,6 +163,13 @@ export class JobWork {
     });
   };
 
+  private readonly onPiece = (event: PieceEvent): void => {
+    this.pieces?.add(event);
+    const { type, stage, instance } = event;
+    if (type === 'restarted') this.log.add({ type, stage, instance });
+    else this.log.add({ type, stage, instance, piece: event.number, parts: bytesOfParts(event.parts) });
+  };
+
   // Asks a store that is away, or full, until it answers. Only for what may be done twice.
   private async patiently<T>(ask: () => Promise<T>): Promise<T> {
     const { store, onWarning } = this.context;
@@ -171,6 +184,13 @@ export class JobWork {
       await pause(store.port.timers, pauseMs, signal);
     }
   }
+}
+
+/** @internal By which name a work on a job settles it. */
+export const settlerOf = ({ owner, term }: JobEntry): string => `${owner}/${term}`;
+
+function bytesOfParts(parts: Parts): Record<string, number> {
+  return Object.fromEntries(Object.entries(parts).map(([name, { data }]) => [name, data.byteLength]));
 }
 
 function textOf(preview: string | Uint8Array): string {

@@ -34,7 +34,7 @@ export interface SubmitQuery {
 /** A job as it is answered. */
 export function jobDocument(record: JobRecord): object {
   const self = jobUrl(record.id);
-  return { ...record, links: { self, result: `${self}/result`, events: `${self}/events` } };
+  return { ...record, links: { self, result: `${self}/result`, events: `${self}/events`, pieces: `${self}/pieces` } };
 }
 
 /** Where a job is found. */
