@@ -68,6 +68,11 @@ export interface LocalPipelineOptions {
    */
   store?: JobStore;
   /**
+   * How long this process may not be heard of until others on the same store take its jobs over, in ms, 100 to
+   * 3 600 000; default 10 000. The same for all of them.
+   */
+  leaseMs?: number;
+  /**
    * Called with what happens. Without it, stages do not report when tasks begin and how far they are. What it throws becomes
    * a warning of Node.js, the first time.
    */
@@ -109,6 +114,7 @@ export function checkPipelineOptions(options: LocalPipelineOptions): PipelineSet
     reconnectMs: checkInteger('reconnectMs', options.reconnectMs ?? 60_000, 1, 2 ** 31 - 1),
     pollUs: checkInteger('pollUs', options.pollUs ?? 100, 0, 10_000),
     heartbeatMs: checkInteger('heartbeatMs', options.heartbeatMs ?? 2000, 1, 2 ** 31 - 1),
+    leaseMs: checkInteger('leaseMs', options.leaseMs ?? 10_000, 100, 3_600_000),
   };
 }
 

@@ -79,7 +79,7 @@ export class LocalPipeline implements AsyncDisposable {
       run: (request, how) => this.runNow(request, how),
       check: (bytes, how) => this.gateway?.check(bytes, how),
     };
-    this.stored = new PipelineJobs(runner, checkStore(options.store), closedError);
+    this.stored = new PipelineJobs(runner, checkStore(options.store), this.options.leaseMs, closedError);
     // Checks the workflow too.
     this.firstPlan = makePlan(workflow.spec, 1);
     this.places = new Places({

@@ -28,6 +28,7 @@ export class PipelineJobs {
   constructor(
     private readonly runner: JobRunner,
     store: JobStore | undefined,
+    private readonly leaseMs: number,
     private readonly closedError: () => RdmaError,
   ) {
     this.ownsStore = store === undefined;
@@ -43,7 +44,7 @@ export class PipelineJobs {
   open(): Promise<JobService> {
     if (this.isClosed) return Promise.reject(this.closedError());
     if (this.service === undefined) {
-      this.service = JobService.open({ store: this.store, runner: this.runner });
+      this.service = JobService.open({ store: this.store, runner: this.runner, leaseMs: this.leaseMs });
       // One that could not be opened is tried again.
       this.service.catch(() => {
         this.service = undefined;

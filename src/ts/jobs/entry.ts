@@ -72,10 +72,13 @@ export function begun(entry: JobEntry, term: number): JobEntry | undefined {
   return { ...entry, state: 'running', attempts: entry.attempts + 1 };
 }
 
-/** Its owner gives it back, to be claimed at once; undefined as in {@link begun}. */
+/**
+ * Its owner gives it back, to be claimed at once: what it has begun of it is no attempt. Undefined as in {@link begun}.
+ */
 export function released(entry: JobEntry, term: number): JobEntry | undefined {
   if (hasEnded(entry) || entry.term !== term) return undefined;
-  return { ...entry, state: 'queued', owner: '' };
+  const attempts = entry.state === 'running' ? Math.max(0, entry.attempts - 1) : entry.attempts;
+  return { ...entry, state: 'queued', attempts, owner: '' };
 }
 
 /** When and by whom a job is settled. */

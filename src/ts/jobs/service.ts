@@ -46,7 +46,7 @@ const ENDED_LOGS = 1024;
 const MAX_BACKLOG = 4096;
 const SWEEP_MS = 60_000;
 /** Numbers of events after a takeover are larger than those before. */
-const EVENTS_PER_ATTEMPT = 2 ** 20;
+const EVENTS_PER_TERM = 2 ** 20;
 
 /** Jobs of one process. Made by {@link JobService.open}. */
 export class JobService implements AsyncDisposable {
@@ -246,7 +246,7 @@ export class JobService implements AsyncDisposable {
   private take(entry: JobEntry, bytes: Uint8Array | undefined): void {
     if (this.works.has(entry.id)) return;
     const { port } = this.store;
-    const log = new EventLog(entry.attempts * EVENTS_PER_ATTEMPT, this.maxEvents, () => port.wallMs());
+    const log = new EventLog((entry.term - 1) * EVENTS_PER_TERM, this.maxEvents, () => port.wallMs());
     log.add({ type: 'queued' });
     const work = new JobWork(entry, bytes, log, {
       store: this.store,
@@ -280,8 +280,17 @@ export class JobService implements AsyncDisposable {
   }
 
   private begin(work: JobWork): void {
-    const running: Promise<void> = work.run().then(() => this.onEnd(work, running));
+    const running: Promise<void> = work
+      .run()
+      .then(() => this.giveBack(work))
+      .then(() => this.onEnd(work, running));
     this.running.add(running);
+  }
+
+  // What a pause has taken from the runner. Whatever of this fails is found when the lease has ended.
+  private async giveBack(work: JobWork): Promise<void> {
+    if (!this.isPaused || work.log.isOver || this.closing !== undefined) return;
+    await this.store.release(work.entry).catch(() => {});
   }
 
   // One that has an outcome already, or must have one now, does not wait for others.
@@ -417,11 +426,11 @@ export class JobService implements AsyncDisposable {
   }
 
   /**
-   * Begins no job any more, and takes no new ones: submit() refuses them. Jobs that it has not begun go back to the
+   * Begins no job any more, and takes no new ones: submit() refuses them. Jobs that no stage has begun go back to the
    * store, where another service finds them at once; without one they wait there for resume() or the next service.
    * Results, events and cancels go on. A second call waits for the same end.
    *
-   * @returns when no job runs here any more; those that run are not stopped
+   * @returns when no job runs here any more; those that a stage has begun are not stopped
    */
   async pause(): Promise<void> {
     this.isPaused = true;
@@ -434,6 +443,8 @@ export class JobService implements AsyncDisposable {
     }
     // Whatever of this fails is found by the next service when the lease has ended.
     await Promise.allSettled(waiting.map(({ entry }) => this.store.release(entry)));
+    const reason = new RdmaError('RDMA_ERR_CLOSED', 'the service of jobs is paused');
+    for (const work of this.works.values()) if (!work.isUnderWay) work.abandon(reason);
     while (this.running.size > 0 && this.isPaused) await Promise.all(this.running);
   }
 

@@ -29,6 +29,7 @@ export class JobWork {
   /** Of its result; undefined: it comes whole. */
   readonly pieces: PieceLog | undefined;
   private bytes: Uint8Array | undefined;
+  private hasTask = false;
   private readonly controller = new AbortController();
 
   constructor(
@@ -40,6 +41,11 @@ export class JobWork {
   ) {
     this.bytes = bytes;
     this.pieces = context.runner.streams ? new PieceLog(settlerOf(entry)) : undefined;
+  }
+
+  /** A stage has begun it. */
+  get isUnderWay(): boolean {
+    return this.hasTask;
   }
 
   /** Nobody wants it any more here: it ends without settling. */
@@ -151,6 +157,7 @@ export class JobWork {
   }
 
   private readonly onTask = (event: TaskEvent): void => {
+    this.hasTask = true;
     const { type, stage, instance, done, step, preview, remainingMs } = event;
     this.log.add({
       type: type === 'done' || type === 'failed' ? 'task-done' : type,

@@ -14,6 +14,7 @@ import { decodeBody } from './request-body.js';
 import { ROUTES } from './routes.js';
 import { JOB_ID_PATTERN } from './schemas.js';
 import { badBody } from './tensor-bytes.js';
+import { traceOf, traceOfClient } from './trace-requests.js';
 
 const JOB_ID = new RegExp(JOB_ID_PATTERN);
 const TRACEPARENT = /^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$/;
@@ -119,13 +120,8 @@ function submitOptions(query: SubmitQuery, request: FastifyRequest): SubmitOptio
   else if (query.costUnits !== undefined) throw badBody('costUnits needs a costClass');
   const retryToken = headers['retry-token'];
   if (typeof retryToken === 'string') options.retryToken = retryToken;
-  const { traceparent, tracestate } = headers;
-  if (typeof traceparent === 'string' && TRACEPARENT.test(traceparent)) {
-    options.trace = {
-      traceparent,
-      ...(typeof tracestate === 'string' && tracestate.length <= 512 ? { tracestate } : {}),
-    };
-  }
+  const trace = traceOf(request) ?? traceOfClient(request);
+  if (trace !== undefined && TRACEPARENT.test(trace.traceparent)) options.trace = trace;
   return options;
 }
 
