@@ -4,6 +4,7 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import { scratch } from '../cli/command.js';
+import { lmdbStore } from '../../src/ts/jobs/index.js';
 import { decodeMultipart } from '../../src/ts/serve/multipart.js';
 import { mixedParts, type Told, told } from './mixed-reader.js';
 import { pieced } from './pieced.js';
@@ -184,4 +185,27 @@ void t.test('what has bounds', async (t) => {
     const { id } = (await ask('/v1/jobs?limit=1')).json().jobs[0];
     t.equal((await ask(`/v1/jobs/${id}/result?waitMs=30000`)).status, 200);
   });
+});
+
+void t.test('a pipeline with a store on disk streams too, and its stored results have their pieces', async (t) => {
+  const store = await lmdbStore(join(scratch(), 'store'));
+  const { ask, pipeline, close } = await serving(t, {}, { store }, PIECED);
+  const stream = pipeline.stream({ meta: { count: 3 } });
+  const seen: unknown[] = [];
+  for await (const event of stream) seen.push(event.type === 'piece' ? event.number : event.type);
+  t.strictSame(seen, [0, 1, 2]);
+  t.equal((await stream.result).outputs[0]!.pieces?.length, 3);
+  const [{ id }] = (await ask('/v1/jobs')).json().jobs;
+  t.equal((await ask(`/v1/jobs/${id}/result`)).json().outputs[0].pieces.length, 3);
+  const failing = pipeline.run(
+    { meta: { count: 3 } },
+    {
+      onPiece: () => {
+        throw new Error('no more');
+      },
+    },
+  );
+  await t.rejects(failing, { code: 'RDMA_ERR_HANDLER', message: /no more/ });
+  await close();
+  await store.close();
 });
