@@ -78,6 +78,8 @@ class Node implements Candidate {
   plans = 0;
   losses = 0;
   private timers!: Timers;
+  /** The highest that it has told. */
+  private term = 0;
 
   constructor(
     private readonly run: ControlRun,
@@ -103,6 +105,7 @@ class Node implements Candidate {
     this.timers = timers;
     this.store = store;
     this.membership = undefined;
+    this.term = 0;
     this.election = new Election(store, { name, leaseMs, port, storeForgets: forgets });
     let [lastTerm, synced] = [0, false];
     this.members = new Members(store, {
@@ -143,8 +146,12 @@ class Node implements Candidate {
   private async act(): Promise<void> {
     for (;;) {
       const { leadership } = this.election;
+      this.advertise();
       if (leadership !== undefined) {
         try {
+          // A store that has forgotten may have given a term twice; whoever has seen a higher one says so.
+          const seen = this.members.list().map(({ data }) => (data as { term?: number }).term ?? 0);
+          await leadership.raise(Math.max(...seen, 1) - 1);
           await leadership.put(PLAN_KEY, { by: this.name, number: ++this.plans });
           if (leadership.isLeading()) await this.directory.announce('stage/0', { by: this.name }, leadership.term);
         } catch (error) {
@@ -155,6 +162,13 @@ class Node implements Candidate {
       }
       await new Promise<void>((resolve) => this.timers.after(250, resolve));
     }
+  }
+
+  private advertise(): void {
+    const term = this.directory.get('stage/0')?.term ?? 0;
+    if (term <= this.term || this.membership === undefined) return;
+    this.term = term;
+    this.membership.update({ of: this.process.name, term });
   }
 
   private onFailure(error: unknown): void {

@@ -6,7 +6,7 @@ import { countNotTime, sayProgress } from './progress.js';
 
 countNotTime();
 Error.stackTraceLimit = 0;
-const SEEDS = 300;
+const SEEDS = 200;
 
 void t.test(`the seeds 1 to ${SEEDS} keep one leader, and all agree in the end`, { timeout: 0 }, async (t) => {
   const failures: string[] = [];

@@ -8,7 +8,7 @@ import { Lease } from './lease.js';
 import type { LeaseOptions } from './lease-options.js';
 import { type RdmaError, RdmaError as Failure } from '../core/errors.js';
 import { type WaitLimits, withDeadline } from '../core/deadline.js';
-import { checkObject, checkString } from '../core/validate.js';
+import { checkFunction, checkObject, checkString } from '../core/validate.js';
 import type { ControlStore, Json, PutOptions, Revision } from './store.js';
 
 /** Who leads, as far as is known here. */
@@ -105,6 +105,8 @@ export class Election {
       ...given
     } = checkObject<ElectionOptions>('options', options);
     checkString('name', name, { minLength: 1, maxLength: 200 });
+    if (onLead !== undefined) checkFunction('onLead', onLead);
+    if (onLost !== undefined) checkFunction('onLost', onLost);
     this.lease = new Lease(store, key, {
       ...given,
       data: { name, data },

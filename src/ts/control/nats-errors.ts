@@ -21,7 +21,7 @@ export const isWrongRevision = (error: unknown): boolean => WRONG_LAST_SEQUENCE.
 
 /** @internal Nobody serves the bucket: it is gone, or not served yet. */
 export const isBucketAway = (error: unknown): boolean =>
-  numberOf(error) === STREAM_NOT_FOUND || named(error, 'NoRespondersError', 'StreamNotFoundError');
+  numberOf(error) === STREAM_NOT_FOUND || named(error, 'NoResponders', 'NoRespondersError', 'StreamNotFoundError');
 
 /** @internal The bucket is not there. */
 export const isNoBucket = (error: unknown): boolean =>
@@ -44,9 +44,9 @@ export function natsFailure(error: unknown, where: string): RdmaError {
     return fail('RDMA_ERR_STORE_FULL', 'make room on its disk, or raise the limit of the bucket');
   if (NO_JETSTREAM.includes(number)) return fail('RDMA_ERR_NOT_SUPPORTED', 'start nats-server with --jetstream');
   if (isNoBucket(error)) return fail('RDMA_ERR_NOT_FOUND');
-  if (named(error, 'TimeoutError', 'RequestError')) return fail('RDMA_ERR_TIMEOUT');
-  if (named(error, 'NoRespondersError'))
+  if (named(error, 'NoResponders', 'NoRespondersError'))
     return fail('RDMA_ERR_PEER_GONE', 'nats-server has no JetStream, or it is not ready yet');
+  if (named(error, 'TimeoutError', 'RequestError')) return fail('RDMA_ERR_TIMEOUT');
   if (named(error, 'ClosedConnectionError', 'DrainingConnectionError', 'ConnectionError'))
     return fail('RDMA_ERR_TIMEOUT');
   return fail('RDMA_ERR_PROTOCOL');
