@@ -120,7 +120,7 @@ module.exports = {
       name: 'everything-resolves',
       severity: 'error',
       from: {},
-      to: { couldNotResolve: true, pathNot: ['^sharp$', '^p-queue$'] },
+      to: { couldNotResolve: true, pathNot: ['^sharp$', '^p-queue$', '^@nats-io/'] },
     },
   ],
   options: {

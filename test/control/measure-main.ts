@@ -1,5 +1,5 @@
-// Measures the control plane on a nats-server of its own: how soon another leads when a leader dies, and what the server's
-// processor does for many leases and watchers. Prints one JSON document; not a test.
+// Measures the control plane on a nats-server of its own: how soon another leads when a leader dies, and what the
+// server's processor does for many leases and watchers. Prints one JSON document; not a test.
 //
 //   node build-test/test/control/measure-main.js [places] [watchers] [seconds]
 import { setTimeout as sleep } from 'node:timers/promises';

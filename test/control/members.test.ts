@@ -1,5 +1,5 @@
-// Proves that members see each other come, change, leave and die, that a name is one node's, and that a store that is away
-// loses nobody.
+// Proves that members see each other come, change, leave and die, that a name is one node's, and that a store that is
+// away loses nobody.
 import { setTimeout as sleep } from 'node:timers/promises';
 import t, { type Test } from 'tap';
 import { memoryControlStore, type MemberEvent, MemoryRecords, Members } from '../../src/ts/control/index.js';

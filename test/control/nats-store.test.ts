@@ -1,4 +1,5 @@
-// Proves that the store on NATS JetStream is a control store, and what it does when the server is away, full, or forbids.
+// Proves that the store on NATS JetStream is a control store, and what it does when the server is away, full, or
+// forbids.
 import { setTimeout as sleep } from 'node:timers/promises';
 import t from 'tap';
 import { natsControlStore, type ControlStore } from '../../src/ts/control/index.js';

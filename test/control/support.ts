@@ -1,4 +1,5 @@
-// What the tests of the control plane share: a store that may be cut off, clocks that a test moves, and waiting for progress.
+// What the tests of the control plane share: a store that may be cut off, clocks that a test moves, and waiting for
+// progress.
 //
 // Invariant: nothing here decides; a test says when the store is away.
 import { setTimeout as sleep } from 'node:timers/promises';

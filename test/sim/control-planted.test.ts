@@ -1,5 +1,5 @@
-// Proves that the simulation finds defects of the control plane: each one planted here is found within a bounded number of
-// seeds, its seed shows the same failure again, and none is seen without it.
+// Proves that the simulation finds defects of the control plane: each one planted here is found within a bounded number
+// of seeds, its seed shows the same failure again, and none is seen without it.
 import t from 'tap';
 import { Holding } from '../../src/ts/control/holding.js';
 import { Members } from '../../src/ts/control/members.js';

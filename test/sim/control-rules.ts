@@ -1,5 +1,5 @@
-// What must never happen to leases, leaders, members and addresses, seen from outside: by the simulation's own clock, and
-// from what its server has applied.
+// What must never happen to leases, leaders, members and addresses, seen from outside: by the simulation's own clock,
+// and from what its server has applied.
 //
 // Invariant: nothing here asks the code under test what it believes about others, only whether it acts now.
 import { readFenced } from '../../src/ts/control/fenced.js';

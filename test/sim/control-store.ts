@@ -1,8 +1,8 @@
 // A control store of the simulation: one server, and a client for each process, between which anything may happen.
 //
-// Invariant: the server applies one request at a time, whole, or refuses it. Everything else may fail: requests and answers
-// are late or lost, a request arrives after its time-out, a client is cut off, the server dies and has forgotten its last
-// seconds. What it has kept is always the beginning of what was applied.
+// Invariant: the server applies one request at a time, whole, or refuses it. Everything else may fail: requests and
+// answers are late or lost, a request arrives after its time-out, a client is cut off, the server dies and has
+// forgotten its last seconds. What it has kept is always the beginning of what was applied.
 import { RdmaError } from '../../src/ts/core/errors.js';
 import { Feed } from '../../src/ts/control/feed.js';
 import {

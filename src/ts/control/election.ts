@@ -1,7 +1,7 @@
 // One leader among those who would lead.
 //
-// Invariant: there is at most one at a time, each in a term of its own that is higher than all before; lease.ts says how, and
-// what clocks must do for it. What a leader writes is fenced by its term.
+// Invariant: there is at most one at a time, each in a term of its own that is higher than all before; lease.ts says
+// how, and what clocks must do for it. What a leader writes is fenced by its term.
 import { type Fenced, putFenced } from './fenced.js';
 import type { Holding } from './holding.js';
 import { Lease } from './lease.js';
@@ -71,7 +71,8 @@ export class Leadership {
   /**
    * Writes a record under the term; {@link readFenced} reads it.
    *
-   * @param options `expected`: the revision that is overwritten, 0 for none; without it, whatever an older term has written
+   * @param options `expected`: the revision that is overwritten, 0 for none; without it, whatever an older term has
+   *   written
    * @returns the revision
    * @throws RdmaError RDMA_ERR_CONFLICT when the term is over, a newer one has written, or the revision is another;
    *   RDMA_ERR_TIMEOUT when it may or may not be written, or may be later; and those of ControlStore.put

@@ -1,7 +1,7 @@
 // Records that only the newest leader writes.
 //
-// Invariant: in one record terms never go back. A write of an older term either comes before the first write of a newer one,
-// or fails: it expects a revision that is gone. So a leader that decides by what a record says writes that record.
+// Invariant: in one record terms never go back. A write of an older term either comes before the first write of a newer
+// one, or fails: it expects a revision that is gone. So a leader that decides by what a record says writes that record.
 import { ErrorCodes, RdmaError } from '../core/errors.js';
 import type { Holding } from './holding.js';
 import {
@@ -44,10 +44,11 @@ export function readFenced(entry: Entry): Fenced {
  *
  * @param holding of whoever writes
  * @param holder its id, that of its lease
- * @param options `expected`: the revision that is overwritten, 0 for none; without it, whatever an older term has written
+ * @param options `expected`: the revision that is overwritten, 0 for none; without it, whatever an older term has
+ *   written
  * @returns the revision
- * @throws RdmaError RDMA_ERR_CONFLICT when the term is over, a newer one has written, or the revision is another; RDMA_ERR_TIMEOUT
- *   when it may or may not be written; and those of the store
+ * @throws RdmaError RDMA_ERR_CONFLICT when the term is over, a newer one has written, or the revision is another;
+ *   RDMA_ERR_TIMEOUT when it may or may not be written; and those of the store
  */
 export async function putFenced(
   store: ControlStore,

@@ -10,14 +10,17 @@ import { type ControlPort, systemControlPort } from './port.js';
 import type { Json } from './store.js';
 
 export interface LeaseOptions {
-  /** For how long after a renewal nobody else takes it, in ms: 50 to 600 000; default 3000. The same for all who want it. */
+  /**
+   * For how long after a renewal nobody else takes it, in ms: 50 to 600 000; default 3000. The same for all who want
+   * it.
+   */
   readonly leaseMs?: number | undefined;
   /** What the others are told of the holder. */
   readonly data?: Json | undefined;
   /**
-   * Whether the store may forget what it has answered for, as a nats-server does that loses its power within two minutes of
-   * a write. Then whoever comes new waits for the length of a lease before it takes even one that is free. Default: true;
-   * false for a store in memory, or a nats-server with `sync_interval: always`.
+   * Whether the store may forget what it has answered for, as a nats-server does that loses its power within two
+   * minutes of a write. Then whoever comes new waits for the length of a lease before it takes even one that is free.
+   * Default: true; false for a store in memory, or a nats-server with `sync_interval: always`.
    */
   readonly storeForgets?: boolean | undefined;
   /** Called each time it is held. */

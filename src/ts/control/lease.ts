@@ -1,14 +1,14 @@
 // A record that one process holds at a time, for as long as it renews.
 //
-// The holder renews by compare-and-set, each third of the lease. Everyone else times the last revision they saw on their own
-// monotonic clock, and takes over when it has not changed for a whole lease. No expiry of the store is needed, and no two
-// clocks are compared.
+// The holder renews by compare-and-set, each third of the lease. Everyone else times the last revision they saw on
+// their own monotonic clock, and takes over when it has not changed for a whole lease. No expiry of the store is
+// needed, and no two clocks are compared.
 //
-// Invariant: the holder stops by its own clock when a tenth of the lease is still left, counted from before it *asked* for its
-// last renewal that succeeded; others begin a whole lease after they *saw* it. So no two hold at once, while clocks run at
-// rates that differ by up to 5 %. A store that forgets: who sees it anew waits for a whole lease, and takes nothing that it
-// has not seen come back since. What a process does while it is stopped between a look at its lease and its act, only the
-// term in what it writes can fence.
+// Invariant: the holder stops by its own clock when a tenth of the lease is still left, counted from before it *asked*
+// for its last renewal that succeeded; others begin a whole lease after they *saw* it. So no two hold at once, while
+// clocks run at rates that differ by up to 5 %. A store that forgets: who sees it anew waits for a whole lease, and
+// takes nothing that it has not seen come back since. What a process does while it is stopped between a look at its
+// lease and its act, only the term in what it writes can fence.
 import { Bell } from './bell.js';
 import { checkLeaseOptions, type LeaseOptions, type LeaseSettings } from './lease-options.js';
 import { type LeaseRecord, readLeaseRecord } from './lease-record.js';

@@ -1,7 +1,7 @@
 // Who is there: nodes that advertise what they have, and renew it.
 //
-// Invariant: a member is lost when it was seen not to renew for a whole lease, in which the store was there: a store that is
-// away loses nobody. Whoever comes back after it was lost has a higher session. A name is one node's at a time.
+// Invariant: a member is lost when it was seen not to renew for a whole lease, in which the store was there: a store
+// that is away loses nobody. Whoever comes back after it was lost has a higher session. A name is one node's at a time.
 import { isDeepStrictEqual } from 'node:util';
 import { withDeadline } from '../core/deadline.js';
 import { tellerOf } from '../core/event-teller.js';
@@ -39,7 +39,10 @@ export interface MembersOptions {
 /** One that has joined, as it sees itself. */
 export interface Membership {
   readonly name: string;
-  /** undefined while the others may take it for lost: it could not renew in time. It comes back by itself, in a new session. */
+  /**
+   * undefined while the others may take it for lost: it could not renew in time. It comes back by itself, in a new
+   * session.
+   */
   readonly session: number | undefined;
   /** Changes what is advertised. */
   update(data: Json): void;

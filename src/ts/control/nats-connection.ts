@@ -1,7 +1,7 @@
 // A connection to NATS that comes back.
 //
-// Invariant: while it is away nothing is sent, so nothing that was given up is done later without anybody knowing that it
-// might be. Credentials that are refused are tried again: they may be renewed.
+// Invariant: while it is away nothing is sent, so nothing that was given up is done later without anybody knowing that
+// it might be. Credentials that are refused are tried again: they may be renewed.
 import { Bell } from './bell.js';
 import { realTimers } from '../core/deadline.js';
 import { RdmaError } from '../core/errors.js';
@@ -30,6 +30,7 @@ export class NatsLink {
   private readonly waiting = new Set<() => void>();
 
   private constructor(
+    private readonly nats: Nats,
     readonly client: NatsConnection,
     private readonly settings: ConnectSettings,
   ) {
@@ -37,13 +38,13 @@ export class NatsLink {
   }
 
   /** @throws RdmaError RDMA_ERR_PEER_GONE, RDMA_ERR_UNAUTHENTICATED, RDMA_ERR_INVALID_ARGUMENT */
-  static async open({ transport }: Nats, settings: ConnectSettings): Promise<NatsLink> {
+  static async open(nats: Nats, settings: ConnectSettings): Promise<NatsLink> {
     const { servers, name, timeoutMs, connectTimeoutMs, connection } = settings;
     const endMs = performance.now() + connectTimeoutMs;
     const rest = new Bell(realTimers);
     for (;;) {
       try {
-        const client = await transport.connect({
+        const client = await nats.transport.connect({
           pingInterval: PING_MS,
           maxPingOut: 2,
           reconnectTimeWait: RECONNECT_MS,
@@ -57,7 +58,7 @@ export class NatsLink {
           // A clock may be wrong, and credentials are renewed.
           ignoreAuthErrorAbort: true,
         });
-        return new NatsLink(client, settings);
+        return new NatsLink(nats, client, settings);
       } catch (error) {
         const where = `NATS at ${servers.join(', ')}`;
         if (isForbidden(error)) throw natsFailure(error, where);
@@ -75,6 +76,12 @@ export class NatsLink {
 
   get where(): string {
     return `NATS at ${this.settings.servers.join(', ')}`;
+  }
+
+  /** A subject that nobody else listens to, where this client may listen. */
+  inbox(): string {
+    const { inboxPrefix } = this.settings.connection;
+    return this.nats.transport.createInbox(typeof inboxPrefix === 'string' ? inboxPrefix : undefined);
   }
 
   /**

@@ -1,7 +1,7 @@
 // The control store on a key-value bucket of NATS JetStream (NATS documentation, "Key/Value Store").
 //
-// Invariant: a revision is the sequence number of the bucket's stream, and only the server compares it. Nothing relies on an
-// expiry of the server: below 2.11 it ignores them silently.
+// Invariant: a revision is the sequence number of the bucket's stream, and only the server compares it. Nothing relies
+// on an expiry of the server: below 2.11 it ignores them silently.
 import { withDeadline } from '../core/deadline.js';
 import { RdmaError } from '../core/errors.js';
 import { checkAbortSignal, checkInteger, checkObject, checkString, invalidArgument } from '../core/validate.js';
@@ -44,8 +44,8 @@ export interface NatsControlStoreOptions {
 /**
  * Opens the control store on NATS JetStream.
  *
- * @throws RdmaError RDMA_ERR_PEER_GONE when no server answers; RDMA_ERR_UNAUTHENTICATED; RDMA_ERR_NOT_SUPPORTED without the
- *   client's packages, or a server without JetStream; RDMA_ERR_STORE_FULL; RDMA_ERR_INVALID_ARGUMENT
+ * @throws RdmaError RDMA_ERR_PEER_GONE when no server answers; RDMA_ERR_UNAUTHENTICATED; RDMA_ERR_NOT_SUPPORTED without
+ *   the client's packages, or a server without JetStream; RDMA_ERR_STORE_FULL; RDMA_ERR_INVALID_ARGUMENT
  */
 export async function natsControlStore(options: NatsControlStoreOptions): Promise<ControlStore> {
   const given = checkObject<NatsControlStoreOptions>('options', options);

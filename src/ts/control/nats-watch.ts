@@ -1,7 +1,7 @@
 // One watch of a bucket: a consumer of its stream that is made anew whenever anything may have been missed.
 //
-// Invariant: the watcher is told every record of the prefix, then `synced`, then each change; after a gap all that again. A
-// consumer never goes on from where another one has stopped: the stream may have forgotten what it had.
+// Invariant: the watcher is told every record of the prefix, then `synced`, then each change; after a gap all that
+// again. A consumer never goes on from where another one has stopped: the stream may have forgotten what it had.
 import type { Feed } from './feed.js';
 import type { NatsLink } from './nats-connection.js';
 import type { NatsManager, NatsMessage, NatsSubscription } from './nats-module.js';
@@ -77,7 +77,7 @@ export class NatsWatch {
     this.unseen = new Set(this.told);
     this.next = 1;
     this.isSynced = false;
-    const inbox = `_INBOX.onepiece.${Math.random().toString(36).slice(2)}${Date.now().toString(36)}`;
+    const inbox = link.inbox();
     const subscription = link.client.subscribe(inbox, {
       callback: (error, message) => {
         if (era === this.era && error === null) this.take(message);

@@ -1,6 +1,7 @@
 // What the control plane needs of the world besides a store: a clock, timers, names, chance.
 //
-// Invariant: nobody's clock is compared with anybody else's, and no wall clock is asked, so one that jumps does not matter.
+// Invariant: nobody's clock is compared with anybody else's, and no wall clock is asked, so one that jumps does not
+// matter.
 import { randomBytes } from 'node:crypto';
 import { realTimers, type Timers } from '../core/deadline.js';
 

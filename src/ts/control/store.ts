@@ -1,8 +1,8 @@
 // A store of small records that the nodes of a cluster agree through.
 //
-// Invariant: whoever writes with a revision knows what it overwrites. Nothing else is asked of a store: it may be slow, away,
-// or behind; it may apply a write whose answer was late; some forget their last seconds in a crash. What must be safe all
-// the same is built on top, in lease.ts.
+// Invariant: whoever writes with a revision knows what it overwrites. Nothing else is asked of a store: it may be slow,
+// away, or behind; it may apply a write whose answer was late; some forget their last seconds in a crash. What must be
+// safe all the same is built on top, in lease.ts.
 import { RdmaError } from '../core/errors.js';
 import { checkBytes, checkInteger, checkObject, checkString, invalidArgument } from '../core/validate.js';
 
@@ -33,9 +33,9 @@ export interface PutOptions {
 
 /**
  * The five methods. Every one throws RdmaError: RDMA_ERR_INVALID_ARGUMENT; RDMA_ERR_CLOSED after close();
- * RDMA_ERR_PEER_GONE when the store is away, and nothing was asked of it; RDMA_ERR_TIMEOUT when it did not answer: what was
- * asked may have been done, or may be done later; RDMA_ERR_UNAUTHENTICATED; RDMA_ERR_NOT_FOUND when the place of the records
- * is gone, as a bucket that was deleted.
+ * RDMA_ERR_PEER_GONE when the store is away, and nothing was asked of it; RDMA_ERR_TIMEOUT when it did not answer: what
+ * was asked may have been done, or may be done later; RDMA_ERR_UNAUTHENTICATED; RDMA_ERR_NOT_FOUND when the place of
+ * the records is gone, as a bucket that was deleted.
  */
 export interface ControlStore {
   /**
@@ -61,11 +61,12 @@ export interface ControlStore {
    */
   delete(key: string, expected?: Revision): Promise<void>;
   /**
-   * Watches records: the present ones, then `synced`, then each change. Of several changes to one record that nobody has
-   * read yet only the last is told. When the store was away, all that again: the present records, deletions of those
-   * that are gone, `synced`. After each `synced` the store may have forgotten what it had told before.
+   * Watches records: the present ones, then `synced`, then each change. Of several changes to one record that nobody
+   * has read yet only the last is told. When the store was away, all that again: the present records, deletions of
+   * those that are gone, `synced`. After each `synced` the store may have forgotten what it had told before.
    *
-   * @param prefix '' for all records; with a dot at its end, all whose key begins with it; otherwise the one of that key
+   * @param prefix '' for all records; with a dot at its end, all whose key begins with it; otherwise the one of that
+   *   key
    * @param signal ends the watch: the loop over it ends then
    * @throws RdmaError when the store is closed, or knows that it cannot go on; while it is only away the watch waits
    */

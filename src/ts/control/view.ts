@@ -1,8 +1,8 @@
 // What one watcher has seen of a store, and for how long it has looked.
 //
-// Invariant: time counts only while the store was seen to be there. After a gap, or a `synced`, every record has the whole
-// of its time again: nobody could renew while the store was away, and it may have forgotten. All times are of this
-// process's own monotonic clock.
+// Invariant: time counts only while the store was seen to be there. After a gap, or a `synced`, every record has the
+// whole of its time again: nobody could renew while the store was away, and it may have forgotten. All times are of
+// this process's own monotonic clock.
 import { withDeadline } from '../core/deadline.js';
 import { isRdmaError, RdmaError } from '../core/errors.js';
 import { Bell } from './bell.js';
