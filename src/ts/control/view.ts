@@ -88,6 +88,8 @@ export class View {
     this.isProbing = true;
     try {
       const { syncs } = this;
+      // What the answer says was so after the question; the answer itself may have waited for a stopped process.
+      const askedMs = port.timers.now();
       const asked = withDeadline(this.store.get(key), {
         timeoutMs: Math.ceil(leaseMs / 4),
         signal: this.end.signal,
@@ -96,7 +98,7 @@ export class View {
       });
       const entry = await asked;
       if (this.end.signal.aborted || this.syncs !== syncs) return false;
-      this.hear();
+      this.hear(askedMs);
       const known = this.sightings.get(key)?.entry;
       if (entry !== undefined && known !== undefined && entry.revision > known.revision) this.see(entry);
       return true;
@@ -150,8 +152,8 @@ export class View {
     this.options.onChange(undefined, undefined);
   }
 
-  private hear(): void {
-    const nowMs = this.options.port.timers.now();
+  private hear(nowMs = this.options.port.timers.now()): void {
+    if (nowMs < this.heardMs) return;
     if (nowMs - this.heardMs > this.options.leaseMs / 2) this.resumedMs = nowMs;
     this.heardMs = nowMs;
   }
