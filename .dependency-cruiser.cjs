@@ -6,6 +6,7 @@ const layers = [
   'connect',
   'ring',
   'pipeline',
+  'planner',
   'jobs',
   'cluster',
   'observe',
@@ -16,7 +17,7 @@ const layers = [
   'doctor',
   'cli',
 ];
-const publicLayers = ['verbs', 'rdmacm', 'connect', 'ring', 'pipeline', 'jobs', 'cluster'];
+const publicLayers = ['verbs', 'rdmacm', 'connect', 'ring', 'pipeline', 'planner', 'jobs', 'cluster'];
 /** What only the server needs: optional peer dependencies, each loaded when it is asked for. */
 const optionalPeers = '(^|/)node_modules/(@opentelemetry/api|fastify|lmdb|pino|prom-client|redis)/';
 
