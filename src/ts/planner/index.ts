@@ -9,3 +9,17 @@ export {
   type PoolShare,
   type Unplaced,
 } from './placement.js';
+export { type Arrivals, forecastRate, noArrivals, observe } from './arrivals.js';
+export { erlangC, md1MeanWaitMs, mg1PsMeanMs, mmcMeanWaitMs, mmcWaitsLonger, serversFor } from './queueing.js';
+export {
+  checkPolicy,
+  DEFAULT_SCALE_POLICY,
+  firstState,
+  scale,
+  type ScaleAction,
+  type ScalePolicy,
+  type ScaleReason,
+  type ScaleState,
+  type StageLoad,
+} from './scaling.js';
+export { decide, replay, type ScaleEvent } from './scale-events.js';

@@ -3,6 +3,7 @@
 // Invariant: every step makes the smallest part of a group larger, or fills a hole, or puts a group of one host on two:
 // an order in which nothing comes twice, so it ends; and it ends where no step is left, so a second run moves nothing.
 import type { Group } from './demand.js';
+import { GroupHeap } from './group-heap.js';
 import { Ledger } from './ledger.js';
 import type { NodeInfo } from './nodes.js';
 import { hasLabels } from './unplaced.js';
@@ -287,42 +288,5 @@ export class PlacementSearch {
       return true;
     }
     return false;
-  }
-}
-
-/** Groups, of which the least one comes first. */
-class GroupHeap {
-  private readonly list: number[] = [];
-
-  /** @param compare below 0: the first one comes first */
-  constructor(private readonly compare: (a: number, b: number) => number) {}
-
-  push(group: number): void {
-    const { list } = this;
-    let at = list.length;
-    list.push(group);
-    while (at > 0) {
-      const parent = (at - 1) >> 1;
-      if (this.compare(list[parent]!, group) <= 0) break;
-      list[at] = list[parent]!;
-      at = parent;
-    }
-    list[at] = group;
-  }
-
-  pop(): number | undefined {
-    const { list } = this;
-    const first = list[0];
-    const last = list.pop();
-    if (first === undefined || last === undefined || list.length === 0) return first;
-    let at = 0;
-    for (let child = 1; child < list.length; child = 2 * at + 1) {
-      if (child + 1 < list.length && this.compare(list[child + 1]!, list[child]!) < 0) child++;
-      if (this.compare(last, list[child]!) <= 0) break;
-      list[at] = list[child]!;
-      at = child;
-    }
-    list[at] = last;
-    return first;
   }
 }
