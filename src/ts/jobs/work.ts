@@ -9,13 +9,14 @@ import type { Parts, PieceEvent, PipelineResult, TaskEvent } from '../pipeline/i
 import { decodeRequest, encodeResult } from './codec.js';
 import type { JobEntry, Outcome } from './entry.js';
 import type { EventLog } from './event-log.js';
-import { isAway, type JobStore } from './store.js';
 import { PieceLog } from './piece-log.js';
+import type { JobStorage } from './storage.js';
+import { isAway } from './store.js';
 import { type JobRunner, outcomeEvent, runOptions } from './runner.js';
 
 /** What a work needs of its service. */
 export interface WorkContext {
-  readonly store: JobStore;
+  readonly store: JobStorage;
   readonly runner: JobRunner;
   readonly maxAttempts: number;
   readonly onWarning: (error: RdmaError) => void;
