@@ -18,7 +18,7 @@ const layers = [
   'doctor',
   'cli',
 ];
-const publicLayers = ['verbs', 'rdmacm', 'connect', 'ring', 'pipeline', 'control', 'jobs', 'cluster'];
+const publicLayers = ['verbs', 'rdmacm', 'connect', 'ring', 'pipeline', 'planner', 'control', 'jobs', 'cluster'];
 /** What only the server needs: optional peer dependencies, each loaded when it is asked for. */
 const optionalPeers = '(^|/)node_modules/(@nats-io/[a-z-]+|@opentelemetry/api|fastify|lmdb|pino|prom-client|redis)/';
 

@@ -4,6 +4,7 @@
 // frozen. Stages are numbered by their place in `stages`, each after the stages that it takes its inputs from.
 import { RdmaError } from '../core/errors.js';
 import { checkInteger, checkObject, checkOneOf, checkString, invalidArgument } from '../core/validate.js';
+import { checkResources, type StageResources } from './resources.js';
 
 /** Name under which the request itself is an input. */
 export const REQUEST = 'request';
@@ -86,6 +87,8 @@ export interface StageSpec {
   readonly attempts: number;
   /** What its author expects it to cost; not there: nobody knows before the first tasks. */
   readonly cost?: StageCost;
+  /** What one instance needs of its node; not there: nothing that counts. */
+  readonly resources?: StageResources;
 }
 
 /** A workflow without its code. `JSON.parse(JSON.stringify(spec))` is the same spec. */
@@ -98,7 +101,10 @@ export interface WorkflowSpec {
 
 /** What a stage may leave out. */
 export type StageSpecInput = Pick<StageSpec, 'name'> &
-  Partial<Omit<StageSpec, 'batch'>> & { batch?: Partial<BatchSpec> | undefined };
+  Partial<Omit<StageSpec, 'batch' | 'resources'>> & {
+    batch?: Partial<BatchSpec> | undefined;
+    resources?: Partial<StageResources> | undefined;
+  };
 
 /** Tasks of a stage that run together, at most; 1 for a stage that takes single tasks. */
 export function batchSizeOf({ batch }: Pick<StageSpec, 'batch'>): number {
@@ -189,6 +195,7 @@ export function checkStage(input: StageSpecInput, earlier: readonly StageSpec[])
     graceMs: checkInteger('graceMs', input.graceMs ?? 1000, 0, MAX_TIMER_MS),
     attempts: checkInteger('attempts', input.attempts ?? 3, 1, MAX_ATTEMPTS),
     ...(input.cost === undefined ? {} : { cost: checkCost(name, input.cost) }),
+    ...(input.resources === undefined ? {} : { resources: checkResources(`stage ${name}`, input.resources) }),
   });
 }
 

@@ -6,6 +6,7 @@ import { fileURLToPath } from 'node:url';
 import { RdmaError } from '../core/errors.js';
 import { checkFunction, checkObject, checkString } from '../core/validate.js';
 import type { BatchHandler, BatchKey, BatchOptions } from './batch-task.js';
+import type { StageResources } from './resources.js';
 import {
   checkMessageBytes,
   checkStage,
@@ -96,6 +97,8 @@ export interface StageShapeOptions<Inputs extends string> {
   attempts?: number;
   /** What a task is expected to cost, until tasks have been measured: with it the first requests can be judged too. */
   cost?: StageCost;
+  /** What one instance needs of its node: GPUs, memory, cores, labels; default nothing that counts. */
+  resources?: Partial<StageResources>;
 }
 
 /** A stage of a workflow: its spec, and its code. */
