@@ -2,8 +2,9 @@
 //
 // Invariant: every option has its unit in its name and its bounds beside it; one that is out of bounds is refused before
 // anything is started.
-import { checkInteger, checkObject, checkString, invalidArgument } from '../core/validate.js';
-import { JobStore } from '../jobs/index.js';
+import { checkInteger, checkObject, checkString } from '../core/validate.js';
+import type { JobStorage } from '../jobs/index.js';
+import { checkJobStorage } from '../jobs/storage.js';
 import {
   checkTenants,
   DEFAULT_QUEUED_BYTES,
@@ -66,7 +67,7 @@ export interface LocalPipelineOptions {
    * Where submitted jobs and their results are kept; default in the memory of this process. With a durable one, run()
    * goes through it too. Who passes it closes it, after the pipeline.
    */
-  store?: JobStore;
+  store?: JobStorage;
   /**
    * Called with what happens. Without it, stages do not report when tasks begin and how far they are. What it throws becomes
    * a warning of Node.js, the first time.
@@ -113,7 +114,6 @@ export function checkPipelineOptions(options: LocalPipelineOptions): PipelineSet
 }
 
 /** @internal @throws RdmaError RDMA_ERR_INVALID_ARGUMENT */
-export function checkStore(store: unknown): JobStore | undefined {
-  if (store === undefined || store instanceof JobStore) return store;
-  throw invalidArgument('store', store, 'a store of jobs, as memoryStore() makes one');
+export function checkStore(store: unknown): JobStorage | undefined {
+  return store === undefined ? undefined : checkJobStorage('store', store);
 }

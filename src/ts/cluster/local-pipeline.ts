@@ -41,6 +41,7 @@ import { PlanChanges } from './plan-changes.js';
 import { RequestWatch, type RequestWatcher } from './request-watch.js';
 import { stageProcess } from './stage-process.js';
 import type { Restart } from './place-state.js';
+import { RestartLog, type RestartTotal } from './restart-log.js';
 import { Waiters } from './waiters.js';
 import { lookMs, Watchman } from './watchman.js';
 
@@ -52,12 +53,11 @@ export class LocalPipeline implements AsyncDisposable {
   readonly workflow: Workflow;
   /** Name of the device that carries the messages. */
   readonly device: string;
-  /** Every instance that was replaced, in order. */
-  readonly restarts: Restart[] = [];
   private readonly options: PipelineSettings;
   private readonly onEvent: ((event: PipelineEvent) => void) | undefined;
   private readonly secret = new Secret(randomBytes(32).toString('hex'));
   private readonly requests = new RequestWatch();
+  private readonly restartLog = new RestartLog();
   private readonly waiters = new Waiters(() => this.ended);
   private readonly places: Places;
   private readonly watchman: Watchman;
@@ -207,7 +207,7 @@ export class LocalPipeline implements AsyncDisposable {
   }
 
   private onRestart(restart: Restart): void {
-    this.restarts.push(restart);
+    this.restartLog.add(restart);
     this.onEvent?.({ type: 'restart', restart });
   }
 
@@ -310,6 +310,16 @@ export class LocalPipeline implements AsyncDisposable {
   stream(request: PipelineRequest, options: StreamOptions = {}): RequestStream {
     checkObject('options', options);
     return new RequestStream((own) => this.run(request, own), options);
+  }
+
+  /** The instances that were replaced, in order: the last 256. See `restartTotals` for how many there were. */
+  get restarts(): readonly Restart[] {
+    return this.restartLog.last;
+  }
+
+  /** How often each place was given another process since the start, by why; also places that are not there now. */
+  get restartTotals(): readonly RestartTotal[] {
+    return this.restartLog.totals;
   }
 
   /** Requests in the stages, and waiting to be admitted. */

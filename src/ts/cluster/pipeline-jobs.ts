@@ -10,7 +10,7 @@ import {
   type JobRecord,
   type JobRunner,
   JobService,
-  type JobStore,
+  type JobStorage,
   memoryStore,
   type SubmitOptions,
 } from '../jobs/index.js';
@@ -19,7 +19,7 @@ import { checkRequestOptions } from '../pipeline/request.js';
 
 /** @internal */
 export class PipelineJobs {
-  private readonly store: JobStore;
+  private readonly store: JobStorage;
   private readonly ownsStore: boolean;
   private service: Promise<JobService> | undefined;
   private isClosed = false;
@@ -27,7 +27,7 @@ export class PipelineJobs {
   /** @param store undefined: one in memory, which is closed with this */
   constructor(
     private readonly runner: JobRunner,
-    store: JobStore | undefined,
+    store: JobStorage | undefined,
     private readonly closedError: () => RdmaError,
   ) {
     this.ownsStore = store === undefined;

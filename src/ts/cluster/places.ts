@@ -222,6 +222,7 @@ export class Places {
       workflow: workflow.name,
       module: workflow.module,
       sizes: workflow.sizes,
+      spec: workflow.spec,
       stage,
       instance,
       incarnation,

@@ -9,6 +9,7 @@ import {
   type StageInstanceStatus,
   TaskBoard,
   type WorkflowSizes,
+  type WorkflowSpec,
 } from '../pipeline/index.js';
 import type { InboxAddress } from '../ring/index.js';
 
@@ -20,6 +21,8 @@ export interface WorkerConfig {
   workflow: string;
   module: string;
   sizes: WorkflowSizes;
+  /** What the pipeline was started with: the module may have changed since. */
+  spec: WorkflowSpec;
   /** Its place, and which process in that place it is. */
   stage: string;
   instance: number;

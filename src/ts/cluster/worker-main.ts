@@ -5,6 +5,7 @@
 import { closeSync } from 'node:fs';
 import { pathToFileURL } from 'node:url';
 import { inspect } from 'node:util';
+import { Adoptions } from './adoptions.js';
 import type { Moment } from './code-cache.js';
 import { RdmaError } from '../core/errors.js';
 import {
@@ -16,6 +17,7 @@ import {
   systemPipelinePort,
   TaskBoard,
   type Workflow,
+  type WorkflowSpec,
 } from '../pipeline/index.js';
 import type { InboxAddress } from '../ring/index.js';
 import { dieWithParent } from '../verbs/process.js';
@@ -30,13 +32,14 @@ import {
   type WorkerConfig,
   wrap,
 } from './protocol.js';
+import { specDifference } from './spec-difference.js';
 import { markStageProcess } from './stage-process.js';
 
 let instance: StageInstance | undefined;
 let opening: Promise<StageInstance> | undefined;
 let routes: Routes = {};
 let stopping = false;
-const retired = new Set<number>(); // numbers of plans
+const adoptions = new Adoptions();
 let routeWaiters: (() => void)[] = [];
 let importModule: (url: string) => Promise<Record<string, unknown>>;
 let keepCode: (moment: Moment) => void;
@@ -64,10 +67,22 @@ async function findWorkflow(config: WorkerConfig): Promise<Workflow> {
   }
   const candidates = [...Object.values(exports), ...Object.values(Object(exports.default))];
   for (const candidate of candidates) {
-    if (isWorkflow(candidate) && candidate.name === config.workflow) return candidate.withSizes(config.sizes);
+    if (isWorkflow(candidate) && candidate.name === config.workflow) {
+      checkSameSpec(config, candidate.spec);
+      return candidate.withSizes(config.sizes);
+    }
   }
   throw new RdmaError('RDMA_ERR_STAGE_FAILED', `${config.module} exports no workflow named ${config.workflow}`, {
     remedy: 'export it: workers import the module that the workflow names',
+  });
+}
+
+function checkSameSpec({ workflow, module, spec }: WorkerConfig, own: WorkflowSpec): void {
+  const difference = specDifference(spec, own);
+  if (difference === undefined) return;
+  const words = `workflow ${workflow} of ${module} is another one than the pipeline was started with: ${difference}`;
+  throw new RdmaError('RDMA_ERR_STAGE_FAILED', words, {
+    remedy: 'start the pipeline again, or put the module back as it was',
   });
 }
 
@@ -136,15 +151,16 @@ function setRoutes(newer: Routes): void {
 }
 
 async function adopt(plan: Plan): Promise<void> {
-  const adopting = await opening;
-  await adopting?.adopt(plan);
-  // A plan that came to nothing may be let go of before all of its places were found.
-  if (retired.has(plan.number)) await adopting?.retire(plan.number);
+  await adoptions.adopt(plan.number, async () => {
+    await (await opening)?.adopt(plan);
+    // A plan that came to nothing may be let go of before all of its places were found.
+    return async () => (await opening)?.retire(plan.number);
+  });
   tell({ type: 'adopted', number: plan.number });
 }
 
 async function retire(number: number): Promise<void> {
-  retired.add(number);
+  adoptions.retired(number);
   await (await opening)?.retire(number);
 }
 

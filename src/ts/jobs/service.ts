@@ -15,14 +15,15 @@ import type { Job, JobEvent, JobRecord, SubmitOptions } from './job.js';
 import { checkJobId, notFound } from './job-id.js';
 import { OwnerLease } from './lease.js';
 import { type JobRunner, outcomeEvent, runOptions } from './runner.js';
-import type { JobFilter, JobStore } from './store.js';
+import { checkJobStorage, type JobStorage } from './storage.js';
+import type { JobFilter } from './store.js';
 import { checkSubmit } from './submit-options.js';
 import { JobWork } from './work.js';
 
 /** How to open a {@link JobService}. */
 export interface JobServiceOptions {
   /** Stays open when the service is closed. */
-  store: JobStore;
+  store: JobStorage;
   runner: JobRunner;
   /**
    * How long a service may not be heard of until others take its jobs over, in ms, 100 to 3 600 000; default 10 000.
@@ -49,7 +50,7 @@ const EVENTS_PER_ATTEMPT = 2 ** 20;
 
 /** Jobs of one process. Made by {@link JobService.open}. */
 export class JobService implements AsyncDisposable {
-  private readonly store: JobStore;
+  private readonly store: JobStorage;
   private readonly maxRunning: number;
   private readonly maxEvents: number;
   private readonly maxAttempts: number;
@@ -79,14 +80,14 @@ export class JobService implements AsyncDisposable {
       maxEvents = 256,
     } = checkObject<Required<JobServiceOptions>>('options', options);
     checkInteger('leaseMs', leaseMs, 100, 3_600_000);
-    this.store = store;
+    this.store = checkJobStorage('store', store);
     this.runner = runner;
     this.maxAttempts = checkInteger('maxAttempts', maxAttempts, 1, 100);
     this.maxRunning = checkInteger('maxRunning', maxRunning, 1, 65_536);
     this.maxEvents = checkInteger('maxEvents', maxEvents, 8, 65_536);
     this.onWarning = options.onWarning === undefined ? () => {} : checkFunction('onWarning', options.onWarning);
     this.tickMs = Math.floor(leaseMs / 3);
-    this.lease = new OwnerLease(store, leaseMs, store.port.timers);
+    this.lease = new OwnerLease(this.store, leaseMs, this.store.port.timers);
   }
 
   /**

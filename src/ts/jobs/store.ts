@@ -65,7 +65,7 @@ export class JobStore {
   readonly name: string;
   /** True when what was accepted outlives the process. */
   readonly isDurable: boolean;
-  /** @internal Where time comes from. */
+  /** Where time and names come from. */
   readonly port: JobStorePort;
   private readonly ttlMs: number;
   private readonly maxBytes: number;
@@ -304,7 +304,7 @@ export class JobStore {
     return found;
   }
 
-  /** @internal Jobs without an outcome, with their owners. */
+  /** Jobs without an outcome, with their owners. */
   open(): Promise<{ id: string; owner: string }[]> {
     return this.backend.open();
   }
@@ -331,27 +331,27 @@ export class JobStore {
     return { ...(await this.backend.usage()), maxBytes: this.maxBytes };
   }
 
-  /** @internal A name for one more of those who work on jobs, that nobody else has. */
+  /** A name for one more of those who work on jobs, that nobody else has. */
   ownerName(): string {
     return this.backend.ownerName(this.port.uniqueName());
   }
 
-  /** @internal Those who work on jobs. */
+  /** Those who work on jobs. */
   owners(): Promise<Owner[]> {
     return this.backend.owners();
   }
 
-  /** @internal See JobBackend.beat. */
+  /** See JobBackend.beat. */
   beat(owner: string, expected: number): Promise<boolean> {
     return this.backend.beat(owner, expected);
   }
 
-  /** @internal See JobBackend.endOwner. */
+  /** See JobBackend.endOwner. */
   endOwner(owner: Owner): Promise<boolean> {
     return this.backend.endOwner(owner);
   }
 
-  /** @internal See JobBackend.isDead. */
+  /** See JobBackend.isDead. */
   isDead(owner: string): boolean {
     return this.backend.isDead(owner);
   }

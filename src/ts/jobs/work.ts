@@ -9,12 +9,13 @@ import type { PipelineResult, TaskEvent } from '../pipeline/index.js';
 import { decodeRequest, encodeResult } from './codec.js';
 import type { JobEntry, Outcome } from './entry.js';
 import type { EventLog } from './event-log.js';
-import { isAway, type JobStore } from './store.js';
+import type { JobStorage } from './storage.js';
+import { isAway } from './store.js';
 import { type JobRunner, outcomeEvent, runOptions } from './runner.js';
 
 /** What a work needs of its service. */
 export interface WorkContext {
-  readonly store: JobStore;
+  readonly store: JobStorage;
   readonly runner: JobRunner;
   readonly maxAttempts: number;
   readonly onWarning: (error: RdmaError) => void;
