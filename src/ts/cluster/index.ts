@@ -11,3 +11,4 @@ export { ClusterPipeline, type ClusterPipelineOptions, type ClusterPipelineStatu
 export { Controller, type ControllerEvent, type ControllerOptions } from './controller.js';
 export { deploy, drainNode, scaleApp, undeploy } from './deploy.js';
 export { type NodeEvent, NodeManager, type NodeOptions } from './node-manager.js';
+export { type AppOverview, type ClusterOverview, overview } from './overview.js';
