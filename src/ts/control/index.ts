@@ -9,6 +9,7 @@ export type { LeaseOptions } from './lease-options.js';
 export type { LeaseRecord } from './lease-record.js';
 export { type Member, type MemberEvent, Members, type MembersOptions, type Membership } from './members.js';
 export { memoryControlStore, MemoryRecords } from './memory-store.js';
+export { natsControlStore, type NatsControlStoreOptions } from './nats-store.js';
 export { type ControlPort, systemControlPort } from './port.js';
 export {
   type ControlStore,

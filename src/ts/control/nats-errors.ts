@@ -44,9 +44,9 @@ export function natsFailure(error: unknown, where: string): RdmaError {
     return fail('RDMA_ERR_STORE_FULL', 'make room on its disk, or raise the limit of the bucket');
   if (NO_JETSTREAM.includes(number)) return fail('RDMA_ERR_NOT_SUPPORTED', 'start nats-server with --jetstream');
   if (isNoBucket(error)) return fail('RDMA_ERR_NOT_FOUND');
+  if (named(error, 'TimeoutError', 'RequestError')) return fail('RDMA_ERR_TIMEOUT');
   if (named(error, 'NoRespondersError'))
     return fail('RDMA_ERR_PEER_GONE', 'nats-server has no JetStream, or it is not ready yet');
-  if (named(error, 'TimeoutError', 'RequestError')) return fail('RDMA_ERR_TIMEOUT');
   if (named(error, 'ClosedConnectionError', 'DrainingConnectionError', 'ConnectionError'))
     return fail('RDMA_ERR_TIMEOUT');
   return fail('RDMA_ERR_PROTOCOL');

@@ -187,16 +187,13 @@ class NatsControlStore implements ControlStore {
     this.kv = await new kv.Kvm(js).create(this.bucket, { history: 1, ...this.limits });
   }
 
-  /** A bucket that was deleted is made again, empty. @returns whether it was */
-  private async restore(error: unknown): Promise<boolean> {
-    if (!isBucketAway(error) || this.isClosed || !this.link.isConnected) return false;
+  /** A bucket that was deleted is made again, empty: whoever renews a record writes it again. */
+  private async restore(error: unknown): Promise<void> {
+    if (!isBucketAway(error) || this.isClosed || !this.link.isConnected) return;
     try {
       await this.manager.streams.info(`KV_${this.bucket}`);
-      return false;
     } catch (why) {
-      if (!isNoBucket(why)) return false;
-      await this.makeBucket();
-      return true;
+      if (isNoBucket(why)) await this.makeBucket();
     }
   }
 
@@ -221,12 +218,8 @@ class NatsControlStore implements ControlStore {
       if (this.isClosed) throw closed();
       const failure = natsFailure(error, this.where);
       if (!isBucketAway(error)) throw failure;
-      if (!(await this.restore(error).catch(() => false))) throw failure;
-      const remedy = 'nothing was written; whoever renews a record writes it again';
-      throw new RdmaError('RDMA_ERR_NOT_FOUND', `${this.where} was deleted, and is empty now`, {
-        remedy,
-        cause: error,
-      });
+      await this.restore(error).catch(() => {});
+      throw failure;
     }
   }
 

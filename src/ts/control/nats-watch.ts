@@ -19,7 +19,7 @@ export interface WatchSource {
   readonly bucket: string;
   readonly manager: NatsManager;
   /** Makes the bucket again, if it is gone. */
-  restore(error: unknown): Promise<boolean>;
+  restore(error: unknown): Promise<void>;
 }
 
 /** @internal */
@@ -49,7 +49,7 @@ export class NatsWatch {
     if (this.isClosed || !this.source.link.isConnected) return;
     const { era } = this;
     this.open(era).catch(async (error) => {
-      await this.source.restore(error).catch(() => false);
+      await this.source.restore(error).catch(() => {});
       if (era === this.era) this.alarm(RETRY_MS);
     });
   }
