@@ -19,6 +19,7 @@ import {
   type Plan,
   type RequestOptions,
   RequestStream,
+  stagePlaces,
   type StageEvent,
   systemPipelinePort,
   type TaskEvent,
@@ -98,7 +99,11 @@ export class LocalPipeline implements AsyncDisposable {
       isUnderWay: (request) => this.gateway?.isUnderWay(request) ?? false,
       countTry: (request) => this.gateway?.countTry(request) ?? 0,
       failRequest: (request, reason) => this.gateway?.failRequest(request, reason),
+      givesUp: true,
+      failuresOf: () => [],
+      incarnationAbove: () => 0,
       onLost: (reason) => this.fail(reason),
+      onChange: () => {},
     });
     const limitsMs = workflow.spec.stages.flatMap(({ taskTimeoutMs, graceMs }) => [taskTimeoutMs ?? graceMs, graceMs]);
     this.watchman = new Watchman(
@@ -184,7 +189,7 @@ export class LocalPipeline implements AsyncDisposable {
     this.gateway = gateway;
     this.changes = new PlanChanges({ spec, gateway, places, waiters, startTimeoutMs }, plan);
     places.announce(GATEWAY_PLACE, gateway.address);
-    places.startMissing(plan);
+    places.startMissing(stagePlaces(plan));
     // The gateway connects while the last stages start.
     const connected = gateway.connect();
     connected.catch(() => {});

@@ -38,6 +38,15 @@ export interface WorkerConfig {
   /** Requests that have ended and that it must not run, and requests that it must run alone. */
   barred: readonly RequestAttempt[];
   suspects: readonly RequestAttempt[];
+  /** Requests over which a process before it has ended for the last time: it tells their gateways. */
+  failures: readonly RequestFailure[];
+}
+
+/** Why a request fails. */
+export interface RequestFailure {
+  request: RequestAttempt;
+  code: string;
+  message: string;
 }
 
 /** The descriptor, in a worker process, of the memory of its {@link TaskBoard}, and how much that is. */

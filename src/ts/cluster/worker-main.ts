@@ -116,6 +116,7 @@ async function start(config: WorkerConfig): Promise<StageInstance> {
   instance = opened;
   tell({ type: 'listening', address: opened.address });
   await opened.connect();
+  for (const { request, code, message } of config.failures) opened.failRequest(request, { code, message });
   tell({ type: 'ready' });
   keepCode('started');
   return opened;
