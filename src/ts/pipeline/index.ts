@@ -37,6 +37,8 @@ export type { PlaceOptions, PlaceStatus } from './place.js';
 export { checkPlan, makePlan, type PlaceId, type Plan, placeName, stageIndex, stagePlaces } from './plan.js';
 export { type PipelinePort, systemPipelinePort } from './port.js';
 export { ALL, type Graph, graphOf, receivers, type Route, senders } from './routing.js';
+export type { PythonSpec } from './python-spec.js';
+export type { PythonStatus } from './python-status.js';
 export { BOARD_SLOTS, type RequestAttempt, type RunningTask, TaskBoard } from './task-board.js';
 export {
   type BatchSpec,
@@ -80,6 +82,7 @@ export { readTraceparent, type RemoteSpan, type TraceContext, writeTraceparent }
 export {
   type BatchedTaskOptions,
   isWorkflow,
+  type PythonStageOptions,
   type SingleTaskOptions,
   type Stage,
   type StageCode,
