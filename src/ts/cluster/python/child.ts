@@ -6,12 +6,13 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { closeSync, existsSync } from 'node:fs';
 import os from 'node:os';
-import { join, resolve } from 'node:path';
+import { join } from 'node:path';
 import { StringDecoder } from 'node:string_decoder';
 import { RdmaError } from '../../core/errors.js';
 import type { PythonSpec } from '../../pipeline/python-spec.js';
 import { createChannelPair } from '../../verbs/descriptors.js';
 import { EventFd } from '../../verbs/event-fd.js';
+import { packageRoot } from '../../verbs/native.js';
 import { createSharedMemory, releaseSharedMemory } from '../../verbs/shared-memory.js';
 import { LogLines } from './log-lines.js';
 import { Mailbox, MAILBOX_BYTES } from './mailbox.js';
@@ -29,23 +30,13 @@ const STOP_MS = 500;
 /** How long its keeper may take to end it and what it has started, in ms. */
 const KILL_MS = 2000;
 
-/** Where the package `onepiece_stage` is, seen from the compiled sources. */
-const FOLDERS = ['../../src/python', '../../../src/python', '../../../../src/python'];
-
-/** @throws RdmaError RDMA_ERR_NOT_SUPPORTED in a bundle */
+/** Where the package `onepiece_stage` is. @throws RdmaError RDMA_ERR_NOT_SUPPORTED in a bundle */
 function packageFolder(): string {
-  const here = typeof __dirname === 'string' ? __dirname : '';
-  for (const folder of FOLDERS) {
-    const path = resolve(here, folder);
-    if (here !== '' && existsSync(join(path, 'onepiece_stage', '__main__.py'))) return path;
-  }
-  throw new RdmaError(
-    'RDMA_ERR_NOT_SUPPORTED',
-    `the Python package onepiece_stage is not near ${here || 'this bundle'}`,
-    {
-      remedy: 'keep onepiece-rdma out of the bundle (esbuild: --external:onepiece-rdma)',
-    },
-  );
+  const folder = join(packageRoot(), 'src', 'python');
+  if (existsSync(join(folder, 'onepiece_stage', '__main__.py'))) return folder;
+  throw new RdmaError('RDMA_ERR_NOT_SUPPORTED', `the Python package onepiece_stage is not in ${folder}`, {
+    remedy: 'keep onepiece-rdma out of the bundle (esbuild: --external:onepiece-rdma)',
+  });
 }
 
 export class PythonChild {

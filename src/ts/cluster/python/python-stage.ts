@@ -9,11 +9,12 @@ import type { BatchOutput, BatchTask, StageCode, StageOutput, StageSpec, StageTa
 import type { PythonSpec } from '../../pipeline/python-spec.js';
 import type { PythonStatus } from '../../pipeline/python-status.js';
 import type { Task } from '../../pipeline/task.js';
-import { isStopped } from '../process-state.js';
 import { interpreterOf, PythonChild } from './child.js';
 import { Entry, type EntryHost } from './entry.js';
 import { type FromPython, WHY, WHY_ENDED } from './records.js';
 import { MAX_SLOTS } from './mailbox.js';
+import { Pulse } from './pulse.js';
+import { failureOf, lastWords, shortened } from './python-errors.js';
 import { Rooms } from './rooms.js';
 
 export interface PythonStageOptions {
@@ -31,8 +32,6 @@ export interface PythonStageOptions {
 
 /** A process that ends so often without having worked is not started again. */
 const MAX_IDLE_ENDS = 3;
-/** Characters of an error that comes from Python: what a failure carries to the gateway. */
-const MAX_ERROR_CHARS = 1800;
 
 export class PythonStage implements EntryHost {
   readonly rooms = new Rooms();
@@ -51,8 +50,7 @@ export class PythonStage implements EntryHost {
   private groups: Entry[][] = []; // those that wait for a process; the tasks of one run together
   private starting: { resolve: () => void; reject: (reason: RdmaError) => void } | undefined;
   private idleEnds = 0;
-  private heartbeat: NodeJS.Timeout | undefined;
-  private stoppedMs = 0;
+  private readonly pulse: Pulse;
   private restarts = 0;
   private copiedBytes = 0;
   private droppedBytes = 0; // of what earlier processes printed
@@ -64,6 +62,12 @@ export class PythonStage implements EntryHost {
     this.python = stage.python!;
     this.after = stage.after;
     this.place = `${stage.name}/${instance}`;
+    const { heartbeatMs } = options;
+    this.pulse = new Pulse(
+      heartbeatMs,
+      () => this.child?.pid,
+      () => this.child?.kill(`it was stopped for ${heartbeatMs} ms (heartbeatMs)`),
+    );
     this.code =
       stage.batch === undefined
         ? { handler: (task) => this.run([task as Task])[0]! }
@@ -192,7 +196,7 @@ export class PythonStage implements EntryHost {
       }
     }
     if (isBatch && begun.length > 0) child.post({ t: 'run', slots: begun });
-    if (this.running > 0) this.watchProcess();
+    if (this.running > 0) this.pulse.start();
   }
 
   private freeSlot(): number {
@@ -205,7 +209,7 @@ export class PythonStage implements EntryHost {
     if (entry === undefined) return undefined;
     this.slots[slot] = undefined;
     this.running--;
-    if (this.running === 0) this.unwatchProcess();
+    if (this.running === 0) this.pulse.stop();
     return entry;
   }
 
@@ -290,7 +294,7 @@ export class PythonStage implements EntryHost {
     const lost = this.slots.filter((entry) => entry !== undefined);
     this.slots = [];
     this.running = 0;
-    this.unwatchProcess();
+    this.pulse.stop();
     if (this.isClosing) {
       for (const entry of lost) entry.fail(new RdmaError('RDMA_ERR_CLOSED', 'the stage is closed'));
       return;
@@ -336,25 +340,6 @@ export class PythonStage implements EntryHost {
     this.groups.unshift(...again);
   }
 
-  // ---- Whether its process is stopped
-
-  private watchProcess(): void {
-    if (this.heartbeat !== undefined) return;
-    const { heartbeatMs } = this.options;
-    const stepMs = Math.max(1, Math.min(500, heartbeatMs / 4));
-    this.stoppedMs = 0;
-    this.heartbeat = setInterval(() => {
-      const pid = this.child?.pid;
-      this.stoppedMs = pid !== undefined && isStopped(pid) ? this.stoppedMs + stepMs : 0;
-      if (this.stoppedMs >= heartbeatMs) this.child?.kill(`it was stopped for ${heartbeatMs} ms (heartbeatMs)`);
-    }, stepMs);
-  }
-
-  private unwatchProcess(): void {
-    clearInterval(this.heartbeat);
-    this.heartbeat = undefined;
-  }
-
   // ---- State
 
   /** What an operator asks. */
@@ -376,23 +361,4 @@ export class PythonStage implements EntryHost {
     await this.child?.stop();
     this.rooms.close();
   }
-}
-
-function failureOf(record: FromPython & { t: 'error' }, task: Task): unknown {
-  if (record.late && task.cancelled !== undefined) return task.cancelled;
-  const error = new Error(shortened(record.error));
-  return record.retryable ? Object.assign(error, { retryable: true }) : error;
-}
-
-// What faulthandler prints begins with what matters; else that is at the end.
-function lastWords(printed: string): string {
-  const at = printed.lastIndexOf('Fatal Python error');
-  return at < 0 ? printed.slice(-MAX_ERROR_CHARS / 2) : printed.slice(at, at + MAX_ERROR_CHARS / 2);
-}
-
-// What matters of a traceback stands at its beginning, which names the error, and at its end.
-function shortened(text: string): string {
-  if (text.length <= MAX_ERROR_CHARS) return text;
-  const half = MAX_ERROR_CHARS / 2;
-  return `${text.slice(0, half)}\n...\n${text.slice(-half)}`;
 }
