@@ -83,6 +83,7 @@ export class Work {
   private readonly world: SimWorld;
   private readonly shape: PipelineShape;
   private readonly runs = new Map<number, Run>();
+  private readonly told = new Set<string>(); // what gateways were told: type, request and place
   private lastRun = 0;
 
   constructor(world: SimWorld, shape: PipelineShape) {
@@ -153,8 +154,11 @@ export class Work {
     if (keys.size > 1) this.wrong(`a batch of ${tasks[0]!.stage} has the keys ${[...keys].join(' and ')}`);
   }
 
-  /** Checks what a gateway is told: previews come whole. */
-  checkEvent({ type, stage, step, preview }: TaskEvent): void {
+  /** Checks what a gateway is told: previews come whole, and a task is done after it has begun. */
+  checkEvent({ type, request, stage, instance, step, preview }: TaskEvent): void {
+    const place = `${request} at ${stage}/${instance}`;
+    this.told.add(`${type} ${place}`);
+    if (type === 'done' && !this.told.has(`task ${place}`)) this.wrong(`${place} is done and has not begun`);
     if (type !== 'progress' || preview === undefined) return;
     if (preview.length !== PREVIEW_BYTES || !hasContent(preview as Uint8Array, step!)) {
       this.wrong(`a preview of ${stage} has other bytes than were sent`);
@@ -437,7 +441,7 @@ export class Work {
   // ---- Results
 
   /** Checks a result: every output, and that all of it comes from one run of each place. */
-  checkResult(id: number, { outputs }: PipelineResult): void {
+  checkResult(id: number, { request, outputs }: PipelineResult): void {
     const what = `the result of request ${id}`;
     const runs = this.merge(what, outputs.map(received).flatMap(withPieces));
     const { plan, route } = this.runs.get(Object.values(runs)[0]!)!;
@@ -449,6 +453,11 @@ export class Work {
       if (placesIn(runs, stage).length !== count) this.wrong(`${what} has not ${count} runs of ${stageName(stage)}`);
       if (!this.shape.stages.some(({ after }) => after.includes(stage))) expected += count;
     });
+    for (const place of this.shape.watched ? Object.keys(runs) : []) {
+      for (const type of ['task', 'done']) {
+        if (!this.told.has(`${type} ${request} at s${place}`)) this.wrong(`${what} came before ${type} of ${place}`);
+      }
+    }
     if (outputs.length !== expected) this.wrong(`${what} has ${outputs.length} outputs, not ${expected}`);
     for (const output of outputs) {
       const { stage, instance, meta } = output;

@@ -1,7 +1,8 @@
 // Which instances a request goes to, and how many may be on their way to each.
 //
 // An instance is given what it runs and a small prefetch: enough that its next task is there when one ends, however long
-// the way from the gateway is. All other requests wait at the gateway, so the queues in the places are short and no
+// the way from the gateway is. Where the way is nothing beside the task, there is no prefetch: a request that is sent
+// ahead can be overtaken by none that is more urgent, and waits for a process that hangs. All other requests wait at the gateway, so the queues in the places are short and no
 // request waits behind one that it has nothing to do with. A request counts at an instance when the stages before have
 // done with it; those that the stages before still work on count as well only beyond what these can run at a time. So a
 // request that takes long somewhere holds up nobody in the stages behind.
@@ -16,6 +17,8 @@ import { batchSizeOf, capacityOf, type Spread } from './spec.js';
 
 /** The largest prefetch of one instance, in tasks. */
 export const MAX_PREFETCH = 64;
+/** Where the way takes no more of a task than that, an instance waits for its next task rather than that one for it. */
+const NO_PREFETCH_SHARE = 0.01;
 /** What the way to an instance and back takes, in microseconds, before it was measured. */
 const FIRST_OVERHEAD_US = 200;
 /** An instance is stalled when another one is ahead of it by longer than so many tasks take, and the way there. */
@@ -29,13 +32,14 @@ const SAMPLE_WEIGHT = 0.2;
  * @param capacity tasks that it runs at a time, in batches or not
  * @param serviceUs how long a task takes there, in microseconds
  * @param leadUs how long it takes from the gateway until a task begins there, without waiting, in microseconds
- * @param batchSize tasks that begin together: so many wait there, that a batch is full when one ends
- * @returns `capacity` and a prefetch of `batchSize` to {@link MAX_PREFETCH}: by Little's law, what the instance
- *   finishes while a new request is on its way
+ * @param least how many tasks wait there at least, so that a batch is full when one ends
+ * @returns `capacity` and a prefetch of `least` to {@link MAX_PREFETCH}: by Little's law, what the instance finishes
+ *   while a new request is on its way. Of tasks that take at least 100 times as long as the way there, only `least`.
  */
-export function windowOf(capacity: number, serviceUs: number, leadUs: number, batchSize = 1): number {
+export function windowOf(capacity: number, serviceUs: number, leadUs: number, least = 0): number {
+  if (leadUs <= serviceUs * NO_PREFETCH_SHARE) return capacity + least;
   const prefetch = Math.ceil((capacity * leadUs) / Math.max(serviceUs, 1));
-  return capacity + Math.min(MAX_PREFETCH, Math.max(batchSize, prefetch));
+  return capacity + Math.min(MAX_PREFETCH, Math.max(least, prefetch));
 }
 
 /** Whether an instance takes requests. What starts or is broken gets none; those that it has stay with it. */
@@ -316,7 +320,9 @@ export class Admission {
     this.leads ??= this.computeLeads();
     // Before the first sample: one task, or one batch, more than it runs.
     if (Number.isNaN(service)) return capacity + batchSizeOf(spec);
-    return windowOf(capacity, service, this.leads[stage]!, batchSizeOf(spec));
+    // Of a stage that works together, the fast ones go on with the next request while the slowest is not done.
+    const least = spec.spread === 'route' && spec.batch === undefined ? 0 : batchSizeOf(spec);
+    return windowOf(capacity, service, this.leads[stage]!, least);
   }
 
   // The longest way through the stages before, at the time that each takes, and the overhead of the way.

@@ -18,7 +18,7 @@ export interface TaskEvent {
   step?: number;
   preview?: string | Uint8Array;
   remainingMs?: number;
-  /** Of `done`, in microseconds. */
+  /** Of `done`, in microseconds; undefined when the result came before the report of the task. */
   queueUs?: number;
   computeUs?: number;
 }

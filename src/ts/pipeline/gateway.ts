@@ -243,6 +243,7 @@ export class Gateway implements PlaceOwner {
   private takeBack(ticket: Ticket, admitted: AdmittedRequest): Ticket {
     this.tellEnded(ticket);
     this.leave(ticket, admitted);
+    ticket.progress = undefined;
     return ticket;
   }
 
@@ -634,6 +635,7 @@ export class Gateway implements PlaceOwner {
     }
     const { admitted } = ticket;
     const nowUs = this.place.nowUs();
+    if (admitted !== undefined && this.isWatched(ticket)) this.tellUnreported(ticket, admitted, joined);
     for (const input of joined.inputs as Input[]) {
       const { fromStage: stage, fromInstance: instance, queueUs, computeUs } = input.envelope;
       if (admitted !== undefined) this.done(ticket, admitted, { stage, instance }, queueUs, computeUs, nowUs);
@@ -649,6 +651,21 @@ export class Gateway implements PlaceOwner {
       ticket.reject(new RdmaError('RDMA_ERR_STAGE_FAILED', words, { cause: error }));
     }
     if (this.queue.size > 0) this.admit();
+  }
+
+  // Reports come by other lanes than the result, and those that come after it are dropped. What they would say is known:
+  // the tasks that the result was made from have begun and are done.
+  private tellUnreported(ticket: Ticket, { unfinished }: AdmittedRequest, joined: Joined): void {
+    for (let stage = 0; stage < unfinished.length; stage++) {
+      for (const { instance } of unfinished[stage]!) {
+        const isSender = (joined.inputs as Input[]).some(
+          ({ envelope }) => envelope.fromStage === stage && envelope.fromInstance === instance,
+        );
+        if (isSender) continue; // told with its own times
+        if (ticket.progress?.hasStarted({ stage, instance }) !== true) this.tell('task', ticket, stage, instance, {});
+        this.tell('done', ticket, stage, instance, {});
+      }
+    }
   }
 
   private done(

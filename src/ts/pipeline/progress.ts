@@ -65,6 +65,11 @@ export class RequestProgress {
     this.paces.set(keyOf(place), { startedUs: nowUs, totalUs: Number.NaN });
   }
 
+  /** Whether a task at a place has begun, as far as anybody has said. */
+  hasStarted(place: PlaceId): boolean {
+    return this.paces.has(keyOf(place));
+  }
+
   /**
    * A handler says how far it is.
    *
