@@ -23,6 +23,10 @@ _TO_PYTHON_TAIL, _TO_PYTHON_HEAD, _TO_NODE_TAIL, _TO_NODE_HEAD, _CANCELLED = 0, 
 _MODULUS = 2**32
 _FULL_S = 0.0005
 
+# Made once: json.dumps() makes an encoder at each call that has options.
+_encode = json.JSONEncoder(allow_nan=False, ensure_ascii=False, separators=(",", ":")).encode
+_decode = json.JSONDecoder().decode
+
 _fence_lock = threading.Lock()
 # x86 keeps loads in order, and stores. Elsewhere a lock that is taken and given back twice does.
 _is_ordered = platform.machine() in ("x86_64", "AMD64", "i686")
@@ -74,7 +78,7 @@ class Mailbox:
             data = bytes(self._in[start:]) + bytes(self._in[: end - RING_BYTES])
         _fence()
         words[_TO_PYTHON_HEAD] = (head + _padded(length)) % _MODULUS
-        record: Dict[str, Any] = json.loads(data)
+        record: Dict[str, Any] = _decode(data.decode())
         return record
 
     def next(self) -> Dict[str, Any]:
@@ -113,8 +117,7 @@ class Mailbox:
 
         Raises ValueError for what JSON does not carry or what is too long, TypeError for what is no JSON.
         """
-        text = json.dumps(record, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
-        data = text.encode()
+        data = _encode(record).encode()
         if len(data) > MAX_RECORD_BYTES:
             raise ValueError(f"{len(data)} bytes of metadata; put large data into tensors")
         with self._lock:
