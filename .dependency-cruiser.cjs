@@ -6,6 +6,8 @@ const layers = [
   'connect',
   'ring',
   'pipeline',
+  'planner',
+  'control',
   'jobs',
   'cluster',
   'observe',
@@ -16,9 +18,9 @@ const layers = [
   'doctor',
   'cli',
 ];
-const publicLayers = ['verbs', 'rdmacm', 'connect', 'ring', 'pipeline', 'jobs', 'cluster'];
+const publicLayers = ['verbs', 'rdmacm', 'connect', 'ring', 'pipeline', 'planner', 'control', 'jobs', 'cluster'];
 /** What only the server needs: optional peer dependencies, each loaded when it is asked for. */
-const optionalPeers = '(^|/)node_modules/(@opentelemetry/api|fastify|lmdb|pino|prom-client|redis)/';
+const optionalPeers = '(^|/)node_modules/(@nats-io/[a-z-]+|@opentelemetry/api|fastify|lmdb|pino|prom-client|redis)/';
 
 /** Scripts of a page: the build bundles what they import. */
 const bundledPage = '^src/ts/observe/page/';
@@ -118,7 +120,7 @@ module.exports = {
       name: 'everything-resolves',
       severity: 'error',
       from: {},
-      to: { couldNotResolve: true, pathNot: ['^sharp$', '^p-queue$'] },
+      to: { couldNotResolve: true, pathNot: ['^sharp$', '^p-queue$', '^@nats-io/'] },
     },
   ],
   options: {

@@ -15,7 +15,7 @@ const workerModules = ['cluster/shared-modules', 'cluster/worker-main'];
  * Found by Node.js: the first when the addon is loaded, as it looks for files beside itself; the others when a store is
  * opened.
  */
-const external = ['node-gyp-build', 'lmdb', 'redis'];
+const external = ['node-gyp-build', '@nats-io/*', 'lmdb', 'redis'];
 
 const options = {
   bundle: true,

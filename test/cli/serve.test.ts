@@ -1,39 +1,19 @@
 // Proves the command as a stranger uses it: with curl, jobs are submitted, cancelled and refused; the first signal lets
-// what runs finish and takes nothing new, the second ends at once; usage errors say what to do; a missing package is
-// one line.
+// what runs finish and takes nothing new, the second ends at once; usage errors say what to do.
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, readdirSync, symlinkSync, writeFileSync } from 'node:fs';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import { packageRoot } from '../../src/ts/verbs/native.js';
 import { lacking } from '../bench/peers/support.js';
-import { asker, jsonRequest, until } from '../serve/support.js';
-import { groupOf, MAIN, onepiece, type Running, scratch, start, until as soon } from './command.js';
+import { jsonRequest, until } from '../serve/support.js';
+import { groupOf, onepiece, scratch, start, until as soon } from './command.js';
+import { served, SMALL } from './served.js';
 
 const FOLDER = scratch();
-const SMALL = join(__dirname, '../serve/small.js');
 const lack = lacking(() => {
   if (spawnSync('curl', ['--version']).error !== undefined) throw new Error('curl is missing: apt-get install curl');
 });
-
-async function served(
-  t: { teardown: (work: () => unknown) => void },
-  args: readonly string[] = [],
-  store = ['--memory'],
-) {
-  const running: Running = start(
-    ['serve', SMALL, '--port', '0', '--json', '--log-level', 'warn', ...store, ...args],
-    scratch(),
-  );
-  t.teardown(() => running.child.kill('SIGKILL'));
-  let text = '';
-  running.child.stdout!.on('data', (chunk) => {
-    text += chunk;
-  });
-  const document = await soon('it listens', 60_000, () => (text.endsWith('\n') ? JSON.parse(text) : undefined));
-  const { url } = document as { url: string };
-  return { ...running, document, url, ask: asker(url), pid: running.child.pid! };
-}
 
 const curl = (args: readonly string[]) => {
   const ended = spawnSync('curl', ['-sS', '--max-time', '60', ...args], { encoding: 'utf8' });
@@ -169,34 +149,6 @@ void t.test('a port that is taken is said, and no process is left', async (t) =>
   t.equal(code, 1);
   t.match(stderr, /EADDRINUSE: cannot listen at 127\.0\.0\.1, port \d+.*--port/);
   t.equal(groupOf(second.child.pid!).length, 0);
-});
-
-void t.test('a package that is missing is one line with its command, and the library alone loads none', async (t) => {
-  // The package as it is without what only the server needs.
-  const folder = scratch();
-  const modules = join(folder, 'node_modules');
-  mkdirSync(modules);
-  const own = join(packageRoot(), 'node_modules');
-  const left = ['fastify', 'pino', 'lmdb', 'redis', 'prom-client', '@fastify', '@opentelemetry'];
-  for (const name of readdirSync(own)) if (!left.includes(name)) symlinkSync(join(own, name), join(modules, name));
-  for (const name of ['lib', 'build', 'package.json']) symlinkSync(join(packageRoot(), name), join(folder, name));
-  const node = (args: string[]) =>
-    spawnSync(process.execPath, ['--preserve-symlinks', '--preserve-symlinks-main', ...args], {
-      cwd: folder,
-      encoding: 'utf8',
-      timeout: 60_000,
-    });
-  t.ok(existsSync(MAIN));
-  const main = join(folder, 'lib/cli/main.js');
-  const { status, stderr } = node([main, 'serve', 'demo']);
-  t.equal(status, 1, stderr);
-  t.equal(stderr.trim().split('\n').length, 1, stderr);
-  t.match(stderr, /needs the package (pino|fastify), which is not installed.*npm install (pino|fastify)/);
-  const loaded = node([
-    '-e',
-    `require('./lib/index.js'); console.log(Object.keys(require.cache).filter((f) => /node_modules\\/(${left.join('|')})/.test(f)).length)`,
-  ]);
-  t.equal(loaded.stdout.trim(), '0', loaded.stderr);
 });
 
 void t.test('the library alone loads nothing of the server', async (t) => {

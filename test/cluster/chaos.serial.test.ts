@@ -1,10 +1,16 @@
 // Proves that a pipeline of real processes accounts for every request, whatever happens to its processes and to its
-// requests: see chaos.ts. The bounded part of `npm run chaos:pipeline`.
+// requests: see chaos.ts; and for every job that it has accepted, whatever happens to its gateway: see
+// gateway-chaos.ts. The bounded part of `npm run chaos:pipeline`.
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import t from 'tap';
 import { tensor } from '../../src/ts/pipeline/index.js';
 import { runChaos, whatIsWrong } from './chaos.js';
 import { endsOf, planBlow, planRequest, type RequestPlan, rightResult, shardSum } from './chaos-plan.js';
 import { whatDoesNotFit } from './chaos-workflow.js';
+import { runGatewayChaos } from './gateway-chaos.js';
+import { endOfError, jobEndsOf, planGatewayBlow, planJob } from './gateway-plan.js';
 
 /** Another one in each run, so that the runs of a year see more than those of a day; a failure names it. */
 const seed = 1 + (Math.floor(Date.now() / 1000) % 1_000_000_000);
@@ -80,3 +86,41 @@ void t.test('whoever is killed, stopped, scaled or flooded: every request has on
   }
   t.ok(summary.restarts > 5, 'processes were replaced');
 });
+
+void t.test('a seed chooses every blow to a gateway, and what hangs in a job has an end', async (t) => {
+  t.same(planGatewayBlow(7, 3, true), planGatewayBlow(7, 3, true));
+  const blows = Array.from({ length: 300 }, (_, k) => planGatewayBlow(5, k, true));
+  t.equal(new Set(blows.map(({ fault }) => fault)).size, 7);
+  t.notOk(Array.from({ length: 300 }, (_, k) => planGatewayBlow(5, k, false)).some(({ fault }) => fault === 'store'));
+  for (let n = 0; n < 1000; n++) {
+    const { plan, options } = planJob(5, n);
+    if (plan.act === 'hang' || plan.act === 'deaf') t.ok((options.deadlineMs ?? 0) > 0, `job ${n} has a deadline`);
+    if (options.deadlineMs === undefined) t.notOk(jobEndsOf(plan).includes('RDMA_ERR_REJECTED'));
+  }
+  const plan = planRequest(1, 0);
+  const failed = (message: string) => Object.assign(new Error(message), { code: 'RDMA_ERR_STAGE_FAILED' });
+  t.equal(endOfError(plan, failed(`request 0 fails in ${plan.where}`)), 'RDMA_ERR_STAGE_FAILED');
+  t.equal(endOfError(plan, failed('request 1 fails in nowhere')), 'request 1 fails in nowhere');
+  t.equal(endOfError(plan, Object.assign(new Error(), { code: 'RDMA_ERR_CANCELLED' })), 'RDMA_ERR_CANCELLED');
+});
+
+void t.test(
+  'a gateway that is killed, stopped and closed: every job it has accepted has one right outcome',
+  async (t) => {
+    const place = mkdtempSync(join(tmpdir(), 'onepiece-jobs-'));
+    t.teardown(() => rmSync(place, { recursive: true, force: true }));
+    const summary = await runGatewayChaos({
+      seed,
+      kind: 'lmdb',
+      place,
+      gateways: 1,
+      blows: 8,
+      clients: 12,
+      onProgress: (told, blows) => t.comment(`${told} outcomes, ${blows} blows`),
+    });
+    t.comment(JSON.stringify(summary));
+    t.ok(summary.accepted >= 20, `${summary.accepted} jobs were accepted`);
+    t.ok((summary.ends.ok ?? 0) > 0);
+    t.same({ lost: summary.lost, twice: summary.twice }, { lost: 0, twice: 0 });
+  },
+);

@@ -290,7 +290,7 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosSummary> {
     problems.push((error as Error).message);
   }
   problems.unshift(...run.problems);
-  const restarts = pipeline.restarts.length;
+  const restarts = pipeline.restartTotals.reduce((sum, { count }) => sum + count, 0);
   run.continueAll();
   try {
     await within('the close', pipeline.close(), STILL_MS);

@@ -1,9 +1,10 @@
 // Proves that a pipeline does jobs: submitted, found by id, cancelled, and told of.
 import t from 'tap';
-import { memoryStore } from '../../src/ts/jobs/index.js';
+import { LocalPipeline } from '../../src/ts/cluster/index.js';
+import { type JobStorage, memoryStore } from '../../src/ts/jobs/index.js';
 import { codeOf, within } from '../pipeline/support.js';
 import { diamond, diamondRequest, obedient } from '../pipeline/workflows.js';
-import { start } from './support.js';
+import { outcome, start } from './support.js';
 
 void t.test('a job has the result that run() has, and the same id is the same job', async (t) => {
   const { pipeline } = await start(t, diamond);
@@ -80,4 +81,32 @@ void t.test('a store that is passed outlives the pipeline, and what is unfinishe
   t.ok(await within('the cancel', found.cancel()));
   t.equal(await codeOf(found.result()), 'RDMA_ERR_CANCELLED');
   t.equal(await codeOf(start(t, obedient, { store: {} as never })), 'RDMA_ERR_INVALID_ARGUMENT');
+});
+
+void t.test('any object with the methods of a store is one, and what it lacks is named', async (t) => {
+  const inner = memoryStore();
+  t.teardown(() => inner.close());
+  const calls: string[] = [];
+  // Of no class of ours: an object that hands on every call, and writes it down.
+  const own: Record<string, unknown> = { isDurable: false, port: inner.port };
+  for (const name of Object.getOwnPropertyNames(Object.getPrototypeOf(inner))) {
+    const method = (inner as unknown as Record<string, unknown>)[name];
+    if (name === 'constructor' || typeof method !== 'function') continue;
+    own[name] = (...given: unknown[]) => {
+      calls.push(name);
+      return method.apply(inner, given);
+    };
+  }
+  const { pipeline } = await start(t, diamond, { store: own as unknown as JobStorage });
+  const { request, result } = diamondRequest(3);
+  const job = await within('the submit', pipeline.submit(request, { id: 'three' }));
+  t.same((await within('a result', job.result())).outputs[0]?.meta, result);
+  for (const name of ['accept', 'begin', 'settle', 'wait', 'result']) t.ok(calls.includes(name), name);
+  t.equal((await inner.get('three'))?.state, 'done');
+
+  for (const name of ['settle', 'isDurable', 'port']) {
+    const { [name]: _, ...rest } = own;
+    const error = await outcome(LocalPipeline.start(diamond, { store: rest as unknown as JobStorage }));
+    t.match(error, { code: 'RDMA_ERR_INVALID_ARGUMENT', message: new RegExp(`store\\.${name}`) });
+  }
 });

@@ -50,6 +50,23 @@ void t.test('a request comes back as it was, in memory of its own', async (t) =>
   t.equal(decodeRequest(before.bytes).parts?.changed?.data[0], 1);
 });
 
+void t.test('a result comes back with its pieces', async (t) => {
+  const pieces = [0, 1, 2].map((number) => ({ number, meta: { at: number }, parts: number === 1 ? {} : parts }));
+  const outputs = [
+    { stage: 'a', instance: 0, meta: {}, parts, pieces },
+    { stage: 'a', instance: 1, meta: { none: true }, parts: {}, pieces: [] },
+    { stage: 'b', instance: 0, meta: { whole: true }, parts },
+  ];
+  const encoded = encodeResult({ ...result, outputs });
+  t.equal(encoded.tensorBytes, 4 * 27);
+  const back = decodeResult(encoded.bytes).outputs;
+  t.same(back.map(plain), outputs.map(plain));
+  t.same(
+    back.map((output) => output.pieces?.map((piece) => [piece.number, plain(piece)])),
+    outputs.map((output) => output.pieces?.map((piece) => [piece.number, plain(piece)])),
+  );
+});
+
 void t.test('a result comes back as it was', async (t) => {
   const back = decodeResult(encodeResult(result).bytes);
   t.equal(back.request, result.request);

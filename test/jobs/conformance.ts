@@ -49,6 +49,67 @@ export function conformance(t: Test, kind: StoreKind): void {
     t.same(await store.request((await store.get('a'))!), Buffer.from(request.bytes));
   });
 
+  void t.test('an id with another fingerprint is refused, also of many at once', async (t) => {
+    const store = await kind.open(t);
+    const me = await owner(store);
+    const request = encodeRequest(numbered(1));
+    const accept = (id: string, fingerprint?: string) =>
+      codeOf(store.accept(newJob(id, me, fingerprint === undefined ? {} : { fingerprint }), request));
+    const codes = await Promise.all(['x', 'y', 'z'].map((fingerprint) => accept('a', fingerprint)));
+    t.same([...codes].sort(), ['RDMA_ERR_CONFLICT', 'RDMA_ERR_CONFLICT', 'ok']);
+    const first = ['x', 'y', 'z'][codes.indexOf('ok')]!;
+    t.equal((await store.get('a'))?.fingerprint, first);
+    t.equal(await accept('a', first), 'ok');
+    t.equal(await accept('a'), 'ok', 'whoever gives none asks for the job of this id');
+    t.equal((await store.usage()).bytes, request.bytes.length, 'what was refused left nothing');
+    await store.settle('a', done(1), 'x');
+    t.equal(await accept('a', 'w'), 'RDMA_ERR_CONFLICT', 'also once it has ended');
+    await store.forget('a');
+    t.equal(await accept('a', 'w'), 'ok');
+    t.equal(await accept('none'), 'ok');
+    t.equal(await accept('none', 'x'), 'ok', 'a job without one is of any request');
+  });
+
+  void t.test('a service that is paused begins nothing, and another one does what it has not begun', async (t) => {
+    const store = await kind.open(t);
+    const held = new HeldRunner();
+    const first = await serve(t, store, held, { maxRunning: 1 });
+    const jobs = [];
+    for (let i = 0; i < 4; i++) jobs.push(await first.submit(numbered(i), { id: `j${i}`, fingerprint: 'f' }));
+    for (let i = 0; i < 2000 && held.begun.length === 0; i++) await new Promise((next) => setTimeout(next, 5));
+    let isOver = false;
+    const paused = first.pause().then(() => {
+      isOver = true;
+    });
+    t.equal(await codeOf(first.submit(numbered(9), { id: 'late' })), 'RDMA_ERR_CLOSED');
+    t.equal(await codeOf(first.submit(numbered(9), { id: 'j3', fingerprint: 'f' })), 'ok', 'it was accepted before');
+    t.equal(await codeOf(first.submit(numbered(9), { id: 'j3', fingerprint: 'g' })), 'RDMA_ERR_CONFLICT');
+    const runner = new CountingRunner();
+    await serve(t, store, runner);
+    for (const i of [1, 2, 3]) t.equal(numberOf(await within('a result', jobs[i]!.result())), i);
+    t.notOk(isOver, 'one runs');
+    t.equal((await jobs[0]!.record()).state, 'running');
+    held.open();
+    await within('the pause', paused);
+    t.equal(numberOf(await within('the result', jobs[0]!.result())), 0);
+    t.same(held.begun, [0]);
+    t.same([...runner.runs.keys()].sort(), [1, 2, 3]);
+    t.equal(await store.get('late'), undefined, 'nothing of it was stored');
+  });
+
+  void t.test('a service that is resumed does what has waited', async (t) => {
+    const store = await kind.open(t);
+    const runner = new CountingRunner();
+    const service = await serve(t, store, runner);
+    const me = await owner(store);
+    await within('the pause', service.pause());
+    const { entry } = await store.accept(newJob('a', me), encodeRequest(numbered(1)));
+    await store.release(entry);
+    await service.resume();
+    t.equal(numberOf(await within('the result', service.job('a').result())), 1);
+    t.equal(numberOf(await within('the result', (await service.submit(numbered(2))).result())), 2);
+  });
+
   void t.test('ids may be all that an id may be', async (t) => {
     const store = await kind.open(t);
     const me = await owner(store);

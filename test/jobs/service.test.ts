@@ -145,7 +145,7 @@ void t.test('a job that was begun too often fails', async (t) => {
   const job = { id: 'a', tenant: 'default', priority: 0, submittedAtMs: Date.now(), owner };
   let { entry } = await store.accept(job, encodeRequest(numbered(1)));
   for (let i = 0; i < 2; i++) entry = (await store.begin(entry))!;
-  await store.release(entry);
+  await store.endOwner({ id: owner, beat: 1 });
   const runner = new CountingRunner();
   const service = await serve(t, store, runner, { maxAttempts: 2 });
   t.equal(await codeOf(service.job('a').result()), 'RDMA_ERR_STAGE_FAILED');
@@ -168,4 +168,34 @@ void t.test('bad options are refused', async (t) => {
   }
   t.equal(await codeOf(service.submit({ parts: { x: 1 as never } })), 'RDMA_ERR_INVALID_ARGUMENT');
   t.equal((await service.jobs()).length, 0);
+});
+
+void t.test('what waits before the stages goes back to the store at a pause, and that is no attempt', async (t) => {
+  const store = memoryStore();
+  const held = new HeldRunner();
+  held.tellsTasks = false;
+  const service = await serve(t, store, held);
+  const job = await service.submit(numbered(1), { id: 'a' });
+  await until('the start', () => held.begun.length === 1);
+  await within('the pause', service.pause());
+  t.same(held.aborted, [1]);
+  t.match(await store.get('a'), { state: 'queued', owner: '', attempts: 0 });
+  t.equal((await job.record()).state, 'queued');
+  held.open();
+  await service.resume();
+  t.equal(numberOf(await within('the result', job.result())), 1);
+  t.match(await job.record(), { attempts: 1 });
+});
+
+void t.test('a job that every service gives back in time is never begun too often', async (t) => {
+  const store = memoryStore();
+  for (let i = 0; i < 5; i++) {
+    const held = new HeldRunner();
+    const service = await serve(t, store, held, { maxAttempts: 2 });
+    if (i === 0) await service.submit(numbered(1), { id: 'a' });
+    await until('the start', () => held.begun.length === 1);
+    await service.close();
+  }
+  const last = await serve(t, store, new CountingRunner(), { maxAttempts: 2 });
+  t.equal(numberOf(await within('the result', last.job('a').result())), 1);
 });

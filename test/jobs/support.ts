@@ -2,7 +2,13 @@
 //
 // Invariant: a runner here computes its result from the request, so a result of another request is noticed.
 import { type JobRunner, JobService, type JobServiceOptions, type JobStore } from '../../src/ts/jobs/index.js';
-import { RdmaError, type PipelineRequest, type PipelineResult, tensor } from '../../src/ts/pipeline/index.js';
+import {
+  RdmaError,
+  type PipelineRequest,
+  type PipelineResult,
+  type RequestOptions,
+  tensor,
+} from '../../src/ts/pipeline/index.js';
 
 /** A request whose result is known: each element plus one. */
 export function numbered(value: number, length = 4): PipelineRequest {
@@ -46,13 +52,16 @@ export class CountingRunner implements JobRunner {
 /** A runner whose requests wait until they are let go; an abort ends them. */
 export class HeldRunner implements JobRunner {
   readonly begun: number[] = [];
+  /** Whether a stage begins what comes, or it waits before the stages. */
+  tellsTasks = true;
   readonly aborted: number[] = [];
   private waiting: (() => void)[] = [];
   private isOpen = false;
 
-  async run(request: PipelineRequest, { signal }: { signal?: AbortSignal } = {}): Promise<PipelineResult> {
+  async run(request: PipelineRequest, { signal, onTask }: RequestOptions = {}): Promise<PipelineResult> {
     const value = Number(request.meta?.value);
     this.begun.push(value);
+    if (this.tellsTasks) onTask?.({ type: 'task', request: `${value}`, stage: 'add', instance: 0 });
     if (!this.isOpen) {
       await new Promise<void>((resolve, reject) => {
         this.waiting.push(resolve);

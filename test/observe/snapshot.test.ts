@@ -1,6 +1,7 @@
 // Proves: a snapshot says how every place of the plan is, also of those that do not answer; rates are differences,
 // without an earlier look they are unknown; a process that began again counts from 0; and it is JSON.
 import t from 'tap';
+import { RestartLog } from '../../src/ts/cluster/restart-log.js';
 import { noOutcomes, OTHER } from '../../src/ts/observe/request-log.js';
 import type { Sample } from '../../src/ts/observe/sample.js';
 import { Samples } from '../../src/ts/observe/samples.js';
@@ -13,7 +14,7 @@ function sampleOf(scene: Scene, takenAtMs: number, done = 0): Sample {
   return { takenAtMs, wallMs: 1e12 + takenAtMs, status: statusOf(scene), requests };
 }
 
-const base = { spec: SPEC, device: 'soft0', restarts: [], recent: [], maxTenants: 3 };
+const base = { spec: SPEC, device: 'soft0', restarts: [], restartTotals: [], recent: [], maxTenants: 3 };
 
 void t.test('the first look has no rates, and says so', async (t) => {
   const now = sampleOf({ places: { 'decode/0': { tasks: 10, computeUs: [1000] } } }, 0, 10);
@@ -107,8 +108,10 @@ void t.test('restarts are counted by instance; tenants that wait are bounded', a
   });
   const tenants = ['default', 'a', 'b', 'c', 'd'].map((tenant) => ({ tenant, priority: 0, requests: 2, bytes: 0 }));
   const now = sampleOf({ queue: { requests: 10, oldestMs: 40, tenants, rejected: { 'queue-full': 3 } } }, 0);
-  const restarts = [...Array(30)].map((_, i) => restart(i % 2));
-  const snapshot = makeSnapshot({ ...base, restarts, now, before: undefined, minuteBefore: undefined });
+  const log = new RestartLog();
+  for (let i = 0; i < 30; i++) log.add(restart(i % 2));
+  const { last: restarts, totals: restartTotals } = log;
+  const snapshot = makeSnapshot({ ...base, restarts, restartTotals, now, before: undefined, minuteBefore: undefined });
   const decode = snapshot.stages.find(({ name }) => name === 'decode')!;
   t.strictSame(
     decode.instances.map((one) => one.restarts),

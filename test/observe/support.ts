@@ -1,7 +1,13 @@
 // What the tests of the observe layer share: a pipeline whose status a test writes, without processes.
 //
 // Invariant: what it answers is what a LocalPipeline answers; the types of both are the same.
-import type { LocalPipelineStatus, SupervisionStatus, RequestWatcher, Restart } from '../../src/ts/cluster/index.js';
+import type {
+  LocalPipelineStatus,
+  SupervisionStatus,
+  RequestWatcher,
+  Restart,
+  RestartTotal,
+} from '../../src/ts/cluster/index.js';
 import type { Observable } from '../../src/ts/observe/index.js';
 import {
   checkSpec,
@@ -197,6 +203,7 @@ export class ScenePipeline implements Observable {
   readonly workflow: { spec: WorkflowSpec };
   readonly device = 'soft0';
   readonly restarts: Restart[] = [];
+  readonly restartTotals: RestartTotal[] = [];
   /** How often it was asked. */
   asked = 0;
   private readonly watch = new RequestWatch();

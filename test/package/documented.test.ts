@@ -8,7 +8,7 @@ import { findRoot } from './root.js';
 const root = findRoot();
 
 /** Entry points below src/ts whose symbols are all described. */
-const entryPoints = ['verbs', 'rdmacm', 'ring', 'pipeline', 'jobs', 'cluster', 'observe'].map(
+const entryPoints = ['verbs', 'rdmacm', 'ring', 'pipeline', 'jobs', 'cluster', 'observe', 'serve'].map(
   (layer) => `${layer}/index.ts`,
 );
 

@@ -3,6 +3,9 @@
 import { openSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
+import type { LocalPipeline } from '../../src/ts/cluster/index.js';
+import { Observer, observePlugin } from '../../src/ts/observe/index.js';
+import type { FastifyInstance } from '../../src/ts/serve/fastify.js';
 import { openLog, Tokens } from '../../src/ts/serve/index.js';
 import { checkServerOptions, isLoopback } from '../../src/ts/serve/options.js';
 import { scratch } from '../cli/command.js';
@@ -10,7 +13,8 @@ import { jsonRequest, serving } from './support.js';
 
 const ALICE = 'alice-0123456789abcdef';
 const BOB = 'bob-0123456789abcdef';
-const tokens = Tokens.parse(`alice ${ALICE}\nbob ${BOB} 10`);
+const OPERATOR = 'operator-0123456789abcdef';
+const tokens = Tokens.parse(`alice ${ALICE}\nbob ${BOB} 10\nops ${OPERATOR} operator`);
 const by = (token: string) => ({ authorization: `Bearer ${token}` });
 
 void t.test('a server that others reach needs tokens', async (t) => {
@@ -43,10 +47,13 @@ void t.test('every option has bounds', async (t) => {
 void t.test('tokens', async (t) => {
   const file = join(scratch(), 'log');
   const log = await openLog('trace', openSync(file, 'w'));
-  const { ask } = await serving(t, { tokens, log });
+  const routes = async (app: FastifyInstance, pipeline: LocalPipeline) => {
+    await app.register(observePlugin(Observer.attach(pipeline)));
+  };
+  const { ask } = await serving(t, { tokens, log, routes });
 
   await t.test('nothing but health without one', async (t) => {
-    for (const path of ['/v1/jobs', '/v1/workflow', '/docs', '/openapi.json', '/', '/nowhere']) {
+    for (const path of ['/v1/jobs', '/v1/workflow', '/docs', '/openapi.json', '/v1/status', '/metrics', '/nowhere']) {
       const answer = await ask(path);
       t.equal(answer.status, 401, path);
       t.equal(answer.problem().code, 'RDMA_ERR_UNAUTHENTICATED');
@@ -73,6 +80,21 @@ void t.test('tokens', async (t) => {
     t.strictSame((await ask('/v1/jobs', { headers: by(BOB) })).json(), { jobs: [] });
     const taken = await ask('/v1/jobs', jsonRequest({}, {}, { ...by(BOB), 'idempotency-key': id }));
     t.match([taken.status, taken.problem().code], [409, 'RDMA_ERR_REFUSED']);
+  });
+
+  await t.test('what tells of all tenants is for operators, who have no more of their jobs', async (t) => {
+    const { id } = (await ask('/v1/jobs', jsonRequest({}, {}, by(ALICE)))).json();
+    await ask(`/v1/jobs/${id}/result?waitMs=30000`, { headers: by(ALICE) });
+    for (const path of ['/v1/status', '/v1/status/events', '/metrics']) {
+      const refused = await ask(path, { headers: by(ALICE) });
+      t.equal(refused.status, 403, path);
+      t.match(refused.problem(), { code: 'RDMA_ERR_REFUSED', remedy: /operator/ });
+    }
+    t.match((await ask('/metrics', { headers: by(OPERATOR) })).body.toString(), /tenant="alice"/);
+    t.match((await ask('/v1/status', { headers: by(OPERATOR) })).body.toString(), /"alice"/);
+    t.equal((await ask(`/v1/jobs/${id}`, { headers: by(OPERATOR) })).status, 404);
+    t.strictSame((await ask('/v1/jobs', { headers: by(OPERATOR) })).json(), { jobs: [] });
+    t.equal((await ask('/')).status, 200, 'the page has no data');
   });
 
   await t.test('a token has its tenant and its priority', async (t) => {

@@ -29,6 +29,8 @@ class Endless implements Job {
   result = () => Promise.reject(new RdmaError('RDMA_ERR_ABORTED', 'it never ends'));
   cancel = async () => false;
 
+  async *pieces(): AsyncGenerator<never> {}
+
   async *events({ after = 0, signal }: { after?: number; signal?: AbortSignal } = {}): AsyncGenerator<JobEvent> {
     this.listening++;
     try {

@@ -158,10 +158,15 @@ void t.test('jobs', async (t) => {
     const first = await ask('/v1/jobs', jsonRequest({ n: 1 }, {}, headers));
     t.equal(first.status, 202);
     t.equal(first.json().id, 'order-17');
-    const second = await ask('/v1/jobs', jsonRequest({ n: 2 }, {}, headers));
+    const second = await ask('/v1/jobs', jsonRequest({ n: 1 }, {}, headers));
     t.equal(second.status, 200);
-    const run = await ask('/v1/run', jsonRequest({ n: 3 }, {}, headers));
+    const run = await ask('/v1/run', jsonRequest({ n: 1 }, {}, headers));
     t.strictSame(run.json().outputs[0].meta, { n: 1 });
+    for (const path of ['/v1/jobs', '/v1/run']) {
+      const other = await ask(path, jsonRequest({ n: 2 }, {}, headers));
+      t.equal(other.status, 422, path);
+      t.match(other.problem(), { code: 'RDMA_ERR_CONFLICT', title: 'Unprocessable Content', remedy: /id of its own/ });
+    }
     t.equal((await ask('/v1/jobs', jsonRequest({}, {}, { 'idempotency-key': 'a b' }))).status, 400);
   });
 

@@ -8,10 +8,13 @@ const BOB = 'bob-0123456789abcdef';
 
 void t.test('a token is its tenant', async (t) => {
   const tokens = Tokens.parse(`# comment\n\nalice ${ALICE}\nalice second-0123456789abcdef\n bob\t${BOB} 10 \n`);
-  t.strictSame(tokens.find(ALICE), { tenant: 'alice', maxPriority: 0 });
-  t.strictSame(tokens.find('second-0123456789abcdef'), { tenant: 'alice', maxPriority: 0 });
-  t.strictSame(tokens.authorize(`Bearer ${BOB}`), { tenant: 'bob', maxPriority: 10 });
-  t.strictSame(tokens.authorize(`bearer  ${BOB}`), { tenant: 'bob', maxPriority: 10 });
+  t.strictSame(tokens.find(ALICE), { tenant: 'alice', maxPriority: 0, isOperator: false });
+  t.strictSame(tokens.find('second-0123456789abcdef'), { tenant: 'alice', maxPriority: 0, isOperator: false });
+  t.strictSame(tokens.authorize(`Bearer ${BOB}`), { tenant: 'bob', maxPriority: 10, isOperator: false });
+  t.strictSame(tokens.authorize(`bearer  ${BOB}`), { tenant: 'bob', maxPriority: 10, isOperator: false });
+  for (const line of [`ops ${ALICE} operator`, `ops ${ALICE} 0 operator`]) {
+    t.strictSame(Tokens.parse(line).find(ALICE), { tenant: 'ops', maxPriority: 0, isOperator: true });
+  }
   const basic = (text: string) => `Basic ${Buffer.from(text).toString('base64')}`;
   t.equal(tokens.authorize(basic(`any:${ALICE}`))?.tenant, 'alice');
   for (const wrong of [
@@ -45,6 +48,8 @@ void t.test('a wrong file is refused by the number of its line, without what it 
     [`a ${ALICE}\nb ${ALICE}`, /line 2 .* was there before/],
     [`a ${ALICE} 101`, /priority/],
     [`a/b ${ALICE}`, /malformed/],
+    [`a ${ALICE} 1 root`, /malformed/],
+    [`a ${ALICE} operator 1`, /malformed/],
   ];
   for (const [text, message] of cases) {
     const error = t.throws(() => Tokens.parse(text), { code: 'RDMA_ERR_INVALID_ARGUMENT', message }) as Error;

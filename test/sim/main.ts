@@ -4,6 +4,7 @@
 import { parseArgs } from 'node:util';
 import { type ChoiceLimits, type Choices, ListedChoices, SeededChoices } from '../../src/ts/sim/choices.js';
 import { SMALL_CASES } from './cases.js';
+import { type ControlShape, controlShapeOf, playControl } from './control-run.js';
 import { PIPELINE_CASES } from './pipeline-cases.js';
 import { playPipeline } from './pipeline-run.js';
 import { type PipelineShape, pipelineShapeOf } from './pipeline-shape.js';
@@ -13,6 +14,7 @@ import { type Shape, shapeOf } from './shape.js';
 const usage = `Usage: npm run sim -- [options]
 
   --pipeline      whole pipelines; without it, rings
+  --control       leaders, members and addresses over a store that fails
   --seed S        the first seed; default 1. Without --schedules and --minutes: this one run, with its story
   --schedules N   so many runs, with the seeds S, S + 1, ...
   --minutes M     ends after so long
@@ -58,6 +60,12 @@ const pipelines: Subject = {
   play: (choices, shape) => playPipeline(choices, shape as PipelineShape),
   option: '--pipeline ',
 };
+const control: Subject = {
+  cases: [],
+  shapeOf: controlShapeOf,
+  play: (choices, shape) => playControl(choices, shape as ControlShape),
+  option: '--control ',
+};
 
 // What else a verdict counts, in words.
 function counts({ broken, steps, virtualMs, faults, ...more }: Verdict): string {
@@ -89,6 +97,7 @@ async function main(): Promise<number> {
   const { values } = parseArgs({
     options: {
       pipeline: { type: 'boolean', default: false },
+      control: { type: 'boolean', default: false },
       seed: { type: 'string' },
       schedules: { type: 'string' },
       minutes: { type: 'string' },
@@ -102,7 +111,7 @@ async function main(): Promise<number> {
     process.stdout.write(usage);
     return 0;
   }
-  const subject = values.pipeline ? pipelines : rings;
+  const subject = values.control ? control : values.pipeline ? pipelines : rings;
   const { option } = subject;
   if (values.case !== undefined) {
     const small = subject.cases.find(({ name }) => name === values.case);

@@ -109,6 +109,17 @@ export const PIPELINE_CASES = {
       schedules: 7500,
     },
   ],
+  // A cancel at any step, and at any other step, before or behind it, a change of plans or of processes.
+  cancel: (['scale-down', 'give-up', 'replace'] as const).map((fault, i) => ({
+    name: `cancel-and-${fault}`,
+    shape: withFaults(['cancel', fault], {
+      stages: chain(2),
+      faultCount: 2,
+      eachOnce: true,
+    }),
+    limits: once,
+    schedules: [3300, 2800, 3400][i]!,
+  })),
   routed: [
     { name: 'routed-processes', shape: withFaults(processFaults, routed), limits: once, schedules: 1900 },
     { name: 'routed-plans', shape: withFaults(planFaults, routed), limits: once, schedules: 700 },

@@ -20,6 +20,10 @@ interface Submission {
   /** Pieces that its caller has heard of, by `stage/instance`: how many, and of which run. */
   readonly heard: Map<string, { count: number; run: number }>;
   ended: boolean;
+  /** Gives it up. */
+  readonly control: AbortController | undefined;
+  /** It was given up before it had ended. */
+  cancelled: boolean;
 }
 
 function wordsOf({ how }: Failing): RegExp {
@@ -34,6 +38,7 @@ export class Client {
   private readonly shape: PipelineShape;
   private readonly work: Work;
   private readonly open = new Set<RequestShape>();
+  private readonly submissions: Submission[] = [];
   private lastId = 0;
 
   constructor(world: SimWorld, shape: PipelineShape, work: Work) {
@@ -54,6 +59,19 @@ export class Client {
     return this.open.size;
   }
 
+  /** The caller of the oldest request gives it up. Answers which one that is; undefined: there is none. */
+  cancel(): string | undefined {
+    const found = this.submissions.find(({ ended, cancelled, gateway, control }) => {
+      return control !== undefined && !ended && !cancelled && gateway.isRunning && !gateway.closed && !gateway.replaced;
+    });
+    if (found === undefined) return undefined;
+    found.gateway.process.later(0, () => {
+      found.cancelled ||= !found.ended;
+      found.control!.abort();
+    });
+    return `request ${found.id}`;
+  }
+
   /** A gateway has a new process: it gets the requests that have not ended. */
   begin(gateway: PlaceProcess): void {
     for (const request of this.shape.requests) {
@@ -71,6 +89,9 @@ export class Client {
   }
 
   private submit(request: RequestShape, gateway: PlaceProcess): void {
+    const { timeoutMs, abortAfterMs, viewMs, trace, hears } = request;
+    const isAborted = abortAfterMs !== undefined || this.shape.faults.includes('cancel');
+    const control = isAborted ? new AbortController() : undefined;
     const submission: Submission = {
       id: ++this.lastId,
       request,
@@ -78,10 +99,11 @@ export class Client {
       atMs: this.world.scheduler.nowMs,
       heard: new Map(),
       ended: false,
+      control,
+      cancelled: false,
     };
-    const { timeoutMs, abortAfterMs, viewMs, trace, hears } = request;
-    const control = abortAfterMs === undefined ? undefined : new AbortController();
-    if (control !== undefined) gateway.process.later(abortAfterMs!, () => control.abort());
+    this.submissions.push(submission);
+    if (abortAfterMs !== undefined) gateway.process.later(abortAfterMs, () => control!.abort());
     const options = {
       views: viewMs !== undefined,
       ...(timeoutMs === undefined ? {} : { timeoutMs }),
@@ -131,6 +153,7 @@ export class Client {
   private succeeded(submission: Submission, result: PipelineResult): void {
     const { id, request, gateway } = submission;
     this.ended(submission, 'result');
+    if (submission.cancelled) this.world.broken.push(`request ${id} has a result, though it was given up before`);
     if (request.fails?.always) this.world.broken.push(`request ${id} has a result, though a handler failed`);
     this.work.checkResult(id, result);
     if (request.hears === true) {
@@ -160,7 +183,7 @@ export class Client {
     const mayFail =
       (code === 'RDMA_ERR_DEADLINE' && request.timeoutMs !== undefined) ||
       (code === 'RDMA_ERR_REJECTED' && request.timeoutMs !== undefined) ||
-      (code === 'RDMA_ERR_ABORTED' && request.abortAfterMs !== undefined) ||
+      (code === 'RDMA_ERR_ABORTED' && (request.abortAfterMs !== undefined || submission.cancelled)) ||
       (code === 'RDMA_ERR_STAGE_FAILED' && request.fails !== undefined && wordsOf(request.fails).test(error.message));
     if (!mayFail) this.world.broken.push(`request ${id} has failed: ${error.message}`);
   }

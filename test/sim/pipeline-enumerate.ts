@@ -7,6 +7,18 @@ import { countNotTime, sayProgress } from './progress.js';
 
 const MOST = 60_000;
 
+/** The first thing that breaks in a pipeline with a defect that was planted; undefined: no schedule shows it. */
+export async function findPlanted(t: Parameters<typeof sayProgress>[0], { shape, limits }: PipelineCase) {
+  const choices = new EnumeratedChoices(limits);
+  let count = 0;
+  do {
+    const { broken } = await playPipeline(choices, shape);
+    sayProgress(t, ++count);
+    if (broken.length > 0) return broken[0];
+  } while (count < MOST && choices.next());
+  return undefined;
+}
+
 /** A test for each pipeline: no run breaks a property, and there are as many of them as there were. */
 export function provePipelines(cases: readonly PipelineCase[]): void {
   // Errors are made by the thousand here, and looked at only in a failure, which can be repeated.

@@ -24,9 +24,12 @@ export class Faults {
   private readonly supervisor: Supervisor;
   private readonly shape: PipelineShape;
   private readonly planned: number[] = []; // steps
+  private readonly inflicted = new Set<PipelineFault>();
   private left: number;
   private under = 0; // faults that are not over
   private killNext = false;
+  /** A caller gives up its request: says which one, or undefined when there is none. */
+  onCancel: () => string | undefined = () => undefined;
 
   constructor(world: SimWorld, shape: PipelineShape, supervisor: Supervisor) {
     this.world = world;
@@ -53,6 +56,11 @@ export class Faults {
     if (isOver && this.planned.length > 0) this.planned.length = 0;
   }
 
+  private get offered(): readonly PipelineFault[] {
+    const { faults, eachOnce } = this.shape;
+    return eachOnce === true ? faults.filter((fault) => !this.inflicted.has(fault)) : faults;
+  }
+
   /** None come any more. */
   end(): void {
     this.left = 0;
@@ -63,7 +71,7 @@ export class Faults {
   step(): void {
     if (this.left === 0) return;
     const { choices, scheduler } = this.world;
-    const { faults } = this.shape;
+    const faults = this.offered;
     if (choices.exhaustive) {
       const answer = choices.pick(1 + faults.length, 'fault');
       if (answer > 0) this.inflict(faults[answer - 1]!);
@@ -98,6 +106,7 @@ export class Faults {
 
   private inflict(fault: PipelineFault): void {
     this.left--;
+    this.inflicted.add(fault);
     const { supervisor, world } = this;
     const running = [...supervisor.processes()].filter(({ isRunning, closed }) => isRunning && !closed);
     switch (fault) {
@@ -107,6 +116,11 @@ export class Faults {
       case 'replace': {
         const victim = this.one(running);
         if (victim !== undefined) this.strike(fault, victim);
+        return;
+      }
+      case 'cancel': {
+        const cancelled = this.onCancel();
+        if (cancelled !== undefined) this.say(`${cancelled} is cancelled`);
         return;
       }
       case 'kill-at-request':

@@ -66,6 +66,7 @@ class PipelineRun {
     this.supervisor = new Supervisor({ world, shape, graph, work: this.work });
     this.supervisor.onGateway = (gateway) => this.client.begin(gateway);
     this.faults = new Faults(world, shape, this.supervisor);
+    this.faults.onCancel = () => this.client.cancel();
     this.work.onDone = (joined, stage, instance) => {
       const { gateway, gatewayRun } = joined.ledger;
       for (const each of this.supervisor.processes()) {

@@ -21,7 +21,8 @@ export const PIPELINE_FAULTS = [
   /** An instance dies for good. */
   'give-up',
 ] as const;
-export type PipelineFault = (typeof PIPELINE_FAULTS)[number];
+/** `cancel`: a caller gives its request up. No seed chooses it: requests of seeds have `abortAfterMs`. */
+export type PipelineFault = (typeof PIPELINE_FAULTS)[number] | 'cancel';
 
 /** Defects that can be planted in the pipeline: the values of PlaceOptions.flaw. */
 export type PipelineFlaw = string;
@@ -116,6 +117,8 @@ export interface PipelineShape {
   watched: boolean;
   faults: readonly PipelineFault[];
   faultCount: number;
+  /** Each kind of fault comes once at most; otherwise as often as there are faults. */
+  eachOnce?: boolean;
   flaw?: PipelineFlaw;
 }
 

@@ -6,12 +6,14 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Command, CommanderError } from 'commander';
 import { packageRoot } from '../verbs/native.js';
+import { clusterCommands } from './apps.js';
 import { benchCommand } from './bench.js';
 import { demoCommand } from './demo.js';
 import { devicesCommand } from './devices.js';
 import { doctorCommand } from './doctor.js';
 import { errorLine, ExitCode, exitCodeOf, UsageError } from './exit.js';
 import { jobsCommand } from './jobs.js';
+import { nodeCommand } from './node.js';
 import { pingpongCommand } from './pingpong.js';
 import { rpingCommand } from './rping.js';
 import { serveCommand } from './serve.js';
@@ -44,7 +46,9 @@ async function main(): Promise<number> {
     .addCommand(devicesCommand())
     .addCommand(doctorCommand(setExitCode))
     .addCommand(rpingCommand(setExitCode))
-    .addCommand(topCommand(setExitCode));
+    .addCommand(topCommand(setExitCode))
+    .addCommand(nodeCommand(setExitCode));
+  for (const command of clusterCommands()) program.addCommand(command);
   const commands = (command: Command): Command[] => [command, ...command.commands.flatMap(commands)];
   for (const command of commands(program)) command.exitOverride().showHelpAfterError('(--help shows the options)');
   try {

@@ -5,7 +5,9 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Command, InvalidArgumentError, Option } from 'commander';
-import { Observer, observePlugin } from '../observe/index.js';
+import { Observer, observePlugin, openSpans } from '../observe/index.js';
+import { checkPromClient } from '../observe/prom-client.js';
+import type { FastifyInstance } from '../serve/fastify.js';
 import {
   checkServerOptions,
   LIMITS,
@@ -32,6 +34,7 @@ interface ServeCommandOptions extends ServerLimits {
   cancelOnDisconnect: boolean;
   device: string;
   maxQueued: number;
+  leaseMs: number;
   store?: string;
   redis?: string;
   memory?: true;
@@ -50,11 +53,12 @@ export function serveCommand(setExitCode: (code: number) => void): Command {
     .option('--export <name>', 'which workflow, when the module exports several')
     .option('--host <address>', 'where to listen; an address that others reach needs --tokens-file', '127.0.0.1')
     .option('--port <number>', 'the port; 0 for any that is free', integer(0, 65_535), 8080)
-    .option('--tokens-file <file>', 'who may ask: a line for each, TENANT TOKEN [MAX-PRIORITY]')
+    .option('--tokens-file <file>', 'who may ask: a line for each, TENANT TOKEN [MAX-PRIORITY] [operator]')
     .option('--name <name>', 'a name that the server is asked under, beside its address', collect)
     .option('--no-cancel-on-disconnect', 'POST /v1/run goes on when its client is gone')
     .option('--device <name>', 'the RDMA device that carries the messages', 'soft0')
     .option('--max-queued <count>', 'requests that may wait to be admitted, 0 to 65536', integer(0, 65_536), 256)
+    .option('--lease-ms <ms>', 'others take the jobs over after so long', integer(100, 3_600_000), 10_000)
     .addOption(
       new Option('--store <folder>', `where jobs and results are kept; default ${defaultStoreFolder()}`).conflicts([
         'redis',
@@ -80,7 +84,7 @@ function collect(name: string, names: string[] = []): string[] {
 }
 
 async function serveUntilSignal(workflow: string, options: ServeCommandOptions): Promise<number> {
-  const { export: exportName, device, maxQueued, store: folder, redis, memory, ...others } = options;
+  const { export: exportName, device, maxQueued, leaseMs, store: folder, redis, memory, ...others } = options;
   const { logLevel, json, tokensFile, name, ...server } = others;
   const service = await loadService(workflow, exportName).catch(asUsage);
   const tokens = tokensFile === undefined ? undefined : await read(tokensFile);
@@ -90,6 +94,9 @@ async function serveUntilSignal(workflow: string, options: ServeCommandOptions):
     asUsage(error);
   }
   const log = await openLog(logLevel);
+  checkPromClient();
+  const version: string = JSON.parse(readFileSync(join(packageRoot(), 'package.json'), 'utf8')).version;
+  const spans = openSpans(service.workflow.spec, version);
   const signal = new SignalLatch();
   const store = await openStore(folder, redis, memory);
   try {
@@ -97,11 +104,12 @@ async function serveUntilSignal(workflow: string, options: ServeCommandOptions):
       ...server,
       ...(tokens === undefined ? {} : { tokens }),
       ...(name === undefined ? {} : { names: name }),
-      pipeline: { device, maxQueued, store },
-      version: JSON.parse(readFileSync(join(packageRoot(), 'package.json'), 'utf8')).version,
+      pipeline: { device, maxQueued, leaseMs, store },
+      version,
+      spans,
       log,
       routes: async (app, pipeline) => {
-        await app.register(observePlugin(Observer.attach(pipeline)));
+        await (app as FastifyInstance).register(observePlugin(Observer.attach(pipeline, { spans })));
       },
     }).catch(asUsage);
     const { url, pipeline } = serving;

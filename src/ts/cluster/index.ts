@@ -5,4 +5,10 @@ export type { LocalPipelineOptions, LocalPipelineStatus, PipelineEvent } from '.
 export type { PipelineMemory } from './memory-needs.js';
 export { stageProcess } from './stage-process.js';
 export type { RequestEnd, RequestWatcher, WatchedRequest } from './request-watch.js';
+export type { RestartKind, RestartTotal } from './restart-log.js';
 export type { PlaceState, Restart, RestartCounts, SupervisionStatus } from './place-state.js';
+export { ClusterPipeline, type ClusterPipelineOptions, type ClusterPipelineStatus } from './cluster-pipeline.js';
+export { Controller, type ControllerEvent, type ControllerOptions } from './controller.js';
+export { deploy, drainNode, scaleApp, undeploy } from './deploy.js';
+export { type NodeEvent, NodeManager, type NodeOptions } from './node-manager.js';
+export { type AppOverview, type ClusterOverview, overview } from './overview.js';

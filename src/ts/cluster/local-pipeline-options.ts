@@ -2,8 +2,9 @@
 //
 // Invariant: every option has its unit in its name and its bounds beside it; one that is out of bounds is refused before
 // anything is started.
-import { checkInteger, checkObject, checkString, invalidArgument } from '../core/validate.js';
-import { JobStore } from '../jobs/index.js';
+import { checkInteger, checkObject, checkString } from '../core/validate.js';
+import type { JobStorage } from '../jobs/index.js';
+import { checkJobStorage } from '../jobs/storage.js';
 import {
   checkTenants,
   DEFAULT_QUEUED_BYTES,
@@ -66,7 +67,12 @@ export interface LocalPipelineOptions {
    * Where submitted jobs and their results are kept; default in the memory of this process. With a durable one, run()
    * goes through it too. Who passes it closes it, after the pipeline.
    */
-  store?: JobStore;
+  store?: JobStorage;
+  /**
+   * How long this process may not be heard of until others on the same store take its jobs over, in ms, 100 to
+   * 3 600 000; default 10 000. The same for all of them.
+   */
+  leaseMs?: number;
   /**
    * Called with what happens. Without it, stages do not report when tasks begin and how far they are. What it throws becomes
    * a warning of Node.js, the first time.
@@ -109,11 +115,11 @@ export function checkPipelineOptions(options: LocalPipelineOptions): PipelineSet
     reconnectMs: checkInteger('reconnectMs', options.reconnectMs ?? 60_000, 1, 2 ** 31 - 1),
     pollUs: checkInteger('pollUs', options.pollUs ?? 100, 0, 10_000),
     heartbeatMs: checkInteger('heartbeatMs', options.heartbeatMs ?? 2000, 1, 2 ** 31 - 1),
+    leaseMs: checkInteger('leaseMs', options.leaseMs ?? 10_000, 100, 3_600_000),
   };
 }
 
 /** @internal @throws RdmaError RDMA_ERR_INVALID_ARGUMENT */
-export function checkStore(store: unknown): JobStore | undefined {
-  if (store === undefined || store instanceof JobStore) return store;
-  throw invalidArgument('store', store, 'a store of jobs, as memoryStore() makes one');
+export function checkStore(store: unknown): JobStorage | undefined {
+  return store === undefined ? undefined : checkJobStorage('store', store);
 }

@@ -19,6 +19,7 @@ import {
   type Plan,
   type RequestOptions,
   RequestStream,
+  stagePlaces,
   type StageEvent,
   systemPipelinePort,
   type TaskEvent,
@@ -40,6 +41,7 @@ import { PlanChanges } from './plan-changes.js';
 import { RequestWatch, type RequestWatcher } from './request-watch.js';
 import { stageProcess } from './stage-process.js';
 import type { Restart } from './place-state.js';
+import { RestartLog, type RestartTotal } from './restart-log.js';
 import { Waiters } from './waiters.js';
 import { lookMs, Watchman } from './watchman.js';
 
@@ -51,12 +53,11 @@ export class LocalPipeline implements AsyncDisposable {
   readonly workflow: Workflow;
   /** Name of the device that carries the messages. */
   readonly device: string;
-  /** Every instance that was replaced, in order. */
-  readonly restarts: Restart[] = [];
   private readonly options: PipelineSettings;
   private readonly onEvent: ((event: PipelineEvent) => void) | undefined;
   private readonly secret = new Secret(randomBytes(32).toString('hex'));
   private readonly requests = new RequestWatch();
+  private readonly restartLog = new RestartLog();
   private readonly waiters = new Waiters(() => this.ended);
   private readonly places: Places;
   private readonly watchman: Watchman;
@@ -75,10 +76,11 @@ export class LocalPipeline implements AsyncDisposable {
     const { onEvent } = options;
     this.onEvent = onEvent === undefined ? undefined : tellerOf('onEvent', checkFunction('onEvent', onEvent));
     const runner: JobRunner = {
+      streams: graphOf(workflow.spec).last.some((stage) => workflow.spec.stages[stage]!.maxPieces > 0),
       run: (request, how) => this.runNow(request, how),
       check: (bytes, how) => this.gateway?.check(bytes, how),
     };
-    this.stored = new PipelineJobs(runner, checkStore(options.store), closedError);
+    this.stored = new PipelineJobs(runner, checkStore(options.store), this.options.leaseMs, closedError);
     // Checks the workflow too.
     this.firstPlan = makePlan(workflow.spec, 1);
     this.places = new Places({
@@ -97,7 +99,11 @@ export class LocalPipeline implements AsyncDisposable {
       isUnderWay: (request) => this.gateway?.isUnderWay(request) ?? false,
       countTry: (request) => this.gateway?.countTry(request) ?? 0,
       failRequest: (request, reason) => this.gateway?.failRequest(request, reason),
+      givesUp: true,
+      failuresOf: () => [],
+      incarnationAbove: () => 0,
       onLost: (reason) => this.fail(reason),
+      onChange: () => {},
     });
     const limitsMs = workflow.spec.stages.flatMap(({ taskTimeoutMs, graceMs }) => [taskTimeoutMs ?? graceMs, graceMs]);
     this.watchman = new Watchman(
@@ -183,7 +189,7 @@ export class LocalPipeline implements AsyncDisposable {
     this.gateway = gateway;
     this.changes = new PlanChanges({ spec, gateway, places, waiters, startTimeoutMs }, plan);
     places.announce(GATEWAY_PLACE, gateway.address);
-    places.startMissing(plan);
+    places.startMissing(stagePlaces(plan));
     // The gateway connects while the last stages start.
     const connected = gateway.connect();
     connected.catch(() => {});
@@ -202,7 +208,7 @@ export class LocalPipeline implements AsyncDisposable {
   }
 
   private onRestart(restart: Restart): void {
-    this.restarts.push(restart);
+    this.restartLog.add(restart);
     this.onEvent?.({ type: 'restart', restart });
   }
 
@@ -292,6 +298,17 @@ export class LocalPipeline implements AsyncDisposable {
     return this.stored.jobs(filter);
   }
 
+  /**
+   * Begins no stored job any more, and refuses new ones: what has not begun stays in the store, for whoever has the
+   * same, or the next process. Without a durable store it is lost with this process.
+   *
+   * @returns when no job runs any more; those that run are not stopped
+   * @throws RdmaError RDMA_ERR_CLOSED; RDMA_ERR_PEER_GONE when the store has never answered
+   */
+  pauseJobs(): Promise<void> {
+    return this.stored.pause();
+  }
+
   /** Why it does not work any more; undefined while it does. */
   get error(): RdmaError | undefined {
     return this.failure;
@@ -305,6 +322,16 @@ export class LocalPipeline implements AsyncDisposable {
   stream(request: PipelineRequest, options: StreamOptions = {}): RequestStream {
     checkObject('options', options);
     return new RequestStream((own) => this.run(request, own), options);
+  }
+
+  /** The instances that were replaced, in order: the last 256. See `restartTotals` for how many there were. */
+  get restarts(): readonly Restart[] {
+    return this.restartLog.last;
+  }
+
+  /** How often each place was given another process since the start, by why; also places that are not there now. */
+  get restartTotals(): readonly RestartTotal[] {
+    return this.restartLog.totals;
   }
 
   /** Requests in the stages, and waiting to be admitted. */

@@ -3,23 +3,23 @@
 // Invariant: a pipeline without jobs has no service; whoever asks first opens it, for all.
 import { setTimeout as sleep } from 'node:timers/promises';
 import { abortError, Deadline } from '../core/deadline.js';
-import type { RdmaError } from '../core/errors.js';
+import { RdmaError } from '../core/errors.js';
 import {
   type Job,
   type JobFilter,
   type JobRecord,
   type JobRunner,
   JobService,
-  type JobStore,
+  type JobStorage,
   memoryStore,
   type SubmitOptions,
 } from '../jobs/index.js';
-import type { PipelineRequest, PipelineResult, RequestOptions } from '../pipeline/index.js';
+import type { PieceEvent, PipelineRequest, PipelineResult, RequestOptions } from '../pipeline/index.js';
 import { checkRequestOptions } from '../pipeline/request.js';
 
 /** @internal */
 export class PipelineJobs {
-  private readonly store: JobStore;
+  private readonly store: JobStorage;
   private readonly ownsStore: boolean;
   private service: Promise<JobService> | undefined;
   private isClosed = false;
@@ -27,7 +27,8 @@ export class PipelineJobs {
   /** @param store undefined: one in memory, which is closed with this */
   constructor(
     private readonly runner: JobRunner,
-    store: JobStore | undefined,
+    store: JobStorage | undefined,
+    private readonly leaseMs: number,
     private readonly closedError: () => RdmaError,
   ) {
     this.ownsStore = store === undefined;
@@ -43,7 +44,7 @@ export class PipelineJobs {
   open(): Promise<JobService> {
     if (this.isClosed) return Promise.reject(this.closedError());
     if (this.service === undefined) {
-      this.service = JobService.open({ store: this.store, runner: this.runner });
+      this.service = JobService.open({ store: this.store, runner: this.runner, leaseMs: this.leaseMs });
       // One that could not be opened is tried again.
       this.service.catch(() => {
         this.service = undefined;
@@ -74,7 +75,7 @@ export class PipelineJobs {
    * copies, also with `views`.
    */
   async run(request: PipelineRequest, options: RequestOptions): Promise<PipelineResult> {
-    const { retries, signal, timeoutMs } = checkRequestOptions(options);
+    const { retries, signal, timeoutMs, onPiece } = checkRequestOptions(options);
     const { tenant, priority, cost, spread } = options;
     const deadline = new Deadline({ timeoutMs, signal }, 'the request');
     for (let left = retries; ; left--) {
@@ -95,7 +96,9 @@ export class PipelineJobs {
         continue;
       }
       try {
-        return await job.result(signal === undefined ? {} : { signal });
+        const until = signal === undefined ? {} : { signal };
+        if (onPiece !== undefined) await tellPieces(job, onPiece, until);
+        return await job.result(until);
       } catch (error) {
         // Nobody waits for it any more.
         if (signal?.aborted) await job.cancel().catch(() => false);
@@ -104,11 +107,28 @@ export class PipelineJobs {
     }
   }
 
+  /** See LocalPipeline.pauseJobs. */
+  async pause(): Promise<void> {
+    await (await this.open()).pause();
+  }
+
   /** Leaves unfinished jobs in the store. */
   async close(): Promise<void> {
     this.isClosed = true;
     const service = await this.service?.catch(() => undefined);
     await service?.close();
     if (this.ownsStore) await this.store.close();
+  }
+}
+
+// As a gateway tells them: what the caller throws ends the request.
+async function tellPieces(job: Job, onPiece: (event: PieceEvent) => void, until: { signal?: AbortSignal }) {
+  for await (const event of job.pieces(until)) {
+    try {
+      onPiece(event);
+    } catch (cause) {
+      await job.cancel().catch(() => false);
+      throw new RdmaError('RDMA_ERR_HANDLER', `onPiece has failed: ${String(cause)}`, { cause });
+    }
   }
 }

@@ -1,4 +1,4 @@
-// All places of a pipeline on this host: it keeps their processes and addresses, and sends each process its messages.
+// The places of a pipeline that run on this host: it keeps their processes and addresses, and sends each process its messages.
 //
 // Invariant: every process knows the address of every place that has one; a place that no plan has any more ends and is
 // forgotten. Each process in a place has a larger number than all before it there.
@@ -19,17 +19,23 @@ import type { InboxAddress } from '../ring/index.js';
 import { Blame, type BlameHost } from './blame.js';
 import type { PipelineSettings } from './local-pipeline-options.js';
 import type { WatchLimits } from './place-watch.js';
-import type { FromWorker, Routes, ToWorker, WorkerConfig } from './protocol.js';
+import type { FromWorker, RequestFailure, Routes, ToWorker, WorkerConfig } from './protocol.js';
 import type { Restart, SupervisionStatus } from './place-state.js';
 import { StatusCalls } from './status-calls.js';
 import { type PlaceHost, SupervisedPlace } from './supervised-place.js';
 import type { Waiters } from './waiters.js';
 import type { Watched } from './watchman.js';
 
+/** How processes are started and held. */
+export type PlacesSettings = Pick<
+  PipelineSettings,
+  'device' | 'maxRestarts' | 'startTimeoutMs' | 'reconnectMs' | 'pollUs' | 'heartbeatMs'
+>;
+
 /** What the places ask of their pipeline. */
 export interface PlacesHost extends BlameHost {
-  readonly workflow: Workflow;
-  readonly options: PipelineSettings;
+  readonly workflow: Pick<Workflow, 'name' | 'module' | 'sizes' | 'spec'>;
+  readonly options: PlacesSettings;
   readonly secret: Secret<string>;
   readonly waiters: Waiters;
   isEnding(): boolean;
@@ -39,8 +45,16 @@ export interface PlacesHost extends BlameHost {
   onRestart(restart: Restart): void;
   /** Whether a place works has changed. */
   onAvailability(place: PlaceId, availability: Availability): void;
+  /** Whether a place that never worked is given up when its budget is spent; otherwise it is broken, and tried again. */
+  readonly givesUp: boolean;
+  /** What a new process in a place tells gateways, as this host cannot. */
+  failuresOf(stage: string): readonly RequestFailure[];
+  /** The number of each process of a place is above this. */
+  incarnationAbove(name: string): number;
   /** The pipeline cannot start: a place of it does not. */
   onLost(reason: RdmaError): void;
+  /** Something has changed that status answers. */
+  onChange(): void;
 }
 
 /** A stage in Python ends its Python process itself, and has so long for it, in ms, before it is ended. */
@@ -63,6 +77,7 @@ export class Places {
       watchLimits: (stage) => ({ heartbeatMs: host.options.heartbeatMs, ...watchedLimits(this.specOf(stage)) }),
       isEnding: () => host.isEnding(),
       hasStarted: () => host.hasStarted(),
+      givesUp: host.givesUp,
       isIncomplete: (place) => this.isIncomplete(place),
       configOf: (place) => this.configOf(place),
       onMessage: (place, message) => this.onMessage(place, message),
@@ -82,9 +97,9 @@ export class Places {
 
   // ---- Processes
 
-  /** Starts a process in every place of the plan that has none. */
-  startMissing(plan: Plan): void {
-    for (const { stage: index, instance } of stagePlaces(plan)) {
+  /** Starts a process in each of these places that has none; those of a plan. */
+  startMissing(wanted: readonly PlaceId[]): void {
+    for (const { stage: index, instance } of wanted) {
       const stage = this.host.workflow.spec.stages[index]!.name;
       const name = `${stage}/${instance}`;
       let place = this.places.get(name);
@@ -132,9 +147,9 @@ export class Places {
     return Object.fromEntries([...this.places].map(([name, { status }]) => [name, status]));
   }
 
-  /** Ends the places that a plan has not. */
-  async endOthers(plan: Plan): Promise<void> {
-    const wanted = new Set(stagePlaces(plan).map((place) => placeName(this.host.workflow.spec, place)));
+  /** Ends all places but these. */
+  async endOthers(kept: readonly PlaceId[]): Promise<void> {
+    const wanted = new Set(kept.map((place) => placeName(this.host.workflow.spec, place)));
     const leaving = [...this.places].flatMap(([name, place]) => (wanted.has(name) ? [] : [place]));
     await Promise.all(leaving.map((place) => place.stop()));
     for (const place of leaving) this.forget(place);
@@ -157,10 +172,21 @@ export class Places {
     for (const place of this.places.values()) if (!onlyReady || place.ready) place.send(message);
   }
 
-  /** Where a place is now. */
-  announce(name: string, address: InboxAddress): void {
-    this.routes[name] = address;
+  /** Where a place is now; undefined: it is being replaced. */
+  announce(name: string, address: InboxAddress | undefined): void {
+    if (address === undefined) delete this.routes[name];
+    else this.routes[name] = address;
     this.tell({ type: 'routes', routes: this.routes });
+  }
+
+  /** Where a place is known to be. */
+  addressOf(name: string): InboxAddress | undefined {
+    return this.routes[name];
+  }
+
+  /** Every place here. */
+  list(): SupervisedPlace[] {
+    return [...this.places.values()];
   }
 
   /** Where a place is; while it is being replaced, as soon as it is there again. */
@@ -184,19 +210,22 @@ export class Places {
   }
 
   private isIncomplete(place: SupervisedPlace): boolean {
-    return [...this.places.values()].some((other) => other !== place && this.routes[other.name] === undefined);
+    const { plan } = this.host.plans();
+    const names = stagePlaces(plan).map((id) => placeName(this.host.workflow.spec, id));
+    return names.some((name) => name !== place.name && this.routes[name] === undefined);
   }
 
   private configOf({ name, stage, instance }: SupervisedPlace): WorkerConfig {
     const { workflow, options, secret } = this.host;
     const { device, pollUs, reconnectMs, heartbeatMs } = options;
-    const incarnation = (this.incarnations.get(name) ?? 0) + 1;
+    const incarnation = Math.max(this.incarnations.get(name) ?? 0, this.host.incarnationAbove(name)) + 1;
     this.incarnations.set(name, incarnation);
     return {
       parentPid: process.pid,
       workflow: workflow.name,
       module: workflow.module,
       sizes: workflow.sizes,
+      spec: workflow.spec,
       stage,
       instance,
       incarnation,
@@ -209,11 +238,13 @@ export class Places {
       routes: this.routes,
       barred: this.blame.barred,
       suspects: this.blame.suspects,
+      failures: this.host.failuresOf(stage),
     };
   }
 
   private onAvailability({ stage, instance }: SupervisedPlace, availability: Availability): void {
     this.host.onAvailability({ stage: stageIndex(this.host.workflow.spec, stage), instance }, availability);
+    this.host.onChange();
     this.host.waiters.look();
   }
 
@@ -223,6 +254,7 @@ export class Places {
     else if (message.type === 'status') this.statusCalls.answer(message.id, message.status);
     // A plan that came while it was starting.
     else if (message.type === 'ready' && !place.plans.has(plan.number)) place.send({ type: 'adopt', plan });
+    this.host.onChange();
     this.host.waiters.look();
   }
 
@@ -230,6 +262,7 @@ export class Places {
     delete this.routes[place.name];
     this.tell({ type: 'routes', routes: this.routes });
     if (place.leaving) this.forget(place);
+    this.host.onChange();
     this.host.waiters.look();
   }
 

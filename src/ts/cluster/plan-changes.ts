@@ -4,7 +4,7 @@
 // after its last request. One change at a time; one that comes to nothing leaves the instances of before, under a plan
 // of its own number.
 import { memoryNeeds, checkMemory, type PipelineMemory } from './memory-needs.js';
-import { type Gateway, graphOf, makePlan, type Plan, type WorkflowSpec } from '../pipeline/index.js';
+import { type Gateway, graphOf, makePlan, type Plan, stagePlaces, type WorkflowSpec } from '../pipeline/index.js';
 import type { Places } from './places.js';
 import type { Waiters } from './waiters.js';
 
@@ -83,7 +83,7 @@ export class PlanChanges {
     this.memory = memory;
     // More than one when a change before did not come to its end.
     this.olderPlans = [...this.olderPlans, old];
-    this.parts.places.startMissing(plan);
+    this.parts.places.startMissing(stagePlaces(plan));
     this.parts.places.tell({ type: 'adopt', plan }, true);
   }
 
@@ -101,14 +101,14 @@ export class PlanChanges {
     const retired = this.olderPlans;
     this.olderPlans = [];
     for (const { number } of retired) places.tell({ type: 'retire', number });
-    await places.endOthers(this.plan);
+    await places.endOthers(stagePlaces(this.plan));
   }
 
   private async takeBack(instances: readonly (readonly number[])[]): Promise<void> {
     const failed = this.plan;
     this.next(instances);
     this.olderPlans = this.olderPlans.filter((plan) => plan !== failed);
-    await this.parts.places.endOthers(this.plan);
+    await this.parts.places.endOthers(stagePlaces(this.plan));
     try {
       await this.settle();
     } catch {

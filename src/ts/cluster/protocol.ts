@@ -9,6 +9,7 @@ import {
   type StageInstanceStatus,
   TaskBoard,
   type WorkflowSizes,
+  type WorkflowSpec,
 } from '../pipeline/index.js';
 import type { InboxAddress } from '../ring/index.js';
 
@@ -20,6 +21,8 @@ export interface WorkerConfig {
   workflow: string;
   module: string;
   sizes: WorkflowSizes;
+  /** What the pipeline was started with: the module may have changed since. */
+  spec: WorkflowSpec;
   /** Its place, and which process in that place it is. */
   stage: string;
   instance: number;
@@ -36,6 +39,15 @@ export interface WorkerConfig {
   /** Requests that have ended and that it must not run, and requests that it must run alone. */
   barred: readonly RequestAttempt[];
   suspects: readonly RequestAttempt[];
+  /** Requests over which a process before it has ended for the last time: it tells their gateways. */
+  failures: readonly RequestFailure[];
+}
+
+/** Why a request fails. */
+export interface RequestFailure {
+  request: RequestAttempt;
+  code: string;
+  message: string;
 }
 
 /** The descriptor, in a worker process, of the memory of its {@link TaskBoard}, and how much that is. */

@@ -25,6 +25,8 @@ export interface PlaceHost {
   isEnding(): boolean;
   /** Whether the pipeline has started: from then on each process has a time limit of its own. */
   hasStarted(): boolean;
+  /** Whether a place that never worked is given up when its budget is spent. */
+  readonly givesUp: boolean;
   /** Whether another place has no address: to be ready, a process connects to others. */
   isIncomplete(place: SupervisedPlace): boolean;
   /** What the next process is told. */
@@ -66,6 +68,7 @@ export class SupervisedPlace {
   private hasBeenReady = false;
   private isLeaving = false;
   private slow = false; // its process is being ended, as it was not ready in time
+  private nextInMs: number | undefined;
   private timer: NodeJS.Timeout | undefined; // of the time limit, or until the next process
 
   constructor(host: PlaceHost, stage: string, instance: number) {
@@ -95,6 +98,11 @@ export class SupervisedPlace {
   /** It is being ended, as no plan has it any more. */
   get leaving(): boolean {
     return this.isLeaving;
+  }
+
+  /** In how long the next process may work, in ms; undefined: one runs, or nobody knows. */
+  get readyInMs(): number | undefined {
+    return this.nextInMs;
   }
 
   get pid(): number | undefined {
@@ -192,6 +200,7 @@ export class SupervisedPlace {
       this.isReady = true;
       this.hasBeenReady = true;
       this.broken = undefined;
+      this.nextInMs = undefined;
       this.startMs = performance.now() - this.startedAtMs;
       for (const number of startPlans) this.plans.add(number);
       this.budget.ready(performance.now());
@@ -215,7 +224,7 @@ export class SupervisedPlace {
     host.onGone(this);
     if (this.isLeaving) return;
     // A process that says before the first request why it cannot work will say so again.
-    if (failure !== undefined && !host.hasStarted()) {
+    if (failure !== undefined && !host.hasStarted() && host.givesUp) {
       this.giveUp(failure);
       return;
     }
@@ -225,7 +234,7 @@ export class SupervisedPlace {
     const { delayMs, spent } = this.budget.died(performance.now(), end);
     if (spent !== undefined) {
       const error = this.spentError(spent, words, delayMs);
-      if (!host.hasStarted() || !this.hasBeenReady) {
+      if (host.givesUp && (!host.hasStarted() || !this.hasBeenReady)) {
         this.giveUp(error);
         return;
       }
@@ -256,6 +265,7 @@ export class SupervisedPlace {
 
   private startAfter(delayMs: number): void {
     const readyInMs = delayMs + Math.ceil(this.startMs ?? 0);
+    this.nextInMs = readyInMs;
     const { broken } = this;
     this.host.onAvailability(
       this,

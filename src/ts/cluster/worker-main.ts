@@ -5,6 +5,7 @@
 import { closeSync } from 'node:fs';
 import { pathToFileURL } from 'node:url';
 import { inspect } from 'node:util';
+import { Adoptions } from './adoptions.js';
 import type { Moment } from './code-cache.js';
 import { RdmaError } from '../core/errors.js';
 import {
@@ -18,6 +19,7 @@ import {
   systemPipelinePort,
   TaskBoard,
   type Workflow,
+  type WorkflowSpec,
 } from '../pipeline/index.js';
 import type { InboxAddress } from '../ring/index.js';
 import { dieWithParent } from '../verbs/process.js';
@@ -33,6 +35,7 @@ import {
   wrap,
 } from './protocol.js';
 import { PythonStage } from './python/python-stage.js';
+import { specDifference } from './spec-difference.js';
 import { markStageProcess } from './stage-process.js';
 
 let instance: StageInstance | undefined;
@@ -41,7 +44,7 @@ let python: PythonStage | undefined;
 let pythonReady: Promise<void> | undefined;
 let routes: Routes = {};
 let stopping = false;
-const retired = new Set<number>(); // numbers of plans
+const adoptions = new Adoptions();
 let routeWaiters: (() => void)[] = [];
 let importModule: (url: string) => Promise<Record<string, unknown>>;
 let keepCode: (moment: Moment) => void;
@@ -69,10 +72,22 @@ async function findWorkflow(config: WorkerConfig): Promise<Workflow> {
   }
   const candidates = [...Object.values(exports), ...Object.values(Object(exports.default))];
   for (const candidate of candidates) {
-    if (isWorkflow(candidate) && candidate.name === config.workflow) return candidate.withSizes(config.sizes);
+    if (isWorkflow(candidate) && candidate.name === config.workflow) {
+      checkSameSpec(config, candidate.spec);
+      return candidate.withSizes(config.sizes);
+    }
   }
   throw new RdmaError('RDMA_ERR_STAGE_FAILED', `${config.module} exports no workflow named ${config.workflow}`, {
     remedy: 'export it: workers import the module that the workflow names',
+  });
+}
+
+function checkSameSpec({ workflow, module, spec }: WorkerConfig, own: WorkflowSpec): void {
+  const difference = specDifference(spec, own);
+  if (difference === undefined) return;
+  const words = `workflow ${workflow} of ${module} is another one than the pipeline was started with: ${difference}`;
+  throw new RdmaError('RDMA_ERR_STAGE_FAILED', words, {
+    remedy: 'start the pipeline again, or put the module back as it was',
   });
 }
 
@@ -109,6 +124,7 @@ async function start(config: WorkerConfig): Promise<StageInstance> {
   tell({ type: 'listening', address: opened.address });
   await pythonReady;
   await opened.connect();
+  for (const { request, code, message } of config.failures) opened.failRequest(request, { code, message });
   tell({ type: 'ready' });
   keepCode('started');
   return opened;
@@ -154,15 +170,16 @@ function setRoutes(newer: Routes): void {
 }
 
 async function adopt(plan: Plan): Promise<void> {
-  const adopting = await opening;
-  await adopting?.adopt(plan);
-  // A plan that came to nothing may be let go of before all of its places were found.
-  if (retired.has(plan.number)) await adopting?.retire(plan.number);
+  await adoptions.adopt(plan.number, async () => {
+    await (await opening)?.adopt(plan);
+    // A plan that came to nothing may be let go of before all of its places were found.
+    return async () => (await opening)?.retire(plan.number);
+  });
   tell({ type: 'adopted', number: plan.number });
 }
 
 async function retire(number: number): Promise<void> {
-  retired.add(number);
+  adoptions.retired(number);
   await (await opening)?.retire(number);
 }
 

@@ -7,7 +7,8 @@
 //   section  0           4            8           12  16          64
 //            |part count |table bytes |meta bytes |0  |body bytes | body as in pipeline/body.ts | pad to 64
 //
-// A request has one section. A result has one for each output; its description says which stage and instance made it.
+// A request has one section. A result has one for each output, and behind it one for each of its pieces; its description
+// says which stage and instance made it, and how many pieces there are.
 //
 // Invariant: decoding believes nothing: what does not describe exactly the bytes that are there is RDMA_ERR_PROTOCOL.
 // What is encoded shares no memory with its tensors; what is decoded are views of the bytes, which must have no other
@@ -91,15 +92,16 @@ export function decodeRequest(bytes: Uint8Array): PipelineRequest {
  */
 export function encodeResult(result: PipelineResult): Encoded {
   const { request, outputs, trace, expectedMs } = result;
-  const names = outputs.map(({ stage, instance }) => ({ stage, instance }));
+  const names = outputs.map(({ stage, instance, pieces }) => ({ stage, instance, pieces: pieces?.length }));
   const description = encoder.encode(JSON.stringify({ request, outputs: names, trace, expectedMs }));
-  if (outputs.length > MAX_SECTIONS || description.length > MAX_DESCRIPTION_BYTES) {
-    throw new RdmaError('RDMA_ERR_MESSAGE_TOO_LARGE', `a result of ${outputs.length} outputs cannot be stored`);
+  const all = outputs.flatMap((output) => [output, ...(output.pieces ?? [])]);
+  if (all.length > MAX_SECTIONS || description.length > MAX_DESCRIPTION_BYTES) {
+    throw new RdmaError('RDMA_ERR_MESSAGE_TOO_LARGE', `a result of ${all.length} outputs and pieces cannot be stored`);
   }
   return encode(
     Kind.RESULT,
     description,
-    outputs.map(({ meta, parts }) => section(meta, parts)),
+    all.map(({ meta, parts }) => section(meta, parts)),
   );
 }
 
@@ -112,18 +114,22 @@ export function encodeResult(result: PipelineResult): Encoded {
 export function decodeResult(bytes: Uint8Array): PipelineResult {
   const { description, sections } = decode(Kind.RESULT, bytes);
   const { request, outputs, trace, expectedMs } = readDescription(description);
-  if (typeof request !== 'string' || !Array.isArray(outputs) || outputs.length !== sections.length) {
-    throw damaged('its description does not fit');
-  }
+  if (typeof request !== 'string' || !Array.isArray(outputs)) throw damaged('its description does not fit');
   if (expectedMs !== undefined && !isTime(expectedMs)) throw damaged('its expected time is none');
+  let at = 0;
+  const take = (): DecodedSection => sections[at++] ?? fail('a section is missing');
   const made = outputs.map((output: unknown, i): PipelineOutput => {
-    const { stage, instance } = (typeof output === 'object' && output !== null ? output : {}) as Record<
+    const { stage, instance, pieces } = (typeof output === 'object' && output !== null ? output : {}) as Record<
       string,
       unknown
     >;
     if (typeof stage !== 'string' || !Number.isSafeInteger(instance)) throw damaged(`output ${i} has no name`);
-    return { stage, instance: instance as number, ...sections[i]! };
+    const own = { stage, instance: instance as number, ...take() };
+    if (pieces === undefined) return own;
+    if (!isCount(pieces) || (pieces as number) > sections.length) throw damaged(`output ${i} has no count of pieces`);
+    return { ...own, pieces: Array.from({ length: pieces as number }, (_, number) => ({ number, ...take() })) };
   });
+  if (at !== sections.length) throw damaged('sections are left over');
   return { request, outputs: made, trace: checkTrace(trace), expectedMs, release: () => {} };
 }
 
@@ -227,6 +233,10 @@ function readSection(sizes: BodySizes, bytes: Uint8Array, view: DataView, at: nu
     parts[name] = viewTensor(dtype, shape, bytes.buffer, bytes.byteOffset + at + offset);
   }
   return { meta: decodeMeta(metaOf(sizes, bytes, at)), parts };
+}
+
+function fail(words: string): never {
+  throw damaged(words);
 }
 
 function readDescription(bytes: Uint8Array): Record<string, unknown> {

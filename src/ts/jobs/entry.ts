@@ -20,6 +20,8 @@ export interface JobEntry {
   readonly cost?: RequestCost;
   readonly spread?: Readonly<Record<string, Spread>>;
   readonly trace?: { traceparent: string; tracestate?: string };
+  /** See SubmitOptions. */
+  readonly fingerprint?: string;
   readonly state: JobState;
   /** Wall clock, in ms since 1970, as the others: a store outlives the clocks of its processes. */
   readonly submittedAtMs: number;
@@ -70,10 +72,13 @@ export function begun(entry: JobEntry, term: number): JobEntry | undefined {
   return { ...entry, state: 'running', attempts: entry.attempts + 1 };
 }
 
-/** Its owner gives it back, to be claimed at once; undefined as in {@link begun}. */
+/**
+ * Its owner gives it back, to be claimed at once: what it has begun of it is no attempt. Undefined as in {@link begun}.
+ */
 export function released(entry: JobEntry, term: number): JobEntry | undefined {
   if (hasEnded(entry) || entry.term !== term) return undefined;
-  return { ...entry, state: 'queued', owner: '' };
+  const attempts = entry.state === 'running' ? Math.max(0, entry.attempts - 1) : entry.attempts;
+  return { ...entry, state: 'queued', attempts, owner: '' };
 }
 
 /** When and by whom a job is settled. */
@@ -95,6 +100,11 @@ export function settled(entry: JobEntry, outcome: Outcome, settling: Settling): 
   const ended = { ...rest, state: outcome.state, endedAtMs: atMs, expiresAtMs: atMs + ttlMs, settledBy: by };
   if (outcome.state !== 'done') return { ...ended, error: outcome.error };
   return { ...ended, resultBytes: outcome.tensorBytes, ...(result === undefined ? {} : { result }) };
+}
+
+/** True when it may be what was asked for with this fingerprint: not when it was asked for with another one. */
+export function isSameRequest(entry: JobEntry, fingerprint: string | undefined): boolean {
+  return fingerprint === undefined || entry.fingerprint === undefined || entry.fingerprint === fingerprint;
 }
 
 /** What users see of it. */

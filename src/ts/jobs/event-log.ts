@@ -1,9 +1,8 @@
 // What happens to one job, as long as this process knows it.
 //
 // Invariant: bounded: of too many events the oldest are left out, never the outcome, which comes once and is the last.
-import { abortError } from '../core/deadline.js';
-import { onAbort } from '../core/abort.js';
 import type { JobEvent } from './job.js';
+import { Wakers } from './wakers.js';
 
 /** An event before it has its number. */
 export type NewEvent = Omit<JobEvent, 'number' | 'atMs'>;
@@ -11,7 +10,7 @@ export type NewEvent = Omit<JobEvent, 'number' | 'atMs'>;
 /** @internal */
 export class EventLog {
   private readonly events: JobEvent[] = [];
-  private readonly waiting = new Set<() => void>();
+  private readonly wakers = new Wakers();
   private last: number;
   private over = false;
 
@@ -43,7 +42,7 @@ export class EventLog {
 
   /** This process knows the job no more: those who follow it look elsewhere. */
   wake(): void {
-    for (const waiter of [...this.waiting]) waiter();
+    this.wakers.wake();
   }
 
   /** The events behind this number. */
@@ -53,26 +52,6 @@ export class EventLog {
 
   /** Waits until something is added, or the log is left. @throws RdmaError RDMA_ERR_ABORTED */
   next(signal: AbortSignal | undefined): Promise<void> {
-    return new Promise((resolve, reject) => {
-      if (signal?.aborted) {
-        reject(abortError(signal));
-        return;
-      }
-      const end = () => {
-        this.waiting.delete(wake);
-        stop?.();
-      };
-      const wake = () => {
-        end();
-        resolve();
-      };
-      const stop =
-        signal &&
-        onAbort(signal, () => {
-          end();
-          reject(abortError(signal));
-        });
-      this.waiting.add(wake);
-    });
+    return this.wakers.next(signal);
   }
 }

@@ -3,7 +3,7 @@
 // Invariant: an accepted job has exactly one outcome, whoever computes it and whoever asks for it. The same id is the
 // same job.
 import type { RdmaErrorJson } from '../core/errors.js';
-import type { PipelineResult, RequestCost, Spread } from '../pipeline/index.js';
+import type { PieceEvent, PipelineResult, RequestCost, Spread } from '../pipeline/index.js';
 
 /** How to submit a job. */
 export interface SubmitOptions {
@@ -18,6 +18,12 @@ export interface SubmitOptions {
   deadlineMs?: number;
   /** The `retryToken` of the rejection after which the job comes again: it keeps its place for a while. */
   retryToken?: string;
+  /**
+   * What tells this request from others, 1 to 128 visible characters of ASCII, for example a digest of it; kept with the
+   * job. An id whose job has another one is refused with RDMA_ERR_CONFLICT (draft-ietf-httpapi-idempotency-key-header,
+   * "Idempotency Fingerprint"). Default none: the same id is the same job, whatever is asked.
+   */
+  fingerprint?: string;
   /** W3C trace context that the job belongs to: `traceparent`, and `tracestate` where there is one. */
   trace?: { traceparent: string; tracestate?: string };
 }
@@ -49,8 +55,18 @@ export interface JobEvent {
   readonly number: number;
   /** Wall clock, in ms since 1970. */
   readonly atMs: number;
-  readonly type: 'queued' | 'started' | 'task' | 'progress' | 'task-done' | 'done' | 'failed' | 'cancelled';
-  /** Of `task`, `progress` and `task-done`. */
+  readonly type:
+    | 'queued'
+    | 'started'
+    | 'task'
+    | 'progress'
+    | 'piece'
+    | 'restarted'
+    | 'task-done'
+    | 'done'
+    | 'failed'
+    | 'cancelled';
+  /** Of `task`, `progress`, `piece`, `restarted` and `task-done`. */
   readonly stage?: string;
   readonly instance?: number;
   /** Of `progress`: 0 to 1, and what the handler says beside it. */
@@ -60,6 +76,9 @@ export interface JobEvent {
   readonly preview?: string;
   /** Of `progress`: how long the job may take still, in ms, where that is known. */
   readonly remainingMs?: number;
+  /** Of `piece`: its number within its instance, and the bytes of each of its parts; Job.pieces() has them. */
+  readonly piece?: number;
+  readonly parts?: Readonly<Record<string, number>>;
   /** Of `failed` and `cancelled`. */
   readonly error?: RdmaErrorJson;
 }
@@ -82,6 +101,15 @@ export interface Job {
    *   which ends the waiting and not the job
    */
   result(options?: { signal?: AbortSignal }): Promise<PipelineResult>;
+  /**
+   * The pieces of its result as the last stages publish them, until it is done; the result has them too. Whoever comes
+   * late gets those so far, and from a job that is done all of them. Where another process works on the job they come
+   * when it is done. A reader that is slow delays nobody, and nothing is kept for it. When a stage begins again, or the
+   * job, `restarted` says that the pieces of that instance come from the first again.
+   *
+   * @throws as {@link Job.result}, from the loop
+   */
+  pieces(options?: { signal?: AbortSignal }): AsyncIterable<PieceEvent>;
   /** Cancels it, wherever it is. @returns false when it had its outcome already */
   cancel(): Promise<boolean>;
 }

@@ -6,7 +6,8 @@
 // Invariant: nobody's clock is compared with anybody else's. Time in which the store did not answer counts for nobody.
 // An owner that was ended learns it at its next beat; what it does until then is fenced by the terms of its jobs.
 import type { Timers } from '../core/deadline.js';
-import { isAway, type JobStore } from './store.js';
+import type { JobStorage } from './storage.js';
+import { isAway } from './store.js';
 
 interface Observed {
   readonly beat: number;
@@ -20,7 +21,7 @@ export class OwnerLease {
   private observed = new Map<string, Observed>();
 
   constructor(
-    private readonly store: JobStore,
+    private readonly store: JobStorage,
     private readonly leaseMs: number,
     private readonly timers: Timers,
   ) {}

@@ -8,6 +8,8 @@ import type { NewEvent } from './event-log.js';
 
 /** What runs requests: a pipeline, for example. */
 export interface JobRunner {
+  /** Whether results come piece by piece, to `options.onPiece`, in tensors that belong to it; default false. */
+  readonly streams?: boolean;
   /**
    * Runs one request. Whoever aborts `options.signal` does not want its result any more; what happens goes to
    * `options.onTask`.

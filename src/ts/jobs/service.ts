@@ -6,23 +6,25 @@ import { onAbort } from '../core/abort.js';
 import { MAX_TIMEOUT_MS } from '../core/deadline.js';
 import { isRdmaError, RdmaError } from '../core/errors.js';
 import { checkFunction, checkInteger, checkObject } from '../core/validate.js';
-import type { PipelineRequest, PipelineResult } from '../pipeline/index.js';
+import type { PieceEvent, PipelineRequest, PipelineResult } from '../pipeline/index.js';
 import { decodeResult, encodeRequest, requestBytes } from './codec.js';
-import { hasEnded, type JobEntry, recordOf } from './entry.js';
+import { hasEnded, isSameRequest, type JobEntry, recordOf } from './entry.js';
 import { EventLog } from './event-log.js';
 import { JobHandle } from './handle.js';
 import type { Job, JobEvent, JobRecord, SubmitOptions } from './job.js';
-import { checkJobId, notFound } from './job-id.js';
+import { anotherRequest, checkJobId, notFound } from './job-id.js';
 import { OwnerLease } from './lease.js';
 import { type JobRunner, outcomeEvent, runOptions } from './runner.js';
-import type { JobFilter, JobStore } from './store.js';
+import { PieceReader, type PieceLog, streamsOf } from './piece-log.js';
+import { checkJobStorage, type JobStorage } from './storage.js';
+import type { JobFilter } from './store.js';
 import { checkSubmit } from './submit-options.js';
 import { JobWork } from './work.js';
 
 /** How to open a {@link JobService}. */
 export interface JobServiceOptions {
   /** Stays open when the service is closed. */
-  store: JobStore;
+  store: JobStorage;
   runner: JobRunner;
   /**
    * How long a service may not be heard of until others take its jobs over, in ms, 100 to 3 600 000; default 10 000.
@@ -45,11 +47,11 @@ const ENDED_LOGS = 1024;
 const MAX_BACKLOG = 4096;
 const SWEEP_MS = 60_000;
 /** Numbers of events after a takeover are larger than those before. */
-const EVENTS_PER_ATTEMPT = 2 ** 20;
+const EVENTS_PER_TERM = 2 ** 20;
 
 /** Jobs of one process. Made by {@link JobService.open}. */
 export class JobService implements AsyncDisposable {
-  private readonly store: JobStore;
+  private readonly store: JobStorage;
   private readonly maxRunning: number;
   private readonly maxEvents: number;
   private readonly maxAttempts: number;
@@ -64,6 +66,7 @@ export class JobService implements AsyncDisposable {
   private readonly endedLogs = new Map<string, EventLog>();
   private looking: Promise<void> | undefined;
   private lookAgain = false;
+  private isPaused = false;
   private leftSome = false; // the last look has left jobs for others or for later
   private stopTimer: (() => void) | undefined;
   private sweptMs = Number.NEGATIVE_INFINITY;
@@ -79,14 +82,14 @@ export class JobService implements AsyncDisposable {
       maxEvents = 256,
     } = checkObject<Required<JobServiceOptions>>('options', options);
     checkInteger('leaseMs', leaseMs, 100, 3_600_000);
-    this.store = store;
+    this.store = checkJobStorage('store', store);
     this.runner = runner;
     this.maxAttempts = checkInteger('maxAttempts', maxAttempts, 1, 100);
     this.maxRunning = checkInteger('maxRunning', maxRunning, 1, 65_536);
     this.maxEvents = checkInteger('maxEvents', maxEvents, 8, 65_536);
     this.onWarning = options.onWarning === undefined ? () => {} : checkFunction('onWarning', options.onWarning);
     this.tickMs = Math.floor(leaseMs / 3);
-    this.lease = new OwnerLease(store, leaseMs, store.port.timers);
+    this.lease = new OwnerLease(this.store, leaseMs, this.store.port.timers);
   }
 
   /**
@@ -106,18 +109,23 @@ export class JobService implements AsyncDisposable {
 
   /**
    * Submits a job. When it answers, the request is stored and the job will be done. The same id is the same job: then
-   * `request` and the other options are not looked at.
+   * the other options are not looked at, nor `request`, but for its `fingerprint`.
    *
-   * @throws RdmaError RDMA_ERR_REJECTED when there is no room in time; RDMA_ERR_STORE_FULL; RDMA_ERR_INVALID_ARGUMENT
+   * @throws RdmaError RDMA_ERR_CONFLICT when the job of this id has another `fingerprint`; RDMA_ERR_REJECTED when there is no room in time; RDMA_ERR_STORE_FULL; RDMA_ERR_INVALID_ARGUMENT
    *   and
    *   RDMA_ERR_MESSAGE_TOO_LARGE; RDMA_ERR_PEER_GONE when the store does not answer: submit it again with its id;
-   *   RDMA_ERR_CLOSED
+   *   RDMA_ERR_CLOSED, also while the service is paused
    */
   async submit(request: PipelineRequest, options: SubmitOptions = {}): Promise<Job> {
     this.checkOpen();
     const { port } = this.store;
     const { id = port.uniqueName(), ...job } = checkSubmit(options, port.wallMs());
-    if (options.id !== undefined && (await this.store.get(id)) !== undefined) return this.job(id);
+    const known = options.id === undefined ? undefined : await this.store.get(id);
+    if (known !== undefined) {
+      if (!isSameRequest(known, options.fingerprint)) throw anotherRequest(id);
+      return this.job(id);
+    }
+    if (this.isPaused) throw new RdmaError('RDMA_ERR_CLOSED', 'no new jobs are taken now', { retryAfterMs: 1000 });
     const { deadlineMs, retryToken } = options;
     const limit = deadlineMs === undefined ? {} : { timeoutMs: deadlineMs };
     const token = retryToken === undefined ? {} : { retryToken };
@@ -128,7 +136,7 @@ export class JobService implements AsyncDisposable {
     if (entry.owner === this.lease.owner && !hasEnded(entry)) {
       // What waits has its bytes in the store only.
       const isNext = this.running.size < this.maxRunning;
-      if (this.works.size < MAX_BACKLOG) this.take(entry, isNext ? encoded.bytes : undefined);
+      if (this.works.size < MAX_BACKLOG) await this.takeOrRelease(entry, isNext ? encoded.bytes : undefined);
       else this.leftSome = true;
     }
     return this.job(id);
@@ -198,6 +206,23 @@ export class JobService implements AsyncDisposable {
     yield { number: last + 1, atMs: ended.endedAtMs ?? 0, ...outcomeEvent(ended) };
   }
 
+  /** @internal See Job.pieces. */
+  async *pieces(id: string, signal: AbortSignal | undefined): AsyncGenerator<PieceEvent> {
+    const reader = new PieceReader();
+    let last: PieceLog | undefined;
+    for (let log = this.works.get(id)?.pieces; log !== undefined; log = this.works.get(id)?.pieces) {
+      const own = log;
+      yield* reader.all(own.streams);
+      last = own;
+      if (this.works.get(id)?.pieces === own) await this.whileOpen(signal, (both) => own.next(both));
+    }
+    const entry = await this.whileOpen(signal, (both) => this.store.wait(id, both));
+    if (entry.state !== 'done') throw RdmaError.fromJSON(entry.error);
+    // All of them were read while they came.
+    if (last !== undefined && entry.settledBy === last.settler) return;
+    yield* reader.all(streamsOf((await this.result(id, signal)).outputs));
+  }
+
   // Waits until this service is closed, too: the store may outlive it.
   private async whileOpen<T>(signal: AbortSignal | undefined, wait: (both: AbortSignal) => Promise<T>): Promise<T> {
     this.checkOpen();
@@ -220,9 +245,9 @@ export class JobService implements AsyncDisposable {
 
   // Works on a job that is this service's. `bytes`: its request, where that is at hand.
   private take(entry: JobEntry, bytes: Uint8Array | undefined): void {
-    if (this.works.has(entry.id) || this.closing !== undefined) return;
+    if (this.works.has(entry.id)) return;
     const { port } = this.store;
-    const log = new EventLog(entry.attempts * EVENTS_PER_ATTEMPT, this.maxEvents, () => port.wallMs());
+    const log = new EventLog((entry.term - 1) * EVENTS_PER_TERM, this.maxEvents, () => port.wallMs());
     log.add({ type: 'queued' });
     const work = new JobWork(entry, bytes, log, {
       store: this.store,
@@ -242,16 +267,31 @@ export class JobService implements AsyncDisposable {
     port.timers.after(leftMs, () => this.hurry(work), true);
   }
 
+  // One that came while a pause or the end began is for others.
+  private async takeOrRelease(entry: JobEntry, bytes: Uint8Array | undefined): Promise<void> {
+    if (this.takesJobs) this.take(entry, bytes);
+    else await this.store.release(entry).catch(() => {});
+  }
+
   private beginSome(): void {
-    while (this.running.size < this.maxRunning && this.backlog.length > 0 && this.closing === undefined) {
+    while (this.running.size < this.maxRunning && this.backlog.length > 0 && this.takesJobs) {
       const work = this.backlog.shift()!;
       this.begin(work);
     }
   }
 
   private begin(work: JobWork): void {
-    const running: Promise<void> = work.run().then(() => this.onEnd(work, running));
+    const running: Promise<void> = work
+      .run()
+      .then(() => this.giveBack(work))
+      .then(() => this.onEnd(work, running));
     this.running.add(running);
+  }
+
+  // What a pause has taken from the runner. Whatever of this fails is found when the lease has ended.
+  private async giveBack(work: JobWork): Promise<void> {
+    if (!this.isPaused || work.log.isOver || this.closing !== undefined) return;
+    await this.store.release(work.entry).catch(() => {});
   }
 
   // One that has an outcome already, or must have one now, does not wait for others.
@@ -269,6 +309,7 @@ export class JobService implements AsyncDisposable {
     if (work.log.isOver) this.keepLog(id, work.log);
     // Who follows it looks elsewhere now.
     work.log.wake();
+    work.pieces?.wake();
     if (this.closing !== undefined) return;
     this.beginSome();
     if (this.leftSome && this.works.size < MAX_BACKLOG / 2) this.lookSoon();
@@ -314,9 +355,10 @@ export class JobService implements AsyncDisposable {
   }
 
   private abandonAll(reason: RdmaError): void {
-    for (const { entry, log } of this.backlog.splice(0)) {
+    for (const { entry, log, pieces } of this.backlog.splice(0)) {
       this.works.delete(entry.id);
       log.wake();
+      pieces?.wake();
     }
     for (const work of this.works.values()) work.abandon(reason);
   }
@@ -348,6 +390,7 @@ export class JobService implements AsyncDisposable {
   private async lookNow(): Promise<void> {
     const { owner } = this.lease;
     const live = await this.lease.look();
+    if (this.isPaused) return;
     this.leftSome = false;
     const waiting = [...this.backlog];
     const open = await this.store.open();
@@ -355,7 +398,7 @@ export class JobService implements AsyncDisposable {
     const ids = new Set(open.map(({ id }) => id));
     for (const work of waiting) if (!ids.has(work.entry.id)) this.hurry(work);
     for (const { id, owner: other } of open) {
-      if (this.closing !== undefined || this.lease.owner !== owner) return;
+      if (!this.takesJobs || this.lease.owner !== owner) return;
       if (this.works.has(id) || (other !== owner && live.has(other))) continue;
       if (this.works.size >= MAX_BACKLOG) {
         this.leftSome = true;
@@ -364,7 +407,7 @@ export class JobService implements AsyncDisposable {
       const entry = await this.store.get(id);
       if (entry === undefined || hasEnded(entry)) continue;
       const mine = entry.owner === owner ? entry : await this.store.claim(entry, owner);
-      if (mine !== undefined) this.take(mine, undefined);
+      if (mine !== undefined) await this.takeOrRelease(mine, undefined);
     }
   }
 
@@ -378,6 +421,39 @@ export class JobService implements AsyncDisposable {
   }
 
   // ---- State and end
+
+  private get takesJobs(): boolean {
+    return this.closing === undefined && !this.isPaused;
+  }
+
+  /**
+   * Begins no job any more, and takes no new ones: submit() refuses them. Jobs that no stage has begun go back to the
+   * store, where another service finds them at once; without one they wait there for resume() or the next service.
+   * Results, events and cancels go on. A second call waits for the same end.
+   *
+   * @returns when no job runs here any more; those that a stage has begun are not stopped
+   */
+  async pause(): Promise<void> {
+    this.isPaused = true;
+    await this.looking?.catch(() => {});
+    const waiting = this.backlog.splice(0);
+    for (const { entry, log, pieces } of waiting) {
+      this.works.delete(entry.id);
+      log.wake();
+      pieces?.wake();
+    }
+    // Whatever of this fails is found by the next service when the lease has ended.
+    await Promise.allSettled(waiting.map(({ entry }) => this.store.release(entry)));
+    const reason = new RdmaError('RDMA_ERR_CLOSED', 'the service of jobs is paused');
+    for (const work of this.works.values()) if (!work.isUnderWay) work.abandon(reason);
+    while (this.running.size > 0 && this.isPaused) await Promise.all(this.running);
+  }
+
+  /** Ends a pause. @throws RdmaError RDMA_ERR_PEER_GONE when the store does not answer: it looks again later then */
+  async resume(): Promise<void> {
+    this.isPaused = false;
+    await this.look();
+  }
 
   /** Jobs that this service works on: with the runner, and waiting for that. */
   get load(): { running: number; queued: number } {

@@ -9,9 +9,19 @@ import { checkInteger } from '../core/validate.js';
 import type { JobBackend, Owner, RecordChange, Versioned } from './backend.js';
 import { Changes } from './changes.js';
 import type { Encoded } from './codec.js';
-import { begun, claimed, hasEnded, type JobEntry, type Outcome, released, settled, type ValueRef } from './entry.js';
+import {
+  begun,
+  claimed,
+  hasEnded,
+  isSameRequest,
+  type JobEntry,
+  type Outcome,
+  released,
+  settled,
+  type ValueRef,
+} from './entry.js';
 import type { JobState } from './job.js';
-import { notFound } from './job-id.js';
+import { anotherRequest, notFound } from './job-id.js';
 import { ValueCache } from './value-cache.js';
 
 /** How a store is kept. */
@@ -43,7 +53,16 @@ export const systemJobPort: JobStorePort = {
 /** A job that is to be accepted. */
 export type NewJob = Pick<
   JobEntry,
-  'id' | 'tenant' | 'priority' | 'cost' | 'spread' | 'trace' | 'submittedAtMs' | 'deadlineAtMs' | 'owner'
+  | 'id'
+  | 'tenant'
+  | 'priority'
+  | 'cost'
+  | 'spread'
+  | 'trace'
+  | 'fingerprint'
+  | 'submittedAtMs'
+  | 'deadlineAtMs'
+  | 'owner'
 >;
 
 /** Which jobs to list. */
@@ -65,7 +84,7 @@ export class JobStore {
   readonly name: string;
   /** True when what was accepted outlives the process. */
   readonly isDurable: boolean;
-  /** @internal Where time comes from. */
+  /** Where time and names come from. */
   readonly port: JobStorePort;
   private readonly ttlMs: number;
   private readonly maxBytes: number;
@@ -101,7 +120,8 @@ export class JobStore {
    * @param job with its owner, which must have beaten
    * @param request as bytes
    * @returns the job, and whether it is new
-   * @throws RdmaError RDMA_ERR_STORE_FULL; RDMA_ERR_FENCED when the owner has lost its lease; RDMA_ERR_PEER_GONE
+   * @throws RdmaError RDMA_ERR_CONFLICT when the job that is there has another fingerprint; RDMA_ERR_STORE_FULL;
+   *   RDMA_ERR_FENCED when the owner has lost its lease; RDMA_ERR_PEER_GONE
    */
   async accept(job: NewJob, request: Encoded): Promise<{ entry: JobEntry; isNew: boolean }> {
     const { bytes } = request;
@@ -117,6 +137,7 @@ export class JobStore {
     for (let i = 0; i < MAX_TRIES; i++) {
       const there = await this.backend.read(job.id);
       if (there !== undefined && !this.isExpired(there.entry)) {
+        if (!isSameRequest(there.entry, job.fingerprint)) throw anotherRequest(job.id);
         // An answer that was lost: this call has stored it.
         return { entry: there.entry, isNew: there.entry.request?.name === value.name };
       }
@@ -304,7 +325,7 @@ export class JobStore {
     return found;
   }
 
-  /** @internal Jobs without an outcome, with their owners. */
+  /** Jobs without an outcome, with their owners. */
   open(): Promise<{ id: string; owner: string }[]> {
     return this.backend.open();
   }
@@ -331,27 +352,27 @@ export class JobStore {
     return { ...(await this.backend.usage()), maxBytes: this.maxBytes };
   }
 
-  /** @internal A name for one more of those who work on jobs, that nobody else has. */
+  /** A name for one more of those who work on jobs, that nobody else has. */
   ownerName(): string {
     return this.backend.ownerName(this.port.uniqueName());
   }
 
-  /** @internal Those who work on jobs. */
+  /** Those who work on jobs. */
   owners(): Promise<Owner[]> {
     return this.backend.owners();
   }
 
-  /** @internal See JobBackend.beat. */
+  /** See JobBackend.beat. */
   beat(owner: string, expected: number): Promise<boolean> {
     return this.backend.beat(owner, expected);
   }
 
-  /** @internal See JobBackend.endOwner. */
+  /** See JobBackend.endOwner. */
   endOwner(owner: Owner): Promise<boolean> {
     return this.backend.endOwner(owner);
   }
 
-  /** @internal See JobBackend.isDead. */
+  /** See JobBackend.isDead. */
   isDead(owner: string): boolean {
     return this.backend.isDead(owner);
   }

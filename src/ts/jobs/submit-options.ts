@@ -11,13 +11,14 @@ import type { NewJob } from './store.js';
 export type CheckedSubmit = Omit<NewJob, 'id' | 'owner'> & { id: string | undefined };
 
 const MAX_MS = 2 ** 31 - 1;
+const FINGERPRINT = { pattern: /^[\x21-\x7e]{1,128}$/ };
 /** W3C Trace Context, "traceparent Header Field Values", version 00. */
 const TRACEPARENT = /^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$/;
 
 /** @internal @param nowMs wall clock. @throws RdmaError RDMA_ERR_INVALID_ARGUMENT */
 export function checkSubmit(options: SubmitOptions, nowMs: number): CheckedSubmit {
   checkObject('options', options);
-  const { id, tenant, priority, cost, spread, deadlineMs, retryToken, trace } = options;
+  const { id, tenant, priority, cost, spread, deadlineMs, retryToken, trace, fingerprint } = options;
   if (deadlineMs !== undefined) checkInteger('deadlineMs', deadlineMs, 1, MAX_MS);
   const checked = checkRequestOptions({
     ...(tenant === undefined ? {} : { tenant }),
@@ -35,6 +36,7 @@ export function checkSubmit(options: SubmitOptions, nowMs: number): CheckedSubmi
     ...(costClass === undefined ? {} : { cost: { class: costClass, units } }),
     ...(checked.spread === undefined ? {} : { spread: checked.spread }),
     ...(deadlineMs === undefined ? {} : { deadlineAtMs: nowMs + deadlineMs }),
+    ...(fingerprint === undefined ? {} : { fingerprint: checkString('fingerprint', fingerprint, FINGERPRINT) }),
     ...(trace === undefined ? {} : { trace: checkTraceContext(trace) }),
   };
 }

@@ -5,16 +5,18 @@
 import { isRdmaError, RdmaError } from '../core/errors.js';
 import { abortError, type Timers } from '../core/deadline.js';
 import { onAbort } from '../core/abort.js';
-import type { PipelineResult, TaskEvent } from '../pipeline/index.js';
+import type { Parts, PieceEvent, PipelineResult, TaskEvent } from '../pipeline/index.js';
 import { decodeRequest, encodeResult } from './codec.js';
 import type { JobEntry, Outcome } from './entry.js';
 import type { EventLog } from './event-log.js';
-import { isAway, type JobStore } from './store.js';
+import { PieceLog } from './piece-log.js';
+import type { JobStorage } from './storage.js';
+import { isAway } from './store.js';
 import { type JobRunner, outcomeEvent, runOptions } from './runner.js';
 
 /** What a work needs of its service. */
 export interface WorkContext {
-  readonly store: JobStore;
+  readonly store: JobStorage;
   readonly runner: JobRunner;
   readonly maxAttempts: number;
   readonly onWarning: (error: RdmaError) => void;
@@ -25,7 +27,10 @@ const MAX_PAUSE_MS = 2000;
 
 /** @internal */
 export class JobWork {
+  /** Of its result; undefined: it comes whole. */
+  readonly pieces: PieceLog | undefined;
   private bytes: Uint8Array | undefined;
+  private hasTask = false;
   private readonly controller = new AbortController();
 
   constructor(
@@ -36,6 +41,12 @@ export class JobWork {
     private readonly context: WorkContext,
   ) {
     this.bytes = bytes;
+    this.pieces = context.runner.streams ? new PieceLog(settlerOf(entry)) : undefined;
+  }
+
+  /** A stage has begun it. */
+  get isUnderWay(): boolean {
+    return this.hasTask;
   }
 
   /** Nobody wants it any more here: it ends without settling. */
@@ -56,8 +67,8 @@ export class JobWork {
     try {
       const outcome = await this.outcome();
       if (outcome !== undefined) {
-        const { id, owner, term } = this.entry;
-        await this.patiently(() => store.settle(id, outcome, `${owner}/${term}`, term));
+        const { id, term } = this.entry;
+        await this.patiently(() => store.settle(id, outcome, settlerOf(this.entry), term));
       }
     } catch (error) {
       if (!signal.aborted) onWarning(asRdmaError(error));
@@ -121,7 +132,9 @@ export class JobWork {
       const limit = leftMs === Number.POSITIVE_INFINITY ? {} : { timeoutMs: Math.ceil(leftMs) };
       const token = retryToken === undefined ? {} : { retryToken };
       try {
-        const options = { ...runOptions({ ...this.entry, ...limit }), ...token, signal, onTask: this.onTask };
+        const own = { signal, onTask: this.onTask, ...(this.pieces === undefined ? {} : { onPiece: this.onPiece }) };
+        const options = { ...runOptions({ ...this.entry, ...limit }), ...token, ...own };
+        this.pieces?.begin();
         return await runner.run(request, options);
       } catch (error) {
         if (!isRdmaError(error) || error.code !== 'RDMA_ERR_REJECTED') throw error;
@@ -145,6 +158,7 @@ export class JobWork {
   }
 
   private readonly onTask = (event: TaskEvent): void => {
+    this.hasTask = true;
     const { type, stage, instance, done, step, preview, remainingMs } = event;
     this.log.add({
       type: type === 'done' || type === 'failed' ? 'task-done' : type,
@@ -155,6 +169,13 @@ export class JobWork {
       ...(preview === undefined ? {} : { preview: textOf(preview) }),
       ...(remainingMs === undefined ? {} : { remainingMs }),
     });
+  };
+
+  private readonly onPiece = (event: PieceEvent): void => {
+    this.pieces?.add(event);
+    const { type, stage, instance } = event;
+    if (type === 'restarted') this.log.add({ type, stage, instance });
+    else this.log.add({ type, stage, instance, piece: event.number, parts: bytesOfParts(event.parts) });
   };
 
   // Asks a store that is away, or full, until it answers. Only for what may be done twice.
@@ -171,6 +192,13 @@ export class JobWork {
       await pause(store.port.timers, pauseMs, signal);
     }
   }
+}
+
+/** @internal By which name a work on a job settles it. */
+export const settlerOf = ({ owner, term }: JobEntry): string => `${owner}/${term}`;
+
+function bytesOfParts(parts: Parts): Record<string, number> {
+  return Object.fromEntries(Object.entries(parts).map(([name, { data }]) => [name, data.byteLength]));
 }
 
 function textOf(preview: string | Uint8Array): string {

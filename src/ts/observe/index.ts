@@ -8,4 +8,4 @@ export { OBSERVE_ROUTES, observePlugin, type ObservePluginOptions } from './plug
 export { type MetricsOptions, registerMetrics } from './prom-client.js';
 export type { Snapshot } from './snapshot.js';
 export { SnapshotStream, type SnapshotStreamOptions } from './snapshot-stream.js';
-export type { RequestSpan, RequestSpans } from './spans.js';
+export type { RequestSpan, RequestSpans, ServerSpan, ServerSpans } from './spans.js';

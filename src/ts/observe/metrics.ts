@@ -8,7 +8,7 @@ import { countUpTo } from './percentiles.js';
 import { OUTCOMES } from './request-log.js';
 import type { Sample } from './sample.js';
 import type { Snapshot } from './snapshot.js';
-import { RESTART_KINDS } from './stage-view.js';
+import { RESTART_KINDS } from '../cluster/restart-log.js';
 import type { Totals } from './totals.js';
 
 /** One value of a metric; `suffix` is that of a histogram's `_bucket`, `_sum` and `_count`. */

@@ -6,7 +6,7 @@
 import { performance } from 'node:perf_hooks';
 import { tellerOf } from '../core/event-teller.js';
 import { checkFunction, checkInteger, checkObject } from '../core/validate.js';
-import type { LocalPipelineStatus, RequestWatcher, Restart } from '../cluster/index.js';
+import type { LocalPipelineStatus, RequestWatcher, Restart, RestartTotal } from '../cluster/index.js';
 import type { RequestOptions, WorkflowSpec } from '../pipeline/index.js';
 import { type MetricFamily, metricFamilies } from './metrics.js';
 import { RequestLog } from './request-log.js';
@@ -21,6 +21,7 @@ export interface Observable {
   readonly workflow: { readonly spec: WorkflowSpec };
   readonly device: string;
   readonly restarts: readonly Restart[];
+  readonly restartTotals: readonly RestartTotal[];
   status(): Promise<LocalPipelineStatus>;
   watchRequests(watcher: RequestWatcher): () => void;
 }
@@ -141,6 +142,7 @@ export class Observer implements Disposable {
       before: samples.forRates,
       minuteBefore: samples.forPercentiles,
       restarts: pipeline.restarts,
+      restartTotals: pipeline.restartTotals,
       recent: this.log.recent(this.recentRequests),
       maxTenants: this.maxTenants,
     });

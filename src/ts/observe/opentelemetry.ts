@@ -3,10 +3,10 @@
 //
 // Invariant: without an SDK it is not loaded and there are no spans. The spans of stages and hops are made when the
 // request has ended, out of its trace, with the times at which things happened.
-import type { Attributes, Span, TimeInput, Tracer } from '@opentelemetry/api';
+import type { Attributes, Context, Span, TimeInput, Tracer } from '@opentelemetry/api';
 import { isRdmaError, RdmaError } from '../core/errors.js';
 import { readTraceparent, type TraceContext, type WorkflowSpec, writeTraceparent } from '../pipeline/index.js';
-import type { RequestSpan, RequestSpans } from './spans.js';
+import type { RequestSpan, RequestSpans, ServerSpan, ServerSpans } from './spans.js';
 import { type Segment, timelineOf } from './timeline.js';
 
 type Api = typeof import('@opentelemetry/api');
@@ -15,6 +15,7 @@ type Api = typeof import('@opentelemetry/api');
 const GLOBAL = Symbol.for('opentelemetry.js.api.1');
 const STATUS_ERROR = 2;
 const KIND_INTERNAL = 0;
+const KIND_SERVER = 1;
 
 /**
  * Spans for the requests of a workflow, when an SDK has registered a tracer provider in this process: register it
@@ -24,14 +25,14 @@ const KIND_INTERNAL = 0;
  * @returns undefined when there is no SDK: nothing is loaded then
  * @throws RdmaError RDMA_ERR_NOT_SUPPORTED when there is an SDK, and @opentelemetry/api cannot be loaded from here
  */
-export function openSpans(spec: WorkflowSpec, version: string): RequestSpans | undefined {
+export function openSpans(spec: WorkflowSpec, version: string): (RequestSpans & ServerSpans) | undefined {
   const registered = (globalThis as { [GLOBAL]?: { trace?: unknown } })[GLOBAL];
   if (registered?.trace === undefined) return undefined;
   const api = loadApi();
   return new Spans(spec, api, api.trace.getTracer('onepiece-rdma', version));
 }
 
-class Spans implements RequestSpans {
+class Spans implements RequestSpans, ServerSpans {
   private readonly spec: WorkflowSpec;
   private readonly api: Api;
   private readonly tracer: Tracer;
@@ -42,17 +43,44 @@ class Spans implements RequestSpans {
     this.tracer = tracer;
   }
 
+  // Without a parent of the request's own, what is active in the caller.
+  private contextIn(parent: TraceContext | undefined): Context {
+    const { api } = this;
+    const remote = readTraceparent(parent?.traceparent);
+    if (remote === undefined) return api.context.active();
+    const { tracestate } = parent!;
+    const traceState = typeof tracestate === 'string' ? api.createTraceState(tracestate) : undefined;
+    const spanContext = { ...remote, isRemote: true, ...(traceState === undefined ? {} : { traceState }) };
+    return api.trace.setSpanContext(api.ROOT_CONTEXT, spanContext);
+  }
+
+  // Attributes as OpenTelemetry's "Semantic conventions for HTTP spans" names them.
+  serve(method: string, route: string, parent: TraceContext | undefined): ServerSpan {
+    const { api, tracer } = this;
+    // An instrumentation of HTTP has made one already.
+    const active = api.trace.getActiveSpan();
+    if (active !== undefined && api.isSpanContextValid(active.spanContext())) {
+      return { context: contextOf(active), end: () => {} };
+    }
+    const attributes = { 'http.request.method': method, 'http.route': route };
+    const span = tracer.startSpan(`${method} ${route}`, { kind: KIND_SERVER, attributes }, this.contextIn(parent));
+    return {
+      context: api.isSpanContextValid(span.spanContext()) ? contextOf(span) : undefined,
+      end: (status) => {
+        if (status === undefined) span.setAttribute('error.type', 'RDMA_ERR_ABORTED');
+        else span.setAttribute('http.response.status_code', status);
+        if (status !== undefined && status >= 500) {
+          span.setAttribute('error.type', `${status}`);
+          span.setStatus({ code: STATUS_ERROR });
+        }
+        span.end();
+      },
+    };
+  }
+
   begin(tenant: string, parent: TraceContext | undefined): RequestSpan {
     const { api, tracer, spec } = this;
-    // Without one of the request's own, what is active in the caller.
-    let context = api.context.active();
-    const remote = readTraceparent(parent?.traceparent);
-    if (remote !== undefined) {
-      const { tracestate } = parent!;
-      const traceState = typeof tracestate === 'string' ? api.createTraceState(tracestate) : undefined;
-      const spanContext = { ...remote, isRemote: true, ...(traceState === undefined ? {} : { traceState }) };
-      context = api.trace.setSpanContext(api.ROOT_CONTEXT, spanContext);
-    }
+    const context = this.contextIn(parent);
     const attributes = { 'onepiece.workflow': spec.name, 'onepiece.tenant': tenant };
     const span = tracer.startSpan(`request ${spec.name}`, { kind: KIND_INTERNAL, attributes }, context);
     const inner = api.trace.setSpan(context, span);

@@ -35,8 +35,9 @@ export function observePlugin(observer: Observer, options: ObservePluginOptions 
     const stream = new SnapshotStream(observer, options);
     app.addHook('preClose', async () => stream.close());
 
-    // As the server of this package takes it: a page without data needs no token.
+    // As the server of this package takes it: a page without data needs no token, and the data is for operators.
     const open = { config: { isOpen: true } as object };
+    const guarded = { config: { needsOperator: true } as object };
     app.get(OBSERVE_ROUTES.page, open, (_request, reply) =>
       reply
         .headers({
@@ -49,7 +50,7 @@ export function observePlugin(observer: Observer, options: ObservePluginOptions 
         .send(html),
     );
 
-    app.get(OBSERVE_ROUTES.snapshot, async (_request, reply) => {
+    app.get(OBSERVE_ROUTES.snapshot, guarded, async (_request, reply) => {
       try {
         const snapshot = await observer.snapshot();
         return reply.header('cache-control', 'no-store').send(snapshot);
@@ -58,7 +59,7 @@ export function observePlugin(observer: Observer, options: ObservePluginOptions 
       }
     });
 
-    app.get(OBSERVE_ROUTES.events, (_request, reply) => {
+    app.get(OBSERVE_ROUTES.events, guarded, (_request, reply) => {
       if (stream.isFull) {
         return problem(reply.header('retry-after', '5'), 503, 'RDMA_ERR_BUSY', 'too many listeners are connected');
       }
@@ -79,7 +80,7 @@ export function observePlugin(observer: Observer, options: ObservePluginOptions 
 
     if (options.metrics === false) return;
     const registry = registerMetrics(observer);
-    app.get(OBSERVE_ROUTES.metrics, async (_request, reply) => {
+    app.get(OBSERVE_ROUTES.metrics, guarded, async (_request, reply) => {
       try {
         const text = await registry.metrics();
         return reply.header('content-type', registry.contentType).send(text);

@@ -65,6 +65,11 @@ export function registerMetrics(observer: Observer, options: MetricsOptions = {}
   return registry;
 }
 
+/** @internal Before anything is started. @throws RdmaError RDMA_ERR_NOT_SUPPORTED when prom-client is not installed */
+export function checkPromClient(): void {
+  loadPromClient();
+}
+
 function loadPromClient(): typeof import('prom-client') {
   try {
     return require('prom-client');

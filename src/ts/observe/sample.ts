@@ -2,7 +2,7 @@
 //
 // Invariant: pure. What grew since an earlier sample is computed for each process: of a process that is new since then,
 // all that it has counted is new.
-import type { LocalPipelineStatus, Restart } from '../cluster/index.js';
+import type { LocalPipelineStatus, Restart, RestartTotal } from '../cluster/index.js';
 import type { LinkStatus, PlaceStatus, WorkflowSpec } from '../pipeline/index.js';
 import { NO_LATENCY } from './percentiles.js';
 import type { RequestCounts, RequestRecord } from './request-log.js';
@@ -26,7 +26,9 @@ export interface SnapshotInput {
   readonly before: Sample | undefined;
   /** A minute before, for percentiles. */
   readonly minuteBefore: Sample | undefined;
+  /** The last ones, and how many there were. */
   readonly restarts: readonly Restart[];
+  readonly restartTotals: readonly RestartTotal[];
   readonly recent: readonly RequestRecord[];
   /** More are told together. */
   readonly maxTenants: number;

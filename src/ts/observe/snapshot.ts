@@ -69,7 +69,7 @@ export const MAX_LANES = 256;
 
 /** Makes a snapshot. */
 export function makeSnapshot(input: SnapshotInput): Snapshot {
-  const { device, spec, now, before, minuteBefore, restarts, recent, maxTenants } = input;
+  const { device, spec, now, before, minuteBefore, restarts, restartTotals, recent, maxTenants } = input;
   const { status, requests } = now;
   const rates = new Rates(now, before);
   const lanes = lanesOf(input, rates);
@@ -107,7 +107,10 @@ export function makeSnapshot(input: SnapshotInput): Snapshot {
     edges: edgesOf(input, lanes, rates),
     lanes: lanes.slice(0, MAX_LANES),
     reasons: [...requests.reasons].sort((a, b) => b.lastAtMs - a.lastAtMs),
-    restarts: { count: restarts.length, last: restarts.slice(-MAX_RESTARTS).reverse() },
+    restarts: {
+      count: restartTotals.reduce((sum, { count }) => sum + count, 0),
+      last: restarts.slice(-MAX_RESTARTS).reverse(),
+    },
     memory: {
       laneBytes: status.memory.laneBytes,
       processBytes: status.memory.processBytes,

@@ -11,6 +11,23 @@ export interface RequestSpan {
   failed(startedAtMs: number, totalUs: number, error: unknown): void;
 }
 
+/** The span of a request to a server. Ended once. */
+export interface ServerSpan {
+  /** What belongs to it; undefined: there is no trace. */
+  readonly context: TraceContext | undefined;
+  /** @param status of the answer; undefined: the client was gone before it */
+  end(status: number | undefined): void;
+}
+
+/** Makes spans of what a server is asked. */
+export interface ServerSpans {
+  /**
+   * @param route its pattern, never what a client has put into it
+   * @param parent the headers of the client, where it has sent them
+   */
+  serve(method: string, route: string, parent: TraceContext | undefined): ServerSpan;
+}
+
 /** Makes spans of requests. */
 export interface RequestSpans {
   /** @param parent the trace that the request belongs to; undefined: one of its own */

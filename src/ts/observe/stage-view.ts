@@ -2,7 +2,8 @@
 //
 // Invariant: pure. Every place of the plan is there, whether its process answers or not, and every place that still has
 // a process.
-import type { Restart, SupervisionStatus } from '../cluster/index.js';
+import type { SupervisionStatus } from '../cluster/index.js';
+import { RESTART_KINDS, type RestartKind, type RestartTotal } from '../cluster/restart-log.js';
 import type { LatencyStatus } from '../pipeline/index.js';
 import { addLatencies, latencySince, type Percentiles, recentOr } from './percentiles.js';
 import type { Rates } from './rates.js';
@@ -49,16 +50,9 @@ export interface StageView {
   readonly restarts: Readonly<Record<RestartKind, number>>;
 }
 
-/**
- * Why a process was replaced: it was stopped, a task took too long, went on unwanted, or was poison; or it ended by
- * itself.
- */
-export const RESTART_KINDS = ['hang', 'task-timeout', 'cancel', 'poison', 'exit'] as const;
-export type RestartKind = (typeof RESTART_KINDS)[number];
-
 /** One stage of the spec. */
 export function stageView(
-  { spec, now, before, minuteBefore, restarts }: SnapshotInput,
+  { spec, now, before, minuteBefore, restartTotals }: SnapshotInput,
   index: number,
   rates: Rates,
 ): StageView {
@@ -66,10 +60,8 @@ export function stageView(
   const { status } = now;
   const wanted = new Set((status.plan.instances[index] ?? []).map((instance) => `${name}/${instance}`));
   const names = new Set([...wanted, ...Object.keys(status.supervision).filter((place) => stageOf(place) === name)]);
-  const restarted = new Map<number, number>();
-  for (const { stage, instance } of restarts) {
-    if (stage === name) restarted.set(instance, (restarted.get(instance) ?? 0) + 1);
-  }
+  const totals = restartTotals.filter(({ stage }) => stage === name);
+  const restarted = new Map(totals.map(({ instance, count }) => [instance, count]));
   const instances = [...names].map((place): InstanceView => {
     const instance = Number(place.slice(name.length + 1));
     const own = status.stages[place];
@@ -114,7 +106,7 @@ export function stageView(
     busy: busy.length === 0 ? null : busy.reduce((sum, share) => sum + share, 0) / busy.length,
     queue: percentiles('queueTimes'),
     compute: percentiles('computeTimes'),
-    restarts: kindsOf(restarts.filter(({ stage }) => stage === name)),
+    restarts: kindsOf(totals),
   };
 }
 
@@ -141,8 +133,8 @@ function sumOf(list: readonly (number | null)[]): number | null {
   return known.length === 0 ? null : known.reduce((sum, value) => sum + value, 0);
 }
 
-function kindsOf(restarts: readonly Restart[]): Record<RestartKind, number> {
+function kindsOf(totals: readonly RestartTotal[]): Record<RestartKind, number> {
   const counts = { hang: 0, 'task-timeout': 0, cancel: 0, poison: 0, exit: 0 };
-  for (const { reason } of restarts) counts[RESTART_KINDS.find((kind) => reason.startsWith(`${kind}:`)) ?? 'exit']++;
+  for (const { kinds } of totals) for (const kind of RESTART_KINDS) counts[kind] += kinds[kind];
   return counts;
 }

@@ -5,6 +5,7 @@
 import { RdmaError } from '../core/errors.js';
 import { checkInteger, checkObject, checkOneOf, checkString, invalidArgument } from '../core/validate.js';
 import { checkPython, type PythonSpec } from './python-spec.js';
+import { checkResources, type StageResources } from './resources.js';
 
 /** Name under which the request itself is an input. */
 export const REQUEST = 'request';
@@ -89,6 +90,8 @@ export interface StageSpec {
   readonly cost?: StageCost;
   /** Its code, when that is in Python. */
   readonly python?: PythonSpec;
+  /** What one instance needs of its node; not there: nothing that counts. */
+  readonly resources?: StageResources;
 }
 
 /** A workflow without its code. `JSON.parse(JSON.stringify(spec))` is the same spec. */
@@ -101,7 +104,10 @@ export interface WorkflowSpec {
 
 /** What a stage may leave out. */
 export type StageSpecInput = Pick<StageSpec, 'name'> &
-  Partial<Omit<StageSpec, 'batch'>> & { batch?: Partial<BatchSpec> | undefined };
+  Partial<Omit<StageSpec, 'batch' | 'resources'>> & {
+    batch?: Partial<BatchSpec> | undefined;
+    resources?: Partial<StageResources> | undefined;
+  };
 
 /** Tasks of a stage that run together, at most; 1 for a stage that takes single tasks. */
 export function batchSizeOf({ batch }: Pick<StageSpec, 'batch'>): number {
@@ -194,6 +200,7 @@ export function checkStage(input: StageSpecInput, earlier: readonly StageSpec[])
     attempts: checkInteger('attempts', input.attempts ?? 3, 1, MAX_ATTEMPTS),
     ...(input.cost === undefined ? {} : { cost: checkCost(name, input.cost) }),
     ...(input.python === undefined ? {} : { python: checkPython(name, input.python) }),
+    ...(input.resources === undefined ? {} : { resources: checkResources(`stage ${name}`, input.resources) }),
   });
 }
 

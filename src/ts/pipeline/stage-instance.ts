@@ -182,6 +182,18 @@ export class StageInstance implements PlaceOwner, TaskHost, BatchHost {
     this.place.join.bar(gateway, gatewayRun, ticket, attempt);
   }
 
+  /**
+   * A process before this one has ended over a request: the gateway is told why it fails, and its task does not run here.
+   * Call it when the instance is connected. Telling it again does nothing more.
+   */
+  failRequest(request: RequestAttempt, failure: StageFailure): void {
+    const { place } = this;
+    this.endRequest(request);
+    const { gateway, gatewayRun, ticket, attempt } = request;
+    const note = encodeFailure(place.noteHead(gatewayRun), ticket, attempt, failure, place.sizes.inlineBytes);
+    if (!place.isEnding) place.sendNote(this.gatewayName(gateway), note);
+  }
+
   /** These requests run alone from now on, and no others. */
   setSuspects(requests: readonly RequestAttempt[]): void {
     this.suspects.set(requests);

@@ -7,6 +7,7 @@ import { RdmaError } from '../core/errors.js';
 import { checkFunction, checkObject, checkString } from '../core/validate.js';
 import type { BatchHandler, BatchKey, BatchOptions } from './batch-task.js';
 import type { PythonSpec } from './python-spec.js';
+import type { StageResources } from './resources.js';
 import {
   type BatchSpec,
   checkMessageBytes,
@@ -108,6 +109,8 @@ export interface StageShapeOptions<Inputs extends string> {
   attempts?: number;
   /** What a task is expected to cost, until tasks have been measured: with it the first requests can be judged too. */
   cost?: StageCost;
+  /** What one instance needs of its node: GPUs, memory, cores, labels; default nothing that counts. */
+  resources?: Partial<StageResources>;
 }
 
 /** A stage of a workflow: its spec, and its code. */

@@ -49,6 +49,8 @@ export function releaseBody(request: FastifyRequest): void {
 export interface GuardConfig {
   /** It needs no token. */
   isOpen?: boolean;
+  /** It tells of all tenants: of those who have a token, only an operator may ask. */
+  needsOperator?: boolean;
   /** It brings new work. */
   takesRequest?: boolean;
 }
@@ -63,6 +65,11 @@ export function guard(app: FastifyInstance, context: ServerContext): void {
     if (method !== 'GET' && method !== 'HEAD') checkOrigin(request);
     const config = request.routeOptions.config as GuardConfig;
     const access = config.isOpen ? undefined : authorize(request, context);
+    if (config.needsOperator && access !== undefined && !access.isOperator) {
+      throw httpError(403, 'RDMA_ERR_REFUSED', 'this tells of all tenants', {
+        remedy: 'ask with the token of an operator',
+      });
+    }
     let giveBack: (() => void) | undefined;
     if (config.takesRequest) {
       checkReady(context);

@@ -6,6 +6,7 @@ import { notFound } from '../jobs/job-id.js';
 import type { Job, JobRecord, JobState, SubmitOptions } from '../jobs/index.js';
 import type { PreparedRequest, ServerContext } from './context.js';
 import type { FastifyInstance, FastifyRequest } from './fastify.js';
+import { fingerprintOf } from './fingerprint.js';
 import { accessOf, releaseBody } from './guard.js';
 import { httpError } from './problem.js';
 import { register } from './register.js';
@@ -13,6 +14,7 @@ import { decodeBody } from './request-body.js';
 import { ROUTES } from './routes.js';
 import { JOB_ID_PATTERN } from './schemas.js';
 import { badBody } from './tensor-bytes.js';
+import { traceOf, traceOfClient } from './trace-requests.js';
 
 const JOB_ID = new RegExp(JOB_ID_PATTERN);
 const TRACEPARENT = /^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$/;
@@ -33,7 +35,7 @@ export interface SubmitQuery {
 /** A job as it is answered. */
 export function jobDocument(record: JobRecord): object {
   const self = jobUrl(record.id);
-  return { ...record, links: { self, result: `${self}/result`, events: `${self}/events` } };
+  return { ...record, links: { self, result: `${self}/result`, events: `${self}/events`, pieces: `${self}/pieces` } };
 }
 
 /** Where a job is found. */
@@ -68,11 +70,12 @@ export async function submitJob(
   const query = request.query as SubmitQuery;
   const options = submitOptions(query, request);
   const id = options.id;
-  if (id !== undefined) {
-    const known = await jobOfKey(id, context);
-    if (known !== undefined) return { ...(await findOwn(id, known, options.tenant)), isNew: false };
-  }
+  const known = id === undefined ? undefined : await jobOfKey(id, context);
+  // Of another tenant nothing is told, not even whether the request is the same.
+  if (known !== undefined) await findOwn(known.id, known, options.tenant);
   const decoded = decodeBody(request.headers['content-type'], request.body, query);
+  // Of what was sent: a preparation may add what is different each time.
+  if (id !== undefined) options.fingerprint = await fingerprintOf(decoded);
   const prepared: PreparedRequest = context.prepare === undefined ? decoded : await context.prepare(decoded);
   const { cost } = prepared;
   const job = await context.desk.submit(
@@ -80,7 +83,7 @@ export async function submitJob(
     cost === undefined ? options : { ...options, cost },
   );
   releaseBody(request);
-  return { ...(await findOwn(job.id, job, options.tenant)), isNew: true };
+  return { ...(await findOwn(job.id, job, options.tenant)), isNew: known === undefined };
 }
 
 async function jobOfKey(id: string, { desk }: ServerContext): Promise<Job | undefined> {
@@ -117,13 +120,8 @@ function submitOptions(query: SubmitQuery, request: FastifyRequest): SubmitOptio
   else if (query.costUnits !== undefined) throw badBody('costUnits needs a costClass');
   const retryToken = headers['retry-token'];
   if (typeof retryToken === 'string') options.retryToken = retryToken;
-  const { traceparent, tracestate } = headers;
-  if (typeof traceparent === 'string' && TRACEPARENT.test(traceparent)) {
-    options.trace = {
-      traceparent,
-      ...(typeof tracestate === 'string' && tracestate.length <= 512 ? { tracestate } : {}),
-    };
-  }
+  const trace = traceOf(request) ?? traceOfClient(request);
+  if (trace !== undefined && TRACEPARENT.test(trace.traceparent)) options.trace = trace;
   return options;
 }
 

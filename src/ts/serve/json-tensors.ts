@@ -56,10 +56,17 @@ export function encodeJsonTensor(source: Tensor): JsonTensor {
 
 /** The outputs of a result as JSON. */
 export function encodeJsonOutputs(outputs: readonly PipelineOutput[]) {
-  return outputs.map(({ stage, instance, meta, parts }) => ({
+  return outputs.map(({ stage, instance, meta, parts, pieces }) => ({
     stage,
     instance,
     meta,
-    parts: Object.fromEntries(Object.entries(parts).map(([name, part]) => [name, encodeJsonTensor(part)])),
+    parts: encodeJsonParts(parts),
+    ...(pieces === undefined
+      ? {}
+      : { pieces: pieces.map((piece) => ({ ...piece, parts: encodeJsonParts(piece.parts) })) }),
   }));
+}
+
+function encodeJsonParts(parts: Parts): Record<string, JsonTensor> {
+  return Object.fromEntries(Object.entries(parts).map(([name, part]) => [name, encodeJsonTensor(part)]));
 }

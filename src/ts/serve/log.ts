@@ -7,6 +7,7 @@ import { loadPeer } from './peer.js';
 
 /** How much is logged. */
 export const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const;
+/** One of them. */
 export type LogLevel = (typeof LOG_LEVELS)[number];
 
 /** Where a server says what happens. */

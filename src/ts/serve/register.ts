@@ -14,8 +14,7 @@ export function register(app: FastifyInstance, route: RouteSpec, handler: Handle
   app.route({
     method: route.method,
     url: route.url,
-    // The stream of events has no end that HEAD could be told.
-    exposeHeadRoute: route.method === 'GET' && route.id !== 'getEvents',
+    exposeHeadRoute: route.method === 'GET' && !route.isStream,
     config,
     schema: {
       querystring: route.query,

@@ -20,7 +20,42 @@ export interface Body {
   pieces: readonly Uint8Array[];
 }
 
-const nameOf = (output: PipelineOutput, part: string) => `${output.stage}/${output.instance}/${part}`;
+/** What has parts: an output, or one of its pieces, which has a number. */
+export type Holder = Pick<PipelineOutput, 'stage' | 'instance' | 'meta' | 'parts'> & { number?: number };
+
+/** `STAGE/INSTANCE/PART`; of a piece `STAGE/INSTANCE.NUMBER/PART`. */
+export const contentName = ({ stage, instance, number }: Holder, part: string) =>
+  `${stage}/${instance}${number === undefined ? '' : `.${number}`}/${part}`;
+
+// Outputs, and behind each its pieces.
+function holdersOf(outputs: readonly PipelineOutput[]): Holder[] {
+  return outputs.flatMap((output) => [
+    output,
+    ...(output.pieces ?? []).map((piece) => ({ stage: output.stage, instance: output.instance, ...piece })),
+  ]);
+}
+
+/** What is said of the parts of an output or a piece, whose contents come apart. */
+export function partsAbout(holder: Holder): object {
+  const entries = Object.entries(holder.parts).map(([part, { dtype, shape, data }]) => [
+    part,
+    { dtype, shape, bytes: data.byteLength, content: contentName(holder, part) },
+  ]);
+  return Object.fromEntries(entries);
+}
+
+/** What is said of outputs whose contents come apart. */
+export function outputsAbout(outputs: readonly PipelineOutput[]): object[] {
+  return outputs.map((output) => {
+    const { stage, instance, meta, pieces } = output;
+    const about = { stage, instance, meta, parts: partsAbout(output) };
+    if (pieces === undefined) return about;
+    const own = pieces.map((piece) => {
+      return { number: piece.number, meta: piece.meta, parts: partsAbout({ stage, instance, ...piece }) };
+    });
+    return { ...about, pieces: own };
+  });
+}
 
 /**
  * A whole result.
@@ -34,19 +69,19 @@ export function resultBody(
   type: (typeof RESULT_TYPES)[number],
   maxJsonBytes: number,
 ): Body {
-  const parts = outputs.flatMap((output) =>
-    Object.entries(output.parts).map(([part, tensor]) => ({ name: nameOf(output, part), output, part, tensor })),
+  const parts = holdersOf(outputs).flatMap((holder) =>
+    Object.entries(holder.parts).map(([part, tensor]) => ({ name: contentName(holder, part), holder, part, tensor })),
   );
   if (type === SAFETENSORS_TYPE) {
     const tensors = Object.fromEntries(parts.map(({ name, tensor }) => [name, tensor]));
-    const about = JSON.stringify(outputs.map(({ stage, instance, meta }) => ({ stage, instance, meta })));
+    const about = JSON.stringify(outputs.map(headOf));
     return { contentType: type, pieces: encodeSafetensors({ tensors, metadata: { job, outputs: about } }) };
   }
   if (type === FORM_TYPE) {
-    const about = { job, outputs: outputs.map((output) => ({ ...output, parts: mapParts(output) })) };
+    const about = { job, outputs: outputsAbout(outputs) };
     const head: FormPartToSend = { name: 'result', type: JSON_TYPE, content: [Buffer.from(JSON.stringify(about))] };
-    const files = parts.map(({ name, output, part, tensor }): FormPartToSend => {
-      return { name, filename: part, type: partType(output.meta, part), content: [bytesOf(tensor)] };
+    const files = parts.map(({ name, holder, part, tensor }): FormPartToSend => {
+      return { name, filename: part, type: partType(holder.meta, part), content: [bytesOf(tensor)] };
     });
     return encodeMultipart([head, ...files]);
   }
@@ -60,12 +95,8 @@ export function resultBody(
   return { contentType: `${JSON_TYPE}; charset=utf-8`, pieces: [Buffer.from(text)] };
 }
 
-function mapParts(output: PipelineOutput): object {
-  const entries = Object.entries(output.parts).map(([part, { dtype, shape }]) => [
-    part,
-    { dtype, shape, content: nameOf(output, part) },
-  ]);
-  return Object.fromEntries(entries);
+function headOf({ stage, instance, meta, pieces }: PipelineOutput): object {
+  return { stage, instance, meta, pieces: pieces?.map(({ number, meta: own }) => ({ number, meta: own })) };
 }
 
 /** Finds a part of a result; undefined: there is none. */

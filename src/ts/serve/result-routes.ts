@@ -9,15 +9,17 @@ import type { ServerContext } from './context.js';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from './fastify.js';
 import { findJob, jobDocument, jobUrl, submitJob } from './job-routes.js';
 import { negotiate } from './media.js';
+import { MIXED_TYPE } from './mixed.js';
+import { sendPieces } from './piece-stream.js';
 import { httpError } from './problem.js';
 import { parseRange } from './range.js';
 import { register } from './register.js';
 import { findPart, lengthOf, partBody, partOffers, RESULT_TYPES, resultBody, slicePieces } from './result-body.js';
 import { ROUTES } from './routes.js';
-import { clientGone, waitForResult } from './waiting.js';
+import { clientGone, hasEnded, waitForResult } from './waiting.js';
 
 /** Sends pieces one behind the other, without putting them together. */
-function sendPieces(reply: FastifyReply, pieces: readonly Uint8Array[]): FastifyReply {
+function sendBody(reply: FastifyReply, pieces: readonly Uint8Array[]): FastifyReply {
   reply.header('content-length', lengthOf(pieces));
   return reply.send(Readable.from(pieces));
 }
@@ -39,7 +41,7 @@ function sendResult(
 ): FastifyReply {
   const type = negotiate(request.headers.accept, RESULT_TYPES);
   const { contentType, pieces } = resultBody(job, result, type, settings.maxJsonResultBytes);
-  return sendPieces(reply.header('content-type', contentType).header('vary', 'accept'), pieces);
+  return sendBody(reply.header('content-type', contentType).header('vary', 'accept'), pieces);
 }
 
 interface PartOfResult {
@@ -82,18 +84,26 @@ function sendPart(
   const length = lengthOf(pieces);
   const mayRange = headers['if-range'] === undefined || headers['if-range'] === etag;
   const range = mayRange ? parseRange(headers.range, length) : undefined;
-  if (range === undefined) return sendPieces(reply, pieces);
+  if (range === undefined) return sendBody(reply, pieces);
   if (range === 'unsatisfiable') {
     const error = httpError(416, 'RDMA_ERR_INVALID_ARGUMENT', `the part has ${length} bytes`);
     throw Object.assign(error, { headers: { 'content-range': `bytes */${length}` } });
   }
   const { begin, end } = range;
   reply.code(206).header('content-range', `bytes ${begin}-${end - 1}/${length}`);
-  return sendPieces(reply, slicePieces(pieces, begin, end));
+  return sendBody(reply, slicePieces(pieces, begin, end));
 }
 
 /** Adds the routes. */
 export function resultRoutes(app: FastifyInstance, context: ServerContext): void {
+  register(app, ROUTES.pieces, async (request, reply) => {
+    const { job, record } = await findJob((request.params as { id: string }).id, request, context);
+    negotiate(request.headers.accept, [MIXED_TYPE]);
+    // One that failed is a problem, with its status.
+    if (hasEnded(record) && record.state !== 'done') await job.result();
+    await sendPieces(job, context.settings.maxRunMs, request, reply, context);
+    return reply;
+  });
   register(app, ROUTES.result, async (request, reply) => {
     const { job } = await findJob((request.params as { id: string }).id, request, context);
     const result = await waitForResult(job, waitOf(request, context), request, reply, context);
@@ -111,22 +121,24 @@ export function resultRoutes(app: FastifyInstance, context: ServerContext): void
   register(app, ROUTES.run, async (request, reply) => {
     const { output } = request.query as { output?: string };
     // Before any work is done for what cannot be answered.
-    if (output === undefined) negotiate(request.headers.accept, RESULT_TYPES);
-    else checkOutput(output, context);
+    const type = output === undefined ? negotiate(request.headers.accept, [...RESULT_TYPES, MIXED_TYPE]) : undefined;
+    if (output !== undefined) checkOutput(output, context);
     const { settings, log } = context;
     const gone = clientGone(reply);
     const { job, isNew } = await submitJob(request, context);
     gone.stop();
     reply.header('location', jobUrl(job.id));
-    const result = gone.signal.aborted
-      ? undefined
-      : await waitForResult(job, settings.maxRunMs, request, reply, context);
+    const isGone = gone.signal.aborted;
+    if (type === MIXED_TYPE && !isGone && (await sendPieces(job, settings.maxRunMs, request, reply, context)))
+      return reply;
+    const result =
+      isGone || type === MIXED_TYPE ? undefined : await waitForResult(job, settings.maxRunMs, request, reply, context);
     if (result !== undefined) {
       if (output === undefined) return sendResult(job.id, result, request, reply, context);
       const [stage = '', part = ''] = splitOutput(output);
       return sendPart(result, { stage, instance: 0, part }, request, reply);
     }
-    if (!reply.raw.destroyed && !gone.signal.aborted) {
+    if (type !== MIXED_TYPE && !reply.raw.destroyed && !isGone) {
       throw httpError(504, 'RDMA_ERR_TIMEOUT', `there is no result after ${settings.maxRunMs} ms`, {
         remedy: `the job goes on: look at ${jobUrl(job.id)}`,
       });

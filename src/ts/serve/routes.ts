@@ -2,6 +2,7 @@
 //
 // Invariant: there is no route beside these but what a caller of serve() adds, and each is in the OpenAPI document.
 import { JSON_TYPE, OCTETS } from './media.js';
+import { MIXED_TYPE } from './mixed.js';
 import { FORM_TYPE } from './multipart.js';
 import { NPY_TYPE } from './npy.js';
 import { SAFETENSORS_TYPE } from './safetensors.js';
@@ -33,6 +34,8 @@ export interface RouteSpec {
   takesRequest?: boolean;
   /** Whether it needs no token. */
   isOpen?: boolean;
+  /** Whether its answer goes on for as long as something happens: HEAD could be told nothing. */
+  isStream?: boolean;
   answers: Readonly<Record<number, AnswerSpec>>;
   /** Statuses of problem documents beside those that every route may have. */
   problems: readonly number[];
@@ -43,13 +46,19 @@ const json = (schema: Schema) => ({ [JSON_TYPE]: schema });
 const html = { 'text/html': { type: 'string' } };
 const LOCATION = { Location: 'The job.' };
 const RESULTS = { [JSON_TYPE]: s.RESULT, [FORM_TYPE]: BINARY, [SAFETENSORS_TYPE]: BINARY };
+const PIECES: AnswerSpec = {
+  about:
+    'What happens, each as a part of JSON: piece, restarted (the pieces of that instance come from the first again), and at the end done or problem. Behind a piece, and behind done, a part for each tensor that it names.',
+  content: { [MIXED_TYPE]: BINARY },
+};
 const UNFINISHED: AnswerSpec = {
   about: 'It has no outcome yet.',
   content: json(s.JOB),
   headers: { 'Retry-After': 'Seconds until a look may pay.' },
 };
 const SUBMIT_HEADERS = {
-  'Idempotency-Key': 'The identity of the job, 1 to 128 of A-Z a-z 0-9 . _ : -. Submitted again it is the same job.',
+  'Idempotency-Key':
+    'The identity of the job, 1 to 128 of A-Z a-z 0-9 . _ : -. Submitted again it is the same job; another request with it is refused with 422.',
   'Retry-Token': 'The retryToken of the refusal after which this comes again.',
   traceparent: 'W3C trace context that the job belongs to.',
   tracestate: 'Goes with traceparent.',
@@ -86,7 +95,7 @@ export const ROUTES = {
       202: { about: 'It is accepted.', content: json(s.JOB), headers: LOCATION },
       200: { about: 'There was a job of this Idempotency-Key: this one.', content: json(s.JOB), headers: LOCATION },
     },
-    problems: [403, 408, 409, 413, 415, 429, 503],
+    problems: [403, 408, 409, 413, 415, 422, 429, 503],
   },
   list: {
     id: 'listJobs',
@@ -163,6 +172,7 @@ export const ROUTES = {
     id: 'getEvents',
     method: 'GET',
     url: '/v1/jobs/:id/events',
+    isStream: true,
     summary: 'What happens to a job, as server-sent events until its outcome.',
     headers: { 'Last-Event-ID': 'Only events of a larger number.' },
     params: s.JOB_PARAMS,
@@ -173,6 +183,17 @@ export const ROUTES = {
     },
     problems: [404, 503],
   },
+  pieces: {
+    id: 'getPieces',
+    method: 'GET',
+    url: '/v1/jobs/:id/pieces',
+    summary: 'The pieces of a result as they come, and the rest of it behind them.',
+    params: s.JOB_PARAMS,
+    query: s.EMPTY_QUERY,
+    isStream: true,
+    answers: { 200: PIECES },
+    problems: [404, 406, 409, 503, 504],
+  },
   run: {
     id: 'run',
     method: 'POST',
@@ -182,9 +203,13 @@ export const ROUTES = {
     query: s.RUN_QUERY,
     takesRequest: true,
     answers: {
-      200: { about: 'The result.', content: { ...RESULTS, [OCTETS]: BINARY, 'image/*': BINARY }, headers: LOCATION },
+      200: {
+        about: 'The result; as multipart/mixed, piece by piece as GET .../pieces.',
+        content: { ...RESULTS, [MIXED_TYPE]: BINARY, [OCTETS]: BINARY, 'image/*': BINARY },
+        headers: LOCATION,
+      },
     },
-    problems: [403, 404, 406, 408, 409, 413, 415, 429, 503, 504],
+    problems: [403, 404, 406, 408, 409, 413, 415, 422, 429, 503, 504],
   },
   workflow: {
     id: 'getWorkflow',

@@ -85,8 +85,13 @@ export const JOB: Schema = object(
     ]),
     links: object(
       'Where more is found.',
-      { self: text('The job.'), result: text('Its result.'), events: text('Its events.') },
-      ['self', 'result', 'events'],
+      {
+        self: text('The job.'),
+        result: text('Its result.'),
+        events: text('Its events.'),
+        pieces: text('The pieces of its result, as they come.'),
+      },
+      ['self', 'result', 'events', 'pieces'],
     ),
   },
   ['id', 'tenant', 'priority', 'state', 'submittedAtMs', 'attempts', 'requestBytes', 'links'],
@@ -113,6 +118,15 @@ export const RESULT: Schema = object(
           instance: integer('Which one of a sharded stage.'),
           meta: META,
           parts: { type: 'object', additionalProperties: TENSOR },
+          pieces: {
+            type: 'array',
+            description: 'Of a stage that publishes pieces: these, in order.',
+            items: object(
+              'One piece.',
+              { number: integer('0, 1 ...'), meta: META, parts: { type: 'object', additionalProperties: TENSOR } },
+              ['number', 'meta', 'parts'],
+            ),
+          },
         },
         ['stage', 'instance', 'meta', 'parts'],
       ),

@@ -3,6 +3,7 @@
 // Invariant: what is wrong with the options is found before a process is started; whatever way it ends, new work is
 // refused first, and no process is left.
 import { LocalPipeline, type LocalPipelineOptions } from '../cluster/index.js';
+import type { ServerSpans } from '../observe/spans.js';
 import { demoRoutes } from './demo-page.js';
 import { type FastifyInstance, loadFastify } from './fastify.js';
 import { type Log, SILENT } from './log.js';
@@ -19,10 +20,13 @@ export interface ServeOptions extends ServerOptions {
   /** Where it says what happens; default nowhere. */
   log?: Log;
   /**
-   * Adds further routes, a dashboard for example. They have the same guard; `config: { isOpen: true }` of a route needs
-   * no token. `/` belongs to whoever adds it here; default: it leads to the demo's page or to /docs.
+   * Adds further routes, a dashboard for example, to a FastifyInstance. They have the same guard: of a route's `config`,
+   * `isOpen: true` says that it needs no token, and `needsOperator: true` that it needs that of an operator. `/` belongs
+   * to whoever adds it here; default: it leads to the demo's page or to /docs.
    */
-  routes?: (app: FastifyInstance, pipeline: LocalPipeline) => void | Promise<void>;
+  routes?(app: unknown, pipeline: LocalPipeline): void | Promise<void>;
+  /** Makes spans of what the server is asked; see openSpans(). Those of the pipeline are an Observer's. */
+  spans?: ServerSpans | undefined;
 }
 
 /** A workflow that is served. */
@@ -42,6 +46,26 @@ export interface Serving {
   close(): Promise<void>;
 }
 
+// In a store that outlives this process, what has not begun waits for the next one; others may work on it. So what
+// this process has begun is what counts.
+function pausing(pipeline: LocalPipeline, log: Log): () => Promise<boolean> {
+  let isAsked = false;
+  let isPaused = false;
+  const pause = async () => {
+    try {
+      await pipeline.pauseJobs();
+      isPaused = true;
+    } catch (error) {
+      log.warn({ err: error }, 'jobs cannot be paused');
+    }
+  };
+  return async () => {
+    if (!isAsked) void pause();
+    isAsked = true;
+    return isPaused && pipeline.load.inFlight + pipeline.load.queued === 0;
+  };
+}
+
 /**
  * Serves a workflow.
  *
@@ -49,7 +73,7 @@ export interface Serving {
  * @throws as startServer() and LocalPipeline.start(); nothing is left running then
  */
 export async function serve(service: Service, options: ServeOptions): Promise<Serving> {
-  const { pipeline: how = {}, version, log = SILENT, routes, ...serverOptions } = options;
+  const { pipeline: how = {}, version, log = SILENT, routes, spans, ...serverOptions } = options;
   checkServerOptions(serverOptions);
   await loadFastify();
   const pipeline = await LocalPipeline.start(service.workflow, how);
@@ -61,9 +85,11 @@ export async function serve(service: Service, options: ServeOptions): Promise<Se
         spec: service.workflow.spec,
         version,
         prepare: service.prepare,
+        spans,
         log,
         readiness: () => (pipeline.error === undefined ? 'ready' : 'failed'),
-        routes: async (app) => {
+        routes: async (server) => {
+          const app = server as FastifyInstance;
           if (service.hasDemoPage) demoRoutes(app);
           if (routes !== undefined) await routes(app, pipeline);
           else app.get('/', (_request, reply) => reply.redirect(service.hasDemoPage ? '/demo' : '/docs'));
@@ -86,9 +112,7 @@ export async function serve(service: Service, options: ServeOptions): Promise<Se
     close,
     drain: async () => {
       log.info({}, 'no new work is taken; what runs may finish');
-      // Others may work on a store that outlives this process: there, what its own stages do is what counts.
-      const hasNoWork = async () => pipeline.load.inFlight + pipeline.load.queued === 0;
-      const isQuiet = await server.drain(how.store?.isDurable ? hasNoWork : undefined);
+      const isQuiet = await server.drain(how.store?.isDurable ? pausing(pipeline, log) : undefined);
       if (!isQuiet) log.warn({}, 'not everything has finished in time');
       await close();
       return isQuiet;

@@ -4,6 +4,7 @@
 // then closes every connection; nothing of a request but its number, route and status is in the log.
 import type { Socket } from 'node:net';
 import { RdmaError } from '../core/errors.js';
+import type { ServerSpans } from '../observe/spans.js';
 import type { WorkflowSpec } from '../pipeline/index.js';
 import type { Prepare, Readiness, ServerContext } from './context.js';
 import type { JobDesk } from './desk.js';
@@ -18,6 +19,7 @@ import { httpError, problemOf, PROBLEM_TYPE } from './problem.js';
 import { isRawType } from './request-body.js';
 import { resultRoutes } from './result-routes.js';
 import { ROUTES, type RouteSpec } from './routes.js';
+import { traceRequests } from './trace-requests.js';
 import { UploadRoom } from './upload-room.js';
 import { mediaType } from './media.js';
 import { FORM_TYPE } from './multipart.js';
@@ -36,8 +38,13 @@ export interface Served {
   log?: Log | undefined;
   /** How the work behind it is; default always `ready`. */
   readiness?: () => Exclude<Readiness, 'draining'>;
-  /** Adds further routes, pages for example; they have the same guard. `config: { isOpen: true }` needs no token. */
-  routes?: ((app: FastifyInstance) => void | Promise<void>) | undefined;
+  /** Makes spans of what is asked; see openSpans(). */
+  spans?: ServerSpans | undefined;
+  /**
+   * Adds further routes, pages for example, to a FastifyInstance; they have the same guard. Of a route's `config`,
+   * `isOpen: true` says that it needs no token, and `needsOperator: true` that it needs that of an operator.
+   */
+  routes?(app: unknown): void | Promise<void>;
 }
 
 /** A server that listens. */
@@ -82,7 +89,7 @@ export async function startServer(served: Served, options: ServerOptions = {}): 
     drainEndMs: () => state.drainEndMs,
     ending: controller.signal,
   };
-  const app = await makeApp(context, served.routes);
+  const app = await makeApp(context, served);
   await listen(app, settings);
   let closing: Promise<void> | undefined;
   const close = async () => {
@@ -134,7 +141,7 @@ async function listen(app: FastifyInstance, { host, port }: ServerSettings): Pro
   }
 }
 
-async function makeApp(context: ServerContext, routes: Served['routes']): Promise<FastifyInstance> {
+async function makeApp(context: ServerContext, served: Served): Promise<FastifyInstance> {
   const fastify = await loadFastify();
   const { settings } = context;
   const app: FastifyInstance = fastify({
@@ -165,6 +172,7 @@ async function makeApp(context: ServerContext, routes: Served['routes']): Promis
   });
   app.server.maxConnections = settings.maxConnections;
   bodies(app, settings);
+  if (served.spans !== undefined) traceRequests(app, served.spans);
   guard(app, context);
   failures(app, context);
   app.addHook('onResponse', async (request, reply) => {
@@ -179,7 +187,7 @@ async function makeApp(context: ServerContext, routes: Served['routes']): Promis
   resultRoutes(app, context);
   eventsRoute(app, context);
   pageRoutes(app, context);
-  await routes?.(app);
+  await served.routes?.(app);
   return app;
 }
 

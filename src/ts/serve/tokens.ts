@@ -11,9 +11,11 @@ export interface Access {
   readonly tenant: string;
   /** The highest priority that its requests may have. */
   readonly maxPriority: number;
+  /** Sees the numbers of all tenants: status, metrics, dashboard. Jobs are its tenant's, as for the others. */
+  readonly isOperator: boolean;
 }
 
-const LINE = /^([A-Za-z0-9._-]{1,64})[ \t]+(\S+)(?:[ \t]+(-?\d{1,3}))?$/;
+const LINE = /^([A-Za-z0-9._-]{1,64})[ \t]+(\S+)(?:[ \t]+(-?\d{1,3}))?(?:[ \t]+(operator))?$/;
 const MIN_TOKEN_LENGTH = 16;
 const MAX_TOKEN_LENGTH = 512;
 const MAX_FILE_BYTES = 2 ** 20;
@@ -30,7 +32,7 @@ export class Tokens {
   }
 
   /**
-   * Reads tokens: a line for each, `TENANT TOKEN [MAX-PRIORITY]`. Empty lines and those that begin with # do not count.
+   * Reads tokens: a line for each, `TENANT TOKEN [MAX-PRIORITY] [operator]`. Empty lines and those that begin with # do not count.
    * A tenant may have several tokens, for example while one is replaced by another.
    *
    * @param text the lines; a tenant has 1 to 64 of `A-Z a-z 0-9 . _ -`, a token 16 to 512 visible characters of ASCII,
@@ -42,10 +44,10 @@ export class Tokens {
     for (const [i, line] of text.split('\n').entries()) {
       const trimmed = line.trim();
       if (trimmed === '' || trimmed.startsWith('#')) continue;
-      const [, tenant, token = '', priority = '0'] = LINE.exec(trimmed) ?? [];
+      const [, tenant, token = '', priority = '0', role] = LINE.exec(trimmed) ?? [];
       const bad = (why: string) =>
         new RdmaError('RDMA_ERR_INVALID_ARGUMENT', `line ${i + 1} of the tokens ${why}`, {
-          remedy: 'write TENANT TOKEN [MAX-PRIORITY], for example with a token of `openssl rand -hex 32`',
+          remedy: 'write TENANT TOKEN [MAX-PRIORITY] [operator], for example with a token of `openssl rand -hex 32`',
         });
       if (tenant === undefined) throw bad('is malformed');
       if (token.length < MIN_TOKEN_LENGTH) throw bad(`has a token of fewer than ${MIN_TOKEN_LENGTH} characters`);
@@ -55,7 +57,7 @@ export class Tokens {
       if (Math.abs(maxPriority) > 100) throw bad('has a priority that is not from -100 to 100');
       const own = hash(token);
       if (known.some((other) => other.hash.equals(own))) throw bad('has a token that was there before');
-      known.push({ hash: own, access: { tenant, maxPriority } });
+      known.push({ hash: own, access: { tenant, maxPriority, isOperator: role !== undefined } });
     }
     if (known.length === 0) throw new RdmaError('RDMA_ERR_INVALID_ARGUMENT', 'there is no token among the tokens');
     return new Tokens(known);

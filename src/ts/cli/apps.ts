@@ -1,0 +1,103 @@
+// `onepiece deploy`, `undeploy`, `scale`, `drain` and `status`: what operators do with a cluster.
+//
+// Invariant: each changes one record of the control store and ends; what comes of it is the controller's work, and
+// `status` shows it.
+import { Command } from 'commander';
+import { type ClusterOverview, deploy, drainNode, overview, scaleApp, undeploy } from '../cluster/index.js';
+import { loadService } from '../serve/index.js';
+import { type ControlOptions, controlOptions, withControl } from './cluster-options.js';
+import { UsageError } from './exit.js';
+import { integer } from './options.js';
+import { bytes, table } from './table.js';
+
+interface Common extends ControlOptions {
+  json?: true;
+}
+
+const SCHEMA_VERSION = 1;
+
+function command(name: string): Command {
+  return controlOptions(new Command(name)).option('--json', 'print one JSON document');
+}
+
+export function clusterCommands(): Command[] {
+  return [
+    command('deploy')
+      .description('let the cluster run a workflow')
+      .argument('<workflow>', '`demo`, or the path of a module that exports a workflow, the same on every node')
+      .option('--export <name>', 'which workflow, when the module exports several')
+      .action(async (module: string, options: Common & { export?: string }) => {
+        const { workflow } = await loadService(module, options.export).catch(asUsage);
+        const app = await withControl(options, (store) => deploy(store, workflow));
+        print(options, `${app.name} is deployed`, { app: app.name, module: app.module, hash: app.hash });
+      }),
+    command('undeploy')
+      .description('remove a workflow from the cluster: its processes end')
+      .argument('<app>')
+      .action(async (app: string, options: Common) => {
+        await withControl(options, (store) => undeploy(store, app)).catch(asUsage);
+        print(options, `${app} is removed`, { app });
+      }),
+    command('scale')
+      .description('change how many instances a stage has')
+      .argument('<app>')
+      .argument('<stage>')
+      .argument('<instances>', '1 to 64', integer(1, 64))
+      .action(async (app: string, stage: string, instances: number, options: Common) => {
+        await withControl(options, (store) => scaleApp(store, app, stage, instances)).catch(asUsage);
+        print(options, `${app}/${stage} shall have ${instances}`, { app, stage, instances });
+      }),
+    command('drain')
+      .description('empty a node: its places go on elsewhere, what runs on it ends')
+      .argument('<node>')
+      .option('--undo', 'let it have places again')
+      .action(async (node: string, options: Common & { undo?: true }) => {
+        await withControl(options, (store) => drainNode(store, node, !options.undo)).catch(asUsage);
+        print(options, options.undo ? `${node} may have places` : `${node} is being emptied`, { node });
+      }),
+    command('status')
+      .description('show the nodes and apps of a cluster')
+      .action(async (options: Common) => {
+        const seen = await withControl(options, (store) => overview(store));
+        if (options.json) process.stdout.write(`${JSON.stringify({ schemaVersion: SCHEMA_VERSION, ...seen })}\n`);
+        else process.stdout.write(`${overviewText(seen)}\n`);
+      }),
+  ];
+}
+
+function print({ json }: Common, words: string, document: object): void {
+  process.stdout.write(json ? `${JSON.stringify({ schemaVersion: SCHEMA_VERSION, ...document })}\n` : `${words}\n`);
+}
+
+function asUsage(error: unknown): never {
+  const { code, message } = error as { code?: string; message: string };
+  if (code === 'RDMA_ERR_INVALID_ARGUMENT') throw new UsageError(message);
+  throw error;
+}
+
+function overviewText({ leader, nodes, apps }: ClusterOverview): string {
+  const lines = [leader === null ? 'nobody leads' : `${leader.name} leads in term ${leader.term}`, ''];
+  const nodeRows = nodes.map(({ name, host, cores, memoryBytes, gpus, draining, places }) => {
+    return [
+      name,
+      host,
+      String(cores),
+      bytes(memoryBytes),
+      String(gpus.length),
+      String(places),
+      draining ? 'draining' : '',
+    ];
+  });
+  lines.push(
+    nodes.length === 0 ? 'no nodes' : table(['node', 'host', '>cores', '>memory', '>gpus', '>places', ''], nodeRows),
+  );
+  for (const app of apps) {
+    const rows = app.places.map(({ place, node, state, reason }) => [place, node, state, reason ?? '']);
+    const gateways = app.gateways.length === 0 ? 'none: connect one' : app.gateways.join(', ');
+    lines.push('', `${app.name}: plan ${app.plan ?? 'none'}, gateways ${gateways}`);
+    if (rows.length > 0) lines.push(table(['place', 'node', 'state', ''], rows));
+    for (const words of app.unplaced) lines.push(words);
+    if (app.refused !== null) lines.push(`the last change was taken back: ${app.refused}`);
+  }
+  return lines.join('\n');
+}

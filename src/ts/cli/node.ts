@@ -1,0 +1,155 @@
+// `onepiece node`: a node of a cluster, until a signal ends it.
+//
+// Invariant: the first signal empties the node (its places go on elsewhere, what runs ends), the second ends it at once.
+import os from 'node:os';
+import { Command, InvalidArgumentError } from 'commander';
+import { Controller, drainNode, NodeManager } from '../cluster/index.js';
+import { type ControlOptions, controlOptions, openControl, readSecret } from './cluster-options.js';
+import { errorLine } from './exit.js';
+import { integer } from './options.js';
+
+interface NodeCommandOptions extends ControlOptions {
+  name?: string;
+  secretFile: string;
+  device: string;
+  cores?: number;
+  memory?: number;
+  gpus: number;
+  gpuMemory?: number;
+  label?: Record<string, string>;
+  leaseMs: number;
+  drainMs: number;
+  controller: boolean;
+  json?: true;
+}
+
+const SIGNALS = { SIGHUP: 1, SIGINT: 2, SIGTERM: 15 } as const;
+const LOOK_MS = 100;
+const UNITS: Record<string, number> = { '': 1, K: 2 ** 10, M: 2 ** 20, G: 2 ** 30, T: 2 ** 40 };
+
+export function nodeCommand(setExitCode: (code: number) => void): Command {
+  return controlOptions(new Command('node'))
+    .description('run a node of a cluster: it runs the places that the plan gives it')
+    .requiredOption('--secret-file <file>', 'the secret of the cluster; chmod 600')
+    .option('--name <name>', 'its name in the cluster; default: that of the host, and the process')
+    .option('--device <name>', 'the RDMA device that carries the messages', 'soft0')
+    .option('--cores <count>', 'cores for stages; default: all', integer(1, 65_536))
+    .option('--memory <bytes>', 'memory for stages, such as 64G; default: all', amount)
+    .option('--gpus <count>', 'how many GPUs it has', integer(0, 1024), 0)
+    .option('--gpu-memory <bytes>', 'memory of each GPU, such as 80G', amount)
+    .option('--label <key=value>', 'what stages may ask for; several times', collectLabel)
+    .option('--lease-ms <ms>', 'after how long without a sign it counts as lost', integer(200, 600_000), 3000)
+    .option('--drain-ms <ms>', 'how long its work may take to end after a signal', integer(0, 86_400_000), 30_000)
+    .option('--no-controller', 'it never leads the cluster')
+    .option('--json', 'print one JSON document for each thing that happens')
+    .action(async (options: NodeCommandOptions) => setExitCode(await runNode(options)));
+}
+
+function amount(text: string): number {
+  const [, digits, unit] = /^(\d{1,13})([KMGT]?)$/.exec(text) ?? [];
+  if (digits === undefined) throw new InvalidArgumentError('Give bytes, such as 512M or 64G.');
+  return Number(digits) * UNITS[unit!]!;
+}
+
+function collectLabel(text: string, labels: Record<string, string> = {}): Record<string, string> {
+  const [, key, value] = /^([^=\s]+)=(\S+)$/.exec(text) ?? [];
+  if (key === undefined) throw new InvalidArgumentError('Give key=value.');
+  return { ...labels, [key]: value! };
+}
+
+async function runNode(options: NodeCommandOptions): Promise<number> {
+  const { secretFile, device, leaseMs, drainMs, gpus, gpuMemory, cores, memory, label, json } = options;
+  const secret = readSecret(secretFile);
+  const name = options.name ?? `${os.hostname().replaceAll(/[^-=\w]/g, '-')}-${process.pid}`;
+  const has = {
+    gpus: Array.from({ length: gpus }, () => ({ memoryBytes: gpuMemory ?? 0 })),
+    ...(cores === undefined ? {} : { cores }),
+    ...(memory === undefined ? {} : { memoryBytes: memory }),
+    ...(label === undefined ? {} : { labels: label }),
+  };
+  const say = (words: string, document: object) =>
+    process.stdout.write(json ? `${JSON.stringify({ schemaVersion: 1, node: name, ...document })}\n` : `${words}\n`);
+  const complain = (error: Error) => process.stderr.write(`${errorLine(error)}\n`);
+  const store = await openControl(options);
+  const signals = new Signals();
+  let controller: Controller | undefined;
+  let node: NodeManager | undefined;
+  try {
+    node = await NodeManager.start(store, {
+      name,
+      secret,
+      device,
+      has,
+      leaseMs,
+      onEvent: (event) => {
+        if (event.type === 'joined') say(`${name} has joined the cluster`, { event: 'joined', pid: process.pid });
+        else if (event.type === 'trouble') complain(event.error);
+        else {
+          const { stage, instance, reason } = event.restart;
+          const words = `${event.app}: ${stage}/${instance} ended (${reason}) and is replaced`;
+          say(words, { event: 'restart', app: event.app, stage, instance, reason });
+        }
+      },
+    });
+    if (options.controller) {
+      controller = new Controller(store, {
+        name,
+        leaseMs,
+        onEvent: (event) => {
+          if (event.type === 'leading')
+            say(`${name} leads in term ${event.term}`, { event: 'leading', term: event.term });
+          else if (event.type === 'following') say(`${name} leads no more`, { event: 'following' });
+          else if (event.type === 'trouble') complain(event.error);
+          else {
+            const { plan, unplaced } = event.record;
+            const words = `${event.app}: plan ${plan?.number ?? 'none'}${unplaced.map((each) => `; ${each}`).join('')}`;
+            say(words, { event: 'plan', app: event.app, number: plan?.number ?? null, unplaced });
+          }
+        },
+      });
+    }
+    const code = await signals.first;
+    await drain(node, () => drainNode(store, name), drainMs);
+    return code;
+  } finally {
+    signals.close();
+    await node?.close();
+    await drainNode(store, name, false).catch(() => {});
+    await controller?.close();
+    await store.close();
+  }
+}
+
+// Until nothing runs on it, or the time is over.
+async function drain(node: NodeManager, begin: () => Promise<void>, drainMs: number): Promise<void> {
+  await begin().catch(() => {});
+  const endMs = performance.now() + drainMs;
+  while (node.processes.length > 0 && performance.now() < endMs) {
+    await new Promise((resolve) => setTimeout(resolve, LOOK_MS));
+  }
+}
+
+/** Hears the first signal, and ends the process at the second. */
+class Signals {
+  readonly first: Promise<number>;
+  private handlers: [string, () => void][] = [];
+
+  constructor() {
+    this.first = new Promise((resolve) => {
+      let hasOne = false;
+      this.handlers = Object.entries(SIGNALS).map(([name, number]) => {
+        const handler = () => {
+          if (hasOne) process.exit(128 + number);
+          hasOne = true;
+          resolve(128 + number);
+        };
+        process.on(name, handler);
+        return [name, handler];
+      });
+    });
+  }
+
+  close(): void {
+    for (const [name, handler] of this.handlers) process.off(name, handler);
+  }
+}

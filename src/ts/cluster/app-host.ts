@@ -1,0 +1,282 @@
+// The places of one app on one node: it makes their processes match the plan, and says how they do.
+//
+// Invariant: a process runs only in a place that the plan assigns to this node, under the epoch of that assignment; when
+// the assignment moves, the process ends before another one starts here. It knows no gateway: what it has to tell one
+// about a request goes with the next process of the place.
+import { createHash } from 'node:crypto';
+import { readFile } from 'node:fs/promises';
+import { RdmaError } from '../core/errors.js';
+import type { Secret } from '../core/secret.js';
+import {
+  type PlaceId,
+  type Plan,
+  placeName,
+  type RequestAttempt,
+  requestName,
+  stagePlaces,
+} from '../pipeline/index.js';
+import type { InboxAddress } from '../ring/index.js';
+import type { App, NodeReport, PlaceReport, PlanRecord } from './cluster-records.js';
+import type { Restart } from './place-state.js';
+import { Places, type PlacesSettings } from './places.js';
+import type { RequestFailure } from './protocol.js';
+import { Waiters } from './waiters.js';
+import { lookMs, Watchman } from './watchman.js';
+
+/** Processes of one place under one epoch. */
+const RUNS_PER_EPOCH = 4096;
+/** So many requests are remembered whose processes have ended. */
+const MAX_REMEMBERED = 256;
+
+export interface AppHostOptions {
+  readonly app: App;
+  readonly node: string;
+  readonly secret: Secret<string>;
+  readonly settings: PlacesSettings;
+  /** Where a place of another node is; undefined: nobody knows. */
+  readonly addressOf: (place: string) => InboxAddress | undefined;
+  /** The report has changed. */
+  readonly onReport: () => void;
+  readonly onRestart: (restart: Restart) => void;
+}
+
+export class AppHost {
+  private readonly options: AppHostOptions;
+  private readonly places: Places;
+  private readonly watchman: Watchman;
+  private readonly waiters: Waiters;
+  private record: PlanRecord | undefined;
+  private readonly epochs = new Map<string, number>(); // under which a place was started here
+  private readonly tries = new Map<string, number>(); // by attempt of a request
+  private failures: (RequestFailure & { stage: string })[] = [];
+  private work: Promise<void> = Promise.resolve();
+  private refusal: RdmaError | undefined; // why no process is started
+  private isChecked = false;
+  private isClosed = false;
+
+  constructor(options: AppHostOptions) {
+    this.options = options;
+    const { app, settings, secret } = options;
+    this.waiters = new Waiters(() => (this.isClosed ? closedError(app) : undefined));
+    this.places = new Places({
+      workflow: app,
+      options: settings,
+      secret,
+      waiters: this.waiters,
+      isEnding: () => this.isClosed,
+      hasStarted: () => true,
+      givesUp: false,
+      plans: () => ({ plan: this.record!.plan!, olderPlans: [...this.record!.olderPlans] }),
+      incarnationAbove: (name) => (this.epochs.get(name) ?? 0) * RUNS_PER_EPOCH,
+      failuresOf: (stage) => this.failures.filter((each) => each.stage === stage),
+      onRestart: (restart) => options.onRestart(restart),
+      onAvailability: () => {},
+      isUnderWay: () => true,
+      countTry: (request) => this.countTry(request),
+      failRequest: (request, reason) => this.failRequest(request, reason),
+      onLost: () => {},
+      onChange: () => options.onReport(),
+    });
+    const limitsMs = app.spec.stages.flatMap(({ taskTimeoutMs, graceMs }) => [taskTimeoutMs ?? graceMs, graceMs]);
+    this.watchman = new Watchman(
+      { processes: () => this.places.watched(), isBusy: () => this.epochs.size > 0, isWanted: () => true },
+      lookMs([settings.heartbeatMs, ...limitsMs]),
+    );
+  }
+
+  get app(): App {
+    return this.options.app;
+  }
+
+  /** Follows a newer record, after all that it does for those before. */
+  follow(record: PlanRecord): void {
+    this.work = this.work.then(() => this.followNow(record)).catch((error) => this.refuse(error));
+  }
+
+  private async followNow(record: PlanRecord): Promise<void> {
+    if (this.isClosed || record.plan === null) return;
+    const before = this.record;
+    this.record = record;
+    if (!this.isChecked) await this.checkModule();
+    if (this.refusal !== undefined) {
+      this.options.onReport();
+      return;
+    }
+    await this.endMoved(record);
+    for (const [name, address] of this.remoteAddresses(record)) this.tellAddress(name, address);
+    const mine = this.own(record);
+    for (const id of mine) {
+      const name = placeName(this.app.spec, id);
+      this.epochs.set(name, record.assignments[name]!.epoch);
+    }
+    this.places.startMissing(mine);
+    if (this.epochs.size > 0) this.watchman.wake();
+    this.tellPlans(before, record);
+    await this.places.endOthers(mine);
+    this.options.onReport();
+  }
+
+  // A place that left and came back is another one.
+  private async endMoved(record: PlanRecord): Promise<void> {
+    const stays = this.own(record).filter((id) => {
+      const name = placeName(this.app.spec, id);
+      const epoch = this.epochs.get(name);
+      return epoch === undefined || epoch === record.assignments[name]!.epoch;
+    });
+    const kept = new Set(stays.map((id) => placeName(this.app.spec, id)));
+    for (const name of [...this.epochs.keys()]) if (!kept.has(name)) this.epochs.delete(name);
+    await this.places.endOthers(stays);
+  }
+
+  private tellPlans(before: PlanRecord | undefined, record: PlanRecord): void {
+    const numbers = new Set(plansOf(record).map(({ number }) => number));
+    const known = before === undefined ? [] : plansOf(before).map(({ number }) => number);
+    for (const plan of plansOf(record)) {
+      if (!known.includes(plan.number)) this.places.tell({ type: 'adopt', plan }, true);
+    }
+    for (const number of known) if (!numbers.has(number)) this.places.tell({ type: 'retire', number });
+  }
+
+  private own(record: PlanRecord): PlaceId[] {
+    const seen = new Map<string, PlaceId>();
+    for (const plan of plansOf(record)) {
+      for (const id of stagePlaces(plan)) {
+        const name = placeName(this.app.spec, id);
+        if (record.assignments[name]?.node === this.options.node) seen.set(name, id);
+      }
+    }
+    return [...seen.values()];
+  }
+
+  /** Others have another address: looks where they are. */
+  lookAround(): void {
+    if (this.record === undefined || this.isClosed) return;
+    for (const [name, address] of this.remoteAddresses(this.record)) this.tellAddress(name, address);
+    this.waiters.look();
+  }
+
+  private *remoteAddresses(record: PlanRecord): Iterable<[string, InboxAddress | undefined]> {
+    for (const [name, { node }] of Object.entries(record.assignments)) {
+      if (node !== this.options.node) yield [name, this.options.addressOf(name)];
+    }
+    for (const number of new Set(plansOf(record).flatMap(({ gateways }) => [...gateways]))) {
+      yield [`gateway/${number}`, this.options.addressOf(`gateway/${number}`)];
+    }
+  }
+
+  private tellAddress(name: string, address: InboxAddress | undefined): void {
+    const known = this.places.addressOf(name);
+    if (JSON.stringify(known) !== JSON.stringify(address)) this.places.announce(name, address);
+  }
+
+  // ---- What it says
+
+  /** How its places do. */
+  report(): NodeReport {
+    const { record } = this;
+    const report: Record<string, PlaceReport> = {};
+    if (record === undefined) return report;
+    if (this.refusal !== undefined) {
+      for (const id of this.own(record)) {
+        const name = placeName(this.app.spec, id);
+        report[name] = brokenReport(record.assignments[name]!.epoch, this.refusal);
+      }
+      return report;
+    }
+    for (const place of this.places.list()) {
+      const epoch = this.epochs.get(place.name);
+      if (epoch === undefined) continue;
+      const { state, reason, restarts } = place.status;
+      report[place.name] = {
+        epoch,
+        state,
+        plans: [...place.plans],
+        address: this.places.addressOf(place.name) ?? null,
+        reason: reason?.message ?? null,
+        readyInMs: place.readyInMs ?? null,
+        pid: place.pid ?? null,
+        restarts,
+      };
+    }
+    return report;
+  }
+
+  // ---- Requests over which processes end
+
+  private countTry(request: RequestAttempt): number {
+    const key = `${requestName(request.gateway, request.gatewayRun, request.ticket)}:${request.attempt}`;
+    const tries = (this.tries.get(key) ?? 0) + 1;
+    this.tries.delete(key);
+    this.tries.set(key, tries);
+    if (this.tries.size > MAX_REMEMBERED) this.tries.delete(this.tries.keys().next().value!);
+    return tries;
+  }
+
+  private failRequest({ gateway, gatewayRun, ticket, attempt }: RequestAttempt, reason: RdmaError): void {
+    const request = { gateway, gatewayRun, ticket, attempt };
+    this.failures.push({ stage: reason.stage ?? '', request, code: reason.code, message: reason.message });
+    if (this.failures.length > MAX_REMEMBERED) this.failures.shift();
+  }
+
+  // ---- The module
+
+  private async checkModule(): Promise<void> {
+    this.isChecked = true;
+    const { module, hash, name } = this.app;
+    let found: string;
+    try {
+      found = hashOf(await readFile(module));
+    } catch (cause) {
+      throw new RdmaError('RDMA_ERR_NOT_FOUND', `${name} cannot run here: ${module} cannot be read on this node`, {
+        cause,
+        remedy: 'install the module on this node, at the same path',
+      });
+    }
+    if (found === hash) return;
+    const words = `${name} cannot run here: ${module} has other content than what was deployed (${found.slice(0, 12)}, not ${hash.slice(0, 12)})`;
+    throw new RdmaError('RDMA_ERR_CONFLICT', words, {
+      remedy: 'install the same version on all nodes, or deploy again',
+    });
+  }
+
+  private refuse(error: unknown): void {
+    this.refusal =
+      error instanceof RdmaError ? error : new RdmaError('RDMA_ERR_STAGE_FAILED', String(error), { cause: error });
+    this.options.onReport();
+  }
+
+  /** Ends all processes. */
+  async close(): Promise<void> {
+    this.isClosed = true;
+    this.watchman.stop();
+    this.waiters.look();
+    await this.work;
+    await this.places.close();
+  }
+}
+
+/** What a deployed module is known by. */
+export function hashOf(bytes: Uint8Array): string {
+  return createHash('sha256').update(bytes).digest('hex');
+}
+
+function brokenReport(epoch: number, { message }: RdmaError): PlaceReport {
+  return {
+    epoch,
+    state: 'broken',
+    plans: [],
+    address: null,
+    reason: message,
+    readyInMs: null,
+    pid: null,
+    restarts: 0,
+  };
+}
+
+function plansOf({ plan, olderPlans }: PlanRecord): Plan[] {
+  return plan === null ? [...olderPlans] : [...olderPlans, plan];
+}
+
+function closedError({ name }: App): RdmaError {
+  return new RdmaError('RDMA_ERR_CLOSED', `${name} is closed on this node`);
+}

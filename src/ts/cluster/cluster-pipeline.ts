@@ -1,0 +1,444 @@
+// A gateway of a cluster, with the interface of a pipeline: requests go to whatever nodes the plan says.
+//
+// Invariant: requests are admitted under a plan after all of its places work under it, and an older one is let go of after
+// its last request here. While the store is away it goes on with the last plan. What is submitted to a durable store is
+// finished by another gateway when this one dies.
+import { RdmaError } from '../core/errors.js';
+import { Secret } from '../core/secret.js';
+import { checkInteger, checkObject, checkString } from '../core/validate.js';
+import { type ControlPort, type ControlStore, type Membership, systemControlPort } from '../control/index.js';
+import type { Job, JobFilter, JobRecord, JobStore, SubmitOptions } from '../jobs/index.js';
+import {
+  type Availability,
+  Gateway,
+  type GatewayStatus,
+  graphOf,
+  type PipelineRequest,
+  type PipelineResult,
+  type PlaceId,
+  type Plan,
+  placeName,
+  type RequestOptions,
+  RequestStream,
+  stageIndex,
+  stagePlaces,
+  type StreamOptions,
+  systemPipelinePort,
+  type TenantLimits,
+} from '../pipeline/index.js';
+import { type App, asJson, checkName, type GatewayData, gatewayKey, type PlanRecord } from './cluster-records.js';
+import { ClusterView } from './cluster-view.js';
+import { checkPipelineOptions, checkStore, type PipelineSettings } from './local-pipeline-options.js';
+import { PipelineJobs } from './pipeline-jobs.js';
+import { Waiters } from './waiters.js';
+
+/** How to connect to an app of a cluster. */
+export interface ClusterPipelineOptions {
+  /** Name of the app: that of its workflow. */
+  readonly app: string;
+  /** That of the nodes. */
+  readonly secret: string;
+  /** How long to wait until the app works, in ms; default 60 000. */
+  readonly startTimeoutMs?: number | undefined;
+  /** Of the gateway's own lease, in ms; default 3000. */
+  readonly leaseMs?: number | undefined;
+  /** Where submitted jobs are kept; see LocalPipelineOptions. */
+  readonly store?: JobStore | undefined;
+  /** As in LocalPipelineOptions. */
+  readonly device?: string | undefined;
+  readonly maxInFlight?: number | undefined;
+  readonly maxQueued?: number | undefined;
+  readonly maxQueuedBytes?: number | undefined;
+  readonly tenants?: Readonly<Record<string, TenantLimits>> | undefined;
+  readonly reconnectMs?: number | undefined;
+  readonly pollUs?: number | undefined;
+  readonly port?: ControlPort | undefined;
+}
+
+/** Answered by {@link ClusterPipeline.status}. */
+export interface ClusterPipelineStatus {
+  readonly number: number;
+  readonly plan: Plan;
+  readonly olderPlans: readonly Plan[];
+  readonly gateway: GatewayStatus;
+  /** By place: its node, and how it does there. */
+  readonly places: Readonly<Record<string, { node: string; state: string; reason: string | null }>>;
+  /** What is wanted and is not there. */
+  readonly unplaced: readonly string[];
+  /** Why the control store was last of no use; undefined while all goes well. */
+  readonly control: RdmaError | undefined;
+}
+
+const MAX_GATEWAYS = 64;
+
+/** Made by {@link ClusterPipeline.connect}. */
+export class ClusterPipeline implements AsyncDisposable {
+  private readonly settings: PipelineSettings;
+  private readonly appName: string;
+  private readonly secret: Secret<string>;
+  private readonly leaseMs: number;
+  private readonly view: ClusterView;
+  private readonly waiters: Waiters;
+  private readonly stored: PipelineJobs;
+  private readonly availability = new Map<string, string>(); // as the gateway was told, by place
+  private readonly givenUp = new Set<string>();
+  private app!: App;
+  private number = 0;
+  private gateway: Gateway | undefined;
+  private membership: Membership | undefined;
+  private record: PlanRecord | undefined;
+  private plans: Plan[] = []; // adopted, the newest last
+  private adopting: Promise<void> | undefined;
+  private isLive = false;
+  private failure: RdmaError | undefined;
+  private closing: Promise<void> | undefined;
+
+  private constructor(control: ControlStore, options: ClusterPipelineOptions) {
+    const given = checkObject<ClusterPipelineOptions>('options', options);
+    const { app, secret, startTimeoutMs = 60_000, leaseMs = 3000, store, port = systemControlPort, ...more } = given;
+    this.appName = checkName('app', app);
+    this.secret = new Secret(checkString('secret', secret, { minLength: 8, maxLength: 4096 }));
+    this.settings = checkPipelineOptions({ ...defined(more), startTimeoutMs });
+    this.leaseMs = checkInteger('leaseMs', leaseMs, 50, 600_000);
+    this.waiters = new Waiters(() => this.ended);
+    const runner = {
+      run: (request: PipelineRequest, how?: RequestOptions) => this.runNow(request, how),
+      check: (bytes: number, how?: RequestOptions) => this.gateway?.check(bytes, how),
+    };
+    this.stored = new PipelineJobs(runner, checkStore(store), closedError);
+    this.view = new ClusterView(control, { leaseMs: this.leaseMs, port, onChange: () => this.look() });
+  }
+
+  /**
+   * Opens a gateway to an app, and waits until the app works.
+   *
+   * @param control what the cluster agrees through; who passes it closes it, after the pipeline
+   * @throws RdmaError RDMA_ERR_NOT_FOUND when no such app is deployed; RDMA_ERR_TIMEOUT when it does not work in time,
+   *   with the reasons; RDMA_ERR_INVALID_ARGUMENT; RDMA_ERR_NO_DEVICE
+   */
+  static async connect(control: ControlStore, options: ClusterPipelineOptions): Promise<ClusterPipeline> {
+    const pipeline = new ClusterPipeline(control, options);
+    try {
+      await pipeline.start();
+    } catch (error) {
+      await pipeline.close();
+      throw error;
+    }
+    return pipeline;
+  }
+
+  private async start(): Promise<void> {
+    const { view, waiters, appName, settings } = this;
+    const { startTimeoutMs } = settings;
+    const silent = () => `the control store has not told within ${startTimeoutMs} ms what there is`;
+    await waiters.until(() => view.isSynced, startTimeoutMs, silent);
+    await view.gateways.whenSynced(startTimeoutMs);
+    const app = view.app(appName);
+    if (app === undefined) {
+      throw new RdmaError('RDMA_ERR_NOT_FOUND', `no app ${appName} is deployed`, {
+        remedy: 'deploy it: onepiece deploy MODULE',
+      });
+    }
+    this.app = app;
+    await this.takeNumber();
+    const late = () => this.whyLate();
+    const hasPlan = () => {
+      const record = view.record(this.app);
+      return record?.plan?.gateways.includes(this.number) === true;
+    };
+    await waiters.until(hasPlan, startTimeoutMs, late);
+    const record = view.record(this.app)!;
+    await this.open(record.plan!);
+    this.record = record;
+    this.look();
+    await waiters.until(() => this.isReady(this.plans[0]!), startTimeoutMs, late);
+    await this.gateway!.connect();
+    this.isLive = true;
+    await this.tellPlans();
+    this.look();
+    if (this.stored.isDurable) await this.stored.open();
+  }
+
+  // The smallest number that no gateway has.
+  private async takeNumber(): Promise<void> {
+    for (let number = 0; number < MAX_GATEWAYS; number++) {
+      if (this.view.gateways.get(gatewayKey(this.appName, number)) !== undefined) continue;
+      try {
+        const key = gatewayKey(this.appName, number);
+        this.number = number;
+        this.membership = await this.view.gateways.join(key, asJson(this.advertised(null)));
+        return;
+      } catch (error) {
+        // Another one was faster.
+        if ((error as RdmaError).code !== 'RDMA_ERR_CONFLICT') throw error;
+      }
+    }
+    throw new RdmaError('RDMA_ERR_REJECTED', `${this.appName} has ${MAX_GATEWAYS} gateways already`);
+  }
+
+  private advertised(address: GatewayData['address']): GatewayData {
+    return { app: this.appName, number: this.number, address, plans: this.plans.map(({ number }) => number) };
+  }
+
+  private async open(plan: Plan): Promise<void> {
+    const { settings, app, secret } = this;
+    const { device, maxInFlight, maxQueued, maxQueuedBytes, tenants, reconnectMs, pollUs } = settings;
+    this.gateway = await Gateway.open({
+      port: systemPipelinePort,
+      graph: graphOf(app.spec),
+      self: { stage: stageIndex(app.spec, 'gateway'), instance: this.number },
+      // Of one number, a later gateway has a later session.
+      incarnation: this.membership!.session ?? 1,
+      plan,
+      device,
+      secret,
+      pollUs,
+      reconnectMs,
+      maxInFlight,
+      maxQueued,
+      maxQueuedBytes,
+      tenants,
+      resolve: (place) => this.whereIs(place),
+      onFailed: (reason) => this.fail(reason),
+    });
+    this.plans = [plan];
+    this.membership!.update(asJson(this.advertised(this.gateway.address)));
+  }
+
+  private async tellPlans(): Promise<void> {
+    this.membership?.update(asJson(this.advertised(this.gateway!.address)));
+  }
+
+  private whereIs(place: string) {
+    const find = () => (this.record === undefined ? undefined : this.view.addressOf(this.appName, this.record, place));
+    const address = find();
+    if (address !== undefined) return address;
+    return this.waiters.until(() => find() !== undefined).then(() => find()!);
+  }
+
+  // ---- Following the plan
+
+  // Something is new in the store.
+  private look(): void {
+    if (this.app !== undefined && this.gateway !== undefined && this.closing === undefined) {
+      try {
+        this.record = this.view.record(this.app) ?? this.record;
+        this.tellAvailability();
+        this.adopting ??= this.follow().finally(() => {
+          this.adopting = undefined;
+        });
+      } catch {
+        // A record that cannot be used: it goes on with the last one.
+      }
+    }
+    this.waiters.look();
+  }
+
+  private async follow(): Promise<void> {
+    if (!this.isLive) return;
+    const newest = this.record?.plan;
+    if (newest !== null && newest !== undefined && newest.number > this.plans.at(-1)!.number && this.isReady(newest)) {
+      // One that leaves this gateway out takes it for dead: it comes back in the next.
+      if (!newest.gateways.includes(this.number)) return;
+      await this.gateway!.adopt(newest);
+      this.plans.push(newest);
+      await this.tellPlans();
+    }
+    for (const name of this.record?.lost ?? []) await this.giveUp(name);
+    while (this.plans.length > 1) {
+      const [oldest] = this.plans;
+      // What comes meanwhile is looked at while it drains.
+      this.retireSoon(oldest!);
+      return;
+    }
+  }
+
+  private readonly retiring = new Set<number>();
+
+  private retireSoon(plan: Plan): void {
+    if (this.retiring.has(plan.number)) return;
+    this.retiring.add(plan.number);
+    this.gateway!.retire(plan.number).then(
+      async () => {
+        this.plans = this.plans.filter((each) => each !== plan);
+        this.retiring.delete(plan.number);
+        await this.tellPlans();
+        this.look();
+      },
+      () => this.retiring.delete(plan.number),
+    );
+  }
+
+  // Its node is lost, and no newer plan has it.
+  private async giveUp(name: string): Promise<void> {
+    const newest = this.plans.at(-1)!;
+    const id = idOf(this.app, name);
+    if (this.givenUp.has(name) || newest.instances[id.stage]?.includes(id.instance) === true) return;
+    this.givenUp.add(name);
+    await this.gateway!.giveUp(id);
+  }
+
+  // Whether all places of a plan work under it.
+  private isReady(plan: Plan): boolean {
+    return this.lateFor(plan).length === 0;
+  }
+
+  private lateFor(plan: Plan): string[] {
+    const { record, appName, app } = this;
+    if (record === undefined) return ['the plan'];
+    return stagePlaces(plan)
+      .map((id) => placeName(app.spec, id))
+      .filter((name) => this.view.report(appName, record, name)?.plans.includes(plan.number) !== true);
+  }
+
+  private tellAvailability(): void {
+    const { record, gateway, app, appName } = this;
+    const newest = this.plans.at(-1);
+    if (record === undefined || gateway === undefined || newest === undefined || !this.isLive) return;
+    for (const id of stagePlaces(newest)) {
+      const name = placeName(app.spec, id);
+      const report = this.view.report(appName, record, name);
+      const now = availabilityOf(report);
+      const text = `${now.state} ${report?.epoch ?? 0} ${report?.readyInMs ?? ''}`;
+      if ((this.availability.get(name) ?? `ready ${report?.epoch ?? 0} `) === text) continue;
+      this.availability.set(name, text);
+      gateway.setAvailability(id, now);
+      if (now.state === 'broken') gateway.abandon(id, now.reason);
+    }
+  }
+
+  private whyLate(): string {
+    const { record, app, appName } = this;
+    const seen = record ?? this.view.record(app);
+    const words = [`${appName} does not work after ${this.settings.startTimeoutMs} ms`];
+    if (seen?.plan === null || seen === undefined) words.push('it has no plan: is a controller there, and a node?');
+    else {
+      for (const id of stagePlaces(seen.plan)) {
+        const name = placeName(app.spec, id);
+        const report = this.view.report(appName, seen, name);
+        if (report?.state !== 'ready')
+          words.push(`${name} is ${report?.state ?? 'not started'}: ${report?.reason ?? ''}`);
+      }
+    }
+    return [...words, ...(seen?.unplaced ?? [])].join('; ');
+  }
+
+  // ---- Requests
+
+  private get ended(): RdmaError | undefined {
+    return this.failure ?? (this.closing === undefined ? undefined : closedError());
+  }
+
+  private fail(reason: RdmaError): void {
+    if (this.ended !== undefined) return;
+    this.failure = reason;
+    this.waiters.look();
+  }
+
+  /** As LocalPipeline.run. */
+  run(request: PipelineRequest, options?: RequestOptions): Promise<PipelineResult> {
+    return this.stored.isDurable ? this.stored.run(request, options ?? {}) : this.runNow(request, options);
+  }
+
+  private runNow(request: PipelineRequest, options?: RequestOptions): Promise<PipelineResult> {
+    const { ended, gateway } = this;
+    if (ended !== undefined || gateway === undefined) return Promise.reject(ended ?? closedError());
+    return gateway.run(request, options);
+  }
+
+  /** As LocalPipeline.stream. */
+  stream(request: PipelineRequest, options: StreamOptions = {}): RequestStream {
+    checkObject('options', options);
+    return new RequestStream((own) => this.run(request, own), options);
+  }
+
+  /** As LocalPipeline.submit. */
+  submit(request: PipelineRequest, options: SubmitOptions = {}): Promise<Job> {
+    if (this.ended !== undefined) return Promise.reject(this.ended);
+    return this.stored.submit(request, options);
+  }
+
+  /** As LocalPipeline.job. */
+  job(id: string): Promise<Job> {
+    return this.stored.job(id);
+  }
+
+  /** As LocalPipeline.jobs. */
+  jobs(filter: JobFilter = {}): Promise<JobRecord[]> {
+    return this.stored.jobs(filter);
+  }
+
+  /** Why it does not work any more; undefined while it does. */
+  get error(): RdmaError | undefined {
+    return this.failure;
+  }
+
+  /** Requests in the stages, and waiting to be admitted here. */
+  get load(): { inFlight: number; queued: number } {
+    return this.gateway?.load ?? { inFlight: 0, queued: 0 };
+  }
+
+  /** What this gateway does, and what it knows of the cluster. For operators, not for hot loops. */
+  status(): ClusterPipelineStatus {
+    const { gateway, record, app, appName } = this;
+    if (gateway === undefined || record === undefined) throw closedError();
+    const places: Record<string, { node: string; state: string; reason: string | null }> = {};
+    for (const [name, { node }] of Object.entries(record.assignments)) {
+      const report = this.view.report(appName, record, name);
+      places[name] = { node, state: report?.state ?? 'unknown', reason: report?.reason ?? null };
+    }
+    return {
+      number: this.number,
+      plan: this.plans.at(-1)!,
+      olderPlans: this.plans.slice(0, -1),
+      gateway: gateway.status(),
+      places,
+      unplaced: app === undefined ? [] : record.unplaced,
+      control: this.view.failure,
+    };
+  }
+
+  /** Ends the gateway. Requests under way here fail with RDMA_ERR_CLOSED; stored jobs go on in another gateway. */
+  close(): Promise<void> {
+    this.closing ??= this.closeAll();
+    return this.closing;
+  }
+
+  private async closeAll(): Promise<void> {
+    await null; // `closing` is set before anything below looks at it
+    this.waiters.look();
+    await this.stored.close();
+    this.gateway?.fail(closedError());
+    await this.membership?.leave().catch(() => {});
+    await this.gateway?.close();
+    await this.view.close();
+  }
+
+  /** As {@link ClusterPipeline.close}. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+}
+
+function availabilityOf(report: ReturnType<ClusterView['report']>): Availability {
+  if (report === undefined) return { state: 'starting' };
+  const { state, readyInMs, reason } = report;
+  if (state === 'ready') return { state };
+  if (state !== 'broken') return { state: 'starting', readyInMs: readyInMs ?? undefined };
+  const words = new RdmaError('RDMA_ERR_STAGE_FAILED', reason ?? 'the place is broken');
+  return { state, reason: words, retryInMs: readyInMs ?? 1000 };
+}
+
+function idOf({ spec }: App, name: string): PlaceId {
+  const [stage, instance] = name.split('/');
+  return { stage: stageIndex(spec, stage!), instance: Number(instance) };
+}
+
+function defined<T extends object>(options: T): { [K in keyof T]: Exclude<T[K], undefined> } {
+  const entries = Object.entries(options).filter(([, value]) => value !== undefined);
+  return Object.fromEntries(entries) as { [K in keyof T]: Exclude<T[K], undefined> };
+}
+
+function closedError(): RdmaError {
+  return new RdmaError('RDMA_ERR_CLOSED', 'the pipeline is closed');
+}

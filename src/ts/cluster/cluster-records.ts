@@ -1,0 +1,179 @@
+// What the parts of a cluster write for each other into the control store, and how they read it.
+//
+// Invariant: one writer for each record: who deploys writes `apps.APP`, the controller that leads writes `plans.APP`, a
+// node writes `reports.NODE.APP`, a gateway advertises itself. A record that cannot be read is refused by name, and
+// leaves what is known as it was.
+import { isRdmaError, RdmaError } from '../core/errors.js';
+import { checkInteger, checkObject, checkString, invalidArgument } from '../core/validate.js';
+import type { Entry, Json } from '../control/index.js';
+import { readJson } from '../control/store.js';
+import { checkPlan, checkSpec, type Plan, type WorkflowSizes, type WorkflowSpec } from '../pipeline/index.js';
+import type { InboxAddress } from '../ring/index.js';
+
+export const APPS = 'apps.';
+export const PLANS = 'plans.';
+export const REPORTS = 'reports.';
+export const NODES = 'nodes.';
+export const GATEWAYS = 'gateways.';
+export const DRAINS = 'drains.';
+export const LEADER = 'leader';
+
+/** Names of apps and nodes: they are parts of keys. */
+const NAME = /^[-=\w]{1,64}$/;
+
+/** A workflow that was deployed. */
+export interface App {
+  readonly name: string;
+  /** The file that exports it, with its folder, on every node. */
+  readonly module: string;
+  /** SHA-256 of that file, in hex. */
+  readonly hash: string;
+  readonly spec: WorkflowSpec;
+  readonly sizes: WorkflowSizes;
+  /** How many instances each stage shall have, by name. */
+  readonly wanted: Readonly<Record<string, number>>;
+}
+
+/** Where a place is meant to be. */
+export interface Assignment {
+  readonly node: string;
+  /** Of the node's agent: another one on the same node has none of its processes. */
+  readonly run: string;
+  /** Grows with each assignment in the app: of two processes of one place, the one of the higher epoch counts. */
+  readonly epoch: number;
+  /** Numbers of the node's GPUs. */
+  readonly gpus: readonly number[];
+}
+
+/** What the controller has decided for an app. */
+export interface PlanRecord {
+  /** The newest; null: there are no places yet. */
+  readonly plan: Plan | null;
+  /** Those before it that requests may be under still. */
+  readonly olderPlans: readonly Plan[];
+  /** Every place of these plans. */
+  readonly assignments: Readonly<Record<string, Assignment>>;
+  readonly lastEpoch: number;
+  /** Places that only older plans have, and whose nodes are lost: their requests are admitted again. */
+  readonly lost: readonly string[];
+  /** What is wanted and is not there, in words. */
+  readonly unplaced: readonly string[];
+  /** A change that came to nothing: it is not tried again while the same is wanted. */
+  readonly refused: { readonly wanted: string; readonly reason: string } | null;
+}
+
+export type ReportedState = 'starting' | 'ready' | 'stopped' | 'broken';
+
+/** How a place does, by its node. */
+export interface PlaceReport {
+  readonly epoch: number;
+  readonly state: ReportedState;
+  /** Plans under which its process works. */
+  readonly plans: readonly number[];
+  /** Where it listens. */
+  readonly address: InboxAddress | null;
+  /** Why it is broken. */
+  readonly reason: string | null;
+  /** In how long it may work, in ms. */
+  readonly readyInMs: number | null;
+  readonly pid: number | null;
+  readonly restarts: number;
+}
+
+/** All places of an app on a node. */
+export type NodeReport = Readonly<Record<string, PlaceReport>>;
+
+/** What a gateway advertises. */
+export interface GatewayData {
+  readonly app: string;
+  readonly number: number;
+  /** null: it has none yet. */
+  readonly address: InboxAddress | null;
+  /** Plans that it has adopted and not let go of. */
+  readonly plans: readonly number[];
+}
+
+export const NO_PLAN: PlanRecord = Object.freeze({
+  plan: null,
+  olderPlans: [],
+  assignments: {},
+  lastEpoch: 0,
+  lost: [],
+  unplaced: [],
+  refused: null,
+});
+
+/** @throws RdmaError RDMA_ERR_INVALID_ARGUMENT for a name that is no part of a key */
+export function checkName(what: string, name: unknown): string {
+  return checkString(what, name, { pattern: NAME });
+}
+
+/** A record as JSON takes it: its types say that it is. */
+export const asJson = (record: object): Json => JSON.parse(JSON.stringify(record)) as Json;
+
+/** Names an app's gateway among the members. */
+export const gatewayKey = (app: string, number: number): string => `${app}.${number}`;
+
+/** @throws RdmaError RDMA_ERR_PROTOCOL naming the record */
+export function readApp(entry: Entry): App {
+  return reading(entry, () => {
+    const { name, module, hash, spec, sizes, wanted } = checkObject<App>('an app', readJson(entry));
+    const checked = checkSpec(spec);
+    const counts: Record<string, number> = {};
+    for (const stage of checked.stages) {
+      const count = checkObject<Record<string, number>>('wanted', wanted)[stage.name];
+      counts[stage.name] = checkInteger(`wanted.${stage.name}`, count ?? stage.instances, 1, 64);
+    }
+    return {
+      name: checkName('the name of an app', name),
+      module: checkString('module', module, { minLength: 1, maxLength: 4096 }),
+      hash: checkString('hash', hash, { pattern: /^[0-9a-f]{64}$/ }),
+      spec: checked,
+      sizes: checkObject<WorkflowSizes>('sizes', sizes),
+      wanted: counts,
+    };
+  });
+}
+
+/** @param value what was written under a term */
+export function readPlanRecord(spec: WorkflowSpec, key: string, value: unknown): PlanRecord {
+  return reading({ key }, () => {
+    const { plan, olderPlans, assignments, lastEpoch, lost, unplaced, refused } = checkObject<PlanRecord>(
+      'plan',
+      value,
+    );
+    for (const [name, list] of Object.entries({ olderPlans, lost, unplaced })) {
+      if (!Array.isArray(list)) throw invalidArgument(name, list, 'a list');
+    }
+    return {
+      plan: plan === null ? null : checkPlan(spec, plan),
+      olderPlans: olderPlans.map((older) => checkPlan(spec, older)),
+      assignments: checkObject<Record<string, Assignment>>('assignments', assignments),
+      lastEpoch: checkInteger('lastEpoch', lastEpoch, 0),
+      lost,
+      unplaced,
+      refused,
+    };
+  });
+}
+
+/** @throws RdmaError RDMA_ERR_PROTOCOL naming the record */
+export function readReport(entry: Entry): NodeReport {
+  return reading(entry, () => checkObject<NodeReport>('a report', readJson(entry)));
+}
+
+/** undefined: it is no gateway's. */
+export function readGateway(data: Json): GatewayData | undefined {
+  const { app, number, address = null, plans } = Object(data) as Partial<GatewayData>;
+  if (typeof app !== 'string' || !Number.isInteger(number) || !Array.isArray(plans)) return undefined;
+  return { app, number: number!, address, plans };
+}
+
+function reading<T>({ key }: { key: string }, read: () => T): T {
+  try {
+    return read();
+  } catch (cause) {
+    const words = isRdmaError(cause) ? cause.message : String(cause);
+    throw new RdmaError('RDMA_ERR_PROTOCOL', `the record ${key} cannot be used: ${words}`, { cause });
+  }
+}

@@ -1,0 +1,86 @@
+// What one part of a cluster sees of one app: its record, and where its places and gateways are.
+//
+// Invariant: of a place, only the report of the node and the epoch that the record assigns it to counts.
+import type { RdmaError } from '../core/errors.js';
+import { type ControlPort, type ControlStore, Members, readFenced } from '../control/index.js';
+import { View } from '../control/view.js';
+import type { InboxAddress } from '../ring/index.js';
+import {
+  type App,
+  APPS,
+  GATEWAYS,
+  gatewayKey,
+  type PlaceReport,
+  PLANS,
+  type PlanRecord,
+  readApp,
+  readGateway,
+  readPlanRecord,
+  REPORTS,
+} from './cluster-records.js';
+import { reportOf } from './controller.js';
+
+export interface ClusterViewOptions {
+  readonly leaseMs: number;
+  readonly port: ControlPort;
+  /** Something is new. */
+  readonly onChange: () => void;
+}
+
+export class ClusterView {
+  readonly gateways: Members;
+  private readonly views: Record<'apps' | 'plans' | 'reports', View>;
+
+  constructor(store: ControlStore, { leaseMs, port, onChange }: ClusterViewOptions) {
+    const view = (prefix: string) => new View(store, { prefix, leaseMs, port, onChange });
+    this.views = { apps: view(APPS), plans: view(PLANS), reports: view(REPORTS) };
+    this.gateways = new Members(store, { prefix: GATEWAYS, leaseMs, port, onEvent: onChange });
+  }
+
+  /** Whether everything that is there has been seen once. */
+  get isSynced(): boolean {
+    return Object.values(this.views).every(({ syncs }) => syncs > 0);
+  }
+
+  /** Why the store was last of no use; undefined while all goes well. */
+  get failure(): RdmaError | undefined {
+    return Object.values(this.views).find(({ failure }) => failure !== undefined)?.failure;
+  }
+
+  /** Names of all apps. */
+  appNames(): string[] {
+    return [...this.views.apps.entries()].map(({ key }) => key.slice(APPS.length));
+  }
+
+  /** @throws RdmaError RDMA_ERR_PROTOCOL when its record cannot be used */
+  app(name: string): App | undefined {
+    const entry = this.views.apps.get(APPS + name);
+    return entry === undefined ? undefined : readApp(entry);
+  }
+
+  /** @throws RdmaError RDMA_ERR_PROTOCOL when its record cannot be used */
+  record({ name, spec }: App): PlanRecord | undefined {
+    const entry = this.views.plans.get(PLANS + name);
+    return entry === undefined ? undefined : readPlanRecord(spec, entry.key, readFenced(entry).value);
+  }
+
+  /** How a place does, as far as its node has said under this record. */
+  report(app: string, { assignments }: PlanRecord, place: string): PlaceReport | undefined {
+    const assignment = assignments[place];
+    if (assignment === undefined) return undefined;
+    const report = reportOf(this.views.reports.get(`${REPORTS}${assignment.node}.${app}`), place);
+    return report?.epoch === assignment.epoch ? report : undefined;
+  }
+
+  /** Where a place, or a gateway, is. */
+  addressOf(app: string, record: PlanRecord, place: string): InboxAddress | undefined {
+    const [stage, number] = place.split('/');
+    if (stage !== 'gateway') return this.report(app, record, place)?.address ?? undefined;
+    const member = this.gateways.get(gatewayKey(app, Number(number)));
+    return (member === undefined ? undefined : readGateway(member.data)?.address) ?? undefined;
+  }
+
+  async close(): Promise<void> {
+    await Promise.all([this.gateways.close(), ...Object.values(this.views).map((view) => view.close())]);
+  }
+}

@@ -1,0 +1,241 @@
+// The controller: one of those that would lead writes the plans of all apps, from what is deployed and who is there.
+//
+// Invariant: it writes only while it leads, each record against the revision that it decided from; so an older leader, or
+// one that looks at old records, changes nothing. It decides one thing at a time, and may die anywhere: the next leader
+// decides from the same records.
+import { tellerOf } from '../core/event-teller.js';
+import { isRdmaError, RdmaError } from '../core/errors.js';
+import { checkFunction, checkObject } from '../core/validate.js';
+import {
+  type ControlPort,
+  type ControlStore,
+  Election,
+  type Entry,
+  type Leadership,
+  Members,
+  readFenced,
+  systemControlPort,
+} from '../control/index.js';
+import { View } from '../control/view.js';
+import { checkNode } from '../planner/index.js';
+import {
+  type App,
+  APPS,
+  asJson,
+  checkName,
+  DRAINS,
+  GATEWAYS,
+  LEADER,
+  NODES,
+  type PlaceReport,
+  type PlanRecord,
+  PLANS,
+  readApp,
+  readGateway,
+  readPlanRecord,
+  readReport,
+  REPORTS,
+} from './cluster-records.js';
+import { type KnownApp, type LiveGateway, type LiveNode, reconcile } from './reconcile.js';
+
+/** What a controller says of itself. */
+export type ControllerEvent =
+  | { readonly type: 'leading'; readonly term: number }
+  | { readonly type: 'following'; readonly reason: RdmaError }
+  | { readonly type: 'plan'; readonly app: string; readonly record: PlanRecord }
+  | { readonly type: 'trouble'; readonly error: RdmaError };
+
+export interface ControllerOptions {
+  /** Who this is, for people. */
+  readonly name: string;
+  /** Of leader, nodes and gateways, in ms; default 3000. The same for all of a cluster. */
+  readonly leaseMs?: number | undefined;
+  /** See LeaseOptions; default true. */
+  readonly storeForgets?: boolean | undefined;
+  readonly onEvent?: ((event: ControllerEvent) => void) | undefined;
+  readonly port?: ControlPort | undefined;
+}
+
+/** How long it rests after a write that failed. */
+const RETRY_MS = 200;
+
+export class Controller {
+  private readonly name: string;
+  private readonly port: ControlPort;
+  private readonly tell: (event: ControllerEvent) => void;
+  private readonly election: Election;
+  private readonly nodes: Members;
+  private readonly gateways: Members;
+  private readonly views: Record<'apps' | 'plans' | 'reports' | 'drains', View>;
+  private leadership: Leadership | undefined;
+  private working: Promise<void> | undefined;
+  private isDue = false;
+  private troubles = new Map<string, string>(); // by record: what was wrong with it last
+  private isClosed = false;
+
+  /**
+   * Stands for election, and works whenever it leads.
+   *
+   * @throws RdmaError RDMA_ERR_INVALID_ARGUMENT
+   */
+  constructor(
+    private readonly store: ControlStore,
+    options: ControllerOptions,
+  ) {
+    const given = checkObject<ControllerOptions>('options', options);
+    const { leaseMs = 3000, storeForgets = true, onEvent = () => {}, port = systemControlPort } = given;
+    this.name = checkName('name', given.name);
+    this.port = port;
+    this.tell = tellerOf('onEvent', checkFunction('onEvent', onEvent));
+    const look = () => this.look();
+    const view = (prefix: string) => new View(store, { prefix, leaseMs, port, onChange: look });
+    this.views = { apps: view(APPS), plans: view(PLANS), reports: view(REPORTS), drains: view(DRAINS) };
+    this.nodes = new Members(store, { prefix: NODES, leaseMs, port, onEvent: look });
+    this.gateways = new Members(store, { prefix: GATEWAYS, leaseMs, port, onEvent: look });
+    this.election = new Election(store, {
+      name: this.name,
+      key: LEADER,
+      leaseMs,
+      storeForgets,
+      port,
+      onLead: (leadership) => {
+        this.leadership = leadership;
+        this.tell({ type: 'leading', term: leadership.term });
+        this.look();
+      },
+      onLost: (reason) => {
+        this.leadership = undefined;
+        this.tell({ type: 'following', reason });
+      },
+    });
+  }
+
+  /** Whether it leads now. */
+  get isLeading(): boolean {
+    return this.leadership?.isLeading() === true;
+  }
+
+  // Something is new: it decides again, after what it does now.
+  private look(): void {
+    this.isDue = true;
+    if (this.working !== undefined || this.isClosed || !this.isLeading) return;
+    this.working = this.work().finally(() => {
+      this.working = undefined;
+    });
+  }
+
+  private async work(): Promise<void> {
+    // What came together is decided together.
+    await new Promise((resolve) => setImmediate(resolve));
+    await Promise.all([this.nodes.whenSynced(), this.gateways.whenSynced()]).catch(() => {});
+    while (this.isDue && this.isLeading && !this.isClosed) {
+      this.isDue = false;
+      if (Object.values(this.views).some(({ syncs }) => syncs === 0)) return; // they call again
+      const isDone = await this.writeAll();
+      if (!isDone) {
+        this.isDue = true;
+        await new Promise<void>((resolve) => this.port.timers.after(RETRY_MS, resolve));
+      }
+    }
+  }
+
+  // False: some write came to nothing, and is to be decided again.
+  private async writeAll(): Promise<boolean> {
+    const { leadership } = this;
+    const apps = this.apps();
+    const decided = reconcile({ apps, nodes: this.liveNodes() });
+    let isDone = true;
+    for (const [app, record] of decided) {
+      const key = PLANS + app;
+      try {
+        await leadership!.put(key, asJson(record), { expected: this.views.plans.get(key)?.revision ?? 0 });
+        this.tell({ type: 'plan', app, record });
+      } catch (error) {
+        isDone = false;
+        this.trouble(key, error);
+      }
+    }
+    for (const entry of [...this.views.plans.entries()]) {
+      if (this.views.apps.get(APPS + entry.key.slice(PLANS.length)) !== undefined) continue;
+      try {
+        leadership!.check();
+        await this.store.delete(entry.key, entry.revision);
+      } catch (error) {
+        isDone = false;
+        this.trouble(entry.key, error);
+      }
+    }
+    return isDone;
+  }
+
+  private liveNodes(): LiveNode[] {
+    return this.nodes.list().flatMap(({ name, data }) => {
+      try {
+        const draining = this.views.drains.get(DRAINS + name) !== undefined;
+        const run = String(Object(data).run);
+        return { ...checkNode({ ...Object(data), name, ...(draining ? { draining } : {}) }), run };
+      } catch (error) {
+        this.trouble(NODES + name, error);
+        return [];
+      }
+    });
+  }
+
+  private apps(): KnownApp[] {
+    const gateways = this.gateways.list().flatMap(({ data }) => readGateway(data) ?? []);
+    const known: KnownApp[] = [];
+    for (const entry of this.views.apps.entries()) {
+      try {
+        const app = readApp(entry);
+        const record = this.recordOf(app);
+        const own: LiveGateway[] = gateways.filter((gateway) => gateway.app === app.name);
+        known.push({ app, record, gateways: own, reports: this.reportsOf(app, record) });
+      } catch (error) {
+        this.trouble(entry.key, error);
+      }
+    }
+    return known;
+  }
+
+  private recordOf(app: App): PlanRecord | undefined {
+    const entry = this.views.plans.get(PLANS + app.name);
+    return entry === undefined ? undefined : readPlanRecord(app.spec, entry.key, readFenced(entry).value);
+  }
+
+  private reportsOf(app: App, record: PlanRecord | undefined): Record<string, PlaceReport> {
+    const reports: Record<string, PlaceReport> = {};
+    for (const [place, { node, epoch }] of Object.entries(record?.assignments ?? {})) {
+      const report = reportOf(this.views.reports.get(`${REPORTS}${node}.${app.name}`), place);
+      if (report?.epoch === epoch) reports[place] = report;
+    }
+    return reports;
+  }
+
+  private trouble(what: string, cause: unknown): void {
+    const error = isRdmaError(cause)
+      ? cause
+      : new RdmaError('RDMA_ERR_INTERNAL', `${what}: ${String(cause)}`, { cause });
+    // Once for each.
+    if (this.troubles.get(what) === error.message || this.isClosed) return;
+    this.troubles.set(what, error.message);
+    this.tell({ type: 'trouble', error });
+  }
+
+  /** Leads no longer; plans stay as they are. */
+  async close(): Promise<void> {
+    this.isClosed = true;
+    await this.election.close();
+    await this.working;
+    await Promise.all([this.nodes.close(), this.gateways.close(), ...Object.values(this.views).map((v) => v.close())]);
+  }
+}
+
+/** What a node's record says of a place; undefined: nothing that can be read. */
+export function reportOf(entry: Entry | undefined, place: string): PlaceReport | undefined {
+  if (entry === undefined) return undefined;
+  try {
+    return readReport(entry)[place];
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,238 @@
+// A node of a cluster: it advertises what it has, and runs the places that plans assign to it.
+//
+// Invariant: it meets the controller only in the store. While the store is away it goes on with the last plans that it
+// knows: nothing is ended because somebody cannot be asked. When its name is another one's by then, or its places are
+// elsewhere, it sees that as soon as the store is back.
+import os from 'node:os';
+import { tellerOf } from '../core/event-teller.js';
+import { isRdmaError, RdmaError } from '../core/errors.js';
+import { Secret } from '../core/secret.js';
+import { checkFunction, checkInteger, checkObject, checkString } from '../core/validate.js';
+import { type ControlPort, type ControlStore, Members, type Membership, systemControlPort } from '../control/index.js';
+import { checkNode, type NodeInfo, type NodeInfoInput } from '../planner/index.js';
+import { AppHost } from './app-host.js';
+import { asJson, checkName, NODES, REPORTS } from './cluster-records.js';
+import { ClusterView } from './cluster-view.js';
+import type { Restart } from './place-state.js';
+import type { PlacesSettings } from './places.js';
+
+/** What a node says of itself. */
+export type NodeEvent =
+  | { readonly type: 'joined'; readonly node: NodeInfo }
+  | { readonly type: 'restart'; readonly app: string; readonly restart: Restart }
+  | { readonly type: 'trouble'; readonly error: RdmaError };
+
+export interface NodeOptions {
+  /** Unique in the cluster: 1 to 64 letters, digits, `-`, `_` and `=`. */
+  readonly name: string;
+  /** What all of the cluster know, 8 to 4096 characters. */
+  readonly secret: string;
+  /** What it has; by default this machine's cores and memory, and no GPUs. */
+  readonly has?: Omit<NodeInfoInput, 'name'> | undefined;
+  /** Of its lease, in ms; default 3000. */
+  readonly leaseMs?: number | undefined;
+  /** As in LocalPipelineOptions. */
+  readonly device?: string | undefined;
+  readonly maxRestarts?: number | undefined;
+  readonly startTimeoutMs?: number | undefined;
+  readonly reconnectMs?: number | undefined;
+  readonly pollUs?: number | undefined;
+  readonly heartbeatMs?: number | undefined;
+  readonly onEvent?: ((event: NodeEvent) => void) | undefined;
+  readonly port?: ControlPort | undefined;
+}
+
+/** Changes of reports that come so close together are written together. */
+const REPORT_MS = 10;
+const RETRY_MS = 300;
+
+export class NodeManager {
+  readonly info: NodeInfo;
+  private readonly secret: Secret<string>;
+  private readonly settings: PlacesSettings;
+  private readonly leaseMs: number;
+  private readonly port: ControlPort;
+  private readonly tell: (event: NodeEvent) => void;
+  private readonly members: Members;
+  private readonly view: ClusterView;
+  private readonly hosts = new Map<string, AppHost>();
+  private readonly followed = new Map<string, string>(); // the record that an app was told last
+  private readonly written = new Map<string, string>(); // the report of an app that the store has
+  private readonly troubles = new Map<string, string>();
+  private ending: Promise<unknown> = Promise.resolve();
+  private membership: Membership | undefined;
+  private writing = false;
+  private reportsDue = false;
+  private isClosed = false;
+
+  private constructor(
+    private readonly store: ControlStore,
+    options: NodeOptions,
+  ) {
+    const given = checkObject<NodeOptions>('options', options);
+    const { leaseMs = 3000, onEvent = () => {}, port = systemControlPort } = given;
+    const name = checkName('name', given.name);
+    const own = { host: os.hostname(), cores: os.availableParallelism(), memoryBytes: os.totalmem() };
+    this.info = checkNode({ ...own, ...given.has, name });
+    this.secret = new Secret(checkString('secret', given.secret, { minLength: 8, maxLength: 4096 }));
+    this.leaseMs = checkInteger('leaseMs', leaseMs, 50, 600_000);
+    this.port = port;
+    this.tell = tellerOf('onEvent', checkFunction('onEvent', onEvent));
+    this.settings = {
+      device: checkString('device', given.device ?? 'soft0', { minLength: 1, maxLength: 64 }),
+      maxRestarts: checkInteger('maxRestarts', given.maxRestarts ?? 10, 0, 1000),
+      startTimeoutMs: checkInteger('startTimeoutMs', given.startTimeoutMs ?? 60_000, 1, 2 ** 31 - 1),
+      reconnectMs: checkInteger('reconnectMs', given.reconnectMs ?? 60_000, 1, 2 ** 31 - 1),
+      pollUs: checkInteger('pollUs', given.pollUs ?? 100, 0, 10_000),
+      heartbeatMs: checkInteger('heartbeatMs', given.heartbeatMs ?? 2000, 1, 2 ** 31 - 1),
+    };
+    this.members = new Members(store, { prefix: NODES, leaseMs: this.leaseMs, port });
+    this.view = new ClusterView(store, { leaseMs: this.leaseMs, port, onChange: () => this.look() });
+  }
+
+  /**
+   * Joins the cluster, and runs what it is given from now on.
+   *
+   * @throws RdmaError RDMA_ERR_CONFLICT when another node has the name; RDMA_ERR_TIMEOUT when the store does not answer;
+   *   RDMA_ERR_INVALID_ARGUMENT
+   */
+  static async start(store: ControlStore, options: NodeOptions): Promise<NodeManager> {
+    const node = new NodeManager(store, options);
+    try {
+      node.membership = await node.members.join(node.info.name, { ...Object(asJson(node.info)), run: node.port.id() });
+    } catch (error) {
+      await node.close();
+      throw error;
+    }
+    node.tell({ type: 'joined', node: node.info });
+    node.look();
+    return node;
+  }
+
+  /** The processes of its places. */
+  get processes(): { app: string; place: string; pid: number }[] {
+    return [...this.hosts].flatMap(([app, host]) =>
+      Object.entries(host.report()).flatMap(([place, { pid }]) => (pid === null ? [] : [{ app, place, pid }])),
+    );
+  }
+
+  // Something is new in the store.
+  private look(): void {
+    if (this.isClosed || this.membership === undefined || !this.view.isSynced) return;
+    const names = new Set(this.view.appNames());
+    for (const name of names) {
+      try {
+        this.lookAt(name);
+      } catch (error) {
+        this.trouble(name, error);
+      }
+    }
+    for (const [name, host] of this.hosts) if (!names.has(name)) this.end(name, host);
+  }
+
+  private lookAt(name: string): void {
+    const app = this.view.app(name)!;
+    const record = this.view.record(app);
+    if (record === undefined) return;
+    let host = this.hosts.get(name);
+    // Other code is another app, though it has the name.
+    if (host !== undefined && (host.app.hash !== app.hash || host.app.module !== app.module)) {
+      this.end(name, host);
+      host = undefined;
+    }
+    const isMine = Object.values(record.assignments).some(({ node }) => node === this.info.name);
+    if (host === undefined) {
+      if (!isMine) return;
+      host = this.host(name);
+    }
+    const text = JSON.stringify(record);
+    if (this.followed.get(name) === text) host.lookAround();
+    else {
+      this.followed.set(name, text);
+      host.follow(record);
+    }
+  }
+
+  private host(name: string): AppHost {
+    const host = new AppHost({
+      app: this.view.app(name)!,
+      node: this.info.name,
+      secret: this.secret,
+      settings: this.settings,
+      addressOf: (place) => {
+        const app = this.view.app(name);
+        const record = app === undefined ? undefined : this.view.record(app);
+        return record === undefined ? undefined : this.view.addressOf(name, record, place);
+      },
+      onReport: () => this.reportSoon(),
+      onRestart: (restart) => this.tell({ type: 'restart', app: name, restart }),
+    });
+    this.hosts.set(name, host);
+    return host;
+  }
+
+  private end(name: string, host: AppHost): void {
+    this.hosts.delete(name);
+    this.followed.delete(name);
+    const ended = host.close();
+    this.ending = Promise.all([this.ending, ended]);
+    this.reportSoon();
+  }
+
+  // ---- Reports
+
+  private reportSoon(): void {
+    this.reportsDue = true;
+    if (this.writing || this.isClosed) return;
+    this.writing = true;
+    this.port.timers.after(REPORT_MS, () => {
+      void this.writeReports().finally(() => {
+        this.writing = false;
+        if (this.reportsDue) this.reportSoon();
+      });
+    });
+  }
+
+  private async writeReports(): Promise<void> {
+    this.reportsDue = false;
+    for (const name of new Set([...this.hosts.keys(), ...this.written.keys()])) {
+      const host = this.hosts.get(name);
+      const text = host === undefined ? undefined : JSON.stringify(host.report());
+      if (this.written.get(name) === text) continue;
+      const key = `${REPORTS}${this.info.name}.${name}`;
+      try {
+        if (text === undefined) await this.store.delete(key);
+        else await this.store.put(key, JSON.parse(text));
+        if (text === undefined) this.written.delete(name);
+        else this.written.set(name, text);
+      } catch (error) {
+        this.reportsDue = true;
+        this.trouble(key, error);
+        await new Promise<void>((resolve) => this.port.timers.after(RETRY_MS, resolve));
+        return;
+      }
+    }
+  }
+
+  private trouble(what: string, cause: unknown): void {
+    const error = isRdmaError(cause)
+      ? cause
+      : new RdmaError('RDMA_ERR_INTERNAL', `${what}: ${String(cause)}`, { cause });
+    if (this.troubles.get(what) === error.message || this.isClosed) return;
+    this.troubles.set(what, error.message);
+    this.tell({ type: 'trouble', error });
+  }
+
+  /** Leaves the cluster and ends its processes at once. Drain the node first where requests are under way. */
+  async close(): Promise<void> {
+    if (this.isClosed) return;
+    this.isClosed = true;
+    await Promise.all([...this.hosts.values()].map((host) => host.close()));
+    await this.ending;
+    await this.membership?.leave().catch(() => {});
+    for (const name of this.written.keys()) {
+      await this.store.delete(`${REPORTS}${this.info.name}.${name}`).catch(() => {});
+    }
+    await Promise.all([this.members.close(), this.view.close()]);
+  }
+}

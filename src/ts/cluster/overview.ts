@@ -1,0 +1,98 @@
+// A look at a whole cluster, from outside.
+//
+// Invariant: it writes nothing. What it shows is what the store says at one moment; a node that died within its lease is
+// still there.
+import { RdmaError } from '../core/errors.js';
+import { withDeadline } from '../core/deadline.js';
+import { type ControlStore, Members, systemControlPort } from '../control/index.js';
+import { readLeaseRecord } from '../control/lease-record.js';
+import { checkNode, type NodeInfo } from '../planner/index.js';
+import { DRAINS, LEADER, NODES, readGateway } from './cluster-records.js';
+import { ClusterView } from './cluster-view.js';
+
+/** An app, as the store says it is. */
+export interface AppOverview {
+  readonly name: string;
+  readonly module: string;
+  /** Number of the newest plan; null: there is none yet. */
+  readonly plan: number | null;
+  /** Numbers of its gateways. */
+  readonly gateways: readonly number[];
+  readonly wanted: Readonly<Record<string, number>>;
+  readonly places: readonly { place: string; node: string; state: string; reason: string | null; pid: number | null }[];
+  readonly unplaced: readonly string[];
+  /** Why the last change was taken back. */
+  readonly refused: string | null;
+}
+
+export interface ClusterOverview {
+  readonly leader: { readonly name: string; readonly term: number } | null;
+  readonly nodes: readonly (NodeInfo & { readonly places: number })[];
+  readonly apps: readonly AppOverview[];
+}
+
+/**
+ * Looks at a cluster.
+ *
+ * @param timeoutMs how long to wait for the store, default 10 000
+ * @throws RdmaError RDMA_ERR_TIMEOUT; those of ControlStore.get
+ */
+export async function overview(store: ControlStore, timeoutMs = 10_000): Promise<ClusterOverview> {
+  const port = systemControlPort;
+  const leaseMs = 3000;
+  let look = () => {};
+  const view = new ClusterView(store, { leaseMs, port, onChange: () => look() });
+  const nodes = new Members(store, { prefix: NODES, leaseMs, port });
+  try {
+    const synced = new Promise<void>((resolve) => {
+      look = () => view.isSynced && resolve();
+    });
+    const late = () => new RdmaError('RDMA_ERR_TIMEOUT', `the control store told nothing within ${timeoutMs} ms`);
+    look();
+    await withDeadline(synced, { timeoutMs, timers: port.timers, late });
+    await Promise.all([nodes.whenSynced(timeoutMs), view.gateways.whenSynced(timeoutMs)]);
+    const apps = view.appNames().map((name) => appOf(view, name));
+    const leader = readLeaseRecord(await store.get(LEADER));
+    const seen = await Promise.all(
+      nodes.list().map(async ({ name, data }) => {
+        const draining = (await store.get(DRAINS + name)) !== undefined;
+        const places = apps.flatMap((app) => app.places.filter(({ node }) => node === name)).length;
+        return { ...checkNode({ ...Object(data), name, draining }), places };
+      }),
+    );
+    const isLed = leader !== undefined && !leader.free;
+    return {
+      leader: isLed ? { name: String(Object(leader.data).name), term: leader.term } : null,
+      nodes: seen,
+      apps,
+    };
+  } finally {
+    await Promise.all([nodes.close(), view.close()]);
+  }
+}
+
+function appOf(view: ClusterView, name: string): AppOverview {
+  const app = view.app(name)!;
+  const record = view.record(app);
+  const gateways = view.gateways.list().flatMap(({ data }) => readGateway(data) ?? []);
+  const places = Object.entries(record?.assignments ?? {}).map(([place, { node }]) => {
+    const report = view.report(name, record!, place);
+    return {
+      place,
+      node,
+      state: report?.state ?? 'unknown',
+      reason: report?.reason ?? null,
+      pid: report?.pid ?? null,
+    };
+  });
+  return {
+    name,
+    module: app.module,
+    plan: record?.plan?.number ?? null,
+    gateways: gateways.flatMap((gateway) => (gateway.app === name ? [gateway.number] : [])),
+    wanted: app.wanted,
+    places,
+    unplaced: record?.unplaced ?? [],
+    refused: record?.refused?.reason ?? null,
+  };
+}

@@ -1,0 +1,212 @@
+// What the controller decides: from what is deployed and who is there, to the next plan of each app.
+//
+// Invariant: a pure function, and deciding again on its answer changes nothing. Plans only move forward, one change at a
+// time: the next one begins when no request is under an older plan. A place whose node is lost moves under its name; one
+// whose node lives is never moved but replaced by another number, so that it can end its work. Nothing is taken away that
+// the last instance of a stage would be.
+import { isDeepStrictEqual } from 'node:util';
+import { makePlan, type Plan, placeName, stagePlaces } from '../pipeline/index.js';
+import { place, type NodeInfoInput, type Placement } from '../planner/index.js';
+import { type App, type Assignment, NO_PLAN, type PlaceReport, type PlanRecord } from './cluster-records.js';
+
+/** A gateway that is there. */
+export interface LiveGateway {
+  readonly number: number;
+  /** That it has adopted and not let go of. */
+  readonly plans: readonly number[];
+}
+
+/** What is known of an app. */
+export interface KnownApp {
+  readonly app: App;
+  readonly record: PlanRecord | undefined;
+  readonly gateways: readonly LiveGateway[];
+  /** By place; of the node and epoch that it is assigned to. */
+  readonly reports: Readonly<Record<string, PlaceReport>>;
+}
+
+/** A node that is alive. */
+export interface LiveNode extends NodeInfoInput {
+  /** Differs for each agent that was started on it. */
+  readonly run: string;
+}
+
+export interface KnownCluster {
+  readonly apps: readonly KnownApp[];
+  readonly nodes: readonly LiveNode[];
+}
+
+/** The run of each live node. */
+type Alive = ReadonlyMap<string, string>;
+
+/**
+ * Decides.
+ *
+ * @returns the record of each app whose plan, places or words change; the others stay
+ */
+export function reconcile({ apps, nodes }: KnownCluster): Map<string, PlanRecord> {
+  const settled = apps.map((known) => retireOld(known));
+  const result = place({
+    nodes: nodes.map(({ run: _, ...node }) => node),
+    workflows: settled.map(({ known: { app }, record, wanted }) => ({
+      id: app.name,
+      spec: app.spec,
+      wanted: app.spec.stages.map(({ name }) => Math.max(wanted[name]!, record.plan === null ? 1 : 0)),
+    })),
+    previous: settled.flatMap(({ known: { app }, record }) => placementsOf(app, record)),
+  });
+  const alive: Alive = new Map(nodes.map(({ name, run }) => [name, run]));
+  const changed = new Map<string, PlanRecord>();
+  for (const { known, record } of settled) {
+    const { name } = known.app;
+    const mine = result.placements.filter(({ group }) => group.startsWith(`${name}/`));
+    const unplaced = result.unplaced.filter(({ group }) => group.startsWith(`${name}/`)).map(({ reason }) => reason);
+    const next = withLost(known.app, nextRecord(known, { ...record, unplaced }, mine, alive), alive);
+    if (!isDeepStrictEqual(next, known.record ?? NO_PLAN)) changed.set(name, next);
+  }
+  return changed;
+}
+
+interface Settled {
+  readonly known: KnownApp;
+  readonly record: PlanRecord;
+  readonly wanted: Readonly<Record<string, number>>;
+}
+
+// Lets go of older plans that no request is under, and of a change that comes to nothing.
+function retireOld(known: KnownApp): Settled {
+  const { app, gateways, reports } = known;
+  let record = known.record ?? NO_PLAN;
+  const { plan } = record;
+  if (plan !== null && record.olderPlans.length > 0 && gateways.length > 0) {
+    const isAdopted = gateways.every(({ plans }) => plans.includes(plan.number));
+    const olderPlans = record.olderPlans.filter(
+      ({ number }) => !isAdopted || gateways.some(({ plans }) => plans.includes(number)),
+    );
+    record = withPlans(app, record, plan, olderPlans);
+    const before = record.olderPlans.at(-1);
+    const failure = isAdopted || before === undefined ? undefined : failureOf(app, plan, before, reports);
+    if (failure !== undefined && before !== undefined) {
+      const back = makePlan(app.spec, plan.number + 1, before.instances, gateways.map(({ number }) => number).sort(up));
+      const refused = { wanted: JSON.stringify(app.wanted), reason: failure };
+      // Nothing was admitted under a plan that no gateway has adopted.
+      const isUnused = !gateways.some(({ plans }) => plans.includes(plan.number));
+      record = {
+        ...withPlans(app, record, back, isUnused ? record.olderPlans : [...record.olderPlans, plan]),
+        refused,
+      };
+    }
+  }
+  const isRefused = record.refused !== null && record.refused.wanted === JSON.stringify(app.wanted);
+  if (record.refused !== null && !isRefused) record = { ...record, refused: null };
+  return { known, record, wanted: isRefused ? countsOf(app, record.plan!) : app.wanted };
+}
+
+// Why an instance that only the newest plan has will not work.
+function failureOf(app: App, plan: Plan, before: Plan, reports: KnownApp['reports']): string | undefined {
+  for (const id of stagePlaces(plan)) {
+    if (before.instances[id.stage]!.includes(id.instance)) continue;
+    const report = reports[placeName(app.spec, id)];
+    if (report?.state === 'broken') return report.reason ?? `${placeName(app.spec, id)} is broken`;
+  }
+  return undefined;
+}
+
+function countsOf(app: App, plan: Plan): Record<string, number> {
+  return Object.fromEntries(app.spec.stages.map(({ name }, i) => [name, plan.instances[i]!.length]));
+}
+
+function placementsOf(app: App, { plan, assignments }: PlanRecord): Placement[] {
+  if (plan === null) return [];
+  return stagePlaces(plan).flatMap(({ stage, instance }) => {
+    const name = placeName(app.spec, { stage, instance });
+    const assignment = assignments[name];
+    if (assignment === undefined) return [];
+    const { node, gpus } = assignment;
+    return [{ group: `${app.name}/${app.spec.stages[stage]!.name}`, instance, node, gpus }];
+  });
+}
+
+function nextRecord(
+  { app, gateways }: KnownApp,
+  record: PlanRecord,
+  placements: readonly Placement[],
+  alive: Alive,
+): PlanRecord {
+  const { spec } = app;
+  const { plan, olderPlans } = record;
+  const taken = new Set([...(plan === null ? [] : [plan]), ...olderPlans].flatMap((each) => namesOf(app, each)));
+  const assignments: Record<string, Assignment> = { ...record.assignments };
+  let { lastEpoch } = record;
+  const assign = (name: string, { node, gpus }: Placement) => {
+    assignments[name] = { node, run: alive.get(node)!, epoch: ++lastEpoch, gpus: [...gpus] };
+  };
+  const fresh: { name: string; placement: Placement }[] = [];
+  let isForced = false;
+  const instances = spec.stages.map((stage, index) => {
+    const group = `${app.name}/${stage.name}`;
+    const placed = placements.filter((each) => each.group === group);
+    const now = plan?.instances[index] ?? [];
+    const list: number[] = [];
+    for (const each of placed) {
+      const name = `${stage.name}/${each.instance}`;
+      const assignment = now.includes(each.instance) ? record.assignments[name] : undefined;
+      if (assignment === undefined || (assignment.node !== each.node && isAlive(alive, assignment))) {
+        const number = freeNumber(stage.name, taken);
+        taken.add(`${stage.name}/${number}`);
+        list.push(number);
+        fresh.push({ name: `${stage.name}/${number}`, placement: each });
+        continue;
+      }
+      list.push(each.instance);
+      // Its node is lost, or its agent was started again: it goes on under its name.
+      if (!isAlive(alive, assignment)) assign(name, each);
+    }
+    // There is nowhere else to go: what lives goes on, and of what is lost the last one waits for a node.
+    const missing = now.filter((instance) => !placed.some((each) => each.instance === instance));
+    const short = Math.max(0, Math.min(app.wanted[stage.name]!, now.length) - list.length);
+    const lives = (instance: number) => isAlive(alive, record.assignments[`${stage.name}/${instance}`]);
+    list.push(...missing.filter(lives).slice(0, short));
+    if (list.length === 0) list.push(...missing.slice(0, 1));
+    if (missing.some((instance) => !lives(instance) && !list.includes(instance))) isForced = true;
+    return list.sort(up);
+  });
+  const numbers = gateways.map(({ number }) => number).sort(up);
+  const repaired = { ...record, assignments, lastEpoch };
+  if (numbers.length === 0 || instances.some((list) => list.length === 0)) return repaired;
+  if (plan?.gateways.some((number) => !numbers.includes(number))) isForced = true;
+  const isSame = plan !== null && isDeepStrictEqual([plan.instances, plan.gateways], [instances, numbers]);
+  if (isSame || (olderPlans.length > 0 && !isForced)) return repaired;
+  for (const { name, placement } of fresh) assign(name, placement);
+  const next = makePlan(spec, (plan?.number ?? 0) + 1, instances, numbers);
+  return withPlans(app, { ...repaired, lastEpoch }, next, plan === null ? [] : [...olderPlans, plan]);
+}
+
+// Places that none of the plans has are forgotten.
+function withPlans(app: App, record: PlanRecord, plan: Plan, olderPlans: readonly Plan[]): PlanRecord {
+  const names = new Set([plan, ...olderPlans].flatMap((each) => namesOf(app, each)));
+  const assignments = Object.fromEntries(Object.entries(record.assignments).filter(([name]) => names.has(name)));
+  return { ...record, plan, olderPlans, assignments };
+}
+
+function withLost(app: App, record: PlanRecord, alive: Alive): PlanRecord {
+  const newest = new Set(record.plan === null ? [] : namesOf(app, record.plan));
+  const lost = Object.keys(record.assignments).filter((name) => {
+    return !newest.has(name) && !isAlive(alive, record.assignments[name]);
+  });
+  return { ...record, lost: lost.sort() };
+}
+
+function isAlive(alive: Alive, assignment: Assignment | undefined): boolean {
+  return assignment !== undefined && alive.get(assignment.node) === assignment.run;
+}
+
+function namesOf(app: App, plan: Plan): string[] {
+  return stagePlaces(plan).map((id) => placeName(app.spec, id));
+}
+
+function freeNumber(stage: string, taken: ReadonlySet<string>): number {
+  for (let number = 0; ; number++) if (!taken.has(`${stage}/${number}`)) return number;
+}
+
+const up = (a: number, b: number): number => a - b;

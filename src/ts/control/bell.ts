@@ -1,0 +1,35 @@
+// Waiting for a while, or until something has happened.
+//
+// Invariant: a ring that nobody waited for is kept for the next who waits, so none is missed.
+import type { Timers } from '../core/deadline.js';
+
+/** @internal One waits at a time. */
+export class Bell {
+  private hasRung = false;
+  private wake: (() => void) | undefined;
+
+  constructor(private readonly timers: Timers) {}
+
+  ring(): void {
+    const { wake } = this;
+    if (wake === undefined) this.hasRung = true;
+    else wake();
+  }
+
+  /** Waits for a ring, at most `ms`, 0 or more. */
+  wait(ms: number): Promise<void> {
+    if (this.hasRung) {
+      this.hasRung = false;
+      return Promise.resolve();
+    }
+    return new Promise((resolve) => {
+      const end = () => {
+        this.wake = undefined;
+        takeBack();
+        resolve();
+      };
+      this.wake = end;
+      const takeBack = this.timers.after(Math.max(1, Math.ceil(ms)), end);
+    });
+  }
+}

@@ -1,0 +1,22 @@
+// What the control plane needs of the world besides a store: a clock, timers, names, chance.
+//
+// Invariant: nobody's clock is compared with anybody else's, and no wall clock is asked, so one that jumps does not
+// matter.
+import { randomBytes } from 'node:crypto';
+import { realTimers, type Timers } from '../core/deadline.js';
+
+export interface ControlPort {
+  /** A monotonic clock, and timers on it. */
+  readonly timers: Timers;
+  /** A name that nobody else has had. */
+  id(): string;
+  /** A number from 0 up to 1. */
+  random(): number;
+}
+
+/** The port of real life. */
+export const systemControlPort: ControlPort = {
+  timers: realTimers,
+  id: () => randomBytes(12).toString('hex'),
+  random: Math.random,
+};

@@ -1,0 +1,181 @@
+// What one watcher has seen of a store, and for how long it has looked.
+//
+// Invariant: time counts only while the store was seen to be there. After a gap, or a `synced`, every record has the
+// whole of its time again: nobody could renew while the store was away, and it may have forgotten. All times are of
+// this process's own monotonic clock.
+import { withDeadline } from '../core/deadline.js';
+import { isRdmaError, RdmaError } from '../core/errors.js';
+import { Bell } from './bell.js';
+import type { ControlPort } from './port.js';
+import type { ControlStore, Entry, WatchEvent } from './store.js';
+
+/** How long a watch that has failed rests before it is tried again, in ms: half of that to all of it, by chance. */
+const RETRY_MS = 400;
+
+export interface ViewOptions {
+  readonly prefix: string;
+  /** Silence of more than half of it is a gap. */
+  readonly leaseMs: number;
+  readonly port: ControlPort;
+  /** Called for each record that is new, changed (`entry`) or gone; and with no key after each `synced`. */
+  readonly onChange: (key: string | undefined, entry: Entry | undefined) => void;
+}
+
+interface Sighting {
+  readonly entry: Entry;
+  /** When this revision was first seen. */
+  readonly sinceMs: number;
+}
+
+/** @internal A watch that goes on for as long as it is open. */
+export class View {
+  /** How often the watch was complete; 0: what is there is not known yet. */
+  syncs = 0;
+  /** Why the watch has failed; undefined while it goes well. */
+  failure: RdmaError | undefined;
+  private readonly sightings = new Map<string, Sighting>();
+  /** Of the previous watch, not seen again yet. */
+  private unseen = new Set<string>();
+  private heardMs = Number.NEGATIVE_INFINITY;
+  private resumedMs = 0;
+  private removedMs = Number.NEGATIVE_INFINITY;
+  private isProbing = false;
+  private readonly end = new AbortController();
+  private readonly rest: Bell;
+  private readonly over: Promise<void>;
+
+  constructor(
+    private readonly store: ControlStore,
+    private readonly options: ViewOptions,
+  ) {
+    this.rest = new Bell(options.port.timers);
+    this.over = this.run();
+  }
+
+  get(key: string): Entry | undefined {
+    return this.sightings.get(key)?.entry;
+  }
+
+  /** All records that are there. */
+  *entries(): IterableIterator<Entry> {
+    for (const { entry } of this.sightings.values()) yield entry;
+  }
+
+  /** For how long this record, or its absence, was seen to be as it is, while the store was there. In ms. */
+  unchangedMs(key: string): number {
+    const sinceMs = this.sightings.get(key)?.sinceMs ?? this.removedMs;
+    return this.syncs === 0 ? 0 : this.heardMs - Math.max(sinceMs, this.resumedMs);
+  }
+
+  /** For how long the store was there, and forgot nothing. In ms. */
+  steadyMs(): number {
+    return this.syncs === 0 ? 0 : this.heardMs - this.resumedMs;
+  }
+
+  /** Milliseconds since the store was last heard. */
+  silentMs(): number {
+    return this.options.port.timers.now() - this.heardMs;
+  }
+
+  /**
+   * Asks the store for a record, so that time counts though nothing changes. Once at a time.
+   *
+   * @returns whether the store has answered
+   */
+  async probe(key: string): Promise<boolean> {
+    const { port, leaseMs } = this.options;
+    if (this.isProbing || this.syncs === 0) return false;
+    this.isProbing = true;
+    try {
+      const { syncs } = this;
+      // What the answer says was so after the question; the answer itself may have waited for a stopped process.
+      const askedMs = port.timers.now();
+      const asked = withDeadline(this.store.get(key), {
+        timeoutMs: Math.ceil(leaseMs / 4),
+        signal: this.end.signal,
+        late: 'the store did not answer',
+        timers: port.timers,
+      });
+      const entry = await asked;
+      if (this.end.signal.aborted || this.syncs !== syncs) return false;
+      this.hear(askedMs);
+      const known = this.sightings.get(key)?.entry;
+      if (entry !== undefined && known !== undefined && entry.revision > known.revision) this.see(entry);
+      return true;
+    } catch (error) {
+      this.fail(error);
+      return false;
+    } finally {
+      this.isProbing = false;
+    }
+  }
+
+  /** Ends the watch. */
+  close(): Promise<void> {
+    this.end.abort();
+    this.rest.ring();
+    return this.over;
+  }
+
+  private async run(): Promise<void> {
+    const { signal } = this.end;
+    const { prefix, port } = this.options;
+    while (!signal.aborted) {
+      this.unseen = new Set(this.sightings.keys());
+      try {
+        for await (const event of this.store.watch(prefix, signal)) this.take(event);
+      } catch (error) {
+        this.fail(error);
+      }
+      if (!signal.aborted) await this.rest.wait(RETRY_MS * (0.5 + 0.5 * port.random()));
+    }
+  }
+
+  private take(event: WatchEvent): void {
+    if (this.end.signal.aborted) return;
+    if (event.type === 'put') {
+      this.hear();
+      this.see(event.entry);
+    } else if (event.type === 'delete') {
+      this.hear();
+      this.remove(event.key);
+    } else this.sync();
+  }
+
+  private sync(): void {
+    for (const key of this.unseen) this.remove(key);
+    this.unseen.clear();
+    this.failure = undefined;
+    this.syncs++;
+    this.heardMs = this.options.port.timers.now();
+    this.resumedMs = this.heardMs;
+    this.options.onChange(undefined, undefined);
+  }
+
+  private hear(nowMs = this.options.port.timers.now()): void {
+    if (nowMs < this.heardMs) return;
+    if (nowMs - this.heardMs > this.options.leaseMs / 2) this.resumedMs = nowMs;
+    this.heardMs = nowMs;
+  }
+
+  private see(entry: Entry): void {
+    const { key, revision } = entry;
+    this.unseen.delete(key);
+    if (this.sightings.get(key)?.entry.revision === revision) return;
+    this.sightings.set(key, { entry, sinceMs: this.heardMs });
+    this.options.onChange(key, entry);
+  }
+
+  private remove(key: string): void {
+    this.unseen.delete(key);
+    if (!this.sightings.delete(key)) return;
+    this.removedMs = this.options.port.timers.now();
+    this.options.onChange(key, undefined);
+  }
+
+  private fail(error: unknown): void {
+    this.failure = isRdmaError(error)
+      ? error
+      : new RdmaError('RDMA_ERR_INTERNAL', 'the store failed', { cause: error });
+  }
+}

@@ -1,0 +1,25 @@
+// The planner layer: placement and scaling, pure functions of what is known.
+export { fairShares, type GroupUser, type WorkflowDemand } from './demand.js';
+export { checkNode, checkNodes, type NodeDevice, type NodeGpu, type NodeInfo, type NodeInfoInput } from './nodes.js';
+export {
+  place,
+  type Placement,
+  type PlacementInput,
+  type PlacementResult,
+  type PoolShare,
+  type Unplaced,
+} from './placement.js';
+export { type Arrivals, forecastRate, noArrivals, observe } from './arrivals.js';
+export { erlangC, md1MeanWaitMs, mg1PsMeanMs, mmcMeanWaitMs, mmcWaitsLonger, serversFor } from './queueing.js';
+export {
+  checkPolicy,
+  DEFAULT_SCALE_POLICY,
+  firstState,
+  scale,
+  type ScaleAction,
+  type ScalePolicy,
+  type ScaleReason,
+  type ScaleState,
+  type StageLoad,
+} from './scaling.js';
+export { decide, replay, type ScaleEvent } from './scale-events.js';
