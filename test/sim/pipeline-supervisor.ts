@@ -247,20 +247,6 @@ export class Supervisor {
 
   private isStepDone({ step, from, to, lost }: Change): boolean {
     let done = true;
-    if (process.env.DBG)
-      console.log(
-        this.around.world.scheduler.nowMs,
-        step,
-        [...this.slots.values()].map((s) =>
-          [
-            s.name,
-            s.current?.process.name,
-            s.current?.connected,
-            [...(s.current?.adopted ?? [])].join(),
-            [...(s.current?.retired ?? [])].join(),
-          ].join(' '),
-        ),
-      );
     for (const { id, name, current, gone } of this.slots.values()) {
       if (gone) continue;
       const isGateway = id.stage < 0;

@@ -42,6 +42,8 @@ export interface ClusterPipelineOptions {
   readonly startTimeoutMs?: number | undefined;
   /** Of the gateway's own lease, in ms; default 3000. */
   readonly leaseMs?: number | undefined;
+  /** After how long without a sign its jobs are another gateway's, in ms; default 10 000. */
+  readonly jobLeaseMs?: number | undefined;
   /** Where submitted jobs are kept; see LocalPipelineOptions. */
   readonly store?: JobStore | undefined;
   /** As in LocalPipelineOptions. */
@@ -95,18 +97,26 @@ export class ClusterPipeline implements AsyncDisposable {
 
   private constructor(control: ControlStore, options: ClusterPipelineOptions) {
     const given = checkObject<ClusterPipelineOptions>('options', options);
-    const { app, secret, startTimeoutMs = 60_000, leaseMs = 3000, store, port = systemControlPort, ...more } = given;
+    const { app, secret, startTimeoutMs = 60_000, leaseMs = 3000, jobLeaseMs, store, port, ...more } = given;
     this.appName = checkName('app', app);
     this.secret = new Secret(checkString('secret', secret, { minLength: 8, maxLength: 4096 }));
-    this.settings = checkPipelineOptions({ ...defined(more), startTimeoutMs });
+    this.settings = checkPipelineOptions({
+      ...defined(more),
+      ...(jobLeaseMs === undefined ? {} : { leaseMs: jobLeaseMs }),
+      startTimeoutMs,
+    });
     this.leaseMs = checkInteger('leaseMs', leaseMs, 50, 600_000);
     this.waiters = new Waiters(() => this.ended);
     const runner = {
       run: (request: PipelineRequest, how?: RequestOptions) => this.runNow(request, how),
       check: (bytes: number, how?: RequestOptions) => this.gateway?.check(bytes, how),
     };
-    this.stored = new PipelineJobs(runner, checkStore(store), closedError);
-    this.view = new ClusterView(control, { leaseMs: this.leaseMs, port, onChange: () => this.look() });
+    this.stored = new PipelineJobs(runner, checkStore(store), this.settings.leaseMs, closedError);
+    this.view = new ClusterView(control, {
+      leaseMs: this.leaseMs,
+      port: port ?? systemControlPort,
+      onChange: () => this.look(),
+    });
   }
 
   /**
