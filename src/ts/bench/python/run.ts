@@ -10,8 +10,7 @@ import { packageRoot } from '../../verbs/native.js';
 import { type Machine, machine } from '../machine.js';
 import { type LatencySummary, summarizeLatency } from '../statistics.js';
 import { measureRoundTrips } from './round-trip.js';
-import type { PythonBenchSettings } from './settings.js';
-import { INTERPRETER } from './workflow.js';
+import { INTERPRETER, type PythonBenchSettings } from './settings.js';
 
 const WARM_UP = 3;
 

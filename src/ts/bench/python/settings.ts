@@ -1,6 +1,9 @@
 // What `onepiece bench python` measures, and how often.
 import { checkInteger, checkString } from '../../core/validate.js';
 
+/** Environment variable with the program that runs Python: set before the workflow is imported. */
+export const INTERPRETER = 'ONEPIECE_BENCH_PYTHON';
+
 export interface PythonBenchSettings {
   /** The program that runs Python; it has NumPy. */
   readonly interpreter: string;

@@ -3,9 +3,7 @@
 // Invariant: worker processes import this module too: which Python it is comes from the environment.
 import { workflow } from '../../pipeline/index.js';
 import { stagesFile } from './round-trip.js';
-
-/** Environment variable with the program that runs Python. */
-export const INTERPRETER = 'ONEPIECE_BENCH_PYTHON';
+import { INTERPRETER } from './settings.js';
 
 const interpreter = process.env[INTERPRETER] ?? 'python3';
 const file = stagesFile();
