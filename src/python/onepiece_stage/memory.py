@@ -15,12 +15,14 @@ import os
 import socket
 import sys
 import weakref
+from array import array
 from typing import Any, Dict, List, Tuple
 
 _POPULATE = getattr(mmap, "MAP_POPULATE", 0x8000)
 _PAGE = mmap.PAGESIZE
 _MAP_FIXED = 0x10
 _CLOEXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0x40000000)
+_FD_BYTES = array("i").itemsize
 _MAP_FAILED = ctypes.c_void_p(-1).value
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -133,9 +135,14 @@ class Memory:
 
     def receive(self, flags: int = 0) -> None:
         """Takes one descriptor out of the channel. Raises EOFError when the stage process has gone."""
-        data, descriptors, _, _ = socket.recv_fds(self._channel, 4096, 1, flags | _CLOEXEC)
+        # Not socket.recv_fds(): it leaves its flags out, so it waits where it must not.
+        data, ancillary, _, _ = self._channel.recvmsg(4096, socket.CMSG_LEN(_FD_BYTES), flags | _CLOEXEC)
         if not data:
             raise EOFError("the stage process has gone")
+        descriptors = array("i")
+        for level, kind, given in ancillary:
+            if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+                descriptors.frombytes(given[: len(given) - len(given) % _FD_BYTES])
         if not descriptors:
             raise RuntimeError("a descriptor is missing: this process may have too many (ulimit -n)")
         words = json.loads(data)

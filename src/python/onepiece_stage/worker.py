@@ -208,7 +208,9 @@ class Worker(TaskHost):
 
         def look() -> None:
             while not ended.done():
-                record = self._pending.popleft() if self._pending else self._mailbox.take()
+                # A task that asks from another thread reads the ring meanwhile: there is one reader at a time.
+                with self._asking:
+                    record = self._pending.popleft() if self._pending else self._mailbox.take()
                 if record is None:
                     return
                 if record["t"] == "stop":
@@ -261,7 +263,8 @@ class Worker(TaskHost):
                 if record["t"] in ("output", "refused") and record["id"] == number:
                     break
                 self._pending.append(record)
-        if self._loop is not None and self._pending:
+        # The bell that was taken meanwhile may have rung for records that are in the ring still.
+        if self._loop is not None:
             self._loop.call_soon_threadsafe(self._look)
         if record["t"] == "refused":
             raise MemoryError(record["error"])
