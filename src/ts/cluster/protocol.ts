@@ -34,6 +34,7 @@ export interface WorkerConfig {
   secret: string;
   pollUs: number;
   reconnectMs: number;
+  heartbeatMs: number;
   routes: Routes;
   /** Requests that have ended and that it must not run, and requests that it must run alone. */
   barred: readonly RequestAttempt[];
