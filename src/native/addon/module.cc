@@ -5,10 +5,14 @@
 // people is done in TypeScript.
 #include <errno.h>
 #include <napi.h>
+#include <pthread.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
+
+#include <memory>
 
 #include "arguments.h"
 #include "hot.h"
@@ -67,6 +71,31 @@ Napi::Value PeerUser(const Napi::CallbackInfo& info) {
   return Napi::Number::New(info.Env(), static_cast<double>(credentials.uid));
 }
 
+struct LastExit {
+  timespec wait;
+  int code;
+};
+
+void* ExitLater(void* argument) {
+  std::unique_ptr<LastExit> last(static_cast<LastExit*>(argument));
+  while (nanosleep(&last->wait, &last->wait) != 0 && errno == EINTR) {
+  }
+  _exit(last->code);
+}
+
+// exitWithin(ms, code): the process ends with this code after so long, whatever its threads wait for. 0, or -errno.
+Napi::Value ExitWithin(const Napi::CallbackInfo& info) {
+  uint32_t ms = Word(info, 0);
+  auto last = std::make_unique<LastExit>();
+  last->wait = {.tv_sec = static_cast<time_t>(ms / 1000), .tv_nsec = static_cast<long>(ms % 1000) * 1000000};
+  last->code = static_cast<int>(Word(info, 1));
+  pthread_t thread;
+  int rc = pthread_create(&thread, nullptr, ExitLater, last.get());
+  if (rc != 0) return Errno(info.Env(), -rc);
+  last.release();  // and nobody joins the thread: it is the end of the process
+  return Errno(info.Env(), 0);
+}
+
 Napi::Object Init(Napi::Env env, Napi::Object exports) {
   Environment::Install(env);
   InstallHotPath(env, exports);
@@ -84,6 +113,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   Export(env, exports, "raw", Raw);
   Export(env, exports, "dieWithParent", DieWithParent);
   Export(env, exports, "peerUser", PeerUser);
+  Export(env, exports, "exitWithin", ExitWithin);
   return exports;
 }
 

@@ -13,8 +13,10 @@
 import { statfs } from 'node:fs/promises';
 import { RdmaError } from '../core/errors.js';
 import type { JobBackend, Owner, RecordChange, Versioned, Written } from './backend.js';
+import { commitBegins } from './commits.js';
 import { hasEnded, type JobEntry, storedBytes } from './entry.js';
 import type { Database, RootDatabase } from './lmdb-module.js';
+import { isNoSpace, mayBeNoSpace, noSpace } from './no-space.js';
 import { isDeadProcess, processName } from './process-name.js';
 import type { ValueFiles } from './value-files.js';
 
@@ -25,6 +27,23 @@ const POLL_MS = 200;
 /** New work is refused when the disk has less room than this, or than this share of it: outcomes need room. */
 const RESERVE_BYTES = 64 * 2 ** 20;
 const RESERVE_SHARE = 0.05;
+
+/** What lmdb's getStats() says of a tree, in pages. */
+interface TreeStats {
+  readonly treeBranchPageCount: number;
+  readonly treeLeafPageCount: number;
+  readonly overflowPages: number;
+}
+
+/** And of the file, with the tree of what is free in it. */
+interface FileStats extends TreeStats {
+  readonly pageSize: number;
+  readonly lastPageNumber: number;
+  readonly free: TreeStats;
+}
+
+const META_PAGES = 2;
+const pagesOf = (tree: TreeStats) => tree.treeBranchPageCount + tree.treeLeafPageCount + tree.overflowPages;
 
 interface Sum {
   readonly jobs: number;
@@ -37,6 +56,8 @@ export class LmdbBackend implements JobBackend {
   readonly isDurable = true;
   readonly pollMs = POLL_MS;
   private readonly listeners = new Set<(id: string) => void>();
+  private isTight = false;
+  private lastTurn: Promise<void> = Promise.resolve();
 
   /** @param table records, as JSON. @param values small values, as bytes */
   constructor(
@@ -57,7 +78,7 @@ export class LmdbBackend implements JobBackend {
     const { put, drop = [] } = change;
     const isFile = put !== undefined && put.bytes.length > MAX_INLINE_BYTES;
     try {
-      if (change.maxBytes !== undefined) await this.checkDisk(put?.bytes.length ?? 0);
+      if (change.maxBytes !== undefined) await this.checkDisk(put?.bytes.length ?? 0, isFile);
       if (isFile) await this.files.write(put.name, put.bytes);
       // On disk before it is answered, and before a file goes that the older record names.
       const written = await this.commit(() => this.apply(change));
@@ -68,15 +89,43 @@ export class LmdbBackend implements JobBackend {
       }
       return written;
     } catch (error) {
-      throw this.failure(error);
+      throw await this.failure(error);
     }
   }
 
+  // Changes that meet share a transaction. What is too large together for the room that there is must not fail for ever:
+  // after a failure for want of room each has its own, one after another.
+  private commit<T>(action: () => T): Promise<T> {
+    if (!this.isTight) return this.commitNow(action);
+    const turn = this.lastTurn.then(() => this.commitNow(action));
+    this.lastTurn = turn.then(
+      () => {
+        this.isTight = false;
+      },
+      () => {},
+    );
+    return turn;
+  }
+
   // A file whose commit failed stays: it is not known whether its record was written. The sweep knows later.
-  private async commit<T>(action: () => T): Promise<T> {
-    const answer = await this.root.transaction(action);
-    await this.root.flushed;
-    return answer;
+  private async commitNow<T>(action: () => T): Promise<T> {
+    const done = commitBegins();
+    try {
+      const written = this.root.transaction(action);
+      // Of this batch, and so asked for now: that of a later batch never settles when that one fails.
+      const flushed = this.root.flushed.then(() => {});
+      flushed.catch(() => {}); // `written` says why
+      const answer = await written;
+      await flushed;
+      return answer;
+    } catch (error) {
+      // What the disk said comes as a promise that rejects. One that nobody awaits would end the process.
+      const { commitError } = error as { commitError?: Promise<never> };
+      if (commitError !== undefined) await commitError;
+      throw error;
+    } finally {
+      done();
+    }
   }
 
   // Within a transaction: all of it or nothing.
@@ -113,18 +162,32 @@ export class LmdbBackend implements JobBackend {
     return (this.table.get(['sum']) as Sum | undefined) ?? { jobs: 0, bytes: 0 };
   }
 
-  private async checkDisk(bytes: number): Promise<void> {
-    const { bavail, blocks, bsize } = await statfs(this.folder);
-    const reserve = Math.min(RESERVE_BYTES, RESERVE_SHARE * blocks * bsize);
-    if (bavail * bsize - bytes >= reserve) return;
-    throw noSpace(this.folder, undefined);
+  // A database never shrinks: what removed jobs have left in it is room for records, and not for files.
+  private async checkDisk(bytes: number, isFile: boolean): Promise<void> {
+    if (await this.isLow(isFile ? bytes : bytes - this.unusedBytes())) throw noSpace(this.folder, undefined);
   }
 
-  private failure(error: unknown): unknown {
+  // Whether less than the reserve would be left on the disk after so many bytes.
+  private async isLow(bytes: number): Promise<boolean> {
+    const { bavail, blocks, bsize } = await statfs(this.folder);
+    return bavail * bsize - bytes < Math.min(RESERVE_BYTES, RESERVE_SHARE * blocks * bsize);
+  }
+
+  // Of the pages of the database file, those that nothing is in.
+  private unusedBytes(): number {
+    this.root.resetReadTxn();
+    const whole = this.root.getStats() as FileStats;
+    const trees = [whole, whole.free, this.table.getStats() as TreeStats, this.values.getStats() as TreeStats];
+    const used = trees.reduce((sum, tree) => sum + pagesOf(tree), META_PAGES);
+    return Math.max(0, whole.lastPageNumber + 1 - used) * whole.pageSize;
+  }
+
+  private async failure(error: unknown): Promise<unknown> {
     if (error instanceof RdmaError) return error;
-    const { code, message, commitError } = error as { code?: unknown; message?: string; commitError?: Error };
-    const words = `${code} ${message} ${commitError?.message}`;
-    return /ENOSPC|EDQUOT|No space left|MAP_FULL|quota/i.test(words) ? noSpace(this.folder, error) : error;
+    const isFull = isNoSpace(error) || (mayBeNoSpace(error) && (await this.isLow(0)));
+    if (!isFull) return error;
+    this.isTight = true;
+    return noSpace(this.folder, error);
   }
 
   async readValue(name: string): Promise<Uint8Array | undefined> {
@@ -193,7 +256,7 @@ export class LmdbBackend implements JobBackend {
         return true;
       });
     } catch (error) {
-      throw this.failure(error);
+      throw await this.failure(error);
     }
   }
 
@@ -214,11 +277,4 @@ export class LmdbBackend implements JobBackend {
   async close(): Promise<void> {
     await this.root.close();
   }
-}
-
-function noSpace(folder: string, cause: unknown): RdmaError {
-  return new RdmaError('RDMA_ERR_STORE_FULL', `there is no room left on the disk of ${folder}`, {
-    remedy: 'make room there, or remove jobs',
-    cause,
-  });
 }

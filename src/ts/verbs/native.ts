@@ -241,6 +241,8 @@ export interface NativeAddon {
   dieWithParent(parentPid: number): number;
   /** A user id, or a negative errno. */
   peerUser(descriptor: number): number;
+  /** The process ends after so long, whatever its threads wait for. 0, or a negative errno. */
+  exitWithin(ms: number, code: number): number;
   createSharedMemory(bytes: number): { fd: number; buffer: ArrayBuffer } | number;
   releaseSharedMemory(buffer: ArrayBuffer): number;
   mapSharedMemory(fd: number, bytes: number): ArrayBuffer | number;
