@@ -254,7 +254,7 @@ export class ClusterPipeline implements AsyncDisposable {
       this.plans.push(newest);
       await this.tellPlans();
     }
-    for (const name of this.record?.lost ?? []) await this.giveUp(name);
+    for (const name of this.lostPlaces()) await this.giveUp(name);
     while (this.plans.length > 1) {
       const [oldest] = this.plans;
       // What comes meanwhile is looked at while it drains.
@@ -277,6 +277,15 @@ export class ClusterPipeline implements AsyncDisposable {
       },
       () => this.retiring.delete(plan.number),
     );
+  }
+
+  // Those of its older plans whose nodes are lost; and those that no plan has any more, as the others took this gateway
+  // for dead, or the store has forgotten a plan.
+  private lostPlaces(): string[] {
+    const { record, plans, app } = this;
+    if (record?.plan === null || record === undefined || record.plan.number < plans.at(-1)!.number) return [];
+    const own = plans.slice(0, -1).flatMap((plan) => stagePlaces(plan).map((id) => placeName(app.spec, id)));
+    return [...new Set([...record.lost, ...own.filter((name) => record.assignments[name] === undefined)])];
   }
 
   // Its node is lost, and no newer plan has it.
