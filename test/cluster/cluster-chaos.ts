@@ -125,6 +125,11 @@ class Chaos {
     this.nodes.set(name, await ClusterNode.start({ name, url: this.nats.url, secretFile, leaseMs: LEASE_MS }));
   }
 
+  // As a supervisor does: while the store is away, nobody can say that the one before it is dead.
+  private async startAgain(name: string): Promise<void> {
+    await this.whileStoreIsBack(() => this.startNode(name));
+  }
+
   private connect(): Promise<ClusterPipeline> {
     const options = { app: clusterChaos.name, secret: SECRET, device: DEVICE, leaseMs: LEASE_MS };
     return within('a gateway', ClusterPipeline.connect(this.control, { ...options, startTimeoutMs: 110_000 }), 120_000);
@@ -182,7 +187,7 @@ class Chaos {
       this.ends.push(
         end
           .then(() => sleep(afterMs))
-          .then(() => this.startNode(name))
+          .then(() => this.startAgain(name))
           .then(undone),
       );
     }

@@ -64,7 +64,10 @@ const RULES: Record<string, Rule> = {
     const older = before.olderPlans.filter((plan) => after.olderPlans.some(({ number }) => number === plan.number));
     const isLost = Object.values(before.assignments).some((assignment) => !world.isAlive(assignment));
     const isGatewayLost = before.plan.gateways.some((number) => !world.gateways.has(number));
-    if (older.length === 0 || isLost || isGatewayLost || after.refused !== null) return undefined;
+    const isBack = world.liveGateways.some(
+      ({ number, plans }) => plans.length > 0 && !before.plan!.gateways.includes(number),
+    );
+    if (older.length === 0 || isLost || isGatewayLost || isBack || after.refused !== null) return undefined;
     return `plan ${after.plan.number} began while requests are under plan ${older[0]!.number}`;
   },
   'an older plan goes when every gateway has let go of it': (before, after, world) => {
@@ -88,7 +91,10 @@ const RULES: Record<string, Rule> = {
     if (before.refused === null || before.plan === null || after.plan === null) return undefined;
     const isSame = before.refused.wanted === JSON.stringify(world.wanted);
     if (isSame !== isDeepStrictEqual(after.refused, before.refused) && isSame) return 'the refusal was forgotten';
-    const grew = after.plan.instances.some((list, i) => list.length > before.plan!.instances[i]!.length);
+    const { counts } = before.refused;
+    const grew = after.plan.instances.some(
+      (list, i) => list.length > Math.max(before.plan!.instances[i]!.length, counts['ab'[i]!]!),
+    );
     return isSame && grew ? `plan ${after.plan.number} tries again` : undefined;
   },
   'deciding again changes nothing': (_, after, world) => {
@@ -184,6 +190,47 @@ void t.test('a newcomer that fails takes the change back, though a gateway has j
   t.equal(decide().plan?.number, 3, 'the same wish is not tried again');
   world.happen({ type: 'scale', stage: 0, count: 4 });
   t.equal(decide().plan?.instances[0]?.length, 4, 'another one is');
+});
+
+void t.test(
+  'a gateway that was taken for lost and comes back has the next plan, though a change is under way',
+  async (t) => {
+    const world = new ReconcileWorld();
+    const decide = () => {
+      world.record = world.decide();
+      return world.record!;
+    };
+    world.happen({ type: 'join', gateway: 1 });
+    decide();
+    for (const gateway of [0, 1]) world.happen({ type: 'adopt', gateway });
+    world.happen({ type: 'die', gateway: 1 });
+    t.same(decide().plan?.gateways, [0]);
+    world.gateways.set(1, [1]);
+    const next = decide();
+    t.same(next.plan, { ...next.plan, number: 3, gateways: [0, 1] });
+    t.same(
+      next.olderPlans.map(({ number }) => number),
+      [1, 2],
+    );
+  },
+);
+
+void t.test('a gateway that joins during a change does not keep it from ending', async (t) => {
+  const world = new ReconcileWorld();
+  const decide = () => {
+    world.record = world.decide();
+    return world.record!;
+  };
+  decide();
+  world.happen({ type: 'adopt', gateway: 0 });
+  world.happen({ type: 'scale', stage: 0, count: 3 });
+  t.equal(decide().plan?.number, 2);
+  world.happen({ type: 'join', gateway: 1 });
+  t.equal(decide().plan?.number, 2, 'one change at a time');
+  world.happen({ type: 'adopt', gateway: 0 });
+  world.happen({ type: 'letGo', gateway: 0 });
+  const next = decide();
+  t.same(next.plan, { ...next.plan, number: 3, gateways: [0, 1] });
 });
 
 void t.test('after a store that has forgotten, numbers and epochs go on above all that was seen', async (t) => {

@@ -136,7 +136,7 @@ export class ClusterRun {
       };
       const untilSettled = async () => {
         if (!(await scheduler.run(isSettled, endMs)))
-          this.broken(`${endMs - healedMs} ms after the last fault: ${this.unsettled()}`);
+          this.broken(`${endMs - healedMs} ms after the last fault: ${this.unsettled()}; ${this.state()}`);
       };
       await untilSettled();
       settledMs = scheduler.nowMs - healedMs;
@@ -193,6 +193,16 @@ export class ClusterRun {
     const names = stagePlaces(plan).map((id) => placeName(SPEC, id));
     const missing = names.find((name) => !runs.has(name));
     return missing === undefined ? undefined : `${missing} does not run`;
+  }
+
+  /** What there is, for people. */
+  private state(): string {
+    const gateways = this.gateways.map(({ name, plans }) => `${name} is under ${plans.map(({ number }) => number)}`);
+    const places = this.nodes.map(({ name, places }) =>
+      [name, ...[...places.values()].map((each) => `${each.name} of ${each.epoch} under ${[...each.plans]}`)].join(' '),
+    );
+    const record = recordOf(this.server.entries.get(PLANS + APP));
+    return [...gateways, ...places, JSON.stringify(record)].join('; ');
   }
 
   private note(words: string): void {

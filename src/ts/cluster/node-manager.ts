@@ -60,6 +60,7 @@ export class NodeManager {
   private readonly hosts = new Map<string, Hosting>();
   private readonly followed = new Map<string, string>(); // the record that an app was told last
   private readonly written = new Map<string, string>(); // the report of an app that the store has
+  private readonly doubtful = new Set<string>(); // apps of which the store was seen to have another one
   private readonly troubles = new Map<string, string>();
   private ending: Promise<unknown> = Promise.resolve();
   private membership: Membership | undefined;
@@ -216,12 +217,12 @@ export class NodeManager {
     });
   }
 
-  // A store that died may have forgotten it.
+  // A store that died may have forgotten it, and a write that was given up may have come after it.
   private checkWritten(name: string): void {
     const text = this.written.get(name);
-    if (text === undefined || this.writing) return;
+    if (text === undefined) return;
     if (isDeepStrictEqual(this.view.reportsOf(name, this.info.name), JSON.parse(text))) return;
-    this.written.set(name, '');
+    this.doubtful.add(name);
     this.reportSoon();
   }
 
@@ -230,7 +231,8 @@ export class NodeManager {
     for (const name of new Set([...this.hosts.keys(), ...this.written.keys()])) {
       const host = this.hosts.get(name);
       const text = host === undefined ? undefined : JSON.stringify(host.report());
-      if (this.written.get(name) === text) continue;
+      if (this.written.get(name) === text && !this.doubtful.has(name)) continue;
+      this.doubtful.delete(name);
       const key = `${REPORTS}${this.info.name}.${name}`;
       try {
         if (text === undefined) await this.store.delete(key);

@@ -109,7 +109,9 @@ function retireOld(known: KnownApp): Settled {
   const { plan } = record;
   if (plan !== null && record.olderPlans.length > 0 && gateways.length > 0) {
     // One that has come since is in the next plan only, and waits for it.
-    const isAdopted = gateways.every((each) => !plan.gateways.includes(each.number) || each.plans.includes(plan.number));
+    const isAdopted = gateways.every(
+      (each) => !plan.gateways.includes(each.number) || each.plans.includes(plan.number),
+    );
     const olderPlans = record.olderPlans.filter(
       ({ number }) => !isAdopted || gateways.some(({ plans }) => plans.includes(number)),
     );
@@ -120,14 +122,14 @@ function retireOld(known: KnownApp): Settled {
     const failure = isAdopted || isBack || before === undefined ? undefined : failureOf(app, plan, before, reports);
     if (failure !== undefined && before !== undefined) {
       const back = makePlan(app.spec, plan.number + 1, before.instances, gateways.map(({ number }) => number).sort(up));
-      const refused = { wanted: JSON.stringify(app.wanted), reason: failure };
+      const refused = { wanted: JSON.stringify(app.wanted), reason: failure, counts: countsOf(app, before) };
       // A gateway may have adopted it just now, and not said so yet.
       record = { ...withPlans(app, record, back, [...record.olderPlans, plan]), refused };
     }
   }
-  const isRefused = record.refused !== null && record.refused.wanted === JSON.stringify(app.wanted);
-  if (record.refused !== null && !isRefused) record = { ...record, refused: null };
-  return { known, record, wanted: isRefused ? countsOf(app, record.plan!) : app.wanted };
+  const { refused } = record;
+  if (refused?.wanted === JSON.stringify(app.wanted)) return { known, record, wanted: refused.counts };
+  return { known, record: { ...record, refused: null }, wanted: app.wanted };
 }
 
 // Why an instance that only the newest plan has will not work.
@@ -204,6 +206,9 @@ function nextRecord(
   const repaired = { ...record, assignments, lastEpoch };
   if (numbers.length === 0 || instances.some((list) => list.length === 0)) return repaired;
   if (plan?.gateways.some((number) => !numbers.includes(number))) isForced = true;
+  // It was taken for lost, and came back: it can let go of its older plan only when a newer one has it.
+  const isBack = ({ number, plans }: LiveGateway) => plan?.gateways.includes(number) === false && plans.length > 0;
+  if (gateways.some(isBack)) isForced = true;
   const isSame = plan !== null && isDeepStrictEqual([plan.instances, plan.gateways], [instances, numbers]);
   if (isSame || (olderPlans.length > 0 && !isForced)) return repaired;
   for (const { name, placement } of fresh) assign(name, placement);
