@@ -60,6 +60,8 @@ export abstract class SimAgent {
 export class SimNode extends SimAgent {
   controller: Controller | undefined;
   readonly places = new Map<string, SimPlace>();
+  /** Tells the node to report. */
+  onPlaces: () => void = () => {};
 
   protected async begin(): Promise<void> {
     const { name, port, store, run, process } = this;
@@ -90,6 +92,7 @@ export class SimNode extends SimAgent {
   override crash(): void {
     super.crash();
     this.controller = undefined;
+    this.onPlaces = () => {};
     this.places.clear(); // workers end with their node
   }
 }
@@ -103,7 +106,9 @@ class SimHost implements Hosting {
     private readonly options: AppHostOptions,
     private readonly node: SimNode,
     private readonly process: SimProcess,
-  ) {}
+  ) {
+    node.onPlaces = () => options.onReport();
+  }
 
   get app(): App {
     return this.options.app;

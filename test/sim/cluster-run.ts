@@ -3,7 +3,7 @@
 //
 // Invariant: a run depends on its seed alone. Faults end after a while, and then all must come to one plan that is
 // wanted, soon, and stay there.
-import { type App, APPS, asJson, DRAINS, PLANS } from '../../src/ts/cluster/cluster-records.js';
+import { type App, APPS, asJson, DRAINS, PLANS, readReport, REPORTS } from '../../src/ts/cluster/cluster-records.js';
 import { bytesOf } from '../../src/ts/control/store.js';
 import { placeName, stagePlaces } from '../../src/ts/pipeline/index.js';
 import type { Choices } from '../../src/ts/sim/choices.js';
@@ -202,7 +202,10 @@ export class ClusterRun {
       [name, ...[...places.values()].map((each) => `${each.name} of ${each.epoch} under ${[...each.plans]}`)].join(' '),
     );
     const record = recordOf(this.server.entries.get(PLANS + APP));
-    return [...gateways, ...places, JSON.stringify(record)].join('; ');
+    const reports = [...this.server.entries].flatMap(([key, entry]) =>
+      key.startsWith(REPORTS) ? [`${key} ${JSON.stringify(readReport(entry))}`] : [],
+    );
+    return [...gateways, ...places, JSON.stringify(record), ...reports].join('; ');
   }
 
   private note(words: string): void {
@@ -273,8 +276,16 @@ export class ClusterRun {
       const place = `a/${1 + choices.pick(4, 'fault')}`;
       words(`${place} will not work`);
       this.brokenPlaces.add(place);
-      this.later(forMs, () => this.brokenPlaces.delete(place));
+      this.lookAtPlaces();
+      this.later(forMs, () => {
+        this.brokenPlaces.delete(place);
+        this.lookAtPlaces();
+      });
     }
+  }
+
+  private lookAtPlaces(): void {
+    for (const node of this.nodes) node.process.later(0, () => node.onPlaces());
   }
 
   private writeDrains(): void {
@@ -292,6 +303,7 @@ export class ClusterRun {
     this.note('all is well again');
     Object.assign(this.trouble, { late: 0, lost: 0, answerLost: 0 });
     this.brokenPlaces.clear();
+    this.lookAtPlaces();
     if (this.server.isDown) this.rise();
     for (const agent of this.agents) {
       agent.process.continue();

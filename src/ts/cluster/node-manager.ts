@@ -169,11 +169,11 @@ export class NodeManager {
   }
 
   // A store that died may have forgotten its last plans: the controller goes on above them.
-  private isOlder(name: string, { plan, lastEpoch }: PlanRecord): boolean {
+  private isOlder(name: string, { plan }: PlanRecord): boolean {
     const text = this.followed.get(name);
     if (text === undefined) return false;
     const followed: PlanRecord = JSON.parse(text);
-    return lastEpoch < followed.lastEpoch || (plan?.number ?? 0) < (followed.plan?.number ?? 0);
+    return (plan?.number ?? 0) < (followed.plan?.number ?? 0);
   }
 
   private host(name: string): Hosting {
