@@ -191,8 +191,8 @@ export class SimGateway extends SimAgent {
   /** Adopted and not let go of, the newest last. */
   plans: Plan[] = [];
   membership: Membership | undefined;
-  /** Of the membership, when each plan was adopted. */
-  readonly sessions = new Map<number, number | undefined>();
+  /** By plan: the session, and the epochs of places, when it was adopted. */
+  readonly adopted = new Map<number, { session: number | undefined; assignments: PlanRecord['assignments'] }>();
   private view!: ClusterView;
   private isLettingGo = false;
 
@@ -208,7 +208,7 @@ export class SimGateway extends SimAgent {
     const { leaseMs } = run.shape;
     this.plans = [];
     this.membership = undefined;
-    this.sessions.clear();
+    this.adopted.clear();
     this.isLettingGo = false;
     const view = new ClusterView(store, { leaseMs, port, onChange: () => this.look() });
     this.view = view;
@@ -240,7 +240,7 @@ export class SimGateway extends SimAgent {
     // The first one is opened before its places work.
     if (isNew && (isReady || this.plans.length === 0)) {
       this.plans.push(newest);
-      this.sessions.set(newest.number, this.membership.session);
+      this.adopted.set(newest.number, { session: this.membership.session, assignments: record.assignments });
       this.membership.update(this.data());
     }
     if (this.plans.length > 1 && !this.isLettingGo) {

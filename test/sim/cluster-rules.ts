@@ -55,12 +55,13 @@ export class ClusterRules {
   /** A process of a place ends, as the record does not have it any more. */
   onEnd({ name, epoch }: SimPlace, record: PlanRecord): void {
     if (this.run.server.hasForgotten || record.assignments[name]?.epoch !== undefined) return;
-    for (const { name: who, plans, membership, sessions, process } of this.run.gateways) {
+    for (const { name: who, plans, membership, adopted, process } of this.run.gateways) {
       const under = plans.find((plan) => stagePlaces(plan).some((id) => placeName(SPEC, id) === name));
       if (under === undefined || process.state !== 'running') continue;
       // One that was ever lost meanwhile is taken for dead.
       const session = membership?.session;
-      if (session === undefined || sessions.get(under.number) !== session) continue;
+      const then = adopted.get(under.number);
+      if (session === undefined || then?.session !== session || then.assignments[name]?.epoch !== epoch) continue;
       this.run.broken(`${name} of epoch ${epoch} ended, and ${who} has requests under plan ${under.number}`);
     }
   }
