@@ -398,6 +398,8 @@ class MemoryRegion : public Object {
   // as well. -EBUSY: not proved yet (a peer stands in the middle of a copy); the keys are dead already, the memory must
   // not be reused, the call may be made again.
   virtual int Deregister() = 0;
+  // The file whose pages these are, which stays the region's, and where they begin in it.
+  virtual int Pages(int* /*fd*/, uint64_t* /*offset*/) const { return -ENOTSUP; }
   // Frees the memory itself, revoked or not; a peer that still stands in it writes to pages that nobody sees.
   int Close() override = 0;
 };
@@ -418,6 +420,8 @@ class RemoteMapping : public Object {
  public:
   virtual void* Address() const = 0;
   virtual size_t Length() const = 0;
+  // As of a region.
+  virtual int Pages(int* /*fd*/, uint64_t* /*offset*/) const { return -ENOTSUP; }
 };
 
 struct SrqAttributes {

@@ -91,14 +91,26 @@ export class ClusterLoad {
     await until(what, () => !this.isSound || this.ended >= before + count, HANG_MS).catch(() => this.hangs());
   }
 
+  /** Something beside the requests has failed. */
+  failed(words: string): void {
+    this.problem('wrong', words);
+  }
+
+  /** What the gateways say, for people. */
+  state(): string {
+    return this.gateways().map(ClusterLoad.stateOf).join(' ');
+  }
+
+  static stateOf(gateway: ClusterPipeline): string {
+    const { number, plan, olderPlans, places, unplaced, gateway: own } = gateway.status();
+    const bad = Object.entries(places).filter(([, { state }]) => state !== 'ready');
+    const links = own.links.map(({ target, backlog, unacknowledged }) => [target, backlog, unacknowledged].join(' '));
+    return JSON.stringify({ number, plan, olderPlans, bad, unplaced, load: gateway.load, links });
+  }
+
   // Requests that are open after all that time.
   private hangs(): void {
-    const gateways = this.gateways().map((gateway) => {
-      const { plan, olderPlans, places, unplaced } = gateway.status();
-      const bad = Object.entries(places).filter(([, { state }]) => state !== 'ready');
-      return JSON.stringify({ plan, olderPlans, bad, unplaced, load: gateway.load });
-    });
-    for (const n of this.open) this.problem('hung', `${n}; ${gateways.join(' ')}`);
+    for (const n of this.open) this.problem('hung', `${n}; ${this.state()}`);
   }
 
   /** Sends no more, and waits for those under way. */

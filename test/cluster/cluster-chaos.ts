@@ -151,9 +151,14 @@ class Chaos {
     return words;
   }
 
+  // What goes on beside the next blows; a failure of it is one of the run.
+  private track(work: Promise<unknown>): void {
+    this.ends.push(work.catch((error) => this.load.failed(`${String(error)} ${this.load.state()}`)));
+  }
+
   // Undone later.
   private later(afterMs: number, work: () => Promise<unknown>): void {
-    this.ends.push(sleep(afterMs).then(work));
+    this.track(sleep(afterMs).then(work));
   }
 
   // One that nothing is done to; one node is always spared.
@@ -181,10 +186,10 @@ class Chaos {
         undone();
       });
     } else if (verb === 'drain') {
-      this.ends.push(this.drain(name, afterMs).then(undone));
+      this.track(this.drain(name, afterMs).then(undone));
     } else {
       const end = verb === 'end' ? this.endNode(node) : node.kill();
-      this.ends.push(
+      this.track(
         end
           .then(() => sleep(afterMs))
           .then(() => this.startAgain(name))
@@ -238,7 +243,7 @@ class Chaos {
       this.isStoreBusy = false;
     };
     if (verb === 'stop') this.nats.signal('SIGSTOP');
-    else this.ends.push(this.nats.kill());
+    else this.track(this.nats.kill());
     this.later(afterMs, back);
     return `${verb} store for ${afterMs} ms`;
   }
@@ -246,7 +251,7 @@ class Chaos {
   private async scale(stage: number, count: number): Promise<string> {
     const name = ['double', 'square', 'total'][stage % 3]!;
     const instances = 1 + (count % 3);
-    this.ends.push(this.whileStoreIsBack(() => scaleApp(this.control, clusterChaos.name, name, instances)));
+    this.track(this.whileStoreIsBack(() => scaleApp(this.control, clusterChaos.name, name, instances)));
     return `scale ${name} to ${instances}`;
   }
 
@@ -258,11 +263,14 @@ class Chaos {
       const fresh = await this.connect();
       const old = this.gateways.shift()!;
       this.gateways.push(fresh);
-      await until('the requests of an old gateway', () => old.load.inFlight + old.load.queued === 0, 60_000);
+      const isIdle = () => old.load.inFlight + old.load.queued === 0;
+      await until('the requests of an old gateway', isIdle, 60_000).catch((error) => {
+        throw new Error(`${error.message}: ${ClusterLoad.stateOf(old)}`);
+      });
       await within('its close', old.close(), 20_000);
       this.isGatewayBusy = false;
     };
-    this.ends.push(replace());
+    this.track(replace());
     return 'replace a gateway';
   }
 

@@ -3,7 +3,8 @@
 import { closeSync, openSync } from 'node:fs';
 import t from 'tap';
 import { SendFlags } from '../../src/ts/verbs/index.js';
-import { EventFd, timeCopy } from '../../src/ts/verbs/measuring.js';
+import { EventFd } from '../../src/ts/verbs/event-fd.js';
+import { timeCopy } from '../../src/ts/verbs/measuring.js';
 import { openPair } from './support.js';
 
 void t.test('a plain copy takes the way of a WRITE or READ, with its rights', (t) => {

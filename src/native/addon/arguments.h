@@ -75,5 +75,6 @@ void InstallWideCopy(Napi::Env env, Napi::Object exports);
 void InstallMeasuring(Napi::Env env, Napi::Object exports);
 void InstallCm(Napi::Env env, Napi::Object exports);
 void InstallSharedMemory(Napi::Env env, Napi::Object exports);
+void InstallDescriptors(Napi::Env env, Napi::Object exports);
 
 }  // namespace onepiece::addon

@@ -79,6 +79,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   InstallChecksum(env, exports);
   InstallWideCopy(env, exports);
   InstallSharedMemory(env, exports);
+  InstallDescriptors(env, exports);
   Export(env, exports, "close", Close);
   Export(env, exports, "raw", Raw);
   Export(env, exports, "dieWithParent", DieWithParent);

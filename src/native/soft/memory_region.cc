@@ -145,6 +145,17 @@ int MemoryRegion::HandOn(const MemoryInit& init, MrSlot* slot) {
   return InodeOf(pages_->fd(), &slot->inode);
 }
 
+int MemoryRegion::Pages(int* fd, uint64_t* offset) const {
+  if (pages_) {
+    *fd = pages_->fd();
+    *offset = pages_->OffsetOf(base_);
+    return *fd < 0 ? -ENOTSUP : 0;
+  }
+  *fd = fd_;
+  *offset = 0;
+  return fd_ < 0 ? -ENOTSUP : 0;
+}
+
 int MemoryRegion::Revoke() {
   Context& context = pd_->context();
   std::vector<uint32_t> keys{key_};

@@ -36,6 +36,7 @@ class MemoryRegion final : public onepiece::MemoryRegion {
   int Reregister(const uint32_t* access, onepiece::ProtectionDomain* domain) override;
   int Deregister() override;
   int Close() override;
+  int Pages(int* fd, uint64_t* offset) const override;
 
  private:
   explicit MemoryRegion(ProtectionDomain& pd) : pd_(&pd) { pd_->children++; }

@@ -16,6 +16,12 @@ class RemoteMapping final : public onepiece::RemoteMapping {
       : pages_(std::move(pages)), base_(base), length_(length) {}
   void* Address() const override { return base_; }
   size_t Length() const override { return length_; }
+  int Pages(int* fd, uint64_t* offset) const override {
+    if (!pages_ || pages_->fd() < 0) return -ENOTSUP;
+    *fd = pages_->fd();
+    *offset = pages_->OffsetOf(base_);
+    return 0;
+  }
   int Close() override {
     pages_.reset();
     return 0;

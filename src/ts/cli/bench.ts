@@ -8,6 +8,7 @@ import { deadlockCommand } from './bench-deadlock.js';
 import { deviceBenchCommand } from './bench-device.js';
 import { overloadCommand } from './bench-overload.js';
 import { pipelineCommand } from './bench-pipeline.js';
+import { pythonCommand } from './bench-python.js';
 import { ringCommand, ringsCommand } from './bench-ring.js';
 import { verbsCommand } from './bench-verbs.js';
 
@@ -17,6 +18,7 @@ export function benchCommand(setExitCode: (code: number) => void): Command {
   bench.addCommand(deviceBenchCommand(setExitCode));
   bench.addCommand(overloadCommand(setExitCode));
   bench.addCommand(pipelineCommand(setExitCode));
+  bench.addCommand(pythonCommand(setExitCode));
   for (const test of ringTests) bench.addCommand(ringCommand(test, setExitCode));
   bench.addCommand(ringsCommand(setExitCode));
   for (const test of verbsTests) bench.addCommand(verbsCommand(test, setExitCode));

@@ -109,6 +109,7 @@ async function runNode(options: NodeCommandOptions): Promise<number> {
       });
     }
     const code = await signals.first;
+    process.stderr.write(`${name} ends when its work has, in ${drainMs} ms at most; a second signal ends it at once\n`);
     await drain(node, () => drainNode(store, name), drainMs);
     return code;
   } finally {

@@ -18,10 +18,16 @@ import {
   openLog,
   type ServerLimits,
   serve,
+  type ServedPipeline,
+  servePipeline,
+  type Serving,
   Tokens,
 } from '../serve/index.js';
 import { defaultStoreFolder, type JobStore, lmdbStore, memoryStore, redisStore } from '../jobs/index.js';
 import { packageRoot } from '../verbs/native.js';
+import { ClusterPipeline } from '../cluster/index.js';
+import type { ControlStore } from '../control/index.js';
+import { openControl, readSecret } from './cluster-options.js';
 import { UsageError } from './exit.js';
 import { integer } from './options.js';
 
@@ -37,6 +43,9 @@ interface ServeCommandOptions extends ServerLimits {
   leaseMs: number;
   store?: string;
   redis?: string;
+  control?: string;
+  bucket: string;
+  secretFile?: string;
   memory?: true;
   logLevel: LogLevel;
   json?: true;
@@ -68,6 +77,9 @@ export function serveCommand(setExitCode: (code: number) => void): Command {
     .addOption(new Option('--redis <url>', 'keep them in Redis, which several servers may share').conflicts('memory'))
     .option('--memory', 'keep them in memory only: they end with the server')
     .addOption(new Option('--log-level <level>', 'nothing below it is logged').choices(LOG_LEVELS).default('info'))
+    .option('--control <url>', 'serve what is deployed to a cluster: the address of its nats-server')
+    .option('--bucket <name>', 'with --control: the key-value bucket of the cluster', 'onepiece')
+    .option('--secret-file <file>', 'with --control: the secret of the cluster; chmod 600')
     .option('--json', 'print one JSON document when it listens');
   for (const name of Object.keys(LIMITS) as LimitName[]) {
     const { about, default: fallback, min, max } = LIMITS[name];
@@ -85,7 +97,9 @@ function collect(name: string, names: string[] = []): string[] {
 
 async function serveUntilSignal(workflow: string, options: ServeCommandOptions): Promise<number> {
   const { export: exportName, device, maxQueued, leaseMs, store: folder, redis, memory, ...others } = options;
-  const { logLevel, json, tokensFile, name, ...server } = others;
+  const { logLevel, json, tokensFile, name, control, bucket, secretFile, ...server } = others;
+  if ((control === undefined) !== (secretFile === undefined))
+    throw new UsageError('--control and --secret-file go together');
   const service = await loadService(workflow, exportName).catch(asUsage);
   const tokens = tokensFile === undefined ? undefined : await read(tokensFile);
   try {
@@ -98,22 +112,36 @@ async function serveUntilSignal(workflow: string, options: ServeCommandOptions):
   const version: string = JSON.parse(readFileSync(join(packageRoot(), 'package.json'), 'utf8')).version;
   const spans = openSpans(service.workflow.spec, version);
   const signal = new SignalLatch();
+  const secret = control === undefined ? undefined : readSecret(secretFile!);
   const store = await openStore(folder, redis, memory);
+  let cluster: ControlStore | undefined;
   try {
-    const serving = await serve(service, {
+    const common = {
       ...server,
       ...(tokens === undefined ? {} : { tokens }),
       ...(name === undefined ? {} : { names: name }),
-      pipeline: { device, maxQueued, leaseMs, store },
       version,
       spans,
       log,
-      routes: async (app, pipeline) => {
-        await (app as FastifyInstance).register(observePlugin(Observer.attach(pipeline, { spans })));
-      },
-    }).catch(asUsage);
+    };
+    let serving: Serving<ServedPipeline>;
+    if (control === undefined || secret === undefined) {
+      serving = await serve(service, {
+        ...common,
+        pipeline: { device, maxQueued, leaseMs, store },
+        routes: async (app, pipeline) => {
+          await (app as FastifyInstance).register(observePlugin(Observer.attach(pipeline, { spans })));
+        },
+      }).catch(asUsage);
+    } else {
+      cluster = await openControl({ control, bucket });
+      const { name: app } = service.workflow;
+      const how = { app, secret, device, maxQueued, jobLeaseMs: leaseMs, store };
+      const pipeline = await ClusterPipeline.connect(cluster, how).catch(asUsage);
+      serving = await servePipeline(pipeline, service, { ...common, isDurable: store.isDurable });
+    }
     const { url, pipeline } = serving;
-    const { name: title } = pipeline.workflow;
+    const { name: title } = service.workflow;
     const document = { schemaVersion: 1, url, workflow: title, pid: process.pid };
     process.stdout.write(json ? `${JSON.stringify(document)}\n` : `${title} at ${url}, described at ${url}/docs\n`);
     const watch = setInterval(() => pipeline.error !== undefined && signal.release(), FAILURE_LOOK_MS);
@@ -129,6 +157,7 @@ async function serveUntilSignal(workflow: string, options: ServeCommandOptions):
   } finally {
     signal.close();
     await store.close();
+    await cluster?.close();
   }
 }
 

@@ -387,6 +387,11 @@ export class ClusterPipeline implements AsyncDisposable {
     return this.stored.jobs(filter);
   }
 
+  /** As LocalPipeline.pauseJobs. */
+  pauseJobs(): Promise<void> {
+    return this.stored.pause();
+  }
+
   /** Why it does not work any more; undefined while it does. */
   get error(): RdmaError | undefined {
     return this.failure;

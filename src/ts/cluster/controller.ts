@@ -46,6 +46,7 @@ export type ControllerEvent =
   | { readonly type: 'plan'; readonly app: string; readonly record: PlanRecord }
   | { readonly type: 'trouble'; readonly error: RdmaError };
 
+/** How a controller is made. */
 export interface ControllerOptions {
   /** Who this is, for people. */
   readonly name: string;
@@ -60,6 +61,7 @@ export interface ControllerOptions {
 /** How long it rests after a write that failed. */
 const RETRY_MS = 200;
 
+/** One of those that would lead a cluster: it writes the plans of all apps while it does. */
 export class Controller {
   private readonly name: string;
   private readonly port: ControlPort;

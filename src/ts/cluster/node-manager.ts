@@ -23,6 +23,7 @@ export type NodeEvent =
   | { readonly type: 'restart'; readonly app: string; readonly restart: Restart }
   | { readonly type: 'trouble'; readonly error: RdmaError };
 
+/** How a node is started. */
 export interface NodeOptions {
   /** Unique in the cluster: 1 to 64 letters, digits, `-`, `_` and `=`. */
   readonly name: string;
@@ -47,7 +48,9 @@ export interface NodeOptions {
 const REPORT_MS = 10;
 const RETRY_MS = 300;
 
+/** Made by {@link NodeManager.start}. */
 export class NodeManager {
+  /** What it advertises. */
   readonly info: NodeInfo;
   private readonly secret: Secret<string>;
   private readonly settings: PlacesSettings;

@@ -25,6 +25,7 @@ export interface AppOverview {
   readonly refused: string | null;
 }
 
+/** Answered by {@link overview}. */
 export interface ClusterOverview {
   readonly leader: { readonly name: string; readonly term: number } | null;
   readonly nodes: readonly (NodeInfo & { readonly places: number })[];

@@ -59,6 +59,9 @@ export interface PlacesHost extends BlameHost {
   onChange(): void;
 }
 
+/** A stage in Python ends its Python process itself, and has so long for it, in ms, before it is ended. */
+const PYTHON_MS = 5000;
+
 export class Places {
   private readonly host: PlacesHost;
   private readonly places = new Map<string, SupervisedPlace>();
@@ -216,7 +219,7 @@ export class Places {
 
   private configOf({ name, stage, instance }: SupervisedPlace): WorkerConfig {
     const { workflow, options, secret } = this.host;
-    const { device, pollUs, reconnectMs } = options;
+    const { device, pollUs, reconnectMs, heartbeatMs } = options;
     const incarnation = Math.max(this.incarnations.get(name) ?? 0, this.host.incarnationAbove(name)) + 1;
     this.incarnations.set(name, incarnation);
     return {
@@ -233,6 +236,7 @@ export class Places {
       secret: secret.reveal(),
       pollUs,
       reconnectMs,
+      heartbeatMs,
       routes: this.routes,
       gone: this.host.gone(),
       barred: this.blame.barred,
@@ -272,6 +276,6 @@ export class Places {
   }
 }
 
-function watchedLimits({ taskTimeoutMs, graceMs }: StageSpec): Omit<WatchLimits, 'heartbeatMs'> {
-  return { taskTimeoutMs, graceMs };
+function watchedLimits({ taskTimeoutMs, graceMs, python }: StageSpec): Omit<WatchLimits, 'heartbeatMs'> {
+  return { taskTimeoutMs, graceMs: python === undefined ? graceMs : graceMs + PYTHON_MS };
 }

@@ -34,6 +34,7 @@ export interface WorkerConfig {
   secret: string;
   pollUs: number;
   reconnectMs: number;
+  heartbeatMs: number;
   routes: Routes;
   /** Places of older plans that do not come back: it waits for none of them. */
   gone: readonly string[];

@@ -12,7 +12,9 @@ import {
   graphOf,
   isWorkflow,
   type Plan,
+  type StageCode,
   StageInstance,
+  type StageInstanceStatus,
   stageIndex,
   systemPipelinePort,
   TaskBoard,
@@ -32,11 +34,14 @@ import {
   type WorkerConfig,
   wrap,
 } from './protocol.js';
+import { PythonStage } from './python/python-stage.js';
 import { specDifference } from './spec-difference.js';
 import { markStageProcess } from './stage-process.js';
 
 let instance: StageInstance | undefined;
 let opening: Promise<StageInstance> | undefined;
+let python: PythonStage | undefined;
+let pythonReady: Promise<void> | undefined;
 let routes: Routes = {};
 let stopping = false;
 const adoptions = new Adoptions();
@@ -97,6 +102,7 @@ async function start(config: WorkerConfig): Promise<StageInstance> {
   const board = openBoard();
   const workflow = await findWorkflow(config);
   const { spec } = workflow;
+  const code = findCode(workflow, config);
   const opened = await StageInstance.open({
     port: systemPipelinePort,
     graph: graphOf(spec),
@@ -112,18 +118,31 @@ async function start(config: WorkerConfig): Promise<StageInstance> {
     board,
     barred: config.barred,
     suspects: config.suspects,
-    ...workflow.code(stage),
+    ...code,
     onFailed: (reason) => void fail(reason),
   });
   instance = opened;
   openedWith = config;
+  if (python !== undefined) python.inlineBytes = opened.inlineBytes;
   tell({ type: 'listening', address: opened.address });
   giveUp([...config.gone, ...gone]);
+  await pythonReady;
   await opened.connect();
   for (const { request, code, message } of config.failures) opened.failRequest(request, { code, message });
   tell({ type: 'ready' });
   keepCode('started');
   return opened;
+}
+
+// Python starts while the inbox opens.
+function findCode(workflow: Workflow, config: WorkerConfig): StageCode {
+  const spec = workflow.get(config.stage);
+  if (spec.python === undefined) return workflow.code(config.stage);
+  const { instance, module, heartbeatMs, pollUs } = config;
+  python = new PythonStage({ stage: spec, instance, module, heartbeatMs, pollUs, onFailed: onFailure });
+  pythonReady = python.start();
+  pythonReady.catch(() => {}); // waited for later
+  return python.code;
 }
 
 // What a handler starts shall not inherit the descriptor.
@@ -192,8 +211,14 @@ async function stop(): Promise<void> {
   stopping = true;
   const hasWorked = (instance?.status().tasks ?? 0) > 0;
   await instance?.close();
+  await python?.close();
   if (hasWorked) keepCode('worked');
   process.exit(0);
+}
+
+function statusOf(opened: StageInstance): StageInstanceStatus {
+  const status = opened.status();
+  return python === undefined ? status : { ...status, python: python.status() };
 }
 
 function onFailure(error: unknown): void {
@@ -226,7 +251,7 @@ function onMessage(received: unknown): void {
       instance?.setSuspects(message.requests);
       break;
     case 'status':
-      if (instance !== undefined) tell({ type: 'status', id: message.id, status: instance.status() });
+      if (instance !== undefined) tell({ type: 'status', id: message.id, status: statusOf(instance) });
       break;
     case 'stop':
       void stop();

@@ -38,6 +38,8 @@ export { checkPlan, makePlan, type PlaceId, type Plan, placeName, stageIndex, st
 export { type PipelinePort, systemPipelinePort } from './port.js';
 export { checkLabels, checkResources, MAX_GPUS, NO_RESOURCES, type StageResources } from './resources.js';
 export { ALL, type Graph, graphOf, receivers, type Route, senders } from './routing.js';
+export type { PythonSpec } from './python-spec.js';
+export type { PythonStatus } from './python-status.js';
 export { BOARD_SLOTS, type RequestAttempt, type RunningTask, TaskBoard } from './task-board.js';
 export {
   type BatchSpec,
@@ -81,6 +83,7 @@ export { readTraceparent, type RemoteSpan, type TraceContext, writeTraceparent }
 export {
   type BatchedTaskOptions,
   isWorkflow,
+  type PythonStageOptions,
   type SingleTaskOptions,
   type Stage,
   type StageCode,

@@ -4,6 +4,7 @@
 // frozen. Stages are numbered by their place in `stages`, each after the stages that it takes its inputs from.
 import { RdmaError } from '../core/errors.js';
 import { checkInteger, checkObject, checkOneOf, checkString, invalidArgument } from '../core/validate.js';
+import { checkPython, type PythonSpec } from './python-spec.js';
 import { checkResources, type StageResources } from './resources.js';
 
 /** Name under which the request itself is an input. */
@@ -87,6 +88,8 @@ export interface StageSpec {
   readonly attempts: number;
   /** What its author expects it to cost; not there: nobody knows before the first tasks. */
   readonly cost?: StageCost;
+  /** Its code, when that is in Python. */
+  readonly python?: PythonSpec;
   /** What one instance needs of its node; not there: nothing that counts. */
   readonly resources?: StageResources;
 }
@@ -173,6 +176,7 @@ export function checkStage(input: StageSpecInput, earlier: readonly StageSpec[])
     const words = `stage ${name} takes batches: it can neither stream a stage nor publish pieces`;
     throw new RdmaError('RDMA_ERR_INVALID_ARGUMENT', words, { remedy: 'leave out batch, or streams and maxPieces' });
   }
+  checkWhole(name, input, after, earlier);
   const batch = input.batch === undefined ? undefined : checkBatch(input.batch);
   const concurrency = checkInteger('concurrency', input.concurrency ?? 1, 1, MAX_CONCURRENCY);
   if (batch !== undefined && concurrency * batch.size > MAX_CAPACITY) {
@@ -195,8 +199,27 @@ export function checkStage(input: StageSpecInput, earlier: readonly StageSpec[])
     graceMs: checkInteger('graceMs', input.graceMs ?? 1000, 0, MAX_TIMER_MS),
     attempts: checkInteger('attempts', input.attempts ?? 3, 1, MAX_ATTEMPTS),
     ...(input.cost === undefined ? {} : { cost: checkCost(name, input.cost) }),
+    ...(input.python === undefined ? {} : { python: checkPython(name, input.python) }),
     ...(input.resources === undefined ? {} : { resources: checkResources(`stage ${name}`, input.resources) }),
   });
+}
+
+// Tasks of a stage in Python begin when all is there, and their output goes out whole.
+function checkWhole(
+  name: string,
+  input: StageSpecInput,
+  after: readonly string[],
+  earlier: readonly StageSpec[],
+): void {
+  if (input.python === undefined) return;
+  if ((input.maxPieces ?? 0) > 0 || (input.streams ?? []).length > 0) {
+    const words = `stage ${name} is in Python: it can neither stream a stage nor publish pieces`;
+    throw new RdmaError('RDMA_ERR_INVALID_ARGUMENT', words, { remedy: 'leave out streams and maxPieces' });
+  }
+  const publisher = earlier.find((stage) => after.includes(stage.name) && stage.maxPieces > 0);
+  if (publisher === undefined) return;
+  const words = `stage ${name} is in Python and comes after ${publisher.name}, which publishes pieces`;
+  throw new RdmaError('RDMA_ERR_INVALID_ARGUMENT', words, { remedy: `let ${publisher.name} publish its output whole` });
 }
 
 // What it starts with the first piece of: stages of `after` that publish pieces.

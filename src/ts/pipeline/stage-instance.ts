@@ -15,6 +15,7 @@ import { encodeMeta } from './meta.js';
 import { encodeFailure, Report, ReportWriter, type StageFailure } from './notes.js';
 import { asRdmaError, type Outgoing, Place, type PlaceOptions, type PlaceOwner, type PlaceStatus } from './place.js';
 import { GATEWAY_INDEX, type PlaceId, type Plan, placeName } from './plan.js';
+import type { PythonStatus } from './python-status.js';
 import { LeastTime } from './least-time.js';
 import { StreamOut } from './stream-output.js';
 import { Suspects } from './suspects.js';
@@ -72,6 +73,8 @@ export interface StageInstanceStatus extends PlaceStatus {
   readonly droppedPreviews: number;
   /** Of a stage that takes batches. */
   readonly batches: BatchStatus | undefined;
+  /** Of a stage in Python. */
+  readonly python?: PythonStatus;
 }
 
 const MAX_TIMER_MS = 2 ** 31 - 1;
@@ -302,17 +305,33 @@ export class StageInstance implements PlaceOwner, TaskHost, BatchHost {
     joined.onCancel = (reason) => task.cancel(reason);
     if (joined.streams !== undefined) joined.onPieces = () => task.wake();
     const stopTimer = this.watchDeadline(joined, task, startUs);
-    const stopLimit = this.watchLimit(task);
+    let stopLimit = this.watchLimit(task);
     const { board } = this.options;
     const { ledger } = joined;
-    const slot = board?.begin(ledger.gateway, ledger.gatewayRun, joined.ticket, joined.attempt, startUs) ?? 0;
+    let slot = board?.begin(ledger.gateway, ledger.gatewayRun, joined.ticket, joined.attempt, startUs) ?? 0;
+    let isAway = false;
+    // Its limit begins anew when a Python process has it again.
+    if (this.stage.python !== undefined) {
+      task.onAway = (isNow) => {
+        isAway = isNow;
+        if (isNow) {
+          stopLimit?.();
+          board?.end(slot);
+          return;
+        }
+        stopLimit = this.watchLimit(task);
+        slot = board?.begin(ledger.gateway, ledger.gatewayRun, joined.ticket, joined.attempt, place.nowUs()) ?? 0;
+      };
+    }
     this.suspects.begins(joined);
     if ((joined.flags & Flag.WATCHED) !== 0) this.report(joined, Report.STARTED);
     if (onEvent !== undefined) onEvent({ type: 'task', request: task.request });
     return (output, error) => {
       stopTimer?.();
-      stopLimit?.();
-      board?.end(slot);
+      if (!isAway) {
+        stopLimit?.();
+        board?.end(slot);
+      }
       this.suspects.ended(joined);
       task.end();
       const computeUs = place.nowUs() - startUs - task.waitedUs;

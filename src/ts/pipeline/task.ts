@@ -125,6 +125,8 @@ export class Task implements StageTask {
   waitedUs = 0;
   /** @internal What it publishes; undefined: nothing so far. */
   published: StreamOut | undefined;
+  /** @internal Told when no process runs it for now, and when one does; set where that can be. */
+  onAway: ((isAway: boolean) => void) | undefined;
   private readonly host: TaskHost;
   private readers: PieceReader[] | undefined;
   private waiters = 0;
@@ -199,6 +201,14 @@ export class Task implements StageTask {
       if (this.reason !== undefined) this.control.abort(this.reason);
     }
     return this.control.signal;
+  }
+
+  /** @internal How long its request has left, in ms, 0 when it is late; undefined: it has no deadline. */
+  get remainingMs(): number | undefined {
+    let deadlineUs = Number.POSITIVE_INFINITY;
+    for (const input of this.joined.inputs) deadlineUs = Math.min(deadlineUs, input?.deadlineUs ?? deadlineUs);
+    if (deadlineUs === Number.POSITIVE_INFINITY) return undefined;
+    return Math.max(0, (deadlineUs - this.host.nowUs()) / 1000);
   }
 
   /** Why the task is not wanted any more; undefined: it is. */

@@ -6,8 +6,10 @@ import { fileURLToPath } from 'node:url';
 import { RdmaError } from '../core/errors.js';
 import { checkFunction, checkObject, checkString } from '../core/validate.js';
 import type { BatchHandler, BatchKey, BatchOptions } from './batch-task.js';
+import type { PythonSpec } from './python-spec.js';
 import type { StageResources } from './resources.js';
 import {
+  type BatchSpec,
   checkMessageBytes,
   checkStage,
   checkWorkflowName,
@@ -34,7 +36,7 @@ export interface StageCode {
 
 /** How a stage is made. */
 export type StageOptions<Inputs extends string> = StageShapeOptions<Inputs> &
-  (SingleTaskOptions<Inputs> | BatchedTaskOptions<Inputs>);
+  (SingleTaskOptions<Inputs> | BatchedTaskOptions<Inputs> | PythonStageOptions);
 
 /** Of a stage that takes single tasks. */
 export interface SingleTaskOptions<Inputs extends string> {
@@ -49,6 +51,16 @@ export interface BatchedTaskOptions<Inputs extends string> {
   batch: BatchOptions<Inputs>;
   batchHandler: BatchHandler<Inputs>;
   handler?: undefined;
+}
+
+/** Of a stage whose code is in Python. */
+export interface PythonStageOptions {
+  /** Which code: see docs/python.md. */
+  python: PythonSpec;
+  /** Given when its `run_batch` is to be called, with several tasks at a time. All tasks run together: there is no key. */
+  batch?: Partial<BatchSpec>;
+  handler?: undefined;
+  batchHandler?: undefined;
 }
 
 /** Where a stage is in the graph, and how much of it there is. */
@@ -135,6 +147,7 @@ function checkModule(module: unknown): string {
 }
 
 function checkCode(options: StageOptions<string>): StageCode {
+  if ('python' in options && options.python !== undefined) return checkPythonCode(options);
   if (options.batch === undefined && options.batchHandler === undefined) {
     return { handler: checkFunction('handler', options.handler) as StageHandler };
   }
@@ -146,6 +159,18 @@ function checkCode(options: StageOptions<string>): StageCode {
     batchHandler: checkFunction('batchHandler', options.batchHandler) as BatchHandler,
     ...(key === undefined ? {} : { batchKey: checkFunction('batch.key', key) as BatchKey }),
   };
+}
+
+function checkPythonCode({ handler, batchHandler, batch }: StageOptions<string>): StageCode {
+  if (handler !== undefined || batchHandler !== undefined) {
+    throw new RdmaError('RDMA_ERR_INVALID_ARGUMENT', 'a stage has a handler or is in Python, not both');
+  }
+  if (batch !== undefined && 'key' in checkObject('batch', batch)) {
+    throw new RdmaError('RDMA_ERR_INVALID_ARGUMENT', 'a stage in Python has no batch.key', {
+      remedy: 'leave it out, and tell the tasks apart in run_batch',
+    });
+  }
+  return {};
 }
 
 /** Marks workflows across copies of this package loaded side by side. */
@@ -200,7 +225,8 @@ export class Workflow<Names extends string = string> {
    * @throws RdmaError RDMA_ERR_INVALID_ARGUMENT when there is no stage of that name, or it takes batches
    */
   handler(name: string): StageHandler {
-    const { handler } = this.get(name);
+    const { handler, python } = this.get(name);
+    if (python !== undefined) throw new RdmaError('RDMA_ERR_INVALID_ARGUMENT', `stage ${name} is in Python`);
     if (handler === undefined) throw new RdmaError('RDMA_ERR_INVALID_ARGUMENT', `stage ${name} takes batches`);
     return handler;
   }

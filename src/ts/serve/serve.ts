@@ -2,8 +2,10 @@
 //
 // Invariant: what is wrong with the options is found before a process is started; whatever way it ends, new work is
 // refused first, and no process is left.
+import type { RdmaError } from '../core/errors.js';
 import { LocalPipeline, type LocalPipelineOptions } from '../cluster/index.js';
 import type { ServerSpans } from '../observe/spans.js';
+import type { JobDesk } from './desk.js';
 import { demoRoutes } from './demo-page.js';
 import { type FastifyInstance, loadFastify } from './fastify.js';
 import { type Log, SILENT } from './log.js';
@@ -11,10 +13,21 @@ import { checkServerOptions, type ServerOptions } from './options.js';
 import { type Server, startServer } from './server.js';
 import type { Service } from './service.js';
 
-/** How to serve a workflow. */
-export interface ServeOptions extends ServerOptions {
-  /** How its pipeline is started. */
-  pipeline?: LocalPipelineOptions;
+/** A pipeline that is served: a LocalPipeline, or a ClusterPipeline. */
+export interface ServedPipeline extends JobDesk {
+  /** Why it does not work any more; undefined while it does. */
+  readonly error: RdmaError | undefined;
+  /** Requests in the stages, and waiting to be admitted. */
+  readonly load: { inFlight: number; queued: number };
+  /** Starts no stored job any more; what no stage has begun goes back to the store. */
+  pauseJobs(): Promise<void>;
+  close(): Promise<void>;
+}
+
+/** How to serve a pipeline. */
+export interface ServePipelineOptions<P> extends ServerOptions {
+  /** Whether its jobs outlive it; default false. */
+  isDurable?: boolean;
   /** Of the package, for the OpenAPI document. */
   version: string;
   /** Where it says what happens; default nowhere. */
@@ -24,16 +37,22 @@ export interface ServeOptions extends ServerOptions {
    * `isOpen: true` says that it needs no token, and `needsOperator: true` that it needs that of an operator. `/` belongs
    * to whoever adds it here; default: it leads to the demo's page or to /docs.
    */
-  routes?(app: unknown, pipeline: LocalPipeline): void | Promise<void>;
+  routes?(app: unknown, pipeline: P): void | Promise<void>;
   /** Makes spans of what the server is asked; see openSpans(). Those of the pipeline are an Observer's. */
   spans?: ServerSpans | undefined;
 }
 
+/** How to serve a workflow. */
+export interface ServeOptions extends Omit<ServePipelineOptions<LocalPipeline>, 'isDurable'> {
+  /** How its pipeline is started. */
+  pipeline?: LocalPipelineOptions;
+}
+
 /** A workflow that is served. */
-export interface Serving {
+export interface Serving<P extends ServedPipeline = LocalPipeline> {
   /** For example `http://127.0.0.1:8080`. */
   readonly url: string;
-  readonly pipeline: LocalPipeline;
+  readonly pipeline: P;
   readonly server: Server;
   /**
    * Refuses new work, waits for what runs for at most `drainMs`, and ends everything. What has not finished stays in
@@ -48,7 +67,7 @@ export interface Serving {
 
 // In a store that outlives this process, what has not begun waits for the next one; others may work on it. So what
 // this process has begun is what counts.
-function pausing(pipeline: LocalPipeline, log: Log): () => Promise<boolean> {
+function pausing(pipeline: ServedPipeline, log: Log): () => Promise<boolean> {
   let isAsked = false;
   let isPaused = false;
   const pause = async () => {
@@ -73,12 +92,29 @@ function pausing(pipeline: LocalPipeline, log: Log): () => Promise<boolean> {
  * @throws as startServer() and LocalPipeline.start(); nothing is left running then
  */
 export async function serve(service: Service, options: ServeOptions): Promise<Serving> {
-  const { pipeline: how = {}, version, log = SILENT, routes, spans, ...serverOptions } = options;
+  const { pipeline: how = {}, ...more } = options;
+  const { version: _version, log: _log, routes: _routes, spans: _spans, ...serverOptions } = more;
   checkServerOptions(serverOptions);
   await loadFastify();
   const pipeline = await LocalPipeline.start(service.workflow, how);
+  return servePipeline(pipeline, service, { ...more, isDurable: how.store?.isDurable === true });
+}
+
+/**
+ * Serves a pipeline that runs, and closes it in the end.
+ *
+ * @param service the workflow that the pipeline runs
+ * @throws as startServer(); the pipeline is closed then
+ */
+export async function servePipeline<P extends ServedPipeline>(
+  pipeline: P,
+  service: Service,
+  options: ServePipelineOptions<P>,
+): Promise<Serving<P>> {
+  const { version, log = SILENT, routes, spans, isDurable = false, ...serverOptions } = options;
   let server: Server;
   try {
+    await loadFastify();
     server = await startServer(
       {
         desk: pipeline,
@@ -112,7 +148,7 @@ export async function serve(service: Service, options: ServeOptions): Promise<Se
     close,
     drain: async () => {
       log.info({}, 'no new work is taken; what runs may finish');
-      const isQuiet = await server.drain(how.store?.isDurable ? pausing(pipeline, log) : undefined);
+      const isQuiet = await server.drain(isDurable ? pausing(pipeline, log) : undefined);
       if (!isQuiet) log.warn({}, 'not everything has finished in time');
       await close();
       return isQuiet;

@@ -5,6 +5,7 @@
 // transferred away, for as long as it is registered.
 import { errnoError } from '../core/errors.js';
 import { checkInteger } from '../core/validate.js';
+import { shows } from './descriptors.js';
 import { native, type NativeKeys } from './native.js';
 import type { ProtectionDomain } from './protection-domain.js';
 import type { RemoteMapping } from './remote-mapping.js';
@@ -35,6 +36,7 @@ export class MemoryRegion extends Resource {
   ) {
     super(memory.handle, 'memory region', 'ibv_dereg_mr', mapping === undefined ? [pd] : [pd, mapping]);
     this.buffer = buffer;
+    shows(buffer, this);
     this.byteOffset = byteOffset;
     this.address = memory.address;
     this.byteLength = memory.byteLength;

@@ -245,6 +245,9 @@ export interface NativeAddon {
   releaseSharedMemory(buffer: ArrayBuffer): number;
   mapSharedMemory(fd: number, bytes: number): ArrayBuffer | number;
   timeCopy(qp: number, index: number): number;
+  createChannelPair(): { ours: number; theirs: number } | number;
+  sendDescriptor(socket: number, bytes: Uint8Array, fd: number): number;
+  descriptorOf(regionOrMapping: number): { fd: number; offset: number } | number;
   createEventFd(inherited: number): { handle: number; fd: number } | number;
   watchEventFd(eventFd: number, callback: () => void): number;
   signalEventFd(eventFd: number): number;

@@ -2,6 +2,7 @@
 //
 // Invariant: `buffer` shows the peer's pages until close(), which detaches it; it never points at unmapped memory,
 // whatever the peer does. What the peer stores may change at any moment between two looks.
+import { shows } from './descriptors.js';
 import { Resource } from './resource.js';
 import type { ProtectionDomain } from './protection-domain.js';
 
@@ -14,5 +15,6 @@ export class RemoteMapping extends Resource {
   constructor(pd: ProtectionDomain, mapping: { handle: number; buffer: ArrayBuffer }) {
     super(mapping.handle, 'remote mapping', 'munmap', [pd]);
     this.buffer = mapping.buffer;
+    shows(this.buffer, this);
   }
 }

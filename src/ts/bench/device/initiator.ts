@@ -6,7 +6,7 @@ import { once } from 'node:events';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { RdmaError } from '../../core/errors.js';
-import { EventFd } from '../../verbs/measuring.js';
+import { EventFd } from '../../verbs/event-fd.js';
 import { ForkLink } from '../verbs/link.js';
 import { type CopySamples, measureCopies } from './copies.js';
 import { HUGE_BYTES, type LoopGaps, measureLoopGaps } from './event-loop.js';

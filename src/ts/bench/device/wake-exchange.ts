@@ -3,7 +3,7 @@
 // Invariant: nobody polls between two wakes; both ways run through the same watching in libuv, and a side answers before
 // it gets ready to sleep again.
 import { SendFlags } from '../../verbs/index.js';
-import type { EventFd } from '../../verbs/measuring.js';
+import type { EventFd } from '../../verbs/event-fd.js';
 import { checkCompletion, POLL_SPINS } from '../verbs/loop.js';
 import { BATCH, type Side, SMALL_BYTES } from './side.js';
 import { type Ending, throwIfEnded } from './spin.js';

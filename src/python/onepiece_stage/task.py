@@ -1,0 +1,265 @@
+"""One task of a stage: its inputs, its outputs, and how far it is.
+
+Invariant: a task ends once. After that its tensors raise, and what is asked of it raises.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple, Union
+
+from .dtypes import DTYPES, check_shape, count_of, dtype_name, dtype_of_array
+from .memory import Window
+from .tensor import Tensor
+
+_ALIGN = 64
+_REASONS = {1: "its deadline has passed", 2: "it took longer than taskTimeoutMs", 3: "its request has ended"}
+
+
+class Cancelled(Exception):
+    """The result of a task is not wanted any more: let it end the task."""
+
+
+class Input(Mapping[str, Tensor]):
+    """What one instance of a stage has sent, or the request: tensors by name, and metadata.
+
+    Attributes:
+        stage: which stage; ``"request"`` for the request.
+        instance: which of its instances.
+        meta: the metadata, a dict.
+    """
+
+    def __init__(self, stage: str, instance: int, meta: Dict[str, Any], tensors: Dict[str, Tensor]) -> None:
+        self.stage = stage
+        self.instance = instance
+        self.meta = meta
+        self._tensors = tensors
+
+    def __getitem__(self, name: str) -> Tensor:
+        try:
+            return self._tensors[name]
+        except KeyError:
+            names = ", ".join(self._tensors) or "none"
+            raise KeyError(f"{self.stage} sent no tensor {name!r}; it sent: {names}") from None
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._tensors)
+
+    def __len__(self) -> int:
+        return len(self._tensors)
+
+
+class _Inputs(Dict[str, Input]):
+    def __missing__(self, stage: str) -> Input:
+        raise KeyError(f"no input from {stage!r}; there are: {', '.join(self)}")
+
+
+class TaskHost:
+    """What tasks ask of the process that runs them; implemented by ``worker.Worker``."""
+
+    def window(self, lane: int, segment: int, offset: int, nbytes: int) -> Window:
+        raise NotImplementedError
+
+    def allocate(self, slot: int, name: str, dtype: str, shape: Sequence[int]) -> Tuple[int, int, int]:
+        raise NotImplementedError
+
+    def why_cancelled(self, slot: int) -> int:
+        raise NotImplementedError
+
+    def progress(self, slot: int, done: float, step: Optional[int], preview: Union[None, str, bytes]) -> None:
+        raise NotImplementedError
+
+
+class Task:
+    """One task.
+
+    Attributes:
+        request: identity of the request.
+        stage: the name of this stage.
+        instance: which of the instances that work for this request this is, from 0.
+        instances: how many there are.
+        spread: ``"route"`` when this instance does all of the task, ``"shard"`` when it does its share.
+        seed: 0 to 2^32 - 1, the same whenever the request runs again: seed random numbers with it.
+        deadline: when the result is due, as ``time.monotonic()`` in seconds; None: never.
+    """
+
+    def __init__(self, host: TaskHost, stage: str, record: Dict[str, Any], lane: int) -> None:
+        self._host = host
+        self._record = record
+        self._slot: int = record["slot"]
+        self._lane = lane
+        self.request: str = record["request"]
+        self.stage = stage
+        self.instance: int = record["instance"]
+        self.instances: int = record["instances"]
+        self.spread: str = record["spread"]
+        self.seed: int = record["seed"]
+        remaining = record["remaining"]
+        self.deadline: Optional[float] = None if remaining is None else time.monotonic() + remaining / 1000
+        self._all: Optional[List[Input]] = None
+        self._by_stage: Optional[_Inputs] = None
+        self._windows: List[Window] = []
+        self._parts: Dict[str, Tuple[Any, ...]] = {}
+        self._room_at: int = record["room"][1]
+        self._copied = 0
+        self._why = 0
+        self._ended = False
+
+    # ---- Inputs
+
+    @property
+    def inputs(self) -> Dict[str, Input]:
+        """The inputs by the stage that has sent them; ``"request"`` is the request. Of a sharded stage the first."""
+        if self._by_stage is None:
+            self._by_stage = _Inputs()
+            for one in self._inputs():
+                self._by_stage.setdefault(one.stage, one)
+        return self._by_stage
+
+    def inputs_from(self, stage: str) -> List[Input]:
+        """All inputs from a stage: one, or one from each instance of a sharded stage, in order."""
+        found = [one for one in self._inputs() if one.stage == stage]
+        if not found:
+            self.inputs[stage]  # raises
+        return found
+
+    def _inputs(self) -> List[Input]:
+        self._check()
+        if self._all is None:
+            self._all = [
+                Input(stage, instance, meta, {part[0]: self._input_tensor(at, *part) for part in parts})
+                for at, (stage, instance, meta, parts) in enumerate(self._record["inputs"])
+            ]
+        return self._all
+
+    def _input_tensor(
+        self, at: int, name: str, dtype: str, shape: List[int], segment: int, offset: int, nbytes: int
+    ) -> Tensor:
+        window = self._window(segment, offset, nbytes)
+        return Tensor(name, dtype, tuple(shape), window, False, ("i", at, name))
+
+    def _window(self, segment: int, offset: int, nbytes: int) -> Optional[Window]:
+        if nbytes == 0:
+            return None
+        window = self._host.window(self._lane, segment, offset, nbytes)
+        self._windows.append(window)
+        return window
+
+    # ---- Outputs
+
+    def output(self, name: str, dtype: Any, shape: Sequence[int]) -> Tensor:
+        """Makes a tensor of the output, in the memory that it is sent from. Its contents are undefined at first.
+
+        Args:
+            name: of the part, 1 to 128 bytes.
+            dtype: ``"f32"`` and so on, or as NumPy or PyTorch have it.
+            shape: at most 8 sizes.
+
+        Raises ValueError for a name that is taken, TypeError for what is no dtype or shape, MemoryError when the
+        stage process has no memory for it.
+        """
+        self._check()
+        if not isinstance(name, str):
+            raise TypeError(f"the name of an output is a str, not {name!r}")
+        if name in self._parts:
+            raise ValueError(f"there is an output {name!r} already")
+        kind = dtype_name(dtype)
+        sizes = check_shape(shape)
+        nbytes = DTYPES[kind].size * count_of(sizes)
+        segment, _, room_end = self._record["room"]
+        at = self._room_at
+        place: Tuple[Any, ...]
+        if nbytes <= self._record["inline"] and at + nbytes <= room_end:
+            self._room_at = -(-(at + nbytes) // _ALIGN) * _ALIGN
+            place = ("a", kind, list(sizes), at)
+            offset = at
+        else:
+            number, segment, offset = self._host.allocate(self._slot, name, kind, sizes)
+            place = ("o", number)
+        made = Tensor(name, kind, sizes, self._window(segment, offset, nbytes), True, place)
+        self._parts[name] = place
+        return made
+
+    def put(self, name: str, array: Any, dtype: Any = None, shape: Optional[Sequence[int]] = None) -> Tensor:
+        """Copies an array into a new output: for results that were not built by :meth:`output`.
+
+        Args:
+            array: of NumPy or PyTorch, or bytes and what else has the buffer protocol.
+            dtype: of bytes, default ``"u8"``; of others, what they are.
+            shape: of bytes, default all of them in one dimension.
+        """
+        if hasattr(array, "detach") and hasattr(array, "cpu"):  # PyTorch
+            source = array.detach().cpu().contiguous()
+            made = self.output(name, dtype or dtype_of_array(array), shape or list(source.shape))
+            if made.nbytes > 0:
+                made.torch().copy_(source.reshape(made.shape))
+        elif hasattr(array, "__array_interface__") or hasattr(array, "__array__"):
+            import numpy
+
+            source = numpy.asarray(array)
+            made = self.output(name, dtype or dtype_of_array(source), source.shape if shape is None else shape)
+            target = made.numpy()
+            if source.dtype != target.dtype and made.dtype not in ("bf16", "f8e4m3", "f8e5m2"):
+                raise TypeError(f"output {name!r} is {made.dtype}, but its array has {source.dtype}")
+            target[...] = source.reshape(made.shape)
+        else:
+            data = memoryview(array).cast("B")
+            kind = "u8" if dtype is None else dtype_name(dtype)
+            sizes = [data.nbytes // DTYPES[kind].size] if shape is None else shape
+            made = self.output(name, kind, sizes)
+            if made.nbytes != data.nbytes:
+                raise ValueError(f"output {name!r} takes {made.nbytes} bytes, and there are {data.nbytes}")
+            if made.nbytes > 0:
+                made.memoryview()[:] = data
+        if made._place[0] == "o":
+            self._copied += made.nbytes
+        return made
+
+    def forward(self, name: str, tensor: Tensor) -> None:
+        """Sends a tensor of an input on as it is, without a copy."""
+        self._check()
+        if name in self._parts:
+            raise ValueError(f"there is an output {name!r} already")
+        if tensor._place[0] != "i":
+            raise ValueError("only a tensor of an input is sent on; an output goes out under its own name")
+        self._parts[name] = tensor._place
+
+    # ---- How it goes
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the result is not wanted any more: the deadline has passed, or the request has ended."""
+        if self._why == 0 and not self._ended:
+            self._why = self._host.why_cancelled(self._slot)
+        return self._why != 0
+
+    def check(self) -> None:
+        """Raises :class:`Cancelled` when the result is not wanted any more."""
+        if self.cancelled:
+            raise Cancelled(f"request {self.request}: {_REASONS.get(self._why, 'it is not wanted any more')}")
+
+    def progress(self, done: float, step: Optional[int] = None, preview: Union[None, str, bytes] = None) -> None:
+        """Says how far the task is, to whoever watches the request. Raises :class:`Cancelled` as :meth:`check`.
+
+        Args:
+            done: 0 to 1.
+            step: of a computation that goes in steps.
+            preview: text or bytes, at most 16 KiB.
+        """
+        self._check()
+        self.check()
+        self._host.progress(self._slot, float(done), step, preview)
+
+    def _check(self) -> None:
+        if self._ended:
+            raise RuntimeError(f"the task of request {self.request} has ended")
+
+    def _end(self) -> List[Window]:
+        self._ended = True
+        windows, self._windows = self._windows, []
+        self._all = self._by_stage = None
+        return windows
+
+    def _returned(self) -> List[List[Any]]:
+        """The parts of the output, as records have them."""
+        return [[place[0], name, *place[1:]] for name, place in self._parts.items()]

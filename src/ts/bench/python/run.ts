@@ -1,0 +1,104 @@
+// `onepiece bench python`: the bridge between Node.js and Python, beside what Python programs use.
+//
+// Invariant: a peer does the same work: it fills an array, hands it over, and sums it; each row says from filled to
+// summed. Nothing is copied that is not counted.
+import { execFile } from 'node:child_process';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { LocalPipeline } from '../../cluster/index.js';
+import { packageRoot } from '../../verbs/native.js';
+import { type Machine, machine } from '../machine.js';
+import { type LatencySummary, summarizeLatency } from '../statistics.js';
+import { measureRoundTrips } from './round-trip.js';
+import { INTERPRETER, type PythonBenchSettings } from './settings.js';
+
+const WARM_UP = 3;
+
+export interface PythonRow {
+  readonly what: string;
+  readonly bytes: number;
+  readonly latencyUs: LatencySummary;
+  /** Bytes of tensors that were copied between the two stages; null where nobody counts. */
+  readonly copiedBytes: number | null;
+}
+
+export interface PythonBench {
+  readonly schemaVersion: 1;
+  readonly machine: Machine;
+  readonly python: string;
+  readonly rows: readonly PythonRow[];
+  readonly failures: readonly { what: string; reason: string }[];
+}
+
+const PEERS = [
+  ['copy', 'one NumPy copy in one process'],
+  ['socket', 'Unix socket'],
+  ['queue', 'multiprocessing.Queue, pickled'],
+] as const;
+
+/** Measures all rows; a peer that fails is a failure, and the others are measured all the same. */
+export async function pythonBench(
+  settings: PythonBenchSettings,
+  onStep: (words: string) => void,
+  signal: AbortSignal,
+): Promise<PythonBench> {
+  const { handOverBytes, interpreter } = settings;
+  const rows: PythonRow[] = [];
+  const failures: { what: string; reason: string }[] = [];
+  const add = (what: string, bytes: number, us: readonly number[], copiedBytes: number | null) =>
+    rows.push({ what, bytes, latencyUs: summarizeLatency(Float64Array.from(us).sort()), copiedBytes });
+  onStep('round trips of a task without work');
+  const { busy, rested } = await measureRoundTrips(settings, signal);
+  add('a no-op task, Node.js to Python and back', 64, busy, null);
+  add(`the same, ${settings.restMs} ms after the last`, 64, rested, null);
+  onStep('from one stage to the next');
+  const { us, copiedBytes } = await measureHandOver(settings, signal);
+  add('from one stage in Python to the next', handOverBytes, us, copiedBytes);
+  for (const [kind, what] of PEERS) {
+    onStep(what);
+    try {
+      add(what, handOverBytes, await measurePeer(settings, kind, signal), null);
+    } catch (error) {
+      signal.throwIfAborted();
+      failures.push({ what, reason: String(error) });
+    }
+  }
+  const { stdout } = await promisify(execFile)(interpreter, ['--version']);
+  return { schemaVersion: 1, machine: machine(), python: stdout.trim(), rows, failures };
+}
+
+async function measureHandOver(
+  { interpreter, handOverBytes, handOvers }: PythonBenchSettings,
+  signal: AbortSignal,
+): Promise<{ us: number[]; copiedBytes: number }> {
+  process.env[INTERPRETER] = interpreter;
+  const { handOver } = await import('./workflow.js');
+  const pipeline = await LocalPipeline.start(handOver);
+  try {
+    const us: number[] = [];
+    for (let i = 0; i < WARM_UP + handOvers; i++) {
+      const { outputs } = await pipeline.run({ meta: { bytes: handOverBytes, value: i + 1 } }, { signal });
+      if (i >= WARM_UP) us.push((outputs[0]!.meta as { us: number }).us);
+    }
+    const { stages } = await pipeline.status();
+    const copied = ['fill/0', 'read/0'].map((place) => stages[place]?.python?.copiedBytes ?? Number.NaN);
+    return { us, copiedBytes: copied[0]! + copied[1]! };
+  } finally {
+    await pipeline.close();
+  }
+}
+
+async function measurePeer(
+  { interpreter, handOverBytes, handOvers }: PythonBenchSettings,
+  kind: string,
+  signal: AbortSignal,
+): Promise<number[]> {
+  const program = join(packageRoot(), 'bench', 'peers', 'python-hand-over.py');
+  const count = WARM_UP + handOvers;
+  const run = promisify(execFile);
+  const { stdout } = await run(interpreter, ['-B', program, kind, String(handOverBytes), String(count)], {
+    signal,
+    maxBuffer: 2 ** 24,
+  });
+  return (JSON.parse(stdout) as { us: number[] }).us.slice(WARM_UP);
+}
