@@ -88,6 +88,7 @@ export class ClusterPipeline implements AsyncDisposable {
   private number = 0;
   private gateway: Gateway | undefined;
   private membership: Membership | undefined;
+  private session: number | undefined; // of the membership, when the newest plan was adopted
   private record: PlanRecord | undefined;
   private plans: Plan[] = []; // adopted, the newest last
   private adopting: Promise<void> | undefined;
@@ -212,6 +213,7 @@ export class ClusterPipeline implements AsyncDisposable {
       onFailed: (reason) => this.fail(reason),
     });
     this.plans = [plan];
+    this.session = this.membership!.session;
     this.membership!.update(asJson(this.advertised(this.gateway.address)));
   }
 
@@ -252,6 +254,10 @@ export class ClusterPipeline implements AsyncDisposable {
       if (!newest.gateways.includes(this.number)) return;
       await this.gateway!.adopt(newest);
       this.plans.push(newest);
+      // It was lost meanwhile: a plan may have left it out.
+      const session = this.membership?.session;
+      if (session !== this.session) this.gateway!.admitOlderAgain();
+      this.session = session;
       await this.tellPlans();
     }
     for (const name of this.lostPlaces()) await this.giveUp(name);
