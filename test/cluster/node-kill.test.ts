@@ -1,7 +1,5 @@
 // Proves that a cluster loses no request when nodes, its leader or the control store die: real processes, a real
 // nats-server.
-import { type ChildProcess, spawn } from 'node:child_process';
-import { once } from 'node:events';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -11,53 +9,22 @@ import { type ControlStore, natsControlStore } from '../../src/ts/control/index.
 import { NatsServer, NO_NATS } from '../control/nats-server.js';
 import { DEVICE, until, within } from '../pipeline/support.js';
 import { diamond, diamondRequest } from '../pipeline/workflows.js';
+import { ClusterNode } from './cluster-node.js';
 import { children, gone } from './support.js';
 
 const SECRET = 'a secret of the cluster';
 const LEASE_MS = 1500;
-const MAIN = join(__dirname, '../../src/ts/cli/main.js');
 const skip = NO_NATS === undefined ? {} : { skip: NO_NATS };
 
 interface Ending {
   teardown: (work: () => Promise<void> | void) => void;
 }
 
-class Node {
-  private constructor(
-    readonly name: string,
-    readonly child: ChildProcess,
-  ) {}
-
-  static async start(t: Ending, name: string, url: string, secretFile: string): Promise<Node> {
-    const args = ['node', '--control', url, '--secret-file', secretFile, '--name', name, '--device', DEVICE];
-    const lease = ['--lease-ms', String(LEASE_MS), '--json'];
-    const child = spawn(process.execPath, [MAIN, ...args, ...lease], { stdio: ['ignore', 'pipe', 'inherit'] });
-    t.teardown(async () => {
-      if (child.exitCode !== null || child.signalCode !== null) return;
-      const ended = once(child, 'exit');
-      child.kill('SIGKILL');
-      await ended;
-    });
-    let said = '';
-    child.stdout.on('data', (data) => {
-      said += data;
-    });
-    await until(`node ${name}`, () => said.includes('"joined"'), 30_000);
-    return new Node(name, child);
-  }
-
-  async kill(): Promise<void> {
-    const ended = once(this.child, 'exit');
-    this.child.kill('SIGKILL');
-    await ended;
-  }
-}
-
 interface Cluster {
   nats: NatsServer;
   control: ControlStore;
   pipeline: ClusterPipeline;
-  nodes: Map<string, Node>;
+  nodes: Map<string, ClusterNode>;
   addNode: (name: string) => Promise<void>;
 }
 
@@ -68,9 +35,11 @@ async function cluster(t: Ending, names: readonly string[]): Promise<Cluster> {
   writeFileSync(secretFile, SECRET, { mode: 0o600 });
   const nats = await NatsServer.start();
   t.teardown(() => nats.stop());
-  const nodes = new Map<string, Node>();
+  const nodes = new Map<string, ClusterNode>();
   const addNode = async (name: string) => {
-    nodes.set(name, await Node.start(t, name, nats.url, secretFile));
+    const node = await ClusterNode.start({ name, url: nats.url, secretFile, leaseMs: LEASE_MS });
+    nodes.set(name, node);
+    t.teardown(() => node.kill());
   };
   for (const name of names) await addNode(name);
   const control = await natsControlStore({ servers: nats.url });
@@ -146,10 +115,10 @@ void t.test('a node that is stopped loses its places, and has none when it goes 
   await load.more('at first');
   const placesOn = (name: string) => Object.values(pipeline.status().places).filter(({ node }) => node === name).length;
   const [name] = ['a', 'b'].filter((each) => placesOn(each) > 0);
-  nodes.get(name!)!.child.kill('SIGSTOP');
+  nodes.get(name!)!.signal('SIGSTOP');
   await until('places elsewhere', () => placesOn(name!) === 0, 30_000);
   await load.more('while it is stopped');
-  nodes.get(name!)!.child.kill('SIGCONT');
+  nodes.get(name!)!.signal('SIGCONT');
   await load.more('when it goes on');
   await load.stop();
   t.same(load.wrong, []);

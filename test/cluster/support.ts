@@ -22,11 +22,14 @@ export function alive(pid: number): boolean {
   return parentOf(pid) !== undefined;
 }
 
-/** The processes that this one has started and that run. */
-export function children(): number[] {
+/** The processes that a process has started and that run. */
+export function childrenOf(parent: number): number[] {
   const numbers = readdirSync('/proc').filter((name) => /^\d+$/.test(name));
-  return numbers.filter((pid) => parentOf(pid) === process.pid).map(Number);
+  return numbers.filter((pid) => parentOf(pid) === parent).map(Number);
 }
+
+/** The processes that this one has started and that run. */
+export const children = (): number[] => childrenOf(process.pid);
 
 export async function gone(pids: readonly number[], timeoutMs = 2000): Promise<void> {
   await until(`the end of ${pids.join(', ')}`, () => !pids.some(alive), timeoutMs);

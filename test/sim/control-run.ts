@@ -56,7 +56,7 @@ export function controlShapeOf(seed: number): ControlShape {
 }
 
 /** Timers of a clock that runs at `rate`, from `originMs`. */
-function drifting(world: SimWorld, process: SimProcess, rate: number, originMs: number): Timers {
+export function drifting(world: SimWorld, process: SimProcess, rate: number, originMs: number): Timers {
   return {
     now: () => originMs + world.scheduler.nowMs * rate,
     after: (ms, call) => {

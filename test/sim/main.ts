@@ -4,6 +4,7 @@
 import { parseArgs } from 'node:util';
 import { type ChoiceLimits, type Choices, ListedChoices, SeededChoices } from '../../src/ts/sim/choices.js';
 import { SMALL_CASES } from './cases.js';
+import { type ClusterShape, clusterShapeOf, playCluster } from './cluster-run.js';
 import { type ControlShape, controlShapeOf, playControl } from './control-run.js';
 import { PIPELINE_CASES } from './pipeline-cases.js';
 import { playPipeline } from './pipeline-run.js';
@@ -15,6 +16,7 @@ const usage = `Usage: npm run sim -- [options]
 
   --pipeline      whole pipelines; without it, rings
   --control       leaders, members and addresses over a store that fails
+  --cluster       controllers, nodes and gateways over such a store
   --seed S        the first seed; default 1. Without --schedules and --minutes: this one run, with its story
   --schedules N   so many runs, with the seeds S, S + 1, ...
   --minutes M     ends after so long
@@ -67,6 +69,13 @@ const control: Subject = {
   option: '--control ',
 };
 
+const cluster: Subject = {
+  cases: [],
+  shapeOf: clusterShapeOf,
+  play: (choices, shape) => playCluster(choices, shape as ClusterShape),
+  option: '--cluster ',
+};
+
 // What else a verdict counts, in words.
 function counts({ broken, steps, virtualMs, faults, ...more }: Verdict): string {
   const words = Object.entries(more).map(
@@ -98,6 +107,7 @@ async function main(): Promise<number> {
     options: {
       pipeline: { type: 'boolean', default: false },
       control: { type: 'boolean', default: false },
+      cluster: { type: 'boolean', default: false },
       seed: { type: 'string' },
       schedules: { type: 'string' },
       minutes: { type: 'string' },
@@ -111,7 +121,7 @@ async function main(): Promise<number> {
     process.stdout.write(usage);
     return 0;
   }
-  const subject = values.control ? control : values.pipeline ? pipelines : rings;
+  const subject = values.cluster ? cluster : values.control ? control : values.pipeline ? pipelines : rings;
   const { option } = subject;
   if (values.case !== undefined) {
     const small = subject.cases.find(({ name }) => name === values.case);

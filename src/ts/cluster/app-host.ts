@@ -31,6 +31,8 @@ const MAX_REMEMBERED = 256;
 export interface AppHostOptions {
   readonly app: App;
   readonly node: string;
+  /** Of this agent: what was assigned to one before it on the node is not its own. */
+  readonly run: string;
   readonly secret: Secret<string>;
   readonly settings: PlacesSettings;
   /** Where a place of another node is; undefined: nobody knows. */
@@ -40,12 +42,16 @@ export interface AppHostOptions {
   readonly onRestart: (restart: Restart) => void;
 }
 
+/** What a node runs of one app: the {@link AppHost}, or that of a simulation. */
+export type Hosting = Pick<AppHost, 'app' | 'follow' | 'lookAround' | 'report' | 'close'>;
+
 export class AppHost {
   private readonly options: AppHostOptions;
   private readonly places: Places;
   private readonly watchman: Watchman;
   private readonly waiters: Waiters;
   private record: PlanRecord | undefined;
+  private gone: ReadonlySet<string> = new Set(); // as the processes were told
   private readonly epochs = new Map<string, number>(); // under which a place was started here
   private readonly tries = new Map<string, number>(); // by attempt of a request
   private failures: (RequestFailure & { stage: string })[] = [];
@@ -67,6 +73,7 @@ export class AppHost {
       hasStarted: () => true,
       givesUp: false,
       plans: () => ({ plan: this.record!.plan!, olderPlans: [...this.record!.olderPlans] }),
+      gone: () => [...this.gone],
       incarnationAbove: (name) => (this.epochs.get(name) ?? 0) * RUNS_PER_EPOCH,
       failuresOf: (stage) => this.failures.filter((each) => each.stage === stage),
       onRestart: (restart) => options.onRestart(restart),
@@ -103,6 +110,7 @@ export class AppHost {
       return;
     }
     await this.endMoved(record);
+    this.tellGone(record);
     for (const [name, address] of this.remoteAddresses(record)) this.tellAddress(name, address);
     const mine = this.own(record);
     for (const id of mine) {
@@ -138,11 +146,13 @@ export class AppHost {
   }
 
   private own(record: PlanRecord): PlaceId[] {
+    const { node, run } = this.options;
     const seen = new Map<string, PlaceId>();
     for (const plan of plansOf(record)) {
       for (const id of stagePlaces(plan)) {
         const name = placeName(this.app.spec, id);
-        if (record.assignments[name]?.node === this.options.node) seen.set(name, id);
+        const assignment = record.assignments[name];
+        if (assignment?.node === node && assignment.run === run) seen.set(name, id);
       }
     }
     return [...seen.values()];
@@ -151,6 +161,7 @@ export class AppHost {
   /** Others have another address: looks where they are. */
   lookAround(): void {
     if (this.record === undefined || this.isClosed) return;
+    this.tellGone(this.record);
     for (const [name, address] of this.remoteAddresses(this.record)) this.tellAddress(name, address);
     this.waiters.look();
   }
@@ -162,6 +173,18 @@ export class AppHost {
     for (const number of new Set(plansOf(record).flatMap(({ gateways }) => [...gateways]))) {
       yield [`gateway/${number}`, this.options.addressOf(`gateway/${number}`)];
     }
+  }
+
+  // What only older plans have, and is lost: a process that begins would wait for it for ever.
+  private tellGone(record: PlanRecord): void {
+    const { addressOf } = this.options;
+    const newest = new Set(record.plan?.gateways);
+    const gateways = new Set(record.olderPlans.flatMap((plan) => plan.gateways.filter((each) => !newest.has(each))));
+    const names = [...gateways].map((number) => `gateway/${number}`).filter((name) => addressOf(name) === undefined);
+    const gone = new Set([...record.lost, ...names]);
+    const places = [...gone].filter((name) => !this.gone.has(name));
+    this.gone = gone;
+    if (places.length > 0) this.places.tell({ type: 'gone', places });
   }
 
   private tellAddress(name: string, address: InboxAddress | undefined): void {
@@ -183,6 +206,7 @@ export class AppHost {
       }
       return report;
     }
+    const plans = new Set(plansOf(record).map(({ number }) => number));
     for (const place of this.places.list()) {
       const epoch = this.epochs.get(place.name);
       if (epoch === undefined) continue;
@@ -190,7 +214,7 @@ export class AppHost {
       report[place.name] = {
         epoch,
         state,
-        plans: [...place.plans],
+        plans: [...place.plans].filter((number) => plans.has(number)),
         address: this.places.addressOf(place.name) ?? null,
         reason: reason?.message ?? null,
         readyInMs: place.readyInMs ?? null,

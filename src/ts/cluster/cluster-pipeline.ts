@@ -88,6 +88,7 @@ export class ClusterPipeline implements AsyncDisposable {
   private number = 0;
   private gateway: Gateway | undefined;
   private membership: Membership | undefined;
+  private session: number | undefined; // of the membership, when the newest plan was adopted
   private record: PlanRecord | undefined;
   private plans: Plan[] = []; // adopted, the newest last
   private adopting: Promise<void> | undefined;
@@ -212,6 +213,7 @@ export class ClusterPipeline implements AsyncDisposable {
       onFailed: (reason) => this.fail(reason),
     });
     this.plans = [plan];
+    this.session = this.membership!.session;
     this.membership!.update(asJson(this.advertised(this.gateway.address)));
   }
 
@@ -252,9 +254,13 @@ export class ClusterPipeline implements AsyncDisposable {
       if (!newest.gateways.includes(this.number)) return;
       await this.gateway!.adopt(newest);
       this.plans.push(newest);
+      // It was lost meanwhile: a plan may have left it out.
+      const session = this.membership?.session;
+      if (session !== this.session) this.gateway!.admitOlderAgain();
+      this.session = session;
       await this.tellPlans();
     }
-    for (const name of this.record?.lost ?? []) await this.giveUp(name);
+    for (const name of this.lostPlaces()) await this.giveUp(name);
     while (this.plans.length > 1) {
       const [oldest] = this.plans;
       // What comes meanwhile is looked at while it drains.
@@ -277,6 +283,15 @@ export class ClusterPipeline implements AsyncDisposable {
       },
       () => this.retiring.delete(plan.number),
     );
+  }
+
+  // Those of its older plans whose nodes are lost; and those that no plan has any more, as the others took this gateway
+  // for dead, or the store has forgotten a plan.
+  private lostPlaces(): string[] {
+    const { record, plans, app } = this;
+    if (record?.plan === null || record === undefined || record.plan.number < plans.at(-1)!.number) return [];
+    const own = plans.slice(0, -1).flatMap((plan) => stagePlaces(plan).map((id) => placeName(app.spec, id)));
+    return [...new Set([...record.lost, ...own.filter((name) => record.assignments[name] === undefined)])];
   }
 
   // Its node is lost, and no newer plan has it.

@@ -59,7 +59,12 @@ export interface PlanRecord {
   /** What is wanted and is not there, in words. */
   readonly unplaced: readonly string[];
   /** A change that came to nothing: it is not tried again while the same is wanted. */
-  readonly refused: { readonly wanted: string; readonly reason: string } | null;
+  readonly refused: {
+    readonly wanted: string;
+    readonly reason: string;
+    /** What is wanted instead: as many as there were before. */
+    readonly counts: Readonly<Record<string, number>>;
+  } | null;
 }
 
 export type ReportedState = 'starting' | 'ready' | 'stopped' | 'broken';

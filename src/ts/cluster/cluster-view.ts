@@ -10,12 +10,14 @@ import {
   APPS,
   GATEWAYS,
   gatewayKey,
+  type NodeReport,
   type PlaceReport,
   PLANS,
   type PlanRecord,
   readApp,
   readGateway,
   readPlanRecord,
+  readReport,
   REPORTS,
 } from './cluster-records.js';
 import { reportOf } from './controller.js';
@@ -62,6 +64,12 @@ export class ClusterView {
   record({ name, spec }: App): PlanRecord | undefined {
     const entry = this.views.plans.get(PLANS + name);
     return entry === undefined ? undefined : readPlanRecord(spec, entry.key, readFenced(entry).value);
+  }
+
+  /** What a node has said of an app; undefined: nothing. @throws RdmaError RDMA_ERR_PROTOCOL */
+  reportsOf(app: string, node: string): NodeReport | undefined {
+    const entry = this.views.reports.get(`${REPORTS}${node}.${app}`);
+    return entry === undefined ? undefined : readReport(entry);
   }
 
   /** How a place does, as far as its node has said under this record. */

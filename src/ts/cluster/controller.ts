@@ -26,6 +26,7 @@ import {
   DRAINS,
   GATEWAYS,
   LEADER,
+  type NodeReport,
   NODES,
   type PlaceReport,
   type PlanRecord,
@@ -36,7 +37,7 @@ import {
   readReport,
   REPORTS,
 } from './cluster-records.js';
-import { type KnownApp, type LiveGateway, type LiveNode, reconcile } from './reconcile.js';
+import { type KnownApp, type LiveGateway, type LiveNode, reconcile, type Seen } from './reconcile.js';
 
 /** What a controller says of itself. */
 export type ControllerEvent =
@@ -128,12 +129,15 @@ export class Controller {
 
   private async work(): Promise<void> {
     // What came together is decided together.
-    await new Promise((resolve) => setImmediate(resolve));
+    await new Promise<void>((resolve) => this.port.timers.after(0, resolve));
     await Promise.all([this.nodes.whenSynced(), this.gateways.whenSynced()]).catch(() => {});
     while (this.isDue && this.isLeading && !this.isClosed) {
       this.isDue = false;
       if (Object.values(this.views).some(({ syncs }) => syncs === 0)) return; // they call again
-      const isDone = await this.writeAll();
+      const isDone = await this.writeAll().catch((error) => {
+        this.trouble('the plans', error);
+        return false;
+      });
       if (!isDone) {
         this.isDue = true;
         await new Promise<void>((resolve) => this.port.timers.after(RETRY_MS, resolve));
@@ -191,7 +195,8 @@ export class Controller {
         const app = readApp(entry);
         const record = this.recordOf(app);
         const own: LiveGateway[] = gateways.filter((gateway) => gateway.app === app.name);
-        known.push({ app, record, gateways: own, reports: this.reportsOf(app, record) });
+        const seen = this.seenOf(app, own);
+        known.push({ app, record, gateways: own, reports: this.reportsOf(app, record), seen });
       } catch (error) {
         this.trouble(entry.key, error);
       }
@@ -211,6 +216,21 @@ export class Controller {
       if (report?.epoch === epoch) reports[place] = report;
     }
     return reports;
+  }
+
+  // Also what nodes have said that are lost, and of places that are elsewhere by now.
+  private seenOf(app: App, gateways: readonly LiveGateway[]): Seen {
+    const plans = gateways.flatMap((gateway) => [...gateway.plans]);
+    const epochs: Record<string, number> = {};
+    for (const entry of this.views.reports.entries()) {
+      if (!entry.key.endsWith(`.${app.name}`)) continue;
+      for (const [place, report] of Object.entries(readableReport(entry))) {
+        if (!Number.isSafeInteger(report?.epoch) || !Array.isArray(report.plans)) continue;
+        epochs[place] = Math.max(epochs[place] ?? 0, report.epoch);
+        plans.push(...report.plans.filter(Number.isSafeInteger));
+      }
+    }
+    return { plan: Math.max(0, ...plans), epochs };
   }
 
   private trouble(what: string, cause: unknown): void {
@@ -234,10 +254,13 @@ export class Controller {
 
 /** What a node's record says of a place; undefined: nothing that can be read. */
 export function reportOf(entry: Entry | undefined, place: string): PlaceReport | undefined {
-  if (entry === undefined) return undefined;
+  return entry === undefined ? undefined : readableReport(entry)[place];
+}
+
+function readableReport(entry: Entry): NodeReport {
   try {
-    return readReport(entry)[place];
+    return readReport(entry);
   } catch {
-    return undefined;
+    return {};
   }
 }

@@ -101,6 +101,7 @@ export class LocalPipeline implements AsyncDisposable {
       failRequest: (request, reason) => this.gateway?.failRequest(request, reason),
       givesUp: true,
       failuresOf: () => [],
+      gone: () => [], // what is lost is replaced here
       incarnationAbove: () => 0,
       onLost: (reason) => this.fail(reason),
       onChange: () => {},

@@ -4,14 +4,15 @@
 // knows: nothing is ended because somebody cannot be asked. When its name is another one's by then, or its places are
 // elsewhere, it sees that as soon as the store is back.
 import os from 'node:os';
+import { isDeepStrictEqual } from 'node:util';
 import { tellerOf } from '../core/event-teller.js';
 import { isRdmaError, RdmaError } from '../core/errors.js';
 import { Secret } from '../core/secret.js';
 import { checkFunction, checkInteger, checkObject, checkString } from '../core/validate.js';
 import { type ControlPort, type ControlStore, Members, type Membership, systemControlPort } from '../control/index.js';
 import { checkNode, type NodeInfo, type NodeInfoInput } from '../planner/index.js';
-import { AppHost } from './app-host.js';
-import { asJson, checkName, NODES, REPORTS } from './cluster-records.js';
+import { AppHost, type AppHostOptions, type Hosting } from './app-host.js';
+import { asJson, checkName, NODES, type PlanRecord, REPORTS } from './cluster-records.js';
 import { ClusterView } from './cluster-view.js';
 import type { Restart } from './place-state.js';
 import type { PlacesSettings } from './places.js';
@@ -55,12 +56,14 @@ export class NodeManager {
   private readonly settings: PlacesSettings;
   private readonly leaseMs: number;
   private readonly port: ControlPort;
+  private readonly run: string;
   private readonly tell: (event: NodeEvent) => void;
   private readonly members: Members;
   private readonly view: ClusterView;
-  private readonly hosts = new Map<string, AppHost>();
+  private readonly hosts = new Map<string, Hosting>();
   private readonly followed = new Map<string, string>(); // the record that an app was told last
   private readonly written = new Map<string, string>(); // the report of an app that the store has
+  private readonly doubtful = new Set<string>(); // apps of which the store was seen to have another one
   private readonly troubles = new Map<string, string>();
   private ending: Promise<unknown> = Promise.resolve();
   private membership: Membership | undefined;
@@ -71,6 +74,7 @@ export class NodeManager {
   private constructor(
     private readonly store: ControlStore,
     options: NodeOptions,
+    private readonly makeHost: (options: AppHostOptions) => Hosting,
   ) {
     const given = checkObject<NodeOptions>('options', options);
     const { leaseMs = 3000, onEvent = () => {}, port = systemControlPort } = given;
@@ -80,6 +84,7 @@ export class NodeManager {
     this.secret = new Secret(checkString('secret', given.secret, { minLength: 8, maxLength: 4096 }));
     this.leaseMs = checkInteger('leaseMs', leaseMs, 50, 600_000);
     this.port = port;
+    this.run = port.id();
     this.tell = tellerOf('onEvent', checkFunction('onEvent', onEvent));
     this.settings = {
       device: checkString('device', given.device ?? 'soft0', { minLength: 1, maxLength: 64 }),
@@ -99,10 +104,19 @@ export class NodeManager {
    * @throws RdmaError RDMA_ERR_CONFLICT when another node has the name; RDMA_ERR_TIMEOUT when the store does not answer;
    *   RDMA_ERR_INVALID_ARGUMENT
    */
-  static async start(store: ControlStore, options: NodeOptions): Promise<NodeManager> {
-    const node = new NodeManager(store, options);
+  static start(store: ControlStore, options: NodeOptions): Promise<NodeManager> {
+    return NodeManager.startWith(store, options, (own) => new AppHost(own));
+  }
+
+  /** @internal A node with processes of another kind: those of the simulation. */
+  static async startWith(
+    store: ControlStore,
+    options: NodeOptions,
+    makeHost: (options: AppHostOptions) => Hosting,
+  ): Promise<NodeManager> {
+    const node = new NodeManager(store, options, makeHost);
     try {
-      node.membership = await node.members.join(node.info.name, { ...Object(asJson(node.info)), run: node.port.id() });
+      node.membership = await node.members.join(node.info.name, { ...Object(asJson(node.info)), run: node.run });
     } catch (error) {
       await node.close();
       throw error;
@@ -136,7 +150,8 @@ export class NodeManager {
   private lookAt(name: string): void {
     const app = this.view.app(name)!;
     const record = this.view.record(app);
-    if (record === undefined) return;
+    this.checkWritten(name);
+    if (record === undefined || this.isOlder(name, record)) return;
     let host = this.hosts.get(name);
     // Other code is another app, though it has the name.
     if (host !== undefined && (host.app.hash !== app.hash || host.app.module !== app.module)) {
@@ -156,10 +171,19 @@ export class NodeManager {
     }
   }
 
-  private host(name: string): AppHost {
-    const host = new AppHost({
+  // A store that died may have forgotten its last plans: the controller goes on above them.
+  private isOlder(name: string, { plan }: PlanRecord): boolean {
+    const text = this.followed.get(name);
+    if (text === undefined) return false;
+    const followed: PlanRecord = JSON.parse(text);
+    return (plan?.number ?? 0) < (followed.plan?.number ?? 0);
+  }
+
+  private host(name: string): Hosting {
+    const host = this.makeHost({
       app: this.view.app(name)!,
       node: this.info.name,
+      run: this.run,
       secret: this.secret,
       settings: this.settings,
       addressOf: (place) => {
@@ -174,7 +198,7 @@ export class NodeManager {
     return host;
   }
 
-  private end(name: string, host: AppHost): void {
+  private end(name: string, host: Hosting): void {
     this.hosts.delete(name);
     this.followed.delete(name);
     const ended = host.close();
@@ -196,12 +220,22 @@ export class NodeManager {
     });
   }
 
+  // A store that died may have forgotten it, and a write that was given up may have come after it.
+  private checkWritten(name: string): void {
+    const text = this.written.get(name);
+    if (text === undefined) return;
+    if (isDeepStrictEqual(this.view.reportsOf(name, this.info.name), JSON.parse(text))) return;
+    this.doubtful.add(name);
+    this.reportSoon();
+  }
+
   private async writeReports(): Promise<void> {
     this.reportsDue = false;
     for (const name of new Set([...this.hosts.keys(), ...this.written.keys()])) {
       const host = this.hosts.get(name);
       const text = host === undefined ? undefined : JSON.stringify(host.report());
-      if (this.written.get(name) === text) continue;
+      if (this.written.get(name) === text && !this.doubtful.has(name)) continue;
+      this.doubtful.delete(name);
       const key = `${REPORTS}${this.info.name}.${name}`;
       try {
         if (text === undefined) await this.store.delete(key);

@@ -47,6 +47,8 @@ export interface PlacesHost extends BlameHost {
   onAvailability(place: PlaceId, availability: Availability): void;
   /** Whether a place that never worked is given up when its budget is spent; otherwise it is broken, and tried again. */
   readonly givesUp: boolean;
+  /** Places and gateways that only older plans have, and that do not come back. */
+  gone(): readonly string[];
   /** What a new process in a place tells gateways, as this host cannot. */
   failuresOf(stage: string): readonly RequestFailure[];
   /** The number of each process of a place is above this. */
@@ -236,6 +238,7 @@ export class Places {
       reconnectMs,
       heartbeatMs,
       routes: this.routes,
+      gone: this.host.gone(),
       barred: this.blame.barred,
       suspects: this.blame.suspects,
       failures: this.host.failuresOf(stage),

@@ -36,6 +36,8 @@ export interface WorkerConfig {
   reconnectMs: number;
   heartbeatMs: number;
   routes: Routes;
+  /** Places of older plans that do not come back: it waits for none of them. */
+  gone: readonly string[];
   /** Requests that have ended and that it must not run, and requests that it must run alone. */
   barred: readonly RequestAttempt[];
   suspects: readonly RequestAttempt[];
@@ -70,6 +72,7 @@ export function unwrap<M extends ToWorker | FromWorker>(received: unknown): M | 
 export type ToWorker =
   | { type: 'start'; config: WorkerConfig }
   | { type: 'routes'; routes: Routes }
+  | { type: 'gone'; places: readonly string[] }
   | { type: 'adopt'; plan: Plan }
   | { type: 'retire'; number: number }
   | { type: 'ended'; request: RequestAttempt }

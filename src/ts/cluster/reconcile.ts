@@ -23,6 +23,15 @@ export interface KnownApp {
   readonly gateways: readonly LiveGateway[];
   /** By place; of the node and epoch that it is assigned to. */
   readonly reports: Readonly<Record<string, PlaceReport>>;
+  /** What others have seen, which the record may lack: a store that dies may forget its last writes. */
+  readonly seen: Seen;
+}
+
+export interface Seen {
+  /** The highest number of a plan that a gateway or a place works under; 0: none. */
+  readonly plan: number;
+  /** The highest epoch that a node has reported, by place. */
+  readonly epochs: Readonly<Record<string, number>>;
 }
 
 /** A node that is alive. */
@@ -45,7 +54,8 @@ type Alive = ReadonlyMap<string, string>;
  * @returns the record of each app whose plan, places or words change; the others stay
  */
 export function reconcile({ apps, nodes }: KnownCluster): Map<string, PlanRecord> {
-  const settled = apps.map((known) => retireOld(known));
+  const alive: Alive = new Map(nodes.map(({ name, run }) => [name, run]));
+  const settled = apps.map((known) => retireOld(catchUp(known, alive)));
   const result = place({
     nodes: nodes.map(({ run: _, ...node }) => node),
     workflows: settled.map(({ known: { app }, record, wanted }) => ({
@@ -55,16 +65,35 @@ export function reconcile({ apps, nodes }: KnownCluster): Map<string, PlanRecord
     })),
     previous: settled.flatMap(({ known: { app }, record }) => placementsOf(app, record)),
   });
-  const alive: Alive = new Map(nodes.map(({ name, run }) => [name, run]));
   const changed = new Map<string, PlanRecord>();
-  for (const { known, record } of settled) {
+  for (const [i, { known, record }] of settled.entries()) {
     const { name } = known.app;
     const mine = result.placements.filter(({ group }) => group.startsWith(`${name}/`));
     const unplaced = result.unplaced.filter(({ group }) => group.startsWith(`${name}/`)).map(({ reason }) => reason);
     const next = withLost(known.app, nextRecord(known, { ...record, unplaced }, mine, alive), alive);
-    if (!isDeepStrictEqual(next, known.record ?? NO_PLAN)) changed.set(name, next);
+    if (!isDeepStrictEqual(next, apps[i]!.record ?? NO_PLAN)) changed.set(name, next);
   }
   return changed;
+}
+
+// The store has forgotten plans and epochs: what comes next is above them, so that nobody takes it for what it knows.
+function catchUp(known: KnownApp, alive: Alive): KnownApp {
+  const { app, seen, gateways } = known;
+  let record = known.record ?? NO_PLAN;
+  const lastEpoch = Math.max(record.lastEpoch, ...Object.values(seen.epochs));
+  if (lastEpoch > record.lastEpoch) record = { ...record, lastEpoch };
+  for (const [name, assignment] of Object.entries(record.assignments)) {
+    if (assignment.epoch >= (seen.epochs[name] ?? 0) || !isAlive(alive, assignment)) continue;
+    record = { ...record, lastEpoch: record.lastEpoch + 1 };
+    record = { ...record, assignments: { ...record.assignments, [name]: { ...assignment, epoch: record.lastEpoch } } };
+  }
+  const { plan, olderPlans } = record;
+  const numbers = gateways.map(({ number }) => number).sort(up);
+  if (seen.plan > (plan?.number ?? 0) && plan !== null && numbers.length > 0) {
+    const next = makePlan(app.spec, seen.plan + 1, plan.instances, numbers);
+    record = withPlans(app, record, next, [...olderPlans, plan]);
+  }
+  return { ...known, record };
 }
 
 interface Settled {
@@ -79,27 +108,28 @@ function retireOld(known: KnownApp): Settled {
   let record = known.record ?? NO_PLAN;
   const { plan } = record;
   if (plan !== null && record.olderPlans.length > 0 && gateways.length > 0) {
-    const isAdopted = gateways.every(({ plans }) => plans.includes(plan.number));
+    // One that has come since is in the next plan only, and waits for it.
+    const isAdopted = gateways.every(
+      (each) => !plan.gateways.includes(each.number) || each.plans.includes(plan.number),
+    );
     const olderPlans = record.olderPlans.filter(
       ({ number }) => !isAdopted || gateways.some(({ plans }) => plans.includes(number)),
     );
     record = withPlans(app, record, plan, olderPlans);
     const before = record.olderPlans.at(-1);
-    const failure = isAdopted || before === undefined ? undefined : failureOf(app, plan, before, reports);
+    // One that was taken back is not: it would go to and fro.
+    const isBack = record.refused?.wanted === JSON.stringify(app.wanted);
+    const failure = isAdopted || isBack || before === undefined ? undefined : failureOf(app, plan, before, reports);
     if (failure !== undefined && before !== undefined) {
       const back = makePlan(app.spec, plan.number + 1, before.instances, gateways.map(({ number }) => number).sort(up));
-      const refused = { wanted: JSON.stringify(app.wanted), reason: failure };
-      // Nothing was admitted under a plan that no gateway has adopted.
-      const isUnused = !gateways.some(({ plans }) => plans.includes(plan.number));
-      record = {
-        ...withPlans(app, record, back, isUnused ? record.olderPlans : [...record.olderPlans, plan]),
-        refused,
-      };
+      const refused = { wanted: JSON.stringify(app.wanted), reason: failure, counts: countsOf(app, before) };
+      // A gateway may have adopted it just now, and not said so yet.
+      record = { ...withPlans(app, record, back, [...record.olderPlans, plan]), refused };
     }
   }
-  const isRefused = record.refused !== null && record.refused.wanted === JSON.stringify(app.wanted);
-  if (record.refused !== null && !isRefused) record = { ...record, refused: null };
-  return { known, record, wanted: isRefused ? countsOf(app, record.plan!) : app.wanted };
+  const { refused } = record;
+  if (refused?.wanted === JSON.stringify(app.wanted)) return { known, record, wanted: refused.counts };
+  return { known, record: { ...record, refused: null }, wanted: app.wanted };
 }
 
 // Why an instance that only the newest plan has will not work.
@@ -128,14 +158,15 @@ function placementsOf(app: App, { plan, assignments }: PlanRecord): Placement[] 
 }
 
 function nextRecord(
-  { app, gateways }: KnownApp,
+  { app, gateways, record: before, seen }: KnownApp,
   record: PlanRecord,
   placements: readonly Placement[],
   alive: Alive,
 ): PlanRecord {
   const { spec } = app;
   const { plan, olderPlans } = record;
-  const taken = new Set([...(plan === null ? [] : [plan]), ...olderPlans].flatMap((each) => namesOf(app, each)));
+  // A name that is let go of just now is not given again at once: its process may be there still.
+  const taken = new Set(Object.keys({ ...before?.assignments, ...record.assignments }));
   const assignments: Record<string, Assignment> = { ...record.assignments };
   let { lastEpoch } = record;
   const assign = (name: string, { node, gpus }: Placement) => {
@@ -175,10 +206,13 @@ function nextRecord(
   const repaired = { ...record, assignments, lastEpoch };
   if (numbers.length === 0 || instances.some((list) => list.length === 0)) return repaired;
   if (plan?.gateways.some((number) => !numbers.includes(number))) isForced = true;
+  // It was taken for lost, and came back: it can let go of its older plan only when a newer one has it.
+  const isBack = ({ number, plans }: LiveGateway) => plan?.gateways.includes(number) === false && plans.length > 0;
+  if (gateways.some(isBack)) isForced = true;
   const isSame = plan !== null && isDeepStrictEqual([plan.instances, plan.gateways], [instances, numbers]);
   if (isSame || (olderPlans.length > 0 && !isForced)) return repaired;
   for (const { name, placement } of fresh) assign(name, placement);
-  const next = makePlan(spec, (plan?.number ?? 0) + 1, instances, numbers);
+  const next = makePlan(spec, Math.max(plan?.number ?? 0, seen.plan) + 1, instances, numbers);
   return withPlans(app, { ...repaired, lastEpoch }, next, plan === null ? [] : [...olderPlans, plan]);
 }
 

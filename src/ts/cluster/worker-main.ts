@@ -45,6 +45,8 @@ let pythonReady: Promise<void> | undefined;
 let routes: Routes = {};
 let stopping = false;
 const adoptions = new Adoptions();
+const gone: string[] = []; // what it was told of before it was open
+let openedWith: WorkerConfig | undefined;
 let routeWaiters: (() => void)[] = [];
 let importModule: (url: string) => Promise<Record<string, unknown>>;
 let keepCode: (moment: Moment) => void;
@@ -120,8 +122,10 @@ async function start(config: WorkerConfig): Promise<StageInstance> {
     onFailed: (reason) => void fail(reason),
   });
   instance = opened;
+  openedWith = config;
   if (python !== undefined) python.inlineBytes = opened.inlineBytes;
   tell({ type: 'listening', address: opened.address });
+  giveUp([...config.gone, ...gone]);
   await pythonReady;
   await opened.connect();
   for (const { request, code, message } of config.failures) opened.failRequest(request, { code, message });
@@ -167,6 +171,19 @@ function setRoutes(newer: Routes): void {
   const waiters = routeWaiters;
   routeWaiters = [];
   for (const look of waiters) look();
+}
+
+// They do not come back: nothing waits for them.
+function giveUp(places: readonly string[]): void {
+  if (instance === undefined) {
+    gone.push(...places); // it is being opened
+    return;
+  }
+  const { spec } = openedWith!;
+  for (const name of places) {
+    const [stage, number] = name.split('/');
+    instance.giveUp({ stage: stageIndex(spec, stage!), instance: Number(number) }).catch(onFailure);
+  }
 }
 
 async function adopt(plan: Plan): Promise<void> {
@@ -217,6 +234,9 @@ function onMessage(received: unknown): void {
       break;
     case 'routes':
       setRoutes(message.routes);
+      break;
+    case 'gone':
+      giveUp(message.places);
       break;
     case 'adopt':
       adopt(message.plan).catch(onFailure);

@@ -192,6 +192,21 @@ export class Gateway implements PlaceOwner {
     await closed;
   }
 
+  /**
+   * Others have taken this gateway for dead, and may have dropped what was on its way to it: the requests under plans before
+   * the newest are admitted again, as new attempts, before all that wait.
+   */
+  admitOlderAgain(): void {
+    const again: Ticket[] = [];
+    for (const ticket of this.tickets.list()) {
+      const { admitted } = ticket;
+      if (admitted === undefined || ticket.over || admitted.plan.number === this.place.plan.number) continue;
+      again.push(this.takeBack(ticket, admitted));
+    }
+    this.admitAgain(again);
+    this.admit();
+  }
+
   // ---- Requests whose tasks or places have failed
 
   /** Whether this attempt of a request has been admitted and has not ended. */

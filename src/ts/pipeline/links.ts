@@ -62,6 +62,11 @@ export class Links {
     await Promise.all(targets.map((target) => this.connectOnce(target)));
   }
 
+  /** A newer plan names these: of those that were given up, others have the names now. */
+  welcome(targets: readonly string[]): void {
+    for (const target of targets) this.gone.delete(target);
+  }
+
   private connectOnce(target: string): Promise<void> {
     if (this.links.has(target) || this.gone.has(target)) return Promise.resolve();
     let connecting = this.connecting.get(target);

@@ -145,6 +145,7 @@ export class Place implements JoinHost {
   readonly sizes: PlaceSizes;
   private readonly links: Links;
   private readonly plans = new Map<number, Plan>();
+  private readonly adopting = new Set<Plan>(); // their places are being connected to
   private newest: Plan;
   private early: { message: InboxMessage; bytes: Uint8Array }[] = [];
   private inbox: Inbox | undefined;
@@ -254,7 +255,7 @@ export class Place implements JoinHost {
   private targets(): Set<string> {
     const { graph, self } = this.options;
     const names = new Set<string>();
-    for (const plan of this.plans.values()) {
+    for (const plan of [...this.plans.values(), ...this.adopting]) {
       for (const place of possibleReceivers(graph, plan, self)) names.add(placeName(graph.spec, place));
     }
     return names;
@@ -270,7 +271,15 @@ export class Place implements JoinHost {
     if (this.plans.has(plan.number)) return;
     const { graph, self } = this.options;
     const names = possibleReceivers(graph, plan, self).map((place) => placeName(graph.spec, place));
-    await this.links.connect(names);
+    this.links.welcome(names);
+    // An older plan may be retired meanwhile: what this one needs is not let go of. And it may be retired itself.
+    this.adopting.add(plan);
+    try {
+      await this.links.connect(names);
+      if (!this.adopting.has(plan)) return;
+    } finally {
+      this.adopting.delete(plan);
+    }
     this.plans.set(plan.number, plan);
     if (plan.number > this.newest.number) this.newest = plan;
     const { early } = this;
@@ -280,7 +289,10 @@ export class Place implements JoinHost {
 
   /** A plan under which no request is any more; what is left of its places only is let go. */
   async retire(number: number): Promise<void> {
-    if (number === this.newest.number || !this.plans.delete(number)) return;
+    if (number === this.newest.number) return;
+    const coming = [...this.adopting].filter((plan) => plan.number === number);
+    for (const plan of coming) this.adopting.delete(plan);
+    if (!this.plans.delete(number) && coming.length === 0) return;
     for (const joined of this.join.all()) if (joined.plan.number === number) this.join.end(joined);
     await this.links.keepOnly(this.targets());
   }

@@ -1,0 +1,128 @@
+// The load of the chaos on a cluster, and its books.
+//
+// Invariant: each request that was sent is counted once: answered, lost (an error), wrong, or hung. What came twice is
+// counted beside it: a piece that was there already, though nothing said that it begins again.
+import type { ClusterPipeline } from '../../src/ts/cluster/index.js';
+import type { PieceEvent } from '../../src/ts/pipeline/index.js';
+import { until } from '../pipeline/support.js';
+import { chaosRequest, PIECES } from './cluster-chaos-workflow.js';
+
+/** So long may nothing end at all, and a request take: a hang is for ever. */
+const HANG_MS = 90_000;
+const MAX_NOTES = 30;
+
+export class ClusterLoad {
+  requests = 0;
+  ended = 0;
+  lost = 0;
+  twice = 0;
+  wrong = 0;
+  hung = 0;
+  readonly problems: string[] = [];
+  private readonly open = new Set<number>();
+  private readonly notes: string[] = [];
+  private isStopped = false;
+  private readonly over: Promise<unknown>;
+
+  constructor(
+    private readonly gateways: () => readonly ClusterPipeline[],
+    clients: number,
+  ) {
+    this.over = Promise.all(Array.from({ length: clients }, () => this.client()));
+  }
+
+  /** Whether all has gone well so far. */
+  get isSound(): boolean {
+    return this.problems.length === 0;
+  }
+
+  /** Remembers what was done, for the story of a failure. */
+  note(words: string): void {
+    this.notes.push(`${words} after ${this.ended}`);
+    if (this.notes.length > MAX_NOTES) this.notes.shift();
+  }
+
+  private async client(): Promise<void> {
+    while (!this.isStopped) {
+      const n = this.requests++;
+      this.open.add(n);
+      await this.one(n);
+      this.open.delete(n);
+      this.ended++;
+    }
+  }
+
+  private async one(n: number): Promise<void> {
+    const gateways = this.gateways();
+    const { request, result } = chaosRequest(n);
+    let next = 0;
+    const onPiece = (event: PieceEvent) => {
+      if (event.type === 'restarted') next = 0;
+      else if (event.number < next) this.problem('twice', `${n}: piece ${event.number} came again`);
+      else if (event.number > next || event.meta.n !== n)
+        this.problem('wrong', `${n}: piece ${event.number} for ${next}`);
+      else next++;
+    };
+    let answers = 0;
+    try {
+      const { outputs } = await gateways[n % gateways.length]!.run(request, { onPiece });
+      answers += outputs.length;
+      const found = JSON.stringify(outputs.map(({ meta }) => meta));
+      if (answers > 1) this.problem('twice', `${n}: ${answers} answers`);
+      else if (found !== JSON.stringify([result])) this.problem('wrong', `${n}: ${found}`);
+      else if (next !== PIECES) this.problem('wrong', `${n}: ${next} pieces of ${PIECES}`);
+    } catch (error) {
+      if (this.isAbandoned) return;
+      this.problem('lost', `${n}: ${String((error as { code?: string }).code)} ${String(error)}`);
+    }
+  }
+
+  private isAbandoned = false;
+
+  private problem(kind: 'lost' | 'twice' | 'wrong' | 'hung', words: string): void {
+    this[kind]++;
+    if (this.problems.length < 20) this.problems.push(`${kind}: request ${words}; before: ${this.notes.join(', ')}`);
+  }
+
+  /** Waits until so many more have ended. */
+  async more(count: number): Promise<void> {
+    const before = this.ended;
+    const what = `${count} more requests`;
+    await until(what, () => !this.isSound || this.ended >= before + count, HANG_MS).catch(() => this.hangs());
+  }
+
+  /** Something beside the requests has failed. */
+  failed(words: string): void {
+    this.problem('wrong', words);
+  }
+
+  /** What the gateways say, for people. */
+  state(): string {
+    return this.gateways().map(ClusterLoad.stateOf).join(' ');
+  }
+
+  static stateOf(gateway: ClusterPipeline): string {
+    const { number, plan, olderPlans, places, unplaced, gateway: own } = gateway.status();
+    const bad = Object.entries(places).filter(([, { state }]) => state !== 'ready');
+    const links = own.links.map(({ target, backlog, unacknowledged }) => [target, backlog, unacknowledged].join(' '));
+    return JSON.stringify({ number, plan, olderPlans, bad, unplaced, load: gateway.load, links });
+  }
+
+  // Requests that are open after all that time.
+  private hangs(): void {
+    for (const n of this.open) this.problem('hung', `${n}; ${this.state()}`);
+  }
+
+  /** Sends no more, and waits for those under way. */
+  async stop(): Promise<void> {
+    this.isStopped = true;
+    await until('the last requests', () => this.open.size === 0 || this.hung > 0, HANG_MS).catch(() => this.hangs());
+    if (this.hung === 0) await this.over;
+  }
+
+  /** Sends no more; what becomes of those under way is of no interest. */
+  abandon(): void {
+    this.isStopped = true;
+    this.isAbandoned = true;
+  }
+}

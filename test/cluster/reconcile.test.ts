@@ -1,0 +1,250 @@
+// Proves by properties what the controller decides, whatever happens in whatever order; and by cases what is refused, and
+// how it goes on after a store that has forgotten.
+import fc from 'fast-check';
+import { isDeepStrictEqual } from 'node:util';
+import t from 'tap';
+import type { PlanRecord } from '../../src/ts/cluster/cluster-records.js';
+import { reconcile } from '../../src/ts/cluster/reconcile.js';
+import { happenings, namesOf, plansOf, ReconcileWorld } from './reconcile-world.js';
+
+/** What is wrong with a decision; undefined: nothing. */
+type Rule = (before: PlanRecord, after: PlanRecord, world: ReconcileWorld) => string | undefined;
+
+const first = (problems: (string | false | undefined)[]): string | undefined =>
+  problems.find((problem): problem is string => typeof problem === 'string');
+
+const RULES: Record<string, Rule> = {
+  'plans only move forward': (before, after) => {
+    const [a, b] = [before.plan, after.plan];
+    const numbers = plansOf(after).map(({ number }) => number);
+    return first([
+      a !== null && (b === null || b.number < a.number) && `plan ${a.number} is followed by ${b?.number}`,
+      a !== null && a.number === b?.number && !isDeepStrictEqual(a, b) && `plan ${a.number} was changed`,
+      numbers.some((number, i) => i > 0 && number <= numbers[i - 1]!) && `plans ${numbers} are in no order`,
+    ]);
+  },
+  'epochs only grow, and each is of one place': (before, after) => {
+    const epochs = Object.values(after.assignments).map(({ epoch }) => epoch);
+    const changed = Object.entries(after.assignments).filter(
+      ([name, assignment]) => !isDeepStrictEqual(assignment, before.assignments[name]),
+    );
+    return first([
+      after.lastEpoch < before.lastEpoch && `epoch ${after.lastEpoch} follows ${before.lastEpoch}`,
+      new Set(epochs).size !== epochs.length && `an epoch of two places: ${epochs}`,
+      epochs.some((epoch) => epoch > after.lastEpoch) && `an epoch above the last, ${after.lastEpoch}`,
+      ...changed.map(([name, { epoch }]) => epoch <= before.lastEpoch && `${name} has the old epoch ${epoch}`),
+    ]);
+  },
+  'all places of plans are assigned, and no others': (_, after) => {
+    const names = new Set(plansOf(after).flatMap(namesOf));
+    const assigned = Object.keys(after.assignments);
+    return isDeepStrictEqual(assigned.sort(), [...names].sort()) ? undefined : `${assigned} of ${[...names]}`;
+  },
+  'a place of a living node stays where it is': (before, after, world) =>
+    first(
+      Object.entries(before.assignments).map(([name, assignment]) => {
+        const next = after.assignments[name];
+        if (next === undefined || !world.isAlive(assignment)) return undefined;
+        return (
+          !isDeepStrictEqual(next, assignment) && `${name} moved from the living ${assignment.node} to ${next.node}`
+        );
+      }),
+    ),
+  'a place is assigned to agents that are there': (before, after, world) =>
+    first(
+      Object.entries(after.assignments).map(([name, assignment]) => {
+        const isNew = !isDeepStrictEqual(assignment, before.assignments[name]);
+        return isNew && !world.isAlive(assignment) && `${name} was given to the lost ${assignment.node}`;
+      }),
+    ),
+  'no stage loses its last instance': (_, { plan }) =>
+    plan?.instances.some((list) => list.length === 0) ? `plan ${plan.number} has a stage without instances` : undefined,
+  'one change at a time, unless something is lost or fails': (before, after, world) => {
+    if (after.plan === null || before.plan === null || after.plan.number === before.plan.number) return undefined;
+    const older = before.olderPlans.filter((plan) => after.olderPlans.some(({ number }) => number === plan.number));
+    const isLost = Object.values(before.assignments).some((assignment) => !world.isAlive(assignment));
+    const isGatewayLost = before.plan.gateways.some((number) => !world.gateways.has(number));
+    const isBack = world.liveGateways.some(
+      ({ number, plans }) => plans.length > 0 && !before.plan!.gateways.includes(number),
+    );
+    if (older.length === 0 || isLost || isGatewayLost || isBack || after.refused !== null) return undefined;
+    return `plan ${after.plan.number} began while requests are under plan ${older[0]!.number}`;
+  },
+  'an older plan goes when every gateway has let go of it': (before, after, world) => {
+    const gone = plansOf(before).filter(({ number }) => plansOf(after).every((plan) => plan.number !== number));
+    const kept = gone.find(({ number }) => world.liveGateways.some(({ plans }) => plans.includes(number)));
+    if (kept !== undefined) return `plan ${kept.number} is gone, and a gateway has it`;
+    const named = world.liveGateways.filter(({ number }) => before.plan?.gateways.includes(number));
+    const isAdopted = named.every(({ plans }) => plans.includes(before.plan?.number ?? 0));
+    if (gone.length > 0 && !isAdopted) return `plan ${gone[0]!.number} is gone before the next was adopted`;
+    return undefined;
+  },
+  'lost are the places of older plans whose nodes are': (_, after, world) => {
+    const newest = new Set(after.plan === null ? [] : namesOf(after.plan));
+    const lost = Object.entries(after.assignments)
+      .filter(([name, assignment]) => !newest.has(name) && !world.isAlive(assignment))
+      .map(([name]) => name)
+      .sort();
+    return isDeepStrictEqual(after.lost, lost) ? undefined : `lost are ${after.lost}, not ${lost}`;
+  },
+  'a wish that was refused is not tried again': (before, after, world) => {
+    if (before.refused === null || before.plan === null || after.plan === null) return undefined;
+    const isSame = before.refused.wanted === JSON.stringify(world.wanted);
+    if (isSame !== isDeepStrictEqual(after.refused, before.refused) && isSame) return 'the refusal was forgotten';
+    const { counts } = before.refused;
+    const grew = after.plan.instances.some(
+      (list, i) => list.length > Math.max(before.plan!.instances[i]!.length, counts['ab'[i]!]!),
+    );
+    return isSame && grew ? `plan ${after.plan.number} tries again` : undefined;
+  },
+  'deciding again changes nothing': (_, after, world) => {
+    const again = reconcile(world.known(after)).get('clip');
+    return again === undefined ? undefined : `${JSON.stringify(after)} becomes ${JSON.stringify(again)}`;
+  },
+};
+
+void t.test('whatever happens, each decision keeps all rules', async (t) => {
+  let decisions = 0;
+  const property = fc.property(happenings, (list) => {
+    const world = new ReconcileWorld();
+    for (const happening of [undefined, ...list]) {
+      if (happening !== undefined) world.happen(happening);
+      const after = world.decide();
+      if (after === undefined) continue;
+      if (after === world.record) continue;
+      const before = world.record ?? { ...after, plan: null, olderPlans: [], assignments: {}, lastEpoch: 0 };
+      for (const [name, rule] of Object.entries(RULES)) {
+        const problem = rule(before, after, world);
+        if (problem !== undefined) throw new Error(`${name}: ${problem}`);
+      }
+      decisions++;
+      world.record = after;
+    }
+  });
+  fc.assert(property, { numRuns: 400 });
+  t.ok(decisions > 600, `${decisions} decisions`);
+});
+
+void t.test('each happening is decided on: a lost node, an agent that was started again, a gateway', async (t) => {
+  const world = new ReconcileWorld();
+  const decide = () => {
+    world.record = world.decide();
+    return world.record!;
+  };
+  const begun = decide();
+  t.equal(begun.plan?.number, 1);
+  t.same(begun.plan?.instances, [[0, 1], [0]]);
+  world.happen({ type: 'adopt', gateway: 0 });
+  world.happen({ type: 'restart', node: 0 });
+  const again = decide();
+  t.equal(again.plan?.number, 1, 'places go on under their names');
+  for (const [name, { node, epoch, run }] of Object.entries(begun.assignments)) {
+    const now = again.assignments[name]!;
+    if (node === 'node-0') t.ok(now.epoch > begun.lastEpoch && now.run !== run, `${name} is another process`);
+    else t.same(now, { ...now, node, epoch, run });
+  }
+  world.happen({ type: 'kill', node: 0 });
+  const moved = decide();
+  t.ok(Object.values(moved.assignments).every(({ node }) => node === 'node-1'));
+  t.equal(moved.plan?.number, 1);
+  world.happen({ type: 'kill', node: 1 });
+  t.same(decide().assignments, moved.assignments, 'nowhere to go: they wait');
+  world.happen({ type: 'node', node: 2 });
+  const risen = decide();
+  t.ok(namesOf(risen.plan!).every((name) => risen.assignments[name]!.node === 'node-2'));
+  t.same(risen.lost, ['a/1'], 'what only the older plan has is given up');
+  world.happen({ type: 'adopt', gateway: 0 });
+  world.happen({ type: 'letGo', gateway: 0 });
+  t.same(decide().plan?.instances[0]?.length, 2, 'and replaced, when nothing is under that plan');
+  world.happen({ type: 'adopt', gateway: 0 });
+  world.happen({ type: 'letGo', gateway: 0 });
+  world.happen({ type: 'join', gateway: 1 });
+  t.same(decide().plan?.gateways, [0, 1]);
+});
+
+void t.test('a newcomer that fails takes the change back, though a gateway has just adopted it', async (t) => {
+  const world = new ReconcileWorld();
+  const decide = () => {
+    world.record = world.decide();
+    return world.record!;
+  };
+  decide();
+  world.happen({ type: 'adopt', gateway: 0 });
+  world.happen({ type: 'scale', stage: 0, count: 3 });
+  t.same(decide().plan?.instances, [[0, 1, 2], [0]]);
+  const newcomer = Object.keys(world.record!.assignments).indexOf('a/2');
+  world.happen({ type: 'report', place: newcomer, state: 'broken' });
+  const back = decide();
+  t.equal(back.plan?.number, 3);
+  t.same(back.plan?.instances, [[0, 1], [0]]);
+  t.match(back.refused, { reason: 'it ends at once' });
+  t.same(
+    back.olderPlans.map(({ number }) => number),
+    [1, 2],
+    'plan 2 stays until the gateway has said that it is not under it',
+  );
+  world.happen({ type: 'adopt', gateway: 0 });
+  world.happen({ type: 'letGo', gateway: 0 });
+  t.same(decide().olderPlans, []);
+  t.notOk('a/2' in world.record!.assignments);
+  t.equal(decide().plan?.number, 3, 'the same wish is not tried again');
+  world.happen({ type: 'scale', stage: 0, count: 4 });
+  t.equal(decide().plan?.instances[0]?.length, 4, 'another one is');
+});
+
+void t.test(
+  'a gateway that was taken for lost and comes back has the next plan, though a change is under way',
+  async (t) => {
+    const world = new ReconcileWorld();
+    const decide = () => {
+      world.record = world.decide();
+      return world.record!;
+    };
+    world.happen({ type: 'join', gateway: 1 });
+    decide();
+    for (const gateway of [0, 1]) world.happen({ type: 'adopt', gateway });
+    world.happen({ type: 'die', gateway: 1 });
+    t.same(decide().plan?.gateways, [0]);
+    world.gateways.set(1, [1]);
+    const next = decide();
+    t.same(next.plan, { ...next.plan, number: 3, gateways: [0, 1] });
+    t.same(
+      next.olderPlans.map(({ number }) => number),
+      [1, 2],
+    );
+  },
+);
+
+void t.test('a gateway that joins during a change does not keep it from ending', async (t) => {
+  const world = new ReconcileWorld();
+  const decide = () => {
+    world.record = world.decide();
+    return world.record!;
+  };
+  decide();
+  world.happen({ type: 'adopt', gateway: 0 });
+  world.happen({ type: 'scale', stage: 0, count: 3 });
+  t.equal(decide().plan?.number, 2);
+  world.happen({ type: 'join', gateway: 1 });
+  t.equal(decide().plan?.number, 2, 'one change at a time');
+  world.happen({ type: 'adopt', gateway: 0 });
+  world.happen({ type: 'letGo', gateway: 0 });
+  const next = decide();
+  t.same(next.plan, { ...next.plan, number: 3, gateways: [0, 1] });
+});
+
+void t.test('after a store that has forgotten, numbers and epochs go on above all that was seen', async (t) => {
+  const world = new ReconcileWorld();
+  world.record = world.decide();
+  world.happen({ type: 'adopt', gateway: 0 });
+  const known = world.known();
+  const [app] = known.apps;
+  const seen = { plan: 7, epochs: { 'a/0': 20, 'a/5': 31 } };
+  const after = reconcile({ ...known, apps: [{ ...app!, seen }] }).get('clip')!;
+  t.equal(after.plan?.number, 8);
+  t.same(after.plan?.instances, world.record!.plan?.instances);
+  t.ok(after.lastEpoch > 31);
+  t.ok(after.assignments['a/0']!.epoch > 31, 'one of a higher epoch was there: it is another process');
+  t.same(after.assignments['a/1'], world.record!.assignments['a/1'], 'others go on');
+  t.same(reconcile({ ...known, apps: [{ ...app!, record: after, seen }] }).get('clip'), undefined);
+});
