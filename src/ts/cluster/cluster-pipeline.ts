@@ -67,11 +67,13 @@ export interface ClusterPipelineStatus {
   readonly places: Readonly<Record<string, { node: string; state: string; reason: string | null }>>;
   /** What is wanted and is not there. */
   readonly unplaced: readonly string[];
-  /** Why the control store was last of no use; undefined while all goes well. */
+  /** Why the control store was last of no use, or what it says could not be followed; undefined while all goes well. */
   readonly control: RdmaError | undefined;
 }
 
 const MAX_GATEWAYS = 64;
+/** How long it rests after a plan that could not be followed. */
+const RETRY_MS = 300;
 
 /** Made by {@link ClusterPipeline.connect}. */
 export class ClusterPipeline implements AsyncDisposable {
@@ -92,6 +94,8 @@ export class ClusterPipeline implements AsyncDisposable {
   private record: PlanRecord | undefined;
   private plans: Plan[] = []; // adopted, the newest last
   private adopting: Promise<void> | undefined;
+  private isDue = false; // there is something to follow
+  private trouble: RdmaError | undefined; // why it could not be followed
   private isLive = false;
   private failure: RdmaError | undefined;
   private closing: Promise<void> | undefined;
@@ -236,7 +240,8 @@ export class ClusterPipeline implements AsyncDisposable {
       try {
         this.record = this.view.record(this.app) ?? this.record;
         this.tellAvailability();
-        this.adopting ??= this.follow().finally(() => {
+        this.isDue = true;
+        this.adopting ??= this.followAll().finally(() => {
           this.adopting = undefined;
         });
       } catch {
@@ -244,6 +249,22 @@ export class ClusterPipeline implements AsyncDisposable {
       }
     }
     this.waiters.look();
+  }
+
+  // What comes while it follows is followed after it; what fails is tried again. Never rejects.
+  private async followAll(): Promise<void> {
+    while (this.isDue && this.ended === undefined) {
+      this.isDue = false;
+      try {
+        await this.follow();
+        this.trouble = undefined;
+      } catch (error) {
+        this.trouble =
+          error instanceof RdmaError ? error : new RdmaError('RDMA_ERR_INTERNAL', String(error), { cause: error });
+        await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
+        this.isDue = true;
+      }
+    }
   }
 
   private async follow(): Promise<void> {
@@ -424,7 +445,7 @@ export class ClusterPipeline implements AsyncDisposable {
       gateway: gateway.status(),
       places,
       unplaced: app === undefined ? [] : record.unplaced,
-      control: this.view.failure,
+      control: this.view.failure ?? this.trouble,
     };
   }
 
