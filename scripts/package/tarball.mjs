@@ -40,6 +40,8 @@ export function checkContent(files, prebuild) {
     'scripts/build-native.mjs',
     'scripts/native-inputs.mjs',
     'bench/peers/open-mpi.c',
+    ...['__init__.py', 'worker.py', 'py.typed'].map((name) => `src/python/onepiece_stage/${name}`),
+    'src/python/pyproject.toml',
     ...['worker-start.js', 'worker-bundle.js', 'worker-bundle.js.map'].map((name) => `lib/cluster/${name}`),
     ...['report.js', 'report.css', 'uPlot.iife.min.js', 'uPlot.min.css', 'uPlot.LICENSE'].map(
       (name) => `lib/bench/page/${name}`,
@@ -52,11 +54,11 @@ export function checkContent(files, prebuild) {
   const missing = wanted.filter((name) => !has.has(name));
   // Not binding.gyp: npm would run node-gyp for it, whatever package.json says, when it installs from a lockfile.
   const welcome =
-    /^(lib|docs|src\/native|prebuilds|bench\/peers)\/|^(LICENSE|README\.md|package\.json|scripts\/(build-native|native-inputs)\.mjs)$/;
+    /^(lib|docs|src\/native|src\/python|prebuilds|bench\/peers)\/|^(LICENSE|README\.md|package\.json|scripts\/(build-native|native-inputs)\.mjs)$/;
   const strange = files.filter(
     (name) =>
       !welcome.test(name) ||
-      /(^|\/)(tests?|node_modules|obj)\/|\.(o|tsbuildinfo|tmp)$|(^|[^d])\.ts$/.test(name.replace(/\.d\.m?ts$/, '')),
+      /(^|\/)(tests?|node_modules|obj|__pycache__)\/|\.(o|pyc|tsbuildinfo|tmp)$|(^|[^d])\.ts$/.test(name.replace(/\.d\.m?ts$/, '')),
   );
   if (missing.length > 0) throw new CheckError(`not in the tarball: ${missing.join(', ')}`);
   if (strange.length > 0) throw new CheckError(`does not belong in the tarball: ${strange.join(', ')}`);
