@@ -8,7 +8,8 @@ export const ExitCode = { OK: 0, FAILURE: 1, USAGE: 2, NO_DEVICE: 3 } as const;
 /** A command line that makes no sense; `message` is for the person who typed it. */
 export class UsageError extends Error {}
 
-const signals = { SIGHUP: 1, SIGINT: 2, SIGTERM: 15 } as const;
+/** Signals that ask a command to end, with their numbers. */
+export const SIGNALS = { SIGHUP: 1, SIGINT: 2, SIGTERM: 15 } as const;
 
 /**
  * Does `work`, whose `signal` is aborted when the process is asked to end, so that what was begun can be undone first.
@@ -19,7 +20,7 @@ const signals = { SIGHUP: 1, SIGINT: 2, SIGTERM: 15 } as const;
 export async function interruptible(work: (signal: AbortSignal) => Promise<void>): Promise<number> {
   const controller = new AbortController();
   let code: number | undefined;
-  const handlers = Object.entries(signals).map(([name, number]) => {
+  const handlers = Object.entries(SIGNALS).map(([name, number]) => {
     const handler = () => {
       code ??= 128 + number;
       controller.abort();

@@ -1,12 +1,14 @@
 // `onepiece node`: a node of a cluster, until a signal ends it.
 //
-// Invariant: the first signal empties the node (its places go on elsewhere, what runs ends), the second ends it at once.
+// Invariant: the first signal empties the node (its places go on elsewhere, what runs ends), the second ends it at
+// once.
 import os from 'node:os';
 import { Command, InvalidArgumentError } from 'commander';
 import { Controller, drainNode, NodeManager } from '../cluster/index.js';
 import { type ControlOptions, controlOptions, openControl, readSecret } from './cluster-options.js';
 import { errorLine } from './exit.js';
 import { integer } from './options.js';
+import { SignalLatch } from './signal-latch.js';
 
 interface NodeCommandOptions extends ControlOptions {
   name?: string;
@@ -23,7 +25,6 @@ interface NodeCommandOptions extends ControlOptions {
   json?: true;
 }
 
-const SIGNALS = { SIGHUP: 1, SIGINT: 2, SIGTERM: 15 } as const;
 const LOOK_MS = 100;
 const UNITS: Record<string, number> = { '': 1, K: 2 ** 10, M: 2 ** 20, G: 2 ** 30, T: 2 ** 40 };
 
@@ -71,7 +72,7 @@ async function runNode(options: NodeCommandOptions): Promise<number> {
     process.stdout.write(json ? `${JSON.stringify({ schemaVersion: 1, node: name, ...document })}\n` : `${words}\n`);
   const complain = (error: Error) => process.stderr.write(`${errorLine(error)}\n`);
   const store = await openControl(options);
-  const signals = new Signals();
+  const signal = new SignalLatch();
   let controller: Controller | undefined;
   let node: NodeManager | undefined;
   try {
@@ -108,12 +109,12 @@ async function runNode(options: NodeCommandOptions): Promise<number> {
         },
       });
     }
-    const code = await signals.first;
+    const code = (await signal.first)!; // nobody releases it
     process.stderr.write(`${name} ends when its work has, in ${drainMs} ms at most; a second signal ends it at once\n`);
     await drain(node, () => drainNode(store, name), drainMs);
     return code;
   } finally {
-    signals.close();
+    signal.close();
     await node?.close();
     await drainNode(store, name, false).catch(() => {});
     await controller?.close();
@@ -127,30 +128,5 @@ async function drain(node: NodeManager, begin: () => Promise<void>, drainMs: num
   const endMs = performance.now() + drainMs;
   while (node.processes.length > 0 && performance.now() < endMs) {
     await new Promise((resolve) => setTimeout(resolve, LOOK_MS));
-  }
-}
-
-/** Hears the first signal, and ends the process at the second. */
-class Signals {
-  readonly first: Promise<number>;
-  private handlers: [string, () => void][] = [];
-
-  constructor() {
-    this.first = new Promise((resolve) => {
-      let hasOne = false;
-      this.handlers = Object.entries(SIGNALS).map(([name, number]) => {
-        const handler = () => {
-          if (hasOne) process.exit(128 + number);
-          hasOne = true;
-          resolve(128 + number);
-        };
-        process.on(name, handler);
-        return [name, handler];
-      });
-    });
-  }
-
-  close(): void {
-    for (const [name, handler] of this.handlers) process.off(name, handler);
   }
 }

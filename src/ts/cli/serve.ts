@@ -30,6 +30,7 @@ import type { ControlStore } from '../control/index.js';
 import { openControl, readSecret } from './cluster-options.js';
 import { UsageError } from './exit.js';
 import { integer } from './options.js';
+import { SignalLatch } from './signal-latch.js';
 
 interface ServeCommandOptions extends ServerLimits {
   export?: string;
@@ -51,7 +52,6 @@ interface ServeCommandOptions extends ServerLimits {
   json?: true;
 }
 
-const SIGNALS = { SIGHUP: 1, SIGINT: 2, SIGTERM: 15 } as const;
 const FAILURE_LOOK_MS = 1000;
 const kebab = (name: string) => name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
 
@@ -179,34 +179,4 @@ function asUsage(error: unknown): never {
   const { code, message } = error as { code?: string; message: string };
   if (code === 'RDMA_ERR_INVALID_ARGUMENT' || code === 'RDMA_ERR_UNAUTHENTICATED') throw new UsageError(message);
   throw error;
-}
-
-/** Hears the first signal, and ends the process at the second. */
-class SignalLatch {
-  /** 128 and the number of the first signal; undefined when release() came first. */
-  readonly first: Promise<number | undefined>;
-  readonly release: () => void;
-  private readonly handlers: [string, () => void][];
-
-  constructor() {
-    let resolve: (code: number | undefined) => void = () => {};
-    let hasOne = false;
-    this.first = new Promise((done) => {
-      resolve = done;
-    });
-    this.release = () => resolve(undefined);
-    this.handlers = Object.entries(SIGNALS).map(([name, number]) => {
-      const handler = () => {
-        if (hasOne) process.exit(128 + number);
-        hasOne = true;
-        resolve(128 + number);
-      };
-      process.on(name, handler);
-      return [name, handler];
-    });
-  }
-
-  close(): void {
-    for (const [name, handler] of this.handlers) process.off(name, handler);
-  }
 }
