@@ -1,8 +1,9 @@
-// `npm run chaos:cluster`: chaos on a cluster for as long as one likes. Invariant: the result goes to stdout as a line of
-// JSON, the blows to stderr; 0: all held, 1: something did not, 2: wrong usage.
+// `npm run chaos:cluster`: chaos on a cluster for as long as one likes. Invariant: the result goes to stdout as a line
+// of JSON, the blows to stderr; 0: all held, 1: something did not, 2: wrong usage.
 import { parseArgs } from 'node:util';
 import { NO_NATS } from '../control/nats-server.js';
 import { runClusterChaos } from './cluster-chaos.js';
+import { runProgram } from '../program.js';
 
 const usage = `Usage: npm run chaos:cluster -- [options]
 
@@ -54,13 +55,4 @@ async function main(): Promise<number> {
   return lost + twice + wrong + hung === 0 ? 0 : 1;
 }
 
-main().then(
-  (code) => {
-    process.exitCode = code;
-  },
-  (error: Error & { code?: string }) => {
-    const wrongUse = error instanceof RangeError || error.code?.startsWith('ERR_PARSE_ARGS');
-    process.stderr.write(wrongUse ? `${error.message}\n\n${usage}` : `${error.stack}\n`);
-    process.exitCode = wrongUse ? 2 : 1;
-  },
-);
+runProgram(main, usage);

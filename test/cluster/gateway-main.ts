@@ -4,7 +4,6 @@
 // (`a N`), and one when it knows an outcome (`o N` and the outcome in JSON).
 //
 // Invariant: each line is printed at once and whole, so a process that is killed leaves no half of one.
-import { writeSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { LocalPipeline } from '../../src/ts/cluster/index.js';
 import { type Job, type JobStore, lmdbStore, redisStore } from '../../src/ts/jobs/index.js';
@@ -13,6 +12,7 @@ import { whatIsWrong } from './chaos.js';
 import type { RequestPlan } from './chaos-plan.js';
 import { chaotic } from './chaos-workflow.js';
 import { endOfError, JOBS_PER_PROCESS, planJob } from './gateway-plan.js';
+import { printLine } from '../program.js';
 
 /** What the process is told, as JSON in its first argument. */
 export interface GatewayTask {
@@ -55,14 +55,6 @@ export async function outcomeOf(store: JobStore, job: Job, seed: number, plan: R
   return { end, of: `${entry?.settledBy} ${entry?.endedAtMs} ${request}` };
 }
 
-function print(...words: (string | number)[]): void {
-  try {
-    writeSync(1, `${words.join(' ')}\n`);
-  } catch {
-    process.exit(1); // nobody reads any more: who started this has ended
-  }
-}
-
 async function main(): Promise<void> {
   const task = JSON.parse(process.argv[2]!) as GatewayTask;
   const { seed, generation, clients } = task;
@@ -78,7 +70,7 @@ async function main(): Promise<void> {
     })();
   });
   tellProcesses(pipeline);
-  print('ready');
+  printLine('ready');
   let next = generation * JOBS_PER_PROCESS;
 
   async function client(): Promise<void> {
@@ -87,11 +79,11 @@ async function main(): Promise<void> {
       const { plan, request, options, cancelMs } = planJob(seed, n);
       try {
         const job = await pipeline.submit(request, options);
-        print('a', n);
+        printLine('a', n);
         const timer =
           cancelMs === undefined ? undefined : setTimeout(() => void job.cancel().catch(() => {}), cancelMs);
         try {
-          print('o', n, JSON.stringify(await outcomeOf(store, job, seed, plan)));
+          printLine('o', n, JSON.stringify(await outcomeOf(store, job, seed, plan)));
         } finally {
           clearTimeout(timer);
         }
@@ -109,7 +101,7 @@ function tellProcesses(pipeline: LocalPipeline): void {
   let told = '';
   const look = () => {
     const pids = pipeline.processes.map(({ pid }) => pid).join(' ');
-    if (pids !== told) print('p', pids);
+    if (pids !== told) printLine('p', pids);
     told = pids;
   };
   look();

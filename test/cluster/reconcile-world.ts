@@ -1,7 +1,7 @@
 // A cluster as reconcile sees it, for its tests: what is there, and what may happen to it. Not a test.
 //
-// Invariant: nodes and gateways do only what real ones may: a report is of the epoch that was assigned, a gateway adopts
-// a plan that names it and lets go of the oldest of several.
+// Invariant: nodes and gateways do only what real ones may: a report is of the epoch that was assigned, a gateway
+// adopts a plan that names it and lets go of the oldest of several.
 import fc from 'fast-check';
 import type { App, PlaceReport, PlanRecord } from '../../src/ts/cluster/cluster-records.js';
 import { type KnownCluster, type LiveGateway, type LiveNode, reconcile } from '../../src/ts/cluster/reconcile.js';
@@ -83,6 +83,12 @@ export class ReconcileWorld {
     const seen = { plan: 0, epochs: {} };
     const app = { app: this.app, record, gateways: this.liveGateways, reports, seen };
     return { apps: [app], nodes: [...this.nodes.values()] };
+  }
+
+  /** Decides, and goes on with the answer. */
+  follow(): PlanRecord {
+    this.record = this.decide();
+    return this.record!;
   }
 
   /** What is decided now; the record that is there when nothing is. */

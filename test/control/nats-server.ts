@@ -1,53 +1,25 @@
-// A nats-server of the tests' own, on a free port, with a store of its own. Not a test.
-//
-// Invariant: only the process that was started here is ended, by its id, and it ends with the test.
-import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
-import { once } from 'node:events';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { connect, createServer } from 'node:net';
-import { tmpdir } from 'node:os';
+// A nats-server of the tests' own. Not a test.
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
+import { freePort, ServerProcess, whyNot } from '../server-process.js';
 
 /** Why there is none to be tested with; undefined: there is one. */
-export const NO_NATS =
-  spawnSync('nats-server', ['--version']).status === 0 ? undefined : 'nats-server is not installed';
+export const NO_NATS = whyNot('nats-server');
 
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as { port: number };
-  server.close();
-  await once(server, 'close');
-  return port;
-}
-
-/** Whether it greets, as NATS does. */
-const greets = (port: number) =>
-  new Promise<boolean>((resolve) => {
-    const socket = connect(port, '127.0.0.1');
-    socket.on('data', (data) => {
-      resolve(data.toString().startsWith('INFO '));
-      socket.destroy();
-    });
-    socket.on('error', () => resolve(false));
-    socket.on('close', () => resolve(false));
-  });
-
-export class NatsServer {
-  private child: ChildProcess | undefined;
-
-  private constructor(
-    readonly port: number,
-    private readonly folder: string,
-  ) {}
+export class NatsServer extends ServerProcess {
+  protected readonly greeting = undefined;
+  protected readonly answer = /^INFO /;
 
   /** @param config more lines of its configuration */
   static async start(config = '', jetstream = ''): Promise<NatsServer> {
-    const server = new NatsServer(await freePort(), mkdtempSync(join(tmpdir(), 'onepiece-nats-')));
+    const server = new NatsServer('nats-server', await freePort());
     server.configure(config, jetstream);
     await server.run();
     return server;
+  }
+
+  protected get args(): readonly string[] {
+    return ['-c', join(this.folder, 'nats.conf')];
   }
 
   get url(): string {
@@ -64,22 +36,6 @@ export class NatsServer {
     writeFileSync(join(folder, 'nats.conf'), `${own}${config}\n`);
   }
 
-  /** Starts it, with what its folder holds. */
-  async run(): Promise<void> {
-    this.child = spawn('nats-server', ['-c', join(this.folder, 'nats.conf')], { stdio: 'ignore' });
-    for (let i = 0; i < 1000; i++) {
-      if (await greets(this.port)) return;
-      if (this.child.exitCode !== null) break;
-      await sleep(20);
-    }
-    await this.kill();
-    throw new Error('nats-server did not start');
-  }
-
-  signal(name: 'SIGSTOP' | 'SIGCONT' | 'SIGHUP'): void {
-    this.child?.kill(name);
-  }
-
   /** What it has used of processors so far, in ms. */
   cpuMs(): number {
     const stat = readFileSync(`/proc/${this.pid}/stat`, 'utf8');
@@ -89,18 +45,5 @@ export class NatsServer {
       .slice(11, 13)
       .map(Number);
     return (user! + system!) * 10;
-  }
-
-  /** Kills it; its folder stays. */
-  async kill(): Promise<void> {
-    const { child } = this;
-    if (child === undefined || child.exitCode !== null || child.signalCode !== null) return;
-    child.kill('SIGKILL');
-    await once(child, 'exit');
-  }
-
-  async stop(): Promise<void> {
-    await this.kill();
-    rmSync(this.folder, { recursive: true, force: true });
   }
 }

@@ -3,11 +3,11 @@
 // It prints a line when submit() has answered (`a ID VALUE`) and one when it knows an outcome (`o ID NONCE`). The
 // nonce is new in each run of a job, so two outcomes of one job cannot look the same.
 import { randomUUID } from 'node:crypto';
-import { writeSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { JobService, lmdbStore, redisStore } from '../../src/ts/jobs/index.js';
 import type { PipelineRequest } from '../../src/ts/pipeline/index.js';
 import { numbered, resultOf } from './support.js';
+import { printLine } from '../program.js';
 
 /** What the process is told, as JSON in its first argument. */
 export interface GatewayTask {
@@ -30,15 +30,6 @@ export function openStore({ kind, place }: Pick<GatewayTask, 'kind' | 'place'>) 
   return kind === 'lmdb' ? lmdbStore(place) : redisStore(place);
 }
 
-// At once, and whole: a process that is killed leaves no half of a line.
-function print(...words: (string | number)[]): void {
-  try {
-    writeSync(1, `${words.join(' ')}\n`);
-  } catch {
-    process.exit(1); // nobody reads any more: who started this has ended
-  }
-}
-
 async function main(): Promise<void> {
   const task = JSON.parse(process.argv[2]!) as GatewayTask;
   const store = await openStore(task);
@@ -49,17 +40,17 @@ async function main(): Promise<void> {
     maxAttempts: 100,
     maxRunning: 16,
   });
-  print('ready');
+  printLine('ready');
   const tell = async (id: string) => {
     const { outputs } = await service.job(id).result();
-    print('o', id, String(outputs[0]!.meta.nonce));
+    printLine('o', id, String(outputs[0]!.meta.nonce));
   };
   for (let i = 0; ; i++) {
     const id = `${task.name}.${i}`;
     // Every fifth is too large for a record.
     try {
       await service.submit(numbered(i, i % 5 === 0 ? 40_000 : 8), { id });
-      print('a', id, i);
+      printLine('a', id, i);
       void tell(id).catch(() => {});
     } catch {
       // It was not accepted; or it was, and nobody was told.

@@ -11,6 +11,7 @@ import { playPipeline } from './pipeline-run.js';
 import { type PipelineShape, pipelineShapeOf } from './pipeline-shape.js';
 import { play } from './ring-run.js';
 import { type Shape, shapeOf } from './shape.js';
+import { runProgram } from '../program.js';
 
 const usage = `Usage: npm run sim -- [options]
 
@@ -167,13 +168,4 @@ process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   process.exit(0);
 });
 
-main().then(
-  (code) => {
-    process.exitCode = code;
-  },
-  (error: Error & { code?: string }) => {
-    const wrongUse = error instanceof RangeError || error.code?.startsWith('ERR_PARSE_ARGS');
-    process.stderr.write(wrongUse ? `${error.message}\n\n${usage}` : `${error.stack}\n`);
-    process.exitCode = wrongUse ? 2 : 1;
-  },
-);
+runProgram(main, usage);
