@@ -1,60 +1,66 @@
 // A gateway of a cluster, with the interface of a pipeline: requests go to whatever nodes the plan says.
 //
-// Invariant: requests are admitted under a plan after all of its places work under it, and an older one is let go of after
-// its last request here. While the store is away it goes on with the last plan. What is submitted to a durable store is
-// finished by another gateway when this one dies.
+// Invariant: requests are admitted under a plan after all of its places work under it, and an older one is let go of
+// after its last request here. While the store is away it goes on with the last plan. What is submitted to a durable
+// store is finished by another gateway when this one dies.
 import { RdmaError } from '../core/errors.js';
-import { Secret } from '../core/secret.js';
-import { checkInteger, checkObject, checkString } from '../core/validate.js';
+import type { Secret } from '../core/secret.js';
+import { checkInteger, checkObject } from '../core/validate.js';
 import { type ControlPort, type ControlStore, type Membership, systemControlPort } from '../control/index.js';
-import type { Job, JobFilter, JobRecord, JobStore, SubmitOptions } from '../jobs/index.js';
 import {
   type Availability,
   Gateway,
   type GatewayStatus,
   graphOf,
-  type PipelineRequest,
-  type PipelineResult,
   type PlaceId,
   type Plan,
   placeName,
-  type RequestOptions,
-  RequestStream,
   stageIndex,
   stagePlaces,
-  type StreamOptions,
   systemPipelinePort,
-  type TenantLimits,
+  type WorkflowSpec,
 } from '../pipeline/index.js';
-import { type App, asJson, checkName, type GatewayData, gatewayKey, type PlanRecord } from './cluster-records.js';
+import {
+  type App,
+  asJson,
+  checkClusterSecret,
+  checkName,
+  type GatewayData,
+  gatewayKey,
+  type PlanRecord,
+} from './cluster-records.js';
 import { ClusterView } from './cluster-view.js';
-import { checkPipelineOptions, checkStore, type PipelineSettings } from './local-pipeline-options.js';
-import { PipelineJobs } from './pipeline-jobs.js';
-import { Waiters } from './waiters.js';
+import {
+  checkPipelineOptions,
+  checkStore,
+  type LocalPipelineOptions,
+  type PipelineSettings,
+} from './local-pipeline-options.js';
+import { closedError, RunningPipeline } from './running-pipeline.js';
 
-/** How to connect to an app of a cluster. */
-export interface ClusterPipelineOptions {
+/** How to connect to an app of a cluster; `startTimeoutMs` is how long to wait until the app works. */
+export interface ClusterPipelineOptions
+  extends Pick<
+    LocalPipelineOptions,
+    | 'device'
+    | 'maxInFlight'
+    | 'maxQueued'
+    | 'maxQueuedBytes'
+    | 'pollUs'
+    | 'reconnectMs'
+    | 'startTimeoutMs'
+    | 'store'
+    | 'tenants'
+  > {
   /** Name of the app: that of its workflow. */
   readonly app: string;
   /** That of the nodes. */
   readonly secret: string;
-  /** How long to wait until the app works, in ms; default 60 000. */
-  readonly startTimeoutMs?: number | undefined;
   /** Of the gateway's own lease, in ms; default 3000. */
-  readonly leaseMs?: number | undefined;
+  readonly leaseMs?: number;
   /** After how long without a sign its jobs are another gateway's, in ms; default 10 000. */
-  readonly jobLeaseMs?: number | undefined;
-  /** Where submitted jobs are kept; see LocalPipelineOptions. */
-  readonly store?: JobStore | undefined;
-  /** As in LocalPipelineOptions. */
-  readonly device?: string | undefined;
-  readonly maxInFlight?: number | undefined;
-  readonly maxQueued?: number | undefined;
-  readonly maxQueuedBytes?: number | undefined;
-  readonly tenants?: Readonly<Record<string, TenantLimits>> | undefined;
-  readonly reconnectMs?: number | undefined;
-  readonly pollUs?: number | undefined;
-  readonly port?: ControlPort | undefined;
+  readonly jobLeaseMs?: number;
+  readonly port?: ControlPort;
 }
 
 /** Answered by {@link ClusterPipeline.status}. */
@@ -76,19 +82,16 @@ const MAX_GATEWAYS = 64;
 const RETRY_MS = 300;
 
 /** Made by {@link ClusterPipeline.connect}. */
-export class ClusterPipeline implements AsyncDisposable {
+export class ClusterPipeline extends RunningPipeline {
   private readonly settings: PipelineSettings;
   private readonly appName: string;
   private readonly secret: Secret<string>;
   private readonly leaseMs: number;
   private readonly view: ClusterView;
-  private readonly waiters: Waiters;
-  private readonly stored: PipelineJobs;
   private readonly availability = new Map<string, string>(); // as the gateway was told, by place
   private readonly givenUp = new Set<string>();
   private app!: App;
   private number = 0;
-  private gateway: Gateway | undefined;
   private membership: Membership | undefined;
   private session: number | undefined; // of the membership, when the newest plan was adopted
   private record: PlanRecord | undefined;
@@ -97,26 +100,16 @@ export class ClusterPipeline implements AsyncDisposable {
   private isDue = false; // there is something to follow
   private trouble: RdmaError | undefined; // why it could not be followed
   private isLive = false;
-  private failure: RdmaError | undefined;
-  private closing: Promise<void> | undefined;
 
   private constructor(control: ControlStore, options: ClusterPipelineOptions) {
     const given = checkObject<ClusterPipelineOptions>('options', options);
-    const { app, secret, startTimeoutMs = 60_000, leaseMs = 3000, jobLeaseMs, store, port, ...more } = given;
+    const { app, secret, leaseMs = 3000, jobLeaseMs, port, ...more } = given;
+    const settings = checkPipelineOptions(jobLeaseMs === undefined ? more : { ...more, leaseMs: jobLeaseMs });
+    super(checkStore(more.store), settings.leaseMs);
+    this.settings = settings;
     this.appName = checkName('app', app);
-    this.secret = new Secret(checkString('secret', secret, { minLength: 8, maxLength: 4096 }));
-    this.settings = checkPipelineOptions({
-      ...defined(more),
-      ...(jobLeaseMs === undefined ? {} : { leaseMs: jobLeaseMs }),
-      startTimeoutMs,
-    });
+    this.secret = checkClusterSecret(secret);
     this.leaseMs = checkInteger('leaseMs', leaseMs, 50, 600_000);
-    this.waiters = new Waiters(() => this.ended);
-    const runner = {
-      run: (request: PipelineRequest, how?: RequestOptions) => this.runNow(request, how),
-      check: (bytes: number, how?: RequestOptions) => this.gateway?.check(bytes, how),
-    };
-    this.stored = new PipelineJobs(runner, checkStore(store), this.settings.leaseMs, closedError);
     this.view = new ClusterView(control, {
       leaseMs: this.leaseMs,
       port: port ?? systemControlPort,
@@ -236,7 +229,7 @@ export class ClusterPipeline implements AsyncDisposable {
 
   // Something is new in the store.
   private look(): void {
-    if (this.app !== undefined && this.gateway !== undefined && this.closing === undefined) {
+    if (this.app !== undefined && this.gateway !== undefined && !this.isClosing) {
       try {
         this.record = this.view.record(this.app) ?? this.record;
         this.tellAvailability();
@@ -306,8 +299,8 @@ export class ClusterPipeline implements AsyncDisposable {
     );
   }
 
-  // Those of its older plans whose nodes are lost; and those that no plan has any more, as the others took this gateway
-  // for dead, or the store has forgotten a plan.
+  // Places of older plans that never come back: their nodes are lost, or no plan has them. Others may have taken this
+  // gateway for dead, and the store may have forgotten a plan.
   private lostPlaces(): string[] {
     const { record, plans, app } = this;
     if (record?.plan === null || record === undefined || record.plan.number < plans.at(-1)!.number) return [];
@@ -369,64 +362,11 @@ export class ClusterPipeline implements AsyncDisposable {
     return [...words, ...(seen?.unplaced ?? [])].join('; ');
   }
 
-  // ---- Requests
+  // ---- What a pipeline is
 
-  private get ended(): RdmaError | undefined {
-    return this.failure ?? (this.closing === undefined ? undefined : closedError());
-  }
-
-  private fail(reason: RdmaError): void {
-    if (this.ended !== undefined) return;
-    this.failure = reason;
-    this.waiters.look();
-  }
-
-  /** As LocalPipeline.run. */
-  run(request: PipelineRequest, options?: RequestOptions): Promise<PipelineResult> {
-    return this.stored.isDurable ? this.stored.run(request, options ?? {}) : this.runNow(request, options);
-  }
-
-  private runNow(request: PipelineRequest, options?: RequestOptions): Promise<PipelineResult> {
-    const { ended, gateway } = this;
-    if (ended !== undefined || gateway === undefined) return Promise.reject(ended ?? closedError());
-    return gateway.run(request, options);
-  }
-
-  /** As LocalPipeline.stream. */
-  stream(request: PipelineRequest, options: StreamOptions = {}): RequestStream {
-    checkObject('options', options);
-    return new RequestStream((own) => this.run(request, own), options);
-  }
-
-  /** As LocalPipeline.submit. */
-  submit(request: PipelineRequest, options: SubmitOptions = {}): Promise<Job> {
-    if (this.ended !== undefined) return Promise.reject(this.ended);
-    return this.stored.submit(request, options);
-  }
-
-  /** As LocalPipeline.job. */
-  job(id: string): Promise<Job> {
-    return this.stored.job(id);
-  }
-
-  /** As LocalPipeline.jobs. */
-  jobs(filter: JobFilter = {}): Promise<JobRecord[]> {
-    return this.stored.jobs(filter);
-  }
-
-  /** As LocalPipeline.pauseJobs. */
-  pauseJobs(): Promise<void> {
-    return this.stored.pause();
-  }
-
-  /** Why it does not work any more; undefined while it does. */
-  get error(): RdmaError | undefined {
-    return this.failure;
-  }
-
-  /** Requests in the stages, and waiting to be admitted here. */
-  get load(): { inFlight: number; queued: number } {
-    return this.gateway?.load ?? { inFlight: 0, queued: 0 };
+  /** @internal */
+  protected override get spec(): WorkflowSpec {
+    return this.app.spec;
   }
 
   /** What this gateway does, and what it knows of the cluster. For operators, not for hot loops. */
@@ -449,25 +389,13 @@ export class ClusterPipeline implements AsyncDisposable {
     };
   }
 
-  /** Ends the gateway. Requests under way here fail with RDMA_ERR_CLOSED; stored jobs go on in another gateway. */
-  close(): Promise<void> {
-    this.closing ??= this.closeAll();
-    return this.closing;
-  }
-
-  private async closeAll(): Promise<void> {
-    await null; // `closing` is set before anything below looks at it
-    this.waiters.look();
+  /** @internal */
+  protected override async closeAll(): Promise<void> {
     await this.stored.close();
     this.gateway?.fail(closedError());
     await this.membership?.leave().catch(() => {});
     await this.gateway?.close();
     await this.view.close();
-  }
-
-  /** As {@link ClusterPipeline.close}. */
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.close();
   }
 }
 
@@ -483,13 +411,4 @@ function availabilityOf(report: ReturnType<ClusterView['report']>): Availability
 function idOf({ spec }: App, name: string): PlaceId {
   const [stage, instance] = name.split('/');
   return { stage: stageIndex(spec, stage!), instance: Number(instance) };
-}
-
-function defined<T extends object>(options: T): { [K in keyof T]: Exclude<T[K], undefined> } {
-  const entries = Object.entries(options).filter(([, value]) => value !== undefined);
-  return Object.fromEntries(entries) as { [K in keyof T]: Exclude<T[K], undefined> };
-}
-
-function closedError(): RdmaError {
-  return new RdmaError('RDMA_ERR_CLOSED', 'the pipeline is closed');
 }

@@ -4,8 +4,9 @@
 // node writes `reports.NODE.APP`, a gateway advertises itself. A record that cannot be read is refused by name, and
 // leaves what is known as it was.
 import { isRdmaError, RdmaError } from '../core/errors.js';
+import { Secret } from '../core/secret.js';
 import { checkInteger, checkObject, checkString, invalidArgument } from '../core/validate.js';
-import type { Entry, Json } from '../control/index.js';
+import { type Entry, type Json, readFenced } from '../control/index.js';
 import { readJson } from '../control/store.js';
 import { checkPlan, checkSpec, type Plan, type WorkflowSizes, type WorkflowSpec } from '../pipeline/index.js';
 import type { InboxAddress } from '../ring/index.js';
@@ -43,6 +44,11 @@ export interface Assignment {
   readonly epoch: number;
   /** Numbers of the node's GPUs. */
   readonly gpus: readonly number[];
+}
+
+/** @throws RdmaError RDMA_ERR_INVALID_ARGUMENT */
+export function checkClusterSecret(secret: unknown): Secret<string> {
+  return new Secret(checkString('secret', secret, { minLength: 8, maxLength: 4096 }));
 }
 
 /** What the controller has decided for an app. */
@@ -119,9 +125,13 @@ export const asJson = (record: object): Json => JSON.parse(JSON.stringify(record
 /** Names an app's gateway among the members. */
 export const gatewayKey = (app: string, number: number): string => `${app}.${number}`;
 
-/** @throws RdmaError RDMA_ERR_PROTOCOL naming the record */
+const apps = new WeakMap<Entry, App>();
+const plans = new WeakMap<Entry, { spec: WorkflowSpec; record: PlanRecord }>();
+const reports = new WeakMap<Entry, NodeReport>();
+
+/** An app; an entry is read once. @throws RdmaError RDMA_ERR_PROTOCOL naming the record */
 export function readApp(entry: Entry): App {
-  return reading(entry, () => {
+  return once(apps, entry, () => {
     const { name, module, hash, spec, sizes, wanted } = checkObject<App>('an app', readJson(entry));
     const checked = checkSpec(spec);
     const counts: Record<string, number> = {};
@@ -140,31 +150,32 @@ export function readApp(entry: Entry): App {
   });
 }
 
-/** @param value what was written under a term */
-export function readPlanRecord(spec: WorkflowSpec, key: string, value: unknown): PlanRecord {
-  return reading({ key }, () => {
-    const { plan, olderPlans, assignments, lastEpoch, lost, unplaced, refused } = checkObject<PlanRecord>(
-      'plan',
-      value,
-    );
-    for (const [name, list] of Object.entries({ olderPlans, lost, unplaced })) {
-      if (!Array.isArray(list)) throw invalidArgument(name, list, 'a list');
-    }
-    return {
-      plan: plan === null ? null : checkPlan(spec, plan),
-      olderPlans: olderPlans.map((older) => checkPlan(spec, older)),
-      assignments: checkObject<Record<string, Assignment>>('assignments', assignments),
-      lastEpoch: checkInteger('lastEpoch', lastEpoch, 0),
-      lost,
-      unplaced,
-      refused,
-    };
-  });
+/** What was decided for an app; an entry is read once. @throws RdmaError RDMA_ERR_PROTOCOL naming the record */
+export function readPlanRecord(spec: WorkflowSpec, entry: Entry): PlanRecord {
+  if (plans.get(entry)?.spec !== spec) plans.delete(entry);
+  return once(plans, entry, () => ({ spec, record: checkPlanRecord(spec, readFenced(entry).value) })).record;
 }
 
-/** @throws RdmaError RDMA_ERR_PROTOCOL naming the record */
+function checkPlanRecord(spec: WorkflowSpec, value: Json): PlanRecord {
+  const checked = checkObject<PlanRecord>('plan', value);
+  const { plan, olderPlans, assignments, lastEpoch, lost, unplaced, refused } = checked;
+  for (const [name, list] of Object.entries({ olderPlans, lost, unplaced })) {
+    if (!Array.isArray(list)) throw invalidArgument(name, list, 'a list');
+  }
+  return {
+    plan: plan === null ? null : checkPlan(spec, plan),
+    olderPlans: olderPlans.map((older) => checkPlan(spec, older)),
+    assignments: checkObject<Record<string, Assignment>>('assignments', assignments),
+    lastEpoch: checkInteger('lastEpoch', lastEpoch, 0),
+    lost,
+    unplaced,
+    refused,
+  };
+}
+
+/** What a node says; an entry is read once. @throws RdmaError RDMA_ERR_PROTOCOL naming the record */
 export function readReport(entry: Entry): NodeReport {
-  return reading(entry, () => checkObject<NodeReport>('a report', readJson(entry)));
+  return once(reports, entry, () => checkObject<NodeReport>('a report', readJson(entry)));
 }
 
 /** undefined: it is no gateway's. */
@@ -174,11 +185,15 @@ export function readGateway(data: Json): GatewayData | undefined {
   return { app, number: number!, address, plans };
 }
 
-function reading<T>({ key }: { key: string }, read: () => T): T {
+function once<T extends object>(known: WeakMap<Entry, T>, entry: Entry, read: () => T): T {
+  const before = known.get(entry);
+  if (before !== undefined) return before;
   try {
-    return read();
+    const value = read();
+    known.set(entry, value);
+    return value;
   } catch (cause) {
     const words = isRdmaError(cause) ? cause.message : String(cause);
-    throw new RdmaError('RDMA_ERR_PROTOCOL', `the record ${key} cannot be used: ${words}`, { cause });
+    throw new RdmaError('RDMA_ERR_PROTOCOL', `the record ${entry.key} cannot be used: ${words}`, { cause });
   }
 }

@@ -1,13 +1,15 @@
-// What one part of a cluster sees of one app: its record, and where its places and gateways are.
+// What one part of a cluster sees of its apps: their records, and where their places and gateways are.
 //
-// Invariant: of a place, only the report of the node and the epoch that the record assigns it to counts.
+// Invariant: of a place, only the report of the node and the epoch that the record assigns it to counts. A report that
+// cannot be read says nothing of any place.
 import type { RdmaError } from '../core/errors.js';
-import { type ControlPort, type ControlStore, Members, readFenced } from '../control/index.js';
+import { type ControlPort, type ControlStore, type Entry, Members } from '../control/index.js';
 import { View } from '../control/view.js';
 import type { InboxAddress } from '../ring/index.js';
 import {
   type App,
   APPS,
+  type GatewayData,
   GATEWAYS,
   gatewayKey,
   type NodeReport,
@@ -20,7 +22,6 @@ import {
   readReport,
   REPORTS,
 } from './cluster-records.js';
-import { reportOf } from './controller.js';
 
 export interface ClusterViewOptions {
   readonly leaseMs: number;
@@ -39,7 +40,7 @@ export class ClusterView {
     this.gateways = new Members(store, { prefix: GATEWAYS, leaseMs, port, onEvent: onChange });
   }
 
-  /** Whether everything that is there has been seen once. */
+  /** Whether every record that is there has been seen once. */
   get isSynced(): boolean {
     return Object.values(this.views).every(({ syncs }) => syncs > 0);
   }
@@ -62,8 +63,25 @@ export class ClusterView {
 
   /** @throws RdmaError RDMA_ERR_PROTOCOL when its record cannot be used */
   record({ name, spec }: App): PlanRecord | undefined {
-    const entry = this.views.plans.get(PLANS + name);
-    return entry === undefined ? undefined : readPlanRecord(spec, entry.key, readFenced(entry).value);
+    const entry = this.planEntry(name);
+    return entry === undefined ? undefined : readPlanRecord(spec, entry);
+  }
+
+  /** The record of an app, as the store has it. */
+  planEntry(app: string): Entry | undefined {
+    return this.views.plans.get(PLANS + app);
+  }
+
+  /** The records of apps that are not deployed any more, as the store has them. */
+  orphanedPlans(): Entry[] {
+    const { apps, plans } = this.views;
+    return [...plans.entries()].filter(({ key }) => apps.get(APPS + key.slice(PLANS.length)) === undefined);
+  }
+
+  /** The gateways of an app that are there. */
+  gatewaysOf(app: string): GatewayData[] {
+    const all = this.gateways.list().flatMap(({ data }) => readGateway(data) ?? []);
+    return all.filter((gateway) => gateway.app === app);
   }
 
   /** What a node has said of an app; undefined: nothing. @throws RdmaError RDMA_ERR_PROTOCOL */
@@ -72,11 +90,18 @@ export class ClusterView {
     return entry === undefined ? undefined : readReport(entry);
   }
 
+  /** What any node has said of an app, also one that is lost. */
+  allReportsOf(app: string): NodeReport[] {
+    const entries = [...this.views.reports.entries()].filter(({ key }) => key.endsWith(`.${app}`));
+    return entries.map(readable);
+  }
+
   /** How a place does, as far as its node has said under this record. */
   report(app: string, { assignments }: PlanRecord, place: string): PlaceReport | undefined {
     const assignment = assignments[place];
     if (assignment === undefined) return undefined;
-    const report = reportOf(this.views.reports.get(`${REPORTS}${assignment.node}.${app}`), place);
+    const entry = this.views.reports.get(`${REPORTS}${assignment.node}.${app}`);
+    const report = entry === undefined ? undefined : readable(entry)[place];
     return report?.epoch === assignment.epoch ? report : undefined;
   }
 
@@ -90,5 +115,13 @@ export class ClusterView {
 
   async close(): Promise<void> {
     await Promise.all([this.gateways.close(), ...Object.values(this.views).map((view) => view.close())]);
+  }
+}
+
+function readable(entry: Entry): NodeReport {
+  try {
+    return readReport(entry);
+  } catch {
+    return {};
   }
 }

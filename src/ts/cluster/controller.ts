@@ -1,19 +1,17 @@
 // The controller: one of those that would lead writes the plans of all apps, from what is deployed and who is there.
 //
-// Invariant: it writes only while it leads, each record against the revision that it decided from; so an older leader, or
-// one that looks at old records, changes nothing. It decides one thing at a time, and may die anywhere: the next leader
-// decides from the same records.
+// Invariant: it writes only while it leads, each record against the revision that it decided from; so an older leader,
+// or one that looks at old records, changes nothing. It decides one thing at a time, and may die anywhere: the next
+// leader decides from the same records.
 import { tellerOf } from '../core/event-teller.js';
-import { isRdmaError, RdmaError } from '../core/errors.js';
+import type { RdmaError } from '../core/errors.js';
 import { checkFunction, checkObject } from '../core/validate.js';
 import {
   type ControlPort,
   type ControlStore,
   Election,
-  type Entry,
   type Leadership,
   Members,
-  readFenced,
   systemControlPort,
 } from '../control/index.js';
 import { View } from '../control/view.js';
@@ -24,20 +22,15 @@ import {
   asJson,
   checkName,
   DRAINS,
-  GATEWAYS,
   LEADER,
-  type NodeReport,
   NODES,
   type PlaceReport,
   type PlanRecord,
   PLANS,
-  readApp,
-  readGateway,
-  readPlanRecord,
-  readReport,
-  REPORTS,
 } from './cluster-records.js';
+import { ClusterView } from './cluster-view.js';
 import { type KnownApp, type LiveGateway, type LiveNode, reconcile, type Seen } from './reconcile.js';
+import { Troubles } from './troubles.js';
 
 /** What a controller says of itself. */
 export type ControllerEvent =
@@ -68,12 +61,14 @@ export class Controller {
   private readonly tell: (event: ControllerEvent) => void;
   private readonly election: Election;
   private readonly nodes: Members;
-  private readonly gateways: Members;
-  private readonly views: Record<'apps' | 'plans' | 'reports' | 'drains', View>;
+  private readonly view: ClusterView;
+  private readonly drains: View;
   private leadership: Leadership | undefined;
   private working: Promise<void> | undefined;
   private isDue = false;
-  private troubles = new Map<string, string>(); // by record: what was wrong with it last
+  private readonly troubles = new Troubles((error) => {
+    if (!this.isClosed) this.tell({ type: 'trouble', error });
+  });
   private isClosed = false;
 
   /**
@@ -91,10 +86,9 @@ export class Controller {
     this.port = port;
     this.tell = tellerOf('onEvent', checkFunction('onEvent', onEvent));
     const look = () => this.look();
-    const view = (prefix: string) => new View(store, { prefix, leaseMs, port, onChange: look });
-    this.views = { apps: view(APPS), plans: view(PLANS), reports: view(REPORTS), drains: view(DRAINS) };
+    this.view = new ClusterView(store, { leaseMs, port, onChange: look });
+    this.drains = new View(store, { prefix: DRAINS, leaseMs, port, onChange: look });
     this.nodes = new Members(store, { prefix: NODES, leaseMs, port, onEvent: look });
-    this.gateways = new Members(store, { prefix: GATEWAYS, leaseMs, port, onEvent: look });
     this.election = new Election(store, {
       name: this.name,
       key: LEADER,
@@ -130,12 +124,12 @@ export class Controller {
   private async work(): Promise<void> {
     // What came together is decided together.
     await new Promise<void>((resolve) => this.port.timers.after(0, resolve));
-    await Promise.all([this.nodes.whenSynced(), this.gateways.whenSynced()]).catch(() => {});
+    await Promise.all([this.nodes.whenSynced(), this.view.gateways.whenSynced()]).catch(() => {});
     while (this.isDue && this.isLeading && !this.isClosed) {
       this.isDue = false;
-      if (Object.values(this.views).some(({ syncs }) => syncs === 0)) return; // they call again
+      if (!this.view.isSynced || this.drains.syncs === 0) return; // they call again
       const isDone = await this.writeAll().catch((error) => {
-        this.trouble('the plans', error);
+        this.troubles.add('the plans', error);
         return false;
       });
       if (!isDone) {
@@ -154,21 +148,20 @@ export class Controller {
     for (const [app, record] of decided) {
       const key = PLANS + app;
       try {
-        await leadership!.put(key, asJson(record), { expected: this.views.plans.get(key)?.revision ?? 0 });
+        await leadership!.put(key, asJson(record), { expected: this.view.planEntry(app)?.revision ?? 0 });
         this.tell({ type: 'plan', app, record });
       } catch (error) {
         isDone = false;
-        this.trouble(key, error);
+        this.troubles.add(key, error);
       }
     }
-    for (const entry of [...this.views.plans.entries()]) {
-      if (this.views.apps.get(APPS + entry.key.slice(PLANS.length)) !== undefined) continue;
+    for (const entry of this.view.orphanedPlans()) {
       try {
         leadership!.check();
         await this.store.delete(entry.key, entry.revision);
       } catch (error) {
         isDone = false;
-        this.trouble(entry.key, error);
+        this.troubles.add(entry.key, error);
       }
     }
     return isDone;
@@ -177,43 +170,37 @@ export class Controller {
   private liveNodes(): LiveNode[] {
     return this.nodes.list().flatMap(({ name, data }) => {
       try {
-        const draining = this.views.drains.get(DRAINS + name) !== undefined;
+        const draining = this.drains.get(DRAINS + name) !== undefined;
         const run = String(Object(data).run);
         return { ...checkNode({ ...Object(data), name, ...(draining ? { draining } : {}) }), run };
       } catch (error) {
-        this.trouble(NODES + name, error);
+        this.troubles.add(NODES + name, error);
         return [];
       }
     });
   }
 
   private apps(): KnownApp[] {
-    const gateways = this.gateways.list().flatMap(({ data }) => readGateway(data) ?? []);
+    const { view } = this;
     const known: KnownApp[] = [];
-    for (const entry of this.views.apps.entries()) {
+    for (const name of view.appNames()) {
       try {
-        const app = readApp(entry);
-        const record = this.recordOf(app);
-        const own: LiveGateway[] = gateways.filter((gateway) => gateway.app === app.name);
-        const seen = this.seenOf(app, own);
-        known.push({ app, record, gateways: own, reports: this.reportsOf(app, record), seen });
+        const app = view.app(name)!;
+        const record = view.record(app);
+        const gateways = view.gatewaysOf(name);
+        known.push({ app, record, gateways, reports: this.reportsOf(app, record), seen: this.seenOf(app, gateways) });
       } catch (error) {
-        this.trouble(entry.key, error);
+        this.troubles.add(APPS + name, error);
       }
     }
     return known;
   }
 
-  private recordOf(app: App): PlanRecord | undefined {
-    const entry = this.views.plans.get(PLANS + app.name);
-    return entry === undefined ? undefined : readPlanRecord(app.spec, entry.key, readFenced(entry).value);
-  }
-
-  private reportsOf(app: App, record: PlanRecord | undefined): Record<string, PlaceReport> {
+  private reportsOf({ name }: App, record: PlanRecord | undefined): Record<string, PlaceReport> {
     const reports: Record<string, PlaceReport> = {};
-    for (const [place, { node, epoch }] of Object.entries(record?.assignments ?? {})) {
-      const report = reportOf(this.views.reports.get(`${REPORTS}${node}.${app.name}`), place);
-      if (report?.epoch === epoch) reports[place] = report;
+    for (const place of Object.keys(record?.assignments ?? {})) {
+      const report = this.view.report(name, record!, place);
+      if (report !== undefined) reports[place] = report;
     }
     return reports;
   }
@@ -222,9 +209,8 @@ export class Controller {
   private seenOf(app: App, gateways: readonly LiveGateway[]): Seen {
     const plans = gateways.flatMap((gateway) => [...gateway.plans]);
     const epochs: Record<string, number> = {};
-    for (const entry of this.views.reports.entries()) {
-      if (!entry.key.endsWith(`.${app.name}`)) continue;
-      for (const [place, report] of Object.entries(readableReport(entry))) {
+    for (const reports of this.view.allReportsOf(app.name)) {
+      for (const [place, report] of Object.entries(reports)) {
         if (!Number.isSafeInteger(report?.epoch) || !Array.isArray(report.plans)) continue;
         epochs[place] = Math.max(epochs[place] ?? 0, report.epoch);
         plans.push(...report.plans.filter(Number.isSafeInteger));
@@ -233,34 +219,11 @@ export class Controller {
     return { plan: Math.max(0, ...plans), epochs };
   }
 
-  private trouble(what: string, cause: unknown): void {
-    const error = isRdmaError(cause)
-      ? cause
-      : new RdmaError('RDMA_ERR_INTERNAL', `${what}: ${String(cause)}`, { cause });
-    // Once for each.
-    if (this.troubles.get(what) === error.message || this.isClosed) return;
-    this.troubles.set(what, error.message);
-    this.tell({ type: 'trouble', error });
-  }
-
   /** Leads no longer; plans stay as they are. */
   async close(): Promise<void> {
     this.isClosed = true;
     await this.election.close();
     await this.working;
-    await Promise.all([this.nodes.close(), this.gateways.close(), ...Object.values(this.views).map((v) => v.close())]);
-  }
-}
-
-/** What a node's record says of a place; undefined: nothing that can be read. */
-export function reportOf(entry: Entry | undefined, place: string): PlaceReport | undefined {
-  return entry === undefined ? undefined : readableReport(entry)[place];
-}
-
-function readableReport(entry: Entry): NodeReport {
-  try {
-    return readReport(entry);
-  } catch {
-    return {};
+    await Promise.all([this.nodes.close(), this.view.close(), this.drains.close()]);
   }
 }

@@ -1,6 +1,7 @@
 // What operators do with the apps of a cluster: deploy, scale, remove, drain.
 //
-// Invariant: each of them is one write against the revision that was read; two operators at once do not undo each other.
+// Invariant: each of them is one write against the revision that was read; two operators at once do not undo each
+// other.
 import { readFile } from 'node:fs/promises';
 import { RdmaError } from '../core/errors.js';
 import { checkInteger } from '../core/validate.js';

@@ -12,3 +12,4 @@ export { Controller, type ControllerEvent, type ControllerOptions } from './cont
 export { deploy, drainNode, scaleApp, undeploy } from './deploy.js';
 export { type NodeEvent, NodeManager, type NodeOptions } from './node-manager.js';
 export { type AppOverview, type ClusterOverview, overview } from './overview.js';
+export type { RunningPipeline } from './running-pipeline.js';

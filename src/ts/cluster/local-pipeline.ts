@@ -7,8 +7,7 @@
 import { randomBytes } from 'node:crypto';
 import { RdmaError } from '../core/errors.js';
 import { Secret } from '../core/secret.js';
-import type { Job, JobFilter, JobRecord, JobRunner, SubmitOptions } from '../jobs/index.js';
-import { checkFunction, checkInteger, checkObject } from '../core/validate.js';
+import { checkFunction, checkInteger } from '../core/validate.js';
 import {
   Gateway,
   GATEWAY,
@@ -18,13 +17,12 @@ import {
   type PipelineResult,
   type Plan,
   type RequestOptions,
-  RequestStream,
   stagePlaces,
   type StageEvent,
   systemPipelinePort,
   type TaskEvent,
   type Workflow,
-  type StreamOptions,
+  type WorkflowSpec,
 } from '../pipeline/index.js';
 import { tellerOf } from '../core/event-teller.js';
 import {
@@ -35,20 +33,19 @@ import {
   type PipelineEvent,
   type PipelineSettings,
 } from './local-pipeline-options.js';
-import { PipelineJobs } from './pipeline-jobs.js';
 import { Places } from './places.js';
 import { PlanChanges } from './plan-changes.js';
+import { closedError, RunningPipeline } from './running-pipeline.js';
 import { RequestWatch, type RequestWatcher } from './request-watch.js';
 import { stageProcess } from './stage-process.js';
 import type { Restart } from './place-state.js';
 import { RestartLog, type RestartTotal } from './restart-log.js';
-import { Waiters } from './waiters.js';
 import { lookMs, Watchman } from './watchman.js';
 
 const GATEWAY_PLACE = `${GATEWAY}/0`;
 
 /** Made by {@link LocalPipeline.start}. */
-export class LocalPipeline implements AsyncDisposable {
+export class LocalPipeline extends RunningPipeline {
   /** What it runs. */
   readonly workflow: Workflow;
   /** Name of the device that carries the messages. */
@@ -58,29 +55,20 @@ export class LocalPipeline implements AsyncDisposable {
   private readonly secret = new Secret(randomBytes(32).toString('hex'));
   private readonly requests = new RequestWatch();
   private readonly restartLog = new RestartLog();
-  private readonly waiters = new Waiters(() => this.ended);
   private readonly places: Places;
   private readonly watchman: Watchman;
   private readonly firstPlan: Plan;
-  private readonly stored: PipelineJobs;
-  private gateway: Gateway | undefined;
   private changes: PlanChanges | undefined;
   private started = false;
-  private failure: RdmaError | undefined;
-  private closing: Promise<void> | undefined;
 
   private constructor(workflow: Workflow, options: LocalPipelineOptions) {
+    const checked = checkPipelineOptions(options);
+    super(checkStore(options.store), checked.leaseMs);
     this.workflow = workflow;
-    this.options = checkPipelineOptions(options);
-    this.device = this.options.device;
+    this.options = checked;
+    this.device = checked.device;
     const { onEvent } = options;
     this.onEvent = onEvent === undefined ? undefined : tellerOf('onEvent', checkFunction('onEvent', onEvent));
-    const runner: JobRunner = {
-      streams: graphOf(workflow.spec).last.some((stage) => workflow.spec.stages[stage]!.maxPieces > 0),
-      run: (request, how) => this.runNow(request, how),
-      check: (bytes, how) => this.gateway?.check(bytes, how),
-    };
-    this.stored = new PipelineJobs(runner, checkStore(options.store), this.options.leaseMs, closedError);
     // Checks the workflow too.
     this.firstPlan = makePlan(workflow.spec, 1);
     this.places = new Places({
@@ -203,11 +191,6 @@ export class LocalPipeline implements AsyncDisposable {
     this.onEvent?.({ type: 'ready' });
   }
 
-  // Why nobody waits for anything any more.
-  private get ended(): RdmaError | undefined {
-    return this.failure ?? (this.closing === undefined ? undefined : closedError());
-  }
-
   private onRestart(restart: Restart): void {
     this.restartLog.add(restart);
     this.onEvent?.({ type: 'restart', restart });
@@ -219,13 +202,6 @@ export class LocalPipeline implements AsyncDisposable {
     else if (type === 'progress') event = { type, request, done, ...more };
     else event = { type: 'done', request, queueUs, computeUs, failed: type === 'failed' };
     this.onEvent?.({ type: 'stage', stage, instance, event });
-  }
-
-  private fail(reason: RdmaError): void {
-    if (this.failure !== undefined || this.closing !== undefined) return;
-    this.failure = reason;
-    this.gateway?.fail(reason);
-    this.waiters.look();
   }
 
   /**
@@ -246,21 +222,18 @@ export class LocalPipeline implements AsyncDisposable {
     return this.changes?.change(index, instances) ?? Promise.reject(closedError());
   }
 
-  /**
-   * Sends one request through the workflow. With a durable store it is submit() and result(): a request that was
-   * accepted is finished by the next process if this one ends.
-   *
-   * @throws as Gateway.run; RDMA_ERR_STAGE_FAILED when an instance ended too often
-   */
-  run(request: PipelineRequest, options?: RequestOptions): Promise<PipelineResult> {
-    return this.stored.isDurable ? this.stored.run(request, options ?? {}) : this.runNow(request, options);
+  /** @internal */
+  protected override get spec(): WorkflowSpec {
+    return this.workflow.spec;
   }
 
-  private runNow(request: PipelineRequest, options?: RequestOptions): Promise<PipelineResult> {
-    if (this.failure !== undefined) return Promise.reject(this.failure);
-    if (this.closing !== undefined || this.gateway === undefined) return Promise.reject(closedError());
+  /** @internal */
+  protected override runAt(
+    gateway: Gateway,
+    request: PipelineRequest,
+    options?: RequestOptions,
+  ): Promise<PipelineResult> {
     this.watchman.wake();
-    const { gateway } = this;
     if (!this.requests.isWatched) return gateway.run(request, options);
     return this.requests.run(options ?? {}, (wanted) => gateway.run(request, wanted));
   }
@@ -275,56 +248,6 @@ export class LocalPipeline implements AsyncDisposable {
     return this.requests.add(checkFunction('watcher', watcher));
   }
 
-  /**
-   * Submits a request as a job: it is stored when this answers, and will be done. The same id is the same job.
-   *
-   * @throws RdmaError RDMA_ERR_REJECTED when there is no room in time, RDMA_ERR_STORE_FULL when the store has none:
-   *   nothing is stored then; RDMA_ERR_INVALID_ARGUMENT; RDMA_ERR_MESSAGE_TOO_LARGE; RDMA_ERR_PEER_GONE when the store
-   *   does not answer: submit it again with its id; RDMA_ERR_CLOSED
-   */
-  submit(request: PipelineRequest, options: SubmitOptions = {}): Promise<Job> {
-    if (this.ended !== undefined) return Promise.reject(this.ended);
-    return this.stored.submit(request, options);
-  }
-
-  /**
-   * A job that was submitted, whoever has submitted it. @throws RdmaError RDMA_ERR_NOT_FOUND; RDMA_ERR_INVALID_ARGUMENT
-   */
-  job(id: string): Promise<Job> {
-    return this.stored.job(id);
-  }
-
-  /** What is known of the jobs in the store, the newest first. @throws RdmaError RDMA_ERR_INVALID_ARGUMENT */
-  jobs(filter: JobFilter = {}): Promise<JobRecord[]> {
-    return this.stored.jobs(filter);
-  }
-
-  /**
-   * Begins no stored job any more, and refuses new ones: what has not begun stays in the store, for whoever has the
-   * same, or the next process. Without a durable store it is lost with this process.
-   *
-   * @returns when no job runs any more; those that run are not stopped
-   * @throws RdmaError RDMA_ERR_CLOSED; RDMA_ERR_PEER_GONE when the store has never answered
-   */
-  pauseJobs(): Promise<void> {
-    return this.stored.pause();
-  }
-
-  /** Why it does not work any more; undefined while it does. */
-  get error(): RdmaError | undefined {
-    return this.failure;
-  }
-
-  /**
-   * Sends one request and answers its result piece by piece: `for await (const event of pipeline.stream(request))`.
-   *
-   * @returns see Gateway.stream
-   */
-  stream(request: PipelineRequest, options: StreamOptions = {}): RequestStream {
-    checkObject('options', options);
-    return new RequestStream((own) => this.run(request, own), options);
-  }
-
   /** The instances that were replaced, in order: the last 256. See `restartTotals` for how many there were. */
   get restarts(): readonly Restart[] {
     return this.restartLog.last;
@@ -333,11 +256,6 @@ export class LocalPipeline implements AsyncDisposable {
   /** How often each place was given another process since the start, by why; also places that are not there now. */
   get restartTotals(): readonly RestartTotal[] {
     return this.restartLog.totals;
-  }
-
-  /** Requests in the stages, and waiting to be admitted. */
-  get load(): { inFlight: number; queued: number } {
-    return this.gateway?.load ?? { inFlight: 0, queued: 0 };
   }
 
   /** The process of every instance that runs now. */
@@ -352,18 +270,11 @@ export class LocalPipeline implements AsyncDisposable {
     if (changes === undefined) throw closedError();
     const { plan, memory } = changes;
     const { supervision } = this.places;
-    return { plan, gateway: this.closing === undefined ? gateway?.status() : undefined, stages, memory, supervision };
+    return { plan, gateway: this.isClosing ? undefined : gateway?.status(), stages, memory, supervision };
   }
 
-  /** Ends every process. Requests under way fail with RDMA_ERR_CLOSED. A second call answers the same promise. */
-  close(): Promise<void> {
-    this.closing ??= this.closeAll();
-    return this.closing;
-  }
-
-  private async closeAll(): Promise<void> {
-    await null; // `closing` is set before anything below looks at it
-    this.waiters.look();
+  /** @internal */
+  protected override async closeAll(): Promise<void> {
     this.watchman.stop();
     // Before requests fail: they stay in the store.
     await this.stored.close();
@@ -371,15 +282,6 @@ export class LocalPipeline implements AsyncDisposable {
     await this.places.close();
     await this.gateway?.close();
   }
-
-  /** As {@link LocalPipeline.close}. */
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.close();
-  }
-}
-
-function closedError(): RdmaError {
-  return new RdmaError('RDMA_ERR_CLOSED', 'the pipeline is closed');
 }
 
 function inStageProcess(place: string): RdmaError {

@@ -6,16 +6,25 @@
 import os from 'node:os';
 import { isDeepStrictEqual } from 'node:util';
 import { tellerOf } from '../core/event-teller.js';
-import { isRdmaError, RdmaError } from '../core/errors.js';
-import { Secret } from '../core/secret.js';
-import { checkFunction, checkInteger, checkObject, checkString } from '../core/validate.js';
-import { type ControlPort, type ControlStore, Members, type Membership, systemControlPort } from '../control/index.js';
+import type { RdmaError } from '../core/errors.js';
+import type { Secret } from '../core/secret.js';
+import { checkFunction, checkInteger, checkObject } from '../core/validate.js';
+import {
+  type ControlPort,
+  type ControlStore,
+  type Json,
+  Members,
+  type Membership,
+  systemControlPort,
+} from '../control/index.js';
 import { checkNode, type NodeInfo, type NodeInfoInput } from '../planner/index.js';
 import { AppHost, type AppHostOptions, type Hosting } from './app-host.js';
-import { asJson, checkName, NODES, type PlanRecord, REPORTS } from './cluster-records.js';
+import { asJson, checkClusterSecret, checkName, NODES, type PlanRecord, REPORTS } from './cluster-records.js';
 import { ClusterView } from './cluster-view.js';
+import { checkPipelineOptions, type LocalPipelineOptions } from './local-pipeline-options.js';
 import type { Restart } from './place-state.js';
 import type { PlacesSettings } from './places.js';
+import { Troubles } from './troubles.js';
 
 /** What a node says of itself. */
 export type NodeEvent =
@@ -24,24 +33,21 @@ export type NodeEvent =
   | { readonly type: 'trouble'; readonly error: RdmaError };
 
 /** How a node is started. */
-export interface NodeOptions {
+export interface NodeOptions
+  extends Pick<
+    LocalPipelineOptions,
+    'device' | 'heartbeatMs' | 'maxRestarts' | 'pollUs' | 'reconnectMs' | 'startTimeoutMs'
+  > {
   /** Unique in the cluster: 1 to 64 letters, digits, `-`, `_` and `=`. */
   readonly name: string;
   /** What all of the cluster know, 8 to 4096 characters. */
   readonly secret: string;
   /** What it has; by default this machine's cores and memory, and no GPUs. */
-  readonly has?: Omit<NodeInfoInput, 'name'> | undefined;
+  readonly has?: Omit<NodeInfoInput, 'name'>;
   /** Of its lease, in ms; default 3000. */
-  readonly leaseMs?: number | undefined;
-  /** As in LocalPipelineOptions. */
-  readonly device?: string | undefined;
-  readonly maxRestarts?: number | undefined;
-  readonly startTimeoutMs?: number | undefined;
-  readonly reconnectMs?: number | undefined;
-  readonly pollUs?: number | undefined;
-  readonly heartbeatMs?: number | undefined;
-  readonly onEvent?: ((event: NodeEvent) => void) | undefined;
-  readonly port?: ControlPort | undefined;
+  readonly leaseMs?: number;
+  readonly onEvent?: (event: NodeEvent) => void;
+  readonly port?: ControlPort;
 }
 
 /** Changes of reports that come so close together are written together. */
@@ -61,10 +67,12 @@ export class NodeManager {
   private readonly members: Members;
   private readonly view: ClusterView;
   private readonly hosts = new Map<string, Hosting>();
-  private readonly followed = new Map<string, string>(); // the record that an app was told last
-  private readonly written = new Map<string, string>(); // the report of an app that the store has
-  private readonly doubtful = new Set<string>(); // apps of which the store was seen to have another one
-  private readonly troubles = new Map<string, string>();
+  private readonly followed = new Map<string, PlanRecord>(); // that an app was told last
+  private readonly written = new Map<string, Json>(); // the report of an app that the store has
+  private readonly doubtful = new Set<string>(); // apps whose report in the store differs from ours
+  private readonly troubles = new Troubles((error) => {
+    if (!this.isClosed) this.tell({ type: 'trouble', error });
+  });
   private ending: Promise<unknown> = Promise.resolve();
   private membership: Membership | undefined;
   private writing = false;
@@ -77,23 +85,16 @@ export class NodeManager {
     private readonly makeHost: (options: AppHostOptions) => Hosting,
   ) {
     const given = checkObject<NodeOptions>('options', options);
-    const { leaseMs = 3000, onEvent = () => {}, port = systemControlPort } = given;
+    const { leaseMs = 3000, onEvent = () => {}, port = systemControlPort, has, secret, name: _, ...more } = given;
     const name = checkName('name', given.name);
     const own = { host: os.hostname(), cores: os.availableParallelism(), memoryBytes: os.totalmem() };
-    this.info = checkNode({ ...own, ...given.has, name });
-    this.secret = new Secret(checkString('secret', given.secret, { minLength: 8, maxLength: 4096 }));
+    this.info = checkNode({ ...own, ...has, name });
+    this.secret = checkClusterSecret(secret);
     this.leaseMs = checkInteger('leaseMs', leaseMs, 50, 600_000);
     this.port = port;
     this.run = port.id();
     this.tell = tellerOf('onEvent', checkFunction('onEvent', onEvent));
-    this.settings = {
-      device: checkString('device', given.device ?? 'soft0', { minLength: 1, maxLength: 64 }),
-      maxRestarts: checkInteger('maxRestarts', given.maxRestarts ?? 10, 0, 1000),
-      startTimeoutMs: checkInteger('startTimeoutMs', given.startTimeoutMs ?? 60_000, 1, 2 ** 31 - 1),
-      reconnectMs: checkInteger('reconnectMs', given.reconnectMs ?? 60_000, 1, 2 ** 31 - 1),
-      pollUs: checkInteger('pollUs', given.pollUs ?? 100, 0, 10_000),
-      heartbeatMs: checkInteger('heartbeatMs', given.heartbeatMs ?? 2000, 1, 2 ** 31 - 1),
-    };
+    this.settings = checkPipelineOptions(more);
     this.members = new Members(store, { prefix: NODES, leaseMs: this.leaseMs, port });
     this.view = new ClusterView(store, { leaseMs: this.leaseMs, port, onChange: () => this.look() });
   }
@@ -101,8 +102,8 @@ export class NodeManager {
   /**
    * Joins the cluster, and runs what it is given from now on.
    *
-   * @throws RdmaError RDMA_ERR_CONFLICT when another node has the name; RDMA_ERR_TIMEOUT when the store does not answer;
-   *   RDMA_ERR_INVALID_ARGUMENT
+   * @throws RdmaError RDMA_ERR_CONFLICT when another node has the name; RDMA_ERR_TIMEOUT when the store does not
+   *   answer; RDMA_ERR_INVALID_ARGUMENT
    */
   static start(store: ControlStore, options: NodeOptions): Promise<NodeManager> {
     return NodeManager.startWith(store, options, (own) => new AppHost(own));
@@ -141,7 +142,7 @@ export class NodeManager {
       try {
         this.lookAt(name);
       } catch (error) {
-        this.trouble(name, error);
+        this.troubles.add(name, error);
       }
     }
     for (const [name, host] of this.hosts) if (!names.has(name)) this.end(name, host);
@@ -163,20 +164,16 @@ export class NodeManager {
       if (!isMine) return;
       host = this.host(name);
     }
-    const text = JSON.stringify(record);
-    if (this.followed.get(name) === text) host.lookAround();
+    if (isDeepStrictEqual(this.followed.get(name), record)) host.lookAround();
     else {
-      this.followed.set(name, text);
+      this.followed.set(name, record);
       host.follow(record);
     }
   }
 
   // A store that died may have forgotten its last plans: the controller goes on above them.
   private isOlder(name: string, { plan }: PlanRecord): boolean {
-    const text = this.followed.get(name);
-    if (text === undefined) return false;
-    const followed: PlanRecord = JSON.parse(text);
-    return (plan?.number ?? 0) < (followed.plan?.number ?? 0);
+    return (plan?.number ?? 0) < (this.followed.get(name)?.plan?.number ?? 0);
   }
 
   private host(name: string): Hosting {
@@ -222,9 +219,8 @@ export class NodeManager {
 
   // A store that died may have forgotten it, and a write that was given up may have come after it.
   private checkWritten(name: string): void {
-    const text = this.written.get(name);
-    if (text === undefined) return;
-    if (isDeepStrictEqual(this.view.reportsOf(name, this.info.name), JSON.parse(text))) return;
+    const written = this.written.get(name);
+    if (written === undefined || isDeepStrictEqual(this.view.reportsOf(name, this.info.name), written)) return;
     this.doubtful.add(name);
     this.reportSoon();
   }
@@ -233,31 +229,25 @@ export class NodeManager {
     this.reportsDue = false;
     for (const name of new Set([...this.hosts.keys(), ...this.written.keys()])) {
       const host = this.hosts.get(name);
-      const text = host === undefined ? undefined : JSON.stringify(host.report());
-      if (this.written.get(name) === text && !this.doubtful.has(name)) continue;
+      const report = host === undefined ? undefined : asJson(host.report());
+      if (isDeepStrictEqual(this.written.get(name), report) && !this.doubtful.has(name)) continue;
       this.doubtful.delete(name);
       const key = `${REPORTS}${this.info.name}.${name}`;
       try {
-        if (text === undefined) await this.store.delete(key);
-        else await this.store.put(key, JSON.parse(text));
-        if (text === undefined) this.written.delete(name);
-        else this.written.set(name, text);
+        if (report === undefined) {
+          await this.store.delete(key);
+          this.written.delete(name);
+        } else {
+          await this.store.put(key, report);
+          this.written.set(name, report);
+        }
       } catch (error) {
         this.reportsDue = true;
-        this.trouble(key, error);
+        this.troubles.add(key, error);
         await new Promise<void>((resolve) => this.port.timers.after(RETRY_MS, resolve));
         return;
       }
     }
-  }
-
-  private trouble(what: string, cause: unknown): void {
-    const error = isRdmaError(cause)
-      ? cause
-      : new RdmaError('RDMA_ERR_INTERNAL', `${what}: ${String(cause)}`, { cause });
-    if (this.troubles.get(what) === error.message || this.isClosed) return;
-    this.troubles.set(what, error.message);
-    this.tell({ type: 'trouble', error });
   }
 
   /** Leaves the cluster and ends its processes at once. Drain the node first where requests are under way. */

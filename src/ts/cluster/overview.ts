@@ -1,13 +1,13 @@
 // A look at a whole cluster, from outside.
 //
-// Invariant: it writes nothing. What it shows is what the store says at one moment; a node that died within its lease is
-// still there.
+// Invariant: it writes nothing. What it shows is what the store says at one moment; a node that died within its lease
+// is still there.
 import { RdmaError } from '../core/errors.js';
 import { withDeadline } from '../core/deadline.js';
 import { type ControlStore, Members, systemControlPort } from '../control/index.js';
 import { readLeaseRecord } from '../control/lease-record.js';
 import { checkNode, type NodeInfo } from '../planner/index.js';
-import { DRAINS, LEADER, NODES, readGateway } from './cluster-records.js';
+import { DRAINS, LEADER, NODES } from './cluster-records.js';
 import { ClusterView } from './cluster-view.js';
 
 /** An app, as the store says it is. */
@@ -75,7 +75,6 @@ export async function overview(store: ControlStore, timeoutMs = 10_000): Promise
 function appOf(view: ClusterView, name: string): AppOverview {
   const app = view.app(name)!;
   const record = view.record(app);
-  const gateways = view.gateways.list().flatMap(({ data }) => readGateway(data) ?? []);
   const places = Object.entries(record?.assignments ?? {}).map(([place, { node }]) => {
     const report = view.report(name, record!, place);
     return {
@@ -90,7 +89,7 @@ function appOf(view: ClusterView, name: string): AppOverview {
     name,
     module: app.module,
     plan: record?.plan?.number ?? null,
-    gateways: gateways.flatMap((gateway) => (gateway.app === name ? [gateway.number] : [])),
+    gateways: view.gatewaysOf(name).map(({ number }) => number),
     wanted: app.wanted,
     places,
     unplaced: record?.unplaced ?? [],

@@ -1,4 +1,5 @@
-// The places of a pipeline that run on this host: it keeps their processes and addresses, and sends each process its messages.
+// The places of a pipeline that run on this host: it keeps their processes and addresses, and sends each process its
+// messages.
 //
 // Invariant: every process knows the address of every place that has one; a place that no plan has any more ends and is
 // forgotten. Each process in a place has a larger number than all before it there.

@@ -1,9 +1,9 @@
 // What the controller decides: from what is deployed and who is there, to the next plan of each app.
 //
-// Invariant: a pure function, and deciding again on its answer changes nothing. Plans only move forward, one change at a
-// time: the next one begins when no request is under an older plan. A place whose node is lost moves under its name; one
-// whose node lives is never moved but replaced by another number, so that it can end its work. Nothing is taken away that
-// the last instance of a stage would be.
+// Invariant: a pure function, and deciding again on its answer changes nothing. Plans only move forward, one change at
+// a time: the next one begins when no request is under an older plan. A place whose node is lost moves under its name;
+// one whose node lives is never moved but replaced by another number, so that it can end its work. Nothing is taken
+// away that the last instance of a stage would be.
 import { isDeepStrictEqual } from 'node:util';
 import { makePlan, type Plan, placeName, stagePlaces } from '../pipeline/index.js';
 import { place, type NodeInfoInput, type Placement } from '../planner/index.js';

@@ -1,6 +1,7 @@
 // What Python says of an error, in the words of a failure.
 //
-// Invariant: what a failure carries to the gateway is short: what matters is kept, which is at the beginning or the end.
+// Invariant: what a failure carries to the gateway is short: what matters is kept, which is at the beginning or the
+// end.
 import type { Task } from '../../pipeline/task.js';
 import type { FromPython } from './records.js';
 

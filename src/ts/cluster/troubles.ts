@@ -1,0 +1,21 @@
+// What goes wrong for a part of a cluster that goes on all the same.
+//
+// Invariant: the same trouble with the same thing is told once, until another one comes.
+import { isRdmaError, RdmaError } from '../core/errors.js';
+
+export class Troubles {
+  private readonly last = new Map<string, string>(); // by what: its words
+
+  /** @param tell what is done with a trouble that is new */
+  constructor(private readonly tell: (error: RdmaError) => void) {}
+
+  /** Something went wrong with a record, or whatever has this name. */
+  add(what: string, cause: unknown): void {
+    const error = isRdmaError(cause)
+      ? cause
+      : new RdmaError('RDMA_ERR_INTERNAL', `${what}: ${String(cause)}`, { cause });
+    if (this.last.get(what) === error.message) return;
+    this.last.set(what, error.message);
+    this.tell(error);
+  }
+}
