@@ -58,7 +58,9 @@ export function checkContent(files, prebuild) {
   const strange = files.filter(
     (name) =>
       !welcome.test(name) ||
-      /(^|\/)(tests?|node_modules|obj|__pycache__)\/|\.(o|pyc|tsbuildinfo|tmp)$|(^|[^d])\.ts$/.test(name.replace(/\.d\.m?ts$/, '')),
+      /(^|\/)(tests?|node_modules|obj|__pycache__)\/|\.(o|pyc|tsbuildinfo|tmp)$|(^|[^d])\.ts$/.test(
+        name.replace(/\.d\.m?ts$/, ''),
+      ),
   );
   if (missing.length > 0) throw new CheckError(`not in the tarball: ${missing.join(', ')}`);
   if (strange.length > 0) throw new CheckError(`does not belong in the tarball: ${strange.join(', ')}`);

@@ -1,5 +1,5 @@
-// Proves: each optional package that is missing is one clear line with its install command and code 1, before anything is
-// started; and neither the library nor its subpaths load any of them.
+// Proves: each optional package that is missing is one clear line with its install command and code 1, before anything
+// is started; and neither the library nor its subpaths load any of them.
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';

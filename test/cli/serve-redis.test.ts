@@ -1,5 +1,5 @@
-// Proves that servers on one Redis are one service: what one has accepted the other shows, and finishes when the first is
-// killed.
+// Proves that servers on one Redis are one service: what one has accepted the other shows, and finishes when the first
+// is killed.
 import t from 'tap';
 import { NO_REDIS, RedisServer } from '../jobs/redis-server.js';
 import { jsonRequest, until } from '../serve/support.js';

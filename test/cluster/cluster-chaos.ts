@@ -1,8 +1,8 @@
 // Chaos on a cluster of real processes: nodes, their workers, the leader and nats-server are killed and stopped, nodes
 // are drained, stages scaled, gateways replaced, while requests come all the time.
 //
-// Invariant: every request is accounted for. Which blows come, on whom, and for how long follows from the seed; the next
-// one comes when so many requests have ended, not at a time.
+// Invariant: every request is accounted for. Which blows come, on whom, and for how long follows from the seed; the
+// next one comes when so many requests have ended, not at a time.
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

@@ -1,4 +1,5 @@
-// Proves that nodes, a controller and gateways that meet in a store run an app together, and that it survives what they do.
+// Proves that nodes, a controller and gateways that meet in a store run an app together, and that it survives what they
+// do.
 import t from 'tap';
 import {
   ClusterPipeline,

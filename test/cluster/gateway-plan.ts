@@ -52,8 +52,8 @@ export function endOfError({ n, where }: RequestPlan, error: unknown): string {
 }
 
 /**
- * `close`: the gateway ends in good order. `stop`: it is stopped for a while. `stage`, `two stages`: instances of it are
- * killed. `store`: the connections of all clients of the store break, or its server is killed and started again.
+ * `close`: the gateway ends in good order. `stop`: it is stopped for a while. `stage`, `two stages`: instances of it
+ * are killed. `store`: the connections of all clients of the store break, or its server is killed and started again.
  */
 export type GatewayFault = 'kill' | 'close' | 'stop' | 'stop and kill' | 'stage' | 'two stages' | 'store';
 

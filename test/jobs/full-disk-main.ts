@@ -1,6 +1,6 @@
 // What a process does on a small disk, and prints in JSON. Not a test: full-disk.test.ts starts it, twice on one disk.
-// FILL submits until it is refused, and ends as a crash does. GO-ON takes over, meets a disk without a byte of room, and
-// goes on when there is room again.
+// FILL submits until it is refused, and ends as a crash does. GO-ON takes over, meets a disk without a byte of room,
+// and goes on when there is room again.
 import { closeSync, openSync, rmSync, statfsSync, writeFileSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { isRdmaError, type RdmaError } from '../../src/ts/core/errors.js';

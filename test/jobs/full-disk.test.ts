@@ -1,5 +1,5 @@
-// Proves that a full disk refuses new jobs and loses none, and that all goes on when there is room again: of records, and
-// of the files of large values. On a small file system that only the processes of the test see: it ends with them.
+// Proves that a full disk refuses new jobs and loses none, and that all goes on when there is room again: of records,
+// and of the files of large values. On a small file system that only the processes of the test see: it ends with them.
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';

@@ -1,5 +1,5 @@
-// Proves what one reader of a job's pieces hears: each once and in order, however late it reads, and `restarted` exactly
-// when pieces that it has heard count no more.
+// Proves what one reader of a job's pieces hears: each once and in order, however late it reads, and `restarted`
+// exactly when pieces that it has heard count no more.
 import t from 'tap';
 import fc from 'fast-check';
 import { PieceLog, PieceReader, streamsOf } from '../../src/ts/jobs/piece-log.js';

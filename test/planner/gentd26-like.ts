@@ -1,8 +1,9 @@
 // Arrivals like those of a generative-image service for a day: made from published statistics of GenTD26 (Lin et al.,
 // "Understanding Diffusion Model Serving in Production", SoCC '25), of which no row is here.
 //
-// Invariant: seeded. Figures: arrivals by hour of a working day (2300 a day), runs of requests from one user (variance to
-// mean of the counts 1.4 in 10 s, 3.8 in 1 min, 15 in 5 min), service 8 s at least, median 23 s, p90 53 s, p99 106 s.
+// Invariant: seeded. Figures: arrivals by hour of a working day (2300 a day), runs of requests from one user (variance
+// to mean of the counts 1.4 in 10 s, 3.8 in 1 min, 15 in 5 min), service 8 s at least, median 23 s, p90 53 s, p99 106
+// s.
 import { type Arrival, random } from './stage-model.js';
 
 const HOUR_MS = 3_600_000;

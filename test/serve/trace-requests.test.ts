@@ -1,5 +1,5 @@
-// Proves that a trace goes through the server: from the client's header by the span of its request and that of the job's
-// run to those of stages and hops, and to its answer; and that without an SDK the client's own goes with the job.
+// Proves that a trace goes through the server: from the client's header by the span of its request and that of the
+// job's run to those of stages and hops, and to its answer; and that without an SDK the client's own goes with the job.
 import { context, type Span, type SpanContext, type SpanOptions, trace } from '@opentelemetry/api';
 import t from 'tap';
 import type { LocalPipeline } from '../../src/ts/cluster/index.js';

@@ -1,7 +1,8 @@
 // Nodes and gateways of a simulated cluster: the shipped NodeManager and Controller over places that only count, and a
 // gateway that follows plans as the shipped one does.
 //
-// Invariant: a place runs, under an epoch, in one agent; its process takes a while to start and to end, as real ones do.
+// Invariant: a place runs, under an epoch, in one agent; its process takes a while to start and to end, as real ones
+// do.
 import type { App, GatewayData, NodeReport, PlanRecord } from '../../src/ts/cluster/cluster-records.js';
 import { asJson, gatewayKey } from '../../src/ts/cluster/cluster-records.js';
 import type { AppHostOptions, Hosting } from '../../src/ts/cluster/app-host.js';

@@ -1,5 +1,5 @@
-// Proves that the simulation of clusters finds defects: each one planted here is found within a bounded number of seeds,
-// its seed shows the same failure again, and none is seen without it.
+// Proves that the simulation of clusters finds defects: each one planted here is found within a bounded number of
+// seeds, its seed shows the same failure again, and none is seen without it.
 import t from 'tap';
 import type { PlanRecord } from '../../src/ts/cluster/cluster-records.js';
 import * as reconciling from '../../src/ts/cluster/reconcile.js';

@@ -1,4 +1,5 @@
-// Proves for many seeds that a cluster keeps its rules over a store that fails in every way, and comes to what is wanted.
+// Proves for many seeds that a cluster keeps its rules over a store that fails in every way, and comes to what is
+// wanted.
 import t from 'tap';
 import { SeededChoices } from '../../src/ts/sim/choices.js';
 import { clusterShapeOf, playCluster } from './cluster-run.js';

@@ -1,5 +1,5 @@
-// What the benchmarks measure beside the library: a plain copy. And an eventfd that libuv watches, by which processes of
-// Python wake ours. Invariant: see module.cc.
+// What the benchmarks measure beside the library: a plain copy. And an eventfd that libuv watches, by which processes
+// of Python wake ours. Invariant: see module.cc.
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>

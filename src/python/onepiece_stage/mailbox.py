@@ -58,7 +58,7 @@ class Mailbox:
         self._lock = threading.Lock()
         self._poll = select.poll()
         self._poll.register(bell_in, select.POLLIN)
-        self._poll.register(channel_fd, 0)  # only its end is told
+        self._poll.register(channel_fd, 0)  # poll() reports its end alone
         self.spin_s = 0.0
 
     def take(self) -> Optional[Dict[str, Any]]:

@@ -22,7 +22,7 @@ from .stage import Context
 from .task import Cancelled, Task, TaskHost
 
 _OWN = os.path.dirname(os.path.abspath(__file__))
-#: How an error of a task is told: its text, whether a retry makes sense, whether it is because of a cancellation.
+#: What the worker says of a failed task: its text, whether a retry makes sense, whether it is because of a cancellation.
 _Failure = Tuple[str, bool, bool]
 
 
@@ -88,7 +88,7 @@ class Worker(TaskHost):
     # ---- Tasks, one after the other
 
     def serve(self) -> None:
-        """Runs tasks until it is told to stop. Raises Closed when the stage process has gone."""
+        """Runs tasks until the stage process says stop. Raises Closed when the stage process has gone."""
         assert self._code is not None
         if self._code.is_async:
             asyncio.run(self._serve_async())

@@ -7,8 +7,8 @@
 //   section  0           4            8           12  16          64
 //            |part count |table bytes |meta bytes |0  |body bytes | body as in pipeline/body.ts | pad to 64
 //
-// A request has one section. A result has one for each output, and behind it one for each of its pieces; its description
-// says which stage and instance made it, and how many pieces there are.
+// A request has one section. A result has one for each output, and behind it one for each of its pieces; its
+// description says which stage and instance made it, and how many pieces there are.
 //
 // Invariant: decoding believes nothing: what does not describe exactly the bytes that are there is RDMA_ERR_PROTOCOL.
 // What is encoded shares no memory with its tensors; what is decoded are views of the bytes, which must have no other

@@ -1,8 +1,9 @@
 // The commits to a store on disk that are under way, and the end of the process in the midst of one.
 //
-// Invariant: a process that exits, ends. The thread of a commit waits for the main thread (lmdb: "waits for callbacks"),
-// and process.exit() waits for that thread, so a process that exits during a commit would wait for ever. It ends with
-// its exit code then, EXIT_MS after it began to exit; a commit that was not answered may be lost, as in a crash.
+// Invariant: a process that exits, ends. The thread of a commit waits for the main thread (lmdb: "waits for
+// callbacks"), and process.exit() waits for that thread, so a process that exits during a commit would wait for ever.
+// It ends with its exit code then, EXIT_MS after it began to exit; a commit that was not answered may be lost, as in a
+// crash.
 import { isMainThread } from 'node:worker_threads';
 import { native } from '../verbs/native.js';
 

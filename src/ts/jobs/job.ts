@@ -19,9 +19,10 @@ export interface SubmitOptions {
   /** The `retryToken` of the rejection after which the job comes again: it keeps its place for a while. */
   retryToken?: string;
   /**
-   * What tells this request from others, 1 to 128 visible characters of ASCII, for example a digest of it; kept with the
-   * job. An id whose job has another one is refused with RDMA_ERR_CONFLICT (draft-ietf-httpapi-idempotency-key-header,
-   * "Idempotency Fingerprint"). Default none: the same id is the same job, whatever is asked.
+   * What tells this request from others, 1 to 128 visible characters of ASCII, for example a digest of it; kept with
+   * the job. An id whose job has another one is refused with RDMA_ERR_CONFLICT
+   * (draft-ietf-httpapi-idempotency-key-header, "Idempotency Fingerprint"). Default none: the same id is the same job,
+   * whatever is asked.
    */
   fingerprint?: string;
   /** W3C trace context that the job belongs to: `traceparent`, and `tracestate` where there is one. */

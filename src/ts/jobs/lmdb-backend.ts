@@ -93,8 +93,8 @@ export class LmdbBackend implements JobBackend {
     }
   }
 
-  // Changes that meet share a transaction. What is too large together for the room that there is must not fail for ever:
-  // after a failure for want of room each has its own, one after another.
+  // Changes that meet share a transaction. What is too large together for the room that there is must not fail for
+  // ever: after a failure for want of room each has its own, one after another.
   private commit<T>(action: () => T): Promise<T> {
     if (!this.isTight) return this.commitNow(action);
     const turn = this.lastTurn.then(() => this.commitNow(action));

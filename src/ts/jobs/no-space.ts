@@ -18,7 +18,8 @@ export function isNoSpace(error: unknown): boolean {
 }
 
 /**
- * @internal Whether an error of lmdb is one that a full disk causes, and other things do: EIO after a write that came to
+ * @internal Whether an error of lmdb is one that a full disk causes, and other things do: EIO after a write that came
+ *   to
  * an end too early (mdb.c, mdb_page_flush), MDB_BAD_TXN for all who share a transaction with one whose write failed.
  */
 export function mayBeNoSpace(error: unknown): boolean {

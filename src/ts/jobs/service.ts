@@ -111,8 +111,8 @@ export class JobService implements AsyncDisposable {
    * Submits a job. When it answers, the request is stored and the job will be done. The same id is the same job: then
    * the other options are not looked at, nor `request`, but for its `fingerprint`.
    *
-   * @throws RdmaError RDMA_ERR_CONFLICT when the job of this id has another `fingerprint`; RDMA_ERR_REJECTED when there is no room in time; RDMA_ERR_STORE_FULL; RDMA_ERR_INVALID_ARGUMENT
-   *   and
+   * @throws RdmaError RDMA_ERR_CONFLICT when the job of this id has another `fingerprint`; RDMA_ERR_REJECTED when there
+   *   is no room in time; RDMA_ERR_STORE_FULL; RDMA_ERR_INVALID_ARGUMENT and
    *   RDMA_ERR_MESSAGE_TOO_LARGE; RDMA_ERR_PEER_GONE when the store does not answer: submit it again with its id;
    *   RDMA_ERR_CLOSED, also while the service is paused
    */

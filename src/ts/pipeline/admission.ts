@@ -2,10 +2,11 @@
 //
 // An instance is given what it runs and a small prefetch: enough that its next task is there when one ends, however long
 // the way from the gateway is. Where the way is nothing beside the task, there is no prefetch: a request that is sent
-// ahead can be overtaken by none that is more urgent, and waits for a process that hangs. All other requests wait at the gateway, so the queues in the places are short and no
-// request waits behind one that it has nothing to do with. A request counts at an instance when the stages before have
-// done with it; those that the stages before still work on count as well only beyond what these can run at a time. So a
-// request that takes long somewhere holds up nobody in the stages behind.
+// ahead can be overtaken by none that is more urgent, and waits for a process that hangs. All other requests wait at
+// the gateway, so the queues in the places are short and no request waits behind one that it has nothing to do with. A
+// request counts at an instance when the stages before have done with it; those that the stages before still work on
+// count as well only beyond what these can run at a time. So a request that takes long somewhere holds up nobody in the
+// stages behind.
 //
 // Invariant: when a request is admitted, each of its instances has fewer than windowOf() tasks whose inputs are there,
 // and fewer than that and what all stages before can run together that are not done; and fewer than `residentLimit`

@@ -193,8 +193,8 @@ export class Gateway implements PlaceOwner {
   }
 
   /**
-   * Others have taken this gateway for dead, and may have dropped what was on its way to it: the requests under plans before
-   * the newest are admitted again, as new attempts, before all that wait.
+   * Others have taken this gateway for dead, and may have dropped what was on its way to it: the requests under plans
+   * before the newest are admitted again, as new attempts, before all that wait.
    */
   admitOlderAgain(): void {
     const again: Ticket[] = [];
@@ -668,8 +668,8 @@ export class Gateway implements PlaceOwner {
     if (this.queue.size > 0) this.admit();
   }
 
-  // Reports come by other lanes than the result, and those that come after it are dropped. What they would say is known:
-  // the tasks that the result was made from have begun and are done.
+  // Reports come by other lanes than the result, and those that come after it are dropped. What they would say is
+  // known: the tasks that the result was made from have begun and are done.
   private tellUnreported(ticket: Ticket, { unfinished }: AdmittedRequest, joined: Joined): void {
     for (let stage = 0; stage < unfinished.length; stage++) {
       for (const { instance } of unfinished[stage]!) {

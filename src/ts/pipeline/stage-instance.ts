@@ -183,8 +183,8 @@ export class StageInstance implements PlaceOwner, TaskHost, BatchHost {
   }
 
   /**
-   * A process before this one has ended over a request: the gateway is told why it fails, and its task does not run here.
-   * Call it when the instance is connected. Telling it again does nothing more.
+   * A process before this one has ended over a request: the gateway is told why it fails, and its task does not run
+   * here. Call it when the instance is connected. Telling it again does nothing more.
    */
   failRequest(request: RequestAttempt, failure: StageFailure): void {
     const { place } = this;

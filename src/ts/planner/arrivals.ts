@@ -80,8 +80,8 @@ function partOf(ms: number): number {
  *
  * @param count tasks that came, 0 or more
  * @param nowMs not before the last time; a clock that went back counts as no time
- * @param enough evidence at which another rate is believed, as a logarithm: a steady load of a known rate passes it less
- *   than once in e^enough arrivals
+ * @param enough evidence at which another rate is believed, as a logarithm: a steady load of a known rate passes it
+ *   less than once in e^enough arrivals
  */
 export function observe(before: Arrivals, count: number, nowMs: number, enough: number): Arrivals {
   const ms = Math.max(0, nowMs - before.atMs);

@@ -33,9 +33,10 @@ export interface ServePipelineOptions<P> extends ServerOptions {
   /** Where it says what happens; default nowhere. */
   log?: Log;
   /**
-   * Adds further routes, a dashboard for example, to a FastifyInstance. They have the same guard: of a route's `config`,
-   * `isOpen: true` says that it needs no token, and `needsOperator: true` that it needs that of an operator. `/` belongs
-   * to whoever adds it here; default: it leads to the demo's page or to /docs.
+   * Adds further routes, a dashboard for example, to a FastifyInstance. They have the same guard: of a route's
+   * `config`,
+   * `isOpen: true` says that it needs no token, and `needsOperator: true` that it needs that of an operator. `/`
+   * belongs to whoever adds it here; default: it leads to the demo's page or to /docs.
    */
   routes?(app: unknown, pipeline: P): void | Promise<void>;
   /** Makes spans of what the server is asked; see openSpans(). Those of the pipeline are an Observer's. */

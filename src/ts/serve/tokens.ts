@@ -32,8 +32,8 @@ export class Tokens {
   }
 
   /**
-   * Reads tokens: a line for each, `TENANT TOKEN [MAX-PRIORITY] [operator]`. Empty lines and those that begin with # do not count.
-   * A tenant may have several tokens, for example while one is replaced by another.
+   * Reads tokens: a line for each, `TENANT TOKEN [MAX-PRIORITY] [operator]`. Empty lines and those that begin with # do
+   * not count. A tenant may have several tokens, for example while one is replaced by another.
    *
    * @param text the lines; a tenant has 1 to 64 of `A-Z a-z 0-9 . _ -`, a token 16 to 512 visible characters of ASCII,
    *   a priority is -100 to 100, default 0

@@ -1,5 +1,5 @@
-// Proves that what a Python process prints becomes whole lines with a label, that they are bounded, and that what is left
-// out is counted.
+// Proves that what a Python process prints becomes whole lines with a label, that they are bounded, and that what is
+// left out is counted.
 import t from 'tap';
 import { LogLines } from '../../../src/ts/cluster/python/log-lines.js';
 

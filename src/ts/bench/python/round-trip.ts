@@ -1,7 +1,7 @@
 // A task of 64 bytes from Node.js to Python and back: the bridge of a stage alone, without lanes.
 //
-// Invariant: every round trip is a whole task: its input is handed over, read and written into an output, and the output
-// is compared here. The first ones, in which both programs warm up, do not count.
+// Invariant: every round trip is a whole task: its input is handed over, read and written into an output, and the
+// output is compared here. The first ones, in which both programs warm up, do not count.
 import { join } from 'node:path';
 import { RdmaError } from '../../core/errors.js';
 import { PythonStage } from '../../cluster/python/python-stage.js';

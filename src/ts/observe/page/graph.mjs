@@ -1,8 +1,8 @@
 // The graph of stages as a drawing: laid out by dagre, brought up to date in place.
 //
-// Invariant: the layout is computed again only when a stage or an instance comes or goes, or the page becomes wide or narrow.
-// Every box is a link to its row in the table of stages, which says the same in words. State is shape and word, not
-// colour alone.
+// Invariant: the layout is computed again only when a stage or an instance comes or goes, or the page becomes wide or
+// narrow. Every box is a link to its row in the table of stages, which says the same in words. State is shape and word,
+// not colour alone.
 import dagre from '@dagrejs/dagre';
 import { count, duration, percent, perSecond } from '../units.ts';
 import { element, setAttribute, setText, svgLink } from './dom.mjs';
