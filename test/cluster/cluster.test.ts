@@ -14,6 +14,7 @@ import { memoryControlStore } from '../../src/ts/control/index.js';
 import type { Workflow } from '../../src/ts/pipeline/index.js';
 import { codeOf, DEVICE, until, within } from '../pipeline/support.js';
 import { diamond, diamondRequest } from '../pipeline/workflows.js';
+import { threePieces } from './streams.js';
 
 const SECRET = 'a secret of the cluster';
 const LEASE_MS = 1000;
@@ -104,6 +105,21 @@ void t.test('an app runs on two nodes, through two gateways, and is scaled, drai
   await undeploy(store, diamond.name);
   await until('no process', () => nodes.get('a')!.processes.length === 0, 30_000);
   t.same(troubles, []);
+});
+
+void t.test('a job of a cluster is read piece by piece', async (t) => {
+  const { connect } = await cluster(t, ['a'], threePieces);
+  const pipeline = await connect();
+  const job = await within('the submit', pipeline.submit({}));
+  const numbers: unknown[] = [];
+  const read = async () => {
+    for await (const event of job.pieces()) if (event.type === 'piece') numbers.push(event.meta.number);
+  };
+  await within('the pieces', read(), 30_000);
+  t.same(numbers, [0, 1, 2]);
+  const told: string[] = [];
+  for await (const { type } of job.events()) told.push(type);
+  t.equal(told.filter((type) => type === 'piece').length, 3, 'as they came, and not from the stored result alone');
 });
 
 void t.test('what is not there is named', async (t) => {

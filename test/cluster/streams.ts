@@ -91,3 +91,12 @@ export function streamRequest(seed: number): { request: PipelineRequest; result:
     result: { seed, made, changed: PIECES * PIECE_BYTES * 255 - made, same: made },
   };
 }
+
+/** Its result is read piece by piece. */
+export const threePieces = workflow('three-pieces', { module: __filename }).stage('make', {
+  maxPieces: 3,
+  handler: async (task) => {
+    for (let number = 0; number < 3; number++) await task.stream().write({}, { number });
+    return {};
+  },
+});
