@@ -43,6 +43,9 @@ Files named *.serial.test.ts run one at a time after all others.
 const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 const isCI = !['', '0', 'false'].includes(process.env.CI ?? '');
 const totals = { passed: 0, failed: 0, skipped: 0 };
+/** What failed, a block each: printed once more at the end, where whoever sees only the last lines finds it. */
+const failures = [];
+const failureLines = 40;
 /** Process groups to end when this run is interrupted. */
 const groups = new Set();
 
@@ -251,6 +254,7 @@ async function runFile(file, device, timeoutMs, Parser) {
     if (printed) out.push(indent(`stdout beside TAP:\n${printed}`, 4));
     const complained = err.join('').trim();
     if (complained) out.push(indent(`stderr:\n${complained}`, 4));
+    failures.push(out.join('\n').split('\n').slice(0, failureLines).join('\n'));
   }
   console.log(out.join('\n'));
 }
@@ -313,12 +317,14 @@ async function runGuest(script, filter) {
   const child = spawn(process.execPath, args, { cwd: root, detached: true, stdio: ['ignore', 'pipe', 'pipe'] });
   groups.add(child.pid);
   let summary;
+  const again = [];
   const relay = (stream) => {
     let rest = '';
     const say = (line) => {
       const text = line.replace(/\r/g, '');
       const match = /# (\d+) passed, (\d+) failed, (\d+) skipped\s*$/.exec(text);
       if (match) summary = match.slice(1).map(Number);
+      if (again.length > 0 || text.startsWith('# once more')) again.push(`${guestDevice}: ${text}`);
       console.log(`${guestDevice}: ${text}`);
     };
     stream.setEncoding('utf8').on('data', (text) => {
@@ -343,6 +349,7 @@ async function runGuest(script, filter) {
   totals.failed += failed;
   totals.skipped += skipped;
   const good = code === 0 && failed === 0 && passed > 0;
+  if (again.length > 0) failures.push(again.join('\n'));
   if (!good && failed === 0) {
     totals.failed++;
     const why = summary ? `passed ${passed}` : 'printed no summary';
@@ -416,6 +423,7 @@ async function main() {
     else if (!onGuest) await runRxe(values.filter);
   }
   if (totals.passed > 0 && totals.failed === 0) process.exitCode = 0;
+  if (failures.length > 0) console.log(['# once more, what failed:', ...failures].join('\n'));
   console.log(`# ${totals.passed} passed, ${totals.failed} failed, ${totals.skipped} skipped`);
 }
 

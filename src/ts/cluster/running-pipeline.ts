@@ -31,10 +31,12 @@ export abstract class RunningPipeline implements AsyncDisposable {
 
   /** @internal @param store undefined: one in memory */
   protected constructor(store: JobStorage | undefined, leaseMs: number) {
-    const spec = () => this.spec;
+    const publishes = () => graphOf(this.spec).last.some((stage) => this.spec.stages[stage]!.maxPieces > 0);
+    let streams: boolean | undefined;
     const runner: JobRunner = {
       get streams() {
-        return graphOf(spec()).last.some((stage) => spec().stages[stage]!.maxPieces > 0);
+        streams ??= publishes();
+        return streams;
       },
       run: (request, options) => this.runNow(request, options),
       check: (bytes, options) => this.gateway?.check(bytes, options),
