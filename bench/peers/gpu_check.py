@@ -82,7 +82,7 @@ def with_stage(name, work):
 
 
 def check_through():
-    """An input goes to the GPU, and what the GPU writes is in the output when the task has ended; memory is registered once."""
+    """An input goes to the GPU, and what comes back is whole when the task has ended; memory is registered once."""
 
     def work(process):
         x = torch.arange(16 * MIB, dtype=torch.float32)

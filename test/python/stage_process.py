@@ -1,7 +1,7 @@
 """A stage process for the tests of onepiece_stage: the other end of a Worker, in the same process.
 
-Invariant: a Worker runs in a thread of the test and ends with it; nothing is left in any folder. It needs no pytest: the
-checks of a GPU machine (bench/gpu-check.sh) use it too.
+Invariant: a Worker runs in a thread of the test and ends with it; nothing is left in any folder. It needs no pytest:
+the checks of a GPU machine (bench/gpu-check.sh) use it too.
 """
 
 import os

@@ -70,7 +70,10 @@ class Registered:
 
 
 def settle() -> None:
-    """Waits until the GPUs that this process uses have done what they were asked for. Raises Broken when they cannot."""
+    """Waits until the GPUs that this process uses have done all that they were asked for.
+
+    Raises Broken when they cannot.
+    """
     torch = _torch()
     if torch is None:
         return

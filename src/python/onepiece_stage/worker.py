@@ -24,7 +24,7 @@ from .stage import Context
 from .task import Cancelled, Task, TaskHost
 
 _OWN = os.path.dirname(os.path.abspath(__file__))
-#: What the worker says of a failed task: its text, whether a retry makes sense, whether it is because of a cancellation.
+#: What the worker says of a failed task: its text, whether a retry makes sense, whether a cancellation has caused it.
 _Failure = Tuple[str, bool, bool]
 
 
