@@ -4,6 +4,23 @@ Invariant: a sequence is a function of its seed words alone. The generator, xosh
 linear over GF(2): its state after n steps is a product with the n-th power of a matrix. So a sequence is cut into
 pieces, whose first states come from such powers, and all pieces go forward together.
 """
+
+from __future__ import annotations
+
+import functools
+import math
+from typing import Any, Tuple
+
+import numpy as np
+
+_MASK = 0xFFFFFFFF
+#: How many words of a sequence one piece has; a multiple of 4.
+_PIECE = 256
+_SCALE = 1 / math.sqrt((8 * (65536 * 65536 - 1)) / 12)
+
+
+def mix32(word: int) -> int:
+    """Spreads every bit of a 32-bit word over all 32 bits of the result."""
     x = word & _MASK
     x = ((x ^ (x >> 16)) * 0x21F0AAAD) & _MASK
     x = ((x ^ (x >> 15)) * 0x735A2D97) & _MASK
