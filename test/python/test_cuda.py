@@ -155,8 +155,11 @@ def test_after_an_exception_the_gpus_are_waited_for_too(cudart, process, write):
     assert cudart.synchronized == [1]
 
 
+# The stage ends the process that asks it, here the same one: it waits until the answer is printed.
 BROKEN = """
-import sys, types
+import os, sys, threading, types
+printed, leave = threading.Event(), os._exit
+os._exit = lambda code: (printed.wait(30), leave(code))
 sys.path[:0] = [{tests!r}]
 from stage_process import StageProcess
 def synchronize(device):
@@ -168,6 +171,7 @@ process = StageProcess()
 process.start({file!r}, "run")
 process.post(process.task())
 print(process.take()["error"].splitlines()[0], flush=True)
+printed.set()
 process.thread.join()
 """
 
