@@ -53,7 +53,7 @@ class Batch:
         self.device = weight.device
         self.longest = longest
         self.counts = [count for count in _COUNTS if count < slots] + [slots]
-        self.reaches = [reach for reach in (256, 512, 768, 1024, 1536, 2048, 3072, 4096) if reach < longest] + [longest]
+        self.reaches = [reach for reach in (512, 1024, 1536, 2048, 3072, 4096) if reach < longest] + [longest]
         # One slot more than decode: the prompt that is read piece by piece.
         self.cache = torch.zeros(
             shape.layers, 2, slots + 1, shape.kv_heads, longest, shape.head_width, dtype=weight.dtype, device=self.device

@@ -73,9 +73,7 @@ class System:
 
         def start(target: Any, *words: Any, device: str) -> Any:
             ours, theirs = context.Pipe()
-            process = context.Process(target=target, args=(settings, device, *words[:1], theirs, *words[1:]), daemon=True) \
-                if target is pd_workers.together else context.Process(
-                    target=target, args=(settings, device, theirs, *words), daemon=True)
+            process = context.Process(target=target, args=(settings, device, theirs, *words), daemon=True)
             process.start()
             ends.append(theirs)
             self.processes.append(process)
@@ -142,9 +140,13 @@ class System:
 
     def close(self) -> None:
         for entry in self.entries:
-            entry.send("stop")
+            try:
+                entry.send("stop")
+            except OSError:
+                pass  # its process has ended
+        patience = 30 if all(process.is_alive() for process in self.processes) else 1
         for process in self.processes:
-            process.join(30)
+            process.join(patience)
             if process.is_alive():
                 process.kill()
 
@@ -188,8 +190,7 @@ def main(words: List[str]) -> int:
     settings = Settings(shape, prompt[1] + answer[1], chosen.slots, chosen.chunk, chosen.places, chosen.seed)
     system = System(chosen.system, devices, settings)
     said = {"row": "pd", "system": chosen.system, "machine": device_name(devices[0]), "devices": 2}
-    print(json.dumps({**said, "loadSeconds": round(time.monotonic() - began, 1), "shape": shape._asdict()
-                      if hasattr(shape, "_asdict") else vars(shape), "prompt": prompt, "answer": answer,
+    print(json.dumps({**said, "loadSeconds": round(time.monotonic() - began, 1), "shape": vars(shape), "prompt": prompt, "answer": answer,
                       "slots": chosen.slots, "chunk": chosen.chunk, "seed": chosen.seed}), flush=True)
     rows = []
     try:

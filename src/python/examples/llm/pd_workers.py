@@ -92,7 +92,7 @@ class Inbox:
                 self.waiting.append(message)
 
 
-def together(settings: Settings, device: str, is_chunked: bool, channel: Any) -> None:
+def together(settings: Settings, device: str, channel: Any, is_chunked: bool) -> None:
     """Runs both phases on one device. Whoever waits for a first token goes before those that decode."""
     with torch.inference_mode():
         batch = Batch(build(settings, device), settings.slots, settings.longest)
