@@ -16,18 +16,23 @@ from .model import Attend
 def prompt_attend(kv: Tensor, start: int, count: int) -> Attend:
     """Tokens start ... start + count of one sequence, whose keys and values are [layers, 2, kv heads, positions, width]."""
     end = start + count
+    seen = torch.ones(count, end, dtype=torch.bool, device=kv.device).tril(start)
 
     def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         kv[layer, 0, :, start:end] = k.transpose(0, 1)
         kv[layer, 1, :, start:end] = v.transpose(0, 1)
         keys, values = kv[layer, 0, :, :end], kv[layer, 1, :, :end]
-        return causal(q.transpose(0, 1), keys, values).transpose(0, 1)
+        return causal(q.transpose(0, 1), keys, values, seen).transpose(0, 1)
 
     return attend
 
 
-def causal(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """The queries are the last of the keys' positions: [heads, queries, width], [kv heads, keys, width]."""
+def causal(q: Tensor, k: Tensor, v: Tensor, seen: Tensor) -> Tensor:
+    """Attention of [heads, queries, width] to [kv heads, keys, width]; the queries are the last of the keys' positions.
+
+    Args:
+        seen: [queries, keys], which keys a query sees: those up to its own.
+    """
     group = q.shape[0] // k.shape[0]
     queries, keys = q.shape[1], k.shape[1]
     fused = getattr(functional, "scaled_dot_product_attention", None)
@@ -35,12 +40,9 @@ def causal(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         k, v = (x.unsqueeze(1).expand(-1, group, -1, -1).reshape(1, -1, keys, x.shape[-1]) for x in (k, v))
         if queries == keys:
             return fused(q.unsqueeze(0), k, v, is_causal=True)[0]
-        from torch.nn.attention.bias import causal_lower_right
-
-        return fused(q.unsqueeze(0), k, v, attn_mask=causal_lower_right(queries, keys))[0]
+        return fused(q.unsqueeze(0), k, v, attn_mask=seen)[0]
     k, v = k.repeat_interleave(group, 0).float(), v.repeat_interleave(group, 0).float()
     scores = torch.matmul(q.float() * q.shape[-1] ** -0.5, k.transpose(-1, -2))
-    seen = torch.ones(queries, keys, dtype=torch.bool, device=q.device).tril(keys - queries)
     return torch.matmul(scores.masked_fill(~seen, float("-inf")).softmax(-1), v).to(q.dtype)
 
 

@@ -199,15 +199,14 @@ class Batch:
     def _capture(self) -> None:
         """Makes a graph for each rounded number of sequences and reach, the largest first: they share memory."""
         pool = None
+        side = torch.cuda.Stream(self.device)
         for size in reversed(self.counts):
             for far in reversed(self.reaches):
-                if pool is None:  # libraries make their workspaces outside of graphs
-                    side = torch.cuda.Stream(self.device)
-                    side.wait_stream(torch.cuda.current_stream(self.device))
-                    with torch.cuda.stream(side):
-                        for _ in range(2):
-                            self._advance(size, far)
-                    torch.cuda.current_stream(self.device).wait_stream(side)
+                # Once without a graph: libraries load their kernels and make their workspaces then.
+                side.wait_stream(torch.cuda.current_stream(self.device))
+                with torch.cuda.stream(side):
+                    self._advance(size, far)
+                torch.cuda.current_stream(self.device).wait_stream(side)
                 graph = torch.cuda.CUDAGraph()
                 with torch.cuda.graph(graph, pool=pool):
                     self._advance(size, far)

@@ -94,8 +94,9 @@ class Inbox:
 
 def together(settings: Settings, device: str, channel: Any, is_chunked: bool) -> None:
     """Runs both phases on one device. Whoever waits for a first token goes before those that decode."""
+    model = build(settings, device)
     with torch.inference_mode():
-        batch = Batch(build(settings, device), settings.slots, settings.longest)
+        batch = Batch(model, settings.slots, settings.longest)
         prompts = Prompts(settings, device)
         for length in (settings.longest // 2, settings.longest // 4):  # libraries choose their kernels
             batch.begin(-1, prompts.of(Request(0, length, 2)), 2)
@@ -155,8 +156,8 @@ def kv_bytes_shape(shape: Shape, tokens: int) -> Tuple[int, ...]:
 
 def prefill(settings: Settings, device: str, channel: Any, decode: Any) -> None:
     """Reads prompts, one after the other, and hands them to decode."""
+    model = build(settings, device)
     with torch.inference_mode():
-        model = build(settings, device)
         model.prepare(settings.longest)
         elements = settings.shape.kv_bytes // 2 * settings.longest
         dtype = model.lm_head.weight.dtype
@@ -211,8 +212,9 @@ def view_of(places: Tensor, place: int, shape: Shape, tokens: int) -> Tensor:
 
 def decode(settings: Settings, device: str, channel: Any, prefill: Any) -> None:
     """Decodes what prefill hands over; copies come beside the steps."""
+    model = build(settings, device)
     with torch.inference_mode():
-        batch = Batch(build(settings, device), settings.slots, settings.longest)
+        batch = Batch(model, settings.slots, settings.longest)
         places: Optional[Tensor] = prefill.recv()
         assert places is not None
         arrivals = Arrivals(places, settings, device)

@@ -1,7 +1,8 @@
 """The diffusion transformer of Wan2.1-I2V.
 
 Invariant: names and shapes of its parameters are those of the published diffusion_pytorch_model of
-Wan2.1-I2V-14B-480P. Matrices are multiplied in the type of the weights; time and norms are float32.
+Wan2.1-I2V-14B-480P. The blocks' matrices are multiplied in the type of the weights; what goes from block to block,
+norms, time and the head are float32.
 """
 
 from __future__ import annotations
@@ -85,10 +86,15 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, time: Tensor, turn: Turn, text: Tensor, image: Tensor) -> Tensor:
         """``time`` is [batch, 6, width] of float32: how this step shifts, scales and gates both halves of the block."""
-        parts = (self.modulation.float() + time).to(x.dtype).unsqueeze(2).unbind(1)
-        x = torch.addcmul(x, self.self_attn(modulate(x, parts[0], parts[1]), turn), parts[2])
-        x = x + self.cross_attn(self.norm3(x), text, image)
-        return torch.addcmul(x, self.ffn(modulate(x, parts[3], parts[4])), parts[5])
+        dtype = text.dtype
+        parts = (self.modulation.float() + time).unsqueeze(2).unbind(1)
+        x = torch.addcmul(x, self.self_attn(modulate(x, parts[0], parts[1]).to(dtype), turn).float(), parts[2])
+        x = x + self.cross_attn(self._norm3(x).to(dtype), text, image)
+        return torch.addcmul(x, self.ffn(modulate(x, parts[3], parts[4]).to(dtype)).float(), parts[5])
+
+    def _norm3(self, x: Tensor) -> Tensor:
+        norm = self.norm3
+        return functional.layer_norm(x, x.shape[-1:], norm.weight.float(), norm.bias.float(), norm.eps)
 
 
 class Head(nn.Module):
@@ -98,8 +104,8 @@ class Head(nn.Module):
         self.modulation = parameter(1, 2, shape.width)
 
     def forward(self, x: Tensor, time: Tensor) -> Tensor:
-        shift, scale = (self.modulation.float() + time.unsqueeze(1)).to(x.dtype).unsqueeze(2).unbind(1)
-        return self.head(modulate(x, shift, scale))
+        shift, scale = (self.modulation.float() + time.unsqueeze(1)).unsqueeze(2).unbind(1)
+        return functional.linear(modulate(x, shift, scale), self.head.weight.float(), self.head.bias.float())
 
 
 class ImageEmbedding(nn.Module):
@@ -153,14 +159,13 @@ class Dit(nn.Module):
         weight = self.patch_embedding.weight
         patches = self.patch_embedding(torch.cat((x, given), 1).to(weight.dtype))
         grid = tuple(patches.shape[2:])
-        tokens = patches.flatten(2).transpose(1, 2)
+        tokens = patches.flatten(2).transpose(1, 2).float()
         time = run_wide(self.time_embedding, waves(times, self.shape.time_width))
         six = run_wide(self.time_projection, time).unflatten(1, (6, -1))
         turn = self._turn(grid, weight.device)
         for block in self.blocks:
             tokens = block(tokens, six, turn, text, image)
-        made = self.head(tokens, time).float()
-        made = made.view(x.shape[0], *grid, *_PATCH, self.shape.latent)
+        made = self.head(tokens, time).view(x.shape[0], *grid, *_PATCH, self.shape.latent)
         return made.permute(0, 7, 1, 4, 2, 5, 3, 6).reshape(x.shape)
 
     def _turn(self, grid: Tuple[int, ...], device: torch.device) -> Turn:
