@@ -136,6 +136,19 @@ class Batch:
         self._admit(prompt.key, prompt.tokens.shape[0], numbers[-1], prompt.wanted)
         return self._moved(numbers[:-1]), numbers[-1]
 
+    def remove(self, at: int) -> None:
+        """The sequence of a slot leaves, and the last one takes its slot."""
+        last = len(self.sequences) - 1
+        if at < last:
+            one = self.sequences[last]
+            self.cache[:, :, at, :, : one.length].copy_(self.cache[:, :, last, :, : one.length])
+            self.tokens[at] = self.tokens[last].clone()
+            self.positions[at] = self.positions[last].clone()
+            self.sequences[at] = one
+        self.sequences.pop()
+        # A row of a graph that nobody uses writes at position 0 of a free slot.
+        self.positions[last] = 0
+
     def clear(self) -> None:
         """Every sequence leaves."""
         self.sequences.clear()
@@ -178,23 +191,11 @@ class Batch:
         decoding = len(self.sequences)
         for at in range(len(numbers) - 1, -1, -1):
             if self.sequences[at].left == 0:
-                self._leave(at)
+                self.remove(at)
         now = len(self.sequences)
         if partial is not None and now < decoding:
             self.cache[:, :, now, :, :read].copy_(self.cache[:, :, decoding, :, :read].clone())
         return moved
-
-    def _leave(self, at: int) -> None:
-        last = len(self.sequences) - 1
-        if at < last:
-            one = self.sequences[last]
-            self.cache[:, :, at, :, : one.length].copy_(self.cache[:, :, last, :, : one.length])
-            self.tokens[at] = self.tokens[last].clone()
-            self.positions[at] = self.positions[last].clone()
-            self.sequences[at] = one
-        self.sequences.pop()
-        # A row of a graph that nobody uses writes at position 0 of a free slot.
-        self.positions[last] = 0
 
     def _capture(self) -> None:
         """Makes a graph for each rounded number of sequences and reach, the largest first: they share memory."""
