@@ -64,7 +64,8 @@ def test_names_and_shapes_are_those_of_the_published_checkpoint(part, model, ten
 
 def test_a_checkpoint_loads_and_another_model_is_refused(tmp_path):
     made = tools.with_random_weights(vae.Vae(TINY), "cpu", torch.float32, 3)
-    torch.save({f"v.{name}": value for name, value in made.state_dict().items()} | {"other": torch.zeros(1)}, tmp_path / "a.pth")
+    tensors = {f"v.{name}": value for name, value in made.state_dict().items()}
+    torch.save({**tensors, "other": torch.zeros(1)}, tmp_path / "a.pth")
     loaded = tools.with_checkpoint(vae.Vae(TINY), str(tmp_path / "a.pth"), "cpu", torch.float32, "v.")
     assert all(torch.equal(a, b) for a, b in zip(made.state_dict().values(), loaded.state_dict().values()))
     with pytest.raises(ValueError, match="another model; .* differ"):

@@ -55,9 +55,8 @@ class Batch:
         self.counts = [count for count in _COUNTS if count < slots] + [slots]
         self.reaches = [reach for reach in (512, 1024, 1536, 2048, 3072, 4096) if reach < longest] + [longest]
         # One slot more than decode: the prompt that is read piece by piece.
-        self.cache = torch.zeros(
-            shape.layers, 2, slots + 1, shape.kv_heads, longest, shape.head_width, dtype=weight.dtype, device=self.device
-        )
+        size = (shape.layers, 2, slots + 1, shape.kv_heads, longest, shape.head_width)
+        self.cache = torch.zeros(size, dtype=weight.dtype, device=self.device)
         self.slots = slots
         self.sequences: List[Sequence] = []
         self.tokens = torch.zeros(slots, dtype=torch.long, device=self.device)
@@ -113,8 +112,8 @@ class Batch:
     def step_with(self, prompt: Prompt, start: int, count: int) -> Tuple[List[Tuple[Any, int, bool]], Optional[int]]:
         """As ``step``, and reads tokens ``start`` to ``start + count`` of a prompt in the same pass.
 
-        Answers also the first token of the prompt's answer when this was its end: it has joined the batch then. From the
-        first piece until then nothing else may be called.
+        Answers also the first token of the prompt's answer when this was its end: it has joined the batch then. From
+        the first piece until then nothing else may be called.
         """
         decoding = len(self.sequences)
         slot = decoding

@@ -1,8 +1,9 @@
-// Sends prompts to the pipeline of workflow.mjs, all at a time or one after the other (alone); prints a line of JSON for each answer, in order.
+// Sends prompts to the pipeline of workflow.mjs, all at a time or one after the other (alone); prints
+// a line of JSON for each answer, in order.
 //
-//   LLM_OPTIONS='{"layers":2,"width":128,"vocabulary":300,"longest":64}' node src/python/examples/llm/run.mjs [prompts] [alone]
+//   LLM_OPTIONS='{"layers":2,"width":128,"vocabulary":300,"longest":64}' node run.mjs [prompts] [alone]
 //
-// Invariant: prompt i is tokens (7 i + 3 j) mod 256 for j up to 5 + i, and wants 4 + 3 i tokens: answers can be checked.
+// Invariant: prompt i is tokens (7 i + 3 j) mod 256 for j up to 5 + i, and wants 4 + 3 i tokens.
 import { LocalPipeline } from 'onepiece-rdma/cluster';
 import { tensor } from 'onepiece-rdma/pipeline';
 import { generate } from './workflow.mjs';

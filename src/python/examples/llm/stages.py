@@ -58,7 +58,7 @@ class Prefill(Stage):
 
         ids, wanted = task.inputs["request"]["ids"], task.inputs["request"].meta.get("wanted")
         if ids.dtype not in ("i32", "i64") or len(ids.shape) != 1 or not isinstance(wanted, int) or wanted < 1:
-            raise TypeError("a request has ids, i32 or i64 of [tokens], and wanted, how many tokens it wants: at least 1")
+            raise TypeError("a request has ids, i32 or i64 of [tokens], and wanted: how many tokens, at least 1")
         count, shape = ids.shape[0], self.options.shape
         if count < 1 or count + wanted > self.options.longest:
             raise ValueError(f"{count} tokens and {wanted} more; a sequence has 2 to {self.options.longest}")

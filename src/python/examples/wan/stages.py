@@ -43,7 +43,7 @@ def _together(tasks: Sequence[Task], stage: str, name: str, device: str) -> Any:
 
 
 class TextEncode(_Step):
-    """The request's ``meta``: ``prompt``; ``negative`` if it is to be another than usual; ``seed`` if it is to be known."""
+    """The request's ``meta``: ``prompt``; ``negative`` and ``seed`` if they are to be other than usual."""
 
     step_class = TextStep
 
