@@ -208,3 +208,34 @@ function add(ring: Ring, entry: Entry): void {
     ring.slots.set(entry.key, { revision: entry.revision });
   }
 }
+
+/**
+ * The events that the store has, and then each that comes.
+ *
+ * @param signal ends it
+ * @throws those of ControlStore.watch
+ */
+export async function* followClusterEvents(store: ControlStore, signal: AbortSignal): AsyncGenerator<ClusterEvent> {
+  let early: ClusterEvent[] | undefined = [];
+  let last = 0;
+  for await (const event of store.watch(EVENTS, signal)) {
+    if (event.type === 'delete') continue;
+    const found: ClusterEvent[] = early ?? [];
+    if (event.type === 'put') found.push(...readableEvent(event.entry));
+    else early = undefined;
+    if (early !== undefined) continue;
+    for (const each of found.sort((a, b) => a.sequence - b.sequence)) {
+      if (each.sequence <= last) continue; // told before: the watch has begun again
+      last = each.sequence;
+      yield each;
+    }
+  }
+}
+
+function readableEvent(entry: Entry): ClusterEvent[] {
+  try {
+    return [readClusterEvent(entry)];
+  } catch {
+    return [];
+  }
+}

@@ -16,6 +16,8 @@ import {
 } from '../control/index.js';
 import { View } from '../control/view.js';
 import { checkNode } from '../planner/index.js';
+import { Autoscaler } from './autoscaler.js';
+import { ClusterEvents } from './cluster-events.js';
 import {
   type App,
   APPS,
@@ -63,6 +65,8 @@ export class Controller {
   private readonly nodes: Members;
   private readonly view: ClusterView;
   private readonly drains: View;
+  private readonly events: ClusterEvents;
+  private readonly scaler: Autoscaler;
   private leadership: Leadership | undefined;
   private working: Promise<void> | undefined;
   private isDue = false;
@@ -89,6 +93,20 @@ export class Controller {
     this.view = new ClusterView(store, { leaseMs, port, onChange: look });
     this.drains = new View(store, { prefix: DRAINS, leaseMs, port, onChange: look });
     this.nodes = new Members(store, { prefix: NODES, leaseMs, port, onEvent: look });
+    this.events = new ClusterEvents(store, {
+      leadership: () => this.leading,
+      onTrouble: (error) => this.troubles.add('events', error),
+    });
+    this.scaler = new Autoscaler(store, {
+      leaseMs,
+      port,
+      view: this.view,
+      events: this.events,
+      troubles: this.troubles,
+      leadership: () => this.leading,
+      known: () => this.apps(),
+      onChange: look,
+    });
     this.election = new Election(store, {
       name: this.name,
       key: LEADER,
@@ -97,6 +115,7 @@ export class Controller {
       port,
       onLead: (leadership) => {
         this.leadership = leadership;
+        this.scaler.reset();
         this.tell({ type: 'leading', term: leadership.term });
         this.look();
       },
@@ -109,7 +128,11 @@ export class Controller {
 
   /** Whether it leads now. */
   get isLeading(): boolean {
-    return this.leadership?.isLeading() === true;
+    return this.leading !== undefined;
+  }
+
+  private get leading(): Leadership | undefined {
+    return this.leadership?.isLeading() === true ? this.leadership : undefined;
   }
 
   // Something is new: it decides again, after what it does now.
@@ -118,6 +141,7 @@ export class Controller {
     if (this.working !== undefined || this.isClosed || !this.isLeading) return;
     this.working = this.work().finally(() => {
       this.working = undefined;
+      if (this.isDue) this.look(); // what came when it had just looked
     });
   }
 
@@ -127,7 +151,7 @@ export class Controller {
     await Promise.all([this.nodes.whenSynced(), this.view.gateways.whenSynced()]).catch(() => {});
     while (this.isDue && this.isLeading && !this.isClosed) {
       this.isDue = false;
-      if (!this.view.isSynced || this.drains.syncs === 0) return; // they call again
+      if (!this.view.isSynced || this.drains.syncs === 0 || !this.scaler.isReady) return; // they call again
       const isDone = await this.writeAll().catch((error) => {
         this.troubles.add('the plans', error);
         return false;
@@ -185,7 +209,10 @@ export class Controller {
     const known: KnownApp[] = [];
     for (const name of view.appNames()) {
       try {
-        const app = view.app(name)!;
+        const found = view.app(name)!;
+        const wanted = this.scaler.wantedOf(found);
+        if (wanted === undefined) continue; // it calls when it knows
+        const app = { ...found, wanted };
         const record = view.record(app);
         const gateways = view.gatewaysOf(name);
         known.push({ app, record, gateways, reports: this.reportsOf(app, record), seen: this.seenOf(app, gateways) });
@@ -224,6 +251,7 @@ export class Controller {
     this.isClosed = true;
     await this.election.close();
     await this.working;
+    await this.scaler.close();
     await Promise.all([this.nodes.close(), this.view.close(), this.drains.close()]);
   }
 }

@@ -13,11 +13,13 @@ export {
   ClusterEvents,
   type ClusterEventsOptions,
   type ClusterEventType,
+  followClusterEvents,
   listClusterEvents,
   type NewClusterEvent,
 } from './cluster-events.js';
+export { type ReplayedEvents, replayEvents } from './replay-events.js';
 export { Controller, type ControllerEvent, type ControllerOptions } from './controller.js';
-export { deploy, drainNode, scaleApp, undeploy } from './deploy.js';
+export { deploy, drainNode, type ScaleAppOptions, scaleApp, undeploy } from './deploy.js';
 export { type NodeEvent, NodeManager, type NodeOptions } from './node-manager.js';
 export { type AppOverview, type ClusterOverview, overview } from './overview.js';
 export type { RunningPipeline } from './running-pipeline.js';
