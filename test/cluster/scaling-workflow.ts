@@ -7,7 +7,7 @@ import { stageProcess } from '../../src/ts/cluster/index.js';
 import { workflow } from '../../src/ts/pipeline/index.js';
 
 export const LOAD_MS = Number(process.env.SCALING_LOAD_MS ?? 1000);
-export const MAX_INSTANCES = 6;
+export const MAX_INSTANCES = Number(process.env.SCALING_MAX ?? 6);
 
 if (stageProcess()?.startsWith('work/')) Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, LOAD_MS);
 

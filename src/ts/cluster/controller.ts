@@ -11,6 +11,7 @@ import {
   type ControlStore,
   Election,
   type Leadership,
+  type MemberEvent,
   Members,
   systemControlPort,
 } from '../control/index.js';
@@ -85,14 +86,21 @@ export class Controller {
     options: ControllerOptions,
   ) {
     const given = checkObject<ControllerOptions>('options', options);
-    const { leaseMs = 3000, storeForgets = true, onEvent = () => {}, port = systemControlPort } = given;
+    const { leaseMs = 3000, storeForgets = true, onEvent: tell = () => {}, port = systemControlPort } = given;
     this.name = checkName('name', given.name);
     this.port = port;
-    this.tell = tellerOf('onEvent', checkFunction('onEvent', onEvent));
+    this.tell = tellerOf('onEvent', checkFunction('onEvent', tell));
     const look = () => this.look();
     this.view = new ClusterView(store, { leaseMs, port, onChange: look });
     this.drains = new View(store, { prefix: DRAINS, leaseMs, port, onChange: look });
-    this.nodes = new Members(store, { prefix: NODES, leaseMs, port, onEvent: look });
+    const onEvent = ({ type, member }: MemberEvent) => {
+      if (type === 'lost' && this.isLeading) {
+        const words = `node ${member.name} does not renew its lease any more`;
+        void this.events.append({ app: '', type: 'node-lost', words, inputs: { node: member.name } });
+      }
+      look();
+    };
+    this.nodes = new Members(store, { prefix: NODES, leaseMs, port, onEvent });
     this.events = new ClusterEvents(store, {
       leadership: () => this.leading,
       onTrouble: (error) => this.troubles.add('events', error),
@@ -174,6 +182,7 @@ export class Controller {
       try {
         await leadership!.put(key, asJson(record), { expected: this.view.planEntry(app)?.revision ?? 0 });
         this.tell({ type: 'plan', app, record });
+        this.keepPlan(app, record, apps.find((known) => known.app.name === app)?.record);
       } catch (error) {
         isDone = false;
         this.troubles.add(key, error);
@@ -189,6 +198,15 @@ export class Controller {
       }
     }
     return isDone;
+  }
+
+  // A new plan, not the changes of an old one.
+  private keepPlan(app: string, { plan, unplaced }: PlanRecord, before: PlanRecord | undefined): void {
+    if (plan === null || plan.number === before?.plan?.number) return;
+    const counts = plan.instances.map((list) => list.length).join(', ');
+    const words = [`${app}: plan ${plan.number}, ${counts} instances by stage`, ...unplaced].join('; ');
+    const { number, instances, gateways } = plan;
+    void this.events.append({ app, type: 'plan', words, inputs: { number, instances, gateways, unplaced } });
   }
 
   private liveNodes(): LiveNode[] {
