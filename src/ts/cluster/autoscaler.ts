@@ -12,7 +12,7 @@ import { type App, asJson, gatewayKey, SCALES } from './cluster-records.js';
 import type { ClusterView } from './cluster-view.js';
 import { type GatewayLoad, LOADS, readLoad } from './gateway-load.js';
 import type { KnownApp } from './reconcile.js';
-import { type Fed, feed, type FeedState, NO_FEED, scaledStages, wantedOf } from './scale-feed.js';
+import { type Fed, feed, type FeedState, firstMemory, NO_FEED, scaledStages, wantedOf } from './scale-feed.js';
 import type { Troubles } from './troubles.js';
 
 const EVERY_MS = 1000;
@@ -145,7 +145,14 @@ export class Autoscaler {
   private async tick(): Promise<void> {
     if (!this.isSynced || this.options.leadership() === undefined) return;
     for (const known of this.options.known()) {
-      if (scaledStages(known.app).length > 0) await this.decide(known);
+      if (scaledStages(known.app).length === 0) continue;
+      await this.decide(known).catch((error) => {
+        // What was remembered is of no use: only the counts stay.
+        this.options.troubles.add(SCALES + known.app.name, error);
+        const remembered = this.apps.get(known.app.name);
+        if (remembered !== undefined)
+          remembered.state = { ...NO_FEED, stages: countsOnly(remembered, this.options.port) };
+      });
     }
     await this.forgetOthers();
   }
@@ -223,6 +230,11 @@ export class Autoscaler {
     await this.work;
     await Promise.all([this.views?.scales.close(), this.views?.loads.close()]);
   }
+}
+
+function countsOnly({ state: { stages }, aheadMs }: Remembered, { timers }: ControlPort): FeedState['stages'] {
+  const nowMs = timers.now() + aheadMs;
+  return Object.fromEntries(Object.entries(stages).map(([name, { to }]) => [name, firstMemory(to, nowMs)]));
 }
 
 function readScales({ spec }: App, entry: Entry): ScaleRecord {

@@ -49,6 +49,11 @@ export interface KnownLoad {
 
 export const NO_FEED: FeedState = Object.freeze({ stages: {}, gateways: {}, starts: {} });
 
+/** What is remembered of a stage of which only the count is known. */
+export function firstMemory(to: number, nowMs: number, loadMs = FIRST_LOAD_MS): StageMemory {
+  return { to, state: firstState(nowMs), confirmed: 0, loadMs };
+}
+
 /** The policy of a stage; undefined: it is not scaled. */
 export function policyOf({ scale }: StageSpec): ScalePolicy | undefined {
   if (scale === undefined) return undefined;
@@ -89,12 +94,7 @@ export function feed({ known, loads }: KnownLoad, before: FeedState, nowMs: numb
   const plan = record?.plan ?? undefined;
   for (const stage of scaledStages(app)) {
     const { name, scale } = stage;
-    const old = before.stages[name] ?? {
-      to: wanted[name]!,
-      state: firstState(nowMs),
-      confirmed: 0,
-      loadMs: scale?.loadMs ?? FIRST_LOAD_MS,
-    };
+    const old = before.stages[name] ?? firstMemory(wanted[name]!, nowMs, scale?.loadMs);
     const places = placesOf(known, stage, plan);
     let { loadMs, confirmed } = old;
     const startingMs: number[] = [];
