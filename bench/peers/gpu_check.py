@@ -123,7 +123,9 @@ def check_broken():
     program = f"""
 import sys
 sys.path[:0] = [{os.path.join(ROOT, "test", "python")!r}, {os.path.dirname(os.path.abspath(__file__))!r}]
-import tempfile, os
+import os, tempfile, threading
+printed, leave = threading.Event(), os._exit
+os._exit = lambda code: (printed.wait(60), leave(code))  # the stage ends the process that asks it, here the same one
 from gpu_check import STAGE, StageProcess
 with tempfile.TemporaryDirectory() as folder:
     file = os.path.join(folder, "gpu_stages.py")
@@ -132,6 +134,7 @@ with tempfile.TemporaryDirectory() as folder:
     assert process.start(file, "assertion") == {{"t": "ready"}}
 process.post(process.task())
 print(process.take(120)["error"].splitlines()[0], flush=True)
+printed.set()
 process.thread.join()
 """
     ended = subprocess.run([sys.executable, "-B", "-c", program], capture_output=True, text=True, timeout=240)
