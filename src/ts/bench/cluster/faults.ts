@@ -28,8 +28,22 @@ const quiet = ({ cluster, signal }: FaultContext) => until('order', () => cluste
 async function victimOf({ cluster, signal }: FaultContext): Promise<{ name: string; places: string[] }> {
   await until('a leader', async () => (await cluster.leader()) !== undefined, LONG_MS, signal);
   const leader = (await cluster.leader())?.name;
-  const all = cluster.nodeNames.map((name) => ({ name, places: cluster.placesOn(name) }));
-  const victim = all.find(({ name, places }) => name !== leader && places.length > 0);
+  const find = () => {
+    const all = cluster.nodeNames.map((name) => ({ name, places: cluster.placesOn(name) }));
+    return all.find(({ name, places }) => name !== leader && places.length > 0);
+  };
+  if (find() === undefined && leader !== undefined) {
+    // What was moved stays where it is: the leader may have got all of it.
+    await drainNode(cluster.control, leader);
+    await until(
+      'the drain of the leader',
+      () => cluster.placesOn(leader).length === 0 && cluster.isQuiet,
+      LONG_MS,
+      signal,
+    );
+    await drainNode(cluster.control, leader, false);
+  }
+  const victim = find();
   if (victim === undefined) throw new RdmaError('RDMA_ERR_NOT_FOUND', 'no node but the leader has places');
   return victim;
 }
