@@ -42,10 +42,12 @@ void t.test('what is done twice is seen', (t) => {
 void t.test('medians, and goals', (t) => {
   const rows = new ClusterRows();
   rows.median({ test: 'a', what: 'a', atMost: 3 }, [9, 1, 2]);
+  rows.median({ test: 'd', what: 'd' }, [4, 8]);
   rows.add({ test: 'b', what: 'b', value: 4, unit: 'ms', atMost: 3 });
   rows.add({ test: 'c', what: 'c', value: null, unit: 'ms', atMost: 3 });
   t.match(rows.rows, [
     { value: 2, isMet: true, samples: [9, 1, 2], unit: 'ms', peer: null },
+    { value: 8, isMet: null },
     { value: 4, isMet: false },
     { value: null, isMet: null },
   ]);

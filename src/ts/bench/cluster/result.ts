@@ -41,10 +41,10 @@ export class ClusterRows {
     this.rows.push({ ...row, peer, atMost, isMet, samples });
   }
 
-  /** The median of several. */
+  /** The median of several; of an even number, the larger one of the middle. */
   median(row: Pick<ClusterRow, 'test' | 'what'> & Partial<ClusterRow>, ms: readonly number[]): void {
     const samples = ms.map((each) => Math.round(each * 10) / 10);
     const sorted = [...samples].sort((a, b) => a - b);
-    this.add({ unit: 'ms', ...row, value: sorted[Math.floor((sorted.length - 1) / 2)] ?? null, samples });
+    this.add({ unit: 'ms', ...row, value: sorted[Math.floor(sorted.length / 2)] ?? null, samples });
   }
 }
