@@ -101,6 +101,7 @@ void t.test(
     writeFileSync(file, moduleText(5));
     await heard('reloaded', 3);
     t.strictSame(await run({}), { prepared: 5, wait: 5, mark: 5 });
+    t.match(await heard('ended', 2), { isQuiet: true });
     isLoading = false;
     await load;
     const failed = answers.filter((meta) => {
