@@ -9,6 +9,7 @@ import { packageRoot } from '../verbs/native.js';
 import { clusterCommands } from './apps.js';
 import { benchCommand } from './bench.js';
 import { demoCommand } from './demo.js';
+import { devCommand } from './dev.js';
 import { devicesCommand } from './devices.js';
 import { doctorCommand } from './doctor.js';
 import { errorLine, ExitCode, exitCodeOf, UsageError } from './exit.js';
@@ -41,6 +42,7 @@ async function main(): Promise<number> {
     )
     .addCommand(demoCommand(setExitCode))
     .addCommand(serveCommand(setExitCode))
+    .addCommand(devCommand(setExitCode))
     .addCommand(benchCommand(setExitCode))
     .addCommand(pingpongCommand(setExitCode))
     .addCommand(jobsCommand(setExitCode))

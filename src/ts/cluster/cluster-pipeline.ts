@@ -3,9 +3,11 @@
 // Invariant: requests are admitted under a plan after all of its places work under it, and an older one is let go of
 // after its last request here. While the store is away it goes on with the last plan. What is submitted to a durable
 // store is finished by another gateway when this one dies.
-import { RdmaError } from '../core/errors.js';
+import { onAbort } from '../core/abort.js';
+import { abortError } from '../core/deadline.js';
+import { isRdmaError, RdmaError } from '../core/errors.js';
 import type { Secret } from '../core/secret.js';
-import { checkInteger, checkObject } from '../core/validate.js';
+import { checkAbortSignal, checkInteger, checkObject } from '../core/validate.js';
 import { type ControlPort, type ControlStore, type Membership, systemControlPort } from '../control/index.js';
 import {
   type Availability,
@@ -40,7 +42,9 @@ import {
   type LocalPipelineOptions,
   type PipelineSettings,
 } from './local-pipeline-options.js';
+import { memoryNeeds, type PipelineMemory } from './memory-needs.js';
 import { closedError, RunningPipeline } from './running-pipeline.js';
+import { checkSecretProof } from './secret-proof.js';
 
 /** How to connect to an app of a cluster; `startTimeoutMs` is how long to wait until the app works. */
 export interface ClusterPipelineOptions
@@ -65,6 +69,8 @@ export interface ClusterPipelineOptions
   /** After how long without a sign its jobs are another gateway's, in ms; default 10 000. */
   readonly jobLeaseMs?: number;
   readonly port?: ControlPort;
+  /** Gives the start up; what it is aborted with is thrown, where that is an RdmaError. */
+  readonly signal?: AbortSignal;
 }
 
 /** Answered by {@link ClusterPipeline.status}. */
@@ -73,6 +79,8 @@ export interface ClusterPipelineStatus {
   readonly plan: Plan;
   readonly olderPlans: readonly Plan[];
   readonly gateway: GatewayStatus;
+  /** What the newest plan reserves on all nodes together. */
+  readonly memory: PipelineMemory;
   /** By place: its node, and how it does there. */
   readonly places: Readonly<Record<string, { node: string; state: string; reason: string | null }>>;
   /** What is wanted and is not there. */
@@ -113,7 +121,7 @@ export class ClusterPipeline extends RunningPipeline {
     options: ClusterPipelineOptions,
   ) {
     const given = checkObject<ClusterPipelineOptions>('options', options);
-    const { app, secret, leaseMs = 3000, jobLeaseMs, port, ...more } = given;
+    const { app, secret, leaseMs = 3000, jobLeaseMs, port, signal: _signal, ...more } = given;
     const settings = checkPipelineOptions(jobLeaseMs === undefined ? more : { ...more, leaseMs: jobLeaseMs });
     super(checkStore(more.store), settings.leaseMs);
     this.settings = settings;
@@ -133,15 +141,22 @@ export class ClusterPipeline extends RunningPipeline {
    *
    * @param control what the cluster agrees through; who passes it closes it, after the pipeline
    * @throws RdmaError RDMA_ERR_NOT_FOUND when no such app is deployed; RDMA_ERR_TIMEOUT when it does not work in time,
-   *   with the reasons; RDMA_ERR_INVALID_ARGUMENT; RDMA_ERR_NO_DEVICE
+   *   with the reasons; RDMA_ERR_UNAUTHENTICATED when the secret is another cluster's; RDMA_ERR_ABORTED; RDMA_ERR_INVALID_ARGUMENT; RDMA_ERR_NO_DEVICE
    */
   static async connect(control: ControlStore, options: ClusterPipelineOptions): Promise<ClusterPipeline> {
     const pipeline = new ClusterPipeline(control, options);
+    const signal = checkAbortSignal('signal', options.signal);
+    const giveUp = () => pipeline.fail(isRdmaError(signal?.reason) ? signal.reason : abortError(signal!, 'the start'));
+    if (signal?.aborted) giveUp();
+    const stopListening = signal === undefined ? () => {} : onAbort(signal, giveUp);
     try {
+      await checkSecretProof(control, pipeline.secret, pipeline.settings.startTimeoutMs);
       await pipeline.start();
     } catch (error) {
       await pipeline.close();
       throw error;
+    } finally {
+      stopListening();
     }
     return pipeline;
   }
@@ -429,6 +444,7 @@ export class ClusterPipeline extends RunningPipeline {
       plan: this.plans.at(-1)!,
       olderPlans: this.plans.slice(0, -1),
       gateway: gateway.status(),
+      memory: memoryNeeds(graphOf(app.spec), this.plans.at(-1)!, gateway.sizes),
       places,
       unplaced: app === undefined ? [] : record.unplaced,
       control: this.view.failure ?? this.trouble ?? this.reporter?.failure,

@@ -8,6 +8,7 @@ import { checkBoolean, checkInteger, checkObject } from '../core/validate.js';
 import type { ControlStore } from '../control/index.js';
 import type { Workflow } from '../pipeline/index.js';
 import { hashOf } from './app-host.js';
+import { writeMark } from './app-records.js';
 import { type App, APPS, asJson, checkName, DRAINS, readApp } from './cluster-records.js';
 
 const MAX_TRIES = 10;
@@ -38,6 +39,7 @@ export async function deploy(store: ControlStore, workflow: Workflow): Promise<A
     }
     return before;
   }
+  await writeMark(store);
   await store.put(APPS + name, asJson(app), { expected: 0 });
   return app;
 }
