@@ -88,7 +88,8 @@ class Simulation {
     this.begin();
     let next = 0;
     const { arrivalS } = trace;
-    while (this.left > 0) {
+    // To the end of the trace, as instances without work end there too.
+    while (this.left > 0 || events.nextS < trace.lengthS) {
       const atS = next < arrivalS.length ? arrivalS[next]! : Number.POSITIVE_INFINITY;
       if (atS <= events.nextS) {
         this.nowS = atS;
