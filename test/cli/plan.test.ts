@@ -1,5 +1,5 @@
-// Proves what `onepiece plan` and `onepiece simulate` print, that the page needs nothing else, and that whatever is wrong
-// with what they are given is one clear line.
+// Proves what `onepiece plan` and `onepiece simulate` print, that the page needs nothing else, and that whatever is
+// wrong with what they are given is one clear line.
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';

@@ -1,6 +1,7 @@
 // A plan as one page with charts.
 //
-// Invariant: the page needs nothing else: no script, no font, no request. Text that came from somewhere is never markup.
+// Invariant: the page needs nothing else: no script, no font, no request. Text that came from somewhere is never
+// markup.
 import type { PlanResult } from '../sim/fleet/planning.js';
 
 const escaped = (text: string) => text.replace(/[&<>"']/g, (c) => `&#${c.charCodeAt(0)};`);

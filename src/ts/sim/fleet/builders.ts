@@ -187,7 +187,11 @@ export class FleetBuilder {
     return [...steps].map(([units, seconds]) => ({ pool, units, seconds, transferS: 0 }));
   }
 
-  /** GPUs for each model that hold the whole pipeline. @param sizes instances by model; undefined: they follow the load */
+  /**
+   * GPUs for each model that hold the whole pipeline.
+   *
+   * @param sizes instances by model; undefined: they follow the load
+   */
   mono(name: string, sizes: readonly number[] | undefined, settings: Settings): FleetSpec {
     const { costs } = this.work;
     const pools = costs.map((each, model): PoolSpec => {

@@ -2,8 +2,8 @@
 //
 // Invariant: deterministic: one setting at a time is changed, in a fixed order, and a change stays if it holds the SLO
 // with fewer GPUs (or comes nearer to it, while none holds it). Then the most instances go down as far as the SLO holds
-// with about as many GPUs on average: a peak is what has to be bought. What is searched on is never what is reported on, where
-// there is another seed.
+// with about as many GPUs on average: a peak is what has to be bought. What is searched on is never what is reported
+// on, where there is another seed.
 import { DEFAULT_SETTINGS, type Settings } from './builders.js';
 import type { SimulationResult } from './result.js';
 
