@@ -13,6 +13,7 @@ import { devicesCommand } from './devices.js';
 import { doctorCommand } from './doctor.js';
 import { errorLine, ExitCode, exitCodeOf, UsageError } from './exit.js';
 import { jobsCommand } from './jobs.js';
+import { eventsCommand } from './events.js';
 import { nodeCommand } from './node.js';
 import { pingpongCommand } from './pingpong.js';
 import { planCommand, simulateCommand } from './plan.js';
@@ -51,7 +52,7 @@ async function main(): Promise<number> {
     .addCommand(planCommand(setExitCode))
     .addCommand(simulateCommand(setExitCode))
     .addCommand(nodeCommand(setExitCode));
-  for (const command of clusterCommands()) program.addCommand(command);
+  for (const command of [...clusterCommands(), eventsCommand(setExitCode)]) program.addCommand(command);
   const commands = (command: Command): Command[] => [command, ...command.commands.flatMap(commands)];
   for (const command of commands(program)) command.exitOverride().showHelpAfterError('(--help shows the options)');
   try {
