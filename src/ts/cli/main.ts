@@ -17,6 +17,7 @@ import { jobsCommand } from './jobs.js';
 import { eventsCommand } from './events.js';
 import { nodeCommand } from './node.js';
 import { pingpongCommand } from './pingpong.js';
+import { planCommand, simulateCommand } from './plan.js';
 import { rpingCommand } from './rping.js';
 import { serveCommand } from './serve.js';
 import { topCommand } from './top.js';
@@ -50,6 +51,8 @@ async function main(): Promise<number> {
     .addCommand(doctorCommand(setExitCode))
     .addCommand(rpingCommand(setExitCode))
     .addCommand(topCommand(setExitCode))
+    .addCommand(planCommand(setExitCode))
+    .addCommand(simulateCommand(setExitCode))
     .addCommand(nodeCommand(setExitCode));
   for (const command of [...clusterCommands(), eventsCommand(setExitCode)]) program.addCommand(command);
   const commands = (command: Command): Command[] => [command, ...command.commands.flatMap(commands)];
