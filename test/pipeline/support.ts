@@ -23,8 +23,8 @@ import {
   type Tensor,
   tensor,
   type Workflow,
+  type PlaceAddress,
 } from '../../src/ts/pipeline/index.js';
-import type { InboxAddress } from '../../src/ts/ring/index.js';
 
 export const DEVICE = process.env.ONEPIECE_DEVICE ?? 'soft0';
 export const SECRET = 'for the tests only';
@@ -66,6 +66,14 @@ export async function failureOf(promise: Promise<unknown>): Promise<{ code: stri
   return { code: 'none', message: 'it did not fail' };
 }
 
+/** The address of a place that has one inbox, on the device of these tests. */
+export function addressOf({ host, port }: { host: string; port: number }, hostname = 'here'): PlaceAddress {
+  const { location } = systemPipelinePort;
+  const kind = DEVICE === 'soft0' ? 'soft' : 'RoCE v2';
+  const fabric = DEVICE === 'soft0' ? location.memory : '10.0.0.0/24';
+  return { machine: location.machine, hostname, devices: [{ device: DEVICE, kind, fabric, host, port }] };
+}
+
 /** A promise with its resolve outside. */
 export function gate(): { opened: Promise<void>; open: () => void } {
   let open = () => {};
@@ -102,7 +110,7 @@ export class Harness {
   readonly gateways: Gateway[] = [];
   plan: Plan;
   private readonly workflow: Workflow;
-  private readonly routes = new Map<string, InboxAddress>();
+  private readonly routes = new Map<string, PlaceAddress>();
   private readonly incarnations = new Map<string, number>();
   private readonly common;
 
@@ -163,7 +171,7 @@ export class Harness {
   /** What stage instances are opened with besides. */
   extra: Partial<StageInstanceOptions> = {};
 
-  private resolve(target: string): InboxAddress {
+  private resolve(target: string): PlaceAddress {
     const address = this.routes.get(target);
     if (address === undefined) throw new RdmaError('RDMA_ERR_PEER_GONE', `${target} is away`);
     return address;

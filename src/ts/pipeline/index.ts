@@ -34,6 +34,15 @@ export type { LinkStatus } from './links.js';
 export { MAX_META_BYTES, type Meta } from './meta.js';
 export { MAX_PARTS } from './envelope.js';
 export type { PlaceOptions, PlaceStatus } from './place.js';
+export {
+  checkPlaceAddress,
+  type DeviceAddress,
+  type DeviceKind,
+  type Location,
+  type PlaceAddress,
+} from './place-address.js';
+export { type Reach, reach } from './reach.js';
+export type { Via } from './way.js';
 export { checkPlan, makePlan, type PlaceId, type Plan, placeName, stageIndex, stagePlaces } from './plan.js';
 export { type PipelinePort, systemPipelinePort } from './port.js';
 export { checkLabels, checkResources, MAX_GPUS, NO_RESOURCES, type StageResources } from './resources.js';

@@ -8,6 +8,8 @@ import { readFileSync } from 'node:fs';
 import { performance } from 'node:perf_hooks';
 import type { RingPort } from '../ring/port.js';
 import { systemPort } from '../ring/system-port.js';
+import { findLocation } from './location.js';
+import type { Location } from './place-address.js';
 
 /** All of it. */
 export interface PipelinePort extends RingPort {
@@ -15,6 +17,8 @@ export interface PipelinePort extends RingPort {
   nowUs(): number;
   /** A number for this host, 0 to 2^32 - 1: places with the same one share that clock. */
   readonly host: number;
+  /** Which machine this process runs on. */
+  readonly location: Location;
   /** A random number from 0 up to 1. */
   random(): number;
 }
@@ -28,6 +32,7 @@ export const systemPipelinePort: PipelinePort = {
   ...systemPort,
   nowUs: () => originUs + performance.now() * 1e3,
   host: hostNumber(),
+  location: findLocation(),
   random: Math.random,
 };
 
