@@ -5,7 +5,7 @@
 // store is finished by another gateway when this one dies.
 import { RdmaError } from '../core/errors.js';
 import type { Secret } from '../core/secret.js';
-import { checkInteger, checkObject } from '../core/validate.js';
+import { checkInteger, checkObject, checkString } from '../core/validate.js';
 import { type ControlPort, type ControlStore, type Membership, systemControlPort } from '../control/index.js';
 import {
   type Availability,
@@ -36,13 +36,13 @@ import {
   type LocalPipelineOptions,
   type PipelineSettings,
 } from './local-pipeline-options.js';
+import { deviceSettings, nodeDevices } from './node-devices.js';
 import { closedError, RunningPipeline } from './running-pipeline.js';
 
 /** How to connect to an app of a cluster; `startTimeoutMs` is how long to wait until the app works. */
 export interface ClusterPipelineOptions
   extends Pick<
     LocalPipelineOptions,
-    | 'device'
     | 'maxInFlight'
     | 'maxQueued'
     | 'maxQueuedBytes'
@@ -54,6 +54,10 @@ export interface ClusterPipelineOptions
   > {
   /** Name of the app: that of its workflow. */
   readonly app: string;
+  /** Names of the devices that it listens on, the one to prefer first; default: all that work. */
+  readonly devices?: readonly string[];
+  /** The address of this host that other hosts reach it by; default: they do not. */
+  readonly address?: string | undefined;
   /** That of the nodes. */
   readonly secret: string;
   /** Of the gateway's own lease, in ms; default 3000. */
@@ -84,6 +88,8 @@ const RETRY_MS = 300;
 /** Made by {@link ClusterPipeline.connect}. */
 export class ClusterPipeline extends RunningPipeline {
   private readonly settings: PipelineSettings;
+  private readonly otherDevices: readonly string[];
+  private readonly listenHost: string | undefined;
   private readonly appName: string;
   private readonly secret: Secret<string>;
   private readonly leaseMs: number;
@@ -103,10 +109,15 @@ export class ClusterPipeline extends RunningPipeline {
 
   private constructor(control: ControlStore, options: ClusterPipelineOptions) {
     const given = checkObject<ClusterPipelineOptions>('options', options);
-    const { app, secret, leaseMs = 3000, jobLeaseMs, port, ...more } = given;
-    const settings = checkPipelineOptions(jobLeaseMs === undefined ? more : { ...more, leaseMs: jobLeaseMs });
+    const { app, secret, leaseMs = 3000, jobLeaseMs, port, devices, address, ...more } = given;
+    const known = deviceSettings(nodeDevices(devices));
+    const own = { ...more, device: known.device };
+    const settings = checkPipelineOptions(jobLeaseMs === undefined ? own : { ...own, leaseMs: jobLeaseMs });
+    if (address !== undefined) checkString('address', address, { minLength: 1, maxLength: 255 });
     super(checkStore(more.store), settings.leaseMs);
     this.settings = settings;
+    this.otherDevices = known.otherDevices;
+    this.listenHost = address;
     this.appName = checkName('app', app);
     this.secret = checkClusterSecret(secret);
     this.leaseMs = checkInteger('leaseMs', leaseMs, 50, 600_000);
@@ -199,6 +210,8 @@ export class ClusterPipeline extends RunningPipeline {
       incarnation: this.membership!.session ?? 1,
       plan,
       device,
+      otherDevices: this.otherDevices,
+      listenHost: this.listenHost,
       secret,
       pollUs,
       reconnectMs,

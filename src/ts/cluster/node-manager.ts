@@ -8,7 +8,7 @@ import { isDeepStrictEqual } from 'node:util';
 import { tellerOf } from '../core/event-teller.js';
 import type { RdmaError } from '../core/errors.js';
 import type { Secret } from '../core/secret.js';
-import { checkFunction, checkInteger, checkObject } from '../core/validate.js';
+import { checkFunction, checkInteger, checkObject, checkString } from '../core/validate.js';
 import {
   type ControlPort,
   type ControlStore,
@@ -22,13 +22,14 @@ import { AppHost, type AppHostOptions, type Hosting } from './app-host.js';
 import { asJson, checkClusterSecret, checkName, NODES, type PlanRecord, REPORTS } from './cluster-records.js';
 import { ClusterView } from './cluster-view.js';
 import { checkPipelineOptions, type LocalPipelineOptions } from './local-pipeline-options.js';
+import { deviceSettings, type NodeDevices, networkDevices, nodeDevices } from './node-devices.js';
 import type { Restart } from './place-state.js';
 import type { PlacesSettings } from './places.js';
 import { Troubles } from './troubles.js';
 
 /** What a node says of itself. */
 export type NodeEvent =
-  | { readonly type: 'joined'; readonly node: NodeInfo }
+  | { readonly type: 'joined'; readonly node: NodeInfo; readonly devices: readonly string[] }
   | { readonly type: 'restart'; readonly app: string; readonly restart: Restart }
   | { readonly type: 'trouble'; readonly error: RdmaError };
 
@@ -36,12 +37,16 @@ export type NodeEvent =
 export interface NodeOptions
   extends Pick<
     LocalPipelineOptions,
-    'device' | 'heartbeatMs' | 'maxRestarts' | 'pollUs' | 'reconnectMs' | 'startTimeoutMs'
+    'heartbeatMs' | 'maxRestarts' | 'pollUs' | 'reconnectMs' | 'startTimeoutMs'
   > {
   /** Unique in the cluster: 1 to 64 letters, digits, `-`, `_` and `=`. */
   readonly name: string;
   /** What all of the cluster know, 8 to 4096 characters. */
   readonly secret: string;
+  /** Names of the devices that its places listen on, the one to prefer first; default: all that work. */
+  readonly devices?: readonly string[];
+  /** The address of this host that other hosts reach its places by; default: they reach none. */
+  readonly address?: string | undefined;
   /** What it has; by default this machine's cores and memory, and no GPUs. */
   readonly has?: Omit<NodeInfoInput, 'name'>;
   /** Of its lease, in ms; default 3000. */
@@ -83,18 +88,22 @@ export class NodeManager {
     private readonly store: ControlStore,
     options: NodeOptions,
     private readonly makeHost: (options: AppHostOptions) => Hosting,
+    devices: NodeDevices,
   ) {
     const given = checkObject<NodeOptions>('options', options);
-    const { leaseMs = 3000, onEvent = () => {}, port = systemControlPort, has, secret, name: _, ...more } = given;
+    const { leaseMs = 3000, onEvent = () => {}, port = systemControlPort, has, secret, name: _, devices: _wanted, address, ...more } = given;
     const name = checkName('name', given.name);
-    const own = { host: os.hostname(), cores: os.availableParallelism(), memoryBytes: os.totalmem() };
+    const cores = os.availableParallelism();
+    const own = { host: os.hostname(), cores, memoryBytes: os.totalmem(), devices: networkDevices(devices) };
     this.info = checkNode({ ...own, ...has, name });
     this.secret = checkClusterSecret(secret);
     this.leaseMs = checkInteger('leaseMs', leaseMs, 50, 600_000);
     this.port = port;
     this.run = port.id();
     this.tell = tellerOf('onEvent', checkFunction('onEvent', onEvent));
-    this.settings = checkPipelineOptions(more);
+    const { device, otherDevices } = deviceSettings(devices);
+    if (address !== undefined) checkString('address', address, { minLength: 1, maxLength: 255 });
+    this.settings = { ...checkPipelineOptions({ ...more, device }), otherDevices, listenHost: address };
     this.members = new Members(store, { prefix: NODES, leaseMs: this.leaseMs, port });
     this.view = new ClusterView(store, { leaseMs: this.leaseMs, port, onChange: () => this.look() });
   }
@@ -103,26 +112,36 @@ export class NodeManager {
    * Joins the cluster, and runs what it is given from now on.
    *
    * @throws RdmaError RDMA_ERR_CONFLICT when another node has the name; RDMA_ERR_TIMEOUT when the store does not
-   *   answer; RDMA_ERR_INVALID_ARGUMENT
+   *   answer; RDMA_ERR_NO_DEVICE; RDMA_ERR_INVALID_ARGUMENT
    */
-  static start(store: ControlStore, options: NodeOptions): Promise<NodeManager> {
-    return NodeManager.startWith(store, options, (own) => new AppHost(own));
+  static async start(store: ControlStore, options: NodeOptions): Promise<NodeManager> {
+    const { devices } = checkObject<NodeOptions>('options', options);
+    return NodeManager.startOn(store, options, (own) => new AppHost(own), nodeDevices(devices));
   }
 
   /** @internal A node with processes of another kind: those of the simulation. */
-  static async startWith(
+  static startWith(
     store: ControlStore,
     options: NodeOptions,
     makeHost: (options: AppHostOptions) => Hosting,
   ): Promise<NodeManager> {
-    const node = new NodeManager(store, options, makeHost);
+    return NodeManager.startOn(store, options, makeHost, [{ name: 'soft0', fabric: '' }]);
+  }
+
+  private static async startOn(
+    store: ControlStore,
+    options: NodeOptions,
+    makeHost: (options: AppHostOptions) => Hosting,
+    devices: NodeDevices,
+  ): Promise<NodeManager> {
+    const node = new NodeManager(store, options, makeHost, devices);
     try {
       node.membership = await node.members.join(node.info.name, { ...Object(asJson(node.info)), run: node.run });
     } catch (error) {
       await node.close();
       throw error;
     }
-    node.tell({ type: 'joined', node: node.info });
+    node.tell({ type: 'joined', node: node.info, devices: devices.map(({ name }) => name) });
     node.look();
     return node;
   }

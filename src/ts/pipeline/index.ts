@@ -36,11 +36,13 @@ export { MAX_PARTS } from './envelope.js';
 export type { PlaceOptions, PlaceStatus } from './place.js';
 export {
   checkPlaceAddress,
+  fabricOf,
   type DeviceAddress,
   type DeviceKind,
   type Location,
   type PlaceAddress,
 } from './place-address.js';
+export { subnetOf } from './location.js';
 export { type Reach, reach } from './reach.js';
 export type { Via } from './way.js';
 export { checkPlan, makePlan, type PlaceId, type Plan, placeName, stageIndex, stagePlaces } from './plan.js';
