@@ -95,6 +95,8 @@ export interface HarnessOptions {
   gateways?: number;
   /** Gateways want to know what happens to requests. */
   watched?: boolean;
+  /** See {@link Harness.where}. */
+  where?: Harness['where'];
   /** What differs from the usual sizes of a place. */
   sizes?: PlaceOptions['sizes'];
 }
@@ -137,10 +139,12 @@ export class Harness {
     const { gateways = 1, maxInFlight = 64, maxQueued = 256, watched = false, sizes } = options;
     const { maxQueuedBytes, tenants } = options;
     const harness = new Harness(workflow, gateways, sizes);
+    if (options.where !== undefined) harness.where = options.where;
     try {
       for (const instance of harness.plan.gateways) {
         const gateway = await Gateway.open({
           ...harness.common,
+          ...harness.where(`gateway/${instance}`),
           self: { stage: -1, instance },
           incarnation: 1000 + instance,
           plan: harness.plan,
@@ -168,6 +172,9 @@ export class Harness {
     return this.gateways[0]!;
   }
 
+  /** What the place of this name is opened with besides: where it runs, and on which devices. */
+  where: (place: string) => Partial<PlaceOptions> = () => ({});
+
   /** What stage instances are opened with besides. */
   extra: Partial<StageInstanceOptions> = {};
 
@@ -191,6 +198,7 @@ export class Harness {
       olderPlans,
       ...this.workflow.code(spec.stages[self.stage]!.name),
       onEvent: (event) => void this.events.push({ place, event }),
+      ...this.where(place),
       ...this.extra,
     });
     this.stages.set(place, instance);
@@ -272,6 +280,8 @@ export class Harness {
       note(status.name, 'incomplete', status.incomplete);
       note(status.name, 'early', status.early);
       note(status.name, 'blocks', status.pool.blocks);
+      for (const [device, { pool }] of Object.entries(status.others))
+        note(status.name, `blocks of ${device}`, pool.blocks);
       for (const link of status.links) {
         note(status.name, `unacknowledged by ${link.target}`, link.unacknowledged);
         note(status.name, `waiting for ${link.target}`, link.backlog);

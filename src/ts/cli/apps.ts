@@ -106,7 +106,12 @@ function overviewText({ leader, nodes, apps }: ClusterOverview): string {
     nodes.length === 0 ? 'no nodes' : table(['node', 'host', '>cores', '>memory', '>gpus', '>places', ''], nodeRows),
   );
   for (const app of apps) {
-    const rows = app.places.map(({ place, node, state, reason, vias }) => [place, node, state, reason ?? viaWords(vias)]);
+    const rows = app.places.map(({ place, node, state, reason, vias }) => [
+      place,
+      node,
+      state,
+      reason ?? viaWords(vias),
+    ]);
     const gateways = app.gateways.length === 0 ? 'none: connect one' : app.gateways.join(', ');
     lines.push('', `${app.name}: plan ${app.plan ?? 'none'}, gateways ${gateways}`);
     if (rows.length > 0) lines.push(table(['place', 'node', 'state', 'sends by'], rows));

@@ -13,6 +13,7 @@ import { devicesCommand } from './devices.js';
 import { doctorCommand } from './doctor.js';
 import { errorLine, ExitCode, exitCodeOf, UsageError } from './exit.js';
 import { jobsCommand } from './jobs.js';
+import { clusterCommand } from './cluster.js';
 import { nodeCommand } from './node.js';
 import { pingpongCommand } from './pingpong.js';
 import { rpingCommand } from './rping.js';
@@ -47,7 +48,8 @@ async function main(): Promise<number> {
     .addCommand(doctorCommand(setExitCode))
     .addCommand(rpingCommand(setExitCode))
     .addCommand(topCommand(setExitCode))
-    .addCommand(nodeCommand(setExitCode));
+    .addCommand(nodeCommand(setExitCode))
+    .addCommand(clusterCommand());
   for (const command of clusterCommands()) program.addCommand(command);
   const commands = (command: Command): Command[] => [command, ...command.commands.flatMap(commands)];
   for (const command of commands(program)) command.exitOverride().showHelpAfterError('(--help shows the options)');

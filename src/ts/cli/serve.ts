@@ -41,6 +41,7 @@ interface ServeCommandOptions extends ServerLimits {
   cancelOnDisconnect: boolean;
   device?: string[];
   address?: string;
+  tlsDir?: string;
   maxQueued: number;
   leaseMs: number;
   store?: string;
@@ -66,8 +67,13 @@ export function serveCommand(setExitCode: (code: number) => void): Command {
     .option('--tokens-file <file>', 'who may ask: a line for each, TENANT TOKEN [MAX-PRIORITY] [operator]')
     .option('--name <name>', 'a name that the server is asked under, beside its address', collect)
     .option('--no-cancel-on-disconnect', 'POST /v1/run goes on when its client is gone')
-    .option('--device <names>', 'the device that carries the messages; with --control several, with commas between', names)
+    .option(
+      '--device <names>',
+      'the device that carries the messages; with --control several, with commas between',
+      names,
+    )
     .option('--address <ip>', 'with --control: the address of this host that other hosts reach')
+    .option('--tls-dir <folder>', 'with --control: the certificate of this node (onepiece cluster init)')
     .option('--max-queued <count>', 'requests that may wait to be admitted, 0 to 65536', integer(0, 65_536), 256)
     .option('--lease-ms <ms>', 'others take the jobs over after so long', integer(100, 3_600_000), 10_000)
     .addOption(
@@ -99,10 +105,10 @@ function collect(name: string, names: string[] = []): string[] {
 
 async function serveUntilSignal(workflow: string, options: ServeCommandOptions): Promise<number> {
   const { export: exportName, device, maxQueued, leaseMs, store: folder, redis, memory, ...others } = options;
-  const { logLevel, json, tokensFile, name, control, bucket, secretFile, address, ...server } = others;
+  const { logLevel, json, tokensFile, name, control, bucket, secretFile, address, tlsDir, ...server } = others;
   const [first = 'soft0', ...more] = device ?? [];
-  if (control === undefined && (more.length > 0 || address !== undefined))
-    throw new UsageError('several devices and --address are for --control: one host needs one device');
+  if (control === undefined && (more.length > 0 || address !== undefined || tlsDir !== undefined))
+    throw new UsageError('several devices, --address and --tls-dir are for --control: one host needs one device');
   if ((control === undefined) !== (secretFile === undefined))
     throw new UsageError('--control and --secret-file go together');
   const service = await loadService(workflow, exportName).catch(asUsage);
@@ -142,7 +148,7 @@ async function serveUntilSignal(workflow: string, options: ServeCommandOptions):
       cluster = await openControl({ control, bucket });
       const { name: app } = service.workflow;
       const devices = device === undefined ? {} : { devices: device };
-      const how = { app, secret, address, maxQueued, jobLeaseMs: leaseMs, store, ...devices };
+      const how = { app, secret, address, tlsDir, maxQueued, jobLeaseMs: leaseMs, store, ...devices };
       const pipeline = await ClusterPipeline.connect(cluster, how).catch(asUsage);
       serving = await servePipeline(pipeline, service, { ...common, isDurable: store.isDurable });
     }

@@ -3,6 +3,7 @@
 // Invariant: requests are admitted under a plan after all of its places work under it, and an older one is let go of
 // after its last request here. While the store is away it goes on with the last plan. What is submitted to a durable
 // store is finished by another gateway when this one dies.
+import { TlsIdentity } from '../connect/index.js';
 import { RdmaError } from '../core/errors.js';
 import type { Secret } from '../core/secret.js';
 import { checkInteger, checkObject, checkString } from '../core/validate.js';
@@ -17,7 +18,8 @@ import {
   placeName,
   stageIndex,
   stagePlaces,
-  systemPipelinePort,
+  type PipelinePort,
+  pipelinePort,
   type WorkflowSpec,
 } from '../pipeline/index.js';
 import {
@@ -43,14 +45,7 @@ import { closedError, RunningPipeline } from './running-pipeline.js';
 export interface ClusterPipelineOptions
   extends Pick<
     LocalPipelineOptions,
-    | 'maxInFlight'
-    | 'maxQueued'
-    | 'maxQueuedBytes'
-    | 'pollUs'
-    | 'reconnectMs'
-    | 'startTimeoutMs'
-    | 'store'
-    | 'tenants'
+    'maxInFlight' | 'maxQueued' | 'maxQueuedBytes' | 'pollUs' | 'reconnectMs' | 'startTimeoutMs' | 'store' | 'tenants'
   > {
   /** Name of the app: that of its workflow. */
   readonly app: string;
@@ -58,6 +53,11 @@ export interface ClusterPipelineOptions
   readonly devices?: readonly string[];
   /** The address of this host that other hosts reach it by; default: they do not. */
   readonly address?: string | undefined;
+  /**
+   * The folder of this node's certificate, as `onepiece cluster init` makes it: places connect by TLS 1.3 between hosts
+   * then, and each proves that it belongs to the cluster; default: no TLS. All of a cluster have one, or none.
+   */
+  readonly tlsDir?: string | undefined;
   /** That of the nodes. */
   readonly secret: string;
   /** Of the gateway's own lease, in ms; default 3000. */
@@ -90,6 +90,7 @@ export class ClusterPipeline extends RunningPipeline {
   private readonly settings: PipelineSettings;
   private readonly otherDevices: readonly string[];
   private readonly listenHost: string | undefined;
+  private readonly pipelinePort: PipelinePort;
   private readonly appName: string;
   private readonly secret: Secret<string>;
   private readonly leaseMs: number;
@@ -109,7 +110,7 @@ export class ClusterPipeline extends RunningPipeline {
 
   private constructor(control: ControlStore, options: ClusterPipelineOptions) {
     const given = checkObject<ClusterPipelineOptions>('options', options);
-    const { app, secret, leaseMs = 3000, jobLeaseMs, port, devices, address, ...more } = given;
+    const { app, secret, leaseMs = 3000, jobLeaseMs, port, devices, address, tlsDir, ...more } = given;
     const known = deviceSettings(nodeDevices(devices));
     const own = { ...more, device: known.device };
     const settings = checkPipelineOptions(jobLeaseMs === undefined ? own : { ...own, leaseMs: jobLeaseMs });
@@ -118,6 +119,7 @@ export class ClusterPipeline extends RunningPipeline {
     this.settings = settings;
     this.otherDevices = known.otherDevices;
     this.listenHost = address;
+    this.pipelinePort = pipelinePort(tlsDir === undefined ? undefined : TlsIdentity.read(tlsDir));
     this.appName = checkName('app', app);
     this.secret = checkClusterSecret(secret);
     this.leaseMs = checkInteger('leaseMs', leaseMs, 50, 600_000);
@@ -203,7 +205,7 @@ export class ClusterPipeline extends RunningPipeline {
     const { settings, app, secret } = this;
     const { device, maxInFlight, maxQueued, maxQueuedBytes, tenants, reconnectMs, pollUs } = settings;
     this.gateway = await Gateway.open({
-      port: systemPipelinePort,
+      port: this.pipelinePort,
       graph: graphOf(app.spec),
       self: { stage: stageIndex(app.spec, 'gateway'), instance: this.number },
       // Of one number, a later gateway has a later session.

@@ -5,6 +5,7 @@
 // elsewhere, it sees that as soon as the store is back.
 import os from 'node:os';
 import { isDeepStrictEqual } from 'node:util';
+import { TlsIdentity } from '../connect/index.js';
 import { tellerOf } from '../core/event-teller.js';
 import type { RdmaError } from '../core/errors.js';
 import type { Secret } from '../core/secret.js';
@@ -35,10 +36,7 @@ export type NodeEvent =
 
 /** How a node is started. */
 export interface NodeOptions
-  extends Pick<
-    LocalPipelineOptions,
-    'heartbeatMs' | 'maxRestarts' | 'pollUs' | 'reconnectMs' | 'startTimeoutMs'
-  > {
+  extends Pick<LocalPipelineOptions, 'heartbeatMs' | 'maxRestarts' | 'pollUs' | 'reconnectMs' | 'startTimeoutMs'> {
   /** Unique in the cluster: 1 to 64 letters, digits, `-`, `_` and `=`. */
   readonly name: string;
   /** What all of the cluster know, 8 to 4096 characters. */
@@ -47,6 +45,11 @@ export interface NodeOptions
   readonly devices?: readonly string[];
   /** The address of this host that other hosts reach its places by; default: they reach none. */
   readonly address?: string | undefined;
+  /**
+   * The folder of this node's certificate, as `onepiece cluster init` makes it: places connect by TLS 1.3 between hosts
+   * then, and each proves that it belongs to the cluster; default: no TLS. All of a cluster have one, or none.
+   */
+  readonly tlsDir?: string | undefined;
   /** What it has; by default this machine's cores and memory, and no GPUs. */
   readonly has?: Omit<NodeInfoInput, 'name'>;
   /** Of its lease, in ms; default 3000. */
@@ -91,7 +94,18 @@ export class NodeManager {
     devices: NodeDevices,
   ) {
     const given = checkObject<NodeOptions>('options', options);
-    const { leaseMs = 3000, onEvent = () => {}, port = systemControlPort, has, secret, name: _, devices: _wanted, address, ...more } = given;
+    const {
+      leaseMs = 3000,
+      onEvent = () => {},
+      port = systemControlPort,
+      has,
+      secret,
+      name: _,
+      devices: _wanted,
+      address,
+      tlsDir,
+      ...more
+    } = given;
     const name = checkName('name', given.name);
     const cores = os.availableParallelism();
     const own = { host: os.hostname(), cores, memoryBytes: os.totalmem(), devices: networkDevices(devices) };
@@ -103,7 +117,9 @@ export class NodeManager {
     this.tell = tellerOf('onEvent', checkFunction('onEvent', onEvent));
     const { device, otherDevices } = deviceSettings(devices);
     if (address !== undefined) checkString('address', address, { minLength: 1, maxLength: 255 });
-    this.settings = { ...checkPipelineOptions({ ...more, device }), otherDevices, listenHost: address };
+    this.settings = { ...checkPipelineOptions({ ...more, device }), otherDevices, listenHost: address, tlsDir };
+    // What is wrong with it is said here, not by each process.
+    if (tlsDir !== undefined) TlsIdentity.read(tlsDir);
     this.members = new Members(store, { prefix: NODES, leaseMs: this.leaseMs, port });
     this.view = new ClusterView(store, { leaseMs: this.leaseMs, port, onChange: () => this.look() });
   }

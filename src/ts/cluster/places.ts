@@ -36,6 +36,8 @@ export type PlacesSettings = Pick<
   readonly otherDevices?: readonly string[];
   /** The address of this host that other hosts reach; default: they reach none. */
   readonly listenHost?: string | undefined;
+  /** The folder of this node's certificate; default: no TLS. */
+  readonly tlsDir?: string | undefined;
 };
 
 /** What the places ask of their pipeline. */
@@ -225,7 +227,7 @@ export class Places {
 
   private configOf({ name, stage, instance }: SupervisedPlace): WorkerConfig {
     const { workflow, options, secret } = this.host;
-    const { device, otherDevices = [], listenHost, pollUs, reconnectMs, heartbeatMs } = options;
+    const { device, otherDevices = [], listenHost, tlsDir, pollUs, reconnectMs, heartbeatMs } = options;
     const incarnation = Math.max(this.incarnations.get(name) ?? 0, this.host.incarnationAbove(name)) + 1;
     this.incarnations.set(name, incarnation);
     return {
@@ -241,6 +243,7 @@ export class Places {
       device,
       otherDevices,
       listenHost,
+      tlsDir,
       secret: secret.reveal(),
       pollUs,
       reconnectMs,

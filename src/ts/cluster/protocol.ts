@@ -35,6 +35,8 @@ export interface WorkerConfig {
   otherDevices: readonly string[];
   /** The address of this host that other hosts reach; undefined: 127.0.0.1 only. */
   listenHost: string | undefined;
+  /** The folder of its certificate; undefined: no TLS. */
+  tlsDir: string | undefined;
   secret: string;
   pollUs: number;
   reconnectMs: number;

@@ -7,6 +7,7 @@ import { pathToFileURL } from 'node:url';
 import { inspect } from 'node:util';
 import { Adoptions } from './adoptions.js';
 import type { Moment } from './code-cache.js';
+import { TlsIdentity } from '../connect/index.js';
 import { RdmaError } from '../core/errors.js';
 import {
   graphOf,
@@ -16,7 +17,7 @@ import {
   StageInstance,
   type StageInstanceStatus,
   stageIndex,
-  systemPipelinePort,
+  pipelinePort,
   TaskBoard,
   type Workflow,
   type WorkflowSpec,
@@ -116,7 +117,7 @@ async function start(config: WorkerConfig): Promise<StageInstance> {
   const { spec } = workflow;
   const code = findCode(workflow, config);
   const opened = await StageInstance.open({
-    port: systemPipelinePort,
+    port: pipelinePort(config.tlsDir === undefined ? undefined : TlsIdentity.read(config.tlsDir)),
     graph: graphOf(spec),
     self: { stage: stageIndex(spec, stage), instance: config.instance },
     incarnation,

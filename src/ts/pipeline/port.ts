@@ -6,6 +6,7 @@ import { createHash, randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 // Not the global of this name, which is looked up at each use.
 import { performance } from 'node:perf_hooks';
+import { BootstrapServer, connectBootstrap, type TlsIdentity } from '../connect/index.js';
 import type { RingPort } from '../ring/port.js';
 import { systemPort } from '../ring/system-port.js';
 import { findLocation } from './location.js';
@@ -35,6 +36,20 @@ export const systemPipelinePort: PipelinePort = {
   location: findLocation(),
   random: Math.random,
 };
+
+/**
+ * The port of real life, with TLS between hosts.
+ *
+ * @param tls what this node proves itself by; undefined: no TLS
+ */
+export function pipelinePort(tls: TlsIdentity | undefined): PipelinePort {
+  if (tls === undefined) return systemPipelinePort;
+  return {
+    ...systemPipelinePort,
+    listen: (options) => BootstrapServer.listen({ ...options, tls }),
+    connect: (options) => connectBootstrap({ ...options, tls }),
+  };
+}
 
 // One kernel has one clock: its boot identity, random(4), made into a number. Without it nobody shares the clock.
 function hostNumber(): number {
