@@ -15,15 +15,34 @@ import { DEVICE, failureOf, gate, Harness, until, within } from './support.js';
 const here = { module: __filename };
 const LONG = 300_000;
 
+const notShared = () => {
+  throw Object.assign(new Error('peers of a card share no memory'), { code: 'ENOTSUP' });
+};
+
+// The same object, with some things different.
+function disguise<T extends object>(object: T, different: Readonly<Record<string, unknown>>): T {
+  return new Proxy(object, {
+    get: (target, key) => {
+      if (Object.hasOwn(different, key)) return different[key as string];
+      const value: unknown = Reflect.get(target, key, target);
+      return typeof value === 'function' ? value.bind(target) : value;
+    },
+  });
+}
+
 // A network card in the eyes of all that is above: a software device that shares no memory with its peers.
 function card(): Device {
   const device = Device.open('soft0');
-  return new Proxy(device, {
-    get: (target, key) => {
-      if (key === 'name') return 'card0';
-      if (key === 'portAddress') return () => ({ ...target.portAddress(), type: 'RoCE v2' });
-      const value: unknown = Reflect.get(target, key, target);
-      return typeof value === 'function' ? value.bind(target) : value;
+  return disguise(device, {
+    name: 'card0',
+    portAddress: () => ({ ...device.portAddress(), type: 'RoCE v2' }),
+    allocateProtectionDomain: () => {
+      const domain = device.allocateProtectionDomain();
+      return disguise(domain, {
+        registerMapping: notShared,
+        createQueuePair: (options: Parameters<typeof domain.createQueuePair>[0]) =>
+          disguise(domain.createQueuePair(options), { mapRemote: notShared }),
+      });
     },
   });
 }
