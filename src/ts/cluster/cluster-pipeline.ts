@@ -13,9 +13,11 @@ import {
   Gateway,
   type GatewayStatus,
   graphOf,
+  type PipelineRequest,
   type PlaceId,
   type Plan,
   placeName,
+  type RequestOptions,
   stageIndex,
   stagePlaces,
   type PipelinePort,
@@ -32,6 +34,8 @@ import {
   type PlanRecord,
 } from './cluster-records.js';
 import { ClusterView } from './cluster-view.js';
+import { LOADS, loadOf } from './gateway-load.js';
+import { LoadReporter } from './load-reporter.js';
 import {
   checkPipelineOptions,
   checkStore,
@@ -94,6 +98,7 @@ export class ClusterPipeline extends RunningPipeline {
   private readonly appName: string;
   private readonly secret: Secret<string>;
   private readonly leaseMs: number;
+  private readonly port: ControlPort;
   private readonly view: ClusterView;
   private readonly availability = new Map<string, string>(); // as the gateway was told, by place
   private readonly givenUp = new Set<string>();
@@ -107,8 +112,13 @@ export class ClusterPipeline extends RunningPipeline {
   private isDue = false; // there is something to follow
   private trouble: RdmaError | undefined; // why it could not be followed
   private isLive = false;
+  private arrived = 0; // requests, for the load that is reported
+  private reporter: LoadReporter | undefined;
 
-  private constructor(control: ControlStore, options: ClusterPipelineOptions) {
+  private constructor(
+    private readonly control: ControlStore,
+    options: ClusterPipelineOptions,
+  ) {
     const given = checkObject<ClusterPipelineOptions>('options', options);
     const { app, secret, leaseMs = 3000, jobLeaseMs, port, devices, address, tlsDir, ...more } = given;
     const known = deviceSettings(nodeDevices(devices));
@@ -123,9 +133,10 @@ export class ClusterPipeline extends RunningPipeline {
     this.appName = checkName('app', app);
     this.secret = checkClusterSecret(secret);
     this.leaseMs = checkInteger('leaseMs', leaseMs, 50, 600_000);
+    this.port = port ?? systemControlPort;
     this.view = new ClusterView(control, {
       leaseMs: this.leaseMs,
-      port: port ?? systemControlPort,
+      port: this.port,
       onChange: () => this.look(),
     });
   }
@@ -177,7 +188,42 @@ export class ClusterPipeline extends RunningPipeline {
     this.isLive = true;
     await this.tellPlans();
     this.look();
+    this.reportLoad();
     if (this.stored.isDurable) await this.stored.open();
+  }
+
+  // For whoever scales the stages, where one is scaled.
+  private reportLoad(): void {
+    const { app, control, appName, number } = this;
+    if (app.spec.stages.every(({ scale }) => scale === undefined)) return;
+    this.reporter = new LoadReporter(control, {
+      key: LOADS + gatewayKey(appName, number),
+      port: this.port,
+      read: () => {
+        const session = this.membership?.session;
+        const { gateway, plans, arrived } = this;
+        if (session === undefined || gateway === undefined || this.isClosing) return undefined;
+        return loadOf(app.spec, plans.at(-1)!, gateway.status(), arrived, session);
+      },
+    });
+  }
+
+  // Who comes again as it was told is no newcomer.
+  /** @internal */
+  protected override runAt(gateway: Gateway, request: PipelineRequest, options?: RequestOptions) {
+    if (options?.retryToken === undefined) this.arrived++;
+    return super.runAt(gateway, request, options);
+  }
+
+  /** @internal */
+  protected override checkAt(bytes: number, options?: RequestOptions): void {
+    try {
+      super.checkAt(bytes, options);
+    } catch (error) {
+      // It does not begin, so it was not counted.
+      if ((error as RdmaError).code === 'RDMA_ERR_REJECTED' && options?.retryToken === undefined) this.arrived++;
+      throw error;
+    }
   }
 
   // The smallest number that no gateway has.
@@ -400,13 +446,14 @@ export class ClusterPipeline extends RunningPipeline {
       gateway: gateway.status(),
       places,
       unplaced: app === undefined ? [] : record.unplaced,
-      control: this.view.failure ?? this.trouble,
+      control: this.view.failure ?? this.trouble ?? this.reporter?.failure,
     };
   }
 
   /** @internal */
   protected override async closeAll(): Promise<void> {
     await this.stored.close();
+    await this.reporter?.close();
     this.gateway?.fail(closedError());
     await this.membership?.leave().catch(() => {});
     await this.gateway?.close();

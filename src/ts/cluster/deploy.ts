@@ -4,7 +4,7 @@
 // other.
 import { readFile } from 'node:fs/promises';
 import { RdmaError } from '../core/errors.js';
-import { checkInteger } from '../core/validate.js';
+import { checkBoolean, checkInteger, checkObject } from '../core/validate.js';
 import type { ControlStore } from '../control/index.js';
 import type { Workflow } from '../pipeline/index.js';
 import { hashOf } from './app-host.js';
@@ -42,14 +42,29 @@ export async function deploy(store: ControlStore, workflow: Workflow): Promise<A
   return app;
 }
 
+/** How {@link scaleApp} treats a stage that is scaled by its load. */
+export interface ScaleAppOptions {
+  /** The count holds from now on, whatever the load is; default false: such a stage is refused. */
+  readonly fixed?: boolean;
+}
+
 /**
  * Changes how many instances a stage shall have.
  *
- * @param instances 1 to 64
- * @throws RdmaError RDMA_ERR_NOT_FOUND when there is no such app or stage; RDMA_ERR_INVALID_ARGUMENT
+ * @param instances 1 to 64; `auto` gives a stage that was fixed back to its load
+ * @throws RdmaError RDMA_ERR_NOT_FOUND when there is no such app or stage; RDMA_ERR_CONFLICT when its load scales it,
+ *   and `fixed` is not given, or it is to be `auto` and nothing says how; RDMA_ERR_INVALID_ARGUMENT
  */
-export async function scaleApp(store: ControlStore, name: string, stage: string, instances: number): Promise<void> {
-  checkInteger('instances', instances, 1, 64);
+export async function scaleApp(
+  store: ControlStore,
+  name: string,
+  stage: string,
+  instances: number | 'auto',
+  options: ScaleAppOptions = {},
+): Promise<void> {
+  if (instances !== 'auto') checkInteger('instances', instances, 1, 64);
+  const { fixed = false } = checkObject<ScaleAppOptions>('options', options);
+  checkBoolean('fixed', fixed);
   for (let tries = 1; ; tries++) {
     const entry = await store.get(APPS + checkName('app', name));
     if (entry === undefined) throw new RdmaError('RDMA_ERR_NOT_FOUND', `no app ${name} is deployed`);
@@ -58,7 +73,7 @@ export async function scaleApp(store: ControlStore, name: string, stage: string,
       const stages = app.spec.stages.map((each) => each.name).join(', ');
       throw new RdmaError('RDMA_ERR_NOT_FOUND', `${name} has no stage ${stage}: it has ${stages}`);
     }
-    const next = { ...app, wanted: { ...app.wanted, [stage]: instances } };
+    const next = scaled(app, stage, instances, fixed);
     try {
       await store.put(APPS + name, asJson(next), { expected: entry.revision });
       return;
@@ -66,6 +81,24 @@ export async function scaleApp(store: ControlStore, name: string, stage: string,
       if ((error as RdmaError).code !== 'RDMA_ERR_CONFLICT' || tries === MAX_TRIES) throw error;
     }
   }
+}
+
+function scaled(app: App, stage: string, instances: number | 'auto', isFixed: boolean): App {
+  const { scale } = app.spec.stages.find((each) => each.name === stage)!;
+  const others = (app.fixed ?? []).filter((each) => each !== stage);
+  if (instances === 'auto') {
+    if (scale !== undefined) return { ...app, fixed: others };
+    throw new RdmaError('RDMA_ERR_CONFLICT', `nothing says how ${app.name}/${stage} is scaled by its load`, {
+      remedy: 'give the stage the option scale, and deploy it',
+    });
+  }
+  const wanted = { ...app.wanted, [stage]: instances };
+  if (scale === undefined) return { ...app, wanted };
+  if (!isFixed && app.fixed?.includes(stage) !== true) {
+    const words = `${app.name}/${stage} is scaled by its load, ${scale.min} to ${scale.max} instances`;
+    throw new RdmaError('RDMA_ERR_CONFLICT', words, { remedy: 'give --fixed to hold a count, and `auto` to end that' });
+  }
+  return { ...app, wanted, fixed: [...others, stage] };
 }
 
 /** Removes an app: its processes end, and its requests fail. @throws RdmaError RDMA_ERR_NOT_FOUND */

@@ -9,8 +9,18 @@ export type { RestartKind, RestartTotal } from './restart-log.js';
 export type { PlaceState, Restart, RestartCounts, SupervisionStatus } from './place-state.js';
 export { type ClusterFiles, certifyNode, initCluster } from './certificates.js';
 export { ClusterPipeline, type ClusterPipelineOptions, type ClusterPipelineStatus } from './cluster-pipeline.js';
+export {
+  type ClusterEvent,
+  ClusterEvents,
+  type ClusterEventsOptions,
+  type ClusterEventType,
+  followClusterEvents,
+  listClusterEvents,
+  type NewClusterEvent,
+} from './cluster-events.js';
+export { type ReplayedEvents, replayEvents } from './replay-events.js';
 export { Controller, type ControllerEvent, type ControllerOptions } from './controller.js';
-export { deploy, drainNode, scaleApp, undeploy } from './deploy.js';
+export { deploy, drainNode, type ScaleAppOptions, scaleApp, undeploy } from './deploy.js';
 export { type NodeEvent, NodeManager, type NodeOptions } from './node-manager.js';
 export { type AppOverview, type ClusterOverview, overview } from './overview.js';
 export type { RunningPipeline } from './running-pipeline.js';

@@ -218,6 +218,7 @@ export class NodeManager {
       run: this.run,
       secret: this.secret,
       settings: this.settings,
+      gpuCount: this.info.gpus.length,
       addressOf: (place) => {
         const app = this.view.app(name);
         const record = app === undefined ? undefined : this.view.record(app);

@@ -39,7 +39,7 @@ export abstract class RunningPipeline implements AsyncDisposable {
         return streams;
       },
       run: (request, options) => this.runNow(request, options),
-      check: (bytes, options) => this.gateway?.check(bytes, options),
+      check: (bytes, options) => this.checkAt(bytes, options),
     };
     this.stored = new PipelineJobs(runner, store, leaseMs, closedError);
   }
@@ -53,6 +53,11 @@ export abstract class RunningPipeline implements AsyncDisposable {
   /** @internal Sends a request to the gateway. */
   protected runAt(gateway: Gateway, request: PipelineRequest, options?: RequestOptions): Promise<PipelineResult> {
     return gateway.run(request, options);
+  }
+
+  /** @internal Judges a job before it is stored. */
+  protected checkAt(bytes: number, options?: RequestOptions): void {
+    this.gateway?.check(bytes, options);
   }
 
   /** @internal Why nobody waits for anything any more. */
