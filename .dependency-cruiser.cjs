@@ -20,7 +20,8 @@ const layers = [
 ];
 const publicLayers = ['verbs', 'rdmacm', 'connect', 'ring', 'pipeline', 'planner', 'control', 'jobs', 'cluster'];
 /** What only the server needs: optional peer dependencies, each loaded when it is asked for. */
-const optionalPeers = '(^|/)node_modules/(@nats-io/[a-z-]+|@opentelemetry/api|fastify|lmdb|pino|prom-client|redis)/';
+const optionalPeers =
+  '(^|/)node_modules/(@nats-io/[a-z-]+|@opentelemetry/api|fastify|lmdb|node-forge|pino|prom-client|redis)/';
 
 /** Scripts of a page: the build bundles what they import. */
 const bundledPage = '^src/ts/observe/page/';

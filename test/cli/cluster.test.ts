@@ -2,6 +2,7 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
+import { TlsIdentity } from '../../src/ts/connect/index.js';
 import { NatsServer, NO_NATS } from '../control/nats-server.js';
 import { onepiece, scratch } from './command.js';
 
@@ -25,6 +26,9 @@ void t.test('what cannot be is named before anything is asked', async (t) => {
     [['node', ...nats, '--secret-file', fine, '--memory', 'lots'], 2, /64G/],
     [['node', ...nats, '--secret-file', fine, '--label', 'x'], 2, /key=value/],
     [['node', ...nats, '--secret-file', fine], 1, /127\.0\.0\.1/],
+    [['node', ...nats, '--secret-file', fine, '--devices', 'soft0,soft0'], 2, /each once/],
+    [['cluster', 'init', '--dir', join(folder, 'c'), '--node', '../up'], 2, /name of a node/],
+    [['cluster', 'certify', 'a', '--dir', join(folder, 'none')], 1, /onepiece cluster init/],
     [['scale', 'app', 'stage', '0', ...nats], 2, /1 to 64/],
     [['deploy', join(folder, 'none.mjs'), ...nats], 2, /cannot be loaded/],
     [['serve', 'demo', '--memory', ...nats], 2, /--secret-file/],
@@ -35,6 +39,18 @@ void t.test('what cannot be is named before anything is asked', async (t) => {
     t.match(ended.stderr, words);
     t.equal(ended.stdout, '');
   }
+});
+
+void t.test('certificates of a cluster, for its nodes alone', async (t) => {
+  const folder = scratch();
+  const made = await onepiece(['cluster', 'init', '--dir', 'c', '--node', 'a', '--node', 'b', '--json'], folder);
+  t.equal(made.code, 0, made.stderr);
+  const document = JSON.parse(made.stdout);
+  t.match(document, { schemaVersion: 1, secret: 'c/secret', nodes: { a: 'c/nodes/a', b: 'c/nodes/b' } });
+  for (const name of ['a', 'b']) t.doesNotThrow(() => TlsIdentity.read(join(folder, document.nodes[name])));
+  const again = await onepiece(['cluster', 'init', '--dir', 'c'], folder);
+  t.equal(again.code, 1);
+  t.match(again.stderr, /has the authority of a cluster already/);
 });
 
 void t.test('deploy, scale, drain, status and undeploy', NO_NATS === undefined ? {} : { skip: NO_NATS }, async (t) => {

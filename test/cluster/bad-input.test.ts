@@ -21,7 +21,7 @@ void t.test('beside an app that runs', async (t) => {
   await t.test('a secret that is wrong, or another cluster’s, is refused before it joins', async (t) => {
     const otherStore = memoryControlStore();
     t.teardown(() => otherStore.close());
-    const ownSecret = { name: 'x', secret: 'that of another cluster', device: DEVICE, leaseMs: LEASE_MS };
+    const ownSecret = { name: 'x', secret: 'that of another cluster', devices: [DEVICE], leaseMs: LEASE_MS };
     const other = await NodeManager.start(otherStore, ownSecret);
     t.teardown(() => other.close());
     const words = /the secret is not that of this cluster.*use the secret file of the other nodes/;
@@ -29,9 +29,11 @@ void t.test('beside an app that runs', async (t) => {
       [await cluster.store(), ownSecret.secret],
       [otherStore, SECRET],
     ] as const) {
-      const node = await failureOf(NodeManager.start(store, { name: 'b', secret, device: DEVICE, leaseMs: LEASE_MS }));
+      const node = await failureOf(
+        NodeManager.start(store, { name: 'b', secret, devices: [DEVICE], leaseMs: LEASE_MS }),
+      );
       t.match(node, { code: 'RDMA_ERR_UNAUTHENTICATED', message: words });
-      const gateway = await failureOf(ClusterPipeline.connect(store, { app: 'plain', secret, device: DEVICE }));
+      const gateway = await failureOf(ClusterPipeline.connect(store, { app: 'plain', secret, devices: [DEVICE] }));
       t.match(gateway, { code: 'RDMA_ERR_UNAUTHENTICATED', message: words });
     }
     await load.more();
@@ -40,7 +42,7 @@ void t.test('beside an app that runs', async (t) => {
 
   await t.test('a node that says more memory than its machine has is refused, with both numbers', async (t) => {
     const has = { memoryBytes: 2 ** 50 };
-    const start = NodeManager.start(await cluster.store(), { name: 'b', secret: SECRET, device: DEVICE, has });
+    const start = NodeManager.start(await cluster.store(), { name: 'b', secret: SECRET, devices: [DEVICE], has });
     t.match(await failureOf(start), {
       code: 'RDMA_ERR_INVALID_ARGUMENT',
       message: /shall offer 1024 TiB of memory, and this machine has [\d.]+ [GT]iB/,

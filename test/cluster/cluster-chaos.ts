@@ -149,7 +149,7 @@ class Chaos {
   }
 
   private connect(): Promise<ClusterPipeline> {
-    const options = { app: clusterChaos.name, secret: SECRET, device: DEVICE, leaseMs: LEASE_MS };
+    const options = { app: clusterChaos.name, secret: SECRET, devices: [DEVICE], leaseMs: LEASE_MS };
     return within('a gateway', ClusterPipeline.connect(this.control, { ...options, startTimeoutMs: 110_000 }), 120_000);
   }
 

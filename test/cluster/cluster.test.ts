@@ -44,7 +44,7 @@ async function cluster(t: Ending, names: readonly string[], workflow: Workflow =
     const node = await NodeManager.start(store, {
       name,
       secret: SECRET,
-      device: DEVICE,
+      devices: [DEVICE],
       leaseMs: LEASE_MS,
       has,
       onEvent,
@@ -55,7 +55,7 @@ async function cluster(t: Ending, names: readonly string[], workflow: Workflow =
   for (const name of names) await addNode(name);
   await deploy(store, workflow);
   const connect = async () => {
-    const options = { app: workflow.name, secret: SECRET, device: DEVICE, leaseMs: LEASE_MS };
+    const options = { app: workflow.name, secret: SECRET, devices: [DEVICE], leaseMs: LEASE_MS };
     const pipeline = await within('the gateway', ClusterPipeline.connect(store, options), 60_000);
     open.push(pipeline);
     return pipeline;

@@ -45,7 +45,7 @@ async function cluster(t: Ending, names: readonly string[]): Promise<Cluster> {
   const control = await natsControlStore({ servers: nats.url });
   t.teardown(() => control.close());
   await deploy(control, diamond);
-  const options = { app: diamond.name, secret: SECRET, device: DEVICE, leaseMs: LEASE_MS };
+  const options = { app: diamond.name, secret: SECRET, devices: [DEVICE], leaseMs: LEASE_MS };
   const pipeline = await within('the gateway', ClusterPipeline.connect(control, options), 60_000);
   t.teardown(() => within('the close', pipeline.close(), 20_000));
   return { nats, control, pipeline, nodes, addNode };

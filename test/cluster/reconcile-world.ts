@@ -136,7 +136,7 @@ export class ReconcileWorld {
 
 export function reportOf(epoch: number, state: 'ready' | 'broken'): PlaceReport {
   const reason = state === 'broken' ? 'it ends at once' : null;
-  return { epoch, state, plans: [], address: null, reason, readyInMs: null, pid: null, restarts: 0 };
+  return { epoch, state, plans: [], address: null, reason, readyInMs: null, pid: null, restarts: 0, vias: {} };
 }
 
 export const namesOf = (plan: Plan): string[] => stagePlaces(plan).map((id) => placeName(SPEC, id));

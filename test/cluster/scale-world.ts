@@ -117,7 +117,17 @@ export class ScaleWorld {
     const reports: Record<string, PlaceReport> = {};
     for (const [place, { epoch }] of Object.entries(this.record?.assignments ?? {})) {
       const state = this.isReady(place) ? 'ready' : 'starting';
-      reports[place] = { epoch, state, plans: [], address: null, reason: null, readyInMs: null, pid: 1, restarts: 0 };
+      reports[place] = {
+        epoch,
+        state,
+        plans: [],
+        address: null,
+        reason: null,
+        readyInMs: null,
+        pid: 1,
+        restarts: 0,
+        vias: {},
+      };
     }
     const gateways = [{ number: 0, plans: this.plans.map(({ number }) => number) }];
     const app = { ...this.app, wanted: wantedOf(this.app, this.state.stages) };

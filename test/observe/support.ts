@@ -75,6 +75,7 @@ function linkTo(target: string, messages: number): LinkStatus {
     target,
     backlog: 0,
     unacknowledged: 1,
+    via: { device: 'soft0', why: 'shared memory' },
     outbox: {
       connected: true,
       draining: false,
@@ -121,6 +122,7 @@ function placeStatus(name: string, incarnation: number, links: LinkStatus[], hop
     inbox: undefined,
     poller: { inboxes: 1, outboxes: 1, wakes: 0, emptyWakes: 0, polls: 0, hits: 0, polledUs: 0, sleeps: 0 },
     pool: { registeredBytes: 2 ** 20, usedBytes: 0, blocks: 0, segments: 1 },
+    others: {},
   };
 }
 

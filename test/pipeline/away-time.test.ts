@@ -1,8 +1,9 @@
 // Proves that whoever sends to a place gives up on an address that does not answer, and never while there is none.
 import t from 'tap';
 import { AwayTime } from '../../src/ts/pipeline/away-time.js';
+import { addressOf } from './support.js';
 
-const at = (port: number) => ({ host: '127.0.0.1', port });
+const at = (port: number) => addressOf({ host: '127.0.0.1', port });
 
 function clock() {
   const time = { ms: 0 };

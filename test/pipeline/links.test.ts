@@ -2,12 +2,13 @@
 // long holds up nothing else, and that what is acknowledged was acknowledged by the target, or is asked for no more.
 import t from 'tap';
 import { Custody } from '../../src/ts/pipeline/custody.js';
-import { systemPipelinePort } from '../../src/ts/pipeline/index.js';
+import { Attachment } from '../../src/ts/pipeline/attachment.js';
+import { type PlaceAddress, systemPipelinePort } from '../../src/ts/pipeline/index.js';
 import { inboxLimits, placeSecret, placeSizes } from '../../src/ts/pipeline/lane-sizes.js';
 import { Links } from '../../src/ts/pipeline/links.js';
-import { Inbox, type InboxAddress, type InboxMessage, MemoryPool, Poller } from '../../src/ts/ring/index.js';
+import { Inbox, type InboxMessage, Poller } from '../../src/ts/ring/index.js';
 import { Device } from '../../src/ts/verbs/index.js';
-import { codeOf, DEVICE, gate, SECRET, until, within } from './support.js';
+import { addressOf, codeOf, DEVICE, gate, SECRET, until, within } from './support.js';
 
 interface Teardown {
   teardown: (work: () => Promise<void>) => void;
@@ -17,18 +18,21 @@ interface Teardown {
 function open(t: Teardown, reconnectMs = 20_000) {
   const device = Device.open(DEVICE);
   const poller = new Poller({ pollUs: 0 });
-  const pool = MemoryPool.open({ device });
+  const attachment = new Attachment(systemPipelinePort, device);
+  attachment.openPool(2 ** 30);
   const sizes = placeSizes(device);
-  const routes = new Map<string, InboxAddress | Promise<InboxAddress>>();
+  const routes = new Map<string, PlaceAddress | Promise<PlaceAddress>>();
   const failed: string[] = [];
   const links = new Links({
     name: 'a/0',
     port: systemPipelinePort,
-    device,
+    attachments: [attachment],
+    address: () => addressOf({ host: '127.0.0.1', port: 1 }),
     poller,
-    pool,
     sizes,
     pieces: 0,
+    stages: 1,
+    onVia: () => {},
     flaw: undefined,
     secret: SECRET,
     reconnectMs,
@@ -39,7 +43,7 @@ function open(t: Teardown, reconnectMs = 20_000) {
   t.teardown(async () => {
     await links.close();
     for (const inbox of inboxes) await inbox.close();
-    pool.close();
+    attachment.close();
     device.close();
   });
   const listen = async (target: string, onMessage: (message: InboxMessage) => void) => {
@@ -47,7 +51,7 @@ function open(t: Teardown, reconnectMs = 20_000) {
     const secret = placeSecret(SECRET, target);
     const inbox = await Inbox.listen({ secret, device, poller, ...limits, onMessage });
     inboxes.push(inbox);
-    routes.set(target, inbox.bootstrap);
+    routes.set(target, addressOf(inbox.bootstrap));
     return inbox;
   };
   return { links, failed, routes, listen, close: (inbox: Inbox) => inbox.close() };

@@ -1,13 +1,14 @@
 // Proves how long an input is waited for whose sender has gone.
 import t from 'tap';
 import { Patience } from '../../src/ts/pipeline/patience.js';
-import type { InboxAddress } from '../../src/ts/ring/index.js';
+import type { PlaceAddress } from '../../src/ts/pipeline/index.js';
+import { addressOf } from './support.js';
 
 const SECOND_US = 1_000_000;
-const at = (port: number): InboxAddress => ({ host: '127.0.0.1', port });
-const AWAY = new Promise<InboxAddress>(() => {});
+const at = (port: number): PlaceAddress => addressOf({ host: '127.0.0.1', port });
+const AWAY = new Promise<PlaceAddress>(() => {});
 
-function sender(first: InboxAddress | Promise<InboxAddress>) {
+function sender(first: PlaceAddress | Promise<PlaceAddress>) {
   const now = { where: first };
   return { now, patience: new Patience(() => now.where, 5 * SECOND_US) };
 }

@@ -1,7 +1,7 @@
 // Proves what places keep for one another: whatever order tasks end in, whichever instance is replaced and when, every
 // request is answered once with its own result; nothing wedges, and nothing is acknowledged that is still needed.
 import t from 'tap';
-import { type StageHandler, tensor, workflow } from '../../src/ts/pipeline/index.js';
+import { type DeviceAddress, type StageHandler, tensor, workflow } from '../../src/ts/pipeline/index.js';
 import { placeSecret } from '../../src/ts/pipeline/lane-sizes.js';
 import { Outbox } from '../../src/ts/ring/index.js';
 import { bytes, DEVICE, failureOf, gate, Harness, SECRET, until, within } from './support.js';
@@ -259,7 +259,7 @@ void t.test('a message that no place sends ends the place, and is not acknowledg
   for (const [name, message] of noise) {
     const pipeline = await Harness.open(workflow('stranger', here).stage('a', { handler: echo }));
     t.teardown(() => pipeline.close());
-    const to = pipeline.stages.get('a/0')!.address;
+    const [to] = pipeline.stages.get('a/0')!.address.devices as [DeviceAddress];
     const secret = placeSecret(SECRET, 'a/0');
     const outbox = await Outbox.connect({ to, secret, device: DEVICE, retainMessages: 8 });
     t.teardown(() => outbox.close());
@@ -273,7 +273,7 @@ void t.test('a message that no place sends ends the place, and is not acknowledg
 void t.test('who means another place does not get in', async (t) => {
   const pipeline = await Harness.open(workflow('secret', here).stage('a', { handler: echo }));
   t.teardown(() => pipeline.close());
-  const to = pipeline.stages.get('a/0')!.address;
+  const [to] = pipeline.stages.get('a/0')!.address.devices as [DeviceAddress];
   for (const secret of [placeSecret(SECRET, 'b/0'), placeSecret(SECRET, 'gateway/0'), SECRET]) {
     const error = await failureOf(Outbox.connect({ to, secret, device: DEVICE, reconnectMs: 0 }));
     t.equal(error.code, 'RDMA_ERR_UNAUTHENTICATED', secret);

@@ -23,8 +23,8 @@ import {
   type Tensor,
   tensor,
   type Workflow,
+  type PlaceAddress,
 } from '../../src/ts/pipeline/index.js';
-import type { InboxAddress } from '../../src/ts/ring/index.js';
 
 export const DEVICE = process.env.ONEPIECE_DEVICE ?? 'soft0';
 export const SECRET = 'for the tests only';
@@ -66,6 +66,14 @@ export async function failureOf(promise: Promise<unknown>): Promise<{ code: stri
   return { code: 'none', message: 'it did not fail' };
 }
 
+/** The address of a place that has one inbox, on the device of these tests. */
+export function addressOf({ host, port }: { host: string; port: number }, hostname = 'here'): PlaceAddress {
+  const { location } = systemPipelinePort;
+  const kind = DEVICE === 'soft0' ? 'soft' : 'RoCE v2';
+  const fabric = DEVICE === 'soft0' ? location.memory : '10.0.0.0/24';
+  return { machine: location.machine, hostname, devices: [{ device: DEVICE, kind, fabric, host, port }] };
+}
+
 /** A promise with its resolve outside. */
 export function gate(): { opened: Promise<void>; open: () => void } {
   let open = () => {};
@@ -87,6 +95,8 @@ export interface HarnessOptions {
   gateways?: number;
   /** Gateways want to know what happens to requests. */
   watched?: boolean;
+  /** See {@link Harness.where}. */
+  where?: Harness['where'];
   /** What differs from the usual sizes of a place. */
   sizes?: PlaceOptions['sizes'];
 }
@@ -102,7 +112,7 @@ export class Harness {
   readonly gateways: Gateway[] = [];
   plan: Plan;
   private readonly workflow: Workflow;
-  private readonly routes = new Map<string, InboxAddress>();
+  private readonly routes = new Map<string, PlaceAddress>();
   private readonly incarnations = new Map<string, number>();
   private readonly common;
 
@@ -129,10 +139,12 @@ export class Harness {
     const { gateways = 1, maxInFlight = 64, maxQueued = 256, watched = false, sizes } = options;
     const { maxQueuedBytes, tenants } = options;
     const harness = new Harness(workflow, gateways, sizes);
+    if (options.where !== undefined) harness.where = options.where;
     try {
       for (const instance of harness.plan.gateways) {
         const gateway = await Gateway.open({
           ...harness.common,
+          ...harness.where(`gateway/${instance}`),
           self: { stage: -1, instance },
           incarnation: 1000 + instance,
           plan: harness.plan,
@@ -160,10 +172,13 @@ export class Harness {
     return this.gateways[0]!;
   }
 
+  /** What the place of this name is opened with besides: where it runs, and on which devices. */
+  where: (place: string) => Partial<PlaceOptions> = () => ({});
+
   /** What stage instances are opened with besides. */
   extra: Partial<StageInstanceOptions> = {};
 
-  private resolve(target: string): InboxAddress {
+  private resolve(target: string): PlaceAddress {
     const address = this.routes.get(target);
     if (address === undefined) throw new RdmaError('RDMA_ERR_PEER_GONE', `${target} is away`);
     return address;
@@ -183,6 +198,7 @@ export class Harness {
       olderPlans,
       ...this.workflow.code(spec.stages[self.stage]!.name),
       onEvent: (event) => void this.events.push({ place, event }),
+      ...this.where(place),
       ...this.extra,
     });
     this.stages.set(place, instance);
@@ -264,6 +280,8 @@ export class Harness {
       note(status.name, 'incomplete', status.incomplete);
       note(status.name, 'early', status.early);
       note(status.name, 'blocks', status.pool.blocks);
+      for (const [device, { pool }] of Object.entries(status.others))
+        note(status.name, `blocks of ${device}`, pool.blocks);
       for (const link of status.links) {
         note(status.name, `unacknowledged by ${link.target}`, link.unacknowledged);
         note(status.name, `waiting for ${link.target}`, link.backlog);

@@ -177,7 +177,8 @@ class SimHost implements Hosting {
         const state = isBroken ? ('broken' as const) : isReady ? ('ready' as const) : ('starting' as const);
         const reason = isBroken ? 'it ends at once' : null;
         const now = isBroken ? [] : [...plans];
-        return [name, { epoch, state, plans: now, address: null, reason, readyInMs: null, pid: null, restarts: 0 }];
+        const process = { readyInMs: null, pid: null, restarts: 0, vias: {} };
+        return [name, { epoch, state, plans: now, address: null, reason, ...process }];
       }),
     );
   }

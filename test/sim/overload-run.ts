@@ -8,9 +8,9 @@ import {
   makePlan,
   type RequestOptions,
   StageInstance,
+  type PlaceAddress,
 } from '../../src/ts/pipeline/index.js';
 import { RdmaError } from '../../src/ts/core/errors.js';
-import type { InboxAddress } from '../../src/ts/ring/index.js';
 import { SeededChoices } from '../../src/ts/sim/choices.js';
 import { simPipelinePort } from '../../src/ts/sim/port.js';
 import { SimWorld } from '../../src/ts/sim/world.js';
@@ -89,7 +89,7 @@ export async function overload(run: OverloadRun): Promise<{
   const spec = checkSpec({ name: 'overload', maxRequestBytes: 1024, stages });
   const graph = graphOf(spec);
   const plan = makePlan(spec, 1);
-  const addresses = new Map<string, InboxAddress>();
+  const addresses = new Map<string, PlaceAddress>();
   const resolve = (target: string) => {
     const address = addresses.get(target);
     if (address === undefined) throw new RdmaError('RDMA_ERR_PEER_GONE', `${target} is not there yet`);
@@ -119,7 +119,7 @@ export async function overload(run: OverloadRun): Promise<{
     start: (
       port: ReturnType<typeof simPipelinePort>,
       later: (ms: number, call: () => void) => void,
-    ) => Promise<{ address: InboxAddress; connect(): Promise<void> }>,
+    ) => Promise<{ address: PlaceAddress; connect(): Promise<void> }>,
   ) => {
     const process = world.process(name);
     process.later(0, () => {

@@ -17,8 +17,8 @@ import {
   StageInstance,
   TaskBoard,
   type TaskEvent,
+  type PlaceAddress,
 } from '../../src/ts/pipeline/index.js';
-import type { InboxAddress } from '../../src/ts/ring/index.js';
 import { simPipelinePort } from '../../src/ts/sim/port.js';
 import type { SimProcess } from '../../src/ts/sim/process.js';
 import type { SimWorld } from '../../src/ts/sim/world.js';
@@ -35,7 +35,7 @@ export interface Surroundings {
   graph: Graph;
   work: Work;
   /** Where a place listens now. */
-  resolve: (target: string) => InboxAddress;
+  resolve: (target: string) => PlaceAddress;
   /** Who is to blame for the ends of processes. */
   blame: Blame;
   /** Something has changed that a supervisor may wait for. */
@@ -50,7 +50,7 @@ export class PlaceProcess {
   readonly name: string;
   readonly process: SimProcess;
   readonly incarnation: number;
-  address: InboxAddress | undefined;
+  address: PlaceAddress | undefined;
   /** It has connected to all places that it may send to. */
   connected = false;
   /** Another process has its place. */

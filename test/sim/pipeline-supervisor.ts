@@ -11,9 +11,9 @@ import {
   placeName,
   type RequestAttempt,
   stagePlaces,
+  type PlaceAddress,
 } from '../../src/ts/pipeline/index.js';
 import { RdmaError } from '../../src/ts/core/errors.js';
-import type { InboxAddress } from '../../src/ts/ring/index.js';
 import { PlaceProcess, type Surroundings } from './pipeline-place.js';
 
 /** How long it takes until a process that has died has a successor, in ms. */
@@ -78,7 +78,7 @@ export class Supervisor {
     this.startMissing();
   }
 
-  private resolve(target: string): InboxAddress {
+  private resolve(target: string): PlaceAddress {
     const address = this.slots.get(target)?.current?.address;
     if (address === undefined) throw new RdmaError('RDMA_ERR_PEER_GONE', `${target} has no process`);
     return address;

@@ -81,6 +81,20 @@ function asUsage(error: unknown): never {
   throw error;
 }
 
+// `soft0 to gateway/0, b/0 (shared memory: the same host and user); mlx5_0 to c/0 (RoCE v2 within 10.0.0.0/24)`
+function viaWords(vias: ClusterOverview['apps'][number]['places'][number]['vias']): string {
+  const groups = new Map<string, { device: string; why: string; targets: string[] }>();
+  for (const [target, { device, why }] of Object.entries(vias)) {
+    const key = `${device} ${why}`;
+    const group = groups.get(key) ?? { device, why, targets: [] };
+    group.targets.push(target);
+    groups.set(key, group);
+  }
+  return [...groups.values()]
+    .map(({ device, why, targets }) => `${device} to ${targets.sort().join(', ')} (${why})`)
+    .join('; ');
+}
+
 function overviewText({ leader, nodes, apps }: ClusterOverview): string {
   const lines = [leader === null ? 'nobody leads' : `${leader.name} leads in term ${leader.term}`, ''];
   const nodeRows = nodes.map(({ name, host, cores, memoryBytes, gpus, draining, places }) => {
@@ -98,10 +112,15 @@ function overviewText({ leader, nodes, apps }: ClusterOverview): string {
     nodes.length === 0 ? 'no nodes' : table(['node', 'host', '>cores', '>memory', '>gpus', '>places', ''], nodeRows),
   );
   for (const app of apps) {
-    const rows = app.places.map(({ place, node, state, reason }) => [place, node, state, reason ?? '']);
+    const rows = app.places.map(({ place, node, state, reason, vias }) => [
+      place,
+      node,
+      state,
+      reason ?? viaWords(vias),
+    ]);
     const gateways = app.gateways.length === 0 ? 'none: connect one' : app.gateways.join(', ');
     lines.push('', `${app.name}: plan ${app.plan ?? 'none'}, gateways ${gateways}`);
-    if (rows.length > 0) lines.push(table(['place', 'node', 'state', ''], rows));
+    if (rows.length > 0) lines.push(table(['place', 'node', 'state', 'sends by'], rows));
     for (const words of app.unplaced) lines.push(words);
     if (app.refused !== null) lines.push(`the last change was taken back: ${app.refused}`);
   }

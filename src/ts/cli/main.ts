@@ -14,6 +14,7 @@ import { devicesCommand } from './devices.js';
 import { doctorCommand } from './doctor.js';
 import { errorLine, ExitCode, exitCodeOf, UsageError } from './exit.js';
 import { jobsCommand } from './jobs.js';
+import { clusterCommand } from './cluster.js';
 import { eventsCommand } from './events.js';
 import { nodeCommand } from './node.js';
 import { pingpongCommand } from './pingpong.js';
@@ -53,7 +54,8 @@ async function main(): Promise<number> {
     .addCommand(topCommand(setExitCode))
     .addCommand(planCommand(setExitCode))
     .addCommand(simulateCommand(setExitCode))
-    .addCommand(nodeCommand(setExitCode));
+    .addCommand(nodeCommand(setExitCode))
+    .addCommand(clusterCommand());
   for (const command of [...clusterCommands(), eventsCommand(setExitCode)]) program.addCommand(command);
   const commands = (command: Command): Command[] => [command, ...command.commands.flatMap(commands)];
   for (const command of commands(program)) command.exitOverride().showHelpAfterError('(--help shows the options)');

@@ -3,17 +3,20 @@
 // Invariant: the first signal empties the node (its places go on elsewhere, what runs ends), the second ends it at
 // once.
 import os from 'node:os';
-import { Command, InvalidArgumentError } from 'commander';
+import { Command, InvalidArgumentError, Option } from 'commander';
 import { Controller, drainNode, NodeManager } from '../cluster/index.js';
 import { type ControlOptions, controlOptions, openControl, readSecret } from './cluster-options.js';
 import { asUsage, errorLine } from './exit.js';
-import { amount, integer } from './options.js';
+import { amount, integer, names } from './options.js';
 import { SignalLatch } from './signal-latch.js';
 
 interface NodeCommandOptions extends ControlOptions {
   name?: string;
   secretFile: string;
-  device: string;
+  devices?: string[];
+  device?: string[];
+  address?: string;
+  tlsDir?: string;
   cores?: number;
   memory?: number;
   gpus: number;
@@ -32,7 +35,14 @@ export function nodeCommand(setExitCode: (code: number) => void): Command {
     .description('run a node of a cluster: it runs the places that the plan gives it')
     .requiredOption('--secret-file <file>', 'the secret of the cluster; chmod 600')
     .option('--name <name>', 'its name in the cluster; default: that of the host, and the process')
-    .option('--device <name>', 'the RDMA device that carries the messages', 'soft0')
+    .option(
+      '--devices <names>',
+      'the devices that carry the messages, with commas between; default: all that work',
+      names,
+    )
+    .addOption(new Option('--device <name>', 'the same, of one device').argParser(names).conflicts('devices'))
+    .option('--address <ip>', 'the address of this host that other hosts reach; default: they reach nothing here')
+    .option('--tls-dir <folder>', 'the certificate of this node (onepiece cluster init): places connect by TLS')
     .option('--cores <count>', 'cores for stages; default: all', integer(1, 65_536))
     .option('--memory <bytes>', 'memory for stages, such as 64G; default: all', amount)
     .option('--gpus <count>', 'how many GPUs it has', integer(0, 1024), 0)
@@ -52,8 +62,9 @@ function collectLabel(text: string, labels: Record<string, string> = {}): Record
 }
 
 async function runNode(options: NodeCommandOptions): Promise<number> {
-  const { secretFile, device, leaseMs, drainMs, gpus, gpuMemory, cores, memory, label, json } = options;
+  const { secretFile, address, tlsDir, leaseMs, drainMs, gpus, gpuMemory, cores, memory, label, json } = options;
   const secret = readSecret(secretFile);
+  const devices = options.devices ?? options.device;
   const name = options.name ?? `${os.hostname().replaceAll(/[^-=\w]/g, '-')}-${process.pid}`;
   const has = {
     gpus: Array.from({ length: gpus }, () => ({ memoryBytes: gpuMemory ?? 0 })),
@@ -72,11 +83,18 @@ async function runNode(options: NodeCommandOptions): Promise<number> {
     node = await NodeManager.start(store, {
       name,
       secret,
-      device,
+      ...(devices === undefined ? {} : { devices }),
+      address,
+      tlsDir,
       has,
       leaseMs,
       onEvent: (event) => {
-        if (event.type === 'joined') say(`${name} has joined the cluster`, { event: 'joined', pid: process.pid });
+        if (event.type === 'joined')
+          say(`${name} has joined the cluster with ${event.devices.join(', ')}`, {
+            event: 'joined',
+            pid: process.pid,
+            devices: event.devices,
+          });
         else if (event.type === 'trouble') complain(event.error);
         else {
           const { stage, instance, reason } = event.restart;

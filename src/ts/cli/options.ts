@@ -37,6 +37,15 @@ export function amount(text: string): number {
   return Number(digits) * AMOUNTS[unit!]!;
 }
 
+/** A parser of a list of names such as `soft0,mlx5_0`. */
+export function names(text: string): string[] {
+  const list = text.split(',').map((item) => item.trim());
+  if (list.some((name) => !/^[\w.-]{1,64}$/.test(name)) || new Set(list).size < list.length) {
+    throw new InvalidArgumentError('Give names, with commas between, each once.');
+  }
+  return list;
+}
+
 const units: Record<string, number> = { '': 1, k: 2 ** 10, m: 2 ** 20, g: 2 ** 30 };
 
 /** A list of sizes such as `64,4k,1m`, in bytes. */

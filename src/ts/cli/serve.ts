@@ -29,7 +29,7 @@ import { ClusterPipeline } from '../cluster/index.js';
 import type { ControlStore } from '../control/index.js';
 import { openControl, readSecret } from './cluster-options.js';
 import { UsageError } from './exit.js';
-import { integer } from './options.js';
+import { integer, names } from './options.js';
 import { SignalLatch } from './signal-latch.js';
 
 interface ServeCommandOptions extends ServerLimits {
@@ -39,7 +39,9 @@ interface ServeCommandOptions extends ServerLimits {
   tokensFile?: string;
   name?: string[];
   cancelOnDisconnect: boolean;
-  device: string;
+  device?: string[];
+  address?: string;
+  tlsDir?: string;
   maxQueued: number;
   leaseMs: number;
   store?: string;
@@ -65,7 +67,13 @@ export function serveCommand(setExitCode: (code: number) => void): Command {
     .option('--tokens-file <file>', 'who may ask: a line for each, TENANT TOKEN [MAX-PRIORITY] [operator]')
     .option('--name <name>', 'a name that the server is asked under, beside its address', collect)
     .option('--no-cancel-on-disconnect', 'POST /v1/run goes on when its client is gone')
-    .option('--device <name>', 'the RDMA device that carries the messages', 'soft0')
+    .option(
+      '--device <names>',
+      'the device that carries the messages; with --control several, with commas between',
+      names,
+    )
+    .option('--address <ip>', 'with --control: the address of this host that other hosts reach')
+    .option('--tls-dir <folder>', 'with --control: the certificate of this node (onepiece cluster init)')
     .option('--max-queued <count>', 'requests that may wait to be admitted, 0 to 65536', integer(0, 65_536), 256)
     .option('--lease-ms <ms>', 'others take the jobs over after so long', integer(100, 3_600_000), 10_000)
     .addOption(
@@ -97,7 +105,10 @@ function collect(name: string, names: string[] = []): string[] {
 
 async function serveUntilSignal(workflow: string, options: ServeCommandOptions): Promise<number> {
   const { export: exportName, device, maxQueued, leaseMs, store: folder, redis, memory, ...others } = options;
-  const { logLevel, json, tokensFile, name, control, bucket, secretFile, ...server } = others;
+  const { logLevel, json, tokensFile, name, control, bucket, secretFile, address, tlsDir, ...server } = others;
+  const [first = 'soft0', ...more] = device ?? [];
+  if (control === undefined && (more.length > 0 || address !== undefined || tlsDir !== undefined))
+    throw new UsageError('several devices, --address and --tls-dir are for --control: one host needs one device');
   if ((control === undefined) !== (secretFile === undefined))
     throw new UsageError('--control and --secret-file go together');
   const service = await loadService(workflow, exportName).catch(asUsage);
@@ -128,7 +139,7 @@ async function serveUntilSignal(workflow: string, options: ServeCommandOptions):
     if (control === undefined || secret === undefined) {
       serving = await serve(service, {
         ...common,
-        pipeline: { device, maxQueued, leaseMs, store },
+        pipeline: { device: first, maxQueued, leaseMs, store },
         routes: async (app, pipeline) => {
           await (app as FastifyInstance).register(observePlugin(Observer.attach(pipeline, { spans })));
         },
@@ -136,7 +147,8 @@ async function serveUntilSignal(workflow: string, options: ServeCommandOptions):
     } else {
       cluster = await openControl({ control, bucket });
       const { name: app } = service.workflow;
-      const how = { app, secret, device, maxQueued, jobLeaseMs: leaseMs, store };
+      const devices = device === undefined ? {} : { devices: device };
+      const how = { app, secret, address, tlsDir, maxQueued, jobLeaseMs: leaseMs, store, ...devices };
       const pipeline = await ClusterPipeline.connect(cluster, how).catch(asUsage);
       const observer = new ClusterObserver(app, cluster, pipeline);
       serving = await servePipeline(pipeline, service, {

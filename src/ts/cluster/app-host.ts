@@ -14,8 +14,8 @@ import {
   type RequestAttempt,
   requestName,
   stagePlaces,
+  type PlaceAddress,
 } from '../pipeline/index.js';
-import type { InboxAddress } from '../ring/index.js';
 import type { App, NodeReport, PlaceReport, PlanRecord } from './cluster-records.js';
 import { visibleDevices } from './gpus.js';
 import type { LocalPipelineStatus } from './local-pipeline-options.js';
@@ -42,7 +42,7 @@ export interface AppHostOptions {
   /** How many GPUs the node says it has. */
   readonly gpuCount: number;
   /** Where a place of another node is; undefined: nobody knows. */
-  readonly addressOf: (place: string) => InboxAddress | undefined;
+  readonly addressOf: (place: string) => PlaceAddress | undefined;
   /** The report has changed. */
   readonly onReport: () => void;
   readonly onRestart: (restart: Restart) => void;
@@ -180,7 +180,7 @@ export class AppHost {
     this.waiters.look();
   }
 
-  private *remoteAddresses(record: PlanRecord): Iterable<[string, InboxAddress | undefined]> {
+  private *remoteAddresses(record: PlanRecord): Iterable<[string, PlaceAddress | undefined]> {
     for (const [name, { node }] of Object.entries(record.assignments)) {
       if (node !== this.options.node) yield [name, this.options.addressOf(name)];
     }
@@ -201,7 +201,7 @@ export class AppHost {
     if (places.length > 0) this.places.tell({ type: 'gone', places });
   }
 
-  private tellAddress(name: string, address: InboxAddress | undefined): void {
+  private tellAddress(name: string, address: PlaceAddress | undefined): void {
     const known = this.places.addressOf(name);
     if (JSON.stringify(known) !== JSON.stringify(address)) this.places.announce(name, address);
   }
@@ -234,6 +234,7 @@ export class AppHost {
         readyInMs: place.readyInMs ?? null,
         pid: place.pid ?? null,
         restarts,
+        vias: place.vias,
       };
     }
     return report;
@@ -324,6 +325,7 @@ function brokenReport(epoch: number, { message }: RdmaError): PlaceReport {
     readyInMs: null,
     pid: null,
     restarts: 0,
+    vias: {},
   };
 }
 

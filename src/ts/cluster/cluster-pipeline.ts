@@ -3,11 +3,12 @@
 // Invariant: requests are admitted under a plan after all of its places work under it, and an older one is let go of
 // after its last request here. While the store is away it goes on with the last plan. What is submitted to a durable
 // store is finished by another gateway when this one dies.
+import { TlsIdentity } from '../connect/index.js';
 import { onAbort } from '../core/abort.js';
 import { abortError } from '../core/deadline.js';
 import { isRdmaError, RdmaError } from '../core/errors.js';
 import type { Secret } from '../core/secret.js';
-import { checkAbortSignal, checkInteger, checkObject } from '../core/validate.js';
+import { checkAbortSignal, checkInteger, checkObject, checkString } from '../core/validate.js';
 import { type ControlPort, type ControlStore, type Membership, systemControlPort } from '../control/index.js';
 import {
   type Availability,
@@ -21,7 +22,8 @@ import {
   type RequestOptions,
   stageIndex,
   stagePlaces,
-  systemPipelinePort,
+  type PipelinePort,
+  pipelinePort,
   type WorkflowSpec,
 } from '../pipeline/index.js';
 import {
@@ -43,6 +45,7 @@ import {
   type PipelineSettings,
 } from './local-pipeline-options.js';
 import { memoryNeeds, type PipelineMemory } from './memory-needs.js';
+import { deviceSettings, nodeDevices } from './node-devices.js';
 import { closedError, RunningPipeline } from './running-pipeline.js';
 import { checkSecretProof } from './secret-proof.js';
 
@@ -50,18 +53,19 @@ import { checkSecretProof } from './secret-proof.js';
 export interface ClusterPipelineOptions
   extends Pick<
     LocalPipelineOptions,
-    | 'device'
-    | 'maxInFlight'
-    | 'maxQueued'
-    | 'maxQueuedBytes'
-    | 'pollUs'
-    | 'reconnectMs'
-    | 'startTimeoutMs'
-    | 'store'
-    | 'tenants'
+    'maxInFlight' | 'maxQueued' | 'maxQueuedBytes' | 'pollUs' | 'reconnectMs' | 'startTimeoutMs' | 'store' | 'tenants'
   > {
   /** Name of the app: that of its workflow. */
   readonly app: string;
+  /** Names of the devices that it listens on, the one to prefer first; default: all that work. */
+  readonly devices?: readonly string[];
+  /** The address of this host that other hosts reach it by; default: they do not. */
+  readonly address?: string | undefined;
+  /**
+   * The folder of this node's certificate, as `onepiece cluster init` makes it: places connect by TLS 1.3 between hosts
+   * then, and each proves that it belongs to the cluster; default: no TLS. All of a cluster have one, or none.
+   */
+  readonly tlsDir?: string | undefined;
   /** That of the nodes. */
   readonly secret: string;
   /** Of the gateway's own lease, in ms; default 3000. */
@@ -96,6 +100,9 @@ const RETRY_MS = 300;
 /** Made by {@link ClusterPipeline.connect}. */
 export class ClusterPipeline extends RunningPipeline {
   private readonly settings: PipelineSettings;
+  private readonly otherDevices: readonly string[];
+  private readonly listenHost: string | undefined;
+  private readonly pipelinePort: PipelinePort;
   private readonly appName: string;
   private readonly secret: Secret<string>;
   private readonly leaseMs: number;
@@ -121,10 +128,16 @@ export class ClusterPipeline extends RunningPipeline {
     options: ClusterPipelineOptions,
   ) {
     const given = checkObject<ClusterPipelineOptions>('options', options);
-    const { app, secret, leaseMs = 3000, jobLeaseMs, port, signal: _signal, ...more } = given;
-    const settings = checkPipelineOptions(jobLeaseMs === undefined ? more : { ...more, leaseMs: jobLeaseMs });
+    const { app, secret, leaseMs = 3000, jobLeaseMs, port, devices, address, tlsDir, signal: _signal, ...more } = given;
+    const known = deviceSettings(nodeDevices(devices));
+    const own = { ...more, device: known.device };
+    const settings = checkPipelineOptions(jobLeaseMs === undefined ? own : { ...own, leaseMs: jobLeaseMs });
+    if (address !== undefined) checkString('address', address, { minLength: 1, maxLength: 255 });
     super(checkStore(more.store), settings.leaseMs);
     this.settings = settings;
+    this.otherDevices = known.otherDevices;
+    this.listenHost = address;
+    this.pipelinePort = pipelinePort(tlsDir === undefined ? undefined : TlsIdentity.read(tlsDir));
     this.appName = checkName('app', app);
     this.secret = checkClusterSecret(secret);
     this.leaseMs = checkInteger('leaseMs', leaseMs, 50, 600_000);
@@ -253,13 +266,15 @@ export class ClusterPipeline extends RunningPipeline {
     const { settings, app, secret } = this;
     const { device, maxInFlight, maxQueued, maxQueuedBytes, tenants, reconnectMs, pollUs } = settings;
     this.gateway = await Gateway.open({
-      port: systemPipelinePort,
+      port: this.pipelinePort,
       graph: graphOf(app.spec),
       self: { stage: stageIndex(app.spec, 'gateway'), instance: this.number },
       // Of one number, a later gateway has a later session.
       incarnation: this.membership!.session ?? 1,
       plan,
       device,
+      otherDevices: this.otherDevices,
+      listenHost: this.listenHost,
       secret,
       pollUs,
       reconnectMs,

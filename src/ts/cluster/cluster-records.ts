@@ -8,8 +8,16 @@ import { Secret } from '../core/secret.js';
 import { checkInteger, checkObject, checkString, invalidArgument } from '../core/validate.js';
 import { type Entry, type Json, readFenced } from '../control/index.js';
 import { readJson } from '../control/store.js';
-import { checkPlan, checkSpec, type Plan, type WorkflowSizes, type WorkflowSpec } from '../pipeline/index.js';
-import type { InboxAddress } from '../ring/index.js';
+import {
+  checkPlaceAddress,
+  checkPlan,
+  checkSpec,
+  type Plan,
+  type WorkflowSizes,
+  type WorkflowSpec,
+  type PlaceAddress,
+  type Via,
+} from '../pipeline/index.js';
 
 export const APPS = 'apps.';
 export const PLANS = 'plans.';
@@ -85,13 +93,15 @@ export interface PlaceReport {
   /** Plans under which its process works. */
   readonly plans: readonly number[];
   /** Where it listens. */
-  readonly address: InboxAddress | null;
+  readonly address: PlaceAddress | null;
   /** Why it is broken; of one that is starting, how the process before ended. */
   readonly reason: string | null;
   /** In how long it may work, in ms. */
   readonly readyInMs: number | null;
   readonly pid: number | null;
   readonly restarts: number;
+  /** The device by which it reaches each place and gateway that it sends to, and why. */
+  readonly vias: Readonly<Record<string, Via>>;
 }
 
 /** All places of an app on a node. */
@@ -102,7 +112,7 @@ export interface GatewayData {
   readonly app: string;
   readonly number: number;
   /** null: it has none yet. */
-  readonly address: InboxAddress | null;
+  readonly address: PlaceAddress | null;
   /** Plans that it has adopted and not let go of. */
   readonly plans: readonly number[];
 }
@@ -179,14 +189,27 @@ function checkPlanRecord(spec: WorkflowSpec, value: Json): PlanRecord {
 
 /** What a node says; an entry is read once. @throws RdmaError RDMA_ERR_PROTOCOL naming the record */
 export function readReport(entry: Entry): NodeReport {
-  return once(reports, entry, () => checkObject<NodeReport>('a report', readJson(entry)));
+  return once(reports, entry, () => {
+    const report = checkObject<NodeReport>('a report', readJson(entry));
+    return Object.fromEntries(
+      Object.entries(report).map(([place, each]) => {
+        const { address = null, vias = {}, ...more } = checkObject<PlaceReport>(place, each);
+        return [place, { ...more, vias, address: address === null ? null : checkPlaceAddress(address) }];
+      }),
+    );
+  });
 }
 
 /** undefined: it is no gateway's. */
 export function readGateway(data: Json): GatewayData | undefined {
   const { app, number, address = null, plans } = Object(data) as Partial<GatewayData>;
   if (typeof app !== 'string' || !Number.isInteger(number) || !Array.isArray(plans)) return undefined;
-  return { app, number: number!, address, plans };
+  try {
+    return { app, number: number!, address: address === null ? null : checkPlaceAddress(address), plans };
+  } catch {
+    // Of another release, or damaged: nobody can connect to it.
+    return { app, number: number!, address: null, plans };
+  }
 }
 
 function once<T extends object>(known: WeakMap<Entry, T>, entry: Entry, read: () => T): T {

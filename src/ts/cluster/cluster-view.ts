@@ -5,7 +5,7 @@
 import type { RdmaError } from '../core/errors.js';
 import { type ControlPort, type ControlStore, type Entry, Members } from '../control/index.js';
 import { View } from '../control/view.js';
-import type { InboxAddress } from '../ring/index.js';
+import type { PlaceAddress } from '../pipeline/index.js';
 import { AppRecords } from './app-records.js';
 import {
   type App,
@@ -109,7 +109,7 @@ export class ClusterView {
   }
 
   /** Where a place, or a gateway, is. */
-  addressOf(app: string, record: PlanRecord, place: string): InboxAddress | undefined {
+  addressOf(app: string, record: PlanRecord, place: string): PlaceAddress | undefined {
     const [stage, number] = place.split('/');
     if (stage !== 'gateway') return this.report(app, record, place)?.address ?? undefined;
     const member = this.gateways.get(gatewayKey(app, Number(number)));

@@ -8,6 +8,7 @@ export { stageProcess } from './stage-process.js';
 export type { RequestEnd, RequestWatcher, WatchedRequest } from './request-watch.js';
 export type { RestartKind, RestartTotal } from './restart-log.js';
 export type { PlaceState, Restart, RestartCounts, SupervisionStatus } from './place-state.js';
+export { type ClusterFiles, certifyNode, initCluster } from './certificates.js';
 export { ClusterPipeline, type ClusterPipelineOptions, type ClusterPipelineStatus } from './cluster-pipeline.js';
 export {
   type ClusterEvent,

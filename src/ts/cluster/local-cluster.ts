@@ -24,8 +24,10 @@ import { RestartLog, type RestartTotal } from './restart-log.js';
 
 /** How to start a cluster in one process; see {@link NodeOptions} and {@link ClusterPipelineOptions}. */
 export interface LocalClusterOptions
-  extends Omit<ClusterPipelineOptions, 'app' | 'secret' | 'leaseMs' | 'port'>,
+  extends Omit<ClusterPipelineOptions, 'app' | 'secret' | 'leaseMs' | 'port' | 'devices' | 'address' | 'tlsDir'>,
     Pick<NodeOptions, 'has' | 'heartbeatMs' | 'maxRestarts'> {
+  /** Name of the device that carries the messages; default soft0. */
+  readonly device?: string;
   /** Called with what its node and its controller say of themselves. */
   readonly onEvent?: (event: NodeEvent | ControllerEvent) => void;
 }
@@ -86,7 +88,7 @@ export class LocalCluster implements AsyncDisposable {
 
   private async startAll(): Promise<void> {
     const { workflow, device, store, starting } = this;
-    const { has, heartbeatMs, maxRestarts, onEvent: _onEvent, ...more } = this.options;
+    const { has, heartbeatMs, maxRestarts, onEvent: _onEvent, device: _device, ...more } = this.options;
     const { pollUs, reconnectMs, startTimeoutMs } = more;
     checkClaims(has?.memoryBytes);
     const secret = randomBytes(32).toString('hex');
@@ -94,7 +96,7 @@ export class LocalCluster implements AsyncDisposable {
     const own: Partial<NodeOptions> = Object.fromEntries(given.filter(([, value]) => value !== undefined));
     this.node = await NodeManager.startWith(
       store,
-      { ...own, name: NAME, secret, device, leaseMs: LEASE_MS, onEvent: (event) => this.onNodeEvent(event) },
+      { ...own, name: NAME, secret, devices: [device], leaseMs: LEASE_MS, onEvent: (event) => this.onNodeEvent(event) },
       (options) => {
         this.host = new AppHost(options);
         return this.host;
@@ -105,7 +107,7 @@ export class LocalCluster implements AsyncDisposable {
     const leader = { name: NAME, leaseMs: LEASE_MS, storeForgets: false, onEvent: this.tell };
     this.controller = new Controller(store, leader);
     await deploy(store, workflow);
-    const how = { ...more, device, app: workflow.name, secret, leaseMs: LEASE_MS, signal: starting.signal };
+    const how = { ...more, devices: [device], app: workflow.name, secret, leaseMs: LEASE_MS, signal: starting.signal };
     this.gateway = await ClusterPipeline.connect(store, how);
   }
 

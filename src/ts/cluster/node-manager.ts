@@ -5,10 +5,11 @@
 // elsewhere, it sees that as soon as the store is back.
 import os from 'node:os';
 import { isDeepStrictEqual } from 'node:util';
+import { TlsIdentity } from '../connect/index.js';
 import { tellerOf } from '../core/event-teller.js';
 import type { RdmaError } from '../core/errors.js';
 import type { Secret } from '../core/secret.js';
-import { checkFunction, checkInteger, checkObject } from '../core/validate.js';
+import { checkFunction, checkInteger, checkObject, checkString } from '../core/validate.js';
 import {
   type ControlPort,
   type ControlStore,
@@ -22,6 +23,7 @@ import { AppHost, type AppHostOptions, type Hosting } from './app-host.js';
 import { asJson, checkClusterSecret, checkName, NODES, type PlanRecord, REPORTS } from './cluster-records.js';
 import { ClusterView } from './cluster-view.js';
 import { checkPipelineOptions, type LocalPipelineOptions } from './local-pipeline-options.js';
+import { deviceSettings, type NodeDevices, networkDevices, nodeDevices } from './node-devices.js';
 import type { Restart } from './place-state.js';
 import type { PlacesSettings } from './places.js';
 import { checkClaims, machineMemoryBytes } from './machine-memory.js';
@@ -30,20 +32,26 @@ import { Troubles } from './troubles.js';
 
 /** What a node says of itself. */
 export type NodeEvent =
-  | { readonly type: 'joined'; readonly node: NodeInfo }
+  | { readonly type: 'joined'; readonly node: NodeInfo; readonly devices: readonly string[] }
   | { readonly type: 'restart'; readonly app: string; readonly restart: Restart }
   | { readonly type: 'trouble'; readonly error: RdmaError };
 
 /** How a node is started. */
 export interface NodeOptions
-  extends Pick<
-    LocalPipelineOptions,
-    'device' | 'heartbeatMs' | 'maxRestarts' | 'pollUs' | 'reconnectMs' | 'startTimeoutMs'
-  > {
+  extends Pick<LocalPipelineOptions, 'heartbeatMs' | 'maxRestarts' | 'pollUs' | 'reconnectMs' | 'startTimeoutMs'> {
   /** Unique in the cluster: 1 to 64 letters, digits, `-`, `_` and `=`. */
   readonly name: string;
   /** What all of the cluster know, 8 to 4096 characters. */
   readonly secret: string;
+  /** Names of the devices that its places listen on, the one to prefer first; default: all that work. */
+  readonly devices?: readonly string[];
+  /** The address of this host that other hosts reach its places by; default: they reach none. */
+  readonly address?: string | undefined;
+  /**
+   * The folder of this node's certificate, as `onepiece cluster init` makes it: places connect by TLS 1.3 between hosts
+   * then, and each proves that it belongs to the cluster; default: no TLS. All of a cluster have one, or none.
+   */
+  readonly tlsDir?: string | undefined;
   /** What it has; by default this machine's cores and memory, and no GPUs. */
   readonly has?: Omit<NodeInfoInput, 'name'>;
   /** Of its lease, in ms; default 3000. */
@@ -85,18 +93,36 @@ export class NodeManager {
     private readonly store: ControlStore,
     options: NodeOptions,
     private readonly makeHost: (options: AppHostOptions) => Hosting,
+    devices: NodeDevices,
   ) {
     const given = checkObject<NodeOptions>('options', options);
-    const { leaseMs = 3000, onEvent = () => {}, port = systemControlPort, has, secret, name: _, ...more } = given;
+    const {
+      leaseMs = 3000,
+      onEvent = () => {},
+      port = systemControlPort,
+      has,
+      secret,
+      name: _,
+      devices: _wanted,
+      address,
+      tlsDir,
+      ...more
+    } = given;
     const name = checkName('name', given.name);
-    const own = { host: os.hostname(), cores: os.availableParallelism(), memoryBytes: machineMemoryBytes() };
+    const cores = os.availableParallelism();
+    const memoryBytes = machineMemoryBytes();
+    const own = { host: os.hostname(), cores, memoryBytes, devices: networkDevices(devices) };
     this.info = checkNode({ ...own, ...has, name });
     this.secret = checkClusterSecret(secret);
     this.leaseMs = checkInteger('leaseMs', leaseMs, 50, 600_000);
     this.port = port;
     this.run = port.id();
     this.tell = tellerOf('onEvent', checkFunction('onEvent', onEvent));
-    this.settings = checkPipelineOptions(more);
+    const { device, otherDevices } = deviceSettings(devices);
+    if (address !== undefined) checkString('address', address, { minLength: 1, maxLength: 255 });
+    this.settings = { ...checkPipelineOptions({ ...more, device }), otherDevices, listenHost: address, tlsDir };
+    // What is wrong with it is said here, not by each process.
+    if (tlsDir !== undefined) TlsIdentity.read(tlsDir);
     this.members = new Members(store, { prefix: NODES, leaseMs: this.leaseMs, port });
     this.view = new ClusterView(store, { leaseMs: this.leaseMs, port, onChange: () => this.look() });
   }
@@ -105,30 +131,41 @@ export class NodeManager {
    * Joins the cluster, and runs what it is given from now on.
    *
    * @throws RdmaError RDMA_ERR_CONFLICT when another node has the name; RDMA_ERR_UNAUTHENTICATED when the secret is
-   *   another cluster's; RDMA_ERR_TIMEOUT when the store does not answer; RDMA_ERR_INVALID_ARGUMENT, also for more
-   *   memory than this machine has
+   *   another cluster's; RDMA_ERR_TIMEOUT when the store does not answer; RDMA_ERR_NO_DEVICE; RDMA_ERR_INVALID_ARGUMENT,
+   *   also for more memory than this machine has
    */
   static async start(store: ControlStore, options: NodeOptions): Promise<NodeManager> {
-    const { leaseMs = 3000, secret, has } = checkObject<NodeOptions>('options', options);
+    const { leaseMs = 3000, secret, has, devices } = checkObject<NodeOptions>('options', options);
     checkClaims(has?.memoryBytes);
     await checkSecretProof(store, checkClusterSecret(secret), 3 * checkInteger('leaseMs', leaseMs, 50, 600_000));
-    return NodeManager.startWith(store, options, (own) => new AppHost(own));
+    return NodeManager.startOn(store, options, (own) => new AppHost(own), nodeDevices(devices));
   }
 
   /** @internal A node with processes of another kind: those of the simulation. */
-  static async startWith(
+  static startWith(
     store: ControlStore,
     options: NodeOptions,
     makeHost: (options: AppHostOptions) => Hosting,
   ): Promise<NodeManager> {
-    const node = new NodeManager(store, options, makeHost);
+    const { devices } = options;
+    const known = devices === undefined ? [{ name: 'soft0', fabric: '' }] : nodeDevices(devices);
+    return NodeManager.startOn(store, options, makeHost, known);
+  }
+
+  private static async startOn(
+    store: ControlStore,
+    options: NodeOptions,
+    makeHost: (options: AppHostOptions) => Hosting,
+    devices: NodeDevices,
+  ): Promise<NodeManager> {
+    const node = new NodeManager(store, options, makeHost, devices);
     try {
       node.membership = await node.members.join(node.info.name, { ...Object(asJson(node.info)), run: node.run });
     } catch (error) {
       await node.close();
       throw error;
     }
-    node.tell({ type: 'joined', node: node.info });
+    node.tell({ type: 'joined', node: node.info, devices: devices.map(({ name }) => name) });
     node.look();
     return node;
   }

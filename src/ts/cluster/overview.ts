@@ -6,6 +6,7 @@ import { RdmaError } from '../core/errors.js';
 import { withDeadline } from '../core/deadline.js';
 import { type ControlStore, type Json, Members, systemControlPort } from '../control/index.js';
 import { readLeaseRecord } from '../control/lease-record.js';
+import type { Via } from '../pipeline/index.js';
 import { checkNode, type NodeInfo } from '../planner/index.js';
 import { DRAINS, LEADER, NODES } from './cluster-records.js';
 import { ClusterView } from './cluster-view.js';
@@ -19,7 +20,15 @@ export interface AppOverview {
   /** Numbers of its gateways. */
   readonly gateways: readonly number[];
   readonly wanted: Readonly<Record<string, number>>;
-  readonly places: readonly { place: string; node: string; state: string; reason: string | null; pid: number | null }[];
+  readonly places: readonly {
+    place: string;
+    node: string;
+    state: string;
+    reason: string | null;
+    pid: number | null;
+    /** The device by which it reaches each place and gateway that it sends to, and why. */
+    vias: Readonly<Record<string, Via>>;
+  }[];
   readonly unplaced: readonly string[];
   /** Why the last change was taken back. */
   readonly refused: string | null;
@@ -94,6 +103,7 @@ function appOf(view: ClusterView, name: string): AppOverview {
       state: report?.state ?? 'unknown',
       reason: report?.reason ?? null,
       pid: report?.pid ?? null,
+      vias: report?.vias ?? {},
     };
   });
   return {

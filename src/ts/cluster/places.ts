@@ -15,8 +15,8 @@ import {
   stageIndex,
   stagePlaces,
   type Workflow,
+  type PlaceAddress,
 } from '../pipeline/index.js';
-import type { InboxAddress } from '../ring/index.js';
 import { Blame, type BlameHost } from './blame.js';
 import type { PipelineSettings } from './local-pipeline-options.js';
 import type { WatchLimits } from './place-watch.js';
@@ -31,7 +31,14 @@ import type { Watched } from './watchman.js';
 export type PlacesSettings = Pick<
   PipelineSettings,
   'device' | 'maxRestarts' | 'startTimeoutMs' | 'reconnectMs' | 'pollUs' | 'heartbeatMs'
->;
+> & {
+  /** Devices beside that one; default none. */
+  readonly otherDevices?: readonly string[];
+  /** The address of this host that other hosts reach; default: they reach none. */
+  readonly listenHost?: string | undefined;
+  /** The folder of this node's certificate; default: no TLS. */
+  readonly tlsDir?: string | undefined;
+};
 
 /** What the places ask of their pipeline. */
 export interface PlacesHost extends BlameHost {
@@ -178,14 +185,14 @@ export class Places {
   }
 
   /** Where a place is now; undefined: it is being replaced. */
-  announce(name: string, address: InboxAddress | undefined): void {
+  announce(name: string, address: PlaceAddress | undefined): void {
     if (address === undefined) delete this.routes[name];
     else this.routes[name] = address;
     this.tell({ type: 'routes', routes: this.routes });
   }
 
   /** Where a place is known to be. */
-  addressOf(name: string): InboxAddress | undefined {
+  addressOf(name: string): PlaceAddress | undefined {
     return this.routes[name];
   }
 
@@ -195,7 +202,7 @@ export class Places {
   }
 
   /** Where a place is; while it is being replaced, as soon as it is there again. */
-  whereIs(name: string): InboxAddress | Promise<InboxAddress> {
+  whereIs(name: string): PlaceAddress | Promise<PlaceAddress> {
     const address = this.routes[name];
     if (address !== undefined) return address;
     return this.host.waiters.until(() => this.routes[name] !== undefined).then(() => this.routes[name]!);
@@ -222,7 +229,7 @@ export class Places {
 
   private configOf({ name, stage, instance }: SupervisedPlace): WorkerConfig {
     const { workflow, options, secret } = this.host;
-    const { device, pollUs, reconnectMs, heartbeatMs } = options;
+    const { device, otherDevices = [], listenHost, tlsDir, pollUs, reconnectMs, heartbeatMs } = options;
     const incarnation = Math.max(this.incarnations.get(name) ?? 0, this.host.incarnationAbove(name)) + 1;
     this.incarnations.set(name, incarnation);
     return {
@@ -236,6 +243,9 @@ export class Places {
       incarnation,
       ...this.host.plans(),
       device,
+      otherDevices,
+      listenHost,
+      tlsDir,
       secret: secret.reveal(),
       pollUs,
       reconnectMs,

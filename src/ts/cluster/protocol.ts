@@ -10,11 +10,12 @@ import {
   TaskBoard,
   type WorkflowSizes,
   type WorkflowSpec,
+  type PlaceAddress,
+  type Via,
 } from '../pipeline/index.js';
-import type { InboxAddress } from '../ring/index.js';
 
 /** Where every place (`stage/0`) is; missing while it is being replaced. */
-export type Routes = Record<string, InboxAddress>;
+export type Routes = Record<string, PlaceAddress>;
 
 export interface WorkerConfig {
   parentPid: number;
@@ -31,6 +32,11 @@ export interface WorkerConfig {
   /** Older plans under which requests may be on their way still. */
   olderPlans: Plan[];
   device: string;
+  otherDevices: readonly string[];
+  /** The address of this host that other hosts reach; undefined: 127.0.0.1 only. */
+  listenHost: string | undefined;
+  /** The folder of its certificate; undefined: no TLS. */
+  tlsDir: string | undefined;
   secret: string;
   pollUs: number;
   reconnectMs: number;
@@ -83,8 +89,9 @@ export type ToWorker =
   | { type: 'stop' };
 
 export type FromWorker =
-  | { type: 'listening'; address: InboxAddress }
+  | { type: 'listening'; address: PlaceAddress }
   | { type: 'ready' }
   | { type: 'adopted'; number: number }
+  | { type: 'vias'; vias: Readonly<Record<string, Via>> }
   | { type: 'status'; id: number; status: StageInstanceStatus }
   | { type: 'failed'; error: RdmaErrorJson };

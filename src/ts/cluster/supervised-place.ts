@@ -5,7 +5,7 @@
 // tried later and later. A place that leaves, or that was given up before it worked, gets no process any more.
 import { performance } from 'node:perf_hooks';
 import { RdmaError } from '../core/errors.js';
-import type { Availability, RequestAttempt, RunningTask } from '../pipeline/index.js';
+import type { Availability, RequestAttempt, RunningTask, Via } from '../pipeline/index.js';
 import type { Finding } from './blame.js';
 import type { PlaceState, Restart, RestartCounts, SupervisionStatus } from './place-state.js';
 import { PlaceWatch, type Verdict, type WatchLimits } from './place-watch.js';
@@ -56,6 +56,8 @@ export class SupervisedPlace {
   broken: RdmaError | undefined;
   /** How its last process ended; undefined once another one works. */
   lastEnd: string | undefined;
+  /** The device by which its process reaches each other place. */
+  vias: Readonly<Record<string, Via>> = {};
   private readonly host: PlaceHost;
   private readonly budget: RestartBudget;
   private readonly startTimeoutMs: number;
@@ -209,6 +211,7 @@ export class SupervisedPlace {
       this.budget.ready(performance.now());
       this.host.onAvailability(this, { state: 'ready' });
     } else if (message.type === 'adopted') this.plans.add(message.number);
+    else if (message.type === 'vias') this.vias = message.vias;
     this.host.onMessage(this, message);
   }
 
@@ -223,6 +226,7 @@ export class SupervisedPlace {
     this.isReady = false;
     this.slow = false;
     this.plans.clear();
+    this.vias = {};
     if (host.isEnding()) return;
     host.onGone(this);
     if (this.isLeaving) return;

@@ -7,6 +7,7 @@ import { pathToFileURL } from 'node:url';
 import { inspect } from 'node:util';
 import { Adoptions } from './adoptions.js';
 import type { Moment } from './code-cache.js';
+import { TlsIdentity } from '../connect/index.js';
 import { RdmaError } from '../core/errors.js';
 import {
   graphOf,
@@ -16,12 +17,12 @@ import {
   StageInstance,
   type StageInstanceStatus,
   stageIndex,
-  systemPipelinePort,
+  pipelinePort,
   TaskBoard,
   type Workflow,
   type WorkflowSpec,
+  type PlaceAddress,
 } from '../pipeline/index.js';
-import type { InboxAddress } from '../ring/index.js';
 import { dieWithParent } from '../verbs/process.js';
 import { mapSharedMemory } from '../verbs/shared-memory.js';
 import {
@@ -44,6 +45,7 @@ let python: PythonStage | undefined;
 let pythonReady: Promise<void> | undefined;
 let routes: Routes = {};
 let stopping = false;
+let viasDue = false;
 const adoptions = new Adoptions();
 const gone: string[] = []; // what it was told of before it was open
 let openedWith: WorkerConfig | undefined;
@@ -63,6 +65,16 @@ async function fail(error: unknown): Promise<never> {
     else process.send(wrap({ type: 'failed', error: known.toJSON() }), undefined, undefined, () => resolve());
   });
   process.exit(1);
+}
+
+// Many links are made in one turn: one message for all.
+function tellVias(): void {
+  if (viasDue) return;
+  viasDue = true;
+  setImmediate(() => {
+    viasDue = false;
+    if (instance !== undefined) tell({ type: 'vias', vias: instance.vias });
+  });
 }
 
 async function findWorkflow(config: WorkerConfig): Promise<Workflow> {
@@ -94,7 +106,8 @@ function checkSameSpec({ workflow, module, spec }: WorkerConfig, own: WorkflowSp
 }
 
 async function start(config: WorkerConfig): Promise<StageInstance> {
-  const { stage, plan, olderPlans, device, secret, pollUs, reconnectMs, incarnation } = config;
+  const { stage, plan, olderPlans, device, otherDevices, listenHost, secret, pollUs, reconnectMs, incarnation } =
+    config;
   dieWithParent(config.parentPid);
   process.title = `onepiece ${stage}/${config.instance}`;
   markStageProcess(`${stage}/${config.instance}`);
@@ -104,17 +117,20 @@ async function start(config: WorkerConfig): Promise<StageInstance> {
   const { spec } = workflow;
   const code = findCode(workflow, config);
   const opened = await StageInstance.open({
-    port: systemPipelinePort,
+    port: pipelinePort(config.tlsDir === undefined ? undefined : TlsIdentity.read(config.tlsDir)),
     graph: graphOf(spec),
     self: { stage: stageIndex(spec, stage), instance: config.instance },
     incarnation,
     plan,
     olderPlans,
     device,
+    otherDevices,
+    listenHost,
     secret,
     pollUs,
     reconnectMs,
     resolve: whereIs,
+    onVia: tellVias,
     board,
     barred: config.barred,
     suspects: config.suspects,
@@ -153,7 +169,7 @@ function openBoard(): TaskBoard {
 }
 
 // Where a place is; while it is being replaced, as soon as it is there again.
-function whereIs(target: string): InboxAddress | Promise<InboxAddress> {
+function whereIs(target: string): PlaceAddress | Promise<PlaceAddress> {
   const address = routes[target];
   if (address !== undefined) return address;
   return new Promise((resolve) => {

@@ -12,6 +12,7 @@ import { FrameParser } from './frame-parser.js';
 import { ClientHandshake } from './handshake.js';
 import { isSameUser, localName } from './local-socket.js';
 import { checkHandshakeText, DEFAULT_SERVICE, SOCKET_OPTIONS } from './settings.js';
+import { checkTls, type TlsIdentity, tlsFailure } from './tls-identity.js';
 import { connectError, type SocketAddress } from './socket-error.js';
 
 const DEFAULT_TIMEOUT_MS = 5000;
@@ -24,6 +25,8 @@ export interface ConnectBootstrapOptions {
   port: number;
   /** The shared secret: a string or bytes, from 8 to 4096 bytes; random ones are best. */
   secret: string | ArrayBuffer | ArrayBufferView;
+  /** By TCP it speaks TLS 1.3, and both sides prove that they belong to the cluster; default: no TLS. */
+  tls?: TlsIdentity | undefined;
   /** The service that must be at the other end; at most 255 bytes. */
   service?: string | undefined;
   /** What the server is told this side is called; at most 255 bytes; `pid-<number>` unless given. */
@@ -55,9 +58,10 @@ export async function connectBootstrap(options: ConnectBootstrapOptions): Promis
   checkHandshakeText('name', name);
   const signal = checkAbortSignal('signal', options.signal);
   const handshake = new ClientHandshake({ secret: toSecretBytes('secret', options.secret), service, name });
+  const tls = checkTls(options.tls);
   if (signal?.aborted === true) throw abortError(signal);
   return new Promise((resolve, reject) => {
-    new Attempt({ host, port }, handshake, timeoutMs, signal, resolve, reject);
+    new Attempt({ host, port }, handshake, tls, timeoutMs, signal, resolve, reject);
   });
 }
 
@@ -74,6 +78,7 @@ class Attempt {
   constructor(
     readonly address: SocketAddress,
     readonly handshake: ClientHandshake,
+    readonly tls: TlsIdentity | undefined,
     readonly timeoutMs: number,
     signal: AbortSignal | undefined,
     readonly resolve: (channel: BootstrapChannel) => void,
@@ -90,12 +95,14 @@ class Attempt {
   }
 
   #reach(): net.Socket {
-    const { host, port } = this.address;
-    return this.#listenTo(net.connect({ host, port, ...SOCKET_OPTIONS }));
+    const { address, tls } = this;
+    const { host, port } = address;
+    return this.#listenTo(tls?.connect(address) ?? net.connect({ host, port, ...SOCKET_OPTIONS }));
   }
 
   #listenTo(socket: net.Socket): net.Socket {
-    socket.on('connect', this.#onConnect);
+    // By TLS it is the server that says nothing before it has proved who it is.
+    socket.on(this.#isLocal || this.tls === undefined ? 'connect' : 'secureConnect', this.#onConnect);
     socket.on('data', this.#onData);
     socket.on('error', this.#onError);
     socket.on('end', this.#onHangUp);
@@ -145,7 +152,9 @@ class Attempt {
   };
 
   readonly #onError = (error: Error): void => {
-    if (this.#connected) this.#onHangUp(error);
+    const distrust = this.#isLocal || this.tls === undefined ? undefined : tlsFailure(error, this.address);
+    if (distrust !== undefined) this.#fail(distrust);
+    else if (this.#connected) this.#onHangUp(error);
     else if (this.#isLocal) this.#turnToTcp();
     else this.#fail(connectError(error, this.address));
   };
@@ -154,7 +163,7 @@ class Attempt {
     const { host, port } = this.address;
     this.#fail(
       new RdmaError(ErrorCodes.HANDSHAKE, `${host}:${port} hung up during the handshake`, {
-        remedy: 'check that a bootstrap server listens there and is not flooded with connections',
+        remedy: 'check that a bootstrap server listens there, with TLS on both sides or none, and is not flooded',
         ...(cause instanceof Error ? { cause } : {}),
       }),
     );
@@ -188,6 +197,7 @@ class Attempt {
 
   #stopListening(): void {
     this.#socket.off('connect', this.#onConnect);
+    this.#socket.off('secureConnect', this.#onConnect);
     this.#socket.off('data', this.#onData);
     this.#socket.off('error', this.#onError);
     this.#socket.off('end', this.#onHangUp);

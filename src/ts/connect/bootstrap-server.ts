@@ -13,6 +13,7 @@ import { listenLocally } from './local-socket.js';
 import { PendingPeer, type RejectionReason } from './pending-peer.js';
 import { PendingPool, sourceOf } from './pending-pool.js';
 import { checkHandshakeText, DEFAULT_SERVICE, SOCKET_OPTIONS } from './settings.js';
+import { checkTls, type TlsIdentity } from './tls-identity.js';
 import { listenError, type SocketAddress } from './socket-error.js';
 
 const DEFAULT_PENDING = 512;
@@ -44,6 +45,8 @@ export interface BootstrapServerOptions {
   service?: string | undefined;
   /** What clients are told this side is called; at most 255 bytes; the service unless given. */
   name?: string | undefined;
+  /** Clients that come by TCP speak TLS 1.3 and prove that they belong to the cluster; default: no TLS. */
+  tls?: TlsIdentity | undefined;
   /**
    * Called with each authenticated peer; set the channel's handlers in it. What it throws, or rejects with, ends that
    * channel with an RDMA_ERR_HANDLER error.
@@ -82,6 +85,7 @@ interface Settings {
   readonly maxPending: number;
   readonly maxPeers: number;
   readonly onRejected: ((rejection: Rejection) => void) | undefined;
+  readonly tls: TlsIdentity | undefined;
 }
 
 /** Listens for peers that know the secret. */
@@ -102,6 +106,7 @@ export class BootstrapServer {
     busy: 0,
     disconnected: 0,
     user: 0,
+    tls: 0,
     handler: 0,
     closed: 0,
   };
@@ -221,8 +226,11 @@ export class BootstrapServer {
     return this;
   }
 
-  #onConnection(socket: net.Socket, remoteAddress: SocketAddress, source: string): void {
-    const { maxPeers } = this.#settings;
+  #onConnection(raw: net.Socket, remoteAddress: SocketAddress, source: string): void {
+    const { maxPeers, tls } = this.#settings;
+    // The kernel says who is at the other end of the local socket, and nobody else sees what goes through it.
+    const secured = tls === undefined || source === LOCAL_SOURCE ? undefined : tls.accept(raw);
+    const socket = secured ?? raw;
     const pending: PendingPeer = new PendingPeer(socket, remoteAddress, this.#settings, {
       admit: () =>
         this.#peers.size < maxPeers
@@ -240,6 +248,11 @@ export class BootstrapServer {
       onGone: () => this.#pending.remove(pending),
     });
     this.#pending.add(pending, source);
+    if (secured === undefined) return;
+    secured.once('secure', () => {
+      const problem = tls!.check(secured);
+      if (problem !== undefined) pending.distrust(problem);
+    });
   }
 
   #introduce(channel: BootstrapChannel): void {
@@ -282,5 +295,6 @@ function readSettings(options: BootstrapServerOptions): Settings {
     maxPending: checkInteger('maxPending', options.maxPending ?? DEFAULT_PENDING, 1, 65536),
     maxPeers: checkInteger('maxPeers', options.maxPeers ?? 4096, 1, 1048576),
     onRejected: options.onRejected,
+    tls: checkTls(options.tls),
   };
 }

@@ -12,6 +12,7 @@ export { parseDocument } from './document.js';
 export { MAX_BODY_BYTES as MAX_DOCUMENT_BYTES } from './frame.js';
 export type { RejectionReason } from './pending-peer.js';
 export type { SocketAddress } from './socket-error.js';
+export { TLS_FILES, TlsIdentity, type TlsMaterial } from './tls-identity.js';
 export {
   NO_GID,
   PINGPONG_PORT,

@@ -12,7 +12,7 @@ import { peerGone, type SocketAddress } from './socket-error.js';
 /**
  * Why a connection did not become a peer: it gave way, as too many handshakes were in progress; too slow; not this
  * protocol; no common version; no proof of the secret; another service; too many peers; it went away; another user's
- * process at the local socket; `onPeer` threw; the server closed.
+ * process at the local socket; no certificate of this cluster, or no TLS; `onPeer` threw; the server closed.
  */
 export type RejectionReason =
   | 'full'
@@ -24,6 +24,7 @@ export type RejectionReason =
   | 'busy'
   | 'disconnected'
   | 'user'
+  | 'tls'
   | 'handler'
   | 'closed';
 
@@ -90,6 +91,12 @@ export class PendingPeer implements PendingMember {
     this.#socket.destroy();
   }
 
+  /** Gives the handshake up because TLS says that the client does not belong here. */
+  distrust(error: RdmaError): void {
+    this.#reject('tls', error);
+    this.#socket.destroy();
+  }
+
   /** Gives the handshake up because a newcomer needs its place. */
   giveWay(): void {
     const words = 'too many handshakes were in progress, and this one was the idlest of the source that had most';
@@ -130,7 +137,14 @@ export class PendingPeer implements PendingMember {
 
   readonly #onEnd = (): void => this.#reject('disconnected', peerGone());
 
-  readonly #onError = (error: Error): void => this.#reject('disconnected', peerGone(error));
+  readonly #onError = (error: Error): void => {
+    const { code = '' } = error as NodeJS.ErrnoException;
+    if (!('encrypted' in this.#socket) || !code.startsWith('ERR_SSL')) {
+      this.#reject('disconnected', peerGone(error));
+      return;
+    }
+    this.distrust(new RdmaError(ErrorCodes.HANDSHAKE, 'a client does not speak TLS 1.3, or left it', { cause: error }));
+  };
 
   readonly #onClose = (): void => {
     clearTimeout(this.#timer);

@@ -3,7 +3,7 @@
 // Invariant: the time runs only while there is an address, and begins again with each new one: as long as a place is being
 // started, nobody who sends to it gives up.
 import { RdmaError } from '../core/errors.js';
-import type { InboxAddress } from '../ring/index.js';
+import { addressWords, type PlaceAddress } from './place-address.js';
 
 export class AwayTime {
   private readonly now: () => number;
@@ -26,8 +26,8 @@ export class AwayTime {
    * @param resolve the address; a promise of it while there is none; what it throws counts as an address without an answer
    * @throws RdmaError RDMA_ERR_REFUSED, which ends the attempts, when that address has not answered for too long
    */
-  find(resolve: () => InboxAddress | Promise<InboxAddress>): InboxAddress | Promise<InboxAddress> {
-    let address: InboxAddress | Promise<InboxAddress>;
+  find(resolve: () => PlaceAddress | Promise<PlaceAddress>): PlaceAddress | Promise<PlaceAddress> {
+    let address: PlaceAddress | Promise<PlaceAddress>;
     try {
       address = resolve();
     } catch (error) {
@@ -35,7 +35,7 @@ export class AwayTime {
       throw error;
     }
     if (address instanceof Promise) this.reached();
-    else this.attempt(`${address.host}:${address.port}`);
+    else this.attempt(addressWords(address));
     return address;
   }
 

@@ -105,6 +105,11 @@ export function checkParts(parts: unknown, memory: RegisteredMemory | undefined)
 
 const NO_PARTS: readonly PartToSend[] = [];
 
+/** A part whose bytes are copied into the body. @internal */
+export function encodePart(name: string, tensor: Tensor): PartToSend {
+  return { name: encodeName(name), tensor, bytes: bytesOf(tensor), reference: undefined };
+}
+
 function encodeName(name: string): Uint8Array {
   const known = knownNames.get(name);
   if (known !== undefined) return known;

@@ -8,7 +8,7 @@ import { pause } from '../core/deadline.js';
 import { RdmaError } from '../core/errors.js';
 import { hideSecret } from '../core/secret.js';
 import { checkObject } from '../core/validate.js';
-import type { Block, InboxAddress } from '../ring/index.js';
+import type { Block } from '../ring/index.js';
 import { Admission, type AdmittedRequest, type Availability } from './admission.js';
 import { Door, type Newcomer } from './door.js';
 import { type Envelope, Flag, Kind, NO_DEADLINE, NO_STREAM } from './envelope.js';
@@ -31,6 +31,7 @@ import { behindUs, RequestProgress } from './progress.js';
 import { Previews, type ProgressNote } from './progress-note.js';
 import { spreadsOf } from './spread.js';
 import { LINGER_US, Place, type PlaceOwner } from './place.js';
+import type { PlaceAddress } from './place-address.js';
 import { GATEWAY_INDEX, type PlaceId, type Plan, placeName } from './plan.js';
 import {
   abortedError,
@@ -105,7 +106,7 @@ export class Gateway implements PlaceOwner {
   }
 
   /** Where stage instances connect. */
-  get address(): InboxAddress {
+  get address(): PlaceAddress {
     return this.place.address;
   }
 

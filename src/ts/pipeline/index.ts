@@ -34,8 +34,19 @@ export type { LinkStatus } from './links.js';
 export { MAX_META_BYTES, type Meta } from './meta.js';
 export { MAX_PARTS } from './envelope.js';
 export type { PlaceOptions, PlaceStatus } from './place.js';
+export {
+  checkPlaceAddress,
+  fabricOf,
+  type DeviceAddress,
+  type DeviceKind,
+  type Location,
+  type PlaceAddress,
+} from './place-address.js';
+export { subnetOf } from './location.js';
+export { type Reach, reach } from './reach.js';
+export type { Via } from './way.js';
 export { checkPlan, makePlan, type PlaceId, type Plan, placeName, stageIndex, stagePlaces } from './plan.js';
-export { type PipelinePort, systemPipelinePort } from './port.js';
+export { type PipelinePort, pipelinePort, systemPipelinePort } from './port.js';
 export { checkScale, type StageScale } from './scale-spec.js';
 export { checkLabels, checkResources, MAX_GPUS, NO_RESOURCES, type StageResources } from './resources.js';
 export { ALL, type Graph, graphOf, receivers, type Route, senders } from './routing.js';

@@ -5,8 +5,14 @@
 // Acknowledgements count up to the first message that is missing. So what takes long is sent once more behind what came
 // after it, and the receiver acknowledges the older copy in exchange; room for that is always left. So there is room again
 // as long as the receiver takes what it gets, however long some requests take.
+//
+// When the receiver is reached by another device, all that it has not acknowledged is built anew, and waits here in order
+// until there is an outbox on that device.
 import type { Outbox } from '../ring/index.js';
 import type { Custody } from './custody.js';
+import { Kind, kindOf } from './envelope.js';
+import type { Relocated } from './relocate.js';
+import { viewOf } from './view.js';
 
 /** A message that waits to be sent. */
 interface Held {
@@ -32,7 +38,8 @@ export function retainedMessages(longMessages: number): number {
 }
 
 export class Link {
-  readonly outbox: Outbox;
+  /** The one that is in use, or was before the receiver went elsewhere. */
+  outbox: Outbox;
   /** When the last message was sent here, by the clock of the port in microseconds. */
   usedAtUs = Number.NEGATIVE_INFINITY;
   private readonly longMessages: number;
@@ -42,6 +49,7 @@ export class Link {
   private notes: Uint8Array[] = [];
   private refreshed = 0; // sequence of the last message that was sent once more
   private fresh = 0; // messages that were sent for the first time
+  private away = false; // the outbox has ended, and another one is coming
   private closing: Promise<void> | undefined;
 
   /**
@@ -89,6 +97,7 @@ export class Link {
   // False when there is no room; flow() is called when there may be.
   private sendNow(bytes: Uint8Array, custody: Custody | undefined): boolean {
     const { outbox } = this;
+    if (this.away) return false;
     // The last place is for what has to be sent once more.
     if (outbox.unacknowledged + 1 >= retainedMessages(this.longMessages)) return false;
     const sequence = outbox.trySend(bytes);
@@ -104,7 +113,7 @@ export class Link {
     const { outbox, waiting } = this;
     const oldest = waiting[0];
     if (oldest === undefined || this.fresh - oldest.after < this.longMessages) return;
-    if (this.flaw === 'no-refresh') return;
+    if (this.flaw === 'no-refresh' || this.away) return;
     // One at a time: what lies behind it may be acknowledged with it, and a receiver that stands still takes no other copy.
     if (outbox.acknowledged < this.refreshed) return;
     const again = outbox.tryResend(oldest.sequence);
@@ -142,6 +151,57 @@ export class Link {
     } catch {
       // The outbox has failed, and says so to its owner.
     }
+  }
+
+  // ---- To another device
+
+  /** Its outbox has ended, and another one is coming. */
+  get isAway(): boolean {
+    return this.away;
+  }
+
+  get isClosing(): boolean {
+    return this.closing !== undefined;
+  }
+
+  /**
+   * The outbox has failed, as the receiver is reached by another device: nothing goes out until arrived(). May be called
+   * again before that.
+   *
+   * @param rebuild makes a message anew for that device
+   * @throws what `rebuild` throws
+   */
+  leave(rebuild: (bytes: Uint8Array) => Relocated): void {
+    const sent = this.away ? [] : this.takeSent();
+    this.away = true;
+    this.held = [...sent, ...this.held].map(({ bytes, custody }) => {
+      const { bytes: anew, block } = rebuild(bytes);
+      if (block !== undefined) custody.keep([block]);
+      return { bytes: anew, custody };
+    });
+  }
+
+  // Back to those that wait: what has custody in the order in which it went out last, and notes.
+  private takeSent(): Held[] {
+    const custodies = new Map(this.waiting.splice(0).map(({ sequence, custody }) => [sequence, custody]));
+    const held: Held[] = [];
+    const notes: Uint8Array[] = [];
+    for (const { sequence, bytes } of this.outbox.unacknowledgedMessages()) {
+      const custody = custodies.get(sequence);
+      if (custody !== undefined) held.push({ bytes: bytes.slice(), custody });
+      // An older copy of what was sent once more goes with that one.
+      else if (kindOf(bytes, viewOf(bytes)) !== Kind.INPUT) notes.push(bytes.slice());
+    }
+    this.notes = [...notes, ...this.notes];
+    return held;
+  }
+
+  /** There is an outbox on the other device. */
+  arrived(outbox: Outbox): void {
+    this.outbox = outbox;
+    this.away = false;
+    this.refreshed = 0;
+    this.flow();
   }
 
   /** Closes the outbox. What was not acknowledged is settled: nobody will ask for it. */

@@ -3,37 +3,14 @@
 // Invariant: a message for a target goes out in one lane and stays with this place until the target acknowledges it. A
 // target without room holds up nobody else: what is for it waits here, in order. After close() no outbox is left, not
 // even one that was being connected.
-import { MAX_TIMEOUT_MS } from '../core/deadline.js';
 import { RdmaError } from '../core/errors.js';
-import type { Secret } from '../core/secret.js';
-import { type InboxAddress, type MemoryPool, Outbox, type OutboxStatus, type Poller } from '../ring/index.js';
-import type { Device } from '../verbs/index.js';
-import { AwayTime } from './away-time.js';
+import type { OutboxStatus } from '../ring/index.js';
+import type { Attachment } from './attachment.js';
 import type { Custody } from './custody.js';
-import { Link } from './link.js';
-import { laneSizes, placeSecret, type PlaceSizes } from './lane-sizes.js';
-import type { PipelinePort } from './port.js';
+import type { Link } from './link.js';
+import { type Via, Way, type WayOptions } from './way.js';
 
-export interface LinkOptions {
-  /** Name of the place that sends. */
-  name: string;
-  port: PipelinePort;
-  device: Device;
-  poller: Poller;
-  pool: MemoryPool;
-  sizes: PlaceSizes;
-  /** Pieces of streams that a link must be able to keep. */
-  pieces: number;
-  secret: string | Secret<string>;
-  /** How long a target may not answer at its address, in ms. */
-  reconnectMs: number;
-  /** Where the inbox of a place is now; a promise while it has no process; throws when it is not known yet. */
-  resolve: (target: string) => InboxAddress | Promise<InboxAddress>;
-  /** See PlaceOptions. */
-  flaw: string | undefined;
-  /** A target has not answered for longer than `reconnectMs`, or refused for good. */
-  onFailed: (target: string, reason: Error) => void;
-}
+export type LinkOptions = WayOptions;
 
 /** What an operator asks of the links of a place. */
 export interface LinkStatus {
@@ -42,13 +19,17 @@ export interface LinkStatus {
   readonly backlog: number;
   /** Outputs that the target has not acknowledged. */
   readonly unacknowledged: number;
+  /** The device that it goes by, and why. */
+  readonly via: Via;
   readonly outbox: OutboxStatus;
 }
 
 export class Links {
   private readonly options: LinkOptions;
   private readonly links = new Map<string, Link>();
+  private readonly ways = new Map<string, Way>(); // of the links, by target
   private readonly connecting = new Map<string, Promise<void>>();
+  private readonly moving = new Set<Promise<void>>(); // to other devices
   private readonly gone = new Set<string>(); // given up, while a plan names them
   private readonly unknown = new Map<string, () => void>(); // targets without an address: ends the wait for the first
   private closed = false;
@@ -78,54 +59,35 @@ export class Links {
   }
 
   private async connectTo(target: string): Promise<void> {
-    const { name, port, device, poller, pool, sizes, pieces, secret, reconnectMs, resolve, flaw } = this.options;
     await this.whenKnown(target);
-    const away = new AwayTime(() => port.clock.now(), reconnectMs);
-    let link: Link | undefined;
-    const opening = Outbox.connectOn(port, {
-      to: () => {
-        // This code ends the attempts.
-        if (this.closed) throw new RdmaError('RDMA_ERR_REFUSED', 'the sender is being closed');
-        if (this.gone.has(target)) throw new RdmaError('RDMA_ERR_REFUSED', `${target} was given up`);
-        return away.find(() => resolve(target));
-      },
-      secret: placeSecret(secret, target),
-      name,
-      device,
-      poller,
-      pool,
-      reconnectMs: MAX_TIMEOUT_MS, // `away` ends the attempts
-      retryRefused: true,
-      closeMs: 0, // what it holds is held upstream as well
-      ...laneSizes(sizes, pieces),
-      onAcknowledged: (sequence) => link?.acknowledged(sequence),
-      onStall: ({ type }) => {
-        if (type === 'flowing') link?.flow();
-      },
-      onConnection: (event) => {
-        if (event.type === 'open') away.reached();
-        if (event.type === 'failed' && !this.closed && !this.gone.has(target)) {
-          this.options.onFailed(target, event.reason ?? new Error('unknown'));
-        }
-      },
-    });
-    let outbox: Outbox;
+    const unwanted = () => {
+      if (this.closed) return 'the sender is being closed';
+      return this.gone.has(target) ? `${target} was given up` : undefined;
+    };
+    const way = new Way(this.options, target, unwanted);
     try {
-      outbox = await opening;
+      await way.connect((moving) => this.keepMove(moving));
     } catch (error) {
       if (this.gone.has(target)) return;
       throw error;
     }
+    const link = way.link!;
     if (this.closed) {
-      await outbox.close();
+      await link.close();
       throw new RdmaError('RDMA_ERR_CLOSED', 'closed while connecting');
     }
     if (this.gone.has(target)) {
-      await outbox.close();
+      await link.close();
       return;
     }
-    link = new Link(outbox, sizes.residentRequests + pieces, flaw);
     this.links.set(target, link);
+    this.ways.set(target, way);
+  }
+
+  // It is being connected to elsewhere: that ends before this does.
+  private keepMove(moving: Promise<void>): void {
+    this.moving.add(moving);
+    void moving.finally(() => this.moving.delete(moving));
   }
 
   // A target may take longer to start than it may be away later.
@@ -180,11 +142,34 @@ export class Links {
     return link?.unacknowledged ?? 0;
   }
 
+  /** The devices by which some targets are reached, each once. */
+  attachmentsOf(targets: readonly string[]): Attachment[] {
+    const found: Attachment[] = [];
+    for (const target of targets) {
+      const by = this.ways.get(target)?.by;
+      if (by !== undefined && !found.includes(by)) found.push(by);
+    }
+    return found;
+  }
+
+  /** Whether a target is reached by a device. */
+  goesBy(target: string, by: Attachment): boolean {
+    return this.ways.get(target)?.by === by;
+  }
+
+  /** The device that each target is reached by, and why. */
+  get vias(): Record<string, Via> {
+    return Object.fromEntries(
+      [...this.ways].flatMap(([target, { via }]) => (via === undefined ? [] : [[target, via]])),
+    );
+  }
+
   status(): LinkStatus[] {
     return [...this.links].map(([target, { outbox, backlog, unacknowledged }]) => ({
       target,
       backlog,
       unacknowledged,
+      via: this.ways.get(target)!.via!,
       outbox: outbox.status(),
     }));
   }
@@ -199,6 +184,7 @@ export class Links {
     const link = this.links.get(target);
     if (link === undefined) return;
     this.links.delete(target);
+    this.ways.delete(target);
     await link.close();
   }
 
@@ -206,7 +192,10 @@ export class Links {
   async keepOnly(targets: ReadonlySet<string>): Promise<void> {
     const gone = [...this.links].filter(([target]) => !targets.has(target));
     const unmade = [...this.connecting].filter(([target]) => !targets.has(target));
-    for (const [target] of gone) this.links.delete(target);
+    for (const [target] of gone) {
+      this.links.delete(target);
+      this.ways.delete(target);
+    }
     for (const [target] of unmade) {
       this.gone.add(target);
       this.unknown.get(target)?.();
@@ -221,6 +210,7 @@ export class Links {
     await Promise.allSettled(this.connecting.values());
     const links = [...this.links.values()];
     this.links.clear();
-    await Promise.all(links.map((link) => link.close()));
+    this.ways.clear();
+    await Promise.all([...links.map((link) => link.close()), ...this.moving]);
   }
 }

@@ -2,7 +2,7 @@
 //
 // Invariant: a sender that is being replaced, or was, makes the input again, however long it takes to load and to compute:
 // that is waited for. One that is there all the time and whose input cannot be read all the same is not.
-import type { InboxAddress } from '../ring/index.js';
+import { addressWords, type PlaceAddress } from './place-address.js';
 
 const LIMIT_US = 30_000_000;
 const RETRY_MS = 20;
@@ -10,7 +10,7 @@ const LATER_MS = 1000;
 
 /** Of one input. */
 export class Patience {
-  private readonly whereIs: (() => InboxAddress | Promise<InboxAddress>) | undefined;
+  private readonly whereIs: (() => PlaceAddress | Promise<PlaceAddress>) | undefined;
   private readonly first: string | undefined;
   private readonly untilUs: number;
 
@@ -19,7 +19,7 @@ export class Patience {
    *   not make anything again
    * @param sinceUs when the input came
    */
-  constructor(whereIs: (() => InboxAddress | Promise<InboxAddress>) | undefined, sinceUs: number) {
+  constructor(whereIs: (() => PlaceAddress | Promise<PlaceAddress>) | undefined, sinceUs: number) {
     this.whereIs = whereIs;
     this.first = this.where();
     this.untilUs = sinceUs + LIMIT_US;
@@ -35,7 +35,7 @@ export class Patience {
     try {
       const address = this.whereIs?.();
       if (address === undefined) return undefined;
-      return address instanceof Promise ? 'away' : `${address.host}:${address.port}`;
+      return address instanceof Promise ? 'away' : addressWords(address);
     } catch {
       return undefined;
     }

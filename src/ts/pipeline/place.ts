@@ -8,36 +8,27 @@ import { RdmaError } from '../core/errors.js';
 import type { Secret } from '../core/secret.js';
 import {
   type Block,
-  Inbox,
-  type InboxAddress,
   type InboxMessage,
   type InboxStatus,
-  MemoryPool,
+  type MemoryPool,
   type MemoryPoolStatus,
   Poller,
   type PollerStatus,
 } from '../ring/index.js';
-import type { PortDevice } from '../ring/port.js';
-import type { Device } from '../verbs/index.js';
-import {
-  bodyBytes,
-  checkParts,
-  type PartToSend,
-  type RegisteredMemory,
-  tableBytes,
-  tensorBytes,
-  writeBody,
-} from './body.js';
+import { Attachment } from './attachment.js';
+import { checkParts, type PartToSend, type RegisteredMemory, tensorBytes } from './body.js';
+import { compose, copiedParts, NO_MEMORY } from './compose.js';
 import { Custody } from './custody.js';
-import { type Envelope, headBytes, Kind, kindOf, readEnvelope, writeEnvelope } from './envelope.js';
+import { type Envelope, Kind, kindOf, readEnvelope, writeEnvelope } from './envelope.js';
 import { Input, lost, senderName } from './input.js';
 import { Join, type Joined, type JoinHost, type Ledger } from './join.js';
-import { inboxLimits, placeSecret, type PlaceSizes, placeSizes } from './lane-sizes.js';
+import { type PlaceSizes, placeSizes } from './lane-sizes.js';
 import { HopLatencies, type LatencyStatus } from './latency.js';
 import { type LinkStatus, Links } from './links.js';
 import type { NoteHead } from './notes.js';
 import { encodeComing, readEnded, readNoteHead } from './notes.js';
 import { Patience } from './patience.js';
+import type { PlaceAddress } from './place-address.js';
 import { GATEWAY_INDEX, type PlaceId, type Plan, placeName } from './plan.js';
 import type { PipelinePort } from './port.js';
 import { Slab } from './slab.js';
@@ -46,6 +37,7 @@ import { type Graph, possibleReceivers, possibleSenderCount, receivers, senders 
 import { keptPieces, takesOf } from './stream-limits.js';
 import { REQUEST, sizeRemedy } from './spec.js';
 import { viewOf } from './view.js';
+import type { Via } from './way.js';
 
 /** The most lanes of an inbox; a plan with more senders is refused. */
 const MAX_LANES = 4096;
@@ -69,14 +61,20 @@ export interface PlaceOptions {
   plan: Plan;
   /** Plans before that one whose requests may be under way still; default none. Their messages may come at once. */
   olderPlans?: readonly Plan[];
-  /** Name of the device, or an opened one of the port. */
+  /** Name of the device, or an opened one of the port: memory for outputs is taken there. */
   device: unknown;
+  /** More devices, the one to prefer first: it listens on all of them, and sends by whichever reaches the target. */
+  otherDevices?: readonly unknown[];
+  /** The address of this host that other hosts reach; default 127.0.0.1: they cannot. */
+  listenHost?: string | undefined;
+  /** A target is reached by another device than before, or for the first time, or by none. */
+  onVia?: ((target: string) => void) | undefined;
   secret: string | Secret<string>;
   /** How long to poll after something came, in microseconds; see PollerOptions. */
   pollUs: number;
   /** How long a place that this one sends to may not answer at its address, in ms. */
   reconnectMs: number;
-  resolve: (target: string) => InboxAddress | Promise<InboxAddress>;
+  resolve: (target: string) => PlaceAddress | Promise<PlaceAddress>;
   /** What differs from the usual sizes of the device. */
   sizes?: Partial<PlaceSizes> | undefined;
   /** A defect that a test plants, to see that the simulation finds it. */
@@ -118,6 +116,8 @@ export interface PlaceStatus {
   readonly inbox: InboxStatus | undefined;
   readonly poller: PollerStatus;
   readonly pool: MemoryPoolStatus;
+  /** Of its other devices, by name. */
+  readonly others: Readonly<Record<string, { inbox: InboxStatus | undefined; pool: MemoryPoolStatus }>>;
 }
 
 /** An output, checked and measured, before it is sent. */
@@ -133,22 +133,21 @@ export class Place implements JoinHost {
   readonly name: string;
   readonly options: PlaceOptions;
   readonly join: Join;
+  /** Memory for outputs. */
   readonly pool: MemoryPool;
   readonly poller: Poller;
   readonly flaw: string | undefined;
   /** @internal */
   readonly takes: Uint8Array | undefined;
   private readonly owner: PlaceOwner;
-  // An opened one of the port: rings take it as it is.
-  private readonly device: PortDevice;
-  private readonly ownsDevice: boolean;
+  // One for each device; the first one has the pool.
+  private readonly attachments: readonly Attachment[];
   readonly sizes: PlaceSizes;
   private readonly links: Links;
   private readonly plans = new Map<number, Plan>();
   private readonly adopting = new Set<Plan>(); // their places are being connected to
   private newest: Plan;
   private early: { message: InboxMessage; bytes: Uint8Array }[] = [];
-  private inbox: Inbox | undefined;
   private readonly slab = new Slab();
   /** The note that a message is coming. */
   readonly coming: Uint8Array;
@@ -170,32 +169,34 @@ export class Place implements JoinHost {
     this.name = placeName(options.graph.spec, options.self);
     this.takes = takesOf(options.graph, options.self.stage);
     const { port, secret, reconnectMs, resolve, pollUs, graph, self, plan } = options;
-    const { device, owned } = port.device(options.device);
-    this.device = device;
-    this.ownsDevice = owned;
+    this.attachments = attach(port, [options.device, ...(options.otherDevices ?? [])]);
+    const [first] = this.attachments as [Attachment, ...Attachment[]];
     this.poller = new Poller({ pollUs, clock: port.clock });
     this.join = new Join(this);
     this.coming = encodeComing(this.noteHead(options.incarnation));
     try {
-      this.sizes = placeSizes(device, options.sizes);
+      this.sizes = placeSizes(first.device, options.sizes);
       this.scratch = new Scratch(this.sizes.inlineBytes);
-      this.pool = MemoryPool.openOn(port, { device: device as Device, limitBytes: this.sizes.poolBytes });
+      for (const each of this.attachments) each.openPool(this.sizes.poolBytes);
+      this.pool = first.pool;
     } catch (error) {
-      if (owned) device.close();
+      for (const each of this.attachments) each.close();
       throw error;
     }
     this.links = new Links({
       name: this.name,
       port,
-      device: device as Device,
+      attachments: this.attachments,
+      address: () => this.address,
       poller: this.poller,
-      pool: this.pool,
       sizes: this.sizes,
+      stages: graph.spec.stages.length,
       pieces: keptPieces(graph.spec, self.stage, this.sizes, plan.gateways.length),
       secret,
       reconnectMs,
       resolve,
       flaw: options.flaw,
+      onVia: options.onVia ?? (() => {}),
       onFailed: (target, reason) =>
         this.fail(new RdmaError('RDMA_ERR_PEER_GONE', `${target} does not come back: ${reason.message}`)),
     });
@@ -208,17 +209,20 @@ export class Place implements JoinHost {
    */
   static async open(options: PlaceOptions, owner: PlaceOwner): Promise<Place> {
     const place = new Place(options, owner);
-    const { graph, plan, self, port, secret } = options;
+    const { graph, plan, self, secret } = options;
     const lanes = Math.min(MAX_LANES, 2 * possibleSenderCount(graph, plan, self) + SPARE_LANES);
     try {
-      place.inbox = await Inbox.listenOn(port, {
-        secret: placeSecret(secret, place.name),
-        device: place.device as Device,
-        poller: place.poller,
-        maxLanes: lanes,
-        ...inboxLimits(place.sizes),
-        onMessage: (message) => place.onMessage(message),
-      });
+      for (const each of place.attachments) {
+        await each.listen({
+          name: place.name,
+          secret,
+          poller: place.poller,
+          sizes: place.sizes,
+          maxLanes: lanes,
+          listenHost: options.listenHost,
+          onMessage: (message) => place.onMessage(message),
+        });
+      }
     } catch (error) {
       await place.close();
       throw error;
@@ -227,9 +231,14 @@ export class Place implements JoinHost {
   }
 
   /** Where other places connect. */
-  get address(): InboxAddress {
-    if (this.inbox === undefined) throw new RdmaError('RDMA_ERR_CLOSED', `${this.name} is closed`);
-    return this.inbox.bootstrap;
+  get address(): PlaceAddress {
+    const { machine, hostname } = this.options.port.location;
+    return { machine, hostname, devices: this.attachments.map(({ address }) => address) };
+  }
+
+  /** The device by which each place is reached, and why. */
+  get vias(): Record<string, Via> {
+    return this.links.vias;
   }
 
   /** The newest plan. */
@@ -238,7 +247,7 @@ export class Place implements JoinHost {
   }
 
   get deviceName(): string {
-    return this.device.name;
+    return this.attachments[0]!.device.name;
   }
 
   nowUs(): number {
@@ -520,32 +529,18 @@ export class Place implements JoinHost {
     blocks: readonly Block[],
     onSettled: (() => void) | Custody,
   ): boolean {
-    const { parts, meta, trace } = output;
-    const head = headBytes(envelope.runs.length);
-    const body = bodyBytes(trace.length, parts, meta.length);
-    envelope.partCount = parts.length;
-    envelope.traceBytes = trace.length;
-    envelope.tableBytes = tableBytes(parts);
-    envelope.metaBytes = meta.length;
-    envelope.bodyBytes = body;
-    envelope.block = undefined;
-    let kept = blocks;
-    let length = head;
-    if (head + body <= this.sizes.inlineBytes) {
-      writeBody(this.scratch.bytes, this.scratch.view, head, trace, parts, meta);
-      length += body;
-    } else {
-      const block = this.pool.allocate(body);
-      if (block === undefined) return false;
-      const { bytes } = block;
-      writeBody(bytes, viewOf(bytes), 0, trace, parts, meta);
-      envelope.block = block;
-      kept = blocks.length === 0 ? [block] : [...blocks, block];
+    // Where there is one device, or all go by the first.
+    if (this.attachments.length > 1) {
+      const by = this.links.attachmentsOf(targets);
+      if (by.some((each) => each !== this.attachments[0])) {
+        return this.transmitBy(by, envelope, output, targets, blocks, onSettled);
+      }
     }
+    const length = this.compose(this.attachments[0]!, envelope, output, output.parts);
+    if (length === NO_MEMORY) return false;
+    const block = envelope.block as Block | undefined;
+    let kept = block === undefined ? blocks : blocks.length === 0 ? [block] : [...blocks, block];
     const made = kept;
-    envelope.sentAtUs = this.nowUs();
-    envelope.host = this.options.port.host;
-    writeEnvelope(this.scratch.view, envelope);
     if (this.flaw === 'early-release') kept = NO_BLOCKS;
     const isOfStream = onSettled instanceof Custody;
     const custody = isOfStream ? onSettled : new Custody(kept, onSettled);
@@ -554,6 +549,54 @@ export class Place implements JoinHost {
     for (let i = 0; i < targets.length; i++) this.links.send(targets[i]!, message, custody, envelope.sentAtUs);
     if (!isOfStream) custody.allSent();
     if (this.flaw === 'early-release') for (const block of made) block.release();
+    return true;
+  }
+
+  private compose(by: Attachment, envelope: Envelope, output: Outgoing, parts: readonly PartToSend[]): number {
+    const { meta, trace } = output;
+    const length = compose(this.scratch, this.sizes.inlineBytes, by.pool, envelope, trace, parts, meta);
+    if (length === NO_MEMORY) return NO_MEMORY;
+    envelope.sentAtUs = this.nowUs();
+    envelope.host = this.options.port.host;
+    writeEnvelope(this.scratch.view, envelope);
+    return length;
+  }
+
+  // By several devices, or another one than the first: each has a copy in its own memory.
+  private transmitBy(
+    by: readonly Attachment[],
+    envelope: Envelope,
+    output: Outgoing,
+    targets: readonly string[],
+    blocks: readonly Block[],
+    onSettled: (() => void) | Custody,
+  ): boolean {
+    const made: Block[] = [];
+    const messages: { by: Attachment; bytes: Uint8Array }[] = [];
+    try {
+      for (const each of by) {
+        const parts = each === this.attachments[0] ? output.parts : copiedParts(output.parts);
+        const length = this.compose(each, envelope, output, parts);
+        if (length === NO_MEMORY) {
+          for (const block of made) block.release();
+          return false;
+        }
+        if (envelope.block !== undefined) made.push(envelope.block as Block);
+        messages.push({ by: each, bytes: this.scratch.bytes.slice(0, length) });
+      }
+    } catch (error) {
+      for (const block of made) block.release();
+      throw error;
+    }
+    const isOfStream = onSettled instanceof Custody;
+    const custody = isOfStream ? onSettled : new Custody([...blocks, ...made], onSettled);
+    if (isOfStream) custody.keep([...blocks, ...made]);
+    for (const target of targets) {
+      // One that was given up takes nothing, whatever is sent.
+      const { bytes } = messages.find((message) => this.links.goesBy(target, message.by)) ?? messages[0]!;
+      this.links.send(target, bytes, custody, envelope.sentAtUs);
+    }
+    if (!isOfStream) custody.allSent();
     return true;
   }
 
@@ -632,9 +675,14 @@ export class Place implements JoinHost {
       announced: this.announced,
       hops: this.hops.status((stage) => (stage < 0 ? REQUEST : this.options.graph.spec.stages[stage]!.name)),
       links: this.links.status(),
-      inbox: this.inbox?.status(),
+      inbox: this.attachments[0]!.inbox?.status(),
       poller: this.poller.status(),
       pool: this.pool.status(),
+      others: Object.fromEntries(
+        this.attachments.slice(1).map(({ device, inbox, pool }) => {
+          return [device.name, { inbox: inbox?.status(), pool: pool.status() }];
+        }),
+      ),
     };
   }
 
@@ -654,15 +702,25 @@ export class Place implements JoinHost {
     for (const joined of this.join.all()) {
       joined.onCancel?.(new RdmaError('RDMA_ERR_CLOSED', `${this.name} is being closed`));
     }
-    await this.inbox?.close();
-    this.inbox = undefined;
+    for (const each of this.attachments) await each.closeInbox();
     await this.links.close();
-    this.pool.close();
-    if (this.ownsDevice) this.device.close();
+    for (const each of this.attachments) each.close();
   }
 }
 
 const NO_BLOCKS: readonly Block[] = [];
+
+// Opens all of them, or none.
+function attach(port: PipelinePort, devices: readonly unknown[]): readonly Attachment[] {
+  const opened: Attachment[] = [];
+  try {
+    for (const device of devices) opened.push(new Attachment(port, device));
+  } catch (error) {
+    for (const each of opened) each.close();
+    throw error;
+  }
+  return opened;
+}
 
 // What it waits for may never come: its request may have ended.
 function waitsForMore(joined: Joined): boolean {

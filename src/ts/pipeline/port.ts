@@ -6,8 +6,11 @@ import { createHash, randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 // Not the global of this name, which is looked up at each use.
 import { performance } from 'node:perf_hooks';
+import { BootstrapServer, connectBootstrap, type TlsIdentity } from '../connect/index.js';
 import type { RingPort } from '../ring/port.js';
 import { systemPort } from '../ring/system-port.js';
+import { findLocation } from './location.js';
+import type { Location } from './place-address.js';
 
 /** All of it. */
 export interface PipelinePort extends RingPort {
@@ -15,6 +18,8 @@ export interface PipelinePort extends RingPort {
   nowUs(): number;
   /** A number for this host, 0 to 2^32 - 1: places with the same one share that clock. */
   readonly host: number;
+  /** Which machine this process runs on. */
+  readonly location: Location;
   /** A random number from 0 up to 1. */
   random(): number;
 }
@@ -28,8 +33,23 @@ export const systemPipelinePort: PipelinePort = {
   ...systemPort,
   nowUs: () => originUs + performance.now() * 1e3,
   host: hostNumber(),
+  location: findLocation(),
   random: Math.random,
 };
+
+/**
+ * The port of real life, with TLS between hosts.
+ *
+ * @param tls what this node proves itself by; undefined: no TLS
+ */
+export function pipelinePort(tls: TlsIdentity | undefined): PipelinePort {
+  if (tls === undefined) return systemPipelinePort;
+  return {
+    ...systemPipelinePort,
+    listen: (options) => BootstrapServer.listen({ ...options, tls }),
+    connect: (options) => connectBootstrap({ ...options, tls }),
+  };
+}
 
 // One kernel has one clock: its boot identity, random(4), made into a number. Without it nobody shares the clock.
 function hostNumber(): number {

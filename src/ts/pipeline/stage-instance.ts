@@ -6,7 +6,7 @@
 import { RdmaError } from '../core/errors.js';
 import { hideSecret } from '../core/secret.js';
 import { BatchedTask } from './batch-task.js';
-import type { Block, InboxAddress } from '../ring/index.js';
+import type { Block } from '../ring/index.js';
 import { type Envelope, Flag, NO_DEADLINE, NO_STREAM } from './envelope.js';
 import { BatchExecutor, type BatchStatus } from './executor.js';
 import type { Joined } from './join.js';
@@ -14,6 +14,8 @@ import { Latency, type LatencyStatus } from './latency.js';
 import { encodeMeta } from './meta.js';
 import { encodeFailure, Report, ReportWriter, type StageFailure } from './notes.js';
 import { asRdmaError, type Outgoing, Place, type PlaceOptions, type PlaceOwner, type PlaceStatus } from './place.js';
+import type { PlaceAddress } from './place-address.js';
+import type { Via } from './way.js';
 import { GATEWAY_INDEX, type PlaceId, type Plan, placeName } from './plan.js';
 import type { PythonStatus } from './python-status.js';
 import { LeastTime } from './least-time.js';
@@ -137,8 +139,13 @@ export class StageInstance implements PlaceOwner, TaskHost, BatchHost {
   }
 
   /** Where other places connect. */
-  get address(): InboxAddress {
+  get address(): PlaceAddress {
     return this.place.address;
+  }
+
+  /** The device by which each place is reached, and why. */
+  get vias(): Record<string, Via> {
+    return this.place.vias;
   }
 
   /** @internal */

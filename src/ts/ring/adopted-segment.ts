@@ -20,6 +20,12 @@ export class AdoptedSegment {
     this.bytes = memory.buffer.byteLength;
   }
 
+  /** `length` bytes from `offset`; undefined when the mapping has ended. */
+  bytesAt(offset: number, length: number): Uint8Array | undefined {
+    const { buffer } = this.memory;
+    return offset + length > buffer.byteLength ? undefined : new Uint8Array(buffer, offset, length);
+  }
+
   /** What a message says of `length` bytes from `offset`, both inside the mapping. */
   reference(offset: number, length: number): MemoryReference {
     const { memory, number, bytes } = this;

@@ -3,8 +3,8 @@
 // Invariant: a block belongs to whoever allocated it until its last reference is released; only then is its memory used
 // again, or given back. Who sends a reference to a block retains the block once for each message, and releases it when
 // that message is *acknowledged* (onAcknowledged of the outbox): a receiver may look at the block until it
-// acknowledges, whatever else becomes of the message or its lane. Registered memory never exceeds the limit, and what
-// is idle for some seconds is given back.
+// acknowledges, whatever else becomes of the message or its lane. Registered memory exceeds the limit only by what
+// allocateBeyond() was asked for, and what is idle for some seconds is given back.
 //
 //   segment  | block | block | block | ...        one memory region with one key; small blocks of one size share it,
 //                                                 a large block has one of its own
@@ -13,6 +13,7 @@ import { checkInteger, checkObject, invalidArgument } from '../core/validate.js'
 import { AccessFlags, type Device } from '../verbs/index.js';
 import { AdoptedSegment } from './adopted-segment.js';
 import { Block } from './block.js';
+import type { MemoryReference } from './memory-reference.js';
 import type { PortDevice, PortDomain, PortMapping, RingPort } from './port.js';
 import { Segment } from './segment.js';
 import { SizeClass, sizeClassOf } from './size-class.js';
@@ -30,6 +31,7 @@ const MAX_LIMIT_BYTES = 2 ** 40;
 /** What one Uint8Array can show. */
 const MAX_BLOCK_BYTES = 2 ** 32 - 1;
 const DEFAULT_IDLE_MS = 5000;
+const MIN_ADOPTED = 64;
 
 /** How to open a pool. */
 export interface MemoryPoolOptions {
@@ -66,6 +68,8 @@ export class MemoryPool implements Disposable {
   private readonly classes = new Map<number, SizeClass<Segment>>(); // by bytes of a block
   private readonly segments = new Set<Segment>(); // oldest first
   private readonly adopted = new WeakMap<PortMapping, AdoptedSegment>();
+  private readonly adoptedByNumber = new Map<number, WeakRef<AdoptedSegment>>();
+  private adoptedLimit = MIN_ADOPTED; // above it those that are gone are looked for
   private registeredBytes = 0;
   private usedBytes = 0;
   private blocks = 0;
@@ -124,8 +128,22 @@ export class MemoryPool implements Disposable {
   allocate(bytes: number): Block | undefined {
     checkInteger('bytes', bytes, 0, MAX_BLOCK_BYTES);
     if (this.closed) throw new RdmaError('RDMA_ERR_CLOSED', 'the memory pool is closed');
-    const blocks = this.classFor(bytes);
-    if (blocks.isEmpty && !this.grow(blocks)) return undefined;
+    return this.allocateFrom(this.classFor(bytes), bytes, this.limitBytes);
+  }
+
+  /**
+   * @internal As allocate(), also when the limit is reached: for what cannot wait for blocks to be released.
+   *
+   * @throws RdmaError as allocate()
+   */
+  allocateBeyond(bytes: number): Block {
+    checkInteger('bytes', bytes, 0, MAX_BLOCK_BYTES);
+    if (this.closed) throw new RdmaError('RDMA_ERR_CLOSED', 'the memory pool is closed');
+    return this.allocateFrom(this.classFor(bytes), bytes, Number.POSITIVE_INFINITY)!;
+  }
+
+  private allocateFrom(blocks: SizeClass<Segment>, bytes: number, limitBytes: number): Block | undefined {
+    if (blocks.isEmpty && !this.grow(blocks, limitBytes)) return undefined;
     const segment = blocks.segment;
     const offset = blocks.take();
     segment.taken();
@@ -150,12 +168,12 @@ export class MemoryPool implements Disposable {
   }
 
   // Registers one more segment of this class; false when the limit does not allow it.
-  private grow(blocks: SizeClass<Segment>): boolean {
+  private grow(blocks: SizeClass<Segment>, limitBytes: number): boolean {
     const { blockBytes } = blocks;
     const shared = Math.min(SEGMENT_BYTES, Math.floor(this.limitBytes / SEGMENTS_WITHIN_LIMIT));
     const wanted = blockBytes * SMALL_BLOCKS > shared ? blockBytes : shared - (shared % blockBytes);
-    while (this.registeredBytes + blockBytes > this.limitBytes) if (!this.dropOneIdle()) return false;
-    const left = this.limitBytes - this.registeredBytes;
+    while (this.registeredBytes + blockBytes > limitBytes) if (!this.dropOneIdle()) return false;
+    const left = Math.max(blockBytes, this.limitBytes - this.registeredBytes);
     const bytes = Math.min(wanted, left - (left % blockBytes));
     const memory = this.register(bytes);
     const segment = new Segment(++this.segmentsMade, blocks, memory);
@@ -213,8 +231,32 @@ export class MemoryPool implements Disposable {
     if (segment === undefined) {
       segment = new AdoptedSegment(++this.segmentsMade, this.domain.registerMapping(mapping, this.access));
       this.adopted.set(mapping, segment);
+      this.keepAdopted(segment);
     }
     return segment;
+  }
+
+  private keepAdopted(segment: AdoptedSegment): void {
+    const { adoptedByNumber } = this;
+    if (adoptedByNumber.size >= this.adoptedLimit) {
+      for (const [number, of] of adoptedByNumber) if (of.deref() === undefined) adoptedByNumber.delete(number);
+      this.adoptedLimit = Math.max(MIN_ADOPTED, 2 * adoptedByNumber.size);
+    }
+    adoptedByNumber.set(segment.number, new WeakRef(segment));
+  }
+
+  /**
+   * @internal The bytes that a reference of this pool stands for: of a block, or of memory that it has adopted.
+   *
+   * @returns undefined when they are not there any more
+   */
+  bytesOf(reference: MemoryReference): Uint8Array | undefined {
+    const { segment: number, address, segmentAddress, length } = reference;
+    const at = address - segmentAddress;
+    for (const segment of this.segments) {
+      if (segment.number === number) return segment.data.subarray(at, at + length);
+    }
+    return this.adoptedByNumber.get(number)?.deref()?.bytesAt(at, length);
   }
 
   // ---- What is idle goes back

@@ -294,6 +294,19 @@ export class Outbox implements AsyncDisposable {
   }
 
   /**
+   * @internal The messages that are not acknowledged and whose bytes are retained here, in order; views, good until the
+   * outbox is closed. For whoever takes them elsewhere after it has failed.
+   */
+  *unacknowledgedMessages(): Generator<{ readonly sequence: number; readonly bytes: Uint8Array }> {
+    const { retained } = this;
+    for (let sequence = retained.acknowledged + 1; sequence <= retained.last; sequence++) {
+      if (retained.homeOf(sequence) !== Home.RETAINED || retained.phaseOf(sequence) !== Phase.READY) continue;
+      const from = retained.offsetOf(sequence);
+      yield { sequence, bytes: retained.data.subarray(from, from + retained.lengthOf(sequence)) };
+    }
+  }
+
+  /**
    * From now on messages are collected, and written together: for many small ones that are at hand, one doorbell and
    * one completion instead of one for each. They wait until {@link Outbox.uncork}, until there is no room for another
    * one, or until so many bytes have been collected that waiting gains nothing. Their age in {@link Outbox.status}

@@ -38,6 +38,7 @@ export function simPipelinePort(world: SimWorld, process: SimProcess): PipelineP
     ...simPort(world, process),
     nowUs: () => clock.now() * 1000,
     host: 1,
+    location: { machine: 'simulated', memory: 'simulated', hostname: 'simulated' },
     random: () => world.choices.delay(0, 1),
   };
 }

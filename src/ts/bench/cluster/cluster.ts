@@ -82,7 +82,8 @@ export class BenchCluster {
     this.control = await natsControlStore({ servers: this.url });
     await deploy(this.control, benchCluster);
     const { device, leaseMs } = settings;
-    this.pipeline = await ClusterPipeline.connect(this.control, { app: benchCluster.name, secret, device, leaseMs });
+    const options = { app: benchCluster.name, secret, devices: [device], leaseMs };
+    this.pipeline = await ClusterPipeline.connect(this.control, options);
   }
 
   private get url(): string {
