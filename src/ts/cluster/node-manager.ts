@@ -148,7 +148,7 @@ export class NodeManager {
     makeHost: (options: AppHostOptions) => Hosting,
   ): Promise<NodeManager> {
     const { devices } = options;
-    const known = devices === undefined ? [{ name: 'soft0', fabric: '' }] : nodeDevices(devices);
+    const known: NodeDevices = devices === undefined ? [{ name: 'soft0', fabric: '' }] : nodeDevices(devices);
     return NodeManager.startOn(store, options, makeHost, known);
   }
 
