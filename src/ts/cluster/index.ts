@@ -8,6 +8,14 @@ export type { RequestEnd, RequestWatcher, WatchedRequest } from './request-watch
 export type { RestartKind, RestartTotal } from './restart-log.js';
 export type { PlaceState, Restart, RestartCounts, SupervisionStatus } from './place-state.js';
 export { ClusterPipeline, type ClusterPipelineOptions, type ClusterPipelineStatus } from './cluster-pipeline.js';
+export {
+  type ClusterEvent,
+  ClusterEvents,
+  type ClusterEventsOptions,
+  type ClusterEventType,
+  listClusterEvents,
+  type NewClusterEvent,
+} from './cluster-events.js';
 export { Controller, type ControllerEvent, type ControllerOptions } from './controller.js';
 export { deploy, drainNode, scaleApp, undeploy } from './deploy.js';
 export { type NodeEvent, NodeManager, type NodeOptions } from './node-manager.js';
