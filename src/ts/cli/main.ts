@@ -15,6 +15,7 @@ import { errorLine, ExitCode, exitCodeOf, UsageError } from './exit.js';
 import { jobsCommand } from './jobs.js';
 import { nodeCommand } from './node.js';
 import { pingpongCommand } from './pingpong.js';
+import { releaseCommands } from './release.js';
 import { rpingCommand } from './rping.js';
 import { serveCommand } from './serve.js';
 import { topCommand } from './top.js';
@@ -48,7 +49,7 @@ async function main(): Promise<number> {
     .addCommand(rpingCommand(setExitCode))
     .addCommand(topCommand(setExitCode))
     .addCommand(nodeCommand(setExitCode));
-  for (const command of clusterCommands()) program.addCommand(command);
+  for (const command of [...releaseCommands(setExitCode), ...clusterCommands()]) program.addCommand(command);
   const commands = (command: Command): Command[] => [command, ...command.commands.flatMap(commands)];
   for (const command of commands(program)) command.exitOverride().showHelpAfterError('(--help shows the options)');
   try {

@@ -28,9 +28,11 @@ import {
   type PlanRecord,
   PLANS,
 } from './cluster-records.js';
+import { ClusterEvents } from './cluster-events.js';
 import { ClusterView } from './cluster-view.js';
 import { type KnownApp, type LiveGateway, type LiveNode, reconcile, type Seen } from './reconcile.js';
 import { Troubles } from './troubles.js';
+import { VersionKeeper } from './version-keeper.js';
 
 /** What a controller says of itself. */
 export type ControllerEvent =
@@ -63,6 +65,7 @@ export class Controller {
   private readonly nodes: Members;
   private readonly view: ClusterView;
   private readonly drains: View;
+  private readonly versions: VersionKeeper;
   private leadership: Leadership | undefined;
   private working: Promise<void> | undefined;
   private isDue = false;
@@ -89,6 +92,18 @@ export class Controller {
     this.view = new ClusterView(store, { leaseMs, port, onChange: look });
     this.drains = new View(store, { prefix: DRAINS, leaseMs, port, onChange: look });
     this.nodes = new Members(store, { prefix: NODES, leaseMs, port, onEvent: look });
+    this.versions = new VersionKeeper({
+      store,
+      leaseMs,
+      port,
+      view: this.view,
+      events: new ClusterEvents(store, {
+        leadership: () => (this.isLeading ? this.leadership : undefined),
+        onTrouble: (error) => this.troubles.add('events', error),
+      }),
+      onChange: look,
+      onTrouble: (what, error) => this.troubles.add(what, error),
+    });
     this.election = new Election(store, {
       name: this.name,
       key: LEADER,
@@ -97,6 +112,7 @@ export class Controller {
       port,
       onLead: (leadership) => {
         this.leadership = leadership;
+        this.versions.restart();
         this.tell({ type: 'leading', term: leadership.term });
         this.look();
       },
@@ -127,7 +143,7 @@ export class Controller {
     await Promise.all([this.nodes.whenSynced(), this.view.gateways.whenSynced()]).catch(() => {});
     while (this.isDue && this.isLeading && !this.isClosed) {
       this.isDue = false;
-      if (!this.view.isSynced || this.drains.syncs === 0) return; // they call again
+      if (!this.view.isSynced || !this.versions.isSynced || this.drains.syncs === 0) return; // they call again
       const isDone = await this.writeAll().catch((error) => {
         this.troubles.add('the plans', error);
         return false;
@@ -142,9 +158,9 @@ export class Controller {
   // False: some write came to nothing, and is to be decided again.
   private async writeAll(): Promise<boolean> {
     const { leadership } = this;
+    let isDone = await this.versions.keep(leadership!);
     const apps = this.apps();
     const decided = reconcile({ apps, nodes: this.liveNodes() });
-    let isDone = true;
     for (const [app, record] of decided) {
       const key = PLANS + app;
       try {
@@ -224,6 +240,6 @@ export class Controller {
     this.isClosed = true;
     await this.election.close();
     await this.working;
-    await Promise.all([this.nodes.close(), this.view.close(), this.drains.close()]);
+    await Promise.all([this.nodes.close(), this.view.close(), this.drains.close(), this.versions.close()]);
   }
 }

@@ -7,7 +7,12 @@ export { stageProcess } from './stage-process.js';
 export type { RequestEnd, RequestWatcher, WatchedRequest } from './request-watch.js';
 export type { RestartKind, RestartTotal } from './restart-log.js';
 export type { PlaceState, Restart, RestartCounts, SupervisionStatus } from './place-state.js';
-export { ClusterPipeline, type ClusterPipelineOptions, type ClusterPipelineStatus } from './cluster-pipeline.js';
+export {
+  type ClientVersion,
+  ClusterPipeline,
+  type ClusterPipelineOptions,
+  type ClusterPipelineStatus,
+} from './cluster-client.js';
 export {
   type ClusterEvent,
   ClusterEvents,
@@ -17,7 +22,19 @@ export {
   type NewClusterEvent,
 } from './cluster-events.js';
 export { Controller, type ControllerEvent, type ControllerOptions } from './controller.js';
-export { deploy, drainNode, scaleApp, undeploy } from './deploy.js';
+export {
+  deploy,
+  type Deployed,
+  type DeployOptions,
+  drainNode,
+  rollback,
+  type RollbackOptions,
+  scaleApp,
+  undeploy,
+  whenReleased,
+} from './deploy.js';
+export type { ReleaseOutcome } from './release-records.js';
 export { type NodeEvent, NodeManager, type NodeOptions } from './node-manager.js';
 export { type AppOverview, type ClusterOverview, overview } from './overview.js';
 export type { RunningPipeline } from './running-pipeline.js';
+export type { VersionPipelineStatus } from './version-pipeline.js';

@@ -31,15 +31,13 @@ export abstract class RunningPipeline implements AsyncDisposable {
 
   /** @internal @param store undefined: one in memory */
   protected constructor(store: JobStorage | undefined, leaseMs: number) {
-    const publishes = () => graphOf(this.spec).last.some((stage) => this.spec.stages[stage]!.maxPieces > 0);
-    let streams: boolean | undefined;
+    const publishes = () => publishesPieces(this.spec);
     const runner: JobRunner = {
       get streams() {
-        streams ??= publishes();
-        return streams;
+        return publishes();
       },
       run: (request, options) => this.runNow(request, options),
-      check: (bytes, options) => this.gateway?.check(bytes, options),
+      check: (bytes, options) => this.checkNow(bytes, options),
     };
     this.stored = new PipelineJobs(runner, store, leaseMs, closedError);
   }
@@ -83,7 +81,13 @@ export abstract class RunningPipeline implements AsyncDisposable {
     return this.stored.isDurable ? this.stored.run(request, options ?? {}) : this.runNow(request, options);
   }
 
-  private runNow(request: PipelineRequest, options?: RequestOptions): Promise<PipelineResult> {
+  /** @internal Refuses what would be refused now. @throws as Gateway.check */
+  protected checkNow(bytes: number, options: RequestOptions): void {
+    this.gateway?.check(bytes, options);
+  }
+
+  /** @internal Runs a request, without a store. */
+  protected runNow(request: PipelineRequest, options?: RequestOptions): Promise<PipelineResult> {
     const { ended, gateway } = this;
     if (ended !== undefined || gateway === undefined) return Promise.reject(ended ?? closedError());
     return this.runAt(gateway, request, options);
@@ -163,6 +167,18 @@ export abstract class RunningPipeline implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close();
   }
+}
+
+const publishing = new WeakMap<WorkflowSpec, boolean>();
+
+// Whether results come piece by piece.
+function publishesPieces(spec: WorkflowSpec): boolean {
+  let known = publishing.get(spec);
+  if (known === undefined) {
+    known = graphOf(spec).last.some((stage) => spec.stages[stage]!.maxPieces > 0);
+    publishing.set(spec, known);
+  }
+  return known;
 }
 
 /** @internal */

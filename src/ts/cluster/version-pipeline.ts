@@ -1,12 +1,10 @@
-// A gateway of a cluster, with the interface of a pipeline: requests go to whatever nodes the plan says.
+// A gateway to one version of an app, with the interface of a pipeline: requests go to whatever nodes the plan says.
 //
 // Invariant: requests are admitted under a plan after all of its places work under it, and an older one is let go of
-// after its last request here. While the store is away it goes on with the last plan. What is submitted to a durable
-// store is finished by another gateway when this one dies.
+// after its last request here. While the store is away it goes on with the last plan.
 import { RdmaError } from '../core/errors.js';
 import type { Secret } from '../core/secret.js';
-import { checkInteger, checkObject } from '../core/validate.js';
-import { type ControlPort, type ControlStore, type Membership, systemControlPort } from '../control/index.js';
+import type { ControlPort, ControlStore, Membership } from '../control/index.js';
 import {
   type Availability,
   Gateway,
@@ -15,56 +13,33 @@ import {
   type PlaceId,
   type Plan,
   placeName,
+  type RequestOptions,
   stageIndex,
   stagePlaces,
   systemPipelinePort,
   type WorkflowSpec,
 } from '../pipeline/index.js';
-import {
-  type App,
-  asJson,
-  checkClusterSecret,
-  checkName,
-  type GatewayData,
-  gatewayKey,
-  type PlanRecord,
-} from './cluster-records.js';
+import { type App, asJson, type GatewayData, gatewayKey, type PlanRecord } from './cluster-records.js';
 import { ClusterView } from './cluster-view.js';
-import {
-  checkPipelineOptions,
-  checkStore,
-  type LocalPipelineOptions,
-  type PipelineSettings,
-} from './local-pipeline-options.js';
+import type { PipelineSettings } from './local-pipeline-options.js';
 import { closedError, RunningPipeline } from './running-pipeline.js';
 
-/** How to connect to an app of a cluster; `startTimeoutMs` is how long to wait until the app works. */
-export interface ClusterPipelineOptions
-  extends Pick<
-    LocalPipelineOptions,
-    | 'device'
-    | 'maxInFlight'
-    | 'maxQueued'
-    | 'maxQueuedBytes'
-    | 'pollUs'
-    | 'reconnectMs'
-    | 'startTimeoutMs'
-    | 'store'
-    | 'tenants'
-  > {
-  /** Name of the app: that of its workflow. */
+/** How to connect to one version of an app. */
+export interface VersionPipelineOptions {
+  /** Name of the app below: APP=VERSION. */
   readonly app: string;
-  /** That of the nodes. */
-  readonly secret: string;
-  /** Of the gateway's own lease, in ms; default 3000. */
-  readonly leaseMs?: number;
-  /** After how long without a sign its jobs are another gateway's, in ms; default 10 000. */
-  readonly jobLeaseMs?: number;
-  readonly port?: ControlPort;
+  readonly secret: Secret<string>;
+  readonly settings: PipelineSettings;
+  readonly startTimeoutMs: number;
+  /** Of the gateway's own lease, in ms. */
+  readonly leaseMs: number;
+  readonly port: ControlPort;
+  /** It cannot go on. */
+  readonly onFailed: (reason: RdmaError) => void;
 }
 
-/** Answered by {@link ClusterPipeline.status}. */
-export interface ClusterPipelineStatus {
+/** Answered by {@link VersionPipeline.status}. */
+export interface VersionPipelineStatus {
   readonly number: number;
   readonly plan: Plan;
   readonly olderPlans: readonly Plan[];
@@ -81,12 +56,10 @@ const MAX_GATEWAYS = 64;
 /** How long it rests after a plan that could not be followed. */
 const RETRY_MS = 300;
 
-/** Made by {@link ClusterPipeline.connect}. */
-export class ClusterPipeline extends RunningPipeline {
+export class VersionPipeline extends RunningPipeline {
   private readonly settings: PipelineSettings;
   private readonly appName: string;
   private readonly secret: Secret<string>;
-  private readonly leaseMs: number;
   private readonly view: ClusterView;
   private readonly availability = new Map<string, string>(); // as the gateway was told, by place
   private readonly givenUp = new Set<string>();
@@ -101,53 +74,32 @@ export class ClusterPipeline extends RunningPipeline {
   private trouble: RdmaError | undefined; // why it could not be followed
   private isLive = false;
 
-  private constructor(control: ControlStore, options: ClusterPipelineOptions) {
-    const given = checkObject<ClusterPipelineOptions>('options', options);
-    const { app, secret, leaseMs = 3000, jobLeaseMs, port, ...more } = given;
-    const settings = checkPipelineOptions(jobLeaseMs === undefined ? more : { ...more, leaseMs: jobLeaseMs });
-    super(checkStore(more.store), settings.leaseMs);
+  constructor(
+    control: ControlStore,
+    private readonly options: VersionPipelineOptions,
+  ) {
+    super(undefined, options.settings.leaseMs);
+    const { app, secret, leaseMs, settings, port } = options;
     this.settings = settings;
-    this.appName = checkName('app', app);
-    this.secret = checkClusterSecret(secret);
-    this.leaseMs = checkInteger('leaseMs', leaseMs, 50, 600_000);
-    this.view = new ClusterView(control, {
-      leaseMs: this.leaseMs,
-      port: port ?? systemControlPort,
-      onChange: () => this.look(),
-    });
+    this.appName = app;
+    this.secret = secret;
+    this.view = new ClusterView(control, { leaseMs, port, onChange: () => this.look() });
   }
 
   /**
-   * Opens a gateway to an app, and waits until the app works.
+   * Opens its gateway, and waits until the version works. Who calls closes it, also when this fails.
    *
-   * @param control what the cluster agrees through; who passes it closes it, after the pipeline
-   * @throws RdmaError RDMA_ERR_NOT_FOUND when no such app is deployed; RDMA_ERR_TIMEOUT when it does not work in time,
-   *   with the reasons; RDMA_ERR_INVALID_ARGUMENT; RDMA_ERR_NO_DEVICE
+   * @throws RdmaError RDMA_ERR_TIMEOUT when it does not work in time, with the reasons; RDMA_ERR_NO_DEVICE
    */
-  static async connect(control: ControlStore, options: ClusterPipelineOptions): Promise<ClusterPipeline> {
-    const pipeline = new ClusterPipeline(control, options);
-    try {
-      await pipeline.start();
-    } catch (error) {
-      await pipeline.close();
-      throw error;
-    }
-    return pipeline;
-  }
-
-  private async start(): Promise<void> {
-    const { view, waiters, appName, settings } = this;
-    const { startTimeoutMs } = settings;
+  async start(): Promise<void> {
+    const { view, waiters, appName } = this;
+    const { startTimeoutMs } = this.options;
     const silent = () => `the control store has not told within ${startTimeoutMs} ms what there is`;
     await waiters.until(() => view.isSynced, startTimeoutMs, silent);
     await view.gateways.whenSynced(startTimeoutMs);
-    const app = view.app(appName);
-    if (app === undefined) {
-      throw new RdmaError('RDMA_ERR_NOT_FOUND', `no app ${appName} is deployed`, {
-        remedy: 'deploy it: onepiece deploy MODULE',
-      });
-    }
-    this.app = app;
+    const absent = () => `${appName} is not there after ${startTimeoutMs} ms: is a controller there?`;
+    await waiters.until(() => view.app(appName) !== undefined, startTimeoutMs, absent);
+    this.app = view.app(appName)!;
     await this.takeNumber();
     const late = () => this.whyLate();
     const hasPlan = () => {
@@ -164,7 +116,6 @@ export class ClusterPipeline extends RunningPipeline {
     this.isLive = true;
     await this.tellPlans();
     this.look();
-    if (this.stored.isDurable) await this.stored.open();
   }
 
   // The smallest number that no gateway has.
@@ -349,7 +300,7 @@ export class ClusterPipeline extends RunningPipeline {
   private whyLate(): string {
     const { record, app, appName } = this;
     const seen = record ?? this.view.record(app);
-    const words = [`${appName} does not work after ${this.settings.startTimeoutMs} ms`];
+    const words = [`${appName} does not work after ${this.options.startTimeoutMs} ms`];
     if (seen?.plan === null || seen === undefined) words.push('it has no plan: is a controller there, and a node?');
     else {
       for (const id of stagePlaces(seen.plan)) {
@@ -365,12 +316,23 @@ export class ClusterPipeline extends RunningPipeline {
   // ---- What a pipeline is
 
   /** @internal */
-  protected override get spec(): WorkflowSpec {
+  override get spec(): WorkflowSpec {
     return this.app.spec;
   }
 
+  /** @internal */
+  override checkNow(bytes: number, options: RequestOptions): void {
+    super.checkNow(bytes, options);
+  }
+
+  /** @internal */
+  protected override fail(reason: RdmaError): void {
+    super.fail(reason);
+    this.options.onFailed(reason);
+  }
+
   /** What this gateway does, and what it knows of the cluster. For operators, not for hot loops. */
-  status(): ClusterPipelineStatus {
+  status(): VersionPipelineStatus {
     const { gateway, record, app, appName } = this;
     if (gateway === undefined || record === undefined) throw closedError();
     const places: Record<string, { node: string; state: string; reason: string | null }> = {};
