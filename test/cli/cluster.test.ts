@@ -2,6 +2,11 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
+import { GATEWAYS, gatewayKey } from '../../src/ts/cluster/cluster-records.js';
+import { Controller } from '../../src/ts/cluster/index.js';
+import { versionApp } from '../../src/ts/cluster/release-records.js';
+import { Members, natsControlStore, systemControlPort } from '../../src/ts/control/index.js';
+import { APP, VersionModules } from '../cluster/version-modules.js';
 import { NatsServer, NO_NATS } from '../control/nats-server.js';
 import { onepiece, scratch } from './command.js';
 
@@ -27,6 +32,9 @@ void t.test('what cannot be is named before anything is asked', async (t) => {
     [['node', ...nats, '--secret-file', fine], 1, /127\.0\.0\.1/],
     [['scale', 'app', 'stage', '0', ...nats], 2, /1 to 64/],
     [['deploy', join(folder, 'none.mjs'), ...nats], 2, /cannot be loaded/],
+    [['deploy', 'demo', '--version', 'no name', ...nats], 2, /version/],
+    [['deploy', 'demo', '--ready-within', '5', ...nats], 2, /such as 500ms, 90s or 5m/],
+    [['rollback', 'clip', '--to', '', ...nats], 2, /version/],
     [['serve', 'demo', '--memory', ...nats], 2, /--secret-file/],
   ];
   for (const [args, code, words] of cases) {
@@ -48,8 +56,10 @@ void t.test('deploy, scale, drain, status and undeploy', NO_NATS === undefined ?
   };
   t.match(await run(0, 'status'), { schemaVersion: 1, leader: null, nodes: [], apps: [] });
   const deployed = await run(0, 'deploy', MODULE, '--export', 'diamond');
-  t.match(deployed, { schemaVersion: 1, module: MODULE, hash: /^[0-9a-f]{64}$/ });
-  t.same(await run(0, 'deploy', MODULE, '--export', 'diamond'), deployed, 'deploying it again is the same');
+  t.match(deployed, { schemaVersion: 1, module: MODULE, hash: /^[0-9a-f]{64}$/, isNew: true, former: null });
+  t.equal(deployed.version, deployed.hash.slice(0, 12));
+  t.same(await run(0, 'deploy', MODULE, '--export', 'diamond'), { ...deployed, isNew: false }, 'nothing changes');
+  t.match(await run(1, 'rollback', deployed.app), /no version to go back to/);
   await run(0, 'scale', deployed.app, 'scale', '3');
   t.match(await run(1, 'scale', deployed.app, 'none', '3'), /no stage none: it has /);
   t.match(await run(1, 'scale', 'none', 'scale', '3'), /no app none/);
@@ -58,4 +68,46 @@ void t.test('deploy, scale, drain, status and undeploy', NO_NATS === undefined ?
   t.match(await run(0, 'status'), { apps: [{ name: deployed.app, plan: null, wanted: { scale: 3 }, gateways: [] }] });
   await run(0, 'undeploy', deployed.app);
   t.match(await run(1, 'undeploy', deployed.app), /no app/);
+});
+
+void t.test('deploy and rollback wait for what becomes of a version', NO_NATS ? { skip: NO_NATS } : {}, async (t) => {
+  const server = await NatsServer.start();
+  t.teardown(() => server.stop());
+  const folder = scratch();
+  const modules = new VersionModules();
+  t.teardown(() => modules.remove());
+  const store = await natsControlStore({ servers: server.url });
+  const controller = new Controller(store, { name: 'c', leaseMs: 1000 });
+  const gateways = new Members(store, { prefix: GATEWAYS, leaseMs: 60_000, port: systemControlPort });
+  t.teardown(async () => {
+    await gateways.close();
+    await controller.close();
+    await store.close();
+  });
+  const run = async (code: number, ...args: string[]) => {
+    const ended = await onepiece([...args, '--control', server.url], folder);
+    t.equal(ended.code, code, `${args.join(' ')}: ${ended.stderr}`);
+    return code === 0 ? ended.stdout : ended.stderr;
+  };
+  const deployed = async (version: string, code: number, ...more: string[]) => {
+    modules.make(version);
+    return run(code, 'deploy', modules.fileOf(version), '--version', version, ...more);
+  };
+  t.match(await deployed('v1', 0), /versioned is deployed, in version v1/);
+  t.match(await deployed('v1', 0), /nothing changes: versioned is deployed as version v1 already/);
+  t.match(await deployed('v2', 0), /versioned is under version v2 \(no gateway is connected/);
+  t.match(await run(0, 'rollback', APP), /versioned is under version v1/);
+  t.match(await run(1, 'rollback', APP, '--to', 'v7'), /never under version v7: .*|versions to go back to: v2/);
+  // A gateway is at the current version, so another one has to work before it is current.
+  const app = versionApp(APP, 'v1');
+  await gateways.join(gatewayKey(app, 0), { app, number: 0, address: null, plans: [] });
+  t.match(
+    await deployed('v3', 1, '--ready-within', '300ms'),
+    /v3 of versioned was taken back, v1 goes on: not ready within/,
+  );
+  t.match(await deployed('v4', 0, '--no-wait'), /v4 of versioned is brought up beside v1/);
+  t.match(await run(0, 'status'), /versioned v1: [\s\S]*versioned v4, which is brought up/);
+  modules.make('v4', 'works', 'other');
+  t.match(await run(1, 'deploy', modules.fileOf('v4'), '--version', 'v4'), /version v4 of versioned is other code/);
+  t.match(await run(0, 'rollback', APP), /versioned is under version v1/, 'what is brought up is given up');
 });
