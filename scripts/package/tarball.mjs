@@ -42,6 +42,7 @@ export function checkContent(files, prebuild) {
     'bench/peers/open-mpi.c',
     ...['__init__.py', 'worker.py', 'py.typed'].map((name) => `src/python/onepiece_stage/${name}`),
     'src/python/pyproject.toml',
+    'src/python/examples/image_to_video/stages.py',
     ...['worker-start.js', 'worker-bundle.js', 'worker-bundle.js.map'].map((name) => `lib/cluster/${name}`),
     ...['report.js', 'report.css', 'uPlot.iife.min.js', 'uPlot.min.css', 'uPlot.LICENSE'].map(
       (name) => `lib/bench/page/${name}`,

@@ -82,6 +82,34 @@ void t.test('the same again is the same; another prompt, picture or seed is not'
   t.equal(gif.output.frames, 6);
 });
 
+void t.test('--python makes the same clip, byte for byte, whatever the weather', async (t) => {
+  const python = ['--python', '--interpreter', '/usr/bin/python3'];
+  for (const prompt of ['slow push in, evening light', 'storm, snow, fog, vintage, shaky, roll left, sepia']) {
+    const wanted = await clip('n.webp', '--prompt', prompt);
+    const report = await clip('o.webp', '--prompt', prompt, ...python);
+    t.equal(report.output.sha256, wanted.output.sha256, prompt);
+    t.strictSame(
+      report.stages.map((stage) => stage.stage),
+      STAGES,
+    );
+  }
+});
+
+void t.test('--python says in one line what is missing, before anything is started', async (t) => {
+  const before = readdirSync(folder).sort();
+  for (const [interpreter, words] of [
+    ['/nowhere/python', /^onepiece: \/nowhere\/python cannot be started \(ENOENT\): install Python 3\.9.*\n$/],
+    ['/bin/false', /^onepiece: \/bin\/false cannot run the stages: Python 3\.9 or later is needed\n$/],
+  ] as const) {
+    const ended = await onepiece(['demo', PHOTO, '-o', 'p.webp', '--python', '--interpreter', interpreter], folder);
+    t.equal(ended.code, 1);
+    t.match(ended.stderr, words);
+  }
+  const alone = await onepiece(['demo', PHOTO, '-o', 'p.webp', '--interpreter', 'python3'], folder);
+  t.equal(alone.code, 2);
+  t.strictSame(readdirSync(folder).sort(), before);
+});
+
 void t.test('two demos at the same time both work', async (t) => {
   const reports = await Promise.all([clip('h.webp'), clip('i.webp')]);
   t.equal(reports[0]?.output.sha256, reports[1]?.output.sha256);

@@ -8,7 +8,15 @@ import { SPEC } from './support.js';
 void t.test('outcomes follow from the code of the error', async (t) => {
   const log = new RequestLog(SPEC, 3, 8);
   log.done('a', 1000, 50, 'r-1', undefined);
-  for (const code of ['REJECTED', 'STORE_FULL', 'DEADLINE', 'ABORTED', 'CANCELLED', 'STAGE_FAILED', 'CLOSED']) {
+  for (const code of [
+    'REJECTED',
+    'STORE_FULL',
+    'DEADLINE',
+    'ABORTED',
+    'CANCELLED',
+    'STAGE_FAILED',
+    'CLOSED',
+  ] as const) {
     log.failed('a', 1000, 5000, new RdmaError(`RDMA_ERR_${code}`, 'words', { stage: 'decode' }));
   }
   log.failed('b', 1000, 5000, 'no error at all');
@@ -50,7 +58,7 @@ void t.test('however many are refused, those that were done are seen, and the ot
 void t.test('more tenants and reasons than are told by name are told together', async (t) => {
   const log = new RequestLog(SPEC, 2, 3);
   for (let i = 0; i < 200; i++) {
-    log.failed(`tenant-${i}`, 0, 1, new RdmaError(`CODE_${i}`, 'x'.repeat(1000)));
+    log.failed(`tenant-${i}`, 0, 1, new RdmaError(`E${i}`, 'x'.repeat(1000)));
   }
   const { tenants, reasons } = log.counts();
   t.strictSame([...tenants.keys()], ['tenant-0', 'tenant-1', 'tenant-2', OTHER]);

@@ -17,6 +17,9 @@ class OneWindow:
     def raw(self):
         return self.data
 
+    def register(self):
+        return False
+
     def view(self, writable):
         return memoryview(self.data) if writable else memoryview(self.data).toreadonly()
 

@@ -29,11 +29,11 @@ async function attempts(error: RdmaError): Promise<{ count: number; code: string
 }
 
 void t.test('what a process may never do is tried once', async (t) => {
-  for (const code of ['EACCES', 'EPERM', 'ENOSYS', 'EPROTONOSUPPORT']) {
+  for (const code of ['EACCES', 'EPERM', 'ENOSYS', 'EPROTONOSUPPORT'] as const) {
     const error = new RdmaError(code, 'words', { syscall: 'ibv_modify_qp' });
     t.same(await attempts(error), { count: 1, code });
   }
-  for (const code of ['RDMA_ERR_REFUSED', 'RDMA_ERR_UNAUTHENTICATED']) {
+  for (const code of ['RDMA_ERR_REFUSED', 'RDMA_ERR_UNAUTHENTICATED'] as const) {
     t.same(await attempts(new RdmaError(code, 'words')), { count: 1, code });
   }
 });

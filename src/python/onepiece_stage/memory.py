@@ -18,6 +18,8 @@ import weakref
 from array import array
 from typing import Any, Dict, List, Tuple
 
+from .cuda import SMALLEST_BYTES, Registered
+
 _POPULATE = getattr(mmap, "MAP_POPULATE", 0x8000)
 _PAGE = mmap.PAGESIZE
 _MAP_FIXED = 0x10
@@ -92,8 +94,13 @@ class Window:
         self._raw = None
         return left
 
+    def register(self) -> bool:
+        """Has CUDA register the mapping, once; answers whether it is registered."""
+        return self.nbytes >= SMALLEST_BYTES and self._memory.register(self._key)
+
     def freeze(self, raw: Any) -> None:
         """Gives who still looks a copy in place of the shared bytes."""
+        self._memory.unregister(self._key)
         _freeze(ctypes.addressof(raw), self.nbytes)
         self._memory.forget(self._key)
 
@@ -111,6 +118,10 @@ def _freeze(address: int, nbytes: int) -> None:
     ctypes.memmove(start, held, length)
 
 
+def _address(mapped: mmap.mmap) -> int:
+    return ctypes.addressof(ctypes.c_ubyte.from_buffer(mapped))
+
+
 class Memory:
     """All that this process has mapped."""
 
@@ -118,7 +129,24 @@ class Memory:
         self._channel = channel
         self._files: Dict[int, _File] = {}
         self._mapped: Dict[Tuple[int, int], Tuple[mmap.mmap, int]] = {}
+        self._registered = Registered()
         self._said = False
+
+    @property
+    def registered(self) -> int:
+        """How many mappings CUDA has registered."""
+        return len(self._registered)
+
+    def register(self, key: Tuple[int, int]) -> bool:
+        """Has CUDA register a mapping, once; answers whether it is registered."""
+        found = self._mapped.get(key)
+        return found is not None and self._registered.add(_address(found[0]), len(found[0]))
+
+    def unregister(self, key: Tuple[int, int]) -> None:
+        """Before a mapping changes or goes away."""
+        found = self._mapped.get(key)
+        if found is not None:
+            self._registered.remove(_address(found[0]))
 
     def window(self, lane: int, segment: int, offset: int, nbytes: int) -> Window:
         """Shows bytes of a segment, whose descriptor comes over the channel when it is new."""
@@ -150,11 +178,13 @@ class Memory:
 
     def forget(self, key: Tuple[int, int]) -> None:
         """This mapping is left to who still looks; the next window gets another one."""
+        self.unregister(key)
         self._mapped.pop(key, None)
 
     def drop(self, segment: int) -> None:
         """No task names it any more."""
         for key in [key for key in self._mapped if key[1] == segment]:
+            self.unregister(key)
             del self._mapped[key]
         file = self._files.pop(segment, None)
         if file is not None:
@@ -182,6 +212,7 @@ class Memory:
 
     def close(self) -> None:
         """In a process that was forked: it has none of the memory."""
+        self._registered.forget()
         self._mapped = {}
         for file in self._files.values():
             os.close(file.fd)

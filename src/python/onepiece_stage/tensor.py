@@ -79,7 +79,9 @@ class Tensor:
     def torch(self, device: Any = None) -> Any:
         """A ``torch.Tensor`` of the same memory; with a device other than the CPU, a copy there, asynchronous.
 
-        Do not write into an input: PyTorch does not know that it is read-only.
+        In a process that uses a GPU the memory is registered with CUDA, once: ``out.torch().copy_(x,
+        non_blocking=True)`` is asynchronous as well. Both have ended when the task has. Do not write into an input:
+        PyTorch does not know that it is read-only.
         """
         import torch
 
@@ -89,6 +91,9 @@ class Tensor:
         if self._window is None:
             shown = torch.empty(self.shape, dtype=dtype)
         else:
+            if device is not None and torch.device(device).type == "cuda":
+                torch.cuda.init()
+            self._window.register()
             shown = torch.frombuffer(self._window.raw(), dtype=dtype).reshape(self.shape)
         return shown if device is None else shown.to(device, non_blocking=True)
 

@@ -10,11 +10,13 @@ import asyncio
 import base64
 import os
 import socket
+import sys
 import threading
 import traceback
 from collections import deque
 from typing import Any, Callable, Deque, Dict, List, NoReturn, Optional, Sequence, Tuple, Union
 
+from .cuda import Broken, settle
 from .loader import Code, load
 from .mailbox import Closed, Mailbox
 from .memory import Memory, Window
@@ -22,7 +24,7 @@ from .stage import Context
 from .task import Cancelled, Task, TaskHost
 
 _OWN = os.path.dirname(os.path.abspath(__file__))
-#: What the worker says of a failed task: its text, whether a retry makes sense, whether it is because of a cancellation.
+#: What the worker says of a failed task: its text, whether a retry makes sense, whether a cancellation has caused it.
 _Failure = Tuple[str, bool, bool]
 
 
@@ -133,6 +135,7 @@ class Worker(TaskHost):
         results: Any = None
         try:
             results = self._code.call(tasks if self._is_batch else tasks[0])
+            settle()
         except BaseException as error:
             failure = _failure(error)
         self._answer(tasks, results, failure)
@@ -143,12 +146,14 @@ class Worker(TaskHost):
         results: Any = None
         try:
             results = await self._code.call(tasks if self._is_batch else tasks[0])
+            settle()
         except BaseException as error:
             failure = _failure(error)
         self._answer(tasks, results, failure)
 
     def _answer(self, tasks: List[Task], results: Any, failure: Optional[_Failure]) -> None:
         self._must_be_ours()
+        is_broken = failure is not None and not _settled()
         windows = [window for task in tasks for window in task._end()]
         self._memory.end(windows, self._what)
         self._lanes[tasks[0]._lane] = False
@@ -167,6 +172,9 @@ class Worker(TaskHost):
                 self._fail(task, _failure(answers[at]))
             else:
                 self._finish(task, answers[at])
+        if is_broken:
+            sys.stderr.write(f"onepiece_stage: the GPU of {self._what} does not answer: the process ends\n")
+            os._exit(71)
 
     def _finish(self, task: Task, result: Any) -> None:
         try:
@@ -285,6 +293,14 @@ class Worker(TaskHost):
         if preview is not None and len(preview if isinstance(preview, (str, bytes)) else bytes(preview)) > 16384:
             raise ValueError("a preview has at most 16 KiB")
         self._mailbox.post(record)
+
+
+def _settled() -> bool:
+    try:
+        settle()
+    except Broken:
+        return False
+    return True
 
 
 def _failure(error: BaseException) -> _Failure:

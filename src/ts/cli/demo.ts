@@ -7,10 +7,11 @@ import { extname } from 'node:path';
 import { Command, Option } from 'commander';
 import { LATENT_CHANNELS } from '../demo/basis.js';
 import { loadPicture, type Picture } from '../demo/picture.js';
+import { checkDemoPython, DEMO_PYTHON } from '../demo/python-check.js';
 import { MAX_PROMPT_UNITS } from '../demo/text-encode.js';
-import { imageToVideoFor, type Order } from '../demo/workflow.js';
+import { clipSizes, imageToVideo, type Order } from '../demo/workflow.js';
 import { LocalPipeline, type PipelineEvent } from '../cluster/index.js';
-import { type PipelineResult, tensor } from '../pipeline/index.js';
+import { type PipelineResult, tensor, type Workflow } from '../pipeline/index.js';
 import { Device } from '../verbs/index.js';
 import { demoReport, demoText } from './demo-report.js';
 import { interruptible, UsageError } from './exit.js';
@@ -29,6 +30,8 @@ interface DemoOptions {
   seed: number;
   device: string;
   timeout: number;
+  python?: true;
+  interpreter?: string;
   json?: true;
 }
 
@@ -48,6 +51,8 @@ export function demoCommand(setExitCode: (code: number) => void): Command {
     .option('--seed <number>', 'another seed gives another clip', integer(0, Number.MAX_SAFE_INTEGER), 1)
     .option('--device <name>', 'the RDMA device that carries the messages', 'soft0')
     .option('--timeout <seconds>', 'give up after this time, 1 to 86400', integer(1, 86_400), 600)
+    .option('--python', 'run image-encode, diffuse and decode in Python, with NumPy')
+    .option('--interpreter <program>', 'the program that runs Python; default: python3')
     .option('--json', 'print one JSON document instead of the tables')
     .action(async (picture: string, options: DemoOptions) => setExitCode(await demo(picture, options)));
 }
@@ -57,10 +62,18 @@ async function demo(path: string, options: DemoOptions): Promise<number> {
   if (options.prompt.length > MAX_PROMPT_UNITS) {
     throw new UsageError(`the prompt has ${options.prompt.length} characters; at most ${MAX_PROMPT_UNITS}`);
   }
+  const interpreter = options.interpreter ?? 'python3';
+  if (options.python === undefined && options.interpreter !== undefined) {
+    throw new UsageError('--interpreter is for --python');
+  }
   const progress = new Progress();
   return interruptible(async (signal) => {
     try {
       Device.open(options.device).close();
+      if (options.python) {
+        await checkDemoPython(interpreter);
+        process.env[DEMO_PYTHON] = interpreter;
+      }
       const picture = await loadPicture(path, { size: options.size });
       if (picture.width * picture.height * 3 * options.frames > MAX_RAW_BYTES) {
         throw new UsageError(
@@ -73,6 +86,12 @@ async function demo(path: string, options: DemoOptions): Promise<number> {
       progress.clear();
     }
   });
+}
+
+// Its module is imported when the interpreter is known, as worker processes do.
+async function workflowOf(python: true | undefined): Promise<Workflow> {
+  if (python === undefined) return imageToVideo;
+  return (await import('../demo/python-workflow.js')).imageToVideoPython;
 }
 
 function formatOf(options: DemoOptions): 'webp' | 'gif' {
@@ -95,7 +114,8 @@ async function produce(
   const { width, height, pixels } = picture;
   const { prompt, frames, steps, seed, fps, device } = options;
   const order: Order = { prompt, frames, steps, seed, fps, format };
-  const workflow = imageToVideoFor(width, height, frames, LATENT_CHANNELS);
+  const sizes = clipSizes(width, height, frames, LATENT_CHANNELS);
+  const workflow = (await workflowOf(options.python)).withSizes(sizes);
   const tasksBegun = new Map<string, number>();
   const status = new Map(workflow.stages.map((stage) => [stage.name, '-']));
   const onEvent = (event: PipelineEvent) => {

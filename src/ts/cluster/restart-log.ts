@@ -8,7 +8,7 @@ import type { Restart } from './place-state.js';
  * itself.
  */
 export const RESTART_KINDS = ['hang', 'task-timeout', 'cancel', 'poison', 'exit'] as const;
-/** One of {@link RESTART_KINDS}. */
+/** One of `RESTART_KINDS`. */
 export type RestartKind = (typeof RESTART_KINDS)[number];
 
 /** How often the processes of one place were replaced, since the start of the pipeline, by why. */

@@ -1,7 +1,7 @@
 // Invariant: a failed socket call becomes an RdmaError with the system's code, errno and syscall, the address it was
 // about, and a remedy wherever there is one.
 
-import { ErrorCodes, errnoError, RdmaError } from '../core/errors.js';
+import { ErrorCodes, errnoError, RdmaError, systemCode } from '../core/errors.js';
 
 /** An IP address (or, for what the user asked for, a host name) and a TCP port. */
 export interface SocketAddress {
@@ -78,7 +78,7 @@ function systemError(
   const first = error instanceof AggregateError && error.errors.length > 0 ? error.errors[0] : error;
   const { code, errno, syscall = fallback } = details(first);
   const known = errno === undefined ? undefined : errnoError(errno, syscall);
-  const name = code ?? known?.code ?? 'UNKNOWN';
+  const name = systemCode(code ?? known?.code);
   const wording = known === undefined || known.code === 'UNKNOWN' ? text(first) : wordsOf(known);
   const remedy = remedies[name];
   return new RdmaError(name, `${wording}: ${host}:${port}`, { errno, syscall, remedy, cause: error });

@@ -1,7 +1,7 @@
 // What the errors of NATS mean for a control store.
 //
 // Invariant: RDMA_ERR_PEER_GONE only where nothing was done; where that is not known, RDMA_ERR_TIMEOUT.
-import { isRdmaError, RdmaError } from '../core/errors.js';
+import { isRdmaError, RdmaError, type ErrorCode } from '../core/errors.js';
 
 /** JetStream's numbers of errors (nats-server, server/errors.json). */
 const WRONG_LAST_SEQUENCE = [10071, 10164];
@@ -36,7 +36,7 @@ export const isForbidden = (error: unknown): boolean =>
 export function natsFailure(error: unknown, where: string): RdmaError {
   if (isRdmaError(error)) return error;
   const words = `${where}: ${String((error as Error)?.message ?? error)}`;
-  const fail = (code: string, remedy?: string) => new RdmaError(code, words, { remedy, cause: error });
+  const fail = (code: ErrorCode, remedy?: string) => new RdmaError(code, words, { remedy, cause: error });
   const number = numberOf(error);
   if (isForbidden(error))
     return fail('RDMA_ERR_UNAUTHENTICATED', 'give it credentials that are valid, and may use JetStream');

@@ -6,7 +6,7 @@
 // Not the global of this name, which is looked up, and asks who it is, at each use.
 import { performance } from 'node:perf_hooks';
 import { onAbort } from './abort.js';
-import { ErrorCodes, RdmaError } from './errors.js';
+import { ErrorCodes, RdmaError, type ErrorCode } from './errors.js';
 import { checkAbortSignal, checkInteger } from './validate.js';
 
 /** The longest time-out of Node.js timers, in ms. */
@@ -52,7 +52,7 @@ export interface Wait extends WaitLimits {
 
 const nothing = () => {};
 
-function errorOf(code: string, words: Words, details: { cause?: unknown }): RdmaError {
+function errorOf(code: ErrorCode, words: Words, details: { cause?: unknown }): RdmaError {
   const said = typeof words === 'string' ? words : words();
   return said instanceof RdmaError ? said : new RdmaError(code, said, details);
 }

@@ -42,6 +42,26 @@ export const ErrorCodes = {
 /** One of the library's domain codes. */
 export type ErrorCode = (typeof ErrorCodes)[keyof typeof ErrorCodes];
 
+/** True for a domain code of this version. */
+export function isErrorCode(code: unknown): code is ErrorCode {
+  return (Object.values(ErrorCodes) as unknown[]).includes(code);
+}
+
+/**
+ * What an error is called: a domain code, or the system's name of a failed call, such as `ENOMEM` (errno(3)) or
+ * `EAI_AGAIN` (getaddrinfo(3)); `UNKNOWN` where the system has none.
+ */
+export type FailureCode = ErrorCode | `E${string}` | 'UNKNOWN';
+
+/**
+ * The code of a failed system call, as Node.js reports it.
+ *
+ * @returns `UNKNOWN` for what is no name that a system gives
+ */
+export function systemCode(code: unknown): `E${string}` | 'UNKNOWN' {
+  return typeof code === 'string' && /^E[A-Z0-9_]+$/.test(code) ? (code as `E${string}`) : 'UNKNOWN';
+}
+
 /** What an RdmaError may carry besides its code and words. */
 export interface RdmaErrorDetails {
   /** The system's error number, negative as in Node's own errors. */
@@ -112,7 +132,7 @@ export class RdmaError extends Error {
    * @param message what went wrong, without code, syscall or remedy
    * @param details errno (negative), syscall, remedy, what a rejection says, and cause
    */
-  constructor(code: string, message: string, details: RdmaErrorDetails = {}) {
+  constructor(code: FailureCode, message: string, details: RdmaErrorDetails = {}) {
     const { errno, syscall, remedy, retryAfterMs, retryToken, stage, expectedWaitMs } = details;
     const where = syscall === undefined ? '' : `, ${syscall}`;
     const advice = remedy === undefined ? '' : ` (${remedy})`;
@@ -168,7 +188,7 @@ export function errnoError(negativeErrno: number, syscall: string, remedy?: stri
   const errno = -Math.abs(Math.trunc(negativeErrno)) || 0;
   const known = util.getSystemErrorMap().get(errno);
   namesByErrno ??= errnoNames();
-  const code = namesByErrno.get(errno) ?? known?.[0] ?? 'UNKNOWN';
+  const code = systemCode(namesByErrno.get(errno) ?? known?.[0]);
   const words = ERRNO_WORDS[code] ?? known?.[1] ?? `unknown system error ${errno}`;
   return new RdmaError(code, words, { errno, syscall, remedy: remedy ?? errnoRemedy(code, syscall) });
 }
@@ -264,7 +284,8 @@ function fromJson(json: unknown, depth: number): RdmaError {
   if (typeof expectedWaitMs === 'number') details.expectedWaitMs = expectedWaitMs;
   const cause = causeFromJson(record.cause, depth);
   if (cause !== undefined) details.cause = cause;
-  const error = new RdmaError(code, message, details);
+  // A peer of a newer version may have codes that are not known here.
+  const error = new RdmaError(code as FailureCode, message, details);
   error.message = message;
   return error;
 }

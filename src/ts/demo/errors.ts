@@ -15,6 +15,7 @@ export type DemoErrorCode =
   | 'DEMO_ERR_TRUNCATED'
   | 'DEMO_ERR_TOO_LARGE'
   | 'DEMO_ERR_SHARP_MISSING'
+  | 'DEMO_ERR_PYTHON_MISSING'
   | 'DEMO_ERR_ENCODE_FAILED';
 
 /** An error of the demo: a stable `code`, and a message of one line with the remedy in it. */

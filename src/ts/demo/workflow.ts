@@ -5,7 +5,7 @@
 // docs/demo.md).
 import { setImmediate as turn } from 'node:timers/promises';
 import * as v from 'valibot';
-import { REQUEST, type StageInput, type Tensor, tensor, workflow } from '../pipeline/index.js';
+import { REQUEST, type StageInput, type Tensor, tensor, workflow, type WorkflowSizes } from '../pipeline/index.js';
 import { assembleClip } from './assemble.js';
 import { decode } from './decode.js';
 import { diffusePasses } from './diffuse.js';
@@ -176,11 +176,11 @@ function clipParts(frames: number, shape: readonly number[], latent: Float32Arra
   };
 }
 
-/** The workflow with lanes that fit clips of this size. */
-export function imageToVideoFor(width: number, height: number, frames: number, channels: number) {
+/** What the lanes of the demo's stages must carry for clips of this size: for `Workflow.withSizes`. */
+export function clipSizes(width: number, height: number, frames: number, channels: number): WorkflowSizes {
   const latentBytes = (width / 8) * (height / 8) * channels * 4;
   const rawBytes = width * height * 3 * frames;
-  return imageToVideo.withSizes({
+  return {
     request: width * height * 3 + 64 * 1024,
     stages: {
       'text-encode': 256 * 1024,
@@ -190,5 +190,5 @@ export function imageToVideoFor(width: number, height: number, frames: number, c
       // A compressed clip is smaller than its frames, noise included; the headers are counted by themselves.
       assemble: Math.ceil(rawBytes * 1.25) + frames * 1024 + 64 * 1024,
     },
-  });
+  };
 }

@@ -6,7 +6,7 @@ import { existsSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { isAbsolute, join, resolve } from 'node:path';
-import { RdmaError } from '../core/errors.js';
+import { RdmaError, systemCode } from '../core/errors.js';
 import { checkBoolean, checkObject, checkString } from '../core/validate.js';
 import { LmdbBackend } from './lmdb-backend.js';
 import { reserveLock } from './lmdb-lock.js';
@@ -61,7 +61,7 @@ export async function lmdbStore(
     if (cause instanceof RdmaError) throw cause;
     if (isNoSpace(cause)) throw noSpace(path, cause);
     const { code, message } = cause as NodeJS.ErrnoException;
-    const known = typeof code === 'string' ? code : 'RDMA_ERR_NOT_SUPPORTED';
+    const known = typeof code === 'string' ? systemCode(code) : 'RDMA_ERR_NOT_SUPPORTED';
     throw new RdmaError(known, `the store of jobs in ${path} cannot be opened: ${message}`, { cause });
   }
 }

@@ -69,7 +69,7 @@ export interface Envelope {
   attempt: number;
   /** Every request of this gateway with a smaller ticket has ended. */
   finishedBelow: number;
-  /** The sender: its stage's index or {@link GATEWAY_INDEX}, its instance, and which process in that place it is. */
+  /** The sender: its stage's index or `GATEWAY_INDEX`, its instance, and which process in that place it is. */
   fromStage: number;
   fromInstance: number;
   incarnation: number;

@@ -99,7 +99,7 @@ export interface PlaceOwner {
   onFailed(reason: RdmaError): void;
 }
 
-/** Answered by {@link Place.status}. Computed at each call; not for hot loops. */
+/** Answered by `Place.status`. Computed at each call; not for hot loops. */
 export interface PlaceStatus {
   readonly name: string;
   readonly incarnation: number;

@@ -24,7 +24,7 @@ export interface Plan {
 /** A stage index for the request and for gateways, which are not stages. */
 export const GATEWAY_INDEX = -1;
 
-/** A place, as its stage's index in the spec (or {@link GATEWAY_INDEX}) and its instance number. */
+/** A place, as its stage's index in the spec (or `GATEWAY_INDEX`) and its instance number. */
 export interface PlaceId {
   readonly stage: number;
   readonly instance: number;
@@ -90,7 +90,7 @@ export function placeName(spec: WorkflowSpec, place: PlaceId): string {
   return `${place.stage === GATEWAY_INDEX ? GATEWAY : spec.stages[place.stage]!.name}/${place.instance}`;
 }
 
-/** The index of a stage in the spec; that of the request is {@link GATEWAY_INDEX}. @throws RdmaError RDMA_ERR_INVALID_ARGUMENT */
+/** The index of a stage in the spec; that of the request is `GATEWAY_INDEX`. @throws RdmaError RDMA_ERR_INVALID_ARGUMENT */
 export function stageIndex(spec: WorkflowSpec, name: string): number {
   if (name === REQUEST || name === GATEWAY) return GATEWAY_INDEX;
   const index = spec.stages.findIndex((stage) => stage.name === name);

@@ -18,7 +18,7 @@ export const ALL = 0xffff;
 /** The graph by index, from which routes are followed: computed once for each spec. */
 export interface Graph {
   readonly spec: WorkflowSpec;
-  /** For each stage, the indices of the stages that it takes input from; {@link GATEWAY_INDEX} is the request. */
+  /** For each stage, the indices of the stages that it takes input from; `GATEWAY_INDEX` is the request. */
   readonly before: readonly (readonly number[])[];
   /** For each stage, the indices of the stages that take its output; empty: its output is a result. */
   readonly behind: readonly (readonly number[])[];

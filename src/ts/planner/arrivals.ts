@@ -166,7 +166,7 @@ export function presentRate({ planned, recent }: Arrivals): number {
  * The rate to be ready for: the largest of what the trend and earlier days say.
  *
  * @param aheadMs how far to look ahead: as long as an instance takes to start
- * @param deviations how many standard deviations of the days are added; see {@link deviationsOf}
+ * @param deviations how many standard deviations of the days are added; see `deviationsOf`
  * @returns per ms; 0: nothing is known
  */
 export function forecastRate(state: Arrivals, aheadMs: number, deviations: number): number {

@@ -3,7 +3,7 @@
 // Invariant: every failure names the call that led to it and what to do; a rejection carries the reason and what the
 // peer sent with it.
 import { constants } from 'node:os';
-import { ErrorCodes, errnoError, isRdmaError, RdmaError, type RdmaErrorDetails } from '../core/errors.js';
+import { ErrorCodes, errnoError, isRdmaError, RdmaError, type RdmaErrorDetails, systemCode } from '../core/errors.js';
 import { type CmEvent, type CmEventName, cmEventWords } from './cm-events.js';
 
 const { ENODEV, ENOENT, ENOTSUP, EADDRINUSE, EADDRNOTAVAIL, EINVAL, ETIMEDOUT } = constants.errno;
@@ -85,7 +85,7 @@ export function eventError(event: CmEvent, where: string): RdmaError {
   const errno = event.status === 0 ? -ETIMEDOUT : event.status;
   if (Math.abs(errno) === ENODEV) return noDevice(where, errno, syscall);
   const known = errnoError(errno, syscall);
-  return new RdmaError(known.code, `${where}: ${cmEventWords(event.name)}`, {
+  return new RdmaError(systemCode(known.code), `${where}: ${cmEventWords(event.name)}`, {
     errno: -Math.abs(errno),
     syscall,
     remedy,

@@ -4,7 +4,7 @@
 import { lookup } from 'node:dns/promises';
 import { BlockList, isIP, isIPv4, isIPv6, SocketAddress as NodeSocketAddress } from 'node:net';
 import { networkInterfaces } from 'node:os';
-import { RdmaError } from '../core/errors.js';
+import { RdmaError, systemCode } from '../core/errors.js';
 import { checkInteger, checkString, invalidArgument } from '../core/validate.js';
 
 /** An IP address and a port; `address` may name the interface of a link-local IPv6 address, as in `fe80::1%eth0`. */
@@ -94,7 +94,7 @@ export async function resolveHost(host: string, port: number): Promise<CmSocketA
     return { address, port };
   } catch (cause) {
     const { code, syscall, errno } = cause as NodeJS.ErrnoException;
-    throw new RdmaError(code ?? 'EAI_FAIL', `the address of ${host} was not found`, {
+    throw new RdmaError(code === undefined ? 'EAI_FAIL' : systemCode(code), `the address of ${host} was not found`, {
       cause,
       syscall: syscall ?? 'getaddrinfo',
       remedy: 'check the name, or give an IP address of an RDMA interface',

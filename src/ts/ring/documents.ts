@@ -61,16 +61,14 @@ export const Answer = v.strictObject({
   slots: v.pipe(u32, v.minValue(1), v.maxValue(MAX_SLOTS)),
   dataBytes: v.pipe(u32, v.minValue(64), v.maxValue(MAX_DATA_BYTES), v.multipleOf(64)),
   memory: v.strictObject({ address, rkey: u32 }),
-  /** The lane may be mapped. */
+  // The lane may be mapped.
   inPlace: v.boolean(),
-  /** Room for a message behind each descriptor; 0 where the lane is mapped and not polled. */
+  // Room for a message behind each descriptor; 0 where the lane is mapped and not polled.
   inlineBytes,
-  /**
-   * The inbox looks at the descriptors itself, in a loop, and nothing announces them; but where the lane is not mapped, an
-   * immediate says how many messages have arrived whose bytes are in the data ring.
-   */
+  // The inbox looks at the descriptors itself, in a loop, and nothing announces them; but where the lane is not mapped, an
+  // immediate says how many messages have arrived whose bytes are in the data ring.
   polled: v.boolean(),
-  /** The largest message that the inbox pulls; 0: none. */
+  // The largest message that the inbox pulls; 0: none.
   maxPullBytes: v.pipe(u32, v.maxValue(MAX_PULL_BYTES)),
   delivered: sequence,
   acknowledged: sequence,

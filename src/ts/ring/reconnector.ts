@@ -4,7 +4,7 @@
 // says who has not proved that he knows the secret ends nothing once there was a connection: he may sit at the port of
 // an inbox that is being restarted. Who accepts and then hangs up, again and again, is not asked without pause.
 import { pause } from '../core/deadline.js';
-import { ErrorCodes, RdmaError } from '../core/errors.js';
+import { isErrorCode, RdmaError } from '../core/errors.js';
 import type { Clock } from './port.js';
 
 const FIRST_RETRY_MS = 10;
@@ -101,10 +101,6 @@ export class Reconnector {
 
 /** What an inbox said when it refused, as an error. */
 export function refusal(code: string, message: string): RdmaError {
-  const known = Object.values<string>(ErrorCodes).includes(code)
-    ? code
-    : scarce.has(code)
-      ? 'RDMA_ERR_BUSY'
-      : 'RDMA_ERR_REFUSED';
-  return new RdmaError(known, `the inbox refuses: ${message}`);
+  const unknown = scarce.has(code) ? 'RDMA_ERR_BUSY' : 'RDMA_ERR_REFUSED';
+  return new RdmaError(isErrorCode(code) ? code : unknown, `the inbox refuses: ${message}`);
 }

@@ -3,7 +3,7 @@
 // Invariant: a document says the code and the words of an RdmaError and never a stack; what is no RdmaError is a
 // defect, of which the client learns the number of its request and nothing else. A refusal that passes says when to
 // come back.
-import { isRdmaError, RdmaError, type RdmaErrorDetails } from '../core/errors.js';
+import { isRdmaError, RdmaError, type RdmaErrorDetails, type ErrorCode } from '../core/errors.js';
 
 export const PROBLEM_TYPE = 'application/problem+json';
 
@@ -42,7 +42,7 @@ export class HttpError extends Error {
 }
 
 /** Makes an HttpError. */
-export function httpError(status: number, code: string, words: string, details: RdmaErrorDetails = {}): HttpError {
+export function httpError(status: number, code: ErrorCode, words: string, details: RdmaErrorDetails = {}): HttpError {
   return new HttpError(status, new RdmaError(code, words, details));
 }
 
@@ -158,7 +158,7 @@ function ofFastify(error: unknown): HttpError | undefined {
     408: 'RDMA_ERR_TIMEOUT',
     413: 'RDMA_ERR_MESSAGE_TOO_LARGE',
     415: 'RDMA_ERR_NOT_SUPPORTED',
-  };
+  } as const;
   const ours = own[statusCode as keyof typeof own] ?? 'RDMA_ERR_INVALID_ARGUMENT';
   const about = typeof code === 'string' && code.startsWith('FST_') ? message : `the request is malformed: ${message}`;
   return httpError(statusCode, ours, about);

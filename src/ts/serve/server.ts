@@ -3,7 +3,7 @@
 // Invariant: it listens only once it is whole, and when it ends it refuses new work first, then waits for what runs,
 // then closes every connection; nothing of a request but its number, route and status is in the log.
 import type { Socket } from 'node:net';
-import { RdmaError } from '../core/errors.js';
+import { type ErrorCode, RdmaError, systemCode } from '../core/errors.js';
 import type { ServerSpans } from '../observe/spans.js';
 import type { WorkflowSpec } from '../pipeline/index.js';
 import type { Prepare, Readiness, ServerContext } from './context.js';
@@ -140,7 +140,7 @@ async function listen(app: FastifyInstance, { host, port }: ServerSettings): Pro
     const { code, errno, syscall } = cause as NodeJS.ErrnoException;
     if (code === undefined) throw cause;
     const remedy = code === 'EADDRINUSE' ? 'another program listens there: choose another --port' : undefined;
-    throw new RdmaError(code, `cannot listen at ${host}, port ${port}`, { errno, syscall, remedy, cause });
+    throw new RdmaError(systemCode(code), `cannot listen at ${host}, port ${port}`, { errno, syscall, remedy, cause });
   }
 }
 
@@ -239,7 +239,7 @@ function answerBrokenRequest(error: NodeJS.ErrnoException, socket: Socket): void
     socket.destroy(error);
     return;
   }
-  const known: Record<string, [number, string, string]> = {
+  const known: Record<string, [number, ErrorCode, string]> = {
     HPE_HEADER_OVERFLOW: [431, 'RDMA_ERR_MESSAGE_TOO_LARGE', 'the headers are too large'],
     ERR_HTTP_REQUEST_TIMEOUT: [408, 'RDMA_ERR_TIMEOUT', 'the request took too long to come'],
   };

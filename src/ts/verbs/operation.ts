@@ -3,7 +3,7 @@
 // Invariant: from posting until its completion an operation stays in the table, whatever became of its promise: a signal
 // or deadline ends the waiting, never the work of the device. `settled` on such an error tells when the memory is free.
 import { watchDeadline } from '../core/deadline.js';
-import { ErrorCodes, RdmaError } from '../core/errors.js';
+import { ErrorCodes, RdmaError, type ErrorCode } from '../core/errors.js';
 import { completionError } from './completion-error.js';
 import { CompletionFlags } from './constants.js';
 import type { Completions } from './completions.js';
@@ -130,7 +130,7 @@ export class Operation {
     this.onAbandoned();
   }
 
-  private abandonment(code: string, words: string): RdmaError {
+  private abandonment(code: ErrorCode, words: string): RdmaError {
     if (!this.posted) return new RdmaError(code, `${words} before it was posted`);
     const settled = new Promise<void>((resolve) => {
       this.freed = resolve;

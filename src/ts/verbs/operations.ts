@@ -127,7 +127,8 @@ export class Operations {
   /**
    * Compare and swap on 8 aligned bytes of the peer's memory, in the machine's byte order.
    *
-   * @param compare, swap unsigned 64-bit numbers; taken modulo 2^64
+   * @param compare an unsigned 64-bit number; taken modulo 2^64
+   * @param swap likewise
    * @returns what was there before; the swap took place when that equals `compare`
    * @throws as {@link send}; ENOTSUP where the device has no atomics
    * @see ibv_post_send(3)

@@ -3,7 +3,7 @@
 // Invariant: one client is served, and then it ends; the port is closed as soon as that client has come.
 import { once } from 'node:events';
 import { createServer, type Socket } from 'node:net';
-import { RdmaError } from '../../core/errors.js';
+import { RdmaError, systemCode } from '../../core/errors.js';
 import { SocketLink } from './link.js';
 import { serve } from './server.js';
 import type { Place } from './side.js';
@@ -41,7 +41,10 @@ export async function listenOnce(
     if (signal?.aborted) throw new RdmaError('RDMA_ERR_ABORTED', 'the server was stopped', { cause: error });
     const { code, syscall } = error as NodeJS.ErrnoException;
     if (syscall === 'listen' && code !== undefined) {
-      throw new RdmaError(code, `cannot listen on port ${port}`, { syscall, remedy: 'choose another with --port' });
+      throw new RdmaError(systemCode(code), `cannot listen on port ${port}`, {
+        syscall,
+        remedy: 'choose another with --port',
+      });
     }
     throw error;
   } finally {

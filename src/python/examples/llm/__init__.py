@@ -1,0 +1,1 @@
+"""A model of Llama's shape whose prefill and decode are two stages."""

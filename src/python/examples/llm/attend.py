@@ -1,0 +1,90 @@
+"""What tokens see: those of one prompt, of a batch that decodes, and of both together.
+
+Invariant: a cache is [layers, 2, slots, kv heads, positions, width]; slot s holds one sequence, its keys at 0 and its
+values at 1. A pass writes the keys and values of its own tokens there before it reads.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch.nn import functional
+
+from ..tools import Tensor
+from .model import Attend
+
+
+def prompt_attend(kv: Tensor, start: int, count: int) -> Attend:
+    """Tokens start ... start + count of one sequence, whose keys and values are [layers, 2, kv heads, positions, width]."""
+    end = start + count
+    seen = torch.ones(count, end, dtype=torch.bool, device=kv.device).tril(start)
+
+    def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        kv[layer, 0, :, start:end] = k.transpose(0, 1)
+        kv[layer, 1, :, start:end] = v.transpose(0, 1)
+        keys, values = kv[layer, 0, :, :end], kv[layer, 1, :, :end]
+        return causal(q.transpose(0, 1), keys, values, seen).transpose(0, 1)
+
+    return attend
+
+
+def causal(q: Tensor, k: Tensor, v: Tensor, seen: Tensor) -> Tensor:
+    """Attention of [heads, queries, width] to [kv heads, keys, width]; the queries are the last of the keys' positions.
+
+    Args:
+        seen: [queries, keys], which keys a query sees: those up to its own.
+    """
+    group = q.shape[0] // k.shape[0]
+    queries, keys = q.shape[1], k.shape[1]
+    fused = getattr(functional, "scaled_dot_product_attention", None)
+    if fused is not None and q.is_cuda:
+        k, v = (x.unsqueeze(1).expand(-1, group, -1, -1).reshape(1, -1, keys, x.shape[-1]) for x in (k, v))
+        if queries == keys:
+            return fused(q.unsqueeze(0), k, v, is_causal=True)[0]
+        return fused(q.unsqueeze(0), k, v, attn_mask=seen)[0]
+    k, v = k.repeat_interleave(group, 0).float(), v.repeat_interleave(group, 0).float()
+    scores = torch.matmul(q.float() * q.shape[-1] ** -0.5, k.transpose(-1, -2))
+    return torch.matmul(scores.masked_fill(~seen, float("-inf")).softmax(-1), v).to(q.dtype)
+
+
+def batch_attend(cache: Tensor, positions: Tensor, reach: int) -> Attend:
+    """One token of each of the first sequences of a cache.
+
+    Args:
+        positions: [sequences], where the token of each is.
+        reach: no position is at or beyond it: so much of the cache is read.
+    """
+    count = positions.shape[0]
+    at = (
+        torch.arange(count, device=cache.device)[:, None],
+        torch.arange(cache.shape[3], device=cache.device)[None, :],
+        positions[:, None],
+    )
+    hidden = torch.arange(reach, device=cache.device) > positions.unsqueeze(1)
+    bias = torch.zeros(hidden.shape, dtype=torch.float32, device=cache.device).masked_fill(hidden, float("-inf"))
+    bias = bias[:, None, None, :]
+
+    def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        cache[layer, 0].index_put_(at, k)
+        cache[layer, 1].index_put_(at, v)
+        keys, values = cache[layer, 0, :count, :, :reach], cache[layer, 1, :count, :, :reach]
+        # The heads that share keys are the rows of one product: the cache is read once and never copied.
+        grouped = q.reshape(count, keys.shape[1], -1, q.shape[-1])
+        scores = torch.matmul(grouped, keys.transpose(-1, -2)).float() * q.shape[-1] ** -0.5 + bias
+        return torch.matmul(scores.softmax(-1).to(q.dtype), values).reshape(q.shape)
+
+    return attend
+
+
+def mixed_attend(cache: Tensor, positions: Tensor, reach: int, slot: int, start: int, count: int) -> Attend:
+    """First the tokens of a batch that decodes, then ``count`` tokens of the prompt of another slot, from ``start``."""
+    decoding = positions.shape[0]
+    prompt = prompt_attend(cache[:, :, slot], start, count)
+    batch = batch_attend(cache, positions, reach) if decoding > 0 else None
+
+    def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        seen = prompt(layer, q[decoding:], k[decoding:], v[decoding:])
+        if batch is None:
+            return seen
+        return torch.cat((batch(layer, q[:decoding], k[:decoding], v[:decoding]), seen))
+
+    return attend

@@ -1,0 +1,295 @@
+"""The processes of ``pd_bench``: both phases together, plainly or with chunked prefill; prefill alone; decode alone.
+
+Invariant: a process says of each request when its first and its last token were there, by the clock that all processes
+of a machine share. What prefill hands to decode is memory of its GPU that decode has mapped (CUDA IPC), one of a fixed
+number of places; decode gives a place back when it has copied it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from typing import Any, Deque, Dict, List, NamedTuple, Optional, Tuple
+
+import torch
+
+from ..tools import Tensor, with_random_weights
+from .batch import Batch, Prompt
+from .model import Llama, Shape
+
+
+class Settings(NamedTuple):
+    """What all processes of a run have in common."""
+
+    shape: Shape
+    longest: int  # tokens of a sequence
+    slots: int  # sequences that decode at a time
+    chunk: int  # tokens of a pass, with chunked prefill
+    places: int  # prompts on their way from prefill to decode
+    seed: int
+
+
+class Request(NamedTuple):
+    """One request: its number, the tokens of its prompt, and those of its answer, at least 2."""
+
+    number: int
+    prompt: int
+    wanted: int
+
+
+#: what a process answers: (number, time of the first token, time of the last one)
+Answer = Tuple[int, float, float]
+
+
+def build(settings: Settings, device: str) -> Llama:
+    """The model, with the same random weights in every process on the same kind of device."""
+    dtype = torch.bfloat16 if device.startswith("cuda") else torch.float32
+    if device.startswith("cuda"):
+        torch.cuda.set_device(device)
+    else:
+        torch.set_num_threads(1)
+    model = Llama(settings.shape)
+    with_random_weights(model, device, dtype, settings.seed)
+    return model
+
+
+class Prompts:
+    """Tokens of prompts: pieces of one random text."""
+
+    def __init__(self, settings: Settings, device: str) -> None:
+        generator = torch.Generator().manual_seed(settings.seed)
+        self.text = torch.randint(settings.shape.vocabulary, (settings.longest * 2,), generator=generator).to(device)
+        self.longest = settings.longest
+
+    def of(self, request: Request) -> Tensor:
+        at = request.number * 97 % self.longest
+        return self.text[at : at + request.prompt]
+
+
+class Inbox:
+    """Requests that wait. ``stopped`` after "stop"; "drop" forgets all requests."""
+
+    def __init__(self, channel: Any) -> None:
+        self.channel = channel
+        self.waiting: Deque[Any] = deque()
+        self.stopped = False
+        self.dropped = False
+        self.forgotten: List[int] = []  # places of what was dropped: decode's messages have one
+
+    def look(self, may_wait: bool) -> None:
+        """Takes what has come; waits for at most 2 ms when there is nothing to do."""
+        seconds = 0.002 if may_wait else 0.0
+        while self.channel.poll(seconds):
+            seconds = 0.0
+            message = self.channel.recv()
+            if message == "stop":
+                self.stopped = True
+            elif message == "drop":
+                self.forgotten += [one[1] for one in self.waiting if not isinstance(one, Request)]
+                self.waiting.clear()
+                self.dropped = True
+            else:
+                self.waiting.append(message)
+
+
+def together(settings: Settings, device: str, channel: Any, is_chunked: bool) -> None:
+    """Runs both phases on one device. Whoever waits for a first token goes before those that decode."""
+    model = build(settings, device)
+    with torch.inference_mode():
+        batch = Batch(model, settings.slots, settings.longest)
+        prompts = Prompts(settings, device)
+        for length in (settings.longest // 2, settings.longest // 4):  # libraries choose their kernels
+            batch.begin(-1, prompts.of(Request(0, length, 2)), 2)
+            if is_chunked:
+                warm = Prompt(-2, prompts.of(Request(1, length, 2)), 2)
+                for start in range(0, length, settings.chunk):
+                    batch.step_with(warm, start, min(settings.chunk, length - start))
+            while batch.sequences:
+                batch.step()
+        channel.send("ready")
+        inbox = Inbox(channel)
+        first: Dict[int, float] = {}
+        reading: Optional[Tuple[Prompt, int]] = None
+        while not inbox.stopped:
+            inbox.look(not batch.sequences and reading is None and not inbox.waiting)
+            if inbox.dropped:
+                inbox.dropped = False
+                batch.clear()
+                reading = None
+                first.clear()
+                channel.send("dropped")
+            if not is_chunked:
+                if inbox.waiting and batch.free > 0:
+                    request = inbox.waiting.popleft()
+                    batch.begin(request.number, prompts.of(request), request.wanted - 1)
+                    first[request.number] = time.monotonic()
+                    continue
+                report(channel, batch.step(), first)
+                continue
+            if reading is None and inbox.waiting and batch.free > 0:
+                request = inbox.waiting.popleft()
+                reading = (Prompt(request.number, prompts.of(request), request.wanted - 1), 0)
+            if reading is None:
+                report(channel, batch.step(), first)
+                continue
+            prompt, start = reading
+            count = min(max(1, settings.chunk - len(batch.sequences)), prompt.tokens.shape[0] - start)
+            moved, token = batch.step_with(prompt, start, count)
+            reading = (prompt, start + count)
+            if token is not None:
+                first[prompt.key] = time.monotonic()
+                reading = None
+            report(channel, moved, first)
+
+
+def report(channel: Any, moved: List[Tuple[Any, int, bool]], first: Dict[int, float]) -> None:
+    """Answers the requests that have had their last token."""
+    if not any(is_last for _, _, is_last in moved):
+        return
+    now = time.monotonic()
+    channel.send([(key, first.pop(key), now) for key, _, is_last in moved if is_last])
+
+
+def kv_bytes_shape(shape: Shape, tokens: int) -> Tuple[int, ...]:
+    return (shape.layers, 2, shape.kv_heads, tokens, shape.head_width)
+
+
+def prefill(settings: Settings, device: str, channel: Any, decode: Any) -> None:
+    """Reads prompts, one after the other, and hands them to decode."""
+    model = build(settings, device)
+    with torch.inference_mode():
+        model.prepare(settings.longest)
+        elements = settings.shape.kv_bytes // 2 * settings.longest
+        dtype = model.lm_head.weight.dtype
+        # One piece of memory: its handle goes to decode once.
+        places = torch.zeros(settings.places, elements, dtype=dtype, device=device)
+        if not places.is_cuda:
+            places.share_memory_()
+        decode.send(places)
+        prompts = Prompts(settings, device)
+        reader = Reader(model)
+        for length in (settings.longest // 2, settings.longest // 4):
+            reader.read(prompts.of(Request(0, length, 2)), view_of(places, 0, settings.shape, length))
+        channel.send("ready")
+        inbox = Inbox(channel)
+        free = deque(range(settings.places))
+        while not inbox.stopped:
+            while decode.poll(0):
+                free.append(decode.recv())
+            inbox.look(not inbox.waiting or not free)
+            if inbox.dropped:
+                inbox.dropped = False
+                decode.send("drop")
+            if not inbox.waiting or not free:
+                continue
+            request, place = inbox.waiting.popleft(), free.popleft()
+            token = reader.read(prompts.of(request), view_of(places, place, settings.shape, request.prompt))
+            decode.send((request, place, token, time.monotonic()))
+        decode.send("stop")
+        decode.recv()  # it has let go of the places
+
+
+class Reader:
+    """Reads prompts without a batch."""
+
+    def __init__(self, model: Llama) -> None:
+        self.model = model
+
+    def read(self, tokens: Tensor, kv: Tensor) -> int:
+        """Answers the first token; the keys and values are in ``kv`` when it returns."""
+        from .attend import prompt_attend
+
+        count = tokens.shape[0]
+        last = torch.tensor([count - 1], device=tokens.device)
+        positions = torch.arange(count, device=tokens.device)
+        return int(self.model(tokens, positions, prompt_attend(kv, 0, count), last).item())
+
+
+def view_of(places: Tensor, place: int, shape: Shape, tokens: int) -> Tensor:
+    """A prompt's keys and values, one after the other: [layers, 2, kv heads, tokens, width]."""
+    return places[place, : shape.kv_bytes // 2 * tokens].view(kv_bytes_shape(shape, tokens))
+
+
+def decode(settings: Settings, device: str, channel: Any, prefill: Any) -> None:
+    """Decodes what prefill hands over; copies come beside the steps."""
+    model = build(settings, device)
+    with torch.inference_mode():
+        batch = Batch(model, settings.slots, settings.longest)
+        places: Optional[Tensor] = prefill.recv()
+        assert places is not None
+        arrivals = Arrivals(places, settings, device)
+        channel.send("ready")
+        inbox = Inbox(prefill)
+        first: Dict[int, float] = {}
+        while not inbox.stopped:
+            inbox.look(not batch.sequences and not inbox.waiting and not arrivals.coming)
+            if inbox.dropped:
+                inbox.dropped = False
+                batch.clear()
+                first.clear()
+                arrivals.finish()
+                for place in [*arrivals.given_back(), *inbox.forgotten]:
+                    prefill.send(place)
+                inbox.forgotten.clear()
+                arrivals.arrived.clear()
+                channel.send("dropped")
+            while inbox.waiting and arrivals.has_room:
+                arrivals.begin(inbox.waiting.popleft())
+            for place in arrivals.given_back():
+                prefill.send(place)
+            while arrivals.arrived and batch.free > 0:
+                (request, _, token, when), kv = arrivals.arrived.popleft()
+                first[request.number] = when
+                batch.join(request.number, kv, token, request.wanted - 1)
+            report(channel, batch.step(), first)
+        arrivals.finish()
+        del arrivals, places
+        prefill.send("gone")
+
+
+class Arrivals:
+    """Copies from the memory of prefill, on a stream of their own.
+
+    A copy from one device to another is made of contiguous memory, by the copy engine: it takes no time from kernels.
+    """
+
+    def __init__(self, places: Tensor, settings: Settings, device: str) -> None:
+        self.places = places
+        self.shape = settings.shape
+        self.device = device
+        self.limit = settings.places
+        self.stream = torch.cuda.Stream(device) if device.startswith("cuda") else None
+        self.coming: Deque[Tuple[Any, Tensor, Any]] = deque()
+        self.arrived: Deque[Tuple[Any, Tensor]] = deque()
+
+    @property
+    def has_room(self) -> bool:
+        return len(self.coming) + len(self.arrived) < self.limit
+
+    def begin(self, message: Any) -> None:
+        request, place, _, _ = message
+        source = self.places[place, : self.shape.kv_bytes // 2 * request.prompt]
+        if self.stream is None:
+            self.coming.append((message, source.clone(), None))
+            return
+        with torch.cuda.stream(self.stream):
+            there = torch.empty(source.shape, dtype=source.dtype, device=self.device)
+            there.copy_(source, non_blocking=True)
+            done = torch.cuda.Event()
+            done.record()
+        self.coming.append((message, there, done))
+
+    def given_back(self) -> List[int]:
+        """The places whose copies are done; what they held has arrived."""
+        given = []
+        while self.coming and (self.coming[0][2] is None or self.coming[0][2].query()):
+            message, there, _ = self.coming.popleft()
+            if self.stream is not None:
+                there.record_stream(torch.cuda.current_stream(self.device))
+            self.arrived.append((message, there.view(kv_bytes_shape(self.shape, message[0].prompt))))
+            given.append(message[1])
+        return given
+
+    def finish(self) -> None:
+        if self.stream is not None:
+            self.stream.synchronize()

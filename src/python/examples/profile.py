@@ -1,0 +1,48 @@
+"""What stages cost on a machine, as a file that the planner reads.
+
+Invariant: a figure is in the file only if it was measured on the machine that the file names.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any, Dict
+
+
+class Profile:
+    """The costs of the stages of one workflow.
+
+    Args:
+        machine: its name, for example the one of its GPU.
+        options: what was measured: sizes and the like.
+    """
+
+    def __init__(self, machine: str, options: Dict[str, Any]) -> None:
+        self.machine = machine
+        self.options = options
+        self.stages: Dict[str, Dict[str, Any]] = {}
+
+    def loaded(self, stage: str, seconds: float, memory_bytes: int) -> None:
+        """A stage has been loaded: how long that took, and the most memory of the device that it used."""
+        self._stage(stage).update(loadSeconds=round(seconds, 3), loadedBytes=memory_bytes)
+
+    def ran(self, stage: str, batch: int, seconds: float, memory_bytes: int) -> None:
+        """A batch has run: how long it took, and the most memory of the device that was in use, weights included."""
+        row = {"batch": batch, "seconds": round(seconds, 4), "memoryBytes": memory_bytes}
+        self._stage(stage)["batches"].append(row)
+
+    def _stage(self, stage: str) -> Dict[str, Any]:
+        return self.stages.setdefault(stage, {"batches": []})
+
+    def document(self) -> Dict[str, Any]:
+        """The contents of the file."""
+        return {"machine": self.machine, "options": self.options, "stages": self.stages}
+
+    def write(self, path: str) -> None:
+        """Writes the file whole, or not at all."""
+        text = json.dumps(self.document(), indent=2) + "\n"
+        beside = f"{path}.{os.getpid()}"
+        with open(beside, "w") as file:
+            file.write(text)
+        os.replace(beside, path)
