@@ -3,7 +3,7 @@
 // Invariant: an event is one record, and its slot is its sequence modulo the size of the ring. Each is written against
 // the revision that it overwrites, so two writers never share a sequence, and a new leader goes on after the last one in
 // the store. An event that cannot be kept is a trouble; it stops nobody.
-import { RdmaError } from '../core/errors.js';
+import { isRdmaError, RdmaError } from '../core/errors.js';
 import { withDeadline } from '../core/deadline.js';
 import { checkInteger, checkObject, checkString } from '../core/validate.js';
 import {
@@ -140,9 +140,10 @@ export class ClusterEvents {
   }
 
   private trouble({ type, app }: NewClusterEvent, cause: unknown): void {
-    const { message = String(cause), code = 'RDMA_ERR_INTERNAL' } = Object(cause) as Partial<RdmaError>;
+    const { message = String(cause) } = Object(cause) as Partial<Error>;
+    const code = isRdmaError(cause) ? cause.code : 'RDMA_ERR_INTERNAL';
     const words = `the event ${type}${app === '' ? '' : ` of ${app}`} was not kept: ${message}`;
-    this.options.onTrouble?.(new RdmaError(code as RdmaError['code'], words, { cause }));
+    this.options.onTrouble?.(new RdmaError(code, words, { cause }));
   }
 }
 
@@ -206,5 +207,36 @@ function add(ring: Ring, entry: Entry): void {
   } catch {
     // No event: it is overwritten when its turn comes.
     ring.slots.set(entry.key, { revision: entry.revision });
+  }
+}
+
+/**
+ * The events that the store has, and then each that comes.
+ *
+ * @param signal ends it
+ * @throws those of ControlStore.watch
+ */
+export async function* followClusterEvents(store: ControlStore, signal: AbortSignal): AsyncGenerator<ClusterEvent> {
+  let early: ClusterEvent[] | undefined = [];
+  let last = 0;
+  for await (const event of store.watch(EVENTS, signal)) {
+    if (event.type === 'delete') continue;
+    const found: ClusterEvent[] = early ?? [];
+    if (event.type === 'put') found.push(...readableEvent(event.entry));
+    else early = undefined;
+    if (early !== undefined) continue;
+    for (const each of found.sort((a, b) => a.sequence - b.sequence)) {
+      if (each.sequence <= last) continue; // told before: the watch has begun again
+      last = each.sequence;
+      yield each;
+    }
+  }
+}
+
+function readableEvent(entry: Entry): ClusterEvent[] {
+  try {
+    return [readClusterEvent(entry)];
+  } catch {
+    return [];
   }
 }
