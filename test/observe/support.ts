@@ -192,6 +192,7 @@ export function statusOf(scene: Scene): LocalPipelineStatus {
     costs: [],
     forecasts: 0,
     meanError: undefined,
+    served: [],
   };
   const memory = { lanes: 40, laneBytes: 40 * 2 ** 20, processes: 11, processBytes: 11 * 2 ** 24 };
   for (const [place, condition] of Object.entries(conditions)) supervision[place] = { ...WORKS, ...condition };

@@ -14,6 +14,7 @@ interface Common extends ControlOptions {
 }
 
 const SCHEMA_VERSION = 1;
+const count = integer(1, 64);
 
 function command(name: string): Command {
   return controlOptions(new Command(name)).option('--json', 'print one JSON document');
@@ -32,10 +33,15 @@ export function clusterCommands(): Command[] {
       .description('change how many instances a stage has')
       .argument('<app>')
       .argument('<stage>')
-      .argument('<instances>', '1 to 64', integer(1, 64))
-      .action(async (app: string, stage: string, instances: number, options: Common) => {
-        await withControl(options, (store) => scaleApp(store, app, stage, instances)).catch(asUsage);
-        print(options, `${app}/${stage} shall have ${instances}`, { app, stage, instances });
+      .argument('<instances>', '1 to 64; `auto`: as many as its load needs', (text) =>
+        text === 'auto' ? text : count(text),
+      )
+      .option('--fixed', 'hold the count, though the stage is scaled by its load')
+      .action(async (app: string, stage: string, instances: number | 'auto', options: Common & { fixed?: true }) => {
+        const how = { fixed: options.fixed === true };
+        await withControl(options, (store) => scaleApp(store, app, stage, instances, how)).catch(asUsage);
+        const many = instances === 'auto' ? 'as many instances as its load needs' : instances;
+        print(options, `${app}/${stage} shall have ${many}`, { app, stage, instances });
       }),
     command('drain')
       .description('empty a node: its places go on elsewhere, what runs on it ends')

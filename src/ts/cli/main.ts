@@ -13,6 +13,7 @@ import { devicesCommand } from './devices.js';
 import { doctorCommand } from './doctor.js';
 import { errorLine, ExitCode, exitCodeOf, UsageError } from './exit.js';
 import { jobsCommand } from './jobs.js';
+import { eventsCommand } from './events.js';
 import { nodeCommand } from './node.js';
 import { pingpongCommand } from './pingpong.js';
 import { releaseCommands } from './release.js';
@@ -49,7 +50,8 @@ async function main(): Promise<number> {
     .addCommand(rpingCommand(setExitCode))
     .addCommand(topCommand(setExitCode))
     .addCommand(nodeCommand(setExitCode));
-  for (const command of [...releaseCommands(setExitCode), ...clusterCommands()]) program.addCommand(command);
+  const cluster = [...releaseCommands(setExitCode), ...clusterCommands(), eventsCommand(setExitCode)];
+  for (const command of cluster) program.addCommand(command);
   const commands = (command: Command): Command[] => [command, ...command.commands.flatMap(commands)];
   for (const command of commands(program)) command.exitOverride().showHelpAfterError('(--help shows the options)');
   try {

@@ -241,8 +241,8 @@ export class ClusterPipeline extends RunningPipeline {
   }
 
   /** @internal */
-  protected override checkNow(bytes: number, options: RequestOptions): void {
-    this.active?.pipeline.checkNow(bytes, options);
+  protected override checkAt(bytes: number, options?: RequestOptions): void {
+    this.active?.pipeline.checkAt(bytes, options);
   }
 
   /** @internal */

@@ -18,6 +18,7 @@ export const NODES = 'nodes.';
 export const GATEWAYS = 'gateways.';
 export const DRAINS = 'drains.';
 export const LEADER = 'leader';
+export const SCALES = 'scales.';
 
 /** Names of apps and nodes: they are parts of keys. */
 const NAME = /^[-=\w]{1,64}$/;
@@ -37,6 +38,8 @@ export interface App {
   readonly sizes: WorkflowSizes;
   /** How many instances each stage shall have, by name. */
   readonly wanted: Readonly<Record<string, number>>;
+  /** Stages whose count an operator has fixed: their load does not scale them. Not there: none. */
+  readonly fixed?: readonly string[];
 }
 
 /** Where a place is meant to be. */
@@ -141,7 +144,7 @@ const reports = new WeakMap<Entry, NodeReport>();
 /** An app; an entry is read once. @throws RdmaError RDMA_ERR_PROTOCOL naming the record */
 export function readApp(entry: Entry): App {
   return once(apps, entry, () => {
-    const { name, module, hash, spec, sizes, wanted } = checkObject<App>('an app', readJson(entry));
+    const { name, module, hash, spec, sizes, wanted, fixed = [] } = checkObject<App>('an app', readJson(entry));
     const checked = checkSpec(spec);
     const counts: Record<string, number> = {};
     for (const stage of checked.stages) {
@@ -155,6 +158,7 @@ export function readApp(entry: Entry): App {
       spec: checked,
       sizes: checkObject<WorkflowSizes>('sizes', sizes),
       wanted: counts,
+      ...(Array.isArray(fixed) && fixed.length > 0 ? { fixed: fixed.map((stage) => checkString('fixed', stage)) } : {}),
     };
   });
 }

@@ -11,11 +11,14 @@ import {
   type ControlStore,
   Election,
   type Leadership,
+  type MemberEvent,
   Members,
   systemControlPort,
 } from '../control/index.js';
 import { View } from '../control/view.js';
 import { checkNode } from '../planner/index.js';
+import { Autoscaler } from './autoscaler.js';
+import { ClusterEvents } from './cluster-events.js';
 import {
   type App,
   APPS,
@@ -28,7 +31,6 @@ import {
   type PlanRecord,
   PLANS,
 } from './cluster-records.js';
-import { ClusterEvents } from './cluster-events.js';
 import { ClusterView } from './cluster-view.js';
 import { type KnownApp, type LiveGateway, type LiveNode, reconcile, type Seen } from './reconcile.js';
 import { Troubles } from './troubles.js';
@@ -66,6 +68,8 @@ export class Controller {
   private readonly view: ClusterView;
   private readonly drains: View;
   private readonly versions: VersionKeeper;
+  private readonly events: ClusterEvents;
+  private readonly scaler: Autoscaler;
   private leadership: Leadership | undefined;
   private working: Promise<void> | undefined;
   private isDue = false;
@@ -84,25 +88,43 @@ export class Controller {
     options: ControllerOptions,
   ) {
     const given = checkObject<ControllerOptions>('options', options);
-    const { leaseMs = 3000, storeForgets = true, onEvent = () => {}, port = systemControlPort } = given;
+    const { leaseMs = 3000, storeForgets = true, onEvent: tell = () => {}, port = systemControlPort } = given;
     this.name = checkName('name', given.name);
     this.port = port;
-    this.tell = tellerOf('onEvent', checkFunction('onEvent', onEvent));
+    this.tell = tellerOf('onEvent', checkFunction('onEvent', tell));
     const look = () => this.look();
     this.view = new ClusterView(store, { leaseMs, port, onChange: look });
     this.drains = new View(store, { prefix: DRAINS, leaseMs, port, onChange: look });
-    this.nodes = new Members(store, { prefix: NODES, leaseMs, port, onEvent: look });
+    const onEvent = ({ type, member }: MemberEvent) => {
+      if (type === 'lost' && this.isLeading) {
+        const words = `node ${member.name} does not renew its lease any more`;
+        void this.events.append({ app: '', type: 'node-lost', words, inputs: { node: member.name } });
+      }
+      look();
+    };
+    this.nodes = new Members(store, { prefix: NODES, leaseMs, port, onEvent });
+    this.events = new ClusterEvents(store, {
+      leadership: () => this.leading,
+      onTrouble: (error) => this.troubles.add('events', error),
+    });
     this.versions = new VersionKeeper({
       store,
       leaseMs,
       port,
       view: this.view,
-      events: new ClusterEvents(store, {
-        leadership: () => (this.isLeading ? this.leadership : undefined),
-        onTrouble: (error) => this.troubles.add('events', error),
-      }),
+      events: this.events,
       onChange: look,
       onTrouble: (what, error) => this.troubles.add(what, error),
+    });
+    this.scaler = new Autoscaler(store, {
+      leaseMs,
+      port,
+      view: this.view,
+      events: this.events,
+      troubles: this.troubles,
+      leadership: () => this.leading,
+      known: () => this.apps(),
+      onChange: look,
     });
     this.election = new Election(store, {
       name: this.name,
@@ -113,6 +135,7 @@ export class Controller {
       onLead: (leadership) => {
         this.leadership = leadership;
         this.versions.restart();
+        this.scaler.reset();
         this.tell({ type: 'leading', term: leadership.term });
         this.look();
       },
@@ -125,7 +148,11 @@ export class Controller {
 
   /** Whether it leads now. */
   get isLeading(): boolean {
-    return this.leadership?.isLeading() === true;
+    return this.leading !== undefined;
+  }
+
+  private get leading(): Leadership | undefined {
+    return this.leadership?.isLeading() === true ? this.leadership : undefined;
   }
 
   // Something is new: it decides again, after what it does now.
@@ -134,6 +161,7 @@ export class Controller {
     if (this.working !== undefined || this.isClosed || !this.isLeading) return;
     this.working = this.work().finally(() => {
       this.working = undefined;
+      if (this.isDue) this.look(); // what came when it had just looked
     });
   }
 
@@ -144,6 +172,7 @@ export class Controller {
     while (this.isDue && this.isLeading && !this.isClosed) {
       this.isDue = false;
       if (!this.view.isSynced || !this.versions.isSynced || this.drains.syncs === 0) return; // they call again
+      if (!this.scaler.isReady) return; // it calls, too
       const isDone = await this.writeAll().catch((error) => {
         this.troubles.add('the plans', error);
         return false;
@@ -166,6 +195,7 @@ export class Controller {
       try {
         await leadership!.put(key, asJson(record), { expected: this.view.planEntry(app)?.revision ?? 0 });
         this.tell({ type: 'plan', app, record });
+        this.keepPlan(app, record, apps.find((known) => known.app.name === app)?.record);
       } catch (error) {
         isDone = false;
         this.troubles.add(key, error);
@@ -181,6 +211,15 @@ export class Controller {
       }
     }
     return isDone;
+  }
+
+  // A new plan, not the changes of an old one.
+  private keepPlan(app: string, { plan, unplaced }: PlanRecord, before: PlanRecord | undefined): void {
+    if (plan === null || plan.number === before?.plan?.number) return;
+    const counts = plan.instances.map((list) => list.length).join(', ');
+    const words = [`${app}: plan ${plan.number}, ${counts} instances by stage`, ...unplaced].join('; ');
+    const { number, instances, gateways } = plan;
+    void this.events.append({ app, type: 'plan', words, inputs: { number, instances, gateways, unplaced } });
   }
 
   private liveNodes(): LiveNode[] {
@@ -201,7 +240,10 @@ export class Controller {
     const known: KnownApp[] = [];
     for (const name of view.appNames()) {
       try {
-        const app = view.app(name)!;
+        const found = view.app(name)!;
+        const wanted = this.scaler.wantedOf(found);
+        if (wanted === undefined) continue; // it calls when it knows
+        const app = { ...found, wanted };
         const record = view.record(app);
         const gateways = view.gatewaysOf(name);
         known.push({ app, record, gateways, reports: this.reportsOf(app, record), seen: this.seenOf(app, gateways) });
@@ -240,6 +282,7 @@ export class Controller {
     this.isClosed = true;
     await this.election.close();
     await this.working;
+    await this.scaler.close();
     await Promise.all([this.nodes.close(), this.view.close(), this.drains.close(), this.versions.close()]);
   }
 }

@@ -1,4 +1,4 @@
-// What operators do with the apps of a cluster: deploy, roll back, scale, remove, drain.
+// What operators do with the apps of a cluster: deploy, roll back, remove, drain.
 //
 // Invariant: each of them is one write against the revision that was read; two operators at once do not undo each
 // other. What comes of it is the controller's work.
@@ -171,13 +171,14 @@ async function release(
   });
 }
 
-async function versionsOf(store: ControlStore, app: string): Promise<VersionsRecord> {
+/** @internal What there is of an app's versions. */
+export async function versionsOf(store: ControlStore, app: string): Promise<VersionsRecord> {
   const entry = await store.get(VERSIONS + app);
   return entry === undefined ? NO_VERSIONS : readVersions(entry);
 }
 
-// Somebody else may have written meanwhile.
-async function patiently<T>(work: () => Promise<T>): Promise<T> {
+/** @internal Does it again when somebody else has written meanwhile. */
+export async function patiently<T>(work: () => Promise<T>): Promise<T> {
   for (let tries = 1; ; tries++) {
     try {
       return await work();
@@ -231,35 +232,14 @@ export async function whenReleased(store: ControlStore, deployed: Deployed): Pro
   }
 }
 
-/**
- * Changes how many instances a stage shall have, in all versions.
- *
- * @param instances 1 to 64
- * @throws RdmaError RDMA_ERR_NOT_FOUND when there is no such app or stage; RDMA_ERR_INVALID_ARGUMENT
- */
-export async function scaleApp(store: ControlStore, name: string, stage: string, instances: number): Promise<void> {
-  checkInteger('instances', instances, 1, 64);
-  checkName('app', name);
-  await patiently(async () => {
-    const entry = await releaseOf(store, name);
-    const last = readRelease(entry);
-    const { codes } = await versionsOf(store, name);
-    const stages = [last.code, ...Object.values(codes)].map(({ spec }) => spec.stages.map((each) => each.name));
-    if (!stages.flat().includes(stage)) {
-      throw new RdmaError('RDMA_ERR_NOT_FOUND', `${name} has no stage ${stage}: it has ${stages[0]!.join(', ')}`);
-    }
-    const next: Release = { ...last, counts: { ...last.counts, [stage]: instances } };
-    await store.put(entry.key, asJson(next), { expected: entry.revision });
-  });
-}
-
 /** Removes an app, with all versions: its processes end, and its requests fail. @throws RdmaError RDMA_ERR_NOT_FOUND */
 export async function undeploy(store: ControlStore, name: string): Promise<void> {
   const entry = await releaseOf(store, checkName('app', name));
   await store.delete(entry.key, entry.revision);
 }
 
-async function releaseOf(store: ControlStore, app: string): Promise<Entry> {
+/** @internal The record of what is wanted. @throws RdmaError RDMA_ERR_NOT_FOUND */
+export async function releaseOf(store: ControlStore, app: string): Promise<Entry> {
   const entry = await store.get(releaseKey(app));
   if (entry === undefined) throw noApp(app);
   return entry;

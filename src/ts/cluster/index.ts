@@ -18,9 +18,11 @@ export {
   ClusterEvents,
   type ClusterEventsOptions,
   type ClusterEventType,
+  followClusterEvents,
   listClusterEvents,
   type NewClusterEvent,
 } from './cluster-events.js';
+export { type ReplayedEvents, replayEvents } from './replay-events.js';
 export { Controller, type ControllerEvent, type ControllerOptions } from './controller.js';
 export {
   deploy,
@@ -29,10 +31,10 @@ export {
   drainNode,
   rollback,
   type RollbackOptions,
-  scaleApp,
   undeploy,
   whenReleased,
 } from './deploy.js';
+export { type ScaleAppOptions, scaleApp } from './scale-app.js';
 export type { ReleaseOutcome } from './release-records.js';
 export { type NodeEvent, NodeManager, type NodeOptions } from './node-manager.js';
 export { type AppOverview, type ClusterOverview, overview } from './overview.js';

@@ -107,10 +107,30 @@ export function liveVersions({ current, next, draining }: VersionsRecord): strin
   return [...(current === null ? [] : [current]), ...draining, ...(next === null ? [] : [next.version])];
 }
 
-/** The app that a live version is below. */
-export function appOf(app: string, version: string, code: VersionCode, counts: Release['counts']): App {
-  const wanted = code.spec.stages.map(({ name, instances }) => [name, counts[name] ?? instances] as const);
-  return { name: versionApp(app, version), ...code, wanted: Object.fromEntries(wanted) };
+/**
+ * The app that a live version is below.
+ *
+ * @param counts as operators have said them; they fix a stage that is scaled by its load
+ * @param before how many instances of scaled stages there are to begin with: the load goes on from there
+ */
+export function appOf(
+  app: string,
+  version: string,
+  code: VersionCode,
+  counts: Release['counts'],
+  before: Readonly<Record<string, number>> = {},
+): App {
+  const wanted = code.spec.stages.map(({ name, instances, scale }) => {
+    const begun = scale === undefined || before[name] === undefined ? instances : before[name];
+    return [name, counts[name] ?? begun] as const;
+  });
+  const fixed = code.spec.stages.filter(({ name, scale }) => scale !== undefined && counts[name] !== undefined);
+  return {
+    name: versionApp(app, version),
+    ...code,
+    wanted: Object.fromEntries(wanted),
+    ...(fixed.length === 0 ? {} : { fixed: fixed.map(({ name }) => name) }),
+  };
 }
 
 /** Whether two versions are the same: file, place and graph. */

@@ -37,7 +37,7 @@ export abstract class RunningPipeline implements AsyncDisposable {
         return publishes();
       },
       run: (request, options) => this.runNow(request, options),
-      check: (bytes, options) => this.checkNow(bytes, options),
+      check: (bytes, options) => this.checkAt(bytes, options),
     };
     this.stored = new PipelineJobs(runner, store, leaseMs, closedError);
   }
@@ -51,6 +51,11 @@ export abstract class RunningPipeline implements AsyncDisposable {
   /** @internal Sends a request to the gateway. */
   protected runAt(gateway: Gateway, request: PipelineRequest, options?: RequestOptions): Promise<PipelineResult> {
     return gateway.run(request, options);
+  }
+
+  /** @internal Judges a job before it is stored. */
+  protected checkAt(bytes: number, options?: RequestOptions): void {
+    this.gateway?.check(bytes, options);
   }
 
   /** @internal Why nobody waits for anything any more. */
@@ -79,11 +84,6 @@ export abstract class RunningPipeline implements AsyncDisposable {
    */
   run(request: PipelineRequest, options?: RequestOptions): Promise<PipelineResult> {
     return this.stored.isDurable ? this.stored.run(request, options ?? {}) : this.runNow(request, options);
-  }
-
-  /** @internal Refuses what would be refused now. @throws as Gateway.check */
-  protected checkNow(bytes: number, options: RequestOptions): void {
-    this.gateway?.check(bytes, options);
   }
 
   /** @internal Runs a request, without a store. */

@@ -1,10 +1,10 @@
 // Whether the workflow that a worker has imported is the one that its pipeline was started with.
 //
 // Invariant: pure. What the pipeline tells its workers, or alone decides, makes no difference: the sizes of messages,
-// and how many instances there are first.
+// how many instances there are first, and how they are scaled.
 import type { StageSpec, WorkflowSpec } from '../pipeline/index.js';
 
-const LEFT_OUT: readonly string[] = ['name', 'instances', 'maxOutputBytes'] satisfies (keyof StageSpec)[];
+const LEFT_OUT: readonly string[] = ['name', 'instances', 'maxOutputBytes', 'scale'] satisfies (keyof StageSpec)[];
 
 // As JSON, whatever the order of its properties.
 function shown(value: unknown): string {

@@ -92,7 +92,7 @@ export class VersionKeeper {
     this.wait(app, next.next?.release, next.next?.readyWithinMs ?? 0);
     const counts: Release['counts'] = release?.counts ?? {};
     for (const version of liveVersions(next)) {
-      const below = appOf(app, version, next.codes[version]!, counts);
+      const below = appOf(app, version, next.codes[version]!, counts, this.beginningOf(app, version, next.current));
       live.set(below.name, below);
     }
   }
@@ -136,6 +136,17 @@ export class VersionKeeper {
       return { hasPlan, gateways, missing: [words, ...(record?.unplaced ?? [])].join('; '), broken: undefined };
     }
     return { hasPlan, gateways, ...this.placesOf(below, record) };
+  }
+
+  // A version that is scaled by its load begins with what the current one has, and goes on from what it began with.
+  private beginningOf(app: string, version: string, current: string | null): Record<string, number> {
+    const { view } = this.parts;
+    const own = view.app(versionApp(app, version));
+    if (own !== undefined) return { ...own.wanted };
+    const below = current === null ? undefined : view.app(versionApp(app, current));
+    const plan = below === undefined ? undefined : view.record(below)?.plan;
+    if (below === undefined || plan === null || plan === undefined) return {};
+    return Object.fromEntries(below.spec.stages.map(({ name }, stage) => [name, plan.instances[stage]!.length]));
   }
 
   private placesOf(app: App, record: PlanRecord): Pick<VersionState, 'missing' | 'broken'> {

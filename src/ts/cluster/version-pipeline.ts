@@ -10,6 +10,7 @@ import {
   Gateway,
   type GatewayStatus,
   graphOf,
+  type PipelineRequest,
   type PlaceId,
   type Plan,
   placeName,
@@ -21,6 +22,8 @@ import {
 } from '../pipeline/index.js';
 import { type App, asJson, type GatewayData, gatewayKey, type PlanRecord } from './cluster-records.js';
 import { ClusterView } from './cluster-view.js';
+import { LOADS, loadOf } from './gateway-load.js';
+import { LoadReporter } from './load-reporter.js';
 import type { PipelineSettings } from './local-pipeline-options.js';
 import { closedError, RunningPipeline } from './running-pipeline.js';
 
@@ -73,9 +76,11 @@ export class VersionPipeline extends RunningPipeline {
   private isDue = false; // there is something to follow
   private trouble: RdmaError | undefined; // why it could not be followed
   private isLive = false;
+  private arrived = 0; // requests, for the load that is reported
+  private reporter: LoadReporter | undefined;
 
   constructor(
-    control: ControlStore,
+    private readonly control: ControlStore,
     private readonly options: VersionPipelineOptions,
   ) {
     super(undefined, options.settings.leaseMs);
@@ -116,6 +121,41 @@ export class VersionPipeline extends RunningPipeline {
     this.isLive = true;
     await this.tellPlans();
     this.look();
+    this.reportLoad();
+  }
+
+  // For whoever scales the stages, where one is scaled.
+  private reportLoad(): void {
+    const { app, control, appName, number } = this;
+    if (app.spec.stages.every(({ scale }) => scale === undefined)) return;
+    this.reporter = new LoadReporter(control, {
+      key: LOADS + gatewayKey(appName, number),
+      port: this.options.port,
+      read: () => {
+        const session = this.membership?.session;
+        const { gateway, plans, arrived } = this;
+        if (session === undefined || gateway === undefined || this.isClosing) return undefined;
+        return loadOf(app.spec, plans.at(-1)!, gateway.status(), arrived, session);
+      },
+    });
+  }
+
+  // Who comes again as it was told is no newcomer.
+  /** @internal */
+  protected override runAt(gateway: Gateway, request: PipelineRequest, options?: RequestOptions) {
+    if (options?.retryToken === undefined) this.arrived++;
+    return super.runAt(gateway, request, options);
+  }
+
+  /** @internal */
+  override checkAt(bytes: number, options?: RequestOptions): void {
+    try {
+      super.checkAt(bytes, options);
+    } catch (error) {
+      // It does not begin, so it was not counted.
+      if ((error as RdmaError).code === 'RDMA_ERR_REJECTED' && options?.retryToken === undefined) this.arrived++;
+      throw error;
+    }
   }
 
   // The smallest number that no gateway has.
@@ -321,11 +361,6 @@ export class VersionPipeline extends RunningPipeline {
   }
 
   /** @internal */
-  override checkNow(bytes: number, options: RequestOptions): void {
-    super.checkNow(bytes, options);
-  }
-
-  /** @internal */
   protected override fail(reason: RdmaError): void {
     super.fail(reason);
     this.options.onFailed(reason);
@@ -347,13 +382,14 @@ export class VersionPipeline extends RunningPipeline {
       gateway: gateway.status(),
       places,
       unplaced: app === undefined ? [] : record.unplaced,
-      control: this.view.failure ?? this.trouble,
+      control: this.view.failure ?? this.trouble ?? this.reporter?.failure,
     };
   }
 
   /** @internal */
   protected override async closeAll(): Promise<void> {
     await this.stored.close();
+    await this.reporter?.close();
     this.gateway?.fail(closedError());
     await this.membership?.leave().catch(() => {});
     await this.gateway?.close();

@@ -36,6 +36,12 @@ export class Estimate {
   }
 }
 
+/** Tasks of a stage that were done since the start; those that were the first of their process are not counted. */
+export interface ServedTasks {
+  readonly count: number;
+  readonly totalUs: number;
+}
+
 /** What is known of one class at one stage; `Us` of one unit. */
 export interface CostStatus {
   readonly stage: string;
@@ -54,6 +60,7 @@ export class CostModel {
   private readonly warm: Estimate[][]; // of one unit, by stage and class
   private readonly tasks: Estimate[]; // of whole tasks, by stage
   private readonly cold: Estimate[]; // of whole tasks, by stage
+  private readonly totalUs: Float64Array; // of warm tasks, by stage
 
   /** @param stages with the costs that the author expects, where there are any */
   constructor(stages: readonly StageSpec[]) {
@@ -61,6 +68,7 @@ export class CostModel {
     this.warm = stages.map(() => [new Estimate()]);
     this.tasks = stages.map(() => new Estimate());
     this.cold = stages.map(() => new Estimate());
+    this.totalUs = new Float64Array(stages.length);
   }
 
   /** How many classes there are, {@link NO_CLASS} among them. */
@@ -100,6 +108,7 @@ export class CostModel {
       return;
     }
     this.tasks[stage]!.add(computeUs);
+    this.totalUs[stage]! += computeUs;
     this.warm[stage]![costClass]!.add(computeUs / units);
   }
 
@@ -120,6 +129,11 @@ export class CostModel {
   /** How long the first task of a process takes at a stage, in microseconds; NaN: nobody knows. */
   coldUs(stage: number): number {
     return this.cold[stage]!.mean;
+  }
+
+  /** Warm tasks of each stage since the start. */
+  served(): ServedTasks[] {
+    return this.tasks.map(({ count }, stage) => ({ count, totalUs: this.totalUs[stage]! }));
   }
 
   /** What is known, for operators. */

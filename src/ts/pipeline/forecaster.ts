@@ -3,7 +3,7 @@
 // Invariant: the units under way at a stage are those of the requests that were sent and are not done there. A forecast
 // is corrected by how far the last ones were off, and says how far off it may be.
 import type { Admission, AdmittedRequest } from './admission.js';
-import { CostModel, type CostStatus, Estimate, MAX_CLASSES } from './cost-model.js';
+import { CostModel, type CostStatus, Estimate, MAX_CLASSES, type ServedTasks } from './cost-model.js';
 import { type Forecast, forecast, longestPathUs, type StageAhead } from './forecast.js';
 import type { UnitsByClass } from './request-queue.js';
 import type { Graph } from './routing.js';
@@ -135,10 +135,17 @@ export class Forecaster {
   /** For operators: what is known of costs, and how far off forecasts are on average, as a share of the time. */
   status(): {
     readonly costs: readonly CostStatus[];
+    readonly served: readonly ServedTasks[];
     readonly forecasts: number;
     readonly meanError: number | undefined;
   } {
     const { count, mean } = this.relative;
-    return { costs: this.costs.status(), forecasts: count, meanError: count === 0 ? undefined : mean };
+    const { costs } = this;
+    return {
+      costs: costs.status(),
+      served: costs.served(),
+      forecasts: count,
+      meanError: count === 0 ? undefined : mean,
+    };
   }
 }

@@ -2,7 +2,7 @@
 import type { RdmaError } from '../core/errors.js';
 import { checkInteger, checkObject, checkString, invalidArgument } from '../core/validate.js';
 import type { InstanceLoad } from './admission.js';
-import type { CostStatus } from './cost-model.js';
+import type { CostStatus, ServedTasks } from './cost-model.js';
 import type { PlaceOptions, PlaceStatus } from './place.js';
 import type { RejectionReason } from './rejection.js';
 import type { TenantStatus } from './request-queue.js';
@@ -74,6 +74,8 @@ export interface GatewayStatus extends PlaceStatus {
   readonly queue: QueueStatus;
   /** What requests cost, and how far off forecasts are on average, as a share of the time. */
   readonly costs: readonly CostStatus[];
+  /** Tasks that were done since the start, by stage of the spec. */
+  readonly served: readonly ServedTasks[];
   readonly forecasts: number;
   readonly meanError: number | undefined;
   /** Every instance that this gateway sends requests through. */

@@ -36,6 +36,7 @@ export { MAX_PARTS } from './envelope.js';
 export type { PlaceOptions, PlaceStatus } from './place.js';
 export { checkPlan, makePlan, type PlaceId, type Plan, placeName, stageIndex, stagePlaces } from './plan.js';
 export { type PipelinePort, systemPipelinePort } from './port.js';
+export { checkScale, type StageScale } from './scale-spec.js';
 export { checkLabels, checkResources, MAX_GPUS, NO_RESOURCES, type StageResources } from './resources.js';
 export { ALL, type Graph, graphOf, receivers, type Route, senders } from './routing.js';
 export type { PythonSpec } from './python-spec.js';

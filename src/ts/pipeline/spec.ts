@@ -6,6 +6,7 @@ import { RdmaError } from '../core/errors.js';
 import { checkInteger, checkObject, checkOneOf, checkString, invalidArgument } from '../core/validate.js';
 import { checkPython, type PythonSpec } from './python-spec.js';
 import { checkResources, type StageResources } from './resources.js';
+import { checkScale, type StageScale } from './scale-spec.js';
 
 /** Name under which the request itself is an input. */
 export const REQUEST = 'request';
@@ -92,6 +93,8 @@ export interface StageSpec {
   readonly python?: PythonSpec;
   /** What one instance needs of its node; not there: nothing that counts. */
   readonly resources?: StageResources;
+  /** How a cluster scales it by its load; not there: its instances are counted by hand. */
+  readonly scale?: StageScale;
 }
 
 /** A workflow without its code. `JSON.parse(JSON.stringify(spec))` is the same spec. */
@@ -104,9 +107,10 @@ export interface WorkflowSpec {
 
 /** What a stage may leave out. */
 export type StageSpecInput = Pick<StageSpec, 'name'> &
-  Partial<Omit<StageSpec, 'batch' | 'resources'>> & {
+  Partial<Omit<StageSpec, 'batch' | 'resources' | 'scale'>> & {
     batch?: Partial<BatchSpec> | undefined;
     resources?: Partial<StageResources> | undefined;
+    scale?: (Partial<StageScale> & Pick<StageScale, 'sloMs'>) | undefined;
   };
 
 /** Tasks of a stage that run together, at most; 1 for a stage that takes single tasks. */
@@ -183,11 +187,14 @@ export function checkStage(input: StageSpecInput, earlier: readonly StageSpec[])
     const words = `stage ${name} would run ${concurrency} batches of ${batch.size} at a time; at most ${MAX_CAPACITY} tasks`;
     throw new RdmaError('RDMA_ERR_INVALID_ARGUMENT', words, { remedy: 'lower concurrency or batch.size' });
   }
+  const spread = checkOneOf('spread', input.spread ?? 'route', ['route', 'shard', 'either'] as const);
+  const scale = input.scale === undefined ? undefined : checkScale(name, input.scale, spread);
+  const { min = 1, max = MAX_INSTANCES } = scale ?? {};
   return Object.freeze({
     name,
     after: Object.freeze(after),
-    instances: checkInteger('instances', input.instances ?? 1, 1, MAX_INSTANCES),
-    spread: checkOneOf('spread', input.spread ?? 'route', ['route', 'shard', 'either'] as const),
+    instances: checkInteger('instances', input.instances ?? min, min, max),
+    spread,
     concurrency,
     ...(batch === undefined ? {} : { batch }),
     maxOutputBytes: checkMessageBytes('maxOutputBytes', input.maxOutputBytes),
@@ -201,6 +208,7 @@ export function checkStage(input: StageSpecInput, earlier: readonly StageSpec[])
     ...(input.cost === undefined ? {} : { cost: checkCost(name, input.cost) }),
     ...(input.python === undefined ? {} : { python: checkPython(name, input.python) }),
     ...(input.resources === undefined ? {} : { resources: checkResources(`stage ${name}`, input.resources) }),
+    ...(scale === undefined ? {} : { scale }),
   });
 }
 

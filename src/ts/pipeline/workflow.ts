@@ -8,6 +8,7 @@ import { checkFunction, checkObject, checkString } from '../core/validate.js';
 import type { BatchHandler, BatchKey, BatchOptions } from './batch-task.js';
 import type { PythonSpec } from './python-spec.js';
 import type { StageResources } from './resources.js';
+import type { StageScale } from './scale-spec.js';
 import {
   type BatchSpec,
   checkMessageBytes,
@@ -111,6 +112,11 @@ export interface StageShapeOptions<Inputs extends string> {
   cost?: StageCost;
   /** What one instance needs of its node: GPUs, memory, cores, labels; default nothing that counts. */
   resources?: Partial<StageResources>;
+  /**
+   * How a cluster scales it by its load; default not at all: as many instances as `instances`, or an operator, says. A
+   * pipeline of one host ignores it.
+   */
+  scale?: Partial<StageScale> & Pick<StageScale, 'sloMs'>;
 }
 
 /** A stage of a workflow: its spec, and its code. */

@@ -1,0 +1,71 @@
+// Writes what a gateway says of its load, about once a second.
+//
+// Invariant: it writes one record, one write at a time, and only when the record would change. A store that is away
+// costs reports, never requests.
+import { isDeepStrictEqual } from 'node:util';
+import { RdmaError } from '../core/errors.js';
+import type { ControlPort, ControlStore, Revision } from '../control/index.js';
+import { asJson } from './cluster-records.js';
+import type { GatewayLoad } from './gateway-load.js';
+
+const EVERY_MS = 1000;
+
+export interface LoadReporterOptions {
+  readonly key: string;
+  readonly port: ControlPort;
+  /** The load now; undefined: nobody may be told, as after the lease was lost. */
+  readonly read: () => GatewayLoad | undefined;
+}
+
+/** Reports until it is closed. */
+export class LoadReporter {
+  /** Why the last report was not written; undefined while all goes well. */
+  failure: RdmaError | undefined;
+  private written: GatewayLoad | undefined;
+  private revision: Revision = 0;
+  private stopTimer: (() => void) | undefined;
+  private work: Promise<void> = Promise.resolve();
+  private isClosed = false;
+
+  constructor(
+    private readonly store: ControlStore,
+    private readonly options: LoadReporterOptions,
+  ) {
+    this.next(0);
+  }
+
+  private next(afterMs: number): void {
+    if (this.isClosed) return;
+    const { timers } = this.options.port;
+    this.stopTimer = timers.after(
+      afterMs,
+      () => {
+        this.work = this.report().finally(() => this.next(EVERY_MS));
+      },
+      true,
+    );
+  }
+
+  private async report(): Promise<void> {
+    try {
+      const load = this.options.read();
+      if (load === undefined || isDeepStrictEqual(load, this.written)) return;
+      this.written = undefined; // until it is known what the store has
+      this.revision = await this.store.put(this.options.key, asJson(load));
+      this.written = load;
+      this.failure = undefined;
+    } catch (error) {
+      this.failure = error instanceof RdmaError ? error : new RdmaError('RDMA_ERR_INTERNAL', String(error));
+    }
+  }
+
+  /** Ends, and removes what was reported. */
+  async close(): Promise<void> {
+    if (this.isClosed) return;
+    this.isClosed = true;
+    this.stopTimer?.();
+    await this.work;
+    // Another gateway may have the number by now.
+    if (this.revision > 0) await this.store.delete(this.options.key, this.revision).catch(() => {});
+  }
+}
