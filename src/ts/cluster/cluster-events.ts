@@ -3,7 +3,7 @@
 // Invariant: an event is one record, and its slot is its sequence modulo the size of the ring. Each is written against
 // the revision that it overwrites, so two writers never share a sequence, and a new leader goes on after the last one in
 // the store. An event that cannot be kept is a trouble; it stops nobody.
-import { isRdmaError, RdmaError } from '../core/errors.js';
+import { type FailureCode, isRdmaError, RdmaError } from '../core/errors.js';
 import { withDeadline } from '../core/deadline.js';
 import { checkInteger, checkObject, checkString } from '../core/validate.js';
 import {
@@ -141,7 +141,7 @@ export class ClusterEvents {
 
   private trouble({ type, app }: NewClusterEvent, cause: unknown): void {
     const { message = String(cause) } = Object(cause) as Partial<Error>;
-    const code = isRdmaError(cause) ? cause.code : 'RDMA_ERR_INTERNAL';
+    const code = isRdmaError(cause) ? (cause.code as FailureCode) : 'RDMA_ERR_INTERNAL';
     const words = `the event ${type}${app === '' ? '' : ` of ${app}`} was not kept: ${message}`;
     this.options.onTrouble?.(new RdmaError(code, words, { cause }));
   }
