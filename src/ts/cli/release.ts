@@ -2,8 +2,9 @@
 //
 // Invariant: the exit code says what became of it: 0 it has the new requests, or has them already; 1 it was taken back,
 // with the reason. What an interrupted command has begun goes on; `status` shows it.
-import { Command } from 'commander';
+import { Command, InvalidArgumentError } from 'commander';
 import { deploy, type Deployed, type ReleaseOutcome, rollback, whenReleased } from '../cluster/index.js';
+import { checkVersion } from '../cluster/release-records.js';
 import type { ControlStore } from '../control/index.js';
 import { loadService } from '../serve/index.js';
 import { type ControlOptions, controlOptions, withControl } from './cluster-options.js';
@@ -32,16 +33,18 @@ export function releaseCommands(setExitCode: (code: number) => void): Command[] 
       .description('bring up a version of a workflow, and give it the new requests when all of its places work')
       .argument('<workflow>', '`demo`, or the path of a module that exports a workflow, the same on every node')
       .option('--export <name>', 'which workflow, when the module exports several')
-      .option('--version <name>', 'names the version; default: the first 12 digits of the SHA-256 of the file')
+      .option('--version <name>', 'names the version; default: the first 12 digits of the SHA-256 of the file', version)
       .action(async (module: string, options: Releasing & { export?: string; version?: string }) => {
         const { workflow } = await loadService(module, options.export).catch(asUsage);
-        const { version, readyWithin: readyWithinMs } = options;
-        setExitCode(await release(options, (store) => deploy(store, workflow, { version, readyWithinMs })));
+        const { readyWithin: readyWithinMs } = options;
+        setExitCode(
+          await release(options, (store) => deploy(store, workflow, { version: options.version, readyWithinMs })),
+        );
       }),
     command('rollback')
       .description('go back to the version before, or give up the one that is being brought up')
       .argument('<app>')
-      .option('--to <version>', 'one of the versions before, as `status` names them')
+      .option('--to <version>', 'one of the versions before, as `status` names them', version)
       .action(async (app: string, options: Releasing & { to?: string }) => {
         const { to, readyWithin: readyWithinMs } = options;
         setExitCode(await release(options, (store) => rollback(store, app, { to, readyWithinMs })));
@@ -75,6 +78,14 @@ function wordsOf({ app, version, isNew, former }: Deployed, outcome: ReleaseOutc
   if (!isNew) return `nothing changes: ${app} is deployed as version ${version} already`;
   if (former === null) return `${app} is deployed, in version ${version}`;
   return `version ${version} of ${app} is brought up beside ${former}`;
+}
+
+function version(text: string): string {
+  try {
+    return checkVersion(text);
+  } catch {
+    throw new InvalidArgumentError('A version is 1 to 32 letters, digits, - and _.');
+  }
 }
 
 function asUsage(error: unknown): never {

@@ -141,6 +141,7 @@ export class Controller {
       },
       onLost: (reason) => {
         this.leadership = undefined;
+        this.versions.restart();
         this.tell({ type: 'following', reason });
       },
     });

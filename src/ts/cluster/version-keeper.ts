@@ -15,6 +15,8 @@ import { VersionsView } from './versions-view.js';
 
 /** A timer may fire a little before its time. */
 const LATE_MS = 5;
+/** What is due is looked at so often until it is decided. */
+const LOOK_AGAIN_MS = 1000;
 
 export interface VersionKeeperParts {
   readonly store: ControlStore;
@@ -41,7 +43,7 @@ export class VersionKeeper {
     return this.versions.isSynced;
   }
 
-  /** A new leader: it has waited for nothing yet. */
+  /** It leads anew, or no longer: it has waited for nothing yet. */
   restart(): void {
     for (const { stopTimer } of this.waiting.values()) stopTimer();
     this.waiting.clear();
@@ -179,8 +181,16 @@ export class VersionKeeper {
     this.waiting.delete(app);
     if (release === undefined) return;
     const { timers } = this.parts.port;
-    const stopTimer = timers.after(readyWithinMs + LATE_MS, () => this.parts.onChange());
-    this.waiting.set(app, { release, sinceMs: timers.now(), stopTimer });
+    const waiting = { release, sinceMs: timers.now(), stopTimer: () => {} };
+    const lookAfter = (ms: number) => {
+      waiting.stopTimer = timers.after(ms, () => {
+        // Its controller may not lead at that moment, and lead on after it.
+        lookAfter(LOOK_AGAIN_MS);
+        this.parts.onChange();
+      });
+    };
+    lookAfter(readyWithinMs + LATE_MS);
+    this.waiting.set(app, waiting);
   }
 
   async close(): Promise<void> {
