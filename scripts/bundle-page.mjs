@@ -1,4 +1,4 @@
-// Bundles the dashboard: one script and one style sheet, with the libraries that they use and their licences.
+// Bundles the dashboards: a script for each and one style sheet, with the libraries that they use and their licences.
 //
 // Invariant: the same sources give the same bytes, and nothing in them asks another server for anything.
 import fs from 'node:fs';
@@ -6,7 +6,7 @@ import { createRequire } from 'node:module';
 import path from 'node:path';
 
 /** Where the parts of the page are, below the compiled sources. */
-export const pageParts = ['observe/page/dashboard.js', 'observe/page/dashboard.css'];
+export const pageParts = ['observe/page/dashboard.js', 'observe/page/dashboard.css', 'observe/page/cluster.js'];
 
 function licence(require, name) {
   const [folder] = require.resolve.paths(name).filter((at) => fs.existsSync(path.join(at, name)));
@@ -37,10 +37,14 @@ export async function bundlePage(root) {
       logLevel: 'silent',
       write: false,
     });
-  const [script, style] = await Promise.all([bundle('main.mjs'), bundle('dashboard.css')]);
+  const entries = ['main.mjs', 'dashboard.css', 'cluster.mjs'];
+  const [script, style, cluster] = await Promise.all(entries.map(bundle));
   const licences = ['uplot', '@dagrejs/dagre'].map((name) => licence(require, name)).join('');
   const js = `${licences}${script.outputFiles[0].text}`;
   // It stands in a script element of the page.
-  if (/<\/script|<!--/i.test(js)) throw new Error('dashboard.js: its text would end its script element');
-  return { [pageParts[0]]: js, [pageParts[1]]: style.outputFiles[0].text };
+  const clusterJs = cluster.outputFiles[0].text;
+  for (const text of [js, clusterJs]) {
+    if (/<\/script|<!--/i.test(text)) throw new Error('the text of a page would end its script element');
+  }
+  return { [pageParts[0]]: js, [pageParts[1]]: style.outputFiles[0].text, [pageParts[2]]: clusterJs };
 }

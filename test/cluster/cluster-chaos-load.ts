@@ -21,6 +21,7 @@ export class ClusterLoad {
   readonly problems: string[] = [];
   private readonly open = new Set<number>();
   private readonly notes: string[] = [];
+  private next = 0;
   private isStopped = false;
   private readonly over: Promise<unknown>;
 
@@ -42,13 +43,25 @@ export class ClusterLoad {
     if (this.notes.length > MAX_NOTES) this.notes.shift();
   }
 
+  /** A request is sent. */
+  begin(n: number): void {
+    this.open.add(n);
+  }
+
+  /** It is over. @param counts false: it was never accepted, and is no request */
+  end(n: number, counts: boolean): void {
+    this.open.delete(n);
+    if (!counts) return;
+    this.requests++;
+    this.ended++;
+  }
+
   private async client(): Promise<void> {
     while (!this.isStopped) {
-      const n = this.requests++;
-      this.open.add(n);
+      const n = this.next++;
+      this.begin(n);
       await this.one(n);
-      this.open.delete(n);
-      this.ended++;
+      this.end(n, true);
     }
   }
 
@@ -79,7 +92,8 @@ export class ClusterLoad {
 
   private isAbandoned = false;
 
-  private problem(kind: 'lost' | 'twice' | 'wrong' | 'hung', words: string): void {
+  /** Something is wrong with a request. */
+  problem(kind: 'lost' | 'twice' | 'wrong' | 'hung', words: string): void {
     this[kind]++;
     if (this.problems.length < 20) this.problems.push(`${kind}: request ${words}; before: ${this.notes.join(', ')}`);
   }
@@ -108,9 +122,12 @@ export class ClusterLoad {
     return JSON.stringify({ number, plan, olderPlans, bad, unplaced, load: gateway.load, links });
   }
 
-  // Requests that are open after all that time.
-  private hangs(): void {
-    for (const n of this.open) this.problem('hung', `${n}; ${this.state()}`);
+  /** Requests that are open after all that time. */
+  hangs(): void {
+    for (const n of this.open) {
+      this.problem('hung', `${n}; ${this.state()}`);
+      this.requests++;
+    }
   }
 
   /** Sends no more, and waits for those under way. */

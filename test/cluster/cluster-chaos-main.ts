@@ -2,6 +2,7 @@
 // of JSON, the blows to stderr; 0: all held, 1: something did not, 2: wrong usage.
 import { parseArgs } from 'node:util';
 import { NO_NATS } from '../control/nats-server.js';
+import { NO_REDIS } from '../jobs/redis-server.js';
 import { runClusterChaos } from './cluster-chaos.js';
 import { runProgram } from '../program.js';
 
@@ -48,7 +49,8 @@ async function main(): Promise<number> {
     clients: readNumber('clients', values.clients, 6, 1, 64),
     between: readNumber('between', values.between, 60, 1, 1e6),
   };
-  if (NO_NATS !== undefined) throw new Error(NO_NATS);
+  const missing = NO_NATS ?? NO_REDIS;
+  if (missing !== undefined) throw new Error(missing);
   const summary = await runClusterChaos({ ...options, onBlow: (blow) => process.stderr.write(`${blow}\n`) });
   process.stdout.write(`${JSON.stringify({ schemaVersion: 1, ...summary })}\n`);
   const { lost, twice, wrong, hung } = summary;

@@ -10,14 +10,19 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { ClusterPipeline, deploy, drainNode, overview, scaleApp } from '../../src/ts/cluster/index.js';
 import { type ControlStore, natsControlStore } from '../../src/ts/control/index.js';
 import { NatsServer } from '../control/nats-server.js';
+import { RedisServer } from '../jobs/redis-server.js';
 import { DEVICE, until, within } from '../pipeline/support.js';
 import { hash } from '../ring/chaos-plan.js';
 import { ClusterLoad } from './cluster-chaos-load.js';
 import { clusterChaos } from './cluster-chaos-workflow.js';
+import { ClusterGateways } from './cluster-gateway.js';
 import { ClusterNode } from './cluster-node.js';
 
 const SECRET = 'a secret of the cluster';
 const LEASE_MS = 1500;
+/** Gateways that are killed and stopped: processes of their own that share a store. One of them is spared at a time. */
+const JOB_GATEWAYS = 2;
+const JOB_CLIENTS = 2;
 const FAULTS = [
   'kill node',
   'stop node',
@@ -31,6 +36,8 @@ const FAULTS = [
   'end node',
   'scale',
   'replace gateway',
+  'kill gateway',
+  'stop gateway',
 ] as const;
 export type ClusterFault = (typeof FAULTS)[number];
 
@@ -53,6 +60,8 @@ export interface ClusterChaosSummary {
   readonly seed: number;
   readonly faults: number;
   readonly requests: number;
+  /** Of them: jobs that a gateway with a store has accepted. Whatever is killed, they have an outcome. */
+  readonly accepted: number;
   /** Requests that ended with an error. */
   readonly lost: number;
   /** A piece, or an answer, that came again. */
@@ -86,7 +95,10 @@ class Chaos {
   private nats!: NatsServer;
   private control!: ControlStore;
   private load!: ClusterLoad;
+  private redis!: RedisServer;
+  private jobs: ClusterGateways | undefined;
   private isStoreBusy = false;
+  private isJobsBusy = false;
   private isGatewayBusy = false;
 
   constructor(private readonly options: ClusterChaosOptions) {}
@@ -95,11 +107,15 @@ class Chaos {
     const { seed, forMs, clients, between, nodes, gateways, onBlow = () => {} } = this.options;
     writeFileSync(this.secretFile, SECRET, { mode: 0o600 });
     this.nats = await NatsServer.start();
+    this.redis = await RedisServer.start();
     await Promise.all(Array.from({ length: nodes }, (_, i) => this.startNode(`node-${i}`)));
     this.control = await natsControlStore({ servers: this.nats.url });
     await deploy(this.control, clusterChaos);
     for (let i = 0; i < gateways; i++) this.gateways.push(await this.connect());
     this.load = new ClusterLoad(() => this.gateways, clients);
+    const task = { nats: this.nats.url, redis: this.redis.url, secret: SECRET, leaseMs: LEASE_MS };
+    this.jobs = new ClusterGateways(task, this.load);
+    await this.jobs.start(JOB_GATEWAYS, JOB_CLIENTS);
     await this.load.more(between);
     const endMs = performance.now() + forMs;
     for (let blow = 0; performance.now() < endMs && this.load.isSound; blow++) {
@@ -113,11 +129,13 @@ class Chaos {
     await within('the end of all blows', Promise.all(this.ends), 120_000);
     // All is well again: it must go on.
     await this.load.more(3 * between);
+    await this.jobs.stop();
     await this.load.stop();
     const { requests, lost, twice, wrong, hung, problems } = this.load;
     const faults = Object.values(this.byFault).reduce((sum, count) => sum + count, 0);
     const { byFault } = this;
-    return { test: 'cluster-chaos', seed, faults, requests, lost, twice, wrong, hung, byFault, problems };
+    const { accepted } = this.jobs;
+    return { test: 'cluster-chaos', seed, faults, requests, accepted, lost, twice, wrong, hung, byFault, problems };
   }
 
   private async startNode(name: string): Promise<void> {
@@ -144,7 +162,8 @@ class Chaos {
     let words: string | undefined;
     if (what === 'store') words = this.strikeStore(verb!, afterMs / 2);
     else if (what === 'worker') words = this.strikeWorker(verb!, draw(3), Math.min(afterMs, 1000));
-    else if (what === 'gateway') words = this.replaceGateway();
+    else if (fault === 'replace gateway') words = this.replaceGateway();
+    else if (what === 'gateway') words = this.strikeGateway(verb!, draw(3), afterMs);
     else if (fault === 'scale') words = await this.scale(draw(3), draw(4));
     else words = this.strikeNode(verb!, what === 'leader' ? await this.leader() : this.anyNode(draw(3)), afterMs);
     if (words !== undefined) this.byFault[fault] = (this.byFault[fault] ?? 0) + 1;
@@ -274,16 +293,36 @@ class Chaos {
     return 'replace a gateway';
   }
 
+  // While the store is away no gateway can join.
+  private strikeGateway(verb: string, draw: number, forMs: number): string | undefined {
+    const index = this.jobs!.candidate(draw);
+    if (index === undefined || this.isJobsBusy) return undefined;
+    this.isJobsBusy = true;
+    const undone = () => {
+      this.isJobsBusy = false;
+    };
+    const back = async () => {
+      if (verb === 'stop') this.jobs!.signal(index, 'SIGCONT');
+      else await this.whileStoreIsBack(() => this.jobs!.replace(index));
+    };
+    if (verb === 'stop') this.jobs!.signal(index, 'SIGSTOP');
+    else this.track(this.jobs!.kill(index));
+    this.track(sleep(forMs).then(back).then(undone));
+    return `${verb} gateway ${index} for ${forMs} ms`;
+  }
+
   async end(): Promise<void> {
     const quietly = (work: Promise<unknown>) => work.catch(() => {});
     this.load?.abandon();
     await quietly(within('the blows', Promise.allSettled(this.ends), 60_000));
+    await this.jobs?.end();
     await Promise.all(this.gateways.map((gateway) => quietly(within('a close', gateway.close(), 20_000))));
     const pids = [...this.nodes.values()].flatMap(({ child }) => ClusterNode.workers(child));
     await Promise.all([...this.nodes.values()].map((node) => node.kill()));
     await quietly(until('the end of the workers', () => !pids.some(ClusterNode.isThere), 20_000));
     await quietly(this.control?.close() ?? Promise.resolve());
     await this.nats?.stop();
+    await this.redis?.stop();
     rmSync(this.folder, { recursive: true, force: true });
   }
 }

@@ -13,7 +13,7 @@ void t.test('a healthy machine', async (t) => {
     all.map(({ id }) => id),
     [
       ...['node', 'addon', 'libibverbs', 'librdmacm', 'soft0', 'peer', 'kernel', 'modules', 'devices', 'device-files'],
-      ...['memory', 'gid', 'mtu', 'firewall', 'memlock', 'nofile', 'hugepages'],
+      ...['memory', 'gid', 'mtu', 'firewall', 'memlock', 'nofile', 'hugepages', 'gpus'],
     ],
   );
 });

@@ -1,4 +1,5 @@
 // Recorded machines for the doctor's tests. Not a test.
+import type { GpuReport } from '../../src/ts/cluster/gpus.js';
 import type { DeviceReport, PortReport } from '../../src/ts/doctor/device-report.js';
 import { diagnose } from '../../src/ts/doctor/diagnosis.js';
 import type { Finding } from '../../src/ts/doctor/finding.js';
@@ -44,6 +45,9 @@ export function limits(memlock: string, files: string): string {
     '',
   ].join('\n');
 }
+
+/** A machine without GPUs. */
+export const NO_GPUS: GpuReport = { driver: null, cuda: null, gpus: [], peers: [], problem: null };
 
 const IPV4 = '00000000000000000000ffff0a630001';
 export const LINK_LOCAL = 'fe800000000000008ca4ddfffef9c43c';
@@ -98,7 +102,7 @@ function systemOf({ tree = {}, access = {}, system = {} }: Machine): System {
 export function diagnosisOf(machine: Machine = {}) {
   const observed: Observation = {
     ...{ addonProblem: null, addonRemedy: null, devices: [verbs(), soft()], missing: {}, rdmacmProblem: null },
-    ...{ memoryProblems: {}, peerProblem: null },
+    ...{ memoryProblems: {}, peerProblem: null, gpus: NO_GPUS },
     ...machine.observed,
   };
   return diagnose(systemOf(machine), observed);

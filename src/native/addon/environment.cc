@@ -77,9 +77,8 @@ int Environment::Close(uint32_t handle) {
 
 void Environment::CloseAll() {
   // Children before parents.
-  for (Kind kind : {Kind::kEventFd, Kind::kQueuePair, Kind::kSharedReceiveQueue, Kind::kCompletionQueue, Kind::kChannel,
-                    Kind::kAddressHandle, Kind::kMemoryWindow, Kind::kMemoryRegion, Kind::kProtectionDomain,
-                    Kind::kCmId, Kind::kCmChannel, Kind::kDevice}) {
+  for (int number = static_cast<int>(Kind::kLast); number >= 0; number--) {
+    const Kind kind = static_cast<Kind>(number);
     for (auto& object : objects_) {
       if (object && object->kind == kind) object->Close();
     }

@@ -20,6 +20,7 @@ namespace onepiece::addon {
 class Watcher;
 class Environment;
 
+// Parents before their children: CloseAll() goes through them backwards.
 enum class Kind : uint8_t {
   kDevice,
   kCmChannel,
@@ -34,6 +35,7 @@ enum class Kind : uint8_t {
   kQueuePair,
   kRemoteMapping,
   kEventFd,
+  kLast = kEventFd,
 };
 
 // Native memory shown to JavaScript as an ArrayBuffer; detached before the memory goes away.

@@ -52,7 +52,7 @@ def main(words: List[str]) -> int:
     parser = argparse.ArgumentParser(prog="gpu_run", description="Runs what needs GPUs.")
     parser.add_argument("--seconds", type=float, default=280)
     parser.add_argument("--out", help="a folder")
-    parser.add_argument("--only", help="names of jobs, with commas between: apart, plain, chunked, wan-measure, wan-all")
+    parser.add_argument("--only", help="names of jobs, commas between: apart, plain, chunked, wan-measure, wan-all")
     parser.add_argument("--gpus", type=int, help="how many of them; default all")
     parser.add_argument("--rates", default="6,10,14,18,22,26")
     parser.add_argument("--arrivals", type=float, default=10, help="seconds of arrivals at each rate")

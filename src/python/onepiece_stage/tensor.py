@@ -6,6 +6,7 @@ that: other stages may see the same memory, and it is what is sent again when a 
 
 from __future__ import annotations
 
+import builtins
 from typing import Any, Optional, Tuple
 
 from .dtypes import DTYPES, count_of
@@ -51,7 +52,7 @@ class Tensor:
             return memoryview(b"")
         return self._window.view(self.writable)
 
-    def __buffer__(self, flags: int) -> memoryview:
+    def __buffer__(self, flags: int) -> builtins.memoryview:
         return self.memoryview()
 
     def tobytes(self) -> bytes:
@@ -92,7 +93,8 @@ class Tensor:
             shown = torch.empty(self.shape, dtype=dtype)
         else:
             if device is not None and torch.device(device).type == "cuda":
-                torch.cuda.init()
+                init: Any = torch.cuda.init  # PyTorch does not say its type
+                init()
             self._window.register()
             shown = torch.frombuffer(self._window.raw(), dtype=dtype).reshape(self.shape)
         return shown if device is None else shown.to(device, non_blocking=True)

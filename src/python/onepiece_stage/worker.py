@@ -286,11 +286,15 @@ class Worker(TaskHost):
         record: Dict[str, Any] = {"t": "progress", "slot": slot, "done": done}
         if step is not None:
             record["step"] = int(step)
+        size = 0
         if isinstance(preview, str):
             record["text"] = preview
+            size = len(preview)
         elif preview is not None:
-            record["bytes"] = base64.b64encode(bytes(preview)).decode()
-        if preview is not None and len(preview if isinstance(preview, (str, bytes)) else bytes(preview)) > 16384:
+            data = bytes(preview)
+            record["bytes"] = base64.b64encode(data).decode()
+            size = len(data)
+        if size > 16384:
             raise ValueError("a preview has at most 16 KiB")
         self._mailbox.post(record)
 

@@ -17,12 +17,16 @@ export class Partner {
   private failure: RdmaError | undefined;
   private wake: (() => void) | undefined;
 
-  /** @param file the compiled program, which calls {@link serveParent} */
-  constructor(file: string) {
+  /**
+   * @param file the compiled program, which calls {@link serveParent}
+   * @param env added to the environment
+   */
+  constructor(file: string, env: Readonly<Record<string, string>> = {}) {
     this.child = fork(file, [String(process.pid)], {
       stdio: ['ignore', 2, 2, 'ipc'],
       serialization: 'advanced',
       execArgv: [],
+      env: { ...process.env, ...env },
     });
     this.child.on('message', (message: Message) => {
       if (typeof message.failed === 'string') this.fail(`the other process failed: ${message.failed}`);

@@ -4,6 +4,7 @@
 import { Command } from 'commander';
 import { ringTests } from '../bench/ring/settings.js';
 import { verbsTests } from '../bench/verbs/settings.js';
+import { clusterCommand } from './bench-cluster.js';
 import { deadlockCommand } from './bench-deadlock.js';
 import { deviceBenchCommand } from './bench-device.js';
 import { overloadCommand } from './bench-overload.js';
@@ -14,6 +15,7 @@ import { verbsCommand } from './bench-verbs.js';
 
 export function benchCommand(setExitCode: (code: number) => void): Command {
   const bench = new Command('bench').description('measure on this machine');
+  bench.addCommand(clusterCommand(setExitCode));
   bench.addCommand(deadlockCommand(setExitCode));
   bench.addCommand(deviceBenchCommand(setExitCode));
   bench.addCommand(overloadCommand(setExitCode));

@@ -5,7 +5,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Command, InvalidArgumentError, Option } from 'commander';
-import { Observer, observePlugin, openSpans } from '../observe/index.js';
+import { ClusterObserver, clusterPlugin, Observer, observePlugin, openSpans } from '../observe/index.js';
 import { checkPromClient } from '../observe/prom-client.js';
 import type { FastifyInstance } from '../serve/fastify.js';
 import {
@@ -138,7 +138,14 @@ async function serveUntilSignal(workflow: string, options: ServeCommandOptions):
       const { name: app } = service.workflow;
       const how = { app, secret, device, maxQueued, jobLeaseMs: leaseMs, store };
       const pipeline = await ClusterPipeline.connect(cluster, how).catch(asUsage);
-      serving = await servePipeline(pipeline, service, { ...common, isDurable: store.isDurable });
+      const observer = new ClusterObserver(app, cluster, pipeline);
+      serving = await servePipeline(pipeline, service, {
+        ...common,
+        isDurable: store.isDurable,
+        routes: async (server) => {
+          await (server as FastifyInstance).register(clusterPlugin(observer));
+        },
+      });
     }
     const { url, pipeline } = serving;
     const { name: title } = service.workflow;

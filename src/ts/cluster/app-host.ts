@@ -17,6 +17,7 @@ import {
 } from '../pipeline/index.js';
 import type { InboxAddress } from '../ring/index.js';
 import type { App, NodeReport, PlaceReport, PlanRecord } from './cluster-records.js';
+import { visibleDevices } from './gpus.js';
 import type { Restart } from './place-state.js';
 import { Places, type PlacesSettings } from './places.js';
 import type { RequestFailure } from './protocol.js';
@@ -35,6 +36,8 @@ export interface AppHostOptions {
   readonly run: string;
   readonly secret: Secret<string>;
   readonly settings: PlacesSettings;
+  /** How many GPUs the node says it has. */
+  readonly gpuCount: number;
   /** Where a place of another node is; undefined: nobody knows. */
   readonly addressOf: (place: string) => InboxAddress | undefined;
   /** The report has changed. */
@@ -75,6 +78,7 @@ export class AppHost {
       givesUp: false,
       plans: () => ({ plan: this.record!.plan!, olderPlans: [...this.record!.olderPlans] }),
       gone: () => [...this.gone],
+      cudaDevices: (name) => this.cudaDevices(name),
       incarnationAbove: (name) => (this.epochs.get(name) ?? 0) * RUNS_PER_EPOCH,
       failuresOf: (stage) => this.failures.filter((each) => each.stage === stage),
       onRestart: (restart) => options.onRestart(restart),
@@ -90,6 +94,12 @@ export class AppHost {
       { processes: () => this.places.watched(), isBusy: () => this.epochs.size > 0, isWanted: () => true },
       lookMs([settings.heartbeatMs, ...limitsMs]),
     );
+  }
+
+  // A node without GPUs leaves the environment as it is.
+  private cudaDevices(name: string): string | undefined {
+    const gpus = this.record!.assignments[name]?.gpus ?? [];
+    return this.options.gpuCount === 0 ? undefined : visibleDevices(gpus);
   }
 
   get app(): App {

@@ -33,6 +33,7 @@ import {
 } from './cluster-records.js';
 import { ClusterView } from './cluster-view.js';
 import { type KnownApp, type LiveGateway, type LiveNode, reconcile, type Seen } from './reconcile.js';
+import { versionOf } from './release-records.js';
 import { Troubles } from './troubles.js';
 import { VersionKeeper } from './version-keeper.js';
 
@@ -215,10 +216,11 @@ export class Controller {
   }
 
   // A new plan, not the changes of an old one.
-  private keepPlan(app: string, { plan, unplaced }: PlanRecord, before: PlanRecord | undefined): void {
+  private keepPlan(name: string, { plan, unplaced }: PlanRecord, before: PlanRecord | undefined): void {
     if (plan === null || plan.number === before?.plan?.number) return;
     const counts = plan.instances.map((list) => list.length).join(', ');
-    const words = [`${app}: plan ${plan.number}, ${counts} instances by stage`, ...unplaced].join('; ');
+    const app = versionOf(name)?.app ?? name;
+    const words = [`${name}: plan ${plan.number}, ${counts} instances by stage`, ...unplaced].join('; ');
     const { number, instances, gateways } = plan;
     void this.events.append({ app, type: 'plan', words, inputs: { number, instances, gateways, unplaced } });
   }

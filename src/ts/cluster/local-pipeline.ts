@@ -39,6 +39,7 @@ import { closedError, RunningPipeline } from './running-pipeline.js';
 import { RequestWatch, type RequestWatcher } from './request-watch.js';
 import { stageProcess } from './stage-process.js';
 import type { Restart } from './place-state.js';
+import { machineRoom, Reservations } from './reservations.js';
 import { RestartLog, type RestartTotal } from './restart-log.js';
 import { lookMs, Watchman } from './watchman.js';
 
@@ -58,6 +59,7 @@ export class LocalPipeline extends RunningPipeline {
   private readonly places: Places;
   private readonly watchman: Watchman;
   private readonly firstPlan: Plan;
+  private reservations: Reservations | undefined;
   private changes: PlanChanges | undefined;
   private started = false;
 
@@ -90,6 +92,7 @@ export class LocalPipeline extends RunningPipeline {
       givesUp: true,
       failuresOf: () => [],
       gone: () => [], // what is lost is replaced here
+      cudaDevices: (name) => this.reservations?.cudaDevices(name),
       incarnationAbove: () => 0,
       onLost: (reason) => this.fail(reason),
       onChange: () => {},
@@ -110,8 +113,9 @@ export class LocalPipeline extends RunningPipeline {
    * same file starts the pipeline, see {@link LocalPipeline.main}.
    *
    * @param workflow exported by the file that it names as its `module`
-   * @throws RdmaError RDMA_ERR_NO_DEVICE; ENOMEM when there is not the memory for its lanes and processes, with the
-   *   sums; RDMA_ERR_STAGE_FAILED when a process cannot begin, with its reason;
+   * @throws RdmaError RDMA_ERR_NO_DEVICE, also when its stages need GPUs that are not there, with numbers; ENOMEM when there
+   *   is not the memory for its lanes and processes, or that its stages need, with the sums; RDMA_ERR_NOT_SUPPORTED when
+   *   GPUs are needed and cannot be counted, as there is no Python; RDMA_ERR_STAGE_FAILED when a process cannot begin, with its reason;
    *   RDMA_ERR_STAGE_PROCESS in a process of a stage; RDMA_ERR_TIMEOUT; RDMA_ERR_INVALID_ARGUMENT; nothing is left
    *   running then
    */
@@ -157,6 +161,8 @@ export class LocalPipeline extends RunningPipeline {
     const { device, maxInFlight, maxQueued, maxQueuedBytes, tenants, reconnectMs, startTimeoutMs, pollUs } =
       this.options;
     const plan = this.firstPlan;
+    const reservations = new Reservations(spec, await machineRoom(spec));
+    this.reservations = reservations;
     const gateway = await Gateway.open({
       port: systemPipelinePort,
       graph: graphOf(spec),
@@ -176,7 +182,7 @@ export class LocalPipeline extends RunningPipeline {
       onTask: this.onEvent === undefined ? undefined : (event) => this.onTask(event),
     });
     this.gateway = gateway;
-    this.changes = new PlanChanges({ spec, gateway, places, waiters, startTimeoutMs }, plan);
+    this.changes = new PlanChanges({ spec, gateway, places, waiters, reservations, startTimeoutMs }, plan);
     places.announce(GATEWAY_PLACE, gateway.address);
     places.startMissing(stagePlaces(plan));
     // The gateway connects while the last stages start.
@@ -213,7 +219,7 @@ export class LocalPipeline extends RunningPipeline {
    * @returns when the new plan is in use and the old one has no request any more
    * @throws RdmaError RDMA_ERR_INVALID_ARGUMENT; RDMA_ERR_TIMEOUT when a new instance is not ready within
    *   `startTimeoutMs`, RDMA_ERR_STAGE_FAILED when it ends again and again: there are as many as before then;
-   *   ENOMEM when there is no memory for it; RDMA_ERR_CLOSED, or the error with which the pipeline has failed
+   *   ENOMEM when there is no memory for it, RDMA_ERR_NO_DEVICE when there is no GPU; RDMA_ERR_CLOSED, or the error with which the pipeline has failed
    */
   scale(stage: string, instances: number): Promise<void> {
     const index = this.workflow.spec.stages.findIndex(({ name }) => name === stage);

@@ -171,8 +171,11 @@ export class NodeManager {
     }
   }
 
-  // A store that died may have forgotten its last plans: the controller goes on above them.
+  // A store that died may have forgotten its last plans: the controller goes on above those that reports and gateways
+  // tell. Of one under which nothing runs here nobody tells, and it holds nothing.
   private isOlder(name: string, { plan }: PlanRecord): boolean {
+    const host = this.hosts.get(name);
+    if (host === undefined || Object.keys(host.report()).length === 0) return false;
     return (plan?.number ?? 0) < (this.followed.get(name)?.plan?.number ?? 0);
   }
 
@@ -183,6 +186,7 @@ export class NodeManager {
       run: this.run,
       secret: this.secret,
       settings: this.settings,
+      gpuCount: this.info.gpus.length,
       addressOf: (place) => {
         const app = this.view.app(name);
         const record = app === undefined ? undefined : this.view.record(app);

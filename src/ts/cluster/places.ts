@@ -52,6 +52,8 @@ export interface PlacesHost extends BlameHost {
   gone(): readonly string[];
   /** What a new process in a place tells gateways, as this host cannot. */
   failuresOf(stage: string): readonly RequestFailure[];
+  /** CUDA_VISIBLE_DEVICES for the process of a place; undefined: as this process has it. @throws RDMA_ERR_NO_DEVICE */
+  cudaDevices(name: string): string | undefined;
   /** The number of each process of a place is above this. */
   incarnationAbove(name: string): number;
   /** The pipeline cannot start: a place of it does not. */
@@ -238,6 +240,7 @@ export class Places {
       pollUs,
       reconnectMs,
       heartbeatMs,
+      cudaDevices: this.host.cudaDevices(name),
       routes: this.routes,
       gone: this.host.gone(),
       barred: this.blame.barred,

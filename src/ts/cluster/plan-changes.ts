@@ -6,6 +6,7 @@
 import { memoryNeeds, checkMemory, type PipelineMemory } from './memory-needs.js';
 import { type Gateway, graphOf, makePlan, type Plan, stagePlaces, type WorkflowSpec } from '../pipeline/index.js';
 import type { Places } from './places.js';
+import type { Reservations } from './reservations.js';
 import type { Waiters } from './waiters.js';
 
 /** What plans are changed with. */
@@ -14,6 +15,7 @@ export interface PlanChangesParts {
   gateway: Gateway;
   places: Places;
   waiters: Waiters;
+  reservations: Reservations;
   /** How long new instances may take, in ms. */
   startTimeoutMs: number;
 }
@@ -28,12 +30,13 @@ export class PlanChanges {
   private readonly parts: PlanChangesParts;
   private last: Promise<unknown> = Promise.resolve();
 
-  /** @throws RdmaError ENOMEM when there is not the memory that the plan needs */
+  /** @throws RdmaError ENOMEM, RDMA_ERR_NO_DEVICE when there is not what the plan needs */
   constructor(parts: PlanChangesParts, plan: Plan) {
     this.parts = parts;
     this.plan = plan;
     this.memory = this.memoryOf(plan);
     checkMemory(this.memory);
+    parts.reservations.take(plan);
   }
 
   /** Waits until every place of the newest plan works under it. @throws as Waiters.until; why a place never will */
@@ -79,6 +82,7 @@ export class PlanChanges {
     const plan = makePlan(this.parts.spec, old.number + 1, instances, old.gateways);
     const memory = this.memoryOf(plan);
     checkMemory(memory, this.memory);
+    this.parts.reservations.take(plan);
     this.plan = plan;
     this.memory = memory;
     // More than one when a change before did not come to its end.
@@ -102,6 +106,7 @@ export class PlanChanges {
     this.olderPlans = [];
     for (const { number } of retired) places.tell({ type: 'retire', number });
     await places.endOthers(stagePlaces(this.plan));
+    this.parts.reservations.keepOnly(this.plan);
   }
 
   private async takeBack(instances: readonly (readonly number[])[]): Promise<void> {
@@ -109,6 +114,7 @@ export class PlanChanges {
     this.next(instances);
     this.olderPlans = this.olderPlans.filter((plan) => plan !== failed);
     await this.parts.places.endOthers(stagePlaces(this.plan));
+    this.parts.reservations.keepOnly(this.plan);
     try {
       await this.settle();
     } catch {

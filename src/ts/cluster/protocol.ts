@@ -35,6 +35,8 @@ export interface WorkerConfig {
   pollUs: number;
   reconnectMs: number;
   heartbeatMs: number;
+  /** CUDA_VISIBLE_DEVICES of the process; undefined: as its supervisor has it. */
+  cudaDevices: string | undefined;
   routes: Routes;
   /** Places of older plans that do not come back: it waits for none of them. */
   gone: readonly string[];

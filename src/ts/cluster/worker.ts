@@ -32,6 +32,11 @@ function workerProgram(): string {
   throw new RdmaError('RDMA_ERR_NOT_SUPPORTED', words, { remedy });
 }
 
+// Before the process starts: CUDA reads it once.
+function environmentOf({ cudaDevices }: WorkerConfig): { env?: NodeJS.ProcessEnv } {
+  return cudaDevices === undefined ? {} : { env: { ...process.env, CUDA_VISIBLE_DEVICES: cudaDevices } };
+}
+
 export class WorkerProcess {
   /** Set by `failed`: why the process gave up. */
   failure: RdmaError | undefined;
@@ -52,6 +57,7 @@ export class WorkerProcess {
         stdio: ['ignore', 2, 2, 'ipc', fd],
         execArgv: workerExecArgv(process.execArgv),
         detached: true,
+        ...environmentOf(config),
       });
     } finally {
       closeSync(fd);

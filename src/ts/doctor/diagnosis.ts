@@ -3,6 +3,7 @@
 // Invariant: the verdict rests on what was tried (a device opened, memory registered, an address proved), never on how
 // many findings there are.
 import type { Finding } from './finding.js';
+import { gpuChecks } from './gpu-checks.js';
 import { kernelChecks } from './kernel-checks.js';
 import { limitChecks } from './limit-checks.js';
 import type { Observation } from './observation.js';
@@ -40,6 +41,7 @@ export function diagnose(system: System, observed: Observation): Diagnosis {
       ...portChecks(system, observed),
       ...limitChecks(system),
       ...surroundingsChecks(system, observed),
+      ...gpuChecks(observed),
     ],
   };
 }

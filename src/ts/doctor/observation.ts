@@ -1,6 +1,7 @@
 // What this process can do with RDMA here and now, by trying it.
 //
 // Invariant: trying leaves nothing behind, and a failure of what is tried is recorded in words, not thrown.
+import { type GpuReport, readGpus } from '../cluster/gpus.js';
 import { isRdmaError } from '../core/errors.js';
 import { CmEventChannel } from '../rdmacm/index.js';
 import { AccessFlags, Device, listDevices } from '../verbs/index.js';
@@ -21,15 +22,18 @@ export interface Observation {
   memoryProblems: Record<string, string>;
   /** Why soft0 does not join another process of this user and this one; null when it does. */
   peerProblem: string | null;
+  /** The GPUs, each of which was tried; a text: why they could not be asked. */
+  gpus: GpuReport | string;
 }
 
 const PROBE_BYTES = 1 << 20;
 
-/** Looks. Takes about 0.2 s, most of it for the other process. */
+/** Looks. Takes about 0.3 s, most of it for other processes, and a second for each GPU. */
 export async function observe(): Promise<Observation> {
   const nothing: Observation = {
     ...{ addonProblem: null, addonRemedy: null, devices: [], missing: {}, rdmacmProblem: null, memoryProblems: {} },
     peerProblem: null,
+    gpus: await readGpus('python3', true).catch(words),
   };
   let listed: ReturnType<typeof listDevices>;
   try {

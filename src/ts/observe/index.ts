@@ -1,4 +1,6 @@
 // The observe layer: what a pipeline is doing, for people, Prometheus and OpenTelemetry.
+export { ClusterObserver, type ClusterSnapshot, type ClusterWatched, type PlaceMove } from './cluster-observer.js';
+export { CLUSTER_ROUTES, clusterPlugin } from './cluster-plugin.js';
 export { METRICS, type MetricFamily, type MetricValue } from './metrics.js';
 export { type Observable, Observer, type ObserverOptions } from './observer.js';
 export { openSpans } from './opentelemetry.js';

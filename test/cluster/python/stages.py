@@ -36,6 +36,12 @@ def nothing(task: Task):
     return None
 
 
+@stage
+def sees(task: Task):
+    """Says which GPUs this process may use."""
+    return {**task.inputs["heavy"].meta, "python": os.environ.get("CUDA_VISIBLE_DEVICES")}
+
+
 kept = []
 uses = []
 

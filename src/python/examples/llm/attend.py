@@ -14,7 +14,7 @@ from .model import Attend
 
 
 def prompt_attend(kv: Tensor, start: int, count: int) -> Attend:
-    """Tokens start ... start + count of one sequence, whose keys and values are [layers, 2, kv heads, positions, width]."""
+    """Tokens start ... start + count of one sequence; its keys and values: [layers, 2, kv heads, positions, width]."""
     end = start + count
     seen = torch.ones(count, end, dtype=torch.bool, device=kv.device).tril(start)
 

@@ -55,9 +55,8 @@ class Batch:
         self.counts = [count for count in _COUNTS if count < slots] + [slots]
         self.reaches = [reach for reach in (512, 1024, 1536, 2048, 3072, 4096) if reach < longest] + [longest]
         # One slot more than decode: the prompt that is read piece by piece.
-        self.cache = torch.zeros(
-            shape.layers, 2, slots + 1, shape.kv_heads, longest, shape.head_width, dtype=weight.dtype, device=self.device
-        )
+        size = (shape.layers, 2, slots + 1, shape.kv_heads, longest, shape.head_width)
+        self.cache = torch.zeros(size, dtype=weight.dtype, device=self.device)
         self.slots = slots
         self.sequences: List[Sequence] = []
         self.tokens = torch.zeros(slots, dtype=torch.long, device=self.device)
@@ -113,8 +112,8 @@ class Batch:
     def step_with(self, prompt: Prompt, start: int, count: int) -> Tuple[List[Tuple[Any, int, bool]], Optional[int]]:
         """As ``step``, and reads tokens ``start`` to ``start + count`` of a prompt in the same pass.
 
-        Answers also the first token of the prompt's answer when this was its end: it has joined the batch then. From the
-        first piece until then nothing else may be called.
+        Answers also the first token of the prompt's answer when this was its end: it has joined the batch then. From
+        the first piece until then nothing else may be called.
         """
         decoding = len(self.sequences)
         slot = decoding
@@ -135,6 +134,19 @@ class Batch:
             return moved, None
         self._admit(prompt.key, prompt.tokens.shape[0], numbers[-1], prompt.wanted)
         return self._moved(numbers[:-1]), numbers[-1]
+
+    def remove(self, at: int) -> None:
+        """The sequence of a slot leaves, and the last one takes its slot."""
+        last = len(self.sequences) - 1
+        if at < last:
+            one = self.sequences[last]
+            self.cache[:, :, at, :, : one.length].copy_(self.cache[:, :, last, :, : one.length])
+            self.tokens[at] = self.tokens[last].clone()
+            self.positions[at] = self.positions[last].clone()
+            self.sequences[at] = one
+        self.sequences.pop()
+        # A row of a graph that nobody uses writes at position 0 of a free slot.
+        self.positions[last] = 0
 
     def clear(self) -> None:
         """Every sequence leaves."""
@@ -178,23 +190,11 @@ class Batch:
         decoding = len(self.sequences)
         for at in range(len(numbers) - 1, -1, -1):
             if self.sequences[at].left == 0:
-                self._leave(at)
+                self.remove(at)
         now = len(self.sequences)
         if partial is not None and now < decoding:
             self.cache[:, :, now, :, :read].copy_(self.cache[:, :, decoding, :, :read].clone())
         return moved
-
-    def _leave(self, at: int) -> None:
-        last = len(self.sequences) - 1
-        if at < last:
-            one = self.sequences[last]
-            self.cache[:, :, at, :, : one.length].copy_(self.cache[:, :, last, :, : one.length])
-            self.tokens[at] = self.tokens[last].clone()
-            self.positions[at] = self.positions[last].clone()
-            self.sequences[at] = one
-        self.sequences.pop()
-        # A row of a graph that nobody uses writes at position 0 of a free slot.
-        self.positions[last] = 0
 
     def _capture(self) -> None:
         """Makes a graph for each rounded number of sequences and reach, the largest first: they share memory."""

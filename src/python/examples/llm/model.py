@@ -42,7 +42,7 @@ class Shape:
 
 
 def shape_of(layers: int = 32, width: int = 4096, vocabulary: int = 128256) -> Shape:
-    """The 8B shape, or a smaller one of the same proportions. Raises ValueError for a width that is no multiple of 128."""
+    """The 8B shape, or a smaller one of the same proportions. Raises ValueError for a width of no multiple of 128."""
     if layers < 1 or width < 128 or width % 128 != 0 or vocabulary < 2:
         raise ValueError(f"layers >= 1, width a multiple of 128, vocabulary >= 2; not {layers}, {width}, {vocabulary}")
     heads = max(4, width // 128)

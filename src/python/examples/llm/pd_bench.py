@@ -40,7 +40,9 @@ def arrivals(rate: float, seconds: float, seed: int, prompt: Tuple[int, int], wa
     return made
 
 
-def score(requests: List[Tuple[float, Request]], began: float, answers: Dict[int, Tuple[float, float]]) -> Dict[str, Any]:
+def score(
+    requests: List[Tuple[float, Request]], began: float, answers: Dict[int, Tuple[float, float]]
+) -> Dict[str, Any]:
     """Percentiles of those that were answered, and the share of all that met each SLO, as "ttft/tpot"."""
     ttft, tpot = {}, {}
     for at, request in requests:
@@ -164,7 +166,7 @@ def goodput(rows: List[Dict[str, Any]]) -> Dict[str, float]:
 
 
 def main(words: List[str]) -> int:
-    parser = argparse.ArgumentParser(prog="pd_bench", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = argparse.ArgumentParser(prog="pd_bench", description="Compares prefill and decode, apart and together.")
     parser.add_argument("--system", choices=SYSTEMS, required=True)
     parser.add_argument("--devices", default="cuda:0,cuda:1")
     parser.add_argument("--rates", default="8,12,16,20,24", help="requests a second, of both devices together")
@@ -190,7 +192,8 @@ def main(words: List[str]) -> int:
     settings = Settings(shape, prompt[1] + answer[1], chosen.slots, chosen.chunk, chosen.places, chosen.seed)
     system = System(chosen.system, devices, settings)
     said = {"row": "pd", "system": chosen.system, "machine": device_name(devices[0]), "devices": 2}
-    print(json.dumps({**said, "loadSeconds": round(time.monotonic() - began, 1), "shape": vars(shape), "prompt": prompt, "answer": answer,
+    print(json.dumps({**said, "loadSeconds": round(time.monotonic() - began, 1), "shape": vars(shape), "prompt": prompt,
+                      "answer": answer,
                       "slots": chosen.slots, "chunk": chosen.chunk, "seed": chosen.seed}), flush=True)
     rows = []
     try:

@@ -142,7 +142,7 @@ class Dit(nn.Module):
         self._turns: Dict[Tuple[int, ...], Turn] = {}
 
     def conditions(self, text: Tensor, image: Tensor) -> Tuple[Tensor, Tensor]:
-        """What does not change from step to step: of the prompt [batch, tokens, 4096] and of CLIP [batch, 257, 1280]."""
+        """What stays from step to step: of the prompt [batch, tokens, 4096] and of CLIP [batch, 257, 1280]."""
         return self.text_embedding(text), self.img_emb(image)
 
     def forward(self, x: Tensor, given: Tensor, times: Tensor, text: Tensor, image: Tensor) -> Tensor:

@@ -24,8 +24,8 @@ class _Step(Stage):
     def setup(self, context: Context) -> None:
         self.step = self.step_class(shape_of_environment(), context.device)
 
-    def run(self, task: Task) -> None:
-        self.run_batch([task])
+    def run(self, task: Task) -> Optional[Any]:
+        return self.run_batch([task])[0]
 
     def run_batch(self, tasks: Sequence[Task]) -> List[Optional[Any]]:
         raise NotImplementedError
@@ -43,7 +43,7 @@ def _together(tasks: Sequence[Task], stage: str, name: str, device: str) -> Any:
 
 
 class TextEncode(_Step):
-    """The request's ``meta``: ``prompt``, and ``negative`` if it is to be another than usual."""
+    """The request's ``meta``: ``prompt``; ``negative`` and ``seed`` if they are to be other than usual."""
 
     step_class = TextStep
 
@@ -52,10 +52,13 @@ class TextEncode(_Step):
         for order in orders:
             if not isinstance(order.get("prompt"), str) or not isinstance(order.get("negative", ""), str):
                 raise TypeError("a request has a prompt, and may have a negative: text")
+            seed = order.get("seed", 0)
+            if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**32:
+                raise TypeError(f"a seed is 0 to 2^32 - 1, not {seed!r}")
         found = self.step.run([order["prompt"] for order in orders], [order.get("negative") for order in orders])
         for task, context in zip(tasks, found):
             _send(task, "context", context)
-        return [None] * len(tasks)
+        return [{"seed": order.get("seed", task.seed)} for order, task in zip(orders, tasks)]
 
 
 class ImageEncode(_Step):
@@ -83,14 +86,18 @@ class Diffuse(_Step):
 
         def on_step(step: int) -> None:
             for task in tasks:
-                task.progress(step / steps, step=step)
+                # Of a batch, one that nobody waits for goes on with the others.
+                if len(tasks) == 1 or not task.cancelled:
+                    task.progress(step / steps, step=step)
+            if all(task.cancelled for task in tasks):
+                tasks[0].check()
 
         latent = self.step.run(
             _together(tasks, "text-encode", "context", device),
             _together(tasks, "image-encode", "seen", device),
             _together(tasks, "image-encode", "given", device),
-            [task.seed for task in tasks],
-            on_step if len(tasks) == 1 else lambda step: None,
+            [task.inputs["text-encode"].meta["seed"] for task in tasks],
+            on_step,
         )
         for task, one in zip(tasks, latent):
             _send(task, "latent", one)

@@ -117,7 +117,7 @@ class DecodeStep:
 
     @torch.inference_mode()
     def run(self, latent: Tensor, frames: Sequence[Tensor], on_frames: Callable[[int], None] = lambda n: None) -> None:
-        """Writes the frames of each clip, [frames, height, width, 3] of u8; calls ``on_frames`` with how many are done."""
+        """Writes the frames of each clip, [frames, height, width, 3] of u8; tells ``on_frames`` how many are done."""
         at = 0
         for piece in self.vae.decode(latent.to(self.device).to(dtype_on(self.device))):
             values = ((piece.float() + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 4, 1)

@@ -137,7 +137,7 @@ class Tokenizer:
                 raise ImportError(f"reading {shape.tokenizer} needs: pip install tokenizers") from None
             self._tokenizer = Loaded.from_file(shape.tokenizer)
         elif shape.text_weights is not None:
-            raise ValueError("real weights need their tokenizer: the option tokenizer is the path of its tokenizer.json")
+            raise ValueError("real weights need their tokenizer: the option tokenizer is the path of tokenizer.json")
 
     def ids(self, prompt: str) -> List[int]:
         """The numbers of a prompt, 1 to ``text_tokens``, the last one the end."""

@@ -1,0 +1,50 @@
+// The figures of the cluster benchmark.
+//
+// Invariant: a figure that was not measured is null. A goal is the issue's, and a figure that misses it says so.
+import type { Machine } from '../machine.js';
+import type { ClusterBenchSettings } from './settings.js';
+
+export interface ClusterRow {
+  readonly test: string;
+  /** null for this project; otherwise the name of the peer. */
+  readonly peer: string | null;
+  /** What it is, in words. */
+  readonly what: string;
+  readonly value: number | null;
+  readonly unit: 'ms' | 'requests' | 'requests/s' | 'runs' | 'ratio';
+  /** The figure is to be at most that; null: it has no goal. */
+  readonly atMost: number | null;
+  readonly isMet: boolean | null;
+  /** What the figure is the median of, or was made of. */
+  readonly samples: readonly number[];
+}
+
+export interface ClusterBench {
+  readonly schemaVersion: 1;
+  readonly test: 'cluster';
+  readonly machine: Machine;
+  readonly settings: ClusterBenchSettings;
+  /** Name and version of what stands beside it. */
+  readonly peers: readonly string[];
+  readonly rows: readonly ClusterRow[];
+  readonly failures: readonly { readonly what: string; readonly reason: string }[];
+}
+
+/** Rows as they are measured. */
+export class ClusterRows {
+  readonly rows: ClusterRow[] = [];
+
+  /** A figure that is one measurement. */
+  add(row: Pick<ClusterRow, 'test' | 'what' | 'value' | 'unit'> & Partial<ClusterRow>): void {
+    const { peer = null, atMost = null, samples = [], value } = row;
+    const isMet = atMost === null || value === null ? null : value <= atMost;
+    this.rows.push({ ...row, peer, atMost, isMet, samples });
+  }
+
+  /** The median of several; of an even number, the larger one of the middle. */
+  median(row: Pick<ClusterRow, 'test' | 'what'> & Partial<ClusterRow>, ms: readonly number[]): void {
+    const samples = ms.map((each) => Math.round(each * 10) / 10);
+    const sorted = [...samples].sort((a, b) => a - b);
+    this.add({ unit: 'ms', ...row, value: sorted[Math.floor(sorted.length / 2)] ?? null, samples });
+  }
+}

@@ -1,0 +1,76 @@
+// `onepiece bench cluster`: what a cluster does when parts of it go away, and how fast it is.
+//
+// Invariant: see bench-run.ts.
+import { Command, Option } from 'commander';
+import type { ClusterBench } from '../bench/cluster/result.js';
+import { clusterBench } from '../bench/cluster/run.js';
+import { checkClusterBench, CLUSTER_PARTS, type ClusterPart } from '../bench/cluster/settings.js';
+import { runBench, usable } from './bench-run.js';
+import { integer } from './options.js';
+import { table } from './table.js';
+
+interface ClusterFlags {
+  only?: string[];
+  nodes: number;
+  device: string;
+  leaseMs: number;
+  rounds?: number;
+  awayS?: number;
+  seconds?: number;
+  clients: number;
+  stageMs: number;
+  compare: boolean;
+  quick?: true;
+  json?: true;
+}
+
+const list = (text: string) => text.split(',').map((part) => part.trim());
+
+export function clusterCommand(setExitCode: (code: number) => void): Command {
+  return new Command('cluster')
+    .description('nodes, leader, workers and nats-server are taken away under load; the same workflow on BullMQ beside')
+    .option('--only <parts>', `some of ${CLUSTER_PARTS.join(', ')}`, list)
+    .option('--nodes <count>', 'nodes, each a process on this machine', integer(2, 16), 3)
+    .option('-d, --device <name>', 'the RDMA device that carries the messages', 'soft0')
+    .option('--lease-ms <ms>', 'after how long without a sign a node counts as lost', integer(500, 60_000), 3000)
+    .option('--rounds <count>', 'how often each is killed; figures are medians; default 3', integer(1, 100))
+    .option('--away-s <seconds>', 'how long nats-server is away; default 60', integer(1, 3600))
+    .option('--seconds <seconds>', 'how long speed is measured; default 5', integer(1, 600))
+    .option('--clients <count>', 'requests at a time under load', integer(1, 256), 8)
+    .option('--stage-ms <ms>', 'how long each stage sleeps under load', integer(0, 10_000), 10)
+    .addOption(new Option('--no-compare', 'without BullMQ beside it'))
+    .option('--quick', 'one round, 5 s without nats-server, 2 s for speed: to see that it works')
+    .option('--json', 'print one JSON document instead of the table')
+    .action(async (flags: ClusterFlags) => setExitCode(await runCluster(flags)));
+}
+
+function runCluster({ only, compare, quick, json, rounds, awayS, seconds, ...more }: ClusterFlags): Promise<number> {
+  const shorter = quick === undefined ? {} : { rounds: 1, awayS: 5, seconds: 2 };
+  const asked = {
+    ...more,
+    ...shorter,
+    ...(rounds === undefined ? {} : { rounds }),
+    ...(awayS === undefined ? {} : { awayS }),
+    ...(seconds === undefined ? {} : { seconds }),
+    ...(only === undefined ? {} : { only: only as ClusterPart[] }),
+  };
+  const settings = usable(() => checkClusterBench({ ...asked, compareBullMq: compare }));
+  return runBench(json === undefined ? {} : { json }, async ({ onStep, onNote, signal }) => {
+    const document = await clusterBench(settings, onStep, signal);
+    for (const { what, reason } of document.failures) onNote(`${what}: ${reason}`);
+    return { document, text: () => text(document) };
+  });
+}
+
+function text({ rows, peers, machine }: ClusterBench): string {
+  const lines = rows.map(({ peer, what, value, unit, atMost, isMet }) => [
+    peer ?? 'onepiece',
+    what,
+    value === null ? '-' : String(value),
+    unit,
+    atMost === null ? '-' : `${atMost}`,
+    isMet === null ? '' : isMet ? 'met' : 'missed',
+  ]);
+  const head = `${machine.cores} cores, ${machine.cpu}${peers.map((peer) => `; ${peer}`).join('')}`;
+  return `${head}\n${table(['WHO', 'WHAT', '>FIGURE', 'UNIT', '>AT MOST', ''], lines)}\n`;
+}

@@ -1,0 +1,90 @@
+// The GPUs of this machine, as CUDA sees them from this process.
+//
+// Invariant: the numbers are CUDA's, so CUDA_VISIBLE_DEVICES of this process decides which there are, and in which order;
+// a process that is started here gets a choice of them, never another one. See the CUDA C++ Programming Guide, "CUDA
+// Environment Variables".
+import { execFile } from 'node:child_process';
+import { join } from 'node:path';
+import { RdmaError } from '../core/errors.js';
+import { packageRoot } from '../verbs/native.js';
+
+/** One GPU. */
+export interface Gpu {
+  readonly name: string;
+  readonly memoryBytes: number;
+  /** One address means the same to the GPU and to the processor. */
+  readonly unifiedAddressing: boolean;
+  /** Memory of a process can be registered (cudaHostRegister). */
+  readonly hostRegister: boolean;
+  /** Why registering 64 MiB failed; null: it did not, or was not tried. */
+  readonly pinProblem: string | null;
+  /** Why no IPC handle could be made; null: one could, or it was not tried. */
+  readonly ipcProblem: string | null;
+}
+
+/** What `gpus.py` has found. */
+export interface GpuReport {
+  /** Version of the loaded driver; null: none is. */
+  readonly driver: string | null;
+  /** The CUDA version of that driver; null: its library does not answer. */
+  readonly cuda: string | null;
+  readonly gpus: readonly Gpu[];
+  /** Whether a GPU (row) reaches the memory of another one (column). */
+  readonly peers: readonly (readonly boolean[])[];
+  /** Why the GPUs could not be asked; null: they were, or there are none. */
+  readonly problem: string | null;
+}
+
+/** A GPU machine takes 3 s at most for it when its driver was not in use. */
+const LIMIT_MS = 30_000;
+
+/**
+ * Asks the driver, by a short Python program.
+ *
+ * @param interpreter 3.9 or later; default `python3`
+ * @param withTrial whether memory is registered and an IPC handle made on each GPU, which takes a second for each
+ * @throws RdmaError RDMA_ERR_NOT_SUPPORTED when the program cannot be run
+ */
+export async function readGpus(interpreter = 'python3', withTrial = false): Promise<GpuReport> {
+  const program = join(packageRoot(), 'src', 'python', 'onepiece_stage', 'gpus.py');
+  const args = ['-I', '-B', program, ...(withTrial ? ['--try'] : [])];
+  const out = await new Promise<string>((resolve, reject) => {
+    execFile(interpreter, args, { timeout: LIMIT_MS, killSignal: 'SIGKILL' }, (error, stdout, stderr) => {
+      if (error === null) resolve(stdout);
+      else {
+        const why = error.killed === true ? `no answer in ${LIMIT_MS} ms` : lastLine(stderr) || error.message;
+        const words = `the GPUs cannot be counted: ${interpreter} ${program}: ${why}`;
+        reject(new RdmaError('RDMA_ERR_NOT_SUPPORTED', words, { remedy: 'install Python 3.9 or later', cause: error }));
+      }
+    });
+  });
+  return JSON.parse(out) as GpuReport;
+}
+
+const lastLine = (text: string) => text.trim().split('\n').at(-1)!;
+
+/**
+ * The value of CUDA_VISIBLE_DEVICES with which a process sees some of the GPUs that this one sees.
+ *
+ * @param numbers of GPUs, from 0, as this process counts them; none: the process sees no GPU
+ * @param own the value that this process has; default: that of its environment
+ * @throws RdmaError RDMA_ERR_NO_DEVICE when `own` has no such GPU
+ */
+export function visibleDevices(
+  numbers: readonly number[],
+  own: string | undefined = process.env.CUDA_VISIBLE_DEVICES,
+): string {
+  if (own === undefined) return numbers.join(',');
+  const names = own.split(',').map((name) => name.trim());
+  // CUDA sees those before the first that is none, such as -1.
+  const end = names.findIndex((name) => name === '' || /^-/.test(name));
+  const seen = end < 0 ? names : names.slice(0, end);
+  return numbers
+    .map((number) => {
+      const name = seen[number];
+      if (name !== undefined) return name;
+      const words = `GPU ${number} is not there: CUDA_VISIBLE_DEVICES of this process names ${seen.length}`;
+      throw new RdmaError('RDMA_ERR_NO_DEVICE', words, { remedy: 'start it with all GPUs that it shall give away' });
+    })
+    .join(',');
+}

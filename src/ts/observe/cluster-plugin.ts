@@ -1,0 +1,57 @@
+// The routes of a cluster's dashboard, for a Fastify server: page and data.
+//
+// Invariant: no route changes anything. Both are for operators. Fastify comes from whoever registers the plugin.
+import type { FastifyInstance } from 'fastify';
+import { isRdmaError } from '../core/errors.js';
+import type { ClusterObserver } from './cluster-observer.js';
+import { builtPart, singlePage } from './single-page.js';
+
+export const CLUSTER_ROUTES = { page: '/', snapshot: '/v1/cluster' } as const;
+
+/**
+ * Makes a plugin: `await app.register(clusterPlugin(observer))`. The observer is closed with the server.
+ *
+ * @throws RdmaError RDMA_ERR_NOT_SUPPORTED, when it is registered, without a whole build
+ */
+export function clusterPlugin(observer: ClusterObserver): (app: unknown) => Promise<void> {
+  return async (server) => {
+    // Whoever registers a plugin has Fastify, and its types; nobody else needs them.
+    const app = server as FastifyInstance;
+    const { html, contentSecurityPolicy } = singlePage({
+      title: 'onepiece cluster',
+      body: '<noscript><p>This page is drawn by its script.</p></noscript>',
+      style: builtPart('observe', 'dashboard.css'),
+      script: builtPart('observe', 'cluster.js'),
+      pictures: 'data:',
+    });
+    app.addHook('onClose', async () => observer.close());
+    const guarded = { config: { needsOperator: true } as object };
+
+    // A browser that was let in shows the same to the page's own requests.
+    app.get(CLUSTER_ROUTES.page, guarded, (_request, reply) =>
+      reply
+        .headers({
+          'content-type': 'text/html; charset=utf-8',
+          'content-security-policy': contentSecurityPolicy,
+          'cache-control': 'no-cache',
+          'referrer-policy': 'no-referrer',
+          'x-content-type-options': 'nosniff',
+        })
+        .send(html),
+    );
+
+    app.get(CLUSTER_ROUTES.snapshot, guarded, async (_request, reply) => {
+      try {
+        const snapshot = await observer.snapshot();
+        return await reply.header('cache-control', 'no-store').send(snapshot);
+      } catch (error) {
+        if (!isRdmaError(error)) throw error;
+        const problem = { type: 'about:blank', title: 'Service Unavailable', status: 503, code: error.code };
+        return reply
+          .code(503)
+          .header('content-type', 'application/problem+json')
+          .send({ ...problem, detail: error.message });
+      }
+    });
+  };
+}
