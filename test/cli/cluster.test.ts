@@ -3,7 +3,7 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import { GATEWAYS, gatewayKey } from '../../src/ts/cluster/cluster-records.js';
-import { Controller } from '../../src/ts/cluster/index.js';
+import { Controller, whenReleased } from '../../src/ts/cluster/index.js';
 import { versionApp } from '../../src/ts/cluster/release-records.js';
 import { Members, natsControlStore, systemControlPort } from '../../src/ts/control/index.js';
 import { APP, VersionModules } from '../cluster/version-modules.js';
@@ -98,6 +98,9 @@ void t.test('deploy and rollback wait for what becomes of a version', NO_NATS ? 
     return run(code, 'deploy', modules.fileOf(version), '--version', version, ...more);
   };
   t.match(await deployed('v1', 0), /versioned is deployed, in version v1/);
+  // Its command does not wait for a controller, which may not lead yet.
+  const first = { app: APP, version: 'v1', release: 1, module: '', hash: '', isNew: true, former: null };
+  t.match(await whenReleased(store, { ...first, readyWithinMs: 60_000 }), { type: 'current' });
   t.match(await deployed('v1', 0), /nothing changes: versioned is deployed as version v1 already/);
   t.match(await deployed('v2', 0), /versioned is under version v2 \(no gateway is connected/);
   t.match(await run(0, 'rollback', APP), /versioned is under version v1/);
