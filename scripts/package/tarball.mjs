@@ -40,6 +40,7 @@ export function checkContent(files, prebuild) {
     'scripts/build-native.mjs',
     'scripts/native-inputs.mjs',
     'bench/peers/open-mpi.c',
+    ...fs.readdirSync(path.join(root, 'profiles')).map((name) => `profiles/${name}`),
     ...['__init__.py', 'worker.py', 'py.typed'].map((name) => `src/python/onepiece_stage/${name}`),
     'src/python/pyproject.toml',
     'src/python/examples/image_to_video/stages.py',
@@ -55,7 +56,7 @@ export function checkContent(files, prebuild) {
   const missing = wanted.filter((name) => !has.has(name));
   // Not binding.gyp: npm would run node-gyp for it, whatever package.json says, when it installs from a lockfile.
   const welcome =
-    /^(lib|docs|src\/native|src\/python|prebuilds|bench\/peers)\/|^(LICENSE|README\.md|package\.json|scripts\/(build-native|native-inputs)\.mjs)$/;
+    /^(lib|docs|src\/native|src\/python|prebuilds|bench\/peers|profiles)\/|^(LICENSE|README\.md|package\.json|scripts\/(build-native|native-inputs)\.mjs)$/;
   const strange = files.filter(
     (name) =>
       !welcome.test(name) ||

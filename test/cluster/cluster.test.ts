@@ -40,7 +40,7 @@ async function cluster(t: Ending, names: readonly string[], workflow: Workflow =
     await store.close();
   });
   const addNode = async (name: string) => {
-    const has = { host: name, cores: 8, memoryBytes: 2 ** 33 };
+    const has = { host: name, cores: 8, memoryBytes: 2 ** 30 };
     const node = await NodeManager.start(store, {
       name,
       secret: SECRET,

@@ -9,6 +9,7 @@ import {
   undeploy,
   whenReleased,
 } from '../../src/ts/cluster/index.js';
+import { markOf } from '../../src/ts/cluster/app-records.js';
 import { APPS, PLANS } from '../../src/ts/cluster/cluster-records.js';
 import { VERSIONS } from '../../src/ts/cluster/release-records.js';
 import { type ControlStore, memoryControlStore } from '../../src/ts/control/index.js';
@@ -35,7 +36,7 @@ async function keysOf(store: ControlStore, prefix: string): Promise<string[]> {
   const keys: string[] = [];
   for await (const event of store.watch(prefix, new AbortController().signal)) {
     if (event.type === 'synced') break;
-    if (event.type === 'put') keys.push(event.entry.key);
+    if (event.type === 'put' && event.entry.key !== markOf(prefix)) keys.push(event.entry.key);
   }
   return keys.sort();
 }

@@ -41,7 +41,7 @@ async function cluster(t: Ending) {
     modules.remove();
   });
   for (const name of ['a', 'b']) {
-    const has = { host: name, cores: 8, memoryBytes: 2 ** 33 };
+    const has = { host: name, cores: 8, memoryBytes: 2 ** 30 };
     const how = { name, secret: SECRET, device: DEVICE, leaseMs: LEASE_MS, has, maxRestarts: 1 };
     nodes.push(await NodeManager.start(store, how));
   }

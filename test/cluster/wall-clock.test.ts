@@ -60,10 +60,14 @@ const readers = [
   'bench/peers/bullmq.ts',
   'bench/peers/grpc.ts',
   'cli/bench-ring.ts',
+  'cli/events.ts',
   'cli/jobs.ts',
+  'cluster/autoscaler.ts', // the time of the day that the first forecast begins at
+  'cluster/cluster-events.ts',
   'cluster/supervised-place.ts',
   'jobs/store.ts',
   'jobs/value-files.ts',
+  'observe/cluster-observer.ts',
   'observe/observer.ts',
   'observe/units.ts',
 ];

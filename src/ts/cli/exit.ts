@@ -46,6 +46,12 @@ export function exitCodeOf(error: unknown): number {
   return ExitCode.FAILURE;
 }
 
+/** Throws a UsageError for what the person who typed the command has to change, and otherwise what it is given. */
+export function asUsage(error: unknown): never {
+  if (isRdmaError(error) && error.code === 'RDMA_ERR_INVALID_ARGUMENT') throw new UsageError(error.message);
+  throw error;
+}
+
 /** An error as one line. */
 export function errorLine(error: unknown): string {
   const words = error instanceof Error ? error.message : String(error);

@@ -9,6 +9,7 @@ import { packageRoot } from '../verbs/native.js';
 import { clusterCommands } from './apps.js';
 import { benchCommand } from './bench.js';
 import { demoCommand } from './demo.js';
+import { devCommand } from './dev.js';
 import { devicesCommand } from './devices.js';
 import { doctorCommand } from './doctor.js';
 import { errorLine, ExitCode, exitCodeOf, UsageError } from './exit.js';
@@ -16,6 +17,7 @@ import { jobsCommand } from './jobs.js';
 import { eventsCommand } from './events.js';
 import { nodeCommand } from './node.js';
 import { pingpongCommand } from './pingpong.js';
+import { planCommand, simulateCommand } from './plan.js';
 import { releaseCommands } from './release.js';
 import { rpingCommand } from './rping.js';
 import { serveCommand } from './serve.js';
@@ -42,6 +44,7 @@ async function main(): Promise<number> {
     )
     .addCommand(demoCommand(setExitCode))
     .addCommand(serveCommand(setExitCode))
+    .addCommand(devCommand(setExitCode))
     .addCommand(benchCommand(setExitCode))
     .addCommand(pingpongCommand(setExitCode))
     .addCommand(jobsCommand(setExitCode))
@@ -49,6 +52,8 @@ async function main(): Promise<number> {
     .addCommand(doctorCommand(setExitCode))
     .addCommand(rpingCommand(setExitCode))
     .addCommand(topCommand(setExitCode))
+    .addCommand(planCommand(setExitCode))
+    .addCommand(simulateCommand(setExitCode))
     .addCommand(nodeCommand(setExitCode));
   const cluster = [...releaseCommands(setExitCode), ...clusterCommands(), eventsCommand(setExitCode)];
   for (const command of cluster) program.addCommand(command);

@@ -6,8 +6,8 @@ import os from 'node:os';
 import { Command, InvalidArgumentError } from 'commander';
 import { Controller, drainNode, NodeManager } from '../cluster/index.js';
 import { type ControlOptions, controlOptions, openControl, readSecret } from './cluster-options.js';
-import { errorLine } from './exit.js';
-import { integer } from './options.js';
+import { asUsage, errorLine } from './exit.js';
+import { amount, integer } from './options.js';
 import { SignalLatch } from './signal-latch.js';
 
 interface NodeCommandOptions extends ControlOptions {
@@ -26,7 +26,6 @@ interface NodeCommandOptions extends ControlOptions {
 }
 
 const LOOK_MS = 100;
-const UNITS: Record<string, number> = { '': 1, K: 2 ** 10, M: 2 ** 20, G: 2 ** 30, T: 2 ** 40 };
 
 export function nodeCommand(setExitCode: (code: number) => void): Command {
   return controlOptions(new Command('node'))
@@ -44,12 +43,6 @@ export function nodeCommand(setExitCode: (code: number) => void): Command {
     .option('--no-controller', 'it never leads the cluster')
     .option('--json', 'print one JSON document for each thing that happens')
     .action(async (options: NodeCommandOptions) => setExitCode(await runNode(options)));
-}
-
-function amount(text: string): number {
-  const [, digits, unit] = /^(\d{1,13})([KMGT]?)$/.exec(text) ?? [];
-  if (digits === undefined) throw new InvalidArgumentError('Give bytes, such as 512M or 64G.');
-  return Number(digits) * UNITS[unit!]!;
 }
 
 function collectLabel(text: string, labels: Record<string, string> = {}): Record<string, string> {
@@ -91,7 +84,7 @@ async function runNode(options: NodeCommandOptions): Promise<number> {
           say(words, { event: 'restart', app: event.app, stage, instance, reason });
         }
       },
-    });
+    }).catch(asUsage);
     if (options.controller) {
       controller = new Controller(store, {
         name,

@@ -40,6 +40,15 @@ export function listOf<T extends string>(known: readonly T[]): (text: string) =>
     });
 }
 
+const AMOUNTS: Record<string, number> = { '': 1, K: 2 ** 10, M: 2 ** 20, G: 2 ** 30, T: 2 ** 40 };
+
+/** An amount of memory such as `64G`, in bytes. */
+export function amount(text: string): number {
+  const [, digits, unit] = /^(\d{1,13})([KMGT]?)$/.exec(text) ?? [];
+  if (digits === undefined) throw new InvalidArgumentError('Give bytes, such as 512M or 64G.');
+  return Number(digits) * AMOUNTS[unit!]!;
+}
+
 const units: Record<string, number> = { '': 1, k: 2 ** 10, m: 2 ** 20, g: 2 ** 30 };
 
 /** A list of sizes such as `64,4k,1m`, in bytes. */

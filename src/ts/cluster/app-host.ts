@@ -18,6 +18,7 @@ import {
 import type { InboxAddress } from '../ring/index.js';
 import type { App, NodeReport, PlaceReport, PlanRecord } from './cluster-records.js';
 import { visibleDevices } from './gpus.js';
+import type { LocalPipelineStatus } from './local-pipeline-options.js';
 import type { Restart } from './place-state.js';
 import { Places, type PlacesSettings } from './places.js';
 import type { RequestFailure } from './protocol.js';
@@ -28,6 +29,8 @@ import { lookMs, Watchman } from './watchman.js';
 const RUNS_PER_EPOCH = 4096;
 /** So many requests are remembered whose processes have ended. */
 const MAX_REMEMBERED = 256;
+/** How often a module that was refused is looked at again. */
+const CHECK_MS = 2000;
 
 export interface AppHostOptions {
   readonly app: App;
@@ -61,6 +64,7 @@ export class AppHost {
   private work: Promise<void> = Promise.resolve();
   private refusal: RdmaError | undefined; // why no process is started
   private isChecked = false;
+  private nextCheck: NodeJS.Timeout | undefined;
   private isClosed = false;
 
   constructor(options: AppHostOptions) {
@@ -227,13 +231,19 @@ export class AppHost {
         state,
         plans: [...place.plans].filter((number) => plans.has(number)),
         address: this.places.addressOf(place.name) ?? null,
-        reason: reason?.message ?? null,
+        reason: reason?.message ?? place.lastEnd ?? null,
         readyInMs: place.readyInMs ?? null,
         pid: place.pid ?? null,
         restarts,
       };
     }
     return report;
+  }
+
+  /** What its places are doing; asks all processes. For operators, not for hot loops. */
+  async status(): Promise<Pick<LocalPipelineStatus, 'stages' | 'supervision'>> {
+    const stages = await this.places.status();
+    return { stages, supervision: this.places.supervision };
   }
 
   // ---- Requests over which processes end
@@ -278,11 +288,21 @@ export class AppHost {
     this.refusal =
       error instanceof RdmaError ? error : new RdmaError('RDMA_ERR_STAGE_FAILED', String(error), { cause: error });
     this.options.onReport();
+    // Somebody may put the file there.
+    clearTimeout(this.nextCheck);
+    if (!this.isClosed) this.nextCheck = setTimeout(() => this.checkAgain(), CHECK_MS);
+  }
+
+  private checkAgain(): void {
+    this.refusal = undefined;
+    this.isChecked = false;
+    if (this.record !== undefined) this.follow(this.record);
   }
 
   /** Ends all processes. */
   async close(): Promise<void> {
     this.isClosed = true;
+    clearTimeout(this.nextCheck);
     this.watchman.stop();
     this.waiters.look();
     await this.work;

@@ -3,9 +3,11 @@
 // Invariant: a request stays in the version that it began in. The client goes over to another version when that one is
 // current and works here, and leaves the one before after its last request; while the store is away it stays where it
 // is. What is submitted to a durable store is finished by another client when this one dies.
-import { RdmaError } from '../core/errors.js';
+import { onAbort } from '../core/abort.js';
+import { abortError } from '../core/deadline.js';
+import { isRdmaError, RdmaError } from '../core/errors.js';
 import type { Secret } from '../core/secret.js';
-import { checkInteger, checkObject } from '../core/validate.js';
+import { checkAbortSignal, checkInteger, checkObject } from '../core/validate.js';
 import { type ControlPort, type ControlStore, systemControlPort } from '../control/index.js';
 import type { PipelineRequest, PipelineResult, RequestOptions, WorkflowSpec } from '../pipeline/index.js';
 import { checkClusterSecret, checkName } from './cluster-records.js';
@@ -17,6 +19,7 @@ import {
 } from './local-pipeline-options.js';
 import { isSameCode, type NextVersion, type VersionCode, versionApp, type VersionsRecord } from './release-records.js';
 import { closedError, RunningPipeline } from './running-pipeline.js';
+import { checkSecretProof } from './secret-proof.js';
 import { VersionGate } from './version-gate.js';
 import { VersionPipeline, type VersionPipelineStatus } from './version-pipeline.js';
 import { VersionsView } from './versions-view.js';
@@ -44,6 +47,8 @@ export interface ClusterPipelineOptions
   /** After how long without a sign its jobs are another gateway's, in ms; default 10 000. */
   readonly jobLeaseMs?: number;
   readonly port?: ControlPort;
+  /** Gives the start up; what it is aborted with is thrown, where that is an RdmaError. */
+  readonly signal?: AbortSignal;
 }
 
 /** A version that a client has a gateway to. */
@@ -89,7 +94,7 @@ export class ClusterPipeline extends RunningPipeline {
     options: ClusterPipelineOptions,
   ) {
     const given = checkObject<ClusterPipelineOptions>('options', options);
-    const { app, secret, leaseMs = 3000, jobLeaseMs, port = systemControlPort, ...more } = given;
+    const { app, secret, leaseMs = 3000, jobLeaseMs, port = systemControlPort, signal: _signal, ...more } = given;
     const settings = checkPipelineOptions(jobLeaseMs === undefined ? more : { ...more, leaseMs: jobLeaseMs });
     super(checkStore(more.store), settings.leaseMs);
     this.settings = settings;
@@ -101,7 +106,6 @@ export class ClusterPipeline extends RunningPipeline {
       leaseMs: this.leaseMs,
       port,
       onChange: () => this.look(),
-      app: this.appName,
     });
   }
 
@@ -110,15 +114,23 @@ export class ClusterPipeline extends RunningPipeline {
    *
    * @param control what the cluster agrees through; who passes it closes it, after the pipeline
    * @throws RdmaError RDMA_ERR_NOT_FOUND when no such app is deployed; RDMA_ERR_TIMEOUT when it does not work in time,
-   *   with the reasons; RDMA_ERR_INVALID_ARGUMENT; RDMA_ERR_NO_DEVICE
+   *   with the reasons; RDMA_ERR_UNAUTHENTICATED when the secret is another cluster's; RDMA_ERR_ABORTED;
+   *   RDMA_ERR_INVALID_ARGUMENT; RDMA_ERR_NO_DEVICE
    */
   static async connect(control: ControlStore, options: ClusterPipelineOptions): Promise<ClusterPipeline> {
     const pipeline = new ClusterPipeline(control, options);
+    const signal = checkAbortSignal('signal', options.signal);
+    const giveUp = () => pipeline.fail(isRdmaError(signal?.reason) ? signal.reason : abortError(signal!, 'the start'));
+    if (signal?.aborted) giveUp();
+    const stopListening = signal === undefined ? () => {} : onAbort(signal, giveUp);
     try {
+      await checkSecretProof(control, pipeline.secret, pipeline.settings.startTimeoutMs);
       await pipeline.start();
     } catch (error) {
       await pipeline.close();
       throw error;
+    } finally {
+      stopListening();
     }
     return pipeline;
   }
@@ -249,7 +261,7 @@ export class ClusterPipeline extends RunningPipeline {
   protected override runNow(request: PipelineRequest, options?: RequestOptions): Promise<PipelineResult> {
     const { ended, active } = this;
     if (ended !== undefined || active === undefined) return Promise.reject(ended ?? closedError());
-    return active.run(request, options);
+    return this.watched(options, (wanted) => active.run(request, wanted));
   }
 
   /** Requests in the stages, and waiting to be admitted here, of all versions. */

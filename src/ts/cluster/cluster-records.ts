@@ -90,7 +90,7 @@ export interface PlaceReport {
   readonly plans: readonly number[];
   /** Where it listens. */
   readonly address: InboxAddress | null;
-  /** Why it is broken. */
+  /** Why it is broken; of one that is starting, how the process before ended. */
   readonly reason: string | null;
   /** In how long it may work, in ms. */
   readonly readyInMs: number | null;

@@ -6,9 +6,9 @@ import type { RdmaError } from '../core/errors.js';
 import { type ControlPort, type ControlStore, type Entry, Members } from '../control/index.js';
 import { View } from '../control/view.js';
 import type { InboxAddress } from '../ring/index.js';
+import { AppRecords } from './app-records.js';
 import {
   type App,
-  APPS,
   type GatewayData,
   GATEWAYS,
   gatewayKey,
@@ -32,32 +32,35 @@ export interface ClusterViewOptions {
 
 export class ClusterView {
   readonly gateways: Members;
-  private readonly views: Record<'apps' | 'plans' | 'reports', View>;
+  private readonly apps: AppRecords;
+  private readonly views: Record<'plans' | 'reports', View>;
 
   constructor(store: ControlStore, { leaseMs, port, onChange }: ClusterViewOptions) {
     const view = (prefix: string) => new View(store, { prefix, leaseMs, port, onChange });
-    this.views = { apps: view(APPS), plans: view(PLANS), reports: view(REPORTS) };
+    this.apps = new AppRecords(store, { leaseMs, port, onChange });
+    this.views = { plans: view(PLANS), reports: view(REPORTS) };
     this.gateways = new Members(store, { prefix: GATEWAYS, leaseMs, port, onEvent: onChange });
   }
 
   /** Whether every record that is there has been seen once. */
   get isSynced(): boolean {
-    return Object.values(this.views).every(({ syncs }) => syncs > 0);
+    return this.apps.isSynced && Object.values(this.views).every(({ syncs }) => syncs > 0);
   }
 
   /** Why the store was last of no use; undefined while all goes well. */
   get failure(): RdmaError | undefined {
-    return Object.values(this.views).find(({ failure }) => failure !== undefined)?.failure;
+    const failures = [this.apps, ...Object.values(this.views)].map(({ failure }) => failure);
+    return failures.find((failure) => failure !== undefined) ?? this.gateways.lastError;
   }
 
   /** Names of all apps. */
   appNames(): string[] {
-    return [...this.views.apps.entries()].map(({ key }) => key.slice(APPS.length));
+    return this.apps.names();
   }
 
   /** @throws RdmaError RDMA_ERR_PROTOCOL when its record cannot be used */
   app(name: string): App | undefined {
-    const entry = this.views.apps.get(APPS + name);
+    const entry = this.apps.get(name);
     return entry === undefined ? undefined : readApp(entry);
   }
 
@@ -69,7 +72,7 @@ export class ClusterView {
 
   /** What is deployed as an app, as the store has it. */
   appEntry(app: string): Entry | undefined {
-    return this.views.apps.get(APPS + app);
+    return this.apps.get(app);
   }
 
   /** The record of an app, as the store has it. */
@@ -79,8 +82,8 @@ export class ClusterView {
 
   /** The records of apps that are not deployed any more, as the store has them. */
   orphanedPlans(): Entry[] {
-    const { apps, plans } = this.views;
-    return [...plans.entries()].filter(({ key }) => apps.get(APPS + key.slice(PLANS.length)) === undefined);
+    const plans = [...this.views.plans.entries()];
+    return plans.filter(({ key }) => this.apps.get(key.slice(PLANS.length)) === undefined);
   }
 
   /** The gateways of an app that are there. */
@@ -119,7 +122,11 @@ export class ClusterView {
   }
 
   async close(): Promise<void> {
-    await Promise.all([this.gateways.close(), ...Object.values(this.views).map((view) => view.close())]);
+    await Promise.all([
+      this.gateways.close(),
+      this.apps.close(),
+      ...Object.values(this.views).map((view) => view.close()),
+    ]);
   }
 }
 

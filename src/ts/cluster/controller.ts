@@ -195,7 +195,7 @@ export class Controller {
     for (const [app, record] of decided) {
       const key = PLANS + app;
       try {
-        await leadership!.put(key, asJson(record), { expected: this.view.planEntry(app)?.revision ?? 0 });
+        await this.writePlan(key, record, this.view.planEntry(app)?.revision ?? 0);
         this.tell({ type: 'plan', app, record });
         this.keepPlan(app, record, apps.find((known) => known.app.name === app)?.record);
       } catch (error) {
@@ -223,6 +223,18 @@ export class Controller {
     const words = [`${name}: plan ${plan.number}, ${counts} instances by stage`, ...unplaced].join('; ');
     const { number, instances, gateways } = plan;
     void this.events.append({ app, type: 'plan', words, inputs: { number, instances, gateways, unplaced } });
+  }
+
+  private async writePlan(key: string, record: PlanRecord, expected: number): Promise<void> {
+    const { leadership, store } = this;
+    try {
+      await leadership!.put(key, asJson(record), { expected });
+    } catch (error) {
+      // A store that is full may drop a record, and tell nobody (nats-server 2.9).
+      const { code } = error as { code?: string };
+      if (code !== 'RDMA_ERR_CONFLICT' || expected === 0 || (await store.get(key)) !== undefined) throw error;
+      await leadership!.put(key, asJson(record), { expected: 0 });
+    }
   }
 
   private liveNodes(): LiveNode[] {

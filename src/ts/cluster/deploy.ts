@@ -8,7 +8,8 @@ import { checkInteger, checkObject } from '../core/validate.js';
 import { type ControlStore, type Entry, systemControlPort } from '../control/index.js';
 import type { Workflow } from '../pipeline/index.js';
 import { hashOf } from './app-host.js';
-import { asJson, checkName, DRAINS } from './cluster-records.js';
+import { writeMark } from './app-records.js';
+import { APPS, asJson, checkName, DRAINS } from './cluster-records.js';
 import {
   checkVersion,
   isSameCode,
@@ -17,6 +18,7 @@ import {
   readVersions,
   type Release,
   releaseKey,
+  RELEASES,
   type ReleaseOutcome,
   type VersionCode,
   type VersionsRecord,
@@ -166,6 +168,7 @@ async function release(
       return { ...common, release: last!.number, isNew: false, readyWithinMs: last!.readyWithinMs };
     const number = Math.max(last?.number ?? 0, record.release) + 1;
     const next: Release = { ...decided, number, readyWithinMs: withinMs, counts: last?.counts ?? {} };
+    for (const prefix of [APPS, VERSIONS, RELEASES]) await writeMark(store, prefix);
     await store.put(releaseKey(app), asJson(next), { expected: entry?.revision ?? 0 });
     return { ...common, release: number, isNew: true, readyWithinMs: withinMs };
   });
@@ -205,7 +208,6 @@ export async function whenReleased(store: ControlStore, deployed: Deployed): Pro
     leaseMs: 3000,
     port: systemControlPort,
     onChange: () => waiters.look(),
-    app: checkName('app', app),
   });
   const isDecided = () => {
     if (!view.isSynced) return false;

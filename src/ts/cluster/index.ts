@@ -1,5 +1,6 @@
 // The cluster layer: pipelines as sets of processes.
 export { RdmaError } from '../core/errors.js';
+export { LocalCluster, type LocalClusterOptions } from './local-cluster.js';
 export { LocalPipeline } from './local-pipeline.js';
 export type { LocalPipelineOptions, LocalPipelineStatus, PipelineEvent } from './local-pipeline-options.js';
 export type { PipelineMemory } from './memory-needs.js';

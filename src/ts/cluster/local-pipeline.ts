@@ -36,7 +36,6 @@ import {
 import { Places } from './places.js';
 import { PlanChanges } from './plan-changes.js';
 import { closedError, RunningPipeline } from './running-pipeline.js';
-import { RequestWatch, type RequestWatcher } from './request-watch.js';
 import { stageProcess } from './stage-process.js';
 import type { Restart } from './place-state.js';
 import { machineRoom, Reservations } from './reservations.js';
@@ -54,7 +53,6 @@ export class LocalPipeline extends RunningPipeline {
   private readonly options: PipelineSettings;
   private readonly onEvent: ((event: PipelineEvent) => void) | undefined;
   private readonly secret = new Secret(randomBytes(32).toString('hex'));
-  private readonly requests = new RequestWatch();
   private readonly restartLog = new RestartLog();
   private readonly places: Places;
   private readonly watchman: Watchman;
@@ -240,18 +238,7 @@ export class LocalPipeline extends RunningPipeline {
     options?: RequestOptions,
   ): Promise<PipelineResult> {
     this.watchman.wake();
-    if (!this.requests.isWatched) return gateway.run(request, options);
-    return this.requests.run(options ?? {}, (wanted) => gateway.run(request, wanted));
-  }
-
-  /**
-   * Calls a function for each request that begins from now on; what it answers is told how the request ended.
-   *
-   * @returns ends that
-   * @throws RdmaError RDMA_ERR_INVALID_ARGUMENT when `watcher` is no function
-   */
-  watchRequests(watcher: RequestWatcher): () => void {
-    return this.requests.add(checkFunction('watcher', watcher));
+    return super.runAt(gateway, request, options);
   }
 
   /** The instances that were replaced, in order: the last 256. See `restartTotals` for how many there were. */

@@ -24,6 +24,8 @@ import { ClusterView } from './cluster-view.js';
 import { checkPipelineOptions, type LocalPipelineOptions } from './local-pipeline-options.js';
 import type { Restart } from './place-state.js';
 import type { PlacesSettings } from './places.js';
+import { checkClaims, machineMemoryBytes } from './machine-memory.js';
+import { checkSecretProof } from './secret-proof.js';
 import { Troubles } from './troubles.js';
 
 /** What a node says of itself. */
@@ -87,7 +89,7 @@ export class NodeManager {
     const given = checkObject<NodeOptions>('options', options);
     const { leaseMs = 3000, onEvent = () => {}, port = systemControlPort, has, secret, name: _, ...more } = given;
     const name = checkName('name', given.name);
-    const own = { host: os.hostname(), cores: os.availableParallelism(), memoryBytes: os.totalmem() };
+    const own = { host: os.hostname(), cores: os.availableParallelism(), memoryBytes: machineMemoryBytes() };
     this.info = checkNode({ ...own, ...has, name });
     this.secret = checkClusterSecret(secret);
     this.leaseMs = checkInteger('leaseMs', leaseMs, 50, 600_000);
@@ -102,10 +104,14 @@ export class NodeManager {
   /**
    * Joins the cluster, and runs what it is given from now on.
    *
-   * @throws RdmaError RDMA_ERR_CONFLICT when another node has the name; RDMA_ERR_TIMEOUT when the store does not
-   *   answer; RDMA_ERR_INVALID_ARGUMENT
+   * @throws RdmaError RDMA_ERR_CONFLICT when another node has the name; RDMA_ERR_UNAUTHENTICATED when the secret is
+   *   another cluster's; RDMA_ERR_TIMEOUT when the store does not answer; RDMA_ERR_INVALID_ARGUMENT, also for more
+   *   memory than this machine has
    */
-  static start(store: ControlStore, options: NodeOptions): Promise<NodeManager> {
+  static async start(store: ControlStore, options: NodeOptions): Promise<NodeManager> {
+    const { leaseMs = 3000, secret, has } = checkObject<NodeOptions>('options', options);
+    checkClaims(has?.memoryBytes);
+    await checkSecretProof(store, checkClusterSecret(secret), 3 * checkInteger('leaseMs', leaseMs, 50, 600_000));
     return NodeManager.startWith(store, options, (own) => new AppHost(own));
   }
 

@@ -4,7 +4,7 @@
 // is still there.
 import { RdmaError } from '../core/errors.js';
 import { withDeadline } from '../core/deadline.js';
-import { type ControlStore, Members, systemControlPort } from '../control/index.js';
+import { type ControlStore, type Json, Members, systemControlPort } from '../control/index.js';
 import { readLeaseRecord } from '../control/lease-record.js';
 import { checkNode, type NodeInfo } from '../planner/index.js';
 import { type App, DRAINS, LEADER, NODES } from './cluster-records.js';
@@ -67,19 +67,30 @@ export async function overview(store: ControlStore, timeoutMs = 10_000): Promise
     const leader = readLeaseRecord(await store.get(LEADER));
     const seen = await Promise.all(
       nodes.list().map(async ({ name, data }) => {
+        const info = infoOf(name, data);
+        if (info === undefined) return [];
         const draining = (await store.get(DRAINS + name)) !== undefined;
         const places = apps.flatMap((app) => app.places.filter(({ node }) => node === name)).length;
-        return { ...checkNode({ ...Object(data), name, draining }), places };
+        return [{ ...info, draining, places }];
       }),
     );
     const isLed = leader !== undefined && !leader.free;
     return {
       leader: isLed ? { name: String(Object(leader.data).name), term: leader.term } : null,
-      nodes: seen,
+      nodes: seen.flat(),
       apps,
     };
   } finally {
     await Promise.all([nodes.close(), view.close(), versions.close()]);
+  }
+}
+
+// What writes a record that is no node's is no node; the controller complains of it.
+function infoOf(name: string, data: Json): NodeInfo | undefined {
+  try {
+    return checkNode({ ...Object(data), name });
+  } catch {
+    return undefined;
   }
 }
 

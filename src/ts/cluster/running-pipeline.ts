@@ -3,7 +3,7 @@
 // Invariant: once it has failed or is closing, every request is rejected with the reason; a second close() waits for the
 // first. Requests of a durable store go through the store, so that another process can finish them.
 import { RdmaError } from '../core/errors.js';
-import { checkObject } from '../core/validate.js';
+import { checkFunction, checkObject } from '../core/validate.js';
 import type { Job, JobFilter, JobRecord, JobRunner, JobStorage, SubmitOptions } from '../jobs/index.js';
 import {
   type Gateway,
@@ -16,6 +16,7 @@ import {
   type WorkflowSpec,
 } from '../pipeline/index.js';
 import { PipelineJobs } from './pipeline-jobs.js';
+import { RequestWatch, type RequestWatcher } from './request-watch.js';
 import { Waiters } from './waiters.js';
 
 /** A pipeline that runs: a {@link LocalPipeline}, or a {@link ClusterPipeline}. */
@@ -26,6 +27,7 @@ export abstract class RunningPipeline implements AsyncDisposable {
   protected readonly stored: PipelineJobs;
   /** @internal Once it is open. */
   protected gateway: Gateway | undefined;
+  private readonly requests = new RequestWatch();
   private failure: RdmaError | undefined;
   private closing: Promise<void> | undefined;
 
@@ -50,7 +52,15 @@ export abstract class RunningPipeline implements AsyncDisposable {
 
   /** @internal Sends a request to the gateway. */
   protected runAt(gateway: Gateway, request: PipelineRequest, options?: RequestOptions): Promise<PipelineResult> {
-    return gateway.run(request, options);
+    return this.watched(options, (wanted) => gateway.run(request, wanted));
+  }
+
+  /** @internal Runs a request as those want who watch. */
+  protected watched(
+    options: RequestOptions | undefined,
+    run: (wanted: RequestOptions | undefined) => Promise<PipelineResult>,
+  ): Promise<PipelineResult> {
+    return this.requests.isWatched ? this.requests.run(options ?? {}, run) : run(options);
   }
 
   /** @internal Judges a job before it is stored. */
@@ -136,6 +146,16 @@ export abstract class RunningPipeline implements AsyncDisposable {
   stream(request: PipelineRequest, options: StreamOptions = {}): RequestStream {
     checkObject('options', options);
     return new RequestStream((own) => this.run(request, own), options);
+  }
+
+  /**
+   * Calls a function for each request that begins from now on; what it answers is told how the request ended.
+   *
+   * @returns ends that
+   * @throws RdmaError RDMA_ERR_INVALID_ARGUMENT when `watcher` is no function
+   */
+  watchRequests(watcher: RequestWatcher): () => void {
+    return this.requests.add(checkFunction('watcher', watcher));
   }
 
   /** Why it does not work any more; undefined while it does. */

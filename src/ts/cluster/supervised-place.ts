@@ -54,6 +54,8 @@ export class SupervisedPlace {
   givenUp: RdmaError | undefined;
   /** Why it is not expected to work soon. */
   broken: RdmaError | undefined;
+  /** How its last process ended; undefined once another one works. */
+  lastEnd: string | undefined;
   private readonly host: PlaceHost;
   private readonly budget: RestartBudget;
   private readonly startTimeoutMs: number;
@@ -200,6 +202,7 @@ export class SupervisedPlace {
       this.isReady = true;
       this.hasBeenReady = true;
       this.broken = undefined;
+      this.lastEnd = undefined;
       this.nextInMs = undefined;
       this.startMs = performance.now() - this.startedAtMs;
       for (const number of startPlans) this.plans.add(number);
@@ -230,6 +233,7 @@ export class SupervisedPlace {
     }
     const { failed, isExcused } = host.onDeath(this, tasks, verdict, reason);
     const words = this.count(reason, verdict, failed);
+    this.lastEnd = words;
     const end = isExcused ? 'task' : failure === undefined || wasReady ? 'other' : 'failed';
     const { delayMs, spent } = this.budget.died(performance.now(), end);
     if (spent !== undefined) {

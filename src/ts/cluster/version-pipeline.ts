@@ -25,6 +25,7 @@ import { ClusterView } from './cluster-view.js';
 import { LOADS, loadOf } from './gateway-load.js';
 import { LoadReporter } from './load-reporter.js';
 import type { PipelineSettings } from './local-pipeline-options.js';
+import { memoryNeeds, type PipelineMemory } from './memory-needs.js';
 import { closedError, RunningPipeline } from './running-pipeline.js';
 
 /** How to connect to one version of an app. */
@@ -47,6 +48,8 @@ export interface VersionPipelineStatus {
   readonly plan: Plan;
   readonly olderPlans: readonly Plan[];
   readonly gateway: GatewayStatus;
+  /** What the newest plan reserves on all nodes together. */
+  readonly memory: PipelineMemory;
   /** By place: its node, and how it does there. */
   readonly places: Readonly<Record<string, { node: string; state: string; reason: string | null }>>;
   /** What is wanted and is not there. */
@@ -380,6 +383,7 @@ export class VersionPipeline extends RunningPipeline {
       plan: this.plans.at(-1)!,
       olderPlans: this.plans.slice(0, -1),
       gateway: gateway.status(),
+      memory: memoryNeeds(graphOf(app.spec), this.plans.at(-1)!, gateway.sizes),
       places,
       unplaced: app === undefined ? [] : record.unplaced,
       control: this.view.failure ?? this.trouble ?? this.reporter?.failure,

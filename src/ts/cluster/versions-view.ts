@@ -1,9 +1,10 @@
 // What one part of a cluster sees of releases and versions.
 //
-// Invariant: a record that cannot be used is refused by name; what the records say is told as the store has it.
+// Invariant: a record that cannot be used is refused by name; one is gone when somebody has removed it, and not when the
+// store was emptied.
 import type { RdmaError } from '../core/errors.js';
 import type { ControlPort, ControlStore, Entry } from '../control/index.js';
-import { View } from '../control/view.js';
+import { AppRecords } from './app-records.js';
 import { readRelease, readVersions, type Release, RELEASES, type VersionsRecord, VERSIONS } from './release-records.js';
 
 export interface VersionsViewOptions {
@@ -11,23 +12,20 @@ export interface VersionsViewOptions {
   readonly port: ControlPort;
   /** Something is new. */
   readonly onChange: () => void;
-  /** Only of this app; default: all. */
-  readonly app?: string | undefined;
 }
 
 export class VersionsView {
-  private readonly releases: View;
-  private readonly versions: View;
+  private readonly releases: AppRecords;
+  private readonly versions: AppRecords;
 
-  constructor(store: ControlStore, { leaseMs, port, onChange, app = '' }: VersionsViewOptions) {
-    const view = (prefix: string) => new View(store, { prefix: prefix + app, leaseMs, port, onChange });
-    this.releases = view(RELEASES);
-    this.versions = view(VERSIONS);
+  constructor(store: ControlStore, { leaseMs, port, onChange }: VersionsViewOptions) {
+    this.releases = new AppRecords(store, { prefix: RELEASES, leaseMs, port, onChange });
+    this.versions = new AppRecords(store, { prefix: VERSIONS, leaseMs, port, onChange });
   }
 
   /** Whether every record that is there has been seen once. */
   get isSynced(): boolean {
-    return this.releases.syncs > 0 && this.versions.syncs > 0;
+    return this.releases.isSynced && this.versions.isSynced;
   }
 
   /** Why the store was last of no use; undefined while all goes well. */
@@ -37,13 +35,12 @@ export class VersionsView {
 
   /** Names of all apps that are wanted, or have versions still. */
   names(): string[] {
-    const of = (view: View, prefix: string) => [...view.entries()].map(({ key }) => key.slice(prefix.length));
-    return [...new Set([...of(this.releases, RELEASES), ...of(this.versions, VERSIONS)])].sort();
+    return [...new Set([...this.releases.names(), ...this.versions.names()])].sort();
   }
 
   /** What is wanted of an app. @throws RdmaError RDMA_ERR_PROTOCOL when its record cannot be used */
   release(app: string): Release | undefined {
-    const entry = this.releases.get(RELEASES + app);
+    const entry = this.releases.get(app);
     return entry === undefined ? undefined : readRelease(entry);
   }
 
@@ -55,7 +52,7 @@ export class VersionsView {
 
   /** The record of its versions, as the store has it. */
   entry(app: string): Entry | undefined {
-    return this.versions.get(VERSIONS + app);
+    return this.versions.get(app);
   }
 
   async close(): Promise<void> {

@@ -101,7 +101,8 @@ export class Members {
 
   /** Why the store was last of no use; undefined while all goes well. */
   get lastError(): RdmaError | undefined {
-    return this.view.failure;
+    const own = [...this.own.values()].find(({ lastError }) => lastError !== undefined);
+    return this.view.failure ?? own?.lastError;
   }
 
   /** Waits until all who are there are known. @throws RdmaError RDMA_ERR_TIMEOUT, RDMA_ERR_CLOSED */

@@ -91,7 +91,8 @@ export class NatsLink {
    */
   async ready(): Promise<void> {
     if (this.isConnected) return;
-    if (!this.isClosed) {
+    // Who is refused need not wait to hear it; it is tried again all the time.
+    if (!this.isClosed && this.refusal === undefined) {
       await new Promise<void>((resolve) => {
         const end = () => {
           this.waiting.delete(end);

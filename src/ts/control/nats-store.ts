@@ -31,7 +31,10 @@ export interface NatsControlStoreOptions {
   readonly bucket?: string | undefined;
   /** Of a bucket that is made: on how many servers it is, 1 to 5; default 1. */
   readonly replicas?: number | undefined;
-  /** Of a bucket that is made: what it may hold at most; default: what the server allows. */
+  /**
+   * Of a bucket that is made: what it may hold at most; default: what the server allows. A nats-server of 2.9 drops the
+   * oldest records of a bucket that is full, and tells nobody: leave it out there.
+   */
   readonly maxBytes?: number | undefined;
   /** How long a call may take, 50 to 60 000 ms; default 1000. A third of the shortest lease, or less. */
   readonly timeoutMs?: number | undefined;

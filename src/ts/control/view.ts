@@ -98,6 +98,7 @@ export class View {
       });
       const entry = await asked;
       if (this.end.signal.aborted || this.syncs !== syncs) return false;
+      this.failure = undefined;
       this.hear(askedMs);
       const known = this.sightings.get(key)?.entry;
       if (entry !== undefined && known !== undefined && entry.revision > known.revision) this.see(entry);

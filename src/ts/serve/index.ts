@@ -1,6 +1,7 @@
 // The serve layer: workflows over HTTP.
 export type { PreparedRequest, Prepare, Readiness } from './context.js';
 export type { JobDesk, JobFilter } from './desk.js';
+export { type DevEvent, DevServer, type DevServerOptions } from './dev-server.js';
 export { type Log, LOG_LEVELS, type LogLevel, openLog } from './log.js';
 export { checkServerOptions, LIMITS, type LimitName, type ServerLimits, type ServerOptions } from './options.js';
 export {

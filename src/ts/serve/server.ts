@@ -2,7 +2,7 @@
 //
 // Invariant: it listens only once it is whole, and when it ends it refuses new work first, then waits for what runs,
 // then closes every connection; nothing of a request but its number, route and status is in the log.
-import type { Socket } from 'node:net';
+import type { Server as ListeningServer, Socket } from 'node:net';
 import { type ErrorCode, RdmaError, systemCode } from '../core/errors.js';
 import type { ServerSpans } from '../observe/spans.js';
 import type { WorkflowSpec } from '../pipeline/index.js';
@@ -10,6 +10,7 @@ import type { Prepare, Readiness, ServerContext } from './context.js';
 import type { JobDesk } from './desk.js';
 import { eventsRoute } from './events-route.js';
 import { type FastifyInstance, type FastifyReply, loadFastify } from './fastify.js';
+import type { Front } from './front.js';
 import { ANSWER_HEADERS, guard, requestId } from './guard.js';
 import { jobRoutes } from './job-routes.js';
 import { type Log, SILENT } from './log.js';
@@ -54,6 +55,8 @@ export interface Server {
   readonly url: string;
   /** How it is. */
   readonly readiness: Readiness;
+  /** Requests that wait for a result now. */
+  readonly waiting: number;
   /**
    * Refuses new work and waits until nothing runs any more, at most for `drainMs`.
    *
@@ -68,11 +71,12 @@ export interface Server {
 /**
  * Starts a server.
  *
+ * @param front listens for it; from now on it gets the requests there. Default: it listens itself
  * @returns when it listens
  * @throws RdmaError RDMA_ERR_INVALID_ARGUMENT; RDMA_ERR_UNAUTHENTICATED for an address that others reach, without
  *   tokens; RDMA_ERR_NOT_SUPPORTED when Fastify is not installed; EADDRINUSE, EACCES and others of listen(2)
  */
-export async function startServer(served: Served, options: ServerOptions = {}): Promise<Server> {
+export async function startServer(served: Served, options: ServerOptions = {}, front?: Front): Promise<Server> {
   const settings = checkServerOptions(options);
   const state = { isDraining: false, drainEndMs: 0 };
   const controller = new AbortController();
@@ -93,7 +97,8 @@ export async function startServer(served: Served, options: ServerOptions = {}): 
     ending: controller.signal,
   };
   const app = await makeApp(context, served);
-  await listen(app, settings);
+  if (front === undefined) await listen(app, settings);
+  else await front.pass(app);
   let closing: Promise<void> | undefined;
   const close = async () => {
     state.isDraining = true;
@@ -102,11 +107,13 @@ export async function startServer(served: Served, options: ServerOptions = {}): 
     await app.close();
     clearTimeout(timer);
   };
-  const { port } = app.server.address() as { port: number };
   return {
-    url: `http://${settings.host.includes(':') ? `[${settings.host}]` : settings.host}:${port}`,
+    url: front?.url ?? urlOf(app.server, settings.host),
     get readiness() {
       return readiness();
+    },
+    get waiting() {
+      return context.open.waiting;
     },
     drain: async (isQuiet = () => hasNoJobs(served.desk)) => {
       if (!state.isDraining) state.drainEndMs = performance.now() + settings.drainMs;
@@ -137,11 +144,22 @@ async function listen(app: FastifyInstance, { host, port }: ServerSettings): Pro
     await app.listen({ host, port });
   } catch (cause) {
     await app.close();
-    const { code, errno, syscall } = cause as NodeJS.ErrnoException;
-    if (code === undefined) throw cause;
-    const remedy = code === 'EADDRINUSE' ? 'another program listens there: choose another --port' : undefined;
-    throw new RdmaError(systemCode(code), `cannot listen at ${host}, port ${port}`, { errno, syscall, remedy, cause });
+    throw cannotListen(cause, { host, port });
   }
+}
+
+/** @internal Says where. */
+export function cannotListen(cause: unknown, { host, port }: Pick<ServerSettings, 'host' | 'port'>): unknown {
+  const { code, errno, syscall } = cause as NodeJS.ErrnoException;
+  if (code === undefined) return cause;
+  const remedy = code === 'EADDRINUSE' ? 'another program listens there: choose another --port' : undefined;
+  return new RdmaError(systemCode(code), `cannot listen at ${host}, port ${port}`, { errno, syscall, remedy, cause });
+}
+
+/** @internal Where a server listens. */
+export function urlOf(server: ListeningServer, host: string): string {
+  const { port } = server.address() as { port: number };
+  return `http://${host.includes(':') ? `[${host}]` : host}:${port}`;
 }
 
 async function makeApp(context: ServerContext, served: Served): Promise<FastifyInstance> {
@@ -157,11 +175,7 @@ async function makeApp(context: ServerContext, served: Served): Promise<FastifyI
     routerOptions: { maxParamLength: 512 },
     forceCloseConnections: 'idle',
     return503OnClosing: false,
-    http: {
-      maxHeaderSize: settings.maxHeaderBytes,
-      headersTimeout: settings.headersTimeoutMs,
-      connectionsCheckingInterval: Math.min(1000, Math.ceil(settings.headersTimeoutMs / 2)),
-    },
+    http: headerLimits(settings),
     ajv: { customOptions: { coerceTypes: false, removeAdditional: false, useDefaults: false, allErrors: false } },
     clientErrorHandler: answerBrokenRequest,
     frameworkErrors: (error, request, reply) => {
@@ -192,6 +206,15 @@ async function makeApp(context: ServerContext, served: Served): Promise<FastifyI
   pageRoutes(app, context);
   await served.routes?.(app);
   return app;
+}
+
+/** @internal Options of Node's http.createServer(). */
+export function headerLimits({ maxHeaderBytes, headersTimeoutMs }: ServerSettings) {
+  return {
+    maxHeaderSize: maxHeaderBytes,
+    headersTimeout: headersTimeoutMs,
+    connectionsCheckingInterval: Math.min(1000, Math.ceil(headersTimeoutMs / 2)),
+  };
 }
 
 function bodies(app: FastifyInstance, { maxJsonBytes, maxBodyBytes }: ServerSettings): void {
@@ -233,8 +256,8 @@ function patternOf(url: string): RegExp {
   return new RegExp(`^${url.replace(/[.]/g, '\\.').replace(/:[a-z]+/g, '[^/]+')}$`);
 }
 
-// A request that is not one: it has no number yet (Node.js documentation, "Event: 'clientError'").
-function answerBrokenRequest(error: NodeJS.ErrnoException, socket: Socket): void {
+/** @internal A request that is not one: it has no number yet (Node.js documentation, "Event: 'clientError'"). */
+export function answerBrokenRequest(error: NodeJS.ErrnoException, socket: Socket): void {
   if (error.code === 'ECONNRESET' || !socket.writable) {
     socket.destroy(error);
     return;

@@ -1,6 +1,7 @@
 // What is served: a workflow, and what goes with it over HTTP.
 //
 // Invariant: a service that does not fit is refused before a process is started, with what it must export.
+import { createRequire } from 'node:module';
 import { resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { RdmaError } from '../core/errors.js';
@@ -24,9 +25,10 @@ export const DEMO_NAME = 'demo';
  *
  * @param name `demo`, or the path of a module that exports one workflow, and may export a function `prepare`
  * @param exportName which workflow, when the module exports several
+ * @param isAnew reads the module again, though this process has it already; what it imports itself stays as it is
  * @throws RdmaError RDMA_ERR_INVALID_ARGUMENT when there is none, with what the module exports
  */
-export async function loadService(name: string, exportName?: string): Promise<Service> {
+export async function loadService(name: string, exportName?: string, isAnew = false): Promise<Service> {
   if (name === DEMO_NAME) {
     const { servedImageToVideo, prepareImageToVideo } = await import('../demo/served.js');
     return { workflow: servedImageToVideo, prepare: prepareImageToVideo, hasDemoPage: true };
@@ -34,7 +36,7 @@ export async function loadService(name: string, exportName?: string): Promise<Se
   const path = resolve(name);
   let module: Record<string, unknown>;
   try {
-    module = await importFile(path);
+    module = await importFile(path, isAnew);
   } catch (cause) {
     const words = `${path} cannot be loaded: ${cause instanceof Error ? cause.message : String(cause)}`;
     throw new RdmaError('RDMA_ERR_INVALID_ARGUMENT', words, {
@@ -47,9 +49,16 @@ export async function loadService(name: string, exportName?: string): Promise<Se
   return { workflow, prepare, hasDemoPage: false };
 }
 
+let readings = 0;
+
 // CommonJS modules show what they export under `default` too.
-async function importFile(path: string): Promise<Record<string, unknown>> {
-  const module: Record<string, unknown> = await import(pathToFileURL(path).href);
+async function importFile(path: string, isAnew: boolean): Promise<Record<string, unknown>> {
+  const url = pathToFileURL(path);
+  if (isAnew) {
+    url.search = `?reading=${++readings}`; // a module is known by its URL, or by its path where it is CommonJS
+    delete createRequire(url).cache[path];
+  }
+  const module: Record<string, unknown> = await import(url.href);
   const { default: main } = module;
   const isObject = typeof main === 'object' && main !== null && !isWorkflow(main);
   return isObject ? { ...(main as Record<string, unknown>), ...module, default: undefined } : module;

@@ -1,0 +1,230 @@
+// `onepiece plan` and `onepiece simulate`: how many GPUs a workload needs, by simulation.
+//
+// Invariant: results on stdout, everything else on stderr. The same options give the same figures on every machine.
+import { Command, InvalidArgumentError } from 'commander';
+import { costsOf } from '../planner/profiles/costs.js';
+import type { Profile } from '../planner/profiles/profile.js';
+import type { Trace } from '../planner/traces/trace.js';
+import { type Compared, Comparison, FLEETS, type FleetName, ratiosOf } from '../sim/fleet/compare.js';
+import { type FaultRates, NO_FAULTS } from '../sim/fleet/fleet.js';
+import { makePlan, type PlanResult } from '../sim/fleet/planning.js';
+import { ExitCode, UsageError } from './exit.js';
+import { integer, listOf } from './options.js';
+import { OutputFile } from './output-file.js';
+import { comparisonText, planText } from './plan-text.js';
+import {
+  GENERATORS,
+  gpuOf,
+  modelNames,
+  profilesByModel,
+  readProfile,
+  shippedProfiles,
+  sloFactor,
+  sloOf,
+  type TraceFlags,
+  traceSource,
+} from './plan-inputs.js';
+import { planPage } from './plan-page.js';
+import { Progress } from './progress.js';
+
+interface Flags extends TraceFlags {
+  profile: string[];
+  slo: string;
+  gpu: string[];
+  variants: 'base' | 'adapter';
+  seed: number;
+  bandwidth: number;
+  queued: number;
+  nodeDeaths: number;
+  slowNodes: number;
+  slowFactor: number;
+  storeOutages: number;
+  storeOutageSeconds: number;
+  json?: true;
+}
+
+interface PlanFlags extends Flags {
+  seeds: number;
+  fleets?: FleetName[];
+  html?: string;
+}
+
+interface SimulateFlags extends Flags {
+  fleet: FleetName[];
+  tune?: true;
+}
+
+const number = (min: number, max: number) => (text: string) => {
+  const value = /^\d{1,9}(\.\d{1,9})?$/.test(text) ? Number(text) : Number.NaN;
+  if (!(value >= min && value <= max)) throw new InvalidArgumentError(`Give a number from ${min} to ${max}.`);
+  return value;
+};
+
+const one = (known: readonly string[]) => (text: string) => {
+  if (known.includes(text)) return text;
+  throw new InvalidArgumentError(`Give one of ${known.join(', ')}.`);
+};
+
+const gathered = (text: string, before: string[] | undefined) => [...(before ?? []), text];
+
+function shared(command: Command): Command {
+  return command
+    .requiredOption('--trace <file>', `requests as CSV (docs/planner.md), or made: ${GENERATORS.join(', ')}`)
+    .requiredOption('--profile <name>', 'what a model costs, by name or as a file; several: by model', gathered)
+    .option(
+      '--slo <text>',
+      'what is promised: p95=2x (times the bare time) or p95=600s; rejected=1% beside it',
+      'p95=3x',
+    )
+    .option('--gpu <kind>', 'KIND, KIND:GB or KIND:GB:PRICE an hour; several are compared', gathered)
+    .option(
+      '--variants <kind>',
+      'models of one profile are other weights (base) or LoRAs (adapter)',
+      one(['base', 'adapter']),
+      'base',
+    )
+    .option('--days <count>', 'of a made trace', integer(1, 365), 1)
+    .option(
+      '--rate <count>',
+      'of a made trace: requests a second; gentd26-like: times 2300 a day',
+      number(0.0001, 100_000),
+    )
+    .option('--models <count>', 'of a made trace', integer(1, 48))
+    .option('--seed <number>', 'of a made trace and of faults', integer(0, 2 ** 31 - 1), 1)
+    .option('--bandwidth <count>', 'between stages, in GB a second', number(0.001, 10_000), 1)
+    .option('--queued <count>', 'requests that may wait in a queue', integer(1, 65_536), 65_536)
+    .option('--node-deaths <count>', 'of each node of 8 GPUs, an hour', number(0, 60), 0)
+    .option('--slow-nodes <part>', 'nodes that are slow, 0 to 1', number(0, 1), 0)
+    .option('--slow-factor <count>', 'how many times as long a slow node takes', number(1, 100), 2)
+    .option('--store-outages <count>', 'of the control store, an hour', number(0, 60), 0)
+    .option('--store-outage-seconds <count>', 'how long each is', number(1, 86_400), 60)
+    .option('--json', 'print one JSON document instead of the tables');
+}
+
+/** `onepiece plan`. */
+export function planCommand(setExitCode: (code: number) => void): Command {
+  return shared(new Command('plan'))
+    .description('how many GPUs a workload needs, of what and when, by simulation with the shipped policies')
+    .option('--seeds <count>', 'of a made trace: the first is searched on, the others are measured', integer(1, 20), 3)
+    .option('--fleets <names>', `some of ${FLEETS.join(',')}`, listOf(FLEETS))
+    .option('--html <file>', 'write one page with charts that needs nothing else')
+    .addHelpText(
+      'after',
+      () =>
+        `\nProfiles: ${shippedProfiles().join(', ')}.\nExample: onepiece plan --trace gentd26-like --profile wan21-i2v-14b-480p-40 --slo p95=2x`,
+    )
+    .action(async (flags: PlanFlags) => setExitCode(await plan(flags)));
+}
+
+/** `onepiece simulate`. */
+export function simulateCommand(setExitCode: (code: number) => void): Command {
+  return shared(new Command('simulate'))
+    .description('simulate fleets under a trace, with the shipped queue, forecast and scaling')
+    .option('--fleet <names>', `some of ${FLEETS.join(',')}`, listOf(FLEETS), ['staged-elastic' as FleetName])
+    .option('--tune', 'search for settings; default: as shipped')
+    .action((flags: SimulateFlags) => setExitCode(simulateFleets(flags)));
+}
+
+function faultsOf(flags: Flags): FaultRates {
+  return {
+    ...NO_FAULTS,
+    nodeDeathsPerHour: flags.nodeDeaths,
+    slowNodes: flags.slowNodes,
+    slowFactor: flags.slowFactor,
+    storeOutagesPerHour: flags.storeOutages,
+    storeOutageS: flags.storeOutageSeconds,
+  };
+}
+
+function inputsOf(flags: Flags) {
+  const slo = sloOf(flags.slo);
+  const profiles = [...new Set(flags.profile)].map(readProfile);
+  const kinds = flags.gpu ?? Object.keys(profiles[0]!.gpus).slice(0, 1);
+  const gpus = kinds.map((text) => gpuOf(text, profiles));
+  const source = traceSource(flags, modelNames(profiles));
+  const first = source.of(flags.seed);
+  const costs = gpus.map((gpu) => profilesByModel(first, profiles).map((profile) => costsOf(profile, gpu)));
+  return { slo, profiles, gpus, source, first, factors: costs.map((each) => sloFactor(slo, first, each)), costs };
+}
+
+async function plan(flags: PlanFlags): Promise<number> {
+  const output = flags.html === undefined ? undefined : await OutputFile.create(flags.html);
+  const { slo, profiles, gpus, source, factors } = inputsOf(flags);
+  const progress = new Progress();
+  const plans: PlanResult[] = [];
+  try {
+    gpus.forEach((gpu, i) => {
+      plans.push(
+        makePlan({
+          traceOf: source.of,
+          isSample: source.isFile,
+          profilesOf: (trace: Trace): Profile[] => profilesByModel(trace, profiles),
+          gpu,
+          variants: flags.variants,
+          sloFactor: factors[i]!,
+          quantile: slo.quantile,
+          maxRejected: slo.rejected,
+          seeds: Array.from({ length: flags.seeds }, (_, n) => flags.seed + n),
+          fleets: flags.fleets,
+          bytesPerSecond: flags.bandwidth * 1e9,
+          maxQueued: flags.queued,
+          faults: faultsOf(flags),
+          onStep: (words) => progress.update(words),
+        }),
+      );
+    });
+  } finally {
+    progress.clear();
+  }
+  const best = bestOf(plans);
+  if (output !== undefined) await output.commit(Buffer.from(planPage(best)));
+  const others = plans.filter((each) => each !== best);
+  const more = others.map(({ gpu, chosen }) => ({ gpu, chosen: { ...chosen, pools: undefined } }));
+  process.stdout.write(
+    flags.json ? `${JSON.stringify({ ...best, otherGpus: more }, null, 2)}\n` : planText(best, others),
+  );
+  return best.chosen.sloMet ? ExitCode.OK : ExitCode.FAILURE;
+}
+
+/** The plan that costs least, where prices are known, otherwise the one with the fewest GPUs. */
+function bestOf(plans: readonly PlanResult[]): PlanResult {
+  const isPriced = plans.every(({ chosen }) => chosen.costADay !== undefined);
+  const cost = ({ chosen }: PlanResult) => (isPriced ? chosen.costADay! : chosen.gpusMean);
+  return plans.reduce((a, b) => {
+    if (a.chosen.sloMet !== b.chosen.sloMet) return a.chosen.sloMet ? a : b;
+    return cost(b) < cost(a) ? b : a;
+  });
+}
+
+function simulateFleets(flags: SimulateFlags): number {
+  const { slo, gpus, first, factors, costs } = inputsOf(flags);
+  if (gpus.length > 1) throw new UsageError('--gpu: simulate takes one kind');
+  const progress = new Progress();
+  let comparison: Compared[];
+  try {
+    comparison = new Comparison(
+      {
+        trace: first,
+        costs: costs[0]!,
+        variants: flags.variants,
+        sloFactor: factors[0]!,
+        quantile: slo.quantile,
+        bytesPerSecond: flags.bandwidth * 1e9,
+        maxQueued: flags.queued,
+      },
+      {
+        fleets: flags.fleet,
+        seed: flags.seed,
+        faults: faultsOf(flags),
+        isTuned: flags.tune === true,
+        onProgress: (fleet) => progress.update(`simulating ${fleet}`),
+      },
+    ).run();
+  } finally {
+    progress.clear();
+  }
+  const ratios = ratiosOf(comparison);
+  const document = { seed: flags.seed, trace: first.name, requests: first.arrivalS.length, comparison, ratios };
+  process.stdout.write(flags.json ? `${JSON.stringify(document, null, 2)}\n` : comparisonText(comparison, ratios));
+  return ExitCode.OK;
+}

@@ -1,0 +1,27 @@
+// How much memory this machine has for stages, and whether a node says no more than that.
+//
+// Invariant: a node never advertises more than there is: what were placed there would be ended by the kernel, without a
+// word.
+import os from 'node:os';
+import { RdmaError } from '../core/errors.js';
+import { bytesInWords } from '../core/memory-room.js';
+
+/** Of the machine, or of the control group of this process: whichever is less. In bytes. */
+export function machineMemoryBytes(): number {
+  const limit = process.constrainedMemory?.() ?? 0; // 0 or more than there is: no limit
+  const total = os.totalmem();
+  return limit > 0 && limit < total ? limit : total;
+}
+
+/**
+ * Checks what a node says that it has.
+ *
+ * @param memoryBytes undefined: it says nothing
+ * @param hasBytes what this machine has; for tests
+ * @throws RdmaError RDMA_ERR_INVALID_ARGUMENT with both numbers
+ */
+export function checkClaims(memoryBytes: number | undefined, hasBytes = machineMemoryBytes()): void {
+  if (memoryBytes === undefined || !(memoryBytes > hasBytes)) return;
+  const words = `the node shall offer ${bytesInWords(memoryBytes)} of memory, and this machine has ${bytesInWords(hasBytes)}`;
+  throw new RdmaError('RDMA_ERR_INVALID_ARGUMENT', words, { remedy: 'say how much of it stages may have, or nothing' });
+}

@@ -1,0 +1,151 @@
+// The figures of a profile on one kind of GPU, as numbers that a simulation can use.
+//
+// Invariant: every number is a figure of the profile or a sum of them. What is missing is an error that names the
+// profile, the stage and the figure.
+import { RdmaError } from '../../core/errors.js';
+import type { Figure, Profile, StageProfile } from './profile.js';
+
+/** A kind of GPU that the user has. */
+export interface GpuKind {
+  readonly kind: string;
+  readonly memoryGB: number;
+  /** For an hour, in whatever money; undefined: not known. */
+  readonly price?: number | undefined;
+}
+
+/** What a stage costs there. */
+export interface StageCosts {
+  readonly name: string;
+  readonly shared: boolean;
+  readonly units: StageProfile['units'];
+  /** Of one unit, alone. */
+  readonly seconds: number;
+  /** GPUs of one instance. */
+  readonly gpus: number;
+  /** Of a whole batch of so many units: [units, seconds], by size; the first is [1, seconds]. */
+  readonly batches: readonly (readonly [size: number, seconds: number])[];
+  readonly memoryGB: number;
+  readonly weightsGB: number;
+  readonly loadSeconds: number;
+  /** To another adapter of the same base. */
+  readonly switchSeconds: number;
+  readonly outputBytes: number;
+}
+
+/** What a model costs there. */
+export interface ModelCosts {
+  readonly profile: string;
+  readonly gpu: GpuKind;
+  readonly stages: readonly StageCosts[];
+  /** Of one instance that holds all stages. */
+  readonly wholeMemoryGB: number;
+  readonly wholeLoadSeconds: number;
+  /** GPUs of such an instance: those of its widest stage. */
+  readonly wholeGpus: number;
+}
+
+/** How a stage is run. */
+export interface CostChoices {
+  /** GPUs that work on one task together, by stage; default the fewest that the profile has figures of. */
+  readonly gpus?: Readonly<Record<string, number>> | undefined;
+}
+
+/**
+ * The costs of a profile on a kind of GPU.
+ *
+ * @throws RdmaError RDMA_ERR_INVALID_ARGUMENT naming the missing figure, or the stage that fits no such GPU
+ */
+export function costsOf(profile: Profile, gpu: GpuKind, choices: CostChoices = {}): ModelCosts {
+  const stages = profile.stages.map((stage) => stageCosts(profile, stage, gpu, choices.gpus?.[stage.name]));
+  const memory = profile.whole.memoryGB?.value;
+  const wholeMemoryGB = memory ?? stages.reduce((sum, stage) => sum + stage.memoryGB, 0);
+  return {
+    profile: profile.id,
+    gpu,
+    stages,
+    wholeMemoryGB,
+    wholeLoadSeconds: profile.whole.loadSeconds?.value ?? stages.reduce((sum, stage) => sum + stage.loadSeconds, 0),
+    wholeGpus: stages.reduce((most, stage) => Math.max(most, stage.gpus), 1),
+  };
+}
+
+/** How many GPUs may work on one task of a stage together, by the figures there are; ascending. */
+export function gpuCountsOf(profile: Profile, stage: string, kind: string): number[] {
+  const found = profile.stages.find(({ name }) => name === stage)?.seconds ?? [];
+  const counts = found.filter(({ gpu, batch }) => gpu === kind && batch === 1).map(({ gpus }) => gpus);
+  return [...new Set(counts)].sort((a, b) => a - b);
+}
+
+function stageCosts(profile: Profile, stage: StageProfile, gpu: GpuKind, wanted?: number): StageCosts {
+  const { id } = profile;
+  const counts = gpuCountsOf(profile, stage.name, gpu.kind);
+  if (counts.length === 0) {
+    const known = [...new Set(stage.seconds.map((figure) => figure.gpu))].join(', ');
+    throw lacks(id, `seconds of stage ${stage.name} on GPU ${gpu.kind}`, `it has them on ${known}`);
+  }
+  const gpus = wanted ?? counts[0]!;
+  if (!counts.includes(gpus)) {
+    throw lacks(id, `seconds of stage ${stage.name} on ${gpus} GPUs together`, `it has them on ${counts.join(', ')}`);
+  }
+  const batches = stage.seconds
+    .filter((figure) => figure.gpu === gpu.kind && figure.gpus === gpus)
+    .map(({ batch, value }) => [batch, value] as const)
+    .sort((a, b) => a[0] - b[0]);
+  const memoryGB = needed(id, stage, 'memoryGB');
+  if (memoryGB > gpu.memoryGB) {
+    const words = `stage ${stage.name} of profile ${id} needs ${memoryGB} GB of GPU memory; a ${gpu.kind} has ${gpu.memoryGB}`;
+    throw new RdmaError('RDMA_ERR_INVALID_ARGUMENT', words, { remedy: 'give a kind of GPU with more memory' });
+  }
+  return {
+    name: stage.name,
+    shared: stage.shared,
+    units: stage.units,
+    seconds: batches[0]![1],
+    gpus,
+    batches,
+    memoryGB,
+    weightsGB: stage.weightsGB?.value ?? memoryGB,
+    loadSeconds: needed(id, stage, 'loadSeconds'),
+    // Without a figure an adapter costs as much as the base.
+    switchSeconds: stage.switchSeconds?.value ?? needed(id, stage, 'loadSeconds'),
+    outputBytes: stage.outputBytes?.value ?? 0,
+  };
+}
+
+function needed(id: string, stage: StageProfile, key: 'memoryGB' | 'loadSeconds'): number {
+  const figure: Figure | undefined = stage[key];
+  if (figure === undefined) throw lacks(id, `${key} of stage ${stage.name}`, `add it to the profile, with its source`);
+  return figure.value;
+}
+
+function lacks(id: string, what: string, remedy: string): RdmaError {
+  return new RdmaError('RDMA_ERR_INVALID_ARGUMENT', `profile ${id} lacks ${what}`, { remedy });
+}
+
+/** Figures that a profile has no value of, and what is taken instead; for reports. */
+export function assumptionsOf(profile: Profile): string[] {
+  return profile.stages.flatMap((stage) => {
+    const list: string[] = [];
+    if (stage.weightsGB === undefined) list.push(`${stage.name}: no weightsGB, memoryGB is taken`);
+    if (stage.switchSeconds === undefined && !stage.shared) {
+      list.push(`${stage.name}: no switchSeconds, an adapter costs as much as loadSeconds`);
+    }
+    if (stage.outputBytes === undefined)
+      list.push(`${stage.name}: no outputBytes, its output takes no time on the way`);
+    if (stage.seconds.every(({ batch }) => batch === 1))
+      list.push(`${stage.name}: no batch figures, one task at a time`);
+    return list;
+  });
+}
+
+/** What a request takes alone on warm instances, in seconds. */
+export function bareSeconds({ stages }: ModelCosts, units: number, outputUnits: number): number {
+  let sum = 0;
+  for (const stage of stages) sum += stage.seconds * unitsAt(stage, units, outputUnits);
+  return sum;
+}
+
+/** The units of a request that count at a stage. */
+export function unitsAt({ units: kind }: Pick<StageCosts, 'units'>, units: number, outputUnits: number): number {
+  return kind === 'input' ? units : kind === 'output' ? outputUnits : 1;
+}

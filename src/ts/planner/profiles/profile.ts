@@ -1,0 +1,133 @@
+// What the stages of a model cost, each figure with its source.
+//
+// Invariant: a checked profile names a source for every figure. A figure that is not there stays away: whoever needs it
+// gets an error that names it, never a guess.
+import { RdmaError } from '../../core/errors.js';
+import {
+  checkBoolean,
+  checkInteger,
+  checkObject,
+  checkOneOf,
+  checkString,
+  invalidArgument,
+} from '../../core/validate.js';
+
+/** One figure. */
+export interface Figure {
+  readonly value: number;
+  /** `measured`: by this project; `published`: by the source; `derived`: computed from its figures. */
+  readonly kind: 'measured' | 'published' | 'derived';
+  /** A name of the profile's `sources`. */
+  readonly source: string;
+  readonly machine?: string | undefined;
+  readonly note?: string | undefined;
+}
+
+/** Seconds of a task: of one unit, or of a batch of units. */
+export interface SecondsFigure extends Figure {
+  readonly gpu: string;
+  /** GPUs that work on it together. */
+  readonly gpus: number;
+  readonly batch: number;
+}
+
+/** A stage of a profile. */
+export interface StageProfile {
+  readonly name: string;
+  /** Its weights are the same for all variants of the model. */
+  readonly shared: boolean;
+  /** Which units of a request its time grows with; `none`: it takes the same for all. */
+  readonly units: 'input' | 'output' | 'none';
+  readonly seconds: readonly SecondsFigure[];
+  readonly memoryGB?: Figure | undefined;
+  readonly weightsGB?: Figure | undefined;
+  readonly loadSeconds?: Figure | undefined;
+  readonly switchSeconds?: Figure | undefined;
+  readonly outputBytes?: Figure | undefined;
+}
+
+/** What a model costs, stage by stage. */
+export interface Profile {
+  readonly id: string;
+  readonly what: string;
+  /** Kinds of GPU that figures are of, with the memory of each. */
+  readonly gpus: Readonly<Record<string, { readonly memoryGB: number }>>;
+  /** One after the other. */
+  readonly stages: readonly StageProfile[];
+  /** All stages in one instance; what is left out is added up. */
+  readonly whole: { readonly memoryGB?: Figure | undefined; readonly loadSeconds?: Figure | undefined };
+  readonly sources: Readonly<Record<string, { readonly what: string; readonly where: string }>>;
+}
+
+const FIGURES = ['memoryGB', 'weightsGB', 'loadSeconds', 'switchSeconds', 'outputBytes'] as const;
+const MAX_VALUE = 1e15;
+
+/**
+ * Checks a profile as it is in a file: `profiles/schema.json` describes it.
+ *
+ * @param input what JSON.parse made of the file
+ * @throws RdmaError RDMA_ERR_INVALID_ARGUMENT naming the field
+ */
+export function checkProfile(input: unknown): Profile {
+  const given = checkObject<Record<string, unknown>>('profile', input);
+  checkOneOf('schema of the profile', given.schema, ['onepiece-profile-1']);
+  const id = checkString('id of the profile', given.id, { pattern: /^[a-z0-9][a-z0-9._-]{0,79}$/ });
+  const what = checkString(`what of profile ${id}`, given.what, { maxLength: 500 });
+  const sources = checkObject<Profile['sources']>(`sources of profile ${id}`, given.sources);
+  const gpus = checkObject<Profile['gpus']>(`gpus of profile ${id}`, given.gpus);
+  for (const [kind, gpu] of Object.entries(gpus)) {
+    const { memoryGB } = checkObject<{ memoryGB: number }>(`gpu ${kind} of profile ${id}`, gpu);
+    if (!(memoryGB > 0 && memoryGB < 1e6)) throw invalidArgument(`memoryGB of gpu ${kind}`, memoryGB, 'above 0');
+  }
+  if (!Array.isArray(given.stages) || given.stages.length < 1 || given.stages.length > 16) {
+    throw invalidArgument(`stages of profile ${id}`, given.stages, 'a list of 1 to 16');
+  }
+  const figure = (name: string, value: unknown) => checkFigure(`${name} of profile ${id}`, value, sources);
+  const stages = given.stages.map((each): StageProfile => {
+    const stage = checkObject<Record<string, unknown>>(`a stage of profile ${id}`, each);
+    const name = checkString(`name of a stage of profile ${id}`, stage.name, { pattern: /^[a-z0-9][a-z0-9-]{0,39}$/ });
+    if (!Array.isArray(stage.seconds) || stage.seconds.length === 0) {
+      throw new RdmaError('RDMA_ERR_INVALID_ARGUMENT', `profile ${id} lacks seconds of stage ${name}`);
+    }
+    const seconds = stage.seconds.map((entry) => {
+      const { gpu, gpus: count, batch } = checkObject<Record<string, unknown>>(`seconds of ${name}`, entry);
+      return {
+        ...figure(`seconds of ${name}`, entry),
+        gpu: checkOneOf(`gpu of seconds of ${name}`, gpu, Object.keys(gpus)),
+        gpus: checkInteger(`gpus of seconds of ${name}`, count, 1, 64),
+        batch: checkInteger(`batch of seconds of ${name}`, batch, 1, 1024),
+      };
+    });
+    for (const { value } of seconds) if (value === 0) throw invalidArgument(`seconds of ${name}`, value, 'above 0');
+    const more: Partial<Record<(typeof FIGURES)[number], Figure>> = {};
+    for (const key of FIGURES) if (stage[key] !== undefined) more[key] = figure(`${key} of ${name}`, stage[key]);
+    return {
+      name,
+      shared: checkBoolean(`shared of stage ${name}`, stage.shared),
+      units: checkOneOf(`units of stage ${name}`, stage.units ?? 'input', ['input', 'output', 'none'] as const),
+      seconds,
+      ...more,
+    } as StageProfile;
+  });
+  if (new Set(stages.map(({ name }) => name)).size < stages.length) {
+    throw new RdmaError('RDMA_ERR_INVALID_ARGUMENT', `profile ${id} has two stages of one name`);
+  }
+  const whole: { memoryGB?: Figure; loadSeconds?: Figure } = {};
+  const wholeGiven = checkObject<Record<string, unknown>>(`whole of profile ${id}`, given.whole ?? {});
+  for (const key of ['memoryGB', 'loadSeconds'] as const) {
+    if (wholeGiven[key] !== undefined) whole[key] = figure(`${key} of the whole`, wholeGiven[key]);
+  }
+  return { id, what, gpus, stages, whole, sources };
+}
+
+function checkFigure(name: string, input: unknown, sources: Profile['sources']): Figure {
+  const { value, kind, source, machine, note } = checkObject<Figure>(name, input);
+  if (!(typeof value === 'number' && value >= 0 && value < MAX_VALUE)) {
+    throw invalidArgument(`value of ${name}`, value, 'a number, 0 or more');
+  }
+  if (typeof source !== 'string' || !Object.hasOwn(sources, source)) {
+    throw invalidArgument(`source of ${name}`, source, 'one of the sources of the profile');
+  }
+  const checkedKind = checkOneOf(`kind of ${name}`, kind, ['measured', 'published', 'derived'] as const);
+  return { value, kind: checkedKind, source, machine, note };
+}

@@ -1,0 +1,384 @@
+// The fleets that are compared, from the costs of the models.
+//
+// Invariant: every duration and size is a figure of a profile. Fleets differ only in how GPUs are shared: all meet the
+// same requests, the same costs and the same SLO.
+import { bareSeconds, type ModelCosts, type StageCosts, unitsAt } from '../../planner/profiles/costs.js';
+import { DEFAULT_SCALE_POLICY, type ScalePolicy } from '../../planner/scaling.js';
+import type { Trace } from '../../planner/traces/trace.js';
+import type { FleetSpec, PoolSpec, StepSpec } from './fleet.js';
+
+/** What may be tuned. */
+export interface Settings {
+  /** Of the scale policy. */
+  readonly quantile: number;
+  readonly evidence: number;
+  /** In load times of the pool. */
+  readonly downAfterLoads: number;
+  readonly zeroAfterLoads: number;
+  readonly zeroAfterGaps: number;
+  /** How long a request may be overtaken, as a part of the time that it may wait. */
+  readonly patience: number;
+  /** The most instances of a pool, over the most requests that would be in work at a time with GPUs without end. */
+  readonly most: number;
+  /** The wait that a policy is told to allow, over the one that the SLO allows. */
+  readonly slack: number;
+  /** Of the time that a request may wait, the part for the longest stage; the others have the rest. */
+  readonly waitShare: number;
+}
+
+/** As shipped: {@link DEFAULT_SCALE_POLICY}; its times are absolute, which `loads` of 0 stand for. */
+export const DEFAULT_SETTINGS: Settings = Object.freeze({
+  quantile: DEFAULT_SCALE_POLICY.quantile,
+  evidence: DEFAULT_SCALE_POLICY.evidence,
+  downAfterLoads: 0,
+  zeroAfterLoads: 0,
+  zeroAfterGaps: DEFAULT_SCALE_POLICY.zeroAfterGaps,
+  patience: 0.25,
+  most: 2,
+  slack: 1,
+  waitShare: 0.7,
+});
+
+/** What fleets are built of. */
+export interface Workload {
+  readonly trace: Trace;
+  /** By model of the trace. */
+  readonly costs: readonly ModelCosts[];
+  /** Models of one profile: `base`: other weights of the stages that are not shared; `adapter`: a LoRA of one base. */
+  readonly variants: 'base' | 'adapter';
+  readonly sloFactor: number;
+  readonly quantile: number;
+  /** Between stages, in bytes a second. */
+  readonly bytesPerSecond: number;
+  readonly maxQueued: number;
+}
+
+/** What each request takes alone, in seconds. */
+export function bareOf({ trace, costs }: Workload): Float64Array {
+  return Float64Array.from(trace.arrivalS, (_, i) => {
+    return bareSeconds(costs[trace.model[i]!]!, trace.units[i]!, trace.outputUnits[i]!);
+  });
+}
+
+const MAX_POLICY = 65_535;
+
+function policyOf(settings: Settings, loadS: number, seconds: number, waitS: number, most: number): ScalePolicy {
+  const { downAfterLoads, zeroAfterLoads } = settings;
+  return {
+    ...DEFAULT_SCALE_POLICY,
+    quantile: settings.quantile,
+    evidence: settings.evidence,
+    zeroAfterGaps: settings.zeroAfterGaps,
+    ...(downAfterLoads > 0 ? { downAfterMs: Math.round(downAfterLoads * loadS * 1000) } : {}),
+    ...(zeroAfterLoads > 0 ? { zeroAfterMs: Math.round(zeroAfterLoads * loadS * 1000) } : {}),
+    sloMs: Math.round((seconds + settings.slack * waitS) * 1000),
+    max: Math.min(MAX_POLICY, Math.max(1, Math.round(settings.most * most))),
+    min: 0,
+  };
+}
+
+/** The most requests that would be in work at a time with GPUs without end, of those that `seconds` answers for. */
+export function peakConcurrency(trace: Trace, secondsOf: (request: number) => number | undefined): number {
+  const ends: number[] = [];
+  const starts: number[] = [];
+  for (let i = 0; i < trace.arrivalS.length; i++) {
+    const seconds = secondsOf(i);
+    if (seconds === undefined) continue;
+    starts.push(trace.arrivalS[i]!);
+    ends.push(trace.arrivalS[i]! + seconds);
+  }
+  const sorted = Float64Array.from(ends).sort();
+  let [at, now, peak] = [0, 0, 0];
+  for (const start of starts) {
+    while (at < sorted.length && sorted[at]! <= start) [at, now] = [at + 1, now - 1];
+    peak = Math.max(peak, ++now);
+  }
+  return peak;
+}
+
+/** How many models an instance has room for, where each needs its weights and all share the rest of the memory. */
+export function residentOf(memoryGB: number, weightsGB: number, gpuGB: number): number {
+  const rest = Math.max(0, memoryGB - weightsGB);
+  return weightsGB <= 0 ? 1 : Math.max(1, Math.floor((gpuGB - rest) / weightsGB));
+}
+
+/** How much faster n tasks at once are than one after the other, by the batches of a profile. */
+export function gainOf(batches: StageCosts['batches']): (tasks: number) => number {
+  const [, alone] = batches[0]!;
+  return (tasks) => {
+    let [size, seconds] = batches[0]!;
+    for (const [nextSize, nextSeconds] of batches) {
+      if (nextSize > tasks) {
+        const part = (tasks - size) / (nextSize - size);
+        return (tasks * alone) / (seconds + part * (nextSeconds - seconds));
+      }
+      [size, seconds] = [nextSize, nextSeconds];
+    }
+    return (size * alone) / seconds;
+  };
+}
+
+/** The batch with which most is done. */
+function bestBatch(batches: StageCosts['batches']): number {
+  let [best, most] = [1, 0];
+  for (const [size, seconds] of batches) if (size / seconds > most * 1.02) [best, most] = [size, size / seconds];
+  return best;
+}
+
+/** Builds fleets of one workload. */
+export class FleetBuilder {
+  readonly work: Workload;
+  private readonly families: Uint16Array;
+  private readonly meanUnits: { input: number; output: number };
+  private readonly peaks = new Map<string, number>();
+  private readonly tickS: number;
+
+  constructor(work: Workload) {
+    this.work = work;
+    const { costs, trace } = work;
+    const names = [...new Set(costs.map(({ profile }) => profile))];
+    this.families = Uint16Array.from(costs, ({ profile }) => names.indexOf(profile));
+    const mean = (list: Float32Array) => list.reduce((a, b) => a + b, 0) / list.length;
+    this.meanUnits = { input: mean(trace.units), output: mean(trace.outputUnits) };
+    const shortest = Math.min(...costs.map((each) => this.meanBare(each)));
+    this.tickS = Math.min(10, Math.max(1, shortest / 20));
+  }
+
+  private meanBare(costs: ModelCosts): number {
+    return bareSeconds(costs, this.meanUnits.input, this.meanUnits.output);
+  }
+
+  private meanSeconds(stage: StageCosts): number {
+    return stage.seconds * unitsAt(stage, this.meanUnits.input, this.meanUnits.output);
+  }
+
+  private waitOf(costs: ModelCosts): number {
+    return Math.max(0, this.work.sloFactor - 1) * this.meanBare(costs);
+  }
+
+  private fleet(name: string, pools: PoolSpec[], routes: StepSpec[][]): FleetSpec {
+    return { name, pools, routes, maxQueued: this.work.maxQueued, tickS: this.tickS };
+  }
+
+  /** How many would be in work at a time at most, of the requests of some models at some stages. */
+  private mostOf(key: string, models: ReadonlySet<number>, stages?: ReadonlySet<string>): number {
+    let peak = this.peaks.get(key);
+    if (peak === undefined) {
+      const { trace, costs } = this.work;
+      peak = peakConcurrency(trace, (i) => {
+        const model = trace.model[i]!;
+        if (!models.has(model)) return undefined;
+        let seconds = 0;
+        for (const stage of costs[model]!.stages) {
+          if (stages !== undefined && !stages.has(stage.name)) continue;
+          seconds += stage.seconds * unitsAt(stage, trace.units[i]!, trace.outputUnits[i]!);
+        }
+        return seconds;
+      });
+      this.peaks.set(key, peak);
+    }
+    return peak;
+  }
+
+  // A whole pipeline is one step. Stages that grow with other units are another one, and wait once more.
+  private wholeStep(pool: number, costs: ModelCosts): StepSpec[] {
+    const steps = new Map<StepSpec['units'], number>();
+    for (const { units, seconds } of costs.stages) steps.set(units, (steps.get(units) ?? 0) + seconds);
+    return [...steps].map(([units, seconds]) => ({ pool, units, seconds, transferS: 0 }));
+  }
+
+  /**
+   * GPUs for each model that hold the whole pipeline.
+   *
+   * @param sizes instances by model; undefined: they follow the load
+   */
+  mono(name: string, sizes: readonly number[] | undefined, settings: Settings): FleetSpec {
+    const { costs } = this.work;
+    const pools = costs.map((each, model): PoolSpec => {
+      const bareS = this.meanBare(each);
+      const most = sizes === undefined ? this.mostOf(`model ${model}`, new Set([model])) : 0;
+      return {
+        name: `${this.work.trace.models[model]}`,
+        gpus: each.wholeGpus,
+        loadS: each.wholeLoadSeconds,
+        slots: 1,
+        resident: 0,
+        swapS: 0,
+        adapterS: adapterSeconds(each.stages),
+        patienceS: 0,
+        prefetch: false,
+        fixed: sizes?.[model],
+        policy:
+          sizes === undefined ? policyOf(settings, each.wholeLoadSeconds, bareS, this.waitOf(each), most) : undefined,
+        hintS: bareS,
+      };
+    });
+    return this.fleet(
+      name,
+      pools,
+      costs.map((each, model) => this.wholeStep(model, each)),
+    );
+  }
+
+  /**
+   * GPUs that serve any model and swap whole pipelines.
+   *
+   * @param size instances; undefined: they follow the load
+   * @param onlyDifferent loads only what the models do not have in common, as an engine would that knows the stages
+   */
+  monoShared(
+    name: string,
+    size: number | undefined,
+    settings: Settings,
+    { prefetch = false, onlyDifferent = false } = {},
+  ): FleetSpec {
+    const { costs, variants } = this.work;
+    // Instances of one width are one pool: the widest that a model needs.
+    const widths = [...new Set(costs.map(({ wholeGpus }) => wholeGpus))].sort((a, b) => a - b);
+    const pools = widths.map((gpus): PoolSpec => {
+      const own = costs.filter((each) => each.wholeGpus === gpus);
+      const models = new Set(costs.flatMap((each, i) => (each.wholeGpus === gpus ? [i] : [])));
+      const loadS = Math.max(...own.map(({ wholeLoadSeconds }) => wholeLoadSeconds));
+      const bareS = own.reduce((sum, each) => sum + this.meanBare(each), 0) / own.length;
+      const waitS = Math.min(...own.map((each) => this.waitOf(each)));
+      const most = size === undefined ? this.mostOf(`width ${gpus}`, models) : 0;
+      const part = size === undefined ? undefined : Math.max(1, Math.round((size * own.length) / costs.length));
+      return {
+        name: widths.length === 1 ? 'any model' : `any model, ${gpus} GPUs`,
+        gpus,
+        loadS,
+        slots: 1,
+        resident: Math.min(
+          ...own.map(({ stages, wholeMemoryGB, gpu }) => {
+            return residentOf(
+              wholeMemoryGB,
+              sum(stages, ({ weightsGB }) => weightsGB),
+              gpu.memoryGB,
+            );
+          }),
+        ),
+        swapS:
+          variants === 'adapter'
+            ? Math.max(...own.map(({ stages }) => adapterSeconds(stages)))
+            : onlyDifferent
+              ? ownLoad(own)
+              : loadS,
+        families: variants === 'adapter' || onlyDifferent ? this.families : undefined,
+        adapterS: Math.max(...own.map(({ stages }) => adapterSeconds(stages))),
+        patienceS: settings.patience * waitS,
+        prefetch,
+        fixed: widths.length === 1 ? size : part,
+        policy: size === undefined ? policyOf(settings, loadS, bareS, waitS, most) : undefined,
+        hintS: bareS,
+      };
+    });
+    return this.fleet(
+      name,
+      pools,
+      costs.map((each) => this.wholeStep(widths.indexOf(each.wholeGpus), each)),
+    );
+  }
+
+  /**
+   * Stages apart. Stages whose weights are the same for all variants are shared by them.
+   *
+   * @param sizes of each pool of {@link stagedPools}; undefined: they follow the load
+   */
+  staged(
+    name: string,
+    settings: Settings,
+    options: {
+      readonly sizes?: ReadonlyMap<string, number>;
+      readonly perModel?: boolean;
+      readonly isFull?: boolean;
+    } = {},
+  ): FleetSpec {
+    const { costs, trace, bytesPerSecond } = this.work;
+    const pools: PoolSpec[] = [];
+    const byKey = new Map<string, number>();
+    const routes = costs.map((each, model) => {
+      const packed = options.isFull === true ? packable(each) : new Set<string>();
+      return each.stages.map((stage): StepSpec => {
+        const own = !stage.shared && options.perModel === true;
+        const isPacked = packed.has(stage.name);
+        const key = isPacked
+          ? `${each.profile}: ${[...packed].join(' + ')}`
+          : own
+            ? `${trace.models[model]}: ${stage.name}`
+            : `${each.profile}: ${stage.name}`;
+        let pool = byKey.get(key);
+        if (pool === undefined) {
+          pool = pools.length;
+          byKey.set(key, pool);
+          pools.push(this.stagePool(key, model, stage, isPacked ? packed : undefined, own, settings, options));
+        }
+        const transferS = bytesPerSecond > 0 ? (stage.outputBytes * this.meanUnits.input) / bytesPerSecond : 0;
+        return { pool, seconds: stage.seconds, units: stage.units, transferS };
+      });
+    });
+    return this.fleet(name, pools, routes);
+  }
+
+  private stagePool(
+    key: string,
+    model: number,
+    stage: StageCosts,
+    packed: ReadonlySet<string> | undefined,
+    own: boolean,
+    settings: Settings,
+    { sizes, isFull = false }: { readonly sizes?: ReadonlyMap<string, number>; readonly isFull?: boolean },
+  ): PoolSpec {
+    const { costs, variants } = this.work;
+    const each = costs[model]!;
+    const stages = packed === undefined ? [stage] : each.stages.filter(({ name }) => packed.has(name));
+    const loadS = sum(stages, ({ loadSeconds }) => loadSeconds);
+    const seconds = sum(stages, (part) => this.meanSeconds(part)) / stages.length;
+    const longest = each.stages.reduce((a, b) => (this.meanSeconds(b) > this.meanSeconds(a) ? b : a));
+    const others = Math.max(1, each.stages.length - 1);
+    const share =
+      each.stages.length === 1 ? 1 : stage === longest ? settings.waitShare : (1 - settings.waitShare) / others;
+    const waitS = share * this.waitOf(each);
+    const users = own
+      ? new Set([model])
+      : new Set(costs.flatMap((other, i) => (other.profile === each.profile ? [i] : [])));
+    const names = new Set(stages.map(({ name }) => name));
+    const slots = isFull && packed === undefined ? bestBatch(stage.batches) : 1;
+    const swaps = !stage.shared && !own;
+    const fixed = sizes?.get(key);
+    const most = sizes === undefined ? this.mostOf(key, users, names) : 0;
+    return {
+      name: key,
+      gpus: stage.gpus,
+      loadS,
+      slots,
+      gain: slots > 1 ? gainOf(stage.batches) : undefined,
+      resident: swaps ? (isFull ? residentOf(stage.memoryGB, stage.weightsGB, each.gpu.memoryGB) : 1) : 0,
+      swapS: variants === 'adapter' ? stage.switchSeconds : stage.loadSeconds,
+      adapterS: stage.shared ? 0 : stage.switchSeconds,
+      patienceS: settings.patience * waitS,
+      prefetch: false,
+      fixed,
+      policy: fixed === undefined ? policyOf(settings, loadS, seconds, waitS, most) : undefined,
+      hintS: seconds,
+    };
+  }
+}
+
+function sum<T>(list: readonly T[], of: (item: T) => number): number {
+  return list.reduce((total, item) => total + of(item), 0);
+}
+
+function adapterSeconds(stages: readonly StageCosts[]): number {
+  return sum(stages, (stage) => (stage.shared ? 0 : stage.switchSeconds));
+}
+
+function ownLoad(costs: readonly ModelCosts[]): number {
+  return Math.max(...costs.map(({ stages }) => sum(stages, (stage) => (stage.shared ? 0 : stage.loadSeconds))));
+}
+
+/** Shared stages that fit on one GPU together: they take turns there. */
+export function packable({ stages, gpu }: ModelCosts): Set<string> {
+  const shared = stages.filter((stage) => stage.shared && stage.gpus === 1);
+  const fits = sum(shared, ({ memoryGB }) => memoryGB) <= gpu.memoryGB;
+  return fits && shared.length > 1 ? new Set(shared.map(({ name }) => name)) : new Set();
+}

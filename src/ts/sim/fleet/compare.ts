@@ -1,0 +1,346 @@
+// Fleets beside each other, under the same SLO, arrivals and costs.
+//
+// Invariant: each fleet is as good as its kind allows: fixed ones have the fewest instances that hold the SLO on this
+// very trace, elastic ones settings that were searched for.
+import {
+  bareOf,
+  DEFAULT_SETTINGS,
+  FleetBuilder,
+  packable,
+  peakConcurrency,
+  type Settings,
+  type Workload,
+} from './builders.js';
+import type { FaultRates, FleetSpec } from './fleet.js';
+import { Held } from './held.js';
+import type { SimulationResult } from './result.js';
+import { simulate } from './simulation.js';
+import { groupsByModel, sizesFor } from './sizing.js';
+import { isBetter, TUNABLE, tune } from './tuning.js';
+
+/** The fleets, in the order in which each adds something to the one before. */
+export const FLEETS = [
+  'mono-fixed',
+  'mono-elastic',
+  'mono-shared',
+  'mono-shared-elastic',
+  'staged-fixed',
+  'staged-elastic',
+  'staged-full',
+  'bound',
+] as const;
+
+export type FleetName = (typeof FLEETS)[number];
+
+/** One fleet. */
+export interface Compared extends Omit<SimulationResult, 'name'> {
+  readonly name: FleetName;
+  /** Of an elastic fleet. */
+  readonly settings: Settings | undefined;
+  /** How it was built, in words. */
+  readonly how: string;
+}
+
+/** How much one step saves. */
+export interface Ratio {
+  readonly what: string;
+  readonly from: FleetName;
+  readonly to: FleetName;
+  /** GPUs of the first over those of the second: on average, and at the peak. */
+  readonly mean: number;
+  readonly peak: number;
+}
+
+export interface CompareOptions {
+  readonly fleets?: readonly FleetName[] | undefined;
+  readonly seed?: number | undefined;
+  readonly faults?: FaultRates | undefined;
+  /** Settings of elastic fleets, where they were searched for before. */
+  readonly settings?: Partial<Record<FleetName, Settings>> | undefined;
+  /** false: the shipped defaults. */
+  readonly isTuned?: boolean | undefined;
+  /** How much more than the quantile must be in time in the search. */
+  readonly margin?: number | undefined;
+  /** Costs with more GPUs a stage, which `staged-full` may use. */
+  readonly wider?: readonly Workload['costs'][] | undefined;
+  readonly onProgress?: ((fleet: FleetName) => void) | undefined;
+}
+
+/** Simulates fleets of a workload. */
+export class Comparison {
+  private readonly work: Workload;
+  private readonly options: CompareOptions;
+  private readonly bareS: Float64Array;
+  private readonly builder: FleetBuilder;
+
+  constructor(work: Workload, options: CompareOptions = {}) {
+    this.work = work;
+    this.options = options;
+    this.bareS = bareOf(work);
+    this.builder = new FleetBuilder(work);
+  }
+
+  run(): Compared[] {
+    const { fleets = FLEETS, onProgress } = this.options;
+    return fleets.map((name) => {
+      onProgress?.(name);
+      return this.one(name);
+    });
+  }
+
+  private one(name: FleetName): Compared {
+    switch (name) {
+      case 'mono-fixed':
+        return this.monoFixed();
+      case 'mono-elastic':
+        return this.elastic(name, 'whole pipelines, instances by model, down to none', (settings) =>
+          this.builder.mono(name, undefined, settings),
+        );
+      case 'mono-shared':
+        return this.monoShared();
+      case 'mono-shared-elastic':
+        return this.elastic(
+          name,
+          'any GPU serves any model and loads what differs; instances follow the load',
+          (settings) => this.builder.monoShared(name, undefined, settings, { onlyDifferent: true }),
+        );
+      case 'staged-fixed':
+        return this.stagedFixed();
+      case 'staged-elastic':
+        return this.elastic(
+          name,
+          'stages apart, shared where weights allow it; instances follow the load',
+          (settings) => this.builder.staged(name, settings),
+        );
+      case 'staged-full':
+        return this.stagedFull();
+      case 'bound':
+        return this.bound();
+    }
+  }
+
+  private simulate(fleet: FleetSpec, builder = this.builder): SimulationResult {
+    const { seed = 1, faults } = this.options;
+    const { trace, sloFactor, quantile } = builder.work;
+    return simulate({ fleet, trace, bareS: this.bareS, sloFactor, quantile, seed, faults });
+  }
+
+  private elastic(name: FleetName, how: string, build: (settings: Settings) => FleetSpec): Compared {
+    const { isTuned = true, settings: known, margin = 0.004 } = this.options;
+    const given = known?.[name] ?? (isTuned ? undefined : DEFAULT_SETTINGS);
+    if (given !== undefined) return { ...this.simulate(build(given)), name, settings: given, how };
+    // What has no effect on a kind of fleet is not searched.
+    const keys = TUNABLE.filter((key) => {
+      if (key === 'patience') return name !== 'mono-elastic';
+      return key !== 'waitShare' || name.startsWith('staged');
+    });
+    const tuned = tune((settings) => this.simulate(build(settings)), this.work.quantile, margin, keys);
+    return { ...tuned.result, name, settings: tuned.settings, how };
+  }
+
+  private adapterOf(model: number): number {
+    return this.work.costs[model]!.stages.reduce(
+      (sum, { shared, switchSeconds }) => sum + (shared ? 0 : switchSeconds),
+      0,
+    );
+  }
+
+  private monoFixed(): Compared {
+    const { work, bareS } = this;
+    const bound = (_: number, bare: number) => work.sloFactor * bare;
+    const groups = groupsByModel(
+      work,
+      () => true,
+      (model) => this.adapterOf(model),
+      bareS,
+      bound,
+    );
+    const weights = work.costs.map(({ wholeGpus }) => wholeGpus);
+    // The sizes are for first come, first served; the queue is fair to tenants, which makes a few others late.
+    let result: SimulationResult | undefined;
+    for (const part of [1, 0.95, 0.85, 0.7, 0.5, 0]) {
+      const sizes = sizesFor(groups, weights, part * (1 - work.quantile));
+      result = this.simulate(this.builder.mono('mono-fixed', sizes, DEFAULT_SETTINGS));
+      if (result.sloMet) break;
+    }
+    const how = 'whole pipelines, a fixed number by model, the fewest that hold the SLO over all models';
+    return { ...result!, name: 'mono-fixed', settings: undefined, how };
+  }
+
+  private monoShared(): Compared {
+    const { work } = this;
+    const build = (size: number, prefetch: boolean) =>
+      this.builder.monoShared('mono-shared', size, DEFAULT_SETTINGS, { prefetch });
+    const pools = new Set(work.costs.map(({ wholeGpus }) => wholeGpus)).size;
+    const peak = peakConcurrency(work.trace, (i) => this.bareS[i]!);
+    const smallest = (prefetch: boolean) => this.fewest(pools, 2 * peak + work.costs.length, (n) => build(n, prefetch));
+    const [plain, ahead] = [smallest(false), smallest(true)];
+    const isAhead = isBetter(ahead, plain, work.quantile, 0);
+    const how = `a fixed number of GPUs that serve any model and swap whole pipelines, the one used longest ago first${
+      isAhead ? ', with prefetch' : '; prefetch made it no smaller'
+    }`;
+    return { ...(isAhead ? ahead : plain), name: 'mono-shared', settings: undefined, how };
+  }
+
+  // The smallest fleet that holds the SLO.
+  private fewest(least: number, most: number, build: (size: number) => FleetSpec): SimulationResult {
+    let [low, high] = [least, most];
+    let best: SimulationResult | undefined;
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      const result = this.simulate(build(middle));
+      if (result.sloMet) [high, best] = [middle, result];
+      else low = middle + 1;
+    }
+    return best !== undefined && best.gpusPeak === high ? best : this.simulate(build(high));
+  }
+
+  private stagedFixed(): Compared {
+    const { work, bareS } = this;
+    const { costs, trace, sloFactor, quantile } = work;
+    let result: SimulationResult | undefined;
+    // The stages share the time that a request may wait; the rest of the search is by simulation of the whole.
+    for (const part of [0.9, 0.8, 0.6, 0.4, 0.2]) {
+      const sizes = new Map<string, number>();
+      const bound = (share: number) => (_: number, bare: number, ownS: number) => ownS + share * (sloFactor - 1) * bare;
+      const own = groupsByModel(
+        work,
+        (_, shared) => !shared,
+        (m) => this.adapterOf(m),
+        bareS,
+        bound(part),
+      );
+      const widths = costs.map(({ stages }) => Math.max(1, ...stages.filter((s) => !s.shared).map((s) => s.gpus)));
+      const counts = sizesFor(own, widths, (1 - quantile) * part);
+      costs.forEach((each, model) => {
+        for (const stage of each.stages) {
+          if (!stage.shared) sizes.set(`${trace.models[model]}: ${stage.name}`, counts[model]!);
+        }
+      });
+      for (const each of new Map(costs.map((one) => [one.profile, one])).values()) {
+        for (const stage of each.stages.filter(({ shared }) => shared)) {
+          const groups = groupsByModel(
+            work,
+            (name) => name === stage.name,
+            () => 0,
+            bareS,
+            bound((1 - part) / 2),
+          ).filter((_, model) => costs[model]!.profile === each.profile);
+          sizes.set(`${each.profile}: ${stage.name}`, sizesFor([merged(groups)], [1], 0.002)[0]!);
+        }
+      }
+      result = this.simulate(this.builder.staged('staged-fixed', DEFAULT_SETTINGS, { sizes, perModel: true }));
+      if (result.sloMet) break;
+    }
+    const how = 'a fixed number of each stage; encoders and decoders are shared, the others by model';
+    return { ...result!, name: 'staged-fixed', settings: undefined, how };
+  }
+
+  private stagedFull(): Compared {
+    const { work, options } = this;
+    const words = (wider: boolean) => {
+      const packs = work.costs.some((each) => packable(each).size > 0) ? ['small stages share GPUs'] : [];
+      const batches = work.costs.some(({ stages }) => stages.some((s) => s.batches.length > 1)) ? ['batches'] : [];
+      const more = [...packs, ...batches, ...(wider ? ['more GPUs a task'] : []), 'as many models in memory as fit'];
+      return `as staged-elastic, with what the profile has figures of: ${more.join(', ')}`;
+    };
+    const best = this.elastic('staged-full', words(false), (s) =>
+      this.builder.staged('staged-full', s, { isFull: true }),
+    );
+    let chosen = best;
+    for (const costs of options.wider ?? []) {
+      // Bare times stay those of the narrow stages: the SLO must not move.
+      const builder = new FleetBuilder({ ...work, costs });
+      const build = (settings: Settings) => builder.staged('staged-full', settings, { isFull: true });
+      const settings = options.settings?.['staged-full'] ?? best.settings!;
+      const result = this.simulate(build(settings), builder);
+      const next: Compared = { ...result, name: 'staged-full', settings, how: words(true) };
+      if (isBetter(next as unknown as SimulationResult, chosen as unknown as SimulationResult, work.quantile, 0))
+        chosen = next;
+    }
+    return chosen;
+  }
+
+  // What no fleet can go below: the GPUs that work, with no wait, no load and no idle time.
+  private bound(): Compared {
+    const { work, bareS } = this;
+    const { trace, costs } = work;
+    const changes: [number, number][] = [];
+    let busyGpuS = 0;
+    for (let i = 0; i < trace.arrivalS.length; i++) {
+      let atS = trace.arrivalS[i]!;
+      for (const stage of costs[trace.model[i]!]!.stages) {
+        const units = stage.units === 'none' ? 1 : stage.units === 'input' ? trace.units[i]! : trace.outputUnits[i]!;
+        changes.push([atS, stage.gpus], [atS + stage.seconds * units, -stage.gpus]);
+        atS += stage.seconds * units;
+        busyGpuS += stage.seconds * units * stage.gpus;
+      }
+    }
+    changes.sort((a, b) => a[0] - b[0] || a[1] - b[1]);
+    const held = new Held(trace.lengthS);
+    for (const [atS, by] of changes) held.change(atS, by);
+    const { mean, p99, peak, hours } = held.summary();
+    const sorted = Float64Array.from(bareS).sort();
+    const at = (q: number) => sorted[Math.max(0, Math.ceil(q * sorted.length) - 1)]!;
+    return {
+      name: 'bound',
+      requests: bareS.length,
+      gpusMean: mean,
+      gpusP99: p99,
+      gpusPeak: peak,
+      gpuHours: (mean * trace.lengthS) / 3600,
+      sloMet: true,
+      quantileRatio: 1,
+      inTime: 1,
+      rejected: 0,
+      p50S: at(0.5),
+      p95S: at(0.95),
+      meanS: bareS.reduce((a, b) => a + b, 0) / bareS.length,
+      loads: 0,
+      adapterLoads: 0,
+      actions: 0,
+      busyGpuHours: busyGpuS / 3600,
+      switchGpuHours: 0,
+      hours,
+      pools: [],
+      nodeDeaths: 0,
+      tasksAgain: 0,
+      settings: undefined,
+      how: 'busy GPU time: no wait, no load, no idle GPU',
+    };
+  }
+}
+
+function merged(groups: ReturnType<typeof groupsByModel>): ReturnType<typeof groupsByModel>[number] {
+  const rows = groups.flatMap(({ arrivalS, serviceS, boundS }) => {
+    return Array.from(arrivalS, (atS, i) => [atS, serviceS[i]!, boundS[i]!] as const);
+  });
+  rows.sort((a, b) => a[0] - b[0]);
+  return {
+    arrivalS: Float64Array.from(rows, ([atS]) => atS),
+    serviceS: Float64Array.from(rows, ([, s]) => s),
+    boundS: Float64Array.from(rows, ([, , s]) => s),
+  };
+}
+
+const STEPS: readonly (readonly [what: string, from: FleetName, to: FleetName])[] = [
+  ['elasticity', 'mono-fixed', 'mono-elastic'],
+  ['sharing GPUs between models', 'mono-elastic', 'mono-shared-elastic'],
+  ['splitting into stages', 'mono-shared-elastic', 'staged-elastic'],
+  ['batches, more GPUs a task, memory', 'staged-elastic', 'staged-full'],
+  ['left to the bound', 'staged-full', 'bound'],
+  ['splitting, everything fixed', 'mono-fixed', 'staged-fixed'],
+  ['staged-elastic relative to mono-fixed', 'mono-fixed', 'staged-elastic'],
+  ['staged-elastic relative to mono-shared of fixed size', 'mono-shared', 'staged-elastic'],
+  ['staged-full relative to the strongest rival', 'mono-shared-elastic', 'staged-full'],
+];
+
+/** What each step contributes, of the fleets that are there. */
+export function ratiosOf(fleets: readonly Compared[]): Ratio[] {
+  const by = new Map(fleets.map((fleet) => [fleet.name, fleet]));
+  return STEPS.flatMap(([what, from, to]) => {
+    const [a, b] = [by.get(from), by.get(to)];
+    if (a === undefined || b === undefined) return [];
+    return { what, from, to, mean: a.gpusMean / b.gpusMean, peak: a.gpusPeak / b.gpusPeak };
+  });
+}

@@ -1,0 +1,355 @@
+// The plan: how many GPUs a workload needs, of what, when, and how sure that is.
+//
+// Invariant: settings are searched for on the first seed; what is expected of them is measured on the others. A trace
+// from a file is one sample: then there is no interval, and the plan says so. What is not known is listed.
+import { checkSpec } from '../../pipeline/spec.js';
+import { place } from '../../planner/placement.js';
+import { costsOf, type GpuKind, gpuCountsOf, type ModelCosts } from '../../planner/profiles/costs.js';
+import type { Profile } from '../../planner/profiles/profile.js';
+import { stretched, type Trace } from '../../planner/traces/trace.js';
+import { bareOf, DEFAULT_SETTINGS, type Settings, type Workload } from './builders.js';
+import {
+  type Compared,
+  Comparison,
+  type CompareOptions,
+  type FleetName,
+  FLEETS,
+  type Ratio,
+  ratiosOf,
+} from './compare.js';
+import { type FaultRates, NODE_GPUS } from './fleet.js';
+
+/** What a plan is asked for. */
+export interface PlanInput {
+  /** Makes the trace of a seed; a trace from a file is the same for each. */
+  readonly traceOf: (seed: number) => Trace;
+  readonly isSample: boolean;
+  /** By model of the trace. */
+  readonly profilesOf: (trace: Trace) => readonly Profile[];
+  readonly gpu: GpuKind;
+  readonly variants: Workload['variants'];
+  readonly sloFactor: number;
+  readonly quantile: number;
+  readonly maxRejected: number;
+  /** Of which the first is searched on. */
+  readonly seeds: readonly number[];
+  readonly fleets?: readonly FleetName[] | undefined;
+  readonly bytesPerSecond: number;
+  readonly maxQueued: number;
+  readonly faults?: FaultRates | undefined;
+  readonly onStep?: ((words: string) => void) | undefined;
+}
+
+/** Lowest and highest over the seeds that were not searched on. */
+export interface Interval {
+  readonly low: number;
+  readonly high: number;
+}
+
+/** Instances of one pool of the plan. */
+export interface PlannedPool {
+  readonly name: string;
+  readonly gpusEach: number;
+  readonly instancesMean: number;
+  readonly instancesPeak: number;
+  /** By hour of the trace. */
+  readonly byHour: readonly { readonly mean: number; readonly peak: number }[];
+  readonly memoryGB: number;
+}
+
+/** How the plan changes with one input. */
+export interface Sensitivity {
+  readonly input: string;
+  readonly change: string;
+  readonly gpusMean: number;
+  /** Over the plan's own. */
+  readonly ratio: number;
+  readonly inTime: number;
+  readonly sloMet: boolean;
+}
+
+/** A plan. */
+export interface PlanResult {
+  readonly trace: {
+    readonly name: string;
+    readonly requests: number;
+    readonly models: number;
+    readonly hours: number;
+    readonly notes: readonly string[];
+  };
+  readonly profiles: readonly string[];
+  readonly gpu: GpuKind;
+  readonly variants: Workload['variants'];
+  readonly slo: { readonly quantile: number; readonly factor: number; readonly maxRejected: number };
+  readonly bareSecondsMean: number;
+  readonly comparison: readonly Compared[];
+  readonly ratios: readonly Ratio[];
+  /** The fleet with the fewest GPUs on average that holds the SLO. */
+  readonly chosen: {
+    readonly fleet: FleetName;
+    readonly settings: Settings | undefined;
+    readonly gpusMean: number;
+    readonly gpusP99: number;
+    readonly gpusPeak: number;
+    /** GPU hours a day; and what they cost, where a price was given. */
+    readonly gpuHoursADay: number;
+    readonly costADay: number | undefined;
+    readonly sloMet: boolean;
+    readonly pools: readonly PlannedPool[];
+  };
+  /** The same fleet with the shipped default settings. */
+  readonly withDefaults: { readonly gpusMean: number; readonly inTime: number; readonly sloMet: boolean } | undefined;
+  readonly intervals:
+    | {
+        readonly seeds: number;
+        readonly gpusMean: Interval;
+        readonly gpusPeak: Interval;
+        readonly inTime: Interval;
+        readonly rejected: Interval;
+      }
+    | undefined;
+  readonly sensitivity: readonly Sensitivity[];
+  readonly memory: readonly { readonly pool: string; readonly needsGB: number; readonly hasGB: number }[];
+  /** The instances of the peak on nodes of 8 GPUs, by the shipped placement. */
+  readonly placement: { readonly nodes: number; readonly placed: number; readonly unplaced: readonly string[] };
+  readonly unknown: readonly string[];
+}
+
+const CANDIDATES: readonly FleetName[] = ['mono-shared', 'mono-shared-elastic', 'staged-elastic', 'staged-full'];
+
+/** Makes a plan. @throws RdmaError RDMA_ERR_INVALID_ARGUMENT where a figure is missing or a stage fits no GPU */
+export function makePlan(input: PlanInput): PlanResult {
+  const { seeds, quantile, gpu, onStep } = input;
+  const trace = input.traceOf(seeds[0]!);
+  const profiles = input.profilesOf(trace);
+  const work = workOf(input, trace, profiles, 1);
+  const fleets = input.fleets ?? FLEETS;
+  const options: CompareOptions = {
+    fleets,
+    seed: seeds[0],
+    faults: input.faults,
+    wider: widerOf(profiles, gpu),
+    onProgress: (fleet) => onStep?.(`simulating ${fleet}`),
+  };
+  const comparison = new Comparison(work, options).run();
+  const chosen = choose(comparison, input);
+  onStep?.('other seeds, and how much each input matters');
+  const again = (other: Workload, settings: Settings | undefined, seed: number): Compared => {
+    const known = settings === undefined ? {} : { [chosen.name]: settings };
+    const run = { fleets: [chosen.name], seed, faults: input.faults, settings: known, wider: [] as const };
+    return new Comparison(other, run).run()[0]!;
+  };
+  const others = input.isSample
+    ? []
+    : seeds.slice(1).map((seed) => {
+        const own = input.traceOf(seed);
+        return again(workOf(input, own, input.profilesOf(own), 1), chosen.settings, seed);
+      });
+  const withDefaults = chosen.settings === undefined ? undefined : again(work, DEFAULT_SETTINGS, seeds[0]!);
+  const bareS = bareOf(work);
+  const days = trace.lengthS / 86_400;
+  const gpuHoursADay = chosen.gpuHours / days;
+  return {
+    trace: {
+      name: trace.name,
+      requests: trace.arrivalS.length,
+      models: trace.models.length,
+      hours: trace.lengthS / 3600,
+      notes: trace.notes,
+    },
+    profiles: [...new Set(profiles.map(({ id }) => id))],
+    gpu,
+    variants: input.variants,
+    slo: { quantile, factor: input.sloFactor, maxRejected: input.maxRejected },
+    bareSecondsMean: bareS.reduce((a, b) => a + b, 0) / bareS.length,
+    comparison,
+    ratios: ratiosOf(comparison),
+    chosen: {
+      fleet: chosen.name,
+      settings: chosen.settings,
+      gpusMean: chosen.gpusMean,
+      gpusP99: chosen.gpusP99,
+      gpusPeak: chosen.gpusPeak,
+      gpuHoursADay,
+      costADay: gpu.price === undefined ? undefined : gpuHoursADay * gpu.price,
+      sloMet: chosen.sloMet && chosen.rejected <= input.maxRejected,
+      pools: chosen.pools.map((pool) => ({
+        name: pool.name,
+        gpusEach: pool.gpus,
+        instancesMean: pool.gpusMean / pool.gpus,
+        instancesPeak: pool.gpusPeak / pool.gpus,
+        byHour: pool.hours.map(({ mean, peak }) => ({ mean: mean / pool.gpus, peak: peak / pool.gpus })),
+        memoryGB: memoryOf(pool.name, chosen.name, work.costs),
+      })),
+    },
+    withDefaults:
+      withDefaults === undefined
+        ? undefined
+        : { gpusMean: withDefaults.gpusMean, inTime: withDefaults.inTime, sloMet: withDefaults.sloMet },
+    intervals: others.length === 0 ? undefined : intervalsOf(others),
+    sensitivity: sensitivityOf(input, trace, profiles, chosen, (other) => again(other, chosen.settings, seeds[0]!)),
+    memory: chosen.pools.map((pool) => {
+      return { pool: pool.name, needsGB: memoryOf(pool.name, chosen.name, work.costs), hasGB: gpu.memoryGB };
+    }),
+    placement: placementOf(chosen, gpu, work.costs),
+    unknown: unknownOf(input, trace, profiles),
+  };
+}
+
+/** Costs by model, each number of seconds, load time and so on multiplied. */
+function workOf(
+  input: PlanInput,
+  trace: Trace,
+  profiles: readonly Profile[],
+  seconds: number,
+  loads = 1,
+  slo = 1,
+): Workload {
+  const known = new Map<string, ModelCosts>();
+  const costs = profiles.map((profile) => {
+    let each = known.get(profile.id);
+    if (each === undefined) {
+      each = scaled(costsOf(profile, input.gpu), seconds, loads);
+      known.set(profile.id, each);
+    }
+    return each;
+  });
+  const { variants, quantile, bytesPerSecond, maxQueued } = input;
+  return { trace, costs, variants, sloFactor: Math.max(1, input.sloFactor * slo), quantile, bytesPerSecond, maxQueued };
+}
+
+function scaled(costs: ModelCosts, seconds: number, loads: number): ModelCosts {
+  return {
+    ...costs,
+    wholeLoadSeconds: costs.wholeLoadSeconds * loads,
+    stages: costs.stages.map((stage) => ({
+      ...stage,
+      seconds: stage.seconds * seconds,
+      batches: stage.batches.map(([size, s]) => [size, s * seconds] as const),
+      loadSeconds: stage.loadSeconds * loads,
+      switchSeconds: stage.switchSeconds * loads,
+    })),
+  };
+}
+
+// All models with the most GPUs a task that the profile has figures of, where that is more than the fewest.
+function widerOf(profiles: readonly Profile[], gpu: GpuKind): ModelCosts[][] {
+  const isWider = profiles.some(({ stages, ...profile }) => {
+    return stages.some(({ name }) => gpuCountsOf({ ...profile, stages }, name, gpu.kind).length > 1);
+  });
+  if (!isWider) return [];
+  const known = new Map<string, ModelCosts>();
+  return [
+    profiles.map((profile) => {
+      let each = known.get(profile.id);
+      if (each === undefined) {
+        const gpus = Object.fromEntries(
+          profile.stages.map(({ name }) => [name, gpuCountsOf(profile, name, gpu.kind).at(-1)!]),
+        );
+        each = costsOf(profile, gpu, { gpus });
+        known.set(profile.id, each);
+      }
+      return each;
+    }),
+  ];
+}
+
+function choose(comparison: readonly Compared[], { maxRejected }: PlanInput): Compared {
+  const able = comparison.filter(({ name }) => CANDIDATES.includes(name));
+  const list = able.length > 0 ? able : comparison.filter(({ name }) => name !== 'bound');
+  const good = list.filter((each) => each.sloMet && each.rejected <= maxRejected);
+  if (good.length > 0) return good.reduce((a, b) => (b.gpusMean < a.gpusMean ? b : a));
+  return list.reduce((a, b) => (b.inTime > a.inTime ? b : a));
+}
+
+function intervalsOf(results: readonly Compared[]): NonNullable<PlanResult['intervals']> {
+  const of = (key: 'gpusMean' | 'gpusPeak' | 'inTime' | 'rejected'): Interval => {
+    const values = results.map((result) => result[key]);
+    return { low: Math.min(...values), high: Math.max(...values) };
+  };
+  return {
+    seeds: results.length,
+    gpusMean: of('gpusMean'),
+    gpusPeak: of('gpusPeak'),
+    inTime: of('inTime'),
+    rejected: of('rejected'),
+  };
+}
+
+function sensitivityOf(
+  input: PlanInput,
+  trace: Trace,
+  profiles: readonly Profile[],
+  chosen: Compared,
+  run: (work: Workload) => Compared,
+): Sensitivity[] {
+  const cases: [string, string, Workload][] = [];
+  for (const [change, factor] of [
+    ['-20 %', 0.8],
+    ['+20 %', 1.2],
+  ] as const) {
+    cases.push(['requests', change, workOf(input, stretched(trace, 1 / factor), profiles, 1)]);
+    cases.push(['seconds of a task', change, workOf(input, trace, profiles, factor)]);
+    cases.push(['load and switch times', change, workOf(input, trace, profiles, 1, factor)]);
+    cases.push(['SLO', change, workOf(input, trace, profiles, 1, 1, factor)]);
+  }
+  return cases.map(([name, change, work]) => {
+    const { gpusMean, inTime, sloMet } = run(work);
+    return { input: name, change, gpusMean, ratio: gpusMean / chosen.gpusMean, inTime, sloMet };
+  });
+}
+
+// What an instance of a pool needs on each of its GPUs, by the stages that its name lists.
+function memoryOf(pool: string, fleet: FleetName, costs: readonly ModelCosts[]): number {
+  if (fleet.startsWith('mono')) return Math.max(...costs.map(({ wholeMemoryGB }) => wholeMemoryGB));
+  const names = pool.slice(pool.indexOf(': ') + 2).split(' + ');
+  return Math.max(
+    ...costs.map(({ stages }) => {
+      return stages.reduce((sum, stage) => sum + (names.includes(stage.name) ? stage.memoryGB : 0), 0);
+    }),
+  );
+}
+
+/** At most so many instances of a stage are placed at once: as many as a workflow may have. */
+const PLACED_AT_ONCE = 64;
+
+function placementOf(chosen: Compared, gpu: GpuKind, costs: readonly ModelCosts[]): PlanResult['placement'] {
+  const nodes = Math.max(1, Math.ceil((chosen.gpusPeak * 1.05) / NODE_GPUS));
+  const memoryBytes = Math.round(gpu.memoryGB * 1e9);
+  const gpus = Array.from({ length: NODE_GPUS }, () => ({ memoryBytes }));
+  const workflows = chosen.pools.flatMap((pool, i) => {
+    const peak = Math.round(pool.gpusPeak / pool.gpus);
+    const needs = Math.round(memoryOf(pool.name, chosen.name, costs) * 1e9);
+    const spec = checkSpec({ name: `pool-${i}`, stages: [{ name: 'instance', resources: { gpus: pool.gpus } }] });
+    if (needs > memoryBytes) return [];
+    const parts = Math.ceil(peak / PLACED_AT_ONCE);
+    return Array.from({ length: parts }, (_, part) => {
+      const wanted = [Math.min(PLACED_AT_ONCE, peak - part * PLACED_AT_ONCE)];
+      return { id: `pool-${i}-${part}`, spec, wanted };
+    });
+  });
+  const names = Array.from({ length: nodes }, (_, i) => ({ name: `n${i}`, gpus }));
+  const { placements, unplaced } = place({ workflows, nodes: names });
+  return { nodes, placed: placements.length, unplaced: unplaced.map(({ reason }) => reason) };
+}
+
+function unknownOf(input: PlanInput, trace: Trace, profiles: readonly Profile[]): string[] {
+  const list: string[] = [];
+  if (input.isSample) list.push('the trace is one sample: there is no interval over seeds');
+  if (input.gpu.price === undefined) list.push('no price was given: there is no cost');
+  if (trace.hasAdapter.every((has) => has === 0)) list.push('the trace names no adapters: none is switched');
+  for (const profile of new Map(profiles.map((each) => [each.id, each])).values()) {
+    const kinds = profile.stages.flatMap((stage) => stage.seconds).filter(({ gpu }) => gpu === input.gpu.kind);
+    if (!kinds.some(({ kind }) => kind === 'measured')) {
+      list.push(`${profile.id}: no figure was measured by this project; they are published or derived`);
+    }
+    for (const stage of profile.stages) {
+      if (stage.seconds.every(({ batch }) => batch === 1)) {
+        list.push(`${profile.id}, ${stage.name}: no figures of batches, so each task runs alone`);
+      }
+    }
+  }
+  list.push('tasks take exactly what the profile says; networks, disks and hosts never hold them up');
+  list.push('all instances have their peaks in GPUs that somebody can lend and take back within the load time');
+  return list;
+}

@@ -1,0 +1,483 @@
+// A fleet under a trace, as discrete events.
+//
+// Shipped code decides: `RequestQueue` who goes next, `scale` how many instances there are, `forecast` who is refused.
+// Modelled are what takes time (tasks, loading, switching, the way between stages), which free instance takes a task,
+// and machines. Each stage has a queue of its own here; the shipped gateway holds requests back instead.
+//
+// Invariant: the same fleet, trace, seed and faults give the same result. Every request ends once: served or refused.
+import { forecast, type StageAhead } from '../../pipeline/forecast.js';
+import { unitsAt } from '../../planner/profiles/costs.js';
+import { randomOf, exponential } from '../../planner/random.js';
+import { scale } from '../../planner/scaling.js';
+import type { Trace } from '../../planner/traces/trace.js';
+import { EventHeap } from './event-heap.js';
+import { type FaultRates, type FleetSpec, NO_FAULTS, type PoolSpec } from './fleet.js';
+import { Held } from './held.js';
+import { Nodes, type SimNode } from './nodes.js';
+import { Pool } from './pool.js';
+import { Job, Worker } from './worker.js';
+import { resultOf, type SimulationResult } from './result.js';
+
+/** How often a policy without work and workers is asked; and how soon, once something comes. */
+const AT_REST_S = 60;
+const WOKEN_S = 1;
+/** A task is done when no more than this is left of it. */
+const EPSILON_S = 1e-9;
+
+export interface SimulationInput {
+  readonly fleet: FleetSpec;
+  readonly trace: Trace;
+  /** Of each request alone on warm instances, in seconds; for the ratio that an SLO bounds. */
+  readonly bareS: Float64Array;
+  /** A latency of no more than so many times the bare one is in time. */
+  readonly sloFactor: number;
+  readonly quantile: number;
+  readonly seed?: number;
+  readonly faults?: FaultRates | undefined;
+}
+
+type Event =
+  | { readonly type: 'task'; readonly worker: Worker; readonly stamp: number }
+  | { readonly type: 'ready'; readonly worker: Worker }
+  | { readonly type: 'hop'; readonly job: Job }
+  | { readonly type: 'tick'; readonly pool: Pool; readonly stamp: number }
+  | { readonly type: 'death' }
+  | { readonly type: 'outage'; readonly begins: boolean };
+
+/** Runs a fleet to the end of the trace, and until the last request is done. */
+export function simulate(input: SimulationInput): SimulationResult {
+  return new Simulation(input).run();
+}
+
+class Simulation {
+  private readonly fleet: FleetSpec;
+  private readonly trace: Trace;
+  private readonly input: SimulationInput;
+  private readonly faults: FaultRates;
+  private readonly events = new EventHeap<Event>();
+  private readonly pools: Pool[];
+  private readonly nodes: Nodes;
+  private readonly draw: () => number;
+  private readonly held: Held;
+  private readonly latencyS: Float64Array;
+  private readonly before: (readonly (readonly number[])[])[] = [];
+  private nowS = 0;
+  private left: number;
+  private isStoreAway = false;
+  private readonly counts = { rejected: 0, loads: 0, swaps: 0, adapters: 0, deaths: 0, actions: 0, again: 0 };
+  private busyGpuS = 0;
+  private switchGpuS = 0;
+
+  constructor(input: SimulationInput) {
+    const { fleet, trace, seed = 1, faults = NO_FAULTS } = input;
+    this.input = input;
+    this.fleet = fleet;
+    this.trace = trace;
+    this.faults = faults;
+    this.draw = randomOf(seed);
+    this.nodes = new Nodes(this.draw, faults);
+    this.held = new Held(trace.lengthS);
+    this.pools = fleet.pools.map((spec, i) => new Pool(spec, i, trace.models.length, trace.lengthS));
+    this.latencyS = new Float64Array(trace.arrivalS.length);
+    this.left = trace.arrivalS.length;
+    for (let n = 0; n <= 16; n++) this.before.push(Array.from({ length: n }, (_, i) => [i - 1]));
+  }
+
+  run(): SimulationResult {
+    const { events, trace, faults } = this;
+    this.begin();
+    let next = 0;
+    const { arrivalS } = trace;
+    // To the end of the trace, as instances without work end there too.
+    while (this.left > 0 || events.nextS < trace.lengthS) {
+      const atS = next < arrivalS.length ? arrivalS[next]! : Number.POSITIVE_INFINITY;
+      if (atS <= events.nextS) {
+        this.nowS = atS;
+        this.arrive(next++);
+        continue;
+      }
+      this.nowS = events.nextS;
+      this.happen(events.take());
+    }
+    return resultOf({
+      input: this.input,
+      latencyS: this.latencyS,
+      held: this.held.summary(),
+      pools: this.pools,
+      counts: this.counts,
+      busyGpuS: this.busyGpuS,
+      switchGpuS: this.switchGpuS,
+      nodes: this.nodes.list.length,
+      faults,
+    });
+  }
+
+  private begin(): void {
+    const { events, faults } = this;
+    for (const pool of this.pools) {
+      for (let n = 0; n < (pool.spec.fixed ?? pool.spec.policy?.min ?? 0); n++) this.startWorker(pool, true);
+      if (pool.spec.policy !== undefined) this.tickLater(pool);
+    }
+    if (faults.nodeDeathsPerHour > 0) this.deathLater();
+    if (faults.storeOutagesPerHour > 0) {
+      events.add(exponential(this.draw, 3600 / faults.storeOutagesPerHour), { type: 'outage', begins: true });
+    }
+  }
+
+  private happen(event: Event): void {
+    switch (event.type) {
+      case 'task':
+        if (event.stamp === event.worker.stamp && !event.worker.isDead) this.taskEnds(event.worker);
+        break;
+      case 'ready':
+        if (!event.worker.isDead) this.ready(event.worker);
+        break;
+      case 'hop':
+        this.enter(event.job);
+        break;
+      case 'tick':
+        if (event.stamp === event.pool.tickStamp) this.tick(event.pool);
+        break;
+      case 'death':
+        this.nodeDies();
+        this.deathLater();
+        break;
+      case 'outage':
+        this.outage(event.begins);
+    }
+  }
+
+  // ---- requests
+
+  private arrive(request: number): void {
+    const { trace, fleet } = this;
+    const model = trace.model[request]!;
+    const route = fleet.routes[model]!;
+    const deadlineS = trace.deadlineS[request]!;
+    const untilS = deadlineS === Number.POSITIVE_INFINITY ? deadlineS : this.nowS + deadlineS;
+    const tenant = trace.tenants > 1 ? String(trace.tenant[request]) : '';
+    const job = new Job(request, model, tenant, untilS, trace.hasAdapter[request] === 1);
+    const first = this.pools[route[0]!.pool]!;
+    if (
+      first.queue.size >= fleet.maxQueued ||
+      (untilS !== Number.POSITIVE_INFINITY && this.isHopeless(job, deadlineS))
+    ) {
+      this.counts.rejected++;
+      this.latencyS[request] = Number.NaN;
+      this.left--;
+      return;
+    }
+    this.enter(job);
+  }
+
+  // The shipped forecast, of the work that is ahead in each pool on the way.
+  private isHopeless(job: Job, deadlineS: number): boolean {
+    const route = this.fleet.routes[job.model]!;
+    const ahead = route.map((step): StageAhead => {
+      const pool = this.pools[step.pool]!;
+      const ownS = step.seconds * this.unitsOf(job.request, step.units);
+      const startingUs: number[] = [];
+      for (const worker of pool.workers) if (!worker.isReady) startingUs.push((worker.readyS - this.nowS) * 1e6);
+      if (pool.workers.size === 0 && pool.spec.policy !== undefined) startingUs.push(pool.spec.loadS * 1e6);
+      const servers = (pool.workers.size - pool.starting) * pool.spec.slots;
+      const workUs = (pool.waitingS + (pool.running * ownS) / 2) * 1e6;
+      return { workUs: pool.open.size > 0 ? 0 : workUs, servers, startingUs, ownUs: ownS * 1e6 };
+    });
+    return forecast(this.before[route.length]!, ahead, 0).completionUs > deadlineS * 1e6;
+  }
+
+  private unitsOf(request: number, units: 'input' | 'output' | 'none'): number {
+    return unitsAt({ units }, this.trace.units[request]!, this.trace.outputUnits[request]!);
+  }
+
+  /** A request comes to the pool of its present step. */
+  private enter(job: Job): void {
+    const step = this.fleet.routes[job.model]![job.step]!;
+    const pool = this.pools[step.pool]!;
+    job.workS = step.seconds * this.unitsOf(job.request, step.units);
+    pool.arrived++;
+    pool.asked(job.model);
+    if (pool.isAtRest && pool.spec.policy !== undefined) this.tickLater(pool, WOKEN_S);
+    const worker = pool.queue.size === 0 ? pool.takerOf(job) : undefined;
+    if (worker === undefined) pool.add(job, this.nowS);
+    else this.start(pool, worker, job);
+  }
+
+  private start(pool: Pool, worker: Worker, job: Job): void {
+    const { spec } = pool;
+    this.moveOn(worker);
+    const switchS = this.switchOf(pool, worker, job);
+    job.leftS = job.workS + switchS;
+    job.isWarm = !worker.isCold && switchS <= spec.adapterS;
+    worker.isCold = false;
+    worker.tasks.push(job);
+    pool.running++;
+    this.switchGpuS += switchS * spec.gpus;
+    this.busyGpuS += job.workS * spec.gpus;
+    if (worker.tasks.length >= spec.slots) pool.shut(worker);
+    this.nextEnd(pool, worker);
+  }
+
+  private switchOf(pool: Pool, worker: Worker, job: Job): number {
+    const { spec } = pool;
+    let switchS = job.hasAdapter ? spec.adapterS : 0;
+    if (job.hasAdapter && spec.adapterS > 0) this.counts.adapters++;
+    if (spec.resident === 0) return switchS;
+    const { models } = worker;
+    const at = models.indexOf(job.model);
+    const waitS = Math.max(0, worker.prefetchUntilS - this.nowS);
+    const isOpen = pool.open.has(worker);
+    if (isOpen) pool.shut(worker);
+    if (at >= 0) {
+      models.splice(at, 1);
+      switchS += waitS;
+    } else {
+      const isRelated = this.isRelated(spec, models, job.model);
+      if (models.length >= spec.resident) models.shift();
+      switchS += isRelated ? spec.swapS : spec.loadS;
+      pool.loads++;
+      this.counts.swaps++;
+    }
+    worker.prefetchUntilS = 0;
+    models.push(job.model);
+    if (isOpen) pool.openUp(worker);
+    return switchS;
+  }
+
+  private isRelated({ families }: PoolSpec, models: readonly number[], model: number): boolean {
+    return models.length === 0 || families === undefined || models.some((other) => families[other] === families[model]);
+  }
+
+  // ---- workers
+
+  // What its tasks have done since it was looked at last.
+  private moveOn(worker: Worker): void {
+    const doneS = (this.nowS - worker.atS) * worker.speed;
+    worker.atS = this.nowS;
+    const { tasks } = worker;
+    if (tasks.length === 0 || doneS === 0) return;
+    const each = doneS / tasks.length;
+    for (const job of tasks) job.leftS -= each;
+  }
+
+  private nextEnd(pool: Pool, worker: Worker): void {
+    const { tasks } = worker;
+    worker.stamp++;
+    if (tasks.length === 0) return;
+    worker.speed = (pool.spec.gain?.(tasks.length) ?? 1) / worker.node.factor;
+    let least = tasks[0]!.leftS;
+    for (let i = 1; i < tasks.length; i++) least = Math.min(least, tasks[i]!.leftS);
+    const atS = this.nowS + (Math.max(0, least) * tasks.length) / worker.speed;
+    this.events.add(atS, { type: 'task', worker, stamp: worker.stamp });
+  }
+
+  private taskEnds(worker: Worker): void {
+    const pool = this.pools[worker.pool]!;
+    const { tasks } = worker;
+    const wasFull = tasks.length >= pool.spec.slots;
+    const elapsedS = this.nowS - worker.atS;
+    const shareS = tasks.length === 1 ? elapsedS : 0;
+    this.moveOn(worker);
+    const relative = EPSILON_S * Math.max(1, this.nowS);
+    for (let i = tasks.length - 1; i >= 0; i--) {
+      const job = tasks[i]!;
+      if (job.leftS > relative) continue;
+      tasks.splice(i, 1);
+      this.done(pool, job, shareS > 0 ? shareS : job.workS);
+    }
+    if (worker.isEnding) {
+      if (tasks.length === 0) this.removeWorker(pool, worker);
+      else this.nextEnd(pool, worker);
+      return;
+    }
+    if (wasFull && tasks.length < pool.spec.slots) pool.openUp(worker);
+    this.nextEnd(pool, worker);
+    this.fill(pool, worker);
+  }
+
+  private done(pool: Pool, job: Job, tookS: number): void {
+    pool.running--;
+    if (job.isWarm) {
+      pool.served++;
+      pool.servedS += tookS;
+    }
+    const route = this.fleet.routes[job.model]!;
+    const { transferS } = route[job.step]!;
+    job.step++;
+    if (job.step < route.length) {
+      if (transferS > 0) this.events.add(this.nowS + transferS, { type: 'hop', job });
+      else this.enter(job);
+      return;
+    }
+    this.latencyS[job.request] = this.nowS - this.trace.arrivalS[job.request]!;
+    this.left--;
+  }
+
+  // Gives a worker what waits, as far as it has room.
+  private fill(pool: Pool, worker: Worker): void {
+    while (worker.tasks.length < pool.spec.slots && !worker.isEnding) {
+      const job = pool.nextFor(worker, this.nowS);
+      if (job === undefined) break;
+      this.start(pool, worker, job);
+    }
+    if (worker.tasks.length === 0 && pool.spec.prefetch && pool.open.has(worker)) this.prefetch(pool, worker);
+  }
+
+  private prefetch(pool: Pool, worker: Worker): void {
+    const model = pool.wantedModel();
+    if (model < 0 || worker.models.includes(model)) return;
+    pool.shut(worker);
+    if (worker.models.length >= pool.spec.resident) worker.models.shift();
+    worker.models.push(model);
+    worker.prefetchUntilS = this.nowS + pool.spec.swapS;
+    pool.loads++;
+    pool.openUp(worker);
+  }
+
+  private startWorker(pool: Pool, isThere = false): void {
+    const { spec } = pool;
+    const node = this.nodes.take(spec.gpus);
+    const worker = new Worker(pool.index, node, isThere ? 0 : this.nowS + spec.loadS);
+    node.workers.add(worker);
+    pool.workers.add(worker);
+    pool.held.change(this.nowS, spec.gpus);
+    this.held.change(this.nowS, spec.gpus);
+    pool.starting++;
+    if (spec.resident > 0) {
+      // Those that are there from the beginning hold the models in turn.
+      const models = this.trace.models.length;
+      for (let i = 0; i < spec.resident; i++) {
+        if (isThere) worker.models.push((pool.workers.size - 1 + i * pool.workers.size) % models);
+        else if (i === 0) worker.models.push(pool.firstModel());
+      }
+    }
+    if (isThere) {
+      worker.isCold = false;
+      this.ready(worker);
+      return;
+    }
+    pool.loads++;
+    this.counts.loads++;
+    this.events.add(worker.readyS, { type: 'ready', worker });
+  }
+
+  private ready(worker: Worker): void {
+    const pool = this.pools[worker.pool]!;
+    pool.starting--;
+    worker.isReady = true;
+    worker.atS = this.nowS;
+    pool.openUp(worker);
+    this.fill(pool, worker);
+  }
+
+  private removeWorker(pool: Pool, worker: Worker): void {
+    const { gpus } = pool.spec;
+    worker.isDead = true;
+    if (!worker.isReady) pool.starting--;
+    pool.shut(worker);
+    pool.workers.delete(worker);
+    worker.node.workers.delete(worker);
+    this.nodes.give(worker.node, gpus);
+    pool.held.change(this.nowS, -gpus);
+    this.held.change(this.nowS, -gpus);
+  }
+
+  // ---- scaling
+
+  private tickLater(pool: Pool, afterS = this.fleet.tickS): void {
+    const { workers, queue, arrived, running } = pool;
+    pool.isAtRest = workers.size === 0 && queue.size === 0 && arrived === 0 && running === 0;
+    const stamp = ++pool.tickStamp;
+    if (pool.isAtRest && pool.state.arrivals.lastMs < 0) return; // nothing has ever come
+    const nextS = this.nowS + (pool.isAtRest ? Math.max(AT_REST_S, afterS) : afterS);
+    this.events.add(nextS, { type: 'tick', pool, stamp });
+  }
+
+  private tick(pool: Pool): void {
+    const policy = pool.spec.policy!;
+    if (this.isStoreAway) {
+      this.tickLater(pool);
+      return;
+    }
+    const startingMs: number[] = [];
+    let live = 0;
+    for (const worker of pool.workers) {
+      if (worker.isEnding) continue;
+      live++;
+      if (!worker.isReady) startingMs.push(Math.max(0, (worker.readyS - this.nowS) * 1000));
+    }
+    const load = {
+      stage: pool.spec.name,
+      ready: live - startingMs.length,
+      startingMs,
+      slots: Math.min(128, pool.spec.slots),
+      queued: pool.queue.size,
+      running: pool.running,
+      arrived: pool.arrived,
+      served: pool.served,
+      servedMs: pool.served > 0 ? (1000 * pool.servedS) / pool.served : 0,
+      hintMs: pool.spec.hintS * 1000,
+      loadMs: pool.spec.loadS * 1000,
+      confirmed: pool.confirmed,
+    };
+    [pool.arrived, pool.served, pool.servedS] = [0, 0, 0];
+    const action = scale(load, policy, this.nowS * 1000, pool.state);
+    pool.state = action.state;
+    if (action.type !== 'hold') {
+      pool.confirmed = action.number;
+      this.counts.actions++;
+      if (action.to > live) for (let n = live; n < action.to; n++) this.startWorker(pool);
+      else this.endWorkers(pool, live - action.to);
+    }
+    this.tickLater(pool);
+  }
+
+  // Those idle for longest go first, then those that start, then those that work, when their task is done.
+  private endWorkers(pool: Pool, count: number): void {
+    const idle = [...pool.open].filter(({ tasks }) => tasks.length === 0);
+    const others = [...pool.workers].filter((each) => !each.isEnding && !idle.includes(each));
+    others.sort((a, b) => Number(a.isReady) - Number(b.isReady));
+    for (const worker of [...idle, ...others].slice(0, count)) {
+      if (worker.tasks.length === 0) this.removeWorker(pool, worker);
+      else {
+        worker.isEnding = true;
+        pool.shut(worker);
+      }
+    }
+  }
+
+  // ---- faults
+
+  private deathLater(): void {
+    // One clock for all nodes that there are; those that come later have a part in it from then on.
+    const rate = (this.faults.nodeDeathsPerHour * Math.max(1, this.nodes.list.length)) / 3600;
+    this.events.add(this.nowS + exponential(this.draw, 1 / rate), { type: 'death' });
+  }
+
+  private nodeDies(): void {
+    const { list } = this.nodes;
+    if (list.length === 0) return;
+    const node: SimNode = list[Math.floor(this.draw() * list.length)]!;
+    if (node.workers.size === 0) return;
+    this.counts.deaths++;
+    for (const worker of [...node.workers]) {
+      const pool = this.pools[worker.pool]!;
+      const jobs = worker.tasks.splice(0);
+      pool.running -= jobs.length;
+      const wasFixed = pool.spec.fixed !== undefined && !worker.isEnding;
+      this.removeWorker(pool, worker);
+      this.counts.again += jobs.length;
+      if (jobs.length > 0) pool.addAgain(jobs);
+      if (wasFixed) this.startWorker(pool);
+      // What waits may go to another one at once.
+      for (const other of [...pool.open]) this.fill(pool, other);
+    }
+  }
+
+  private outage(begins: boolean): void {
+    this.isStoreAway = begins;
+    const { storeOutageS, storeOutagesPerHour } = this.faults;
+    const afterS = begins ? storeOutageS : exponential(this.draw, 3600 / storeOutagesPerHour);
+    this.events.add(this.nowS + afterS, { type: 'outage', begins: !begins });
+  }
+}

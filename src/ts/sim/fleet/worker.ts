@@ -1,0 +1,62 @@
+// One instance of a pool, and a request on its way: what is known of each.
+//
+// Invariant: a worker's `tasks` have done `progress` up to `atS`; nobody changes one without moving the others on.
+import type { Queued } from '../../pipeline/request-queue.js';
+import type { SimNode } from './nodes.js';
+
+/** A request, as the shipped queue knows it and as it is simulated. */
+export class Job implements Queued {
+  readonly request: number;
+  readonly model: number;
+  readonly tenant: string;
+  readonly priority = 0;
+  readonly deadlineUs: number;
+  readonly costClass = 0;
+  readonly units = 1;
+  readonly bytes = 0;
+  queuedAtUs = 0;
+  chargeUs = 1;
+  order = 0;
+  step = 0;
+  /** Of its task at the present step: seconds of work, alone on a node that is not slow. */
+  workS = 0;
+  leftS = 0;
+  isWaiting = false;
+  isWarm = true;
+  readonly hasAdapter: boolean;
+
+  constructor(request: number, model: number, tenant: string, deadlineS: number, hasAdapter: boolean) {
+    this.request = request;
+    this.model = model;
+    this.tenant = tenant;
+    this.deadlineUs = deadlineS * 1e6;
+    this.hasAdapter = hasAdapter;
+  }
+}
+
+export class Worker {
+  readonly pool: number;
+  readonly node: SimNode;
+  readonly readyS: number;
+  readonly tasks: Job[] = [];
+  /** Models that it holds, the one used last at the end. */
+  readonly models: number[] = [];
+  isReady = false;
+  isEnding = false;
+  isDead = false;
+  /** It has done no task yet. */
+  isCold = true;
+  /** Counts changes: an event of an earlier number is not true any more. */
+  stamp = 0;
+  atS = 0;
+  /** Of all its tasks together, in seconds of work a second. */
+  speed = 1;
+  /** When it loads ahead of a request: until then; the model is in `models` already. */
+  prefetchUntilS = 0;
+
+  constructor(pool: number, node: SimNode, readyS: number) {
+    this.pool = pool;
+    this.node = node;
+    this.readyS = readyS;
+  }
+}

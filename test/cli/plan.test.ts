@@ -1,0 +1,141 @@
+// Proves what `onepiece plan` and `onepiece simulate` print, that the page needs nothing else, and that whatever is
+// wrong with what they are given is one clear line.
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import t from 'tap';
+import { FLEETS } from '../../src/ts/sim/fleet/compare.js';
+import { onepiece, scratch } from './command.js';
+
+const folder = scratch();
+const WAN = ['--profile', 'wan21-i2v-14b-480p-40'];
+const SMALL = ['--trace', 'gentd26-like', '--rate', '0.1', '--models', '4', ...WAN];
+writeFileSync(join(folder, 'own.csv'), 'arrival_s,model\n0,a\n100,b\n200,a\n900,c\n1500,a\n');
+writeFileSync(join(folder, 'back.csv'), 'arrival_s,model\n10,a\n4,a\n');
+writeFileSync(join(folder, 'minus.csv'), 'arrival_s,model\n-4,a\n');
+writeFileSync(join(folder, 'none.json'), '{');
+
+void t.test('a plan as JSON and as a page', async (t) => {
+  const args = [
+    'plan',
+    ...SMALL,
+    '--slo',
+    'p95=3x',
+    '--seeds',
+    '2',
+    '--gpu',
+    'H100:80:2.5',
+    '--html',
+    'plan.html',
+    '--json',
+  ];
+  const { code, stdout, stderr } = await onepiece(args, folder);
+  t.equal(code, 0, stderr);
+  const plan = JSON.parse(stdout);
+  t.same(
+    plan.comparison.map(({ name }: { name: string }) => name),
+    [...FLEETS],
+  );
+  for (const each of plan.comparison) {
+    for (const key of ['gpusMean', 'gpusP99', 'gpusPeak', 'rejected', 'loads']) t.type(each[key], 'number', key);
+    t.type(each.sloMet, 'boolean');
+  }
+  t.ok(plan.chosen.sloMet && plan.chosen.costADay > 0);
+  t.equal(plan.intervals.seeds, 1);
+  t.equal(plan.sensitivity.length, 8);
+  t.ok(plan.chosen.pools.every((pool: { byHour: unknown[] }) => pool.byHour.length >= 24));
+  t.same(plan.placement.unplaced, []);
+  t.ok(plan.unknown.length > 0);
+  const page = readFileSync(join(folder, 'plan.html'), 'utf8');
+  t.match(page, /default-src 'none'/);
+  t.notMatch(page, /<script|https?:|url\(|@import/, 'nothing is loaded');
+  t.match(page, /<svg/);
+});
+
+void t.test('a trace from a file: the table says that it is one sample; the same twice', async (t) => {
+  const args = ['plan', '--trace', 'own.csv', ...WAN, '--fleets', 'mono-fixed,staged-elastic,bound'];
+  const [first, second] = await Promise.all([onepiece(args, folder), onepiece(args, folder)]);
+  t.equal(first.code, 0, first.stderr);
+  t.equal(first.stdout, second.stdout);
+  t.match(first.stdout, /5 requests for 3 models/);
+  t.match(first.stdout, /Not known: the trace is one sample/);
+});
+
+void t.test('simulate takes faults, and prints a document', async (t) => {
+  const args = ['simulate', ...SMALL, '--fleet', 'mono-shared,staged-elastic', '--node-deaths', '0.2', '--json'];
+  const { code, stdout, stderr } = await onepiece(args, folder);
+  t.equal(code, 0, stderr);
+  const { comparison, ratios } = JSON.parse(stdout);
+  t.same(
+    comparison.map(({ name }: { name: string }) => name),
+    ['mono-shared', 'staged-elastic'],
+  );
+  t.ok(comparison.some(({ nodeDeaths }: { nodeDeaths: number }) => nodeDeaths > 0));
+  t.equal(ratios.length, 1);
+});
+
+const bad: { args: string[]; code: number; says: RegExp }[] = [
+  {
+    args: ['plan', '--trace', 'nope.csv', ...WAN],
+    code: 2,
+    says: /there is no trace nope\.csv; traces that are made are gentd26-like/,
+  },
+  { args: ['plan', '--trace', 'back.csv', ...WAN], code: 1, says: /back\.csv, line 3: it comes at 4 s, before/ },
+  { args: ['plan', '--trace', 'minus.csv', ...WAN], code: 1, says: /minus\.csv, line 2: the arrival must be 0 to/ },
+  { args: ['plan', '--trace', 'poisson', ...WAN], code: 2, says: /--trace poisson needs --rate/ },
+  {
+    args: ['plan', '--trace', 'own.csv', '--profile', 'nope'],
+    code: 2,
+    says: /there is no profile nope; there are flux1/,
+  },
+  { args: ['plan', '--trace', 'own.csv', '--profile', './none.json'], code: 2, says: /none\.json is no JSON/ },
+  {
+    args: ['plan', '--trace', 'own.csv', '--profile', 'flux1-dev-1024'],
+    code: 1,
+    says: /flux1-dev-1024 lacks memoryGB of stage encode/,
+  },
+  {
+    args: ['plan', '--trace', 'own.csv', ...WAN, '--profile', 'wan21-i2v-14b-480p-4'],
+    code: 2,
+    says: /own\.csv has a model a without a profile/,
+  },
+  {
+    args: ['plan', '--trace', 'own.csv', ...WAN, '--slo', 'p95=0.5x'],
+    code: 2,
+    says: /0\.5 times the bare time is below the bare time: a request alone takes 213\.1 s/,
+  },
+  {
+    args: ['plan', '--trace', 'own.csv', ...WAN, '--slo', 'p95=100s'],
+    code: 2,
+    says: /SLO of 100 s is below the bare time/,
+  },
+  { args: ['plan', '--trace', 'own.csv', ...WAN, '--slo', 'fast'], code: 2, says: /--slo fast: give p95=2x/ },
+  {
+    args: ['plan', '--trace', 'own.csv', ...WAN, '--gpu', 'H100:24'],
+    code: 1,
+    says: /stage dit .* needs 32 GB of GPU memory; a H100 has 24/,
+  },
+  {
+    args: ['plan', '--trace', 'own.csv', ...WAN, '--gpu', 'A100:80'],
+    code: 1,
+    says: /lacks seconds of stage encode on GPU A100/,
+  },
+  { args: ['plan', '--trace', 'own.csv', ...WAN, '--gpu', 'B200'], code: 2, says: /does not know its memory/ },
+  {
+    args: ['plan', '--trace', 'own.csv', ...WAN, '--html', '/nope/x.html'],
+    code: 1,
+    says: /cannot write \/nope\/x\.html/,
+  },
+];
+for (const { args, code, says } of bad) {
+  void t.test(args.slice(1).join(' '), async (t) => {
+    const ended = await onepiece(args, folder);
+    t.equal(ended.code, code, ended.stderr);
+    t.match(ended.stderr, says);
+    t.equal(ended.stdout, '');
+    const lines = ended.stderr
+      .trim()
+      .split('\n')
+      .filter((line) => !line.startsWith('(--help'));
+    t.equal(lines.length, 1, 'one line');
+  });
+}
