@@ -3,12 +3,17 @@
 // Invariant: connections are its own, so a server that is replaced breaks none: the next request on a connection goes to
 // the newest server, whoever had the one before. While there is none, requests are refused with a time to come back.
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
-import type { FastifyInstance } from './fastify.js';
 import { checkServerOptions, type ServerOptions } from './options.js';
 import { PROBLEM_TYPE } from './problem.js';
 import { answerBrokenRequest, cannotListen, headerLimits, urlOf } from './server.js';
 
 type Handler = (request: IncomingMessage, response: ServerResponse) => void;
+
+/** A server that is given requests, such as one of Fastify: whoever imports this needs none of its types. */
+interface Routed {
+  ready(): PromiseLike<unknown>;
+  readonly routing: Handler;
+}
 
 const RETRY_S = 1;
 /** How long answers may take once it closes. */
@@ -48,7 +53,7 @@ export class Front {
   }
 
   /** Gives requests to a server from now on. */
-  async pass(app: FastifyInstance): Promise<void> {
+  async pass(app: Routed): Promise<void> {
     await app.ready();
     this.newest = (request, response) => app.routing(request, response);
   }
