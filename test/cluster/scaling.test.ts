@@ -76,7 +76,7 @@ void t.test('a stage has more instances under load, fewer after it, and every re
   await until('one process', () => node.processes.length === 1, 30_000);
   t.strictSame(wrong, []);
   const events = (await listClusterEvents(store)).filter(({ type }) => type === 'scale');
-  t.match(events[0], { app: elastic.name, words: /^elastic\/work: 1 to \d/ });
+  t.match(events[0], { app: elastic.name, words: /^elastic=\w+\/work: 1 to \d/ });
   t.match(events.at(-1), { words: /to 1 instances/ });
   t.match(replayEvents(events), { decisions: events.length, differing: [] });
   t.equal(await codeOf(scaleApp(store, elastic.name, 'work', 2)), 'RDMA_ERR_CONFLICT', 'its load decides');

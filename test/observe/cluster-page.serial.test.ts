@@ -6,8 +6,9 @@ import { join } from 'node:path';
 import Fastify from 'fastify';
 import t from 'tap';
 import { ClusterEvents } from '../../src/ts/cluster/index.js';
-import { asJson, PLANS } from '../../src/ts/cluster/cluster-records.js';
+import { APPS, asJson, PLANS } from '../../src/ts/cluster/cluster-records.js';
 import { deploy, NodeManager } from '../../src/ts/cluster/index.js';
+import { appOf } from '../../src/ts/cluster/release-records.js';
 import { type ControlStore, memoryControlStore } from '../../src/ts/control/index.js';
 import { RdmaError } from '../../src/ts/core/errors.js';
 import { ClusterObserver, clusterPlugin } from '../../src/ts/observe/index.js';
@@ -44,7 +45,11 @@ async function scene(t: { teardown: (work: () => Promise<void>) => void }) {
   const store = memoryControlStore();
   const box = breakable(store);
   const node = await NodeManager.start(store, { name: 'node-a', secret: 'a secret of the cluster', has });
-  await deploy(store, diamond);
+  // What a controller would make of it.
+  const { version, module, hash } = await deploy(store, diamond);
+  const { spec, sizes } = diamond;
+  const below = appOf(diamond.name, version, { module, hash, spec, sizes }, {});
+  await store.put(APPS + below.name, asJson(below));
   const plan = makePlan(
     diamond.spec,
     7,
@@ -54,7 +59,7 @@ async function scene(t: { teardown: (work: () => Promise<void>) => void }) {
   const elsewhere = { node: 'node-gone', run: 'r', epoch: 3, gpus: [] };
   const assignments = Object.fromEntries(diamond.spec.stages.map(({ name }) => [`${name}/0`, elsewhere]));
   const record = { plan, olderPlans: [], assignments, lastEpoch: 3, lost: [], unplaced: [HOSTILE], refused: null };
-  await store.put(PLANS + diamond.name, asJson({ term: 1, holder: 'test', value: record }));
+  await store.put(PLANS + below.name, asJson({ term: 1, holder: 'test', value: record }));
   await new ClusterEvents(store).append({ app: diamond.name, type: 'scale', words: `more ${HOSTILE}` });
   const places: Record<string, { node: string }> = { 'scale/0': { node: 'node-a' } };
   const observer = new ClusterObserver(diamond.name, box.store, { status: () => ({ places: { ...places } }) });

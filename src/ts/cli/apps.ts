@@ -1,10 +1,9 @@
-// `onepiece deploy`, `undeploy`, `scale`, `drain` and `status`: what operators do with a cluster.
+// `onepiece undeploy`, `scale`, `drain` and `status`: what operators do with a cluster.
 //
 // Invariant: each changes one record of the control store and ends; what comes of it is the controller's work, and
 // `status` shows it.
 import { Command } from 'commander';
-import { type ClusterOverview, deploy, drainNode, overview, scaleApp, undeploy } from '../cluster/index.js';
-import { loadService } from '../serve/index.js';
+import { type AppOverview, type ClusterOverview, drainNode, overview, scaleApp, undeploy } from '../cluster/index.js';
 import { type ControlOptions, controlOptions, withControl } from './cluster-options.js';
 import { UsageError } from './exit.js';
 import { integer } from './options.js';
@@ -23,15 +22,6 @@ function command(name: string): Command {
 
 export function clusterCommands(): Command[] {
   return [
-    command('deploy')
-      .description('let the cluster run a workflow')
-      .argument('<workflow>', '`demo`, or the path of a module that exports a workflow, the same on every node')
-      .option('--export <name>', 'which workflow, when the module exports several')
-      .action(async (module: string, options: Common & { export?: string }) => {
-        const { workflow } = await loadService(module, options.export).catch(asUsage);
-        const app = await withControl(options, (store) => deploy(store, workflow));
-        print(options, `${app.name} is deployed`, { app: app.name, module: app.module, hash: app.hash });
-      }),
     command('undeploy')
       .description('remove a workflow from the cluster: its processes end')
       .argument('<app>')
@@ -119,10 +109,19 @@ function overviewText({ leader, nodes, apps }: ClusterOverview): string {
       reason ?? viaWords(vias),
     ]);
     const gateways = app.gateways.length === 0 ? 'none: connect one' : app.gateways.join(', ');
-    lines.push('', `${app.name}: plan ${app.plan ?? 'none'}, gateways ${gateways}`);
+    lines.push('', `${app.name} ${versionText(app)}: plan ${app.plan ?? 'none'}, gateways ${gateways}`);
     if (rows.length > 0) lines.push(table(['place', 'node', 'state', 'sends by'], rows));
     for (const words of app.unplaced) lines.push(words);
     if (app.refused !== null) lines.push(`the last change was taken back: ${app.refused}`);
+    if (app.role !== 'current') continue;
+    if (app.rolledBack !== null)
+      lines.push(`version ${app.rolledBack.version} was taken back: ${app.rolledBack.reason}`);
+    if (app.past.length > 0) lines.push(`versions before: ${app.past.join(', ')}`);
   }
   return lines.join('\n');
+}
+
+function versionText({ version, role }: AppOverview): string {
+  if (role === 'current') return version;
+  return role === 'next' ? `${version}, which is brought up` : `${version}, which has its last requests`;
 }

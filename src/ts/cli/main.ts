@@ -19,6 +19,7 @@ import { eventsCommand } from './events.js';
 import { nodeCommand } from './node.js';
 import { pingpongCommand } from './pingpong.js';
 import { planCommand, simulateCommand } from './plan.js';
+import { releaseCommands } from './release.js';
 import { rpingCommand } from './rping.js';
 import { serveCommand } from './serve.js';
 import { topCommand } from './top.js';
@@ -56,7 +57,8 @@ async function main(): Promise<number> {
     .addCommand(simulateCommand(setExitCode))
     .addCommand(nodeCommand(setExitCode))
     .addCommand(clusterCommand());
-  for (const command of [...clusterCommands(), eventsCommand(setExitCode)]) program.addCommand(command);
+  const cluster = [...releaseCommands(setExitCode), ...clusterCommands(), eventsCommand(setExitCode)];
+  for (const command of cluster) program.addCommand(command);
   const commands = (command: Command): Command[] => [command, ...command.commands.flatMap(commands)];
   for (const command of commands(program)) command.exitOverride().showHelpAfterError('(--help shows the options)');
   try {

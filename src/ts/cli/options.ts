@@ -12,6 +12,18 @@ export function integer(min: number, max: number): (text: string) => number {
   };
 }
 
+const TIMES: Record<string, number> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 };
+
+/** A parser of times such as `500ms`, `90s`, `5m` or `1h`, in ms, from 1 to `maxMs`. */
+export function duration(maxMs: number): (text: string) => number {
+  return (text) => {
+    const [, digits, unit] = /^(\d{1,9})(ms|s|m|h)$/.exec(text) ?? [];
+    const ms = digits === undefined ? Number.NaN : Number(digits) * TIMES[unit!]!;
+    if (!(ms >= 1 && ms <= maxMs)) throw new InvalidArgumentError('Give a time, such as 500ms, 90s or 5m.');
+    return ms;
+  };
+}
+
 /** A parser of lists of whole numbers such as `1,16`, each from `min` to `max`. */
 export function integers(min: number, max: number): (text: string) => number[] {
   const one = integer(min, max);

@@ -72,7 +72,8 @@ export class AppHost {
     const { app, settings, secret } = options;
     this.waiters = new Waiters(() => (this.isClosed ? closedError(app) : undefined));
     this.places = new Places({
-      workflow: app,
+      // Its module exports it by the name that all versions have.
+      workflow: { ...app, name: app.spec.name },
       options: settings,
       secret,
       waiters: this.waiters,

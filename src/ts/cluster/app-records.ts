@@ -1,33 +1,37 @@
-// The apps that are deployed, as one part of the cluster sees them, also when the store has lost their records.
+// Apps, their releases and their versions, as one part of the cluster sees them, also when the store has lost them.
 //
-// Invariant: an app is gone when somebody has removed it, and not when the store was emptied under it. A mark beside the
-// apps tells one from the other: it is written before the first app and never removed. Where it is gone too, what is
-// known is written back, the mark last: so whoever finds the mark finds what was written back before it.
+// Invariant: a record is gone when somebody has removed it, and not when the store was emptied under it. A mark beside
+// the records tells one from the other: it is written before the first one and never removed. Where it is gone too, what
+// is known is written back, the mark last: so whoever finds the mark finds what was written back before it.
 import type { ControlPort, ControlStore, Entry } from '../control/index.js';
 import { View } from '../control/view.js';
 import { APPS } from './cluster-records.js';
 
-/** No name of an app has a slash. */
-export const MARK = `${APPS}/mark`;
+/** The mark of records with a prefix: no name of an app has a slash. */
+export const markOf = (prefix: string): string => `${prefix}/mark`;
 
 const RETRY_MS = 300;
 
 /** Writes the mark where it is not there. @throws those of ControlStore.put */
-export async function writeMark(store: ControlStore): Promise<void> {
+export async function writeMark(store: ControlStore, prefix: string): Promise<void> {
   try {
-    await store.put(MARK, true, { expected: 0 });
+    await store.put(markOf(prefix), true, { expected: 0 });
   } catch (error) {
     if ((error as { code?: string }).code !== 'RDMA_ERR_CONFLICT') throw error; // it is there
   }
 }
 
 export interface AppRecordsOptions {
+  /** Of their keys, with a dot at its end; default that of apps. */
+  readonly prefix?: string | undefined;
   readonly leaseMs: number;
   readonly port: ControlPort;
   readonly onChange: () => void;
 }
 
 export class AppRecords {
+  private readonly prefix: string;
+  private readonly mark: string;
   private readonly view: View;
   private readonly known = new Map<string, Entry>();
   private readonly doubtful = new Set<string>(); // gone, and nobody knows why yet
@@ -39,9 +43,11 @@ export class AppRecords {
     private readonly store: ControlStore,
     private readonly options: AppRecordsOptions,
   ) {
-    const { leaseMs, port } = options;
+    const { leaseMs, port, prefix = APPS } = options;
+    this.prefix = prefix;
+    this.mark = markOf(prefix);
     this.view = new View(store, {
-      prefix: APPS,
+      prefix,
       leaseMs,
       port,
       onChange: (key, entry) => {
@@ -62,17 +68,17 @@ export class AppRecords {
   }
 
   get(name: string): Entry | undefined {
-    return this.known.get(APPS + name);
+    return this.known.get(this.prefix + name);
   }
 
   /** Names of all apps. */
   names(): string[] {
-    return [...this.known.keys()].map((key) => key.slice(APPS.length));
+    return [...this.known.keys()].map((key) => key.slice(this.prefix.length));
   }
 
   private take(key: string | undefined, entry: Entry | undefined): void {
     if (key === undefined) return;
-    if (key === MARK) {
+    if (key === this.mark) {
       this.hasMark ||= entry !== undefined;
       if (entry === undefined) this.doubt(key);
     } else if (entry !== undefined) {
@@ -102,14 +108,14 @@ export class AppRecords {
 
   private async ask(keys: readonly string[]): Promise<void> {
     const { store, known, doubtful } = this;
-    const mark = await store.get(MARK);
+    const mark = await store.get(this.mark);
     if (mark === undefined) {
       for (const key of [...known.keys()]) await this.writeBack(key);
-      await writeMark(store);
+      await writeMark(store, this.prefix);
     }
     for (const key of keys) {
-      const entry = key === MARK ? undefined : await store.get(key);
-      if (!doubtful.delete(key) || key === MARK) continue; // the watch has told since
+      const entry = key === this.mark ? undefined : await store.get(key);
+      if (!doubtful.delete(key) || key === this.mark) continue; // the watch has told since
       if (entry !== undefined) known.set(key, entry);
       else if (mark !== undefined) known.delete(key);
       else doubtful.add(key);

@@ -12,6 +12,7 @@ import { type App, asJson, gatewayKey, SCALES } from './cluster-records.js';
 import type { ClusterView } from './cluster-view.js';
 import { type GatewayLoad, LOADS, readLoad } from './gateway-load.js';
 import type { KnownApp } from './reconcile.js';
+import { versionOf } from './release-records.js';
 import { type Fed, feed, type FeedState, firstMemory, NO_FEED, scaledStages, wantedOf } from './scale-feed.js';
 import type { Troubles } from './troubles.js';
 
@@ -188,8 +189,9 @@ export class Autoscaler {
     onChange();
   }
 
-  private tell({ name: app }: App, { stage, event }: Fed['decisions'][number]): void {
-    const words = wordsOf(app, stage, event);
+  private tell({ name }: App, { stage, event }: Fed['decisions'][number]): void {
+    const words = wordsOf(name, stage, event);
+    const app = versionOf(name)?.app ?? name;
     void this.options.events.append({ app, type: 'scale', words, inputs: event });
   }
 

@@ -1,7 +1,7 @@
 // What the parts of a cluster write for each other into the control store, and how they read it.
 //
-// Invariant: one writer for each record: who deploys writes `apps.APP`, the controller that leads writes `plans.APP`, a
-// node writes `reports.NODE.APP`, a gateway advertises itself. A record that cannot be read is refused by name, and
+// Invariant: one writer for each record: the controller that leads writes `apps.APP` and `plans.APP`, a node writes
+// `reports.NODE.APP`, a gateway advertises itself. A record that cannot be read is refused by name, and
 // leaves what is known as it was.
 import { isRdmaError, RdmaError } from '../core/errors.js';
 import { Secret } from '../core/secret.js';
@@ -31,8 +31,12 @@ export const SCALES = 'scales.';
 /** Names of apps and nodes: they are parts of keys. */
 const NAME = /^[-=\w]{1,64}$/;
 
-/** A workflow that was deployed. */
+/** Names of apps below: those of their versions. */
+const APP_NAME = /^[-=\w]{1,97}$/;
+
+/** A version of a workflow that was deployed. */
 export interface App {
+  /** `NAME=VERSION`. */
   readonly name: string;
   /** The file that exports it, with its folder, on every node. */
   readonly module: string;
@@ -132,6 +136,11 @@ export function checkName(what: string, name: unknown): string {
   return checkString(what, name, { pattern: NAME });
 }
 
+/** @throws RdmaError RDMA_ERR_INVALID_ARGUMENT for what is not the name of an app, or of a version of it */
+export function checkAppName(name: unknown): string {
+  return checkString('the name of an app', name, { pattern: APP_NAME });
+}
+
 /** A record as JSON takes it: its types say that it is. */
 export const asJson = (record: object): Json => JSON.parse(JSON.stringify(record)) as Json;
 
@@ -153,7 +162,7 @@ export function readApp(entry: Entry): App {
       counts[stage.name] = checkInteger(`wanted.${stage.name}`, count ?? stage.instances, 1, 64);
     }
     return {
-      name: checkName('the name of an app', name),
+      name: checkAppName(name),
       module: checkString('module', module, { minLength: 1, maxLength: 4096 }),
       hash: checkString('hash', hash, { pattern: /^[0-9a-f]{64}$/ }),
       spec: checked,
@@ -212,7 +221,8 @@ export function readGateway(data: Json): GatewayData | undefined {
   }
 }
 
-function once<T extends object>(known: WeakMap<Entry, T>, entry: Entry, read: () => T): T {
+/** Reads an entry once. @throws RdmaError RDMA_ERR_PROTOCOL naming the record */
+export function once<T extends object>(known: WeakMap<Entry, T>, entry: Entry, read: () => T): T {
   const before = known.get(entry);
   if (before !== undefined) return before;
   try {

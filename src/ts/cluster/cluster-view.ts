@@ -70,6 +70,11 @@ export class ClusterView {
     return entry === undefined ? undefined : readPlanRecord(spec, entry);
   }
 
+  /** What is deployed as an app, as the store has it. */
+  appEntry(app: string): Entry | undefined {
+    return this.apps.get(app);
+  }
+
   /** The record of an app, as the store has it. */
   planEntry(app: string): Entry | undefined {
     return this.views.plans.get(PLANS + app);

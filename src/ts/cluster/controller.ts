@@ -33,7 +33,9 @@ import {
 } from './cluster-records.js';
 import { ClusterView } from './cluster-view.js';
 import { type KnownApp, type LiveGateway, type LiveNode, reconcile, type Seen } from './reconcile.js';
+import { versionOf } from './release-records.js';
 import { Troubles } from './troubles.js';
+import { VersionKeeper } from './version-keeper.js';
 
 /** What a controller says of itself. */
 export type ControllerEvent =
@@ -66,6 +68,7 @@ export class Controller {
   private readonly nodes: Members;
   private readonly view: ClusterView;
   private readonly drains: View;
+  private readonly versions: VersionKeeper;
   private readonly events: ClusterEvents;
   private readonly scaler: Autoscaler;
   private leadership: Leadership | undefined;
@@ -105,6 +108,15 @@ export class Controller {
       leadership: () => this.leading,
       onTrouble: (error) => this.troubles.add('events', error),
     });
+    this.versions = new VersionKeeper({
+      store,
+      leaseMs,
+      port,
+      view: this.view,
+      events: this.events,
+      onChange: look,
+      onTrouble: (what, error) => this.troubles.add(what, error),
+    });
     this.scaler = new Autoscaler(store, {
       leaseMs,
       port,
@@ -123,12 +135,14 @@ export class Controller {
       port,
       onLead: (leadership) => {
         this.leadership = leadership;
+        this.versions.restart();
         this.scaler.reset();
         this.tell({ type: 'leading', term: leadership.term });
         this.look();
       },
       onLost: (reason) => {
         this.leadership = undefined;
+        this.versions.restart();
         this.tell({ type: 'following', reason });
       },
     });
@@ -159,7 +173,8 @@ export class Controller {
     await Promise.all([this.nodes.whenSynced(), this.view.gateways.whenSynced()]).catch(() => {});
     while (this.isDue && this.isLeading && !this.isClosed) {
       this.isDue = false;
-      if (!this.view.isSynced || this.drains.syncs === 0 || !this.scaler.isReady) return; // they call again
+      if (!this.view.isSynced || !this.versions.isSynced || this.drains.syncs === 0) return; // they call again
+      if (!this.scaler.isReady) return; // it calls, too
       const isDone = await this.writeAll().catch((error) => {
         this.troubles.add('the plans', error);
         return false;
@@ -174,9 +189,9 @@ export class Controller {
   // False: some write came to nothing, and is to be decided again.
   private async writeAll(): Promise<boolean> {
     const { leadership } = this;
+    let isDone = await this.versions.keep(leadership!);
     const apps = this.apps();
     const decided = reconcile({ apps, nodes: this.liveNodes() });
-    let isDone = true;
     for (const [app, record] of decided) {
       const key = PLANS + app;
       try {
@@ -201,10 +216,11 @@ export class Controller {
   }
 
   // A new plan, not the changes of an old one.
-  private keepPlan(app: string, { plan, unplaced }: PlanRecord, before: PlanRecord | undefined): void {
+  private keepPlan(name: string, { plan, unplaced }: PlanRecord, before: PlanRecord | undefined): void {
     if (plan === null || plan.number === before?.plan?.number) return;
     const counts = plan.instances.map((list) => list.length).join(', ');
-    const words = [`${app}: plan ${plan.number}, ${counts} instances by stage`, ...unplaced].join('; ');
+    const app = versionOf(name)?.app ?? name;
+    const words = [`${name}: plan ${plan.number}, ${counts} instances by stage`, ...unplaced].join('; ');
     const { number, instances, gateways } = plan;
     void this.events.append({ app, type: 'plan', words, inputs: { number, instances, gateways, unplaced } });
   }
@@ -282,6 +298,6 @@ export class Controller {
     await this.election.close();
     await this.working;
     await this.scaler.close();
-    await Promise.all([this.nodes.close(), this.view.close(), this.drains.close()]);
+    await Promise.all([this.nodes.close(), this.view.close(), this.drains.close(), this.versions.close()]);
   }
 }

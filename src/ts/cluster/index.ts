@@ -9,7 +9,12 @@ export type { RequestEnd, RequestWatcher, WatchedRequest } from './request-watch
 export type { RestartKind, RestartTotal } from './restart-log.js';
 export type { PlaceState, Restart, RestartCounts, SupervisionStatus } from './place-state.js';
 export { type ClusterFiles, certifyNode, initCluster } from './certificates.js';
-export { ClusterPipeline, type ClusterPipelineOptions, type ClusterPipelineStatus } from './cluster-pipeline.js';
+export {
+  type ClientVersion,
+  ClusterPipeline,
+  type ClusterPipelineOptions,
+  type ClusterPipelineStatus,
+} from './cluster-client.js';
 export {
   type ClusterEvent,
   ClusterEvents,
@@ -21,7 +26,19 @@ export {
 } from './cluster-events.js';
 export { type ReplayedEvents, replayEvents } from './replay-events.js';
 export { Controller, type ControllerEvent, type ControllerOptions } from './controller.js';
-export { deploy, drainNode, type ScaleAppOptions, scaleApp, undeploy } from './deploy.js';
+export {
+  deploy,
+  type Deployed,
+  type DeployOptions,
+  drainNode,
+  rollback,
+  type RollbackOptions,
+  undeploy,
+  whenReleased,
+} from './deploy.js';
+export { type ScaleAppOptions, scaleApp } from './scale-app.js';
+export type { ReleaseOutcome } from './release-records.js';
 export { type NodeEvent, NodeManager, type NodeOptions } from './node-manager.js';
 export { type AppOverview, type ClusterOverview, overview } from './overview.js';
 export type { RunningPipeline } from './running-pipeline.js';
+export type { VersionPipelineStatus } from './version-pipeline.js';

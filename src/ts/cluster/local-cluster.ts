@@ -12,15 +12,16 @@ import { type ControlStore, memoryControlStore } from '../control/index.js';
 import type { Workflow } from '../pipeline/index.js';
 import { type NodeInfo, place } from '../planner/index.js';
 import { AppHost } from './app-host.js';
-import { ClusterPipeline, type ClusterPipelineOptions } from './cluster-pipeline.js';
+import { ClusterPipeline, type ClusterPipelineOptions } from './cluster-client.js';
 import { Controller, type ControllerEvent } from './controller.js';
-import { deploy, scaleApp } from './deploy.js';
+import { deploy } from './deploy.js';
 import type { LocalPipelineStatus } from './local-pipeline-options.js';
 import { checkClaims } from './machine-memory.js';
 import { type NodeEvent, NodeManager, type NodeOptions } from './node-manager.js';
 import type { Restart } from './place-state.js';
 import type { RequestWatcher } from './request-watch.js';
 import { RestartLog, type RestartTotal } from './restart-log.js';
+import { scaleApp } from './scale-app.js';
 
 /** How to start a cluster in one process; see {@link NodeOptions} and {@link ClusterPipelineOptions}. */
 export interface LocalClusterOptions

@@ -8,12 +8,21 @@ import { type ControlStore, type Json, Members, systemControlPort } from '../con
 import { readLeaseRecord } from '../control/lease-record.js';
 import type { Via } from '../pipeline/index.js';
 import { checkNode, type NodeInfo } from '../planner/index.js';
-import { DRAINS, LEADER, NODES } from './cluster-records.js';
+import { type App, DRAINS, LEADER, NODES } from './cluster-records.js';
 import { ClusterView } from './cluster-view.js';
+import { appOf, liveVersions, NO_VERSIONS, type VersionsRecord } from './release-records.js';
+import { VersionsView } from './versions-view.js';
 
-/** An app, as the store says it is. */
+/** A version of an app, as the store says it is. */
 export interface AppOverview {
   readonly name: string;
+  readonly version: string;
+  /** `current`: takes the new requests; `next`: is brought up; `draining`: has its last requests. */
+  readonly role: 'current' | 'next' | 'draining';
+  /** Versions of the app that `rollback` goes to, the last one first. */
+  readonly past: readonly string[];
+  /** What became of the last release that did not stay; null: nothing was taken back since the current one came. */
+  readonly rolledBack: { readonly version: string; readonly reason: string } | null;
   readonly module: string;
   /** Number of the newest plan; null: there is none yet. */
   readonly plan: number | null;
@@ -38,6 +47,7 @@ export interface AppOverview {
 export interface ClusterOverview {
   readonly leader: { readonly name: string; readonly term: number } | null;
   readonly nodes: readonly (NodeInfo & { readonly places: number })[];
+  /** Each version that there is, the current one of an app first. */
   readonly apps: readonly AppOverview[];
 }
 
@@ -52,16 +62,17 @@ export async function overview(store: ControlStore, timeoutMs = 10_000): Promise
   const leaseMs = 3000;
   let look = () => {};
   const view = new ClusterView(store, { leaseMs, port, onChange: () => look() });
+  const versions = new VersionsView(store, { leaseMs, port, onChange: () => look() });
   const nodes = new Members(store, { prefix: NODES, leaseMs, port });
   try {
     const synced = new Promise<void>((resolve) => {
-      look = () => view.isSynced && resolve();
+      look = () => view.isSynced && versions.isSynced && resolve();
     });
     const late = () => new RdmaError('RDMA_ERR_TIMEOUT', `the control store told nothing within ${timeoutMs} ms`);
     look();
     await withDeadline(synced, { timeoutMs, timers: port.timers, late });
     await Promise.all([nodes.whenSynced(timeoutMs), view.gateways.whenSynced(timeoutMs)]);
-    const apps = view.appNames().map((name) => appOf(view, name));
+    const apps = versions.names().flatMap((name) => versionsOf(view, versions, name));
     const leader = readLeaseRecord(await store.get(LEADER));
     const seen = await Promise.all(
       nodes.list().map(async ({ name, data }) => {
@@ -79,7 +90,7 @@ export async function overview(store: ControlStore, timeoutMs = 10_000): Promise
       apps,
     };
   } finally {
-    await Promise.all([nodes.close(), view.close()]);
+    await Promise.all([nodes.close(), view.close(), versions.close()]);
   }
 }
 
@@ -92,9 +103,35 @@ function infoOf(name: string, data: Json): NodeInfo | undefined {
   }
 }
 
-function appOf(view: ClusterView, name: string): AppOverview {
-  const app = view.app(name)!;
-  const record = view.record(app);
+function versionsOf(view: ClusterView, versions: VersionsView, name: string): AppOverview[] {
+  const release = versions.release(name);
+  const record = versions.record(name) ?? NO_VERSIONS;
+  const { current, next, past } = record;
+  const counts = release?.counts ?? {};
+  const seen = liveVersions(record).map((version): AppOverview => {
+    const role = version === current ? 'current' : version === next?.version ? 'next' : 'draining';
+    const app = appOf(name, version, record.codes[version]!, counts);
+    return { name, version, role, past, rolledBack: rolledBackOf(record), ...lookAt(view, app) };
+  });
+  if (release === undefined || release.number <= record.release) return seen;
+  // No controller has taken it up yet.
+  const { version, code } = release;
+  if (seen.some((each) => each.version === version)) return seen;
+  const app = appOf(name, version, code, counts);
+  return [...seen, { name, version, role: 'next', past, rolledBack: null, ...lookAt(view, app) }];
+}
+
+function rolledBackOf({ outcomes }: VersionsRecord): AppOverview['rolledBack'] {
+  const last = outcomes.at(-1);
+  return last?.type === 'rolled-back' ? { version: last.version, reason: last.reason ?? '' } : null;
+}
+
+type Look = Pick<AppOverview, 'module' | 'plan' | 'gateways' | 'wanted' | 'places' | 'unplaced' | 'refused'>;
+
+function lookAt(view: ClusterView, app: App): Look {
+  const { name } = app;
+  const known = view.app(name);
+  const record = known === undefined ? undefined : view.record(known);
   const places = Object.entries(record?.assignments ?? {}).map(([place, { node }]) => {
     const report = view.report(name, record!, place);
     return {
@@ -107,7 +144,6 @@ function appOf(view: ClusterView, name: string): AppOverview {
     };
   });
   return {
-    name,
     module: app.module,
     plan: record?.plan?.number ?? null,
     gateways: view.gatewaysOf(name).map(({ number }) => number),

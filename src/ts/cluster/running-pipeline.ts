@@ -33,12 +33,10 @@ export abstract class RunningPipeline implements AsyncDisposable {
 
   /** @internal @param store undefined: one in memory */
   protected constructor(store: JobStorage | undefined, leaseMs: number) {
-    const publishes = () => graphOf(this.spec).last.some((stage) => this.spec.stages[stage]!.maxPieces > 0);
-    let streams: boolean | undefined;
+    const publishes = () => publishesPieces(this.spec);
     const runner: JobRunner = {
       get streams() {
-        streams ??= publishes();
-        return streams;
+        return publishes();
       },
       run: (request, options) => this.runNow(request, options),
       check: (bytes, options) => this.checkAt(bytes, options),
@@ -54,8 +52,15 @@ export abstract class RunningPipeline implements AsyncDisposable {
 
   /** @internal Sends a request to the gateway. */
   protected runAt(gateway: Gateway, request: PipelineRequest, options?: RequestOptions): Promise<PipelineResult> {
-    if (!this.requests.isWatched) return gateway.run(request, options);
-    return this.requests.run(options ?? {}, (wanted) => gateway.run(request, wanted));
+    return this.watched(options, (wanted) => gateway.run(request, wanted));
+  }
+
+  /** @internal Runs a request as those want who watch. */
+  protected watched(
+    options: RequestOptions | undefined,
+    run: (wanted: RequestOptions | undefined) => Promise<PipelineResult>,
+  ): Promise<PipelineResult> {
+    return this.requests.isWatched ? this.requests.run(options ?? {}, run) : run(options);
   }
 
   /** @internal Judges a job before it is stored. */
@@ -91,7 +96,8 @@ export abstract class RunningPipeline implements AsyncDisposable {
     return this.stored.isDurable ? this.stored.run(request, options ?? {}) : this.runNow(request, options);
   }
 
-  private runNow(request: PipelineRequest, options?: RequestOptions): Promise<PipelineResult> {
+  /** @internal Runs a request, without a store. */
+  protected runNow(request: PipelineRequest, options?: RequestOptions): Promise<PipelineResult> {
     const { ended, gateway } = this;
     if (ended !== undefined || gateway === undefined) return Promise.reject(ended ?? closedError());
     return this.runAt(gateway, request, options);
@@ -181,6 +187,18 @@ export abstract class RunningPipeline implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close();
   }
+}
+
+const publishing = new WeakMap<WorkflowSpec, boolean>();
+
+// Whether results come piece by piece.
+function publishesPieces(spec: WorkflowSpec): boolean {
+  let known = publishing.get(spec);
+  if (known === undefined) {
+    known = graphOf(spec).last.some((stage) => spec.stages[stage]!.maxPieces > 0);
+    publishing.set(spec, known);
+  }
+  return known;
 }
 
 /** @internal */

@@ -5,6 +5,7 @@
 import type { RdmaError } from '../core/errors.js';
 import { LocalPipeline, type LocalPipelineOptions } from '../cluster/index.js';
 import type { ServerSpans } from '../observe/spans.js';
+import type { WorkflowSpec } from '../pipeline/index.js';
 import type { JobDesk } from './desk.js';
 import { demoRoutes } from './demo-page.js';
 import { type FastifyInstance, loadFastify } from './fastify.js';
@@ -19,6 +20,8 @@ export interface ServedPipeline extends JobDesk {
   readonly error: RdmaError | undefined;
   /** Requests in the stages, and waiting to be admitted. */
   readonly load: { inFlight: number; queued: number };
+  /** What it runs now, where that may change; default: the workflow that is served. */
+  readonly workflow?: WorkflowSpec;
   /** Starts no stored job any more; what no stage has begun goes back to the store. */
   pauseJobs(): Promise<void>;
   close(): Promise<void>;
@@ -119,7 +122,9 @@ export async function servePipeline<P extends ServedPipeline>(
     server = await startServer(
       {
         desk: pipeline,
-        spec: service.workflow.spec,
+        get spec() {
+          return pipeline.workflow ?? service.workflow.spec;
+        },
         version,
         prepare: service.prepare,
         spans,

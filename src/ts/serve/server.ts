@@ -32,7 +32,8 @@ const LAST_ANSWERS_MS = 2000;
 /** What a server serves. */
 export interface Served {
   desk: JobDesk;
-  spec: WorkflowSpec;
+  /** Asked for at each request: another version of a workflow may have another graph. */
+  readonly spec: WorkflowSpec;
   /** Of the package, for the OpenAPI document. */
   version: string;
   prepare?: Prepare | undefined;
@@ -83,7 +84,9 @@ export async function startServer(served: Served, options: ServerOptions = {}, f
   const context: ServerContext = {
     settings,
     desk: served.desk,
-    spec: served.spec,
+    get spec() {
+      return served.spec;
+    },
     version: served.version,
     log: served.log ?? SILENT,
     prepare: served.prepare,

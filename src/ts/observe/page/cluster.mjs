@@ -62,8 +62,9 @@ function show({ atMs, storeFailure, app: own, leader, nodes: nodeList, apps, mov
       : `The control store is away (${storeFailure}); seen at ${clockTime(atMs)}: ${led}.`,
   );
   setAttribute(state, 'data-state', storeFailure === null ? 'good' : 'away');
-  const planOf = ({ name, plan, gateways }) =>
-    `${name}${name === own ? ' (served here)' : ''}: ${plan === null ? 'no plan' : `plan ${plan}`}, ${gateways.length} gateways`;
+  const ROLES = { current: '', next: ', brought up', draining: ', has its last requests' };
+  const planOf = ({ name, version, role, plan, gateways }) =>
+    `${name} ${version}${ROLES[role]}${name === own ? ' (served here)' : ''}: ${plan === null ? 'no plan' : `plan ${plan}`}, ${gateways.length} gateways`;
   setText(plans, apps.length === 0 ? 'No app is deployed.' : apps.map(planOf).join('; '));
   nodes.update(
     nodeList.map(({ name, draining, places: count, cores, memoryBytes, gpus }) => ({
@@ -79,18 +80,18 @@ function show({ atMs, storeFailure, app: own, leader, nodes: nodeList, apps, mov
     })),
   );
   places.update(
-    apps.flatMap(({ name, places: list }) =>
+    apps.flatMap(({ name, version, places: list }) =>
       list.map(({ place, node, state: is, reason }) => ({
-        key: `${name} ${place}`,
-        cells: [place, name, node, is, reason ?? ''],
+        key: `${name} ${version} ${place}`,
+        cells: [place, `${name} ${version}`, node, is, reason ?? ''],
       })),
     ),
   );
   troubles.update(
-    apps.flatMap(({ name, unplaced, refused }) =>
+    apps.flatMap(({ name, version, unplaced, refused }) =>
       [...unplaced, ...(refused === null ? [] : [`taken back: ${refused}`])].map((reason) => ({
-        key: `${name} ${reason}`,
-        cells: [name, reason],
+        key: `${name} ${version} ${reason}`,
+        cells: [`${name} ${version}`, reason],
       })),
     ),
   );

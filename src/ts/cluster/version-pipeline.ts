@@ -1,15 +1,10 @@
-// A gateway of a cluster, with the interface of a pipeline: requests go to whatever nodes the plan says.
+// A gateway to one version of an app, with the interface of a pipeline: requests go to whatever nodes the plan says.
 //
 // Invariant: requests are admitted under a plan after all of its places work under it, and an older one is let go of
-// after its last request here. While the store is away it goes on with the last plan. What is submitted to a durable
-// store is finished by another gateway when this one dies.
-import { TlsIdentity } from '../connect/index.js';
-import { onAbort } from '../core/abort.js';
-import { abortError } from '../core/deadline.js';
-import { isRdmaError, RdmaError } from '../core/errors.js';
+// after its last request here. While the store is away it goes on with the last plan.
+import { RdmaError } from '../core/errors.js';
 import type { Secret } from '../core/secret.js';
-import { checkAbortSignal, checkInteger, checkObject, checkString } from '../core/validate.js';
-import { type ControlPort, type ControlStore, type Membership, systemControlPort } from '../control/index.js';
+import type { ControlPort, ControlStore, Membership } from '../control/index.js';
 import {
   type Availability,
   Gateway,
@@ -23,62 +18,37 @@ import {
   stageIndex,
   stagePlaces,
   type PipelinePort,
-  pipelinePort,
   type WorkflowSpec,
 } from '../pipeline/index.js';
-import {
-  type App,
-  asJson,
-  checkClusterSecret,
-  checkName,
-  type GatewayData,
-  gatewayKey,
-  type PlanRecord,
-} from './cluster-records.js';
+import { type App, asJson, type GatewayData, gatewayKey, type PlanRecord } from './cluster-records.js';
 import { ClusterView } from './cluster-view.js';
 import { LOADS, loadOf } from './gateway-load.js';
 import { LoadReporter } from './load-reporter.js';
-import {
-  checkPipelineOptions,
-  checkStore,
-  type LocalPipelineOptions,
-  type PipelineSettings,
-} from './local-pipeline-options.js';
+import type { PipelineSettings } from './local-pipeline-options.js';
 import { memoryNeeds, type PipelineMemory } from './memory-needs.js';
-import { deviceSettings, nodeDevices } from './node-devices.js';
 import { closedError, RunningPipeline } from './running-pipeline.js';
-import { checkSecretProof } from './secret-proof.js';
 
-/** How to connect to an app of a cluster; `startTimeoutMs` is how long to wait until the app works. */
-export interface ClusterPipelineOptions
-  extends Pick<
-    LocalPipelineOptions,
-    'maxInFlight' | 'maxQueued' | 'maxQueuedBytes' | 'pollUs' | 'reconnectMs' | 'startTimeoutMs' | 'store' | 'tenants'
-  > {
-  /** Name of the app: that of its workflow. */
+/** How to connect to one version of an app. */
+export interface VersionPipelineOptions {
+  /** Name of the app below: APP=VERSION. */
   readonly app: string;
-  /** Names of the devices that it listens on, the one to prefer first; default: all that work. */
-  readonly devices?: readonly string[];
-  /** The address of this host that other hosts reach it by; default: they do not. */
-  readonly address?: string | undefined;
-  /**
-   * The folder of this node's certificate, as `onepiece cluster init` makes it: places connect by TLS 1.3 between hosts
-   * then, and each proves that it belongs to the cluster; default: no TLS. All of a cluster have one, or none.
-   */
-  readonly tlsDir?: string | undefined;
-  /** That of the nodes. */
-  readonly secret: string;
-  /** Of the gateway's own lease, in ms; default 3000. */
-  readonly leaseMs?: number;
-  /** After how long without a sign its jobs are another gateway's, in ms; default 10 000. */
-  readonly jobLeaseMs?: number;
-  readonly port?: ControlPort;
-  /** Gives the start up; what it is aborted with is thrown, where that is an RdmaError. */
-  readonly signal?: AbortSignal;
+  readonly secret: Secret<string>;
+  readonly settings: PipelineSettings;
+  readonly startTimeoutMs: number;
+  /** Of the gateway's own lease, in ms. */
+  readonly leaseMs: number;
+  readonly port: ControlPort;
+  readonly pipelinePort: PipelinePort;
+  /** Names of the devices that it listens on beside that of `settings`. */
+  readonly otherDevices: readonly string[];
+  /** The address of this host that other hosts reach it by; undefined: they do not. */
+  readonly address: string | undefined;
+  /** It cannot go on. */
+  readonly onFailed: (reason: RdmaError) => void;
 }
 
-/** Answered by {@link ClusterPipeline.status}. */
-export interface ClusterPipelineStatus {
+/** Answered by {@link VersionPipeline.status}. */
+export interface VersionPipelineStatus {
   readonly number: number;
   readonly plan: Plan;
   readonly olderPlans: readonly Plan[];
@@ -97,16 +67,13 @@ const MAX_GATEWAYS = 64;
 /** How long it rests after a plan that could not be followed. */
 const RETRY_MS = 300;
 
-/** Made by {@link ClusterPipeline.connect}. */
-export class ClusterPipeline extends RunningPipeline {
+export class VersionPipeline extends RunningPipeline {
   private readonly settings: PipelineSettings;
   private readonly otherDevices: readonly string[];
   private readonly listenHost: string | undefined;
   private readonly pipelinePort: PipelinePort;
   private readonly appName: string;
   private readonly secret: Secret<string>;
-  private readonly leaseMs: number;
-  private readonly port: ControlPort;
   private readonly view: ClusterView;
   private readonly availability = new Map<string, string>(); // as the gateway was told, by place
   private readonly givenUp = new Set<string>();
@@ -123,70 +90,35 @@ export class ClusterPipeline extends RunningPipeline {
   private arrived = 0; // requests, for the load that is reported
   private reporter: LoadReporter | undefined;
 
-  private constructor(
+  constructor(
     private readonly control: ControlStore,
-    options: ClusterPipelineOptions,
+    private readonly options: VersionPipelineOptions,
   ) {
-    const given = checkObject<ClusterPipelineOptions>('options', options);
-    const { app, secret, leaseMs = 3000, jobLeaseMs, port, devices, address, tlsDir, signal: _signal, ...more } = given;
-    const known = deviceSettings(nodeDevices(devices));
-    const own = { ...more, device: known.device };
-    const settings = checkPipelineOptions(jobLeaseMs === undefined ? own : { ...own, leaseMs: jobLeaseMs });
-    if (address !== undefined) checkString('address', address, { minLength: 1, maxLength: 255 });
-    super(checkStore(more.store), settings.leaseMs);
+    super(undefined, options.settings.leaseMs);
+    const { app, secret, leaseMs, settings, port, pipelinePort, otherDevices, address } = options;
     this.settings = settings;
-    this.otherDevices = known.otherDevices;
+    this.otherDevices = otherDevices;
     this.listenHost = address;
-    this.pipelinePort = pipelinePort(tlsDir === undefined ? undefined : TlsIdentity.read(tlsDir));
-    this.appName = checkName('app', app);
-    this.secret = checkClusterSecret(secret);
-    this.leaseMs = checkInteger('leaseMs', leaseMs, 50, 600_000);
-    this.port = port ?? systemControlPort;
-    this.view = new ClusterView(control, {
-      leaseMs: this.leaseMs,
-      port: this.port,
-      onChange: () => this.look(),
-    });
+    this.pipelinePort = pipelinePort;
+    this.appName = app;
+    this.secret = secret;
+    this.view = new ClusterView(control, { leaseMs, port, onChange: () => this.look() });
   }
 
   /**
-   * Opens a gateway to an app, and waits until the app works.
+   * Opens its gateway, and waits until the version works. Who calls closes it, also when this fails.
    *
-   * @param control what the cluster agrees through; who passes it closes it, after the pipeline
-   * @throws RdmaError RDMA_ERR_NOT_FOUND when no such app is deployed; RDMA_ERR_TIMEOUT when it does not work in time,
-   *   with the reasons; RDMA_ERR_UNAUTHENTICATED when the secret is another cluster's; RDMA_ERR_ABORTED; RDMA_ERR_INVALID_ARGUMENT; RDMA_ERR_NO_DEVICE
+   * @throws RdmaError RDMA_ERR_TIMEOUT when it does not work in time, with the reasons; RDMA_ERR_NO_DEVICE
    */
-  static async connect(control: ControlStore, options: ClusterPipelineOptions): Promise<ClusterPipeline> {
-    const pipeline = new ClusterPipeline(control, options);
-    const signal = checkAbortSignal('signal', options.signal);
-    const giveUp = () => pipeline.fail(isRdmaError(signal?.reason) ? signal.reason : abortError(signal!, 'the start'));
-    if (signal?.aborted) giveUp();
-    const stopListening = signal === undefined ? () => {} : onAbort(signal, giveUp);
-    try {
-      await checkSecretProof(control, pipeline.secret, pipeline.settings.startTimeoutMs);
-      await pipeline.start();
-    } catch (error) {
-      await pipeline.close();
-      throw error;
-    } finally {
-      stopListening();
-    }
-    return pipeline;
-  }
-
-  private async start(): Promise<void> {
-    const { view, waiters, appName, settings } = this;
-    const { startTimeoutMs } = settings;
+  async start(): Promise<void> {
+    const { view, waiters, appName } = this;
+    const { startTimeoutMs } = this.options;
     const silent = () => `the control store has not told within ${startTimeoutMs} ms what there is`;
     await waiters.until(() => view.isSynced, startTimeoutMs, silent);
     await view.gateways.whenSynced(startTimeoutMs);
-    const app = view.app(appName);
-    if (app === undefined) {
-      throw new RdmaError('RDMA_ERR_NOT_FOUND', `no app ${appName} is deployed`, {
-        remedy: 'deploy it: onepiece deploy MODULE',
-      });
-    }
-    this.app = app;
+    const absent = () => `${appName} is not there after ${startTimeoutMs} ms: is a controller there?`;
+    await waiters.until(() => view.app(appName) !== undefined, startTimeoutMs, absent);
+    this.app = view.app(appName)!;
     await this.takeNumber();
     const late = () => this.whyLate();
     const hasPlan = () => {
@@ -204,7 +136,6 @@ export class ClusterPipeline extends RunningPipeline {
     await this.tellPlans();
     this.look();
     this.reportLoad();
-    if (this.stored.isDurable) await this.stored.open();
   }
 
   // For whoever scales the stages, where one is scaled.
@@ -213,7 +144,7 @@ export class ClusterPipeline extends RunningPipeline {
     if (app.spec.stages.every(({ scale }) => scale === undefined)) return;
     this.reporter = new LoadReporter(control, {
       key: LOADS + gatewayKey(appName, number),
-      port: this.port,
+      port: this.options.port,
       read: () => {
         const session = this.membership?.session;
         const { gateway, plans, arrived } = this;
@@ -231,7 +162,7 @@ export class ClusterPipeline extends RunningPipeline {
   }
 
   /** @internal */
-  protected override checkAt(bytes: number, options?: RequestOptions): void {
+  override checkAt(bytes: number, options?: RequestOptions): void {
     try {
       super.checkAt(bytes, options);
     } catch (error) {
@@ -425,7 +356,7 @@ export class ClusterPipeline extends RunningPipeline {
   private whyLate(): string {
     const { record, app, appName } = this;
     const seen = record ?? this.view.record(app);
-    const words = [`${appName} does not work after ${this.settings.startTimeoutMs} ms`];
+    const words = [`${appName} does not work after ${this.options.startTimeoutMs} ms`];
     if (seen?.plan === null || seen === undefined) words.push('it has no plan: is a controller there, and a node?');
     else {
       for (const id of stagePlaces(seen.plan)) {
@@ -441,12 +372,18 @@ export class ClusterPipeline extends RunningPipeline {
   // ---- What a pipeline is
 
   /** @internal */
-  protected override get spec(): WorkflowSpec {
+  override get spec(): WorkflowSpec {
     return this.app.spec;
   }
 
+  /** @internal */
+  protected override fail(reason: RdmaError): void {
+    super.fail(reason);
+    this.options.onFailed(reason);
+  }
+
   /** What this gateway does, and what it knows of the cluster. For operators, not for hot loops. */
-  status(): ClusterPipelineStatus {
+  status(): VersionPipelineStatus {
     const { gateway, record, app, appName } = this;
     if (gateway === undefined || record === undefined) throw closedError();
     const places: Record<string, { node: string; state: string; reason: string | null }> = {};
