@@ -57,6 +57,7 @@ export interface ClusterEvent extends Omit<NewClusterEvent, 'inputs'> {
   readonly inputs: Json;
 }
 
+/** Who may write events, and what is done when one cannot be kept. */
 export interface ClusterEventsOptions {
   /** What the controller may do as the leader; undefined while it does not lead. Without it an operator writes. */
   readonly leadership?: (() => Leadership | undefined) | undefined;

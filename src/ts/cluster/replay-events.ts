@@ -7,6 +7,7 @@ import { checkObject } from '../core/validate.js';
 import { replay, type ScaleEvent } from '../planner/index.js';
 import type { ClusterEvent } from './cluster-events.js';
 
+/** What came of making recorded decisions again. */
 export interface ReplayedEvents {
   /** How many decisions were made again. */
   readonly decisions: number;

@@ -6,6 +6,7 @@ import { isRdmaError } from '../core/errors.js';
 import type { ClusterObserver } from './cluster-observer.js';
 import { builtPart, singlePage } from './single-page.js';
 
+/** Where the dashboard of a cluster and its data are. The page itself holds no data. */
 export const CLUSTER_ROUTES = { page: '/', snapshot: '/v1/cluster' } as const;
 
 /**
