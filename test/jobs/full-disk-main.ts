@@ -89,7 +89,8 @@ async function fill(): Promise<void> {
 async function forget(store: JobStore, id: string): Promise<void> {
   for (;;) {
     try {
-      return await store.forget(id);
+      await store.forget(id);
+      return;
     } catch (error) {
       if ((error as RdmaError).code !== 'RDMA_ERR_STORE_FULL') throw error;
       await new Promise((resolve) => setTimeout(resolve, 20));
