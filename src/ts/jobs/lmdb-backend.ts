@@ -27,6 +27,8 @@ const POLL_MS = 200;
 /** New work is refused when the disk has less room than this, or than this share of it: outcomes need room. */
 const RESERVE_BYTES = 64 * 2 ** 20;
 const RESERVE_SHARE = 0.05;
+/** So much of that no file may take: every change of a record needs some pages, a removal too. */
+const RECORDS_SHARE = 0.25;
 
 /** What lmdb's getStats() says of a tree, in pages. */
 interface TreeStats {
@@ -79,7 +81,7 @@ export class LmdbBackend implements JobBackend {
     const isFile = put !== undefined && put.bytes.length > MAX_INLINE_BYTES;
     try {
       if (change.maxBytes !== undefined) await this.checkDisk(put?.bytes.length ?? 0, isFile);
-      if (isFile) await this.files.write(put.name, put.bytes);
+      if (isFile) await this.writeFile(put.name, put.bytes);
       // On disk before it is answered, and before a file goes that the older record names.
       const written = await this.commit(() => this.apply(change));
       if (written === 'done') await this.files.remove(drop);
@@ -162,15 +164,23 @@ export class LmdbBackend implements JobBackend {
     return (this.table.get(['sum']) as Sum | undefined) ?? { jobs: 0, bytes: 0 };
   }
 
+  // Looks after it was written: others write at the same time.
+  private async writeFile(name: string, bytes: Uint8Array): Promise<void> {
+    await this.files.write(name, bytes);
+    if (!(await this.isLow(0, RECORDS_SHARE))) return;
+    await this.files.remove([name]);
+    throw noSpace(this.folder, undefined);
+  }
+
   // A database never shrinks: what removed jobs have left in it is room for records, and not for files.
   private async checkDisk(bytes: number, isFile: boolean): Promise<void> {
     if (await this.isLow(isFile ? bytes : bytes - this.unusedBytes())) throw noSpace(this.folder, undefined);
   }
 
-  // Whether less than the reserve would be left on the disk after so many bytes.
-  private async isLow(bytes: number): Promise<boolean> {
+  // Whether less than this share of the reserve would be left on the disk after so many bytes.
+  private async isLow(bytes: number, share = 1): Promise<boolean> {
     const { bavail, blocks, bsize } = await statfs(this.folder);
-    return bavail * bsize - bytes < Math.min(RESERVE_BYTES, RESERVE_SHARE * blocks * bsize);
+    return bavail * bsize - bytes < share * Math.min(RESERVE_BYTES, RESERVE_SHARE * blocks * bsize);
   }
 
   // Of the pages of the database file, those that nothing is in.
