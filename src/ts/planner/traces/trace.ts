@@ -5,9 +5,9 @@
 import { RdmaError } from '../../core/errors.js';
 
 /** The most requests of a trace. */
-export const MAX_TRACE_REQUESTS = 20_000_000;
+const MAX_TRACE_REQUESTS = 20_000_000;
 /** The latest arrival, in seconds: about 3 years. */
-export const MAX_TRACE_SECONDS = 1e8;
+const MAX_TRACE_SECONDS = 1e8;
 const MAX_UNITS = 1e9;
 
 /** Requests, by columns. Index i is the same request in each. */
@@ -145,11 +145,6 @@ function indexOf(map: Map<string, number>, key: string): number {
     map.set(key, index);
   }
   return index;
-}
-
-/** How many requests a trace has. */
-export function requestsOf(trace: Trace): number {
-  return trace.arrivalS.length;
 }
 
 /**
