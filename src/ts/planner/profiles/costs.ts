@@ -141,11 +141,20 @@ export function assumptionsOf(profile: Profile): string[] {
 /** What a request takes alone on warm instances, in seconds. */
 export function bareSeconds({ stages }: ModelCosts, units: number, outputUnits: number): number {
   let sum = 0;
-  for (const stage of stages) sum += stage.seconds * unitsAt(stage, units, outputUnits);
+  for (const stage of stages) sum += taskSeconds(stage, units, outputUnits);
   return sum;
 }
 
-/** The units of a request that count at a stage. */
-export function unitsAt({ units: kind }: Pick<StageCosts, 'units'>, units: number, outputUnits: number): number {
-  return kind === 'input' ? units : kind === 'output' ? outputUnits : 1;
+/** What one task of a request takes at a stage, alone on a warm instance, in seconds. */
+export function taskSeconds(
+  { seconds, units: kind }: Pick<StageCosts, 'seconds' | 'units'>,
+  units: number,
+  outputUnits: number,
+): number {
+  return seconds * (kind === 'input' ? units : kind === 'output' ? outputUnits : 1);
+}
+
+/** What a request adds at the stages of its model for another adapter, in seconds. */
+export function adapterSeconds(stages: readonly StageCosts[]): number {
+  return stages.reduce((sum, { shared, switchSeconds }) => sum + (shared ? 0 : switchSeconds), 0);
 }

@@ -2,7 +2,13 @@
 //
 // Invariant: every duration and size is a figure of a profile. Fleets differ only in how GPUs are shared: all meet the
 // same requests, the same costs and the same SLO.
-import { bareSeconds, type ModelCosts, type StageCosts, unitsAt } from '../../planner/profiles/costs.js';
+import {
+  adapterSeconds,
+  bareSeconds,
+  type ModelCosts,
+  type StageCosts,
+  taskSeconds,
+} from '../../planner/profiles/costs.js';
 import { DEFAULT_SCALE_POLICY, type ScalePolicy } from '../../planner/scaling.js';
 import type { Trace } from '../../planner/traces/trace.js';
 import type { FleetSpec, PoolSpec, StepSpec } from './fleet.js';
@@ -149,7 +155,7 @@ export class FleetBuilder {
   }
 
   private meanSeconds(stage: StageCosts): number {
-    return stage.seconds * unitsAt(stage, this.meanUnits.input, this.meanUnits.output);
+    return taskSeconds(stage, this.meanUnits.input, this.meanUnits.output);
   }
 
   private waitOf(costs: ModelCosts): number {
@@ -171,7 +177,7 @@ export class FleetBuilder {
         let seconds = 0;
         for (const stage of costs[model]!.stages) {
           if (stages !== undefined && !stages.has(stage.name)) continue;
-          seconds += stage.seconds * unitsAt(stage, trace.units[i]!, trace.outputUnits[i]!);
+          seconds += taskSeconds(stage, trace.units[i]!, trace.outputUnits[i]!);
         }
         return seconds;
       });
@@ -196,9 +202,8 @@ export class FleetBuilder {
     const { costs } = this.work;
     const pools = costs.map((each, model): PoolSpec => {
       const bareS = this.meanBare(each);
-      const most = sizes === undefined ? this.mostOf(`model ${model}`, new Set([model])) : 0;
       return {
-        name: `${this.work.trace.models[model]}`,
+        name: this.work.trace.models[model]!,
         gpus: each.wholeGpus,
         loadS: each.wholeLoadSeconds,
         slots: 1,
@@ -209,7 +214,15 @@ export class FleetBuilder {
         prefetch: false,
         fixed: sizes?.[model],
         policy:
-          sizes === undefined ? policyOf(settings, each.wholeLoadSeconds, bareS, this.waitOf(each), most) : undefined,
+          sizes === undefined
+            ? policyOf(
+                settings,
+                each.wholeLoadSeconds,
+                bareS,
+                this.waitOf(each),
+                this.mostOf(`model ${model}`, new Set([model])),
+              )
+            : undefined,
         hintS: bareS,
       };
     });
@@ -241,7 +254,7 @@ export class FleetBuilder {
       const loadS = Math.max(...own.map(({ wholeLoadSeconds }) => wholeLoadSeconds));
       const bareS = own.reduce((sum, each) => sum + this.meanBare(each), 0) / own.length;
       const waitS = Math.min(...own.map((each) => this.waitOf(each)));
-      const most = size === undefined ? this.mostOf(`width ${gpus}`, models) : 0;
+      const adapterS = Math.max(...own.map(({ stages }) => adapterSeconds(stages)));
       const part = size === undefined ? undefined : Math.max(1, Math.round((size * own.length) / costs.length));
       return {
         name: widths.length === 1 ? 'any model' : `any model, ${gpus} GPUs`,
@@ -257,18 +270,16 @@ export class FleetBuilder {
             );
           }),
         ),
-        swapS:
-          variants === 'adapter'
-            ? Math.max(...own.map(({ stages }) => adapterSeconds(stages)))
-            : onlyDifferent
-              ? ownLoad(own)
-              : loadS,
+        swapS: variants === 'adapter' ? adapterS : onlyDifferent ? ownLoad(own) : loadS,
         families: variants === 'adapter' || onlyDifferent ? this.families : undefined,
-        adapterS: Math.max(...own.map(({ stages }) => adapterSeconds(stages))),
+        adapterS,
         patienceS: settings.patience * waitS,
         prefetch,
         fixed: widths.length === 1 ? size : part,
-        policy: size === undefined ? policyOf(settings, loadS, bareS, waitS, most) : undefined,
+        policy:
+          size === undefined
+            ? policyOf(settings, loadS, bareS, waitS, this.mostOf(`width ${gpus}`, models))
+            : undefined,
         hintS: bareS,
       };
     });
@@ -345,7 +356,6 @@ export class FleetBuilder {
     const slots = isFull && packed === undefined ? bestBatch(stage.batches) : 1;
     const swaps = !stage.shared && !own;
     const fixed = sizes?.get(key);
-    const most = sizes === undefined ? this.mostOf(key, users, names) : 0;
     return {
       name: key,
       gpus: stage.gpus,
@@ -358,7 +368,8 @@ export class FleetBuilder {
       patienceS: settings.patience * waitS,
       prefetch: false,
       fixed,
-      policy: fixed === undefined ? policyOf(settings, loadS, seconds, waitS, most) : undefined,
+      policy:
+        fixed === undefined ? policyOf(settings, loadS, seconds, waitS, this.mostOf(key, users, names)) : undefined,
       hintS: seconds,
     };
   }
@@ -366,10 +377,6 @@ export class FleetBuilder {
 
 function sum<T>(list: readonly T[], of: (item: T) => number): number {
   return list.reduce((total, item) => total + of(item), 0);
-}
-
-function adapterSeconds(stages: readonly StageCosts[]): number {
-  return sum(stages, (stage) => (stage.shared ? 0 : stage.switchSeconds));
 }
 
 function ownLoad(costs: readonly ModelCosts[]): number {

@@ -2,6 +2,7 @@
 //
 // Invariant: each fleet is as good as its kind allows: fixed ones have the fewest instances that hold the SLO on this
 // very trace, elastic ones settings that were searched for.
+import { adapterSeconds, taskSeconds } from '../../planner/profiles/costs.js';
 import {
   bareOf,
   DEFAULT_SETTINGS,
@@ -13,9 +14,9 @@ import {
 } from './builders.js';
 import type { FaultRates, FleetSpec } from './fleet.js';
 import { Held } from './held.js';
-import type { SimulationResult } from './result.js';
+import { quantileOf, type SimulationResult } from './result.js';
 import { simulate } from './simulation.js';
-import { groupsByModel, sizesFor } from './sizing.js';
+import { type Group, groupsByModel, sizesFor } from './sizing.js';
 import { isBetter, TUNABLE, tune } from './tuning.js';
 
 /** The fleets, in the order in which each adds something to the one before. */
@@ -139,15 +140,12 @@ export class Comparison {
   }
 
   private adapterOf(model: number): number {
-    return this.work.costs[model]!.stages.reduce(
-      (sum, { shared, switchSeconds }) => sum + (shared ? 0 : switchSeconds),
-      0,
-    );
+    return adapterSeconds(this.work.costs[model]!.stages);
   }
 
   private monoFixed(): Compared {
     const { work, bareS } = this;
-    const bound = (_: number, bare: number) => work.sloFactor * bare;
+    const bound = (bare: number) => work.sloFactor * bare;
     const groups = groupsByModel(
       work,
       () => true,
@@ -202,7 +200,7 @@ export class Comparison {
     // The stages share the time that a request may wait; the rest of the search is by simulation of the whole.
     for (const part of [0.9, 0.8, 0.6, 0.4, 0.2]) {
       const sizes = new Map<string, number>();
-      const bound = (share: number) => (_: number, bare: number, ownS: number) => ownS + share * (sloFactor - 1) * bare;
+      const bound = (share: number) => (bare: number, ownS: number) => ownS + share * (sloFactor - 1) * bare;
       const own = groupsByModel(
         work,
         (_, shared) => !shared,
@@ -255,8 +253,7 @@ export class Comparison {
       const settings = options.settings?.['staged-full'] ?? best.settings!;
       const result = this.simulate(build(settings), builder);
       const next: Compared = { ...result, name: 'staged-full', settings, how: words(true) };
-      if (isBetter(next as unknown as SimulationResult, chosen as unknown as SimulationResult, work.quantile, 0))
-        chosen = next;
+      if (isBetter(next, chosen, work.quantile, 0)) chosen = next;
     }
     return chosen;
   }
@@ -270,10 +267,10 @@ export class Comparison {
     for (let i = 0; i < trace.arrivalS.length; i++) {
       let atS = trace.arrivalS[i]!;
       for (const stage of costs[trace.model[i]!]!.stages) {
-        const units = stage.units === 'none' ? 1 : stage.units === 'input' ? trace.units[i]! : trace.outputUnits[i]!;
-        changes.push([atS, stage.gpus], [atS + stage.seconds * units, -stage.gpus]);
-        atS += stage.seconds * units;
-        busyGpuS += stage.seconds * units * stage.gpus;
+        const tookS = taskSeconds(stage, trace.units[i]!, trace.outputUnits[i]!);
+        changes.push([atS, stage.gpus], [atS + tookS, -stage.gpus]);
+        atS += tookS;
+        busyGpuS += tookS * stage.gpus;
       }
     }
     changes.sort((a, b) => a[0] - b[0] || a[1] - b[1]);
@@ -281,7 +278,6 @@ export class Comparison {
     for (const [atS, by] of changes) held.change(atS, by);
     const { mean, p99, peak, hours } = held.summary();
     const sorted = Float64Array.from(bareS).sort();
-    const at = (q: number) => sorted[Math.max(0, Math.ceil(q * sorted.length) - 1)]!;
     return {
       name: 'bound',
       requests: bareS.length,
@@ -293,8 +289,8 @@ export class Comparison {
       quantileRatio: 1,
       inTime: 1,
       rejected: 0,
-      p50S: at(0.5),
-      p95S: at(0.95),
+      p50S: quantileOf(sorted, 0.5),
+      p95S: quantileOf(sorted, 0.95),
       meanS: bareS.reduce((a, b) => a + b, 0) / bareS.length,
       loads: 0,
       adapterLoads: 0,
@@ -311,7 +307,7 @@ export class Comparison {
   }
 }
 
-function merged(groups: ReturnType<typeof groupsByModel>): ReturnType<typeof groupsByModel>[number] {
+function merged(groups: readonly Group[]): Group {
   const rows = groups.flatMap(({ arrivalS, serviceS, boundS }) => {
     return Array.from(arrivalS, (atS, i) => [atS, serviceS[i]!, boundS[i]!] as const);
   });

@@ -122,7 +122,7 @@ export function makePlan(input: PlanInput): PlanResult {
   const { seeds, quantile, gpu, onStep } = input;
   const trace = input.traceOf(seeds[0]!);
   const profiles = input.profilesOf(trace);
-  const work = workOf(input, trace, profiles, 1);
+  const work = workOf(input, trace, profiles);
   const fleets = input.fleets ?? FLEETS;
   const options: CompareOptions = {
     fleets,
@@ -143,7 +143,7 @@ export function makePlan(input: PlanInput): PlanResult {
     ? []
     : seeds.slice(1).map((seed) => {
         const own = input.traceOf(seed);
-        return again(workOf(input, own, input.profilesOf(own), 1), chosen.settings, seed);
+        return again(workOf(input, own, input.profilesOf(own)), chosen.settings, seed);
       });
   const withDefaults = chosen.settings === undefined ? undefined : again(work, DEFAULT_SETTINGS, seeds[0]!);
   const bareS = bareOf(work);
@@ -196,26 +196,26 @@ export function makePlan(input: PlanInput): PlanResult {
   };
 }
 
-/** Costs by model, each number of seconds, load time and so on multiplied. */
-function workOf(
-  input: PlanInput,
-  trace: Trace,
-  profiles: readonly Profile[],
-  seconds: number,
-  loads = 1,
-  slo = 1,
-): Workload {
-  const known = new Map<string, ModelCosts>();
-  const costs = profiles.map((profile) => {
-    let each = known.get(profile.id);
-    if (each === undefined) {
-      each = scaled(costsOf(profile, input.gpu), seconds, loads);
-      known.set(profile.id, each);
-    }
-    return each;
-  });
+/** Factors of what a workload is made of; default 1. */
+interface Factors {
+  readonly seconds?: number;
+  /** Of load and switch times. */
+  readonly loads?: number;
+  readonly slo?: number;
+}
+
+function workOf(input: PlanInput, trace: Trace, profiles: readonly Profile[], factors: Factors = {}): Workload {
+  const { seconds = 1, loads = 1, slo = 1 } = factors;
+  const costs = eachProfile(profiles, (profile) => scaled(costsOf(profile, input.gpu), seconds, loads));
   const { variants, quantile, bytesPerSecond, maxQueued } = input;
   return { trace, costs, variants, sloFactor: Math.max(1, input.sloFactor * slo), quantile, bytesPerSecond, maxQueued };
+}
+
+// By model of the trace; computed once for a profile that several models have.
+function eachProfile<T>(profiles: readonly Profile[], compute: (profile: Profile) => T): T[] {
+  const known = new Map<string, T>();
+  for (const profile of profiles) if (!known.has(profile.id)) known.set(profile.id, compute(profile));
+  return profiles.map(({ id }) => known.get(id)!);
 }
 
 function scaled(costs: ModelCosts, seconds: number, loads: number): ModelCosts {
@@ -234,24 +234,15 @@ function scaled(costs: ModelCosts, seconds: number, loads: number): ModelCosts {
 
 // All models with the most GPUs a task that the profile has figures of, where that is more than the fewest.
 function widerOf(profiles: readonly Profile[], gpu: GpuKind): ModelCosts[][] {
-  const isWider = profiles.some(({ stages, ...profile }) => {
-    return stages.some(({ name }) => gpuCountsOf({ ...profile, stages }, name, gpu.kind).length > 1);
-  });
-  if (!isWider) return [];
-  const known = new Map<string, ModelCosts>();
-  return [
-    profiles.map((profile) => {
-      let each = known.get(profile.id);
-      if (each === undefined) {
-        const gpus = Object.fromEntries(
-          profile.stages.map(({ name }) => [name, gpuCountsOf(profile, name, gpu.kind).at(-1)!]),
-        );
-        each = costsOf(profile, gpu, { gpus });
-        known.set(profile.id, each);
-      }
-      return each;
-    }),
-  ];
+  const countsOf = (profile: Profile) => {
+    return profile.stages.map(({ name }) => [name, gpuCountsOf(profile, name, gpu.kind)] as const);
+  };
+  if (!profiles.some((profile) => countsOf(profile).some(([, counts]) => counts.length > 1))) return [];
+  const widest = (profile: Profile) => {
+    const gpus = Object.fromEntries(countsOf(profile).map(([name, counts]) => [name, counts.at(-1)!]));
+    return costsOf(profile, gpu, { gpus });
+  };
+  return [eachProfile(profiles, widest)];
 }
 
 function choose(comparison: readonly Compared[], { maxRejected }: PlanInput): Compared {
@@ -288,10 +279,10 @@ function sensitivityOf(
     ['-20 %', 0.8],
     ['+20 %', 1.2],
   ] as const) {
-    cases.push(['requests', change, workOf(input, stretched(trace, 1 / factor), profiles, 1)]);
-    cases.push(['seconds of a task', change, workOf(input, trace, profiles, factor)]);
-    cases.push(['load and switch times', change, workOf(input, trace, profiles, 1, factor)]);
-    cases.push(['SLO', change, workOf(input, trace, profiles, 1, 1, factor)]);
+    cases.push(['requests', change, workOf(input, stretched(trace, 1 / factor), profiles)]);
+    cases.push(['seconds of a task', change, workOf(input, trace, profiles, { seconds: factor })]);
+    cases.push(['load and switch times', change, workOf(input, trace, profiles, { loads: factor })]);
+    cases.push(['SLO', change, workOf(input, trace, profiles, { slo: factor })]);
   }
   return cases.map(([name, change, work]) => {
     const { gpusMean, inTime, sloMet } = run(work);

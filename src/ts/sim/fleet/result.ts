@@ -1,7 +1,6 @@
 // What a simulation has found.
 //
 // Invariant: computed from every request; refused ones are in the rejected share and in no latency.
-import type { FaultRates } from './fleet.js';
 import type { HeldHour, HeldSummary } from './held.js';
 import type { Pool } from './pool.js';
 import type { SimulationInput } from './simulation.js';
@@ -65,8 +64,6 @@ export interface Outcome {
   };
   readonly busyGpuS: number;
   readonly switchGpuS: number;
-  readonly nodes: number;
-  readonly faults: FaultRates;
 }
 
 /** The value that a part `q` of ascending values does not exceed (nearest rank). */

@@ -6,12 +6,12 @@
 //
 // Invariant: the same fleet, trace, seed and faults give the same result. Every request ends once: served or refused.
 import { forecast, type StageAhead } from '../../pipeline/forecast.js';
-import { unitsAt } from '../../planner/profiles/costs.js';
+import { taskSeconds } from '../../planner/profiles/costs.js';
 import { randomOf, exponential } from '../../planner/random.js';
 import { scale } from '../../planner/scaling.js';
 import type { Trace } from '../../planner/traces/trace.js';
 import { EventHeap } from './event-heap.js';
-import { type FaultRates, type FleetSpec, NO_FAULTS, type PoolSpec } from './fleet.js';
+import { type FaultRates, type FleetSpec, NO_FAULTS, type PoolSpec, type StepSpec } from './fleet.js';
 import { Held } from './held.js';
 import { Nodes, type SimNode } from './nodes.js';
 import { Pool } from './pool.js';
@@ -60,7 +60,8 @@ class Simulation {
   private readonly draw: () => number;
   private readonly held: Held;
   private readonly latencyS: Float64Array;
-  private readonly before: (readonly (readonly number[])[])[] = [];
+  /** By model, for each step the one before it; -1: the request itself. */
+  private readonly before: readonly (readonly (readonly number[])[])[];
   private nowS = 0;
   private left: number;
   private isStoreAway = false;
@@ -80,11 +81,11 @@ class Simulation {
     this.pools = fleet.pools.map((spec, i) => new Pool(spec, i, trace.models.length, trace.lengthS));
     this.latencyS = new Float64Array(trace.arrivalS.length);
     this.left = trace.arrivalS.length;
-    for (let n = 0; n <= 16; n++) this.before.push(Array.from({ length: n }, (_, i) => [i - 1]));
+    this.before = fleet.routes.map((route) => route.map((_, i) => [i - 1]));
   }
 
   run(): SimulationResult {
-    const { events, trace, faults } = this;
+    const { events, trace } = this;
     this.begin();
     let next = 0;
     const { arrivalS } = trace;
@@ -107,8 +108,6 @@ class Simulation {
       counts: this.counts,
       busyGpuS: this.busyGpuS,
       switchGpuS: this.switchGpuS,
-      nodes: this.nodes.list.length,
-      faults,
     });
   }
 
@@ -175,7 +174,7 @@ class Simulation {
     const route = this.fleet.routes[job.model]!;
     const ahead = route.map((step): StageAhead => {
       const pool = this.pools[step.pool]!;
-      const ownS = step.seconds * this.unitsOf(job.request, step.units);
+      const ownS = this.secondsOf(step, job.request);
       const startingUs: number[] = [];
       for (const worker of pool.workers) if (!worker.isReady) startingUs.push((worker.readyS - this.nowS) * 1e6);
       if (pool.workers.size === 0 && pool.spec.policy !== undefined) startingUs.push(pool.spec.loadS * 1e6);
@@ -183,18 +182,18 @@ class Simulation {
       const workUs = (pool.waitingS + (pool.running * ownS) / 2) * 1e6;
       return { workUs: pool.open.size > 0 ? 0 : workUs, servers, startingUs, ownUs: ownS * 1e6 };
     });
-    return forecast(this.before[route.length]!, ahead, 0).completionUs > deadlineS * 1e6;
+    return forecast(this.before[job.model]!, ahead, 0).completionUs > deadlineS * 1e6;
   }
 
-  private unitsOf(request: number, units: 'input' | 'output' | 'none'): number {
-    return unitsAt({ units }, this.trace.units[request]!, this.trace.outputUnits[request]!);
+  private secondsOf(step: StepSpec, request: number): number {
+    return taskSeconds(step, this.trace.units[request]!, this.trace.outputUnits[request]!);
   }
 
   /** A request comes to the pool of its present step. */
   private enter(job: Job): void {
     const step = this.fleet.routes[job.model]![job.step]!;
     const pool = this.pools[step.pool]!;
-    job.workS = step.seconds * this.unitsOf(job.request, step.units);
+    job.workS = this.secondsOf(step, job.request);
     pool.arrived++;
     pool.asked(job.model);
     if (pool.isAtRest && pool.spec.policy !== undefined) this.tickLater(pool, WOKEN_S);
@@ -276,14 +275,14 @@ class Simulation {
     const { tasks } = worker;
     const wasFull = tasks.length >= pool.spec.slots;
     const elapsedS = this.nowS - worker.atS;
-    const shareS = tasks.length === 1 ? elapsedS : 0;
+    const wasAlone = tasks.length === 1;
     this.moveOn(worker);
     const relative = EPSILON_S * Math.max(1, this.nowS);
     for (let i = tasks.length - 1; i >= 0; i--) {
       const job = tasks[i]!;
       if (job.leftS > relative) continue;
       tasks.splice(i, 1);
-      this.done(pool, job, shareS > 0 ? shareS : job.workS);
+      this.done(pool, job, wasAlone && elapsedS > 0 ? elapsedS : job.workS);
     }
     if (worker.isEnding) {
       if (tasks.length === 0) this.removeWorker(pool, worker);
