@@ -205,6 +205,7 @@ export class FleetBuilder {
       return {
         name: this.work.trace.models[model]!,
         gpus: each.wholeGpus,
+        memoryGB: each.wholeMemoryGB,
         loadS: each.wholeLoadSeconds,
         slots: 1,
         resident: 0,
@@ -259,6 +260,7 @@ export class FleetBuilder {
       return {
         name: widths.length === 1 ? 'any model' : `any model, ${gpus} GPUs`,
         gpus,
+        memoryGB: Math.max(...own.map(({ wholeMemoryGB }) => wholeMemoryGB)),
         loadS,
         slots: 1,
         resident: Math.min(
@@ -359,6 +361,7 @@ export class FleetBuilder {
     return {
       name: key,
       gpus: stage.gpus,
+      memoryGB: sum(stages, ({ memoryGB }) => memoryGB),
       loadS,
       slots,
       gain: slots > 1 ? gainOf(stage.batches) : undefined,

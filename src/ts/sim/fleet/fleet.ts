@@ -9,6 +9,8 @@ export interface PoolSpec {
   readonly name: string;
   /** GPUs of one instance. */
   readonly gpus: number;
+  /** What an instance needs on each of them. */
+  readonly memoryGB: number;
   /** Until a new instance is ready. */
   readonly loadS: number;
   /** Tasks that an instance runs at a time. */

@@ -179,7 +179,7 @@ export function makePlan(input: PlanInput): PlanResult {
         instancesMean: pool.gpusMean / pool.gpus,
         instancesPeak: pool.gpusPeak / pool.gpus,
         byHour: pool.hours.map(({ mean, peak }) => ({ mean: mean / pool.gpus, peak: peak / pool.gpus })),
-        memoryGB: memoryOf(pool.name, chosen.name, work.costs),
+        memoryGB: pool.memoryGB,
       })),
     },
     withDefaults:
@@ -188,10 +188,8 @@ export function makePlan(input: PlanInput): PlanResult {
         : { gpusMean: withDefaults.gpusMean, inTime: withDefaults.inTime, sloMet: withDefaults.sloMet },
     intervals: others.length === 0 ? undefined : intervalsOf(others),
     sensitivity: sensitivityOf(input, trace, profiles, chosen, (other) => again(other, chosen.settings, seeds[0]!)),
-    memory: chosen.pools.map((pool) => {
-      return { pool: pool.name, needsGB: memoryOf(pool.name, chosen.name, work.costs), hasGB: gpu.memoryGB };
-    }),
-    placement: placementOf(chosen, gpu, work.costs),
+    memory: chosen.pools.map(({ name, memoryGB }) => ({ pool: name, needsGB: memoryGB, hasGB: gpu.memoryGB })),
+    placement: placementOf(chosen, gpu),
     unknown: unknownOf(input, trace, profiles),
   };
 }
@@ -290,29 +288,17 @@ function sensitivityOf(
   });
 }
 
-// What an instance of a pool needs on each of its GPUs, by the stages that its name lists.
-function memoryOf(pool: string, fleet: FleetName, costs: readonly ModelCosts[]): number {
-  if (fleet.startsWith('mono')) return Math.max(...costs.map(({ wholeMemoryGB }) => wholeMemoryGB));
-  const names = pool.slice(pool.indexOf(': ') + 2).split(' + ');
-  return Math.max(
-    ...costs.map(({ stages }) => {
-      return stages.reduce((sum, stage) => sum + (names.includes(stage.name) ? stage.memoryGB : 0), 0);
-    }),
-  );
-}
-
 /** At most so many instances of a stage are placed at once: as many as a workflow may have. */
 const PLACED_AT_ONCE = 64;
 
-function placementOf(chosen: Compared, gpu: GpuKind, costs: readonly ModelCosts[]): PlanResult['placement'] {
+function placementOf(chosen: Compared, gpu: GpuKind): PlanResult['placement'] {
   const nodes = Math.max(1, Math.ceil((chosen.gpusPeak * 1.05) / NODE_GPUS));
   const memoryBytes = Math.round(gpu.memoryGB * 1e9);
   const gpus = Array.from({ length: NODE_GPUS }, () => ({ memoryBytes }));
   const workflows = chosen.pools.flatMap((pool, i) => {
     const peak = Math.round(pool.gpusPeak / pool.gpus);
-    const needs = Math.round(memoryOf(pool.name, chosen.name, costs) * 1e9);
+    if (pool.memoryGB > gpu.memoryGB) return [];
     const spec = checkSpec({ name: `pool-${i}`, stages: [{ name: 'instance', resources: { gpus: pool.gpus } }] });
-    if (needs > memoryBytes) return [];
     const parts = Math.ceil(peak / PLACED_AT_ONCE);
     return Array.from({ length: parts }, (_, part) => {
       const wanted = [Math.min(PLACED_AT_ONCE, peak - part * PLACED_AT_ONCE)];

@@ -10,6 +10,7 @@ export interface PoolResult {
   readonly name: string;
   /** GPUs of one instance. */
   readonly gpus: number;
+  readonly memoryGB: number;
   readonly gpusMean: number;
   readonly gpusPeak: number;
   readonly hours: readonly HeldHour[];
@@ -113,8 +114,8 @@ export function resultOf(outcome: Outcome): SimulationResult {
     hours: held.hours,
     pools: pools.map((pool) => {
       const { mean, peak, hours: byHour } = pool.held.summary();
-      const { name, gpus } = pool.spec;
-      return { name, gpus, gpusMean: mean, gpusPeak: peak, hours: byHour, loads: pool.loads };
+      const { name, gpus, memoryGB } = pool.spec;
+      return { name, gpus, memoryGB, gpusMean: mean, gpusPeak: peak, hours: byHour, loads: pool.loads };
     }),
     nodeDeaths: counts.deaths,
     tasksAgain: counts.again,
