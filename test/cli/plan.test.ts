@@ -60,6 +60,22 @@ void t.test('a trace from a file: the table says that it is one sample; the same
   t.match(first.stdout, /Not known: the trace is one sample/);
 });
 
+void t.test('a fleet whose instances do not fit on the GPU is not chosen', async (t) => {
+  const args = ['plan', '--trace', 'own.csv', ...WAN, '--gpu', 'H100:40', '--json'];
+  const fleets = ['--fleets', 'mono-shared-elastic,staged-elastic'];
+  const { code, stdout, stderr } = await onepiece([...args, ...fleets], folder);
+  t.equal(code, 0, stderr);
+  const { chosen, comparison, placement } = JSON.parse(stdout);
+  t.ok(comparison[0].gpusMean < comparison[1].gpusMean, 'it would need fewer GPUs');
+  t.equal(chosen.fleet, 'staged-elastic');
+  t.same(placement.unplaced, []);
+  const only = await onepiece([...args, '--fleets', 'mono-shared-elastic'], folder);
+  t.match(JSON.parse(only.stdout).placement, {
+    placed: 0,
+    unplaced: ['any model needs 48 GB of GPU memory; a H100 has 40'],
+  });
+});
+
 void t.test('simulate takes faults, and prints a document', async (t) => {
   const args = ['simulate', ...SMALL, '--fleet', 'mono-shared,staged-elastic', '--node-deaths', '0.2', '--json'];
   const { code, stdout, stderr } = await onepiece(args, folder);

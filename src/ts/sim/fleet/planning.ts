@@ -84,7 +84,7 @@ export interface PlanResult {
   readonly bareSecondsMean: number;
   readonly comparison: readonly Compared[];
   readonly ratios: readonly Ratio[];
-  /** The fleet with the fewest GPUs on average that holds the SLO. */
+  /** The fleet with the fewest GPUs on average that holds the SLO and whose instances fit on the GPU. */
   readonly chosen: {
     readonly fleet: FleetName;
     readonly settings: Settings | undefined;
@@ -243,9 +243,12 @@ function widerOf(profiles: readonly Profile[], gpu: GpuKind): ModelCosts[][] {
   return [eachProfile(profiles, widest)];
 }
 
-function choose(comparison: readonly Compared[], { maxRejected }: PlanInput): Compared {
-  const able = comparison.filter(({ name }) => CANDIDATES.includes(name));
-  const list = able.length > 0 ? able : comparison.filter(({ name }) => name !== 'bound');
+function choose(comparison: readonly Compared[], { maxRejected, gpu }: PlanInput): Compared {
+  const fleets = comparison.filter(({ name }) => name !== 'bound');
+  const fitting = fleets.filter(({ pools }) => pools.every((pool) => pool.memoryGB <= gpu.memoryGB));
+  const able = fitting.filter(({ name }) => CANDIDATES.includes(name));
+  // A plan of a fleet that does not fit says so where its instances are placed.
+  const list = [able, fitting, fleets].find(({ length }) => length > 0)!;
   const good = list.filter((each) => each.sloMet && each.rejected <= maxRejected);
   if (good.length > 0) return good.reduce((a, b) => (b.gpusMean < a.gpusMean ? b : a));
   return list.reduce((a, b) => (b.inTime > a.inTime ? b : a));
@@ -295,9 +298,10 @@ function placementOf(chosen: Compared, gpu: GpuKind): PlanResult['placement'] {
   const nodes = Math.max(1, Math.ceil((chosen.gpusPeak * 1.05) / NODE_GPUS));
   const memoryBytes = Math.round(gpu.memoryGB * 1e9);
   const gpus = Array.from({ length: NODE_GPUS }, () => ({ memoryBytes }));
+  const tooLarge = chosen.pools.filter(({ memoryGB }) => memoryGB > gpu.memoryGB);
   const workflows = chosen.pools.flatMap((pool, i) => {
+    if (tooLarge.includes(pool)) return [];
     const peak = Math.round(pool.gpusPeak / pool.gpus);
-    if (pool.memoryGB > gpu.memoryGB) return [];
     const spec = checkSpec({ name: `pool-${i}`, stages: [{ name: 'instance', resources: { gpus: pool.gpus } }] });
     const parts = Math.ceil(peak / PLACED_AT_ONCE);
     return Array.from({ length: parts }, (_, part) => {
@@ -307,7 +311,10 @@ function placementOf(chosen: Compared, gpu: GpuKind): PlanResult['placement'] {
   });
   const names = Array.from({ length: nodes }, (_, i) => ({ name: `n${i}`, gpus }));
   const { placements, unplaced } = place({ workflows, nodes: names });
-  return { nodes, placed: placements.length, unplaced: unplaced.map(({ reason }) => reason) };
+  const reasons = tooLarge.map(({ name, memoryGB }) => {
+    return `${name} needs ${memoryGB} GB of GPU memory; a ${gpu.kind} has ${gpu.memoryGB}`;
+  });
+  return { nodes, placed: placements.length, unplaced: [...reasons, ...unplaced.map(({ reason }) => reason)] };
 }
 
 function unknownOf(input: PlanInput, trace: Trace, profiles: readonly Profile[]): string[] {
