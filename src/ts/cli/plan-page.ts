@@ -79,9 +79,14 @@ ${percent(slo.quantile)} within ${fixed(slo.factor, 2)} times the bare time of $
           .map(([name, value]) => `${name} ${value}`)
           .join(', '),
   )}</p>
-<h2>Not known</h2><ul>${[...trace.notes, ...plan.unknown].map((words) => `<li>${escaped(words)}</li>`).join('')}</ul>
+<h2>Assumed</h2>${listOf(plan.assumed)}
+<h2>Not known</h2>${listOf([...trace.notes, ...plan.unknown])}
 </body></html>
 `;
+}
+
+function listOf(lines: readonly string[]): string {
+  return `<ul>${lines.map((words) => `<li>${escaped(words)}</li>`).join('')}</ul>`;
 }
 
 function rowsOf(header: readonly string[], rows: readonly (readonly string[])[]): string {

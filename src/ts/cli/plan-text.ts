@@ -112,6 +112,7 @@ export function planText(plan: PlanResult, others: readonly PlanResult[]): strin
       return `On ${other.kind}: ${its.fleet}, ${fixed(its.gpusMean, 2)} GPUs on average${cost}`;
     }),
     ...trace.notes.map((words) => `Note: ${words}`),
+    ...plan.assumed.map((words) => `Assumed: ${words}`),
     ...plan.unknown.map((words) => `Not known: ${words}`),
   ];
   return `${lines.join('\n')}\n`;

@@ -7,7 +7,7 @@ import type { Profile } from '../planner/profiles/profile.js';
 import type { Trace } from '../planner/traces/trace.js';
 import { type Compared, Comparison, FLEETS, type FleetName, ratiosOf } from '../sim/fleet/compare.js';
 import { type FaultRates, NO_FAULTS } from '../sim/fleet/fleet.js';
-import { makePlan, type PlanResult } from '../sim/fleet/planning.js';
+import { assumedOf, makePlan, type PlanResult } from '../sim/fleet/planning.js';
 import { ExitCode, UsageError } from './exit.js';
 import { integer, listOf } from './options.js';
 import { OutputFile } from './output-file.js';
@@ -197,7 +197,7 @@ function bestOf(plans: readonly PlanResult[]): PlanResult {
 }
 
 function simulateFleets(flags: SimulateFlags): number {
-  const { slo, gpus, first, factors, costs } = inputsOf(flags);
+  const { slo, profiles, gpus, first, factors, costs } = inputsOf(flags);
   if (gpus.length > 1) throw new UsageError('--gpu: simulate takes one kind');
   const progress = new Progress();
   let comparison: Compared[];
@@ -224,7 +224,10 @@ function simulateFleets(flags: SimulateFlags): number {
     progress.clear();
   }
   const ratios = ratiosOf(comparison);
-  const document = { seed: flags.seed, trace: first.name, requests: first.arrivalS.length, comparison, ratios };
-  process.stdout.write(flags.json ? `${JSON.stringify(document, null, 2)}\n` : comparisonText(comparison, ratios));
+  const assumed = assumedOf(profiles);
+  const requests = first.arrivalS.length;
+  const document = { seed: flags.seed, trace: first.name, requests, comparison, ratios, assumed };
+  const text = () => comparisonText(comparison, ratios) + assumed.map((words) => `Assumed: ${words}\n`).join('');
+  process.stdout.write(flags.json ? `${JSON.stringify(document, null, 2)}\n` : text());
   return ExitCode.OK;
 }

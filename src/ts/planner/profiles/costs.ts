@@ -1,7 +1,8 @@
 // The figures of a profile on one kind of GPU, as numbers that a simulation can use.
 //
-// Invariant: every number is a figure of the profile or a sum of them. What is missing is an error that names the
-// profile, the stage and the figure.
+// Invariant: every number is a figure of the profile or a sum of them. A profile that lacks seconds, memoryGB or
+// loadSeconds is an error that names the stage and the figure. For any other figure another one of the same profile is
+// taken, and assumptionsOf() says which, so that a report can print it.
 import { RdmaError } from '../../core/errors.js';
 import type { Figure, Profile, StageProfile } from './profile.js';
 
@@ -106,7 +107,6 @@ function stageCosts(profile: Profile, stage: StageProfile, gpu: GpuKind, wanted?
     memoryGB,
     weightsGB: stage.weightsGB?.value ?? memoryGB,
     loadSeconds: needed(id, stage, 'loadSeconds'),
-    // Without a figure an adapter costs as much as the base.
     switchSeconds: stage.switchSeconds?.value ?? needed(id, stage, 'loadSeconds'),
     outputBytes: stage.outputBytes?.value ?? 0,
   };
@@ -122,20 +122,27 @@ function lacks(id: string, what: string, remedy: string): RdmaError {
   return new RdmaError('RDMA_ERR_INVALID_ARGUMENT', `profile ${id} lacks ${what}`, { remedy });
 }
 
-/** Figures that a profile has no value of, and what is taken instead; for reports. */
-export function assumptionsOf(profile: Profile): string[] {
-  return profile.stages.flatMap((stage) => {
-    const list: string[] = [];
-    if (stage.weightsGB === undefined) list.push(`${stage.name}: no weightsGB, memoryGB is taken`);
-    if (stage.switchSeconds === undefined && !stage.shared) {
-      list.push(`${stage.name}: no switchSeconds, an adapter costs as much as loadSeconds`);
+/** What is assumed instead of each figure that a profile may lack: one line for each, for reports. */
+export function assumptionsOf({ stages, whole }: Profile): string[] {
+  const list = stages.flatMap((stage, i) => {
+    const { name, shared, seconds, weightsGB, switchSeconds, outputBytes } = stage;
+    const lines: string[] = [];
+    if (weightsGB === undefined) lines.push(`${name}: no weightsGB, so all of memoryGB counts as weights`);
+    if (switchSeconds === undefined && !shared) {
+      lines.push(`${name}: no switchSeconds, so another adapter takes as long as a whole load (loadSeconds)`);
     }
-    if (stage.outputBytes === undefined)
-      list.push(`${stage.name}: no outputBytes, its output takes no time on the way`);
-    if (stage.seconds.every(({ batch }) => batch === 1))
-      list.push(`${stage.name}: no batch figures, one task at a time`);
-    return list;
+    if (outputBytes === undefined && i < stages.length - 1) {
+      lines.push(`${name}: no outputBytes, so its output takes no time on the way`);
+    }
+    if (seconds.every(({ batch }) => batch === 1))
+      lines.push(`${name}: no figures of batches, so each task runs alone`);
+    return lines;
   });
+  if (stages.length === 1) return list;
+  for (const key of ['memoryGB', 'loadSeconds'] as const) {
+    if (whole[key] === undefined) list.push(`whole: no ${key}, so that of the stages is added up`);
+  }
+  return list;
 }
 
 /** What a request takes alone on warm instances, in seconds. */

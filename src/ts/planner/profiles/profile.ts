@@ -1,7 +1,7 @@
 // What the stages of a model cost, each figure with its source.
 //
-// Invariant: a checked profile names a source for every figure. A figure that is not there stays away: whoever needs it
-// gets an error that names it, never a guess.
+// Invariant: a checked profile names a source for every figure, and checking adds none. costs.ts says which figures may
+// be missing, and what is assumed instead.
 import { RdmaError } from '../../core/errors.js';
 import {
   checkBoolean,

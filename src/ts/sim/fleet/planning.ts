@@ -4,7 +4,7 @@
 // from a file is one sample: then there is no interval, and the plan says so. What is not known is listed.
 import { checkSpec } from '../../pipeline/spec.js';
 import { place } from '../../planner/placement.js';
-import { costsOf, type GpuKind, gpuCountsOf, type ModelCosts } from '../../planner/profiles/costs.js';
+import { assumptionsOf, costsOf, type GpuKind, gpuCountsOf, type ModelCosts } from '../../planner/profiles/costs.js';
 import type { Profile } from '../../planner/profiles/profile.js';
 import { stretched, type Trace } from '../../planner/traces/trace.js';
 import { bareOf, DEFAULT_SETTINGS, type Settings, type Workload } from './builders.js';
@@ -112,6 +112,8 @@ export interface PlanResult {
   readonly memory: readonly { readonly pool: string; readonly needsGB: number; readonly hasGB: number }[];
   /** The instances of the peak on nodes of 8 GPUs, by the shipped placement. */
   readonly placement: { readonly nodes: number; readonly placed: number; readonly unplaced: readonly string[] };
+  /** What is assumed instead of figures that the profiles lack. */
+  readonly assumed: readonly string[];
   readonly unknown: readonly string[];
 }
 
@@ -190,6 +192,7 @@ export function makePlan(input: PlanInput): PlanResult {
     sensitivity: sensitivityOf(input, trace, profiles, chosen, (other) => again(other, chosen.settings, seeds[0]!)),
     memory: chosen.pools.map(({ name, memoryGB }) => ({ pool: name, needsGB: memoryGB, hasGB: gpu.memoryGB })),
     placement: placementOf(chosen, gpu),
+    assumed: assumedOf(profiles),
     unknown: unknownOf(input, trace, profiles),
   };
 }
@@ -317,20 +320,24 @@ function placementOf(chosen: Compared, gpu: GpuKind): PlanResult['placement'] {
   return { nodes, placed: placements.length, unplaced: [...reasons, ...unplaced.map(({ reason }) => reason)] };
 }
 
+function distinct(profiles: readonly Profile[]): Profile[] {
+  return [...new Map(profiles.map((each) => [each.id, each])).values()];
+}
+
+/** What is assumed instead of figures that the profiles lack. */
+export function assumedOf(profiles: readonly Profile[]): string[] {
+  return distinct(profiles).flatMap((profile) => assumptionsOf(profile).map((words) => `${profile.id}, ${words}`));
+}
+
 function unknownOf(input: PlanInput, trace: Trace, profiles: readonly Profile[]): string[] {
   const list: string[] = [];
   if (input.isSample) list.push('the trace is one sample: there is no interval over seeds');
   if (input.gpu.price === undefined) list.push('no price was given: there is no cost');
   if (trace.hasAdapter.every((has) => has === 0)) list.push('the trace names no adapters: none is switched');
-  for (const profile of new Map(profiles.map((each) => [each.id, each])).values()) {
+  for (const profile of distinct(profiles)) {
     const kinds = profile.stages.flatMap((stage) => stage.seconds).filter(({ gpu }) => gpu === input.gpu.kind);
     if (!kinds.some(({ kind }) => kind === 'measured')) {
       list.push(`${profile.id}: no figure was measured by this project; they are published or derived`);
-    }
-    for (const stage of profile.stages) {
-      if (stage.seconds.every(({ batch }) => batch === 1)) {
-        list.push(`${profile.id}, ${stage.name}: no figures of batches, so each task runs alone`);
-      }
     }
   }
   list.push('tasks take exactly what the profile says; networks, disks and hosts never hold them up');
