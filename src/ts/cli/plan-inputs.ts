@@ -67,9 +67,8 @@ export function traceSource(flags: TraceFlags, names: (index: number) => string)
 function readText(what: string, path: string): string {
   try {
     const bytes = readFileSync(path);
-    return (bytes[0] === 0x1f && bytes[1] === 0x8b ? gunzipSync(bytes, { maxOutputLength: 2 ** 29 }) : bytes).toString(
-      'utf8',
-    );
+    const isGzip = bytes[0] === 0x1f && bytes[1] === 0x8b;
+    return (isGzip ? gunzipSync(bytes, { maxOutputLength: 2 ** 29 }) : bytes).toString('utf8');
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException;
     const made = what === 'trace' ? `; traces that are made are ${GENERATORS.join(', ')}` : '';

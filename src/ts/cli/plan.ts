@@ -1,7 +1,7 @@
 // `onepiece plan` and `onepiece simulate`: how many GPUs a workload needs, by simulation.
 //
 // Invariant: results on stdout, everything else on stderr. The same options give the same figures on every machine.
-import { Command, InvalidArgumentError } from 'commander';
+import { Command, InvalidArgumentError, Option } from 'commander';
 import { costsOf } from '../planner/profiles/costs.js';
 import type { Profile } from '../planner/profiles/profile.js';
 import type { Trace } from '../planner/traces/trace.js';
@@ -60,11 +60,6 @@ const number = (min: number, max: number) => (text: string) => {
   return value;
 };
 
-const one = (known: readonly string[]) => (text: string) => {
-  if (known.includes(text)) return text;
-  throw new InvalidArgumentError(`Give one of ${known.join(', ')}.`);
-};
-
 const gathered = (text: string, before: string[] | undefined) => [...(before ?? []), text];
 
 function shared(command: Command): Command {
@@ -77,11 +72,10 @@ function shared(command: Command): Command {
       'p95=3x',
     )
     .option('--gpu <kind>', 'KIND, KIND:GB or KIND:GB:PRICE an hour; several are compared', gathered)
-    .option(
-      '--variants <kind>',
-      'models of one profile are other weights (base) or LoRAs (adapter)',
-      one(['base', 'adapter']),
-      'base',
+    .addOption(
+      new Option('--variants <kind>', 'models of one profile are other weights (base) or LoRAs (adapter)')
+        .choices(['base', 'adapter'])
+        .default('base'),
     )
     .option('--days <count>', 'of a made trace', integer(1, 365), 1)
     .option(
@@ -111,7 +105,8 @@ export function planCommand(setExitCode: (code: number) => void): Command {
     .addHelpText(
       'after',
       () =>
-        `\nProfiles: ${shippedProfiles().join(', ')}.\nExample: onepiece plan --trace gentd26-like --profile wan21-i2v-14b-480p-40 --slo p95=2x`,
+        `\nProfiles: ${shippedProfiles().join(', ')}.\n` +
+        `Example: onepiece plan --trace gentd26-like --profile wan21-i2v-14b-480p-40 --slo p95=2x`,
     )
     .action(async (flags: PlanFlags) => setExitCode(await plan(flags)));
 }
@@ -149,14 +144,14 @@ function inputsOf(flags: Flags) {
 
 async function plan(flags: PlanFlags): Promise<number> {
   const output = flags.html === undefined ? undefined : await OutputFile.create(flags.html);
-  const { slo, profiles, gpus, source, factors } = inputsOf(flags);
+  const { slo, profiles, gpus, source, first, factors } = inputsOf(flags);
   const progress = new Progress();
   const plans: PlanResult[] = [];
   try {
     gpus.forEach((gpu, i) => {
       plans.push(
         makePlan({
-          traceOf: source.of,
+          traceOf: (seed) => (seed === flags.seed ? first : source.of(seed)),
           isSample: source.isFile,
           profilesOf: (trace: Trace): Profile[] => profilesByModel(trace, profiles),
           gpu,

@@ -94,8 +94,10 @@ function stageCosts(profile: Profile, stage: StageProfile, gpu: GpuKind, wanted?
     .sort((a, b) => a[0] - b[0]);
   const memoryGB = needed(id, stage, 'memoryGB');
   if (memoryGB > gpu.memoryGB) {
-    const words = `stage ${stage.name} of profile ${id} needs ${memoryGB} GB of GPU memory; a ${gpu.kind} has ${gpu.memoryGB}`;
-    throw new RdmaError('RDMA_ERR_INVALID_ARGUMENT', words, { remedy: 'give a kind of GPU with more memory' });
+    const needs = `stage ${stage.name} of profile ${id} needs ${memoryGB} GB of GPU memory`;
+    throw new RdmaError('RDMA_ERR_INVALID_ARGUMENT', `${needs}; a ${gpu.kind} has ${gpu.memoryGB}`, {
+      remedy: 'give a kind of GPU with more memory',
+    });
   }
   return {
     name: stage.name,
