@@ -155,6 +155,7 @@ const bad: { args: string[]; code: number; says: RegExp }[] = [
     says: /lacks seconds of stage encode on GPU A100/,
   },
   { args: ['plan', '--trace', 'own.csv', ...WAN, '--gpu', 'B200'], code: 2, says: /does not know its memory/ },
+  { args: ['plan', '--trace', 'own.csv', ...WAN, '--fleets', 'bound'], code: 2, says: /name another fleet too/ },
   {
     args: ['plan', '--trace', 'own.csv', ...WAN, '--html', '/nope/x.html'],
     code: 1,

@@ -143,6 +143,9 @@ function inputsOf(flags: Flags) {
 }
 
 async function plan(flags: PlanFlags): Promise<number> {
+  if (flags.fleets?.every((name) => name === 'bound')) {
+    throw new UsageError('--fleets bound: name another fleet too; the bound is no fleet that can be had');
+  }
   const output = flags.html === undefined ? undefined : await OutputFile.create(flags.html);
   const { slo, profiles, gpus, source, first, factors } = inputsOf(flags);
   const progress = new Progress();
