@@ -1,4 +1,5 @@
-// Proves that the shipped profiles are whole, and that a figure that is missing is named rather than guessed.
+// Proves that the shipped profiles pass the check, that a missing figure is an error that names it, and that what is
+// assumed instead of others is listed.
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
