@@ -1,6 +1,6 @@
 // A plan as plain text.
 //
-// Invariant: everything that the JSON document says of fleets, the plan, its spread and its limits is here too.
+// Invariant: the text shows everything that the JSON document says about fleets, the plan, its spread and its limits.
 import type { Compared, Ratio } from '../sim/fleet/compare.js';
 import type { PlanResult } from '../sim/fleet/planning.js';
 import { fixed, percent, POOL_COLUMNS, poolRows, settingsText } from './plan-words.js';

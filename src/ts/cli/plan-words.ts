@@ -1,4 +1,4 @@
-// What the text and the page of a plan have in common.
+// Tables and formats that the text and the page of a plan share.
 //
 // Invariant: both show the same pools and settings, in the same words.
 import type { PlanResult } from '../sim/fleet/planning.js';

@@ -10,11 +10,11 @@ import type { Figure, Profile, StageProfile } from './profile.js';
 export interface GpuKind {
   readonly kind: string;
   readonly memoryGB: number;
-  /** For an hour, in whatever money; undefined: not known. */
+  /** Per hour, in the user's currency; undefined: unknown. */
   readonly price?: number | undefined;
 }
 
-/** What a stage costs there. */
+/** The costs of a stage on that kind. */
 export interface StageCosts {
   readonly name: string;
   readonly shared: boolean;
@@ -23,7 +23,7 @@ export interface StageCosts {
   readonly seconds: number;
   /** GPUs of one instance. */
   readonly gpus: number;
-  /** Of a whole batch of so many units: [units, seconds], by size; the first is [1, seconds]. */
+  /** Whole batches as [units, seconds], ascending; the first is [1, seconds]. */
   readonly batches: readonly (readonly [size: number, seconds: number])[];
   readonly memoryGB: number;
   readonly weightsGB: number;
@@ -33,7 +33,7 @@ export interface StageCosts {
   readonly outputBytes: number;
 }
 
-/** What a model costs there. */
+/** The costs of a model on that kind. */
 export interface ModelCosts {
   readonly profile: string;
   readonly gpu: GpuKind;
@@ -70,7 +70,7 @@ export function costsOf(profile: Profile, gpu: GpuKind, choices: CostChoices = {
   };
 }
 
-/** How many GPUs may work on one task of a stage together, by the figures there are; ascending. */
+/** The numbers of GPUs a task of a stage for which the profile has figures, ascending. */
 export function gpuCountsOf(profile: Profile, stage: string, kind: string): number[] {
   const found = profile.stages.find(({ name }) => name === stage)?.seconds ?? [];
   const counts = found.filter(({ gpu, batch }) => gpu === kind && batch === 1).map(({ gpus }) => gpus);
@@ -124,7 +124,7 @@ function lacks(id: string, what: string, remedy: string): RdmaError {
   return new RdmaError('RDMA_ERR_INVALID_ARGUMENT', `profile ${id} lacks ${what}`, { remedy });
 }
 
-/** What is assumed instead of each figure that a profile may lack: one line for each, for reports. */
+/** The assumptions that stand in for missing figures of a profile, one line each, for reports. */
 export function assumptionsOf({ stages, whole }: Profile): string[] {
   const list = stages.flatMap((stage, i) => {
     const { name, shared, seconds, weightsGB, switchSeconds, outputBytes } = stage;
@@ -147,14 +147,14 @@ export function assumptionsOf({ stages, whole }: Profile): string[] {
   return list;
 }
 
-/** What a request takes alone on warm instances, in seconds. */
+/** Seconds that a request takes alone on warm instances. */
 export function bareSeconds({ stages }: ModelCosts, units: number, outputUnits: number): number {
   let sum = 0;
   for (const stage of stages) sum += taskSeconds(stage, units, outputUnits);
   return sum;
 }
 
-/** What one task of a request takes at a stage, alone on a warm instance, in seconds. */
+/** Seconds that the task of a request takes at a stage, alone on a warm instance. */
 export function taskSeconds(
   { seconds, units: kind }: Pick<StageCosts, 'seconds' | 'units'>,
   units: number,
@@ -163,7 +163,7 @@ export function taskSeconds(
   return seconds * (kind === 'input' ? units : kind === 'output' ? outputUnits : 1);
 }
 
-/** What a request adds at the stages of its model for another adapter, in seconds. */
+/** Seconds that all stages of a model take to switch to another adapter. */
 export function adapterSeconds(stages: readonly StageCosts[]): number {
   return stages.reduce((sum, { shared, switchSeconds }) => sum + (shared ? 0 : switchSeconds), 0);
 }

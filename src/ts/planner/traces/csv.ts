@@ -88,7 +88,7 @@ function rowOf(name: string, line: number, values: string[], places: ReadonlyMap
 /**
  * Reads the project's own format. Its header names some of these columns, in any order: `arrival_s` (seconds from the
  * beginning, not descending; needed), `model` (or `class`; default `default`), `units` (of work, above 0; default 1),
- * `output_units`, `tenant`, `deadline_s` (of use for so long), `adapter` (1: it needs one).
+ * `output_units`, `tenant`, `deadline_s` (the answer is of no use later), `adapter` (1: it needs one).
  *
  * @throws RdmaError RDMA_ERR_INVALID_ARGUMENT naming the line
  */

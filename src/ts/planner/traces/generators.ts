@@ -5,7 +5,7 @@ import { checkInteger, invalidArgument } from '../../core/validate.js';
 import { exponential, pickerOf, randomOf } from '../random.js';
 import { type Trace, TraceBuilder } from './trace.js';
 
-/** What generators have in common. */
+/** Options of every generator. */
 export interface GeneratorOptions {
   readonly seed: number;
   /** Requests a second, on average over the trace. */
@@ -28,7 +28,7 @@ function checked<T extends GeneratorOptions>(options: T): T {
   return options;
 }
 
-// Arrivals of a rate that changes: those of the highest rate, of which some are left out (Lewis and Shedler, 1979).
+// Arrivals at a varying rate: draws arrivals at the peak rate and drops some of them (Lewis and Shedler, 1979).
 function thinned(name: string, options: GeneratorOptions, peak: number, rateAt: (s: number) => number): Trace {
   const { seed, seconds, models = ['default'], units } = checked(options);
   const [draw, builder, pick] = [randomOf(seed), new TraceBuilder(name), pickerOf(models.map((_, k) => 1 / (k + 1)))];

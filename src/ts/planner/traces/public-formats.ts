@@ -1,7 +1,7 @@
 // Traces that others have published, read from files that the user has fetched. The package holds no row of them.
 //
-// Invariant: what a source does not say is left at its default and said in the notes; rows that it marks as not served
-// are counted.
+// Invariant: a field that the source lacks keeps its default, and the notes say so; rows that the source marks as not
+// served are counted.
 import { RdmaError } from '../../core/errors.js';
 import { columnsOf, csvRows, readCsvTrace } from './csv.js';
 import { type Trace, TraceBuilder } from './trace.js';

@@ -1,7 +1,7 @@
-// Fleets beside each other, under the same SLO, arrivals and costs.
+// Compares fleets under the same SLO, arrivals and costs.
 //
-// Invariant: each fleet is as good as its kind allows: fixed ones have the fewest instances that hold the SLO on this
-// very trace, elastic ones settings that were searched for.
+// Invariant: each fleet is as good as a search makes it: fixed ones have the fewest instances found that hold the SLO
+// on this trace, elastic ones the best settings found.
 import { adapterSeconds, taskSeconds } from '../../planner/profiles/costs.js';
 import {
   bareOf,
@@ -38,7 +38,7 @@ export interface Compared extends Omit<SimulationResult, 'name'> {
   readonly name: FleetName;
   /** Of an elastic fleet. */
   readonly settings: Settings | undefined;
-  /** How it was built, in words. */
+  /** How it was built, for reports. */
   readonly how: string;
 }
 
@@ -56,11 +56,11 @@ export interface CompareOptions {
   readonly fleets?: readonly FleetName[] | undefined;
   readonly seed?: number | undefined;
   readonly faults?: FaultRates | undefined;
-  /** Settings of elastic fleets, where they were searched for before. */
+  /** Settings of elastic fleets, from an earlier search. */
   readonly settings?: Partial<Record<FleetName, Settings>> | undefined;
   /** false: the shipped defaults. */
   readonly isTuned?: boolean | undefined;
-  /** How much more than the quantile must be in time in the search. */
+  /** How far above the quantile the share in time must be during the search. */
   readonly margin?: number | undefined;
   /** Costs with more GPUs a stage, which `staged-full` may use. */
   readonly wider?: readonly Workload['costs'][] | undefined;
@@ -130,7 +130,7 @@ export class Comparison {
     const { isTuned = true, settings: known, margin = 0.004 } = this.options;
     const given = known?.[name] ?? (isTuned ? undefined : DEFAULT_SETTINGS);
     if (given !== undefined) return { ...this.simulate(build(given)), name, settings: given, how };
-    // What has no effect on a kind of fleet is not searched.
+    // Settings without effect on this kind of fleet are not searched.
     const keys = TUNABLE.filter((key) => {
       if (key === 'patience') return name !== 'mono-elastic';
       return key !== 'waitShare' || name.startsWith('staged');
@@ -154,7 +154,7 @@ export class Comparison {
       bound,
     );
     const weights = work.costs.map(({ wholeGpus }) => wholeGpus);
-    // The sizes are for first come, first served; the queue is fair to tenants, which makes a few others late.
+    // The sizes assume first come, first served; the real queue is fair to tenants, which makes a few requests late.
     let result: SimulationResult | undefined;
     for (const part of [1, 0.95, 0.85, 0.7, 0.5, 0]) {
       const sizes = sizesFor(groups, weights, part * (1 - work.quantile));
@@ -258,7 +258,7 @@ export class Comparison {
     return chosen;
   }
 
-  // What no fleet can go below: the GPUs that work, with no wait, no load and no idle time.
+  // The lower bound for every fleet: busy GPUs only, without waits, loads or idle time.
   private bound(): Compared {
     const { work, bareS } = this;
     const { trace, costs } = work;
@@ -331,7 +331,7 @@ const STEPS: readonly (readonly [what: string, from: FleetName, to: FleetName])[
   ['staged-full relative to the strongest rival', 'mono-shared-elastic', 'staged-full'],
 ];
 
-/** What each step contributes, of the fleets that are there. */
+/** The contribution of each step between two fleets of the list. */
 export function ratiosOf(fleets: readonly Compared[]): Ratio[] {
   const by = new Map(fleets.map((fleet) => [fleet.name, fleet]));
   return STEPS.flatMap(([what, from, to]) => {

@@ -1,6 +1,6 @@
-// What is going to happen, earliest first.
+// The events of a simulation, earliest first.
 //
-// Invariant: events of one time come out in the order in which they were added, so a run is the same each time.
+// Invariant: events of the same time come out in the order in which they were added, so runs repeat exactly.
 
 export class EventHeap<T> {
   private readonly times: number[] = [];
@@ -12,7 +12,7 @@ export class EventHeap<T> {
     return this.times.length;
   }
 
-  /** When the next one happens; Infinity: there is none. */
+  /** The time of the next event; Infinity when there is none. */
   get nextS(): number {
     return this.times.length === 0 ? Number.POSITIVE_INFINITY : this.times[0]!;
   }
@@ -21,7 +21,7 @@ export class EventHeap<T> {
     const { times } = this;
     const order = this.added++;
     let at = times.length;
-    // A new one has the highest order: only an earlier time goes up.
+    // The new event has the highest order, so only an earlier time moves it up.
     while (at > 0) {
       const parent = (at - 1) >> 1;
       if (times[parent]! <= atS) break;
@@ -41,7 +41,7 @@ export class EventHeap<T> {
     this.put(to, this.times[from]!, this.orders[from]!, this.items[from]!);
   }
 
-  /** Takes out the next one; call it only where `size` is not 0. */
+  /** Removes the next event; call it only when `size` is not 0. */
   take(): T {
     const { times, orders, items } = this;
     const first = items[0]!;

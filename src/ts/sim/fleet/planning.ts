@@ -1,7 +1,8 @@
-// The plan: how many GPUs a workload needs, of what, when, and how sure that is.
+// The plan: how many GPUs a workload needs, of which stage, when, and how certain that is.
 //
-// Invariant: settings are searched for on the first seed; what is expected of them is measured on the others. A trace
-// from a file is one sample: then there is no interval, and the plan says so. What is not known is listed.
+// Invariant: settings are searched for on the first seed, and the intervals come from the other seeds. A trace from a
+// file is one sample: there is no interval, and the plan says so. The plan lists its assumptions and what it does not
+// know.
 import { checkSpec } from '../../pipeline/spec.js';
 import { place } from '../../planner/placement.js';
 import { assumptionsOf, costsOf, type GpuKind, gpuCountsOf, type ModelCosts } from '../../planner/profiles/costs.js';
@@ -19,7 +20,7 @@ import {
 } from './compare.js';
 import { type FaultRates, NODE_GPUS } from './fleet.js';
 
-/** What a plan is asked for. */
+/** The question that a plan answers. */
 export interface PlanInput {
   /** Makes the trace of a seed; a trace from a file is the same for each. */
   readonly traceOf: (seed: number) => Trace;
@@ -31,7 +32,7 @@ export interface PlanInput {
   readonly sloFactor: number;
   readonly quantile: number;
   readonly maxRejected: number;
-  /** Of which the first is searched on. */
+  /** Settings are searched for on the first; the others give the intervals. */
   readonly seeds: readonly number[];
   readonly fleets?: readonly FleetName[] | undefined;
   readonly bytesPerSecond: number;
@@ -91,7 +92,7 @@ export interface PlanResult {
     readonly gpusMean: number;
     readonly gpusP99: number;
     readonly gpusPeak: number;
-    /** GPU hours a day; and what they cost, where a price was given. */
+    /** GPU hours a day, and their cost if a price was given. */
     readonly gpuHoursADay: number;
     readonly costADay: number | undefined;
     readonly sloMet: boolean;
@@ -112,7 +113,7 @@ export interface PlanResult {
   readonly memory: readonly { readonly pool: string; readonly needsGB: number; readonly hasGB: number }[];
   /** The instances of the peak on nodes of 8 GPUs, by the shipped placement. */
   readonly placement: { readonly nodes: number; readonly placed: number; readonly unplaced: readonly string[] };
-  /** What is assumed instead of figures that the profiles lack. */
+  /** Assumptions that stand in for figures that the profiles lack. */
   readonly assumed: readonly string[];
   readonly unknown: readonly string[];
 }
@@ -197,7 +198,7 @@ export function makePlan(input: PlanInput): PlanResult {
   };
 }
 
-/** Factors of what a workload is made of; default 1. */
+/** Factors on the inputs of a workload; default 1. */
 interface Factors {
   readonly seconds?: number;
   /** Of load and switch times. */
@@ -250,7 +251,7 @@ function choose(comparison: readonly Compared[], { maxRejected, gpu }: PlanInput
   const fleets = comparison.filter(({ name }) => name !== 'bound');
   const fitting = fleets.filter(({ pools }) => pools.every((pool) => pool.memoryGB <= gpu.memoryGB));
   const able = fitting.filter(({ name }) => CANDIDATES.includes(name));
-  // A plan of a fleet that does not fit says so where its instances are placed.
+  // If no fleet fits, `placement.unplaced` of the plan says so.
   const list = [able, fitting, fleets].find(({ length }) => length > 0)!;
   const good = list.filter((each) => each.sloMet && each.rejected <= maxRejected);
   if (good.length > 0) return good.reduce((a, b) => (b.gpusMean < a.gpusMean ? b : a));
@@ -294,7 +295,7 @@ function sensitivityOf(
   });
 }
 
-/** At most so many instances of a stage are placed at once: as many as a workflow may have. */
+/** Instances of a stage are placed in groups of this size: a workflow may have no more. */
 const PLACED_AT_ONCE = 64;
 
 function placementOf(chosen: Compared, gpu: GpuKind): PlanResult['placement'] {
@@ -324,7 +325,7 @@ function distinct(profiles: readonly Profile[]): Profile[] {
   return [...new Map(profiles.map((each) => [each.id, each])).values()];
 }
 
-/** What is assumed instead of figures that the profiles lack. */
+/** Assumptions that stand in for figures that the profiles lack. */
 export function assumedOf(profiles: readonly Profile[]): string[] {
   return distinct(profiles).flatMap((profile) => assumptionsOf(profile).map((words) => `${profile.id}, ${words}`));
 }

@@ -1,6 +1,6 @@
-// What a simulation has found.
+// The result of a simulation.
 //
-// Invariant: computed from every request; refused ones are in the rejected share and in no latency.
+// Invariant: every request counts; refused ones are in the rejected share and in no latency.
 import type { HeldHour, HeldSummary } from './held.js';
 import type { Pool } from './pool.js';
 import type { SimulationInput } from './simulation.js';
@@ -26,7 +26,7 @@ export interface SimulationResult {
   readonly gpuHours: number;
   /** The quantile of latencies over bare times is within the SLO, and no more than the rest was refused. */
   readonly sloMet: boolean;
-  /** The latency that the quantile of requests has at most, over the bare time. */
+  /** The quantile of latency over bare time. */
   readonly quantileRatio: number;
   /** Part of all requests that were served within the SLO. */
   readonly inTime: number;
@@ -48,7 +48,7 @@ export interface SimulationResult {
   readonly tasksAgain: number;
 }
 
-/** What it is made of. */
+/** The raw outcome of a run. */
 export interface Outcome {
   readonly input: SimulationInput;
   readonly latencyS: Float64Array;

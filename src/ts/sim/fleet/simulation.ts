@@ -1,6 +1,6 @@
 // A fleet under a trace, as discrete events.
 //
-// Shipped code decides: `RequestQueue` who goes next, `scale` how many instances there are, `forecast` who is refused.
+// Shipped code decides: `RequestQueue` the order, `scale` the number of instances, `forecast` the refusals.
 // Modelled are what takes time (tasks, loading, switching, the way between stages), which free instance takes a task,
 // and machines. Each stage has a queue of its own here; the shipped gateway holds requests back instead.
 //
@@ -29,7 +29,7 @@ export interface SimulationInput {
   readonly trace: Trace;
   /** Of each request alone on warm instances, in seconds; for the ratio that an SLO bounds. */
   readonly bareS: Float64Array;
-  /** A latency of no more than so many times the bare one is in time. */
+  /** A request is in time if its latency is at most this many times its bare time. */
   readonly sloFactor: number;
   readonly quantile: number;
   readonly seed?: number;
@@ -249,7 +249,7 @@ class Simulation {
 
   // ---- workers
 
-  // What its tasks have done since it was looked at last.
+  // Brings the tasks of a worker up to now.
   private moveOn(worker: Worker): void {
     const doneS = (this.nowS - worker.atS) * worker.speed;
     worker.atS = this.nowS;
@@ -312,7 +312,7 @@ class Simulation {
     this.left--;
   }
 
-  // Gives a worker what waits, as far as it has room.
+  // Gives a worker waiting jobs while it has room.
   private fill(pool: Pool, worker: Worker): void {
     while (worker.tasks.length < pool.spec.slots && !worker.isEnding) {
       const job = pool.nextFor(worker, this.nowS);
@@ -448,7 +448,7 @@ class Simulation {
   // ---- faults
 
   private deathLater(): void {
-    // One clock for all nodes that there are; those that come later have a part in it from then on.
+    // One clock for all nodes; a node that joins later counts from the next death on.
     const rate = (this.faults.nodeDeathsPerHour * Math.max(1, this.nodes.list.length)) / 3600;
     this.events.add(this.nowS + exponential(this.draw, 1 / rate), { type: 'death' });
   }
@@ -468,7 +468,7 @@ class Simulation {
       this.counts.again += jobs.length;
       if (jobs.length > 0) pool.addAgain(jobs);
       if (wasFixed) this.startWorker(pool);
-      // What waits may go to another one at once.
+      // Waiting jobs may go to other workers at once.
       for (const other of [...pool.open]) this.fill(pool, other);
     }
   }

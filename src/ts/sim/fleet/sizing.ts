@@ -1,11 +1,11 @@
-// How many instances a fixed fleet needs.
+// The sizes of a fixed fleet.
 //
-// Invariant: the fewest with which the SLO holds over the whole trace, by simulation of the same queue; so a fixed
-// fleet is as good as its kind allows.
+// Invariant: the share of late requests over the whole trace is at most the given one, by simulation of each queue. The
+// search is greedy: it starts where nobody is late and removes instances, the cheapest first.
 import { taskSeconds } from '../../planner/profiles/costs.js';
 import type { Workload } from './builders.js';
 
-/** More sizes of one group than that are not tried one by one. */
+/** Above this many sizes of a group, the search takes larger steps. */
 const TRIED = 40;
 
 /** Requests that go through instances of their own, first come first served. */
@@ -16,7 +16,7 @@ export interface Group {
   readonly boundS: Float64Array;
 }
 
-/** How many requests of a group are late with so many instances, each with a task at a time. */
+/** How many requests of a group are late with this many instances, each with one task at a time. */
 export function lateWith({ arrivalS, serviceS, boundS }: Group, servers: number): number {
   const free = new Float64Array(servers); // a heap of the times at which they are free
   let late = 0;
