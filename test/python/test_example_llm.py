@@ -11,7 +11,7 @@ torch = pytest.importorskip("torch", reason="PyTorch is not installed (Debian: p
 
 from examples import tools  # noqa: E402
 from examples.llm import pd_bench  # noqa: E402
-from examples.llm.attend import prompt_attend  # noqa: E402
+from examples.llm.attend import read_prompt  # noqa: E402
 from examples.llm.batch import Batch, Prompt  # noqa: E402
 from examples.llm.model import Llama, Shape, shape_of  # noqa: E402
 
@@ -29,10 +29,8 @@ def model():
 def alone(model, prompt, wanted):
     tokens = list(prompt)
     for _ in range(wanted):
-        kv = torch.zeros(2, 2, model.shape.kv_heads, len(tokens), model.shape.head_width)
-        attend = prompt_attend(kv, 0, len(tokens))
-        found = model(torch.tensor(tokens), torch.arange(len(tokens)), attend, torch.tensor([len(tokens) - 1]))
-        tokens.append(int(found))
+        kv = torch.zeros(model.shape.kv_size(len(tokens)))
+        tokens.append(int(read_prompt(model, torch.tensor(tokens), kv)))
     return tokens[len(prompt) :]
 
 
@@ -67,8 +65,8 @@ def test_sequences_join_and_leave_and_answer_what_each_alone_would(model, way):
                 follow(answers, moved)
             answers[number] = [first]
         else:
-            kv = torch.zeros(2, 2, model.shape.kv_heads, len(words), model.shape.head_width)
-            answers[number] = [int(batch.prefill(tokens, kv))]
+            kv = torch.zeros(model.shape.kv_size(len(words)))
+            answers[number] = [int(read_prompt(model, tokens, kv))]
             batch.join(number, kv, answers[number][0], wanted - 1)
             follow(answers, batch.step())
     for _ in range(64):

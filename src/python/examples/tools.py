@@ -1,4 +1,4 @@
-"""What every example needs of PyTorch: attention, weights that are random or loaded, time and memory of a device.
+"""What every example needs of PyTorch: layers that models share, their weights, time and memory of a device.
 
 Invariant: a model is described on the "meta" device, where it takes no memory, and gets its weights once. What the file
 of a checkpoint lacks, or has in another shape, is an error.
@@ -44,6 +44,33 @@ def linear(width_in: int, width_out: int, bias: bool = True) -> nn.Linear:
 def parameter(*shape: int) -> nn.Parameter:
     """A parameter without memory."""
     return nn.Parameter(torch.empty(shape, device="meta"))
+
+
+class RmsNorm(nn.Module):
+    """Divides each row by its root mean square, then scales it."""
+
+    def __init__(self, width: int, epsilon: float) -> None:
+        super().__init__()
+        self.weight = parameter(width)
+        self.epsilon = epsilon
+
+    def forward(self, x: Tensor) -> Tensor:
+        fused = getattr(functional, "rms_norm", None)  # PyTorch 2.4 and later
+        if fused is not None:
+            return fused(x, self.weight.shape, self.weight, self.epsilon)
+        wide = x.float()
+        return (wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + self.epsilon)).to(x.dtype) * self.weight
+
+
+def angles(positions: Tensor, count: int, theta: float) -> Tensor:
+    """``count`` angles for each position, at wavelengths from 2 pi to about 2 pi ``theta``: f64, [positions, count]."""
+    steps = theta ** (-torch.arange(count, dtype=torch.float64, device=positions.device) / count)
+    return torch.outer(positions.double(), steps)
+
+
+def dtype_on(device: str) -> torch.dtype:
+    """bf16 on a GPU; float32 on a CPU, where bf16 is slow or lacks kernels."""
+    return torch.bfloat16 if device.startswith("cuda") else torch.float32
 
 
 def with_random_weights(model: nn.Module, device: str, dtype: torch.dtype, seed: int) -> nn.Module:

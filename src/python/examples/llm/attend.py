@@ -10,7 +10,15 @@ import torch
 from torch.nn import functional
 
 from ..tools import Tensor
-from .model import Attend
+from .model import Attend, Llama
+
+
+def read_prompt(model: Llama, tokens: Tensor, kv: Tensor) -> Tensor:
+    """Reads a whole prompt into ``kv``, [layers, 2, kv heads, >= tokens, width]; answers its next token, [1]."""
+    count = tokens.shape[0]
+    last = torch.tensor([count - 1], device=tokens.device)
+    positions = torch.arange(count, device=tokens.device)
+    return model(tokens, positions, prompt_attend(kv, 0, count), last)
 
 
 def prompt_attend(kv: Tensor, start: int, count: int) -> Attend:

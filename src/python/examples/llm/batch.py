@@ -11,7 +11,7 @@ from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 import torch
 
 from ..tools import Tensor
-from .attend import batch_attend, mixed_attend, prompt_attend
+from .attend import batch_attend, mixed_attend, read_prompt
 from .model import Llama
 
 _COUNTS = (1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128)
@@ -73,17 +73,10 @@ class Batch:
 
     # ---- Steps
 
-    def prefill(self, tokens: Tensor, kv: Tensor) -> Tensor:
-        """Reads a whole prompt into ``kv``, [layers, 2, kv heads, >= tokens, width]; answers its next token, [1]."""
-        count = tokens.shape[0]
-        last = torch.tensor([count - 1], device=self.device)
-        positions = torch.arange(count, device=self.device)
-        return self.model(tokens, positions, prompt_attend(kv, 0, count), last)
-
     def begin(self, key: Any, tokens: Tensor, wanted: int) -> int:
         """Reads a whole prompt where it will decode, and the sequence joins; answers its first token."""
         self._check_room(tokens.shape[0], wanted)
-        first = int(self.prefill(tokens, self.cache[:, :, len(self.sequences)]).item())
+        first = int(read_prompt(self.model, tokens, self.cache[:, :, len(self.sequences)]).item())
         self._admit(key, tokens.shape[0], first, wanted)
         return first
 

@@ -7,13 +7,15 @@ number of places; decode gives a place back when it has copied it.
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from typing import Any, Deque, Dict, List, NamedTuple, Optional, Tuple
 
 import torch
 
-from ..tools import Tensor, with_random_weights
+from ..tools import Tensor, dtype_on, with_random_weights
+from .attend import read_prompt
 from .batch import Batch, Prompt
 from .model import Llama, Shape
 
@@ -43,13 +45,12 @@ Answer = Tuple[int, float, float]
 
 def build(settings: Settings, device: str) -> Llama:
     """The model, with the same random weights in every process on the same kind of device."""
-    dtype = torch.bfloat16 if device.startswith("cuda") else torch.float32
     if device.startswith("cuda"):
         torch.cuda.set_device(device)
     else:
         torch.set_num_threads(1)
     model = Llama(settings.shape)
-    with_random_weights(model, device, dtype, settings.seed)
+    with_random_weights(model, device, dtype_on(device), settings.seed)
     return model
 
 
@@ -150,16 +151,12 @@ def report(channel: Any, moved: List[Tuple[Any, int, bool]], first: Dict[int, fl
     channel.send([(key, first.pop(key), now) for key, _, is_last in moved if is_last])
 
 
-def kv_bytes_shape(shape: Shape, tokens: int) -> Tuple[int, ...]:
-    return (shape.layers, 2, shape.kv_heads, tokens, shape.head_width)
-
-
 def prefill(settings: Settings, device: str, channel: Any, decode: Any) -> None:
     """Reads prompts, one after the other, and hands them to decode."""
     model = build(settings, device)
     with torch.inference_mode():
         model.prepare(settings.longest)
-        elements = settings.shape.kv_bytes // 2 * settings.longest
+        elements = math.prod(settings.shape.kv_size(settings.longest))
         dtype = model.lm_head.weight.dtype
         # One piece of memory: its handle goes to decode once.
         places = torch.zeros(settings.places, elements, dtype=dtype, device=device)
@@ -167,9 +164,8 @@ def prefill(settings: Settings, device: str, channel: Any, decode: Any) -> None:
             places.share_memory_()
         decode.send(places)
         prompts = Prompts(settings, device)
-        reader = Reader(model)
         for length in (settings.longest // 2, settings.longest // 4):
-            reader.read(prompts.of(Request(0, length, 2)), view_of(places, 0, settings.shape, length))
+            read_prompt(model, prompts.of(Request(0, length, 2)), view_of(places, 0, settings.shape, length))
         channel.send("ready")
         inbox = Inbox(channel)
         free = deque(range(settings.places))
@@ -183,31 +179,17 @@ def prefill(settings: Settings, device: str, channel: Any, decode: Any) -> None:
             if not inbox.waiting or not free:
                 continue
             request, place = inbox.waiting.popleft(), free.popleft()
-            token = reader.read(prompts.of(request), view_of(places, place, settings.shape, request.prompt))
+            kv = view_of(places, place, settings.shape, request.prompt)
+            token = int(read_prompt(model, prompts.of(request), kv).item())  # kv is whole once this is there
             decode.send((request, place, token, time.monotonic()))
         decode.send("stop")
         decode.recv()  # it has let go of the places
 
 
-class Reader:
-    """Reads prompts without a batch."""
-
-    def __init__(self, model: Llama) -> None:
-        self.model = model
-
-    def read(self, tokens: Tensor, kv: Tensor) -> int:
-        """Answers the first token; the keys and values are in ``kv`` when it returns."""
-        from .attend import prompt_attend
-
-        count = tokens.shape[0]
-        last = torch.tensor([count - 1], device=tokens.device)
-        positions = torch.arange(count, device=tokens.device)
-        return int(self.model(tokens, positions, prompt_attend(kv, 0, count), last).item())
-
-
 def view_of(places: Tensor, place: int, shape: Shape, tokens: int) -> Tensor:
-    """A prompt's keys and values, one after the other: [layers, 2, kv heads, tokens, width]."""
-    return places[place, : shape.kv_bytes // 2 * tokens].view(kv_bytes_shape(shape, tokens))
+    """The keys and values of a prompt at the start of a place, contiguous: [layers, 2, kv heads, tokens, width]."""
+    size = shape.kv_size(tokens)
+    return places[place, : math.prod(size)].view(size)
 
 
 def decode(settings: Settings, device: str, channel: Any, prefill: Any) -> None:
@@ -268,7 +250,7 @@ class Arrivals:
 
     def begin(self, message: Any) -> None:
         request, place, _, _ = message
-        source = self.places[place, : self.shape.kv_bytes // 2 * request.prompt]
+        source = view_of(self.places, place, self.shape, request.prompt)
         if self.stream is None:
             self.coming.append((message, source.clone(), None))
             return
@@ -286,7 +268,7 @@ class Arrivals:
             message, there, _ = self.coming.popleft()
             if self.stream is not None:
                 there.record_stream(torch.cuda.current_stream(self.device))
-            self.arrived.append((message, there.view(kv_bytes_shape(self.shape, message[0].prompt))))
+            self.arrived.append((message, there))
             given.append(message[1])
         return given
 

@@ -8,17 +8,21 @@ longest, slots, weights, seed) shrinks the model, and says where weights are.
 
 from __future__ import annotations
 
+import array
 import asyncio
 import json
 import os
 import threading
 from typing import Any, Dict, List, Tuple
 
+import torch
+
 from onepiece_stage import Cancelled, Context, Stage, Task
 
+from examples.llm.attend import read_prompt
 from examples.llm.batch import Batch
 from examples.llm.model import Llama, shape_of
-from examples.tools import prepared
+from examples.tools import dtype_on, prepared
 
 
 class Options:
@@ -36,10 +40,7 @@ class Options:
         self.seed: int = given.get("seed", 1)
 
     def model(self, device: str) -> Any:
-        import torch
-
-        dtype = torch.bfloat16 if device.startswith("cuda") else torch.float32
-        return prepared(Llama(self.shape), self.weights, device, dtype, self.seed)
+        return prepared(Llama(self.shape), self.weights, device, dtype_on(device), self.seed)
 
 
 class Prefill(Stage):
@@ -52,10 +53,6 @@ class Prefill(Stage):
         self.model.prepare(self.options.longest)
 
     def run(self, task: Task) -> Dict[str, Any]:
-        import torch
-
-        from examples.llm.attend import prompt_attend
-
         ids, wanted = task.inputs["request"]["ids"], task.inputs["request"].meta.get("wanted")
         if ids.dtype not in ("i32", "i64") or len(ids.shape) != 1 or not isinstance(wanted, int) or wanted < 1:
             raise TypeError("a request has ids, i32 or i64 of [tokens], and wanted: how many tokens, at least 1")
@@ -67,13 +64,11 @@ class Prefill(Stage):
             raise ValueError(f"ids are 0 to {shape.vocabulary - 1}")
         with torch.inference_mode():
             weight = self.model.lm_head.weight
-            size = (shape.layers, 2, shape.kv_heads, count, shape.head_width)
+            size = shape.kv_size(count)
             made = task.output("kv", "bf16" if weight.dtype == torch.bfloat16 else "f32", size).torch()
             # On a CPU the keys and values are made where they are sent from.
             kv = made if self.device == "cpu" else torch.empty(size, dtype=weight.dtype, device=self.device)
-            last = torch.tensor([count - 1], device=self.device)
-            positions = torch.arange(count, device=self.device)
-            first = int(self.model(tokens, positions, prompt_attend(kv, 0, count), last).item())
+            first = int(read_prompt(self.model, tokens, kv).item())
             if kv is not made:
                 made.copy_(kv)
         return {"first": first, "wanted": wanted}
@@ -83,8 +78,6 @@ class Decode(Stage):
     """Answers ``ids``, i32 of [wanted]: the tokens after the prompt."""
 
     def setup(self, context: Context) -> None:
-        import torch
-
         self.options = Options()
         if context.concurrency > self.options.slots:
             raise ValueError(f"{context.concurrency} tasks run at a time, and there are {self.options.slots} slots")
@@ -112,11 +105,9 @@ class Decode(Stage):
                 await asyncio.shield(sequence.left)
                 raise
         ids = task.output("ids", "i32", [wanted])
-        ids.memoryview().cast("i")[:] = memoryview(_ints(sequence.tokens))
+        ids.memoryview().cast("i")[:] = array.array("i", sequence.tokens)
 
     def _step_for_ever(self) -> None:
-        import torch
-
         with torch.inference_mode():
             while True:
                 with self.lock:
@@ -180,9 +171,3 @@ class _Sequence:
             self.left.set_result(None)
         else:
             self.left.set_exception(RuntimeError(f"the batch has failed: {error}"))
-
-
-def _ints(values: List[int]) -> Any:
-    import array
-
-    return array.array("i", values)

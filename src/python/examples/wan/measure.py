@@ -19,10 +19,10 @@ from typing import Any, Callable, Dict, List
 import torch
 
 from ..profile import Profile
-from ..tools import device_name, synchronize, timed
+from ..tools import device_name, dtype_on, synchronize, timed
 from .all import options_of, shape_of, test_picture
 from .shape import Shape
-from .steps import DecodeStep, DiffuseStep, ImageStep, TextStep, dtype_on
+from .steps import DecodeStep, DiffuseStep, ImageStep, TextStep
 
 
 def runners(shape: Shape, device: str) -> Dict[str, Callable[[], Callable[[int], Any]]]:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any, List, Optional, Sequence
 
+import torch
+
 from onepiece_stage import Context, Stage, Task
 
 from examples.wan.shape import shape_of_environment
@@ -37,8 +39,6 @@ def _send(task: Task, name: str, tensor: Any) -> None:
 
 
 def _together(tasks: Sequence[Task], stage: str, name: str, device: str) -> Any:
-    import torch
-
     return torch.stack([task.inputs[stage][name].torch(device) for task in tasks])
 
 

@@ -10,7 +10,7 @@ from typing import Any, Callable, List, Optional, Sequence, Tuple
 import torch
 from torch.nn import functional
 
-from ..tools import Tensor, prepared
+from ..tools import Tensor, dtype_on, prepared
 from .clip import VisionTower
 from .dit import Dit
 from .shape import Shape
@@ -19,11 +19,6 @@ from .vae import Vae
 
 #: What the clip is led away from, when the request says nothing else.
 NEGATIVE = "overexposed, static, blurred details, subtitles, worst quality, low quality, deformed, still picture"
-
-
-def dtype_on(device: str) -> torch.dtype:
-    """bf16 on a GPU, float32 on a CPU, which is slow or lacks kernels for bf16."""
-    return torch.bfloat16 if device.startswith("cuda") else torch.float32
 
 
 class TextStep:
