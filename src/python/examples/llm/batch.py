@@ -109,22 +109,19 @@ class Batch:
         the first piece until then nothing else may be called.
         """
         decoding = len(self.sequences)
-        slot = decoding
         self._check_room(prompt.tokens.shape[0], prompt.wanted)
         is_last = start + count == prompt.tokens.shape[0]
         tokens = torch.cat((self.tokens[:decoding], prompt.tokens[start : start + count]))
         places = torch.cat((self.positions[:decoding], torch.arange(start, start + count, device=self.device)))
         reach = max((one.length for one in self.sequences), default=0) + 1
-        attend = mixed_attend(self.cache, self.positions[:decoding], reach, slot, start, count)
+        attend = mixed_attend(self.cache, self.positions[:decoding], reach, decoding, start, count)
         rows = torch.cat((self._rows[:decoding], torch.tensor([decoding + count - 1], device=self.device)))
         found = self.model(tokens, places, attend, rows)
         self.tokens[:decoding] = found[:decoding]
         self.positions[:decoding] += 1
         numbers = found.tolist()
-        # Those that have ended leave before the new one is last, so that slots stay in a row.
         if not is_last:
-            moved = self._moved(numbers[:-1], partial=prompt, read=start + count)
-            return moved, None
+            return self._moved(numbers[:-1], read=start + count), None
         self._admit(prompt.key, prompt.tokens.shape[0], numbers[-1], prompt.wanted)
         return self._moved(numbers[:-1]), numbers[-1]
 
@@ -134,8 +131,8 @@ class Batch:
         if at < last:
             one = self.sequences[last]
             self.cache[:, :, at, :, : one.length].copy_(self.cache[:, :, last, :, : one.length])
-            self.tokens[at] = self.tokens[last].clone()
-            self.positions[at] = self.positions[last].clone()
+            self.tokens[at] = self.tokens[last]
+            self.positions[at] = self.positions[last]
             self.sequences[at] = one
         self.sequences.pop()
         # A row of a graph that nobody uses writes at position 0 of a free slot.
@@ -171,9 +168,12 @@ class Batch:
         size = next(size for size in self.counts if size >= count)
         return size, next(far for far in self.reaches if far >= reach)
 
-    def _moved(
-        self, numbers: List[int], partial: Optional[Prompt] = None, read: int = 0
-    ) -> List[Tuple[Any, int, bool]]:
+    def _moved(self, numbers: List[int], read: int = 0) -> List[Tuple[Any, int, bool]]:
+        """Gives the first sequences their new tokens; those that have all of theirs leave.
+
+        Args:
+            read: tokens that have been read of a prompt in the slot after all sequences: it moves down with them.
+        """
         moved: List[Tuple[Any, int, bool]] = []
         for at, token in enumerate(numbers):
             one = self.sequences[at]
@@ -185,8 +185,8 @@ class Batch:
             if self.sequences[at].left == 0:
                 self.remove(at)
         now = len(self.sequences)
-        if partial is not None and now < decoding:
-            self.cache[:, :, now, :, :read].copy_(self.cache[:, :, decoding, :, :read].clone())
+        if read > 0 and now < decoding:
+            self.cache[:, :, now, :, :read].copy_(self.cache[:, :, decoding, :, :read])
         return moved
 
     def _capture(self) -> None:

@@ -134,7 +134,7 @@ class System:
         late = dict(answers)  # what comes now came too late
         for entry in self.entries:
             entry.send("drop")
-        left = len(self.entries) if len(self.entries) > 1 or len(self.channels) == 1 else 1
+        left = len(self.entries)  # apart, decode alone says it, once
         while left > 0:
             for channel in wait(self.channels):
                 left -= self._take(channel.recv(), late)  # type: ignore[attr-defined]
@@ -192,9 +192,9 @@ def main(words: List[str]) -> int:
     settings = Settings(shape, prompt[1] + answer[1], chosen.slots, chosen.chunk, chosen.places, chosen.seed)
     system = System(chosen.system, devices, settings)
     said = {"row": "pd", "system": chosen.system, "machine": device_name(devices[0]), "devices": 2}
-    print(json.dumps({**said, "loadSeconds": round(time.monotonic() - began, 1), "shape": vars(shape), "prompt": prompt,
-                      "answer": answer,
-                      "slots": chosen.slots, "chunk": chosen.chunk, "seed": chosen.seed}), flush=True)
+    options = {"prompt": prompt, "answer": answer, "slots": chosen.slots, "chunk": chosen.chunk, "seed": chosen.seed}
+    loaded = round(time.monotonic() - began, 1)
+    print(json.dumps({**said, "loadSeconds": loaded, "shape": vars(shape), **options}), flush=True)
     rows = []
     try:
         # The first requests after a start are not counted.

@@ -33,7 +33,7 @@ class Options:
         known = {"layers", "width", "vocabulary", "longest", "slots", "weights", "seed"}
         if set(given) - known:
             raise ValueError(f"LLM_OPTIONS has {sorted(set(given) - known)}; there are: {', '.join(sorted(known))}")
-        self.shape = shape_of(given.get("layers", 32), given.get("width", 4096), given.get("vocabulary", 128256))
+        self.shape = shape_of(**{name: given[name] for name in ("layers", "width", "vocabulary") if name in given})
         self.longest: int = given.get("longest", 4096)  # tokens of a sequence, prompt and answer
         self.slots: int = given.get("slots", 32)
         self.weights = given.get("weights")

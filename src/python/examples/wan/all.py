@@ -21,21 +21,24 @@ from .shape import Shape, shape_with
 from .steps import DecodeStep, DiffuseStep, ImageStep, TextStep
 
 
+_NUMBERS = ("layers", "steps", "frames", "seed")
+_PARTS = ("text", "clip", "vae", "dit")
+
+
 def options_of(parser: argparse.ArgumentParser) -> None:
     """Adds the options that shrink the model, or say where weights are."""
-    for name in ("layers", "steps", "frames", "seed"):
+    for name in _NUMBERS:
         parser.add_argument(f"--{name}", type=int)
     parser.add_argument("--size", help="width x height, for example 832x480")
     parser.add_argument("--tiny", action="store_true", help="a model for a CPU")
-    for name in ("text", "clip", "vae", "dit"):
+    for name in _PARTS:
         parser.add_argument(f"--{name}-weights", help="a .pth or .safetensors file, or a folder of those")
     parser.add_argument("--tokenizer", help="the tokenizer.json of umT5")
 
 
 def shape_of(chosen: argparse.Namespace) -> Shape:
     """The shape that these options ask for."""
-    names = ("layers", "steps", "frames", "seed", "size", "text_weights", "clip_weights", "vae_weights", "dit_weights",
-             "tokenizer")  # fmt: skip
+    names = (*_NUMBERS, "size", *(f"{name}_weights" for name in _PARTS), "tokenizer")
     given = {name: getattr(chosen, name) for name in names if getattr(chosen, name) is not None}
     return shape_with(**given, tiny=chosen.tiny)
 

@@ -14,6 +14,7 @@ import json
 import sys
 import time
 from dataclasses import replace
+from functools import partial
 from typing import Any, Callable, Dict, List
 
 import torch
@@ -40,11 +41,10 @@ def runners(shape: Shape, device: str) -> Dict[str, Callable[[], Callable[[int],
 
     def diffuse() -> Callable[[int], Any]:
         step = DiffuseStep(shape, device)
-        tokens = (shape.clip_image // 14) ** 2 + 1
 
         def run(batch: int, size: Any = size) -> Any:
             context = torch.randn(batch, 2, shape.text_tokens, shape.text_width, device=device, dtype=dtype)
-            seen = torch.randn(batch, tokens, shape.clip_width, device=device, dtype=dtype)
+            seen = torch.randn(batch, shape.clip_tokens, shape.clip_width, device=device, dtype=dtype)
             given = torch.randn(batch, shape.latent + 4, *size, device=device)
             return step.run(context, seen, given, list(range(batch)))
 
@@ -83,27 +83,27 @@ def main(words: List[str]) -> int:
     shape = replace(whole, steps=chosen.steps_measured)
     profile = Profile(device_name(device), {"layers": whole.layers, "steps": whole.steps, "frames": whole.frames,
                                             "width": whole.size_width, "height": whole.height})
-    last: Dict[str, float] = {}
     for stage, load in runners(shape, device).items():
         loaded = timed(device, load)
         call = loaded.pop("result")
         profile.loaded(stage, loaded["seconds"], loaded["peakBytes"])
+        last = 0.0
         scale = whole.steps / shape.steps if stage == "diffuse" else 1.0
         for at, batch in enumerate(int(text) for text in chosen.batches.split(",")):
             line: Dict[str, Any] = {"row": "wan", "stage": stage, "batch": batch, "machine": device_name(device)}
-            expected = 2.2 * last.get(stage, 0)
+            expected = 2.2 * last  # the next batch is at most twice as large
             if time.monotonic() - began + expected > chosen.deadline:
                 print(json.dumps({**line, "skipped": "no time left"}), flush=True)
                 continue
             try:
                 if at == 0 and stage != "diffuse":
                     call(batch)  # libraries choose their kernels
-                run = timed(device, lambda: call(batch))
+                run = timed(device, partial(call, batch))
             except torch.cuda.OutOfMemoryError as error:
                 print(json.dumps({**line, "failed": str(error)[:200]}), flush=True)
                 torch.cuda.empty_cache()
                 continue
-            last[stage] = run["seconds"]
+            last = run["seconds"]
             profile.ran(stage, batch, run["seconds"] * scale, run["peakBytes"])
             shown = {"seconds": run["seconds"], "peakBytes": run["peakBytes"], "loadSeconds": loaded["seconds"]}
             if stage == "diffuse":

@@ -10,6 +10,9 @@ import os
 from dataclasses import dataclass, fields, replace
 from typing import Any, Dict, Optional, Tuple
 
+#: pixels along each side of a patch of CLIP
+CLIP_PATCH = 14
+
 
 @dataclass(frozen=True)
 class Shape:
@@ -51,6 +54,11 @@ class Shape:
     dit_weights: Optional[str] = None
     tokenizer: Optional[str] = None
     seed: int = 1
+
+    @property
+    def clip_tokens(self) -> int:
+        """Tokens of a picture: one for each patch, and one for the whole."""
+        return (self.clip_image // CLIP_PATCH) ** 2 + 1
 
     @property
     def latent_frames(self) -> int:
