@@ -1,10 +1,11 @@
 // The GPUs of this machine, as CUDA sees them from this process.
 //
-// Invariant: the numbers are CUDA's, so CUDA_VISIBLE_DEVICES of this process decides which there are, and in which order;
-// a process that is started here gets a choice of them, never another one. See the CUDA C++ Programming Guide, "CUDA
-// Environment Variables".
-import { execFile } from 'node:child_process';
+// Invariant: the numbers are CUDA's: CUDA_VISIBLE_DEVICES of this process decides which GPUs there are, and in which
+// order. A process that is started from here gets some of these GPUs, never another one. See the CUDA C++ Programming
+// Guide, "CUDA Environment Variables".
+import { execFile, type ExecFileException } from 'node:child_process';
 import { join } from 'node:path';
+import { promisify } from 'node:util';
 import { RdmaError } from '../core/errors.js';
 import { packageRoot } from '../verbs/native.js';
 
@@ -48,26 +49,21 @@ const LIMIT_MS = 30_000;
 export async function readGpus(interpreter = 'python3', withTrial = false): Promise<GpuReport> {
   const program = join(packageRoot(), 'src', 'python', 'onepiece_stage', 'gpus.py');
   const args = ['-I', '-B', program, ...(withTrial ? ['--try'] : [])];
-  const out = await new Promise<string>((resolve, reject) => {
-    execFile(interpreter, args, { timeout: LIMIT_MS, killSignal: 'SIGKILL' }, (error, stdout, stderr) => {
-      if (error === null) resolve(stdout);
-      else {
-        const why = error.killed === true ? `no answer in ${LIMIT_MS} ms` : lastLine(stderr) || error.message;
-        const words = `the GPUs cannot be counted: ${interpreter} ${program}: ${why}`;
-        reject(new RdmaError('RDMA_ERR_NOT_SUPPORTED', words, { remedy: 'install Python 3.9 or later', cause: error }));
-      }
-    });
+  const running = promisify(execFile)(interpreter, args, { timeout: LIMIT_MS, killSignal: 'SIGKILL' });
+  const { stdout } = await running.catch((cause: ExecFileException & { stderr: string }) => {
+    const lastLine = cause.stderr.trim().split('\n').at(-1);
+    const why = cause.killed === true ? `no answer in ${LIMIT_MS} ms` : lastLine || cause.message;
+    const words = `the GPUs cannot be counted: ${interpreter} ${program}: ${why}`;
+    throw new RdmaError('RDMA_ERR_NOT_SUPPORTED', words, { remedy: 'install Python 3.9 or later', cause });
   });
   return JSON.parse(out) as GpuReport;
 }
 
-const lastLine = (text: string) => text.trim().split('\n').at(-1)!;
-
 /**
- * The value of CUDA_VISIBLE_DEVICES with which a process sees some of the GPUs that this one sees.
+ * Makes a CUDA_VISIBLE_DEVICES that shows another process some of the GPUs that this one sees.
  *
- * @param numbers of GPUs, from 0, as this process counts them; none: the process sees no GPU
- * @param own the value that this process has; default: that of its environment
+ * @param numbers of GPUs, from 0, as this process counts them; empty: the other process sees no GPU
+ * @param own this process's CUDA_VISIBLE_DEVICES; default: from its environment
  * @throws RdmaError RDMA_ERR_NO_DEVICE when `own` has no such GPU
  */
 export function visibleDevices(

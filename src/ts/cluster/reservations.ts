@@ -1,9 +1,8 @@
 // What the instances of a pipeline on this host have of its GPUs and its memory.
 //
-// Invariant: an instance has what its stage needs from before its process starts until after it has ended, in every
-// process of its place the same; two have the same GPU only when both said how much of its memory they need. Cores and
-// labels are a matter of nodes, and do not count here.
-import os from 'node:os';
+// Invariant: an instance holds what its stage needs from before its process starts until after it has ended, and every
+// process of its place gets the same GPUs. Two instances share a GPU only when both said how much of its memory they
+// need. Cores and labels concern nodes only and do not count here.
 import { RdmaError } from '../core/errors.js';
 import { bytesInWords } from '../core/memory-room.js';
 import { type Plan, placeName, type StageSpec, stagePlaces, type WorkflowSpec } from '../pipeline/index.js';
@@ -11,6 +10,7 @@ import { NO_RESOURCES } from '../pipeline/resources.js';
 import { checkNode } from '../planner/index.js';
 import { Ledger, type Need, needOf } from '../planner/ledger.js';
 import { type GpuReport, readGpus, visibleDevices } from './gpus.js';
+import { machineMemoryBytes } from './machine-memory.js';
 
 /** What there is. */
 export interface MachineRoom {
@@ -33,7 +33,7 @@ export function wantsGpus(spec: WorkflowSpec): boolean {
 
 /** This machine; its GPUs are looked for only when a stage asks for one. @throws as readGpus() */
 export async function machineRoom(spec: WorkflowSpec, read: typeof readGpus = readGpus): Promise<MachineRoom> {
-  const memoryBytes = Math.min(os.totalmem(), process.constrainedMemory() || Number.POSITIVE_INFINITY);
+  const memoryBytes = machineMemoryBytes();
   if (!wantsGpus(spec)) return { memoryBytes, gpus: [] };
   const interpreter = spec.stages.find(({ python }) => python?.interpreter !== undefined)?.python?.interpreter;
   const report = await read(interpreter);
