@@ -13,9 +13,9 @@ import { packageRoot } from '../verbs/native.js';
 export interface Gpu {
   readonly name: string;
   readonly memoryBytes: number;
-  /** One address means the same to the GPU and to the processor. */
+  /** The GPU and the processor share one address space. */
   readonly unifiedAddressing: boolean;
-  /** Memory of a process can be registered (cudaHostRegister). */
+  /** It can register memory of a process (cudaHostRegister). */
   readonly hostRegister: boolean;
   /** Why registering 64 MiB failed; null: it did not, or was not tried. */
   readonly pinProblem: string | null;
@@ -23,9 +23,9 @@ export interface Gpu {
   readonly ipcProblem: string | null;
 }
 
-/** What `gpus.py` has found. */
+/** What `gpus.py` reports. */
 export interface GpuReport {
-  /** Version of the loaded driver; null: none is. */
+  /** Version of the loaded driver; null: none is loaded. */
   readonly driver: string | null;
   /** The CUDA version of that driver; null: its library does not answer. */
   readonly cuda: string | null;
@@ -36,14 +36,14 @@ export interface GpuReport {
   readonly problem: string | null;
 }
 
-/** A GPU machine takes 3 s at most for it when its driver was not in use. */
+/** A GPU machine whose driver was idle takes up to 3 s. */
 const LIMIT_MS = 30_000;
 
 /**
  * Asks the driver, by a short Python program.
  *
  * @param interpreter 3.9 or later; default `python3`
- * @param withTrial whether memory is registered and an IPC handle made on each GPU, which takes a second for each
+ * @param withTrial whether to register memory and make an IPC handle on each GPU, which takes a second for each
  * @throws RdmaError RDMA_ERR_NOT_SUPPORTED when the program cannot be run
  */
 export async function readGpus(interpreter = 'python3', withTrial = false): Promise<GpuReport> {
@@ -56,7 +56,7 @@ export async function readGpus(interpreter = 'python3', withTrial = false): Prom
     const words = `the GPUs cannot be counted: ${interpreter} ${program}: ${why}`;
     throw new RdmaError('RDMA_ERR_NOT_SUPPORTED', words, { remedy: 'install Python 3.9 or later', cause });
   });
-  return JSON.parse(out) as GpuReport;
+  return JSON.parse(stdout) as GpuReport;
 }
 
 /**
@@ -72,7 +72,7 @@ export function visibleDevices(
 ): string {
   if (own === undefined) return numbers.join(',');
   const names = own.split(',').map((name) => name.trim());
-  // CUDA sees those before the first that is none, such as -1.
+  // CUDA stops at the first name that is no GPU, such as -1.
   const end = names.findIndex((name) => name === '' || /^-/.test(name));
   const seen = end < 0 ? names : names.slice(0, end);
   return numbers
@@ -80,7 +80,7 @@ export function visibleDevices(
       const name = seen[number];
       if (name !== undefined) return name;
       const words = `GPU ${number} is not there: CUDA_VISIBLE_DEVICES of this process names ${seen.length}`;
-      throw new RdmaError('RDMA_ERR_NO_DEVICE', words, { remedy: 'start it with all GPUs that it shall give away' });
+      throw new RdmaError('RDMA_ERR_NO_DEVICE', words, { remedy: 'start it with every GPU that it is to hand out' });
     })
     .join(',');
 }

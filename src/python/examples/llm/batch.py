@@ -1,7 +1,7 @@
 """A batch of sequences that keeps decoding: sequences join it and leave it between two steps.
 
-Invariant: the n sequences that decode have slots 0 to n - 1 of the cache: when one leaves, the last takes its slot. On
-a GPU a step is one CUDA graph, made before the first sequence comes, for each rounded number and reach.
+Invariant: n sequences that decode have slots 0 to n - 1 of the cache: when one leaves, the last one takes its slot. On
+a GPU a step is one CUDA graph; each rounded number of sequences and reach has one, captured before the first sequence.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _COUNTS = (1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128)
 
 
 class Prompt(NamedTuple):
-    """A prompt that is read piece by piece: its slot is the one after those that decode."""
+    """A prompt that is read piece by piece, in the slot after the sequences that decode."""
 
     key: Any
     tokens: Tensor
@@ -26,7 +26,7 @@ class Prompt(NamedTuple):
 
 
 class Sequence:
-    """One that decodes: whose it is, how many tokens it has, and how many more it wants."""
+    """A sequence that decodes: whose it is, how many tokens it has, and how many more it wants."""
 
     __slots__ = ("key", "length", "left")
 
@@ -42,6 +42,7 @@ class Batch:
     Args:
         slots: sequences at a time, at most 128.
         longest: tokens of a sequence, prompt and answer.
+        graphs: whether steps are CUDA graphs; default: on a GPU.
     """
 
     def __init__(self, model: Llama, slots: int, longest: int, graphs: Optional[bool] = None) -> None:
@@ -54,7 +55,7 @@ class Batch:
         self.longest = longest
         self.counts = [count for count in _COUNTS if count < slots] + [slots]
         self.reaches = [reach for reach in (512, 1024, 1536, 2048, 3072, 4096) if reach < longest] + [longest]
-        # One slot more than decode: the prompt that is read piece by piece.
+        # One more slot, for the prompt that is read piece by piece.
         size = (shape.layers, 2, slots + 1, shape.kv_heads, longest, shape.head_width)
         self.cache = torch.zeros(size, dtype=weight.dtype, device=self.device)
         self.slots = slots
@@ -74,22 +75,27 @@ class Batch:
     # ---- Steps
 
     def begin(self, key: Any, tokens: Tensor, wanted: int) -> int:
-        """Reads a whole prompt where it will decode, and the sequence joins; answers its first token."""
+        """Reads a whole prompt into the slot where it will decode; the sequence joins. Answers its first token."""
         self._check_room(tokens.shape[0], wanted)
         first = int(read_prompt(self.model, tokens, self.cache[:, :, len(self.sequences)]).item())
         self._admit(key, tokens.shape[0], first, wanted)
         return first
 
     def join(self, key: Any, kv: Tensor, token: int, wanted: int) -> None:
-        """A sequence joins: its keys and values, [layers, 2, kv heads, tokens, width], the token after them, and how
-        many tokens more are wanted, at least 1. Raises ValueError when there is no room."""
+        """A sequence joins whose prompt was read elsewhere. Raises ValueError when there is no room.
+
+        Args:
+            kv: its keys and values, [layers, 2, kv heads, tokens, width].
+            token: the one after them.
+            wanted: how many more tokens, at least 1.
+        """
         length = kv.shape[3]
         self._check_room(length, wanted)
         self.cache[:, :, len(self.sequences), :, :length].copy_(kv)
         self._admit(key, length, token, wanted)
 
     def step(self) -> List[Tuple[Any, int, bool]]:
-        """Every sequence goes one token further; answers the key and the token of each, and whether it was the last."""
+        """Every sequence gets one more token; answers the key and token of each, and whether it was the last."""
         count = len(self.sequences)
         if count == 0:
             return []
@@ -103,10 +109,10 @@ class Batch:
         return self._moved(self.tokens[:count].tolist())
 
     def step_with(self, prompt: Prompt, start: int, count: int) -> Tuple[List[Tuple[Any, int, bool]], Optional[int]]:
-        """As ``step``, and reads tokens ``start`` to ``start + count`` of a prompt in the same pass.
+        """As ``step``; the same pass reads tokens ``start`` to ``start + count`` of a prompt.
 
-        Answers also the first token of the prompt's answer when this was its end: it has joined the batch then. From
-        the first piece until then nothing else may be called.
+        When the prompt ends there, it joins the batch, and the first token of its answer is answered too. Call nothing
+        else from its first piece until then.
         """
         decoding = len(self.sequences)
         self._check_room(prompt.tokens.shape[0], prompt.wanted)
@@ -135,7 +141,7 @@ class Batch:
             self.positions[at] = self.positions[last]
             self.sequences[at] = one
         self.sequences.pop()
-        # A row of a graph that nobody uses writes at position 0 of a free slot.
+        # An unused row of a graph writes at position 0 of a free slot.
         self.positions[last] = 0
 
     def clear(self) -> None:
@@ -161,7 +167,7 @@ class Batch:
         positions = self.positions[:count]
         attend = batch_attend(self.cache, positions, reach)
         self.tokens[:count] = self.model(self.tokens[:count], positions, attend, self._rows[:count])
-        # Rows that nobody uses go on as well: not out of the cache.
+        # Unused rows advance too, but stay inside the cache.
         positions.add_(1).clamp_(max=self.longest - 1)
 
     def _rounded(self, count: int, reach: int) -> Tuple[int, int]:
@@ -190,12 +196,12 @@ class Batch:
         return moved
 
     def _capture(self) -> None:
-        """Makes a graph for each rounded number of sequences and reach, the largest first: they share memory."""
+        """Captures a graph for each rounded number of sequences and reach, the largest first: they share memory."""
         pool = None
         side = torch.cuda.Stream(self.device)
         for size in reversed(self.counts):
             for far in reversed(self.reaches):
-                # Once without a graph: libraries load their kernels and make their workspaces then.
+                # One run without a graph: libraries load their kernels and allocate their workspaces.
                 side.wait_stream(torch.cuda.current_stream(self.device))
                 with torch.cuda.stream(side):
                     self._advance(size, far)

@@ -1,7 +1,7 @@
 """A decoder-only transformer of Llama's shape (RMSNorm, rotary positions, grouped heads, SwiGLU).
 
-Invariant: names and shapes of its parameters are those of published Llama checkpoints. It keeps no state: how tokens
-see each other is the caller's, as a function that is called once for each layer.
+Invariant: names and shapes of its parameters are those of published Llama checkpoints. It keeps no cache: the caller
+passes the attention, a function that runs once for each layer.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Shape:
 
 
 def shape_of(layers: int = 32, width: int = 4096, vocabulary: int = 128256) -> Shape:
-    """The 8B shape, or a smaller one of the same proportions. Raises ValueError for a width of no multiple of 128."""
+    """The 8B shape, or a smaller one of the same proportions. Raises ValueError unless width is a multiple of 128."""
     if layers < 1 or width < 128 or width % 128 != 0 or vocabulary < 2:
         raise ValueError(f"layers >= 1, width a multiple of 128, vocabulary >= 2; not {layers}, {width}, {vocabulary}")
     heads = max(4, width // 128)
@@ -127,7 +127,7 @@ class Llama(nn.Module):
             tokens: [tokens], of any number of sequences.
             positions: [tokens], of each in its sequence.
             attend: what each token sees.
-            answers: [n], which tokens are asked for what follows them.
+            answers: [n], the indices of the tokens whose next token is wanted.
 
         Returns the most likely next tokens, [n].
         """
@@ -138,7 +138,7 @@ class Llama(nn.Module):
         return self.lm_head(self.model.norm(x.index_select(0, answers))).argmax(-1)
 
     def prepare(self, longest: int) -> None:
-        """Makes the table of rotary positions for sequences of at most so many tokens."""
+        """Makes the table of rotary positions for sequences of up to ``longest`` tokens."""
         device = self.lm_head.weight.device
         angle = angles(torch.arange(longest), self.shape.head_width // 2, self.shape.theta)
         self._turns = [angle.cos().float().to(device), angle.sin().float().to(device)]
@@ -151,7 +151,7 @@ class Llama(nn.Module):
 
 
 def rotate(x: Tensor, turn: Tuple[Tensor, Tensor]) -> Tensor:
-    """Rotary positions, on [tokens, heads, width]: each value of the first half turns with one of the second."""
+    """Rotary positions, on [tokens, heads, width]: each value of the first half pairs with one of the second."""
     first, second = x.float().chunk(2, -1)
     cosine, sine = turn
     return torch.cat((first * cosine - second * sine, second * cosine + first * sine), -1).to(x.dtype)

@@ -1,8 +1,8 @@
-"""The processes of ``pd_bench``: both phases together, plainly or with chunked prefill; prefill alone; decode alone.
+"""The processes of ``pd_bench``: both phases together, plain or with chunked prefill; prefill alone; decode alone.
 
-Invariant: a process says of each request when its first and its last token were there, by the clock that all processes
-of a machine share. What prefill hands to decode is memory of its GPU that decode has mapped (CUDA IPC), one of a fixed
-number of places; decode gives a place back when it has copied it.
+Invariant: a process reports when the first and the last token of each request were ready, by the clock that all
+processes of a machine share. Prefill hands its results to decode in a fixed number of places in the memory of its GPU,
+which decode has mapped (CUDA IPC); decode gives a place back once it has copied it.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def build(settings: Settings, device: str) -> Llama:
 
 
 class Prompts:
-    """Tokens of prompts: pieces of one random text."""
+    """Makes prompts: pieces of one random text."""
 
     def __init__(self, settings: Settings, device: str) -> None:
         generator = torch.Generator().manual_seed(settings.seed)
@@ -68,17 +68,17 @@ class Prompts:
 
 
 class Inbox:
-    """Requests that wait. ``stopped`` after "stop"; "drop" forgets all requests."""
+    """Waiting requests. "stop" sets ``stopped``; "drop" sets ``dropped`` and forgets all requests."""
 
     def __init__(self, channel: Any) -> None:
         self.channel = channel
         self.waiting: Deque[Any] = deque()
         self.stopped = False
         self.dropped = False
-        self.forgotten: List[int] = []  # places of what was dropped: decode's messages have one
+        self.forgotten: List[int] = []  # places of dropped messages; only decode's messages have one
 
     def look(self, may_wait: bool) -> None:
-        """Takes what has come; waits for at most 2 ms when there is nothing to do."""
+        """Takes the messages that have come; with ``may_wait`` waits at most 2 ms for the first."""
         seconds = 0.002 if may_wait else 0.0
         while self.channel.poll(seconds):
             seconds = 0.0
@@ -94,7 +94,7 @@ class Inbox:
 
 
 def together(settings: Settings, device: str, channel: Any, is_chunked: bool) -> None:
-    """Runs both phases on one device. Whoever waits for a first token goes before those that decode."""
+    """Runs both phases on one device. Requests that wait for their first token go before those that decode."""
     model = build(settings, device)
     with torch.inference_mode():
         batch = Batch(model, settings.slots, settings.longest)
@@ -144,7 +144,7 @@ def together(settings: Settings, device: str, channel: Any, is_chunked: bool) ->
 
 
 def report(channel: Any, moved: List[Tuple[Any, int, bool]], first: Dict[int, float]) -> None:
-    """Answers the requests that have had their last token."""
+    """Answers the requests that have got their last token."""
     if not any(is_last for _, _, is_last in moved):
         return
     now = time.monotonic()
@@ -158,7 +158,7 @@ def prefill(settings: Settings, device: str, channel: Any, decode: Any) -> None:
         model.prepare(settings.longest)
         elements = math.prod(settings.shape.kv_size(settings.longest))
         dtype = model.lm_head.weight.dtype
-        # One piece of memory: its handle goes to decode once.
+        # One block of memory: its handle goes to decode once.
         places = torch.zeros(settings.places, elements, dtype=dtype, device=device)
         if not places.is_cuda:
             places.share_memory_()
@@ -183,7 +183,7 @@ def prefill(settings: Settings, device: str, channel: Any, decode: Any) -> None:
             token = int(read_prompt(model, prompts.of(request), kv).item())  # kv is whole once this is there
             decode.send((request, place, token, time.monotonic()))
         decode.send("stop")
-        decode.recv()  # it has let go of the places
+        decode.recv()  # it has released the places
 
 
 def view_of(places: Tensor, place: int, shape: Shape, tokens: int) -> Tensor:
@@ -193,7 +193,7 @@ def view_of(places: Tensor, place: int, shape: Shape, tokens: int) -> Tensor:
 
 
 def decode(settings: Settings, device: str, channel: Any, prefill: Any) -> None:
-    """Decodes what prefill hands over; copies come beside the steps."""
+    """Decodes what prefill hands over; copies run beside the steps."""
     model = build(settings, device)
     with torch.inference_mode():
         batch = Batch(model, settings.slots, settings.longest)
@@ -232,7 +232,7 @@ def decode(settings: Settings, device: str, channel: Any, prefill: Any) -> None:
 class Arrivals:
     """Copies from the memory of prefill, on a stream of their own.
 
-    A copy from one device to another is made of contiguous memory, by the copy engine: it takes no time from kernels.
+    The memory is contiguous, so the copy engine moves it from device to device and takes no time from kernels.
     """
 
     def __init__(self, places: Tensor, settings: Settings, device: str) -> None:
@@ -262,7 +262,7 @@ class Arrivals:
         self.coming.append((message, there, done))
 
     def given_back(self) -> List[int]:
-        """The places whose copies are done; what they held has arrived."""
+        """The places whose copies are done; their contents are in ``arrived``."""
         given = []
         while self.coming and (self.coming[0][2] is None or self.coming[0][2].query()):
             message, there, _ = self.coming.popleft()

@@ -1,9 +1,9 @@
 """Prefill and decode of a model of Llama's shape as two stages of a pipeline: the KV cache travels as a tensor.
 
-Invariant: decode has one batch, which steps in a thread of its own as long as any sequence wants tokens. With the
-workflow's ``concurrency`` as the number of slots, every task of decode is a sequence of that batch: it joins between
-two steps, and its task ends when its last token is there. The variable LLM_OPTIONS (JSON: layers, width, vocabulary,
-longest, slots, weights, seed) shrinks the model, and says where weights are.
+Invariant: decode has one batch, and a thread of its own steps it as long as any sequence wants tokens. The workflow's
+``concurrency`` is the number of slots, so each task of decode is a sequence of that batch: it joins between two steps,
+and its task ends with its last token. The variable LLM_OPTIONS (JSON: layers, width, vocabulary, longest, slots,
+weights, seed) shrinks the model and says where weights are.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from examples.tools import dtype_on, prepared
 
 
 class Options:
-    """What LLM_OPTIONS says. Raises ValueError for an option that is unknown."""
+    """The options in LLM_OPTIONS. Raises ValueError for an unknown one."""
 
     def __init__(self) -> None:
         given: Dict[str, Any] = json.loads(os.environ.get("LLM_OPTIONS", "{}"))
@@ -66,7 +66,7 @@ class Prefill(Stage):
             weight = self.model.lm_head.weight
             size = shape.kv_size(count)
             made = task.output("kv", "bf16" if weight.dtype == torch.bfloat16 else "f32", size).torch()
-            # On a CPU the keys and values are made where they are sent from.
+            # On a CPU the keys and values are written into the output itself.
             kv = made if self.device == "cpu" else torch.empty(size, dtype=weight.dtype, device=self.device)
             first = int(read_prompt(self.model, tokens, kv).item())
             if kv is not made:
@@ -100,7 +100,7 @@ class Decode(Stage):
                 while not await sequence.wait():
                     task.progress(len(sequence.tokens) / wanted, step=len(sequence.tokens))
             except (Cancelled, asyncio.CancelledError):
-                # It leaves the batch before its memory goes.
+                # The sequence leaves the batch before the memory of its task goes.
                 sequence.unwanted = True
                 await asyncio.shield(sequence.left)
                 raise
@@ -117,7 +117,7 @@ class Decode(Stage):
                 try:
                     self._step(new)
                 except Exception as error:
-                    # Whatever it was, every sequence hears of it: none waits for ever.
+                    # Every sequence fails with it, so that none waits for ever.
                     for sequence in {*(one.key for one in self.batch.sequences), *(one[0] for one in new)}:
                         sequence.fail(error)
                     self.batch.clear()
@@ -147,7 +147,7 @@ class _Sequence:
         self.left: "asyncio.Future[None]" = self.loop.create_future()
 
     async def wait(self) -> bool:
-        """Waits for more tokens, for at most 50 ms; True when it has left the batch. Raises what went wrong there."""
+        """Waits at most 50 ms for more tokens; True once it has left the batch. Raises RuntimeError if that failed."""
         done, _ = await asyncio.wait([self.left], timeout=0.05)
         if done:
             self.left.result()

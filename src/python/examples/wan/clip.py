@@ -1,7 +1,7 @@
-"""The vision tower of CLIP ViT-H/14: what the picture shows, as 257 tokens.
+"""The vision tower of CLIP ViT-H/14: encodes a picture as 257 tokens.
 
 Invariant: names and shapes of its parameters are those that begin with "visual." in
-models_clip_open-clip-xlm-roberta-large-vit-huge-14.pth. What Wan reads is what the last layer but one says.
+models_clip_open-clip-xlm-roberta-large-vit-huge-14.pth. Wan reads the output of the last layer but one.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class VisionTower(nn.Module):
         self.pos_embedding = parameter(1, shape.clip_tokens, width)
         self.pre_norm = nn.LayerNorm(width, device="meta")
         self.transformer = nn.Sequential(*[Block(width, shape.clip_heads) for _ in range(shape.clip_layers)])
-        # Of the checkpoint; what Wan reads does not go through them.
+        # In the checkpoint, but unused: Wan reads the output of the layer before.
         self.post_norm = nn.LayerNorm(width, device="meta")
         self.head = parameter(width, shape.clip_out)
 

@@ -1,8 +1,8 @@
 """The diffusion transformer of Wan2.1-I2V.
 
 Invariant: names and shapes of its parameters are those of the published diffusion_pytorch_model of
-Wan2.1-I2V-14B-480P. The blocks' matrices are multiplied in the type of the weights; what goes from block to block,
-norms, time and the head are float32.
+Wan2.1-I2V-14B-480P. Matrices of the blocks are multiplied in the type of the weights; the tokens between blocks, norms,
+time and the head are float32.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class SelfAttention(nn.Module):
 
 
 class CrossAttention(SelfAttention):
-    """Looks at the prompt and, with keys and values of its own, at the picture."""
+    """Attends to the prompt and, with keys and values of its own, to the picture."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__(width, heads)
@@ -96,7 +96,7 @@ class Head(nn.Module):
 
 
 class ImageEmbedding(nn.Module):
-    """Tokens of CLIP in the width of the transformer."""
+    """Projects tokens of CLIP to the width of the transformer."""
 
     def __init__(self, width_in: int, width: int) -> None:
         super().__init__()
@@ -116,7 +116,7 @@ class Dit(nn.Module):
         super().__init__()
         self.shape = shape
         width = shape.width
-        # The noisy latent, four channels that say which frames are given, and the latent of those.
+        # The noisy latent, four channels that mark the given frames, and the latent of those.
         self.patch_embedding = nn.Conv3d(2 * shape.latent + 4, width, _PATCH, _PATCH, device="meta")
         self.text_embedding = nn.Sequential(
             linear(shape.text_width, width), nn.GELU(approximate="tanh"), linear(width, width)
@@ -129,15 +129,15 @@ class Dit(nn.Module):
         self._turns: Dict[Tuple[int, ...], Turn] = {}
 
     def conditions(self, text: Tensor, image: Tensor) -> Tuple[Tensor, Tensor]:
-        """What stays from step to step: of the prompt [batch, tokens, 4096] and of CLIP [batch, 257, 1280]."""
+        """Embeds what is the same in all steps: the prompt, [batch, tokens, 4096], and CLIP's, [batch, 257, 1280]."""
         return self.text_embedding(text), self.img_emb(image)
 
     def forward(self, x: Tensor, given: Tensor, times: Tensor, text: Tensor, image: Tensor) -> Tensor:
-        """Where the latent is to go.
+        """The direction in which the latent flows.
 
         Args:
             x: [batch, 16, frames, height, width], the noisy latent.
-            given: [batch, 20, frames, height, width].
+            given: [batch, 20, frames, height, width], of ImageStep.
             times: [batch], 0 to 1000.
             text: with ``image``, the answer of ``conditions``.
 
@@ -156,7 +156,7 @@ class Dit(nn.Module):
         return made.permute(0, 7, 1, 4, 2, 5, 3, 6).reshape(x.shape)
 
     def _turn(self, grid: Tuple[int, ...], device: torch.device) -> Turn:
-        """How much each pair of values of a head turns at each place: a part for time, for height and for width."""
+        """How far each pair of values of a head turns at each place: some pairs by time, some by height or width."""
         if grid not in self._turns:
             half = self.shape.width // self.shape.heads // 2
             third = half // 3
@@ -172,12 +172,12 @@ class Dit(nn.Module):
 
 
 def modulate(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
-    """LayerNorm without weights, then scale and shift."""
+    """LayerNorm without weights, scaled by 1 + ``scale`` and shifted."""
     return torch.addcmul(shift, functional.layer_norm(x, x.shape[-1:], eps=_EPSILON), 1 + scale)
 
 
 def rotate(x: Tensor, turn: Turn) -> Tensor:
-    """Rotary positions: neighbours are pairs. x is [batch, tokens, heads, width]."""
+    """Rotary positions on [batch, tokens, heads, width]: neighbouring values are pairs."""
     first, second = x.float().unflatten(-1, (-1, 2)).unbind(-1)
     cosine, sine = turn
     return torch.stack((first * cosine - second * sine, first * sine + second * cosine), -1).flatten(-2).to(x.dtype)

@@ -1,9 +1,9 @@
-"""Measures each stage of Wan2.1-I2V on a GPU by itself: seconds at each batch, memory, and the time to load.
+"""Measures each stage of Wan2.1-I2V by itself: seconds at each batch, memory, and the time to load.
 
-    python3 -m examples.wan.measure --batches 1,2,4 --steps-measured 1 --profile wan/profile.json
+    python3 -m examples.wan.measure --batches 1,2,4 --steps-measured 1 --profile examples/wan/profile.json
 
-A step of diffusion takes the same time as the next: ``--steps-measured`` of them are run, and the profile has the time
-of one times ``steps``. Prints a line of JSON for each figure.
+Every step of diffusion takes the same time: ``--steps-measured`` of them run, and the profile has the time of one times
+``steps``. Prints a line of JSON for each figure.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from .steps import DecodeStep, DiffuseStep, ImageStep, TextStep
 
 
 def runners(shape: Shape, device: str) -> Dict[str, Callable[[], Callable[[int], Any]]]:
-    """For each stage: a function that loads it, and answers a function of the batch."""
+    """For each stage a function that loads it; that returns a function that runs a batch of a given size."""
     dtype = dtype_on(device)
     size = (shape.latent_frames, *shape.latent_size)
 
@@ -49,7 +49,7 @@ def runners(shape: Shape, device: str) -> Dict[str, Callable[[], Callable[[int],
             return step.run(context, seen, given, list(range(batch)))
 
         step.shape = replace(shape, frames=1, height=64, size_width=64)
-        run(1, (1, 8, 8))  # libraries are loaded
+        run(1, (1, 8, 8))  # loads the libraries
         step.shape = shape
         return run
 
@@ -75,7 +75,7 @@ def main(words: List[str]) -> int:
     parser.add_argument("--batches", default="1,2,4")
     parser.add_argument("--steps-measured", type=int, default=1)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--deadline", type=float, default=1e9, help="nothing begins after so many seconds")
+    parser.add_argument("--deadline", type=float, default=1e9, help="start nothing after this many seconds")
     parser.add_argument("--profile", help="the file to write")
     chosen = parser.parse_args(words)
     began = time.monotonic()
