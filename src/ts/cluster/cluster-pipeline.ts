@@ -3,7 +3,7 @@
 // Invariant: requests are admitted under a plan after all of its places work under it, and an older one is let go of
 // after its last request here. While the store is away it goes on with the last plan. What is submitted to a durable
 // store is finished by another gateway when this one dies.
-import { onAbort } from '../core/abort.js';
+import { followAbort } from '../core/abort.js';
 import { abortError } from '../core/deadline.js';
 import { isRdmaError, RdmaError } from '../core/errors.js';
 import type { Secret } from '../core/secret.js';
@@ -147,8 +147,7 @@ export class ClusterPipeline extends RunningPipeline {
     const pipeline = new ClusterPipeline(control, options);
     const signal = checkAbortSignal('signal', options.signal);
     const giveUp = () => pipeline.fail(isRdmaError(signal?.reason) ? signal.reason : abortError(signal!, 'the start'));
-    if (signal?.aborted) giveUp();
-    const stopListening = signal === undefined ? () => {} : onAbort(signal, giveUp);
+    const stopListening = followAbort(signal, giveUp);
     try {
       await checkSecretProof(control, pipeline.secret, pipeline.settings.startTimeoutMs);
       await pipeline.start();

@@ -5,7 +5,7 @@
 // that was started here outlives close().
 import { randomBytes } from 'node:crypto';
 import { tellerOf } from '../core/event-teller.js';
-import { onAbort } from '../core/abort.js';
+import { followAbort } from '../core/abort.js';
 import { RdmaError } from '../core/errors.js';
 import { checkAbortSignal, checkFunction, checkObject } from '../core/validate.js';
 import { type ControlStore, memoryControlStore } from '../control/index.js';
@@ -71,8 +71,7 @@ export class LocalCluster implements AsyncDisposable {
     const cluster = new LocalCluster(workflow, options);
     const signal = checkAbortSignal('signal', options.signal);
     const giveUp = () => cluster.starting.abort(signal?.reason);
-    if (signal?.aborted) giveUp();
-    const stopListening = signal === undefined ? () => {} : onAbort(signal, giveUp);
+    const stopListening = followAbort(signal, giveUp);
     try {
       await cluster.startAll();
     } catch (error) {

@@ -7,7 +7,7 @@
 import { resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { LocalCluster, type LocalClusterOptions } from '../cluster/index.js';
-import { onAbort } from '../core/abort.js';
+import { followAbort } from '../core/abort.js';
 import { isRdmaError, RdmaError } from '../core/errors.js';
 import { tellerOf } from '../core/event-teller.js';
 import { checkAbortSignal } from '../core/validate.js';
@@ -105,8 +105,7 @@ export class DevServer {
     const front = await Front.listen(server);
     const dev = new DevServer(name, options, server, front);
     const giveUp = () => dev.starting.abort(signal?.reason);
-    if (signal?.aborted) giveUp();
-    const stopListening = signal === undefined ? () => {} : onAbort(signal, giveUp);
+    const stopListening = followAbort(signal, giveUp);
     try {
       await dev.watch?.start();
       dev.current = await dev.startVersion(1, service);
