@@ -5,7 +5,7 @@
 // store is finished by another gateway when this one dies.
 import { followAbort } from '../core/abort.js';
 import { abortError } from '../core/deadline.js';
-import { isRdmaError, RdmaError } from '../core/errors.js';
+import { asRdmaError, isRdmaError, RdmaError } from '../core/errors.js';
 import type { Secret } from '../core/secret.js';
 import { checkAbortSignal, checkInteger, checkObject } from '../core/validate.js';
 import { type ControlPort, type ControlStore, type Membership, systemControlPort } from '../control/index.js';
@@ -312,8 +312,7 @@ export class ClusterPipeline extends RunningPipeline {
         await this.follow();
         this.trouble = undefined;
       } catch (error) {
-        this.trouble =
-          error instanceof RdmaError ? error : new RdmaError('RDMA_ERR_INTERNAL', String(error), { cause: error });
+        this.trouble = asRdmaError(error);
         await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
         this.isDue = true;
       }

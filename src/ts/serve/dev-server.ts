@@ -8,7 +8,7 @@ import { resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { LocalCluster, type LocalClusterOptions } from '../cluster/index.js';
 import { followAbort } from '../core/abort.js';
-import { isRdmaError, RdmaError } from '../core/errors.js';
+import { asRdmaError, RdmaError } from '../core/errors.js';
 import { tellerOf } from '../core/event-teller.js';
 import { checkAbortSignal } from '../core/validate.js';
 import { type JobStore, memoryStore } from '../jobs/index.js';
@@ -193,7 +193,7 @@ export class DevServer {
         this.current = await this.startVersion(before.number + 1, service);
       } catch (error) {
         if (this.isDue || this.isClosed) continue; // what has come since decides
-        this.tell({ type: 'kept', version: before.number, error: asRdmaError(error) });
+        this.tell({ type: 'kept', version: before.number, error: asRdmaError(error, (error as Error).message) });
         continue;
       }
       const { number, service } = this.current;
@@ -273,9 +273,4 @@ export class DevServer {
     await Promise.all([current?.cluster.close(), this.retiring]);
     await this.jobs.close();
   }
-}
-
-function asRdmaError(error: unknown): RdmaError {
-  if (isRdmaError(error)) return error;
-  return new RdmaError('RDMA_ERR_INTERNAL', error instanceof Error ? error.message : String(error), { cause: error });
 }
