@@ -1,8 +1,8 @@
 // The apps that are deployed, as one part of the cluster sees them, also when the store has lost their records.
 //
-// Invariant: an app is gone when somebody has removed it, and not when the store was emptied under it. A mark beside the
-// apps tells one from the other: it is written before the first app and never removed. Where it is gone too, what is
-// known is written back, the mark last: so whoever finds the mark finds what was written back before it.
+// Invariant: an app is gone when somebody has removed it, and not when the store was emptied under it. A mark beside
+// the apps tells one from the other: it is written before the first app and never removed. Where it is gone too, what
+// is known is written back, the mark last: so whoever finds the mark finds what was written back before it.
 import type { ControlPort, ControlStore, Entry } from '../control/index.js';
 import { View } from '../control/view.js';
 import { APPS } from './cluster-records.js';

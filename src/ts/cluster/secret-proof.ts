@@ -1,8 +1,8 @@
 // Whether a secret is that of the cluster: found out before anything is joined.
 //
-// Invariant: the first part of a cluster that starts writes the proof, all others compare; so one that has another secret
-// never gets into a plan, where it would keep those from working that have the right one. From the proof the secret
-// is found by trying only, each try at the price of scrypt (RFC 7914).
+// Invariant: the first part of a cluster that starts writes the proof, all others compare; so one that has another
+// secret never gets into a plan, where it would keep those from working that have the right one. From the proof the
+// secret is found by trying only, each try at the price of scrypt (RFC 7914).
 import { randomBytes, scrypt, timingSafeEqual } from 'node:crypto';
 import { RdmaError } from '../core/errors.js';
 import type { Secret } from '../core/secret.js';
@@ -53,8 +53,9 @@ async function compare(store: ControlStore, secret: Secret<string>): Promise<voi
   const own = await proofOf(secret, salt);
   const known = Buffer.from(proof, 'hex');
   if (known.length === own.length && timingSafeEqual(known, own)) return;
+  const changed = `after a change of secret on all of them, delete the record "${PROOF}"`;
   throw new RdmaError('RDMA_ERR_UNAUTHENTICATED', 'the secret is not that of this cluster', {
-    remedy: `use the secret file of the other nodes; after a change of secret on all of them, delete the record "${PROOF}"`,
+    remedy: `use the secret file of the other nodes; ${changed}`,
   });
 }
 

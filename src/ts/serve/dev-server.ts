@@ -1,7 +1,7 @@
 // A workflow over HTTP on one machine, which follows its file: new code is started beside the old one.
 //
-// Invariant: there is always one version that takes requests, from the first one on. The next one takes them when all of
-// its places work; one that does not load, or does not start, changes nothing. The one before ends when what it has
+// Invariant: there is always one version that takes requests, from the first one on. The next one takes them when all
+// of its places work; one that does not load, or does not start, changes nothing. The one before ends when what it has
 // begun has, or its time is over. Jobs are in one store: whatever version is asked knows them all, and what the old one
 // has not begun the new one does.
 import { resolve } from 'node:path';
@@ -244,7 +244,9 @@ export class DevServer {
 
   // ---- The end
 
-  /** Refuses new work, waits for what runs for at most `drainMs`, and ends everything. @returns whether all had ended */
+  /**
+   * Refuses new work, waits for what runs for at most `drainMs`, and ends everything. @returns whether all had ended
+   */
   async drain(): Promise<boolean> {
     this.watch?.close();
     this.starting.abort(new RdmaError('RDMA_ERR_CLOSED', 'the server ends'));
