@@ -1,8 +1,8 @@
 // The apps that are deployed, as one part of the cluster sees them, also when the store has lost their records.
 //
-// Invariant: an app is gone when somebody has removed it, and not when the store was emptied under it. A mark beside the
-// apps tells one from the other: it is written before the first app and never removed. Where it is gone too, what is
-// known is written back, the mark last: so whoever finds the mark finds what was written back before it.
+// Invariant: an app is gone when somebody has removed it, and not when the store was emptied under it. A mark beside
+// the apps tells one from the other: it is written before the first app and never removed. Where it is gone too, what
+// is known is written back, the mark last: so whoever finds the mark finds what was written back before it.
 import type { ControlPort, ControlStore, Entry } from '../control/index.js';
 import { View } from '../control/view.js';
 import { APPS } from './cluster-records.js';
@@ -13,11 +13,14 @@ export const MARK = `${APPS}/mark`;
 const RETRY_MS = 300;
 
 /** Writes the mark where it is not there. @throws those of ControlStore.put */
-export async function writeMark(store: ControlStore): Promise<void> {
+export const writeMark = (store: ControlStore): Promise<void> => putIfAbsent(store, MARK, true);
+
+// Whoever was faster, or never lost it, has it written already.
+async function putIfAbsent(store: ControlStore, key: string, value: Parameters<ControlStore['put']>[1]): Promise<void> {
   try {
-    await store.put(MARK, true, { expected: 0 });
+    await store.put(key, value, { expected: 0 });
   } catch (error) {
-    if ((error as { code?: string }).code !== 'RDMA_ERR_CONFLICT') throw error; // it is there
+    if ((error as { code?: string }).code !== 'RDMA_ERR_CONFLICT') throw error;
   }
 }
 
@@ -104,7 +107,7 @@ export class AppRecords {
     const { store, known, doubtful } = this;
     const mark = await store.get(MARK);
     if (mark === undefined) {
-      for (const key of [...known.keys()]) await this.writeBack(key);
+      for (const [key, { value }] of [...known]) await putIfAbsent(store, key, value);
       await writeMark(store);
     }
     for (const key of keys) {
@@ -115,15 +118,6 @@ export class AppRecords {
       else doubtful.add(key);
     }
     this.options.onChange();
-  }
-
-  private async writeBack(key: string): Promise<void> {
-    try {
-      await this.store.put(key, this.known.get(key)!.value, { expected: 0 });
-    } catch (error) {
-      // It is there: another one was faster, or it never was gone.
-      if ((error as { code?: string }).code !== 'RDMA_ERR_CONFLICT') throw error;
-    }
   }
 
   async close(): Promise<void> {

@@ -3,9 +3,9 @@
 // Invariant: requests are admitted under a plan after all of its places work under it, and an older one is let go of
 // after its last request here. While the store is away it goes on with the last plan. What is submitted to a durable
 // store is finished by another gateway when this one dies.
-import { onAbort } from '../core/abort.js';
+import { followAbort } from '../core/abort.js';
 import { abortError } from '../core/deadline.js';
-import { isRdmaError, RdmaError } from '../core/errors.js';
+import { asRdmaError, isRdmaError, RdmaError } from '../core/errors.js';
 import type { Secret } from '../core/secret.js';
 import { checkAbortSignal, checkInteger, checkObject } from '../core/validate.js';
 import { type ControlPort, type ControlStore, type Membership, systemControlPort } from '../control/index.js';
@@ -141,14 +141,14 @@ export class ClusterPipeline extends RunningPipeline {
    *
    * @param control what the cluster agrees through; who passes it closes it, after the pipeline
    * @throws RdmaError RDMA_ERR_NOT_FOUND when no such app is deployed; RDMA_ERR_TIMEOUT when it does not work in time,
-   *   with the reasons; RDMA_ERR_UNAUTHENTICATED when the secret is another cluster's; RDMA_ERR_ABORTED; RDMA_ERR_INVALID_ARGUMENT; RDMA_ERR_NO_DEVICE
+   *   with the reasons; RDMA_ERR_UNAUTHENTICATED when the secret is another cluster's; RDMA_ERR_ABORTED;
+   *   RDMA_ERR_INVALID_ARGUMENT; RDMA_ERR_NO_DEVICE
    */
   static async connect(control: ControlStore, options: ClusterPipelineOptions): Promise<ClusterPipeline> {
     const pipeline = new ClusterPipeline(control, options);
     const signal = checkAbortSignal('signal', options.signal);
     const giveUp = () => pipeline.fail(isRdmaError(signal?.reason) ? signal.reason : abortError(signal!, 'the start'));
-    if (signal?.aborted) giveUp();
-    const stopListening = signal === undefined ? () => {} : onAbort(signal, giveUp);
+    const stopListening = followAbort(signal, giveUp);
     try {
       await checkSecretProof(control, pipeline.secret, pipeline.settings.startTimeoutMs);
       await pipeline.start();
@@ -313,8 +313,7 @@ export class ClusterPipeline extends RunningPipeline {
         await this.follow();
         this.trouble = undefined;
       } catch (error) {
-        this.trouble =
-          error instanceof RdmaError ? error : new RdmaError('RDMA_ERR_INTERNAL', String(error), { cause: error });
+        this.trouble = asRdmaError(error);
         await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
         this.isDue = true;
       }

@@ -63,7 +63,8 @@ function show({ atMs, storeFailure, app: own, leader, nodes: nodeList, apps, mov
   );
   setAttribute(state, 'data-state', storeFailure === null ? 'good' : 'away');
   const planOf = ({ name, plan, gateways }) =>
-    `${name}${name === own ? ' (served here)' : ''}: ${plan === null ? 'no plan' : `plan ${plan}`}, ${gateways.length} gateways`;
+    `${name}${name === own ? ' (served here)' : ''}: ` +
+    `${plan === null ? 'no plan' : `plan ${plan}`}, ${gateways.length} gateways`;
   setText(plans, apps.length === 0 ? 'No app is deployed.' : apps.map(planOf).join('; '));
   nodes.update(
     nodeList.map(({ name, draining, places: count, cores, memoryBytes, gpus }) => ({
