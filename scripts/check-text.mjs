@@ -1,5 +1,5 @@
-// Part of `npm run lint`, about words: comments are at most 120 columns wide, and every file that a comment names
-// exists.
+// `node scripts/check-text.mjs`: finds comments wider than 120 columns, and names of files in comments that do not
+// exist. `npm run lint` does not call it yet: older comments are still too wide.
 //
 // Invariant: a file counts as existing if the checkout has one whose path ends so, whatever its suffix was compiled to.
 import { execFileSync } from 'node:child_process';

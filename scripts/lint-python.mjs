@@ -1,15 +1,16 @@
-// Checks src/python: its types by mypy --strict, its style by ruff. Invariant: a tool that is missing is said, never taken
-// for a success of its own; one that is there and finds something fails this.
+// Checks src/python: types with mypy --strict (onepiece_stage), style with ruff (the examples too).
+//
+// Invariant: a missing tool is reported as skipped, not as a success; a finding of any tool fails this.
 import { spawnSync } from 'node:child_process';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '..');
 const folder = path.join(root, 'src', 'python');
-// What they cache stays out of the package; settings, strictness among them, are in pyproject.toml.
+// Their caches stay out of the package; their settings, strictness among them, are in pyproject.toml.
 const tools = [
   { name: 'mypy', args: ['--cache-dir=/dev/null', 'onepiece_stage'], install: 'apt-get install mypy' },
-  { name: 'ruff', args: ['check', '--no-cache', 'onepiece_stage'], install: 'pip install ruff' },
+  { name: 'ruff', args: ['check', '--no-cache', 'onepiece_stage', 'examples'], install: 'pip install ruff' },
 ];
 
 let isBad = false;

@@ -16,7 +16,10 @@ const require = createRequire(path.join(root, 'package.json'));
 
 const softDevice = 'soft0';
 const guestDevice = 'rxe0';
-/** A file that prints nothing for so long hangs: what takes longer says how far it is. And no file runs longer than that in all. */
+/**
+ * A file that prints nothing for so long hangs: what takes longer says how far it is. And no file runs longer than that
+ * in all.
+ */
 const silenceMs = 120_000;
 const fileTimeoutMs = 900_000;
 const guestTimeoutFactor = 6;
@@ -162,7 +165,10 @@ async function reapLeftovers(pid, mark) {
   return left;
 }
 
-/** Runs one compiled test file and prints its line; a failure is printed in full. `timeoutMs` is how long it may print nothing. */
+/**
+ * Runs one compiled test file and prints its line; a failure is printed in full. `timeoutMs` is how long it may print
+ * nothing.
+ */
 async function runFile(file, device, timeoutMs, Parser) {
   const started = performance.now();
   const mark = randomUUID();

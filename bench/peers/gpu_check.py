@@ -1,7 +1,7 @@
-"""What a machine with a GPU says of the package onepiece_stage: checks, and how fast tensors go to a GPU and back.
+"""Checks onepiece_stage on a machine with a GPU, and measures how fast tensors go to the GPU and back.
 
-Invariant: the memory is that of a stage process (files, passed as descriptors, mapped by the package), the baseline is
-PyTorch's own pinned memory, and both are measured in turns. Prints one JSON document; exit code 1 when a check fails.
+Invariant: tensors lie in memory of a stage process (files, passed as descriptors, mapped by the package). The baseline
+is PyTorch's own pinned memory; both are measured in turns. Prints one JSON document; exit code 1 when a check fails.
 """
 
 import json
@@ -82,7 +82,7 @@ def with_stage(name, work):
 
 
 def check_through():
-    """An input goes to the GPU, and what comes back is whole when the task has ended; memory is registered once."""
+    """An input goes to the GPU and its output is whole when the task ends; memory is registered once."""
 
     def work(process):
         x = torch.arange(16 * MIB, dtype=torch.float32)
@@ -103,7 +103,7 @@ def check_through():
 
 
 def check_kept():
-    """A tensor that is kept shows what it showed, and is not registered any more; the next task sees its own bytes."""
+    """A kept tensor goes on showing its bytes and is no longer registered; the next task sees its own bytes."""
 
     def work(process):
         segment, shown = process.segment(torch.ones(MIB, dtype=torch.float32).numpy().tobytes())
@@ -119,13 +119,13 @@ def check_kept():
 
 
 def check_broken():
-    """A kernel that breaks the GPU's context fails its task, and the process ends so that it is replaced."""
+    """A kernel that breaks the CUDA context fails its task, and the process ends, to be replaced."""
     program = f"""
 import sys
 sys.path[:0] = [{os.path.join(ROOT, "test", "python")!r}, {os.path.dirname(os.path.abspath(__file__))!r}]
 import os, tempfile, threading
 printed, leave = threading.Event(), os._exit
-os._exit = lambda code: (printed.wait(60), leave(code))  # the stage ends the process that asks it, here the same one
+os._exit = lambda code: (printed.wait(60), leave(code))  # the stage ends its process, which here is this one too
 from gpu_check import STAGE, StageProcess
 with tempfile.TemporaryDirectory() as folder:
     file = os.path.join(folder, "gpu_stages.py")

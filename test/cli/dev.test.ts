@@ -1,5 +1,5 @@
-// Proves that `onepiece dev` serves a workflow, follows its file, and loses no request by that; that code which does not
-// load changes nothing; and that what cannot be started is named.
+// Proves that `onepiece dev` serves a workflow, follows its file, and loses no request by that; that code which does
+// not load changes nothing; and that what cannot be started is named.
 import { once } from 'node:events';
 import { renameSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
@@ -21,7 +21,9 @@ exports.flow = workflow('flow', { module: __filename, maxRequestBytes: 4096 })
     await new Promise((resolve) => setTimeout(resolve, meta.ms ?? 0));
     return { meta: { ...meta, wait: CODE } };
   } })
-  .stage('mark', { after: ['wait'], maxOutputBytes: 4096, handler: (task) => ({ meta: { ...task.input('wait').meta, mark: CODE } }) });
+  .stage('mark', { after: ['wait'], maxOutputBytes: 4096, handler: (task) => {
+    return { meta: { ...task.input('wait').meta, mark: CODE } };
+  } });
 ${PREPARE}
 ${more}`;
 }

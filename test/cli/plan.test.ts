@@ -4,6 +4,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import { FLEETS } from '../../src/ts/sim/fleet/compare.js';
+import { packageRoot } from '../../src/ts/verbs/native.js';
 import { onepiece, scratch } from './command.js';
 
 const folder = scratch();
@@ -13,6 +14,10 @@ writeFileSync(join(folder, 'own.csv'), 'arrival_s,model\n0,a\n100,b\n200,a\n900,
 writeFileSync(join(folder, 'back.csv'), 'arrival_s,model\n10,a\n4,a\n');
 writeFileSync(join(folder, 'minus.csv'), 'arrival_s,model\n-4,a\n');
 writeFileSync(join(folder, 'none.json'), '{');
+const own = JSON.parse(readFileSync(join(packageRoot(), 'profiles', 'wan21-i2v-14b-480p-40.json'), 'utf8'));
+own.id = 'own';
+delete own.stages[1].switchSeconds;
+writeFileSync(join(folder, 'own.json'), JSON.stringify(own));
 
 void t.test('a plan as JSON and as a page', async (t) => {
   const args = [
@@ -58,6 +63,36 @@ void t.test('a trace from a file: the table says that it is one sample; the same
   t.equal(first.stdout, second.stdout);
   t.match(first.stdout, /5 requests for 3 models/);
   t.match(first.stdout, /Not known: the trace is one sample/);
+  t.match(first.stdout, /Assumed: wan21-i2v-14b-480p-40, dit: no figures of batches, so each task runs alone/);
+});
+
+void t.test('what is assumed instead of a missing figure is printed', async (t) => {
+  const says = /Assumed: own, dit: no switchSeconds, so another adapter takes as long as a whole load/;
+  const args = ['--trace', 'own.csv', '--profile', './own.json', '--variants', 'adapter'];
+  const plan = await onepiece(['plan', ...args, '--fleets', 'staged-elastic', '--html', 'own.html'], folder);
+  t.equal(plan.code, 0, plan.stderr);
+  t.match(plan.stdout, says);
+  t.match(readFileSync(join(folder, 'own.html'), 'utf8'), /<h2>Assumed<.h2><ul>.*own, dit: no switchSeconds/);
+  const simulated = await onepiece(['simulate', ...args], folder);
+  t.match(simulated.stdout, says);
+  const document = JSON.parse((await onepiece(['simulate', ...args, '--json'], folder)).stdout);
+  t.ok(document.assumed.some((words: string) => words.startsWith('own, dit: no switchSeconds')));
+});
+
+void t.test('a fleet whose instances do not fit on the GPU is not chosen', async (t) => {
+  const args = ['plan', '--trace', 'own.csv', ...WAN, '--gpu', 'H100:40', '--json'];
+  const fleets = ['--fleets', 'mono-shared-elastic,staged-elastic'];
+  const { code, stdout, stderr } = await onepiece([...args, ...fleets], folder);
+  t.equal(code, 0, stderr);
+  const { chosen, comparison, placement } = JSON.parse(stdout);
+  t.ok(comparison[0].gpusMean < comparison[1].gpusMean, 'it would need fewer GPUs');
+  t.equal(chosen.fleet, 'staged-elastic');
+  t.same(placement.unplaced, []);
+  const only = await onepiece([...args, '--fleets', 'mono-shared-elastic'], folder);
+  t.match(JSON.parse(only.stdout).placement, {
+    placed: 0,
+    unplaced: ['any model needs 48 GB of GPU memory; a H100 has 40'],
+  });
 });
 
 void t.test('simulate takes faults, and prints a document', async (t) => {
@@ -120,6 +155,7 @@ const bad: { args: string[]; code: number; says: RegExp }[] = [
     says: /lacks seconds of stage encode on GPU A100/,
   },
   { args: ['plan', '--trace', 'own.csv', ...WAN, '--gpu', 'B200'], code: 2, says: /does not know its memory/ },
+  { args: ['plan', '--trace', 'own.csv', ...WAN, '--fleets', 'bound'], code: 2, says: /name another fleet too/ },
   {
     args: ['plan', '--trace', 'own.csv', ...WAN, '--html', '/nope/x.html'],
     code: 1,

@@ -1,5 +1,5 @@
-// Proves what is left in the store by scaling: what cannot be used is named and begun anew, what nobody needs is removed,
-// and an app without a scaled stage costs nothing.
+// Proves what is left in the store by scaling: what cannot be used is named and begun anew, what nobody needs is
+// removed, and an app without a scaled stage costs nothing.
 import t from 'tap';
 import { Autoscaler } from '../../src/ts/cluster/autoscaler.js';
 import { ClusterEvents } from '../../src/ts/cluster/cluster-events.js';

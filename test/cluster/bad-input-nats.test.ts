@@ -1,5 +1,5 @@
-// Proves that a cluster whose nats-server is full, has lost its bucket or wants other credentials loses no request, says
-// what is wrong, and goes on by itself when that is over.
+// Proves that a cluster whose nats-server is full, has lost its bucket or wants other credentials loses no request,
+// says what is wrong, and goes on by itself when that is over.
 import t from 'tap';
 import { deploy, scaleApp } from '../../src/ts/cluster/index.js';
 import { type ControlStore, natsControlStore } from '../../src/ts/control/index.js';

@@ -1,7 +1,13 @@
 // Proves that events are kept in order and within their bound by whoever leads, and that a store that is away stops
 // nobody.
 import t from 'tap';
-import { ClusterEvents, EVENTS, listClusterEvents, MAX_EVENTS } from '../../src/ts/cluster/cluster-events.js';
+import {
+  ClusterEvents,
+  EVENTS,
+  followClusterEvents,
+  listClusterEvents,
+  MAX_EVENTS,
+} from '../../src/ts/cluster/cluster-events.js';
 import { Election, memoryControlStore, MemoryRecords, type RdmaError } from '../../src/ts/control/index.js';
 import { CutStore } from '../control/support.js';
 
@@ -77,4 +83,26 @@ void t.test('a store that is away is a trouble and no failure; what is no event 
   const other = new ClusterEvents(inner);
   t.ok(await other.append(scaleOf('kept')));
   t.match(await listClusterEvents(inner), [{ sequence: 1, words: 'kept' }]);
+});
+
+void t.test('who follows is told what there is, in its order, then each that comes, until the signal', async (t) => {
+  const store = memoryControlStore();
+  const events = new ClusterEvents(store);
+  const append = (words: string) => events.append({ app: 'clip', type: 'plan', words });
+  // The ring has gone round: its first slots hold the newest events.
+  for (let i = 1; i <= MAX_EVENTS + 2; i++) await append(`event ${i}`);
+  const end = new AbortController();
+  const told: number[] = [];
+  const following = (async () => {
+    for await (const { sequence } of followClusterEvents(store, end.signal)) {
+      told.push(sequence);
+      if (sequence === MAX_EVENTS + 2) void append('one more');
+      if (sequence === MAX_EVENTS + 3) end.abort();
+    }
+  })();
+  await following;
+  t.strictSame(
+    told,
+    Array.from({ length: MAX_EVENTS + 1 }, (_, i) => i + 3),
+  );
 });

@@ -1,4 +1,5 @@
-// A gateway of a cluster in a process of its own, with a store of jobs in Redis. Not a test: cluster-gateway.ts starts it.
+// A gateway of a cluster in a process of its own, with a store of jobs in Redis. Not a test: cluster-gateway.ts starts
+// it.
 //
 // It prints `ready`, `a N` when submit() of job N has answered, `r N CODE` when it was refused, and `o N` with the
 // outcome in JSON when it knows it. On its standard input come `s N` (submit it) and `f N` (tell of it).

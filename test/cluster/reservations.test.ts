@@ -56,7 +56,10 @@ void t.test('what does not fit is refused with numbers, and nothing is taken', a
       { a: { gpuMemoryBytes: 50 * GIB }, b: { gpuMemoryBytes: 50 * GIB } },
       1,
       'RDMA_ERR_NO_DEVICE',
-      / b\/0 needs 1 GPU with 50(\.0)? GiB free .*; 0 of 1 are unused, and the most that one has free is 30(\.0)? GiB \(/,
+      new RegExp(
+        / b\/0 needs 1 GPU with 50(\.0)? GiB free .*; /.source +
+          /0 of 1 are unused, and the most that one has free is 30(\.0)? GiB \(/.source,
+      ),
     ],
     [
       { a: { memoryBytes: 40 * GIB }, b: { memoryBytes: 40 * GIB } },

@@ -2,7 +2,7 @@
 import t from 'tap';
 import { replayEvents } from '../../src/ts/cluster/replay-events.js';
 import { feed, NO_FEED, scaledStages, wantedOf } from '../../src/ts/cluster/scale-feed.js';
-import { random } from '../planner/stage-model.js';
+import { randomOf } from '../../src/ts/planner/random.js';
 import { ScaleWorld } from './scale-world.js';
 
 const LOAD_MS = 4000;
@@ -10,7 +10,7 @@ const options = { scale: { min: 1, max: 16, sloMs: 2000 }, loadMs: LOAD_MS, task
 
 // Gaps of a Poisson process, relative to their mean.
 const chance = (seed: number) => {
-  const draw = random(seed);
+  const draw = randomOf(seed);
   return () => -Math.log(1 - draw());
 };
 

@@ -1,7 +1,7 @@
 // The workflow of the tests of scaling with real processes; workers import this file.
 //
-// Invariant: an instance takes LOAD_MS to start, as one that loads a model, and then a task takes as long as its request
-// says.
+// Invariant: an instance takes LOAD_MS to start, as one that loads a model, and then a task takes as long as its
+// request says.
 import { setTimeout as sleep } from 'node:timers/promises';
 import { stageProcess } from '../../src/ts/cluster/index.js';
 import { workflow } from '../../src/ts/pipeline/index.js';

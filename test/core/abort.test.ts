@@ -1,7 +1,7 @@
 // Proves that any number of waits may share one signal: one listener, no warning, and nothing left behind.
 import { getEventListeners } from 'node:events';
 import t from 'tap';
-import { onAbort } from '../../src/ts/core/abort.js';
+import { followAbort, onAbort } from '../../src/ts/core/abort.js';
 import { pause, withDeadline } from '../../src/ts/core/deadline.js';
 
 const listeners = (signal: AbortSignal) => getEventListeners(signal, 'abort').length;
@@ -54,4 +54,17 @@ void t.test('many waits with one signal give no warning of a leak, and all end',
   await Promise.all(pauses);
   await new Promise(setImmediate);
   t.same(warnings, []);
+});
+
+void t.test('one that is followed calls at once when it is aborted already, and never without a signal', (t) => {
+  const control = new AbortController();
+  const called: string[] = [];
+  followAbort(undefined, () => called.push('none'))();
+  followAbort(control.signal, () => called.push('taken back'))();
+  followAbort(control.signal, () => called.push('later'));
+  control.abort();
+  t.strictSame(called, ['later']);
+  followAbort(control.signal, () => called.push('at once'))();
+  t.strictSame(called, ['later', 'at once']);
+  t.end();
 });

@@ -3,7 +3,7 @@
 import os from 'node:os';
 import fc from 'fast-check';
 import t from 'tap';
-import { ErrorCodes, errnoError, isRdmaError, RdmaError } from '../../src/ts/core/errors.js';
+import { asRdmaError, ErrorCodes, errnoError, isRdmaError, RdmaError } from '../../src/ts/core/errors.js';
 
 void t.test('the message has code, words, syscall and remedy, and the fields have them too', async (t) => {
   const error = errnoError(-os.constants.errno.ENOMEM, 'ibv_reg_mr', 'raise RLIMIT_MEMLOCK');
@@ -59,4 +59,13 @@ void t.test('a cyclic chain of causes is cut, and any document gives an error an
       return isRdmaError(error) && typeof error.message === 'string';
     }),
   );
+});
+
+void t.test('what is no error of this library becomes one', (t) => {
+  const own = new RdmaError('RDMA_ERR_BUSY', 'later');
+  t.equal(asRdmaError(own, 'other words'), own);
+  const other = new TypeError('no');
+  t.match(asRdmaError(other), { code: 'RDMA_ERR_INTERNAL', message: 'RDMA_ERR_INTERNAL: TypeError: no', cause: other });
+  t.match(asRdmaError('text', 'the store failed'), { message: 'RDMA_ERR_INTERNAL: the store failed', cause: 'text' });
+  t.end();
 });

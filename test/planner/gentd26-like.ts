@@ -4,7 +4,8 @@
 // Invariant: seeded. Figures: arrivals by hour of a working day (2300 a day), runs of requests from one user (variance
 // to mean of the counts 1.4 in 10 s, 3.8 in 1 min, 15 in 5 min), service 8 s at least, median 23 s, p90 53 s, p99 106
 // s.
-import { type Arrival, random } from './stage-model.js';
+import { exponential, randomOf } from '../../src/ts/planner/random.js';
+import type { Arrival } from './stage-model.js';
 
 const HOUR_MS = 3_600_000;
 /** Of 1000 arrivals, by hour of the day. */
@@ -17,8 +18,8 @@ const LEAST_MS = 8000;
 
 /** One day of arrivals, in order. */
 export function gentd26Like(seed: number, days = 1): Arrival[] {
-  const draw = random(seed);
-  const gap = (meanMs: number) => -Math.log(1 - draw()) * meanMs;
+  const draw = randomOf(seed);
+  const gap = (meanMs: number) => exponential(draw, meanMs);
   const list: Arrival[] = [];
   const total = BY_HOUR.reduce((a, b) => a + b, 0);
   for (let hour = 0; hour < 24 * days; hour++) {

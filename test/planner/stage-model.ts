@@ -2,19 +2,9 @@
 //
 // Invariant: seeded, so the same run comes out again. It does what an executor does: an action is carried out in the
 // tick after it was decided, instances that end finish their task.
+import { randomOf } from '../../src/ts/planner/random.js';
 import { decide, type ScaleEvent } from '../../src/ts/planner/scale-events.js';
 import { DEFAULT_SCALE_POLICY, firstState, type ScaleAction, type ScalePolicy } from '../../src/ts/planner/scaling.js';
-
-/** Numbers from 0 to 1, the same for the same seed (mulberry32). */
-export function random(seed: number): () => number {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let t = Math.imul(state ^ (state >>> 15), 1 | state);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
-  };
-}
 
 export interface Arrival {
   readonly atMs: number;
@@ -23,7 +13,7 @@ export interface Arrival {
 
 /** Arrivals of a rate that changes with time. */
 export function poisson(seed: number, untilMs: number, rate: (ms: number) => number, serviceMs: (u: number) => number) {
-  const draw = random(seed);
+  const draw = randomOf(seed);
   const list: Arrival[] = [];
   let peak = 0;
   for (let ms = 0; ms < untilMs; ms += Math.max(100, untilMs / 10_000)) peak = Math.max(peak, rate(ms));

@@ -116,7 +116,7 @@ def test_small_windows_are_not_registered(cudart, memory):
     assert cudart.calls == []
 
 
-def test_a_refusal_of_cuda_is_said_once_and_the_copy_is_made_all_the_same(cudart, memory, capsys):
+def test_a_refusal_of_cuda_is_said_once_and_registering_is_tried_again(cudart, memory, capsys):
     cudart.status = 2
     memory.share(1)
     window = memory.window(0, 1, 0, MIB)

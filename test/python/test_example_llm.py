@@ -11,7 +11,7 @@ torch = pytest.importorskip("torch", reason="PyTorch is not installed (Debian: p
 
 from examples import tools  # noqa: E402
 from examples.llm import pd_bench  # noqa: E402
-from examples.llm.attend import prompt_attend  # noqa: E402
+from examples.llm.attend import read_prompt  # noqa: E402
 from examples.llm.batch import Batch, Prompt  # noqa: E402
 from examples.llm.model import Llama, Shape, shape_of  # noqa: E402
 
@@ -29,10 +29,8 @@ def model():
 def alone(model, prompt, wanted):
     tokens = list(prompt)
     for _ in range(wanted):
-        kv = torch.zeros(2, 2, model.shape.kv_heads, len(tokens), model.shape.head_width)
-        attend = prompt_attend(kv, 0, len(tokens))
-        found = model(torch.tensor(tokens), torch.arange(len(tokens)), attend, torch.tensor([len(tokens) - 1]))
-        tokens.append(int(found))
+        kv = torch.zeros(model.shape.kv_size(len(tokens)))
+        tokens.append(int(read_prompt(model, torch.tensor(tokens), kv)))
     return tokens[len(prompt) :]
 
 
@@ -67,8 +65,8 @@ def test_sequences_join_and_leave_and_answer_what_each_alone_would(model, way):
                 follow(answers, moved)
             answers[number] = [first]
         else:
-            kv = torch.zeros(2, 2, model.shape.kv_heads, len(words), model.shape.head_width)
-            answers[number] = [int(batch.prefill(tokens, kv))]
+            kv = torch.zeros(model.shape.kv_size(len(words)))
+            answers[number] = [int(read_prompt(model, tokens, kv))]
             batch.join(number, kv, answers[number][0], wanted - 1)
             follow(answers, batch.step())
     for _ in range(64):
@@ -116,12 +114,12 @@ def test_arrivals_are_the_same_for_the_same_seed():
     assert all(4 <= one.prompt <= 9 and 2 <= one.wanted <= 5 for _, one in first)
 
 
-@pytest.mark.parametrize("system", ["apart"])  # the others take as long, and their steps are tested above
-def test_a_system_answers_every_request(system):
+def test_prefill_and_decode_apart_answer_every_request():
+    # The other systems take as long, and their steps are tested above.
     words = "--devices cpu,cpu --rates 8 --seconds 1 --patience 60 --layers 1 --width 128 --vocabulary 300".split()
-    words += "--prompt 8,24 --answer 4,12 --slots 4 --chunk 8 --places 2 --system".split()
+    words += "--prompt 8,24 --answer 4,12 --slots 4 --chunk 8 --places 2 --system apart".split()
     done = subprocess.run(
-        [sys.executable, "-B", "-m", "examples.llm.pd_bench", *words, system],
+        [sys.executable, "-B", "-m", "examples.llm.pd_bench", *words],
         cwd=pathlib.Path(tools.__file__).parents[1], capture_output=True, text=True, timeout=90,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

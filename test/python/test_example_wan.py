@@ -85,7 +85,7 @@ def test_the_same_request_makes_the_same_clip_and_another_seed_another():
     assert first.float().std() > 5
 
 
-def test_a_batch_makes_what_its_members_make():
+def test_a_batch_diffuses_as_its_members_would_alone():
     step = Whole(TINY, "cpu")
     context = step.text.run(["a ship", "a tree that is tall"], [None, "rain"])
     seen, given = step.image.run([picture(40, 50), picture(30, 30)])
@@ -108,7 +108,7 @@ def test_padding_of_a_prompt_does_not_matter():
 
 
 @torch.no_grad()
-def test_a_clip_in_pieces_is_the_clip_at_once_and_nothing_looks_ahead():
+def test_a_layer_makes_the_same_of_pieces_and_of_the_whole_and_the_encoder_does_not_look_ahead():
     torch.manual_seed(1)
     layer = tools.with_random_weights(vae.Residual(8, 8), "cpu", torch.float32, 1)
     x = torch.randn(1, 8, 9, 6, 6)

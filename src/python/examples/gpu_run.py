@@ -1,9 +1,9 @@
-"""Runs what needs GPUs, within a number of seconds, on the GPUs of this machine; prints lines of JSON.
+"""Runs the measurements that need GPUs on this machine, within a number of seconds; prints lines of JSON.
 
     python3 -m examples.gpu_run --seconds 280 --out folder
 
-With four GPUs two things run at a time, with two one, and with one only Wan. What there is no time for is skipped, and
-a line says so. With ``--out`` the lines are also in ``models.jsonl`` of that folder, and profiles beside it.
+Jobs run side by side as long as GPUs are free; a job that needs more GPUs than there are, or that there is no time for,
+is skipped, and a line says so. With ``--out`` the lines also go to ``models.jsonl`` in that folder, profiles beside it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import subprocess
 import sys
 import threading
 import time
-from typing import Any, Dict, List
+from typing import Any, Dict, List, NamedTuple
 
 import torch
 
@@ -25,22 +25,24 @@ from .tools import device_name
 _SOURCES = pathlib.Path(__file__).resolve().parents[1]
 
 
-class Job:
-    """One command, and how many GPUs it needs."""
+class Job(NamedTuple):
+    """One Python module to run, and how many GPUs it needs."""
 
-    def __init__(self, name: str, gpus: int, words: List[str]) -> None:
-        self.name = name
-        self.gpus = gpus
-        self.words = words
+    name: str
+    gpus: int
+    module: str
+    words: List[str]
+    has_deadline: bool = True  # whether it takes --deadline
 
 
 def jobs(chosen: argparse.Namespace) -> List[Job]:
-    """What is to be run, in the order of its value."""
-    pd = ["examples.llm.pd_bench", "--rates", chosen.rates, "--seconds", str(chosen.arrivals), *chosen.pd.split()]
+    """The jobs to run, the most valuable first."""
+    pd = ["--rates", chosen.rates, "--seconds", str(chosen.arrivals), *chosen.pd.split()]
     profile = [] if chosen.out is None else ["--profile", str(pathlib.Path(chosen.out) / "wan-profile.json")]
-    found = [Job(name, 2, [*pd, "--system", name]) for name in ("apart", "plain", "chunked")]
-    found.append(Job("wan-measure", 1, ["examples.wan.measure", *profile, *chosen.wan.split()]))
-    found.append(Job("wan-all", 1, ["examples.wan.all", "--steps", "2", *chosen.wan.split()]))
+    wan = chosen.wan.split()
+    found = [Job(name, 2, "examples.llm.pd_bench", [*pd, "--system", name]) for name in ("apart", "plain", "chunked")]
+    found.append(Job("wan-measure", 1, "examples.wan.measure", [*profile, *wan]))
+    found.append(Job("wan-all", 1, "examples.wan.all", ["--steps", "2", *wan], has_deadline=False))
     wanted = chosen.only.split(",") if chosen.only else [job.name for job in found]
     unknown = set(wanted) - {job.name for job in found}
     if unknown:
@@ -52,12 +54,12 @@ def main(words: List[str]) -> int:
     parser = argparse.ArgumentParser(prog="gpu_run", description="Runs what needs GPUs.")
     parser.add_argument("--seconds", type=float, default=280)
     parser.add_argument("--out", help="a folder")
-    parser.add_argument("--only", help="names of jobs, commas between: apart, plain, chunked, wan-measure, wan-all")
-    parser.add_argument("--gpus", type=int, help="how many of them; default all")
+    parser.add_argument("--only", help="names, separated by commas: apart, plain, chunked, wan-measure, wan-all")
+    parser.add_argument("--gpus", type=int, help="how many GPUs to use; default all")
     parser.add_argument("--rates", default="6,10,14,18,22,26")
     parser.add_argument("--arrivals", type=float, default=10, help="seconds of arrivals at each rate")
-    parser.add_argument("--pd", default="", help="more options of pd_bench, in one word")
-    parser.add_argument("--wan", default="", help="more options of wan.measure and wan.all, in one word")
+    parser.add_argument("--pd", default="", help="more options of pd_bench, as one argument")
+    parser.add_argument("--wan", default="", help="more options of wan.measure and wan.all, as one argument")
     chosen = parser.parse_args(words)
     end = time.monotonic() + chosen.seconds
     lock = threading.Lock()
@@ -79,10 +81,9 @@ def main(words: List[str]) -> int:
         began = time.monotonic()
         left = end - began
         environment: Dict[str, str] = {**os.environ, "CUDA_VISIBLE_DEVICES": ",".join(map(str, gpus))}
-        # A system ends 25 s before the end: it answers what is on its way, and its processes go.
-        command = [sys.executable, "-m", job.words[0], "--deadline", str(left - 25), *job.words[1:]]
-        if job.words[0] == "examples.wan.all":
-            del command[3:5]
+        # The last 25 s are for answering what is under way and for ending the processes.
+        deadline = ["--deadline", str(left - 25)] if job.has_deadline else []
+        command = [sys.executable, "-m", job.module, *deadline, *job.words]
         process = subprocess.Popen(command, cwd=_SOURCES, env=environment, stdout=subprocess.PIPE,
                                    stderr=subprocess.STDOUT, text=True, start_new_session=True)
         timer = threading.Timer(max(1.0, left), lambda: os.killpg(process.pid, 9))
@@ -104,16 +105,16 @@ def main(words: List[str]) -> int:
     threads: List[threading.Thread] = []
     total = len(free)
     for job in jobs(chosen):
-        words_of: Dict[str, Any] = {"row": "job", "job": job.name}
+        row: Dict[str, Any] = {"row": "job", "job": job.name}
         if job.gpus > total:
-            say(json.dumps({**words_of, "skipped": f"needs {job.gpus} GPUs, and there are {total}"}))
+            say(json.dumps({**row, "skipped": f"needs {job.gpus} GPUs, and there are {total}"}))
             continue
         with changed:
             while len(free) < job.gpus:
                 changed.wait()
             gpus = [free.pop(0) for _ in range(job.gpus)]
         if end - time.monotonic() < 60:
-            say(json.dumps({**words_of, "skipped": "no time left"}))
+            say(json.dumps({**row, "skipped": "no time left"}))
             with changed:
                 free.extend(gpus)
             continue

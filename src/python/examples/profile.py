@@ -1,6 +1,6 @@
-"""What stages cost on a machine, as a file that the planner reads.
+"""Measured costs of stages on a machine, as a JSON file. The planner's profiles have another format, with sources.
 
-Invariant: a figure is in the file only if it was measured on the machine that the file names.
+Invariant: every figure in the file was measured on the machine that the file names.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ class Profile:
     """The costs of the stages of one workflow.
 
     Args:
-        machine: its name, for example the one of its GPU.
-        options: what was measured: sizes and the like.
+        machine: its name, for example that of its GPU.
+        options: what was measured, such as sizes.
     """
 
     def __init__(self, machine: str, options: Dict[str, Any]) -> None:
@@ -24,11 +24,11 @@ class Profile:
         self.stages: Dict[str, Dict[str, Any]] = {}
 
     def loaded(self, stage: str, seconds: float, memory_bytes: int) -> None:
-        """A stage has been loaded: how long that took, and the most memory of the device that it used."""
+        """Records the load of a stage: how long it took, and its peak memory on the device."""
         self._stage(stage).update(loadSeconds=round(seconds, 3), loadedBytes=memory_bytes)
 
     def ran(self, stage: str, batch: int, seconds: float, memory_bytes: int) -> None:
-        """A batch has run: how long it took, and the most memory of the device that was in use, weights included."""
+        """Records the run of a batch: how long it took, and the peak memory of the device, weights included."""
         row = {"batch": batch, "seconds": round(seconds, 4), "memoryBytes": memory_bytes}
         self._stage(stage)["batches"].append(row)
 

@@ -1,7 +1,7 @@
-"""What every example needs of PyTorch: attention, weights that are random or loaded, time and memory of a device.
+"""What every example needs of PyTorch: layers that models share, their weights, time and memory of a device.
 
-Invariant: a model is described on the "meta" device, where it takes no memory, and gets its weights once. What the file
-of a checkpoint lacks, or has in another shape, is an error.
+Invariant: a model is built on the "meta" device, where it takes no memory, and gets its weights once. A tensor that a
+checkpoint lacks, or has in another shape, is an error.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ def attention(q: Tensor, k: Tensor, v: Tensor, scale: Optional[float] = None, bi
     Args:
         q: [batch, heads, queries, width]; ``k`` and ``v`` have [batch, heads, keys, width].
         scale: of the scores; default 1 / sqrt(width).
-        bias: is added to the scores, and broadcasts to [batch, heads, queries, keys].
+        bias: added to the scores; it broadcasts to [batch, heads, queries, keys].
     """
     factor = q.shape[-1] ** -0.5 if scale is None else scale
-    fused = getattr(functional, "scaled_dot_product_attention", None)  # PyTorch 2.1 and later know a scale
+    fused = getattr(functional, "scaled_dot_product_attention", None)  # takes a scale since PyTorch 2.1
     if fused is not None:
         return fused(q, k, v, attn_mask=bias, scale=factor)
     scores = torch.matmul(q.float() * factor, k.float().transpose(-1, -2))
@@ -46,8 +46,35 @@ def parameter(*shape: int) -> nn.Parameter:
     return nn.Parameter(torch.empty(shape, device="meta"))
 
 
+class RmsNorm(nn.Module):
+    """Divides each row by its root mean square, then scales it."""
+
+    def __init__(self, width: int, epsilon: float) -> None:
+        super().__init__()
+        self.weight = parameter(width)
+        self.epsilon = epsilon
+
+    def forward(self, x: Tensor) -> Tensor:
+        fused = getattr(functional, "rms_norm", None)  # PyTorch 2.4 and later
+        if fused is not None:
+            return fused(x, self.weight.shape, self.weight, self.epsilon)
+        wide = x.float()
+        return (wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + self.epsilon)).to(x.dtype) * self.weight
+
+
+def angles(positions: Tensor, count: int, theta: float) -> Tensor:
+    """``count`` angles for each position, at wavelengths from 2 pi to about 2 pi ``theta``: f64, [positions, count]."""
+    steps = theta ** (-torch.arange(count, dtype=torch.float64, device=positions.device) / count)
+    return torch.outer(positions.double(), steps)
+
+
+def dtype_on(device: str) -> torch.dtype:
+    """bf16 on a GPU; float32 on a CPU, where bf16 is slow or lacks kernels."""
+    return torch.bfloat16 if device.startswith("cuda") else torch.float32
+
+
 def with_random_weights(model: nn.Module, device: str, dtype: torch.dtype, seed: int) -> nn.Module:
-    """Gives a model random weights that keep the size of what flows through it: the same for the same seed and device.
+    """Gives a model random weights that keep activations at their size; the same for the same seed and device.
 
     Norms are 1, biases 0, everything else is normal with a deviation of fan_in ** -0.5.
     """
@@ -97,9 +124,9 @@ def with_checkpoint(model: nn.Module, path: str, device: str, dtype: torch.dtype
     """Gives a model the weights of a checkpoint.
 
     Args:
-        prefix: names of the file begin with it; others are of parts that this model does not have.
+        prefix: which names of the file to read, and what to cut off them; other names are skipped.
 
-    Raises ValueError for a name that is missing, not known, or of another shape.
+    Raises ValueError for a tensor that is missing, unknown, or of another shape.
     """
     found = {name[len(prefix) :]: value for name, value in read_checkpoint(path).items() if name.startswith(prefix)}
     wanted = {name: tuple(value.shape) for name, value in model.state_dict().items()}
@@ -123,7 +150,7 @@ def prepared(
 
 
 def synchronize(device: str) -> None:
-    """Waits until a device has done all that it was given."""
+    """Waits until a device has finished all its work."""
     if device.startswith("cuda"):
         torch.cuda.synchronize(device)
 
@@ -146,7 +173,7 @@ def timed(device: str, call: Callable[[], Any]) -> Dict[str, Any]:
 
 
 def device_name(device: str) -> str:
-    """What the device is called, for example "NVIDIA H100 80GB HBM3"; "cpu" for a CPU."""
+    """The name of the device, for example "NVIDIA H100 80GB HBM3"; "cpu" for a CPU."""
     return torch.cuda.get_device_name(device) if device.startswith("cuda") else "cpu"
 
 

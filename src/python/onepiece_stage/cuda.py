@@ -1,8 +1,8 @@
-"""Memory that CUDA has registered, so that copies to and from a GPU run at full speed and by themselves.
+"""Memory that CUDA has registered, so that copies to and from a GPU are asynchronous and run at full speed.
 
-Invariant: a mapping is registered at most once, and unregistered before its pages change or go away. Whatever the GPU
-still does with the memory of a task has ended before the task does (`settle`). PyTorch is never imported here: without
-it, or before it uses a GPU, nothing is done.
+Invariant: a mapping is registered at most once, and unregistered before its pages change or go away. The GPU has
+finished with the memory of a task before the task ends (`settle`). PyTorch is never imported here: without it,
+or before it uses a GPU, nothing happens.
 """
 
 from __future__ import annotations
@@ -10,24 +10,24 @@ from __future__ import annotations
 import sys
 from typing import Any, List, Set
 
-#: Smaller tensors are copied by the driver through memory of its own, which takes as long.
+#: The driver copies smaller tensors through its own pinned memory, which takes as long.
 SMALLEST_BYTES = 64 * 1024
 _PORTABLE = 1  # cudaHostRegisterPortable: for all devices of this process
 
 
 class Broken(Exception):
-    """The GPU does not answer this process any more: what a kernel did wrong stays until the process ends."""
+    """A kernel has broken this process's CUDA context: every call fails until the process ends."""
 
 
 def _torch() -> Any:
-    """PyTorch when it uses a GPU in this process already, else None."""
+    """PyTorch if it already uses a GPU in this process, else None."""
     torch = sys.modules.get("torch")
     cuda = getattr(torch, "cuda", None)
     return torch if cuda is not None and cuda.is_initialized() else None
 
 
 class Registered:
-    """The mappings that are registered, by their first byte."""
+    """The registered mappings, by their first address."""
 
     def __init__(self) -> None:
         self._addresses: Set[int] = set()
@@ -37,7 +37,7 @@ class Registered:
         return len(self._addresses)
 
     def add(self, address: int, nbytes: int) -> bool:
-        """Registers a mapping; False when there is no GPU in use, or when CUDA refuses it, which is said once."""
+        """Registers a mapping; False when no GPU is in use or CUDA refuses, which stderr says once."""
         if address in self._addresses:
             return True
         torch = _torch()
@@ -56,7 +56,7 @@ class Registered:
         return True
 
     def remove(self, address: int) -> None:
-        """Unregisters a mapping; nothing happens when it is not registered."""
+        """Unregisters a mapping, if it is registered."""
         if address not in self._addresses:
             return
         self._addresses.remove(address)
@@ -65,15 +65,12 @@ class Registered:
             torch.cuda.cudart().cudaHostUnregister(address)
 
     def forget(self) -> None:
-        """In a process that was forked: CUDA does not work there, and what is registered is its parent's."""
+        """For a forked process: CUDA does not work there, and the registrations are its parent's."""
         self._addresses = set()
 
 
 def settle() -> None:
-    """Waits until the GPUs that this process uses have done all that they were asked for.
-
-    Raises Broken when they cannot.
-    """
+    """Waits until the GPUs that this process uses have finished their work. Raises Broken when they cannot."""
     torch = _torch()
     if torch is None:
         return
@@ -86,6 +83,6 @@ def settle() -> None:
 
 def _used(torch: Any) -> List[int]:
     devices = range(torch.cuda.device_count())
-    # To wait for a device that is not in use would make a context there.
+    # Synchronizing a device that is not in use would create a context there.
     is_used = getattr(getattr(torch, "_C", None), "_cuda_hasPrimaryContext", None)
     return [device for device in devices if is_used is None or is_used(device)]

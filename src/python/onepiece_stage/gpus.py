@@ -1,7 +1,7 @@
-"""The program that says which GPUs CUDA sees here: JSON on stdout, for ``onepiece doctor`` and who assigns GPUs.
+"""Prints the GPUs that CUDA sees here as JSON, for ``onepiece doctor`` and for the code that assigns GPUs.
 
-Invariant: it asks the driver itself (libcuda), so the numbers are those of CUDA_VISIBLE_DEVICES; no package is needed.
-With ``--try`` it also pins memory and makes an IPC handle on each GPU, and gives both back.
+Invariant: it asks the driver itself (libcuda), so GPUs have the numbers that CUDA_VISIBLE_DEVICES gives them; it needs
+no package. With ``--try`` it also pins memory and makes an IPC handle on each GPU, and frees both again.
 """
 
 import ctypes
@@ -20,7 +20,7 @@ _HOST_REGISTER = 99
 
 
 class Refused(Exception):
-    """A call that CUDA has refused, with the name of its error."""
+    """CUDA refused a call; the message has the call and CUDA's name for the error."""
 
     def __init__(self, cuda: Any, call: str, status: int) -> None:
         name = ctypes.c_char_p()
@@ -113,7 +113,7 @@ def _driver() -> Optional[str]:
 
 
 def look(with_trial: bool) -> Dict[str, Any]:
-    """What there is; ``problem`` says why nothing could be asked, None where there is nothing to ask."""
+    """What CUDA reports; ``problem`` says why it could not be asked, None also where no driver is installed."""
     found: Dict[str, Any] = {"driver": _driver(), "cuda": None, "gpus": [], "peers": [], "problem": None}
     try:
         cuda = ctypes.CDLL("libcuda.so.1")

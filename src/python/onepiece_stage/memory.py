@@ -99,10 +99,9 @@ class Window:
         return self.nbytes >= SMALLEST_BYTES and self._memory.register(self._key)
 
     def freeze(self, raw: Any) -> None:
-        """Gives who still looks a copy in place of the shared bytes."""
-        self._memory.unregister(self._key)
+        """Gives whoever still looks a copy in place of the shared bytes."""
+        self._memory.forget(self._key)  # unregisters it before its pages change; ``raw`` keeps it mapped
         _freeze(ctypes.addressof(raw), self.nbytes)
-        self._memory.forget(self._key)
 
 
 def _freeze(address: int, nbytes: int) -> None:
@@ -142,12 +141,6 @@ class Memory:
         found = self._mapped.get(key)
         return found is not None and self._registered.add(_address(found[0]), len(found[0]))
 
-    def unregister(self, key: Tuple[int, int]) -> None:
-        """Before a mapping changes or goes away."""
-        found = self._mapped.get(key)
-        if found is not None:
-            self._registered.remove(_address(found[0]))
-
     def window(self, lane: int, segment: int, offset: int, nbytes: int) -> Window:
         """Shows bytes of a segment, whose descriptor comes over the channel when it is new."""
         key = (lane, segment)
@@ -177,15 +170,15 @@ class Memory:
         self._files[words["segment"]] = _File(descriptors[0], words["offset"], words["bytes"])
 
     def forget(self, key: Tuple[int, int]) -> None:
-        """This mapping is left to who still looks; the next window gets another one."""
-        self.unregister(key)
-        self._mapped.pop(key, None)
+        """Unregisters a mapping and leaves it to whoever still looks; the next window gets another one."""
+        found = self._mapped.pop(key, None)
+        if found is not None:
+            self._registered.remove(_address(found[0]))
 
     def drop(self, segment: int) -> None:
         """No task names it any more."""
         for key in [key for key in self._mapped if key[1] == segment]:
-            self.unregister(key)
-            del self._mapped[key]
+            self.forget(key)
         file = self._files.pop(segment, None)
         if file is not None:
             os.close(file.fd)

@@ -80,8 +80,8 @@ class Tensor:
     def torch(self, device: Any = None) -> Any:
         """A ``torch.Tensor`` of the same memory; with a device other than the CPU, a copy there, asynchronous.
 
-        In a process that uses a GPU the memory is registered with CUDA, once: ``out.torch().copy_(x,
-        non_blocking=True)`` is asynchronous as well. Both have ended when the task has. Do not write into an input:
+        In a process that uses a GPU the memory is registered with CUDA, once, so ``out.torch().copy_(x,
+        non_blocking=True)`` is asynchronous as well. The task ends after both copies. Do not write into an input:
         PyTorch does not know that it is read-only.
         """
         import torch
@@ -93,7 +93,7 @@ class Tensor:
             shown = torch.empty(self.shape, dtype=dtype)
         else:
             if device is not None and torch.device(device).type == "cuda":
-                init: Any = torch.cuda.init  # PyTorch does not say its type
+                init: Any = torch.cuda.init  # untyped in PyTorch
                 init()
             self._window.register()
             shown = torch.frombuffer(self._window.raw(), dtype=dtype).reshape(self.shape)

@@ -6,11 +6,11 @@ import type { ClusterBench } from '../bench/cluster/result.js';
 import { clusterBench } from '../bench/cluster/run.js';
 import { checkClusterBench, CLUSTER_PARTS, type ClusterPart } from '../bench/cluster/settings.js';
 import { runBench, usable } from './bench-run.js';
-import { integer } from './options.js';
+import { integer, listOf } from './options.js';
 import { table } from './table.js';
 
 interface ClusterFlags {
-  only?: string[];
+  only?: ClusterPart[];
   nodes: number;
   device: string;
   leaseMs: number;
@@ -24,12 +24,10 @@ interface ClusterFlags {
   json?: true;
 }
 
-const list = (text: string) => text.split(',').map((part) => part.trim());
-
 export function clusterCommand(setExitCode: (code: number) => void): Command {
   return new Command('cluster')
     .description('nodes, leader, workers and nats-server are taken away under load; the same workflow on BullMQ beside')
-    .option('--only <parts>', `some of ${CLUSTER_PARTS.join(', ')}`, list)
+    .option('--only <parts>', `some of ${CLUSTER_PARTS.join(', ')}`, listOf(CLUSTER_PARTS))
     .option('--nodes <count>', 'nodes, each a process on this machine', integer(2, 16), 3)
     .option('-d, --device <name>', 'the RDMA device that carries the messages', 'soft0')
     .option('--lease-ms <ms>', 'after how long without a sign a node counts as lost', integer(500, 60_000), 3000)
@@ -44,17 +42,9 @@ export function clusterCommand(setExitCode: (code: number) => void): Command {
     .action(async (flags: ClusterFlags) => setExitCode(await runCluster(flags)));
 }
 
-function runCluster({ only, compare, quick, json, rounds, awayS, seconds, ...more }: ClusterFlags): Promise<number> {
+function runCluster({ compare, quick, json, ...asked }: ClusterFlags): Promise<number> {
   const shorter = quick === undefined ? {} : { rounds: 1, awayS: 5, seconds: 2 };
-  const asked = {
-    ...more,
-    ...shorter,
-    ...(rounds === undefined ? {} : { rounds }),
-    ...(awayS === undefined ? {} : { awayS }),
-    ...(seconds === undefined ? {} : { seconds }),
-    ...(only === undefined ? {} : { only: only as ClusterPart[] }),
-  };
-  const settings = usable(() => checkClusterBench({ ...asked, compareBullMq: compare }));
+  const settings = usable(() => checkClusterBench({ ...shorter, ...asked, compareBullMq: compare }));
   return runBench(json === undefined ? {} : { json }, async ({ onStep, onNote, signal }) => {
     const document = await clusterBench(settings, onStep, signal);
     for (const { what, reason } of document.failures) onNote(`${what}: ${reason}`);

@@ -1,6 +1,6 @@
-// What `onepiece plan` and `onepiece simulate` read: traces, profiles, the SLO and kinds of GPU.
+// The inputs of `onepiece plan` and `onepiece simulate`: traces, profiles, the SLO and kinds of GPU.
 //
-// Invariant: what is wrong with them is one line that names the file, the option or the figure.
+// Invariant: a bad input is an error of one line that names the file, the option or the figure.
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { gunzipSync } from 'node:zlib';
@@ -13,7 +13,7 @@ import { gapOf, type Trace } from '../planner/traces/trace.js';
 import { packageRoot } from '../verbs/native.js';
 import { UsageError } from './exit.js';
 
-/** Traces that are made, not read. */
+/** Names of generated traces. */
 export const GENERATORS = ['gentd26-like', 'poisson', 'bursts', 'day', 'on-off'] as const;
 
 /** Options of made traces. */
@@ -25,7 +25,7 @@ export interface TraceFlags {
   readonly models?: number | undefined;
 }
 
-/** Where requests are from. */
+/** Where the requests come from. */
 export interface TraceSource {
   /** A trace from a file is the same for each seed. */
   readonly of: (seed: number) => Trace;
@@ -35,8 +35,8 @@ export interface TraceSource {
 /**
  * Opens a trace.
  *
- * @param names of its models, by index, where it is made
- * @throws UsageError where there is no such file; RdmaError naming the line of a bad one
+ * @param names the model names of a generated trace, by index
+ * @throws UsageError when the file does not exist; RdmaError naming the line of a bad one
  */
 export function traceSource(flags: TraceFlags, names: (index: number) => string): TraceSource {
   const { trace, days, rate } = flags;
@@ -67,9 +67,8 @@ export function traceSource(flags: TraceFlags, names: (index: number) => string)
 function readText(what: string, path: string): string {
   try {
     const bytes = readFileSync(path);
-    return (bytes[0] === 0x1f && bytes[1] === 0x8b ? gunzipSync(bytes, { maxOutputLength: 2 ** 29 }) : bytes).toString(
-      'utf8',
-    );
+    const isGzip = bytes[0] === 0x1f && bytes[1] === 0x8b;
+    return (isGzip ? gunzipSync(bytes, { maxOutputLength: 2 ** 29 }) : bytes).toString('utf8');
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException;
     const made = what === 'trace' ? `; traces that are made are ${GENERATORS.join(', ')}` : '';
@@ -126,7 +125,7 @@ export function modelNames(profiles: readonly Profile[]): (index: number) => str
   return (i) => `${profiles[i % profiles.length]!.id}/${Math.floor(i / profiles.length)}`;
 }
 
-/** What is promised. */
+/** The service level objective. */
 export interface Slo {
   readonly quantile: number;
   /** Over the bare time; undefined: `seconds` says it. */

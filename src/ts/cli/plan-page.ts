@@ -1,35 +1,38 @@
 // A plan as one page with charts.
 //
-// Invariant: the page needs nothing else: no script, no font, no request. Text that came from somewhere is never
-// markup.
+// Invariant: the page stands alone: no script, no font, no request. Text from traces and profiles is escaped.
 import type { PlanResult } from '../sim/fleet/planning.js';
+import { fixed, percent, POOL_COLUMNS, poolRows, settingsText } from './plan-words.js';
 
 const escaped = (text: string) => text.replace(/[&<>"']/g, (c) => `&#${c.charCodeAt(0)};`);
-const fixed = (value: number, digits = 1) => value.toFixed(digits);
-const percent = (part: number) => `${(100 * part).toFixed(2)} %`;
 
 const STYLE = `
 :root{color-scheme:light dark;--ink:#1b1f24;--soft:#5b6470;--line:#d8dde3;--bar:#3b6fb6;--other:#9bb4d3;--paper:#fff}
-@media(prefers-color-scheme:dark){:root{--ink:#e6e9ed;--soft:#9aa4b0;--line:#353c45;--bar:#6fa1e6;--other:#3f5b80;--paper:#14171b}}
-body{font:15px/1.5 system-ui,sans-serif;color:var(--ink);background:var(--paper);max-width:60rem;margin:2rem auto;padding:0 1rem}
+@media(prefers-color-scheme:dark){
+:root{--ink:#e6e9ed;--soft:#9aa4b0;--line:#353c45;--bar:#6fa1e6;--other:#3f5b80;--paper:#14171b}}
+body{font:15px/1.5 system-ui,sans-serif;color:var(--ink);background:var(--paper);
+max-width:60rem;margin:2rem auto;padding:0 1rem}
 h1{font-size:1.5rem}h2{font-size:1.1rem;margin-top:2rem}
 .lead{font-size:1.15rem}.soft{color:var(--soft)}
 table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}
-.wide{overflow-x:auto}td,th{padding:.25rem .6rem;border-bottom:1px solid var(--line);text-align:right;white-space:nowrap}
+.wide{overflow-x:auto}
+td,th{padding:.25rem .6rem;border-bottom:1px solid var(--line);text-align:right;white-space:nowrap}
 td:first-child,th:first-child,td.t,th.t{text-align:left}th{font-weight:600;color:var(--soft)}
 svg{width:100%;height:auto;display:block}svg text{fill:var(--ink);font:12px system-ui,sans-serif}
-.bar{fill:var(--bar)}.other{fill:var(--other)}.axis{stroke:var(--line)}.peak{fill:none;stroke:var(--soft);stroke-width:1.5}
+.bar{fill:var(--bar)}.other{fill:var(--other)}.axis{stroke:var(--line)}
+.peak{fill:none;stroke:var(--soft);stroke-width:1.5}
 .area{fill:var(--bar);opacity:.75}ul{padding-left:1.2rem}`;
 
 /** The page. @returns HTML, about 20 KB */
 export function planPage(plan: PlanResult): string {
   const { trace, slo, chosen, gpu, intervals } = plan;
-  const title = `${fixed(chosen.gpusMean, 1)} GPUs on average, ${chosen.gpusPeak} at the peak`;
+  const title = `${fixed(chosen.gpusMean)} GPUs on average, ${chosen.gpusPeak} at the peak`;
   const spread =
     intervals === undefined
       ? 'The trace is one sample, so there is no interval.'
-      : `On ${intervals.seeds} other seeds ${fixed(intervals.gpusMean.low, 1)} to ${fixed(intervals.gpusMean.high, 1)} GPUs, ` +
-        `${percent(intervals.inTime.low)} to ${percent(intervals.inTime.high)} in time.`;
+      : `On ${intervals.seeds} other seeds ` +
+        `${fixed(intervals.gpusMean.low)} to ${fixed(intervals.gpusMean.high)} GPUs, ` +
+        `${percent(intervals.inTime.low, 2)} to ${percent(intervals.inTime.high, 2)} in time.`;
   const cost = chosen.costADay === undefined ? '' : ` They cost ${fixed(chosen.costADay, 2)} a day.`;
   return `<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
@@ -40,7 +43,7 @@ export function planPage(plan: PlanResult): string {
 ${chosen.sloMet ? 'The SLO holds.' : '<strong>The SLO does not hold.</strong>'} ${escaped(spread)}</p>
 <p class="soft">${trace.requests} requests for ${trace.models} models in ${fixed(trace.hours)} h
 (${escaped(trace.name)}); ${escaped(plan.profiles.join(', '))};
-${percent(slo.quantile)} within ${fixed(slo.factor, 2)} times the bare time of ${fixed(plan.bareSecondsMean)} s.</p>
+${percent(slo.quantile, 2)} within ${fixed(slo.factor, 2)} times the bare time of ${fixed(plan.bareSecondsMean)} s.</p>
 <h2>Fleets</h2>${fleetChart(plan)}
 <div class="wide">${rowsOf(
     ['fleet', 'GPUs', 'p99', 'peak', 'SLO', 'in time', 'refused', 'loads'],
@@ -50,8 +53,8 @@ ${percent(slo.quantile)} within ${fixed(slo.factor, 2)} times the bare time of $
       fixed(each.gpusP99, 0),
       fixed(each.gpusPeak, 0),
       each.sloMet ? 'yes' : 'no',
-      percent(each.inTime),
-      percent(each.rejected),
+      percent(each.inTime, 2),
+      percent(each.rejected, 2),
       String(each.loads),
     ]),
   )}</div>
@@ -60,28 +63,17 @@ ${percent(slo.quantile)} within ${fixed(slo.factor, 2)} times the bare time of $
     plan.ratios.map(({ what, mean, peak }) => [what, `${fixed(mean, 2)}x`, `${fixed(peak, 2)}x`]),
   )}</div>
 <h2>GPUs over time</h2>${timeChart(plan)}
-<h2>Instances</h2><div class="wide">${rowsOf(
-    ['pool', 'GPUs each', 'on average', 'at the peak', 'GB needed', 'GB there'],
-    chosen.pools.map((pool) => [
-      pool.name,
-      String(pool.gpusEach),
-      fixed(pool.instancesMean, 2),
-      fixed(pool.instancesPeak, 0),
-      fixed(pool.memoryGB),
-      fixed(gpu.memoryGB),
-    ]),
-  )}</div>
+<h2>Instances</h2><div class="wide">${rowsOf(POOL_COLUMNS, poolRows(plan))}</div>
 <h2>How much each input matters</h2>${sensitivityChart(plan)}
-<h2>Settings</h2><p>${escaped(
-    chosen.settings === undefined
-      ? 'A fixed fleet has none.'
-      : Object.entries(chosen.settings)
-          .map(([name, value]) => `${name} ${value}`)
-          .join(', '),
-  )}</p>
-<h2>Not known</h2><ul>${[...trace.notes, ...plan.unknown].map((words) => `<li>${escaped(words)}</li>`).join('')}</ul>
+<h2>Settings</h2><p>${escaped(settingsText(plan) ?? 'A fixed fleet has none.')}</p>
+<h2>Assumed</h2>${listOf(plan.assumed)}
+<h2>Not known</h2>${listOf([...trace.notes, ...plan.unknown])}
 </body></html>
 `;
+}
+
+function listOf(lines: readonly string[]): string {
+  return `<ul>${lines.map((words) => `<li>${escaped(words)}</li>`).join('')}</ul>`;
 }
 
 function rowsOf(header: readonly string[], rows: readonly (readonly string[])[]): string {
@@ -93,6 +85,10 @@ function rowsOf(header: readonly string[], rows: readonly (readonly string[])[])
 const WIDTH = 900;
 const LEFT = 170;
 
+function chart(height: number, label: string, content: string): string {
+  return `<svg viewBox="0 0 ${WIDTH} ${height}" role="img" aria-label="${label}">${content}</svg>`;
+}
+
 function fleetChart({ comparison }: PlanResult): string {
   const most = Math.max(...comparison.map(({ gpusMean, gpusPeak }) => Math.max(gpusMean, gpusPeak)), 1);
   const scale = (WIDTH - LEFT - 120) / most;
@@ -102,11 +98,12 @@ function fleetChart({ comparison }: PlanResult): string {
       `<text x="${LEFT - 8}" y="${y + 14}" text-anchor="end">${escaped(name)}</text>` +
       `<rect class="other" x="${LEFT}" y="${y}" width="${fixed(gpusPeak * scale)}" height="20"/>` +
       `<rect class="bar" x="${LEFT}" y="${y}" width="${fixed(gpusMean * scale)}" height="20"/>` +
-      `<text x="${fixed(LEFT + gpusPeak * scale + 6)}" y="${y + 14}">${fixed(gpusMean, 1)}, peak ${fixed(gpusPeak, 0)}</text>`
+      `<text x="${fixed(LEFT + gpusPeak * scale + 6)}" y="${y + 14}">` +
+      `${fixed(gpusMean)}, peak ${fixed(gpusPeak, 0)}</text>`
     );
   });
   const height = 16 + comparison.length * 26;
-  return `<svg viewBox="0 0 ${WIDTH} ${height}" role="img" aria-label="GPUs of each fleet: mean dark, peak light">${bars.join('')}</svg>`;
+  return chart(height, 'GPUs of each fleet: mean dark, peak light', bars.join(''));
 }
 
 function timeChart({ chosen, comparison }: PlanResult): string {
@@ -130,9 +127,11 @@ function timeChart({ chosen, comparison }: PlanResult): string {
       `<text x="${left - 6}" y="${Number(at) + 4}" text-anchor="end">${fixed(most * part, 0)}</text>`
     );
   });
-  return (
-    `<svg viewBox="0 0 ${WIDTH} ${height}" role="img" aria-label="GPUs held by hour: mean as an area, peak as a line">` +
-    `${levels.join('')}<path class="area" d="${area}"/><path class="peak" d="${peak}"/>${marks.join('')}</svg>`
+  const paths = `<path class="area" d="${area}"/><path class="peak" d="${peak}"/>`;
+  return chart(
+    height,
+    'GPUs held by hour: mean as an area, peak as a line',
+    `${levels.join('')}${paths}${marks.join('')}`,
   );
 }
 
@@ -147,12 +146,11 @@ function sensitivityChart({ sensitivity }: PlanResult): string {
     const at = ratio < 1 ? `x="${fixed(x - 6)}" text-anchor="end"` : `x="${fixed(x + width + 6)}"`;
     return (
       `<text x="${LEFT + 40}" y="${y + 14}" text-anchor="end">${escaped(`${input} ${change}`)}</text>` +
-      `<rect class="bar" x="${fixed(x)}" y="${y}" width="${fixed(width)}" height="18"/><text ${at} y="${y + 14}">${label}</text>`
+      `<rect class="bar" x="${fixed(x)}" y="${y}" width="${fixed(width)}" height="18"/>` +
+      `<text ${at} y="${y + 14}">${label}</text>`
     );
   });
   const height = 16 + sensitivity.length * 24;
-  return (
-    `<svg viewBox="0 0 ${WIDTH} ${height}" role="img" aria-label="GPUs relative to the plan when one input changes">` +
-    `<line class="axis" x1="${middle}" x2="${middle}" y1="0" y2="${height}"/>${bars.join('')}</svg>`
-  );
+  const axis = `<line class="axis" x1="${middle}" x2="${middle}" y1="0" y2="${height}"/>`;
+  return chart(height, 'GPUs relative to the plan when one input changes', axis + bars.join(''));
 }

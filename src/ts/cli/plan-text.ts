@@ -1,12 +1,10 @@
 // A plan as plain text.
 //
-// Invariant: everything that the JSON document says of fleets, the plan, its spread and its limits is here too.
+// Invariant: the text shows everything that the JSON document says about fleets, the plan, its spread and its limits.
 import type { Compared, Ratio } from '../sim/fleet/compare.js';
 import type { PlanResult } from '../sim/fleet/planning.js';
+import { fixed, percent, POOL_COLUMNS, poolRows, settingsText } from './plan-words.js';
 import { table } from './table.js';
-
-const fixed = (value: number, digits = 1) => value.toFixed(digits);
-const percent = (part: number, digits = 1) => `${(100 * part).toFixed(digits)} %`;
 
 /** The fleets and what each step contributes. */
 export function comparisonText(comparison: readonly Compared[], ratios: readonly Ratio[]): string {
@@ -45,49 +43,43 @@ export function comparisonText(comparison: readonly Compared[], ratios: readonly
   return `${table(header, rows)}\n${chain}`;
 }
 
+/** Longer lists of pools are cut in the text; the page and the document have all. */
+const MAX_POOLS = 40;
+
 /** The whole plan. @param others plans for other kinds of GPU */
 export function planText(plan: PlanResult, others: readonly PlanResult[]): string {
   const { trace, slo, chosen, intervals, gpu } = plan;
+  const settings = settingsText(plan);
+  const cost = chosen.costADay === undefined ? '' : `, ${fixed(chosen.costADay, 2)} a day`;
   const lines = [
-    `${trace.name}: ${trace.requests} requests for ${trace.models} models in ${fixed(trace.hours)} h; ${plan.profiles.join(', ')} on ${gpu.kind}`,
-    `SLO: ${percent(slo.quantile, 2)} within ${fixed(slo.factor, 2)} times the bare time (${fixed(plan.bareSecondsMean)} s), at most ${percent(slo.maxRejected)} refused`,
+    `${trace.name}: ${trace.requests} requests for ${trace.models} models in ${fixed(trace.hours)} h; ` +
+      `${plan.profiles.join(', ')} on ${gpu.kind}`,
+    `SLO: ${percent(slo.quantile, 2)} within ${fixed(slo.factor, 2)} times the bare time ` +
+      `(${fixed(plan.bareSecondsMean)} s), at most ${percent(slo.maxRejected, 1)} refused`,
     '',
     comparisonText(plan.comparison, plan.ratios),
-    `Plan: ${chosen.fleet}, ${fixed(chosen.gpusMean, 2)} GPUs on average, ${chosen.gpusPeak} at the peak, ${fixed(chosen.gpuHoursADay)} GPU hours a day${
-      chosen.costADay === undefined ? '' : `, ${fixed(chosen.costADay, 2)} a day`
-    }; ${chosen.sloMet ? 'the SLO holds' : 'THE SLO DOES NOT HOLD'}`,
-    ...(chosen.settings === undefined
-      ? []
-      : [
-          `Settings: ${Object.entries(chosen.settings)
-            .map(([name, value]) => `${name} ${value}`)
-            .join(', ')}`,
-        ]),
+    `Plan: ${chosen.fleet}, ${fixed(chosen.gpusMean, 2)} GPUs on average, ${chosen.gpusPeak} at the peak, ` +
+      `${fixed(chosen.gpuHoursADay)} GPU hours a day${cost}; ` +
+      (chosen.sloMet ? 'the SLO holds' : 'THE SLO DOES NOT HOLD'),
+    ...(settings === undefined ? [] : [`Settings: ${settings}`]),
     ...(plan.withDefaults === undefined
       ? []
       : [
-          `With the shipped defaults: ${fixed(plan.withDefaults.gpusMean, 2)} GPUs, ${percent(plan.withDefaults.inTime, 2)} in time`,
+          `With the shipped defaults: ${fixed(plan.withDefaults.gpusMean, 2)} GPUs, ` +
+            `${percent(plan.withDefaults.inTime, 2)} in time`,
         ]),
     ...(intervals === undefined
       ? []
       : [
-          `On ${intervals.seeds} other seeds: ${fixed(intervals.gpusMean.low, 2)} to ${fixed(intervals.gpusMean.high, 2)} GPUs, ` +
+          `On ${intervals.seeds} other seeds: ` +
+            `${fixed(intervals.gpusMean.low, 2)} to ${fixed(intervals.gpusMean.high, 2)} GPUs, ` +
             `peak ${intervals.gpusPeak.low} to ${intervals.gpusPeak.high}, ` +
             `${percent(intervals.inTime.low, 2)} to ${percent(intervals.inTime.high, 2)} in time`,
         ]),
     '',
     table(
-      ['pool', '>GPUs each', '>on average', '>at the peak', '>GB needed', '>GB there'],
-      chosen.pools
-        .slice(0, 40)
-        .map((pool) => [
-          pool.name,
-          String(pool.gpusEach),
-          fixed(pool.instancesMean, 2),
-          fixed(pool.instancesPeak, 0),
-          fixed(pool.memoryGB),
-          fixed(gpu.memoryGB),
-        ]),
+      POOL_COLUMNS.map((name, i) => (i === 0 ? name : `>${name}`)),
+      poolRows(plan).slice(0, MAX_POOLS),
     ),
     '',
     hoursText(plan),
@@ -108,10 +100,11 @@ export function planText(plan: PlanResult, others: readonly PlanResult[]): strin
       plan.placement.unplaced.length === 0 ? '' : `; ${plan.placement.unplaced.join('; ')}`
     }`,
     ...others.map(({ gpu: other, chosen: its }) => {
-      const cost = its.costADay === undefined ? '' : `, ${fixed(its.costADay, 2)} a day`;
-      return `On ${other.kind}: ${its.fleet}, ${fixed(its.gpusMean, 2)} GPUs on average${cost}`;
+      const itsCost = its.costADay === undefined ? '' : `, ${fixed(its.costADay, 2)} a day`;
+      return `On ${other.kind}: ${its.fleet}, ${fixed(its.gpusMean, 2)} GPUs on average${itsCost}`;
     }),
     ...trace.notes.map((words) => `Note: ${words}`),
+    ...plan.assumed.map((words) => `Assumed: ${words}`),
     ...plan.unknown.map((words) => `Not known: ${words}`),
   ];
   return `${lines.join('\n')}\n`;

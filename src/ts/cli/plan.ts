@@ -1,13 +1,13 @@
 // `onepiece plan` and `onepiece simulate`: how many GPUs a workload needs, by simulation.
 //
 // Invariant: results on stdout, everything else on stderr. The same options give the same figures on every machine.
-import { Command, InvalidArgumentError } from 'commander';
+import { Command, InvalidArgumentError, Option } from 'commander';
 import { costsOf } from '../planner/profiles/costs.js';
 import type { Profile } from '../planner/profiles/profile.js';
 import type { Trace } from '../planner/traces/trace.js';
 import { type Compared, Comparison, FLEETS, type FleetName, ratiosOf } from '../sim/fleet/compare.js';
 import { type FaultRates, NO_FAULTS } from '../sim/fleet/fleet.js';
-import { makePlan, type PlanResult } from '../sim/fleet/planning.js';
+import { assumedOf, makePlan, type PlanResult } from '../sim/fleet/planning.js';
 import { ExitCode, UsageError } from './exit.js';
 import { integer, listOf } from './options.js';
 import { OutputFile } from './output-file.js';
@@ -60,11 +60,6 @@ const number = (min: number, max: number) => (text: string) => {
   return value;
 };
 
-const one = (known: readonly string[]) => (text: string) => {
-  if (known.includes(text)) return text;
-  throw new InvalidArgumentError(`Give one of ${known.join(', ')}.`);
-};
-
 const gathered = (text: string, before: string[] | undefined) => [...(before ?? []), text];
 
 function shared(command: Command): Command {
@@ -77,11 +72,10 @@ function shared(command: Command): Command {
       'p95=3x',
     )
     .option('--gpu <kind>', 'KIND, KIND:GB or KIND:GB:PRICE an hour; several are compared', gathered)
-    .option(
-      '--variants <kind>',
-      'models of one profile are other weights (base) or LoRAs (adapter)',
-      one(['base', 'adapter']),
-      'base',
+    .addOption(
+      new Option('--variants <kind>', 'models of one profile are other weights (base) or LoRAs (adapter)')
+        .choices(['base', 'adapter'])
+        .default('base'),
     )
     .option('--days <count>', 'of a made trace', integer(1, 365), 1)
     .option(
@@ -111,7 +105,8 @@ export function planCommand(setExitCode: (code: number) => void): Command {
     .addHelpText(
       'after',
       () =>
-        `\nProfiles: ${shippedProfiles().join(', ')}.\nExample: onepiece plan --trace gentd26-like --profile wan21-i2v-14b-480p-40 --slo p95=2x`,
+        `\nProfiles: ${shippedProfiles().join(', ')}.\n` +
+        `Example: onepiece plan --trace gentd26-like --profile wan21-i2v-14b-480p-40 --slo p95=2x`,
     )
     .action(async (flags: PlanFlags) => setExitCode(await plan(flags)));
 }
@@ -148,15 +143,18 @@ function inputsOf(flags: Flags) {
 }
 
 async function plan(flags: PlanFlags): Promise<number> {
+  if (flags.fleets?.every((name) => name === 'bound')) {
+    throw new UsageError('--fleets bound: name another fleet too; the bound is no fleet that can be had');
+  }
   const output = flags.html === undefined ? undefined : await OutputFile.create(flags.html);
-  const { slo, profiles, gpus, source, factors } = inputsOf(flags);
+  const { slo, profiles, gpus, source, first, factors } = inputsOf(flags);
   const progress = new Progress();
   const plans: PlanResult[] = [];
   try {
     gpus.forEach((gpu, i) => {
       plans.push(
         makePlan({
-          traceOf: source.of,
+          traceOf: (seed) => (seed === flags.seed ? first : source.of(seed)),
           isSample: source.isFile,
           profilesOf: (trace: Trace): Profile[] => profilesByModel(trace, profiles),
           gpu,
@@ -197,7 +195,7 @@ function bestOf(plans: readonly PlanResult[]): PlanResult {
 }
 
 function simulateFleets(flags: SimulateFlags): number {
-  const { slo, gpus, first, factors, costs } = inputsOf(flags);
+  const { slo, profiles, gpus, first, factors, costs } = inputsOf(flags);
   if (gpus.length > 1) throw new UsageError('--gpu: simulate takes one kind');
   const progress = new Progress();
   let comparison: Compared[];
@@ -224,7 +222,10 @@ function simulateFleets(flags: SimulateFlags): number {
     progress.clear();
   }
   const ratios = ratiosOf(comparison);
-  const document = { seed: flags.seed, trace: first.name, requests: first.arrivalS.length, comparison, ratios };
-  process.stdout.write(flags.json ? `${JSON.stringify(document, null, 2)}\n` : comparisonText(comparison, ratios));
+  const assumed = assumedOf(profiles);
+  const requests = first.arrivalS.length;
+  const document = { seed: flags.seed, trace: first.name, requests, comparison, ratios, assumed };
+  const text = () => comparisonText(comparison, ratios) + assumed.map((words) => `Assumed: ${words}\n`).join('');
+  process.stdout.write(flags.json ? `${JSON.stringify(document, null, 2)}\n` : text());
   return ExitCode.OK;
 }

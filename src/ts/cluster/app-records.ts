@@ -13,11 +13,15 @@ export const markOf = (prefix: string): string => `${prefix}/mark`;
 const RETRY_MS = 300;
 
 /** Writes the mark where it is not there. @throws those of ControlStore.put */
-export async function writeMark(store: ControlStore, prefix: string): Promise<void> {
+export const writeMark = (store: ControlStore, prefix: string): Promise<void> =>
+  putIfAbsent(store, markOf(prefix), true);
+
+// Whoever was faster, or never lost it, has it written already.
+async function putIfAbsent(store: ControlStore, key: string, value: Parameters<ControlStore['put']>[1]): Promise<void> {
   try {
-    await store.put(markOf(prefix), true, { expected: 0 });
+    await store.put(key, value, { expected: 0 });
   } catch (error) {
-    if ((error as { code?: string }).code !== 'RDMA_ERR_CONFLICT') throw error; // it is there
+    if ((error as { code?: string }).code !== 'RDMA_ERR_CONFLICT') throw error;
   }
 }
 
@@ -110,7 +114,7 @@ export class AppRecords {
     const { store, known, doubtful } = this;
     const mark = await store.get(this.mark);
     if (mark === undefined) {
-      for (const key of [...known.keys()]) await this.writeBack(key);
+      for (const [key, { value }] of [...known]) await putIfAbsent(store, key, value);
       await writeMark(store, this.prefix);
     }
     for (const key of keys) {
@@ -121,15 +125,6 @@ export class AppRecords {
       else doubtful.add(key);
     }
     this.options.onChange();
-  }
-
-  private async writeBack(key: string): Promise<void> {
-    try {
-      await this.store.put(key, this.known.get(key)!.value, { expected: 0 });
-    } catch (error) {
-      // It is there: another one was faster, or it never was gone.
-      if ((error as { code?: string }).code !== 'RDMA_ERR_CONFLICT') throw error;
-    }
   }
 
   async close(): Promise<void> {

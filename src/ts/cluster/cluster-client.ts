@@ -4,7 +4,7 @@
 // current and works here, and leaves the one before after its last request; while the store is away it stays where it
 // is. What is submitted to a durable store is finished by another client when this one dies.
 import { TlsIdentity } from '../connect/index.js';
-import { onAbort } from '../core/abort.js';
+import { followAbort } from '../core/abort.js';
 import { abortError } from '../core/deadline.js';
 import { isRdmaError, RdmaError } from '../core/errors.js';
 import type { Secret } from '../core/secret.js';
@@ -141,8 +141,7 @@ export class ClusterPipeline extends RunningPipeline {
     const pipeline = new ClusterPipeline(control, options);
     const signal = checkAbortSignal('signal', options.signal);
     const giveUp = () => pipeline.fail(isRdmaError(signal?.reason) ? signal.reason : abortError(signal!, 'the start'));
-    if (signal?.aborted) giveUp();
-    const stopListening = signal === undefined ? () => {} : onAbort(signal, giveUp);
+    const stopListening = followAbort(signal, giveUp);
     try {
       await checkSecretProof(control, pipeline.secret, pipeline.settings.startTimeoutMs);
       await pipeline.start();

@@ -1,8 +1,8 @@
 // What a cluster has decided, as a bounded ring of events in the control store.
 //
 // Invariant: an event is one record, and its slot is its sequence modulo the size of the ring. Each is written against
-// the revision that it overwrites, so two writers never share a sequence, and a new leader goes on after the last one in
-// the store. An event that cannot be kept is a trouble; it stops nobody.
+// the revision that it overwrites, so two writers never share a sequence, and a new leader goes on after the last one
+// in the store. An event that cannot be kept is a trouble; it stops nobody.
 import { type FailureCode, isRdmaError, RdmaError } from '../core/errors.js';
 import { withDeadline } from '../core/deadline.js';
 import { checkInteger, checkObject, checkString } from '../core/validate.js';
@@ -151,7 +151,7 @@ export class ClusterEvents {
 interface Ring {
   last: number;
   term: number;
-  readonly slots: Map<string, { readonly revision: number; readonly event?: ClusterEvent }>;
+  readonly slots: Map<string, { readonly revision: number; readonly event?: ClusterEvent | undefined }>;
 }
 
 const keyOf = (sequence: number): string => EVENTS + String(sequence % MAX_EVENTS).padStart(3, '0');
@@ -200,14 +200,18 @@ async function readRing(store: ControlStore, timeoutMs: number): Promise<Ring> {
 }
 
 function add(ring: Ring, entry: Entry): void {
+  const event = eventOf(entry);
+  // What is no event is overwritten when its turn comes.
+  ring.slots.set(entry.key, { revision: entry.revision, event });
+  ring.last = Math.max(ring.last, event?.sequence ?? 0);
+  ring.term = Math.max(ring.term, event?.term ?? 0);
+}
+
+function eventOf(entry: Entry): ClusterEvent | undefined {
   try {
-    const event = readClusterEvent(entry);
-    ring.slots.set(entry.key, { revision: entry.revision, event });
-    ring.last = Math.max(ring.last, event.sequence);
-    ring.term = Math.max(ring.term, event.term);
+    return readClusterEvent(entry);
   } catch {
-    // No event: it is overwritten when its turn comes.
-    ring.slots.set(entry.key, { revision: entry.revision });
+    return undefined;
   }
 }
 
@@ -218,26 +222,18 @@ function add(ring: Ring, entry: Entry): void {
  * @throws those of ControlStore.watch
  */
 export async function* followClusterEvents(store: ControlStore, signal: AbortSignal): AsyncGenerator<ClusterEvent> {
-  let early: ClusterEvent[] | undefined = [];
+  const found: ClusterEvent[] = []; // and not told yet
+  let isSynced = false;
   let last = 0;
-  for await (const event of store.watch(EVENTS, signal)) {
-    if (event.type === 'delete') continue;
-    const found: ClusterEvent[] = early ?? [];
-    if (event.type === 'put') found.push(...readableEvent(event.entry));
-    else early = undefined;
-    if (early !== undefined) continue;
-    for (const each of found.sort((a, b) => a.sequence - b.sequence)) {
+  for await (const change of store.watch(EVENTS, signal)) {
+    const event = change.type === 'put' ? eventOf(change.entry) : undefined;
+    if (event !== undefined) found.push(event);
+    isSynced ||= change.type === 'synced';
+    if (!isSynced) continue;
+    for (const each of found.splice(0).sort((a, b) => a.sequence - b.sequence)) {
       if (each.sequence <= last) continue; // told before: the watch has begun again
       last = each.sequence;
       yield each;
     }
-  }
-}
-
-function readableEvent(entry: Entry): ClusterEvent[] {
-  try {
-    return [readClusterEvent(entry)];
-  } catch {
-    return [];
   }
 }

@@ -225,12 +225,17 @@ export function readGateway(data: Json): GatewayData | undefined {
 export function once<T extends object>(known: WeakMap<Entry, T>, entry: Entry, read: () => T): T {
   const before = known.get(entry);
   if (before !== undefined) return before;
+  const value = readOrRefuse(entry.key, read);
+  known.set(entry, value);
+  return value;
+}
+
+/** What a record says. @throws RdmaError RDMA_ERR_PROTOCOL naming the record when `read` throws */
+export function readOrRefuse<T>(key: string, read: () => T): T {
   try {
-    const value = read();
-    known.set(entry, value);
-    return value;
+    return read();
   } catch (cause) {
     const words = isRdmaError(cause) ? cause.message : String(cause);
-    throw new RdmaError('RDMA_ERR_PROTOCOL', `the record ${entry.key} cannot be used: ${words}`, { cause });
+    throw new RdmaError('RDMA_ERR_PROTOCOL', `the record ${key} cannot be used: ${words}`, { cause });
   }
 }

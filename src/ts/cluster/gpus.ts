@@ -1,10 +1,11 @@
 // The GPUs of this machine, as CUDA sees them from this process.
 //
-// Invariant: the numbers are CUDA's, so CUDA_VISIBLE_DEVICES of this process decides which there are, and in which order;
-// a process that is started here gets a choice of them, never another one. See the CUDA C++ Programming Guide, "CUDA
-// Environment Variables".
-import { execFile } from 'node:child_process';
+// Invariant: the numbers are CUDA's: CUDA_VISIBLE_DEVICES of this process decides which GPUs there are, and in which
+// order. A process that is started from here gets some of these GPUs, never another one. See the CUDA C++ Programming
+// Guide, "CUDA Environment Variables".
+import { execFile, type ExecFileException } from 'node:child_process';
 import { join } from 'node:path';
+import { promisify } from 'node:util';
 import { RdmaError } from '../core/errors.js';
 import { packageRoot } from '../verbs/native.js';
 
@@ -12,9 +13,9 @@ import { packageRoot } from '../verbs/native.js';
 export interface Gpu {
   readonly name: string;
   readonly memoryBytes: number;
-  /** One address means the same to the GPU and to the processor. */
+  /** The GPU and the processor share one address space. */
   readonly unifiedAddressing: boolean;
-  /** Memory of a process can be registered (cudaHostRegister). */
+  /** It can register memory of a process (cudaHostRegister). */
   readonly hostRegister: boolean;
   /** Why registering 64 MiB failed; null: it did not, or was not tried. */
   readonly pinProblem: string | null;
@@ -22,9 +23,9 @@ export interface Gpu {
   readonly ipcProblem: string | null;
 }
 
-/** What `gpus.py` has found. */
+/** What `gpus.py` reports. */
 export interface GpuReport {
-  /** Version of the loaded driver; null: none is. */
+  /** Version of the loaded driver; null: none is loaded. */
   readonly driver: string | null;
   /** The CUDA version of that driver; null: its library does not answer. */
   readonly cuda: string | null;
@@ -35,39 +36,34 @@ export interface GpuReport {
   readonly problem: string | null;
 }
 
-/** A GPU machine takes 3 s at most for it when its driver was not in use. */
+/** A GPU machine whose driver was idle takes up to 3 s. */
 const LIMIT_MS = 30_000;
 
 /**
  * Asks the driver, by a short Python program.
  *
  * @param interpreter 3.9 or later; default `python3`
- * @param withTrial whether memory is registered and an IPC handle made on each GPU, which takes a second for each
+ * @param withTrial whether to register memory and make an IPC handle on each GPU, which takes a second for each
  * @throws RdmaError RDMA_ERR_NOT_SUPPORTED when the program cannot be run
  */
 export async function readGpus(interpreter = 'python3', withTrial = false): Promise<GpuReport> {
   const program = join(packageRoot(), 'src', 'python', 'onepiece_stage', 'gpus.py');
   const args = ['-I', '-B', program, ...(withTrial ? ['--try'] : [])];
-  const out = await new Promise<string>((resolve, reject) => {
-    execFile(interpreter, args, { timeout: LIMIT_MS, killSignal: 'SIGKILL' }, (error, stdout, stderr) => {
-      if (error === null) resolve(stdout);
-      else {
-        const why = error.killed === true ? `no answer in ${LIMIT_MS} ms` : lastLine(stderr) || error.message;
-        const words = `the GPUs cannot be counted: ${interpreter} ${program}: ${why}`;
-        reject(new RdmaError('RDMA_ERR_NOT_SUPPORTED', words, { remedy: 'install Python 3.9 or later', cause: error }));
-      }
-    });
+  const running = promisify(execFile)(interpreter, args, { timeout: LIMIT_MS, killSignal: 'SIGKILL' });
+  const { stdout } = await running.catch((cause: ExecFileException & { stderr: string }) => {
+    const lastLine = cause.stderr.trim().split('\n').at(-1);
+    const why = cause.killed === true ? `no answer in ${LIMIT_MS} ms` : lastLine || cause.message;
+    const words = `the GPUs cannot be counted: ${interpreter} ${program}: ${why}`;
+    throw new RdmaError('RDMA_ERR_NOT_SUPPORTED', words, { remedy: 'install Python 3.9 or later', cause });
   });
-  return JSON.parse(out) as GpuReport;
+  return JSON.parse(stdout) as GpuReport;
 }
 
-const lastLine = (text: string) => text.trim().split('\n').at(-1)!;
-
 /**
- * The value of CUDA_VISIBLE_DEVICES with which a process sees some of the GPUs that this one sees.
+ * Makes a CUDA_VISIBLE_DEVICES that shows another process some of the GPUs that this one sees.
  *
- * @param numbers of GPUs, from 0, as this process counts them; none: the process sees no GPU
- * @param own the value that this process has; default: that of its environment
+ * @param numbers of GPUs, from 0, as this process counts them; empty: the other process sees no GPU
+ * @param own this process's CUDA_VISIBLE_DEVICES; default: from its environment
  * @throws RdmaError RDMA_ERR_NO_DEVICE when `own` has no such GPU
  */
 export function visibleDevices(
@@ -76,7 +72,7 @@ export function visibleDevices(
 ): string {
   if (own === undefined) return numbers.join(',');
   const names = own.split(',').map((name) => name.trim());
-  // CUDA sees those before the first that is none, such as -1.
+  // CUDA stops at the first name that is no GPU, such as -1.
   const end = names.findIndex((name) => name === '' || /^-/.test(name));
   const seen = end < 0 ? names : names.slice(0, end);
   return numbers
@@ -84,7 +80,7 @@ export function visibleDevices(
       const name = seen[number];
       if (name !== undefined) return name;
       const words = `GPU ${number} is not there: CUDA_VISIBLE_DEVICES of this process names ${seen.length}`;
-      throw new RdmaError('RDMA_ERR_NO_DEVICE', words, { remedy: 'start it with all GPUs that it shall give away' });
+      throw new RdmaError('RDMA_ERR_NO_DEVICE', words, { remedy: 'start it with every GPU that it is to hand out' });
     })
     .join(',');
 }

@@ -3,7 +3,7 @@
 // Invariant: it writes one record, one write at a time, and only when the record would change. A store that is away
 // costs reports, never requests.
 import { isDeepStrictEqual } from 'node:util';
-import { RdmaError } from '../core/errors.js';
+import { asRdmaError, type RdmaError } from '../core/errors.js';
 import type { ControlPort, ControlStore, Revision } from '../control/index.js';
 import { asJson } from './cluster-records.js';
 import type { GatewayLoad } from './gateway-load.js';
@@ -55,7 +55,7 @@ export class LoadReporter {
       this.written = load;
       this.failure = undefined;
     } catch (error) {
-      this.failure = error instanceof RdmaError ? error : new RdmaError('RDMA_ERR_INTERNAL', String(error));
+      this.failure = asRdmaError(error);
     }
   }
 

@@ -1,11 +1,11 @@
 // A whole cluster in one process, for one workflow: the control store in memory, the controller, a node and a gateway.
 //
-// Invariant: the parts are those of a cluster of many hosts, and meet in the store only. There is one node, and no other
-// one will come: what this one can never hold, or what ends before it is ready, ends the start, with the reason. Nothing
-// that was started here outlives close().
+// Invariant: the parts are those of a cluster of many hosts, and meet in the store only. There is one node, and no
+// other one will come: what this one can never hold, or what ends before it is ready, ends the start, with the reason.
+// Nothing that was started here outlives close().
 import { randomBytes } from 'node:crypto';
 import { tellerOf } from '../core/event-teller.js';
-import { onAbort } from '../core/abort.js';
+import { followAbort } from '../core/abort.js';
 import { RdmaError } from '../core/errors.js';
 import { checkAbortSignal, checkFunction, checkObject } from '../core/validate.js';
 import { type ControlStore, memoryControlStore } from '../control/index.js';
@@ -74,8 +74,7 @@ export class LocalCluster implements AsyncDisposable {
     const cluster = new LocalCluster(workflow, options);
     const signal = checkAbortSignal('signal', options.signal);
     const giveUp = () => cluster.starting.abort(signal?.reason);
-    if (signal?.aborted) giveUp();
-    const stopListening = signal === undefined ? () => {} : onAbort(signal, giveUp);
+    const stopListening = followAbort(signal, giveUp);
     try {
       await cluster.startAll();
     } catch (error) {
@@ -149,7 +148,11 @@ export class LocalCluster implements AsyncDisposable {
     return this.node?.processes ?? [];
   }
 
-  /** What every place is doing; asks all processes. For operators, not for hot loops. @throws RdmaError RDMA_ERR_CLOSED */
+  /**
+   * What every place is doing; asks all processes. For operators, not for hot loops.
+   *
+   * @throws RdmaError RDMA_ERR_CLOSED
+   */
   async status(): Promise<LocalPipelineStatus> {
     const { host, pipeline } = this;
     const { plan, gateway, memory } = pipeline.status();

@@ -111,11 +111,11 @@ export class LocalPipeline extends RunningPipeline {
    * same file starts the pipeline, see {@link LocalPipeline.main}.
    *
    * @param workflow exported by the file that it names as its `module`
-   * @throws RdmaError RDMA_ERR_NO_DEVICE, also when its stages need GPUs that are not there, with numbers; ENOMEM when there
-   *   is not the memory for its lanes and processes, or that its stages need, with the sums; RDMA_ERR_NOT_SUPPORTED when
-   *   GPUs are needed and cannot be counted, as there is no Python; RDMA_ERR_STAGE_FAILED when a process cannot begin, with its reason;
-   *   RDMA_ERR_STAGE_PROCESS in a process of a stage; RDMA_ERR_TIMEOUT; RDMA_ERR_INVALID_ARGUMENT; nothing is left
-   *   running then
+   * @throws RdmaError RDMA_ERR_NO_DEVICE, also when its stages need GPUs that are not there, with numbers; ENOMEM when
+   *   there is not the memory for its lanes and processes, or that its stages need, with the sums;
+   *   RDMA_ERR_NOT_SUPPORTED when GPUs are needed and cannot be counted, as there is no Python; RDMA_ERR_STAGE_FAILED
+   *   when a process cannot begin, with its reason; RDMA_ERR_STAGE_PROCESS in a process of a stage; RDMA_ERR_TIMEOUT;
+   *   RDMA_ERR_INVALID_ARGUMENT; nothing is left running then
    */
   static async start(workflow: Workflow, options: LocalPipelineOptions = {}): Promise<LocalPipeline> {
     const place = stageProcess();
@@ -216,8 +216,9 @@ export class LocalPipeline extends RunningPipeline {
    * @param instances 1 to 64
    * @returns when the new plan is in use and the old one has no request any more
    * @throws RdmaError RDMA_ERR_INVALID_ARGUMENT; RDMA_ERR_TIMEOUT when a new instance is not ready within
-   *   `startTimeoutMs`, RDMA_ERR_STAGE_FAILED when it ends again and again: there are as many as before then;
-   *   ENOMEM when there is no memory for it, RDMA_ERR_NO_DEVICE when there is no GPU; RDMA_ERR_CLOSED, or the error with which the pipeline has failed
+   *   `startTimeoutMs`, RDMA_ERR_STAGE_FAILED when it ends again and again: there are as many as before then; ENOMEM
+   *   when there is no memory for it, RDMA_ERR_NO_DEVICE when there is no GPU; RDMA_ERR_CLOSED, or the error with which
+   *   the pipeline has failed
    */
   scale(stage: string, instances: number): Promise<void> {
     const index = this.workflow.spec.stages.findIndex(({ name }) => name === stage);

@@ -1,9 +1,8 @@
-// What the instances of a pipeline on this host have of its GPUs and its memory.
+// Which GPUs and how much memory of this host each instance of a pipeline holds.
 //
-// Invariant: an instance has what its stage needs from before its process starts until after it has ended, in every
-// process of its place the same; two have the same GPU only when both said how much of its memory they need. Cores and
-// labels are a matter of nodes, and do not count here.
-import os from 'node:os';
+// Invariant: an instance holds what its stage needs from before its process starts until after it has ended, and every
+// process of its place gets the same GPUs. Two instances share a GPU only when both said how much of its memory they
+// need. Cores and labels concern nodes only and do not count here.
 import { RdmaError } from '../core/errors.js';
 import { bytesInWords } from '../core/memory-room.js';
 import { type Plan, placeName, type StageSpec, stagePlaces, type WorkflowSpec } from '../pipeline/index.js';
@@ -11,13 +10,14 @@ import { NO_RESOURCES } from '../pipeline/resources.js';
 import { checkNode } from '../planner/index.js';
 import { Ledger, type Need, needOf } from '../planner/ledger.js';
 import { type GpuReport, readGpus, visibleDevices } from './gpus.js';
+import { machineMemoryBytes } from './machine-memory.js';
 
-/** What there is. */
+/** What this host has for stages. */
 export interface MachineRoom {
   readonly memoryBytes: number;
-  /** By the numbers of CUDA, seen from this process. */
+  /** In CUDA's order, as this process sees them. */
   readonly gpus: readonly { readonly memoryBytes: number }[];
-  /** Why there are no GPUs, in words. */
+  /** Why there are no GPUs, for messages. */
   readonly whyNone?: string;
 }
 
@@ -31,9 +31,9 @@ export function wantsGpus(spec: WorkflowSpec): boolean {
   return spec.stages.some(({ resources }) => (resources?.gpus ?? 0) > 0);
 }
 
-/** This machine; its GPUs are looked for only when a stage asks for one. @throws as readGpus() */
+/** Measures this machine; looks for GPUs only when a stage asks for one. @throws as readGpus() */
 export async function machineRoom(spec: WorkflowSpec, read: typeof readGpus = readGpus): Promise<MachineRoom> {
-  const memoryBytes = Math.min(os.totalmem(), process.constrainedMemory() || Number.POSITIVE_INFINITY);
+  const memoryBytes = machineMemoryBytes();
   if (!wantsGpus(spec)) return { memoryBytes, gpus: [] };
   const interpreter = spec.stages.find(({ python }) => python?.interpreter !== undefined)?.python?.interpreter;
   const report = await read(interpreter);
@@ -61,9 +61,9 @@ export class Reservations {
   }
 
   /**
-   * Reserves what the places of a plan need that have nothing yet: all of them, or nothing.
+   * Reserves what the plan's new places need: for all of them, or for none.
    *
-   * @throws RdmaError RDMA_ERR_NO_DEVICE when there are not the GPUs, ENOMEM when there is not the memory, with numbers
+   * @throws RdmaError RDMA_ERR_NO_DEVICE when GPUs are short, ENOMEM when memory is short; the message has the numbers
    */
   take(plan: Plan): void {
     const taken: string[] = [];
@@ -95,11 +95,11 @@ export class Reservations {
     const { ledger, room } = this;
     const free = ledger.freeMemory(0);
     if (free < memoryBytes) {
-      const words = `${name} needs ${bytesInWords(memoryBytes)} (memoryBytes); ${bytesInWords(free)} of ${bytesInWords(room.memoryBytes)} are free for stages`;
-      return new RdmaError('ENOMEM', words, {
-        stage,
-        remedy: 'lower the instances of its stages, or their memoryBytes',
-      });
+      const words =
+        `${name} needs ${bytesInWords(memoryBytes)} (memoryBytes); ` +
+        `${bytesInWords(free)} of ${bytesInWords(room.memoryBytes)} are free for stages`;
+      const remedy = 'run fewer instances of its stages, or lower their memoryBytes';
+      return new RdmaError('ENOMEM', words, { stage, remedy });
     }
     const wanted = `${name} needs ${gpus} GPU${gpus === 1 ? '' : 's'}`;
     const each = isWhole ? ' for itself' : ` with ${bytesInWords(gpuMemoryBytes)} free (gpuMemoryBytes)`;
@@ -109,14 +109,11 @@ export class Reservations {
       has = `${ledger.unusedGpus(0)} of ${room.gpus.length} are unused`;
       if (!isWhole) has += `, and the most that one has free is ${bytesInWords(most)}`;
     }
-    return new RdmaError('RDMA_ERR_NO_DEVICE', `${wanted}${each}; ${has}`, {
-      stage,
-      remedy:
-        'lower the instances of its stages, let light ones share a GPU by gpuMemoryBytes, or see `onepiece doctor`',
-    });
+    const remedy = 'run fewer instances, let light stages share a GPU by gpuMemoryBytes, or see `onepiece doctor`';
+    return new RdmaError('RDMA_ERR_NO_DEVICE', `${wanted}${each}; ${has}`, { stage, remedy });
   }
 
-  /** Gives back what all places have but those of this plan; they have ended. */
+  /** Gives back what places outside this plan hold; their processes have ended. */
   keepOnly(plan: Plan): void {
     const kept = new Set(stagePlaces(plan).map((id) => placeName(this.spec, id)));
     for (const name of [...this.held.keys()]) if (!kept.has(name)) this.release(name);
@@ -128,7 +125,7 @@ export class Reservations {
     this.ledger.give(0, need, gpus);
   }
 
-  /** CUDA_VISIBLE_DEVICES for the process of a place; undefined: as this process has it, as no stage asks for a GPU. */
+  /** CUDA_VISIBLE_DEVICES for the processes of a place; undefined: leave it alone, no stage asks for a GPU. */
   cudaDevices(name: string): string | undefined {
     return this.hasGpus ? visibleDevices(this.held.get(name)?.gpus ?? []) : undefined;
   }

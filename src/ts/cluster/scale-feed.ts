@@ -68,14 +68,11 @@ export function scaledStages({ spec, fixed = [] }: KnownApp['app']): StageSpec[]
 
 /** How many instances each stage shall have: what was decided, within what the spec allows, or what operators say. */
 export function wantedOf(app: KnownApp['app'], stages: FeedState['stages']): Record<string, number> {
-  const scaled = scaledStages(app);
-  return Object.fromEntries(
-    app.spec.stages.map((stage) => {
-      const { name, scale } = stage;
-      const count = scaled.includes(stage) ? (stages[name]?.to ?? app.wanted[name]!) : app.wanted[name]!;
-      return [name, scaled.includes(stage) ? Math.max(scale!.min, Math.min(scale!.max, count)) : count];
-    }),
-  );
+  const decided = scaledStages(app).map(({ name, scale }) => {
+    const count = stages[name]?.to ?? app.wanted[name]!;
+    return [name, Math.max(scale!.min, Math.min(scale!.max, count))] as const;
+  });
+  return { ...app.wanted, ...Object.fromEntries(decided) };
 }
 
 /**

@@ -1,13 +1,14 @@
 // Whether a secret is that of the cluster: found out before anything is joined.
 //
-// Invariant: the first part of a cluster that starts writes the proof, all others compare; so one that has another secret
-// never gets into a plan, where it would keep those from working that have the right one. From the proof the secret
-// is found by trying only, each try at the price of scrypt (RFC 7914).
+// Invariant: the first part of a cluster that starts writes the proof, all others compare; so one that has another
+// secret never gets into a plan, where it would keep those from working that have the right one. From the proof the
+// secret is found by trying only, each try at the price of scrypt (RFC 7914).
 import { randomBytes, scrypt, timingSafeEqual } from 'node:crypto';
-import { isRdmaError, RdmaError } from '../core/errors.js';
+import { RdmaError } from '../core/errors.js';
 import type { Secret } from '../core/secret.js';
 import { checkObject, checkString } from '../core/validate.js';
-import { type ControlStore, readJson } from '../control/index.js';
+import { type ControlStore, type Entry, readJson } from '../control/index.js';
+import { readOrRefuse } from './cluster-records.js';
 
 /** Its record. */
 export const PROOF = 'secret';
@@ -48,23 +49,21 @@ async function compare(store: ControlStore, secret: Secret<string>): Promise<voi
     await store.put(PROOF, { salt, proof: proof.toString('hex') }, { expected: 0 });
     return;
   }
-  const { salt, proof } = readProof(entry.key, readJson(entry));
+  const { salt, proof } = readProof(entry);
   const own = await proofOf(secret, salt);
   const known = Buffer.from(proof, 'hex');
   if (known.length === own.length && timingSafeEqual(known, own)) return;
+  const changed = `after a change of secret on all of them, delete the record "${PROOF}"`;
   throw new RdmaError('RDMA_ERR_UNAUTHENTICATED', 'the secret is not that of this cluster', {
-    remedy: `use the secret file of the other nodes; after a change of secret on all of them, delete the record "${PROOF}"`,
+    remedy: `use the secret file of the other nodes; ${changed}`,
   });
 }
 
-function readProof(key: string, value: unknown): { salt: string; proof: string } {
-  try {
-    const { salt, proof } = checkObject<{ salt: string; proof: string }>('proof', value);
+function readProof(entry: Entry): { salt: string; proof: string } {
+  return readOrRefuse(entry.key, () => {
+    const { salt, proof } = checkObject<{ salt: string; proof: string }>('proof', readJson(entry));
     return { salt: checkString('salt', salt, { pattern: HEX }), proof: checkString('proof', proof, { pattern: HEX }) };
-  } catch (cause) {
-    const words = isRdmaError(cause) ? cause.message : String(cause);
-    throw new RdmaError('RDMA_ERR_PROTOCOL', `the record ${key} cannot be used: ${words}`, { cause });
-  }
+  });
 }
 
 function proofOf(secret: Secret<string>, salt: string): Promise<Buffer> {

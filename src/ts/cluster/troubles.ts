@@ -1,7 +1,7 @@
 // What goes wrong for a part of a cluster that goes on all the same.
 //
 // Invariant: the same trouble with the same thing is told once, until another one comes.
-import { isRdmaError, RdmaError } from '../core/errors.js';
+import { asRdmaError, type RdmaError } from '../core/errors.js';
 
 export class Troubles {
   private readonly last = new Map<string, string>(); // by what: its words
@@ -11,9 +11,7 @@ export class Troubles {
 
   /** Something went wrong with a record, or whatever has this name. */
   add(what: string, cause: unknown): void {
-    const error = isRdmaError(cause)
-      ? cause
-      : new RdmaError('RDMA_ERR_INTERNAL', `${what}: ${String(cause)}`, { cause });
+    const error = asRdmaError(cause, `${what}: ${String(cause)}`);
     if (this.last.get(what) === error.message) return;
     this.last.set(what, error.message);
     this.tell(error);

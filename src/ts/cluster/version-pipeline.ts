@@ -2,7 +2,7 @@
 //
 // Invariant: requests are admitted under a plan after all of its places work under it, and an older one is let go of
 // after its last request here. While the store is away it goes on with the last plan.
-import { RdmaError } from '../core/errors.js';
+import { asRdmaError, RdmaError } from '../core/errors.js';
 import type { Secret } from '../core/secret.js';
 import type { ControlPort, ControlStore, Membership } from '../control/index.js';
 import {
@@ -259,8 +259,7 @@ export class VersionPipeline extends RunningPipeline {
         await this.follow();
         this.trouble = undefined;
       } catch (error) {
-        this.trouble =
-          error instanceof RdmaError ? error : new RdmaError('RDMA_ERR_INTERNAL', String(error), { cause: error });
+        this.trouble = asRdmaError(error);
         await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
         this.isDue = true;
       }

@@ -13,7 +13,7 @@ import { Bell } from './bell.js';
 import { checkLeaseOptions, type LeaseOptions, type LeaseSettings } from './lease-options.js';
 import { type LeaseRecord, readLeaseRecord } from './lease-record.js';
 import { withDeadline } from '../core/deadline.js';
-import { ErrorCodes, isRdmaError, RdmaError } from '../core/errors.js';
+import { asRdmaError, ErrorCodes, RdmaError } from '../core/errors.js';
 import { Holding } from './holding.js';
 import { type ControlStore, type Entry, type Json, type Revision, checkKey } from './store.js';
 import { View } from './view.js';
@@ -318,9 +318,7 @@ export class Lease {
   }
 
   private note(error: unknown): void {
-    this.lastError = isRdmaError(error)
-      ? error
-      : new RdmaError('RDMA_ERR_INTERNAL', 'the store failed', { cause: error });
+    this.lastError = asRdmaError(error, 'the store failed');
   }
 }
 

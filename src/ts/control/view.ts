@@ -4,7 +4,7 @@
 // whole of its time again: nobody could renew while the store was away, and it may have forgotten. All times are of
 // this process's own monotonic clock.
 import { withDeadline } from '../core/deadline.js';
-import { isRdmaError, RdmaError } from '../core/errors.js';
+import { asRdmaError, type RdmaError } from '../core/errors.js';
 import { Bell } from './bell.js';
 import type { ControlPort } from './port.js';
 import type { ControlStore, Entry, WatchEvent } from './store.js';
@@ -175,8 +175,6 @@ export class View {
   }
 
   private fail(error: unknown): void {
-    this.failure = isRdmaError(error)
-      ? error
-      : new RdmaError('RDMA_ERR_INTERNAL', 'the store failed', { cause: error });
+    this.failure = asRdmaError(error, 'the store failed');
   }
 }

@@ -19,6 +19,17 @@ function onEvent(this: AbortSignal): void {
 }
 
 /**
+ * As {@link onAbort}; for a signal that is aborted already it calls at once, and without a signal never.
+ *
+ * @param call must not throw
+ */
+export function followAbort(signal: AbortSignal | undefined, call: () => void): () => void {
+  if (signal?.aborted === false) return onAbort(signal, call);
+  if (signal !== undefined) call();
+  return () => {};
+}
+
+/**
  * Calls once when the signal is aborted; not for one that is aborted already.
  *
  * @param call must not throw: those behind it would not be called

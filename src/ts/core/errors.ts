@@ -62,6 +62,15 @@ export function systemCode(code: unknown): `E${string}` | 'UNKNOWN' {
   return typeof code === 'string' && /^E[A-Z0-9_]+$/.test(code) ? (code as `E${string}`) : 'UNKNOWN';
 }
 
+/**
+ * What a promise rejected with, as an error of this library: one that is, as it is; any other as RDMA_ERR_INTERNAL.
+ *
+ * @param words of the new one; default what `error` is as a string
+ */
+export function asRdmaError(error: unknown, words = String(error)): RdmaError {
+  return isRdmaError(error) ? error : new RdmaError('RDMA_ERR_INTERNAL', words, { cause: error });
+}
+
 /** What an RdmaError may carry besides its code and words. */
 export interface RdmaErrorDetails {
   /** The system's error number, negative as in Node's own errors. */

@@ -1,20 +1,20 @@
 // Whether the demo's stages in Python can run on this machine.
 //
-// Invariant: what is missing is said in one line with its remedy, before a process of the pipeline is started.
+// Invariant: an error names what is missing and its remedy in one line, before any process of the pipeline starts.
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
 import { DemoError } from './errors.js';
 
-/** Environment variable with the program that runs Python: set before python-workflow.ts is imported. */
+/** Environment variable that names the Python interpreter; set it before python-workflow.ts is imported. */
 export const DEMO_PYTHON = 'ONEPIECE_DEMO_PYTHON';
 
 const NEEDED = 'import sys, numpy; sys.exit(sys.version_info < (3, 9))';
 
 /**
- * Looks whether the stages can run.
+ * Checks that an interpreter can run the stages.
  *
- * @param program that runs Python, a path or a name
- * @throws DemoError DEMO_ERR_PYTHON_MISSING saying what to install: Python 3.9 or later, or NumPy
+ * @param program the interpreter, a path or a name
+ * @throws DemoError DEMO_ERR_PYTHON_MISSING, which says what to install: Python 3.9 or later, or NumPy
  */
 export async function checkDemoPython(program: string): Promise<void> {
   try {

@@ -1,7 +1,7 @@
 // The demo's workflow with its three heavy stages in Python: `onepiece demo --python`.
 //
-// Invariant: each stage makes the bytes that the stage of that name in workflow.ts makes. Worker processes import this
-// module too: which Python it is comes from the environment.
+// Invariant: each stage makes the same bytes as the stage of that name in workflow.ts. Worker processes import this
+// module too, so the environment names the interpreter.
 import { join } from 'node:path';
 import { workflow } from '../pipeline/index.js';
 import { packageRoot } from '../verbs/native.js';
@@ -10,7 +10,7 @@ import { imageToVideo } from './workflow.js';
 
 const interpreter = process.env[DEMO_PYTHON] ?? 'python3';
 const file = join(packageRoot(), 'src', 'python', 'examples', 'image_to_video', 'stages.py');
-// Four processes share the machine: threads of BLAS would wait for each other.
+// Four processes share the machine: their BLAS threads would wait for each other.
 const env = { OPENBLAS_NUM_THREADS: '1', OMP_NUM_THREADS: '1', MKL_NUM_THREADS: '1' };
 
 export const imageToVideoPython = workflow('image-to-video', { module: __filename })

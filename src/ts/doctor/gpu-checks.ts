@@ -1,7 +1,7 @@
 // Checks of GPUs: the driver, what each one has, who reaches whom, pinned memory and CUDA IPC.
 //
-// Invariant: pure functions of what was observed; a machine without GPUs is as good as any, so that is a note, and the
-// verdict, which is about RDMA, does not count GPUs.
+// Invariant: pure functions of what was observed. Having no GPU is a note, not a fault: the verdict is about RDMA and
+// does not count GPUs.
 import { bytesInWords } from '../core/memory-room.js';
 import type { Gpu, GpuReport } from '../cluster/gpus.js';
 import { type Finding, note, ok, warning } from './finding.js';
@@ -45,12 +45,12 @@ function peers({ peers: reach }: GpuReport): Finding[] {
   if (apart.length === 0) return [ok('gpu-peers', `each of the ${reach.length} GPUs reaches the memory of the others`)];
   const pairs = reach.length * (reach.length - 1);
   const words = `${apart.length} of ${pairs} ways between GPUs have no peer access (${apart.slice(0, 8).join(', ')})`;
-  return [note('gpu-peers', `${words}: copies there go through memory of the host`)];
+  return [note('gpu-peers', `${words}: such copies go through host memory`)];
 }
 
 interface Trial {
   id: string;
-  /** Why it does not work; null: it does. */
+  /** Why it does not work on this GPU; null: it works. */
   why: (gpu: Gpu) => string | null;
   good: string;
   bad: string;

@@ -5,7 +5,7 @@
 // While the store is away it shows what it saw last, and says so.
 import { type ClusterEvent, type ClusterOverview, listClusterEvents, overview } from '../cluster/index.js';
 import type { ControlStore } from '../control/index.js';
-import { RdmaError } from '../core/errors.js';
+import { asRdmaError, type RdmaError } from '../core/errors.js';
 
 /** A place that works on another node than before. */
 export interface PlaceMove {
@@ -110,8 +110,7 @@ export class ClusterObserver implements Disposable {
       this.seen = { schemaVersion: 1, atMs: Date.now(), app, leader, nodes, apps, events: newest };
       this.failure = undefined;
     } catch (error) {
-      const isTyped = error instanceof RdmaError;
-      this.failure = isTyped ? error : new RdmaError('RDMA_ERR_INTERNAL', String(error), { cause: error });
+      this.failure = asRdmaError(error);
     }
     this.seenAt = performance.now();
   }

@@ -2,7 +2,7 @@
 //
 // Invariant: no route changes anything. Both are for operators. Fastify comes from whoever registers the plugin.
 import type { FastifyInstance } from 'fastify';
-import { isRdmaError } from '../core/errors.js';
+import { sendPage, sendUnavailable } from './answers.js';
 import type { ClusterObserver } from './cluster-observer.js';
 import { builtPart, singlePage } from './single-page.js';
 
@@ -18,7 +18,7 @@ export function clusterPlugin(observer: ClusterObserver): (app: unknown) => Prom
   return async (server) => {
     // Whoever registers a plugin has Fastify, and its types; nobody else needs them.
     const app = server as FastifyInstance;
-    const { html, contentSecurityPolicy } = singlePage({
+    const page = singlePage({
       title: 'onepiece cluster',
       body: '<noscript><p>This page is drawn by its script.</p></noscript>',
       style: builtPart('observe', 'dashboard.css'),
@@ -29,29 +29,14 @@ export function clusterPlugin(observer: ClusterObserver): (app: unknown) => Prom
     const guarded = { config: { needsOperator: true } as object };
 
     // A browser that was let in shows the same to the page's own requests.
-    app.get(CLUSTER_ROUTES.page, guarded, (_request, reply) =>
-      reply
-        .headers({
-          'content-type': 'text/html; charset=utf-8',
-          'content-security-policy': contentSecurityPolicy,
-          'cache-control': 'no-cache',
-          'referrer-policy': 'no-referrer',
-          'x-content-type-options': 'nosniff',
-        })
-        .send(html),
-    );
+    app.get(CLUSTER_ROUTES.page, guarded, (_request, reply) => sendPage(reply, page));
 
     app.get(CLUSTER_ROUTES.snapshot, guarded, async (_request, reply) => {
       try {
         const snapshot = await observer.snapshot();
-        return await reply.header('cache-control', 'no-store').send(snapshot);
+        return reply.header('cache-control', 'no-store').send(snapshot);
       } catch (error) {
-        if (!isRdmaError(error)) throw error;
-        const problem = { type: 'about:blank', title: 'Service Unavailable', status: 503, code: error.code };
-        return reply
-          .code(503)
-          .header('content-type', 'application/problem+json')
-          .send({ ...problem, detail: error.message });
+        return sendUnavailable(reply, error);
       }
     });
   };

@@ -1,8 +1,8 @@
 // The routes of the dashboard, for a Fastify server: page, snapshot, live snapshots and metrics.
 //
 // Invariant: no route changes anything. Fastify comes from whoever registers the plugin; nothing of it is loaded here.
-import type { FastifyInstance, FastifyReply } from 'fastify';
-import { isRdmaError } from '../core/errors.js';
+import type { FastifyInstance } from 'fastify';
+import { sendPage, sendProblem, sendUnavailable } from './answers.js';
 import type { Observer } from './observer.js';
 import { dashboardPage } from './page.js';
 import { registerMetrics } from './prom-client.js';
@@ -31,37 +31,27 @@ export function observePlugin(observer: Observer, options: ObservePluginOptions 
   return async (server) => {
     // Whoever registers a plugin has Fastify, and its types; nobody else needs them.
     const app = server as FastifyInstance;
-    const { html, contentSecurityPolicy } = dashboardPage();
+    const page = dashboardPage();
     const stream = new SnapshotStream(observer, options);
     app.addHook('preClose', async () => stream.close());
 
     // As the server of this package takes it: a page without data needs no token, and the data is for operators.
     const open = { config: { isOpen: true } as object };
     const guarded = { config: { needsOperator: true } as object };
-    app.get(OBSERVE_ROUTES.page, open, (_request, reply) =>
-      reply
-        .headers({
-          'content-type': 'text/html; charset=utf-8',
-          'content-security-policy': contentSecurityPolicy,
-          'cache-control': 'no-cache',
-          'referrer-policy': 'no-referrer',
-          'x-content-type-options': 'nosniff',
-        })
-        .send(html),
-    );
+    app.get(OBSERVE_ROUTES.page, open, (_request, reply) => sendPage(reply, page));
 
     app.get(OBSERVE_ROUTES.snapshot, guarded, async (_request, reply) => {
       try {
         const snapshot = await observer.snapshot();
         return reply.header('cache-control', 'no-store').send(snapshot);
       } catch (error) {
-        return unavailable(reply, error);
+        return sendUnavailable(reply, error);
       }
     });
 
     app.get(OBSERVE_ROUTES.events, guarded, (_request, reply) => {
       if (stream.isFull) {
-        return problem(reply.header('retry-after', '5'), 503, 'RDMA_ERR_BUSY', 'too many listeners are connected');
+        return sendProblem(reply.header('retry-after', '5'), 503, 'RDMA_ERR_BUSY', 'too many listeners are connected');
       }
       reply.hijack();
       const { raw } = reply;
@@ -85,21 +75,8 @@ export function observePlugin(observer: Observer, options: ObservePluginOptions 
         const text = await registry.metrics();
         return reply.header('content-type', registry.contentType).send(text);
       } catch (error) {
-        return unavailable(reply, error);
+        return sendUnavailable(reply, error);
       }
     });
   };
-}
-
-function unavailable(reply: FastifyReply, error: unknown): FastifyReply {
-  if (!isRdmaError(error)) throw error;
-  return problem(reply, 503, error.code, error.message);
-}
-
-// RFC 9457.
-function problem(reply: FastifyReply, status: number, code: string, detail: string): FastifyReply {
-  return reply
-    .code(status)
-    .header('content-type', 'application/problem+json')
-    .send({ type: 'about:blank', title: 'Service Unavailable', status, code, detail });
 }

@@ -90,7 +90,9 @@ export function placeName(spec: WorkflowSpec, place: PlaceId): string {
   return `${place.stage === GATEWAY_INDEX ? GATEWAY : spec.stages[place.stage]!.name}/${place.instance}`;
 }
 
-/** The index of a stage in the spec; that of the request is `GATEWAY_INDEX`. @throws RdmaError RDMA_ERR_INVALID_ARGUMENT */
+/**
+ * The index of a stage in the spec; that of the request is `GATEWAY_INDEX`. @throws RdmaError RDMA_ERR_INVALID_ARGUMENT
+ */
 export function stageIndex(spec: WorkflowSpec, name: string): number {
   if (name === REQUEST || name === GATEWAY) return GATEWAY_INDEX;
   const index = spec.stages.findIndex((stage) => stage.name === name);

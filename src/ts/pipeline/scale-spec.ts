@@ -19,7 +19,9 @@ export interface StageScale {
   readonly evidence?: number;
   /** Fewer instances must have been enough for that long, in ms, before one ends. */
   readonly downAfterMs?: number;
-  /** Nothing must have come for that long, in ms, and for as long as so many arrivals take, before only `min` are left. */
+  /**
+   * Nothing must have come for that long, in ms, and for as long as so many arrivals take, before only `min` are left.
+   */
   readonly zeroAfterMs?: number;
   readonly zeroAfterGaps?: number;
   /** An action that was not carried out after that long, in ms, counts as lost. */

@@ -2,7 +2,7 @@
 //
 // Invariant: the loop over it ends when the request has ended, and not before all of its pieces were read. Leaving the
 // loop early gives the request up.
-import { onAbort } from '../core/abort.js';
+import { followAbort } from '../core/abort.js';
 import { RdmaError } from '../core/errors.js';
 import { checkAbortSignal } from '../core/validate.js';
 import type { PipelineResult, RequestOptions } from './request.js';
@@ -40,13 +40,12 @@ export class RequestStream implements AsyncIterableIterator<PieceEvent, undefine
 
   private async start(run: (options: RequestOptions) => Promise<PipelineResult>, options: StreamOptions) {
     const signal = checkAbortSignal('signal', options.signal);
-    const stop = signal === undefined ? undefined : onAbort(signal, () => this.control.abort(signal.reason));
-    if (signal?.aborted) this.control.abort(signal.reason);
+    const stopListening = followAbort(signal, () => this.control.abort(signal?.reason));
     try {
       const onPiece = (event: PieceEvent) => this.take(event);
       return await run({ ...options, views: false, signal: this.control.signal, onPiece });
     } finally {
-      stop?.();
+      stopListening();
     }
   }
 

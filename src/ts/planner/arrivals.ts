@@ -7,7 +7,7 @@
 /** Rates that are tested, relative to the planned one, from the quickest to the finest. */
 const FASTER = [2, 1.3];
 const SLOWER = [0.5, 0.75];
-/** A rate is made of so many arrivals at first; then of four times as many, until it is of enough and of long enough. */
+/** A rate is first measured of so many arrivals, then of four times as many, until they are enough over long enough. */
 const FIRST_ARRIVALS = 20;
 const ENOUGH_ARRIVALS = 320;
 const LONG_ENOUGH_MS = 60_000;
@@ -183,7 +183,7 @@ export function forecastRate(state: Arrivals, aheadMs: number, deviations: numbe
   return rate;
 }
 
-/** How many standard deviations a normal distribution has below a quantile of 0.5 to 0.9999 (Abramowitz, Stegun 26.2.23). */
+/** A quantile, 0.5 to 0.9999, of the normal distribution in standard deviations (Abramowitz and Stegun 26.2.23). */
 export function deviationsOf(quantile: number): number {
   const t = Math.sqrt(-2 * Math.log(1 - quantile));
   const above = 2.515517 + 0.802853 * t + 0.010328 * t * t;

@@ -22,7 +22,18 @@ export function exponential(draw: () => number, mean: number): number {
   return -Math.log(1 - draw()) * mean;
 }
 
-/** Normally distributed, mean 0 and deviation 1 (Box and Muller, 1958). */
-export function normal(draw: () => number): number {
-  return Math.sqrt(-2 * Math.log(1 - draw())) * Math.cos(2 * Math.PI * draw());
+/**
+ * Picks indices in proportion to weights.
+ *
+ * @param weights each 0 or more, not all 0
+ * @returns a function from a number of 0 to 1, 1 excluded, to an index of `weights`
+ */
+export function pickerOf(weights: readonly number[]): (u: number) => number {
+  const sums: number[] = [];
+  let total = 0;
+  for (const weight of weights) {
+    total += weight;
+    sums.push(total);
+  }
+  return (u) => sums.findIndex((sum) => u * total < sum);
 }

@@ -65,8 +65,8 @@ export const Answer = v.strictObject({
   inPlace: v.boolean(),
   // Room for a message behind each descriptor; 0 where the lane is mapped and not polled.
   inlineBytes,
-  // The inbox looks at the descriptors itself, in a loop, and nothing announces them; but where the lane is not mapped, an
-  // immediate says how many messages have arrived whose bytes are in the data ring.
+  // The inbox looks at the descriptors itself, in a loop, and nothing announces them; but where the lane is not mapped,
+  // an immediate says how many messages have arrived whose bytes are in the data ring.
   polled: v.boolean(),
   // The largest message that the inbox pulls; 0: none.
   maxPullBytes: v.pipe(u32, v.maxValue(MAX_PULL_BYTES)),

@@ -1,14 +1,14 @@
 // A workflow over HTTP on one machine, which follows its file: new code is started beside the old one.
 //
-// Invariant: there is always one version that takes requests, from the first one on. The next one takes them when all of
-// its places work; one that does not load, or does not start, changes nothing. The one before ends when what it has
+// Invariant: there is always one version that takes requests, from the first one on. The next one takes them when all
+// of its places work; one that does not load, or does not start, changes nothing. The one before ends when what it has
 // begun has, or its time is over. Jobs are in one store: whatever version is asked knows them all, and what the old one
 // has not begun the new one does.
 import { resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { LocalCluster, type LocalClusterOptions } from '../cluster/index.js';
-import { onAbort } from '../core/abort.js';
-import { isRdmaError, RdmaError } from '../core/errors.js';
+import { followAbort } from '../core/abort.js';
+import { asRdmaError, RdmaError } from '../core/errors.js';
 import { tellerOf } from '../core/event-teller.js';
 import { checkAbortSignal } from '../core/validate.js';
 import { type JobStore, memoryStore } from '../jobs/index.js';
@@ -105,8 +105,7 @@ export class DevServer {
     const front = await Front.listen(server);
     const dev = new DevServer(name, options, server, front);
     const giveUp = () => dev.starting.abort(signal?.reason);
-    if (signal?.aborted) giveUp();
-    const stopListening = signal === undefined ? () => {} : onAbort(signal, giveUp);
+    const stopListening = followAbort(signal, giveUp);
     try {
       await dev.watch?.start();
       dev.current = await dev.startVersion(1, service);
@@ -194,7 +193,7 @@ export class DevServer {
         this.current = await this.startVersion(before.number + 1, service);
       } catch (error) {
         if (this.isDue || this.isClosed) continue; // what has come since decides
-        this.tell({ type: 'kept', version: before.number, error: asRdmaError(error) });
+        this.tell({ type: 'kept', version: before.number, error: asRdmaError(error, (error as Error).message) });
         continue;
       }
       const { number, service } = this.current;
@@ -245,7 +244,9 @@ export class DevServer {
 
   // ---- The end
 
-  /** Refuses new work, waits for what runs for at most `drainMs`, and ends everything. @returns whether all had ended */
+  /**
+   * Refuses new work, waits for what runs for at most `drainMs`, and ends everything. @returns whether all had ended
+   */
   async drain(): Promise<boolean> {
     this.watch?.close();
     this.starting.abort(new RdmaError('RDMA_ERR_CLOSED', 'the server ends'));
@@ -274,9 +275,4 @@ export class DevServer {
     await Promise.all([current?.cluster.close(), this.retiring]);
     await this.jobs.close();
   }
-}
-
-function asRdmaError(error: unknown): RdmaError {
-  if (isRdmaError(error)) return error;
-  return new RdmaError('RDMA_ERR_INTERNAL', error instanceof Error ? error.message : String(error), { cause: error });
 }

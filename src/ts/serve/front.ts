@@ -1,7 +1,7 @@
 // A listening HTTP server that gives each request to one of several servers, the newest.
 //
-// Invariant: connections are its own, so a server that is replaced breaks none: the next request on a connection goes to
-// the newest server, whoever had the one before. While there is none, requests are refused with a time to come back.
+// Invariant: connections are its own, so a server that is replaced breaks none: the next request on a connection goes
+// to the newest server, whoever had the one before. While there is none, requests are refused with a time to come back.
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { checkServerOptions, type ServerOptions } from './options.js';
 import { PROBLEM_TYPE } from './problem.js';

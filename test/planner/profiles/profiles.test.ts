@@ -1,4 +1,5 @@
-// Proves that the shipped profiles are whole, and that a figure that is missing is named rather than guessed.
+// Proves that the shipped profiles pass the check, that a missing figure is an error that names it, and that what is
+// assumed instead of others is listed.
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
@@ -61,6 +62,28 @@ void t.test('a missing figure is named', async (t) => {
     message: /lacks memoryGB/,
   });
   t.ok(assumptionsOf(without('switchSeconds')).some((words) => words.startsWith('dit: no switchSeconds')));
+});
+
+void t.test('what is assumed instead of a missing figure is the one that is taken', async (t) => {
+  const { switchSeconds: _switch, weightsGB: _weights, outputBytes: _bytes, ...dit } = wan().stages[1]!;
+  const { encode, decode } = Object.fromEntries(wan().stages.map((stage) => [stage.name, stage]));
+  const profile = { ...wan(), stages: [encode!, dit, decode!], whole: {} };
+  t.same(
+    assumptionsOf(profile).filter((words) => /^(dit|whole)/.test(words)),
+    [
+      'dit: no weightsGB, so all of memoryGB counts as weights',
+      'dit: no switchSeconds, so another adapter takes as long as a whole load (loadSeconds)',
+      'dit: no outputBytes, so its output takes no time on the way',
+      'dit: no figures of batches, so each task runs alone',
+      'whole: no memoryGB, so that of the stages is added up',
+      'whole: no loadSeconds, so that of the stages is added up',
+    ],
+  );
+  const { stages, wholeMemoryGB, wholeLoadSeconds } = costsOf(profile, H100);
+  const { memoryGB, loadSeconds } = stages[1]!;
+  t.match(stages[1], { weightsGB: memoryGB, switchSeconds: loadSeconds, outputBytes: 0 });
+  t.equal(wholeMemoryGB, stages[0]!.memoryGB + memoryGB + stages[2]!.memoryGB);
+  t.equal(wholeLoadSeconds, stages[0]!.loadSeconds + loadSeconds + stages[2]!.loadSeconds);
 });
 
 void t.test('a stage that needs more memory than the GPU has is refused', async (t) => {

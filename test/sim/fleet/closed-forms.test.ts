@@ -2,6 +2,7 @@
 import t from 'tap';
 import { md1MeanWaitMs, mg1PsMeanMs, mmcMeanWaitMs, mmcWaitsLonger } from '../../../src/ts/planner/queueing.js';
 import { quantileOf } from '../../../src/ts/sim/fleet/result.js';
+import { simulate } from '../../../src/ts/sim/fleet/simulation.js';
 import { exponentialUnits, fleet, poisson, pool, run } from './workloads.js';
 
 const SECONDS = 50_000;
@@ -21,12 +22,29 @@ void t.test('M/M/c: mean time and the part that waits long', async (t) => {
 });
 
 void t.test('M/M/c: the distribution of waits, not only its mean', async (t) => {
-  // Tasks of one length after a server of exponential ones would mix both: a second pool that never waits does not.
+  const [servers, rate] = [3, 2.4];
+  const trace = poisson(rate, 2 * SECONDS, { units: exponentialUnits });
+  for (const waitS of [0.5, 1, 2, 4]) {
+    // In time is who is done within its own service and this wait.
+    const bareS = Float64Array.from(trace.units, (units) => units + waitS);
+    const { inTime } = simulate({
+      fleet: fleet([pool({ fixed: servers })]),
+      trace,
+      bareS,
+      sloFactor: 1,
+      quantile: 0.5,
+    });
+    const longer = mmcWaitsLonger(servers, rate / 1000, 1000, waitS * 1000);
+    t.ok(Math.abs(1 - inTime - longer) < 0.01, `${1 - inTime} wait longer than ${waitS} s, expected ${longer}`);
+  }
+});
+
+void t.test('M/M/c: with servers enough nobody waits', async (t) => {
   const trace = poisson(2.4, SECONDS, { units: exponentialUnits });
-  const { inTime } = run(fleet([pool({ fixed: 3 })]), { ...trace, deadlineS: trace.deadlineS });
+  const { inTime } = run(fleet([pool({ fixed: 3 })]), trace);
   t.ok(inTime > 0.5 && inTime < 1);
   const fast = run(fleet([pool({ fixed: 60 })]), trace);
-  t.ok(near(fast.meanS, 1, 0.02), 'with servers enough nobody waits');
+  t.ok(near(fast.meanS, 1, 0.02));
   t.ok(mmcWaitsLonger(60, 0.0024, 1000, 0) < 1e-9);
 });
 

@@ -23,6 +23,7 @@ export function pool(more: Partial<PoolSpec> = {}): PoolSpec {
   return {
     name: 'pool',
     gpus: 1,
+    memoryGB: 1,
     loadS: 10,
     slots: 1,
     resident: 0,

@@ -1,4 +1,4 @@
-"""What tokens see: those of one prompt, of a batch that decodes, and of both together.
+"""Attention of the tokens of one prompt, of a batch that decodes, and of both together.
 
 Invariant: a cache is [layers, 2, slots, kv heads, positions, width]; slot s holds one sequence, its keys at 0 and its
 values at 1. A pass writes the keys and values of its own tokens there before it reads.
@@ -10,7 +10,15 @@ import torch
 from torch.nn import functional
 
 from ..tools import Tensor
-from .model import Attend
+from .model import Attend, Llama
+
+
+def read_prompt(model: Llama, tokens: Tensor, kv: Tensor) -> Tensor:
+    """Reads a whole prompt into ``kv``, [layers, 2, kv heads, >= tokens, width]; answers its next token, [1]."""
+    count = tokens.shape[0]
+    last = torch.tensor([count - 1], device=tokens.device)
+    positions = torch.arange(count, device=tokens.device)
+    return model(tokens, positions, prompt_attend(kv, 0, count), last)
 
 
 def prompt_attend(kv: Tensor, start: int, count: int) -> Attend:
@@ -31,7 +39,7 @@ def causal(q: Tensor, k: Tensor, v: Tensor, seen: Tensor) -> Tensor:
     """Attention of [heads, queries, width] to [kv heads, keys, width]; the queries are the last of the keys' positions.
 
     Args:
-        seen: [queries, keys], which keys a query sees: those up to its own.
+        seen: [queries, keys], True where a query sees a key: up to its own position.
     """
     group = q.shape[0] // k.shape[0]
     queries, keys = q.shape[1], k.shape[1]
@@ -47,11 +55,11 @@ def causal(q: Tensor, k: Tensor, v: Tensor, seen: Tensor) -> Tensor:
 
 
 def batch_attend(cache: Tensor, positions: Tensor, reach: int) -> Attend:
-    """One token of each of the first sequences of a cache.
+    """One token each for the first sequences of a cache.
 
     Args:
-        positions: [sequences], where the token of each is.
-        reach: no position is at or beyond it: so much of the cache is read.
+        positions: [sequences], the position of each one's token.
+        reach: how many positions of the cache are read; every position is below it.
     """
     count = positions.shape[0]
     at = (

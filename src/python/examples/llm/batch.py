@@ -1,7 +1,7 @@
 """A batch of sequences that keeps decoding: sequences join it and leave it between two steps.
 
-Invariant: the n sequences that decode have slots 0 to n - 1 of the cache: when one leaves, the last takes its slot. On
-a GPU a step is one CUDA graph, made before the first sequence comes, for each rounded number and reach.
+Invariant: n sequences that decode have slots 0 to n - 1 of the cache: when one leaves, the last one takes its slot. On
+a GPU a step is one CUDA graph; each rounded number of sequences and reach has one, captured before the first sequence.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 import torch
 
 from ..tools import Tensor
-from .attend import batch_attend, mixed_attend, prompt_attend
+from .attend import batch_attend, mixed_attend, read_prompt
 from .model import Llama
 
 _COUNTS = (1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128)
 
 
 class Prompt(NamedTuple):
-    """A prompt that is read piece by piece: its slot is the one after those that decode."""
+    """A prompt that is read piece by piece, in the slot after the sequences that decode."""
 
     key: Any
     tokens: Tensor
@@ -26,7 +26,7 @@ class Prompt(NamedTuple):
 
 
 class Sequence:
-    """One that decodes: whose it is, how many tokens it has, and how many more it wants."""
+    """A sequence that decodes: whose it is, how many tokens it has, and how many more it wants."""
 
     __slots__ = ("key", "length", "left")
 
@@ -42,6 +42,7 @@ class Batch:
     Args:
         slots: sequences at a time, at most 128.
         longest: tokens of a sequence, prompt and answer.
+        graphs: whether steps are CUDA graphs; default: on a GPU.
     """
 
     def __init__(self, model: Llama, slots: int, longest: int, graphs: Optional[bool] = None) -> None:
@@ -54,7 +55,7 @@ class Batch:
         self.longest = longest
         self.counts = [count for count in _COUNTS if count < slots] + [slots]
         self.reaches = [reach for reach in (512, 1024, 1536, 2048, 3072, 4096) if reach < longest] + [longest]
-        # One slot more than decode: the prompt that is read piece by piece.
+        # One more slot, for the prompt that is read piece by piece.
         size = (shape.layers, 2, slots + 1, shape.kv_heads, longest, shape.head_width)
         self.cache = torch.zeros(size, dtype=weight.dtype, device=self.device)
         self.slots = slots
@@ -73,30 +74,28 @@ class Batch:
 
     # ---- Steps
 
-    def prefill(self, tokens: Tensor, kv: Tensor) -> Tensor:
-        """Reads a whole prompt into ``kv``, [layers, 2, kv heads, >= tokens, width]; answers its next token, [1]."""
-        count = tokens.shape[0]
-        last = torch.tensor([count - 1], device=self.device)
-        positions = torch.arange(count, device=self.device)
-        return self.model(tokens, positions, prompt_attend(kv, 0, count), last)
-
     def begin(self, key: Any, tokens: Tensor, wanted: int) -> int:
-        """Reads a whole prompt where it will decode, and the sequence joins; answers its first token."""
+        """Reads a whole prompt into the slot where it will decode; the sequence joins. Answers its first token."""
         self._check_room(tokens.shape[0], wanted)
-        first = int(self.prefill(tokens, self.cache[:, :, len(self.sequences)]).item())
+        first = int(read_prompt(self.model, tokens, self.cache[:, :, len(self.sequences)]).item())
         self._admit(key, tokens.shape[0], first, wanted)
         return first
 
     def join(self, key: Any, kv: Tensor, token: int, wanted: int) -> None:
-        """A sequence joins: its keys and values, [layers, 2, kv heads, tokens, width], the token after them, and how
-        many tokens more are wanted, at least 1. Raises ValueError when there is no room."""
+        """A sequence joins whose prompt was read elsewhere. Raises ValueError when there is no room.
+
+        Args:
+            kv: its keys and values, [layers, 2, kv heads, tokens, width].
+            token: the one after them.
+            wanted: how many more tokens, at least 1.
+        """
         length = kv.shape[3]
         self._check_room(length, wanted)
         self.cache[:, :, len(self.sequences), :, :length].copy_(kv)
         self._admit(key, length, token, wanted)
 
     def step(self) -> List[Tuple[Any, int, bool]]:
-        """Every sequence goes one token further; answers the key and the token of each, and whether it was the last."""
+        """Every sequence gets one more token; answers the key and token of each, and whether it was the last."""
         count = len(self.sequences)
         if count == 0:
             return []
@@ -110,28 +109,25 @@ class Batch:
         return self._moved(self.tokens[:count].tolist())
 
     def step_with(self, prompt: Prompt, start: int, count: int) -> Tuple[List[Tuple[Any, int, bool]], Optional[int]]:
-        """As ``step``, and reads tokens ``start`` to ``start + count`` of a prompt in the same pass.
+        """As ``step``; the same pass reads tokens ``start`` to ``start + count`` of a prompt.
 
-        Answers also the first token of the prompt's answer when this was its end: it has joined the batch then. From
-        the first piece until then nothing else may be called.
+        When the prompt ends there, it joins the batch, and the first token of its answer is answered too. Call nothing
+        else from its first piece until then.
         """
         decoding = len(self.sequences)
-        slot = decoding
         self._check_room(prompt.tokens.shape[0], prompt.wanted)
         is_last = start + count == prompt.tokens.shape[0]
         tokens = torch.cat((self.tokens[:decoding], prompt.tokens[start : start + count]))
         places = torch.cat((self.positions[:decoding], torch.arange(start, start + count, device=self.device)))
         reach = max((one.length for one in self.sequences), default=0) + 1
-        attend = mixed_attend(self.cache, self.positions[:decoding], reach, slot, start, count)
+        attend = mixed_attend(self.cache, self.positions[:decoding], reach, decoding, start, count)
         rows = torch.cat((self._rows[:decoding], torch.tensor([decoding + count - 1], device=self.device)))
         found = self.model(tokens, places, attend, rows)
         self.tokens[:decoding] = found[:decoding]
         self.positions[:decoding] += 1
         numbers = found.tolist()
-        # Those that have ended leave before the new one is last, so that slots stay in a row.
         if not is_last:
-            moved = self._moved(numbers[:-1], partial=prompt, read=start + count)
-            return moved, None
+            return self._moved(numbers[:-1], read=start + count), None
         self._admit(prompt.key, prompt.tokens.shape[0], numbers[-1], prompt.wanted)
         return self._moved(numbers[:-1]), numbers[-1]
 
@@ -141,11 +137,11 @@ class Batch:
         if at < last:
             one = self.sequences[last]
             self.cache[:, :, at, :, : one.length].copy_(self.cache[:, :, last, :, : one.length])
-            self.tokens[at] = self.tokens[last].clone()
-            self.positions[at] = self.positions[last].clone()
+            self.tokens[at] = self.tokens[last]
+            self.positions[at] = self.positions[last]
             self.sequences[at] = one
         self.sequences.pop()
-        # A row of a graph that nobody uses writes at position 0 of a free slot.
+        # An unused row of a graph writes at position 0 of a free slot.
         self.positions[last] = 0
 
     def clear(self) -> None:
@@ -171,16 +167,19 @@ class Batch:
         positions = self.positions[:count]
         attend = batch_attend(self.cache, positions, reach)
         self.tokens[:count] = self.model(self.tokens[:count], positions, attend, self._rows[:count])
-        # Rows that nobody uses go on as well: not out of the cache.
+        # Unused rows advance too, but stay inside the cache.
         positions.add_(1).clamp_(max=self.longest - 1)
 
     def _rounded(self, count: int, reach: int) -> Tuple[int, int]:
         size = next(size for size in self.counts if size >= count)
         return size, next(far for far in self.reaches if far >= reach)
 
-    def _moved(
-        self, numbers: List[int], partial: Optional[Prompt] = None, read: int = 0
-    ) -> List[Tuple[Any, int, bool]]:
+    def _moved(self, numbers: List[int], read: int = 0) -> List[Tuple[Any, int, bool]]:
+        """Gives the first sequences their new tokens; those that have all of theirs leave.
+
+        Args:
+            read: tokens that have been read of a prompt in the slot after all sequences: it moves down with them.
+        """
         moved: List[Tuple[Any, int, bool]] = []
         for at, token in enumerate(numbers):
             one = self.sequences[at]
@@ -192,17 +191,17 @@ class Batch:
             if self.sequences[at].left == 0:
                 self.remove(at)
         now = len(self.sequences)
-        if partial is not None and now < decoding:
-            self.cache[:, :, now, :, :read].copy_(self.cache[:, :, decoding, :, :read].clone())
+        if read > 0 and now < decoding:
+            self.cache[:, :, now, :, :read].copy_(self.cache[:, :, decoding, :, :read])
         return moved
 
     def _capture(self) -> None:
-        """Makes a graph for each rounded number of sequences and reach, the largest first: they share memory."""
+        """Captures a graph for each rounded number of sequences and reach, the largest first: they share memory."""
         pool = None
         side = torch.cuda.Stream(self.device)
         for size in reversed(self.counts):
             for far in reversed(self.reaches):
-                # Once without a graph: libraries load their kernels and make their workspaces then.
+                # One run without a graph: libraries load their kernels and allocate their workspaces.
                 side.wait_stream(torch.cuda.current_stream(self.device))
                 with torch.cuda.stream(side):
                     self._advance(size, far)

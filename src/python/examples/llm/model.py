@@ -1,11 +1,12 @@
 """A decoder-only transformer of Llama's shape (RMSNorm, rotary positions, grouped heads, SwiGLU).
 
-Invariant: names and shapes of its parameters are those of published Llama checkpoints. It keeps no state: how tokens
-see each other is the caller's, as a function that is called once for each layer.
+Invariant: names and shapes of its parameters are those of published Llama checkpoints. It keeps no cache: the caller
+passes the attention, a function that runs once for each layer.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Callable, List, Tuple
 
@@ -13,7 +14,9 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from ..tools import Tensor, linear, parameter
+from ..tools import RmsNorm, Tensor, angles, linear
+
+_EPSILON = 1e-5
 
 #: (layer, q [tokens, heads, width], k [tokens, kv heads, width], v) -> [tokens, heads, width]
 Attend = Callable[[int, Tensor, Tensor, Tensor], Tensor]
@@ -38,30 +41,19 @@ class Shape:
     @property
     def kv_bytes(self) -> int:
         """Bytes of the KV cache of a token, in bf16."""
-        return self.layers * 2 * self.kv_heads * self.head_width * 2
+        return math.prod(self.kv_size(1)) * 2
+
+    def kv_size(self, tokens: int) -> Tuple[int, ...]:
+        """Sizes of the keys and values of one sequence: [layers, 2, kv heads, tokens, width of a head]."""
+        return (self.layers, 2, self.kv_heads, tokens, self.head_width)
 
 
 def shape_of(layers: int = 32, width: int = 4096, vocabulary: int = 128256) -> Shape:
-    """The 8B shape, or a smaller one of the same proportions. Raises ValueError for a width of no multiple of 128."""
+    """The 8B shape, or a smaller one of the same proportions. Raises ValueError unless width is a multiple of 128."""
     if layers < 1 or width < 128 or width % 128 != 0 or vocabulary < 2:
         raise ValueError(f"layers >= 1, width a multiple of 128, vocabulary >= 2; not {layers}, {width}, {vocabulary}")
     heads = max(4, width // 128)
     return Shape(layers, width, width * 7 // 2, heads, max(1, heads // 4), vocabulary)
-
-
-class Norm(nn.Module):
-    """RMSNorm."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.weight = parameter(width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        fused = getattr(functional, "rms_norm", None)  # PyTorch 2.4 and later
-        if fused is not None:
-            return fused(x, self.weight.shape, self.weight, 1e-5)
-        wide = x.float()
-        return (wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + 1e-5)).to(x.dtype) * self.weight
 
 
 class Heads(nn.Module):
@@ -102,8 +94,8 @@ class Layer(nn.Module):
         super().__init__()
         self.self_attn = Heads(shape)
         self.mlp = Mlp(shape)
-        self.input_layernorm = Norm(shape.width)
-        self.post_attention_layernorm = Norm(shape.width)
+        self.input_layernorm = RmsNorm(shape.width, _EPSILON)
+        self.post_attention_layernorm = RmsNorm(shape.width, _EPSILON)
 
     def forward(self, x: Tensor, turn: Tuple[Tensor, Tensor], attend: Callable[..., Tensor]) -> Tensor:
         x = x + self.self_attn(self.input_layernorm(x), turn, attend)
@@ -115,7 +107,7 @@ class Trunk(nn.Module):
         super().__init__()
         self.embed_tokens = nn.Embedding(shape.vocabulary, shape.width, device="meta")
         self.layers = nn.ModuleList([Layer(shape) for _ in range(shape.layers)])
-        self.norm = Norm(shape.width)
+        self.norm = RmsNorm(shape.width, _EPSILON)
 
 
 class Llama(nn.Module):
@@ -135,7 +127,7 @@ class Llama(nn.Module):
             tokens: [tokens], of any number of sequences.
             positions: [tokens], of each in its sequence.
             attend: what each token sees.
-            answers: [n], which tokens are asked for what follows them.
+            answers: [n], the indices of the tokens whose next token is wanted.
 
         Returns the most likely next tokens, [n].
         """
@@ -146,11 +138,9 @@ class Llama(nn.Module):
         return self.lm_head(self.model.norm(x.index_select(0, answers))).argmax(-1)
 
     def prepare(self, longest: int) -> None:
-        """Makes the table of rotary positions for sequences of at most so many tokens."""
+        """Makes the table of rotary positions for sequences of up to ``longest`` tokens."""
         device = self.lm_head.weight.device
-        half = self.shape.head_width // 2
-        step = self.shape.theta ** (-torch.arange(half, dtype=torch.float64) / half)
-        angle = torch.outer(torch.arange(longest, dtype=torch.float64), step)
+        angle = angles(torch.arange(longest), self.shape.head_width // 2, self.shape.theta)
         self._turns = [angle.cos().float().to(device), angle.sin().float().to(device)]
 
     def _turn(self, positions: Tensor) -> Tuple[Tensor, Tensor]:
@@ -161,7 +151,7 @@ class Llama(nn.Module):
 
 
 def rotate(x: Tensor, turn: Tuple[Tensor, Tensor]) -> Tensor:
-    """Rotary positions, on [tokens, heads, width]: each value of the first half turns with one of the second."""
+    """Rotary positions, on [tokens, heads, width]: each value of the first half pairs with one of the second."""
     first, second = x.float().chunk(2, -1)
     cosine, sine = turn
     return torch.cat((first * cosine - second * sine, second * cosine + first * sine), -1).to(x.dtype)

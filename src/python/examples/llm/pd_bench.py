@@ -1,11 +1,11 @@
-"""Prefill and decode apart on two devices, against both together on each of the two: goodput under an SLO.
+"""Compares prefill and decode on a device each with both phases on each of the two: goodput under an SLO.
 
     python3 -m examples.llm.pd_bench --system apart --devices cuda:0,cuda:1 --rates 8,12,16
 
 Prints a line of JSON for each rate: how many requests met each of the SLOs, and percentiles. Arrivals are a seeded
-Poisson process, the same for every system. A request meets an SLO when its first token came within TTFT and the tokens
-after it within TPOT each, on average, the way from prefill to decode included. Goodput is the highest rate at which
-90 % do.
+Poisson process, the same for every system. A request meets an SLO when its first token comes within TTFT and the tokens
+after it within TPOT each, on average; the way from prefill to decode counts too. Goodput is the highest rate at which
+90 % of the requests meet it.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ TPOT_MS = (8, 10, 12, 15, 20, 30)
 
 
 def arrivals(rate: float, seconds: float, seed: int, prompt: Tuple[int, int], wanted: Tuple[int, int]):
-    """When each request comes, in seconds, and the request: a Poisson process of ``rate`` a second."""
+    """Arrival times in seconds and their requests: a Poisson process of ``rate`` a second."""
     chance = random.Random(f"{seed} {rate}")
     at, made = chance.expovariate(rate), []
     while at < seconds:
@@ -43,7 +43,7 @@ def arrivals(rate: float, seconds: float, seed: int, prompt: Tuple[int, int], wa
 def score(
     requests: List[Tuple[float, Request]], began: float, answers: Dict[int, Tuple[float, float]]
 ) -> Dict[str, Any]:
-    """Percentiles of those that were answered, and the share of all that met each SLO, as "ttft/tpot"."""
+    """Percentiles of the answered requests, and the share of all requests that met each SLO, "ttft/tpot"."""
     ttft, tpot = {}, {}
     for at, request in requests:
         if request.number in answers:
@@ -64,7 +64,7 @@ def score(
 
 
 class System:
-    """The processes of one way to do it; ``close`` ends them."""
+    """The processes of one system; ``close`` ends them."""
 
     def __init__(self, name: str, devices: List[str], settings: Settings) -> None:
         context = torch.multiprocessing.get_context("spawn")
@@ -99,8 +99,8 @@ class System:
                 raise RuntimeError("a process did not start")
 
     def run(self, requests: List[Tuple[float, Request]], patience: float) -> Dict[str, Any]:
-        """Sends each request when it comes, to the process with the fewest; waits for answers for ``patience`` seconds
-        after the last."""
+        """Sends each request on its arrival to the process that has the fewest; waits for answers until ``patience``
+        seconds after the last arrival."""
         answers: Dict[int, Tuple[float, float]] = {}
         began = time.monotonic() + 0.05
         next_one, lateness = 0, 0.0
@@ -130,11 +130,11 @@ class System:
         return False
 
     def _drop(self, answers: Dict[int, Tuple[float, float]]) -> None:
-        """Forgets what is not answered, and waits until no process has any of it."""
-        late = dict(answers)  # what comes now came too late
+        """Drops all unanswered requests, and waits until every process has dropped them."""
+        late = dict(answers)  # answers that come now are too late to count
         for entry in self.entries:
             entry.send("drop")
-        left = len(self.entries) if len(self.entries) > 1 or len(self.channels) == 1 else 1
+        left = len(self.entries)  # apart, prefill passes it on, and decode answers
         while left > 0:
             for channel in wait(self.channels):
                 left -= self._take(channel.recv(), late)  # type: ignore[attr-defined]
@@ -154,7 +154,7 @@ class System:
 
 
 def goodput(rows: List[Dict[str, Any]]) -> Dict[str, float]:
-    """For each SLO the highest rate that 90 % of the requests met, as long as all lower rates did; 0: none."""
+    """For each SLO the highest rate at which, as at all lower ones, 90 % of the requests met it; 0: none."""
     found: Dict[str, float] = {}
     for slo in rows[0]["met"] if rows else []:
         found[slo] = 0
@@ -172,7 +172,7 @@ def main(words: List[str]) -> int:
     parser.add_argument("--rates", default="8,12,16,20,24", help="requests a second, of both devices together")
     parser.add_argument("--seconds", type=float, default=12, help="of arrivals, at each rate")
     parser.add_argument("--patience", type=float, default=5, help="seconds after the last arrival")
-    parser.add_argument("--deadline", type=float, default=1e9, help="no rate begins after so many seconds")
+    parser.add_argument("--deadline", type=float, default=1e9, help="start no rate after this many seconds")
     parser.add_argument("--layers", type=int, default=32)
     parser.add_argument("--width", type=int, default=4096)
     parser.add_argument("--vocabulary", type=int, default=128256)
@@ -192,12 +192,12 @@ def main(words: List[str]) -> int:
     settings = Settings(shape, prompt[1] + answer[1], chosen.slots, chosen.chunk, chosen.places, chosen.seed)
     system = System(chosen.system, devices, settings)
     said = {"row": "pd", "system": chosen.system, "machine": device_name(devices[0]), "devices": 2}
-    print(json.dumps({**said, "loadSeconds": round(time.monotonic() - began, 1), "shape": vars(shape), "prompt": prompt,
-                      "answer": answer,
-                      "slots": chosen.slots, "chunk": chosen.chunk, "seed": chosen.seed}), flush=True)
+    options = {"prompt": prompt, "answer": answer, "slots": chosen.slots, "chunk": chosen.chunk, "seed": chosen.seed}
+    loaded = round(time.monotonic() - began, 1)
+    print(json.dumps({**said, "loadSeconds": loaded, "shape": vars(shape), **options}), flush=True)
     rows = []
     try:
-        # The first requests after a start are not counted.
+        # Warm-up, not counted.
         system.run(arrivals(4, 2, 0, prompt, answer), chosen.patience)
         for rate in sorted(float(rate) for rate in chosen.rates.split(",")):
             if time.monotonic() - began > chosen.deadline:

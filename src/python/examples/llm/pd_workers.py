@@ -1,19 +1,21 @@
-"""The processes of ``pd_bench``: both phases together, plainly or with chunked prefill; prefill alone; decode alone.
+"""The processes of ``pd_bench``: both phases together, plain or with chunked prefill; prefill alone; decode alone.
 
-Invariant: a process says of each request when its first and its last token were there, by the clock that all processes
-of a machine share. What prefill hands to decode is memory of its GPU that decode has mapped (CUDA IPC), one of a fixed
-number of places; decode gives a place back when it has copied it.
+Invariant: a process reports when the first and the last token of each request were ready, by the clock that all
+processes of a machine share. Prefill hands its results to decode in a fixed number of places in the memory of its GPU,
+which decode has mapped (CUDA IPC); decode gives a place back once it has copied it.
 """
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from typing import Any, Deque, Dict, List, NamedTuple, Optional, Tuple
 
 import torch
 
-from ..tools import Tensor, with_random_weights
+from ..tools import Tensor, dtype_on, with_random_weights
+from .attend import read_prompt
 from .batch import Batch, Prompt
 from .model import Llama, Shape
 
@@ -43,18 +45,17 @@ Answer = Tuple[int, float, float]
 
 def build(settings: Settings, device: str) -> Llama:
     """The model, with the same random weights in every process on the same kind of device."""
-    dtype = torch.bfloat16 if device.startswith("cuda") else torch.float32
     if device.startswith("cuda"):
         torch.cuda.set_device(device)
     else:
         torch.set_num_threads(1)
     model = Llama(settings.shape)
-    with_random_weights(model, device, dtype, settings.seed)
+    with_random_weights(model, device, dtype_on(device), settings.seed)
     return model
 
 
 class Prompts:
-    """Tokens of prompts: pieces of one random text."""
+    """Makes prompts: pieces of one random text."""
 
     def __init__(self, settings: Settings, device: str) -> None:
         generator = torch.Generator().manual_seed(settings.seed)
@@ -67,17 +68,17 @@ class Prompts:
 
 
 class Inbox:
-    """Requests that wait. ``stopped`` after "stop"; "drop" forgets all requests."""
+    """Waiting requests. "stop" sets ``stopped``; "drop" sets ``dropped`` and forgets all requests."""
 
     def __init__(self, channel: Any) -> None:
         self.channel = channel
         self.waiting: Deque[Any] = deque()
         self.stopped = False
         self.dropped = False
-        self.forgotten: List[int] = []  # places of what was dropped: decode's messages have one
+        self.forgotten: List[int] = []  # places of dropped messages; only decode's messages have one
 
     def look(self, may_wait: bool) -> None:
-        """Takes what has come; waits for at most 2 ms when there is nothing to do."""
+        """Takes the messages that have come; with ``may_wait`` waits at most 2 ms for the first."""
         seconds = 0.002 if may_wait else 0.0
         while self.channel.poll(seconds):
             seconds = 0.0
@@ -93,7 +94,7 @@ class Inbox:
 
 
 def together(settings: Settings, device: str, channel: Any, is_chunked: bool) -> None:
-    """Runs both phases on one device. Whoever waits for a first token goes before those that decode."""
+    """Runs both phases on one device. Requests that wait for their first token go before those that decode."""
     model = build(settings, device)
     with torch.inference_mode():
         batch = Batch(model, settings.slots, settings.longest)
@@ -143,15 +144,11 @@ def together(settings: Settings, device: str, channel: Any, is_chunked: bool) ->
 
 
 def report(channel: Any, moved: List[Tuple[Any, int, bool]], first: Dict[int, float]) -> None:
-    """Answers the requests that have had their last token."""
+    """Answers the requests that have got their last token."""
     if not any(is_last for _, _, is_last in moved):
         return
     now = time.monotonic()
     channel.send([(key, first.pop(key), now) for key, _, is_last in moved if is_last])
-
-
-def kv_bytes_shape(shape: Shape, tokens: int) -> Tuple[int, ...]:
-    return (shape.layers, 2, shape.kv_heads, tokens, shape.head_width)
 
 
 def prefill(settings: Settings, device: str, channel: Any, decode: Any) -> None:
@@ -159,17 +156,16 @@ def prefill(settings: Settings, device: str, channel: Any, decode: Any) -> None:
     model = build(settings, device)
     with torch.inference_mode():
         model.prepare(settings.longest)
-        elements = settings.shape.kv_bytes // 2 * settings.longest
+        elements = math.prod(settings.shape.kv_size(settings.longest))
         dtype = model.lm_head.weight.dtype
-        # One piece of memory: its handle goes to decode once.
+        # One block of memory: its handle goes to decode once.
         places = torch.zeros(settings.places, elements, dtype=dtype, device=device)
         if not places.is_cuda:
             places.share_memory_()
         decode.send(places)
         prompts = Prompts(settings, device)
-        reader = Reader(model)
         for length in (settings.longest // 2, settings.longest // 4):
-            reader.read(prompts.of(Request(0, length, 2)), view_of(places, 0, settings.shape, length))
+            read_prompt(model, prompts.of(Request(0, length, 2)), view_of(places, 0, settings.shape, length))
         channel.send("ready")
         inbox = Inbox(channel)
         free = deque(range(settings.places))
@@ -183,35 +179,21 @@ def prefill(settings: Settings, device: str, channel: Any, decode: Any) -> None:
             if not inbox.waiting or not free:
                 continue
             request, place = inbox.waiting.popleft(), free.popleft()
-            token = reader.read(prompts.of(request), view_of(places, place, settings.shape, request.prompt))
+            kv = view_of(places, place, settings.shape, request.prompt)
+            token = int(read_prompt(model, prompts.of(request), kv).item())  # kv is whole once this is there
             decode.send((request, place, token, time.monotonic()))
         decode.send("stop")
-        decode.recv()  # it has let go of the places
-
-
-class Reader:
-    """Reads prompts without a batch."""
-
-    def __init__(self, model: Llama) -> None:
-        self.model = model
-
-    def read(self, tokens: Tensor, kv: Tensor) -> int:
-        """Answers the first token; the keys and values are in ``kv`` when it returns."""
-        from .attend import prompt_attend
-
-        count = tokens.shape[0]
-        last = torch.tensor([count - 1], device=tokens.device)
-        positions = torch.arange(count, device=tokens.device)
-        return int(self.model(tokens, positions, prompt_attend(kv, 0, count), last).item())
+        decode.recv()  # it has released the places
 
 
 def view_of(places: Tensor, place: int, shape: Shape, tokens: int) -> Tensor:
-    """A prompt's keys and values, one after the other: [layers, 2, kv heads, tokens, width]."""
-    return places[place, : shape.kv_bytes // 2 * tokens].view(kv_bytes_shape(shape, tokens))
+    """The keys and values of a prompt at the start of a place, contiguous: [layers, 2, kv heads, tokens, width]."""
+    size = shape.kv_size(tokens)
+    return places[place, : math.prod(size)].view(size)
 
 
 def decode(settings: Settings, device: str, channel: Any, prefill: Any) -> None:
-    """Decodes what prefill hands over; copies come beside the steps."""
+    """Decodes what prefill hands over; copies run beside the steps."""
     model = build(settings, device)
     with torch.inference_mode():
         batch = Batch(model, settings.slots, settings.longest)
@@ -250,7 +232,7 @@ def decode(settings: Settings, device: str, channel: Any, prefill: Any) -> None:
 class Arrivals:
     """Copies from the memory of prefill, on a stream of their own.
 
-    A copy from one device to another is made of contiguous memory, by the copy engine: it takes no time from kernels.
+    The memory is contiguous, so the copy engine moves it from device to device and takes no time from kernels.
     """
 
     def __init__(self, places: Tensor, settings: Settings, device: str) -> None:
@@ -268,7 +250,7 @@ class Arrivals:
 
     def begin(self, message: Any) -> None:
         request, place, _, _ = message
-        source = self.places[place, : self.shape.kv_bytes // 2 * request.prompt]
+        source = view_of(self.places, place, self.shape, request.prompt)
         if self.stream is None:
             self.coming.append((message, source.clone(), None))
             return
@@ -280,13 +262,13 @@ class Arrivals:
         self.coming.append((message, there, done))
 
     def given_back(self) -> List[int]:
-        """The places whose copies are done; what they held has arrived."""
+        """The places whose copies are done; their contents are in ``arrived``."""
         given = []
         while self.coming and (self.coming[0][2] is None or self.coming[0][2].query()):
             message, there, _ = self.coming.popleft()
             if self.stream is not None:
                 there.record_stream(torch.cuda.current_stream(self.device))
-            self.arrived.append((message, there.view(kv_bytes_shape(self.shape, message[0].prompt))))
+            self.arrived.append((message, there))
             given.append(message[1])
         return given
 

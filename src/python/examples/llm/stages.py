@@ -1,45 +1,46 @@
 """Prefill and decode of a model of Llama's shape as two stages of a pipeline: the KV cache travels as a tensor.
 
-Invariant: decode has one batch, which steps in a thread of its own as long as any sequence wants tokens. With the
-workflow's ``concurrency`` as the number of slots, every task of decode is a sequence of that batch: it joins between
-two steps, and its task ends when its last token is there. The variable LLM_OPTIONS (JSON: layers, width, vocabulary,
-longest, slots, weights, seed) shrinks the model, and says where weights are.
+Invariant: decode has one batch, and a thread of its own steps it as long as any sequence wants tokens. The workflow's
+``concurrency`` is the number of slots, so each task of decode is a sequence of that batch: it joins between two steps,
+and its task ends with its last token. The variable LLM_OPTIONS (JSON: layers, width, vocabulary, longest, slots,
+weights, seed) shrinks the model and says where weights are.
 """
 
 from __future__ import annotations
 
+import array
 import asyncio
 import json
 import os
 import threading
 from typing import Any, Dict, List, Tuple
 
+import torch
+
 from onepiece_stage import Cancelled, Context, Stage, Task
 
+from examples.llm.attend import read_prompt
 from examples.llm.batch import Batch
 from examples.llm.model import Llama, shape_of
-from examples.tools import prepared
+from examples.tools import dtype_on, prepared
 
 
 class Options:
-    """What LLM_OPTIONS says. Raises ValueError for an option that is unknown."""
+    """The options in LLM_OPTIONS. Raises ValueError for an unknown one."""
 
     def __init__(self) -> None:
         given: Dict[str, Any] = json.loads(os.environ.get("LLM_OPTIONS", "{}"))
         known = {"layers", "width", "vocabulary", "longest", "slots", "weights", "seed"}
         if set(given) - known:
             raise ValueError(f"LLM_OPTIONS has {sorted(set(given) - known)}; there are: {', '.join(sorted(known))}")
-        self.shape = shape_of(given.get("layers", 32), given.get("width", 4096), given.get("vocabulary", 128256))
+        self.shape = shape_of(**{name: given[name] for name in ("layers", "width", "vocabulary") if name in given})
         self.longest: int = given.get("longest", 4096)  # tokens of a sequence, prompt and answer
         self.slots: int = given.get("slots", 32)
         self.weights = given.get("weights")
         self.seed: int = given.get("seed", 1)
 
     def model(self, device: str) -> Any:
-        import torch
-
-        dtype = torch.bfloat16 if device.startswith("cuda") else torch.float32
-        return prepared(Llama(self.shape), self.weights, device, dtype, self.seed)
+        return prepared(Llama(self.shape), self.weights, device, dtype_on(device), self.seed)
 
 
 class Prefill(Stage):
@@ -52,10 +53,6 @@ class Prefill(Stage):
         self.model.prepare(self.options.longest)
 
     def run(self, task: Task) -> Dict[str, Any]:
-        import torch
-
-        from examples.llm.attend import prompt_attend
-
         ids, wanted = task.inputs["request"]["ids"], task.inputs["request"].meta.get("wanted")
         if ids.dtype not in ("i32", "i64") or len(ids.shape) != 1 or not isinstance(wanted, int) or wanted < 1:
             raise TypeError("a request has ids, i32 or i64 of [tokens], and wanted: how many tokens, at least 1")
@@ -67,13 +64,11 @@ class Prefill(Stage):
             raise ValueError(f"ids are 0 to {shape.vocabulary - 1}")
         with torch.inference_mode():
             weight = self.model.lm_head.weight
-            size = (shape.layers, 2, shape.kv_heads, count, shape.head_width)
+            size = shape.kv_size(count)
             made = task.output("kv", "bf16" if weight.dtype == torch.bfloat16 else "f32", size).torch()
-            # On a CPU the keys and values are made where they are sent from.
+            # On a CPU the keys and values are written into the output itself.
             kv = made if self.device == "cpu" else torch.empty(size, dtype=weight.dtype, device=self.device)
-            last = torch.tensor([count - 1], device=self.device)
-            positions = torch.arange(count, device=self.device)
-            first = int(self.model(tokens, positions, prompt_attend(kv, 0, count), last).item())
+            first = int(read_prompt(self.model, tokens, kv).item())
             if kv is not made:
                 made.copy_(kv)
         return {"first": first, "wanted": wanted}
@@ -83,8 +78,6 @@ class Decode(Stage):
     """Answers ``ids``, i32 of [wanted]: the tokens after the prompt."""
 
     def setup(self, context: Context) -> None:
-        import torch
-
         self.options = Options()
         if context.concurrency > self.options.slots:
             raise ValueError(f"{context.concurrency} tasks run at a time, and there are {self.options.slots} slots")
@@ -107,16 +100,14 @@ class Decode(Stage):
                 while not await sequence.wait():
                     task.progress(len(sequence.tokens) / wanted, step=len(sequence.tokens))
             except (Cancelled, asyncio.CancelledError):
-                # It leaves the batch before its memory goes.
+                # The sequence leaves the batch before the memory of its task goes.
                 sequence.unwanted = True
                 await asyncio.shield(sequence.left)
                 raise
         ids = task.output("ids", "i32", [wanted])
-        ids.memoryview().cast("i")[:] = memoryview(_ints(sequence.tokens))
+        ids.memoryview().cast("i")[:] = array.array("i", sequence.tokens)
 
     def _step_for_ever(self) -> None:
-        import torch
-
         with torch.inference_mode():
             while True:
                 with self.lock:
@@ -126,7 +117,7 @@ class Decode(Stage):
                 try:
                     self._step(new)
                 except Exception as error:
-                    # Whatever it was, every sequence hears of it: none waits for ever.
+                    # Every sequence fails with it, so that none waits for ever.
                     for sequence in {*(one.key for one in self.batch.sequences), *(one[0] for one in new)}:
                         sequence.fail(error)
                     self.batch.clear()
@@ -156,7 +147,7 @@ class _Sequence:
         self.left: "asyncio.Future[None]" = self.loop.create_future()
 
     async def wait(self) -> bool:
-        """Waits for more tokens, for at most 50 ms; True when it has left the batch. Raises what went wrong there."""
+        """Waits at most 50 ms for more tokens; True once it has left the batch. Raises RuntimeError if that failed."""
         done, _ = await asyncio.wait([self.left], timeout=0.05)
         if done:
             self.left.result()
@@ -180,9 +171,3 @@ class _Sequence:
             self.left.set_result(None)
         else:
             self.left.set_exception(RuntimeError(f"the batch has failed: {error}"))
-
-
-def _ints(values: List[int]) -> Any:
-    import array
-
-    return array.array("i", values)

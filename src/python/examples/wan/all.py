@@ -1,4 +1,4 @@
-"""The whole of Wan2.1-I2V in one process, without a pipeline: what the pipeline's overhead is measured against.
+"""All of Wan2.1-I2V in one process, without a pipeline: the baseline for the pipeline's overhead.
 
     python3 -m examples.wan.all --layers 2 --size 256x256 --frames 17 --steps 4
 
@@ -21,21 +21,24 @@ from .shape import Shape, shape_with
 from .steps import DecodeStep, DiffuseStep, ImageStep, TextStep
 
 
+_NUMBERS = ("layers", "steps", "frames", "seed")
+_PARTS = ("text", "clip", "vae", "dit")
+
+
 def options_of(parser: argparse.ArgumentParser) -> None:
-    """Adds the options that shrink the model, or say where weights are."""
-    for name in ("layers", "steps", "frames", "seed"):
+    """Adds the options that shrink the model or say where weights are."""
+    for name in _NUMBERS:
         parser.add_argument(f"--{name}", type=int)
     parser.add_argument("--size", help="width x height, for example 832x480")
     parser.add_argument("--tiny", action="store_true", help="a model for a CPU")
-    for name in ("text", "clip", "vae", "dit"):
+    for name in _PARTS:
         parser.add_argument(f"--{name}-weights", help="a .pth or .safetensors file, or a folder of those")
     parser.add_argument("--tokenizer", help="the tokenizer.json of umT5")
 
 
 def shape_of(chosen: argparse.Namespace) -> Shape:
     """The shape that these options ask for."""
-    names = ("layers", "steps", "frames", "seed", "size", "text_weights", "clip_weights", "vae_weights", "dit_weights",
-             "tokenizer")  # fmt: skip
+    names = (*_NUMBERS, "size", *(f"{name}_weights" for name in _PARTS), "tokenizer")
     given = {name: getattr(chosen, name) for name in names if getattr(chosen, name) is not None}
     return shape_with(**given, tiny=chosen.tiny)
 
@@ -51,7 +54,7 @@ class Whole:
         self.decode = DecodeStep(shape, device)
 
     def run(self, prompt: str, picture: torch.Tensor, seed: int) -> "tuple[torch.Tensor, Dict[str, float]]":
-        """Makes the frames of a clip, in memory of the CPU; and says how many seconds each step took."""
+        """Answers the frames of a clip, in memory of the CPU, and the seconds that each step took."""
         marks = [self._now()]
         context = self.text.run([prompt], [None])
         marks.append(self._now())
@@ -73,7 +76,7 @@ class Whole:
 
 
 def test_picture(height: int, width: int) -> torch.Tensor:
-    """A picture of colours that change from corner to corner, [height, width, 3] of u8."""
+    """A picture whose colours change from corner to corner, [height, width, 3] of u8."""
     down = torch.arange(height).view(-1, 1).expand(height, width) * 255 // max(1, height - 1)
     right = torch.arange(width).expand(height, width) * 255 // max(1, width - 1)
     return torch.stack((down, right, (down + right) // 2), -1).to(torch.uint8)

@@ -1,7 +1,7 @@
-"""The vision tower of CLIP ViT-H/14: what the picture shows, as 257 tokens.
+"""The vision tower of CLIP ViT-H/14: encodes a picture as 257 tokens.
 
 Invariant: names and shapes of its parameters are those that begin with "visual." in
-models_clip_open-clip-xlm-roberta-large-vit-huge-14.pth. What Wan reads is what the last layer but one says.
+models_clip_open-clip-xlm-roberta-large-vit-huge-14.pth. Wan reads the output of the last layer but one.
 """
 
 from __future__ import annotations
@@ -11,9 +11,8 @@ from torch import nn
 from torch.nn import functional
 
 from ..tools import Tensor, attention, linear, parameter
-from .shape import Shape
+from .shape import CLIP_PATCH, Shape
 
-_PATCH = 14
 _MEAN = (0.48145466, 0.4578275, 0.40821073)
 _DEVIATION = (0.26862954, 0.26130258, 0.27577711)
 
@@ -49,14 +48,14 @@ class VisionTower(nn.Module):
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
-        width, patches = shape.clip_width, (shape.clip_image // _PATCH) ** 2
+        width = shape.clip_width
         self.image = shape.clip_image
-        self.patch_embedding = nn.Conv2d(3, width, _PATCH, _PATCH, bias=False, device="meta")
+        self.patch_embedding = nn.Conv2d(3, width, CLIP_PATCH, CLIP_PATCH, bias=False, device="meta")
         self.cls_embedding = parameter(1, 1, width)
-        self.pos_embedding = parameter(1, patches + 1, width)
+        self.pos_embedding = parameter(1, shape.clip_tokens, width)
         self.pre_norm = nn.LayerNorm(width, device="meta")
         self.transformer = nn.Sequential(*[Block(width, shape.clip_heads) for _ in range(shape.clip_layers)])
-        # Of the checkpoint; what Wan reads does not go through them.
+        # In the checkpoint, but unused: Wan reads the output of the layer before.
         self.post_norm = nn.LayerNorm(width, device="meta")
         self.head = parameter(width, shape.clip_out)
 

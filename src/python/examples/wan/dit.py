@@ -1,8 +1,8 @@
 """The diffusion transformer of Wan2.1-I2V.
 
 Invariant: names and shapes of its parameters are those of the published diffusion_pytorch_model of
-Wan2.1-I2V-14B-480P. The blocks' matrices are multiplied in the type of the weights; what goes from block to block,
-norms, time and the head are float32.
+Wan2.1-I2V-14B-480P. Matrices of the blocks are multiplied in the type of the weights; the tokens between blocks, norms,
+time and the head are float32.
 """
 
 from __future__ import annotations
@@ -14,27 +14,13 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from ..tools import Tensor, attention, linear, parameter
+from ..tools import RmsNorm, Tensor, angles, attention, linear, parameter
 from .shape import Shape
 
 _PATCH = (1, 2, 2)
 _THETA = 10000.0
+_EPSILON = 1e-6
 Turn = Tuple[Tensor, Tensor]
-
-
-class Norm(nn.Module):
-    """RMSNorm over all heads."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.weight = parameter(width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        fused = getattr(functional, "rms_norm", None)  # PyTorch 2.4 and later
-        if fused is not None:
-            return fused(x, self.weight.shape, self.weight, 1e-6)
-        wide = x.float()
-        return (wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + 1e-6)).to(x.dtype) * self.weight
 
 
 class SelfAttention(nn.Module):
@@ -42,7 +28,8 @@ class SelfAttention(nn.Module):
         super().__init__()
         self.heads = heads
         self.q, self.k, self.v, self.o = (linear(width, width) for _ in range(4))
-        self.norm_q, self.norm_k = Norm(width), Norm(width)
+        # Over all heads together.
+        self.norm_q, self.norm_k = RmsNorm(width, _EPSILON), RmsNorm(width, _EPSILON)
 
     def split(self, x: Tensor) -> Tensor:
         """[batch, tokens, width] as [batch, tokens, heads, width of a head]."""
@@ -56,12 +43,12 @@ class SelfAttention(nn.Module):
 
 
 class CrossAttention(SelfAttention):
-    """Looks at the prompt and, with keys and values of its own, at the picture."""
+    """Attends to the prompt and, with keys and values of its own, to the picture."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__(width, heads)
         self.k_img, self.v_img = linear(width, width), linear(width, width)
-        self.norm_k_img = Norm(width)
+        self.norm_k_img = RmsNorm(width, _EPSILON)
 
     def forward(self, x: Tensor, text: Tensor, image: Tensor) -> Tensor:  # type: ignore[override]
         q = self.split(self.norm_q(self.q(x))).transpose(1, 2)
@@ -77,7 +64,7 @@ class Block(nn.Module):
     def __init__(self, shape: Shape) -> None:
         super().__init__()
         self.self_attn = SelfAttention(shape.width, shape.heads)
-        self.norm3 = nn.LayerNorm(shape.width, eps=1e-6, device="meta")
+        self.norm3 = nn.LayerNorm(shape.width, eps=_EPSILON, device="meta")
         self.cross_attn = CrossAttention(shape.width, shape.heads)
         self.ffn = nn.Sequential(
             linear(shape.width, shape.ffn), nn.GELU(approximate="tanh"), linear(shape.ffn, shape.width)
@@ -109,7 +96,7 @@ class Head(nn.Module):
 
 
 class ImageEmbedding(nn.Module):
-    """Tokens of CLIP in the width of the transformer."""
+    """Projects tokens of CLIP to the width of the transformer."""
 
     def __init__(self, width_in: int, width: int) -> None:
         super().__init__()
@@ -129,7 +116,7 @@ class Dit(nn.Module):
         super().__init__()
         self.shape = shape
         width = shape.width
-        # The noisy latent, four channels that say which frames are given, and the latent of those.
+        # The noisy latent, four channels that mark the given frames, and the latent of those.
         self.patch_embedding = nn.Conv3d(2 * shape.latent + 4, width, _PATCH, _PATCH, device="meta")
         self.text_embedding = nn.Sequential(
             linear(shape.text_width, width), nn.GELU(approximate="tanh"), linear(width, width)
@@ -142,15 +129,15 @@ class Dit(nn.Module):
         self._turns: Dict[Tuple[int, ...], Turn] = {}
 
     def conditions(self, text: Tensor, image: Tensor) -> Tuple[Tensor, Tensor]:
-        """What stays from step to step: of the prompt [batch, tokens, 4096] and of CLIP [batch, 257, 1280]."""
+        """Embeds what is the same in all steps: the prompt, [batch, tokens, 4096], and CLIP's, [batch, 257, 1280]."""
         return self.text_embedding(text), self.img_emb(image)
 
     def forward(self, x: Tensor, given: Tensor, times: Tensor, text: Tensor, image: Tensor) -> Tensor:
-        """Where the latent is to go.
+        """The direction in which the latent flows.
 
         Args:
             x: [batch, 16, frames, height, width], the noisy latent.
-            given: [batch, 20, frames, height, width].
+            given: [batch, 20, frames, height, width], of ImageStep.
             times: [batch], 0 to 1000.
             text: with ``image``, the answer of ``conditions``.
 
@@ -169,29 +156,28 @@ class Dit(nn.Module):
         return made.permute(0, 7, 1, 4, 2, 5, 3, 6).reshape(x.shape)
 
     def _turn(self, grid: Tuple[int, ...], device: torch.device) -> Turn:
-        """How much each pair of values of a head turns at each place: a part for time, for height and for width."""
+        """How far each pair of values of a head turns at each place: some pairs by time, some by height or width."""
         if grid not in self._turns:
             half = self.shape.width // self.shape.heads // 2
             third = half // 3
-            angles = []
+            parts = []
             for axis, pairs in enumerate((half - 2 * third, third, third)):
-                step = _THETA ** (-torch.arange(pairs, dtype=torch.float64) / pairs)
-                angle = torch.outer(torch.arange(grid[axis], dtype=torch.float64), step)
                 view = [1, 1, 1, pairs]
                 view[axis] = grid[axis]
-                angles.append(angle.view(view).expand(*grid, pairs))
-            angle = torch.cat(angles, -1).flatten(0, 2).unsqueeze(1)
+                angle = angles(torch.arange(grid[axis]), pairs, _THETA)
+                parts.append(angle.view(view).expand(*grid, pairs))
+            angle = torch.cat(parts, -1).flatten(0, 2).unsqueeze(1)
             self._turns[grid] = (angle.cos().float().to(device), angle.sin().float().to(device))
         return self._turns[grid]
 
 
 def modulate(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
-    """LayerNorm without weights, then scale and shift."""
-    return torch.addcmul(shift, functional.layer_norm(x, x.shape[-1:], eps=1e-6), 1 + scale)
+    """LayerNorm without weights, scaled by 1 + ``scale`` and shifted."""
+    return torch.addcmul(shift, functional.layer_norm(x, x.shape[-1:], eps=_EPSILON), 1 + scale)
 
 
 def rotate(x: Tensor, turn: Turn) -> Tensor:
-    """Rotary positions: neighbours are pairs. x is [batch, tokens, heads, width]."""
+    """Rotary positions on [batch, tokens, heads, width]: neighbouring values are pairs."""
     first, second = x.float().unflatten(-1, (-1, 2)).unbind(-1)
     cosine, sine = turn
     return torch.stack((first * cosine - second * sine, first * sine + second * cosine), -1).flatten(-2).to(x.dtype)
@@ -199,9 +185,7 @@ def rotate(x: Tensor, turn: Turn) -> Tensor:
 
 def waves(times: Tensor, width: int) -> Tensor:
     """Cosines, then sines, of times at wavelengths that grow; [batch, width]."""
-    half = width // 2
-    steps = _THETA ** (-torch.arange(half, dtype=torch.float64, device=times.device) / half)
-    angle = torch.outer(times.double(), steps)
+    angle = angles(times, width // 2, _THETA)
     return torch.cat((angle.cos(), angle.sin()), 1).float()
 
 

@@ -1,6 +1,6 @@
 """Sizes of Wan2.1-I2V-14B and of what it makes.
 
-Invariant: the defaults are the published model at 480p with 81 frames; whatever is smaller was asked for.
+Invariant: the defaults are the published model at 480p with 81 frames; anything smaller is an option.
 """
 
 from __future__ import annotations
@@ -9,6 +9,9 @@ import json
 import os
 from dataclasses import dataclass, fields, replace
 from typing import Any, Dict, Optional, Tuple
+
+#: pixels along each side of a patch of CLIP
+CLIP_PATCH = 14
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,11 @@ class Shape:
     seed: int = 1
 
     @property
+    def clip_tokens(self) -> int:
+        """Tokens of a picture: one for each patch, and one for the whole."""
+        return (self.clip_image // CLIP_PATCH) ** 2 + 1
+
+    @property
     def latent_frames(self) -> int:
         return (self.frames - 1) // 4 + 1
 
@@ -61,7 +69,7 @@ class Shape:
         return self.height // 8, self.size_width // 8
 
     def check(self) -> "Shape":
-        """Raises ValueError for sizes that the model cannot make."""
+        """Returns itself. Raises ValueError for sizes that the model cannot make."""
         if self.frames < 1 or self.frames % 4 != 1:
             raise ValueError(f"frames is 4 n + 1, not {self.frames}")
         if min(self.height, self.size_width) < 16 or self.height % 16 != 0 or self.size_width % 16 != 0:
@@ -75,10 +83,10 @@ def shape_with(**options: Any) -> Shape:
     """The published shape with some sizes changed.
 
     Args:
-        options: fields of Shape; besides, ``size`` is "832x480" (width x height), and ``layers`` cuts the encoders too;
-            ``tiny`` makes everything small enough for a CPU.
+        options: fields of Shape, where ``layers`` limits the encoders too; ``size``, such as "832x480" (width x
+            height); ``tiny``, which makes everything small enough for a CPU.
 
-    Raises ValueError for an option that is unknown, or a size that the model cannot make.
+    Raises ValueError for an unknown option, or a size that the model cannot make.
     """
     made = _TINY if options.pop("tiny", False) else Shape()
     size = options.pop("size", None)
@@ -96,7 +104,7 @@ def shape_with(**options: Any) -> Shape:
 
 
 def shape_of_environment() -> Shape:
-    """The shape that the variable WAN_OPTIONS asks for: JSON, with the options of ``shape_with``."""
+    """The shape in the variable WAN_OPTIONS: JSON with the options of ``shape_with``."""
     options: Dict[str, Any] = json.loads(os.environ.get("WAN_OPTIONS", "{}"))
     return shape_with(**options)
 

@@ -1,12 +1,14 @@
 """Wan2.1-I2V as four stages of a pipeline: text-encode, image-encode, diffuse, decode.
 
-Invariant: a stage makes its output in the memory that it is sent from. The variable WAN_OPTIONS (JSON, see
-``shape_with``) shrinks the model, and says where weights are.
+Invariant: a stage writes its output into the memory that it is sent from. The variable WAN_OPTIONS (JSON, see
+``shape_with``) shrinks the model and says where weights are.
 """
 
 from __future__ import annotations
 
 from typing import Any, List, Optional, Sequence
+
+import torch
 
 from onepiece_stage import Context, Stage, Task
 
@@ -37,13 +39,11 @@ def _send(task: Task, name: str, tensor: Any) -> None:
 
 
 def _together(tasks: Sequence[Task], stage: str, name: str, device: str) -> Any:
-    import torch
-
     return torch.stack([task.inputs[stage][name].torch(device) for task in tasks])
 
 
 class TextEncode(_Step):
-    """The request's ``meta``: ``prompt``; ``negative`` and ``seed`` if they are to be other than usual."""
+    """Takes the request's ``meta``: ``prompt``, and optionally ``negative`` and ``seed``."""
 
     step_class = TextStep
 
@@ -62,7 +62,7 @@ class TextEncode(_Step):
 
 
 class ImageEncode(_Step):
-    """The request's tensor ``picture``: [height, width, 3] of u8."""
+    """Takes the request's tensor ``picture``: [height, width, 3] of u8."""
 
     step_class = ImageStep
 
@@ -86,7 +86,7 @@ class Diffuse(_Step):
 
         def on_step(step: int) -> None:
             for task in tasks:
-                # Of a batch, one that nobody waits for goes on with the others.
+                # A cancelled task of a batch goes on with the others.
                 if len(tasks) == 1 or not task.cancelled:
                     task.progress(step / steps, step=step)
             if all(task.cancelled for task in tasks):

@@ -1,6 +1,6 @@
 """The four steps from a prompt and a picture to a clip, each for a batch, on the device of its models.
 
-Invariant: the stages of the pipeline and the one script that does it all call these, so that they compute the same.
+Invariant: the stages of the pipeline and all.py both call these, so they compute the same.
 """
 
 from __future__ import annotations
@@ -10,24 +10,19 @@ from typing import Any, Callable, List, Optional, Sequence, Tuple
 import torch
 from torch.nn import functional
 
-from ..tools import Tensor, prepared
+from ..tools import Tensor, dtype_on, prepared
 from .clip import VisionTower
 from .dit import Dit
 from .shape import Shape
 from .text import TextEncoder, Tokenizer, padded
 from .vae import Vae
 
-#: What the clip is led away from, when the request says nothing else.
+#: The default negative prompt: guidance leads the clip away from it.
 NEGATIVE = "overexposed, static, blurred details, subtitles, worst quality, low quality, deformed, still picture"
 
 
-def dtype_on(device: str) -> torch.dtype:
-    """bf16 on a GPU, float32 on a CPU, which is slow or lacks kernels for bf16."""
-    return torch.bfloat16 if device.startswith("cuda") else torch.float32
-
-
 class TextStep:
-    """Prompts become [batch, 2, 512, 4096]: what is wanted, and what is not."""
+    """Encodes prompts, [batch, 2, 512, 4096]: the prompt, and the negative prompt."""
 
     def __init__(self, shape: Shape, device: str) -> None:
         self.shape, self.device = shape, device
@@ -44,8 +39,8 @@ class TextStep:
 
 
 class ImageStep:
-    """Pictures become what CLIP sees in them, [batch, 257, 1280], and the first frame as the transformer takes it,
-    [batch, 20, frames, height, width] of the latent: 4 channels that say which frames are given, 16 of them."""
+    """Encodes pictures: with CLIP, [batch, 257, 1280], and as the first frame of a latent clip, [batch, 20, frames,
+    height, width]: 4 channels mark the given frame, 16 are its latent."""
 
     def __init__(self, shape: Shape, device: str) -> None:
         self.shape, self.device = shape, device
@@ -84,9 +79,9 @@ class DiffuseStep:
         self, context: Tensor, seen: Tensor, given: Tensor, seeds: Sequence[int],
         on_step: Callable[[int], None] = lambda step: None,
     ) -> Tensor:  # fmt: skip
-        """Takes what the steps before it have made; calls ``on_step`` after each step with its number, from 1.
+        """Takes the results of the steps before it; calls ``on_step`` after each step with its number, from 1.
 
-        Each step goes along the flow from noise to clip, by Euler's method, at noise levels that the shift moves up.
+        Each step follows the flow from noise to clip, by Euler's method, at noise levels that the shift raises.
         """
         shape, dtype = self.shape, dtype_on(self.device)
         x = torch.cat([self._noise(seed) for seed in seeds])
@@ -103,7 +98,7 @@ class DiffuseStep:
 
     def _noise(self, seed: int) -> Tensor:
         shape = self.shape
-        generator = torch.Generator().manual_seed(seed)  # of the CPU: the same noise on every device
+        generator = torch.Generator().manual_seed(seed)  # on the CPU, so that every device gets the same noise
         size = (1, shape.latent, shape.latent_frames, *shape.latent_size)
         return torch.randn(size, generator=generator).to(self.device)
 
@@ -128,6 +123,6 @@ class DecodeStep:
 
 
 def noise_levels(steps: int, shift: float) -> List[float]:
-    """Levels of noise from 1 to 0, steps + 1 of them; a shift of more than 1 spends more steps where there is much."""
+    """Levels of noise from 1 to 0, steps + 1 of them; a shift above 1 spends more steps at high levels."""
     even = [1 - step / steps for step in range(steps + 1)]
     return [shift * level / (1 + (shift - 1) * level) for level in even]

@@ -32,7 +32,7 @@ class Norm(nn.Module):
 
 
 class Attention(nn.Module):
-    """Attention without a scale, whose scores get a bias."""
+    """Attention whose scores are not scaled and get a bias."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -94,10 +94,10 @@ class TextEncoder(nn.Module):
         """Encodes prompts.
 
         Args:
-            ids: [batch, tokens], of the tokenizer; what is beyond the length of a prompt does not matter.
+            ids: [batch, tokens], of the tokenizer; those beyond the length of a prompt are ignored.
             lengths: [batch].
 
-        Returns [batch, tokens, width]; beyond the length of a prompt 0.
+        Returns [batch, tokens, width]; it is 0 beyond the length of a prompt.
         """
         x = self.token_embedding(ids)
         is_there = torch.arange(ids.shape[1], device=ids.device) < lengths.unsqueeze(1)
@@ -112,8 +112,8 @@ class TextEncoder(nn.Module):
 def distance_buckets(tokens: int, device: torch.device) -> Tensor:
     """The bucket of the distance from each token to each other one, [tokens, tokens].
 
-    Half of the buckets are for tokens that come after; of each half, half are for exact distances, and the rest grow by
-    a constant factor up to a distance of 128.
+    Half of the buckets are for later tokens. Half of each half are for exact distances; the rest grow by a constant
+    factor up to a distance of 128.
     """
     at = torch.arange(tokens, device=device)
     distance = at.unsqueeze(0) - at.unsqueeze(1)
@@ -125,7 +125,7 @@ def distance_buckets(tokens: int, device: torch.device) -> Tensor:
 
 
 class Tokenizer:
-    """Makes numbers of a prompt: by a ``tokenizer.json``, or, for random weights, each byte of UTF-8 plus 3."""
+    """Turns a prompt into token ids: with a ``tokenizer.json``, or, for random weights, each byte of UTF-8 plus 3."""
 
     def __init__(self, shape: Shape) -> None:
         self.shape = shape
@@ -140,7 +140,7 @@ class Tokenizer:
             raise ValueError("real weights need their tokenizer: the option tokenizer is the path of tokenizer.json")
 
     def ids(self, prompt: str) -> List[int]:
-        """The numbers of a prompt, 1 to ``text_tokens``, the last one the end."""
+        """The ids of a prompt, at most ``text_tokens``."""
         limit = self.shape.text_tokens
         found: Optional[List[int]] = None if self._tokenizer is None else self._tokenizer.encode(prompt).ids
         if found is None:
@@ -149,7 +149,7 @@ class Tokenizer:
 
 
 def padded(rows: List[List[int]], tokens: int, device: str) -> "tuple[Tensor, Tensor]":
-    """The arguments of a TextEncoder, of the numbers of several prompts."""
+    """The ids and lengths that a TextEncoder takes, from the ids of several prompts."""
     ids = torch.zeros(len(rows), tokens, dtype=torch.long)
     for at, row in enumerate(rows):
         ids[at, : len(row)] = torch.tensor(row)

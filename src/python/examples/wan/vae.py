@@ -1,8 +1,8 @@
 """The autoencoder of Wan: a clip becomes 16 channels at an eighth of its size and a quarter of its frames, and back.
 
-Invariant: names and shapes of its parameters are those of Wan2.1_VAE.pth. A clip is read in pieces of 1, 4, 4 ...
-frames and made in pieces of 1, 4, 4 ...; a layer that looks back in time keeps what it needs of earlier pieces in
-``Past``, so that memory does not grow with the clip, and the pieces make what the whole would.
+Invariant: names and shapes of its parameters are those of Wan2.1_VAE.pth. A clip is read and made in pieces of 1, 4,
+4 ... frames; a layer that looks back in time keeps what it needs of earlier pieces in ``Past``. So memory does not grow
+with the clip, and the pieces give the same as the whole.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from .shape import Shape
 
 _MULTIPLES = (1, 2, 4, 4)
 _BLOCKS = 2
-# Of the 16 channels of a latent: it is given to the transformer with mean 0 and deviation 1.
+# Of the 16 channels of a latent; the transformer takes it with mean 0 and deviation 1.
 _MEAN = (-0.7571, -0.7089, -0.9113, 0.1075, -0.1745, 0.9653, -0.1517, 1.5508,
          0.4134, -0.0715, 0.5517, -0.3632, -0.1922, -0.9497, 0.2503, -0.2921)  # fmt: skip
 _DEVIATION = (2.8184, 1.4541, 2.3275, 2.6558, 1.2196, 1.7708, 2.6052, 2.0743,
               3.2687, 2.1526, 2.8652, 1.5579, 1.6382, 1.1253, 2.8251, 1.9160)  # fmt: skip
 
-#: the last frames that went into a layer, by the layer
+#: for each layer the last frames that went into it
 Past = Dict[nn.Module, Tensor]
 
 
 class CausalConv(nn.Conv3d):
-    """A convolution over space and time that does not look ahead; before the first frame there are zeros."""
+    """A convolution over space and time that does not look ahead; zeros stand before the first frame."""
 
     def __init__(self, channels_in: int, channels_out: int, size: int) -> None:
         super().__init__(channels_in, channels_out, size, padding=(0, size // 2, size // 2), device="meta")
@@ -99,7 +99,7 @@ class Attention(nn.Module):
 
 
 class Up(nn.Module):
-    """Twice the height and width, half the channels; with ``in_time`` also twice the frames, but for the first one."""
+    """Twice the height and width, half the channels; with ``in_time`` also twice the frames, except the first one."""
 
     def __init__(self, channels: int, in_time: bool) -> None:
         super().__init__()
@@ -118,13 +118,13 @@ class Up(nn.Module):
                 pairs = pairs.view(batch, 2, channels, frames, *x.shape[3:])
                 x = pairs.permute(0, 2, 3, 1, 4, 5).reshape(batch, channels, 2 * frames, *x.shape[3:])
         frames = to_frames(x)
-        # Nearest neighbours of float32: older releases have no bf16 kernel.
+        # In float32: older releases of PyTorch have no bf16 kernel for this.
         large = functional.interpolate(frames.float(), scale_factor=2.0, mode="nearest-exact").to(frames.dtype)
         return to_clip(self.resample(large), x.shape[0])
 
 
 class Down(nn.Module):
-    """Half the height and width; with ``in_time`` also half the frames, but for the first one."""
+    """Half the height and width; with ``in_time`` also half the frames, except the first one."""
 
     def __init__(self, channels: int, in_time: bool) -> None:
         super().__init__()
@@ -154,7 +154,7 @@ def to_clip(x: Tensor, batch: int) -> Tensor:
 
 
 def run(layers: nn.Sequential, x: Tensor, past: Past) -> Tensor:
-    """Runs layers of which some look back."""
+    """Runs layers, some of which look back in time."""
     for layer in layers:
         x = layer(x, past) if isinstance(layer, (CausalConv, Residual, Attention, Up, Down)) else layer(x)
     return x
@@ -240,6 +240,6 @@ class Vae(nn.Module):
 
 
 def statistics(like: Tensor) -> "tuple[Tensor, Tensor]":
-    """Mean and deviation of the channels of a latent, to be broadcast to it."""
+    """Mean and deviation of the channels of a latent, shaped to broadcast to it."""
     make = [torch.tensor(x, dtype=like.dtype, device=like.device) for x in (_MEAN, _DEVIATION)]
     return make[0].view(1, -1, 1, 1, 1), make[1].view(1, -1, 1, 1, 1)

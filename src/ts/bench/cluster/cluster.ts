@@ -1,4 +1,5 @@
-// A cluster of real processes on this machine: its own nats-server, nodes as `onepiece node` runs them, one gateway here.
+// A cluster of real processes on this machine: its own nats-server, nodes as `onepiece node` runs them, one gateway
+// here.
 //
 // Invariant: only processes that were started here are signalled, by their ids; all are gone when close() has ended,
 // and the kernel ends them with this process (setpriv(1)).

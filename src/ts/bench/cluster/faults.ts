@@ -4,6 +4,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { drainNode } from '../../cluster/index.js';
 import { RdmaError } from '../../core/errors.js';
+import { round3 } from '../statistics.js';
 import { type BenchCluster, until } from './cluster.js';
 import { ClusterLoad, type LoadFigures, nextRequest } from './load.js';
 import type { ClusterRows } from './result.js';
@@ -48,13 +49,22 @@ async function victimOf({ cluster, signal }: FaultContext): Promise<{ name: stri
   return victim;
 }
 
+// In each round what `measure` answers, in ms, of a cluster that is in order.
+async function sample(context: FaultContext, what: string, measure: () => Promise<number>): Promise<number[]> {
+  const { rounds } = context.settings;
+  const samples: number[] = [];
+  for (let round = 1; round <= rounds; round++) {
+    context.onStep(`${what}, ${round} of ${rounds}`);
+    await quiet(context);
+    samples.push(await measure());
+  }
+  return samples;
+}
+
 /** From the death of a node, or its stop, until every place that it had works elsewhere. */
 export async function measureNode(context: FaultContext, verb: 'kill' | 'stop', stageStartMs: number): Promise<void> {
-  const { cluster, settings, rows, signal, onStep } = context;
-  const samples: number[] = [];
-  for (let round = 1; round <= settings.rounds; round++) {
-    onStep(`${verb} a node, ${round} of ${settings.rounds}`);
-    await quiet(context);
+  const { cluster, settings, rows, signal } = context;
+  const samples = await sample(context, `${verb} a node`, async () => {
     const { name, places } = await victimOf(context);
     const beganMs = performance.now();
     if (verb === 'kill') await cluster.killNode(name);
@@ -63,25 +73,24 @@ export async function measureNode(context: FaultContext, verb: 'kill' | 'stop', 
       const now = cluster.pipeline.status().places;
       return places.every((place) => now[place]?.node !== name && now[place]?.state === 'ready');
     };
+    let ms: number;
     try {
       await until('the move of its places', serveElsewhere, LONG_MS, signal);
-      samples.push(performance.now() - beganMs - settings.leaseMs);
+      ms = performance.now() - beganMs - settings.leaseMs;
     } finally {
       if (verb === 'stop') cluster.nodeSignal(name, 'SIGCONT');
     }
     if (verb === 'kill') await cluster.startNode(name);
-  }
+    return ms;
+  });
   const what = `a node is ${verb === 'kill' ? 'killed' : 'stopped'}: its places work elsewhere, beyond its lease`;
   rows.median({ test: `cluster-node-${verb}`, what, atMost: Math.round(1000 + stageStartMs) }, samples);
 }
 
 /** From the death of a worker until its place works again. @returns the median, in ms */
 export async function measureStart(context: FaultContext): Promise<number> {
-  const { cluster, settings, rows, signal, onStep } = context;
-  const samples: number[] = [];
-  for (let round = 1; round <= settings.rounds; round++) {
-    onStep(`kill a worker, ${round} of ${settings.rounds}`);
-    await quiet(context);
+  const { cluster, rows, signal } = context;
+  const samples = await sample(context, 'kill a worker', async () => {
     const n = nextRequest();
     await cluster.subject.call(n, 0);
     const { pid } = readRuns(cluster.runsFile).find((run) => run.n === n && run.stage === 'infer')!;
@@ -89,20 +98,17 @@ export async function measureStart(context: FaultContext): Promise<number> {
     process.kill(pid, 'SIGKILL');
     await until('the end of a worker', () => !cluster.isQuiet, LONG_MS, signal);
     await quiet(context);
-    samples.push(performance.now() - beganMs);
-  }
+    return performance.now() - beganMs;
+  });
   rows.median({ test: 'cluster-worker-start', what: 'a worker is killed: its place works again' }, samples);
   return rows.rows.at(-1)!.value!;
 }
 
 /** What the death of the worker that has a request costs that request. */
-export async function measureWorkerKill({ cluster, settings, rows, onStep, signal }: FaultContext): Promise<void> {
-  const samples: number[] = [];
-  for (let round = 1; round <= settings.rounds; round++) {
-    onStep(`kill a worker at work, ${round} of ${settings.rounds}`);
-    await until('order', () => cluster.isQuiet, LONG_MS, signal);
-    samples.push(await costOfKill(cluster.subject.call, cluster.runsFile, signal));
-  }
+export async function measureWorkerKill(context: FaultContext): Promise<void> {
+  const { cluster, rows, signal } = context;
+  const measure = () => costOfKill(cluster.subject.call, cluster.runsFile, signal);
+  const samples = await sample(context, 'kill a worker at work', measure);
   const what = `a worker is killed at its work (3 stages of ${KILLED_MS} ms): the request is done later by`;
   rows.median({ test: 'cluster-worker-kill', what }, samples);
 }
@@ -127,20 +133,18 @@ export async function costOfKill(
 
 /** From the death of the leader until another one leads. */
 export async function measureLeader(context: FaultContext): Promise<void> {
-  const { cluster, settings, rows, signal, onStep } = context;
-  const samples: number[] = [];
-  for (let round = 1; round <= settings.rounds; round++) {
-    onStep(`kill the leader, ${round} of ${settings.rounds}`);
-    await quiet(context);
+  const { cluster, settings, rows, signal } = context;
+  const samples = await sample(context, 'kill the leader', async () => {
     const before = await cluster.leader();
     if (before === undefined) throw new RdmaError('RDMA_ERR_NOT_FOUND', 'nobody leads');
     const beganMs = performance.now();
     await cluster.killNode(before.name);
     const isLed = async () => ((await cluster.leader())?.term ?? 0) > before.term;
     await until('a new leader', isLed, LONG_MS, signal);
-    samples.push(performance.now() - beganMs);
+    const ms = performance.now() - beganMs;
     await cluster.startNode(before.name);
-  }
+    return ms;
+  });
   const what = 'the leader is killed: another one leads';
   rows.median({ test: 'cluster-leader-kill', what, atMost: settings.leaseMs + 500 }, samples);
 }
@@ -183,10 +187,7 @@ export async function measureAway(context: FaultContext): Promise<void> {
   const { cluster, settings, rows, signal, onStep } = context;
   await quiet(context);
   const load = new ClusterLoad(cluster.subject, settings.clients, settings.stageMs);
-  const rest = async (seconds: number) => {
-    const endMs = performance.now() + seconds * 1000;
-    await until('a rest', () => performance.now() >= endMs, LONG_MS + seconds * 1000, signal);
-  };
+  const rest = (seconds: number) => sleep(seconds * 1000, undefined, { signal });
   const warmUpS = 2;
   let last: LoadFigures | undefined;
   try {
@@ -210,7 +211,7 @@ export async function measureAway(context: FaultContext): Promise<void> {
     const what = `nats-server is away for ${settings.awayS} s under load: failed requests, ${more}`;
     rows.add({ test: 'cluster-away-failed', what, value: failed, unit: 'requests', atMost: 0 });
     const isKnown = before.p99Ms !== null && away.p99Ms !== null;
-    const value = isKnown ? Math.round((away.p99Ms! / before.p99Ms!) * 1000) / 1000 : null;
+    const value = isKnown ? round3(away.p99Ms! / before.p99Ms!) : null;
     const words = `the same: p99, ${away.p99Ms} ms to ${before.p99Ms} ms before`;
     rows.add({ test: 'cluster-away-p99', what: words, value, unit: 'ratio', atMost: 1.1 });
   } finally {

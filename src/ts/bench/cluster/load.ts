@@ -3,7 +3,7 @@
 // Invariant: each request is counted once, as answered or failed; an answer that is not that of its request is a
 // failure. A latency belongs to the moment at which the request was sent.
 import { RdmaError } from '../../core/errors.js';
-import { percentile } from '../statistics.js';
+import { percentile, round3 } from '../statistics.js';
 
 export interface ClusterSubject {
   /** Null for this project; otherwise the name of the peer. */
@@ -85,8 +85,6 @@ export class ClusterLoad {
 
 function summarize(latenciesMs: readonly number[], ms: number): Pick<LoadFigures, 'p50Ms' | 'p99Ms' | 'perSecond'> {
   const sorted = Float64Array.from(latenciesMs).sort();
-  const at = (share: number) => (sorted.length === 0 ? null : round(percentile(sorted, share)));
-  return { p50Ms: at(0.5), p99Ms: at(0.99), perSecond: round((sorted.length * 1000) / ms) };
+  const at = (share: number) => (sorted.length === 0 ? null : round3(percentile(sorted, share)));
+  return { p50Ms: at(0.5), p99Ms: at(0.99), perSecond: round3((sorted.length * 1000) / ms) };
 }
-
-const round = (value: number): number => Math.round(value * 1000) / 1000;

@@ -1,5 +1,5 @@
-// `onepiece bench cluster`: what a cluster of processes on this machine does when parts of it go away, and how fast it is
-// beside BullMQ.
+// `onepiece bench cluster`: what a cluster of processes on this machine does when parts of it go away, and how fast it
+// is beside BullMQ.
 //
 // Invariant: what is missing is said before anything is started. A part that fails is a failure, and ends the run of
 // that cluster: what follows would be measured on a broken one.

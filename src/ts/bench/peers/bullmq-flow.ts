@@ -38,7 +38,7 @@ export class BullMqFlow implements ClusterSubject {
     this.events = new QueueEvents(queueOf(STAGES.at(-1)!), { connection });
     this.flows.setMaxListeners(0);
     this.events.setMaxListeners(0); // one for each job that is waited for
-    this.flows.on('error', () => {}); // it is told to whoever waits
+    this.flows.on('error', () => {}); // whoever waits gets it
     this.events.on('error', () => {});
   }
 

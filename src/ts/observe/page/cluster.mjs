@@ -64,7 +64,8 @@ function show({ atMs, storeFailure, app: own, leader, nodes: nodeList, apps, mov
   setAttribute(state, 'data-state', storeFailure === null ? 'good' : 'away');
   const ROLES = { current: '', next: ', brought up', draining: ', has its last requests' };
   const planOf = ({ name, version, role, plan, gateways }) =>
-    `${name} ${version}${ROLES[role]}${name === own ? ' (served here)' : ''}: ${plan === null ? 'no plan' : `plan ${plan}`}, ${gateways.length} gateways`;
+    `${name} ${version}${ROLES[role]}${name === own ? ' (served here)' : ''}: ` +
+    `${plan === null ? 'no plan' : `plan ${plan}`}, ${gateways.length} gateways`;
   setText(plans, apps.length === 0 ? 'No app is deployed.' : apps.map(planOf).join('; '));
   nodes.update(
     nodeList.map(({ name, draining, places: count, cores, memoryBytes, gpus }) => ({

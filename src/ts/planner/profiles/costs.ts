@@ -1,7 +1,8 @@
 // The figures of a profile on one kind of GPU, as numbers that a simulation can use.
 //
-// Invariant: every number is a figure of the profile or a sum of them. What is missing is an error that names the
-// profile, the stage and the figure.
+// Invariant: every number is a figure of the profile or a sum of them. A profile that lacks seconds, memoryGB or
+// loadSeconds is an error that names the stage and the figure. For any other figure another one of the same profile is
+// taken, and assumptionsOf() says which, so that a report can print it.
 import { RdmaError } from '../../core/errors.js';
 import type { Figure, Profile, StageProfile } from './profile.js';
 
@@ -9,11 +10,11 @@ import type { Figure, Profile, StageProfile } from './profile.js';
 export interface GpuKind {
   readonly kind: string;
   readonly memoryGB: number;
-  /** For an hour, in whatever money; undefined: not known. */
+  /** Per hour, in the user's currency; undefined: unknown. */
   readonly price?: number | undefined;
 }
 
-/** What a stage costs there. */
+/** The costs of a stage on that kind. */
 export interface StageCosts {
   readonly name: string;
   readonly shared: boolean;
@@ -22,7 +23,7 @@ export interface StageCosts {
   readonly seconds: number;
   /** GPUs of one instance. */
   readonly gpus: number;
-  /** Of a whole batch of so many units: [units, seconds], by size; the first is [1, seconds]. */
+  /** Whole batches as [units, seconds], ascending; the first is [1, seconds]. */
   readonly batches: readonly (readonly [size: number, seconds: number])[];
   readonly memoryGB: number;
   readonly weightsGB: number;
@@ -32,7 +33,7 @@ export interface StageCosts {
   readonly outputBytes: number;
 }
 
-/** What a model costs there. */
+/** The costs of a model on that kind. */
 export interface ModelCosts {
   readonly profile: string;
   readonly gpu: GpuKind;
@@ -69,7 +70,7 @@ export function costsOf(profile: Profile, gpu: GpuKind, choices: CostChoices = {
   };
 }
 
-/** How many GPUs may work on one task of a stage together, by the figures there are; ascending. */
+/** The numbers of GPUs a task of a stage for which the profile has figures, ascending. */
 export function gpuCountsOf(profile: Profile, stage: string, kind: string): number[] {
   const found = profile.stages.find(({ name }) => name === stage)?.seconds ?? [];
   const counts = found.filter(({ gpu, batch }) => gpu === kind && batch === 1).map(({ gpus }) => gpus);
@@ -93,8 +94,10 @@ function stageCosts(profile: Profile, stage: StageProfile, gpu: GpuKind, wanted?
     .sort((a, b) => a[0] - b[0]);
   const memoryGB = needed(id, stage, 'memoryGB');
   if (memoryGB > gpu.memoryGB) {
-    const words = `stage ${stage.name} of profile ${id} needs ${memoryGB} GB of GPU memory; a ${gpu.kind} has ${gpu.memoryGB}`;
-    throw new RdmaError('RDMA_ERR_INVALID_ARGUMENT', words, { remedy: 'give a kind of GPU with more memory' });
+    const needs = `stage ${stage.name} of profile ${id} needs ${memoryGB} GB of GPU memory`;
+    throw new RdmaError('RDMA_ERR_INVALID_ARGUMENT', `${needs}; a ${gpu.kind} has ${gpu.memoryGB}`, {
+      remedy: 'give a kind of GPU with more memory',
+    });
   }
   return {
     name: stage.name,
@@ -106,7 +109,6 @@ function stageCosts(profile: Profile, stage: StageProfile, gpu: GpuKind, wanted?
     memoryGB,
     weightsGB: stage.weightsGB?.value ?? memoryGB,
     loadSeconds: needed(id, stage, 'loadSeconds'),
-    // Without a figure an adapter costs as much as the base.
     switchSeconds: stage.switchSeconds?.value ?? needed(id, stage, 'loadSeconds'),
     outputBytes: stage.outputBytes?.value ?? 0,
   };
@@ -122,30 +124,46 @@ function lacks(id: string, what: string, remedy: string): RdmaError {
   return new RdmaError('RDMA_ERR_INVALID_ARGUMENT', `profile ${id} lacks ${what}`, { remedy });
 }
 
-/** Figures that a profile has no value of, and what is taken instead; for reports. */
-export function assumptionsOf(profile: Profile): string[] {
-  return profile.stages.flatMap((stage) => {
-    const list: string[] = [];
-    if (stage.weightsGB === undefined) list.push(`${stage.name}: no weightsGB, memoryGB is taken`);
-    if (stage.switchSeconds === undefined && !stage.shared) {
-      list.push(`${stage.name}: no switchSeconds, an adapter costs as much as loadSeconds`);
+/** The assumptions that stand in for missing figures of a profile, one line each, for reports. */
+export function assumptionsOf({ stages, whole }: Profile): string[] {
+  const list = stages.flatMap((stage, i) => {
+    const { name, shared, seconds, weightsGB, switchSeconds, outputBytes } = stage;
+    const lines: string[] = [];
+    if (weightsGB === undefined) lines.push(`${name}: no weightsGB, so all of memoryGB counts as weights`);
+    if (switchSeconds === undefined && !shared) {
+      lines.push(`${name}: no switchSeconds, so another adapter takes as long as a whole load (loadSeconds)`);
     }
-    if (stage.outputBytes === undefined)
-      list.push(`${stage.name}: no outputBytes, its output takes no time on the way`);
-    if (stage.seconds.every(({ batch }) => batch === 1))
-      list.push(`${stage.name}: no batch figures, one task at a time`);
-    return list;
+    if (outputBytes === undefined && i < stages.length - 1) {
+      lines.push(`${name}: no outputBytes, so its output takes no time on the way`);
+    }
+    if (seconds.every(({ batch }) => batch === 1))
+      lines.push(`${name}: no figures of batches, so each task runs alone`);
+    return lines;
   });
+  if (stages.length === 1) return list;
+  for (const key of ['memoryGB', 'loadSeconds'] as const) {
+    if (whole[key] === undefined) list.push(`whole: no ${key}, so that of the stages is added up`);
+  }
+  return list;
 }
 
-/** What a request takes alone on warm instances, in seconds. */
+/** Seconds that a request takes alone on warm instances. */
 export function bareSeconds({ stages }: ModelCosts, units: number, outputUnits: number): number {
   let sum = 0;
-  for (const stage of stages) sum += stage.seconds * unitsAt(stage, units, outputUnits);
+  for (const stage of stages) sum += taskSeconds(stage, units, outputUnits);
   return sum;
 }
 
-/** The units of a request that count at a stage. */
-export function unitsAt({ units: kind }: Pick<StageCosts, 'units'>, units: number, outputUnits: number): number {
-  return kind === 'input' ? units : kind === 'output' ? outputUnits : 1;
+/** Seconds that the task of a request takes at a stage, alone on a warm instance. */
+export function taskSeconds(
+  { seconds, units: kind }: Pick<StageCosts, 'seconds' | 'units'>,
+  units: number,
+  outputUnits: number,
+): number {
+  return seconds * (kind === 'input' ? units : kind === 'output' ? outputUnits : 1);
+}
+
+/** Seconds that all stages of a model take to switch to another adapter. */
+export function adapterSeconds(stages: readonly StageCosts[]): number {
+  return stages.reduce((sum, { shared, switchSeconds }) => sum + (shared ? 0 : switchSeconds), 0);
 }

@@ -1,7 +1,7 @@
-// What the stages of a model cost, each figure with its source.
+// The costs of a model's stages, each figure with its source.
 //
-// Invariant: a checked profile names a source for every figure. A figure that is not there stays away: whoever needs it
-// gets an error that names it, never a guess.
+// Invariant: a checked profile names a source for every figure, and checking adds none. costs.ts says which figures may
+// be missing, and what is assumed instead.
 import { RdmaError } from '../../core/errors.js';
 import {
   checkBoolean,
@@ -46,7 +46,7 @@ export interface StageProfile {
   readonly outputBytes?: Figure | undefined;
 }
 
-/** What a model costs, stage by stage. */
+/** The costs of a model, stage by stage. */
 export interface Profile {
   readonly id: string;
   readonly what: string;
@@ -54,7 +54,7 @@ export interface Profile {
   readonly gpus: Readonly<Record<string, { readonly memoryGB: number }>>;
   /** One after the other. */
   readonly stages: readonly StageProfile[];
-  /** All stages in one instance; what is left out is added up. */
+  /** All stages in one instance; a missing figure is the sum over the stages. */
   readonly whole: { readonly memoryGB?: Figure | undefined; readonly loadSeconds?: Figure | undefined };
   readonly sources: Readonly<Record<string, { readonly what: string; readonly where: string }>>;
 }
@@ -63,9 +63,9 @@ const FIGURES = ['memoryGB', 'weightsGB', 'loadSeconds', 'switchSeconds', 'outpu
 const MAX_VALUE = 1e15;
 
 /**
- * Checks a profile as it is in a file: `profiles/schema.json` describes it.
+ * Checks the contents of a profile file; `profiles/schema.json` describes the format.
  *
- * @param input what JSON.parse made of the file
+ * @param input the parsed JSON
  * @throws RdmaError RDMA_ERR_INVALID_ARGUMENT naming the field
  */
 export function checkProfile(input: unknown): Profile {

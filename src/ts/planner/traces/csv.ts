@@ -23,12 +23,11 @@ export interface CsvRow {
  * @throws RdmaError RDMA_ERR_INVALID_ARGUMENT naming the file and the line
  */
 export function* csvRows(name: string, text: string, needed: readonly string[]): Generator<CsvRow> {
-  const header = text.slice(0, lineEnd(text, 0)).replace(/^\uFEFF/, '');
-  const columns = split(header).map((column) => column.trim());
+  const columns = columnsOf(text);
   for (const column of needed) {
     if (!columns.includes(column)) {
       throw new RdmaError('RDMA_ERR_INVALID_ARGUMENT', `trace ${name}, line 1: there is no column ${column}`, {
-        remedy: `its columns are ${header.slice(0, 120)}`,
+        remedy: `its columns are ${columns.join(',').slice(0, 120)}`,
       });
     }
   }
@@ -47,6 +46,12 @@ export function* csvRows(name: string, text: string, needed: readonly string[]):
     }
     yield rowOf(name, line, values, places);
   }
+}
+
+/** The names of the columns of a file, from its first line. */
+export function columnsOf(text: string): string[] {
+  const header = text.slice(0, lineEnd(text, 0)).replace(/^\uFEFF/, '');
+  return split(header).map((column) => column.trim());
 }
 
 function lineEnd(text: string, from: number): number {
@@ -83,7 +88,7 @@ function rowOf(name: string, line: number, values: string[], places: ReadonlyMap
 /**
  * Reads the project's own format. Its header names some of these columns, in any order: `arrival_s` (seconds from the
  * beginning, not descending; needed), `model` (or `class`; default `default`), `units` (of work, above 0; default 1),
- * `output_units`, `tenant`, `deadline_s` (of use for so long), `adapter` (1: it needs one).
+ * `output_units`, `tenant`, `deadline_s` (the answer is of no use later), `adapter` (1: it needs one).
  *
  * @throws RdmaError RDMA_ERR_INVALID_ARGUMENT naming the line
  */

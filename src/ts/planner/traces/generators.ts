@@ -2,10 +2,10 @@
 //
 // Invariant: the same options give the same trace. A generator draws only from its own seed.
 import { checkInteger, invalidArgument } from '../../core/validate.js';
-import { exponential, randomOf } from '../random.js';
+import { exponential, pickerOf, randomOf } from '../random.js';
 import { type Trace, TraceBuilder } from './trace.js';
 
-/** What generators have in common. */
+/** Options of every generator. */
 export interface GeneratorOptions {
   readonly seed: number;
   /** Requests a second, on average over the trace. */
@@ -17,7 +17,7 @@ export interface GeneratorOptions {
   readonly units?: (u: number) => number;
 }
 
-function checked(options: GeneratorOptions): GeneratorOptions {
+function checked<T extends GeneratorOptions>(options: T): T {
   checkInteger('seed', options.seed, 0);
   for (const name of ['rate', 'seconds'] as const) {
     if (!(options[name] > 0 && options[name] < 1e9)) throw invalidArgument(name, options[name], 'a number above 0');
@@ -28,24 +28,13 @@ function checked(options: GeneratorOptions): GeneratorOptions {
   return options;
 }
 
-/** Picks one of `models` by Zipf's law. */
-export function zipf(models: readonly string[]): (u: number) => string {
-  const sums: number[] = [];
-  let total = 0;
-  for (let k = 1; k <= models.length; k++) {
-    total += 1 / k;
-    sums.push(total);
-  }
-  return (u) => models[sums.findIndex((sum) => u * total < sum)] ?? models.at(-1)!;
-}
-
-// Arrivals of a rate that changes: those of the highest rate, of which some are left out (Lewis and Shedler, 1979).
+// Arrivals at a varying rate: draws arrivals at the peak rate and drops some of them (Lewis and Shedler, 1979).
 function thinned(name: string, options: GeneratorOptions, peak: number, rateAt: (s: number) => number): Trace {
   const { seed, seconds, models = ['default'], units } = checked(options);
-  const [draw, builder, pick] = [randomOf(seed), new TraceBuilder(name), zipf(models)];
+  const [draw, builder, pick] = [randomOf(seed), new TraceBuilder(name), pickerOf(models.map((_, k) => 1 / (k + 1)))];
   for (let s = exponential(draw, 1 / peak); s < seconds; s += exponential(draw, 1 / peak)) {
     if (draw() * peak > rateAt(s)) continue;
-    const model = models.length === 1 ? models[0]! : pick(draw());
+    const model = models[models.length === 1 ? 0 : pick(draw())]!;
     builder.add({ arrivalS: s, model, units: units?.(draw()) }, `request ${builder.size}`);
   }
   return builder.done(seconds);
@@ -95,7 +84,7 @@ function stateAt(times: readonly number[]): (s: number) => number {
 export function burstTrace(
   options: GeneratorOptions & { readonly factor?: number; readonly burstS?: number; readonly quietS?: number },
 ): Trace {
-  const { rate, factor = 8, burstS = 120, quietS = 1200, seed, seconds } = checked(options) as typeof options;
+  const { rate, factor = 8, burstS = 120, quietS = 1200, seed, seconds } = checked(options);
   if (!(factor >= 1 && factor <= 1000)) throw invalidArgument('factor', factor, 'a number from 1 to 1000');
   const quiet = (rate * (burstS + quietS)) / (quietS + factor * burstS);
   const state = stateAt(switches(seed, seconds, quietS, burstS));
@@ -104,7 +93,7 @@ export function burstTrace(
 
 /** Nothing, or a steady rate: `onS` long on average, and `offS` between them. The mean rate is that of the options. */
 export function onOffTrace(options: GeneratorOptions & { readonly onS?: number; readonly offS?: number }): Trace {
-  const { rate, onS = 600, offS = 1800, seed, seconds } = checked(options) as typeof options;
+  const { rate, onS = 600, offS = 1800, seed, seconds } = checked(options);
   const on = (rate * (onS + offS)) / onS;
   const state = stateAt(switches(seed, seconds, offS, onS));
   return thinned('on-off', options, on, (s) => (state(s) === 1 ? on : 0));

@@ -5,7 +5,7 @@
 // first by 31 %, the first five by 70 %); users who send 5 requests in a row, 45 s apart on average (variance to mean
 // of counts 1.4 in 10 s, 3.8 in 1 min, 15 in 5 min) and mostly stay with their model; 17 % need a LoRA.
 import { checkInteger, invalidArgument } from '../../core/validate.js';
-import { exponential, randomOf } from '../random.js';
+import { exponential, pickerOf, randomOf } from '../random.js';
 import { type Trace, TraceBuilder } from './trace.js';
 
 const HOUR_S = 3600;
@@ -43,8 +43,7 @@ export function gentd26LikeTrace(options: Gentd26LikeOptions): Trace {
   checkInteger('models', models, 1, BY_MODEL.length);
   if (!(scale >= 0.01 && scale <= 1000)) throw invalidArgument('scale', scale, 'a number from 0.01 to 1000');
   const draw = randomOf(seed);
-  const weights = BY_MODEL.slice(0, models);
-  const pick = picker(weights, draw);
+  const pick = pickerOf(BY_MODEL.slice(0, models));
   const rows: { s: number; model: number; tenant: number; hasAdapter: boolean }[] = [];
   const total = BY_HOUR.reduce((a, b) => a + b, 0);
   let tenant = 0;
@@ -53,12 +52,12 @@ export function gentd26LikeTrace(options: Gentd26LikeOptions): Trace {
     if (runs === 0) continue;
     const gap = HOUR_S / runs;
     for (let s = exponential(draw, gap); s < HOUR_S; s += exponential(draw, gap)) {
-      let [atS, model] = [hour * HOUR_S + s, pick()];
+      let [atS, model] = [hour * HOUR_S + s, pick(draw())];
       tenant++;
       do {
         rows.push({ s: atS, model, tenant, hasAdapter: draw() < WITH_ADAPTER });
         atS += exponential(draw, PAUSE_S);
-        if (draw() > SAME_MODEL) model = pick();
+        if (draw() > SAME_MODEL) model = pick(draw());
       } while (draw() > 1 / IN_A_ROW);
     }
   }
@@ -69,17 +68,4 @@ export function gentd26LikeTrace(options: Gentd26LikeOptions): Trace {
   }
   builder.notes.push('made from published statistics of GenTD26; it holds no row of it');
   return builder.done(days * 24 * HOUR_S);
-}
-
-function picker(weights: readonly number[], draw: () => number): () => number {
-  const sums: number[] = [];
-  let total = 0;
-  for (const weight of weights) {
-    total += weight;
-    sums.push(total);
-  }
-  return () => {
-    const at = draw() * total;
-    return sums.findIndex((sum) => at < sum);
-  };
 }

@@ -1,9 +1,9 @@
 // Traces that others have published, read from files that the user has fetched. The package holds no row of them.
 //
-// Invariant: what a source does not say is left at its default and said in the notes; rows that it marks as not served
-// are counted.
+// Invariant: a field that the source lacks keeps its default, and the notes say so; rows that the source marks as not
+// served are counted.
 import { RdmaError } from '../../core/errors.js';
-import { csvRows, readCsvTrace } from './csv.js';
+import { columnsOf, csvRows, readCsvTrace } from './csv.js';
 import { type Trace, TraceBuilder } from './trace.js';
 
 /**
@@ -96,21 +96,15 @@ export function readServeGen(name: string, text: string, perUnit = 1000): Trace 
 
 /** Reads a trace of any known format, told by the names of its columns. @param name of the file, for errors */
 export function readTrace(name: string, text: string): Trace {
-  const header = text.slice(0, 2000).split('\n', 1)[0]!;
-  const has = (column: string) =>
-    header
-      .replace(/^\uFEFF/, '')
-      .split(',')
-      .some((each) => each.trim() === column);
+  const columns = columnsOf(text.slice(0, 2000)); // a file that is no CSV may be one long line
+  const has = (column: string) => columns.includes(column);
   if (has('gmt_create') || (has('arrival_s') && has('loras') && has('exec_s'))) return readGentd26(name, text);
   if (has('TIMESTAMP') && has('ContextTokens')) return readAzureTrace(name, text);
   if (has('timestamp') && has('input_tokens')) return readServeGen(name, text);
-  if (has('arrival_s')) {
-    return readCsvTrace(name, text);
-  }
+  if (has('arrival_s')) return readCsvTrace(name, text);
   throw new RdmaError(
     'RDMA_ERR_INVALID_ARGUMENT',
-    `trace ${name}: no known format has the columns ${header.slice(0, 80)}`,
+    `trace ${name}: no known format has the columns ${columns.join(',').slice(0, 80)}`,
     {
       remedy: 'give a CSV file with arrival_s and model, or one of GenTD26, Azure or ServeGen',
     },

@@ -1,18 +1,18 @@
 // A trace: requests in the order in which they come.
 //
-// Invariant: times are finite, not negative and in order; units are positive; every model has a name. A row that is not
-// like that is an error that names its line, so nothing is dropped or repaired in silence.
+// Invariant: times are finite, not negative and in order; units are positive; every model has a name. A row that breaks
+// this is an error that names its line; nothing is dropped or repaired silently.
 import { RdmaError } from '../../core/errors.js';
 
 /** The most requests of a trace. */
-export const MAX_TRACE_REQUESTS = 20_000_000;
+const MAX_TRACE_REQUESTS = 20_000_000;
 /** The latest arrival, in seconds: about 3 years. */
-export const MAX_TRACE_SECONDS = 1e8;
+const MAX_TRACE_SECONDS = 1e8;
 const MAX_UNITS = 1e9;
 
 /** Requests, by columns. Index i is the same request in each. */
 export interface Trace {
-  /** Where it is from, for people. */
+  /** The file or generator, for reports and errors. */
   readonly name: string;
   /** When each comes, in seconds from the beginning of the trace. */
   readonly arrivalS: Float64Array;
@@ -24,7 +24,7 @@ export interface Trace {
   readonly outputUnits: Float32Array;
   /** Index of the tenant. */
   readonly tenant: Uint32Array;
-  /** In how many seconds it is of use; Infinity: whenever. */
+  /** Seconds after which the answer is of no use; Infinity: never. */
   readonly deadlineS: Float32Array;
   /** 1: it needs an adapter (LoRA) that the trace does not name, so it is another one each time. */
   readonly hasAdapter: Uint8Array;
@@ -32,7 +32,7 @@ export interface Trace {
   readonly tenants: number;
   /** How long the trace is, in seconds, the quiet time at its end included. */
   readonly lengthS: number;
-  /** What a reader has to know: gaps, rows that the source marks as not served. */
+  /** Remarks for reports: gaps, rows that the source marks as not served. */
   readonly notes: readonly string[];
 }
 
@@ -145,11 +145,6 @@ function indexOf(map: Map<string, number>, key: string): number {
     map.set(key, index);
   }
   return index;
-}
-
-/** How many requests a trace has. */
-export function requestsOf(trace: Trace): number {
-  return trace.arrivalS.length;
 }
 
 /**

@@ -2,7 +2,7 @@
 //
 // Invariant: two receives are posted at all times, each into a buffer of its own, so a peer that follows the protocol
 // never finds none. Waiting uses no CPU: it sleeps on the completion channel.
-import { onAbort } from '../../core/abort.js';
+import { followAbort } from '../../core/abort.js';
 import { RdmaError } from '../../core/errors.js';
 import { completionError } from '../../verbs/completion-error.js';
 import { AccessFlags, CompletionOpcode, CompletionStatus, SendFlags } from '../../verbs/constants.js';
@@ -64,8 +64,7 @@ export class RpingEndpoint implements Disposable {
   attach(connection: Connection, signal: AbortSignal | undefined): void {
     const abort = () => this.fail(new RdmaError('RDMA_ERR_ABORTED', 'rping was aborted'));
     // A server has one signal for all of its connections.
-    if (signal?.aborted) abort();
-    else if (signal !== undefined) this.release = onAbort(signal, abort);
+    this.release = followAbort(signal, abort);
     void connection.closed.then((reason) => {
       const words = { local: 'this side', peer: 'the peer', 'device-removed': 'the removal of the device' };
       this.fail(new RdmaError('RDMA_ERR_PEER_GONE', `the connection was ended by ${words[reason]}`));

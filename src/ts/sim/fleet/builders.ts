@@ -2,12 +2,18 @@
 //
 // Invariant: every duration and size is a figure of a profile. Fleets differ only in how GPUs are shared: all meet the
 // same requests, the same costs and the same SLO.
-import { bareSeconds, type ModelCosts, type StageCosts, unitsAt } from '../../planner/profiles/costs.js';
+import {
+  adapterSeconds,
+  bareSeconds,
+  type ModelCosts,
+  type StageCosts,
+  taskSeconds,
+} from '../../planner/profiles/costs.js';
 import { DEFAULT_SCALE_POLICY, type ScalePolicy } from '../../planner/scaling.js';
 import type { Trace } from '../../planner/traces/trace.js';
 import type { FleetSpec, PoolSpec, StepSpec } from './fleet.js';
 
-/** What may be tuned. */
+/** Settings of an elastic fleet. */
 export interface Settings {
   /** Of the scale policy. */
   readonly quantile: number;
@@ -16,17 +22,17 @@ export interface Settings {
   readonly downAfterLoads: number;
   readonly zeroAfterLoads: number;
   readonly zeroAfterGaps: number;
-  /** How long a request may be overtaken, as a part of the time that it may wait. */
+  /** How long others may overtake a request, as a share of the time it may wait. */
   readonly patience: number;
-  /** The most instances of a pool, over the most requests that would be in work at a time with GPUs without end. */
+  /** The maximum of a pool's instances, relative to its peak of concurrent requests on unlimited GPUs. */
   readonly most: number;
-  /** The wait that a policy is told to allow, over the one that the SLO allows. */
+  /** The wait that the policy aims for, relative to the wait that the SLO allows. */
   readonly slack: number;
-  /** Of the time that a request may wait, the part for the longest stage; the others have the rest. */
+  /** The longest stage's share of the time a request may wait; the other stages share the rest. */
   readonly waitShare: number;
 }
 
-/** As shipped: {@link DEFAULT_SCALE_POLICY}; its times are absolute, which `loads` of 0 stand for. */
+/** {@link DEFAULT_SCALE_POLICY}; a `...Loads` of 0 keeps the absolute time of that policy. */
 export const DEFAULT_SETTINGS: Settings = Object.freeze({
   quantile: DEFAULT_SCALE_POLICY.quantile,
   evidence: DEFAULT_SCALE_POLICY.evidence,
@@ -39,7 +45,7 @@ export const DEFAULT_SETTINGS: Settings = Object.freeze({
   waitShare: 0.7,
 });
 
-/** What fleets are built of. */
+/** The requests, costs and SLO that fleets are built for. */
 export interface Workload {
   readonly trace: Trace;
   /** By model of the trace. */
@@ -53,7 +59,7 @@ export interface Workload {
   readonly maxQueued: number;
 }
 
-/** What each request takes alone, in seconds. */
+/** Seconds that each request takes alone. */
 export function bareOf({ trace, costs }: Workload): Float64Array {
   return Float64Array.from(trace.arrivalS, (_, i) => {
     return bareSeconds(costs[trace.model[i]!]!, trace.units[i]!, trace.outputUnits[i]!);
@@ -77,7 +83,7 @@ function policyOf(settings: Settings, loadS: number, seconds: number, waitS: num
   };
 }
 
-/** The most requests that would be in work at a time with GPUs without end, of those that `seconds` answers for. */
+/** The peak of concurrent requests on unlimited GPUs; requests for which `secondsOf` is undefined do not count. */
 export function peakConcurrency(trace: Trace, secondsOf: (request: number) => number | undefined): number {
   const ends: number[] = [];
   const starts: number[] = [];
@@ -96,7 +102,7 @@ export function peakConcurrency(trace: Trace, secondsOf: (request: number) => nu
   return peak;
 }
 
-/** How many models an instance has room for, where each needs its weights and all share the rest of the memory. */
+/** How many models fit into an instance: each needs its weights, and all share the rest of the memory. */
 export function residentOf(memoryGB: number, weightsGB: number, gpuGB: number): number {
   const rest = Math.max(0, memoryGB - weightsGB);
   return weightsGB <= 0 ? 1 : Math.max(1, Math.floor((gpuGB - rest) / weightsGB));
@@ -118,7 +124,7 @@ export function gainOf(batches: StageCosts['batches']): (tasks: number) => numbe
   };
 }
 
-/** The batch with which most is done. */
+/** The batch size with the highest throughput. */
 function bestBatch(batches: StageCosts['batches']): number {
   let [best, most] = [1, 0];
   for (const [size, seconds] of batches) if (size / seconds > most * 1.02) [best, most] = [size, size / seconds];
@@ -149,7 +155,7 @@ export class FleetBuilder {
   }
 
   private meanSeconds(stage: StageCosts): number {
-    return stage.seconds * unitsAt(stage, this.meanUnits.input, this.meanUnits.output);
+    return taskSeconds(stage, this.meanUnits.input, this.meanUnits.output);
   }
 
   private waitOf(costs: ModelCosts): number {
@@ -160,7 +166,7 @@ export class FleetBuilder {
     return { name, pools, routes, maxQueued: this.work.maxQueued, tickS: this.tickS };
   }
 
-  /** How many would be in work at a time at most, of the requests of some models at some stages. */
+  /** The peak of concurrent requests of some models at some stages, on unlimited GPUs. */
   private mostOf(key: string, models: ReadonlySet<number>, stages?: ReadonlySet<string>): number {
     let peak = this.peaks.get(key);
     if (peak === undefined) {
@@ -171,7 +177,7 @@ export class FleetBuilder {
         let seconds = 0;
         for (const stage of costs[model]!.stages) {
           if (stages !== undefined && !stages.has(stage.name)) continue;
-          seconds += stage.seconds * unitsAt(stage, trace.units[i]!, trace.outputUnits[i]!);
+          seconds += taskSeconds(stage, trace.units[i]!, trace.outputUnits[i]!);
         }
         return seconds;
       });
@@ -180,7 +186,7 @@ export class FleetBuilder {
     return peak;
   }
 
-  // A whole pipeline is one step. Stages that grow with other units are another one, and wait once more.
+  // A whole pipeline is one step for each kind of units that its stages grow with; each step queues once.
   private wholeStep(pool: number, costs: ModelCosts): StepSpec[] {
     const steps = new Map<StepSpec['units'], number>();
     for (const { units, seconds } of costs.stages) steps.set(units, (steps.get(units) ?? 0) + seconds);
@@ -188,7 +194,7 @@ export class FleetBuilder {
   }
 
   /**
-   * GPUs for each model that hold the whole pipeline.
+   * Each model has its own GPUs, which hold the whole pipeline.
    *
    * @param sizes instances by model; undefined: they follow the load
    */
@@ -196,10 +202,10 @@ export class FleetBuilder {
     const { costs } = this.work;
     const pools = costs.map((each, model): PoolSpec => {
       const bareS = this.meanBare(each);
-      const most = sizes === undefined ? this.mostOf(`model ${model}`, new Set([model])) : 0;
       return {
-        name: `${this.work.trace.models[model]}`,
+        name: this.work.trace.models[model]!,
         gpus: each.wholeGpus,
+        memoryGB: each.wholeMemoryGB,
         loadS: each.wholeLoadSeconds,
         slots: 1,
         resident: 0,
@@ -209,7 +215,15 @@ export class FleetBuilder {
         prefetch: false,
         fixed: sizes?.[model],
         policy:
-          sizes === undefined ? policyOf(settings, each.wholeLoadSeconds, bareS, this.waitOf(each), most) : undefined,
+          sizes === undefined
+            ? policyOf(
+                settings,
+                each.wholeLoadSeconds,
+                bareS,
+                this.waitOf(each),
+                this.mostOf(`model ${model}`, new Set([model])),
+              )
+            : undefined,
         hintS: bareS,
       };
     });
@@ -221,10 +235,10 @@ export class FleetBuilder {
   }
 
   /**
-   * GPUs that serve any model and swap whole pipelines.
+   * Every GPU serves any model and swaps whole pipelines.
    *
    * @param size instances; undefined: they follow the load
-   * @param onlyDifferent loads only what the models do not have in common, as an engine would that knows the stages
+   * @param onlyDifferent a swap loads only the weights in which the models differ, as an engine that knows stages does
    */
   monoShared(
     name: string,
@@ -241,11 +255,12 @@ export class FleetBuilder {
       const loadS = Math.max(...own.map(({ wholeLoadSeconds }) => wholeLoadSeconds));
       const bareS = own.reduce((sum, each) => sum + this.meanBare(each), 0) / own.length;
       const waitS = Math.min(...own.map((each) => this.waitOf(each)));
-      const most = size === undefined ? this.mostOf(`width ${gpus}`, models) : 0;
+      const adapterS = Math.max(...own.map(({ stages }) => adapterSeconds(stages)));
       const part = size === undefined ? undefined : Math.max(1, Math.round((size * own.length) / costs.length));
       return {
         name: widths.length === 1 ? 'any model' : `any model, ${gpus} GPUs`,
         gpus,
+        memoryGB: Math.max(...own.map(({ wholeMemoryGB }) => wholeMemoryGB)),
         loadS,
         slots: 1,
         resident: Math.min(
@@ -257,18 +272,16 @@ export class FleetBuilder {
             );
           }),
         ),
-        swapS:
-          variants === 'adapter'
-            ? Math.max(...own.map(({ stages }) => adapterSeconds(stages)))
-            : onlyDifferent
-              ? ownLoad(own)
-              : loadS,
+        swapS: variants === 'adapter' ? adapterS : onlyDifferent ? ownLoad(own) : loadS,
         families: variants === 'adapter' || onlyDifferent ? this.families : undefined,
-        adapterS: Math.max(...own.map(({ stages }) => adapterSeconds(stages))),
+        adapterS,
         patienceS: settings.patience * waitS,
         prefetch,
         fixed: widths.length === 1 ? size : part,
-        policy: size === undefined ? policyOf(settings, loadS, bareS, waitS, most) : undefined,
+        policy:
+          size === undefined
+            ? policyOf(settings, loadS, bareS, waitS, this.mostOf(`width ${gpus}`, models))
+            : undefined,
         hintS: bareS,
       };
     });
@@ -345,10 +358,10 @@ export class FleetBuilder {
     const slots = isFull && packed === undefined ? bestBatch(stage.batches) : 1;
     const swaps = !stage.shared && !own;
     const fixed = sizes?.get(key);
-    const most = sizes === undefined ? this.mostOf(key, users, names) : 0;
     return {
       name: key,
       gpus: stage.gpus,
+      memoryGB: sum(stages, ({ memoryGB }) => memoryGB),
       loadS,
       slots,
       gain: slots > 1 ? gainOf(stage.batches) : undefined,
@@ -358,7 +371,8 @@ export class FleetBuilder {
       patienceS: settings.patience * waitS,
       prefetch: false,
       fixed,
-      policy: fixed === undefined ? policyOf(settings, loadS, seconds, waitS, most) : undefined,
+      policy:
+        fixed === undefined ? policyOf(settings, loadS, seconds, waitS, this.mostOf(key, users, names)) : undefined,
       hintS: seconds,
     };
   }
@@ -366,10 +380,6 @@ export class FleetBuilder {
 
 function sum<T>(list: readonly T[], of: (item: T) => number): number {
   return list.reduce((total, item) => total + of(item), 0);
-}
-
-function adapterSeconds(stages: readonly StageCosts[]): number {
-  return sum(stages, (stage) => (stage.shared ? 0 : stage.switchSeconds));
 }
 
 function ownLoad(costs: readonly ModelCosts[]): number {

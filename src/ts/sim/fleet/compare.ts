@@ -1,7 +1,8 @@
-// Fleets beside each other, under the same SLO, arrivals and costs.
+// Compares fleets under the same SLO, arrivals and costs.
 //
-// Invariant: each fleet is as good as its kind allows: fixed ones have the fewest instances that hold the SLO on this
-// very trace, elastic ones settings that were searched for.
+// Invariant: each fleet is as good as a search makes it: fixed ones have the fewest instances found that hold the SLO
+// on this trace, elastic ones the best settings found.
+import { adapterSeconds, taskSeconds } from '../../planner/profiles/costs.js';
 import {
   bareOf,
   DEFAULT_SETTINGS,
@@ -13,9 +14,9 @@ import {
 } from './builders.js';
 import type { FaultRates, FleetSpec } from './fleet.js';
 import { Held } from './held.js';
-import type { SimulationResult } from './result.js';
+import { quantileOf, type SimulationResult } from './result.js';
 import { simulate } from './simulation.js';
-import { groupsByModel, sizesFor } from './sizing.js';
+import { type Group, groupsByModel, sizesFor } from './sizing.js';
 import { isBetter, TUNABLE, tune } from './tuning.js';
 
 /** The fleets, in the order in which each adds something to the one before. */
@@ -37,7 +38,7 @@ export interface Compared extends Omit<SimulationResult, 'name'> {
   readonly name: FleetName;
   /** Of an elastic fleet. */
   readonly settings: Settings | undefined;
-  /** How it was built, in words. */
+  /** How it was built, for reports. */
   readonly how: string;
 }
 
@@ -55,11 +56,11 @@ export interface CompareOptions {
   readonly fleets?: readonly FleetName[] | undefined;
   readonly seed?: number | undefined;
   readonly faults?: FaultRates | undefined;
-  /** Settings of elastic fleets, where they were searched for before. */
+  /** Settings of elastic fleets, from an earlier search. */
   readonly settings?: Partial<Record<FleetName, Settings>> | undefined;
   /** false: the shipped defaults. */
   readonly isTuned?: boolean | undefined;
-  /** How much more than the quantile must be in time in the search. */
+  /** How far above the quantile the share in time must be during the search. */
   readonly margin?: number | undefined;
   /** Costs with more GPUs a stage, which `staged-full` may use. */
   readonly wider?: readonly Workload['costs'][] | undefined;
@@ -129,7 +130,7 @@ export class Comparison {
     const { isTuned = true, settings: known, margin = 0.004 } = this.options;
     const given = known?.[name] ?? (isTuned ? undefined : DEFAULT_SETTINGS);
     if (given !== undefined) return { ...this.simulate(build(given)), name, settings: given, how };
-    // What has no effect on a kind of fleet is not searched.
+    // Settings without effect on this kind of fleet are not searched.
     const keys = TUNABLE.filter((key) => {
       if (key === 'patience') return name !== 'mono-elastic';
       return key !== 'waitShare' || name.startsWith('staged');
@@ -139,15 +140,12 @@ export class Comparison {
   }
 
   private adapterOf(model: number): number {
-    return this.work.costs[model]!.stages.reduce(
-      (sum, { shared, switchSeconds }) => sum + (shared ? 0 : switchSeconds),
-      0,
-    );
+    return adapterSeconds(this.work.costs[model]!.stages);
   }
 
   private monoFixed(): Compared {
     const { work, bareS } = this;
-    const bound = (_: number, bare: number) => work.sloFactor * bare;
+    const bound = (bare: number) => work.sloFactor * bare;
     const groups = groupsByModel(
       work,
       () => true,
@@ -156,7 +154,7 @@ export class Comparison {
       bound,
     );
     const weights = work.costs.map(({ wholeGpus }) => wholeGpus);
-    // The sizes are for first come, first served; the queue is fair to tenants, which makes a few others late.
+    // The sizes assume first come, first served; the real queue is fair to tenants, which makes a few requests late.
     let result: SimulationResult | undefined;
     for (const part of [1, 0.95, 0.85, 0.7, 0.5, 0]) {
       const sizes = sizesFor(groups, weights, part * (1 - work.quantile));
@@ -202,7 +200,7 @@ export class Comparison {
     // The stages share the time that a request may wait; the rest of the search is by simulation of the whole.
     for (const part of [0.9, 0.8, 0.6, 0.4, 0.2]) {
       const sizes = new Map<string, number>();
-      const bound = (share: number) => (_: number, bare: number, ownS: number) => ownS + share * (sloFactor - 1) * bare;
+      const bound = (share: number) => (bare: number, ownS: number) => ownS + share * (sloFactor - 1) * bare;
       const own = groupsByModel(
         work,
         (_, shared) => !shared,
@@ -255,13 +253,12 @@ export class Comparison {
       const settings = options.settings?.['staged-full'] ?? best.settings!;
       const result = this.simulate(build(settings), builder);
       const next: Compared = { ...result, name: 'staged-full', settings, how: words(true) };
-      if (isBetter(next as unknown as SimulationResult, chosen as unknown as SimulationResult, work.quantile, 0))
-        chosen = next;
+      if (isBetter(next, chosen, work.quantile, 0)) chosen = next;
     }
     return chosen;
   }
 
-  // What no fleet can go below: the GPUs that work, with no wait, no load and no idle time.
+  // The lower bound for every fleet: busy GPUs only, without waits, loads or idle time.
   private bound(): Compared {
     const { work, bareS } = this;
     const { trace, costs } = work;
@@ -270,10 +267,10 @@ export class Comparison {
     for (let i = 0; i < trace.arrivalS.length; i++) {
       let atS = trace.arrivalS[i]!;
       for (const stage of costs[trace.model[i]!]!.stages) {
-        const units = stage.units === 'none' ? 1 : stage.units === 'input' ? trace.units[i]! : trace.outputUnits[i]!;
-        changes.push([atS, stage.gpus], [atS + stage.seconds * units, -stage.gpus]);
-        atS += stage.seconds * units;
-        busyGpuS += stage.seconds * units * stage.gpus;
+        const tookS = taskSeconds(stage, trace.units[i]!, trace.outputUnits[i]!);
+        changes.push([atS, stage.gpus], [atS + tookS, -stage.gpus]);
+        atS += tookS;
+        busyGpuS += tookS * stage.gpus;
       }
     }
     changes.sort((a, b) => a[0] - b[0] || a[1] - b[1]);
@@ -281,7 +278,6 @@ export class Comparison {
     for (const [atS, by] of changes) held.change(atS, by);
     const { mean, p99, peak, hours } = held.summary();
     const sorted = Float64Array.from(bareS).sort();
-    const at = (q: number) => sorted[Math.max(0, Math.ceil(q * sorted.length) - 1)]!;
     return {
       name: 'bound',
       requests: bareS.length,
@@ -293,8 +289,8 @@ export class Comparison {
       quantileRatio: 1,
       inTime: 1,
       rejected: 0,
-      p50S: at(0.5),
-      p95S: at(0.95),
+      p50S: quantileOf(sorted, 0.5),
+      p95S: quantileOf(sorted, 0.95),
       meanS: bareS.reduce((a, b) => a + b, 0) / bareS.length,
       loads: 0,
       adapterLoads: 0,
@@ -311,7 +307,7 @@ export class Comparison {
   }
 }
 
-function merged(groups: ReturnType<typeof groupsByModel>): ReturnType<typeof groupsByModel>[number] {
+function merged(groups: readonly Group[]): Group {
   const rows = groups.flatMap(({ arrivalS, serviceS, boundS }) => {
     return Array.from(arrivalS, (atS, i) => [atS, serviceS[i]!, boundS[i]!] as const);
   });
@@ -335,7 +331,7 @@ const STEPS: readonly (readonly [what: string, from: FleetName, to: FleetName])[
   ['staged-full relative to the strongest rival', 'mono-shared-elastic', 'staged-full'],
 ];
 
-/** What each step contributes, of the fleets that are there. */
+/** The contribution of each step between two fleets of the list. */
 export function ratiosOf(fleets: readonly Compared[]): Ratio[] {
   const by = new Map(fleets.map((fleet) => [fleet.name, fleet]));
   return STEPS.flatMap(([what, from, to]) => {

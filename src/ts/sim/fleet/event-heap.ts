@@ -1,6 +1,6 @@
-// What is going to happen, earliest first.
+// The events of a simulation, earliest first.
 //
-// Invariant: events of one time come out in the order in which they were added, so a run is the same each time.
+// Invariant: events of the same time come out in the order in which they were added, so runs repeat exactly.
 
 export class EventHeap<T> {
   private readonly times: number[] = [];
@@ -12,33 +12,36 @@ export class EventHeap<T> {
     return this.times.length;
   }
 
-  /** When the next one happens; Infinity: there is none. */
+  /** The time of the next event; Infinity when there is none. */
   get nextS(): number {
     return this.times.length === 0 ? Number.POSITIVE_INFINITY : this.times[0]!;
   }
 
   add(atS: number, item: T): void {
-    const { times, orders, items } = this;
+    const { times } = this;
     const order = this.added++;
     let at = times.length;
-    times.push(atS);
-    orders.push(order);
-    items.push(item);
-    // A new one has the highest order: only an earlier time goes up.
+    // The new event has the highest order, so only an earlier time moves it up.
     while (at > 0) {
       const parent = (at - 1) >> 1;
       if (times[parent]! <= atS) break;
-      times[at] = times[parent]!;
-      orders[at] = orders[parent]!;
-      items[at] = items[parent]!;
+      this.move(parent, at);
       at = parent;
     }
-    times[at] = atS;
-    orders[at] = order;
-    items[at] = item;
+    this.put(at, atS, order, item);
   }
 
-  /** Takes out the next one; call it only where `size` is not 0. */
+  private put(at: number, atS: number, order: number, item: T): void {
+    this.times[at] = atS;
+    this.orders[at] = order;
+    this.items[at] = item;
+  }
+
+  private move(from: number, to: number): void {
+    this.put(to, this.times[from]!, this.orders[from]!, this.items[from]!);
+  }
+
+  /** Removes the next event; call it only when `size` is not 0. */
   take(): T {
     const { times, orders, items } = this;
     const first = items[0]!;
@@ -52,14 +55,10 @@ export class EventHeap<T> {
       const right = child + 1;
       if (right < size && isBefore(times[right]!, orders[right]!, times[child]!, orders[child]!)) child = right;
       if (!isBefore(times[child]!, orders[child]!, atS, order)) break;
-      times[at] = times[child]!;
-      orders[at] = orders[child]!;
-      items[at] = items[child]!;
+      this.move(child, at);
       at = child;
     }
-    times[at] = atS;
-    orders[at] = order;
-    items[at] = item;
+    this.put(at, atS, order, item);
     return first;
   }
 }

@@ -1,7 +1,7 @@
-// A fleet: pools of instances, and the way of each model's requests through them.
+// A fleet: pools of instances, and the route of each model's requests through them.
 //
-// Invariant: data only. What a pool decides with (queue order, scaling, forecast) is the shipped code; what is here are
-// durations and sizes.
+// Invariant: data only, durations and sizes. Shipped code makes the decisions of a pool (queue order, scaling,
+// forecast).
 import type { ScalePolicy } from '../../planner/scaling.js';
 
 /** Instances that are interchangeable. */
@@ -9,28 +9,30 @@ export interface PoolSpec {
   readonly name: string;
   /** GPUs of one instance. */
   readonly gpus: number;
+  /** GPU memory that an instance needs on each of its GPUs. */
+  readonly memoryGB: number;
   /** Until a new instance is ready. */
   readonly loadS: number;
   /** Tasks that an instance runs at a time. */
   readonly slots: number;
   /** How much faster n tasks at once are done than one after the other, for n from 1 on; default 1 for all. */
   readonly gain?: ((tasks: number) => number) | undefined;
-  /** Models whose weights an instance holds at a time; 0: whatever comes runs on any instance as it is. */
+  /** How many models' weights an instance holds; 0: every instance runs every model without a swap. */
   readonly resident: number;
-  /** To load another model into an instance that runs; where it is of another family, `loadS`. */
+  /** To load another model of the same family into a running instance; another family takes `loadS`. */
   readonly swapS: number;
-  /** By model; models of one family have all but `swapS` in common. undefined: all are. */
+  /** Family of each model; within one, a swap takes `swapS`. undefined: all models are one family. */
   readonly families?: Uint16Array | undefined;
   /** To change the adapter, for requests that need one. */
   readonly adapterS: number;
-  /** How long a request may be overtaken by others whose model an instance holds. */
+  /** How long a request may be overtaken by requests for a model that an instance holds. */
   readonly patienceS: number;
-  /** An instance without work loads the model that is asked for most and held least. */
+  /** Idle instances load the model that is requested most and held least. */
   readonly prefetch: boolean;
-  /** So many instances at all times; undefined: `policy` decides. */
+  /** A fixed number of instances; undefined: `policy` decides. */
   readonly fixed?: number | undefined;
   readonly policy?: ScalePolicy | undefined;
-  /** What is told to the policy as the cost of a task, before there is a measurement. */
+  /** The policy's estimate of the cost of a task until it has measured one. */
   readonly hintS: number;
 }
 
@@ -56,14 +58,14 @@ export interface FleetSpec {
   readonly tickS: number;
 }
 
-/** What goes wrong, by rate. */
+/** Rates of faults. */
 export interface FaultRates {
   /** Of each node. */
   readonly nodeDeathsPerHour: number;
-  /** Part of the nodes that are slow, 0 to 1; and how many times as long they take. */
+  /** Share of slow nodes, 0 to 1, and the factor on their times. */
   readonly slowNodes: number;
   readonly slowFactor: number;
-  /** Of the control store: while it is away nothing is scaled. */
+  /** Of the control store; nothing is scaled during an outage. */
   readonly storeOutagesPerHour: number;
   readonly storeOutageS: number;
 }

@@ -1,6 +1,6 @@
-// How many GPUs are held, over time.
+// The number of GPUs held over time.
 //
-// Invariant: the time at each number adds up to the whole length; what happens after the end of the trace is not in it.
+// Invariant: the times at each number add up to the length of the trace; nothing after its end counts.
 
 /** GPUs in one hour. */
 export interface HeldHour {
@@ -8,10 +8,10 @@ export interface HeldHour {
   readonly peak: number;
 }
 
-/** What was held. */
+/** GPUs held over the whole trace. */
 export interface HeldSummary {
   readonly mean: number;
-  /** In 99 % of the time no more were held. */
+  /** No more were held during 99 % of the time. */
   readonly p99: number;
   readonly peak: number;
   readonly hours: readonly HeldHour[];
@@ -61,7 +61,7 @@ export class Held {
     this.atS = endS;
   }
 
-  /** What was held up to the end. */
+  /** The summary up to the end of the trace. */
   summary(): HeldSummary {
     this.until(this.endS);
     let [sum, peak] = [0, 0];

@@ -1,8 +1,7 @@
 // Machines: which worker is where, which machine is slow, which dies.
 //
 // Invariant: a node holds no more GPUs than it has. Workers of more GPUs than a node has hold nodes of their own.
-import type { FaultRates } from './fleet.js';
-import { NODE_GPUS } from './fleet.js';
+import { type FaultRates, NODE_GPUS } from './fleet.js';
 import type { Worker } from './worker.js';
 
 export interface SimNode {

@@ -1,10 +1,11 @@
-// The plan: how many GPUs a workload needs, of what, when, and how sure that is.
+// The plan: how many GPUs a workload needs, of which stage, when, and how certain that is.
 //
-// Invariant: settings are searched for on the first seed; what is expected of them is measured on the others. A trace
-// from a file is one sample: then there is no interval, and the plan says so. What is not known is listed.
+// Invariant: settings are searched for on the first seed, and the intervals come from the other seeds. A trace from a
+// file is one sample: there is no interval, and the plan says so. The plan lists its assumptions and what it does not
+// know.
 import { checkSpec } from '../../pipeline/spec.js';
 import { place } from '../../planner/placement.js';
-import { costsOf, type GpuKind, gpuCountsOf, type ModelCosts } from '../../planner/profiles/costs.js';
+import { assumptionsOf, costsOf, type GpuKind, gpuCountsOf, type ModelCosts } from '../../planner/profiles/costs.js';
 import type { Profile } from '../../planner/profiles/profile.js';
 import { stretched, type Trace } from '../../planner/traces/trace.js';
 import { bareOf, DEFAULT_SETTINGS, type Settings, type Workload } from './builders.js';
@@ -19,7 +20,7 @@ import {
 } from './compare.js';
 import { type FaultRates, NODE_GPUS } from './fleet.js';
 
-/** What a plan is asked for. */
+/** The question that a plan answers. */
 export interface PlanInput {
   /** Makes the trace of a seed; a trace from a file is the same for each. */
   readonly traceOf: (seed: number) => Trace;
@@ -31,7 +32,7 @@ export interface PlanInput {
   readonly sloFactor: number;
   readonly quantile: number;
   readonly maxRejected: number;
-  /** Of which the first is searched on. */
+  /** Settings are searched for on the first; the others give the intervals. */
   readonly seeds: readonly number[];
   readonly fleets?: readonly FleetName[] | undefined;
   readonly bytesPerSecond: number;
@@ -84,14 +85,14 @@ export interface PlanResult {
   readonly bareSecondsMean: number;
   readonly comparison: readonly Compared[];
   readonly ratios: readonly Ratio[];
-  /** The fleet with the fewest GPUs on average that holds the SLO. */
+  /** The fleet with the fewest GPUs on average that holds the SLO and whose instances fit on the GPU. */
   readonly chosen: {
     readonly fleet: FleetName;
     readonly settings: Settings | undefined;
     readonly gpusMean: number;
     readonly gpusP99: number;
     readonly gpusPeak: number;
-    /** GPU hours a day; and what they cost, where a price was given. */
+    /** GPU hours a day, and their cost if a price was given. */
     readonly gpuHoursADay: number;
     readonly costADay: number | undefined;
     readonly sloMet: boolean;
@@ -112,6 +113,8 @@ export interface PlanResult {
   readonly memory: readonly { readonly pool: string; readonly needsGB: number; readonly hasGB: number }[];
   /** The instances of the peak on nodes of 8 GPUs, by the shipped placement. */
   readonly placement: { readonly nodes: number; readonly placed: number; readonly unplaced: readonly string[] };
+  /** Assumptions that stand in for figures that the profiles lack. */
+  readonly assumed: readonly string[];
   readonly unknown: readonly string[];
 }
 
@@ -122,7 +125,7 @@ export function makePlan(input: PlanInput): PlanResult {
   const { seeds, quantile, gpu, onStep } = input;
   const trace = input.traceOf(seeds[0]!);
   const profiles = input.profilesOf(trace);
-  const work = workOf(input, trace, profiles, 1);
+  const work = workOf(input, trace, profiles);
   const fleets = input.fleets ?? FLEETS;
   const options: CompareOptions = {
     fleets,
@@ -143,7 +146,7 @@ export function makePlan(input: PlanInput): PlanResult {
     ? []
     : seeds.slice(1).map((seed) => {
         const own = input.traceOf(seed);
-        return again(workOf(input, own, input.profilesOf(own), 1), chosen.settings, seed);
+        return again(workOf(input, own, input.profilesOf(own)), chosen.settings, seed);
       });
   const withDefaults = chosen.settings === undefined ? undefined : again(work, DEFAULT_SETTINGS, seeds[0]!);
   const bareS = bareOf(work);
@@ -179,7 +182,7 @@ export function makePlan(input: PlanInput): PlanResult {
         instancesMean: pool.gpusMean / pool.gpus,
         instancesPeak: pool.gpusPeak / pool.gpus,
         byHour: pool.hours.map(({ mean, peak }) => ({ mean: mean / pool.gpus, peak: peak / pool.gpus })),
-        memoryGB: memoryOf(pool.name, chosen.name, work.costs),
+        memoryGB: pool.memoryGB,
       })),
     },
     withDefaults:
@@ -188,34 +191,33 @@ export function makePlan(input: PlanInput): PlanResult {
         : { gpusMean: withDefaults.gpusMean, inTime: withDefaults.inTime, sloMet: withDefaults.sloMet },
     intervals: others.length === 0 ? undefined : intervalsOf(others),
     sensitivity: sensitivityOf(input, trace, profiles, chosen, (other) => again(other, chosen.settings, seeds[0]!)),
-    memory: chosen.pools.map((pool) => {
-      return { pool: pool.name, needsGB: memoryOf(pool.name, chosen.name, work.costs), hasGB: gpu.memoryGB };
-    }),
-    placement: placementOf(chosen, gpu, work.costs),
+    memory: chosen.pools.map(({ name, memoryGB }) => ({ pool: name, needsGB: memoryGB, hasGB: gpu.memoryGB })),
+    placement: placementOf(chosen, gpu),
+    assumed: assumedOf(profiles),
     unknown: unknownOf(input, trace, profiles),
   };
 }
 
-/** Costs by model, each number of seconds, load time and so on multiplied. */
-function workOf(
-  input: PlanInput,
-  trace: Trace,
-  profiles: readonly Profile[],
-  seconds: number,
-  loads = 1,
-  slo = 1,
-): Workload {
-  const known = new Map<string, ModelCosts>();
-  const costs = profiles.map((profile) => {
-    let each = known.get(profile.id);
-    if (each === undefined) {
-      each = scaled(costsOf(profile, input.gpu), seconds, loads);
-      known.set(profile.id, each);
-    }
-    return each;
-  });
+/** Factors on the inputs of a workload; default 1. */
+interface Factors {
+  readonly seconds?: number;
+  /** Of load and switch times. */
+  readonly loads?: number;
+  readonly slo?: number;
+}
+
+function workOf(input: PlanInput, trace: Trace, profiles: readonly Profile[], factors: Factors = {}): Workload {
+  const { seconds = 1, loads = 1, slo = 1 } = factors;
+  const costs = eachProfile(profiles, (profile) => scaled(costsOf(profile, input.gpu), seconds, loads));
   const { variants, quantile, bytesPerSecond, maxQueued } = input;
   return { trace, costs, variants, sloFactor: Math.max(1, input.sloFactor * slo), quantile, bytesPerSecond, maxQueued };
+}
+
+// By model of the trace; computed once for a profile that several models have.
+function eachProfile<T>(profiles: readonly Profile[], compute: (profile: Profile) => T): T[] {
+  const known = new Map<string, T>();
+  for (const profile of profiles) if (!known.has(profile.id)) known.set(profile.id, compute(profile));
+  return profiles.map(({ id }) => known.get(id)!);
 }
 
 function scaled(costs: ModelCosts, seconds: number, loads: number): ModelCosts {
@@ -234,29 +236,23 @@ function scaled(costs: ModelCosts, seconds: number, loads: number): ModelCosts {
 
 // All models with the most GPUs a task that the profile has figures of, where that is more than the fewest.
 function widerOf(profiles: readonly Profile[], gpu: GpuKind): ModelCosts[][] {
-  const isWider = profiles.some(({ stages, ...profile }) => {
-    return stages.some(({ name }) => gpuCountsOf({ ...profile, stages }, name, gpu.kind).length > 1);
-  });
-  if (!isWider) return [];
-  const known = new Map<string, ModelCosts>();
-  return [
-    profiles.map((profile) => {
-      let each = known.get(profile.id);
-      if (each === undefined) {
-        const gpus = Object.fromEntries(
-          profile.stages.map(({ name }) => [name, gpuCountsOf(profile, name, gpu.kind).at(-1)!]),
-        );
-        each = costsOf(profile, gpu, { gpus });
-        known.set(profile.id, each);
-      }
-      return each;
-    }),
-  ];
+  const countsOf = (profile: Profile) => {
+    return profile.stages.map(({ name }) => [name, gpuCountsOf(profile, name, gpu.kind)] as const);
+  };
+  if (!profiles.some((profile) => countsOf(profile).some(([, counts]) => counts.length > 1))) return [];
+  const widest = (profile: Profile) => {
+    const gpus = Object.fromEntries(countsOf(profile).map(([name, counts]) => [name, counts.at(-1)!]));
+    return costsOf(profile, gpu, { gpus });
+  };
+  return [eachProfile(profiles, widest)];
 }
 
-function choose(comparison: readonly Compared[], { maxRejected }: PlanInput): Compared {
-  const able = comparison.filter(({ name }) => CANDIDATES.includes(name));
-  const list = able.length > 0 ? able : comparison.filter(({ name }) => name !== 'bound');
+function choose(comparison: readonly Compared[], { maxRejected, gpu }: PlanInput): Compared {
+  const fleets = comparison.filter(({ name }) => name !== 'bound');
+  const fitting = fleets.filter(({ pools }) => pools.every((pool) => pool.memoryGB <= gpu.memoryGB));
+  const able = fitting.filter(({ name }) => CANDIDATES.includes(name));
+  // If no fleet fits, `placement.unplaced` of the plan says so.
+  const list = [able, fitting, fleets].find(({ length }) => length > 0)!;
   const good = list.filter((each) => each.sloMet && each.rejected <= maxRejected);
   if (good.length > 0) return good.reduce((a, b) => (b.gpusMean < a.gpusMean ? b : a));
   return list.reduce((a, b) => (b.inTime > a.inTime ? b : a));
@@ -288,10 +284,10 @@ function sensitivityOf(
     ['-20 %', 0.8],
     ['+20 %', 1.2],
   ] as const) {
-    cases.push(['requests', change, workOf(input, stretched(trace, 1 / factor), profiles, 1)]);
-    cases.push(['seconds of a task', change, workOf(input, trace, profiles, factor)]);
-    cases.push(['load and switch times', change, workOf(input, trace, profiles, 1, factor)]);
-    cases.push(['SLO', change, workOf(input, trace, profiles, 1, 1, factor)]);
+    cases.push(['requests', change, workOf(input, stretched(trace, 1 / factor), profiles)]);
+    cases.push(['seconds of a task', change, workOf(input, trace, profiles, { seconds: factor })]);
+    cases.push(['load and switch times', change, workOf(input, trace, profiles, { loads: factor })]);
+    cases.push(['SLO', change, workOf(input, trace, profiles, { slo: factor })]);
   }
   return cases.map(([name, change, work]) => {
     const { gpusMean, inTime, sloMet } = run(work);
@@ -299,29 +295,18 @@ function sensitivityOf(
   });
 }
 
-// What an instance of a pool needs on each of its GPUs, by the stages that its name lists.
-function memoryOf(pool: string, fleet: FleetName, costs: readonly ModelCosts[]): number {
-  if (fleet.startsWith('mono')) return Math.max(...costs.map(({ wholeMemoryGB }) => wholeMemoryGB));
-  const names = pool.slice(pool.indexOf(': ') + 2).split(' + ');
-  return Math.max(
-    ...costs.map(({ stages }) => {
-      return stages.reduce((sum, stage) => sum + (names.includes(stage.name) ? stage.memoryGB : 0), 0);
-    }),
-  );
-}
-
-/** At most so many instances of a stage are placed at once: as many as a workflow may have. */
+/** Instances of a stage are placed in groups of this size: a workflow may have no more. */
 const PLACED_AT_ONCE = 64;
 
-function placementOf(chosen: Compared, gpu: GpuKind, costs: readonly ModelCosts[]): PlanResult['placement'] {
+function placementOf(chosen: Compared, gpu: GpuKind): PlanResult['placement'] {
   const nodes = Math.max(1, Math.ceil((chosen.gpusPeak * 1.05) / NODE_GPUS));
   const memoryBytes = Math.round(gpu.memoryGB * 1e9);
   const gpus = Array.from({ length: NODE_GPUS }, () => ({ memoryBytes }));
+  const tooLarge = chosen.pools.filter(({ memoryGB }) => memoryGB > gpu.memoryGB);
   const workflows = chosen.pools.flatMap((pool, i) => {
+    if (tooLarge.includes(pool)) return [];
     const peak = Math.round(pool.gpusPeak / pool.gpus);
-    const needs = Math.round(memoryOf(pool.name, chosen.name, costs) * 1e9);
     const spec = checkSpec({ name: `pool-${i}`, stages: [{ name: 'instance', resources: { gpus: pool.gpus } }] });
-    if (needs > memoryBytes) return [];
     const parts = Math.ceil(peak / PLACED_AT_ONCE);
     return Array.from({ length: parts }, (_, part) => {
       const wanted = [Math.min(PLACED_AT_ONCE, peak - part * PLACED_AT_ONCE)];
@@ -330,7 +315,19 @@ function placementOf(chosen: Compared, gpu: GpuKind, costs: readonly ModelCosts[
   });
   const names = Array.from({ length: nodes }, (_, i) => ({ name: `n${i}`, gpus }));
   const { placements, unplaced } = place({ workflows, nodes: names });
-  return { nodes, placed: placements.length, unplaced: unplaced.map(({ reason }) => reason) };
+  const reasons = tooLarge.map(({ name, memoryGB }) => {
+    return `${name} needs ${memoryGB} GB of GPU memory; a ${gpu.kind} has ${gpu.memoryGB}`;
+  });
+  return { nodes, placed: placements.length, unplaced: [...reasons, ...unplaced.map(({ reason }) => reason)] };
+}
+
+function distinct(profiles: readonly Profile[]): Profile[] {
+  return [...new Map(profiles.map((each) => [each.id, each])).values()];
+}
+
+/** Assumptions that stand in for figures that the profiles lack. */
+export function assumedOf(profiles: readonly Profile[]): string[] {
+  return distinct(profiles).flatMap((profile) => assumptionsOf(profile).map((words) => `${profile.id}, ${words}`));
 }
 
 function unknownOf(input: PlanInput, trace: Trace, profiles: readonly Profile[]): string[] {
@@ -338,15 +335,10 @@ function unknownOf(input: PlanInput, trace: Trace, profiles: readonly Profile[])
   if (input.isSample) list.push('the trace is one sample: there is no interval over seeds');
   if (input.gpu.price === undefined) list.push('no price was given: there is no cost');
   if (trace.hasAdapter.every((has) => has === 0)) list.push('the trace names no adapters: none is switched');
-  for (const profile of new Map(profiles.map((each) => [each.id, each])).values()) {
+  for (const profile of distinct(profiles)) {
     const kinds = profile.stages.flatMap((stage) => stage.seconds).filter(({ gpu }) => gpu === input.gpu.kind);
     if (!kinds.some(({ kind }) => kind === 'measured')) {
       list.push(`${profile.id}: no figure was measured by this project; they are published or derived`);
-    }
-    for (const stage of profile.stages) {
-      if (stage.seconds.every(({ batch }) => batch === 1)) {
-        list.push(`${profile.id}, ${stage.name}: no figures of batches, so each task runs alone`);
-      }
     }
   }
   list.push('tasks take exactly what the profile says; networks, disks and hosts never hold them up');

@@ -1,7 +1,7 @@
-// A pool while it is simulated: its queue, its workers, and who takes what.
+// A pool in the simulation: its queue, its workers, and which worker takes which job.
 //
-// Invariant: `open` holds exactly the ready workers with room that do not end, the one idle for longest first, and
-// `holders` the same by model. A job that waits is in the queue once.
+// Invariant: `open` holds exactly the ready workers with room that are not ending, the one idle for longest first;
+// `holders` holds the same workers by model. A waiting job is in the queue once.
 import { RequestQueue } from '../../pipeline/request-queue.js';
 import { firstState, type ScaleState } from '../../planner/scaling.js';
 import type { PoolSpec } from './fleet.js';
@@ -58,7 +58,7 @@ export class Pool {
     for (const model of worker.models) this.holders.get(model)?.delete(worker);
   }
 
-  /** Who takes a job now; undefined: nobody. */
+  /** The worker that takes a job now; undefined when none has room. */
   takerOf(job: Job): Worker | undefined {
     if (this.open.size === 0) return undefined;
     if (this.spec.resident > 0) {
@@ -135,7 +135,7 @@ export class Pool {
     return job;
   }
 
-  /** A request of a model has come: what is prefetched follows the last hundreds of them. */
+  /** Counts a request for a model; prefetching follows the last few hundred requests. */
   asked(model: number): void {
     const { demand } = this;
     if (demand.length === 0) return;

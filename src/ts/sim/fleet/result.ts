@@ -1,7 +1,6 @@
-// What a simulation has found.
+// The result of a simulation.
 //
-// Invariant: computed from every request; refused ones are in the rejected share and in no latency.
-import type { FaultRates } from './fleet.js';
+// Invariant: every request counts; refused ones are in the rejected share and in no latency.
 import type { HeldHour, HeldSummary } from './held.js';
 import type { Pool } from './pool.js';
 import type { SimulationInput } from './simulation.js';
@@ -11,6 +10,7 @@ export interface PoolResult {
   readonly name: string;
   /** GPUs of one instance. */
   readonly gpus: number;
+  readonly memoryGB: number;
   readonly gpusMean: number;
   readonly gpusPeak: number;
   readonly hours: readonly HeldHour[];
@@ -26,7 +26,7 @@ export interface SimulationResult {
   readonly gpuHours: number;
   /** The quantile of latencies over bare times is within the SLO, and no more than the rest was refused. */
   readonly sloMet: boolean;
-  /** The latency that the quantile of requests has at most, over the bare time. */
+  /** The quantile of latency over bare time. */
   readonly quantileRatio: number;
   /** Part of all requests that were served within the SLO. */
   readonly inTime: number;
@@ -48,7 +48,7 @@ export interface SimulationResult {
   readonly tasksAgain: number;
 }
 
-/** What it is made of. */
+/** The raw outcome of a run. */
 export interface Outcome {
   readonly input: SimulationInput;
   readonly latencyS: Float64Array;
@@ -65,8 +65,6 @@ export interface Outcome {
   };
   readonly busyGpuS: number;
   readonly switchGpuS: number;
-  readonly nodes: number;
-  readonly faults: FaultRates;
 }
 
 /** The value that a part `q` of ascending values does not exceed (nearest rank). */
@@ -116,8 +114,8 @@ export function resultOf(outcome: Outcome): SimulationResult {
     hours: held.hours,
     pools: pools.map((pool) => {
       const { mean, peak, hours: byHour } = pool.held.summary();
-      const { name, gpus } = pool.spec;
-      return { name, gpus, gpusMean: mean, gpusPeak: peak, hours: byHour, loads: pool.loads };
+      const { name, gpus, memoryGB } = pool.spec;
+      return { name, gpus, memoryGB, gpusMean: mean, gpusPeak: peak, hours: byHour, loads: pool.loads };
     }),
     nodeDeaths: counts.deaths,
     tasksAgain: counts.again,

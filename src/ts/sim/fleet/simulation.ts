@@ -1,17 +1,17 @@
 // A fleet under a trace, as discrete events.
 //
-// Shipped code decides: `RequestQueue` who goes next, `scale` how many instances there are, `forecast` who is refused.
+// Shipped code decides: `RequestQueue` the order, `scale` the number of instances, `forecast` the refusals.
 // Modelled are what takes time (tasks, loading, switching, the way between stages), which free instance takes a task,
 // and machines. Each stage has a queue of its own here; the shipped gateway holds requests back instead.
 //
 // Invariant: the same fleet, trace, seed and faults give the same result. Every request ends once: served or refused.
 import { forecast, type StageAhead } from '../../pipeline/forecast.js';
-import { unitsAt } from '../../planner/profiles/costs.js';
+import { taskSeconds } from '../../planner/profiles/costs.js';
 import { randomOf, exponential } from '../../planner/random.js';
 import { scale } from '../../planner/scaling.js';
 import type { Trace } from '../../planner/traces/trace.js';
 import { EventHeap } from './event-heap.js';
-import { type FaultRates, type FleetSpec, NO_FAULTS, type PoolSpec } from './fleet.js';
+import { type FaultRates, type FleetSpec, NO_FAULTS, type PoolSpec, type StepSpec } from './fleet.js';
 import { Held } from './held.js';
 import { Nodes, type SimNode } from './nodes.js';
 import { Pool } from './pool.js';
@@ -29,7 +29,7 @@ export interface SimulationInput {
   readonly trace: Trace;
   /** Of each request alone on warm instances, in seconds; for the ratio that an SLO bounds. */
   readonly bareS: Float64Array;
-  /** A latency of no more than so many times the bare one is in time. */
+  /** A request is in time if its latency is at most this many times its bare time. */
   readonly sloFactor: number;
   readonly quantile: number;
   readonly seed?: number;
@@ -60,7 +60,8 @@ class Simulation {
   private readonly draw: () => number;
   private readonly held: Held;
   private readonly latencyS: Float64Array;
-  private readonly before: (readonly (readonly number[])[])[] = [];
+  /** By model, for each step the one before it; -1: the request itself. */
+  private readonly before: readonly (readonly (readonly number[])[])[];
   private nowS = 0;
   private left: number;
   private isStoreAway = false;
@@ -80,11 +81,11 @@ class Simulation {
     this.pools = fleet.pools.map((spec, i) => new Pool(spec, i, trace.models.length, trace.lengthS));
     this.latencyS = new Float64Array(trace.arrivalS.length);
     this.left = trace.arrivalS.length;
-    for (let n = 0; n <= 16; n++) this.before.push(Array.from({ length: n }, (_, i) => [i - 1]));
+    this.before = fleet.routes.map((route) => route.map((_, i) => [i - 1]));
   }
 
   run(): SimulationResult {
-    const { events, trace, faults } = this;
+    const { events, trace } = this;
     this.begin();
     let next = 0;
     const { arrivalS } = trace;
@@ -107,8 +108,6 @@ class Simulation {
       counts: this.counts,
       busyGpuS: this.busyGpuS,
       switchGpuS: this.switchGpuS,
-      nodes: this.nodes.list.length,
-      faults,
     });
   }
 
@@ -175,7 +174,7 @@ class Simulation {
     const route = this.fleet.routes[job.model]!;
     const ahead = route.map((step): StageAhead => {
       const pool = this.pools[step.pool]!;
-      const ownS = step.seconds * this.unitsOf(job.request, step.units);
+      const ownS = this.secondsOf(step, job.request);
       const startingUs: number[] = [];
       for (const worker of pool.workers) if (!worker.isReady) startingUs.push((worker.readyS - this.nowS) * 1e6);
       if (pool.workers.size === 0 && pool.spec.policy !== undefined) startingUs.push(pool.spec.loadS * 1e6);
@@ -183,18 +182,18 @@ class Simulation {
       const workUs = (pool.waitingS + (pool.running * ownS) / 2) * 1e6;
       return { workUs: pool.open.size > 0 ? 0 : workUs, servers, startingUs, ownUs: ownS * 1e6 };
     });
-    return forecast(this.before[route.length]!, ahead, 0).completionUs > deadlineS * 1e6;
+    return forecast(this.before[job.model]!, ahead, 0).completionUs > deadlineS * 1e6;
   }
 
-  private unitsOf(request: number, units: 'input' | 'output' | 'none'): number {
-    return unitsAt({ units }, this.trace.units[request]!, this.trace.outputUnits[request]!);
+  private secondsOf(step: StepSpec, request: number): number {
+    return taskSeconds(step, this.trace.units[request]!, this.trace.outputUnits[request]!);
   }
 
   /** A request comes to the pool of its present step. */
   private enter(job: Job): void {
     const step = this.fleet.routes[job.model]![job.step]!;
     const pool = this.pools[step.pool]!;
-    job.workS = step.seconds * this.unitsOf(job.request, step.units);
+    job.workS = this.secondsOf(step, job.request);
     pool.arrived++;
     pool.asked(job.model);
     if (pool.isAtRest && pool.spec.policy !== undefined) this.tickLater(pool, WOKEN_S);
@@ -250,7 +249,7 @@ class Simulation {
 
   // ---- workers
 
-  // What its tasks have done since it was looked at last.
+  // Brings the tasks of a worker up to now.
   private moveOn(worker: Worker): void {
     const doneS = (this.nowS - worker.atS) * worker.speed;
     worker.atS = this.nowS;
@@ -276,14 +275,14 @@ class Simulation {
     const { tasks } = worker;
     const wasFull = tasks.length >= pool.spec.slots;
     const elapsedS = this.nowS - worker.atS;
-    const shareS = tasks.length === 1 ? elapsedS : 0;
+    const wasAlone = tasks.length === 1;
     this.moveOn(worker);
     const relative = EPSILON_S * Math.max(1, this.nowS);
     for (let i = tasks.length - 1; i >= 0; i--) {
       const job = tasks[i]!;
       if (job.leftS > relative) continue;
       tasks.splice(i, 1);
-      this.done(pool, job, shareS > 0 ? shareS : job.workS);
+      this.done(pool, job, wasAlone && elapsedS > 0 ? elapsedS : job.workS);
     }
     if (worker.isEnding) {
       if (tasks.length === 0) this.removeWorker(pool, worker);
@@ -313,7 +312,7 @@ class Simulation {
     this.left--;
   }
 
-  // Gives a worker what waits, as far as it has room.
+  // Gives a worker waiting jobs while it has room.
   private fill(pool: Pool, worker: Worker): void {
     while (worker.tasks.length < pool.spec.slots && !worker.isEnding) {
       const job = pool.nextFor(worker, this.nowS);
@@ -449,7 +448,7 @@ class Simulation {
   // ---- faults
 
   private deathLater(): void {
-    // One clock for all nodes that there are; those that come later have a part in it from then on.
+    // One clock for all nodes; a node that joins later counts from the next death on.
     const rate = (this.faults.nodeDeathsPerHour * Math.max(1, this.nodes.list.length)) / 3600;
     this.events.add(this.nowS + exponential(this.draw, 1 / rate), { type: 'death' });
   }
@@ -469,7 +468,7 @@ class Simulation {
       this.counts.again += jobs.length;
       if (jobs.length > 0) pool.addAgain(jobs);
       if (wasFixed) this.startWorker(pool);
-      // What waits may go to another one at once.
+      // Waiting jobs may go to other workers at once.
       for (const other of [...pool.open]) this.fill(pool, other);
     }
   }

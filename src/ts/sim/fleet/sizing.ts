@@ -1,11 +1,11 @@
-// How many instances a fixed fleet needs.
+// The sizes of a fixed fleet.
 //
-// Invariant: the fewest with which the SLO holds over the whole trace, by simulation of the same queue; so a fixed
-// fleet is as good as its kind allows.
-import { unitsAt } from '../../planner/profiles/costs.js';
+// Invariant: the share of late requests over the whole trace is at most the given one, by simulation of each queue. The
+// search is greedy: it starts where nobody is late and removes instances, the cheapest first.
+import { taskSeconds } from '../../planner/profiles/costs.js';
 import type { Workload } from './builders.js';
 
-/** More sizes of one group than that are not tried one by one. */
+/** Above this many sizes of a group, the search takes larger steps. */
 const TRIED = 40;
 
 /** Requests that go through instances of their own, first come first served. */
@@ -16,7 +16,7 @@ export interface Group {
   readonly boundS: Float64Array;
 }
 
-/** How many requests of a group are late with so many instances, each with a task at a time. */
+/** How many requests of a group are late with this many instances, each with one task at a time. */
 export function lateWith({ arrivalS, serviceS, boundS }: Group, servers: number): number {
   const free = new Float64Array(servers); // a heap of the times at which they are free
   let late = 0;
@@ -90,13 +90,13 @@ export function sizesFor(groups: readonly Group[], weights: readonly number[], l
   }
 }
 
-/** The requests of each model at some of its stages. @param boundOf for a request, from its bare time */
+/** The requests of each model at some of its stages. @param boundOf from a request's bare time and its time there */
 export function groupsByModel(
   work: Workload,
   isOurs: (stage: string, shared: boolean) => boolean,
   adapterS: (model: number) => number,
   bareS: Float64Array,
-  boundOf: (request: number, bareS: number, ownS: number) => number,
+  boundOf: (bareS: number, ownS: number) => number,
 ): Group[] {
   const { trace, costs } = work;
   const requests: number[][] = costs.map(() => []);
@@ -105,13 +105,13 @@ export function groupsByModel(
     const stages = costs[model]!.stages.filter(({ name, shared }) => isOurs(name, shared));
     const ownS = (i: number) => {
       let sum = trace.hasAdapter[i] === 1 ? adapterS(model) : 0;
-      for (const stage of stages) sum += stage.seconds * unitsAt(stage, trace.units[i]!, trace.outputUnits[i]!);
+      for (const stage of stages) sum += taskSeconds(stage, trace.units[i]!, trace.outputUnits[i]!);
       return sum;
     };
     return {
       arrivalS: Float64Array.from(list, (i) => trace.arrivalS[i]!),
       serviceS: Float64Array.from(list, ownS),
-      boundS: Float64Array.from(list, (i) => boundOf(i, bareS[i]!, ownS(i))),
+      boundS: Float64Array.from(list, (i) => boundOf(bareS[i]!, ownS(i))),
     };
   });
 }

@@ -2,12 +2,11 @@
 //
 // Invariant: deterministic: one setting at a time is changed, in a fixed order, and a change stays if it holds the SLO
 // with fewer GPUs (or comes nearer to it, while none holds it). Then the most instances go down as far as the SLO holds
-// with about as many GPUs on average: a peak is what has to be bought. What is searched on is never what is reported
-// on, where there is another seed.
+// with about as many GPUs on average, because the peak has to be bought.
 import { DEFAULT_SETTINGS, type Settings } from './builders.js';
 import type { SimulationResult } from './result.js';
 
-/** What is tried, in this order. */
+/** The values to try, in this order. */
 const CHOICES: { readonly [K in keyof Settings]?: readonly Settings[K][] } = {
   most: [1, 0.8, 0.65, 0.5],
   downAfterLoads: [0.5, 0.1],
@@ -24,10 +23,10 @@ const CHOICES: { readonly [K in keyof Settings]?: readonly Settings[K][] } = {
 const LOWER = [0.85, 0.7, 0.55, 0.4, 0.3, 0.22, 0.16, 0.12];
 const ABOUT_AS_MANY = 1.02;
 
-/** What may be changed. */
+/** The settings that a search may change. */
 export const TUNABLE = Object.keys(CHOICES) as readonly (keyof Settings)[];
 
-/** What a search found. */
+/** The outcome of a search. */
 export interface Tuned {
   readonly settings: Settings;
   readonly result: SimulationResult;
@@ -47,7 +46,7 @@ export function isBetter(a: SimulationResult, b: SimulationResult, quantile: num
  *
  * @param run simulates a fleet with settings
  * @param quantile that must be in time; `margin` more than that, as other seeds are not the same
- * @param keys what may be changed; default all
+ * @param keys the settings to search over; default all
  */
 export function tune(
   run: (settings: Settings) => SimulationResult,

@@ -1,6 +1,6 @@
-// One instance of a pool, and a request on its way: what is known of each.
+// The state of one instance of a pool, and of one request on its way.
 //
-// Invariant: a worker's `tasks` have done `progress` up to `atS`; nobody changes one without moving the others on.
+// Invariant: `leftS` of all tasks of a worker is as of its `atS`; both change together.
 import type { Queued } from '../../pipeline/request-queue.js';
 import type { SimNode } from './nodes.js';
 
@@ -46,7 +46,7 @@ export class Worker {
   isDead = false;
   /** It has done no task yet. */
   isCold = true;
-  /** Counts changes: an event of an earlier number is not true any more. */
+  /** Counts changes: events with an earlier number are stale. */
   stamp = 0;
   atS = 0;
   /** Of all its tasks together, in seconds of work a second. */

@@ -1,0 +1,29 @@
+// Tables and formats that the text and the page of a plan share.
+//
+// Invariant: both show the same pools and settings, in the same words.
+import type { PlanResult } from '../sim/fleet/planning.js';
+
+export const fixed = (value: number, digits = 1) => value.toFixed(digits);
+export const percent = (part: number, digits: number) => `${(100 * part).toFixed(digits)} %`;
+
+/** Columns of {@link poolRows}. */
+export const POOL_COLUMNS = ['pool', 'GPUs each', 'on average', 'at the peak', 'GB needed', 'GB there'] as const;
+
+/** A row for each pool of a plan. */
+export function poolRows({ chosen, gpu }: PlanResult): string[][] {
+  return chosen.pools.map((pool) => [
+    pool.name,
+    String(pool.gpusEach),
+    fixed(pool.instancesMean, 2),
+    fixed(pool.instancesPeak, 0),
+    fixed(pool.memoryGB),
+    fixed(gpu.memoryGB),
+  ]);
+}
+
+/** The settings of a plan in one line; undefined: a fixed fleet has none. */
+export function settingsText({ chosen }: PlanResult): string | undefined {
+  if (chosen.settings === undefined) return undefined;
+  const list = Object.entries(chosen.settings);
+  return list.map(([name, value]) => `${name} ${value}`).join(', ');
+}
