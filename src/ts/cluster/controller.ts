@@ -261,7 +261,10 @@ export class Controller {
         const app = { ...found, wanted };
         const record = view.record(app);
         const gateways = view.gatewaysOf(name);
-        known.push({ app, record, gateways, reports: this.reportsOf(app, record), seen: this.seenOf(app, gateways) });
+        const startMs = this.scaler.startMsOf(app);
+        const more = startMs === undefined ? {} : { startMs };
+        const reports = this.reportsOf(app, record);
+        known.push({ app, record, gateways, reports, seen: this.seenOf(app, gateways), ...more });
       } catch (error) {
         this.troubles.add(APPS + name, error);
       }
