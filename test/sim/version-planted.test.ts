@@ -20,7 +20,7 @@ function decided(
   from: (known: Known) => Known = (known) => known,
 ): () => void {
   return plant(versions, 'nextVersions', (real) => (known: Known) => {
-    const next = real(from(known)) as VersionsRecord | undefined;
+    const next = (real as unknown as typeof versions.nextVersions)(from(known));
     return next === undefined ? undefined : change(next, known);
   });
 }

@@ -8,6 +8,7 @@ import { markOf } from '../../src/ts/cluster/app-records.js';
 import { APPS } from '../../src/ts/cluster/cluster-records.js';
 import {
   NO_VERSIONS,
+  readRelease,
   readVersions,
   type Release,
   RELEASES,
@@ -114,7 +115,9 @@ export class VersionRun implements SimCluster {
   }
 
   private publish(): void {
-    const number = Math.max(this.release?.number ?? 0, this.versions.release) + 1;
+    // As deploy() numbers it: by what the store has.
+    const entry = this.server.entries.get(RELEASES + VERSIONED);
+    const number = Math.max(entry === undefined ? 0 : readRelease(entry).number, this.versions.release) + 1;
     this.release = { ...this.release!, number };
     for (const prefix of [APPS, VERSIONS, RELEASES]) this.write(markOf(prefix), true);
     this.write(RELEASES + VERSIONED, asJson(this.release));
