@@ -11,7 +11,7 @@ import { playPipeline } from './pipeline-run.js';
 import { type PipelineShape, pipelineShapeOf } from './pipeline-shape.js';
 import { play } from './ring-run.js';
 import { type Shape, shapeOf } from './shape.js';
-import { playVersions, versionShapeOf } from './version-run.js';
+import { playVersions, type VersionShape, versionShapeOf } from './version-run.js';
 import { runProgram } from '../program.js';
 
 const usage = `Usage: npm run sim -- [options]
@@ -82,7 +82,7 @@ const cluster: Subject = {
 const versions: Subject = {
   cases: [],
   shapeOf: versionShapeOf,
-  play: (choices, shape) => playVersions(choices, shape as ClusterShape),
+  play: (choices, shape) => playVersions(choices, shape as VersionShape),
   option: '--versions ',
 };
 

@@ -12,7 +12,6 @@ const RETRY_MS = 1000;
 /** What a run counts of requests. */
 export interface RequestCounts {
   requests: number;
-  done: number;
 }
 
 export class SimClient extends SimAgent {
@@ -82,10 +81,8 @@ export class SimClient extends SimAgent {
       if (gate?.isLive === true) {
         const request = gate.begin();
         this.counts.requests++;
-        this.process.later(choices.delay(1, 900), () => {
-          this.counts.done++;
-          gate.end(request);
-        });
+        const tookMs = choices.delay(1, 900);
+        this.process.later(tookMs, () => gate.end(request, tookMs));
       }
       this.submitSoon();
     });

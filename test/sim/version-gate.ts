@@ -5,6 +5,8 @@
 // is given up goes on under the newest.
 import type { App, GatewayData, PlanRecord } from '../../src/ts/cluster/cluster-records.js';
 import { asJson, gatewayKey } from '../../src/ts/cluster/cluster-records.js';
+import { LOADS } from '../../src/ts/cluster/gateway-load.js';
+import { LoadReporter } from '../../src/ts/cluster/load-reporter.js';
 import { ClusterView } from '../../src/ts/cluster/cluster-view.js';
 import type { ControlPort } from '../../src/ts/control/port.js';
 import type { Membership } from '../../src/ts/control/members.js';
@@ -50,6 +52,9 @@ export class SimVersionGate {
   private number = 0;
   private session: number | undefined;
   private joining: Promise<void> | undefined;
+  private reporter: LoadReporter | undefined;
+  private arrived = 0;
+  private readonly served = { served: 0, servedMs: 0 };
 
   constructor(private readonly parts: GateParts) {
     const { store, port, run } = parts;
@@ -126,6 +131,7 @@ export class SimVersionGate {
     if (!this.isReady) {
       if (!this.works(this.plans[0]!, record)) return;
       this.isReady = true;
+      if (known.app.spec.stages.some(({ scale }) => scale !== undefined)) this.reportLoad();
       this.parts.onChange();
     }
     const isNew = newest.number > this.plans.at(-1)!.number && newest.gateways.includes(this.number);
@@ -137,6 +143,18 @@ export class SimVersionGate {
     }
     this.giveUpLost(record);
     this.retire();
+  }
+
+  // As if the first stage did all the work of a request.
+  private reportLoad(): void {
+    const { store, port, app } = this.parts;
+    const read = () => {
+      const session = this.membership?.session;
+      if (session === undefined || this.isClosed) return undefined;
+      const a = { atWork: this.requests.size, waiting: 0, ...this.served };
+      return { session, arrived: this.arrived, stages: { a, b: { atWork: 0, waiting: 0, served: 0, servedMs: 0 } } };
+    };
+    this.reporter = new LoadReporter(store, { key: LOADS + gatewayKey(app, this.number), port, read });
   }
 
   private adopt(plan: Plan, { assignments }: PlanRecord): void {
@@ -185,13 +203,16 @@ export class SimVersionGate {
   }
 
   begin(): SimRequest {
+    this.arrived++;
     const request = { gate: this, ...this.routed(this.plans.at(-1)!) };
     this.requests.add(request);
     return request;
   }
 
-  end(request: SimRequest): void {
+  end(request: SimRequest, tookMs: number): void {
     this.requests.delete(request);
+    this.served.served++;
+    this.served.servedMs += tookMs;
     this.look();
     this.parts.onChange();
   }
@@ -201,6 +222,7 @@ export class SimVersionGate {
     this.isClosed = true;
     this.isReady = false;
     await this.joining;
+    await this.reporter?.close();
     await this.membership?.leave().catch((error) => this.parts.run.failed(error));
     await this.view.close();
   }

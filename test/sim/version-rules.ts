@@ -4,8 +4,9 @@
 // Invariant: nothing here asks the code under test what it believes about others. A store that has forgotten may bring
 // back what was: then only what comes after the faults counts.
 import { isDeepStrictEqual } from 'node:util';
-import { type PlanRecord, PLANS } from '../../src/ts/cluster/cluster-records.js';
+import { type PlanRecord, PLANS, SCALES } from '../../src/ts/cluster/cluster-records.js';
 import { NO_VERSIONS, readVersions, VERSIONS } from '../../src/ts/cluster/release-records.js';
+import { readFenced } from '../../src/ts/control/fenced.js';
 import type { Entry } from '../../src/ts/control/store.js';
 import type { SimProcess } from '../../src/ts/sim/process.js';
 import type { SimPlace } from './cluster-parts.js';
@@ -15,11 +16,26 @@ import { VERSIONED } from './version-client.js';
 import type { SimRequest } from './version-gate.js';
 import type { VersionRun } from './version-run.js';
 
+/** How stage `a` is scaled, where it is. */
+export const SCALE = {
+  min: 1,
+  max: 4,
+  sloMs: 1500,
+  loadMs: 700,
+  evidence: 4,
+  downAfterMs: 3000,
+  zeroAfterMs: 3000,
+  confirmMs: 4000,
+} as const;
+
+type Wanted = Readonly<Record<string, { readonly to: number }>>;
+
 export class VersionRules {
   /** No fault is under way, and all leases are renewed: nothing is excused. */
   isQuiet = false;
   readonly counts = {
     rolledBack: 0,
+    scalings: 0,
     failedRequests: 0,
     failedOfLost: 0,
     leadersTogether: 0,
@@ -50,6 +66,7 @@ export class VersionRules {
 
   private onApply({ key, before, after }: Applied): void {
     if (key.startsWith(PLANS)) this.onPlan(key, recordOf(before), recordOf(after));
+    if (key.startsWith(SCALES) && after !== undefined) this.onScales(wantedOf(before), wantedOf(after));
     if (key === VERSIONS + VERSIONED) this.onVersions(before, after);
   }
 
@@ -60,6 +77,14 @@ export class VersionRules {
     if (!isBack && (number > old.plan.number || isDeepStrictEqual(now.plan, old.plan))) return;
     this.counts.plansBack++;
     this.broken(`${key}: plan ${old.plan.number} went back to ${number}, or was changed`);
+  }
+
+  private onScales(before: Wanted, after: Wanted): void {
+    const { min, max } = SCALE;
+    for (const [stage, { to }] of Object.entries(after)) {
+      if (to < min || to > max) this.broken(`${to} instances of ${stage} are wanted, not ${min} to ${max}`);
+      if (before[stage] !== undefined && before[stage].to !== to) this.counts.scalings++;
+    }
   }
 
   private onVersions(before: Entry | undefined, after: Entry | undefined): void {
@@ -118,3 +143,8 @@ export class VersionRules {
 }
 
 const keyOf = (app: string, { name, epoch }: SimPlace): string => `${app} ${name} in epoch ${epoch}`;
+
+function wantedOf(entry: Entry | undefined): Wanted {
+  if (entry === undefined) return {};
+  return (readFenced(entry).value as unknown as { stages: Wanted }).stages;
+}

@@ -19,7 +19,7 @@ import {
 } from '../../src/ts/cluster/release-records.js';
 import { rollbackTarget } from '../../src/ts/cluster/versions.js';
 import { bytesOf } from '../../src/ts/control/store.js';
-import { placeName, stagePlaces } from '../../src/ts/pipeline/index.js';
+import { checkSpec, placeName, stagePlaces } from '../../src/ts/pipeline/index.js';
 import type { Choices } from '../../src/ts/sim/choices.js';
 import type { SimProcess } from '../../src/ts/sim/process.js';
 import { SimWorld } from '../../src/ts/sim/world.js';
@@ -30,7 +30,7 @@ import { type ClusterShape, clusterShapeOf } from './cluster-run.js';
 import { recordOf } from './cluster-rules.js';
 import { SimControlServer } from './control-store.js';
 import { SimClient, VERSIONED } from './version-client.js';
-import { VersionRules } from './version-rules.js';
+import { SCALE, VersionRules } from './version-rules.js';
 
 export interface VersionVerdict {
   readonly broken: string[];
@@ -39,6 +39,8 @@ export interface VersionVerdict {
   readonly faults: string[];
   readonly releases: number;
   readonly rolledBack: number;
+  /** Decisions that the load has made. */
+  readonly scalings: number;
   readonly requests: number;
   /** Of clients that renewed their lease. */
   readonly failedRequests: number;
@@ -51,6 +53,20 @@ export interface VersionVerdict {
 
 const FAULTS = ['cut', 'stop', 'kill', 'store', 'isolate', 'deploy', 'deploy', 'rollback', 'scale'] as const;
 const READY_WITHIN_MS = 8000;
+const SCALED = checkSpec({
+  name: VERSIONED,
+  stages: [
+    { name: 'a', instances: 2, scale: SCALE },
+    { name: 'b', after: ['a'] },
+  ],
+});
+/** The wall clock of a run begins here: only the policy's time of the day looks at it. */
+const BEGIN_MS = Date.UTC(2026, 0, 1, 12);
+
+export interface VersionShape extends ClusterShape {
+  /** Whether a stage is scaled by its load. */
+  readonly scaled: boolean;
+}
 type Health = 'well' | 'broken' | 'hangs';
 
 export class VersionRun implements SimCluster {
@@ -61,14 +77,14 @@ export class VersionRun implements SimCluster {
   readonly faults: string[] = [];
   readonly nodes: SimNode[] = [];
   readonly clients: SimClient[] = [];
-  readonly counts = { requests: 0, done: 0 };
+  readonly counts = { requests: 0 };
   private readonly health = new Map<string, Health>();
   private release: Release | undefined;
   private releases = 0;
 
   constructor(
     readonly choices: Choices,
-    readonly shape: ClusterShape,
+    readonly shape: VersionShape,
   ) {
     this.trouble = { ...shape.trouble };
     const options = { copier: 'process', tearShare: 0, weakOrder: false, pollBatch: 1, oneWriter: true } as const;
@@ -127,7 +143,7 @@ export class VersionRun implements SimCluster {
     const version = `v${++this.releases}`;
     this.health.set(version, health);
     const hash = this.releases.toString(16).padStart(64, '0');
-    const code = { module: `/${version}.js`, hash, spec: SPEC, sizes: {} as never };
+    const code = { module: `/${version}.js`, hash, spec: this.shape.scaled ? SCALED : SPEC, sizes: {} as never };
     const { counts } = this.release ?? { counts: {} };
     this.release = { number: 0, kind: 'deploy', version, code, readyWithinMs: READY_WITHIN_MS, counts };
     this.publish();
@@ -146,7 +162,8 @@ export class VersionRun implements SimCluster {
   }
 
   private scale(): void {
-    const stage = 'ab'[this.choices.pick(2, 'fault')]!;
+    // An operator's count of a stage ends that its load scales it.
+    const stage = this.shape.scaled ? 'b' : 'ab'[this.choices.pick(2, 'fault')]!;
     const count = 1 + this.choices.pick(4, 'fault');
     this.note(`${stage} shall have ${count} instances`);
     this.release = { ...this.release!, counts: { ...this.release!.counts, [stage]: count } };
@@ -337,9 +354,18 @@ export class VersionRun implements SimCluster {
 }
 
 /** The shape of a seed's run. */
-export const versionShapeOf: (seed: number) => ClusterShape = clusterShapeOf;
+export function versionShapeOf(seed: number): VersionShape {
+  return { ...clusterShapeOf(seed), scaled: seed % 3 === 0 };
+}
 
 /** Plays one run. */
-export function playVersions(choices: Choices, shape: ClusterShape): Promise<VersionVerdict> {
-  return new VersionRun(choices, shape).play();
+export async function playVersions(choices: Choices, shape: VersionShape): Promise<VersionVerdict> {
+  const run = new VersionRun(choices, shape);
+  const { now } = Date;
+  Date.now = () => BEGIN_MS + Math.floor(run.world.scheduler.nowMs);
+  try {
+    return await run.play();
+  } finally {
+    Date.now = now;
+  }
 }
