@@ -52,6 +52,29 @@ void t.test('a revision that a store has given twice is told twice', async (t) =
   t.strictSame(told, ['7: a', '7: b']);
 });
 
+void t.test('an answer with another record under the same revision says that it has changed', async (t) => {
+  const { store, port, view } = open(t);
+  await store.tell(put(7, 'a'), synced);
+  await port.pass(500);
+  store.found = entryOf('k', 7, 'b');
+  await view.probe('k');
+  t.equal(view.unchangedMs('k'), 0);
+});
+
+void t.test(
+  'what an answer told of is forgotten with the store; the revision comes again, for another record',
+  async (t) => {
+    const { store, port, view } = open(t);
+    await store.tell(put(3, 'a'), synced);
+    store.found = entryOf('k', 7, 'b');
+    await view.probe('k');
+    await store.tell({ type: 'restarted' }, put(3, 'a'), synced);
+    await port.pass(500);
+    await store.tell(put(7, 'c'));
+    t.equal(view.unchangedMs('k'), 0);
+  },
+);
+
 void t.test('from the moment that a watch begins again, everything has its whole time', async (t) => {
   const { store, port, view } = open(t);
   await store.tell(put(1, 'a'), synced);

@@ -119,7 +119,10 @@ export class View {
   // What an answer says that the watch has not told yet.
   private hearOf(key: string, entry: Entry | undefined): void {
     const known = this.sightings.get(key);
-    if (entry === undefined || entry.revision <= (known?.newest ?? 0)) return;
+    if (entry === undefined || entry.revision < (known?.newest ?? 0)) return;
+    // A store that has forgotten may have given the revision to another record.
+    const isKnown = entry.revision === known?.newest;
+    if (isKnown && (entry.revision !== known.entry.revision || isSameValue(known.entry, entry))) return;
     if (known === undefined) this.removedMs = this.heardMs;
     else this.sightings.set(key, { ...known, newest: entry.revision, sinceMs: this.heardMs });
   }
@@ -163,6 +166,7 @@ export class View {
   private restart(): void {
     this.era++;
     this.resumedMs = this.options.port.timers.now();
+    for (const [key, seen] of this.sightings) this.sightings.set(key, { ...seen, newest: seen.entry.revision });
   }
 
   private sync(): void {
@@ -188,8 +192,7 @@ export class View {
     const known = this.sightings.get(key);
     // A store that has forgotten may give a revision twice.
     if (known?.entry.revision === revision && isSameValue(known.entry, entry)) return;
-    const sinceMs = known?.newest === revision ? known.sinceMs : this.heardMs;
-    this.sightings.set(key, { entry, newest: revision, sinceMs });
+    this.sightings.set(key, { entry, newest: revision, sinceMs: this.heardMs });
     this.options.onChange(key, entry);
   }
 
