@@ -74,7 +74,7 @@ def with_stage(name, work):
             out.write(STAGE)
         process = StageProcess()
         started = process.start(file, name)
-        assert started == {"t": "ready"}, started
+        assert started["t"] == "ready", started
         try:
             return work(process)
         finally:
@@ -131,7 +131,7 @@ with tempfile.TemporaryDirectory() as folder:
     file = os.path.join(folder, "gpu_stages.py")
     open(file, "w").write(STAGE)
     process = StageProcess()
-    assert process.start(file, "assertion") == {{"t": "ready"}}
+    assert process.start(file, "assertion")["t"] == "ready"
 process.post(process.task())
 print(process.take(120)["error"].splitlines()[0], flush=True)
 printed.set()

@@ -92,6 +92,9 @@ void t.test('the fabric of a device', async (t) => {
 void t.test('an address of another process is checked', async (t) => {
   const good = on('x', soft('m'), roce('r0', A));
   t.same(checkPlaceAddress(JSON.parse(JSON.stringify(good))), good);
+  for (const gpu of [{ memory: 'm', probe: '{}' }, { memory: 'm', why: 'no driver' }, { memory: 'm' }]) {
+    t.same(checkPlaceAddress({ ...good, gpu }), { ...good, gpu });
+  }
   const device = good.devices[0]!;
   const bad: unknown[] = [
     null,
@@ -104,6 +107,9 @@ void t.test('an address of another process is checked', async (t) => {
     { ...good, devices: [{ ...device, kind: 'carrier pigeon' }] },
     { ...good, devices: [{ ...device, host: 7 }] },
     { ...good, devices: [null] },
+    { ...good, gpu: 'all' },
+    { ...good, gpu: { probe: '{}' } },
+    { ...good, gpu: { memory: 'm', probe: 'x'.repeat(1025) } },
   ];
   for (const value of bad) t.throws(() => checkPlaceAddress(value), { code: 'RDMA_ERR_INVALID_ARGUMENT' });
 });

@@ -26,6 +26,11 @@ def _torch() -> Any:
     return torch if cuda is not None and cuda.is_initialized() else None
 
 
+def has_torch_gpu() -> bool:
+    """Whether PyTorch uses a GPU in this process."""
+    return _torch() is not None
+
+
 class Registered:
     """The registered mappings, by their first address."""
 

@@ -13,7 +13,7 @@ import platform
 import select
 import threading
 import time
-from typing import Any, Dict, List, Optional
+from typing import Any, Callable, Dict, List, Optional
 
 RING_BYTES = 4 * 2**20
 RINGS_AT = 4096
@@ -59,6 +59,7 @@ class Mailbox:
         self._poll = select.poll()
         self._poll.register(bell_in, select.POLLIN)
         self._poll.register(channel_fd, 0)  # poll() reports its end alone
+        self._watched: Dict[int, Callable[[], None]] = {}
         self.spin_s = 0.0
 
     def take(self) -> Optional[Dict[str, Any]]:
@@ -102,8 +103,18 @@ class Mailbox:
         for fd, event in self._poll.poll():
             if fd == self.bell_in:
                 self.silence()
+            elif fd in self._watched:
+                self._watched[fd]()
             elif event & (select.POLLHUP | select.POLLERR | select.POLLNVAL):
                 raise Closed("the stage process has gone")
+
+    def watch(self, fd: int, call: Optional[Callable[[], None]]) -> None:
+        """Calls when a descriptor is readable while this end sleeps; None: not any more."""
+        if call is not None:
+            self._watched[fd] = call
+            self._poll.register(fd, select.POLLIN)
+        elif self._watched.pop(fd, None) is not None:
+            self._poll.unregister(fd)
 
     def silence(self) -> None:
         """Takes the count of the bell; what it rang for is looked for afterwards."""

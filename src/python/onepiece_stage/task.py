@@ -9,6 +9,9 @@ import time
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple, Union
 
 from .dtypes import DTYPES, check_shape, count_of, dtype_name, dtype_of_array
+from .gpu import Gpu
+from .gpu_outputs import GpuOutputs
+from .gpu_tensor import GpuTensor
 from .memory import Window
 from .tensor import Tensor
 
@@ -57,6 +60,12 @@ class _Inputs(Dict[str, Input]):
 class TaskHost:
     """What tasks ask of the process that runs them; implemented by ``worker.Worker``."""
 
+    gpu: Gpu
+
+    def take_given_back(self) -> None:
+        """Takes in what the stage process has said of blocks meanwhile."""
+        raise NotImplementedError
+
     def window(self, lane: int, segment: int, offset: int, nbytes: int) -> Window:
         raise NotImplementedError
 
@@ -101,6 +110,7 @@ class Task:
         self._windows: List[Window] = []
         self._parts: Dict[str, Tuple[Any, ...]] = {}
         self._room_at: int = record["room"][1]
+        self._on_gpu: Optional[GpuOutputs] = None  # made when there is something
         self._copied = 0
         self._why = 0
         self._ended = False
@@ -133,8 +143,19 @@ class Task:
         return self._all
 
     def _input_tensor(
-        self, at: int, name: str, dtype: str, shape: List[int], segment: int, offset: int, nbytes: int
+        self,
+        at: int,
+        name: str,
+        dtype: str,
+        shape: List[int],
+        segment: int,
+        offset: int,
+        nbytes: int,
+        words: Optional[str] = None,
     ) -> Tensor:
+        if words is not None:  # it lies on a GPU
+            shown = self._gpu().input(nbytes, words)
+            return GpuTensor(self._host.gpu, shown, name, dtype, tuple(shape), False, ("i", at, name))
         window = self._window(segment, offset, nbytes)
         return Tensor(name, dtype, tuple(shape), window, False, ("i", at, name))
 
@@ -147,24 +168,60 @@ class Task:
 
     # ---- Outputs
 
-    def output(self, name: str, dtype: Any, shape: Sequence[int]) -> Tensor:
+    def _gpu(self) -> GpuOutputs:
+        if self._on_gpu is None:
+            self._on_gpu = GpuOutputs(self._host.gpu, self._record.get("gpu"))
+        return self._on_gpu
+
+    def output(self, name: str, dtype: Any, shape: Sequence[int], device: Any = None) -> Tensor:
         """Makes a tensor of the output, in the memory that it is sent from. Its contents are undefined at first.
 
         Args:
             name: of the part, 1 to 128 bytes.
             dtype: ``"f32"`` and so on, or as NumPy or PyTorch have it.
             shape: at most 8 sizes.
+            device: ``"cuda"`` or ``"cuda:0"`` and so on: the output is made on that GPU, and stays there when all
+                stages that take it can open it; otherwise it goes through the host, by itself. Default the host.
 
-        Raises ValueError for a name that is taken, TypeError for what is no dtype or shape, MemoryError when the
-        stage process has no memory for it.
+        Raises ValueError for a name that is taken or a device that is none, TypeError for what is no dtype or shape,
+        MemoryError when the stage process, or the GPU, has no memory for it, RuntimeError for a GPU where there is
+        none.
         """
         self._check()
         if not isinstance(name, str):
             raise TypeError(f"the name of an output is a str, not {name!r}")
         if name in self._parts:
             raise ValueError(f"there is an output {name!r} already")
+        if name.startswith("\0"):
+            raise ValueError(f"the name of an output does not begin with NUL: {name!r}")
         kind = dtype_name(dtype)
         sizes = check_shape(shape)
+        number = None if device is None else self._host.gpu.device(device)
+        made = self._on_host(name, kind, sizes) if number is None else self._on_device(number, name, kind, sizes)
+        self._parts[name] = made._place
+        return made
+
+    def _on_device(self, device: int, name: str, kind: str, sizes: Tuple[int, ...]) -> Tensor:
+        nbytes = DTYPES[kind].size * count_of(sizes)
+        if nbytes == 0:
+            return self._on_host(name, kind, sizes)
+        limit = self._record["limit"]
+        if self._gpu().nbytes + nbytes > limit:
+            raise MemoryError(f"output {name!r} has {nbytes} bytes; an output has at most {limit} (maxOutputBytes)")
+        if not self._host.gpu.has_room(device, nbytes):
+            self._host.take_given_back()
+
+        def on_host() -> Tuple[Optional[Window], Tuple[Any, ...]]:
+            made = self._on_host(name, kind, sizes)
+            self._copied += nbytes
+            return made._window, made._place
+
+        shown, place = self._gpu().add(device, nbytes, on_host)
+        if place[0] == "g":
+            place = ("g", kind, list(sizes), *place[1:])
+        return GpuTensor(self._host.gpu, shown, name, kind, sizes, True, place)
+
+    def _on_host(self, name: str, kind: str, sizes: Tuple[int, ...]) -> Tensor:
         nbytes = DTYPES[kind].size * count_of(sizes)
         segment, _, room_end = self._record["room"]
         at = self._room_at
@@ -176,9 +233,7 @@ class Task:
         else:
             number, segment, offset = self._host.allocate(self._slot, name, kind, sizes)
             place = ("o", number)
-        made = Tensor(name, kind, sizes, self._window(segment, offset, nbytes), True, place)
-        self._parts[name] = place
-        return made
+        return Tensor(name, kind, sizes, self._window(segment, offset, nbytes), True, place)
 
     def put(self, name: str, array: Any, dtype: Any = None, shape: Optional[Sequence[int]] = None) -> Tensor:
         """Copies an array into a new output: for results that were not built by :meth:`output`.
@@ -216,12 +271,22 @@ class Task:
         return made
 
     def forward(self, name: str, tensor: Tensor) -> None:
-        """Sends a tensor of an input on as it is, without a copy."""
+        """Sends a tensor of an input on as it is, without a copy.
+
+        One that lies on another stage's GPU is copied to a GPU of this one. Raises ValueError for a name that is taken
+        and for what is no input.
+        """
         self._check()
         if name in self._parts:
             raise ValueError(f"there is an output {name!r} already")
         if tensor._place[0] != "i":
             raise ValueError("only a tensor of an input is sent on; an output goes out under its own name")
+        if isinstance(tensor, GpuTensor):
+            address = tensor.data_ptr()
+            made = self.output(name, tensor.dtype, tensor.shape, device=tensor.device)
+            assert isinstance(made, GpuTensor)
+            self._host.gpu.copy(made.data_ptr(), address, tensor.nbytes)
+            return
         self._parts[name] = tensor._place
 
     # ---- How it goes

@@ -12,20 +12,19 @@ import os
 import socket
 import sys
 import threading
-import traceback
 from collections import deque
 from typing import Any, Callable, Deque, Dict, List, NoReturn, Optional, Sequence, Tuple, Union
 
 from .cuda import Broken, settle
+from .failures import Failure, describe, failure_of
+from .gpu import Gpu
 from .loader import Code, load
 from .mailbox import Closed, Mailbox
 from .memory import Memory, Window
 from .stage import Context
-from .task import Cancelled, Task, TaskHost
+from .task import Task, TaskHost
 
-_OWN = os.path.dirname(os.path.abspath(__file__))
-#: What the worker says of a failed task: its text, whether a retry makes sense, whether a cancellation has caused it.
-_Failure = Tuple[str, bool, bool]
+_KEPT = "RuntimeError: a tensor of an input on a GPU is kept after its task: clone() what you want to keep"
 
 
 class Worker(TaskHost):
@@ -35,6 +34,8 @@ class Worker(TaskHost):
         self._mailbox = mailbox
         self._channel = channel
         self._memory = Memory(channel)
+        self.gpu = Gpu()
+        setattr(self.gpu, "on_owner", self._watch_owner)
         self._pending: Deque[Dict[str, Any]] = deque()
         self._replies: Dict[int, Dict[str, Any]] = {}
         self._asking = threading.RLock()
@@ -46,6 +47,7 @@ class Worker(TaskHost):
         self._is_batch = False
         self._pid = os.getpid()
         self._loop: Optional[asyncio.AbstractEventLoop] = None
+        self._thread = threading.current_thread()
         self._look: Callable[[], None] = lambda: None
         self._stage = ""
         os.register_at_fork(after_in_child=self._forked)
@@ -58,6 +60,7 @@ class Worker(TaskHost):
             except OSError:
                 pass
         self._memory.close()
+        self.gpu.forget()
 
     # ---- Its start
 
@@ -79,12 +82,12 @@ class Worker(TaskHost):
                     asyncio.run(made)
         except BaseException as error:
             self._must_be_ours()
-            self._mailbox.post({"t": "failed", "error": _describe(error)})
+            self._mailbox.post({"t": "failed", "error": describe(error)})
             return False
         self._must_be_ours()
         self._code = code
         self._stage = record["stage"]
-        self._mailbox.post({"t": "ready"})
+        self._mailbox.post({"t": "ready", "gpu": self.gpu.offer(record.get("gpu") is True)})
         return True
 
     # ---- Tasks, one after the other
@@ -118,6 +121,8 @@ class Worker(TaskHost):
             return tasks
         elif kind == "drop":
             self._memory.drop(record["segment"])
+        elif kind == "free":
+            self.gpu.give(record["block"])
         return None
 
     # Tasks that run at a time have mappings of their own: see memory.py.
@@ -131,29 +136,31 @@ class Worker(TaskHost):
 
     def _run(self, tasks: List[Task]) -> None:
         assert self._code is not None
-        failure: Optional[_Failure] = None
+        failure: Optional[Failure] = None
         results: Any = None
         try:
             results = self._code.call(tasks if self._is_batch else tasks[0])
-            settle()
+            _settle(tasks)
         except BaseException as error:
-            failure = _failure(error)
+            failure = failure_of(error)
         self._answer(tasks, results, failure)
 
     async def _run_async(self, tasks: List[Task]) -> None:
         assert self._code is not None
-        failure: Optional[_Failure] = None
+        failure: Optional[Failure] = None
         results: Any = None
         try:
             results = await self._code.call(tasks if self._is_batch else tasks[0])
-            settle()
+            _settle(tasks)
         except BaseException as error:
-            failure = _failure(error)
+            failure = failure_of(error)
         self._answer(tasks, results, failure)
 
-    def _answer(self, tasks: List[Task], results: Any, failure: Optional[_Failure]) -> None:
+    def _answer(self, tasks: List[Task], results: Any, failure: Optional[Failure]) -> None:
         self._must_be_ours()
         is_broken = failure is not None and not _settled()
+        lost = [task._on_gpu is not None and task._on_gpu.is_lost for task in tasks]
+        keeps = [task._on_gpu is not None and task._on_gpu.end() for task in tasks]
         windows = [window for task in tasks for window in task._end()]
         self._memory.end(windows, self._what)
         self._lanes[tasks[0]._lane] = False
@@ -166,15 +173,31 @@ class Worker(TaskHost):
             else:
                 answers = results
         for at, task in enumerate(tasks):
-            if failure is not None:
+            if lost[at]:
+                self._lose(task)
+            elif failure is not None:
                 self._fail(task, failure)
+            elif keeps[at]:
+                self._fail(task, (_KEPT, False, False))
             elif isinstance(answers[at], BaseException):
-                self._fail(task, _failure(answers[at]))
+                self._fail(task, failure_of(answers[at]))
             else:
                 self._finish(task, answers[at])
+        self._after_gpu(tasks)
+        if any(keeps):
+            sys.stderr.write(f"onepiece_stage: {self._what}: {_KEPT}: the process ends\n")
+            os._exit(72)
         if is_broken:
             sys.stderr.write(f"onepiece_stage: the GPU of {self._what} does not answer: the process ends\n")
             os._exit(71)
+
+    def _after_gpu(self, tasks: List[Task]) -> None:
+        if all(task._on_gpu is None for task in tasks):
+            return
+        self.gpu.tidy()
+        counts = self.gpu.take_counts()
+        if counts is not None:
+            self._mailbox.post({"t": "gpu", "counts": counts})
 
     def _finish(self, task: Task, result: Any) -> None:
         try:
@@ -192,9 +215,34 @@ class Worker(TaskHost):
         except (TypeError, ValueError, RecursionError) as error:
             self._fail(task, (f"{type(error).__name__}: {error}", False, False))
 
-    def _fail(self, task: Task, failure: _Failure) -> None:
+    def _fail(self, task: Task, failure: Failure) -> None:
         text, retryable, late = failure
+        if task._on_gpu is not None:
+            task._on_gpu.give_back()
         self._mailbox.post({"t": "error", "slot": task._slot, "error": text, "retryable": retryable, "late": late})
+
+    def _lose(self, task: Task) -> None:
+        assert task._on_gpu is not None
+        task._on_gpu.give_back()
+        self._mailbox.post({"t": "lost", "slot": task._slot})
+
+    def _watch_owner(self, fd: int, is_new: bool) -> None:
+        """A process whose GPU memory is mapped here: when it ends, the mappings are closed, between tasks too."""
+
+        def on_end() -> None:
+            self._watch_owner(fd, False)  # it stays readable
+            self.gpu.tidy()
+
+        self._mailbox.watch(fd, on_end if is_new else None)
+        loop = self._loop
+        if loop is None:
+            return
+
+        arguments: Tuple[Any, ...] = (loop.add_reader, fd, on_end) if is_new else (loop.remove_reader, fd)
+        if threading.current_thread() is self._thread:
+            arguments[0](*arguments[1:])
+        else:
+            loop.call_soon_threadsafe(*arguments)
 
     def _must_be_ours(self) -> None:
         if os.getpid() != self._pid:
@@ -205,6 +253,7 @@ class Worker(TaskHost):
     async def _serve_async(self) -> None:
         loop = asyncio.get_running_loop()
         self._loop = loop
+        self._thread = threading.current_thread()
         ended: "asyncio.Future[None]" = loop.create_future()
         running = set()
 
@@ -270,6 +319,9 @@ class Worker(TaskHost):
                 record = self._mailbox.next()
                 if record["t"] in ("output", "refused") and record["id"] == number:
                     break
+                if record["t"] == "free":
+                    self.gpu.give(record["block"])
+                    continue
                 self._pending.append(record)
         # The bell that was taken meanwhile may have rung for records that are in the ring still.
         if self._loop is not None:
@@ -277,6 +329,16 @@ class Worker(TaskHost):
         if record["t"] == "refused":
             raise MemoryError(record["error"])
         return number, record["segment"], record["offset"]
+
+    def take_given_back(self) -> None:
+        with self._asking:
+            while (record := self._mailbox.take()) is not None:
+                if record["t"] == "free":
+                    self.gpu.give(record["block"])
+                else:
+                    self._pending.append(record)
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._look)
 
     def why_cancelled(self, slot: int) -> int:
         return self._mailbox.cancelled(slot)
@@ -299,35 +361,19 @@ class Worker(TaskHost):
         self._mailbox.post(record)
 
 
+def _settle(tasks: List[Task]) -> None:
+    settle()
+    for task in tasks:
+        if task._on_gpu is not None:
+            task._on_gpu.settle()
+
+
 def _settled() -> bool:
     try:
         settle()
     except Broken:
         return False
     return True
-
-
-def _failure(error: BaseException) -> _Failure:
-    late = isinstance(error, (Cancelled, asyncio.CancelledError))
-    return _describe(error), getattr(error, "retryable", False) is True, late
-
-
-def _describe(error: BaseException) -> str:
-    """An error in words, then where it was; its frames, which hold the arrays of the task, are let go of."""
-    try:
-        shown = str(error)
-    except Exception:
-        shown = "(it cannot be shown)"
-    words = f"{type(error).__name__}: {shown}" if shown else type(error).__name__
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(_OWN)]
-    seen: Optional[BaseException] = error
-    for _ in range(8):
-        if seen is None:
-            break
-        traceback.clear_frames(seen.__traceback__)
-        seen = seen.__cause__ or seen.__context__
-    error.__traceback__ = None
-    return words + ("\n" + "".join(traceback.format_list(frames)).rstrip() if frames else "")
 
 
 def run_process(channel_fd: int, memory_fd: int, bell_in: int, bell_out: int) -> NoReturn:

@@ -10,6 +10,7 @@ import type { Moment } from './code-cache.js';
 import { TlsIdentity } from '../connect/index.js';
 import { RdmaError } from '../core/errors.js';
 import {
+  type GpuAddress,
   graphOf,
   isWorkflow,
   type Plan,
@@ -18,6 +19,7 @@ import {
   type StageInstanceStatus,
   stageIndex,
   pipelinePort,
+  systemPipelinePort,
   TaskBoard,
   type Workflow,
   type WorkflowSpec,
@@ -47,6 +49,7 @@ let pythonReady: Promise<void> | undefined;
 let routes: Routes = {};
 let stopping = false;
 let viasDue = false;
+let gpu: GpuAddress | undefined;
 const adoptions = new Adoptions();
 const gone: string[] = []; // what it was told of before it was open
 let openedWith: WorkerConfig | undefined;
@@ -144,7 +147,7 @@ async function start(config: WorkerConfig): Promise<StageInstance> {
   instance = opened;
   openedWith = config;
   if (python !== undefined) python.inlineBytes = opened.inlineBytes;
-  tell({ type: 'listening', address: opened.address });
+  tellAddress();
   giveUp([...config.gone, ...gone]);
   await pythonReady;
   await opened.connect();
@@ -159,10 +162,31 @@ function findCode(workflow: Workflow, config: WorkerConfig, poller: Poller): Sta
   const spec = workflow.get(config.stage);
   if (spec.python === undefined) return workflow.code(config.stage);
   const { instance, module, heartbeatMs, pollUs } = config;
-  python = new PythonStage({ stage: spec, instance, module, heartbeatMs, pollUs, poller, onFailed: onFailure });
+  const world = { memory: systemPipelinePort.location.memory, addressOf: (place: string) => routes[place], announce };
+  python = new PythonStage({
+    stage: spec,
+    instance,
+    module,
+    heartbeatMs,
+    pollUs,
+    poller,
+    world,
+    onFailed: onFailure,
+  });
   pythonReady = python.start();
   pythonReady.catch(() => {}); // waited for later
   return python.code;
+}
+
+// Of its first Python process, and of each that takes its place.
+function announce(offer: GpuAddress): void {
+  gpu = offer;
+  tellAddress();
+}
+
+function tellAddress(): void {
+  if (instance === undefined) return; // it is told when it listens
+  tell({ type: 'listening', address: gpu === undefined ? instance.address : { ...instance.address, gpu } });
 }
 
 // What a handler starts shall not inherit the descriptor.

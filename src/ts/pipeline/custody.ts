@@ -3,26 +3,33 @@
 // Invariant: the blocks of what was sent stay as they are until every receiver has acknowledged it, or its request has
 // ended and the way to the receiver was closed; then, and once, they are given back and the owner is told. Of a stream
 // that is when every receiver has acknowledged every piece of it.
-import type { Block } from '../ring/index.js';
+
+/** Memory in which an output lies: a block of a pool, or what somebody else keeps for it. */
+export interface Held {
+  /** One more reference. */
+  retain(): void;
+  /** One reference less; without any it is given back. */
+  release(): void;
+}
 
 /** One output, all pieces of a stream, or one request, on its ways to all its receivers. */
 export class Custody {
   private outstanding = 0;
   private complete = false;
-  private blocks: readonly Block[];
+  private blocks: readonly Held[];
   private readonly onSettled: () => void;
 
   /**
    * @param blocks the memory in which the output lies; one reference to each goes over to this
    * @param onSettled called once, when every receiver has acknowledged
    */
-  constructor(blocks: readonly Block[], onSettled: () => void) {
+  constructor(blocks: readonly Held[], onSettled: () => void) {
     this.blocks = blocks;
     this.onSettled = onSettled;
   }
 
   /** More memory in which the output lies; one reference to each goes over to this. */
-  keep(blocks: readonly Block[]): void {
+  keep(blocks: readonly Held[]): void {
     if (blocks.length > 0) this.blocks = this.blocks.length === 0 ? blocks : [...this.blocks, ...blocks];
   }
 

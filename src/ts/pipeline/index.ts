@@ -39,6 +39,7 @@ export {
   fabricOf,
   type DeviceAddress,
   type DeviceKind,
+  type GpuAddress,
   type Location,
   type PlaceAddress,
 } from './place-address.js';
@@ -51,7 +52,7 @@ export { checkScale, type StageScale, type StageScaleInput } from './scale-spec.
 export { checkLabels, checkResources, MAX_GPUS, NO_RESOURCES, type StageResources } from './resources.js';
 export { ALL, type Graph, graphOf, receivers, type Route, senders } from './routing.js';
 export type { PythonSpec } from './python-spec.js';
-export type { PythonStatus } from './python-status.js';
+export type { GpuOutputStatus, PythonStatus } from './python-status.js';
 export { BOARD_SLOTS, type RequestAttempt, type RunningTask, TaskBoard } from './task-board.js';
 export {
   type BatchSpec,

@@ -33,6 +33,16 @@ export interface Location {
   readonly hostname: string;
 }
 
+/** What a place says of memory of a GPU that is shared between processes (CUDA IPC). */
+export interface GpuAddress {
+  /** As {@link Location.memory}. */
+  readonly memory: string;
+  /** Memory of its own that others try to open, in the words of the Python package; undefined: there is none. */
+  readonly probe?: string | undefined;
+  /** Why there is none, in words. */
+  readonly why?: string | undefined;
+}
+
 /** Where other places connect. */
 export interface PlaceAddress {
   /** See {@link Location}. */
@@ -40,6 +50,8 @@ export interface PlaceAddress {
   readonly hostname: string;
   /** In the order in which its node prefers them; 1 to 64. */
   readonly devices: readonly DeviceAddress[];
+  /** Of a stage whose code uses a GPU, once it has begun. */
+  readonly gpu?: GpuAddress | undefined;
 }
 
 const MAX_DEVICES = 64;
@@ -86,7 +98,7 @@ function ipv4Of(gid: string): string {
  * @throws RdmaError RDMA_ERR_INVALID_ARGUMENT naming what is wrong
  */
 export function checkPlaceAddress(value: unknown): PlaceAddress {
-  const { machine, hostname, devices } = checkObject<PlaceAddress>('address', value);
+  const { machine, hostname, devices, gpu } = checkObject<PlaceAddress>('address', value);
   if (!Array.isArray(devices) || devices.length === 0 || devices.length > MAX_DEVICES) {
     throw invalidArgument('address.devices', devices, `a list of 1 to ${MAX_DEVICES} devices`);
   }
@@ -94,6 +106,16 @@ export function checkPlaceAddress(value: unknown): PlaceAddress {
     machine: checkString('address.machine', machine, { minLength: 1, maxLength: 128 }),
     hostname: checkString('address.hostname', hostname, { maxLength: 255 }),
     devices: devices.map(checkDeviceAddress),
+    ...(gpu === undefined ? {} : { gpu: checkGpuAddress(gpu) }),
+  };
+}
+
+function checkGpuAddress(value: unknown): GpuAddress {
+  const { memory, probe, why } = checkObject<GpuAddress>('gpu of an address', value);
+  return {
+    memory: checkString('gpu.memory', memory, { maxLength: 128 }),
+    ...(probe === undefined ? {} : { probe: checkString('gpu.probe', probe, { maxLength: 1024 }) }),
+    ...(why === undefined ? {} : { why: checkString('gpu.why', why, { maxLength: 1024 }) }),
   };
 }
 

@@ -18,7 +18,7 @@ import {
 import { Attachment } from './attachment.js';
 import { checkParts, type PartToSend, type RegisteredMemory, tensorBytes } from './body.js';
 import { compose, copiedParts, NO_MEMORY } from './compose.js';
-import { Custody } from './custody.js';
+import { Custody, type Held } from './custody.js';
 import { type Envelope, Kind, kindOf, readEnvelope, writeEnvelope } from './envelope.js';
 import { Input, lost, senderName } from './input.js';
 import { Join, type Joined, type JoinHost, type Ledger } from './join.js';
@@ -528,7 +528,7 @@ export class Place implements JoinHost {
     envelope: Envelope,
     output: Outgoing,
     targets: readonly string[],
-    blocks: readonly Block[],
+    blocks: readonly Held[],
     onSettled: (() => void) | Custody,
   ): boolean {
     // Where there is one device, or all go by the first.
@@ -570,7 +570,7 @@ export class Place implements JoinHost {
     envelope: Envelope,
     output: Outgoing,
     targets: readonly string[],
-    blocks: readonly Block[],
+    blocks: readonly Held[],
     onSettled: (() => void) | Custody,
   ): boolean {
     const made: Block[] = [];

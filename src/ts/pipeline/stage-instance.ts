@@ -6,7 +6,7 @@
 import { RdmaError } from '../core/errors.js';
 import { hideSecret } from '../core/secret.js';
 import { BatchedTask } from './batch-task.js';
-import type { Block } from '../ring/index.js';
+import type { Held } from './custody.js';
 import { type Envelope, Flag, NO_DEADLINE, NO_STREAM } from './envelope.js';
 import { BatchExecutor, type BatchStatus } from './executor.js';
 import type { Joined } from './join.js';
@@ -432,6 +432,11 @@ export class StageInstance implements PlaceOwner, TaskHost, BatchHost {
   }
 
   /** @internal */
+  receiversOf(joined: Joined): readonly string[] {
+    return this.place.receiversOf(joined.plan, joined.ledger.gateway, joined.route);
+  }
+
+  /** @internal */
   spreadOf(joined: Joined): Spread {
     return joined.route[this.options.self.stage] === ALL ? 'shard' : 'route';
   }
@@ -634,7 +639,7 @@ export class StageInstance implements PlaceOwner, TaskHost, BatchHost {
   private send(
     joined: Joined,
     outgoing: Outgoing,
-    blocks: readonly Block[],
+    blocks: readonly Held[],
     queueUs: number,
     computeUs: number,
     stream: StreamOut | undefined,
@@ -662,7 +667,7 @@ export class StageInstance implements PlaceOwner, TaskHost, BatchHost {
     envelope: Envelope,
     outgoing: Outgoing,
     targets: readonly string[],
-    blocks: readonly Block[],
+    blocks: readonly Held[],
     stream: StreamOut | undefined,
     sentUs: number,
   ): boolean {

@@ -4,9 +4,8 @@
 // stream behind them all. After the task is not wanted any more none goes out. The task's inputs, and the memory of its
 // pieces, are kept until every receiver has acknowledged every piece that went out.
 import { RdmaError } from '../core/errors.js';
-import type { Block } from '../ring/index.js';
 import type { Parts } from './body.js';
-import { Custody } from './custody.js';
+import { Custody, type Held } from './custody.js';
 import type { Envelope } from './envelope.js';
 import { encodeMeta, type Meta } from './meta.js';
 import type { Outgoing } from './place.js';
@@ -37,11 +36,11 @@ export interface StreamHost {
   /** True when the task may send: its handler runs, or has ended with an output. */
   readonly isWanted: boolean;
   /** Checks a piece, when so many bytes were taken by the pieces before. */
-  prepare(parts: Parts, meta: Uint8Array, takenBytes: number): { outgoing: Outgoing; blocks: readonly Block[] };
+  prepare(parts: Parts, meta: Uint8Array, takenBytes: number): { outgoing: Outgoing; blocks: readonly Held[] };
   /** The head of the messages of this task. */
   envelope(): Envelope;
   /** Sends a message of this task; false when there is no memory for it now. */
-  transmit(envelope: Envelope, outgoing: Outgoing, blocks: readonly Block[], custody: Custody): boolean;
+  transmit(envelope: Envelope, outgoing: Outgoing, blocks: readonly Held[], custody: Custody): boolean;
   /** Calls `attempt` now, or when there is memory, until it answers true; in order. */
   attempt(attempt: () => boolean): void;
   /** Every receiver has acknowledged everything. */
@@ -130,7 +129,7 @@ export class StreamOut implements StageStream {
   }
 
   // False when there is no memory for it.
-  private send(outgoing: Outgoing, blocks: readonly Block[]): boolean {
+  private send(outgoing: Outgoing, blocks: readonly Held[]): boolean {
     const { host } = this;
     const envelope = this.envelope!;
     if (this.isDropped || !host.isWanted) {

@@ -6,6 +6,7 @@ import { RdmaError } from '../core/errors.js';
 import { checkObject } from '../core/validate.js';
 import type { Block, MemoryReference, MemoryPool } from '../ring/index.js';
 import type { Parts } from './body.js';
+import type { Held } from './custody.js';
 import type { Input, StageInput, StagePiece } from './input.js';
 import type { Joined } from './join.js';
 import type { Meta } from './meta.js';
@@ -113,6 +114,8 @@ export interface TaskHost {
   openStream(joined: Joined, task: Task): StreamOut;
   progress(joined: Joined, done: number, details: ProgressDetails | undefined): void;
   spreadOf(joined: Joined): Spread;
+  /** The places that take the output of a task, by name. */
+  receiversOf(joined: Joined): readonly string[];
 }
 
 export class Task implements StageTask {
@@ -135,7 +138,7 @@ export class Task implements StageTask {
   private control: AbortController | undefined;
   private reason: RdmaError | undefined;
   private outputs: Map<object, Block> | undefined;
-  private returned: readonly Block[] = NO_BLOCKS;
+  private returned: readonly Held[] = NO_BLOCKS;
 
   constructor(host: TaskHost, joined: Joined, instance: number, instances: number) {
     this.host = host;
@@ -172,6 +175,16 @@ export class Task implements StageTask {
   get progress(): StageTask['progress'] {
     return (done, details) =>
       this.host.progress(this.joined, done, details === undefined ? undefined : checkDetails(details));
+  }
+
+  /** @internal The places that take its output, by name. */
+  get receivers(): readonly string[] {
+    return this.host.receiversOf(this.joined);
+  }
+
+  /** @internal Memory that is not the pool's, in which a part of its output lies. */
+  keep(held: Held): void {
+    this.returned = [...this.returned, held];
   }
 
   get spread(): Spread {
@@ -334,7 +347,7 @@ export class Task implements StageTask {
   }
 
   /** @internal The blocks that a piece refers to, each with one more reference, which goes over to the caller. */
-  takeReturned(): readonly Block[] {
+  takeReturned(): readonly Held[] {
     const { returned } = this;
     this.returned = NO_BLOCKS;
     for (let i = 0; i < returned.length; i++) returned[i]!.retain();
@@ -342,15 +355,17 @@ export class Task implements StageTask {
   }
 
   /** The blocks that were returned as parts: they are the caller's from now on. The others are given back. */
-  takeBlocks(): readonly Block[] {
-    if (this.outputs === undefined) return NO_BLOCKS;
-    for (const block of this.outputs.values()) if (!this.returned.includes(block)) block.release();
+  takeBlocks(): readonly Held[] {
+    const { returned } = this;
+    this.returned = NO_BLOCKS;
+    if (this.outputs === undefined) return returned;
+    for (const block of this.outputs.values()) if (!returned.includes(block)) block.release();
     this.outputs = undefined;
-    return this.returned;
+    return returned;
   }
 }
 
-const NO_BLOCKS: readonly Block[] = [];
+const NO_BLOCKS: readonly Held[] = [];
 
 /** A number for random numbers, the same in every attempt of a request. */
 export function seedOf(gatewayRun: number, ticket: number): number {

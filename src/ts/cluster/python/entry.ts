@@ -9,6 +9,8 @@ import type { StageInput } from '../../pipeline/index.js';
 import type { Task } from '../../pipeline/task.js';
 import { elementBytes, elementCount, viewTensor } from '../../pipeline/tensor.js';
 import type { PythonChild } from './child.js';
+import type { GpuOutputs } from './gpu-outputs.js';
+import { gpuPart, readGpuPart } from './gpu-parts.js';
 import type { FromPython, PlacedInput, PlacedPart, ReturnedPart, TaskRecord } from './records.js';
 import { makeRoom, type Room, type Rooms } from './rooms.js';
 import type { Location } from './segments.js';
@@ -25,6 +27,9 @@ export interface EntryHost {
   readonly after: readonly string[];
   /** Outputs of more bytes are made in memory of their own. */
   readonly inlineBytes: number;
+  /** The most bytes of an output. */
+  readonly maxOutputBytes: number;
+  readonly gpu: GpuOutputs;
   /** Bytes were copied to or from its Python process. */
   copied(bytes: number): void;
 }
@@ -74,7 +79,13 @@ export class Entry {
     const inputs: PlacedInput[] = [];
     for (const { stage, instance, meta, parts } of this.inputs) {
       const placed: PlacedPart[] = [];
-      for (const [name, { dtype, shape, data }] of Object.entries(parts)) {
+      for (const [name, part] of Object.entries(parts)) {
+        const { dtype, shape, data } = part;
+        const onGpu = readGpuPart(stage, name, part);
+        if (onGpu !== undefined) {
+          placed.push([onGpu.name, onGpu.dtype, onGpu.shape, 0, 0, onGpu.bytes, onGpu.words]);
+          continue;
+        }
         let found: Location | undefined = child.segments.locate(data);
         if (found === undefined) {
           new Uint8Array(this.room.buffer, at, data.byteLength).set(bytesOf(data));
@@ -101,13 +112,17 @@ export class Entry {
       inputs,
       room: [segment, at, this.room.buffer.byteLength],
       inline: Math.min(host.inlineBytes, SMALL_OUTPUTS_BYTES),
+      limit: host.maxOutputBytes,
+      gpu: host.gpu.peersOf(task.receivers),
     };
   }
 
   private copySize(child: PythonChild): number {
     let bytes = 0;
-    for (const { parts } of this.inputs) {
-      for (const { data } of Object.values(parts)) {
+    for (const { stage, parts } of this.inputs) {
+      for (const [name, part] of Object.entries(parts)) {
+        const { data } = part;
+        if (readGpuPart(stage, name, part) !== undefined) continue;
         if (child.segments.locate(data) === undefined) bytes += aligned(data.byteLength);
       }
     }
@@ -140,7 +155,15 @@ export class Entry {
     let output: StageOutput;
     try {
       const tensors: Record<string, Tensor> = Object.create(null);
-      for (const part of parts) tensors[String(part[1])] = this.partOf(part);
+      // First of all: whatever comes of the others, these are given back.
+      for (const part of parts) if (part[0] === 'g') this.task.keep(this.host.gpu.hold(part[4]));
+      let onGpu = 0;
+      for (const part of parts) {
+        if (part[0] === 'g') {
+          const [name, tensor] = gpuPart(onGpu++, part[1], part[2], part[3], part[5]);
+          tensors[name] = tensor;
+        } else tensors[String(part[1])] = this.partOf(part);
+      }
       output = { meta, parts: tensors as Parts };
       this.host.copied(copied);
     } catch (error) {
@@ -151,7 +174,7 @@ export class Entry {
     this.resolve(output);
   }
 
-  private partOf(part: ReturnedPart): Tensor {
+  private partOf(part: Exclude<ReturnedPart, readonly ['g', ...unknown[]]>): Tensor {
     let found: Tensor | undefined;
     if (part[0] === 'o') {
       found = this.outputs.get(part[2]);
@@ -191,6 +214,16 @@ export class Entry {
     if (this.isAway === isAway) return;
     this.isAway = isAway;
     this.task.onAway?.(isAway);
+  }
+
+  /** Fails with `reason` unless it has ended by then. */
+  waitFor(ms: number, reason: () => unknown): void {
+    const { unwatch } = this;
+    const timer = setTimeout(() => this.fail(reason()), ms);
+    this.unwatch = () => {
+      clearTimeout(timer);
+      unwatch?.();
+    };
   }
 
   /** No process has it any more. */

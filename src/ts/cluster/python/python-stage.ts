@@ -12,6 +12,7 @@ import type { Task } from '../../pipeline/task.js';
 import type { Poller } from '../../ring/index.js';
 import { interpreterOf, PythonChild } from './child.js';
 import { Entry, type EntryHost } from './entry.js';
+import { GpuOutputs, type GpuWorld } from './gpu-outputs.js';
 import { type FromPython, WHY, WHY_ENDED } from './records.js';
 import { MAX_SLOTS } from './mailbox.js';
 import { Pulse } from './pulse.js';
@@ -27,6 +28,8 @@ export interface PythonStageOptions {
   heartbeatMs: number;
   /** How long its process looks for a task before it sleeps, in microseconds. */
   pollUs: number;
+  /** What is known of other places, for outputs on a GPU; default nothing. */
+  world?: GpuWorld | undefined;
   /** Looks at what its process answers, beside what else this process waits for. */
   poller: Poller;
   /** Called when no Python process can work. */
@@ -37,11 +40,18 @@ export interface PythonStageOptions {
 const POLLED_FOR_US = 500;
 /** A process that ends so often without having worked is not started again. */
 const MAX_IDLE_ENDS = 3;
+/** An input that was lost with a GPU is waited for so long, in ms; then its request is tried again from the start. */
+const LOST_MS = 30_000;
+
+const ALONE: GpuWorld = { memory: '', addressOf: () => undefined, announce: () => {} };
+const hasGpus = ({ resources }: StageSpec) => (resources?.gpus ?? 0) > 0;
 
 export class PythonStage implements EntryHost {
   readonly rooms = new Rooms();
   readonly after: readonly string[];
   inlineBytes = 0;
+  readonly maxOutputBytes: number;
+  readonly gpu: GpuOutputs;
   readonly code: StageCode;
   private readonly options: PythonStageOptions;
   private readonly python: PythonSpec;
@@ -68,6 +78,8 @@ export class PythonStage implements EntryHost {
     this.options = options;
     this.python = stage.python!;
     this.after = stage.after;
+    this.maxOutputBytes = stage.maxOutputBytes;
+    this.gpu = new GpuOutputs(options.world ?? ALONE, hasGpus(stage));
     this.place = `${stage.name}/${instance}`;
     const { heartbeatMs } = options;
     this.pulse = new Pulse(
@@ -112,6 +124,7 @@ export class PythonStage implements EntryHost {
       concurrency: stage.concurrency,
       batch: stage.batch !== undefined,
       poll: pollUs,
+      gpu: hasGpus(stage),
     });
   }
 
@@ -227,12 +240,14 @@ export class PythonStage implements EntryHost {
 
   private onRecord(child: PythonChild, record: FromPython): void {
     if (child !== this.child) return;
-    if (record.t === 'ready') this.onReady();
+    if (record.t === 'ready') this.onReady(child, record.gpu);
     else if (record.t === 'failed') this.onStartFailed(record.error);
+    else if (record.t === 'gpu') this.gpu.count(record.counts);
     else if (record.t !== 'hello') this.onTaskRecord(child, record);
   }
 
-  private onReady(): void {
+  private onReady(child: PythonChild, gpu: { probe?: string; why?: string }): void {
+    this.gpu.begin(gpu, (block) => child.post({ t: 'free', block }));
     this.isReady = true;
     this.wasReady = true;
     const { starting } = this;
@@ -255,7 +270,10 @@ export class PythonStage implements EntryHost {
     );
   }
 
-  private onTaskRecord(child: PythonChild, record: Exclude<FromPython, { t: 'hello' | 'ready' | 'failed' }>): void {
+  private onTaskRecord(
+    child: PythonChild,
+    record: Exclude<FromPython, { t: 'hello' | 'ready' | 'failed' | 'gpu' }>,
+  ): void {
     const entry = this.slots[record.slot];
     if (entry === undefined) {
       throw new RdmaError(
@@ -288,8 +306,25 @@ export class PythonStage implements EntryHost {
     this.vacate(record.slot);
     this.idleEnds = 0;
     if (record.t === 'done') entry.finish(record);
+    else if (record.t === 'lost') this.onLost(entry);
     else entry.fail(failureOf(record, entry.task));
     this.next();
+  }
+
+  // The process on whose GPU an input lay has ended, and so does its stage process: the one after that sends the input
+  // again, and this task ends for the one that has it.
+  private onLost(entry: Entry): void {
+    entry.leave();
+    const reason: unknown = entry.task.cancelled;
+    if (reason !== undefined) {
+      entry.fail(reason);
+      return;
+    }
+    entry.away(true);
+    entry.waitFor(LOST_MS, () => {
+      const words = `an input of ${this.place} lay on a GPU whose process has ended, and did not come again`;
+      return Object.assign(new RdmaError('RDMA_ERR_PEER_GONE', words), { retryable: true });
+    });
   }
 
   /** What EntryHost asks. */
@@ -314,10 +349,16 @@ export class PythonStage implements EntryHost {
       return;
     }
     const words = `the Python process of ${this.place} ended (${reason})`;
+    const held = this.gpu.end();
     this.lastEnd = reason;
     if (lost.length === 0) this.idleEnds++;
     if (!wasReady || this.idleEnds > MAX_IDLE_ENDS) {
       this.giveUp(this.endError(`${words} before it could work`, printed));
+      return;
+    }
+    if (held > 0) {
+      // Whoever comes after this process gets its inputs again, and makes these outputs again.
+      this.giveUp(this.endError(`${words}; ${held} outputs on its GPU were not acknowledged`, printed));
       return;
     }
     this.restarts++;
@@ -364,6 +405,7 @@ export class PythonStage implements EntryHost {
       restarts: this.restarts,
       lastEnd: this.lastEnd,
       copiedBytes: this.copiedBytes,
+      gpu: this.gpu.status(),
       segments: this.child?.segments.size ?? 0,
       droppedLogBytes: this.droppedBytes + (this.child?.droppedBytes ?? 0),
     };

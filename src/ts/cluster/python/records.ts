@@ -9,8 +9,15 @@ import type { Meta } from '../../pipeline/index.js';
 export const WHY: Readonly<Record<string, number>> = { RDMA_ERR_DEADLINE: 1, RDMA_ERR_TIMEOUT: 2 };
 export const WHY_ENDED = 3;
 
-/** A tensor of an input: name, dtype, shape, number of the segment, where it begins in it, bytes. */
-export type PlacedPart = readonly [string, string, readonly number[], number, number, number];
+/**
+ * A tensor of an input: name, dtype, shape, number of the segment, where it begins in it, bytes; of one that lies on a
+ * GPU its description in the end, and segment 0.
+ */
+export type PlacedPart =
+  | readonly [string, string, readonly number[], number, number, number]
+  | readonly [string, string, readonly number[], number, number, number, string];
+/** Receivers that a GPU output can go to, each with its probe; or why it goes through the host. */
+export type GpuPeers = string | readonly (readonly [string, string])[];
 /** An input: stage, instance, metadata, parts. */
 export type PlacedInput = readonly [string, number, Meta, readonly PlacedPart[]];
 
@@ -31,6 +38,10 @@ export interface TaskRecord {
   room: readonly [number, number, number];
   /** Outputs of more bytes are asked for. */
   inline: number;
+  /** The most bytes of its output. */
+  limit: number;
+  /** Where the process offers memory of a GPU. */
+  gpu?: GpuPeers | undefined;
 }
 
 export type ToPython =
@@ -43,27 +54,36 @@ export type ToPython =
       concurrency: number;
       batch: boolean;
       poll: number;
+      /** The stage has GPUs. */
+      gpu: boolean;
     }
   | TaskRecord
   | { t: 'run'; slots: readonly number[] }
   | { t: 'output'; slot: number; id: number; segment: number; offset: number }
   | { t: 'refused'; slot: number; id: number; error: string }
   | { t: 'drop'; segment: number }
+  | { t: 'free'; block: number }
   | { t: 'stop' };
 
-/** A part of an output: made in memory that was asked for; in the room of its task; or of an input, as it is. */
+/**
+ * A part of an output: made in memory that was asked for; in the room of its task; of an input, as it is; or on a GPU,
+ * with dtype, shape, number of the block and its description.
+ */
 export type ReturnedPart =
   | readonly ['o', string, number]
   | readonly ['a', string, string, readonly number[], number]
-  | readonly ['i', string, number, string];
+  | readonly ['i', string, number, string]
+  | readonly ['g', string, string, readonly number[], number, string];
 
 export type FromPython =
   | { t: 'hello'; pid: number }
-  | { t: 'ready' }
+  | { t: 'ready'; gpu: { probe?: string; why?: string } }
   | { t: 'failed'; error: string }
   | { t: 'alloc'; slot: number; id: number; name: string; dtype: string; shape: number[] }
   | { t: 'progress'; slot: number; done: number; step?: number; text?: string; bytes?: string }
   | { t: 'done'; slot: number; meta: Meta; parts: ReturnedPart[]; copied: number }
+  | { t: 'lost'; slot: number }
+  | { t: 'gpu'; counts: readonly [number, number, string | null] }
   | { t: 'error'; slot: number; error: string; retryable: boolean; late: boolean };
 
 /** @throws RdmaError RDMA_ERR_PROTOCOL */
@@ -87,7 +107,7 @@ export function readRecord(text: string): FromPython {
 
 const FIELDS: Readonly<Record<string, readonly (readonly [string, string])[]>> = {
   hello: [['pid', 'number']],
-  ready: [],
+  ready: [['gpu', 'object']],
   failed: [['error', 'string']],
   alloc: [
     ['slot', 'number'],
@@ -106,6 +126,8 @@ const FIELDS: Readonly<Record<string, readonly (readonly [string, string])[]>> =
     ['parts', 'list'],
     ['copied', 'number'],
   ],
+  lost: [['slot', 'number']],
+  gpu: [['counts', 'list']],
   error: [
     ['slot', 'number'],
     ['error', 'string'],
