@@ -98,11 +98,14 @@ export class ClusterLoad {
     if (this.problems.length < 20) this.problems.push(`${kind}: request ${words}; before: ${this.notes.join(', ')}`);
   }
 
-  /** Waits until so many more have ended. */
+  /** Waits until so many more have ended. They hang when none has ended for HANG_MS, however busy the machine is. */
   async more(count: number): Promise<void> {
-    const before = this.ended;
-    const what = `${count} more requests`;
-    await until(what, () => !this.isSound || this.ended >= before + count, HANG_MS).catch(() => this.hangs());
+    const target = this.ended + count;
+    while (this.isSound && this.ended < target) {
+      const before = this.ended;
+      const isBetter = () => !this.isSound || this.ended > before;
+      await until('one more request', isBetter, HANG_MS).catch(() => this.hangs());
+    }
   }
 
   /** Something beside the requests has failed. */
