@@ -37,6 +37,8 @@ export interface ClusterChaosOptions {
   readonly between: number;
   readonly only?: readonly ClusterFault[] | undefined;
   readonly onBlow?: ((blow: string) => void) | undefined;
+  /** Called when something is wrong, with what there is, before all of it is ended. */
+  readonly onProblem?: ((state: string) => Promise<void>) | undefined;
 }
 
 export interface ClusterChaosSummary {
@@ -115,13 +117,25 @@ class Chaos {
     }
     await within('the end of all blows', Promise.all(this.ends), 120_000);
     // All is well again: it must go on.
-    await this.load.more(3 * between);
-    await this.jobs.stop();
-    await this.load.stop();
+    if (this.load.isSound) await this.load.more(3 * between);
+    if (this.load.isSound) await this.jobs.stop();
+    if (this.load.isSound) await this.load.stop();
+    if (!this.load.isSound) await this.options.onProblem?.(await this.state());
     const { requests, lost, twice, wrong, hung, problems } = this.load;
     const { byFault, faults } = this;
     const { accepted } = this.jobs;
     return { test: 'cluster-chaos', seed, faults, requests, accepted, lost, twice, wrong, hung, byFault, problems };
+  }
+
+  // What there is, for people.
+  private async state(): Promise<string> {
+    const seen = await within('an overview', overview(this.control)).catch(String);
+    const nodes = [...this.nodes.values()].map(({ name, child, hasEnded, said }) => {
+      const workers = hasEnded ? [] : ClusterNode.workers(child);
+      return { name, pid: child.pid, hasEnded, workers, said };
+    });
+    const gateways = this.jobs?.pids;
+    return JSON.stringify({ seen, nodes, gateways, nats: this.nats.url, control: this.load.state() }, undefined, 1);
   }
 
   private async startNode(name: string): Promise<void> {
