@@ -26,7 +26,7 @@ async function cluster(t: Ending) {
   const folder = mkdtempSync(join(tmpdir(), 'onepiece-plans-'));
   const controller = new Controller(store, { name: 'c', leaseMs: 1000, storeForgets: false });
   const has = { host: 'a', cores: 8, memoryBytes: 2 ** 30 };
-  const node = await NodeManager.start(store, { name: 'a', secret: SECRET, device: DEVICE, leaseMs: 1000, has });
+  const node = await NodeManager.start(store, { name: 'a', secret: SECRET, devices: [DEVICE], leaseMs: 1000, has });
   await deploy(store, held, { version: 'v1' });
   const options = { app: held.name, secret: SECRET, devices: [DEVICE], leaseMs: 60_000 };
   const pipeline = await within('the gateway', ClusterPipeline.connect(store, options), 60_000);
