@@ -29,7 +29,7 @@ export const happenings: fc.Arbitrary<Happening[]> = fc.array(
       arbitrary: fc.record({
         type: fc.constant('scale' as const),
         stage: fc.nat(1),
-        count: fc.integer({ min: 1, max: 4 }),
+        count: fc.integer({ min: 0, max: 4 }),
       }),
     },
     {
@@ -48,7 +48,7 @@ export const SPEC = checkSpec({
   name: 'clip',
   stages: [
     { name: 'a', instances: 2 },
-    { name: 'b', after: ['a'] },
+    { name: 'b', after: ['a'], scale: { min: 0, sloMs: 1000 } },
   ],
 });
 
@@ -117,7 +117,9 @@ export class ReconcileWorld {
       else if (happening.type === 'die') gateways.delete(number);
       else if (plans !== undefined) gateways.set(number, this.withPlans(happening.type, number, plans));
     } else if (happening.type === 'scale') {
-      this.wanted = { ...this.wanted, ['ab'[happening.stage]!]: happening.count };
+      // Only `b` may sleep.
+      const count = happening.stage === 0 ? Math.max(1, happening.count) : happening.count;
+      this.wanted = { ...this.wanted, ['ab'[happening.stage]!]: count };
     } else if (record !== undefined) {
       const places = Object.entries(record.assignments);
       if (places.length === 0) return;

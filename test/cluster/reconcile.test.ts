@@ -5,7 +5,8 @@ import { isDeepStrictEqual } from 'node:util';
 import t from 'tap';
 import type { PlanRecord } from '../../src/ts/cluster/cluster-records.js';
 import { reconcile } from '../../src/ts/cluster/reconcile.js';
-import { happenings, namesOf, plansOf, ReconcileWorld } from './reconcile-world.js';
+import { checkSpec } from '../../src/ts/pipeline/index.js';
+import { happenings, namesOf, plansOf, ReconcileWorld, SPEC } from './reconcile-world.js';
 
 /** What is wrong with a decision; undefined: nothing. */
 type Rule = (before: PlanRecord, after: PlanRecord, world: ReconcileWorld) => string | undefined;
@@ -57,8 +58,16 @@ const RULES: Record<string, Rule> = {
         return isNew && !world.isAlive(assignment) && `${name} was given to the lost ${assignment.node}`;
       }),
     ),
-  'no stage loses its last instance': (_, { plan }) =>
-    plan?.instances.some((list) => list.length === 0) ? `plan ${plan.number} has a stage without instances` : undefined,
+  'no stage loses its last instance, unless none is wanted': (before, { plan }, world) => {
+    const empty = plan?.instances.findIndex((list, i) => {
+      return list.length === 0 && before.plan?.instances[i]?.length !== 0 && world.wanted['ab'[i]!] !== 0;
+    });
+    return (empty ?? -1) < 0 ? undefined : `plan ${plan!.number} has no instance of ${'ab'[empty!]}`;
+  },
+  'a stage that sleeps says how long it takes to start, and no other does': (_, { plan, startMs = {} }) => {
+    const sleeping = plan?.instances.flatMap((list, i) => (list.length === 0 ? ['ab'[i]!] : [])) ?? [];
+    return isDeepStrictEqual(Object.keys(startMs), sleeping) ? undefined : `${sleeping} sleep, ${Object.keys(startMs)}`;
+  },
   'one change at a time, unless something is lost or fails': (before, after, world) => {
     if (after.plan === null || before.plan === null || after.plan.number === before.plan.number) return undefined;
     const older = before.olderPlans.filter((plan) => after.olderPlans.some(({ number }) => number === plan.number));
@@ -235,4 +244,69 @@ void t.test('after a store that has forgotten, numbers and epochs go on above al
   t.ok(after.assignments['a/0']!.epoch > 31, 'one of a higher epoch was there: it is another process');
   t.same(after.assignments['a/1'], world.record!.assignments['a/1'], 'others go on');
   t.same(reconcile({ ...known, apps: [{ ...app!, record: after, seen }] }).get('clip'), undefined);
+});
+
+void t.test(
+  'a stage sleeps where none is wanted, and is woken, also where its instance does not start at once',
+  (t) => {
+    const world = new ReconcileWorld();
+    const gatewayGoesOn = () => {
+      for (const type of ['adopt', 'letGo'] as const) world.happen({ type, gateway: 0 });
+      return world.follow();
+    };
+    const stages = () => world.record!.plan!.instances.map((list) => list.length);
+    world.follow();
+    gatewayGoesOn();
+    world.happen({ type: 'scale', stage: 1, count: 0 });
+    t.strictSame(reconcile(world.known()).get('clip')!.startMs, { b: 0 });
+    world.follow();
+    t.strictSame(stages(), [2, 0]);
+    gatewayGoesOn();
+    t.strictSame(Object.keys(world.record!.assignments), ['a/0', 'a/1'], 'its place is forgotten when nobody uses it');
+    // A gateway that comes makes a plan, and wakes nobody.
+    world.happen({ type: 'join', gateway: 1 });
+    world.follow();
+    t.strictSame(stages(), [2, 0]);
+    for (const type of ['adopt', 'letGo'] as const) world.happen({ type, gateway: 1 });
+    gatewayGoesOn();
+    world.happen({ type: 'scale', stage: 1, count: 1 });
+    world.follow();
+    t.strictSame(stages(), [2, 1]);
+    const { number } = world.record!.plan!;
+    for (let place = 0; place < 3; place++) world.happen({ type: 'report', place, state: 'broken' });
+    world.follow();
+    t.equal(world.record!.plan!.number, number, 'there is nothing to go back to: it is tried on');
+    t.equal(world.record!.refused, null);
+    t.end();
+  },
+);
+
+void t.test('a stage sleeps on where there is no room for it, and what else changes goes on', (t) => {
+  const world = new ReconcileWorld();
+  const known = (wanted: Record<string, number>, cores: number) => {
+    const { apps, nodes } = world.known();
+    const spec = checkSpec({ ...SPEC, stages: SPEC.stages.map((stage) => ({ ...stage, resources: { cores: 1 } })) });
+    const app = { ...apps[0]!.app, spec, wanted };
+    return { apps: [{ ...apps[0]!, app }], nodes: nodes.slice(0, 1).map((node) => ({ ...node, cores })) };
+  };
+  world.record = reconcile(known({ a: 2, b: 1 }, 3)).get('clip')!;
+  for (const type of ['adopt', 'letGo'] as const) world.happen({ type, gateway: 0 });
+  world.record = reconcile(known({ a: 2, b: 0 }, 3)).get('clip')!;
+  t.strictSame(world.record.plan!.instances[1], []);
+  for (const type of ['adopt', 'letGo'] as const) world.happen({ type, gateway: 0 });
+  world.record = reconcile(known({ a: 3, b: 0 }, 3)).get('clip')!;
+  for (const type of ['adopt', 'letGo'] as const) world.happen({ type, gateway: 0 });
+  t.strictSame(
+    world.record.plan!.instances.map((list) => list.length),
+    [3, 0],
+  );
+  world.happen({ type: 'join', gateway: 1 });
+  world.record = reconcile(known({ a: 3, b: 1 }, 0.5)).get('clip')!;
+  t.strictSame(world.record.plan!.gateways, [0, 1]);
+  t.strictSame(
+    world.record.plan!.instances.map((list) => list.length),
+    [3, 0],
+  );
+  t.match(world.record.unplaced.join(), /stage b/);
+  t.end();
 });

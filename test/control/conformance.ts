@@ -10,7 +10,7 @@ export type OpenTwo = (t: Test) => Promise<[ControlStore, ControlStore]>;
 
 const bytes = (...values: number[]) => Uint8Array.from(values);
 
-/** A watch in words: `a=1`, `-a`, `synced`. Values must be JSON. */
+/** A watch in words: `a=1`, `-a`, `restarted`, `synced`. Values must be JSON. */
 export class Seen {
   readonly words: string[] = [];
   readonly controller = new AbortController();
@@ -25,7 +25,7 @@ export class Seen {
     try {
       for await (const event of watch) {
         if (event.type === 'put') this.words.push(`${event.entry.key}=${JSON.stringify(readJson(event.entry))}`);
-        else this.words.push(event.type === 'delete' ? `-${event.key}` : 'synced');
+        else this.words.push(event.type === 'delete' ? `-${event.key}` : event.type);
         this.onWord?.();
       }
       return 'ended';

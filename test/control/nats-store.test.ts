@@ -43,7 +43,9 @@ void t.test('on NATS', { skip: NO_NATS ?? false, timeout: 0 }, async (t) => {
     t.equal(await codeOf(store.put('a', 2)), 'RDMA_ERR_PEER_GONE', 'nothing is asked of one that is away');
     await server.run();
     await seen.until('synced', 2);
-    t.strictSame(seen.words, ['a=1', 'synced', 'a=1', 'synced']);
+    // It may begin more than once before the server is of use.
+    const words = seen.words.filter((word, i) => word !== 'restarted' || seen.words[i - 1] !== word);
+    t.strictSame(words, ['a=1', 'synced', 'restarted', 'a=1', 'synced']);
     t.equal(await until(() => codeOf(store.put('a', 3, { expected: revision })), 'ok'), 'ok');
     await seen.until('a=3');
   });

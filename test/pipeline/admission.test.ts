@@ -2,6 +2,7 @@
 // window is ever exceeded, that the least loaded instance is chosen, and that the books are even at the end.
 import fc from 'fast-check';
 import t from 'tap';
+import { RdmaError } from '../../src/ts/core/errors.js';
 import { Admission, type AdmittedRequest, MAX_PREFETCH, windowOf } from '../../src/ts/pipeline/admission.js';
 import { makePlan, type Plan } from '../../src/ts/pipeline/plan.js';
 import { ALL, graphOf, placesOf } from '../../src/ts/pipeline/routing.js';
@@ -325,4 +326,24 @@ void t.test('over any history windows and residents stay in bounds, and the book
   });
   fc.assert(property, { seed: 61, numRuns: 400 });
   t.ok(admitted > 1000 && refused > 100, `${admitted} admitted, ${refused} not`);
+});
+
+void t.test('a stage without instances admits nothing, and says when it will have one', async (t) => {
+  const stages = [{ name: 'a' }, { name: 'b', scale: { min: 0, sloMs: 100, loadMs: 4000 } }];
+  const admission = admissionOf(stages, 256, [[0], []]);
+  t.equal(admission.admit(0), undefined);
+  t.same(admission.asleep(0), { stage: 1, readyInUs: 4e6 }, 'as its author says');
+  admission.setSleep(1, { state: 'asleep', startMs: 9000 }, 0);
+  t.same(admission.asleep(50e6), { stage: 1, readyInUs: 9e6 }, 'asleep it gets no nearer');
+  t.same(admission.capacity(1, 50e6), { servers: 0, startingUs: [9e6] });
+  admission.setSleep(1, { state: 'starting', readyInMs: 9000 }, 50e6);
+  t.same(admission.asleep(52e6), { stage: 1, readyInUs: 7e6 });
+  t.equal(admission.status().length, 1, 'what stands for its instances is none');
+  const reason = new RdmaError('RDMA_ERR_STAGE_FAILED', 'it ends at once');
+  admission.setSleep(1, { state: 'broken', reason, retryInMs: 300 }, 0);
+  t.match(admission.broken, { stage: 1, retryInMs: 300 });
+  t.equal(admission.asleep(0), undefined);
+  admission.adopt(makePlan(specOf(...stages), 2, [[0], [3]]));
+  t.equal(admission.broken, undefined);
+  t.same([...admission.admit(0)!.route], [0, 3]);
 });

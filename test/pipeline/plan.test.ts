@@ -35,6 +35,15 @@ void t.test('instances may have any numbers, and are put in order', async (t) =>
   t.same(lists[0], [MAX_INSTANCE_NUMBER, 7, 0], 'the list of the caller is left alone');
 });
 
+void t.test('only a stage that may sleep has no instance', async (t) => {
+  const sleeper = checkSpec({ name: 'flow', stages: [{ name: 'a' }, { name: 'b', scale: { min: 0, sloMs: 5 } }] });
+  const plan = makePlan(sleeper, 1, [[0], []]);
+  t.same(plan.instances, [[0], []]);
+  t.same(checkPlan(sleeper, JSON.parse(JSON.stringify(plan))), plan);
+  t.same(stagePlaces(plan), [{ stage: 0, instance: 0 }]);
+  t.throws(() => makePlan(sleeper, 1, [[], [0]]), INVALID);
+});
+
 void t.test('what is no plan is refused', async (t) => {
   const wrong: [number, unknown, unknown?][] = [
     [0, [[0], [0]]],

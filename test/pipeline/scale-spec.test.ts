@@ -15,13 +15,29 @@ void t.test('a stage that is scaled has its least instances first, and survives 
   t.end();
 });
 
+void t.test(
+  'a stage that may sleep begins with one instance, and idleMs stands for how long it waits for more',
+  (t) => {
+    const stage = stageWith({ scale: { min: 0, sloMs: 500, idleMs: 2000 } });
+    t.strictSame(stage.scale, { min: 0, max: 64, sloMs: 500, zeroAfterMs: 2000, zeroAfterGaps: 0 });
+    t.equal(stage.instances, 1);
+    const spec = checkSpec({ name: 'clip', stages: [{ name: 'work', scale: { min: 0, sloMs: 1, idleMs: 5 } }] });
+    t.strictSame(checkSpec(JSON.parse(JSON.stringify(spec))), spec);
+    t.end();
+  },
+);
+
 void t.test('what makes no sense is named', (t) => {
   const cases: [object, RegExp][] = [
     [{ scale: {} }, /sloMs in scale of stage work/],
     [{ scale: { sloMs: 0 } }, /sloMs/],
     [{ scale: { sloMs: Number.NaN } }, /sloMs/],
     [{ scale: { sloMs: '5' } }, /sloMs/],
-    [{ scale: { sloMs: 5, min: 0 } }, /min in scale/],
+    [{ scale: { sloMs: 5, min: -1 } }, /min in scale/],
+    [{ scale: { sloMs: 5, idleMs: -1 } }, /idleMs in scale/],
+    [{ scale: { sloMs: 5, idleMs: 5, zeroAfterMs: 5 } }, /both idleMs and zeroAfterMs/],
+    [{ scale: { sloMs: 5, idleMs: 5, zeroAfterGaps: 5 } }, /both idleMs and zeroAfterGaps/],
+    [{ scale: { sloMs: 5, min: 0 }, instances: 0 }, /instances/],
     [{ scale: { sloMs: 5, min: 5, max: 4 } }, /min in scale/],
     [{ scale: { sloMs: 5, max: 65 } }, /max in scale/],
     [{ scale: { sloMs: 5, quantile: 1 } }, /quantile/],

@@ -100,6 +100,34 @@ void t.test('the last instance ends when nothing has come for long', async (t) =
   t.notOk(follow([...busy, ...idle], { min: 1 }).some(({ type }) => type === 'down'));
 });
 
+void t.test(
+  'one that was refused wakes a stage, and it stays until who was told to come back may have come',
+  async (t) => {
+    const options = { zeroAfterMs: 1000, zeroAfterGaps: 0 };
+    const sleeping = Array.from({ length: 100 }, () => ({}));
+    const starting = [...Array(20).keys()].map((s) => ({ startingMs: [20_000 - 1000 * s] }));
+    const ready = [...Array.from({ length: 10 }, () => ({ ready: 1 })), {}, {}];
+    // Nothing waits: the arrival alone does it.
+    const actions = follow([...sleeping, { arrived: 1 }, ...starting, ...ready], options);
+    const acted = actions.flatMap(({ type, to }, i) => (type === 'hold' ? [] : [[i, to]]));
+    // It starts for 20 s, and is kept for half of that.
+    t.strictSame(acted, [
+      [100, 1],
+      [130, 0],
+    ]);
+    t.equal(actions[100]!.retryAfterMs, 20_000);
+  },
+);
+
+void t.test('a stage to which nothing ever came is tried, and sleeps after it', async (t) => {
+  const list = [{ startingMs: [9000] }, { startingMs: [0] }, ...Array.from({ length: 60 }, () => ({ ready: 1 })), {}];
+  const actions = follow(list, { zeroAfterMs: 60_000 });
+  t.strictSame(
+    actions.flatMap(({ type, to }, i) => (type === 'hold' ? [] : [[i, to]])),
+    [[61, 0]],
+  );
+});
+
 void t.test('whatever is known, the target is a whole number within the policy', async () => {
   const counts = fc.nat(1000);
   const ms = fc.oneof(fc.constant(0), fc.double({ min: 0, max: 1e6, noNaN: true }));

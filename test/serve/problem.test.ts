@@ -30,6 +30,16 @@ void t.test('a rejection says when to come back, rounded up to a second', async 
   t.equal(problemOf(new RdmaError('RDMA_ERR_STORE_FULL', 'x'), '').headers['retry-after'], '1');
 });
 
+void t.test('a stage that has to start first is no fault of the client', async (t) => {
+  const cause = new RdmaError('RDMA_ERR_BUSY', 'diffuse has one in 20 s');
+  const { status, headers, problem } = problemOf(
+    new RdmaError('RDMA_ERR_REJECTED', 'it sleeps', { retryAfterMs: 20_400, stage: 'diffuse', cause }),
+    'r1',
+  );
+  t.match([status, headers['retry-after']], [503, '21']);
+  t.match(problem, { code: 'RDMA_ERR_REJECTED', retryAfterMs: 20_400, stage: 'diffuse' });
+});
+
 void t.test('every code of the library has a status with a title', async (t) => {
   for (const code of Object.values(ErrorCodes)) {
     const { status, problem } = problemOf(new RdmaError(code, 'x'), '');

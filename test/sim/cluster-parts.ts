@@ -13,9 +13,10 @@ import type { ControlPort } from '../../src/ts/control/port.js';
 import type { Membership } from '../../src/ts/control/members.js';
 import { type Plan, placeName, stagePlaces } from '../../src/ts/pipeline/index.js';
 import type { SimProcess } from '../../src/ts/sim/process.js';
-import type { ClusterRun } from './cluster-run.js';
+import type { Choices } from '../../src/ts/sim/choices.js';
+import type { SimWorld } from '../../src/ts/sim/world.js';
 import { drifting } from './control-run.js';
-import { SimControlStore } from './control-store.js';
+import { type SimControlServer, SimControlStore, type StoreTrouble } from './control-store.js';
 
 export const APP = 'clip';
 
@@ -27,6 +28,25 @@ export interface SimPlace {
   isReady: boolean;
 }
 
+/** What nodes and gateways need of the run that they are part of. */
+export interface SimCluster {
+  readonly world: SimWorld;
+  readonly server: SimControlServer;
+  readonly trouble: StoreTrouble;
+  readonly choices: Choices;
+  readonly shape: { readonly leaseMs: number; readonly forgets: boolean };
+  /** By chance, from 0 up to 1. */
+  fraction(): number;
+  /** A call that may fail has failed. */
+  failed(error: unknown): void;
+  /** How a place of an app would do: `hangs`: it starts for ever. */
+  healthOf(app: string, place: string): 'well' | 'broken' | 'hangs';
+  /** A process of a place begins. */
+  onBegin(app: string, place: SimPlace, process: SimProcess): void;
+  /** A process of a place ends; `record`: as its node knows it, undefined: its app is gone. */
+  onEnd(app: string, place: SimPlace, record: PlanRecord | undefined): void;
+}
+
 export const plansOf = ({ plan, olderPlans }: PlanRecord): Plan[] => [...olderPlans, ...(plan === null ? [] : [plan])];
 
 /** A process, its clock and its connection. */
@@ -36,7 +56,7 @@ export abstract class SimAgent {
   protected port!: ControlPort;
 
   constructor(
-    protected readonly run: ClusterRun,
+    protected readonly run: SimCluster,
     readonly name: string,
   ) {}
 
@@ -60,14 +80,12 @@ export abstract class SimAgent {
 
 export class SimNode extends SimAgent {
   controller: Controller | undefined;
-  readonly places = new Map<string, SimPlace>();
-  /** Tells the node to report. */
-  onPlaces: () => void = () => {};
+  readonly hosts = new Set<SimHost>();
 
   protected async begin(): Promise<void> {
     const { name, port, store, run, process } = this;
     const { leaseMs, forgets } = run.shape;
-    this.places.clear();
+    this.hosts.clear();
     this.controller = new Controller(store, { name, leaseMs, port, storeForgets: forgets });
     for (;;) {
       try {
@@ -86,20 +104,30 @@ export class SimNode extends SimAgent {
     process.later(ms, call);
   }
 
-  get cluster(): ClusterRun {
+  get cluster(): SimCluster {
     return this.run;
+  }
+
+  /** All that run on it. */
+  get places(): SimPlace[] {
+    return [...this.hosts].flatMap(({ places }) => [...places.values()]);
+  }
+
+  /** Tells the node to report. */
+  onPlaces(): void {
+    for (const host of this.hosts) host.tell();
   }
 
   override crash(): void {
     super.crash();
     this.controller = undefined;
-    this.onPlaces = () => {};
-    this.places.clear(); // workers end with their node
+    this.hosts.clear(); // workers end with their node
   }
 }
 
 /** What a node does for the app: as AppHost, with places that only count. */
-class SimHost implements Hosting {
+export class SimHost implements Hosting {
+  readonly places = new Map<string, SimPlace>();
   private record: PlanRecord | undefined;
   private work: Promise<void> = Promise.resolve();
 
@@ -108,7 +136,11 @@ class SimHost implements Hosting {
     private readonly node: SimNode,
     private readonly process: SimProcess,
   ) {
-    node.onPlaces = () => options.onReport();
+    node.hosts.add(this);
+  }
+
+  tell(): void {
+    this.options.onReport();
   }
 
   get app(): App {
@@ -126,7 +158,8 @@ class SimHost implements Hosting {
 
   private async followNow(record: PlanRecord): Promise<void> {
     this.record = record;
-    const { places, name, cluster } = this.node;
+    const { places } = this;
+    const { name, cluster } = this.node;
     const { spec } = this.app;
     const mine = new Map<string, number>();
     for (const id of plansOf(record).flatMap(stagePlaces)) {
@@ -137,7 +170,7 @@ class SimHost implements Hosting {
     const ending = [...places.values()].filter((place) => mine.get(place.name) !== place.epoch);
     if (ending.length > 0) await this.rest(300);
     for (const place of ending) {
-      cluster.rules.onEnd(place, record);
+      cluster.onEnd(this.app.name, place, record);
       places.delete(place.name);
     }
     for (const [place, epoch] of mine) if (!places.has(place)) this.begin(place, epoch);
@@ -148,8 +181,8 @@ class SimHost implements Hosting {
 
   private begin(name: string, epoch: number): void {
     const place: SimPlace = { name, epoch, plans: new Set(), isReady: false };
-    this.node.places.set(name, place);
-    this.node.cluster.rules.onBegin(place, this.process);
+    this.places.set(name, place);
+    this.node.cluster.onBegin(this.app.name, place, this.process);
     void this.rest(600).then(() => {
       place.isReady = true;
       this.adopt(place, this.record === undefined ? [] : plansOf(this.record).map(({ number }) => number));
@@ -172,11 +205,13 @@ class SimHost implements Hosting {
 
   report(): NodeReport {
     return Object.fromEntries(
-      [...this.node.places.values()].map(({ name, epoch, plans, isReady }) => {
-        const isBroken = this.node.cluster.isBroken(name);
-        const state = isBroken ? ('broken' as const) : isReady ? ('ready' as const) : ('starting' as const);
+      [...this.places.values()].map(({ name, epoch, plans, isReady }) => {
+        const health = this.node.cluster.healthOf(this.app.name, name);
+        const isBroken = health === 'broken';
+        const begun = isReady && health !== 'hangs' ? ('ready' as const) : ('starting' as const);
+        const state = isBroken ? ('broken' as const) : begun;
         const reason = isBroken ? 'it ends at once' : null;
-        const now = isBroken ? [] : [...plans];
+        const now = health === 'well' ? [...plans] : [];
         const process = { readyInMs: null, pid: null, restarts: 0, vias: {} };
         return [name, { epoch, state, plans: now, address: null, reason, ...process }];
       }),
@@ -185,7 +220,9 @@ class SimHost implements Hosting {
 
   async close(): Promise<void> {
     await this.work;
-    this.node.places.clear();
+    for (const place of this.places.values()) this.node.cluster.onEnd(this.app.name, place, undefined);
+    this.places.clear();
+    this.node.hosts.delete(this);
   }
 }
 
@@ -199,7 +236,7 @@ export class SimGateway extends SimAgent {
   private isLettingGo = false;
 
   constructor(
-    run: ClusterRun,
+    run: SimCluster,
     readonly number: number,
   ) {
     super(run, `gateway-${number}`);

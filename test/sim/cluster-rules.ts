@@ -18,6 +18,8 @@ export class ClusterRules {
   /** Which process has run a place under an epoch. */
   private readonly owners = new Map<string, SimProcess>();
   plans = 0;
+  /** What a partition must never lead to: each of them breaks the run. */
+  readonly counts = { leadersTogether: 0, plansBack: 0, placesTwice: 0 };
 
   constructor(private readonly run: ClusterRun) {
     run.server.onApply = (applied) => this.onApply(applied);
@@ -28,7 +30,9 @@ export class ClusterRules {
     const leaders = this.run.nodes.filter(
       ({ process, controller }) => process.state === 'running' && controller?.isLeading === true,
     );
-    if (leaders.length > 1) this.run.broken(`two leaders act: ${leaders.map(({ name }) => name).join(' and ')}`);
+    if (leaders.length < 2) return;
+    this.counts.leadersTogether++;
+    this.run.broken(`two leaders act: ${leaders.map(({ name }) => name).join(' and ')}`);
   }
 
   private onApply({ key, before, after }: Applied): void {
@@ -37,10 +41,15 @@ export class ClusterRules {
     const [old, now] = [recordOf(before), recordOf(after)];
     if (this.run.server.hasForgotten || old?.plan === undefined || old.plan === null) return;
     const number = now?.plan?.number ?? 0;
-    if (number < old.plan.number) this.run.broken(`plan ${old.plan.number} went back to ${number}`);
+    if (number < old.plan.number) this.wentBack(`plan ${old.plan.number} went back to ${number}`);
     else if (number === old.plan.number && !isDeepStrictEqual(now?.plan, old.plan))
-      this.run.broken(`plan ${number} was changed`);
-    if ((now?.lastEpoch ?? 0) < old.lastEpoch) this.run.broken(`epoch ${old.lastEpoch} went back to ${now?.lastEpoch}`);
+      this.wentBack(`plan ${number} was changed`);
+    if ((now?.lastEpoch ?? 0) < old.lastEpoch) this.wentBack(`epoch ${old.lastEpoch} went back to ${now?.lastEpoch}`);
+  }
+
+  private wentBack(words: string): void {
+    this.counts.plansBack++;
+    this.run.broken(words);
   }
 
   /** A process of a place begins. */
@@ -48,13 +57,14 @@ export class ClusterRules {
     const key = `${name} in epoch ${epoch}`;
     const owner = this.owners.get(key);
     this.owners.set(key, process);
-    if (owner !== undefined && owner !== process && !this.run.server.hasForgotten)
-      this.run.broken(`${key} runs twice: in ${owner.name}, and in ${process.name}`);
+    if (owner === undefined || owner === process || this.run.server.hasForgotten) return;
+    this.counts.placesTwice++;
+    this.run.broken(`${key} runs twice: in ${owner.name}, and in ${process.name}`);
   }
 
   /** A process of a place ends, as the record does not have it any more. */
-  onEnd({ name, epoch }: SimPlace, record: PlanRecord): void {
-    if (this.run.server.hasForgotten || record.assignments[name]?.epoch !== undefined) return;
+  onEnd({ name, epoch }: SimPlace, record: PlanRecord | undefined): void {
+    if (this.run.server.hasForgotten || record?.assignments[name]?.epoch !== undefined) return;
     for (const { name: who, plans, membership, adopted, process } of this.run.gateways) {
       const under = plans.find((plan) => stagePlaces(plan).some((id) => placeName(SPEC, id) === name));
       if (under === undefined || process.state !== 'running') continue;

@@ -3,14 +3,24 @@
 //
 // Invariant: a run depends on its seed alone. Faults end after a while, and then all must come to one plan that is
 // wanted, soon, and stay there.
-import { type App, APPS, asJson, DRAINS, PLANS, readReport, REPORTS } from '../../src/ts/cluster/cluster-records.js';
+import {
+  type App,
+  APPS,
+  asJson,
+  DRAINS,
+  type PlanRecord,
+  PLANS,
+  readReport,
+  REPORTS,
+} from '../../src/ts/cluster/cluster-records.js';
 import { bytesOf } from '../../src/ts/control/store.js';
 import { placeName, stagePlaces } from '../../src/ts/pipeline/index.js';
 import type { Choices } from '../../src/ts/sim/choices.js';
+import type { SimProcess } from '../../src/ts/sim/process.js';
 import { SimWorld } from '../../src/ts/sim/world.js';
 import { SPEC } from '../cluster/reconcile-world.js';
 import { catching } from './catching.js';
-import { APP, type SimAgent, SimGateway, SimNode } from './cluster-parts.js';
+import { APP, type SimAgent, type SimCluster, SimGateway, SimNode, type SimPlace } from './cluster-parts.js';
 import { ClusterRules, recordOf } from './cluster-rules.js';
 import { SimControlServer, type StoreTrouble } from './control-store.js';
 
@@ -33,6 +43,11 @@ export interface ClusterVerdict {
   readonly plans: number;
   /** From the end of the faults until all was as wanted, in ms. */
   readonly settledMs: number;
+  /** Steps at which two leaders acted. */
+  readonly leadersTogether: number;
+  readonly plansBack: number;
+  /** Places that two processes had under one epoch. */
+  readonly placesTwice: number;
 }
 
 /** The shape of a seed's run. */
@@ -55,7 +70,7 @@ export function clusterShapeOf(seed: number): ClusterShape {
 
 const FAULTS = ['cut', 'stop', 'kill', 'store', 'scale', 'drain', 'break', 'isolate'] as const;
 
-export class ClusterRun {
+export class ClusterRun implements SimCluster {
   readonly world: SimWorld;
   readonly server: SimControlServer;
   readonly rules: ClusterRules;
@@ -86,8 +101,16 @@ export class ClusterRun {
     this.world.broken.push(words);
   }
 
-  isBroken(place: string): boolean {
-    return this.brokenPlaces.has(place);
+  healthOf(_app: string, place: string): 'well' | 'broken' {
+    return this.brokenPlaces.has(place) ? 'broken' : 'well';
+  }
+
+  onBegin(_app: string, place: SimPlace, process: SimProcess): void {
+    this.rules.onBegin(place, process);
+  }
+
+  onEnd(_app: string, place: SimPlace, record: PlanRecord | undefined): void {
+    this.rules.onEnd(place, record);
   }
 
   /** What real ones go through, too. */
@@ -160,6 +183,7 @@ export class ClusterRun {
       faults: this.faults,
       plans: this.rules.plans,
       settledMs,
+      ...this.rules.counts,
     };
   }
 
@@ -182,7 +206,7 @@ export class ClusterRun {
       }
     const runs = new Map<string, string>();
     for (const { name, places } of this.nodes)
-      for (const { name: place, epoch, plans } of places.values()) {
+      for (const { name: place, epoch, plans } of places) {
         const words = `${place} of epoch ${epoch} on ${name}`;
         if (runs.has(place)) return `${words}, and ${runs.get(place)}`;
         if (assignments[place]?.epoch !== epoch || assignments[place]?.node !== name) return `${words} is not assigned`;
@@ -199,7 +223,7 @@ export class ClusterRun {
   private state(): string {
     const gateways = this.gateways.map(({ name, plans }) => `${name} is under ${plans.map(({ number }) => number)}`);
     const places = this.nodes.map(({ name, places }) =>
-      [name, ...[...places.values()].map((each) => `${each.name} of ${each.epoch} under ${[...each.plans]}`)].join(' '),
+      [name, ...places.map((each) => `${each.name} of ${each.epoch} under ${[...each.plans]}`)].join(' '),
     );
     const record = recordOf(this.server.entries.get(PLANS + APP));
     const reports = [...this.server.entries].flatMap(([key, entry]) =>

@@ -102,6 +102,7 @@ interface Watch {
   readonly told: Set<string>;
   /** Grows when the connection breaks: what is under way then is lost. */
   era: number;
+  isBegun: boolean;
   readyMs: number;
 }
 
@@ -145,7 +146,7 @@ export class SimControlStore implements ControlStore {
 
   watch(prefix: string, signal: AbortSignal): AsyncIterable<WatchEvent> {
     const feed: Feed = new Feed(signal, () => this.watches.delete(watch));
-    const watch: Watch = { prefix: checkPrefix(prefix), feed, told: new Set(), era: 0, readyMs: 0 };
+    const watch: Watch = { prefix: checkPrefix(prefix), feed, told: new Set(), era: 0, isBegun: false, readyMs: 0 };
     this.watches.add(watch);
     if (this.isConnected) this.resync(watch);
     return feed;
@@ -197,7 +198,8 @@ export class SimControlStore implements ControlStore {
   private resync(watch: Watch): void {
     watch.era++;
     const { entries } = this.server;
-    const events: WatchEvent[] = [];
+    const events: WatchEvent[] = watch.isBegun ? [{ type: 'restarted' }] : [];
+    watch.isBegun = true;
     for (const key of watch.told) if (!entries.has(key)) events.push({ type: 'delete', key });
     for (const [key, entry] of entries) if (isUnder(watch.prefix, key)) events.push({ type: 'put', entry });
     for (const event of events) this.deliver(watch, event);

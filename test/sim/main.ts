@@ -11,6 +11,7 @@ import { playPipeline } from './pipeline-run.js';
 import { type PipelineShape, pipelineShapeOf } from './pipeline-shape.js';
 import { play } from './ring-run.js';
 import { type Shape, shapeOf } from './shape.js';
+import { playVersions, type VersionShape, versionShapeOf } from './version-run.js';
 import { runProgram } from '../program.js';
 
 const usage = `Usage: npm run sim -- [options]
@@ -18,6 +19,7 @@ const usage = `Usage: npm run sim -- [options]
   --pipeline      whole pipelines; without it, rings
   --control       leaders, members and addresses over a store that fails
   --cluster       controllers, nodes and gateways over such a store
+  --versions      versions of an app in such a cluster: deployed, taken back, rolled back
   --seed S        the first seed; default 1. Without --schedules and --minutes: this one run, with its story
   --schedules N   so many runs, with the seeds S, S + 1, ...
   --minutes M     ends after so long
@@ -77,6 +79,13 @@ const cluster: Subject = {
   option: '--cluster ',
 };
 
+const versions: Subject = {
+  cases: [],
+  shapeOf: versionShapeOf,
+  play: (choices, shape) => playVersions(choices, shape as VersionShape),
+  option: '--versions ',
+};
+
 // What else a verdict counts, in words.
 function counts({ broken, steps, virtualMs, faults, ...more }: Verdict): string {
   const words = Object.entries(more).map(
@@ -109,6 +118,7 @@ async function main(): Promise<number> {
       pipeline: { type: 'boolean', default: false },
       control: { type: 'boolean', default: false },
       cluster: { type: 'boolean', default: false },
+      versions: { type: 'boolean', default: false },
       seed: { type: 'string' },
       schedules: { type: 'string' },
       minutes: { type: 'string' },
@@ -122,7 +132,8 @@ async function main(): Promise<number> {
     process.stdout.write(usage);
     return 0;
   }
-  const subject = values.cluster ? cluster : values.control ? control : values.pipeline ? pipelines : rings;
+  const named = { cluster, versions, control, pipeline: pipelines } as const;
+  const subject = Object.entries(named).find(([name]) => values[name as keyof typeof named])?.[1] ?? rings;
   const { option } = subject;
   if (values.case !== undefined) {
     const small = subject.cases.find(({ name }) => name === values.case);

@@ -13,7 +13,16 @@ import type { ClusterView } from './cluster-view.js';
 import { type GatewayLoad, LOADS, readLoad } from './gateway-load.js';
 import type { KnownApp } from './reconcile.js';
 import { versionOf } from './release-records.js';
-import { type Fed, feed, type FeedState, firstMemory, NO_FEED, scaledStages, wantedOf } from './scale-feed.js';
+import {
+  type Fed,
+  feed,
+  type FeedState,
+  firstMemory,
+  NO_FEED,
+  scaledStages,
+  startMsOf,
+  wantedOf,
+} from './scale-feed.js';
 import type { Troubles } from './troubles.js';
 
 const EVERY_MS = 1000;
@@ -89,6 +98,12 @@ export class Autoscaler {
     this.begin();
     const remembered = this.remembered(app);
     return remembered === undefined ? undefined : wantedOf(app, remembered.state.stages);
+  }
+
+  /** How long an instance of each stage that may sleep takes to start, in ms; undefined: none may. */
+  startMsOf(app: App): Readonly<Record<string, number>> | undefined {
+    if (scaledStages(app).every(({ scale }) => scale?.min !== 0)) return undefined;
+    return startMsOf(app, this.apps.get(app.name)?.state.stages ?? {});
   }
 
   private begin(): void {
@@ -243,7 +258,7 @@ function readScales({ spec }: App, entry: Entry): ScaleRecord {
   const { atMs, stages } = checkObject<ScaleRecord>(entry.key, readFenced(entry).value);
   if (!Number.isFinite(atMs)) throw new RdmaError('RDMA_ERR_PROTOCOL', `${entry.key} has no time`);
   const known = Object.entries(checkObject<ScaleRecord['stages']>(entry.key, stages)).filter(([name, memory]) => {
-    return spec.stages.some((stage) => stage.name === name) && Number.isInteger(memory?.to) && memory.to >= 1;
+    return spec.stages.some((stage) => stage.name === name) && Number.isInteger(memory?.to) && memory.to >= 0;
   });
   return { atMs, stages: Object.fromEntries(known) };
 }

@@ -86,6 +86,11 @@ export interface PlanRecord {
     /** What is wanted instead: as many as there were before. */
     readonly counts: Readonly<Record<string, number>>;
   } | null;
+  /**
+   * By stage of which the newest plan has no instance: how long one took to start, in ms, when the plan was made. Not
+   * there: every stage has one.
+   */
+  readonly startMs?: Readonly<Record<string, number>>;
 }
 
 export type ReportedState = 'starting' | 'ready' | 'stopped' | 'broken';
@@ -181,7 +186,7 @@ export function readPlanRecord(spec: WorkflowSpec, entry: Entry): PlanRecord {
 
 function checkPlanRecord(spec: WorkflowSpec, value: Json): PlanRecord {
   const checked = checkObject<PlanRecord>('plan', value);
-  const { plan, olderPlans, assignments, lastEpoch, lost, unplaced, refused } = checked;
+  const { plan, olderPlans, assignments, lastEpoch, lost, unplaced, refused, startMs } = checked;
   for (const [name, list] of Object.entries({ olderPlans, lost, unplaced })) {
     if (!Array.isArray(list)) throw invalidArgument(name, list, 'a list');
   }
@@ -193,7 +198,13 @@ function checkPlanRecord(spec: WorkflowSpec, value: Json): PlanRecord {
     lost,
     unplaced,
     refused,
+    ...(startMs === undefined ? {} : { startMs: checkStarts(startMs) }),
   };
+}
+
+function checkStarts(startMs: unknown): Record<string, number> {
+  const given = Object.entries(checkObject<Record<string, unknown>>('startMs', startMs));
+  return Object.fromEntries(given.map(([stage, ms]) => [stage, checkInteger(`startMs.${stage}`, ms, 0)]));
 }
 
 /** What a node says; an entry is read once. @throws RdmaError RDMA_ERR_PROTOCOL naming the record */

@@ -191,11 +191,13 @@ export class Controller {
     const { leadership } = this;
     let isDone = await this.versions.keep(leadership!);
     const apps = this.apps();
+    // What it decides from. While one is written the view may see another: that is decided from the next time.
+    const revisions = new Map(apps.map(({ app: { name } }) => [name, this.view.planEntry(name)?.revision ?? 0]));
     const decided = reconcile({ apps, nodes: this.liveNodes() });
     for (const [app, record] of decided) {
       const key = PLANS + app;
       try {
-        await this.writePlan(key, record, this.view.planEntry(app)?.revision ?? 0);
+        await this.writePlan(key, record, revisions.get(app)!);
         this.tell({ type: 'plan', app, record });
         this.keepPlan(app, record, apps.find((known) => known.app.name === app)?.record);
       } catch (error) {
@@ -261,7 +263,10 @@ export class Controller {
         const app = { ...found, wanted };
         const record = view.record(app);
         const gateways = view.gatewaysOf(name);
-        known.push({ app, record, gateways, reports: this.reportsOf(app, record), seen: this.seenOf(app, gateways) });
+        const startMs = this.scaler.startMsOf(app);
+        const more = startMs === undefined ? {} : { startMs };
+        const reports = this.reportsOf(app, record);
+        known.push({ app, record, gateways, reports, seen: this.seenOf(app, gateways), ...more });
       } catch (error) {
         this.troubles.add(APPS + name, error);
       }

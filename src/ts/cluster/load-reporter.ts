@@ -25,6 +25,8 @@ export class LoadReporter {
   private revision: Revision = 0;
   private stopTimer: (() => void) | undefined;
   private work: Promise<void> = Promise.resolve();
+  private isReporting = false;
+  private isHurried = false;
   private isClosed = false;
 
   constructor(
@@ -40,10 +42,25 @@ export class LoadReporter {
     this.stopTimer = timers.after(
       afterMs,
       () => {
-        this.work = this.report().finally(() => this.next(EVERY_MS));
+        this.isReporting = true;
+        this.work = this.report().finally(() => {
+          this.isReporting = false;
+          const afterMs = this.isHurried ? 0 : EVERY_MS;
+          this.isHurried = false;
+          this.next(afterMs);
+        });
       },
       true,
     );
+  }
+
+  /** Somebody waits for what it has to say: it is told now, not only in a second. */
+  hurry(): void {
+    this.isHurried = true;
+    if (this.isReporting || this.isClosed) return;
+    this.isHurried = false;
+    this.stopTimer?.();
+    this.next(0);
   }
 
   private async report(): Promise<void> {

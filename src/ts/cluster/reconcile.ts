@@ -2,8 +2,8 @@
 //
 // Invariant: a pure function, and deciding again on its answer changes nothing. Plans only move forward, one change at
 // a time: the next one begins when no request is under an older plan. A place whose node is lost moves under its name;
-// one whose node lives is never moved but replaced by another number, so that it can end its work. Nothing is taken
-// away that the last instance of a stage would be.
+// one whose node lives is never moved but replaced by another number, so that it can end its work. The last instance
+// of a stage is taken away only where none is wanted.
 import { isDeepStrictEqual } from 'node:util';
 import { makePlan, type Plan, placeName, stagePlaces } from '../pipeline/index.js';
 import { place, type NodeInfoInput, type Placement } from '../planner/index.js';
@@ -25,6 +25,8 @@ export interface KnownApp {
   readonly reports: Readonly<Record<string, PlaceReport>>;
   /** What others have seen, which the record may lack: a store that dies may forget its last writes. */
   readonly seen: Seen;
+  /** How long an instance of a stage that may sleep takes to start, in ms, by stage; not there: none may. */
+  readonly startMs?: Readonly<Record<string, number>>;
 }
 
 export interface Seen {
@@ -135,7 +137,8 @@ function retireOld(known: KnownApp): Settled {
 // Why an instance that only the newest plan has will not work.
 function failureOf(app: App, plan: Plan, before: Plan, reports: KnownApp['reports']): string | undefined {
   for (const id of stagePlaces(plan)) {
-    if (before.instances[id.stage]!.includes(id.instance)) continue;
+    // Where nothing worked before, there is nothing to go back to.
+    if (before.instances[id.stage]!.length === 0 || before.instances[id.stage]!.includes(id.instance)) continue;
     const report = reports[placeName(app.spec, id)];
     if (report?.state === 'broken') return report.reason ?? `${placeName(app.spec, id)} is broken`;
   }
@@ -157,12 +160,8 @@ function placementsOf(app: App, { plan, assignments }: PlanRecord): Placement[] 
   });
 }
 
-function nextRecord(
-  { app, gateways, record: before, seen }: KnownApp,
-  record: PlanRecord,
-  placements: readonly Placement[],
-  alive: Alive,
-): PlanRecord {
+function nextRecord(known: KnownApp, record: PlanRecord, placements: readonly Placement[], alive: Alive): PlanRecord {
+  const { app, gateways, record: before, seen } = known;
   const { spec } = app;
   const { plan, olderPlans } = record;
   // A name that is let go of just now is not given again at once: its process may be there still.
@@ -198,13 +197,19 @@ function nextRecord(
     const short = Math.max(0, Math.min(app.wanted[stage.name]!, now.length) - list.length);
     const lives = (instance: number) => isAlive(alive, record.assignments[`${stage.name}/${instance}`]);
     list.push(...missing.filter(lives).slice(0, short));
-    if (list.length === 0) list.push(...missing.slice(0, 1));
+    const isWanted = app.wanted[stage.name]! > 0;
+    if (list.length === 0 && isWanted) list.push(...missing.slice(0, 1));
     if (missing.some((instance) => !lives(instance) && !list.includes(instance))) isForced = true;
     return list.sort(up);
   });
   const numbers = gateways.map(({ number }) => number).sort(up);
   const repaired = { ...record, assignments, lastEpoch };
-  if (numbers.length === 0 || instances.some((list) => list.length === 0)) return repaired;
+  // What sleeps may sleep on where there is no room for it.
+  const maySleep = (stage: number) =>
+    app.wanted[spec.stages[stage]!.name] === 0 || plan?.instances[stage]?.length === 0;
+  if (numbers.length === 0 || instances.some((list, i) => list.length === 0 && (plan === null || !maySleep(i)))) {
+    return repaired;
+  }
   if (plan?.gateways.some((number) => !numbers.includes(number))) isForced = true;
   // It was taken for lost, and came back: it can let go of its older plan only when a newer one has it.
   const isBack = ({ number, plans }: LiveGateway) => plan?.gateways.includes(number) === false && plans.length > 0;
@@ -213,7 +218,15 @@ function nextRecord(
   if (isSame || (olderPlans.length > 0 && !isForced)) return repaired;
   for (const { name, placement } of fresh) assign(name, placement);
   const next = makePlan(spec, Math.max(plan?.number ?? 0, seen.plan) + 1, instances, numbers);
-  return withPlans(app, { ...repaired, lastEpoch }, next, plan === null ? [] : [...olderPlans, plan]);
+  const after = withPlans(app, { ...repaired, lastEpoch }, next, plan === null ? [] : [...olderPlans, plan]);
+  const { startMs: _, ...others } = after;
+  const starts = startsOf(app, next, known.startMs);
+  return Object.keys(starts).length === 0 ? others : { ...others, startMs: starts };
+}
+
+function startsOf({ spec }: App, { instances }: Plan, startMs: KnownApp['startMs'] = {}): Record<string, number> {
+  const sleeping = spec.stages.filter((_, stage) => instances[stage]!.length === 0);
+  return Object.fromEntries(sleeping.map(({ name }) => [name, Math.ceil(startMs[name] ?? 0)]));
 }
 
 // Places that none of the plans has are forgotten.

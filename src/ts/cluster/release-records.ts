@@ -111,7 +111,8 @@ export function liveVersions({ current, next, draining }: VersionsRecord): strin
  * The app that a live version is below.
  *
  * @param counts as operators have said them; they fix a stage that is scaled by its load
- * @param before how many instances of scaled stages there are to begin with: the load goes on from there
+ * @param before how many instances of scaled stages there are to begin with: the load goes on from there. Also of a stage
+ *   that sleeps one is started, so that the version is tried before it is current
  */
 export function appOf(
   app: string,
@@ -121,7 +122,7 @@ export function appOf(
   before: Readonly<Record<string, number>> = {},
 ): App {
   const wanted = code.spec.stages.map(({ name, instances, scale }) => {
-    const begun = scale === undefined || before[name] === undefined ? instances : before[name];
+    const begun = scale === undefined || before[name] === undefined ? instances : Math.max(1, before[name]);
     return [name, counts[name] ?? begun] as const;
   });
   const fixed = code.spec.stages.filter(({ name, scale }) => scale !== undefined && counts[name] !== undefined);

@@ -76,6 +76,17 @@ export function wantedOf(app: KnownApp['app'], stages: FeedState['stages']): Rec
 }
 
 /**
+ * How long an instance of each stage that may sleep takes to start, in ms: what was measured or what the author says,
+ * whichever is longer.
+ */
+export function startMsOf(app: KnownApp['app'], stages: FeedState['stages']): Record<string, number> {
+  const may = scaledStages(app).filter(({ scale }) => scale?.min === 0);
+  return Object.fromEntries(
+    may.map(({ name, scale }) => [name, Math.max(scale?.loadMs ?? 0, stages[name]?.loadMs ?? FIRST_LOAD_MS)]),
+  );
+}
+
+/**
  * Decides for every stage of an app that is scaled.
  *
  * @param before what the last call has answered

@@ -66,6 +66,8 @@ export interface VersionPipelineStatus {
 const MAX_GATEWAYS = 64;
 /** How long it rests after a plan that could not be followed. */
 const RETRY_MS = 300;
+/** From the request that wakes a stage until its instance is started, and until it is used: reports and a plan. */
+const WAKE_MS = 1500;
 
 export class VersionPipeline extends RunningPipeline {
   private readonly settings: PipelineSettings;
@@ -76,6 +78,7 @@ export class VersionPipeline extends RunningPipeline {
   private readonly secret: Secret<string>;
   private readonly view: ClusterView;
   private readonly availability = new Map<string, string>(); // as the gateway was told, by place
+  private readonly startMs = new Map<string, number>(); // of stages that sleep, as last said
   private readonly givenUp = new Set<string>();
   private app!: App;
   private number = 0;
@@ -87,6 +90,7 @@ export class VersionPipeline extends RunningPipeline {
   private isDue = false; // there is something to follow
   private trouble: RdmaError | undefined; // why it could not be followed
   private isLive = false;
+  private hasSleeper = false; // the newest plan has a stage without instances
   private arrived = 0; // requests, for the load that is reported
   private reporter: LoadReporter | undefined;
 
@@ -154,10 +158,16 @@ export class VersionPipeline extends RunningPipeline {
     });
   }
 
-  // Who comes again as it was told is no newcomer.
+  // Who comes again as it was told is no newcomer, unless it has to wake a stage.
+  private count(options: RequestOptions | undefined): void {
+    if (options?.retryToken !== undefined && !this.hasSleeper) return;
+    this.arrived++;
+    if (this.hasSleeper) this.reporter?.hurry();
+  }
+
   /** @internal */
   protected override runAt(gateway: Gateway, request: PipelineRequest, options?: RequestOptions) {
-    if (options?.retryToken === undefined) this.arrived++;
+    this.count(options);
     return super.runAt(gateway, request, options);
   }
 
@@ -167,7 +177,7 @@ export class VersionPipeline extends RunningPipeline {
       super.checkAt(bytes, options);
     } catch (error) {
       // It does not begin, so it was not counted.
-      if ((error as RdmaError).code === 'RDMA_ERR_REJECTED' && options?.retryToken === undefined) this.arrived++;
+      if ((error as RdmaError).code === 'RDMA_ERR_REJECTED') this.count(options);
       throw error;
     }
   }
@@ -217,6 +227,7 @@ export class VersionPipeline extends RunningPipeline {
       onFailed: (reason) => this.fail(reason),
     });
     this.plans = [plan];
+    this.hasSleeper = sleeps(plan);
     this.session = this.membership!.session;
     this.membership!.update(asJson(this.advertised(this.gateway.address)));
   }
@@ -274,6 +285,7 @@ export class VersionPipeline extends RunningPipeline {
       if (!newest.gateways.includes(this.number)) return;
       await this.gateway!.adopt(newest);
       this.plans.push(newest);
+      this.hasSleeper = sleeps(newest);
       // Others have the names of places that were given up.
       for (const id of stagePlaces(newest)) this.givenUp.delete(placeName(this.app.spec, id));
       // It was lost meanwhile: a plan may have left it out.
@@ -364,6 +376,27 @@ export class VersionPipeline extends RunningPipeline {
       gateway.setAvailability(id, now);
       if (now.state === 'broken') gateway.abandon(id, now.reason);
     }
+    newest.instances.forEach((list, stage) => {
+      if (list.length === 0) this.tellSleep(gateway, stage, record);
+    });
+  }
+
+  private tellSleep(gateway: Gateway, stage: number, record: PlanRecord): void {
+    const { app, appName } = this;
+    const { name } = app.spec.stages[stage]!;
+    const woken = record.plan?.instances[stage] ?? [];
+    const reports = woken.map((instance) =>
+      this.view.report(appName, record, placeName(app.spec, { stage, instance })),
+    );
+    const startMs = record.startMs?.[name];
+    if (startMs !== undefined) this.startMs.set(name, startMs);
+    const now = sleepOf(reports, this.startMs.get(name) ?? app.spec.stages[stage]!.scale?.loadMs ?? 0);
+    // Only what is new is told, as the time that a start takes runs from then on.
+    const text = `${now.state} ${record.plan?.number} ${reports.map((report) => report?.epoch ?? 0).join()}`;
+    const place = `${name}/`;
+    if (this.availability.get(place) === text) return;
+    this.availability.set(place, text);
+    gateway.setSleep(stage, now);
   }
 
   private whyLate(): string {
@@ -425,6 +458,25 @@ export class VersionPipeline extends RunningPipeline {
     await this.gateway?.close();
     await this.view.close();
   }
+}
+
+function sleeps({ instances }: Plan): boolean {
+  return instances.some((list) => list.length === 0);
+}
+
+/**
+ * How a stage does of which the newest plan that is in use has no instance.
+ *
+ * @param reports of its instances in a newer plan; undefined: of one that nobody has started yet
+ * @param startMs how long an instance takes to start
+ */
+function sleepOf(reports: readonly ReturnType<ClusterView['report']>[], startMs: number): Availability {
+  const wakeMs = startMs + WAKE_MS;
+  if (reports.length === 0) return { state: 'asleep', startMs: wakeMs };
+  const all = reports.map(availabilityOf);
+  const isBroken = all.every(({ state }) => state === 'broken');
+  if (isBroken) return all[0]!;
+  return { state: 'starting', readyInMs: wakeMs };
 }
 
 function availabilityOf(report: ReturnType<ClusterView['report']>): Availability {

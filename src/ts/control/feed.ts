@@ -1,7 +1,7 @@
 // What a watcher has not read yet.
 //
 // Invariant: it holds at most one event for each key, the last, so a watcher that does not read costs no more than the
-// records do. What belongs before `synced` stays before it.
+// records do. What belongs before `synced` stays before it; `restarted` comes before all that was not read yet.
 import { onAbort } from '../core/abort.js';
 import { RdmaError } from '../core/errors.js';
 import type { WatchEvent } from './store.js';
@@ -16,6 +16,7 @@ export class Feed implements AsyncIterable<WatchEvent>, AsyncIterator<WatchEvent
   private waiting:
     | { resolve: (result: IteratorResult<WatchEvent>) => void; reject: (error: unknown) => void }
     | undefined;
+  private isRestarted = false;
   private isOver = false;
   private failure: unknown;
   private isTaken = false;
@@ -46,6 +47,10 @@ export class Feed implements AsyncIterable<WatchEvent>, AsyncIterator<WatchEvent
       this.events.set(SYNCED, event);
       return;
     }
+    if (event.type === 'restarted') {
+      this.isRestarted = true;
+      return;
+    }
     const key = event.type === 'put' ? event.entry.key : event.key;
     if (!this.early.has(key)) this.events.delete(key); // else it keeps its turn
     this.events.set(key, event);
@@ -56,7 +61,10 @@ export class Feed implements AsyncIterable<WatchEvent>, AsyncIterator<WatchEvent
     if (this.isOver) return;
     this.isOver = true;
     this.failure = error;
-    if (error === undefined) this.events.clear();
+    if (error === undefined) {
+      this.events.clear();
+      this.isRestarted = false;
+    }
     this.stopListening();
     this.onEnd();
     const { waiting } = this;
@@ -75,6 +83,10 @@ export class Feed implements AsyncIterable<WatchEvent>, AsyncIterator<WatchEvent
   }
 
   next(): Promise<IteratorResult<WatchEvent>> {
+    if (this.isRestarted) {
+      this.isRestarted = false;
+      return Promise.resolve({ done: false, value: { type: 'restarted' } });
+    }
     for (const [key, value] of this.events) {
       this.events.delete(key);
       if (key === SYNCED) this.early.clear();

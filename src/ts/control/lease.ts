@@ -34,6 +34,10 @@ interface Held {
   /** The write that is under way. */
   writing: Promise<unknown>;
   readonly askedMs: number;
+  /** The first beat that was written in it. */
+  readonly firstBeat: number;
+  /** Whether the watch has told of it: whatever it tells of others from then on has come later. */
+  isTold: boolean;
 }
 
 export class Lease {
@@ -143,8 +147,11 @@ export class Lease {
     const record = readLeaseRecord(entry);
     if (record !== undefined) this.highest = Math.max(this.highest, record.term);
     const { held } = this;
-    if (held !== undefined && record !== undefined && entry!.revision > held.revision && !this.isMine(record))
-      this.lose(this.displaced(record));
+    if (held !== undefined && record !== undefined) {
+      // A store that has forgotten may give the next holder a lower revision.
+      if (this.isMine(record)) held.isTold ||= record.beat >= held.firstBeat;
+      else if (held.isTold || entry!.revision > held.revision) this.lose(this.displaced(record));
+    }
     this.bell.ring();
   }
 
@@ -194,7 +201,7 @@ export class Lease {
   private async take(): Promise<Held | undefined> {
     const { view, key } = this;
     const { port, leaseMs, storeForgets } = this.settings;
-    const { syncs } = view;
+    const { era } = view;
     const expected = view.get(key)?.revision ?? 0;
     const term = Math.max(this.highest, readLeaseRecord(view.get(key))?.term ?? 0) + 1;
     const askedMs = port.timers.now();
@@ -216,7 +223,7 @@ export class Lease {
       return true;
     };
     while (revision === undefined || storeForgets) {
-      if (this.isClosed || view.syncs !== syncs || port.timers.now() >= endMs) return undefined;
+      if (this.isClosed || view.era !== era || port.timers.now() >= endMs) return undefined;
       if (isSeen()) break;
       if ((view.get(key)?.revision ?? 0) > (revision ?? expected)) return undefined;
       await this.bell.wait(endMs - port.timers.now());
@@ -224,7 +231,8 @@ export class Lease {
     if (revision === undefined || this.isClosed || port.timers.now() >= endMs) return undefined;
     this.lastError = undefined;
     const holding = new Holding(this, term, endMs, port.timers, (error) => this.lose(error));
-    return { holding, revision, asked: new Map(), writing: Promise.resolve(), askedMs };
+    const writing = Promise.resolve();
+    return { holding, revision, asked: new Map(), writing, askedMs, firstBeat: record.beat, isTold: isSeen() };
   }
 
   private async keep(held: Held): Promise<void> {

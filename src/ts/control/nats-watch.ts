@@ -1,7 +1,8 @@
 // One watch of a bucket: a consumer of its stream that is made anew whenever anything may have been missed.
 //
-// Invariant: the watcher is told every record of the prefix, then `synced`, then each change; after a gap all that
-// again. A consumer never goes on from where another one has stopped: the stream may have forgotten what it had.
+// Invariant: the watcher is told every record of the prefix, then `synced`, then each change; after a gap `restarted`
+// and all that again. A consumer never goes on from where another one has stopped: the stream may have forgotten what
+// it had.
 //
 // Whether all present records were told does not follow from how many the server says are pending. Where records are
 // written as the consumer begins, it says 0 too early, or never (seen with nats-server 2.9.10). So the stream is asked
@@ -36,6 +37,7 @@ export class NatsWatch {
   private readonly told = new Set<string>();
   private unseen = new Set<string>();
   private era = 0;
+  private isBegun = false;
   private next = 1;
   private isSynced = false;
   /** Subjects of which something came, until it is synced. */
@@ -59,6 +61,8 @@ export class NatsWatch {
     this.stop();
     if (this.isClosed || !this.source.link.isConnected) return;
     const { era } = this;
+    if (this.isBegun) this.feed.push({ type: 'restarted' });
+    this.isBegun = true;
     this.open(era).catch(async (error) => {
       await this.source.restore(error).catch(() => false);
       if (era === this.era) this.alarm(RETRY_MS);

@@ -24,6 +24,7 @@ export interface Entry {
 export type WatchEvent =
   | { readonly type: 'put'; readonly entry: Entry }
   | { readonly type: 'delete'; readonly key: string }
+  | { readonly type: 'restarted' }
   | { readonly type: 'synced' };
 
 export interface PutOptions {
@@ -62,8 +63,8 @@ export interface ControlStore {
   delete(key: string, expected?: Revision): Promise<void>;
   /**
    * Watches records: the present ones, then `synced`, then each change. Of several changes to one record that nobody
-   * has read yet only the last is told. When the store was away, all that again: the present records, deletions of
-   * those that are gone, `synced`. After each `synced` the store may have forgotten what it had told before.
+   * has read yet only the last is told. When the store was away, `restarted` and all that again: the present records,
+   * deletions of those that are gone, `synced`. The store may have forgotten what it had told before `restarted`.
    *
    * @param prefix '' for all records; with a dot at its end, all whose key begins with it; otherwise the one of that
    *   key

@@ -1,13 +1,14 @@
 // What one watcher has seen of a store, and for how long it has looked.
 //
-// Invariant: time counts only while the store was seen to be there. After a gap, or a `synced`, every record has the
-// whole of its time again: nobody could renew while the store was away, and it may have forgotten. All times are of
-// this process's own monotonic clock.
+// Invariant: what a record says comes from the watch alone, in its order. An answer to a question may be ahead of the
+// watch, which then tells what was before: so it says only that a record has changed, and when. Time counts only while
+// the store was seen to be there. After a gap, or a `synced`, every record has the whole of its time again: nobody could
+// renew while the store was away, and it may have forgotten. All times are of this process's own monotonic clock.
 import { withDeadline } from '../core/deadline.js';
 import { asRdmaError, type RdmaError } from '../core/errors.js';
 import { Bell } from './bell.js';
 import type { ControlPort } from './port.js';
-import type { ControlStore, Entry, WatchEvent } from './store.js';
+import type { ControlStore, Entry, Revision, WatchEvent } from './store.js';
 
 /** How long a watch that has failed rests before it is tried again, in ms: half of that to all of it, by chance. */
 const RETRY_MS = 400;
@@ -23,7 +24,9 @@ export interface ViewOptions {
 
 interface Sighting {
   readonly entry: Entry;
-  /** When this revision was first seen. */
+  /** The revision that an answer has told of, ahead of the watch; otherwise that of `entry`. */
+  readonly newest: Revision;
+  /** When that revision was first seen. */
   readonly sinceMs: number;
 }
 
@@ -31,6 +34,8 @@ interface Sighting {
 export class View {
   /** How often the watch was complete; 0: what is there is not known yet. */
   syncs = 0;
+  /** Grows when the store may have forgotten what was seen before. */
+  era = 0;
   /** Why the watch has failed; undefined while it goes well. */
   failure: RdmaError | undefined;
   private readonly sightings = new Map<string, Sighting>();
@@ -38,6 +43,7 @@ export class View {
   private unseen = new Set<string>();
   private heardMs = Number.NEGATIVE_INFINITY;
   private resumedMs = 0;
+  /** When a record was last there that is not now. */
   private removedMs = Number.NEGATIVE_INFINITY;
   private isProbing = false;
   private readonly end = new AbortController();
@@ -87,7 +93,7 @@ export class View {
     if (this.isProbing || this.syncs === 0) return false;
     this.isProbing = true;
     try {
-      const { syncs } = this;
+      const { era } = this;
       // What the answer says was so after the question; the answer itself may have waited for a stopped process.
       const askedMs = port.timers.now();
       const asked = withDeadline(this.store.get(key), {
@@ -97,11 +103,10 @@ export class View {
         timers: port.timers,
       });
       const entry = await asked;
-      if (this.end.signal.aborted || this.syncs !== syncs) return false;
+      if (this.end.signal.aborted || this.era !== era) return false;
       this.failure = undefined;
       this.hear(askedMs);
-      const known = this.sightings.get(key)?.entry;
-      if (entry !== undefined && known !== undefined && entry.revision > known.revision) this.see(entry);
+      this.hearOf(key, entry);
       return true;
     } catch (error) {
       this.fail(error);
@@ -109,6 +114,17 @@ export class View {
     } finally {
       this.isProbing = false;
     }
+  }
+
+  // What an answer says that the watch has not told yet.
+  private hearOf(key: string, entry: Entry | undefined): void {
+    const known = this.sightings.get(key);
+    if (entry === undefined || entry.revision < (known?.newest ?? 0)) return;
+    // A store that has forgotten may have given the revision to another record.
+    const isKnown = entry.revision === known?.newest;
+    if (isKnown && (entry.revision !== known.entry.revision || isSameValue(known.entry, entry))) return;
+    if (known === undefined) this.removedMs = this.heardMs;
+    else this.sightings.set(key, { ...known, newest: entry.revision, sinceMs: this.heardMs });
   }
 
   /** Ends the watch. */
@@ -128,7 +144,9 @@ export class View {
       } catch (error) {
         this.fail(error);
       }
-      if (!signal.aborted) await this.rest.wait(RETRY_MS * (0.5 + 0.5 * port.random()));
+      if (signal.aborted) return;
+      this.restart();
+      await this.rest.wait(RETRY_MS * (0.5 + 0.5 * port.random()));
     }
   }
 
@@ -140,7 +158,15 @@ export class View {
     } else if (event.type === 'delete') {
       this.hear();
       this.remove(event.key);
-    } else this.sync();
+    } else if (event.type === 'restarted') this.restart();
+    else this.sync();
+  }
+
+  // Seen at once, not only once the present records were told: what is written meanwhile may follow what is forgotten.
+  private restart(): void {
+    this.era++;
+    this.resumedMs = this.options.port.timers.now();
+    for (const [key, seen] of this.sightings) this.sightings.set(key, { ...seen, newest: seen.entry.revision });
   }
 
   private sync(): void {
@@ -148,6 +174,7 @@ export class View {
     this.unseen.clear();
     this.failure = undefined;
     this.syncs++;
+    this.era++;
     this.heardMs = this.options.port.timers.now();
     this.resumedMs = this.heardMs;
     this.options.onChange(undefined, undefined);
@@ -162,8 +189,10 @@ export class View {
   private see(entry: Entry): void {
     const { key, revision } = entry;
     this.unseen.delete(key);
-    if (this.sightings.get(key)?.entry.revision === revision) return;
-    this.sightings.set(key, { entry, sinceMs: this.heardMs });
+    const known = this.sightings.get(key);
+    // A store that has forgotten may give a revision twice.
+    if (known?.entry.revision === revision && isSameValue(known.entry, entry)) return;
+    this.sightings.set(key, { entry, newest: revision, sinceMs: this.heardMs });
     this.options.onChange(key, entry);
   }
 
@@ -177,4 +206,8 @@ export class View {
   private fail(error: unknown): void {
     this.failure = asRdmaError(error, 'the store failed');
   }
+}
+
+function isSameValue(a: Entry, b: Entry): boolean {
+  return a === b || Buffer.compare(a.value, b.value) === 0;
 }

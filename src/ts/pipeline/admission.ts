@@ -48,10 +48,14 @@ export type Availability =
   | { readonly state: 'ready' }
   /** In how long it may be ready, where that is known, in ms. */
   | { readonly state: 'starting'; readonly readyInMs?: number | undefined }
+  /** Of a stage without instances: how long one takes to start, in ms, once something has come for it. */
+  | { readonly state: 'asleep'; readonly startMs: number }
   /** Why it cannot start, and in how long it is tried again, in ms. */
   | { readonly state: 'broken'; readonly reason: RdmaError; readonly retryInMs: number };
 
 const READY: Availability = { state: 'ready' };
+/** Stands for the instances of a stage that sleeps; no instance has this number. */
+const NONE = 0xffff;
 
 /** What is known of one instance. */
 export interface InstanceLoad {
@@ -93,6 +97,7 @@ export class Admission {
   private plan: Plan;
   /** Why no request can pass: the first stage that has a broken instance and, where one is enough, no other. */
   broken: { readonly stage: number; readonly reason: RdmaError; readonly retryInMs: number } | undefined;
+  private readonly sleeping: InstanceLoad[]; // by stage: what stands for its instances where the plan has none
   private candidates: InstanceLoad[][]; // of the newest plan, by stage
   private atWork: number[]; // by stage, what all stages before it can run at a time under the newest plan
 
@@ -101,6 +106,9 @@ export class Admission {
     this.graph = graph;
     this.residentLimit = residentLimit;
     this.serviceUs = graph.spec.stages.map(() => Number.NaN);
+    this.sleeping = graph.spec.stages.map(({ scale }, stage) => {
+      return newLoad(stage, NONE, { state: 'asleep', startMs: scale?.loadMs ?? 0 });
+    });
     this.plan = plan;
     this.candidates = this.candidatesOf(plan);
     this.atWork = this.atWorkBefore(plan);
@@ -118,7 +126,9 @@ export class Admission {
   }
 
   private candidatesOf(plan: Plan): InstanceLoad[][] {
-    return plan.instances.map((list, stage) => list.map((instance) => this.loadOf(stage, instance)));
+    return plan.instances.map((list, stage) => {
+      return list.length === 0 ? [this.sleeping[stage]!] : list.map((instance) => this.loadOf(stage, instance));
+    });
   }
 
   private atWorkBefore(plan: Plan): number[] {
@@ -137,17 +147,7 @@ export class Admission {
     const key = stage * 65536 + instance;
     let load = this.loads.get(key);
     if (load === undefined) {
-      load = {
-        stage,
-        instance,
-        availability: READY,
-        availabilityUs: 0,
-        isCold: true,
-        unfinished: 0,
-        arrived: 0,
-        resident: 0,
-        progressUs: 0,
-      };
+      load = newLoad(stage, instance, READY);
       this.loads.set(key, load);
     }
     return load;
@@ -241,6 +241,26 @@ export class Admission {
     this.broken = this.findBroken();
   }
 
+  /** How a stage does of which the newest plan has no instance: it sleeps, or is being woken, or cannot be. */
+  setSleep(stage: number, availability: Availability, nowUs: number): void {
+    const load = this.sleeping[stage]!;
+    load.availability = availability;
+    load.availabilityUs = nowUs;
+    this.broken = this.findBroken();
+  }
+
+  /** Of the stages without instances the one that will have one last, and in how many microseconds. */
+  asleep(nowUs: number): { readonly stage: number; readonly readyInUs: number } | undefined {
+    let last: { stage: number; readyInUs: number } | undefined;
+    for (let stage = 0; stage < this.candidates.length; stage++) {
+      const [first] = this.candidates[stage]!;
+      if (first?.instance !== NONE || first.availability.state === 'broken') continue;
+      const readyInUs = readyInUsOf(first, nowUs);
+      if (last === undefined || readyInUs > last.readyInUs) last = { stage, readyInUs };
+    }
+    return last;
+  }
+
   private findBroken(): Admission['broken'] {
     for (let stage = 0; stage < this.candidates.length; stage++) {
       const candidates = this.candidates[stage]!;
@@ -268,12 +288,9 @@ export class Admission {
     const startingUs: number[] = [];
     let [ready, latestUs] = [0, 0];
     const candidates = this.candidates[stage]!;
-    for (const { availability, availabilityUs } of candidates) {
-      if (availability.state === 'broken') continue;
-      let inUs = 0;
-      if (availability.state === 'starting' && availability.readyInMs !== undefined) {
-        inUs = Math.max(0, availabilityUs + availability.readyInMs * 1000 - nowUs);
-      }
+    for (const load of candidates) {
+      if (load.availability.state === 'broken') continue;
+      const inUs = readyInUsOf(load, nowUs);
       latestUs = Math.max(latestUs, inUs);
       if (inUs === 0) ready += concurrency;
       else for (let i = 0; i < concurrency; i++) startingUs.push(inUs);
@@ -394,6 +411,18 @@ export class Admission {
       return { ...load, window: this.windowOf(load.stage), serviceUs: Number.isNaN(service) ? undefined : service };
     });
   }
+}
+
+function newLoad(stage: number, instance: number, availability: Availability): InstanceLoad {
+  const none = { unfinished: 0, arrived: 0, resident: 0, progressUs: 0 };
+  return { stage, instance, availability, availabilityUs: 0, isCold: true, ...none };
+}
+
+// 0: it is ready, or nobody knows when it will be.
+function readyInUsOf({ availability, availabilityUs }: InstanceLoad, nowUs: number): number {
+  if (availability.state === 'asleep') return availability.startMs * 1000;
+  if (availability.state !== 'starting' || availability.readyInMs === undefined) return 0;
+  return Math.max(0, availabilityUs + availability.readyInMs * 1000 - nowUs);
 }
 
 function isLighter(a: InstanceLoad, b: InstanceLoad): boolean {

@@ -2,7 +2,7 @@
 //
 // Invariant: who is let in has room in the queue, and is expected to meet its deadline as things stand. Who is not is
 // told why and, where a retry helps, when.
-import type { RdmaError } from '../core/errors.js';
+import { RdmaError } from '../core/errors.js';
 import type { Admission } from './admission.js';
 import { MAX_CLASSES } from './cost-model.js';
 import { type Cost, type Expectation, Forecaster } from './forecaster.js';
@@ -70,8 +70,10 @@ export class Door<T extends Queued> {
     const { queue, forecaster, ahead } = this;
     queue.ahead(newcomer, ahead);
     const expectation = forecaster.expect(newcomer, ahead, nowUs);
-    if (expectation === undefined) return undefined;
     const leftUs = newcomer.deadlineUs - nowUs;
+    const asleep = this.admission.asleep(nowUs);
+    if (asleep !== undefined && isLate(asleep, expectation, leftUs)) throw this.asleepError(asleep, leftUs);
+    if (expectation === undefined) return undefined;
     const { completionUs, aloneUs, marginUs } = expectation;
     if (aloneUs > leftUs) {
       if (isIdle && nowUs - this.lastProbeUs > PROBE_US) {
@@ -99,10 +101,12 @@ export class Door<T extends Queued> {
     const { maxQueued, maxQueuedBytes = DEFAULT_QUEUED_BYTES } = options;
     const limits = this.limitsOf(tenant);
     const own = queue.of(tenant);
-    const turnMs = this.turnMs({ costClass, units }, nowUs);
+    const asleep = this.admission.asleep(nowUs);
+    const turnMs = this.turnMs({ costClass, units }, nowUs) + (asleep?.readyInUs ?? 0) / 1000;
     const refuse = (reason: 'tenant-full' | 'tenant-bytes' | 'queue-full' | 'queue-bytes') => {
       const more = `${queue.size} wait, ${own.requests} of tenant ${tenant}`;
-      return this.rejections.make(reason, { retryAfterMs: turnMs, more });
+      const cause = asleep === undefined ? {} : { cause: this.sleepOf(asleep) };
+      return this.rejections.make(reason, { retryAfterMs: turnMs, more, ...cause });
     };
     if (limits.maxQueued !== undefined && own.requests >= limits.maxQueued) throw refuse('tenant-full');
     if (limits.maxQueuedBytes !== undefined && own.bytes + bytes > limits.maxQueuedBytes) throw refuse('tenant-bytes');
@@ -133,6 +137,20 @@ export class Door<T extends Queued> {
     const { name } = this.graph.spec.stages[stage]!;
     const details = { stage: name, retryAfterMs: retryInMs, more: `${name}: ${reason.message}`, cause: reason };
     return this.rejections.make('stage-broken', details);
+  }
+
+  private asleepError(asleep: Asleep, leftUs: number): RdmaError {
+    const retryAfterMs = asleep.readyInUs / 1000;
+    const details = { stage: this.graph.spec.stages[asleep.stage]!.name, expectedWaitMs: retryAfterMs, retryAfterMs };
+    const cause = this.sleepOf(asleep);
+    const more = `${cause.message}, and the request has ${ms(leftUs)} ms`;
+    return this.rejections.make('stage-asleep', { ...details, cause, more });
+  }
+
+  // As the cause of a rejection it says that nothing is overloaded.
+  private sleepOf({ stage, readyInUs }: Asleep): RdmaError {
+    const { name } = this.graph.spec.stages[stage]!;
+    return new RdmaError('RDMA_ERR_BUSY', `${name} has one in ${ms(readyInUs)} ms`);
   }
 
   private tooSlowError(newcomer: Newcomer, { aloneUs }: Expectation, leftUs: number): RdmaError {
@@ -181,6 +199,14 @@ export class Door<T extends Queued> {
       reservations: this.reservations.status(),
     };
   }
+}
+
+type Asleep = NonNullable<ReturnType<Admission['asleep']>>;
+
+// It has to wait for the start; also if it could run at once it would need its own time after it.
+function isLate({ readyInUs }: Asleep, expectation: Expectation | undefined, leftUs: number): boolean {
+  if (expectation === undefined) return readyInUs > leftUs;
+  return expectation.aloneUs <= leftUs && Math.max(readyInUs, expectation.completionUs + expectation.marginUs) > leftUs;
 }
 
 function ms(us: number): string {

@@ -271,10 +271,25 @@ export class Gateway implements PlaceOwner {
    */
   setAvailability(place: PlaceId, availability: Availability): void {
     this.admission.setAvailability(place, availability, this.place.nowUs());
+    this.refuseWhereBroken();
+    if (this.queue.size > 0) this.admit();
+  }
+
+  /**
+   * Says how a stage does of which the newest plan has no instance: `asleep`, or `starting`, or `broken`, which refuses
+   * all requests with the reason.
+   *
+   * @param stage its index
+   */
+  setSleep(stage: number, availability: Availability): void {
+    this.admission.setSleep(stage, availability, this.place.nowUs());
+    this.refuseWhereBroken();
+  }
+
+  private refuseWhereBroken(): void {
     const { broken } = this.admission;
-    if (broken !== undefined)
-      for (const ticket of this.queue.list()) this.cancel(ticket, this.door.brokenError(broken));
-    else if (this.queue.size > 0) this.admit();
+    if (broken === undefined) return;
+    for (const ticket of this.queue.list()) this.cancel(ticket, this.door.brokenError(broken));
   }
 
   // They begin again, before all that wait.

@@ -47,7 +47,7 @@ export { type Reach, reach } from './reach.js';
 export type { Via } from './way.js';
 export { checkPlan, makePlan, type PlaceId, type Plan, placeName, stageIndex, stagePlaces } from './plan.js';
 export { type PipelinePort, pipelinePort, systemPipelinePort } from './port.js';
-export { checkScale, type StageScale } from './scale-spec.js';
+export { checkScale, type StageScale, type StageScaleInput } from './scale-spec.js';
 export { checkLabels, checkResources, MAX_GPUS, NO_RESOURCES, type StageResources } from './resources.js';
 export { ALL, type Graph, graphOf, receivers, type Route, senders } from './routing.js';
 export type { PythonSpec } from './python-spec.js';

@@ -15,7 +15,10 @@ const MAX_PLAN_NUMBER = 0xffffffff;
 /** Which places exist. `JSON.parse(JSON.stringify(plan))` is the same plan. */
 export interface Plan {
   readonly number: number;
-  /** The numbers of the instances of each stage, in the order of the spec's stages; each list ascends. */
+  /**
+   * The numbers of the instances of each stage, in the order of the spec's stages; each list ascends. An empty one: the
+   * stage sleeps, and requests wait at their gateways for a plan in which it does not.
+   */
   readonly instances: readonly (readonly number[])[];
   /** The numbers of the gateways; ascending. */
   readonly gateways: readonly number[];
@@ -34,8 +37,8 @@ export interface PlaceId {
  * Makes a plan.
  *
  * @param number 1 to 2^32 - 1; larger than that of every plan before it
- * @param instances for each stage of the spec, the numbers of its instances (0 to 65534), at least one; the default is
- *   0 to `stage.instances - 1`
+ * @param instances for each stage of the spec, the numbers of its instances (0 to 65534), at least one unless its
+ *   `scale.min` is 0; the default is 0 to `stage.instances - 1`
  * @param gateways the numbers of the gateways; default one, 0
  * @throws RdmaError RDMA_ERR_INVALID_ARGUMENT naming what is wrong
  */
@@ -55,7 +58,10 @@ export function makePlan(
   return Object.freeze({
     number,
     instances: Object.freeze(
-      instances.map((list, i) => numbers(`instances of ${spec.stages[i]!.name}`, list, MAX_INSTANCES)),
+      instances.map((list, i) => {
+        const { name, scale } = spec.stages[i]!;
+        return numbers(`instances of ${name}`, list, MAX_INSTANCES, scale?.min === 0 ? 0 : 1);
+      }),
     ),
     gateways: numbers('gateways', gateways, MAX_GATEWAYS),
   });
@@ -74,9 +80,9 @@ function firstInstances(stage: StageSpec): number[] {
   return Array.from({ length: stage.instances }, (_, i) => i);
 }
 
-function numbers(what: string, list: unknown, most: number): readonly number[] {
-  if (!Array.isArray(list) || list.length === 0 || list.length > most) {
-    throw new RdmaError('RDMA_ERR_INVALID_ARGUMENT', `${what} must be a list of 1 to ${most} numbers`);
+function numbers(what: string, list: unknown, most: number, least = 1): readonly number[] {
+  if (!Array.isArray(list) || list.length < least || list.length > most) {
+    throw new RdmaError('RDMA_ERR_INVALID_ARGUMENT', `${what} must be a list of ${least} to ${most} numbers`);
   }
   const sorted = list.map((number) => checkInteger(what, number, 0, MAX_INSTANCE_NUMBER)).sort((a, b) => a - b);
   if (sorted.some((number, i) => number === sorted[i - 1])) {

@@ -12,7 +12,8 @@ export type RejectionReason =
   | 'tenant-bytes'
   | 'deadline'
   | 'too-slow'
-  | 'stage-broken';
+  | 'stage-broken'
+  | 'stage-asleep';
 
 const WORDS: Record<RejectionReason, string> = {
   'queue-full': 'as many requests wait as may wait',
@@ -22,6 +23,7 @@ const WORDS: Record<RejectionReason, string> = {
   deadline: 'it would be late',
   'too-slow': 'even alone it would take longer than it has',
   'stage-broken': 'a stage that it needs is broken',
+  'stage-asleep': 'a stage that it needs has no instance, and would not have started one in time',
 };
 
 const REMEDIES: Record<RejectionReason, string> = {
@@ -32,6 +34,8 @@ const REMEDIES: Record<RejectionReason, string> = {
   deadline: 'send it after retryAfterMs, give it more time, or add instances to the stage',
   'too-slow': 'give it more time',
   'stage-broken': 'send it after retryAfterMs; see status() and what the stage printed',
+  'stage-asleep':
+    'send it after retryAfterMs: the stage starts now; give it more time, or keep an instance (scale.min)',
 };
 
 /** What a rejection says beside its reason. */

@@ -5,9 +5,18 @@
 import { RdmaError } from '../core/errors.js';
 import { checkInteger, checkObject, invalidArgument } from '../core/validate.js';
 
+/** How a stage is scaled, as its author says it. */
+export interface StageScaleInput extends Partial<Omit<StageScale, 'sloMs'>>, Pick<StageScale, 'sloMs'> {
+  /**
+   * After so long without a request only `min` instances are left, in ms: the same as `zeroAfterMs` with `zeroAfterGaps`
+   * 0, and not beside these. An instance stays for half of the time that it takes to start in any case.
+   */
+  readonly idleMs?: number | undefined;
+}
+
 /** How a stage of a cluster is scaled by its load. Names are those of ScalePolicy, which says more of each. */
 export interface StageScale {
-  /** The fewest instances, from 1; default 1. */
+  /** The fewest instances, from 0; default 1. With 0 a stage to which nothing comes has none. */
   readonly min: number;
   /** The most instances, to 64; default 64. */
   readonly max: number;
@@ -41,20 +50,20 @@ const RANGES = {
   confirmMs: [0, MAX_MS],
   loadMs: [0, MAX_MS],
 } as const satisfies Partial<Record<keyof StageScale, readonly [number, number]>>;
-const FIELDS: readonly string[] = ['min', 'max', 'sloMs', ...Object.keys(RANGES)];
+const FIELDS: readonly string[] = ['min', 'max', 'sloMs', 'idleMs', ...Object.keys(RANGES)];
 
 /**
  * Checks how a stage is scaled.
  *
  * @param stage its name, for errors
- * @param input see {@link StageScale}
+ * @param input see {@link StageScaleInput}
  * @param spread of the stage: only instances of which each takes whole requests can be scaled
- * @returns the same, frozen
+ * @returns the same, frozen, with `idleMs` as the fields that it stands for
  * @throws RdmaError RDMA_ERR_INVALID_ARGUMENT naming the field
  */
 export function checkScale(stage: string, input: unknown, spread: string): StageScale {
   const name = `scale of stage ${stage}`;
-  const given = checkObject<Partial<StageScale>>(name, input);
+  const given = withoutIdle(name, checkObject<Partial<StageScaleInput>>(name, input));
   for (const key of Object.keys(given)) {
     if (FIELDS.includes(key)) continue;
     throw new RdmaError('RDMA_ERR_INVALID_ARGUMENT', `${name} has no field ${key.slice(0, 60)}`, {
@@ -66,7 +75,7 @@ export function checkScale(stage: string, input: unknown, spread: string): Stage
     throw new RdmaError('RDMA_ERR_INVALID_ARGUMENT', words, { remedy: 'leave out scale, or spread' });
   }
   const max = checkInteger(`max in ${name}`, given.max ?? MOST, 1, MOST);
-  const min = checkInteger(`min in ${name}`, given.min ?? 1, 1, max);
+  const min = checkInteger(`min in ${name}`, given.min ?? 1, 0, max);
   const { sloMs } = given;
   if (!isWithin(sloMs, 1, MAX_MS)) throw invalidArgument(`sloMs in ${name}`, sloMs, `ms from 1 to ${MAX_MS}`);
   const checked: Record<string, number> = { min, max, sloMs };
@@ -78,6 +87,19 @@ export function checkScale(stage: string, input: unknown, spread: string): Stage
     checked[field] = value;
   }
   return Object.freeze(checked) as unknown as StageScale;
+}
+
+function withoutIdle(name: string, input: Partial<StageScaleInput>): Partial<StageScale> {
+  const { idleMs, ...given } = input;
+  if (idleMs === undefined) return given;
+  if (!isWithin(idleMs, 0, MAX_MS)) throw invalidArgument(`idleMs in ${name}`, idleMs, `ms from 0 to ${MAX_MS}`);
+  for (const field of ['zeroAfterMs', 'zeroAfterGaps'] as const) {
+    if (given[field] === undefined) continue;
+    throw new RdmaError('RDMA_ERR_INVALID_ARGUMENT', `${name} has both idleMs and ${field}`, {
+      remedy: 'leave one out: idleMs stands for zeroAfterMs, with zeroAfterGaps 0',
+    });
+  }
+  return { ...given, zeroAfterMs: idleMs, zeroAfterGaps: 0 };
 }
 
 function isWithin(value: unknown, least: number, most: number): value is number {

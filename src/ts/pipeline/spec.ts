@@ -6,7 +6,7 @@ import { RdmaError } from '../core/errors.js';
 import { checkInteger, checkObject, checkOneOf, checkString, invalidArgument } from '../core/validate.js';
 import { checkPython, type PythonSpec } from './python-spec.js';
 import { checkResources, type StageResources } from './resources.js';
-import { checkScale, type StageScale } from './scale-spec.js';
+import { checkScale, type StageScale, type StageScaleInput } from './scale-spec.js';
 
 /** Name under which the request itself is an input. */
 export const REQUEST = 'request';
@@ -110,7 +110,7 @@ export type StageSpecInput = Pick<StageSpec, 'name'> &
   Partial<Omit<StageSpec, 'batch' | 'resources' | 'scale'>> & {
     batch?: Partial<BatchSpec> | undefined;
     resources?: Partial<StageResources> | undefined;
-    scale?: (Partial<StageScale> & Pick<StageScale, 'sloMs'>) | undefined;
+    scale?: StageScaleInput | undefined;
   };
 
 /** Tasks of a stage that run together, at most; 1 for a stage that takes single tasks. */
@@ -193,7 +193,7 @@ export function checkStage(input: StageSpecInput, earlier: readonly StageSpec[])
   return Object.freeze({
     name,
     after: Object.freeze(after),
-    instances: checkInteger('instances', input.instances ?? min, min, max),
+    instances: checkInteger('instances', input.instances ?? Math.max(1, min), Math.max(1, min), max),
     spread,
     concurrency,
     ...(batch === undefined ? {} : { batch }),

@@ -8,7 +8,7 @@ import { checkFunction, checkObject, checkString } from '../core/validate.js';
 import type { BatchHandler, BatchKey, BatchOptions } from './batch-task.js';
 import type { PythonSpec } from './python-spec.js';
 import type { StageResources } from './resources.js';
-import type { StageScale } from './scale-spec.js';
+import type { StageScaleInput } from './scale-spec.js';
 import {
   type BatchSpec,
   checkMessageBytes,
@@ -116,7 +116,7 @@ export interface StageShapeOptions<Inputs extends string> {
    * How a cluster scales it by its load; default not at all: as many instances as `instances`, or an operator, says. A
    * pipeline of one host ignores it.
    */
-  scale?: Partial<StageScale> & Pick<StageScale, 'sloMs'>;
+  scale?: StageScaleInput;
 }
 
 /** A stage of a workflow: its spec, and its code. */

@@ -17,6 +17,8 @@ const FORECAST_COUNTS = 1.25;
 /** Tasks that the mean time is made of; and how far it must go until it is planned with. */
 const MEAN_OF_TASKS = 400;
 const COST_CHANGED = 0.2;
+/** The last instance is kept for that part of its start time at least: ending and starting again would cost more. */
+const KEPT_FOR = 0.5;
 /** How much of the start time may pass until what gathered meanwhile is done. */
 const CATCH_UP = 0.25;
 
@@ -97,6 +99,11 @@ export interface ScaleState {
   /** Since when fewer would have been enough, and the most that were needed since; -1: they are not. */
   readonly lowSinceMs: number;
   readonly lowMost: number;
+  /**
+   * Time without arrivals counts from then on at the earliest: when the stage was first seen, and when an instance was
+   * last ready after there was none. Whoever was told to come back finds it there.
+   */
+  readonly keptMs?: number;
 }
 
 /** Why a decision was made. */
@@ -136,6 +143,7 @@ export function firstState(nowMs: number): ScaleState {
     actedMs: 0,
     lowSinceMs: -1,
     lowMost: 0,
+    keptMs: nowMs,
   };
 }
 
@@ -158,7 +166,9 @@ export function scale(
   checkLoad(load);
   checkPolicy(policy);
   if (!Number.isFinite(nowMs)) throw invalidArgument('nowMs', nowMs, 'a number of ms');
-  const state = learn(before, load, nowMs, policy.evidence);
+  const isWaking = load.ready === 0 && load.startingMs.length > 0;
+  const learned = learn(before, load, nowMs, policy.evidence);
+  const state = isWaking ? { ...learned, keptMs: nowMs } : learned;
   const have = load.ready + load.startingMs.length;
   const retryAfterMs = load.ready > 0 ? 0 : Math.min(load.loadMs, ...load.startingMs);
   const hold = (reason: ScaleReason, more: Partial<ScaleState> = {}): ScaleAction => ({
@@ -216,13 +226,15 @@ function wants(
   const deviations = deviationsOf(policy.quantile);
   const coming = forecastRate(arrivals, load.loadMs, deviations);
   const isForecast = coming > arrivals.planned * FORECAST_COUNTS;
-  if (load.queued + load.running === 0 && isIdle(arrivals, policy, nowMs) && coming * policy.zeroAfterMs < 0.5) {
+  const hasWork = load.queued + load.running > 0;
+  if (!hasWork && isIdle(state, load, policy, nowMs) && coming * policy.zeroAfterMs < 0.5) {
     return { wanted: policy.min, reason: policy.min === 0 ? 'idle' : 'least' };
   }
   const rate = isForecast ? coming : arrivals.planned * HEADROOM;
   const steady = instancesFor(rate, serviceMs, load, policy);
-  // Work without a known cost: one instance finds out.
-  const least = Math.max(policy.min, load.queued + load.running > 0 ? 1 : 0);
+  // Work without a known cost: one instance finds out. Who was refused for want of an instance has come all the same.
+  // The last one ends only when nothing has come for long.
+  const least = Math.max(policy.min, hasWork || load.arrived > 0 || have > 0 ? 1 : 0);
   const backlog = forBacklog(presentRate(arrivals), serviceMs, load, policy, have);
   const wanted = Math.min(policy.max, Math.max(least, steady, backlog));
   if (wanted === backlog && backlog > steady) return { wanted, reason: 'backlog' };
@@ -230,10 +242,12 @@ function wants(
   return { wanted, reason: isForecast ? 'forecast' : 'steady' };
 }
 
-function isIdle({ lastMs, planned }: Arrivals, policy: ScalePolicy, nowMs: number): boolean {
-  if (lastMs < 0) return true;
+function isIdle({ arrivals, keptMs = -1 }: ScaleState, load: StageLoad, policy: ScalePolicy, nowMs: number): boolean {
+  const { lastMs, planned } = arrivals;
+  const sinceMs = Math.max(lastMs, keptMs);
+  if (sinceMs < 0) return true;
   const gapsMs = planned > 0 ? Math.min(policy.zeroAfterGaps / planned, 6 * policy.zeroAfterMs) : 0;
-  return nowMs - lastMs >= Math.max(policy.zeroAfterMs, gapsMs);
+  return nowMs - sinceMs >= Math.max(policy.zeroAfterMs, gapsMs, load.loadMs * KEPT_FOR);
 }
 
 function waitOf(serviceMs: number, policy: ScalePolicy): number {

@@ -139,11 +139,17 @@ function detailOf(message: string, code: string, remedy: string | undefined): st
 
 function sorted(error: unknown): { status: number; cause: RdmaError; headers: Readonly<Record<string, string>> } {
   if (error instanceof HttpError) return { status: error.status, cause: error.error, headers: error.headers };
-  if (isRdmaError(error)) return { status: CODE_STATUSES[error.code] ?? 500, cause: error, headers: {} };
+  if (isRdmaError(error)) return { status: statusOf(error), cause: error, headers: {} };
   const known = ofFastify(error);
   if (known !== undefined) return { status: known.status, cause: known.error, headers: known.headers };
   const words = 'the server failed; its log has the reason under the number of this request';
   return { status: 500, cause: new RdmaError('RDMA_ERR_INTERNAL', words), headers: {} };
+}
+
+// Who has to wait until a stage starts has not sent too much.
+function statusOf({ code, cause }: RdmaError): number {
+  if (code === 'RDMA_ERR_REJECTED' && isRdmaError(cause) && cause.code === 'RDMA_ERR_BUSY') return 503;
+  return CODE_STATUSES[code] ?? 500;
 }
 
 /**
