@@ -8,7 +8,7 @@ import { until } from '../pipeline/support.js';
 import { chaosRequest, PIECES } from './cluster-chaos-workflow.js';
 
 /** So long may nothing end at all, and a request take: a hang is for ever. */
-const HANG_MS = 90_000;
+const HANG_MS = 60_000;
 const MAX_NOTES = 30;
 
 export class ClusterLoad {
@@ -19,7 +19,7 @@ export class ClusterLoad {
   wrong = 0;
   hung = 0;
   readonly problems: string[] = [];
-  private readonly open = new Set<number>();
+  private readonly open = new Map<number, number>(); // when each was sent
   private readonly notes: string[] = [];
   private next = 0;
   private isStopped = false;
@@ -45,7 +45,7 @@ export class ClusterLoad {
 
   /** A request is sent. */
   begin(n: number): void {
-    this.open.add(n);
+    this.open.set(n, performance.now());
   }
 
   /** It is over. @param counts false: it was never accepted, and is no request */
@@ -95,14 +95,23 @@ export class ClusterLoad {
   /** Something is wrong with a request. */
   problem(kind: 'lost' | 'twice' | 'wrong' | 'hung', words: string): void {
     this[kind]++;
-    if (this.problems.length < 20) this.problems.push(`${kind}: request ${words}; before: ${this.notes.join(', ')}`);
+    if (this.problems.length === 0) this.problems.push(`before the first problem: ${this.notes.join(', ')}`);
+    if (this.problems.length < 20) this.problems.push(`${kind}: request ${words}`);
   }
 
-  /** Waits until so many more have ended. */
+  /**
+   * Waits until so many more have ended. They hang when none has ended for HANG_MS, however busy the machine is; and
+   * one hangs alone that is open for twice as long.
+   */
   async more(count: number): Promise<void> {
-    const before = this.ended;
-    const what = `${count} more requests`;
-    await until(what, () => !this.isSound || this.ended >= before + count, HANG_MS).catch(() => this.hangs());
+    const target = this.ended + count;
+    while (this.isSound && this.ended < target) {
+      const before = this.ended;
+      const isBetter = () => !this.isSound || this.ended > before;
+      await until('one more request', isBetter, HANG_MS).catch(() => this.hangs());
+      const oldestMs = performance.now() - Math.min(...this.open.values());
+      if (this.isSound && oldestMs > 2 * HANG_MS) this.hangs();
+    }
   }
 
   /** Something beside the requests has failed. */
@@ -124,8 +133,9 @@ export class ClusterLoad {
 
   /** Requests that are open after all that time. */
   hangs(): void {
-    for (const n of this.open) {
-      this.problem('hung', `${n}; ${this.state()}`);
+    const state = this.state();
+    for (const n of this.open.keys()) {
+      this.problem('hung', `${n}${this.hung === 0 ? `; ${state}` : ''}`);
       this.requests++;
     }
   }

@@ -12,8 +12,8 @@ import { type ControlStore, natsControlStore } from '../../src/ts/control/index.
 import { NatsServer } from '../control/nats-server.js';
 import { RedisServer } from '../jobs/redis-server.js';
 import { DEVICE, until, within } from '../pipeline/support.js';
-import { hash } from '../ring/chaos-plan.js';
 import { ClusterLoad } from './cluster-chaos-load.js';
+import { type ClusterBlow, type ClusterFault, clusterBlow } from './cluster-chaos-plan.js';
 import { clusterChaos } from './cluster-chaos-workflow.js';
 import { ClusterGateways } from './cluster-gateway.js';
 import { ClusterNode } from './cluster-node.js';
@@ -23,28 +23,12 @@ const LEASE_MS = 1500;
 /** Gateways that are killed and stopped: processes of their own that share a store. One of them is spared at a time. */
 const JOB_GATEWAYS = 2;
 const JOB_CLIENTS = 2;
-const FAULTS = [
-  'kill node',
-  'stop node',
-  'kill leader',
-  'stop leader',
-  'kill worker',
-  'stop worker',
-  'kill store',
-  'stop store',
-  'drain node',
-  'end node',
-  'scale',
-  'replace gateway',
-  'kill gateway',
-  'stop gateway',
-] as const;
-export type ClusterFault = (typeof FAULTS)[number];
-
 export interface ClusterChaosOptions {
   readonly seed: number;
-  /** No new blow after so long, in ms. */
+  /** No new blow after so long, in ms, whatever is left of them. */
   readonly forMs: number;
+  /** No more blows than that; left out: as many as there is time for. */
+  readonly faults?: number | undefined;
   /** How many nodes, 2 to 5. */
   readonly nodes: number;
   readonly gateways: number;
@@ -53,6 +37,8 @@ export interface ClusterChaosOptions {
   readonly between: number;
   readonly only?: readonly ClusterFault[] | undefined;
   readonly onBlow?: ((blow: string) => void) | undefined;
+  /** Called when something is wrong, with what there is, before all of it is ended. */
+  readonly onProblem?: ((state: string) => Promise<void>) | undefined;
 }
 
 export interface ClusterChaosSummary {
@@ -105,6 +91,8 @@ class Chaos {
 
   async play(): Promise<ClusterChaosSummary> {
     const { seed, forMs, clients, between, nodes, gateways, onBlow = () => {} } = this.options;
+    const most = this.options.faults ?? Number.POSITIVE_INFINITY;
+    const blows = { seed, leaseMs: LEASE_MS, between, only: this.options.only };
     writeFileSync(this.secretFile, SECRET, { mode: 0o600 });
     this.nats = await NatsServer.start();
     this.redis = await RedisServer.start();
@@ -118,24 +106,36 @@ class Chaos {
     await this.jobs.start(JOB_GATEWAYS, JOB_CLIENTS);
     await this.load.more(between);
     const endMs = performance.now() + forMs;
-    for (let blow = 0; performance.now() < endMs && this.load.isSound; blow++) {
-      const words = await this.strike((salt) => hash(seed, blow, salt));
+    for (let n = 0; performance.now() < endMs && this.faults < most && this.load.isSound; n++) {
+      const blow = clusterBlow(n, blows);
+      const words = await this.strike(blow);
       if (words !== undefined) {
         this.load.note(words);
         onBlow(`${words}; ${this.load.ended} requests`);
       }
-      await this.load.more(1 + (hash(seed, blow, 9) % (2 * between)));
+      await this.load.more(blow.requestsAfter);
     }
     await within('the end of all blows', Promise.all(this.ends), 120_000);
     // All is well again: it must go on.
-    await this.load.more(3 * between);
-    await this.jobs.stop();
-    await this.load.stop();
+    if (this.load.isSound) await this.load.more(3 * between);
+    if (this.load.isSound) await this.jobs.stop();
+    if (this.load.isSound) await this.load.stop();
+    if (!this.load.isSound) await this.options.onProblem?.(await this.state());
     const { requests, lost, twice, wrong, hung, problems } = this.load;
-    const faults = Object.values(this.byFault).reduce((sum, count) => sum + count, 0);
-    const { byFault } = this;
+    const { byFault, faults } = this;
     const { accepted } = this.jobs;
     return { test: 'cluster-chaos', seed, faults, requests, accepted, lost, twice, wrong, hung, byFault, problems };
+  }
+
+  // What there is, for people.
+  private async state(): Promise<string> {
+    const seen = await within('an overview', overview(this.control)).catch(String);
+    const nodes = [...this.nodes.values()].map(({ name, child, hasEnded, said }) => {
+      const workers = hasEnded ? [] : ClusterNode.workers(child);
+      return { name, pid: child.pid, hasEnded, workers, said };
+    });
+    const gateways = this.jobs?.pids;
+    return JSON.stringify({ seen, nodes, gateways, nats: this.nats.url, control: this.load.state() }, undefined, 1);
   }
 
   private async startNode(name: string): Promise<void> {
@@ -153,19 +153,20 @@ class Chaos {
     return within('a gateway', ClusterPipeline.connect(this.control, { ...options, startTimeoutMs: 110_000 }), 120_000);
   }
 
+  private get faults(): number {
+    return Object.values(this.byFault).reduce((sum, count) => sum + count, 0);
+  }
+
   // Does something; what takes longer goes on beside the next blows. undefined: it cannot be done now.
-  private async strike(draw: (salt: number) => number): Promise<string | undefined> {
-    const faults = this.options.only ?? FAULTS;
-    const fault = faults[draw(1) % faults.length]!;
-    const afterMs = 50 + (draw(2) % (3 * LEASE_MS));
+  private async strike({ fault, forMs, victim, instances }: ClusterBlow): Promise<string | undefined> {
     const [verb, what] = fault.split(' ');
     let words: string | undefined;
-    if (what === 'store') words = this.strikeStore(verb!, afterMs / 2);
-    else if (what === 'worker') words = this.strikeWorker(verb!, draw(3), Math.min(afterMs, 1000));
+    if (what === 'store') words = this.strikeStore(verb!, forMs / 2);
+    else if (what === 'worker') words = this.strikeWorker(verb!, victim, Math.min(forMs, 1000));
     else if (fault === 'replace gateway') words = this.replaceGateway();
-    else if (what === 'gateway') words = this.strikeGateway(verb!, draw(3), afterMs);
-    else if (fault === 'scale') words = await this.scale(draw(3), draw(4));
-    else words = this.strikeNode(verb!, what === 'leader' ? await this.leader() : this.anyNode(draw(3)), afterMs);
+    else if (what === 'gateway') words = this.strikeGateway(verb!, victim, forMs);
+    else if (fault === 'scale') words = await this.scale(victim, instances);
+    else words = this.strikeNode(verb!, what === 'leader' ? await this.leader() : this.anyNode(victim), forMs);
     if (words !== undefined) this.byFault[fault] = (this.byFault[fault] ?? 0) + 1;
     return words;
   }
@@ -267,9 +268,8 @@ class Chaos {
     return `${verb} store for ${afterMs} ms`;
   }
 
-  private async scale(stage: number, count: number): Promise<string> {
+  private async scale(stage: number, instances: number): Promise<string> {
     const name = ['double', 'square', 'total'][stage % 3]!;
-    const instances = 1 + (count % 3);
     this.track(this.whileStoreIsBack(() => scaleApp(this.control, clusterChaos.name, name, instances)));
     return `scale ${name} to ${instances}`;
   }

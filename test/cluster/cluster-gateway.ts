@@ -143,6 +143,11 @@ export class ClusterGateways {
       this.load.problem('wrong', `${n}: ${JSON.stringify(outcome.found)}`);
   }
 
+  /** The processes that are there. */
+  get pids(): (number | undefined)[] {
+    return this.gateways.filter(({ hasEnded }) => !hasEnded).map(({ child }) => child.pid);
+  }
+
   /** One that is there, and may be stopped or killed while another one is. */
   candidate(draw: number): number | undefined {
     const there = this.gateways.flatMap(({ isReady, hasEnded }, i) => (isReady && !hasEnded ? [i] : []));

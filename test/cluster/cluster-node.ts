@@ -18,6 +18,9 @@ export interface ClusterNodeOptions {
 }
 
 export class ClusterNode {
+  /** The last of what it has said. */
+  said = '';
+
   private constructor(
     readonly name: string,
     readonly child: ChildProcess,
@@ -29,14 +32,13 @@ export class ClusterNode {
     const more = ['--lease-ms', String(leaseMs), '--json'];
     const child = spawn(process.execPath, [MAIN, ...args, ...more], { stdio: ['ignore', 'pipe', 'pipe'] });
     const node = new ClusterNode(name, child);
-    let said = '';
     const hear = (data: Buffer) => {
-      said = (said + data.toString()).slice(-4000);
+      node.said = (node.said + data.toString()).slice(-4000);
     };
     child.stdout.on('data', hear);
     child.stderr.on('data', hear);
-    await until(`node ${name}`, () => node.hasEnded || said.includes('"joined"'), 60_000);
-    if (node.hasEnded) throw new Error(`node ${name} did not join: ${said}`);
+    await until(`node ${name}`, () => node.hasEnded || node.said.includes('"joined"'), 60_000);
+    if (node.hasEnded) throw new Error(`node ${name} did not join: ${node.said}`);
     return node;
   }
 

@@ -112,6 +112,44 @@ void t.test('on NATS', { skip: NO_NATS ?? false, timeout: 0 }, async (t) => {
   });
 });
 
+void t.test(
+  'watches that begin while records are written see the end',
+  { skip: NO_NATS ?? false, timeout: 0 },
+  async (t) => {
+    const server = await NatsServer.start();
+    t.teardown(() => server.stop());
+    const open = async () => {
+      const store = await natsControlStore({ servers: server.url, timeoutMs: 60_000 });
+      t.teardown(() => store.close());
+      return store;
+    };
+    const [writer, store] = [await open(), await open()];
+    const keys = ['a', 'b', 'c', 'd'];
+    for (const key of keys) await writer.put(`r.${key}`, 0);
+    let isOver = false;
+    const writes = keys.map(async (key) => {
+      for (let n = 1; !isOver; n++) await writer.put(`r.${key}`, n);
+    });
+    try {
+      // nats-server 2.9.10 tells some of a hundred that nothing is pending, or for ever that something is.
+      for (let round = 0; round < 20; round++) {
+        const seen = Array.from({ length: 8 }, () => new Seen(store, 'r.'));
+        for (const each of seen) await each.until('synced');
+        for (const { words } of seen) {
+          const first = words.slice(0, words.indexOf('synced'));
+          const told = new Set(first.map((word) => word.split('=')[0]));
+          if (told.size !== keys.length) t.fail(`${first.join()} is not all`);
+        }
+        for (const each of seen) each.controller.abort();
+        await Promise.all(seen.map(({ over }) => over));
+      }
+    } finally {
+      isOver = true;
+      await Promise.all(writes);
+    }
+  },
+);
+
 void t.test('credentials that are wrong, or end', { skip: NO_NATS ?? false, timeout: 0 }, async (t) => {
   const users = (pass: string) => `authorization { user: "node", password: "${pass}" }`;
   const server = await NatsServer.start(users('first'));

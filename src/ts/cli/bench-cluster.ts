@@ -19,6 +19,7 @@ interface ClusterFlags {
   seconds?: number;
   clients: number;
   stageMs: number;
+  loadMs?: number;
   compare: boolean;
   quick?: true;
   json?: true;
@@ -26,7 +27,7 @@ interface ClusterFlags {
 
 export function clusterCommand(setExitCode: (code: number) => void): Command {
   return new Command('cluster')
-    .description('nodes, leader, workers and nats-server are taken away under load; the same workflow on BullMQ beside')
+    .description('nodes, leader, workers and nats-server go under load, an app is updated and scaled; BullMQ beside')
     .option('--only <parts>', `some of ${CLUSTER_PARTS.join(', ')}`, listOf(CLUSTER_PARTS))
     .option('--nodes <count>', 'nodes, each a process on this machine', integer(2, 16), 3)
     .option('-d, --device <name>', 'the RDMA device that carries the messages', 'soft0')
@@ -36,14 +37,15 @@ export function clusterCommand(setExitCode: (code: number) => void): Command {
     .option('--seconds <seconds>', 'how long speed is measured; default 5', integer(1, 600))
     .option('--clients <count>', 'requests at a time under load', integer(1, 256), 8)
     .option('--stage-ms <ms>', 'how long each stage sleeps under load', integer(0, 10_000), 10)
+    .option('--load-ms <ms>', 'how long an instance loads when the load steps up; default 4000', integer(200, 60_000))
     .addOption(new Option('--no-compare', 'without BullMQ beside it'))
-    .option('--quick', 'one round, 5 s without nats-server, 2 s for speed: to see that it works')
+    .option('--quick', 'one round, 5 s without nats-server, 2 s for speed, 1 s to load: to see that it works')
     .option('--json', 'print one JSON document instead of the table')
     .action(async (flags: ClusterFlags) => setExitCode(await runCluster(flags)));
 }
 
 function runCluster({ compare, quick, json, ...asked }: ClusterFlags): Promise<number> {
-  const shorter = quick === undefined ? {} : { rounds: 1, awayS: 5, seconds: 2 };
+  const shorter = quick === undefined ? {} : { rounds: 1, awayS: 5, seconds: 2, loadMs: 1000 };
   const settings = usable(() => checkClusterBench({ ...shorter, ...asked, compareBullMq: compare }));
   return runBench(json === undefined ? {} : { json }, async ({ onStep, onNote, signal }) => {
     const document = await clusterBench(settings, onStep, signal);

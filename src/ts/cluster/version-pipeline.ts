@@ -286,12 +286,15 @@ export class VersionPipeline extends RunningPipeline {
       await this.gateway!.adopt(newest);
       this.plans.push(newest);
       this.hasSleeper = sleeps(newest);
+      // Others have the names of places that were given up.
+      for (const id of stagePlaces(newest)) this.givenUp.delete(placeName(this.app.spec, id));
       // It was lost meanwhile: a plan may have left it out.
       const session = this.membership?.session;
       if (session !== this.session) this.gateway!.admitOlderAgain();
       this.session = session;
       await this.tellPlans();
     }
+    if (this.hasForgottenPlan()) this.gateway!.admitOlderAgain();
     for (const name of this.lostPlaces()) await this.giveUp(name);
     while (this.plans.length > 1) {
       const [oldest] = this.plans;
@@ -315,6 +318,17 @@ export class VersionPipeline extends RunningPipeline {
       },
       () => this.retiring.delete(plan.number),
     );
+  }
+
+  // Whether an older plan is not in the record, though requests are under it here. The store has forgotten the plan, or
+  // others have taken this gateway for dead: processes that have begun since do not know it, and take none of its
+  // requests.
+  private hasForgottenPlan(): boolean {
+    const { record, plans } = this;
+    const newest = plans.at(-1)!;
+    if (record?.plan === null || record === undefined || record.plan.number < newest.number) return false;
+    const known = new Set([record.plan, ...record.olderPlans].map(({ number }) => number));
+    return plans.some((plan) => plan !== newest && !known.has(plan.number));
   }
 
   // Places of older plans that never come back: their nodes are lost, or no plan has them. Others may have taken this

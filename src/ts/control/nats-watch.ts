@@ -1,7 +1,12 @@
 // One watch of a bucket: a consumer of its stream that is made anew whenever anything may have been missed.
 //
 // Invariant: the watcher is told every record of the prefix, then `synced`, then each change; after a gap `restarted`
-// and all that again. A consumer never goes on from where another one has stopped: the stream may have forgotten what it had.
+// and all that again. A consumer never goes on from where another one has stopped: the stream may have forgotten what
+// it had.
+//
+// Whether all present records were told does not follow from how many the server says are pending. Where records are
+// written as the consumer begins, it says 0 too early, or never (seen with nats-server 2.9.10). So the stream is asked
+// which subjects it has, once the consumer is there, and something must have come of each.
 import type { Feed } from './feed.js';
 import type { NatsLink } from './nats-connection.js';
 import type { NatsManager, NatsMessage, NatsSubscription } from './nats-module.js';
@@ -11,6 +16,8 @@ import { isUnder } from './store.js';
 const HEARTBEAT_MS = 2000;
 const NS_PER_MS = 1e6;
 const RETRY_MS = 300;
+/** What has not come after so long may be gone from the stream: it is asked again. */
+const ASK_AGAIN_MS = 2000;
 /** A consumer that nobody listens to is removed after so long. */
 const INACTIVE_MS = 20_000;
 
@@ -33,6 +40,11 @@ export class NatsWatch {
   private isBegun = false;
   private next = 1;
   private isSynced = false;
+  /** Subjects of which something came, until it is synced. */
+  private readonly seen = new Set<string>();
+  /** Subjects of which something has to come before it is synced; undefined: they are not known yet. */
+  private awaited: Set<string> | undefined;
+  private asking: NodeJS.Timeout | undefined;
   private timer: NodeJS.Timeout | undefined;
   private isClosed = false;
 
@@ -61,6 +73,7 @@ export class NatsWatch {
   stop(): void {
     this.era++;
     clearTimeout(this.timer);
+    clearTimeout(this.asking);
     const { subscription, consumer } = this;
     const { link, manager, bucket } = this.source;
     this.subscription = undefined;
@@ -76,10 +89,11 @@ export class NatsWatch {
 
   private async open(era: number): Promise<void> {
     const { link, manager, bucket } = this.source;
-    const { prefix } = this;
     this.unseen = new Set(this.told);
     this.next = 1;
     this.isSynced = false;
+    this.seen.clear();
+    this.awaited = undefined;
     const inbox = link.inbox();
     const subscription = link.client.subscribe(inbox, {
       callback: (error, message) => {
@@ -88,12 +102,11 @@ export class NatsWatch {
     });
     this.subscription = subscription;
     this.alarm(3 * HEARTBEAT_MS);
-    const suffix = prefix === '' || prefix.endsWith('.') ? `${prefix}>` : prefix;
-    const { name, num_pending, delivered } = await manager.consumers.add(`KV_${bucket}`, {
+    const { name } = await manager.consumers.add(`KV_${bucket}`, {
       deliver_subject: inbox,
       deliver_policy: 'last_per_subject',
       ack_policy: 'none',
-      filter_subject: `$KV.${bucket}.${suffix}`,
+      filter_subject: this.filter,
       max_deliver: 1,
       flow_control: true,
       idle_heartbeat: HEARTBEAT_MS * NS_PER_MS,
@@ -102,7 +115,31 @@ export class NatsWatch {
     });
     if (era !== this.era) return;
     this.consumer = name;
-    if (num_pending + delivered.consumer_seq === 0) this.sync();
+    await this.askSubjects(era);
+  }
+
+  private get filter(): string {
+    const { prefix } = this;
+    const suffix = prefix === '' || prefix.endsWith('.') ? `${prefix}>` : prefix;
+    return `$KV.${this.source.bucket}.${suffix}`;
+  }
+
+  // The last message of each subject that is there now has come, or will; or one after it, which counts as well.
+  private async askSubjects(era: number): Promise<void> {
+    const { manager, bucket } = this.source;
+    const { state } = await manager.streams.info(`KV_${bucket}`, { subjects_filter: this.filter });
+    if (era !== this.era || this.isSynced) return;
+    this.awaited = new Set(Object.keys(state.subjects ?? {}).filter((subject) => !this.seen.has(subject)));
+    if (this.awaited.size === 0) {
+      this.sync();
+      return;
+    }
+    this.asking = setTimeout(() => {
+      this.askSubjects(era).catch(() => {
+        if (era === this.era) this.start();
+      });
+    }, ASK_AGAIN_MS);
+    this.asking.unref();
   }
 
   private take(message: NatsMessage): void {
@@ -118,9 +155,9 @@ export class NatsWatch {
         this.start();
       return;
     }
-    // $JS.ACK.stream.consumer.delivered.sequence.number.time.pending, or with domain and account behind ACK.
+    // $JS.ACK.stream.consumer.delivered.sequence.number.time.pending; or with domain and account behind ACK.
     const tokens = (message.reply ?? '').split('.');
-    const [revision, number, , pending] = tokens.slice(tokens.length >= 11 ? 7 : 5).map(Number);
+    const [revision, number] = tokens.slice(tokens.length >= 11 ? 7 : 5).map(Number);
     if (number !== this.next) {
       this.start();
       return;
@@ -136,7 +173,9 @@ export class NatsWatch {
         this.feed.push({ type: 'put', entry: { key, value: message.data.slice(), revision: revision! } });
       }
     }
-    if (pending === 0 && !this.isSynced) this.sync();
+    if (this.isSynced) return;
+    this.seen.add(message.subject);
+    if (this.awaited?.delete(message.subject) && this.awaited.size === 0) this.sync();
   }
 
   private remove(key: string): void {
@@ -147,6 +186,8 @@ export class NatsWatch {
   private sync(): void {
     for (const key of [...this.unseen]) this.remove(key);
     this.isSynced = true;
+    this.seen.clear();
+    clearTimeout(this.asking);
     this.feed.push({ type: 'synced' });
   }
 

@@ -7,6 +7,7 @@ import t from 'tap';
 import { checkAnswer, ClusterLoad } from '../../../src/ts/bench/cluster/load.js';
 import { ClusterRows } from '../../../src/ts/bench/cluster/result.js';
 import { checkClusterBench, CLUSTER_PARTS } from '../../../src/ts/bench/cluster/settings.js';
+import { heldAgainMs } from '../../../src/ts/bench/cluster/step.js';
 import { readRuns, runsTwice } from '../../../src/ts/bench/cluster/work.js';
 import { until } from '../../pipeline/support.js';
 
@@ -60,5 +61,30 @@ void t.test('settings', (t) => {
   t.throws(() => checkClusterBench({ only: ['nothing' as never] }), code);
   t.throws(() => checkClusterBench({ nodes: 1 }), code);
   t.throws(() => checkClusterBench({ awayS: 0 }), code);
+  t.end();
+});
+
+void t.test('after a step the SLO holds again behind the last window with too many late ones', (t) => {
+  const every = (ms: number, isLate: (atMs: number) => boolean) =>
+    Array.from({ length: 1000 / ms }, (_, i) => ({ atMs: i * ms, isLate: isLate(i * ms) }));
+  t.equal(
+    heldAgainMs(
+      every(10, () => false),
+      1000,
+      100,
+    ),
+    0,
+  );
+  t.equal(
+    heldAgainMs(
+      every(10, (atMs) => atMs < 250),
+      1000,
+      100,
+    ),
+    300,
+  );
+  const one = every(5, (atMs) => atMs === 700);
+  t.equal(heldAgainMs(one, 1000, 100), 0, 'one of twenty may be late');
+  t.equal(heldAgainMs([{ atMs: -5, isLate: true }], 1000, 100), 0, 'what came before the step does not count');
   t.end();
 });

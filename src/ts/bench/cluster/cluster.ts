@@ -54,7 +54,8 @@ export class BenchCluster {
 
   private constructor(
     private readonly settings: ClusterBenchSettings,
-    private readonly folder: string,
+    /** A scratch folder, which others remove. */
+    readonly folder: string,
     private readonly signal: AbortSignal,
   ) {
     this.runsFile = join(folder, 'runs');
@@ -74,17 +75,21 @@ export class BenchCluster {
   }
 
   private async open(): Promise<void> {
-    const { settings, secretFile, secret, runsFile } = this;
-    writeFileSync(secretFile, secret, { mode: 0o600 });
+    const { settings, secretFile, runsFile } = this;
+    writeFileSync(secretFile, this.secret, { mode: 0o600 });
     writeFileSync(runsFile, '');
     this.port = await freePort();
     await this.startNats();
     await Promise.all(Array.from({ length: settings.nodes }, (_, i) => this.startNode(`node-${i}`)));
     this.control = await natsControlStore({ servers: this.url });
     await deploy(this.control, benchCluster);
-    const { device, leaseMs } = settings;
-    const options = { app: benchCluster.name, secret, devices: [device], leaseMs };
-    this.pipeline = await ClusterPipeline.connect(this.control, options);
+    this.pipeline = await this.connect(benchCluster.name);
+  }
+
+  /** Connects to an app. Who calls closes it. @throws as ClusterPipeline.connect */
+  connect(app: string): Promise<ClusterPipeline> {
+    const { device, leaseMs } = this.settings;
+    return ClusterPipeline.connect(this.control, { app, secret: this.secret, devices: [device], leaseMs });
   }
 
   private get url(): string {

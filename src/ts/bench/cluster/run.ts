@@ -24,6 +24,8 @@ import {
 import { type ClusterBench, ClusterRows } from './result.js';
 import type { ClusterBenchSettings, ClusterPart } from './settings.js';
 import { measureSpeed } from './speed.js';
+import { measureStep } from './step.js';
+import { measureUpdate } from './update.js';
 
 /** @throws RdmaError RDMA_ERR_INVALID_ARGUMENT with the remedy when a program or a package is missing */
 export async function clusterBench(
@@ -65,6 +67,8 @@ async function measure(part: ClusterPart, context: FaultContext, peer: BullMqFlo
   } else if (part === 'leader') await measureLeader(context);
   else if (part === 'drain') await measureDrain(context);
   else if (part === 'away') await measureAway(context);
+  else if (part === 'update') await measureUpdate(context);
+  else if (part === 'step') await measureStep(context);
   else if (part === 'worker') {
     await measureWorkerKill(context);
     if (peer === undefined) return;

@@ -10,7 +10,7 @@ export const CONCURRENCY = 8;
 export const RUNS_FILE = 'ONEPIECE_BENCH_RUNS';
 
 /** Parts of the benchmark. */
-export const CLUSTER_PARTS = ['kill', 'stop', 'worker', 'leader', 'drain', 'away', 'speed'] as const;
+export const CLUSTER_PARTS = ['kill', 'stop', 'worker', 'leader', 'drain', 'away', 'update', 'step', 'speed'] as const;
 export type ClusterPart = (typeof CLUSTER_PARTS)[number];
 
 export interface ClusterBenchSettings {
@@ -28,6 +28,8 @@ export interface ClusterBenchSettings {
   readonly stageMs: number;
   /** How long latency and throughput are measured. */
   readonly seconds: number;
+  /** How long an instance of the stage that is scaled takes to load, beside the start of its process. */
+  readonly loadMs: number;
   readonly compareBullMq: boolean;
 }
 
@@ -46,6 +48,7 @@ export function checkClusterBench(input: Partial<ClusterBenchSettings>): Cluster
     clients: checkInteger('clients', input.clients ?? 8, 1, 256),
     stageMs: checkInteger('stageMs', input.stageMs ?? 10, 0, 10_000),
     seconds: checkInteger('seconds', input.seconds ?? 5, 1, 600),
+    loadMs: checkInteger('loadMs', input.loadMs ?? 4000, 200, 60_000),
     compareBullMq: input.compareBullMq ?? true,
   };
 }
