@@ -1,8 +1,7 @@
 // Runs inside a guest: starts, signals and watches processes for whoever booted the guest.
-// Invariant: one JSON document a line, both ways, and nothing else on stdout; it ends when told so, and the guest's init
-// ends what it has started.
+// Invariant: one JSON document a line, both ways, and nothing else on stdout. It ends with its guest.
 //
-// In:  { "do": "start", "id", "argv", "env"? }   { "do": "signal", "id", "signal" }   { "do": "end" }
+// In:  { "do": "start", "id", "argv" }   { "do": "signal", "id", "signal" }
 // Out: { "at": "up" }   { "at": "line", "id", "stream", "text" }   { "at": "exit", "id", "code", "signal", "error"? }
 
 import { spawn } from 'node:child_process';
@@ -11,33 +10,27 @@ import { createInterface } from 'node:readline';
 const running = new Map();
 const say = (document) => process.stdout.write(`${JSON.stringify(document)}\n`);
 
-function start({ id, argv, env }) {
-  const child = spawn(argv[0], argv.slice(1), {
-    env: { ...process.env, ...env },
-    stdio: ['ignore', 'pipe', 'pipe'],
-  });
+function start({ id, argv }) {
+  const child = spawn(argv[0], argv.slice(1), { stdio: ['ignore', 'pipe', 'pipe'] });
   running.set(id, child);
   for (const stream of ['stdout', 'stderr']) {
     createInterface({ input: child[stream] }).on('line', (text) => say({ at: 'line', id, stream, text }));
   }
-  let error;
+  let failure;
   child.once('error', ({ message }) => {
-    error = message;
-    if (child.pid === undefined) ended(null, null);
+    failure = message;
   });
-  const ended = (code, signal) => {
+  // Not `exit`: what it has printed comes first.
+  child.once('close', (code, signal) => {
     running.delete(id);
-    say({ at: 'exit', id, code, signal, error });
-  };
-  // `exit`, because what a killed process has started may hold its outputs open.
-  child.once('exit', ended);
+    say({ at: 'exit', id, code, signal, error: failure });
+  });
 }
 
 const requests = createInterface({ input: process.stdin });
 requests.on('line', (line) => {
   const request = JSON.parse(line);
   if (request.do === 'start') start(request);
-  else if (request.do === 'signal') running.get(request.id)?.kill(request.signal);
-  else process.exit(0);
+  else running.get(request.id)?.kill(request.signal);
 });
 say({ at: 'up' });

@@ -7,13 +7,15 @@ import { PassThrough } from 'node:stream';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 
-import { EXIT, Failure } from './failure.mjs';
+import { Failure } from './failure.mjs';
 import { runGuest } from './guest.mjs';
 import { guestEnvironment } from './request.mjs';
 
 const AGENT = fileURLToPath(new URL('guest-agent.mjs', import.meta.url));
 const ROOT = path.resolve(path.dirname(AGENT), '../..');
-const LINES_KEPT = 400;
+/** Of a program; a job tells some hundred. */
+const LINES_KEPT = 4000;
+const LINE_SHOWN = 600;
 
 /** A power cut, which is no failure. */
 const POWER_CUT = new Error('its power was cut');
@@ -88,7 +90,8 @@ class Program {
   async output(limitS) {
     const { code, words } = await this.ended(limitS);
     const said = (wanted) => this.lines.filter(({ stream }) => stream === wanted).map(({ text }) => text);
-    if (code !== 0) throw new Failure(1, `${this.guest.name}: ${this.name} ended with ${words}: ${said('stderr').join('\n')}`);
+    if (code !== 0)
+      throw new Failure(1, `${this.guest.name}: ${this.name} ended with ${words}: ${said('stderr').join('\n')}`);
     return said('stdout').join('\n');
   }
 
@@ -124,7 +127,7 @@ export class PairGuest {
       cwd: ROOT,
       env: guestEnvironment(process.env, [], ROOT),
       shares: [],
-      verbose: process.env.PAIR_VERBOSE !== undefined,
+      verbose: false,
       stop: AbortSignal.any([stop, this.#power.signal]),
       input: this.#input,
       output,
@@ -144,7 +147,6 @@ export class PairGuest {
     const program = this.#programs.get(document.id);
     if (document.at === 'line') {
       program?.tell(document);
-      if (program?.isLoud) this.say(`${this.name}: ${program.name}: ${document.text}`);
     } else {
       const { code, signal, error } = document;
       program?.finish({ code, words: error ?? signal ?? `exit code ${code}` });
@@ -161,11 +163,10 @@ export class PairGuest {
     this.#input.write(`${JSON.stringify(request)}\n`);
   }
 
-  /** Starts a program. @param {string} name @param {string[]} argv @param {{ isLoud?: boolean }} [options] */
-  start(name, argv, { isLoud = false } = {}) {
+  /** Starts a program. @param {string} name @param {string[]} argv */
+  start(name, argv) {
     this.#names += 1;
     const program = new Program(this, `${name} ${this.#names}`);
-    program.isLoud = isLoud;
     this.#programs.set(program.name, program);
     this.ask({ do: 'start', id: program.name, argv });
     return program;
@@ -186,12 +187,8 @@ export class PairGuest {
   report(each) {
     return [...this.#programs.values()].flatMap((program) => [
       `${this.name}: ${program.name}${program.end === undefined ? '' : ` (${program.end.words})`}`,
-      ...program.lines.slice(-each).map(({ text }) => `    ${text}`),
+      ...program.lines.slice(-each).map(({ text }) => `    ${text.slice(0, LINE_SHOWN)}`),
     ]);
-  }
-
-  get failed() {
-    return this.end instanceof Failure && this.end.exitCode === EXIT.bootFailed ? this.end : undefined;
   }
 }
 
