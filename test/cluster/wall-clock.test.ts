@@ -53,7 +53,7 @@ void t.test('requests, deadlines and restarts under a wall clock that jumps', as
 
 /**
  * Where the wall clock is for people to read, or another library wants it; and what outlives the process whose own
- * clock nobody else has: when a stored job came and expires, and how old a file is.
+ * clock nobody else has: when a stored job came and expires, how old a file is, and from when to when a certificate holds.
  */
 const readers = [
   'bench/peers/bullmq-main.ts',
@@ -63,8 +63,10 @@ const readers = [
   'cli/events.ts',
   'cli/jobs.ts',
   'cluster/autoscaler.ts', // the time of the day that the first forecast begins at
+  'cluster/certificates.ts',
   'cluster/cluster-events.ts',
   'cluster/supervised-place.ts',
+  'connect/tls-identity.ts',
   'jobs/store.ts',
   'jobs/value-files.ts',
   'observe/cluster-observer.ts',

@@ -116,6 +116,38 @@ void t.test('what a look has resolved goes on before the next look, through many
   await stage.rest();
 });
 
+void t.test('another source is looked at as inboxes are, until it leaves', async (t) => {
+  const stage = new Stage(50);
+  const inbox = scripted();
+  stage.join('inbox', inbox.drain);
+  let waiting = 0;
+  let handled = 0;
+  const source = stage.poller.attach(() => {
+    const count = waiting;
+    waiting = 0;
+    handled += count;
+    return count;
+  });
+  waiting = 2;
+  source.wake();
+  t.equal(handled, 2, 'its doorbell has the loop look at it');
+  await new Promise<void>((resolve) => queueMicrotask(resolve));
+  waiting = 1;
+  await stage.rest();
+  t.equal(handled, 3, 'polling finds what came meanwhile, without a doorbell');
+  t.match(stage.poller.status(), { wakes: 1, hits: 1, polls: 2, sleeps: 1 });
+  t.ok(inbox.looks.length > 0, 'inboxes are looked at beside it');
+  waiting = 1;
+  stage.wake();
+  await stage.rest();
+  t.equal(handled, 4, 'whoever else wakes the loop has it looked at too');
+  source.leave();
+  waiting = 1;
+  stage.wake();
+  await stage.rest();
+  t.equal(handled, 4);
+});
+
 void t.test('it polls for its window, arms all queues, looks at all once more and sleeps', async (t) => {
   const stage = new Stage(50);
   const inbox = scripted(1);

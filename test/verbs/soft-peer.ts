@@ -30,7 +30,8 @@ async function obey(order: Order): Promise<void> {
   process.send?.('working');
   if (order.work === 'wait') return;
   for (let i = 0; ; i++) {
-    side.bytes.fill(i + 1, 0, 64);
+    // Every byte differs from the write before, so that a reader sees how far a write has come.
+    side.bytes.fill(i + 1, 0, order.bytes);
     const { sends } = side.qp;
     if (order.work === 'write') {
       sends.write(0, i, SendFlags.SIGNALED, order.address, order.rkey, side.mr.address, order.bytes, side.mr.lkey);

@@ -270,7 +270,7 @@ export class ClusterPipeline extends RunningPipeline {
   }
 
   /** The graph of the version that takes the requests. */
-  get workflow(): WorkflowSpec {
+  get graph(): WorkflowSpec {
     return this.spec;
   }
 

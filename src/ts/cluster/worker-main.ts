@@ -23,6 +23,7 @@ import {
   type WorkflowSpec,
   type PlaceAddress,
 } from '../pipeline/index.js';
+import { Poller } from '../ring/index.js';
 import { dieWithParent } from '../verbs/process.js';
 import { mapSharedMemory } from '../verbs/shared-memory.js';
 import {
@@ -115,9 +116,11 @@ async function start(config: WorkerConfig): Promise<StageInstance> {
   const board = openBoard();
   const workflow = await findWorkflow(config);
   const { spec } = workflow;
-  const code = findCode(workflow, config);
+  const port = pipelinePort(config.tlsDir === undefined ? undefined : TlsIdentity.read(config.tlsDir));
+  const poller = new Poller({ pollUs, clock: port.clock });
+  const code = findCode(workflow, config, poller);
   const opened = await StageInstance.open({
-    port: pipelinePort(config.tlsDir === undefined ? undefined : TlsIdentity.read(config.tlsDir)),
+    port,
     graph: graphOf(spec),
     self: { stage: stageIndex(spec, stage), instance: config.instance },
     incarnation,
@@ -128,6 +131,7 @@ async function start(config: WorkerConfig): Promise<StageInstance> {
     listenHost,
     secret,
     pollUs,
+    poller,
     reconnectMs,
     resolve: whereIs,
     onVia: tellVias,
@@ -151,11 +155,11 @@ async function start(config: WorkerConfig): Promise<StageInstance> {
 }
 
 // Python starts while the inbox opens.
-function findCode(workflow: Workflow, config: WorkerConfig): StageCode {
+function findCode(workflow: Workflow, config: WorkerConfig, poller: Poller): StageCode {
   const spec = workflow.get(config.stage);
   if (spec.python === undefined) return workflow.code(config.stage);
   const { instance, module, heartbeatMs, pollUs } = config;
-  python = new PythonStage({ stage: spec, instance, module, heartbeatMs, pollUs, onFailed: onFailure });
+  python = new PythonStage({ stage: spec, instance, module, heartbeatMs, pollUs, poller, onFailed: onFailure });
   pythonReady = python.start();
   pythonReady.catch(() => {}); // waited for later
   return python.code;

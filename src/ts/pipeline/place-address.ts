@@ -4,8 +4,8 @@
 import { checkInteger, checkObject, checkString, invalidArgument } from '../core/validate.js';
 import type { PortAddress } from '../verbs/index.js';
 
-/** How a device carries bytes: the type of its GID; `soft` shares memory. */
 export const DEVICE_KINDS = ['soft', 'IB', 'RoCE v1', 'RoCE v2'] as const;
+/** How a device carries bytes: the type of its GID; `soft` shares memory. */
 export type DeviceKind = (typeof DEVICE_KINDS)[number];
 
 /** The inbox of a place on one device. */

@@ -72,6 +72,8 @@ export interface PlaceOptions {
   secret: string | Secret<string>;
   /** How long to poll after something came, in microseconds; see PollerOptions. */
   pollUs: number;
+  /** The loop of this process, of the clock of `port`, where others have a share in it; default: one of its own. */
+  poller?: Poller | undefined;
   /** How long a place that this one sends to may not answer at its address, in ms. */
   reconnectMs: number;
   resolve: (target: string) => PlaceAddress | Promise<PlaceAddress>;
@@ -171,7 +173,7 @@ export class Place implements JoinHost {
     const { port, secret, reconnectMs, resolve, pollUs, graph, self, plan } = options;
     this.attachments = attach(port, [options.device, ...(options.otherDevices ?? [])]);
     const [first] = this.attachments as [Attachment, ...Attachment[]];
-    this.poller = new Poller({ pollUs, clock: port.clock });
+    this.poller = options.poller ?? new Poller({ pollUs, clock: port.clock });
     this.join = new Join(this);
     this.coming = encodeComing(this.noteHead(options.incarnation));
     try {

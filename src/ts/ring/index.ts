@@ -18,7 +18,7 @@ export type {
   SendOptions,
   StallEvent,
 } from './outbox-options.js';
-export { Poller, type PollerOptions, type PollerStatus } from './poller.js';
+export { Poller, type PollerOptions, type PollerSource, type PollerStatus } from './poller.js';
 export type { Clock } from './port.js';
 export type { WaitMode } from './pump.js';
 export { Reservation } from './reservation.js';

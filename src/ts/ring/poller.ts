@@ -1,4 +1,5 @@
-// One loop for all inboxes and outboxes of a process: it looks at all of them, polls for a short while, then sleeps.
+// One loop for all inboxes and outboxes of a process, and for what else it waits for: it looks at all of them, polls for a
+// short while, then sleeps.
 //
 // Invariant: it never sleeps between a completion and its handling: it arms all queues, looks at all of them once more,
 // and only then returns to the event loop. Between a look that found something and the next one all microtasks run that
@@ -59,6 +60,14 @@ export interface PollerStatus {
   sleeps: number;
 }
 
+/** Answered by {@link Poller.attach}: something else than a ring that the loop looks at. */
+export interface PollerSource {
+  /** Its own doorbell has rung: the loop looks at everything, also at this. */
+  wake(): void;
+  /** It is not looked at any more. */
+  leave(): void;
+}
+
 /** One channel for all queues of a device. */
 interface SharedChannel {
   channel: { close(): void };
@@ -75,6 +84,7 @@ export class Poller implements MemberHost {
   private readonly channels = new Map<PortDevice, SharedChannel>();
   private inboxes: readonly PollerMember[] = []; // replaced, never changed: a member may leave while all are looked at
   private outboxes: readonly PollerMember[] = [];
+  private sources: readonly (() => number)[] = [];
   /** @internal */
   readonly counters = { wakes: 0, emptyWakes: 0, polls: 0, hits: 0, polledUs: 0, sleeps: 0 };
   private looking = false;
@@ -128,6 +138,22 @@ export class Poller implements MemberHost {
     if (this.window.limitUs === 0) return;
     this.lingerUntilMs = this.clock.now() + us / 1000;
     this.expect();
+  }
+
+  /**
+   * Has the loop look at something else too, so that polling finds it as it finds messages. Whoever fills it rings a
+   * doorbell each time, also while this process polls: the loop does not look once more before it sleeps.
+   *
+   * @param drain handles what is there, and answers how much that was; it does not throw
+   */
+  attach(drain: () => number): PollerSource {
+    this.sources = [...this.sources, drain];
+    return {
+      wake: this.wake,
+      leave: () => {
+        this.sources = this.sources.filter((each) => each !== drain);
+      },
+    };
   }
 
   /** @internal @throws RdmaError RDMA_ERR_INVALID_ARGUMENT for another clock; what the device throws */
@@ -244,9 +270,10 @@ export class Poller implements MemberHost {
 
   // Looks at the inboxes, and now and then at the outboxes. Answers whether there was something.
   private lookAtAll(looksAtFirst: number): boolean {
-    const { inboxes } = this;
+    const { inboxes, sources } = this;
     let looks = looksAtFirst;
     let count = 0;
+    for (let i = 0; i < sources.length; i++) count += sources[i]!();
     for (let i = 0; i < inboxes.length; i++) {
       count += inboxes[i]!.drain(looks);
       looks = 1;

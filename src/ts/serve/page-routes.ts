@@ -8,11 +8,11 @@ import { ROUTES } from './routes.js';
 
 /** Adds the routes. */
 export function pageRoutes(app: FastifyInstance, context: ServerContext): void {
-  const { settings, spec, version, readiness, drainEndMs } = context;
+  const { settings, version, readiness, drainEndMs } = context;
   const hasTokens = settings.tokens !== undefined;
-  const document = openApiDocument({ workflow: spec.name, version, hasTokens });
-  const page = docsPage({ workflow: spec.name, hasTokens });
-  register(app, ROUTES.workflow, async () => spec);
+  const document = openApiDocument({ workflow: context.spec.name, version, hasTokens });
+  const page = docsPage({ workflow: context.spec.name, hasTokens });
+  register(app, ROUTES.workflow, async () => context.spec);
   register(app, ROUTES.live, async () => ({ status: 'live' }));
   register(app, ROUTES.ready, async (_request, reply) => {
     const status = readiness();

@@ -21,7 +21,7 @@ export interface ServedPipeline extends JobDesk {
   /** Requests in the stages, and waiting to be admitted. */
   readonly load: { inFlight: number; queued: number };
   /** What it runs now, where that may change; default: the workflow that is served. */
-  readonly workflow?: WorkflowSpec;
+  readonly graph?: WorkflowSpec;
   /** Starts no stored job any more; what no stage has begun goes back to the store. */
   pauseJobs(): Promise<void>;
   close(): Promise<void>;
@@ -123,7 +123,7 @@ export async function servePipeline<P extends ServedPipeline>(
       {
         desk: pipeline,
         get spec() {
-          return pipeline.workflow ?? service.workflow.spec;
+          return pipeline.graph ?? service.workflow.spec;
         },
         version,
         prepare: service.prepare,

@@ -19,7 +19,7 @@ def double(task: Task):
     x = task.inputs["request"]["x"]
     out = task.output("x", x.dtype, x.shape)
     np.multiply(x.numpy(), 2, out=out.numpy())
-    return {"pid": os.getpid(), "seed": task.seed}
+    return {"pid": os.getpid(), "seed": task.seed, "n": task.inputs["request"].meta.get("n")}
 
 
 @stage

@@ -33,6 +33,17 @@ export const pair = workflow('pair', { ...here, maxRequestBytes: 2 ** 27 })
   .stage('double', { ...python('double'), ...LIMIT })
   .stage('increment', { after: ['double'], ...python('increment'), ...LIMIT });
 
+/** The pair, whose tasks survive many deaths of a process. */
+export const steady = workflow('steady', { ...here, maxRequestBytes: 2 ** 22 })
+  .stage('double', { ...python('double'), instances: 2, attempts: 10, maxOutputBytes: 2 ** 22 })
+  .stage('increment', {
+    after: ['double'],
+    ...python('increment'),
+    instances: 2,
+    attempts: 10,
+    maxOutputBytes: 2 ** 22,
+  });
+
 export const nothing = workflow('nothing', here).stage('nothing', python('nothing'));
 
 const GRACE = { graceMs: 300 };

@@ -7,6 +7,7 @@ import { RdmaError } from '../../core/errors.js';
 import { PythonStage } from '../../cluster/python/python-stage.js';
 import { checkSpec, type Tensor, tensor } from '../../pipeline/index.js';
 import type { Task } from '../../pipeline/task.js';
+import { Poller } from '../../ring/index.js';
 import { packageRoot } from '../../verbs/native.js';
 import type { PythonBenchSettings } from './settings.js';
 
@@ -31,6 +32,7 @@ export async function measureRoundTrips(
     module: __filename,
     heartbeatMs: 2000,
     pollUs: POLL_US,
+    poller: new Poller({ pollUs: POLL_US }),
     onFailed: (reason) => {
       failure = reason;
     },

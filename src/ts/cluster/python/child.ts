@@ -10,6 +10,7 @@ import { join } from 'node:path';
 import { StringDecoder } from 'node:string_decoder';
 import { RdmaError } from '../../core/errors.js';
 import type { PythonSpec } from '../../pipeline/python-spec.js';
+import type { Poller, PollerSource } from '../../ring/index.js';
 import { createChannelPair } from '../../verbs/descriptors.js';
 import { EventFd } from '../../verbs/event-fd.js';
 import { packageRoot } from '../../verbs/native.js';
@@ -49,6 +50,7 @@ export class PythonChild {
   private readonly socket: number;
   private readonly toPython: EventFd;
   private readonly toNode: EventFd;
+  private readonly source: PollerSource;
   private readonly hooks: ChildHooks;
   private readonly log: LogLines;
   private waiting: string[] = []; // records for which there was no room
@@ -60,9 +62,10 @@ export class PythonChild {
 
   /**
    * @param name of its place, `stage/0`
+   * @param poller looks at what comes from Python, beside what else this process waits for
    * @throws RdmaError EMFILE, ENOMEM; RDMA_ERR_NOT_SUPPORTED in a bundle
    */
-  constructor(name: string, python: PythonSpec, hooks: ChildHooks) {
+  constructor(name: string, python: PythonSpec, poller: Poller, hooks: ChildHooks) {
     const folder = packageFolder();
     this.hooks = hooks;
     this.log = new LogLines(name);
@@ -92,7 +95,8 @@ export class PythonChild {
       closeSync(memory.fd);
       closeSync(channel.theirs);
     }
-    this.toNode.watch(() => this.drain());
+    this.source = poller.attach(() => this.drain());
+    this.toNode.watch(this.source.wake);
     this.exited = new Promise((resolve) => this.follow(python, resolve));
   }
 
@@ -104,6 +108,7 @@ export class PythonChild {
       if (this.isOver) return;
       this.drain();
       this.isOver = true;
+      this.source.leave();
       clearTimeout(this.timer);
       const rest = this.log.end();
       if (rest !== '') process.stderr.write(rest);
@@ -166,10 +171,12 @@ export class PythonChild {
     if (!this.isOver) this.mailbox.setCancelled(slot, why);
   }
 
-  private drain(): void {
-    if (this.isOver) return;
+  // Answers how many records there were.
+  private drain(): number {
+    if (this.isOver) return 0;
+    let count = 0;
     try {
-      for (;;) {
+      for (; ; count++) {
         const text = this.mailbox.take();
         if (text === undefined) break;
         const record = readRecord(text);
@@ -184,6 +191,7 @@ export class PythonChild {
       this.waiting.shift();
       this.toPython.signal();
     }
+    return count;
   }
 
   /** Ends the process now, and all that it has started. @param verdict why, in words */

@@ -9,6 +9,7 @@ import type { BatchOutput, BatchTask, StageCode, StageOutput, StageSpec, StageTa
 import type { PythonSpec } from '../../pipeline/python-spec.js';
 import type { PythonStatus } from '../../pipeline/python-status.js';
 import type { Task } from '../../pipeline/task.js';
+import type { Poller } from '../../ring/index.js';
 import { interpreterOf, PythonChild } from './child.js';
 import { Entry, type EntryHost } from './entry.js';
 import { type FromPython, WHY, WHY_ENDED } from './records.js';
@@ -26,10 +27,14 @@ export interface PythonStageOptions {
   heartbeatMs: number;
   /** How long its process looks for a task before it sleeps, in microseconds. */
   pollUs: number;
+  /** Looks at what its process answers, beside what else this process waits for. */
+  poller: Poller;
   /** Called when no Python process can work. */
   onFailed: (reason: RdmaError) => void;
 }
 
+/** Who usually answers within so long is polled for; in microseconds. */
+const POLLED_FOR_US = 500;
 /** A process that ends so often without having worked is not started again. */
 const MAX_IDLE_ENDS = 3;
 
@@ -55,6 +60,8 @@ export class PythonStage implements EntryHost {
   private copiedBytes = 0;
   private droppedBytes = 0; // of what earlier processes printed
   private lastEnd: string | undefined;
+  private usualUs = Number.POSITIVE_INFINITY; // from a task's begin to its answer: near the last ones
+  private begunMs = 0; // the last one
 
   constructor(options: PythonStageOptions) {
     const { stage, instance } = options;
@@ -83,10 +90,10 @@ export class PythonStage implements EntryHost {
   }
 
   private startChild(): void {
-    const { stage, instance, module, pollUs } = this.options;
+    const { stage, instance, module, poller, pollUs } = this.options;
     let child: PythonChild;
     try {
-      child = new PythonChild(this.place, this.python, {
+      child = new PythonChild(this.place, this.python, poller, {
         onRecord: (record) => this.onRecord(child, record),
         onExit: (reason, printed) => this.onExit(child, reason, printed),
       });
@@ -197,6 +204,9 @@ export class PythonStage implements EntryHost {
     }
     if (isBatch && begun.length > 0) child.post({ t: 'run', slots: begun });
     if (this.running > 0) this.pulse.start();
+    this.begunMs = performance.now();
+    if (this.usualUs <= POLLED_FOR_US) this.options.poller.linger(POLLED_FOR_US);
+    else this.options.poller.expect();
   }
 
   private freeSlot(): number {
@@ -270,6 +280,10 @@ export class PythonStage implements EntryHost {
       const details = { ...(step === undefined ? {} : { step }), ...(preview === undefined ? {} : { preview }) };
       entry.task.progress(done, details);
       return;
+    }
+    if (this.running === 1) {
+      const us = (performance.now() - this.begunMs) * 1000;
+      this.usualUs = this.usualUs < 2 * us ? this.usualUs + (us - this.usualUs) / 4 : us;
     }
     this.vacate(record.slot);
     this.idleEnds = 0;
