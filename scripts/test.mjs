@@ -24,6 +24,8 @@ const silenceMs = 120_000;
 const fileTimeoutMs = 900_000;
 const guestTimeoutFactor = 6;
 const guestTimeoutS = 1200;
+const pairScript = 'scripts/rxe-pair.mjs';
+const pairTimeoutS = 900;
 const prepareTimeoutMs = 900_000;
 /** So long before a file's end tap itself gives up and names the test that hangs. */
 const tapNoticeMs = 5000;
@@ -369,13 +371,18 @@ async function runGuest(script, filter) {
 async function runRxe(filter) {
   const script = path.join(root, 'scripts/rxe.mjs');
   let reason;
+  if (filter !== '' && pairScript.includes(filter)) return runPair();
   if (findTests(filter).filter(isDevice).length === 0) {
     if (filter) return;
     reason = `no *.device.test.ts under test/{${deviceFolders.join(',')}}`;
   } else if (!fs.existsSync(script)) reason = 'scripts/rxe.mjs does not exist';
   else {
     const check = spawnSync(process.execPath, [script, '--check'], { cwd: root, encoding: 'utf8', timeout: 60_000 });
-    if (check.status === 0) return runGuest(script, filter);
+    if (check.status === 0) {
+      await runGuest(script, filter);
+      if (filter === '') await runPair();
+      return;
+    }
     const said = `${check.stdout ?? ''}\n${check.stderr ?? ''}`.trim();
     reason = said.replace(/\s*\n\s*/g, '; ') || `scripts/rxe.mjs --check ended with ${check.signal ?? check.status}`;
   }
@@ -384,6 +391,38 @@ async function runRxe(filter) {
     totals.failed++;
     console.log('not ok - rxe suite: in CI (CI is set) it has to run');
   } else totals.skipped++;
+}
+
+/** RDMA between two guests; the script says each step, and at its end what failed. */
+async function runPair() {
+  const started = performance.now();
+  console.log('# two guests: rxe from kernel to kernel');
+  const args = [path.join(root, pairScript), '--timeout', String(pairTimeoutS)];
+  const child = spawn(process.execPath, args, { cwd: root, detached: true, stdio: ['ignore', 'pipe', 'pipe'] });
+  groups.add(child.pid);
+  let kept = '';
+  for (const stream of [child.stdout, child.stderr]) {
+    stream.setEncoding('utf8').on('data', (text) => {
+      process.stdout.write(text);
+      kept += text;
+    });
+  }
+  // The script keeps its own time; this is for the script itself hanging. The image may have to be built within.
+  const timer = setTimeout(() => signalGroup(child.pid, 'SIGKILL'), (pairTimeoutS + 60) * 1000 + prepareTimeoutMs);
+  const code = await new Promise((resolve) => {
+    child.once('close', (status, signal) => resolve(signal ?? status));
+    child.once('error', (error) => resolve(error.message));
+  });
+  clearTimeout(timer);
+  groups.delete(child.pid);
+  const isGood = code === 0;
+  totals[isGood ? 'passed' : 'failed']++;
+  const seconds = ((performance.now() - started) / 1000).toFixed(1);
+  console.log(`${isGood ? 'ok' : 'not ok'} - two guests (${isGood ? '1 passed' : `ended with ${code}`}, ${seconds} s)`);
+  if (!isGood)
+    failures.push(
+      ['two guests:', ...kept.slice(kept.lastIndexOf('FAILED')).split('\n')].slice(0, failureLines).join('\n'),
+    );
 }
 
 async function main() {

@@ -1,11 +1,8 @@
 # The guest's setup and the life of the command; runs as process 1 after stub-init.sh, below the lines that
-# request.mjs composed (marker, now, mount_shares, become_command).
+# request.mjs composed (marker, now, the network's and stdin's names, mount_shares, become_command).
 # Invariant: the status goes to the runner last: after the command and everything it started are gone, their output
 # has been handed over up to the marker, and the shares are flushed.
-: "${marker:?}" "${now:?}"
-
-rxe_address=10.99.0.1
-rxe_host=onepiece-guest
+: "${marker:?}" "${now:?}" "${card:?}" "${rxe_address:?}" "${rxe_host:?}" "${neighbours?}" "${input:?}"
 
 fail() {
   echo "rxe: $*"
@@ -47,12 +44,13 @@ set_names() {
     echo '127.0.0.1 localhost'
     echo '::1 localhost ip6-localhost ip6-loopback'
     echo "$rxe_address $rxe_host"
+    echo "$neighbours"
   } >/guest/etc/hosts
 }
 
 start_network() {
   ip link set lo up
-  ip link add eth0 type dummy || fail 'no network interface'
+  if [ "$card" = dummy ]; then ip link add eth0 type dummy || fail 'no network interface'; fi
   ip addr add $rxe_address/24 dev eth0
   ip link set eth0 up
   # The host's program for RDMA devices; busybox has none.
@@ -85,6 +83,13 @@ ulimit -l unlimited
 ulimit -c 0
 ulimit -Hn 1048576
 
+# A port appears a moment after those before it: at most 10 s.
+tries=0
+while [ ! -c "$input" ] && [ $tries -lt 1000 ]; do
+  sleep 0.01
+  tries=$((tries + 1))
+done
+
 exec 4>/dev/vport0p2 5>/dev/vport0p3
 mkfifo /run/out /run/err
 cat /run/out >&4 3>&- 5>&- &
@@ -96,7 +101,7 @@ err=$!
 watch=$!
 
 echo ready >&3
-(become_command) </dev/null >/run/out 2>/run/err 3>&- 4>&- 5>&-
+(become_command) <"$input" >/run/out 2>/run/err 3>&- 4>&- 5>&-
 status=$?
 kill_all_but $out $err $watch
 wait $out $err

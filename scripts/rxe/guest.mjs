@@ -1,4 +1,5 @@
-// One guest: the emulator's process and its four channels (control, output, errors, console).
+// One guest: the emulator's process and its channels: control, output, errors and console, and on demand the command's
+// input and the wire of its network card.
 // Invariant: every channel is an inherited socket, so a run has no file to leave behind; the emulator dies with this
 // process however it ends; the status counts only once both outputs have arrived up to the marker.
 
@@ -17,15 +18,15 @@ const CONSOLE_SHOWN = 25;
 const BOOT_LIMIT = 180_000;
 /** How long the runner waits for its own reader once the run is over. */
 const FLUSH_LIMIT = 5000;
-/** Virtio ports in the order guest-init.sh knows them; the console is a serial line. */
-const PORTS = ['control', 'output', 'errors'];
-const CHANNELS = [...PORTS, 'console'];
+/** Virtio ports in the order guest-init.sh knows them; the console is a serial line, the wire a network card. */
+const PORTS = ['control', 'output', 'errors', 'input'];
+const CHANNELS = [...PORTS, 'console', 'wire'];
 const FIRST_FD = 3;
 
 /** A comma separates the emulator's options; doubled it stands for itself. */
 const escapeComma = (text) => text.replaceAll(',', ',,');
 
-function emulatorArguments({ image, shares, memory, cpus, verbose, requestBytes }) {
+function emulatorArguments({ image, shares, memory, cpus, verbose, network, requestBytes }) {
   const kernelWords = [
     'console=ttyS0',
     'panic=-1',
@@ -37,10 +38,17 @@ function emulatorArguments({ image, shares, memory, cpus, verbose, requestBytes 
   const words = ['-no-user-config', '-nodefaults', '-display', 'none', '-no-reboot'];
   words.push('-accel', 'tcg,thread=multi', '-cpu', 'max,-pku', '-smp', `${cpus}`, '-m', `${memory}`);
   words.push('-kernel', image.kernel, '-initrd', image.initrd, '-append', kernelWords.join(' '));
-  for (const [index, name] of CHANNELS.entries()) words.push('-chardev', `socket,id=${name},fd=${FIRST_FD + index}`);
+  const fd = (name) => FIRST_FD + CHANNELS.indexOf(name);
+  for (const name of [...PORTS, 'console']) words.push('-chardev', `socket,id=${name},fd=${fd(name)}`);
   words.push('-serial', 'chardev:console', '-device', 'virtio-serial-pci');
   for (const [index, name] of PORTS.entries()) {
     words.push('-device', `virtserialport,chardev=${name},nr=${index + 1},name=onepiece.${name}`);
+  }
+  // After the ports, whose names in the guest have the number of their device in them. It boots from no network: the
+  // file for that is in a package of its own.
+  if (network) {
+    words.push('-netdev', `socket,id=wire,fd=${fd('wire')}`);
+    words.push('-device', `virtio-net-pci,netdev=wire,romfile=,mac=${network.mac}`);
   }
   const filesystem = (tag, directory, access) => {
     const common = `security_model=none,multidevs=remap${access}`;
@@ -55,7 +63,13 @@ function emulatorArguments({ image, shares, memory, cpus, verbose, requestBytes 
 /**
  * Boots a guest, runs the command in it and ends it.
  * @param {{ image: object, command: string[], env: Record<string, string>, cwd: string, shares: string[],
- *   memory: number, cpus: number, timeout: number, verbose: boolean, stop: AbortSignal }} run
+ *   memory: number, cpus: number, timeout: number, verbose: boolean, stop: AbortSignal,
+ *   input?: import('node:stream').Readable, output?: import('node:stream').Writable,
+ *   errors?: import('node:stream').Writable,
+ *   network?: { host: string, address: string, mac: string, neighbours: Record<string, string>,
+ *     plug: (wire: import('node:stream').Duplex) => void } }} run `stop` is a power cut. `input`: the command's, by
+ *   default nothing; `output` and `errors`: where it goes, by default this process's. `network`: rxe0 is on a network
+ *   card, whose wire `plug` gets, instead of a dummy
  * @returns {Promise<number>} the command's exit code
  */
 export async function runGuest(run) {
@@ -76,6 +90,7 @@ export async function runGuest(run) {
   });
   const killNow = () => child.kill('SIGKILL');
   process.once('exit', killNow);
+  run.network?.plug(child.stdio[FIRST_FD + CHANNELS.indexOf('wire')]);
   try {
     return await converse(child, ended, request, marker, run);
   } finally {
@@ -83,13 +98,13 @@ export async function runGuest(run) {
     await ended;
     for (const stream of child.stdio) stream?.destroy();
     process.off('exit', killNow);
-    if (!run.stop.aborted) await flush([process.stdout, process.stderr]);
+    if (!run.stop.aborted) await flush([run.output ?? process.stdout, run.errors ?? process.stderr]);
   }
 }
 
 /** Follows the channels until the command has ended, or something else has. */
 async function converse(child, ended, request, marker, run) {
-  const [control, output, errors, console_] = child.stdio.slice(FIRST_FD);
+  const [control, output, errors, input, console_] = child.stdio.slice(FIRST_FD);
   const log = keepLog([console_, child.stdout, child.stderr], run.verbose);
   const cleanups = [];
   try {
@@ -114,8 +129,8 @@ async function converse(child, ended, request, marker, run) {
       );
 
       const outputs = [
-        createMarkedStream(output, process.stdout, `\x1e${marker}`),
-        createMarkedStream(errors, process.stderr, `\x1e${marker}`),
+        createMarkedStream(output, run.output ?? process.stdout, `\x1e${marker}`),
+        createMarkedStream(errors, run.errors ?? process.stderr, `\x1e${marker}`),
       ];
       outputs[0].broken.then(() => reject(new Failure(EXIT.brokenPipe, '')));
       readLines(control, (line) => {
@@ -128,6 +143,8 @@ async function converse(child, ended, request, marker, run) {
         if (word === 'exit') Promise.all(outputs.map((one) => one.complete)).then(() => resolve(Number(rest[0])));
       });
       control.on('error', () => {});
+      input.on('error', () => {});
+      run.input?.pipe(input);
       control.write(request);
       // What the console still holds explains the end, so it is read first.
       ended.then((reason) => {

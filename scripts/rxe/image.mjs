@@ -14,7 +14,11 @@ import { dyingWithParent, findProgram, runProgram } from './program.mjs';
 import { unpack } from './unpack.mjs';
 
 /** Kernel modules the guest loads, with their dependencies; the optional ones are built in or gone in some kernels. */
-const MODULES = ['virtio_pci', 'virtio_console', '9pnet_virtio', '9p', 'overlay', 'rdma_rxe', 'ib_uverbs', 'rdma_ucm'];
+const MODULES = ['virtio_pci', 'virtio_console', 'virtio_net', '9pnet_virtio', '9p', 'overlay'].concat([
+  'rdma_rxe',
+  'ib_uverbs',
+  'rdma_ucm',
+]);
 const OPTIONAL_MODULES = ['crc32_generic', 'dummy', 'veth', 'virtio_rng'];
 const MODULE_PARAMETERS = { dummy: 'numdummies=0' };
 /** Programs of busybox that the two init scripts call. */

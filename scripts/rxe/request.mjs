@@ -16,6 +16,8 @@ const DEFAULTS = {
   npm_config_audit: 'false',
   npm_config_fund: 'false',
 };
+/** What the guest is on a network of its own. */
+const ALONE = { host: 'onepiece-guest', address: '10.99.0.1', neighbours: {} };
 /** Enters the working directory and becomes the command; $1 is the directory. */
 const ENTER = 'cd -- "$1" && shift && unset OLDPWD && exec "$@"';
 
@@ -34,13 +36,21 @@ export function guestEnvironment(outside, extra, cwd) {
 }
 
 /**
- * @param {{ command: string[], env: Record<string, string>, cwd: string, shares: string[], marker: string }} run
+ * @param {{ command: string[], env: Record<string, string>, cwd: string, shares: string[], marker: string,
+ *   input?: object, network?: { host: string, address: string, neighbours: Record<string, string> } }} run as runGuest
  * @returns {Buffer}
  */
 export function composeRequest(run) {
   const variables = Object.entries(run.env).map(([name, value]) => quote(`${name}=${value}`));
   const words = ['/bin/chroot', '/guest', '/bin/sh', '-c', ENTER, 'sh', run.cwd, ...run.command].map(quote);
+  const { host, address, neighbours } = run.network ?? ALONE;
+  const others = Object.entries(neighbours).map(([name, where]) => `${where} ${name}`);
   const lines = [
+    `card=${run.network ? 'virtio' : 'dummy'}`,
+    `rxe_host=${quote(host)}`,
+    `rxe_address=${quote(address)}`,
+    `neighbours=${quote(others.join('\n'))}`,
+    `input=${run.input ? '/dev/vport0p4' : '/dev/null'}`,
     `marker=${quote(run.marker)}`,
     `now=${(Date.now() / 1000).toFixed(0)}`,
     'mount_shares() {',

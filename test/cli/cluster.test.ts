@@ -32,6 +32,8 @@ void t.test('what cannot be is named before anything is asked', async (t) => {
     [['node', ...nats, '--secret-file', fine, '--label', 'x'], 2, /key=value/],
     [['node', ...nats, '--secret-file', fine], 1, /127\.0\.0\.1/],
     [['node', ...nats, '--secret-file', fine, '--devices', 'soft0,soft0'], 2, /each once/],
+    [['node', ...nats, '--secret-file', fine, '--start-timeout-ms', '0'], 2, /start-timeout-ms/],
+    [['status', ...nats, '--control-timeout-ms', '1'], 2, /control-timeout-ms/],
     [['cluster', 'init', '--dir', join(folder, 'c'), '--node', '../up'], 2, /name of a node/],
     [['cluster', 'certify', 'a', '--dir', join(folder, 'none')], 1, /onepiece cluster init/],
     [['scale', 'app', 'stage', '0', ...nats], 2, /1 to 64/],

@@ -5,17 +5,30 @@ import { readFileSync, statSync } from 'node:fs';
 import type { Command } from 'commander';
 import { type ControlStore, natsControlStore } from '../control/index.js';
 import { UsageError } from './exit.js';
+import { integer } from './options.js';
+
+/** How long nats-server may take for an answer, where nothing else was said. */
+const CONTROL_TIMEOUT_MS = 1000;
+/** It is looked for as long as so many answers may take. */
+const CONNECT_ANSWERS = 5;
 
 export interface ControlOptions {
   control: string;
   bucket: string;
+  controlTimeoutMs?: number;
 }
 
 /** Adds the options that say where the control store is. */
 export function controlOptions(command: Command): Command {
   return command
     .requiredOption('--control <url>', 'the nats-server that the cluster agrees through, such as nats://host:4222')
-    .option('--bucket <name>', 'the key-value bucket of the cluster', 'onepiece');
+    .option('--bucket <name>', 'the key-value bucket of the cluster', 'onepiece')
+    .option(
+      '--control-timeout-ms <ms>',
+      'how long nats-server may take for an answer; at most a third of --lease-ms',
+      integer(50, 60_000),
+      CONTROL_TIMEOUT_MS,
+    );
 }
 
 /** Does something with the control store. @throws UsageError for an address that makes no sense */
@@ -29,7 +42,11 @@ export async function withControl<T>(options: ControlOptions, work: (store: Cont
 }
 
 /** Opens the control store; who calls closes it. @throws UsageError for an address that makes no sense */
-export async function openControl({ control, bucket }: ControlOptions): Promise<ControlStore> {
+export async function openControl({
+  control,
+  bucket,
+  controlTimeoutMs: timeoutMs = CONTROL_TIMEOUT_MS,
+}: ControlOptions): Promise<ControlStore> {
   const servers = control.split(',').map((each) => each.trim());
   for (const server of servers) {
     if (!/^(nats|tls):\/\/\S+$/.test(server)) {
@@ -37,7 +54,7 @@ export async function openControl({ control, bucket }: ControlOptions): Promise<
     }
   }
   try {
-    return await natsControlStore({ servers, bucket });
+    return await natsControlStore({ servers, bucket, timeoutMs, connectTimeoutMs: CONNECT_ANSWERS * timeoutMs });
   } catch (error) {
     const { code, message } = error as { code?: string; message: string };
     if (code === 'RDMA_ERR_INVALID_ARGUMENT') throw new UsageError(message);

@@ -23,6 +23,7 @@ interface NodeCommandOptions extends ControlOptions {
   gpuMemory?: number;
   label?: Record<string, string>;
   leaseMs: number;
+  startTimeoutMs: number;
   drainMs: number;
   controller: boolean;
   json?: true;
@@ -49,6 +50,12 @@ export function nodeCommand(setExitCode: (code: number) => void): Command {
     .option('--gpu-memory <bytes>', 'memory of each GPU, such as 80G', amount)
     .option('--label <key=value>', 'what stages may ask for; several times', collectLabel)
     .option('--lease-ms <ms>', 'after how long without a sign it counts as lost', integer(200, 600_000), 3000)
+    .option(
+      '--start-timeout-ms <ms>',
+      'how long a stage may take to start, with its model; then it is started anew',
+      integer(1, 2 ** 31 - 1),
+      60_000,
+    )
     .option('--drain-ms <ms>', 'how long its work may take to end after a signal', integer(0, 86_400_000), 30_000)
     .option('--no-controller', 'it never leads the cluster')
     .option('--json', 'print one JSON document for each thing that happens')
@@ -62,7 +69,8 @@ function collectLabel(text: string, labels: Record<string, string> = {}): Record
 }
 
 async function runNode(options: NodeCommandOptions): Promise<number> {
-  const { secretFile, address, tlsDir, leaseMs, drainMs, gpus, gpuMemory, cores, memory, label, json } = options;
+  const { secretFile, address, tlsDir, leaseMs, startTimeoutMs, drainMs, gpus, gpuMemory } = options;
+  const { cores, memory, label, json } = options;
   const secret = readSecret(secretFile);
   const devices = options.devices ?? options.device;
   const name = options.name ?? `${os.hostname().replaceAll(/[^-=\w]/g, '-')}-${process.pid}`;
@@ -88,6 +96,7 @@ async function runNode(options: NodeCommandOptions): Promise<number> {
       tlsDir,
       has,
       leaseMs,
+      startTimeoutMs,
       onEvent: (event) => {
         if (event.type === 'joined')
           say(`${name} has joined the cluster with ${event.devices.join(', ')}`, {

@@ -44,6 +44,7 @@ interface ServeCommandOptions extends ServerLimits {
   tlsDir?: string;
   maxQueued: number;
   leaseMs: number;
+  startTimeoutMs: number;
   store?: string;
   redis?: string;
   control?: string;
@@ -76,6 +77,12 @@ export function serveCommand(setExitCode: (code: number) => void): Command {
     .option('--tls-dir <folder>', 'with --control: the certificate of this node (onepiece cluster init)')
     .option('--max-queued <count>', 'requests that may wait to be admitted, 0 to 65536', integer(0, 65_536), 256)
     .option('--lease-ms <ms>', 'others take the jobs over after so long', integer(100, 3_600_000), 10_000)
+    .option(
+      '--start-timeout-ms <ms>',
+      'how long the stages may take to start, with their models',
+      integer(1, 2 ** 31 - 1),
+      60_000,
+    )
     .addOption(
       new Option('--store <folder>', `where jobs and results are kept; default ${defaultStoreFolder()}`).conflicts([
         'redis',
@@ -105,7 +112,8 @@ function collect(name: string, names: string[] = []): string[] {
 
 async function serveUntilSignal(workflow: string, options: ServeCommandOptions): Promise<number> {
   const { export: exportName, device, maxQueued, leaseMs, store: folder, redis, memory, ...others } = options;
-  const { logLevel, json, tokensFile, name, control, bucket, secretFile, address, tlsDir, ...server } = others;
+  const { logLevel, json, tokensFile, name, control, bucket, secretFile, address, ...rest } = others;
+  const { tlsDir, startTimeoutMs, ...server } = rest;
   const [first = 'soft0', ...more] = device ?? [];
   if (control === undefined && (more.length > 0 || address !== undefined || tlsDir !== undefined))
     throw new UsageError('several devices, --address and --tls-dir are for --control: one host needs one device');
@@ -139,7 +147,7 @@ async function serveUntilSignal(workflow: string, options: ServeCommandOptions):
     if (control === undefined || secret === undefined) {
       serving = await serve(service, {
         ...common,
-        pipeline: { device: first, maxQueued, leaseMs, store },
+        pipeline: { device: first, maxQueued, leaseMs, startTimeoutMs, store },
         routes: async (app, pipeline) => {
           await (app as FastifyInstance).register(observePlugin(Observer.attach(pipeline, { spans })));
         },
@@ -148,7 +156,7 @@ async function serveUntilSignal(workflow: string, options: ServeCommandOptions):
       cluster = await openControl({ control, bucket });
       const { name: app } = service.workflow;
       const devices = device === undefined ? {} : { devices: device };
-      const how = { app, secret, address, tlsDir, maxQueued, jobLeaseMs: leaseMs, store, ...devices };
+      const how = { app, secret, address, tlsDir, maxQueued, startTimeoutMs, jobLeaseMs: leaseMs, store, ...devices };
       const pipeline = await ClusterPipeline.connect(cluster, how).catch(asUsage);
       const observer = new ClusterObserver(app, cluster, pipeline);
       serving = await servePipeline(pipeline, service, {
