@@ -1,6 +1,5 @@
 // A side of this process connected to a peer process (peer.ts).
 import type { ChildProcess } from 'node:child_process';
-import { readFileSync } from 'node:fs';
 import type { ConnectOptions } from '../../src/ts/verbs/index.js';
 import type { Command, Hello } from './peer.js';
 import { ended, EVERY_ACCESS, message, openSide, startHelper } from './support.js';
@@ -26,10 +25,4 @@ export async function openPeer(options: ConnectOptions = {}) {
     await ended(child);
   };
   return { child, side, address: hello.address, rkey: hello.rkey, close };
-}
-
-/** The state letter of a process: R, S, T (stopped), Z (dead). */
-export function processState(pid: number): string {
-  const stat = readFileSync(`/proc/${pid}/stat`, 'latin1');
-  return stat.slice(stat.lastIndexOf(')') + 2)[0] ?? '';
 }
