@@ -125,7 +125,9 @@ export class ClusterRun implements SimCluster {
 
   private deploy(): void {
     const { wanted } = this;
-    const app: App = { name: APP, module: '/clip.js', hash: 'a'.repeat(64), spec: SPEC, sizes: {} as never, wanted };
+    const code = { module: '/clip.js', hash: 'a'.repeat(64), spec: SPEC, sizes: {} as never };
+    // Counts are said by an operator, also of the stage that could be scaled by its load.
+    const app: App = { name: APP, ...code, wanted, fixed: ['b'] };
     this.write(APPS + APP, asJson(app));
   }
 

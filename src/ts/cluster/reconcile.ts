@@ -7,6 +7,7 @@
 import { isDeepStrictEqual } from 'node:util';
 import { makePlan, type Plan, placeName, stagePlaces } from '../pipeline/index.js';
 import { place, type NodeInfoInput, type Placement } from '../planner/index.js';
+import { GpuClaims } from './gpu-claims.js';
 import { type App, type Assignment, NO_PLAN, type PlaceReport, type PlanRecord } from './cluster-records.js';
 
 /** A gateway that is there. */
@@ -67,12 +68,21 @@ export function reconcile({ apps, nodes }: KnownCluster): Map<string, PlanRecord
     })),
     previous: settled.flatMap(({ known: { app }, record }) => placementsOf(app, record)),
   });
+  const claims = new GpuClaims(
+    settled.map(({ known: { app, record: before }, record }) => {
+      // What is let go of just now may still have its process.
+      const assignments = { ...before?.assignments, ...record.assignments };
+      return { app, record, assignments, isAlive: (assignment) => isAlive(alive, assignment) };
+    }),
+    result.placements,
+  );
   const changed = new Map<string, PlanRecord>();
   for (const [i, { known, record }] of settled.entries()) {
     const { name } = known.app;
-    const mine = result.placements.filter(({ group }) => group.startsWith(`${name}/`));
-    const unplaced = result.unplaced.filter(({ group }) => group.startsWith(`${name}/`)).map(({ reason }) => reason);
-    const next = withLost(known.app, nextRecord(known, { ...record, unplaced }, mine, alive), alive);
+    const { placements: mine, waiting } = claims.ready(known.app);
+    const reasons = result.unplaced.filter(({ group }) => group.startsWith(`${name}/`)).map(({ reason }) => reason);
+    const unplaced = [...reasons, ...waiting];
+    const next = withLost(known.app, nextRecord(known, { ...record, unplaced }, mine, alive, claims), alive);
     if (!isDeepStrictEqual(next, apps[i]!.record ?? NO_PLAN)) changed.set(name, next);
   }
   return changed;
@@ -160,7 +170,13 @@ function placementsOf(app: App, { plan, assignments }: PlanRecord): Placement[] 
   });
 }
 
-function nextRecord(known: KnownApp, record: PlanRecord, placements: readonly Placement[], alive: Alive): PlanRecord {
+function nextRecord(
+  known: KnownApp,
+  record: PlanRecord,
+  placements: readonly Placement[],
+  alive: Alive,
+  claims: GpuClaims,
+): PlanRecord {
   const { app, gateways, record: before, seen } = known;
   const { spec } = app;
   const { plan, olderPlans } = record;
@@ -196,7 +212,9 @@ function nextRecord(known: KnownApp, record: PlanRecord, placements: readonly Pl
     const missing = now.filter((instance) => !placed.some((each) => each.instance === instance));
     const short = Math.max(0, Math.min(app.wanted[stage.name]!, now.length) - list.length);
     const lives = (instance: number) => isAlive(alive, record.assignments[`${stage.name}/${instance}`]);
-    list.push(...missing.filter(lives).slice(0, short));
+    // But not with a GPU that another one was given.
+    const keeps = (instance: number) => !claims.isGiven(record.assignments[`${stage.name}/${instance}`]!);
+    list.push(...missing.filter((instance) => lives(instance) && keeps(instance)).slice(0, short));
     const isWanted = app.wanted[stage.name]! > 0;
     if (list.length === 0 && isWanted) list.push(...missing.slice(0, 1));
     if (missing.some((instance) => !lives(instance) && !list.includes(instance))) isForced = true;
