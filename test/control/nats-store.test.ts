@@ -1,5 +1,6 @@
 // Proves that the store on NATS JetStream is a control store, and what it does when the server is away, full, or
 // forbids.
+import { type AddressInfo, connect, createServer } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import t from 'tap';
 import { natsControlStore, type ControlStore } from '../../src/ts/control/index.js';
@@ -93,6 +94,27 @@ void t.test('on NATS', { skip: NO_NATS ?? false, timeout: 0 }, async (t) => {
     for (let i = 0; i < 20; i++) codes.add(await codeOf(store.put(`a.${i}`, new Uint8Array(10_000))));
     t.strictSame([...codes], ['ok', 'RDMA_ERR_STORE_FULL']);
     t.ok(await store.get('a.0'), 'what it had it keeps');
+  });
+
+  void t.test('a server that greets later than it may answer is waited for', async (t) => {
+    let greeted = 0;
+    const proxy = createServer((near) => {
+      greeted++;
+      const far = connect(server.port, '127.0.0.1');
+      for (const end of [near, far]) end.on('error', () => {});
+      near.pipe(far);
+      setTimeout(() => far.pipe(near), 600);
+      near.on('close', () => far.destroy());
+      far.on('close', () => near.destroy());
+    });
+    await new Promise<void>((resolve) => proxy.listen(0, '127.0.0.1', resolve));
+    t.teardown(() => proxy.close());
+    const { port } = proxy.address() as AddressInfo;
+    const servers = `nats://127.0.0.1:${port}`;
+    const store = await natsControlStore({ servers, bucket: 'late', timeoutMs: 300, connectTimeoutMs: 20_000 });
+    t.teardown(() => store.close());
+    t.ok((await store.put('a', 1)) > 0);
+    t.equal(greeted, 1, 'by one connection');
   });
 
   void t.test('nobody there, and what is no address, are told from each other', async (t) => {

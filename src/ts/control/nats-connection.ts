@@ -39,7 +39,7 @@ export class NatsLink {
 
   /** @throws RdmaError RDMA_ERR_PEER_GONE, RDMA_ERR_UNAUTHENTICATED, RDMA_ERR_INVALID_ARGUMENT */
   static async open(nats: Nats, settings: ConnectSettings): Promise<NatsLink> {
-    const { servers, name, timeoutMs, connectTimeoutMs, connection } = settings;
+    const { servers, name, connectTimeoutMs, connection } = settings;
     const endMs = performance.now() + connectTimeoutMs;
     const rest = new Bell(realTimers);
     for (;;) {
@@ -51,7 +51,8 @@ export class NatsLink {
           ...connection,
           servers: [...servers],
           name,
-          timeout: Math.max(timeoutMs, 100),
+          // Of one attempt. A server that has much to do would be asked anew all the time by whoever gives up early.
+          timeout: Math.max(connectTimeoutMs, 100),
           reconnect: true,
           maxReconnectAttempts: -1,
           waitOnFirstConnect: false,

@@ -38,7 +38,7 @@ export interface NatsControlStoreOptions {
   readonly maxBytes?: number | undefined;
   /** How long a call may take, 50 to 60 000 ms; default 1000. A third of the shortest lease, or less. */
   readonly timeoutMs?: number | undefined;
-  /** How long opening it waits for a server; default 5000 ms. */
+  /** How long opening it waits for a server, and later each attempt to come back to one; default 5000 ms. */
   readonly connectTimeoutMs?: number | undefined;
   /** Options of the client's connect(), as `user`, `pass`, `token`, `authenticator`, `tls`, `inboxPrefix`. */
   readonly connection?: Readonly<Record<string, unknown>> | undefined;
