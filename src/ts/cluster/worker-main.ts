@@ -302,6 +302,16 @@ function onMessage(received: unknown): void {
   }
 }
 
+// The parent has ended. The kernel says so too (dieWithParent), but only after it has closed the channel: a process that
+// ended by itself in between would leave what its handlers have started.
+function endWithParent(): void {
+  try {
+    process.kill(-process.pid, 'SIGKILL');
+  } catch {
+    process.exit(0); // it leads no group
+  }
+}
+
 /**
  * Makes this process a worker: from now on it does what its supervisor says.
  *
@@ -312,7 +322,7 @@ export function runWorker(load: typeof importModule, keep: (moment: Moment) => v
   importModule = load;
   keepCode = keep;
   process.on('message', onMessage);
-  process.on('disconnect', () => process.exit(0));
+  process.on('disconnect', endWithParent);
   process.on('uncaughtException', crash);
   process.on('unhandledRejection', crash);
   // Whoever sends it to every process of a program means the parent, which decides.
