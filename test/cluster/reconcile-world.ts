@@ -48,8 +48,13 @@ export const SPEC = checkSpec({
   name: 'clip',
   stages: [
     { name: 'a', instances: 2 },
-    { name: 'b', after: ['a'], scale: { min: 0, sloMs: 1000 } },
+    { name: 'b', after: ['a'] },
   ],
+});
+/** The same, of which `b` may sleep. */
+export const SLEEPY = checkSpec({
+  ...SPEC,
+  stages: SPEC.stages.map((stage) => (stage.name === 'b' ? { ...stage, scale: { min: 0, sloMs: 1000 } } : stage)),
 });
 
 export class ReconcileWorld {
@@ -67,7 +72,7 @@ export class ReconcileWorld {
 
   get app(): App {
     const { wanted } = this;
-    return { name: 'clip', module: '/clip.js', hash: 'a'.repeat(64), spec: SPEC, sizes: {} as never, wanted };
+    return { name: 'clip', module: '/clip.js', hash: 'a'.repeat(64), spec: SLEEPY, sizes: {} as never, wanted };
   }
 
   get liveGateways(): LiveGateway[] {
@@ -141,5 +146,5 @@ export function reportOf(epoch: number, state: 'ready' | 'broken'): PlaceReport 
   return { epoch, state, plans: [], address: null, reason, readyInMs: null, pid: null, restarts: 0, vias: {} };
 }
 
-export const namesOf = (plan: Plan): string[] => stagePlaces(plan).map((id) => placeName(SPEC, id));
+export const namesOf = (plan: Plan): string[] => stagePlaces(plan).map((id) => placeName(SLEEPY, id));
 export const plansOf = ({ plan, olderPlans }: PlanRecord): Plan[] => [...olderPlans, ...(plan === null ? [] : [plan])];

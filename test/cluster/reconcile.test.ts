@@ -6,7 +6,7 @@ import t from 'tap';
 import type { PlanRecord } from '../../src/ts/cluster/cluster-records.js';
 import { reconcile } from '../../src/ts/cluster/reconcile.js';
 import { checkSpec } from '../../src/ts/pipeline/index.js';
-import { happenings, namesOf, plansOf, ReconcileWorld, SPEC } from './reconcile-world.js';
+import { happenings, namesOf, plansOf, ReconcileWorld, SLEEPY } from './reconcile-world.js';
 
 /** What is wrong with a decision; undefined: nothing. */
 type Rule = (before: PlanRecord, after: PlanRecord, world: ReconcileWorld) => string | undefined;
@@ -285,7 +285,10 @@ void t.test('a stage sleeps on where there is no room for it, and what else chan
   const world = new ReconcileWorld();
   const known = (wanted: Record<string, number>, cores: number) => {
     const { apps, nodes } = world.known();
-    const spec = checkSpec({ ...SPEC, stages: SPEC.stages.map((stage) => ({ ...stage, resources: { cores: 1 } })) });
+    const spec = checkSpec({
+      ...SLEEPY,
+      stages: SLEEPY.stages.map((stage) => ({ ...stage, resources: { cores: 1 } })),
+    });
     const app = { ...apps[0]!.app, spec, wanted };
     return { apps: [{ ...apps[0]!, app }], nodes: nodes.slice(0, 1).map((node) => ({ ...node, cores })) };
   };

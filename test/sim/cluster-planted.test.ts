@@ -7,6 +7,7 @@ import { SeededChoices } from '../../src/ts/sim/choices.js';
 import { clusterShapeOf, playCluster } from './cluster-run.js';
 import { SimControlStore } from './control-store.js';
 import { plant } from './plant.js';
+import { checkFound } from './planted-defect.js';
 import { countNotTime } from './progress.js';
 
 countNotTime();
@@ -59,24 +60,6 @@ const PLANTED: { name: string; plant: () => () => void; seen: RegExp }[] = [
 
 for (const { name, plant: plantIt, seen } of PLANTED) {
   void t.test(`found: ${name}`, { timeout: 0 }, async (t) => {
-    const takeBack = plantIt();
-    try {
-      let found: { seed: number; broken: string[] } | undefined;
-      for (let seed = 1; seed <= WITHIN && found === undefined; seed++) {
-        const { broken } = await playCluster(new SeededChoices(seed), clusterShapeOf(seed));
-        if (broken.length > 0) found = { seed, broken };
-      }
-      t.ok(found, `within ${WITHIN} seeds`);
-      if (found === undefined) return;
-      t.match(found.broken[0], seen);
-      t.comment(`seed ${found.seed}: ${found.broken[0]}`);
-      const again = await playCluster(new SeededChoices(found.seed), clusterShapeOf(found.seed));
-      t.strictSame(again.broken, found.broken, `seed ${found.seed} shows it again`);
-      takeBack();
-      const quiet = await playCluster(new SeededChoices(found.seed), clusterShapeOf(found.seed));
-      t.strictSame(quiet.broken, [], 'and nothing without it');
-    } finally {
-      takeBack();
-    }
+    await checkFound(t, WITHIN, plantIt, seen, (seed) => playCluster(new SeededChoices(seed), clusterShapeOf(seed)));
   });
 }

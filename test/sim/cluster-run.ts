@@ -13,25 +13,18 @@ import {
   readReport,
   REPORTS,
 } from '../../src/ts/cluster/cluster-records.js';
-import { bytesOf } from '../../src/ts/control/store.js';
 import { placeName, stagePlaces } from '../../src/ts/pipeline/index.js';
 import type { Choices } from '../../src/ts/sim/choices.js';
 import type { SimProcess } from '../../src/ts/sim/process.js';
-import { SimWorld } from '../../src/ts/sim/world.js';
 import { SPEC } from '../cluster/reconcile-world.js';
 import { catching } from './catching.js';
-import { APP, type SimAgent, type SimCluster, SimGateway, SimNode, type SimPlace } from './cluster-parts.js';
+import { APP, type SimAgent, SimGateway, SimNode, type SimPlace } from './cluster-parts.js';
 import { ClusterRules, recordOf } from './cluster-rules.js';
-import { SimControlServer, type StoreTrouble } from './control-store.js';
+import { TroubledCluster, type TroubledShape } from './troubled-cluster.js';
 
-export interface ClusterShape {
+export interface ClusterShape extends TroubledShape {
   readonly nodes: number;
   readonly gateways: number;
-  readonly leaseMs: number;
-  readonly troubleMs: number;
-  readonly forgets: boolean;
-  readonly trouble: StoreTrouble;
-  readonly faultMs: number;
 }
 
 export interface ClusterVerdict {
@@ -70,32 +63,13 @@ export function clusterShapeOf(seed: number): ClusterShape {
 
 const FAULTS = ['cut', 'stop', 'kill', 'store', 'scale', 'drain', 'break', 'isolate'] as const;
 
-export class ClusterRun implements SimCluster {
-  readonly world: SimWorld;
-  readonly server: SimControlServer;
-  readonly rules: ClusterRules;
-  readonly trouble: StoreTrouble;
-  readonly faults: string[] = [];
+export class ClusterRun extends TroubledCluster<ClusterShape> {
+  readonly rules = new ClusterRules(this);
   nodes: SimNode[] = [];
   gateways: SimGateway[] = [];
   private wanted: Record<string, number> = { a: 2, b: 1 };
   private readonly brokenPlaces = new Set<string>();
   private readonly draining = new Set<string>();
-
-  constructor(
-    readonly choices: Choices,
-    readonly shape: ClusterShape,
-  ) {
-    this.trouble = { ...shape.trouble };
-    const options = { copier: 'process', tearShare: 0, weakOrder: false, pollBatch: 1, oneWriter: true } as const;
-    this.world = new SimWorld(choices, options);
-    this.server = new SimControlServer(this.world);
-    this.rules = new ClusterRules(this);
-  }
-
-  fraction(): number {
-    return this.choices.pick(2 ** 20, 'fault') / 2 ** 20;
-  }
 
   broken(words: string): void {
     this.world.broken.push(words);
@@ -113,27 +87,14 @@ export class ClusterRun implements SimCluster {
     this.rules.onEnd(place, record);
   }
 
-  /** What real ones go through, too. */
-  failed(error: unknown): void {
-    const { code } = error as { code?: string };
-    if (!/^RDMA_ERR_(CONFLICT|TIMEOUT|PEER_GONE)$/.test(String(code))) this.world.caught(error);
-  }
-
-  private get agents(): SimAgent[] {
+  protected get agents(): SimAgent[] {
     return [...this.nodes, ...this.gateways];
   }
 
   private deploy(): void {
     const { wanted } = this;
-    const code = { module: '/clip.js', hash: 'a'.repeat(64), spec: SPEC, sizes: {} as never };
-    // Counts are said by an operator, also of the stage that could be scaled by its load.
-    const app: App = { name: APP, ...code, wanted, fixed: ['b'] };
+    const app: App = { name: APP, module: '/clip.js', hash: 'a'.repeat(64), spec: SPEC, sizes: {} as never, wanted };
     this.write(APPS + APP, asJson(app));
-  }
-
-  // What operators have written is not forgotten here: they would do it again.
-  private write(key: string, value: Parameters<typeof bytesOf>[0] | undefined): void {
-    this.server.write(key, value === undefined ? undefined : bytesOf(value), undefined, this.server.nowMs);
   }
 
   async play(): Promise<ClusterVerdict> {
@@ -234,80 +195,34 @@ export class ClusterRun implements SimCluster {
     return [...gateways, ...places, JSON.stringify(record), ...reports].join('; ');
   }
 
-  private note(words: string): void {
-    this.faults.push(`${this.world.scheduler.nowMs.toFixed(0)} ms: ${words}`);
-  }
-
-  private later(ms: number, call: () => void): void {
-    this.world.scheduler.add(ms, undefined, false, call);
-  }
-
-  private fault(): void {
-    this.later(-Math.log(1 - this.fraction()) * this.shape.faultMs, () => {
-      if (this.world.scheduler.nowMs >= this.shape.troubleMs) return;
-      const { choices, agents, nodes } = this;
-      const forMs = choices.delay(50, 7000);
-      const kind = FAULTS[choices.pick(FAULTS.length, 'fault')]!;
-      const agent = agents[choices.pick(agents.length, 'fault')]!;
-      const node = nodes[choices.pick(nodes.length, 'fault')]!;
-      this.strike(kind, agent, node, forMs);
-      this.fault();
-    });
-  }
-
-  private strike(kind: (typeof FAULTS)[number], agent: SimAgent, node: SimNode, forMs: number): void {
-    const { server, choices, shape } = this;
-    const words = (what: string) => this.note(`${what} for ${forMs.toFixed(0)} ms`);
-    if (kind === 'cut' || kind === 'isolate') {
-      // Partitioned: one of them, or all but one.
-      const cut = kind === 'cut' ? [agent] : this.agents.filter((other) => other !== agent);
-      words(`${cut.map(({ name }) => name).join(', ')} cut off`);
-      const { store } = agent;
-      const stores = kind === 'cut' ? [store] : cut.map((other) => other.store);
-      for (const each of stores) each.cut(true);
-      this.later(forMs, () => {
-        for (const each of stores) each.cut(false);
-      });
-    } else if (kind === 'stop') {
-      words(`${agent.name} is stopped`);
-      const { process } = agent;
-      process.stop();
-      this.later(forMs, () => process.continue());
-    } else if (kind === 'kill') {
-      if (agent.process.state === 'dead') return;
-      words(`${agent.name} is dead`);
-      agent.crash();
-      this.later(forMs, () => {
-        if (agent.process.state === 'dead') agent.start();
-      });
-    } else if (kind === 'store') {
-      if (server.isDown) return;
-      const forgetMs = shape.forgets && choices.chance(0.6, 'fault') ? choices.delay(0, 6000) : 0;
-      words(`the server, which forgets ${forgetMs.toFixed(0)} ms, is away`);
-      server.die(forgetMs);
-      this.later(forMs / 2, () => server.isDown && this.rise());
-    } else if (kind === 'scale') {
+  protected strike(): void {
+    const { choices, agents, nodes } = this;
+    const forMs = choices.delay(50, 7000);
+    const fault = FAULTS[choices.pick(FAULTS.length, 'fault')]!;
+    const agent = agents[choices.pick(agents.length, 'fault')]!;
+    const node = nodes[choices.pick(nodes.length, 'fault')]!;
+    if (fault === 'scale') {
       const stage = 'ab'[choices.pick(2, 'fault')]!;
       const count = 1 + choices.pick(4, 'fault');
       this.note(`${stage} shall have ${count} instances`);
       this.wanted = { ...this.wanted, [stage]: count };
       this.deploy();
-    } else if (kind === 'drain') {
+    } else if (fault === 'drain') {
       const isDraining = !this.draining.has(node.name) && this.draining.size + 1 < this.nodes.length;
       this.note(`${node.name} is ${isDraining ? 'being drained' : 'to have places again'}`);
       if (isDraining) this.draining.add(node.name);
       else this.draining.delete(node.name);
       this.writeDrains();
-    } else {
+    } else if (fault === 'break') {
       const place = `a/${1 + choices.pick(4, 'fault')}`;
-      words(`${place} will not work`);
+      this.note(`${place} will not work for ${forMs.toFixed(0)} ms`);
       this.brokenPlaces.add(place);
       this.lookAtPlaces();
       this.later(forMs, () => {
         this.brokenPlaces.delete(place);
         this.lookAtPlaces();
       });
-    }
+    } else this.strikeCommon(fault, agent, forMs);
   }
 
   private lookAtPlaces(): void {
@@ -318,24 +233,15 @@ export class ClusterRun implements SimCluster {
     for (const { name } of this.nodes) this.write(DRAINS + name, this.draining.has(name) ? true : undefined);
   }
 
-  private rise(): void {
-    this.server.rise();
-    if (!this.server.hasForgotten) return;
+  protected publish(): void {
     this.deploy();
     this.writeDrains();
   }
 
-  private heal(): void {
-    this.note('all is well again');
-    Object.assign(this.trouble, { late: 0, lost: 0, answerLost: 0 });
+  protected override heal(): void {
     this.brokenPlaces.clear();
     this.lookAtPlaces();
-    if (this.server.isDown) this.rise();
-    for (const agent of this.agents) {
-      agent.process.continue();
-      if (agent.process.state === 'dead') agent.start();
-      agent.store.cut(false);
-    }
+    super.heal();
   }
 }
 

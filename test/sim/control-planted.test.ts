@@ -7,6 +7,7 @@ import { View } from '../../src/ts/control/view.js';
 import { SeededChoices } from '../../src/ts/sim/choices.js';
 import { controlShapeOf, playControl } from './control-run.js';
 import { SimControlStore } from './control-store.js';
+import { checkFound } from './planted-defect.js';
 import { countNotTime } from './progress.js';
 
 countNotTime();
@@ -102,24 +103,6 @@ const PLANTED: { name: string; plant: () => () => void; seen: RegExp }[] = [
 
 for (const { name, plant, seen } of PLANTED) {
   void t.test(`found: ${name}`, { timeout: 0 }, async (t) => {
-    const takeBack = plant();
-    try {
-      let found: { seed: number; broken: string[] } | undefined;
-      for (let seed = 1; seed <= WITHIN && found === undefined; seed++) {
-        const { broken } = await playControl(new SeededChoices(seed), controlShapeOf(seed));
-        if (broken.length > 0) found = { seed, broken };
-      }
-      t.ok(found, `within ${WITHIN} seeds`);
-      if (found === undefined) return;
-      t.match(found.broken[0], seen);
-      t.comment(`seed ${found.seed}: ${found.broken[0]}`);
-      const again = await playControl(new SeededChoices(found.seed), controlShapeOf(found.seed));
-      t.strictSame(again.broken, found.broken, `seed ${found.seed} shows it again`);
-      takeBack();
-      const quiet = await playControl(new SeededChoices(found.seed), controlShapeOf(found.seed));
-      t.strictSame(quiet.broken, [], 'and nothing without it');
-    } finally {
-      takeBack();
-    }
+    await checkFound(t, WITHIN, plant, seen, (seed) => playControl(new SeededChoices(seed), controlShapeOf(seed)));
   });
 }

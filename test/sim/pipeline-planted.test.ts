@@ -3,6 +3,7 @@
 import t from 'tap';
 import { SeededChoices } from '../../src/ts/sim/choices.js';
 import { PLANTED } from './pipeline-planted-list.js';
+import { checkFound } from './planted-defect.js';
 import { playPipeline } from './pipeline-run.js';
 import { type PipelineShape, pipelineShapeOf } from './pipeline-shape.js';
 
@@ -13,24 +14,9 @@ for (const { name, flaw, plant, shape, seen } of PLANTED) {
   const without = (seed: number): PipelineShape => ({ ...pipelineShapeOf(seed), ...shape });
   const shapeFor = (seed: number) => ({ ...without(seed), ...(flaw === undefined ? {} : { flaw }) });
   void t.test(`found: ${name}`, { timeout: 0 }, async (t) => {
-    const takeBack = plant?.();
-    try {
-      let found: { seed: number; broken: string[] } | undefined;
-      for (let seed = 1; seed <= WITHIN && found === undefined; seed++) {
-        const { broken } = await playPipeline(new SeededChoices(seed), shapeFor(seed));
-        if (broken.length > 0) found = { seed, broken };
-      }
-      t.ok(found, `within ${WITHIN} seeds`);
-      if (found === undefined) return;
-      t.match(found.broken[0], seen);
-      const again = await playPipeline(new SeededChoices(found.seed), shapeFor(found.seed));
-      t.strictSame(again.broken, found.broken, `seed ${found.seed} shows it again`);
-      takeBack?.();
-      const quiet = await playPipeline(new SeededChoices(found.seed), without(found.seed));
-      t.strictSame(quiet.broken, [], 'and nothing without it');
-    } finally {
-      takeBack?.();
-    }
+    const play = (shapeBy: (seed: number) => PipelineShape) => (seed: number) =>
+      playPipeline(new SeededChoices(seed), shapeBy(seed));
+    await checkFound(t, WITHIN, plant, seen, play(shapeFor), play(without));
   });
 }
 

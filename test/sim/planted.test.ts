@@ -20,6 +20,7 @@ import { EnumeratedChoices, ListedChoices, SeededChoices } from '../../src/ts/si
 import type { DeviceFlaw } from '../../src/ts/sim/world.js';
 import { SMALL_CASES } from './cases.js';
 import { plant } from './plant.js';
+import { checkFound } from './planted-defect.js';
 import { play } from './ring-run.js';
 import { type Shape, shapeOf } from './shape.js';
 
@@ -357,26 +358,11 @@ const planted: Planted[] = [
 ];
 
 for (const { name, flaw, plant: put, shape, seen } of planted) {
-  const shapeFor = (seed: number): Shape => ({ ...shapeOf(seed), ...shape, ...(flaw === undefined ? {} : { flaw }) });
+  const without = (seed: number): Shape => ({ ...shapeOf(seed), ...shape });
+  const shapeFor = (seed: number): Shape => ({ ...without(seed), ...(flaw === undefined ? {} : { flaw }) });
   void t.test(`found: ${name}`, { timeout: 0 }, async (t) => {
-    const takeBack = put?.();
-    try {
-      let found: { seed: number; broken: string[] } | undefined;
-      for (let seed = 1; seed <= WITHIN && found === undefined; seed++) {
-        const { broken } = await play(new SeededChoices(seed), shapeFor(seed));
-        if (broken.length > 0) found = { seed, broken };
-      }
-      t.ok(found, `within ${WITHIN} seeds`);
-      if (found === undefined) return;
-      t.match(found.broken[0], seen);
-      const again = await play(new SeededChoices(found.seed), shapeFor(found.seed));
-      t.strictSame(again.broken, found.broken, `seed ${found.seed} shows it again`);
-      takeBack?.();
-      const without = await play(new SeededChoices(found.seed), { ...shapeOf(found.seed), ...shape });
-      t.strictSame(without.broken, [], 'and nothing without it');
-    } finally {
-      takeBack?.();
-    }
+    const playAs = (shapeBy: (seed: number) => Shape) => (seed: number) => play(new SeededChoices(seed), shapeBy(seed));
+    await checkFound(t, WITHIN, put, seen, playAs(shapeFor), playAs(without));
   });
 }
 

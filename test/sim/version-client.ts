@@ -1,4 +1,5 @@
-// A client of an app in a simulated cluster: it follows versions as ClusterPipeline does, and has requests all the time.
+// A client of an app in a simulated cluster: it follows versions as ClusterPipeline does, and has requests all the
+// time.
 //
 // Invariant: new requests go to the version that it follows; each stays in the version that it began in.
 import { VersionsView } from '../../src/ts/cluster/versions-view.js';

@@ -1,5 +1,5 @@
-// A simulated client's gateway to one version: it joins, follows plans and lets go of them as VersionPipeline does, with
-// requests that only take time.
+// A simulated client's gateway to one version: it joins, follows plans and lets go of them as VersionPipeline does,
+// with requests that only take time.
 //
 // Invariant: requests begin under the newest plan that it has adopted, and each stays under its plan; one whose place
 // is given up goes on under the newest.

@@ -5,6 +5,7 @@ import type { VersionsRecord } from '../../src/ts/cluster/release-records.js';
 import * as versions from '../../src/ts/cluster/versions.js';
 import { SeededChoices } from '../../src/ts/sim/choices.js';
 import { plant } from './plant.js';
+import { checkFound } from './planted-defect.js';
 import { countNotTime } from './progress.js';
 import { playVersions, versionShapeOf } from './version-run.js';
 
@@ -58,24 +59,6 @@ const PLANTED: { name: string; plant: () => () => void; seen: RegExp }[] = [
 
 for (const { name, plant: plantIt, seen } of PLANTED) {
   void t.test(`found: ${name}`, { timeout: 0 }, async (t) => {
-    const takeBack = plantIt();
-    try {
-      let found: { seed: number; broken: string[] } | undefined;
-      for (let seed = 1; seed <= WITHIN && found === undefined; seed++) {
-        const { broken } = await playVersions(new SeededChoices(seed), versionShapeOf(seed));
-        if (broken.length > 0) found = { seed, broken };
-      }
-      t.ok(found, `within ${WITHIN} seeds`);
-      if (found === undefined) return;
-      t.match(found.broken[0], seen);
-      t.comment(`seed ${found.seed}: ${found.broken[0]}`);
-      const again = await playVersions(new SeededChoices(found.seed), versionShapeOf(found.seed));
-      t.strictSame(again.broken, found.broken, `seed ${found.seed} shows it again`);
-      takeBack();
-      const quiet = await playVersions(new SeededChoices(found.seed), versionShapeOf(found.seed));
-      t.strictSame(quiet.broken, [], 'and nothing without it');
-    } finally {
-      takeBack();
-    }
+    await checkFound(t, WITHIN, plantIt, seen, (seed) => playVersions(new SeededChoices(seed), versionShapeOf(seed)));
   });
 }

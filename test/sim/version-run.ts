@@ -18,17 +18,15 @@ import {
   type VersionsRecord,
 } from '../../src/ts/cluster/release-records.js';
 import { rollbackTarget } from '../../src/ts/cluster/versions.js';
-import { bytesOf } from '../../src/ts/control/store.js';
 import { checkSpec, placeName, stagePlaces } from '../../src/ts/pipeline/index.js';
 import type { Choices } from '../../src/ts/sim/choices.js';
 import type { SimProcess } from '../../src/ts/sim/process.js';
-import { SimWorld } from '../../src/ts/sim/world.js';
 import { SPEC } from '../cluster/reconcile-world.js';
 import { catching } from './catching.js';
-import { type SimAgent, type SimCluster, SimNode, type SimPlace } from './cluster-parts.js';
+import { type SimAgent, SimNode, type SimPlace } from './cluster-parts.js';
 import { type ClusterShape, clusterShapeOf } from './cluster-run.js';
 import { recordOf } from './cluster-rules.js';
-import { SimControlServer } from './control-store.js';
+import { TroubledCluster } from './troubled-cluster.js';
 import { SimClient, VERSIONED } from './version-client.js';
 import { SCALE, VersionRules } from './version-rules.js';
 
@@ -69,38 +67,14 @@ export interface VersionShape extends ClusterShape {
 }
 type Health = 'well' | 'broken' | 'hangs';
 
-export class VersionRun implements SimCluster {
-  readonly world: SimWorld;
-  readonly server: SimControlServer;
-  readonly trouble: ClusterShape['trouble'];
-  readonly rules: VersionRules;
-  readonly faults: string[] = [];
+export class VersionRun extends TroubledCluster<VersionShape> {
+  readonly rules = new VersionRules(this);
   readonly nodes: SimNode[] = [];
   readonly clients: SimClient[] = [];
   readonly counts = { requests: 0 };
   private readonly health = new Map<string, Health>();
   private release: Release | undefined;
   private releases = 0;
-
-  constructor(
-    readonly choices: Choices,
-    readonly shape: VersionShape,
-  ) {
-    this.trouble = { ...shape.trouble };
-    const options = { copier: 'process', tearShare: 0, weakOrder: false, pollBatch: 1, oneWriter: true } as const;
-    this.world = new SimWorld(choices, options);
-    this.server = new SimControlServer(this.world);
-    this.rules = new VersionRules(this);
-  }
-
-  fraction(): number {
-    return this.choices.pick(2 ** 20, 'fault') / 2 ** 20;
-  }
-
-  failed(error: unknown): void {
-    const { code } = error as { code?: string };
-    if (!/^RDMA_ERR_(CONFLICT|TIMEOUT|PEER_GONE)$/.test(String(code))) this.world.caught(error);
-  }
 
   healthOf(app: string, place: string): Health {
     const version = versionOf(app)?.version ?? '';
@@ -126,11 +100,7 @@ export class VersionRun implements SimCluster {
     return entry === undefined ? NO_VERSIONS : readVersions(entry);
   }
 
-  private write(key: string, value: Parameters<typeof bytesOf>[0]): void {
-    this.server.write(key, bytesOf(value), undefined, this.server.nowMs);
-  }
-
-  private publish(): void {
+  protected publish(): void {
     // As deploy() numbers it: by what the store has.
     const entry = this.server.entries.get(RELEASES + VERSIONED);
     const number = Math.max(entry === undefined ? 0 : readRelease(entry).number, this.versions.release) + 1;
@@ -172,7 +142,7 @@ export class VersionRun implements SimCluster {
 
   // ---- The run
 
-  private get agents(): SimAgent[] {
+  protected get agents(): SimAgent[] {
     return [...this.nodes, ...this.clients];
   }
 
@@ -286,70 +256,15 @@ export class VersionRun implements SimCluster {
 
   // ---- Faults
 
-  private note(words: string): void {
-    this.faults.push(`${this.world.scheduler.nowMs.toFixed(0)} ms: ${words}`);
-  }
-
-  private later(ms: number, call: () => void): void {
-    this.world.scheduler.add(ms, undefined, false, call);
-  }
-
-  private fault(): void {
-    const { shape, choices } = this;
-    this.later(-Math.log(1 - this.fraction()) * shape.faultMs, () => {
-      if (this.world.scheduler.nowMs >= shape.troubleMs) return;
-      this.strike(FAULTS[choices.pick(FAULTS.length, 'fault')]!, choices.delay(50, 7000));
-      this.fault();
-    });
-  }
-
-  private strike(kind: (typeof FAULTS)[number], forMs: number): void {
-    const { choices, agents, server } = this;
+  protected strike(): void {
+    const { choices, agents } = this;
+    const fault = FAULTS[choices.pick(FAULTS.length, 'fault')]!;
+    const forMs = choices.delay(50, 7000);
     const agent = agents[choices.pick(agents.length, 'fault')]!;
-    const words = (what: string) => this.note(`${what} for ${forMs.toFixed(0)} ms`);
-    if (kind === 'deploy') this.deploy((['well', 'well', 'broken', 'hangs'] as const)[choices.pick(4, 'fault')]!);
-    else if (kind === 'rollback') this.rollback();
-    else if (kind === 'scale') this.scale();
-    else if (kind === 'cut' || kind === 'isolate') {
-      const cut = kind === 'cut' ? [agent] : agents.filter((other) => other !== agent);
-      words(`${cut.map(({ name }) => name).join(', ')} cut off`);
-      const stores = cut.map(({ store }) => store);
-      for (const store of stores) store.cut(true);
-      this.later(forMs, () => {
-        for (const store of stores) store.cut(false);
-      });
-    } else if (kind === 'stop') {
-      words(`${agent.name} is stopped`);
-      const { process } = agent;
-      process.stop();
-      this.later(forMs, () => process.continue());
-    } else if (kind === 'kill') {
-      if (agent.process.state === 'dead') return;
-      words(`${agent.name} is dead`);
-      agent.crash();
-      this.later(forMs, () => agent.process.state === 'dead' && agent.start());
-    } else if (!server.isDown) {
-      const forgetMs = this.shape.forgets && choices.chance(0.6, 'fault') ? choices.delay(0, 6000) : 0;
-      words(`the server, which forgets ${forgetMs.toFixed(0)} ms, is away`);
-      server.die(forgetMs);
-      this.later(forMs / 2, () => server.isDown && this.rise());
-    }
-  }
-
-  private rise(): void {
-    this.server.rise();
-    if (this.server.hasForgotten) this.publish();
-  }
-
-  private heal(): void {
-    this.note('all is well again');
-    Object.assign(this.trouble, { late: 0, lost: 0, answerLost: 0 });
-    if (this.server.isDown) this.rise();
-    for (const agent of this.agents) {
-      agent.process.continue();
-      if (agent.process.state === 'dead') agent.start();
-      agent.store.cut(false);
-    }
+    if (fault === 'deploy') this.deploy((['well', 'well', 'broken', 'hangs'] as const)[choices.pick(4, 'fault')]!);
+    else if (fault === 'rollback') this.rollback();
+    else if (fault === 'scale') this.scale();
+    else this.strikeCommon(fault, agent, forMs);
   }
 }
 
