@@ -92,3 +92,45 @@ void t.test(
     t.equal(await seen.get(KEY), undefined);
   },
 );
+
+void t.test('a report that somebody waits for comes at once, however many wait, and once in a second', async (t) => {
+  const store = memoryControlStore();
+  t.teardown(() => store.close());
+  const due: { afterMs: number; call: () => void }[] = []; // the last is the one that counts
+  const timers = {
+    ...systemControlPort.timers,
+    after: (afterMs: number, call: () => void) => {
+      const timer = { afterMs, call };
+      due.push(timer);
+      return () => void due.splice(due.indexOf(timer), 1);
+    },
+  };
+  let reads = 0;
+  const read = () => {
+    reads++;
+    return undefined;
+  };
+  const reporter = new LoadReporter(store, { key: KEY, port: { ...systemControlPort, timers }, read });
+  t.teardown(() => reporter.close());
+  const passes = async () => {
+    due.pop()!.call();
+    await becomes('the next timer', () => due.length === 1);
+  };
+  await passes();
+  t.equal(due[0]!.afterMs, 1000);
+  reporter.hurry();
+  const [hurried] = due;
+  t.equal(hurried!.afterMs, 0);
+  for (let i = 0; i < 1000; i++) reporter.hurry();
+  t.equal(due[0], hurried, 'whoever comes later does not put it off');
+  await passes();
+  t.match([reads, due[0]!.afterMs], [2, 1000]);
+  reporter.hurry();
+  t.equal(due[0]!.afterMs, 1000, 'it has just reported');
+  const reported = passes();
+  reporter.hurry();
+  await reported;
+  t.match([reads, due[0]!.afterMs], [3, 0], 'during a report: once more behind it');
+  await passes();
+  t.match([reads, due[0]!.afterMs], [4, 1000]);
+});

@@ -23,10 +23,9 @@ export class LoadReporter {
   failure: RdmaError | undefined;
   private written: GatewayLoad | undefined;
   private revision: Revision = 0;
-  private stopTimer: (() => void) | undefined;
+  private stopTimer: (() => void) | undefined; // undefined: a report is under way
   private work: Promise<void> = Promise.resolve();
-  private isReporting = false;
-  private isHurried = false;
+  private isHurried = false; // since the last report that came in its own time
   private isClosed = false;
 
   constructor(
@@ -42,24 +41,21 @@ export class LoadReporter {
     this.stopTimer = timers.after(
       afterMs,
       () => {
-        this.isReporting = true;
-        this.work = this.report().finally(() => {
-          this.isReporting = false;
-          const afterMs = this.isHurried ? 0 : EVERY_MS;
-          this.isHurried = false;
-          this.next(afterMs);
-        });
+        this.stopTimer = undefined;
+        if (afterMs > 0) this.isHurried = false;
+        const { isHurried } = this;
+        this.work = this.report().finally(() => this.next(this.isHurried && !isHurried ? 0 : EVERY_MS));
       },
       true,
     );
   }
 
-  /** Somebody waits for what it has to say: it is told now, not only in a second. */
+  /** Somebody waits for what it has to say: it reports now, and not only in a second; at most once in that second. */
   hurry(): void {
+    if (this.isHurried) return;
     this.isHurried = true;
-    if (this.isReporting || this.isClosed) return;
-    this.isHurried = false;
-    this.stopTimer?.();
+    if (this.stopTimer === undefined) return; // it reports once more behind the report that is under way
+    this.stopTimer();
     this.next(0);
   }
 

@@ -90,7 +90,6 @@ export class VersionPipeline extends RunningPipeline {
   private isDue = false; // there is something to follow
   private trouble: RdmaError | undefined; // why it could not be followed
   private isLive = false;
-  private hasSleeper = false; // the newest plan has a stage without instances
   private arrived = 0; // requests, for the load that is reported
   private reporter: LoadReporter | undefined;
 
@@ -160,9 +159,10 @@ export class VersionPipeline extends RunningPipeline {
 
   // Who comes again as it was told is no newcomer, unless it has to wake a stage.
   private count(options: RequestOptions | undefined): void {
-    if (options?.retryToken !== undefined && !this.hasSleeper) return;
+    const hasSleeper = this.plans.at(-1)?.instances.some((list) => list.length === 0) === true;
+    if (options?.retryToken !== undefined && !hasSleeper) return;
     this.arrived++;
-    if (this.hasSleeper) this.reporter?.hurry();
+    if (hasSleeper) this.reporter?.hurry();
   }
 
   /** @internal */
@@ -227,7 +227,6 @@ export class VersionPipeline extends RunningPipeline {
       onFailed: (reason) => this.fail(reason),
     });
     this.plans = [plan];
-    this.hasSleeper = sleeps(plan);
     this.session = this.membership!.session;
     this.membership!.update(asJson(this.advertised(this.gateway.address)));
   }
@@ -285,7 +284,6 @@ export class VersionPipeline extends RunningPipeline {
       if (!newest.gateways.includes(this.number)) return;
       await this.gateway!.adopt(newest);
       this.plans.push(newest);
-      this.hasSleeper = sleeps(newest);
       // Others have the names of places that were given up.
       for (const id of stagePlaces(newest)) this.givenUp.delete(placeName(this.app.spec, id));
       // It was lost meanwhile: a plan may have left it out.
@@ -458,10 +456,6 @@ export class VersionPipeline extends RunningPipeline {
     await this.gateway?.close();
     await this.view.close();
   }
-}
-
-function sleeps({ instances }: Plan): boolean {
-  return instances.some((list) => list.length === 0);
 }
 
 /**
