@@ -234,8 +234,7 @@ def test_what_the_owner_does_not_have_any_more_is_closed(other):
 
 def test_when_the_owner_ends_inputs_are_lost_and_its_memory_is_let_go_of(other):
     watched = []
-    gpu = Gpu()
-    setattr(gpu, "on_owner", lambda fd, is_new: watched.append((fd, is_new)))
+    gpu = Gpu(lambda fd, is_new: watched.append((fd, is_new)))
     before = mapped()
     shown = gpu.window(MIB, None, other.words)
     shown.where()

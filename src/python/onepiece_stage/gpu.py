@@ -17,7 +17,7 @@ from typing import Any, Dict, List, Optional, Tuple, Union
 from .cuda import Broken, has_torch_gpu
 from .cudart import Cudart, CudaError
 from .dlpack import Exports
-from .gpu_mappings import Mapping, Mappings, Owner, Unreachable, started_at
+from .gpu_mappings import Mapping, Mappings, OnOwner, Owner, Unreachable, ignore, started_at
 from .gpu_pool import Block, Pool
 
 _PROBE_BYTES = 32
@@ -77,7 +77,8 @@ class GpuWindow:
 class Gpu:
     """What a worker has to do with GPUs, beside what PyTorch does."""
 
-    def __init__(self) -> None:
+    def __init__(self, on_owner: OnOwner = ignore) -> None:
+        self._on_owner = on_owner
         self._cudart: Optional[Cudart] = None
         self._pool: Optional[Pool] = None
         self._mappings: Optional[Mappings] = None
@@ -131,12 +132,8 @@ class Gpu:
             if count == 0:
                 raise OSError("this process sees no GPU")
             self._uuids = [cudart.uuid(device) for device in range(count)]
-            self._cudart, self._pool, self._mappings = cudart, Pool(cudart), Mappings(cudart)
-            self._mappings.on_owner = self.on_owner
+            self._cudart, self._pool, self._mappings = cudart, Pool(cudart), Mappings(cudart, self._on_owner)
         return self._cudart, self._pool, self._mappings
-
-    def on_owner(self, fd: int, is_new: bool) -> None:
-        """A descriptor that is readable when a process has ended whose memory is mapped; the worker watches it."""
 
     # ---- Outputs
 

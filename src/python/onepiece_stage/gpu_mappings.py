@@ -78,17 +78,22 @@ class Mapping:
 
 
 _OwnerKey = Tuple[int, str]
+#: Called with a descriptor that is readable when an owner has ended and True, and with False before it is closed.
+OnOwner = Callable[[int, bool], None]
+
+
+def ignore(fd: int, is_new: bool) -> None:
+    """Nobody watches owners."""
 
 
 class Mappings:
     """All of them."""
 
-    def __init__(self, cudart: Cudart) -> None:
+    def __init__(self, cudart: Cudart, on_owner: OnOwner = ignore) -> None:
         self._cudart = cudart
+        self._on_owner = on_owner
         self._owners: Dict[_OwnerKey, Owner] = {}
         self._open: Dict[Tuple[_OwnerKey, int, int], Mapping] = {}
-        #: Told of a descriptor that is readable when an owner has ended, and of one that is closed soon.
-        self.on_owner: Callable[[int, bool], None] = lambda fd, is_new: None
 
     def __len__(self) -> int:
         return len(self._open)
@@ -99,7 +104,7 @@ class Mappings:
         if found is None:
             found = self._owners[key] = Owner(*key)
             if found.fd is not None:
-                self.on_owner(found.fd, True)
+                self._on_owner(found.fd, True)
         return found
 
     def map(self, key: _OwnerKey, arena: int, handle: bytes, device: int) -> Mapping:
@@ -134,7 +139,7 @@ class Mappings:
         for key in [key for key, owner in self._owners.items() if owner.is_over and key not in used]:
             owner = self._owners.pop(key)
             if owner.fd is not None:
-                self.on_owner(owner.fd, False)
+                self._on_owner(owner.fd, False)
             owner.close()
 
     def _close(self, mapping: Mapping) -> None:

@@ -34,8 +34,7 @@ class Worker(TaskHost):
         self._mailbox = mailbox
         self._channel = channel
         self._memory = Memory(channel)
-        self.gpu = Gpu()
-        setattr(self.gpu, "on_owner", self._watch_owner)
+        self.gpu = Gpu(self._watch_owner)
         self._pending: Deque[Dict[str, Any]] = deque()
         self._replies: Dict[int, Dict[str, Any]] = {}
         self._asking = threading.RLock()

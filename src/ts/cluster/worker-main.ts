@@ -18,8 +18,8 @@ import {
   StageInstance,
   type StageInstanceStatus,
   stageIndex,
+  type PipelinePort,
   pipelinePort,
-  systemPipelinePort,
   TaskBoard,
   type Workflow,
   type WorkflowSpec,
@@ -121,7 +121,7 @@ async function start(config: WorkerConfig): Promise<StageInstance> {
   const { spec } = workflow;
   const port = pipelinePort(config.tlsDir === undefined ? undefined : TlsIdentity.read(config.tlsDir));
   const poller = new Poller({ pollUs, clock: port.clock });
-  const code = findCode(workflow, config, poller);
+  const code = findCode(workflow, config, port, poller);
   const opened = await StageInstance.open({
     port,
     graph: graphOf(spec),
@@ -158,11 +158,11 @@ async function start(config: WorkerConfig): Promise<StageInstance> {
 }
 
 // Python starts while the inbox opens.
-function findCode(workflow: Workflow, config: WorkerConfig, poller: Poller): StageCode {
+function findCode(workflow: Workflow, config: WorkerConfig, port: PipelinePort, poller: Poller): StageCode {
   const spec = workflow.get(config.stage);
   if (spec.python === undefined) return workflow.code(config.stage);
   const { instance, module, heartbeatMs, pollUs } = config;
-  const world = { memory: systemPipelinePort.location.memory, addressOf: (place: string) => routes[place], announce };
+  const world = { memory: port.location.memory, addressOf: (place: string) => routes[place], announce };
   python = new PythonStage({
     stage: spec,
     instance,
@@ -302,8 +302,8 @@ function onMessage(received: unknown): void {
   }
 }
 
-// The parent has ended. The kernel says so too (dieWithParent), but only after it has closed the channel: a process that
-// ended by itself in between would leave what its handlers have started.
+// The parent has ended. The kernel says so too (dieWithParent), but only after it has closed the channel: a process
+// that ended by itself in between would leave what its handlers have started.
 function endWithParent(): void {
   try {
     process.kill(-process.pid, 'SIGKILL');

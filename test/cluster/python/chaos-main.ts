@@ -1,6 +1,7 @@
-// `npm run chaos:python`: chaos on stages in Python. Invariant: the result goes to stdout, the progress to stderr and only
-// on a terminal; 0: all held, 1: something did not, 2: wrong usage.
+// `npm run chaos:python`: chaos on stages in Python. Invariant: the result goes to stdout, the progress to stderr and
+// only on a terminal; 0: all held, 1: something did not, 2: wrong usage.
 import { parseArgs } from 'node:util';
+import { runProgram } from '../../program.js';
 import { runPythonChaos } from './chaos.js';
 
 const usage = `Usage: npm run chaos:python -- [options]
@@ -32,18 +33,11 @@ function readOptions(): { seed: number; kills: number; clients: number } | undef
   };
 }
 
-async function main(): Promise<void> {
-  let options: ReturnType<typeof readOptions>;
-  try {
-    options = readOptions();
-  } catch (error) {
-    process.stderr.write(`${(error as Error).message}\n\n${usage}`);
-    process.exitCode = 2;
-    return;
-  }
+async function main(): Promise<number> {
+  const options = readOptions();
   if (options === undefined) {
     process.stdout.write(usage);
-    return;
+    return 0;
   }
   const isTerminal = process.stderr.isTTY === true;
   const onProgress = (ended: number, blows: number) => {
@@ -52,9 +46,7 @@ async function main(): Promise<void> {
   const summary = await runPythonChaos({ ...options, onProgress });
   if (isTerminal) process.stderr.write('\n');
   process.stdout.write(`${JSON.stringify({ schemaVersion: 1, test: 'python-chaos', ...summary })}\n`);
+  return 0;
 }
 
-main().catch((error: Error) => {
-  process.stdout.write(`${error.message}\n`);
-  process.exitCode = 1;
-});
+runProgram(main, usage);

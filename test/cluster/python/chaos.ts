@@ -2,15 +2,14 @@
 // and their keepers are killed and stopped, at any instant, also while they start. What has to hold: every request has
 // one end, with the right bytes; nothing before a Python process notices; in the end nothing is left.
 //
-// Invariant: the seed decides what is sent, and which blow comes after how many ends. Waiting is bounded by progress: as
-// long as requests end, nobody is late.
-import { readFileSync } from 'node:fs';
+// Invariant: the seed decides what is sent, and which blow comes after how many ends. Waiting is bounded by progress:
+// as long as requests end, nobody is late.
 import { setTimeout as sleep } from 'node:timers/promises';
 import { LocalPipeline } from '../../../src/ts/cluster/index.js';
 import { type PipelineResult, type RdmaError, tensor } from '../../../src/ts/pipeline/index.js';
 import { hash } from '../../ring/chaos-plan.js';
 import { within } from '../../pipeline/support.js';
-import { alive, gone, idle } from '../support.js';
+import { alive, gone, idle, parentOf } from '../support.js';
 import { steady } from './workflows.js';
 
 export interface PythonChaosOptions {
@@ -194,15 +193,6 @@ function signal(pid: number | undefined, name: NodeJS.Signals): void {
     process.kill(pid, name);
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
-  }
-}
-
-function parentOf(pid: number): number | undefined {
-  try {
-    const stat = readFileSync(`/proc/${pid}/stat`, 'latin1');
-    return Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[1]);
-  } catch {
-    return undefined;
   }
 }
 

@@ -1,5 +1,5 @@
-// Proves who gets a handle of GPU memory and why others do not, and that a block is given back once, to the process that
-// has it.
+// Proves who gets a handle of GPU memory and why others do not, and that a block is given back once, to the process
+// that has it.
 import t from 'tap';
 import { GpuOutputs } from '../../../src/ts/cluster/python/gpu-outputs.js';
 import type { GpuAddress, PlaceAddress } from '../../../src/ts/pipeline/index.js';
@@ -24,16 +24,16 @@ void t.test('all receivers must be able to open it', async (t) => {
     }),
     true,
   );
-  t.equal(outputs.peersOf(['a/0']), undefined, 'no process runs yet');
+  t.equal(outputs.peersOf({ receivers: ['a/0'] }), undefined, 'no process runs yet');
   outputs.begin({ probe: 'own' }, () => {});
-  t.same(outputs.peersOf(['a/0', 'b/0']), [
+  t.same(outputs.peersOf({ receivers: ['a/0', 'b/0'] }), [
     ['a/0', 'probe a'],
     ['b/0', 'probe b'],
   ]);
-  t.match(outputs.peersOf(['a/0', 'mig/0']), /mig\/0 opens no memory of a GPU: operation not supported/);
-  t.match(outputs.peersOf(['far/0']), /far\/0 is on another host, or in another container/);
-  t.match(outputs.peersOf(['js/0']), /js\/0 opens no memory of a GPU/);
-  t.match(outputs.peersOf(['gone/0']), /gone\/0 takes no memory of a GPU, or is being replaced/);
+  t.match(outputs.peersOf({ receivers: ['a/0', 'mig/0'] }), /mig\/0 opens no memory of a GPU: operation not supported/);
+  t.match(outputs.peersOf({ receivers: ['far/0'] }), /far\/0 is on another host, or in another container/);
+  t.match(outputs.peersOf({ receivers: ['js/0'] }), /js\/0 opens no memory of a GPU/);
+  t.match(outputs.peersOf({ receivers: ['gone/0'] }), /gone\/0 takes no memory of a GPU, or is being replaced/);
 });
 
 void t.test('others are told what the process offers', async (t) => {

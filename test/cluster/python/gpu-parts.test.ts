@@ -1,4 +1,5 @@
-// Proves that the description of a tensor on a GPU comes back as it was, and that what a client sends is never taken for one.
+// Proves that the description of a tensor on a GPU comes back as it was, and that what a client sends is never taken
+// for one.
 import t from 'tap';
 import { gpuPart, readGpuPart } from '../../../src/ts/cluster/python/gpu-parts.js';
 import { type RdmaError, tensor } from '../../../src/ts/pipeline/index.js';

@@ -1,6 +1,7 @@
 // Proves that outputs on a GPU go from one process to the next by their handles, with a CUDA runtime over shared memory
 // (test/python/fake_cudart.c): nothing is copied; who cannot open one gets them through the host; blocks are given back
-// when they are acknowledged, however their receiver has ended; and no request is lost with the GPU that held its bytes.
+// when they are acknowledged, however their receiver has ended; and no request is lost with the GPU that held its
+// bytes.
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import os from 'node:os';

@@ -113,7 +113,7 @@ export class Entry {
       room: [segment, at, this.room.buffer.byteLength],
       inline: Math.min(host.inlineBytes, SMALL_OUTPUTS_BYTES),
       limit: host.maxOutputBytes,
-      gpu: host.gpu.peersOf(task.receivers),
+      gpu: host.gpu.peersOf(task),
     };
   }
 

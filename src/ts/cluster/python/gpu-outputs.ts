@@ -57,11 +57,11 @@ export class GpuOutputs {
     return held;
   }
 
-  /** Whether all of these receivers may get a handle; undefined: the process offers none. */
-  peersOf(receivers: readonly string[]): GpuPeers | undefined {
+  /** Whether all who take the output of a task may get a handle; undefined: the process offers none. */
+  peersOf(task: { readonly receivers: readonly string[] }): GpuPeers | undefined {
     if (!this.isOffered) return undefined;
     const peers: [string, string][] = [];
-    for (const place of receivers) {
+    for (const place of task.receivers) {
       const address = this.world.addressOf(place);
       if (address === undefined) return `${place} takes no memory of a GPU, or is being replaced`;
       const { gpu } = address;
