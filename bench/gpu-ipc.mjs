@@ -1,5 +1,6 @@
-// Outputs that stay on the GPU of one process until the next one has taken them: how long 1 GiB takes, relative to a copy
-// within one process; that no request is lost when either process is killed; and that the memory of the GPU comes back.
+// Outputs that stay on the GPU of one process until the next one has taken them: how long 1 GiB takes, relative to a
+// copy within one process; that no request is lost when either process is killed; and that the memory of the GPU comes
+// back.
 //
 // Usage: npm run build && node bench/gpu-ipc.mjs [--bytes BYTES] [--rounds N] [--kills N] [--share]
 //   --share: both stages on one GPU; default one for each

@@ -6,7 +6,7 @@ import { readdirSync, readFileSync } from 'node:fs';
  *
  * @throws Error ENOENT when there is no such process
  */
-export function isStopped(pid: number): boolean {
+export function haveThreadsStopped(pid: number): boolean {
   return readdirSync(`/proc/${pid}/task`).every((thread) => {
     const stat = readFileSync(`/proc/${pid}/task/${thread}/stat`, 'latin1');
     return stat.slice(stat.lastIndexOf(')') + 2).startsWith('T');

@@ -1,6 +1,6 @@
 // One guest of a pair as the scenario sees it: a machine on which it starts programs, and which it may cut off.
-// Invariant: a program that ends when nobody expects it, and a guest that does, fail whatever waits for them; every wait
-// has a limit; and all that was printed last is there for the report.
+// Invariant: a program that ends when nobody expects it, and a guest that does, fail whatever waits for them; every
+// wait has a limit; and all that was printed last is there for the report.
 
 import path from 'node:path';
 import { PassThrough } from 'node:stream';

@@ -1,6 +1,6 @@
 // The cable between the network cards of two guests.
-// Invariant: it hands over whole frames only, in order, so a guest that loses its power within one disturbs nobody; what
-// comes for a guest that is not there is dropped, as a cable does.
+// Invariant: it hands over whole frames only, in order, so a guest that loses its power within one disturbs nobody;
+// what comes for a guest that is not there is dropped, as a cable does.
 
 /** The emulator puts this many bytes before each frame: its length. */
 const LENGTH_BYTES = 4;

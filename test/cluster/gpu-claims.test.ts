@@ -1,5 +1,5 @@
-// Proves that no GPU is given to two processes: not to an instance of another workflow, not while a place that was let go
-// of may still be there; and that what waits for a GPU has it in the end.
+// Proves that no GPU is given to two processes: not to an instance of another workflow, not while a place that was let
+// go of may still be there; and that what waits for a GPU has it in the end.
 import fc from 'fast-check';
 import t from 'tap';
 import type { App, PlanRecord } from '../../src/ts/cluster/cluster-records.js';

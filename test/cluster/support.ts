@@ -8,7 +8,7 @@ import { DEVICE, until, within } from '../pipeline/support.js';
 import { diamondRequest } from '../pipeline/workflows.js';
 
 /** The parent of a process that runs; undefined when it has ended, also when nobody has asked for its end yet. */
-function parentOf(pid: number | string): number | undefined {
+export function parentOf(pid: number | string): number | undefined {
   try {
     // proc(5): the name, in brackets, may hold anything; then the state and the parent.
     const [state, parent] = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ').at(-1)?.split(' ') ?? [];

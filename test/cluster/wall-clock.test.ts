@@ -53,7 +53,8 @@ void t.test('requests, deadlines and restarts under a wall clock that jumps', as
 
 /**
  * Where the wall clock is for people to read, or another library wants it; and what outlives the process whose own
- * clock nobody else has: when a stored job came and expires, how old a file is, and from when to when a certificate holds.
+ * clock nobody else has: when a stored job came and expires, how old a file is, and from when to when a certificate
+ * holds.
  */
 const readers = [
   'bench/peers/bullmq-main.ts',

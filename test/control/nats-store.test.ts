@@ -5,7 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import t from 'tap';
 import { natsControlStore, type ControlStore } from '../../src/ts/control/index.js';
 import { codeOf } from '../pipeline/support.js';
-import { isStopped } from '../stopped.js';
+import { haveThreadsStopped } from '../stopped.js';
 import { conformance, Seen } from './conformance.js';
 import { NatsServer, NO_NATS } from './nats-server.js';
 
@@ -58,7 +58,7 @@ void t.test('on NATS', { skip: NO_NATS ?? false, timeout: 0 }, async (t) => {
     const first = await store.put('a', 1);
     server.signal('SIGSTOP');
     try {
-      t.equal(await until(async () => String(isStopped(server.pid)), 'true'), 'true');
+      t.equal(await until(async () => String(haveThreadsStopped(server.pid)), 'true'), 'true');
       t.equal(await codeOf(store.put('a', 2, { expected: first })), 'RDMA_ERR_TIMEOUT');
     } finally {
       server.signal('SIGCONT');

@@ -19,7 +19,7 @@ import {
   type Usage,
   WORKERS,
 } from './fault-plan.js';
-import { isStopped } from '../stopped.js';
+import { haveThreadsStopped } from '../stopped.js';
 import { ended, startHelper, until } from './support.js';
 
 const patienceMs = 30_000;
@@ -91,7 +91,7 @@ class Worker {
 
   async stop(): Promise<void> {
     this.child.kill('SIGSTOP');
-    await until(() => isStopped(this.child.pid!), 'the process is stopped');
+    await until(() => haveThreadsStopped(this.child.pid!), 'the process is stopped');
   }
 
   async kill(): Promise<void> {

@@ -3,7 +3,7 @@
 // byte of the target's memory changes any more.
 import t from 'tap';
 import { CompletionStatus as Status, SendFlags } from '../../src/ts/verbs/index.js';
-import { isStopped } from '../stopped.js';
+import { haveThreadsStopped } from '../stopped.js';
 import { ask, openPeer } from './peers.js';
 import { fill, isFilled, message, openPair, readCompletions, takeOne, until } from './support.js';
 
@@ -58,11 +58,11 @@ void t.test('WRITE, READ and atomics complete while the target is stopped by SIG
   const peer = await openPeer();
   const { child, close } = peer;
   child.kill('SIGSTOP');
-  await until(() => isStopped(child.pid!), 'the peer is stopped');
+  await until(() => haveThreadsStopped(child.pid!), 'the peer is stopped');
   t.ok(await writeAndReadBack(peer, 11));
   t.same(await addAndSwap(peer, 5n, 0n), [0n, 5n]);
   t.same(await addAndSwap(peer, 6n, 0n), [0n, 6n], 'the swap was made');
-  t.ok(isStopped(child.pid!), 'it was stopped all the time');
+  t.ok(haveThreadsStopped(child.pid!), 'it was stopped all the time');
   child.kill('SIGCONT');
   t.equal(await ask(child, { do: 'check', seed: 11, bytes: 1 << 19 }), true);
   await close();
@@ -71,7 +71,7 @@ void t.test('WRITE, READ and atomics complete while the target is stopped by SIG
 void t.test('a stopped target of which the queue pair is not ready makes a request wait, not hang', async (t) => {
   const { child, side, close } = await openPeer({ timeout: 8, retryCount: 0, rnrRetry: 1 });
   child.kill('SIGSTOP');
-  await until(() => isStopped(child.pid!), 'the peer is stopped');
+  await until(() => haveThreadsStopped(child.pid!), 'the peer is stopped');
   side.qp.sends.send(0, 1, SIGNALED, side.mr.address, 8, side.mr.lkey);
   side.qp.postSend(1);
   t.match(await takeOne(side.cq), { status: Status.RNR_RETRY_EXCEEDED });

@@ -11,7 +11,7 @@ import {
   SendFlags,
 } from '../../src/ts/verbs/index.js';
 import type { Hello } from './peer.js';
-import { isStopped } from '../stopped.js';
+import { haveThreadsStopped } from '../stopped.js';
 import type { Order } from './soft-peer.js';
 import {
   codeOf,
@@ -49,7 +49,7 @@ async function startPeer(side: Side, qp = side.qp) {
   };
   const stop = async () => {
     child.kill('SIGSTOP');
-    await until(() => isStopped(child.pid!), 'the peer is stopped');
+    await until(() => haveThreadsStopped(child.pid!), 'the peer is stopped');
   };
   const kill = async () => {
     const end = ended(child);

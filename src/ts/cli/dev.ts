@@ -18,7 +18,7 @@ import {
 } from '../serve/index.js';
 import { packageRoot } from '../verbs/native.js';
 import { asUsage, errorLine } from './exit.js';
-import { amount, integer } from './options.js';
+import { amount, integer, startTimeout } from './options.js';
 import { SignalLatch } from './signal-latch.js';
 
 interface DevCommandOptions {
@@ -50,7 +50,7 @@ export function devCommand(setExitCode: (code: number) => void): Command {
     .option('--memory <bytes>', 'memory for stages, such as 64G; default: all', amount)
     .option('--gpus <count>', 'how many GPUs stages may have', integer(0, 1024), 0)
     .option('--gpu-memory <bytes>', 'memory of each GPU, such as 80G', amount)
-    .option('--start-timeout-ms <ms>', 'how long the stages may take to start', integer(1, 2 ** 31 - 1), 60_000)
+    .addOption(startTimeout('how long the stages may take to start'))
     .option('--drain-ms <ms>', 'how long what runs may take after a reload or a signal', integer(min, max), DRAIN_MS)
     .addOption(new Option('--log-level <level>', 'nothing below it is logged').choices(LOG_LEVELS).default('warn'))
     .option('--json', 'print one JSON document for each thing that happens')

@@ -7,7 +7,7 @@ import { Command, InvalidArgumentError, Option } from 'commander';
 import { Controller, drainNode, NodeManager } from '../cluster/index.js';
 import { type ControlOptions, controlOptions, openControl, readSecret } from './cluster-options.js';
 import { asUsage, errorLine } from './exit.js';
-import { amount, integer, names } from './options.js';
+import { amount, integer, names, startTimeout } from './options.js';
 import { SignalLatch } from './signal-latch.js';
 
 interface NodeCommandOptions extends ControlOptions {
@@ -50,12 +50,7 @@ export function nodeCommand(setExitCode: (code: number) => void): Command {
     .option('--gpu-memory <bytes>', 'memory of each GPU, such as 80G', amount)
     .option('--label <key=value>', 'what stages may ask for; several times', collectLabel)
     .option('--lease-ms <ms>', 'after how long without a sign it counts as lost', integer(200, 600_000), 3000)
-    .option(
-      '--start-timeout-ms <ms>',
-      'how long a stage may take to start, with its model; then it is started anew',
-      integer(1, 2 ** 31 - 1),
-      60_000,
-    )
+    .addOption(startTimeout('how long a stage may take to start, with its model; the node then starts it again'))
     .option('--drain-ms <ms>', 'how long its work may take to end after a signal', integer(0, 86_400_000), 30_000)
     .option('--no-controller', 'it never leads the cluster')
     .option('--json', 'print one JSON document for each thing that happens')

@@ -1,7 +1,7 @@
 // Reading option values.
 //
 // Invariant: a value that is not exactly right is a usage error that says what would be.
-import { InvalidArgumentError } from 'commander';
+import { InvalidArgumentError, Option } from 'commander';
 
 /** A parser of whole numbers from `min` to `max`. */
 export function integer(min: number, max: number): (text: string) => number {
@@ -72,4 +72,9 @@ export function sizes(max: number): (text: string) => number[] {
       }
       return value;
     });
+}
+
+/** The option `--start-timeout-ms`. @param about what it bounds */
+export function startTimeout(about: string): Option {
+  return new Option('--start-timeout-ms <ms>', about).argParser(integer(1, 2 ** 31 - 1)).default(60_000);
 }

@@ -29,7 +29,7 @@ import { ClusterPipeline } from '../cluster/index.js';
 import type { ControlStore } from '../control/index.js';
 import { openControl, readSecret } from './cluster-options.js';
 import { UsageError } from './exit.js';
-import { integer, names } from './options.js';
+import { integer, names, startTimeout } from './options.js';
 import { SignalLatch } from './signal-latch.js';
 
 interface ServeCommandOptions extends ServerLimits {
@@ -77,12 +77,7 @@ export function serveCommand(setExitCode: (code: number) => void): Command {
     .option('--tls-dir <folder>', 'with --control: the certificate of this node (onepiece cluster init)')
     .option('--max-queued <count>', 'requests that may wait to be admitted, 0 to 65536', integer(0, 65_536), 256)
     .option('--lease-ms <ms>', 'others take the jobs over after so long', integer(100, 3_600_000), 10_000)
-    .option(
-      '--start-timeout-ms <ms>',
-      'how long the stages may take to start, with their models',
-      integer(1, 2 ** 31 - 1),
-      60_000,
-    )
+    .addOption(startTimeout('how long the stages may take to start, with their models'))
     .addOption(
       new Option('--store <folder>', `where jobs and results are kept; default ${defaultStoreFolder()}`).conflicts([
         'redis',

@@ -87,8 +87,8 @@ export interface PlanRecord {
     readonly counts: Readonly<Record<string, number>>;
   } | null;
   /**
-   * By stage of which the newest plan has no instance: how long one took to start, in ms, when the plan was made. Not
-   * there: every stage has one.
+   * How long an instance took to start, in ms, when the plan was made: by stage, for those without an instance in the
+   * newest plan. Absent when every stage has one.
    */
   readonly startMs?: Readonly<Record<string, number>>;
 }

@@ -111,8 +111,8 @@ export function liveVersions({ current, next, draining }: VersionsRecord): strin
  * The app that a live version is below.
  *
  * @param counts as operators have said them; they fix a stage that is scaled by its load
- * @param before how many instances of scaled stages there are to begin with: the load goes on from there. Also of a stage
- *   that sleeps one is started, so that the version is tried before it is current
+ * @param before how many instances of scaled stages there are to begin with: the load goes on from there. Also of a
+ *   stage that sleeps one is started, so that the version is tried before it is current
  */
 export function appOf(
   app: string,

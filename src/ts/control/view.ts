@@ -2,8 +2,8 @@
 //
 // Invariant: what a record says comes from the watch alone, in its order. An answer to a question may be ahead of the
 // watch, which then tells what was before: so it says only that a record has changed, and when. Time counts only while
-// the store was seen to be there. After a gap, or a `synced`, every record has the whole of its time again: nobody could
-// renew while the store was away, and it may have forgotten. All times are of this process's own monotonic clock.
+// the store was seen to be there. After a gap, or a `synced`, every record has the whole of its time again: nobody
+// could renew while the store was away, and it may have forgotten. All times are of this process's own monotonic clock.
 import { withDeadline } from '../core/deadline.js';
 import { asRdmaError, type RdmaError } from '../core/errors.js';
 import { Bell } from './bell.js';

@@ -8,8 +8,8 @@ import { checkInteger, checkObject, invalidArgument } from '../core/validate.js'
 /** How a stage is scaled, as its author says it. */
 export interface StageScaleInput extends Partial<Omit<StageScale, 'sloMs'>>, Pick<StageScale, 'sloMs'> {
   /**
-   * After so long without a request only `min` instances are left, in ms: the same as `zeroAfterMs` with `zeroAfterGaps`
-   * 0, and not beside these. An instance stays for half of the time that it takes to start in any case.
+   * After so long without a request only `min` instances are left, in ms: the same as `zeroAfterMs` with
+   * `zeroAfterGaps` 0, and not beside these. An instance stays for half of the time that it takes to start in any case.
    */
   readonly idleMs?: number | undefined;
 }

@@ -1,5 +1,5 @@
-// One loop for all inboxes and outboxes of a process, and for what else it waits for: it looks at all of them, polls for a
-// short while, then sleeps.
+// One loop for all inboxes and outboxes of a process, and for what else it waits for: it looks at all of them, polls
+// for a short while, then sleeps.
 //
 // Invariant: it never sleeps between a completion and its handling: it arms all queues, looks at all of them once more,
 // and only then returns to the event loop. Between a look that found something and the next one all microtasks run that
@@ -29,7 +29,8 @@ const LOOKS_PER_MICROTASK = 8;
 const LOOKS_PER_YIELD = 4;
 const YIELDING_LOOKS = 33;
 
-// Continuing it makes a microtask, as queueMicrotask() does, which costs Node.js ten times as much: it keeps an async context.
+// Continuing it makes a microtask, as queueMicrotask() does, which costs Node.js ten times as much: it keeps an async
+// context.
 const READY = Promise.resolve();
 
 /** How a poller is made. */
@@ -127,8 +128,8 @@ export class Poller implements MemberHost {
   }
 
   /**
-   * Polls for at least so long from now on, whatever has paid lately: for whoever knows that something is coming soon. A poller
-   * that never polls does not.
+   * Polls for at least so long from now on, whatever has paid lately: for whoever knows that something is coming soon.
+   * A poller that never polls does not.
    *
    * @param us microseconds, 0 to 10 000
    * @throws RdmaError RDMA_ERR_INVALID_ARGUMENT

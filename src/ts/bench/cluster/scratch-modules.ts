@@ -1,7 +1,7 @@
 // Workflows of the cluster benchmark that are more than one file: each version, and each load time, is a module of its
 // own in the scratch folder, which workers import.
 //
-// Invariant: an answer says of which version each stage was that made it.
+// Invariant: an answer names the version of each stage that worked on it.
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Workflow } from '../../pipeline/index.js';
