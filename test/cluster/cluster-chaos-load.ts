@@ -119,6 +119,11 @@ export class ClusterLoad {
     this.problem('wrong', words);
   }
 
+  /** The numbers of the requests that are under way. */
+  get openNumbers(): number[] {
+    return [...this.open.keys()];
+  }
+
   /** What the gateways say, for people. */
   state(): string {
     return this.gateways().map(ClusterLoad.stateOf).join(' ');

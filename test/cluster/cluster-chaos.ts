@@ -134,8 +134,13 @@ class Chaos {
       const workers = hasEnded ? [] : ClusterNode.workers(child);
       return { name, pid: child.pid, hasEnded, workers, said };
     });
-    const gateways = this.jobs?.pids;
-    return JSON.stringify({ seen, nodes, gateways, nats: this.nats.url, control: this.load.state() }, undefined, 1);
+    const gateways = await this.jobs?.describe();
+    const open = this.load.openNumbers;
+    return JSON.stringify(
+      { seen, nodes, open, gateways, nats: this.nats.url, control: this.load.state() },
+      undefined,
+      1,
+    );
   }
 
   private async startNode(name: string): Promise<void> {

@@ -2,11 +2,13 @@
 // it.
 //
 // It prints `ready`, `a N` when submit() of job N has answered, `r N CODE` when it was refused, and `o N` with the
-// outcome in JSON when it knows it. On its standard input come `s N` (submit it) and `f N` (tell of it).
+// outcome in JSON when it knows it. On its standard input come `s N` (submit it), `f N` (tell of it) and `d N` (describe
+// what there is, answered by `d N` and words).
 //
 // Invariant: each line is printed at once and whole, so a process that is killed leaves no half of one.
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { inspect } from 'node:util';
 import { ClusterPipeline } from '../../src/ts/cluster/index.js';
 import { natsControlStore } from '../../src/ts/control/index.js';
 import { type Job, redisStore } from '../../src/ts/jobs/index.js';
@@ -31,6 +33,7 @@ export interface JobOutcome {
 }
 
 const AGAIN_MS = 50;
+const SHOWN = { depth: 6, breakLength: Number.POSITIVE_INFINITY, compact: true } as const;
 const idOf = (n: number) => `chaos-${n}`;
 /** Whether it is this gateway, or the store, that cannot tell now. */
 const cannotTell = (code: unknown) => code === 'RDMA_ERR_PEER_GONE' || code === 'RDMA_ERR_TIMEOUT';
@@ -89,10 +92,19 @@ async function main(): Promise<void> {
     }
   }
 
+  // For people: what this gateway sees, and what the store has of a job.
+  async function describe(n: number): Promise<void> {
+    const entry = await store.get(idOf(n)).catch(String);
+    const { number, plan, olderPlans, places, gateway, control: failure } = pipeline.status();
+    const bad = Object.entries(places).filter(([, { state }]) => state !== 'ready');
+    printLine('d', n, inspect({ entry, number, plan, olderPlans, bad, failure, load: pipeline.load, gateway }, SHOWN));
+  }
+
+  const commands: Readonly<Record<string, (n: number) => Promise<void>>> = { s: submit, f: follow, d: describe };
   createInterface({ input: process.stdin })
     .on('line', (line) => {
       const [what, n] = line.split(' ');
-      void (what === 's' ? submit : follow)(Number(n));
+      void commands[what!]!(Number(n));
     })
     .on('close', () => process.exit(0)); // whoever started it has ended
   printLine('ready');

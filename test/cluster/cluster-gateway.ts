@@ -17,6 +17,9 @@ const REFUSED_MS = 20;
 
 class GatewayProcess {
   isReady = false;
+  private isSilent = false;
+  /** Takes what it says of itself. */
+  described: ((line: string) => void) | undefined;
   /** Jobs that were given to it, and are not over. */
   readonly open = new Map<number, (line: string | undefined) => void>();
   readonly child: ChildProcess;
@@ -28,20 +31,31 @@ class GatewayProcess {
     createInterface({ input: this.child.stdout! })
       .on('line', (line) => {
         if (line === 'ready') this.isReady = true;
+        else if (line.startsWith('d ')) this.described?.(line);
         else this.open.get(Number(line.split(' ')[1]))?.(line);
       })
-      // After its last line.
+      // After its last line; whether its exit is known before or after that is chance.
       .on('close', () => {
-        for (const tell of this.open.values()) tell(undefined);
+        this.isSilent = true;
+        for (const tell of [...this.open.values()]) tell(undefined);
       });
   }
 
   get hasEnded(): boolean {
-    return this.child.exitCode !== null || this.child.signalCode !== null;
+    return this.isSilent || this.child.exitCode !== null || this.child.signalCode !== null;
   }
 
-  ask(what: 's' | 'f', n: number): void {
-    this.child.stdin!.write(`${what} ${n}\n`);
+  /** @param tell what it says of the job, line by line; undefined: it says nothing any more */
+  ask(what: 's' | 'f', n: number, tell: (line: string | undefined) => void): void {
+    if (this.isSilent) tell(undefined);
+    else {
+      this.open.set(n, tell);
+      this.child.stdin!.write(`${what} ${n}\n`);
+    }
+  }
+
+  describe(n: number): void {
+    this.child.stdin!.write(`d ${n}\n`);
   }
 }
 
@@ -97,7 +111,7 @@ export class ClusterGateways {
   private submit(gateway: GatewayProcess, n: number): Promise<boolean> {
     return new Promise((resolve) => {
       let isAccepted = false;
-      gateway.open.set(n, (line) => {
+      gateway.ask('s', n, (line) => {
         if (line?.startsWith('a ')) {
           isAccepted = true;
           this.accepted++;
@@ -112,7 +126,6 @@ export class ClusterGateways {
         } else if (isAccepted) void this.follow(n).then(() => resolve(true));
         else resolve(false);
       });
-      gateway.ask('s', n);
     });
   }
 
@@ -121,10 +134,7 @@ export class ClusterGateways {
     for (;;) {
       const gateway = await this.anyone(n + 1);
       if (gateway === undefined) return;
-      const line = await new Promise<string | undefined>((resolve) => {
-        gateway.open.set(n, resolve);
-        gateway.ask('f', n);
-      });
+      const line = await new Promise<string | undefined>((resolve) => gateway.ask('f', n, resolve));
       gateway.open.delete(n);
       if (line !== undefined) return this.see(n, line);
     }
@@ -143,9 +153,21 @@ export class ClusterGateways {
       this.load.problem('wrong', `${n}: ${JSON.stringify(outcome.found)}`);
   }
 
-  /** The processes that are there. */
-  get pids(): (number | undefined)[] {
-    return this.gateways.filter(({ hasEnded }) => !hasEnded).map(({ child }) => child.pid);
+  /** What each process says of itself and of the jobs that are open, for people. */
+  async describe(): Promise<unknown[]> {
+    const jobs = this.load.openNumbers.filter((n) => n >= 1_000_000);
+    return Promise.all(
+      this.gateways.map(async (gateway) => {
+        const { isReady, hasEnded, open } = gateway;
+        const said: string[] = [];
+        if (isReady && !hasEnded) {
+          gateway.described = (line) => said.push(line);
+          for (const n of [...jobs, 0]) gateway.describe(n);
+          await until('the descriptions', () => said.length > jobs.length || gateway.hasEnded, 5000).catch(() => {});
+        }
+        return { pid: gateway.child.pid, isReady, hasEnded, waitsFor: [...open.keys()], said };
+      }),
+    );
   }
 
   /** One that is there, and may be stopped or killed while another one is. */

@@ -8,7 +8,7 @@ import { type KnownCluster, type LiveGateway, type LiveNode, reconcile } from '.
 import { checkSpec, placeName, type Plan, stagePlaces } from '../../src/ts/pipeline/index.js';
 
 export type Happening =
-  | { readonly type: 'node' | 'restart' | 'kill' | 'drain'; readonly node: number }
+  | { readonly type: 'node' | 'restart' | 'kill' | 'drain' | 'away' | 'back'; readonly node: number }
   | { readonly type: 'join' | 'die' | 'adopt' | 'letGo'; readonly gateway: number }
   | { readonly type: 'scale'; readonly stage: number; readonly count: number }
   | { readonly type: 'report'; readonly place: number; readonly state: 'ready' | 'broken' };
@@ -22,6 +22,7 @@ export const happenings: fc.Arbitrary<Happening[]> = fc.array(
   fc.oneof(
     { weight: 3, arbitrary: fc.record({ type: fc.constantFrom('node' as const, 'restart' as const), node }) },
     { weight: 2, arbitrary: fc.record({ type: fc.constantFrom('kill' as const, 'drain' as const), node }) },
+    { weight: 2, arbitrary: fc.record({ type: fc.constantFrom('away' as const, 'back' as const), node }) },
     { weight: 2, arbitrary: fc.record({ type: fc.constantFrom('join' as const, 'die' as const), gateway }) },
     { weight: 8, arbitrary: fc.record({ type: fc.constantFrom('adopt' as const, 'letGo' as const), gateway }) },
     {
@@ -63,6 +64,8 @@ export class ReconcileWorld {
   wanted: Readonly<Record<string, number>> = { a: 2, b: 1 };
   record: PlanRecord | undefined;
   private reported = new Map<string, PlaceReport>();
+  /** Nodes that were taken for lost, and whose agents run on. */
+  private readonly away = new Map<string, LiveNode>();
   private run = 0;
 
   constructor() {
@@ -111,7 +114,12 @@ export class ReconcileWorld {
       const name = `node-${happening.node}`;
       const known = nodes.get(name);
       if (happening.type === 'kill') nodes.delete(name);
-      else if (happening.type === 'drain') {
+      else if (happening.type === 'away') {
+        if (nodes.delete(name)) this.away.set(name, known!);
+      } else if (happening.type === 'back') {
+        const was = this.away.get(name);
+        if (known === undefined && was !== undefined) nodes.set(name, was);
+      } else if (happening.type === 'drain') {
         if (known !== undefined) nodes.set(name, { ...known, draining: known.draining !== true });
       } else if (happening.type === 'restart' || known === undefined)
         nodes.set(name, { name, host: name, cores: 16, memoryBytes: 2 ** 33, run: `run-${++this.run}` });

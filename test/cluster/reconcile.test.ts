@@ -88,13 +88,22 @@ const RULES: Record<string, Rule> = {
     if (gone.length > 0 && !isAdopted) return `plan ${gone[0]!.number} is gone before the next was adopted`;
     return undefined;
   },
-  'lost are the places of older plans whose nodes are': (_, after, world) => {
+  'lost are the places of older plans whose nodes are, or were once': (before, after, world) => {
     const newest = new Set(after.plan === null ? [] : namesOf(after.plan));
     const lost = Object.entries(after.assignments)
-      .filter(([name, assignment]) => !newest.has(name) && !world.isAlive(assignment))
+      .filter(([name, assignment]) => {
+        return !newest.has(name) && (before.lost.includes(name) || !world.isAlive(assignment));
+      })
       .map(([name]) => name)
       .sort();
     return isDeepStrictEqual(after.lost, lost) ? undefined : `lost are ${after.lost}, not ${lost}`;
+  },
+  'a place that was lost comes back under a newer epoch only': (before, after) => {
+    const back = before.lost.find((name) => {
+      const isSame = after.assignments[name]?.epoch === before.assignments[name]?.epoch;
+      return isSame && after.assignments[name] !== undefined && !after.lost.includes(name);
+    });
+    return back === undefined ? undefined : `${back} came back as it was`;
   },
   'a wish that was refused is not tried again': (before, after, world) => {
     if (before.refused === null || before.plan === null || after.plan === null) return undefined;
@@ -153,12 +162,14 @@ void t.test('each happening is decided on: a lost node, an agent that was starte
   const moved = decide();
   t.ok(Object.values(moved.assignments).every(({ node }) => node === 'node-1'));
   t.equal(moved.plan?.number, 1);
-  world.happen({ type: 'kill', node: 1 });
+  world.happen({ type: 'away', node: 1 });
   t.same(decide().assignments, moved.assignments, 'nowhere to go: they wait');
   world.happen({ type: 'node', node: 2 });
   const risen = decide();
   t.ok(namesOf(risen.plan!).every((name) => risen.assignments[name]!.node === 'node-2'));
   t.same(risen.lost, ['a/1'], 'what only the older plan has is given up');
+  world.happen({ type: 'back', node: 1 });
+  t.same(decide().lost, ['a/1'], 'for good');
   world.happen({ type: 'adopt', gateway: 0 });
   world.happen({ type: 'letGo', gateway: 0 });
   t.same(decide().plan?.instances[0]?.length, 2, 'and replaced, when nothing is under that plan');

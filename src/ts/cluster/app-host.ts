@@ -167,7 +167,9 @@ export class AppHost {
       for (const id of stagePlaces(plan)) {
         const name = placeName(this.app.spec, id);
         const assignment = record.assignments[name];
-        if (assignment?.node === node && assignment.run === run) seen.set(name, id);
+        const isOwn = assignment?.node === node && assignment.run === run;
+        // One that was lost once has no process any more, although this node is there again.
+        if (isOwn && !record.lost.includes(name)) seen.set(name, id);
       }
     }
     return [...seen.values()];

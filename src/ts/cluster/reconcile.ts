@@ -2,8 +2,9 @@
 //
 // Invariant: a pure function, and deciding again on its answer changes nothing. Plans only move forward, one change at
 // a time: the next one begins when no request is under an older plan. A place whose node is lost moves under its name;
-// one whose node lives is never moved but replaced by another number, so that it can end its work. The last instance
-// of a stage is taken away only where none is wanted.
+// one whose node lives is never moved but replaced by another number, so that it can end its work. A place that only
+// older plans have and that was lost once stays lost, although its node may come back: others have let go of it. The
+// last instance of a stage is taken away only where none is wanted.
 import { isDeepStrictEqual } from 'node:util';
 import { makePlan, type Plan, placeName, stagePlaces } from '../pipeline/index.js';
 import { place, type NodeInfoInput, type Placement } from '../planner/index.js';
@@ -206,18 +207,18 @@ function nextRecord(
       }
       list.push(each.instance);
       // Its node is lost, or its agent was started again: it goes on under its name.
-      if (!isAlive(alive, assignment)) assign(name, each);
+      if (!lives(alive, record, name)) assign(name, each);
     }
     // There is nowhere else to go: what lives goes on, and of what is lost the last one waits for a node.
     const missing = now.filter((instance) => !placed.some((each) => each.instance === instance));
     const short = Math.max(0, Math.min(app.wanted[stage.name]!, now.length) - list.length);
-    const lives = (instance: number) => isAlive(alive, record.assignments[`${stage.name}/${instance}`]);
+    const isThere = (instance: number) => lives(alive, record, `${stage.name}/${instance}`);
     // But not with a GPU that another one was given.
     const keeps = (instance: number) => !claims.isGiven(record.assignments[`${stage.name}/${instance}`]!);
-    list.push(...missing.filter((instance) => lives(instance) && keeps(instance)).slice(0, short));
+    list.push(...missing.filter((instance) => isThere(instance) && keeps(instance)).slice(0, short));
     const isWanted = app.wanted[stage.name]! > 0;
     if (list.length === 0 && isWanted) list.push(...missing.slice(0, 1));
-    if (missing.some((instance) => !lives(instance) && !list.includes(instance))) isForced = true;
+    if (missing.some((instance) => !isThere(instance) && !list.includes(instance))) isForced = true;
     return list.sort(up);
   });
   const numbers = gateways.map(({ number }) => number).sort(up);
@@ -256,10 +257,13 @@ function withPlans(app: App, record: PlanRecord, plan: Plan, olderPlans: readonl
 
 function withLost(app: App, record: PlanRecord, alive: Alive): PlanRecord {
   const newest = new Set(record.plan === null ? [] : namesOf(app, record.plan));
-  const lost = Object.keys(record.assignments).filter((name) => {
-    return !newest.has(name) && !isAlive(alive, record.assignments[name]);
-  });
+  const lost = Object.keys(record.assignments).filter((name) => !newest.has(name) && !lives(alive, record, name));
   return { ...record, lost: lost.sort() };
+}
+
+// Whether a place has its process still. One that was lost once has not: who came back to it would be alone.
+function lives(alive: Alive, { assignments, lost }: PlanRecord, name: string): boolean {
+  return isAlive(alive, assignments[name]) && !lost.includes(name);
 }
 
 function isAlive(alive: Alive, assignment: Assignment | undefined): boolean {

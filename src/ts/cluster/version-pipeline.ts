@@ -2,6 +2,7 @@
 //
 // Invariant: requests are admitted under a plan after all of its places work under it, and an older one is let go of
 // after its last request here. While the store is away it goes on with the last plan.
+import { withDeadline } from '../core/deadline.js';
 import { asRdmaError, RdmaError } from '../core/errors.js';
 import type { Secret } from '../core/secret.js';
 import type { ControlPort, ControlStore, Membership } from '../control/index.js';
@@ -123,18 +124,24 @@ export class VersionPipeline extends RunningPipeline {
     await waiters.until(() => view.app(appName) !== undefined, startTimeoutMs, absent);
     this.app = view.app(appName)!;
     await this.takeNumber();
-    const late = () => this.whyLate();
     const hasPlan = () => {
       const record = view.record(this.app);
       return record?.plan?.gateways.includes(this.number) === true;
     };
-    await waiters.until(hasPlan, startTimeoutMs, late);
+    const unnamed = () => this.whyLate([`no plan names gateway ${this.number}`]);
+    await waiters.until(hasPlan, startTimeoutMs, unnamed);
     const record = view.record(this.app)!;
     await this.open(record.plan!);
     this.record = record;
+    // That plan may be dropped before it works, by others who take this gateway for dead: from here on newer ones are
+    // followed.
     this.look();
-    await waiters.until(() => this.isReady(this.plans[0]!), startTimeoutMs, late);
-    await this.gateway!.connect();
+    const newest = () => this.plans.at(-1)!;
+    const unready = () =>
+      this.whyLate([`waits for ${this.lateFor(newest()).join(', ')} under plan ${newest().number}`]);
+    await waiters.until(() => this.isReady(newest()), startTimeoutMs, unready);
+    const late = () => this.whyLate(['places work and cannot be connected to']);
+    await withDeadline(this.gateway!.connect(), { timeoutMs: startTimeoutMs, late });
     this.isLive = true;
     await this.tellPlans();
     this.look();
@@ -182,21 +189,24 @@ export class VersionPipeline extends RunningPipeline {
     }
   }
 
-  // The smallest number that no gateway has.
+  // The smallest number that no gateway has. One whose gateway is lost comes last: that gateway may only be stopped, and
+  // goes on under its number.
   private async takeNumber(): Promise<void> {
-    for (let number = 0; number < MAX_GATEWAYS; number++) {
-      if (this.view.gateways.get(gatewayKey(this.appName, number)) !== undefined) continue;
+    const { view, appName } = this;
+    const all = Array.from({ length: MAX_GATEWAYS }, (_, number) => ({ number, key: gatewayKey(appName, number) }));
+    const free = all.filter(({ key }) => view.gateways.get(key) === undefined);
+    const lost = free.filter(({ key }) => view.gateways.isLost(key));
+    for (const { number, key } of [...free.filter((each) => !lost.includes(each)), ...lost]) {
       try {
-        const key = gatewayKey(this.appName, number);
         this.number = number;
-        this.membership = await this.view.gateways.join(key, asJson(this.advertised(null)));
+        this.membership = await view.gateways.join(key, asJson(this.advertised(null)));
         return;
       } catch (error) {
         // Another one was faster.
         if ((error as RdmaError).code !== 'RDMA_ERR_CONFLICT') throw error;
       }
     }
-    throw new RdmaError('RDMA_ERR_REJECTED', `${this.appName} has ${MAX_GATEWAYS} gateways already`);
+    throw new RdmaError('RDMA_ERR_REJECTED', `${appName} has ${MAX_GATEWAYS} gateways already`);
   }
 
   private advertised(address: GatewayData['address']): GatewayData {
@@ -277,7 +287,6 @@ export class VersionPipeline extends RunningPipeline {
   }
 
   private async follow(): Promise<void> {
-    if (!this.isLive) return;
     const newest = this.record?.plan;
     if (newest !== null && newest !== undefined && newest.number > this.plans.at(-1)!.number && this.isReady(newest)) {
       // One that leaves this gateway out takes it for dead: it comes back in the next.
@@ -397,10 +406,11 @@ export class VersionPipeline extends RunningPipeline {
     gateway.setSleep(stage, now);
   }
 
-  private whyLate(): string {
+  // @param found what the start waits for
+  private whyLate(found: readonly string[]): string {
     const { record, app, appName } = this;
     const seen = record ?? this.view.record(app);
-    const words = [`${appName} does not work after ${this.options.startTimeoutMs} ms`];
+    const words = [`${appName} does not work after ${this.options.startTimeoutMs} ms`, ...found];
     if (seen?.plan === null || seen === undefined) words.push('it has no plan: is a controller there, and a node?');
     else {
       for (const id of stagePlaces(seen.plan)) {

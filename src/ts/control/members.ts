@@ -53,6 +53,7 @@ export interface Membership {
 interface Known {
   /** undefined: it has left, or is lost. */
   member: Member | undefined;
+  readonly hasLeft: boolean;
   readonly leaseMs: number;
   readonly revision: number;
 }
@@ -97,6 +98,12 @@ export class Members {
 
   get(name: string): Member | undefined {
     return this.known.get(this.prefix + name)?.member;
+  }
+
+  /** Whether a member with this name was lost: it did not say that it left, and may come back. Forgotten in time. */
+  isLost(name: string): boolean {
+    const known = this.known.get(this.prefix + name);
+    return known !== undefined && known.member === undefined && !known.hasLeft;
   }
 
   /** Why the store was last of no use; undefined while all goes well. */
@@ -198,7 +205,7 @@ export class Members {
     const isSame = before?.session === session && isDeepStrictEqual(before.data, data);
     const now = isSame ? before : { name: key.slice(this.prefix.length), session, data };
     const member = free ? undefined : now;
-    this.known.set(key, { member, leaseMs, revision: entry!.revision });
+    this.known.set(key, { member, hasLeft: free, leaseMs, revision: entry!.revision });
     if (free && before !== undefined) this.tell({ type: 'left', member: before });
     if (member === undefined || isSame) return;
     const isNew = before?.session !== session;
