@@ -115,7 +115,9 @@ class Chaos {
       }
       await this.load.more(blow.requestsAfter);
     }
-    await within('the end of all blows', Promise.all(this.ends), 120_000);
+    await within('the end of all blows', Promise.all(this.ends), 120_000).catch((error) =>
+      this.load.failed(String(error)),
+    );
     // All is well again: it must go on.
     if (this.load.isSound) await this.load.more(3 * between);
     if (this.load.isSound) await this.jobs.stop();

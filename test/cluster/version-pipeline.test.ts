@@ -1,12 +1,14 @@
 // Proves that a gateway loses no request when the record of plans goes on without a plan that the gateway has, or when
-// a place is lost whose name was given up before: real worker processes, and records that this test writes.
+// a place is lost whose name was given up before, and that one that starts follows plans: real worker processes, and
+// records that this test writes.
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
 import { ClusterPipeline, Controller, deploy, NodeManager } from '../../src/ts/cluster/index.js';
-import { asJson, PLANS, type PlanRecord } from '../../src/ts/cluster/cluster-records.js';
+import { asJson, gatewayKey, GATEWAYS, PLANS, type PlanRecord } from '../../src/ts/cluster/cluster-records.js';
 import { memoryControlStore, readFenced } from '../../src/ts/control/index.js';
+import { readLeaseRecord } from '../../src/ts/control/lease-record.js';
 import { makePlan } from '../../src/ts/pipeline/index.js';
 import { DEVICE, until, within } from '../pipeline/support.js';
 import { held } from './forgotten-plan-workflow.js';
@@ -44,6 +46,30 @@ async function cluster(t: Ending) {
   let files = 0;
   return {
     pipeline,
+    connect: () => ClusterPipeline.connect(store, { ...options, startTimeoutMs: 60_000 }),
+    // The plans that a gateway says it has.
+    plansOf: async (number: number) => {
+      const data = readLeaseRecord(await store.get(GATEWAYS + gatewayKey(`${held.name}=v1`, number)))?.data;
+      return (data as { plans?: number[] } | undefined)?.plans ?? [];
+    },
+    // The next plan, for two gateways: with a place that nobody starts, or as it was before that.
+    nextFor: async (gateways: number[], how: 'never works' | 'as before') => {
+      const { fenced, record: old } = await record();
+      const first = old.olderPlans[0] ?? old.plan!;
+      const isNever = how === 'never works';
+      const plan = makePlan(held.spec, old.plan!.number + 1, isNever ? [[7]] : first.instances, gateways);
+      const never = { node: 'z', run: 'of z', epoch: old.lastEpoch + 1, gpus: [] };
+      const { 'work/7': _, ...others } = old.assignments;
+      const fresh: PlanRecord = {
+        ...old,
+        plan,
+        olderPlans: [first],
+        lastEpoch: old.lastEpoch + 1,
+        assignments: isNever ? { ...others, 'work/7': never } : others,
+      };
+      await store.put(KEY, asJson({ ...fenced, value: asJson(fresh) }));
+      return plan.number;
+    },
     // A request that is at work, and what lets it end.
     begin: async () => {
       const file = join(folder, `end-${files++}`);
@@ -100,4 +126,18 @@ void t.test('a place is lost whose name was given up before: its requests are ad
     await within('the result', request.result, 60_000);
     await until('one plan', () => pipeline.status().olderPlans.length === 0, 60_000);
   }
+});
+
+void t.test('a gateway that starts goes on to the next plan when its first one is dropped', async (t) => {
+  const { connect, plansOf, nextFor } = await cluster(t);
+  const dropped = await nextFor([0, 1], 'never works');
+  const starting = connect();
+  starting.catch(() => {}); // it is awaited later
+  const opened = async () => (await plansOf(1)).includes(dropped);
+  for (let tries = 0; !(await opened()) && tries < 3000; tries++) await new Promise((next) => setTimeout(next, 20));
+  t.ok(await opened(), 'it has begun with the plan that never works');
+  const next = await nextFor([0, 1], 'as before');
+  const late = await within('the start', starting, 60_000);
+  t.equal(late.status().plan.number, next);
+  await within('the close', late.close(), 20_000);
 });

@@ -16,7 +16,8 @@ import {
   stagePlaces,
   type PlaceAddress,
 } from '../pipeline/index.js';
-import type { App, NodeReport, PlaceReport, PlanRecord } from './cluster-records.js';
+import type { App, GatewayData, NodeReport, PlaceReport, PlanRecord } from './cluster-records.js';
+import { isGivenUp } from './given-up.js';
 import { visibleDevices } from './gpus.js';
 import type { LocalPipelineStatus } from './local-pipeline-options.js';
 import type { Restart } from './place-state.js';
@@ -41,6 +42,8 @@ export interface AppHostOptions {
   readonly settings: PlacesSettings;
   /** How many GPUs the node says it has. */
   readonly gpuCount: number;
+  /** The gateways of the app that are there. */
+  readonly gateways: () => readonly GatewayData[];
   /** Where a place of another node is; undefined: nobody knows. */
   readonly addressOf: (place: string) => PlaceAddress | undefined;
   /** The report has changed. */
@@ -57,7 +60,8 @@ export class AppHost {
   private readonly watchman: Watchman;
   private readonly waiters: Waiters;
   private record: PlanRecord | undefined;
-  private gone: ReadonlySet<string> = new Set(); // as the processes were told
+  private lost: ReadonlySet<string> = new Set(); // as processes that begin were told
+  private dropped: ReadonlySet<string> = new Set(); // of them, as all were told
   private readonly epochs = new Map<string, number>(); // under which a place was started here
   private readonly tries = new Map<string, number>(); // by attempt of a request
   private failures: (RequestFailure & { stage: string })[] = [];
@@ -81,7 +85,7 @@ export class AppHost {
       hasStarted: () => true,
       givesUp: false,
       plans: () => ({ plan: this.record!.plan!, olderPlans: [...this.record!.olderPlans] }),
-      gone: () => [...this.gone],
+      gone: () => [...this.lost],
       cudaDevices: (name) => this.cudaDevices(name),
       incarnationAbove: (name) => (this.epochs.get(name) ?? 0) * RUNS_PER_EPOCH,
       failuresOf: (stage) => this.failures.filter((each) => each.stage === stage),
@@ -155,7 +159,7 @@ export class AppHost {
     const numbers = new Set(plansOf(record).map(({ number }) => number));
     const known = before === undefined ? [] : plansOf(before).map(({ number }) => number);
     for (const plan of plansOf(record)) {
-      if (!known.includes(plan.number)) this.places.tell({ type: 'adopt', plan }, true);
+      if (!known.includes(plan.number)) this.places.tell({ type: 'adopt', plan }, 'ready');
     }
     for (const number of known) if (!numbers.has(number)) this.places.tell({ type: 'retire', number });
   }
@@ -192,16 +196,24 @@ export class AppHost {
     }
   }
 
-  // What only older plans have, and is lost: a process that begins would wait for it for ever.
+  // What only older plans have, and is lost. A process that begins would wait for it for ever; one that works keeps what
+  // it has sent there until no gateway counts on it.
   private tellGone(record: PlanRecord): void {
     const { addressOf } = this.options;
+    const { spec } = this.app;
     const newest = new Set(record.plan?.gateways);
-    const gateways = new Set(record.olderPlans.flatMap((plan) => plan.gateways.filter((each) => !newest.has(each))));
-    const names = [...gateways].map((number) => `gateway/${number}`).filter((name) => addressOf(name) === undefined);
-    const gone = new Set([...record.lost, ...names]);
-    const places = [...gone].filter((name) => !this.gone.has(name));
-    this.gone = gone;
-    if (places.length > 0) this.places.tell({ type: 'gone', places });
+    const older = new Set(record.olderPlans.flatMap((plan) => plan.gateways.filter((each) => !newest.has(each))));
+    const away = [...older].map((number) => `gateway/${number}`).filter((name) => addressOf(name) === undefined);
+    const gateways = this.options.gateways();
+    const known = { spec, plans: plansOf(record) };
+    const lost = new Set([...record.lost, ...away]);
+    const dropped = new Set([...away, ...record.lost.filter((name) => isGivenUp(known, name, gateways))]);
+    const newlyLost = [...lost].filter((name) => !this.lost.has(name));
+    const newlyDropped = [...dropped].filter((name) => !this.dropped.has(name));
+    this.lost = lost;
+    this.dropped = dropped;
+    if (newlyLost.length > 0) this.places.tell({ type: 'gone', places: newlyLost }, 'starting');
+    if (newlyDropped.length > 0) this.places.tell({ type: 'gone', places: newlyDropped });
   }
 
   private tellAddress(name: string, address: PlaceAddress | undefined): void {

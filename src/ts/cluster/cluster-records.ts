@@ -124,6 +124,8 @@ export interface GatewayData {
   readonly address: PlaceAddress | null;
   /** Plans that it has adopted and not let go of. */
   readonly plans: readonly number[];
+  /** Lost places that it has given up: it takes nothing that comes of them. One of an older release does not say it. */
+  readonly lost?: readonly string[];
 }
 
 export const NO_PLAN: PlanRecord = Object.freeze({
@@ -222,13 +224,14 @@ export function readReport(entry: Entry): NodeReport {
 
 /** undefined: it is no gateway's. */
 export function readGateway(data: Json): GatewayData | undefined {
-  const { app, number, address = null, plans } = Object(data) as Partial<GatewayData>;
+  const { app, number, address = null, plans, lost } = Object(data) as Partial<GatewayData>;
   if (typeof app !== 'string' || !Number.isInteger(number) || !Array.isArray(plans)) return undefined;
+  const known = { app, number: number!, plans, ...(Array.isArray(lost) ? { lost } : {}) };
   try {
-    return { app, number: number!, address: address === null ? null : checkPlaceAddress(address), plans };
+    return { ...known, address: address === null ? null : checkPlaceAddress(address) };
   } catch {
     // Of another release, or damaged: nobody can connect to it.
-    return { app, number: number!, address: null, plans };
+    return { ...known, address: null };
   }
 }
 

@@ -230,6 +230,7 @@ export class NodeManager {
       secret: this.secret,
       settings: this.settings,
       gpuCount: this.info.gpus.length,
+      gateways: () => this.view.gatewaysOf(name),
       addressOf: (place) => {
         const app = this.view.app(name);
         const record = app === undefined ? undefined : this.view.record(app);

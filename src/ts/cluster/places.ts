@@ -179,9 +179,9 @@ export class Places {
 
   // ---- What they are told, and what they say
 
-  /** Tells every process, or those that are ready only. */
-  tell(message: ToWorker, onlyReady = false): void {
-    for (const place of this.places.values()) if (!onlyReady || place.ready) place.send(message);
+  /** Tells every process, or only those that are ready, or not yet. */
+  tell(message: ToWorker, to: 'all' | 'ready' | 'starting' = 'all'): void {
+    for (const place of this.places.values()) if (to === 'all' || place.ready === (to === 'ready')) place.send(message);
   }
 
   /** Where a place is now; undefined: it is being replaced. */

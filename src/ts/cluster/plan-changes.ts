@@ -88,7 +88,7 @@ export class PlanChanges {
     // More than one when a change before did not come to its end.
     this.olderPlans = [...this.olderPlans, old];
     this.parts.places.startMissing(stagePlaces(plan));
-    this.parts.places.tell({ type: 'adopt', plan }, true);
+    this.parts.places.tell({ type: 'adopt', plan }, 'ready');
   }
 
   private memoryOf(plan: Plan): PipelineMemory {

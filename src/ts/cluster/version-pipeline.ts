@@ -210,7 +210,8 @@ export class VersionPipeline extends RunningPipeline {
   }
 
   private advertised(address: GatewayData['address']): GatewayData {
-    return { app: this.appName, number: this.number, address, plans: this.plans.map(({ number }) => number) };
+    const plans = this.plans.map(({ number }) => number);
+    return { app: this.appName, number: this.number, address, plans, lost: [...this.givenUp].sort() };
   }
 
   private async open(plan: Plan): Promise<void> {
@@ -352,8 +353,11 @@ export class VersionPipeline extends RunningPipeline {
     const newest = this.plans.at(-1)!;
     const id = idOf(this.app, name);
     if (this.givenUp.has(name) || newest.instances[id.stage]?.includes(id.instance) === true) return;
+    // From here on nothing that comes of it is taken; then the others may let go of it too.
+    const closed = this.gateway!.giveUp(id);
     this.givenUp.add(name);
-    await this.gateway!.giveUp(id);
+    await this.tellPlans();
+    await closed;
   }
 
   // Whether all places of a plan work under it.
