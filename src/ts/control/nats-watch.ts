@@ -63,10 +63,17 @@ export class NatsWatch {
     const { era } = this;
     if (this.isBegun) this.feed.push({ type: 'restarted' });
     this.isBegun = true;
-    this.open(era).catch(async (error) => {
-      await this.source.restore(error).catch(() => false);
-      if (era === this.era) this.alarm(RETRY_MS);
-    });
+    this.open(era).catch((error) => this.tryAgain(era, error));
+  }
+
+  // The server may have made a consumer though its answer came too late. What that one sends would look like a watch that
+  // goes well, so nobody listens to it any more.
+  private async tryAgain(era: number, error: unknown): Promise<void> {
+    if (era !== this.era) return;
+    this.stop();
+    const stopped = this.era;
+    await this.source.restore(error).catch(() => false);
+    if (stopped === this.era && !this.isClosed) this.alarm(RETRY_MS);
   }
 
   /** Tells nothing more until it is started. */
