@@ -10,7 +10,8 @@ import { parseArgs } from 'node:util';
 import { LocalPipeline, workflow } from 'onepiece-rdma';
 
 const REST_MS = 1000; // until what happened at the start is over
-const QUIET_MS = 20_000; // until V8 has collected garbage once in every process: it begins 8 to 16 s after the last work
+// until V8 has collected garbage once in every process: it begins 8 to 16 s after the last work
+const QUIET_MS = 20_000;
 const KIB_PER_MIB = 1024;
 const NS_PER_MS = 1e6;
 /** Tells the workers, which import this file too, what the workflow looks like. */

@@ -20,7 +20,7 @@ const commentOf = {
 const named = /(?<![\w./:@$`*<{-])((?:[\w-]+\/)*[a-z][\w-]*\.(?:ts|mjs|cc|h|py|md))(?![\w(])/g;
 /** Files of others that comments may name: system headers, Node.js, people's own modules. */
 const foreign =
-  /^(?:uv|errno|lmdb|verbs|rdma_cma|mlx5dv|gdrapi|infiniband\/\w+|rdma\/\w+|sys\/\w+|linux\/\w+|\w+api)\.h$/;
+  /^(?:uv|cuda|errno|lmdb|verbs|rdma_cma|mlx5dv|gdrapi|infiniband\/\w+|rdma\/\w+|sys\/\w+|linux\/\w+|\w+api)\.h$/;
 
 const files = execFileSync('git', ['ls-files', '-z', '--cached', '--others', '--exclude-standard'], {
   cwd: root,
