@@ -96,7 +96,8 @@ enum CompletionFlags : uint32_t {
   kWithInvalidate = 1u << 3,  // the record's imm is the rkey that the peer's SEND_WITH_INV made invalid
 };
 
-// ---- Records shared with JavaScript: fixed size, little-endian, no pointers. Mirrored in src/ts/verbs/records.ts.
+// ---- Records shared with JavaScript: fixed size, little-endian, no pointers. Mirrored in src/ts/verbs/work-requests.ts
+// and completions.ts.
 
 constexpr size_t kMaxSge = 4;
 constexpr size_t kRecordBytes = 128;
@@ -118,8 +119,9 @@ inline bool ToAddress(double value, uint64_t* out) {
 //  | wrId   | remoteAddress | opcode| flags| imm| rkey| numSge| ah| remoteQpn| remoteQkey| compare| swap| sge[4] ...
 //
 // SEND_WITH_INV and LOCAL_INV: `rkey` is the key to make invalid. BIND_MW: `addressHandle` is the number of the window,
-// `imm` the key that it has, `rkey` its new one, `remoteAddress` and `compareAdd` where it begins and how long it is, `remoteQpn` the lkey of the
-// region below, `remoteQkey` the access flags. SEND on a datagram queue pair: `addressHandle` is the number of one.
+// `imm` the key that it has, `rkey` its new one, `remoteAddress` and `compareAdd` where it begins and how long it is,
+// `remoteQpn` the lkey of the region below, `remoteQkey` the access flags. SEND on a datagram queue pair:
+// `addressHandle` is the number of one.
 struct SendRecord {
   double wrId;
   double remoteAddress;
@@ -452,8 +454,8 @@ class QueuePair : public Object {
   virtual int MapRemote(uint64_t /*address*/, uint32_t /*rkey*/, uint64_t /*length*/, std::unique_ptr<RemoteMapping>*) {
     return -ENOTSUP;
   }
-  // For benchmarks: one plain memcpy between the very places that the WRITE or READ of `record` copies between, after its
-  // checks, and how long that took: the least that the request could cost. -ENOTSUP where no CPU copies.
+  // For benchmarks: one plain memcpy between the very places that the WRITE or READ of `record` copies between, after
+  // its checks, and how long that took: the least that the request could cost. -ENOTSUP where no CPU copies.
   virtual int TimeCopy(const SendRecord& /*record*/, double* /*ns*/) { return -ENOTSUP; }
   QpCounters counters;
 };

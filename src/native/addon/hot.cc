@@ -1,7 +1,7 @@
 // The calls of the hot path: raw Node-API, small integers in and out.
 //
-// Invariant: no allocation, no exception, no object: arguments and the answer, a count or a negative errno, stand in the
-// environment's frame.
+// Invariant: no allocation, no exception, no object: arguments and the answer, a count or a negative errno, stand in
+// the environment's frame.
 #include "hot.h"
 
 #include <errno.h>

@@ -56,7 +56,8 @@ class Context final : public Device {
   // An asynchronous event of a queue pair of this device; from any thread.
   void RaiseQpEvent(uint32_t index, uint32_t type);
 
-  // Queue pairs by slot index; only the JavaScript thread writes. Peers set bits of any index: nullptr where there is none.
+  // Queue pairs by slot index; only the JavaScript thread writes. Peers set bits of any index: nullptr where there is
+  // none.
   QueuePair* qp(uint32_t index) const { return index < qps_.size() ? qps_[index] : nullptr; }
   int AddQp(QueuePair* qp, uint32_t* index);
   void RemoveQp(uint32_t index) { qps_[index] = nullptr; }
@@ -113,7 +114,7 @@ class Context final : public Device {
   std::vector<CompletionQueue*> queues;
   std::vector<SharedReceiveQueue*> sharedQueues;
   // Receives of datagrams that no queue pair uses at present: their memory never becomes anything else, as a sender
-  // that nobody knows may still look at it. See datagram.h.
+  // that nobody knows may still look at it. See datagram.cc.
   std::vector<std::shared_ptr<SharedReceives>> datagramReceives;
 
  private:

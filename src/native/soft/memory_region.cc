@@ -39,8 +39,8 @@ bool FitsInMemory(size_t bytes) {
   return !known || bytes / 1024 < availableKib;
 }
 
-// Whether the kernel lets processes of this user open the memory of this one. Yama allows it to descendants alone, or to
-// nobody, unless the program says otherwise, which is not for a library to do.
+// Whether the kernel lets processes of this user open the memory of this one. Yama allows it to descendants alone, or
+// to nobody, unless the program says otherwise, which is not for a library to do.
 bool PeersMayOpenMemory() {
   if (prctl(PR_GET_DUMPABLE) != 1) return false;
   FILE* file = fopen("/proc/sys/kernel/yama/ptrace_scope", "re");

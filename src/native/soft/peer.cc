@@ -107,9 +107,9 @@ bool ProcessIsDead(uint32_t pid) {
   return dead;
 }
 
-// Not process_vm_writev(2), which names the process by its number: an initiator that is stopped before the call and wakes
-// when the number is somebody else's would write there. This descriptor stands for the address space itself, and for
-// no other one ever; the same permission (ptrace) is asked when it is opened.
+// Not process_vm_writev(2), which names the process by its number: an initiator that is stopped before the call and
+// wakes when the number is somebody else's would write there. This descriptor stands for the address space itself, and
+// for no other one ever; the same permission (ptrace) is asked when it is opened.
 int Peer::PlaceOf(uint64_t address, Place* out) {
   std::lock_guard<std::mutex> lock(mutex_);
   if (memory_ < 0) {

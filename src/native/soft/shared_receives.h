@@ -10,10 +10,10 @@
 //
 // Invariant: nobody is ever waited for. A taker that dies or stops
 //  - before its swap of `taken` has taken nothing;
-//  - between that swap and moving head on leaves a head that is behind: whoever finds the entry at head taken moves it on
-//    in the other's place (the swap of head fails for all but one), so head is never stuck;
-//  - with an entry taken holds exactly that one entry. It is out of the queue, its position can be used again, and all other
-//    receives go on. The owner finds it by `taken` (Recover) once the taker was proved outside: when the queue pair
+//  - between that swap and moving head on leaves a head that is behind: whoever finds the entry at head taken moves it
+//    on in the other's place (the swap of head fails for all but one), so head is never stuck;
+//  - with an entry taken holds exactly that one entry. It is out of the queue, its position can be used again, and all
+//    other receives go on. The owner finds it by `taken` (Recover) once the taker was proved outside: when the queue pair
 //    goes to ERROR it is completed as flushed, when it is reset or destroyed it is posted anew. Until then one receive
 //    of the capacity is missing, and Held() counts it;
 //  - with results written but its swap of `done` not made is the same case; after the swap the completion is whole;

@@ -126,7 +126,8 @@ int QueuePair::Modify(const QpAttributes& wanted) {
   if (!slot.state.compare_exchange_strong(expected, static_cast<uint32_t>(to))) return -EINVAL;
   // Only now: a death that was heard of in INIT would stop nothing.
   if (to == QpState::kReadyToReceive && !IsDatagram()) WatchPeer();
-  // What is begun ends first; then the engine says that the queue is drained, or goes on with what has been posted since.
+  // What is begun ends first; then the engine says that the queue is drained, or goes on with what has been posted
+  // since.
   if (from == QpState::kSendQueueDrained || to == QpState::kSendQueueDrained) ProgressFromPost();
   return 0;
 }

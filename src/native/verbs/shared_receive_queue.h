@@ -1,7 +1,7 @@
 // A shared receive queue.
 //
-// Invariant: its domain outlives it, and it outlives every queue pair that receives from it (they share SharedReceives).
-// What reaches the driver is well formed. Posting allocates nothing.
+// Invariant: its domain outlives it, and it outlives every queue pair that receives from it (they share
+// SharedReceives). What reaches the driver is well formed. Posting allocates nothing.
 #pragma once
 
 #include "library.h"
