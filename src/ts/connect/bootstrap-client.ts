@@ -38,8 +38,8 @@ export interface ConnectBootstrapOptions {
 }
 
 /**
- * Connects to a BootstrapServer and authenticates both sides to each other; by its local socket when it runs on this host
- * and belongs to this user, else by TCP.
+ * Connects to a BootstrapServer and authenticates both sides to each other; by its local socket when it runs on this
+ * host and belongs to this user, else by TCP.
  *
  * @param options where, with what secret, as whom, and for how long
  * @returns the channel; rejects with RDMA_ERR_INVALID_ARGUMENT; the system's code (ECONNREFUSED, ENOTFOUND...);

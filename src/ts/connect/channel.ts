@@ -109,8 +109,8 @@ export class BootstrapChannel {
   }
 
   /**
-   * Called exactly once, soon after the channel has ended and its socket is gone: without an error after an orderly end by
-   * either side, else with RDMA_ERR_PEER_GONE, RDMA_ERR_PROTOCOL, RDMA_ERR_HANDLER, RDMA_ERR_QUEUE_FULL or what
+   * Called exactly once, soon after the channel has ended and its socket is gone: without an error after an orderly end
+   * by either side, else with RDMA_ERR_PEER_GONE, RDMA_ERR_PROTOCOL, RDMA_ERR_HANDLER, RDMA_ERR_QUEUE_FULL or what
    * `destroy` was given. When the channel has ended before this is set, the handler is called soon after.
    */
   get onClose(): ((error?: RdmaError) => void) | undefined {

@@ -74,8 +74,8 @@ export class TlsIdentity {
    * Reads the files of a node: `ca.pem`, `node.pem`, `node-key.pem`.
    *
    * @param directory as `onepiece cluster init` has made it
-   * @throws RdmaError RDMA_ERR_INVALID_ARGUMENT naming the file that is missing, that others may read, or that is wrong;
-   *   as the constructor
+   * @throws RdmaError RDMA_ERR_INVALID_ARGUMENT naming the file that is missing, that others may read, or that is
+   *   wrong; as the constructor
    */
   static read(directory: string): TlsIdentity {
     checkString('the TLS directory', directory, { minLength: 1, maxLength: 4096 });
@@ -107,7 +107,9 @@ export class TlsIdentity {
     });
   }
 
-  /** Whether the client of an accepted connection, whose TLS handshake is over, belongs to the cluster; else why not. */
+  /**
+   * Whether the client of an accepted connection, whose TLS handshake is over, belongs to the cluster; else why not.
+   */
   check(socket: tls.TLSSocket): RdmaError | undefined {
     const certificate = socket.getPeerX509Certificate();
     if (certificate === undefined) return refusedClient('it has no certificate');

@@ -63,8 +63,8 @@ export class Admission {
   /**
    * Finds a number and a size for a producer that has no lane.
    *
-   * @throws RdmaError RDMA_ERR_PROTOCOL when it remembers another history; RDMA_ERR_BUSY when there is no lane now, and may
-   *   be one later; RDMA_ERR_REFUSED when there never will be
+   * @throws RdmaError RDMA_ERR_PROTOCOL when it remembers another history; RDMA_ERR_BUSY when there is no lane now, and
+   *   may be one later; RDMA_ERR_REFUSED when there never will be
    */
   admit(offer: Offer): { id: number; session: Session<Lane>; shape: LaneShape } {
     const session = this.sessionOf(offer);

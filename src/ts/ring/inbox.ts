@@ -280,8 +280,8 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
    * ```
    *
    * @param visit may be left out with `onMessage`, which gets the messages then
-   * @param looks 1 to 2^20, default 1: how often to look before answering 0, as in {@link CompletionQueue.poll}: with more than one, whoever waits
-   *   for this processor gets it now and then, which soft-RoCE needs where there are few
+   * @param looks 1 to 2^20, default 1: how often to look before answering 0, as in {@link CompletionQueue.poll}: with
+   *   more than one, whoever waits for this processor gets it now and then, which soft-RoCE needs where there are few
    * @returns how many completions there were, and messages; 0 when there was nothing to do
    * @throws RdmaError RDMA_ERR_CLOSED; RDMA_ERR_INVALID_ARGUMENT
    */

@@ -244,8 +244,8 @@ export class Lane implements MessageLane, PullLane {
   }
 
   /**
-   * @internal Reads the next message, which a completion has announced, or arrived() has found. A descriptor that is not
-   * exactly the one that must come condemns the lane, and false is answered.
+   * @internal Reads the next message, which a completion has announced, or arrived() has found. A descriptor that is
+   * not exactly the one that must come condemns the lane, and false is answered.
    */
   take(): boolean {
     const { reader } = this;

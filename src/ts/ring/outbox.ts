@@ -344,8 +344,8 @@ export class Outbox implements AsyncDisposable {
    * copy.
    *
    * @param bytes the most that the message may take, 0 or more
-   * @param reuse a reservation of this outbox that has ended: it becomes the new one, and none is made. For loops, which use
-   *   its `data` and `offset`
+   * @param reuse a reservation of this outbox that has ended: it becomes the new one, and none is made. For loops,
+   *   which use its `data` and `offset`
    * @returns the place; undefined when there is no room now
    * @throws as trySend
    */
@@ -376,7 +376,8 @@ export class Outbox implements AsyncDisposable {
   /**
    * Waits until a message was acknowledged, by default the last one taken.
    *
-   * @throws RdmaError RDMA_ERR_CLOSED, or the error with which the outbox has failed; RDMA_ERR_TIMEOUT; RDMA_ERR_ABORTED
+   * @throws RdmaError RDMA_ERR_CLOSED, or the error with which the outbox has failed; RDMA_ERR_TIMEOUT;
+   *   RDMA_ERR_ABORTED
    */
   async whenAcknowledged(sequence = this.sequence, options: SendOptions = {}): Promise<void> {
     await this.whenPast(sequence, () => this.acknowledged, options, 'the acknowledgement of');
@@ -427,9 +428,9 @@ export class Outbox implements AsyncDisposable {
   // ---- End
 
   /**
-   * Takes nothing more, waits until everything that was sent is acknowledged, but not longer than `closeMs`, and gives the
-   * memory back. That includes calls of send() that wait for room, and what a cork() has collected; not reservations that
-   * nobody commits. A second call answers the same promise.
+   * Takes nothing more, waits until everything that was sent is acknowledged, but not longer than `closeMs`, and gives
+   * the memory back. That includes calls of send() that wait for room, and what a cork() has collected; not
+   * reservations that nobody commits. A second call answers the same promise.
    *
    * @returns what was given up, as it was not acknowledged in time; `onConnection` is told as well (`abandoned`)
    */

@@ -81,7 +81,9 @@ export class Pump implements CompletionDriver {
     if (mode !== 'busy') this.cq.requestNotify();
   }
 
-  /** The time, for the age of a message. With `busy` as of one of the last polls, as reading the clock costs as much. */
+  /**
+   * The time, for the age of a message. With `busy` as of one of the last polls, as reading the clock costs as much.
+   */
   nowMs(): number {
     return this.mode === 'busy' ? this.lastMs : this.clock.now();
   }

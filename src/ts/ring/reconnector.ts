@@ -1,8 +1,8 @@
 // Connecting, and connecting again: one attempt after another, with growing pauses, until a deadline.
 //
-// Invariant: at most one attempt at a time; an error that another attempt cannot mend ends it at once, but what somebody
-// says who has not proved that he knows the secret ends nothing once there was a connection: he may sit at the port of
-// an inbox that is being restarted. Who accepts and then hangs up, again and again, is not asked without pause.
+// Invariant: at most one attempt at a time; an error that another attempt cannot mend ends it at once, but what
+// somebody says who has not proved that he knows the secret ends nothing once there was a connection: he may sit at the
+// port of an inbox that is being restarted. Who accepts and then hangs up, again and again, is not asked without pause.
 import { pause } from '../core/deadline.js';
 import { isErrorCode, RdmaError } from '../core/errors.js';
 import type { Clock } from './port.js';

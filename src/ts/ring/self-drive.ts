@@ -1,7 +1,8 @@
 // Polls for whoever awaits something with `wait: 'busy'`, where nobody else does it for him.
 //
-// Invariant: it polls from when somebody awaits until nobody does, never within a call of the user's, and never for one who
-// only calls poll(). While it finds nothing for long it looks once a millisecond, and leaves the processor to others.
+// Invariant: it polls from when somebody awaits until nobody does, never within a call of the user's, and never for one
+// who only calls poll(). While it finds nothing for long it looks once a millisecond, and leaves the processor to
+// others.
 import type { Clock } from './port.js';
 
 /** Turns of the event loop without anything before it pauses between looks. */

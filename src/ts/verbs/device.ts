@@ -136,7 +136,8 @@ export class Device extends Resource {
    * be made from is passed over, and `why` says so. Where an InfiniBand link asks for no global routing header, the LID
    * is the address (`isGlobal` false).
    *
-   * @param gid takes this entry of the table instead, unproved: its index, its GID (32 hexadecimal digits) or IP address
+   * @param gid takes this entry of the table instead, unproved: its index, its GID (32 hexadecimal digits) or IP
+   *   address
    * @throws RdmaError RDMA_ERR_NO_DEVICE when the port is not active or has no usable address, with every entry and its
    *   reason; EINVAL for a port that the device does not have; RDMA_ERR_INVALID_ARGUMENT
    */
