@@ -53,7 +53,9 @@ export interface PlacesHost extends BlameHost {
   onRestart(restart: Restart): void;
   /** Whether a place works has changed. */
   onAvailability(place: PlaceId, availability: Availability): void;
-  /** Whether a place that never worked is given up when its budget is spent; otherwise it is broken, and tried again. */
+  /**
+   * Whether a place that never worked is given up when its budget is spent; otherwise it is broken, and tried again.
+   */
   readonly givesUp: boolean;
   /** Places and gateways that only older plans have, and that do not come back. */
   gone(): readonly string[];

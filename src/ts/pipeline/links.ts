@@ -131,7 +131,10 @@ export class Links {
     return this.links.get(target)?.backlog !== 0;
   }
 
-  /** When the last message was sent to a target, by the clock of the port in microseconds; Infinity: there is no way to it. */
+  /**
+   * When the last message was sent to a target, by the clock of the port in microseconds; Infinity: there is no way to
+   * it.
+   */
   usedAtUs(target: string): number {
     return this.links.get(target)?.usedAtUs ?? Number.POSITIVE_INFINITY;
   }
@@ -175,8 +178,8 @@ export class Links {
   }
 
   /**
-   * Closes the way to a target that does not come back, also one that is being made. What it has not acknowledged is settled,
-   * and nothing is sent there until a later plan names it.
+   * Closes the way to a target that does not come back, also one that is being made. What it has not acknowledged is
+   * settled, and nothing is sent there until a later plan names it.
    */
   async giveUp(target: string): Promise<void> {
     this.gone.add(target);
@@ -188,7 +191,10 @@ export class Links {
     await link.close();
   }
 
-  /** Closes the ways to all targets but these, also those that are being made. What was not acknowledged there is settled: nobody will ask for it. */
+  /**
+   * Closes the ways to all targets but these, also those that are being made. What was not acknowledged there is
+   * settled: nobody will ask for it.
+   */
   async keepOnly(targets: ReadonlySet<string>): Promise<void> {
     const gone = [...this.links].filter(([target]) => !targets.has(target));
     const unmade = [...this.connecting].filter(([target]) => !targets.has(target));

@@ -309,8 +309,8 @@ export class Place implements JoinHost {
   }
 
   /**
-   * A place is gone for good. Its requests end or are admitted again, which is up to their gateways; here nothing waits for
-   * it any more.
+   * A place is gone for good. Its requests end or are admitted again, which is up to their gateways; here nothing waits
+   * for it any more.
    */
   giveUp(place: PlaceId): Promise<void> {
     return this.links.giveUp(placeName(this.options.graph.spec, place));
@@ -349,8 +349,8 @@ export class Place implements JoinHost {
     message.acknowledge();
   }
 
-  // What a later run of this gateway waits for must not be acknowledged here: its sender has not noticed yet that another process
-  // has the place.
+  // What a later run of this gateway waits for must not be acknowledged here: its sender has not noticed yet that
+  // another process has the place.
   private checkRun(gatewayRun: number): void {
     const { self, incarnation } = this.options;
     if (!isGateway(self) || gatewayRun <= incarnation) return;

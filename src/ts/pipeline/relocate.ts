@@ -23,7 +23,8 @@ export interface Relocated {
  *
  * @param message as it was sent, at most `inlineBytes`
  * @param from memory that it refers to
- * @param to memory that it refers to then, also beyond the limit of that pool: what is sent already cannot wait for room
+ * @param to memory that it refers to then, also beyond the limit of that pool: what is sent already cannot wait for
+ *   room
  * @param stages how many stages the workflow has
  * @throws RdmaError ENOMEM; RDMA_ERR_INTERNAL when what it refers to is not there any more
  */

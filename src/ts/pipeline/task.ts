@@ -1,7 +1,7 @@
 // One task as its handler sees it: a request at a stage instance.
 //
-// Invariant: what task.output() hands out is memory that is sent from; a block that the handler does not return is given
-// back when the task has ended. A tensor of an input that is returned as it is goes on by reference.
+// Invariant: what task.output() hands out is memory that is sent from; a block that the handler does not return is
+// given back when the task has ended. A tensor of an input that is returned as it is goes on by reference.
 import { RdmaError } from '../core/errors.js';
 import { checkObject } from '../core/validate.js';
 import type { Block, MemoryReference, MemoryPool } from '../ring/index.js';
@@ -48,7 +48,10 @@ export interface StageTask<Inputs extends string = string> {
   readonly instances: number;
   /** Whether this instance does all of the task, `route`, or its share of it, `shard`. */
   readonly spread: Spread;
-  /** A number from 0 to 2^32 - 1 that is the same whenever and wherever the request runs again: seed random numbers with it. */
+  /**
+   * A number from 0 to 2^32 - 1 that is the same whenever and wherever the request runs again: seed random numbers with
+   * it.
+   */
   readonly seed: number;
   /**
    * The trace that the request belongs to, to be handed on to other systems; undefined when it has none or is not

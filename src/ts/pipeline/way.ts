@@ -1,8 +1,9 @@
-// How the link of a place to one target is made, by the device that reaches it, and made anew when the target is elsewhere.
+// How the link of a place to one target is made, by the device that reaches it, and made anew when the target is
+// elsewhere.
 //
-// Invariant: the device is chosen before each attempt to connect, by the address that the target has then. When another one
-// is chosen, what the target has not acknowledged goes by that, in order; nothing is lost, and what arrives twice is known
-// by its receiver. After the place has let go of the target no outbox is left.
+// Invariant: the device is chosen before each attempt to connect, by the address that the target has then. When another
+// one is chosen, what the target has not acknowledged goes by that, in order; nothing is lost, and what arrives twice
+// is known by its receiver. After the place has let go of the target no outbox is left.
 import { MAX_TIMEOUT_MS } from '../core/deadline.js';
 import { RdmaError } from '../core/errors.js';
 import type { Secret } from '../core/secret.js';
