@@ -1,4 +1,5 @@
-// Proves: on a healthy machine nothing is worse than a note, and each finding appears with what causes it and goes with it.
+// Proves: on a healthy machine nothing is worse than a note, and each finding appears with what causes it and goes with
+// it.
 import t from 'tap';
 import type { Severity } from '../../src/ts/doctor/finding.js';
 import { diagnosisOf, findings, gid, LINK_LOCAL, limits, type Machine, port, soft, verbs } from './recorded.js';

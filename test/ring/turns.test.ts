@@ -1,5 +1,5 @@
-// Proves the fairness of turns: whoever has something waiting is served, those who always have something get the same bytes,
-// and idle lanes are not looked at.
+// Proves the fairness of turns: whoever has something waiting is served, those who always have something get the same
+// bytes, and idle lanes are not looked at.
 import t from 'tap';
 import type { Lane } from '../../src/ts/ring/lane.js';
 import { QUANTUM_BYTES, Turns } from '../../src/ts/ring/turns.js';

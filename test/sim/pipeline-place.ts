@@ -1,7 +1,7 @@
 // One process in a place of a simulated pipeline, as its supervisor sees it.
 //
-// Invariant: whatever the supervisor asks of a process happens in that process: not while it is stopped, and never when it
-// is dead.
+// Invariant: whatever the supervisor asks of a process happens in that process: not while it is stopped, and never when
+// it is dead.
 import type { Admission, AdmittedRequest } from '../../src/ts/pipeline/admission.js';
 import type { Joined } from '../../src/ts/pipeline/join.js';
 import type { Place } from '../../src/ts/pipeline/place.js';

@@ -1,8 +1,8 @@
 // What the handlers of a simulated pipeline do, and whether what they get and what comes out is right.
 //
-// Invariant: each run of a handler has a number that no other run has, and it flows into everything made of that run. So a
-// result that mixes two runs of a stage, two attempts or two requests shows it; and every byte of every tensor follows
-// from the metadata beside it.
+// Invariant: each run of a handler has a number that no other run has, and it flows into everything made of that run.
+// So a result that mixes two runs of a stage, two attempts or two requests shows it; and every byte of every tensor
+// follows from the metadata beside it.
 import type { Joined } from '../../src/ts/pipeline/join.js';
 import {
   ALL,
