@@ -2,7 +2,7 @@
 // while nothing happens.
 //
 // Usage: npm run build && node bench/start.mjs [--stages 3] [--rounds 5] [--idle SECONDS] [--output-bytes BYTES]
-// Invariant: the handlers do nothing and load nothing, so what is measured is this package; one JSON line on stdout.
+// Invariant: the handlers do nothing and load nothing, so the figures are this package's; one JSON line on stdout.
 import { readdirSync, readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
