@@ -82,7 +82,7 @@ class Context final : public Device {
   // Keeps the slot out of use until the peer's engine has been seen outside.
   void AddZombie(Remains remains);
 
-  // True when no engine can be inside memory of this context that one of `keys` stands for. Waits for the engines of
+  // True when no engine can be inside memory of this context that one of `keys` names. Waits for the engines of
   // this process as long as it takes (they leave after a chunk), for those of peers up to `waitMs`.
   bool AllQuiet(const std::vector<uint32_t>& keys, uint32_t waitMs);
   // False while some queue pair that was closed still has a peer inside.
@@ -158,7 +158,7 @@ int MakePipe(int* readEnd, int* writeEnd);
 
 // True when the peer's queue pair `number` has no engine inside this process's directory or memory.
 bool PeerIsQuiet(Peer& peer, uint32_t number);
-// True when it has none inside the memory that `key` stands for.
+// True when it has none inside the memory that `key` names.
 bool PeerIsQuiet(Peer& peer, uint32_t number, uint32_t key);
 
 }  // namespace onepiece::soft

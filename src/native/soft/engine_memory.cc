@@ -120,7 +120,7 @@ QueuePair::Step QueuePair::ExecuteInvalidate(WorkRequest& request, CompletionSta
   return Step::kDone;
 }
 
-// Copies `bytes` of the message, from where it stands, between the local elements and `remote`.
+// Copies `bytes` of the message, from its present position, between the local elements and `remote`.
 bool QueuePair::CopyPiece(WorkRequest& request, const Place& remote, uint64_t bytes, bool toRemote,
                           CompletionStatus* status) {
   Place place = remote;

@@ -5,7 +5,7 @@
 // that could have read it before was seen outside. An engine publishes the key that it is going to use (`QpSlot::busy`)
 // *before* it reads it in the slot, both sequentially consistent, so either it sees the cleared key or the owner sees
 // it inside. A system call that copies lies between the same two stores, so this holds for the caller's own memory too.
-// When a peer is stopped inside, the answer is -EBUSY and the slot stays quarantined: no time-out ever stands for
+// When a peer is stopped inside, the answer is -EBUSY and the slot stays quarantined: a time-out is never a
 // proof. Other regions are not touched by that.
 //
 // Pages that peers were allowed to map (kRemoteMap) may be stored into at any time: Deregister() gives the owner pages

@@ -213,7 +213,8 @@ class QueuePair final : public onepiece::QueuePair {
   uint64_t busy_ = 0;  // as published
   uint32_t receiveKey_ = 0;  // of the last receive, which is a good guess for the next
   bool heardOfDeath_ = false;
-  bool reportLoss_ = false;  // the first request after the peer's death is told so, those behind it are flushed
+  // the first request after the peer's death completes with that error, those behind it are flushed
+  bool reportLoss_ = false;
   std::atomic<bool> notifyWhenDrained_{false};
   std::atomic<bool> tellLastWqe_{false};  // due when the peer is outside
 

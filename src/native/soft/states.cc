@@ -182,7 +182,7 @@ void QueuePair::EnterError() {
   if (!was) AfterError();
 }
 
-// A shared receive queue's owner is told when this queue pair takes no more from it: when the peer is outside.
+// Notifies the owner of a shared receive queue when this queue pair takes no more from it: when the peer is outside.
 void QueuePair::AfterError() {
   if (!shared_ || IsDatagram()) return;
   // ERROR was published before this look, so a peer that is outside now stays outside.
@@ -195,7 +195,7 @@ void QueuePair::AfterError() {
   context().Schedule(this, NowNs() + kSettleNs);
 }
 
-// On the engine thread. The request that is under way, or the first that is posted later, is told of it.
+// On the engine thread. The request that is under way, or the first that is posted later, completes with the error.
 void QueuePair::HearOfDeath() {
   if (heardOfDeath_ || !peer_ || !peer_->dead()) return;
   if (engine_.exchange(true)) {
