@@ -29,7 +29,7 @@ export interface ConnectBootstrapOptions {
   tls?: TlsIdentity | undefined;
   /** The service that must be at the other end; at most 255 bytes. */
   service?: string | undefined;
-  /** What the server is told this side is called; at most 255 bytes; `pid-<number>` unless given. */
+  /** The name of this side, for the server; at most 255 bytes; `pid-<number>` unless given. */
   name?: string | undefined;
   /** How long connecting and authenticating may take together, from 1 to 2^31 - 1 ms; 5000 unless given. */
   timeoutMs?: number | undefined;

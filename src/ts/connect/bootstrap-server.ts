@@ -43,7 +43,7 @@ export interface BootstrapServerOptions {
   secret: string | ArrayBuffer | ArrayBufferView;
   /** The service offered here; at most 255 bytes. A client that asks for another is refused. */
   service?: string | undefined;
-  /** What clients are told this side is called; at most 255 bytes; the service unless given. */
+  /** The name of this side, for clients; at most 255 bytes; the service unless given. */
   name?: string | undefined;
   /** Clients that come by TCP speak TLS 1.3 and prove that they belong to the cluster; default: no TLS. */
   tls?: TlsIdentity | undefined;
@@ -188,8 +188,8 @@ export class BootstrapServer {
   }
 
   /**
-   * Stops listening, destroys the connections whose handshake is in progress, and closes every channel: each peer is
-   * told goodbye and has 1 s to end too. Calling it again returns the same promise.
+   * Stops listening, destroys the connections whose handshake is in progress, and closes every channel: each peer gets
+   * a goodbye and has 1 s to end too. Calling it again returns the same promise.
    *
    * @returns when every socket is gone; never rejects
    */

@@ -60,7 +60,7 @@ export function freshNonce(): Buffer {
 }
 
 /**
- * The key that stands for a secret in HMACs. A secret is no key as it is: HMAC fills a short key up with zeros and
+ * The HMAC key that is derived from a secret. A secret is no key as it is: HMAC fills a short key up with zeros and
  * takes the hash of a long one (RFC 2104, section 2), so "secret" and "secret\0" would be one key.
  */
 function keyOf(secret: Uint8Array): Buffer {

@@ -2,8 +2,8 @@
 //
 // Invariant: both ends prove that their certificate was signed by the cluster's own authority before a byte of the
 // handshake behind TLS is read; only TLS 1.3 is spoken, and no authority of the system counts. Names and addresses in
-// certificates decide nothing: nodes move, and every certificate of the cluster is believed alike. The secret is asked
-// for all the same.
+// certificates decide nothing: nodes move, and every certificate of the cluster is believed alike. The secret
+// is still required.
 import { createPrivateKey, X509Certificate } from 'node:crypto';
 import { readFileSync, statSync } from 'node:fs';
 import type net from 'node:net';

@@ -1,4 +1,4 @@
-// Who gets a lane, and how large a one.
+// Which outbox gets a lane, and how large a one.
 //
 // Invariant: a producer has at most one lane: the old one is fenced before the new one is made. The completion queue
 // can never overrun, as the lanes together never have more receives and sends than it takes. What was delivered of a
@@ -71,7 +71,7 @@ export class Admission {
     const { limits } = this;
     const id = this.lanes.indexOf(undefined);
     if (id < 0) {
-      // One may become free: who asks tries again for as long as it is willing to.
+      // A lane may become free: the outbox tries again for as long as it is willing to.
       throw new RdmaError('RDMA_ERR_BUSY', `all ${limits.lanes} lanes are taken`, { remedy: 'raise maxLanes' });
     }
     const ended = this.endedLanes;

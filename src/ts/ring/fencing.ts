@@ -1,7 +1,7 @@
 // Ends lanes: whatever was published on one is delivered, then its producer is shut out.
 //
 // Invariant: a lane that was condemned is fenced before the poll ends, unless a visitor throws, and then in the next
-// one; who waits for a fence is woken once it is done. No completion of a fenced lane is taken for one of a later lane.
+// one; a fence wakes its waiters once it is done. No completion of a fenced lane is taken for one of a later lane.
 import { RdmaError } from '../core/errors.js';
 import type { Admission } from './admission.js';
 import { tell } from './callback.js';

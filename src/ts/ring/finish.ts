@@ -26,7 +26,7 @@ export async function finishSending(parts: FinishParts, closeMs: number): Promis
   if (done() === 1) return;
   const finished = progress.wait(done, closeMs, undefined, 'the last acknowledgement');
   onWait();
-  await finished.catch(() => {}); // what is left is counted
+  await finished.catch(() => {}); // the caller counts what is left
 }
 
 /** What is given up now. @param published everything up to this sequence was written to a lane at some time */

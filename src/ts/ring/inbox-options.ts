@@ -59,7 +59,7 @@ export interface LaneEvent {
   /** Identity of the producer; empty when it was refused before it said. */
   producer: string;
   reason?: RdmaError;
-  /** With `refused`: so many refusals it stands for, the last of which is described; more than 1 when many come. */
+  /** With `refused`: how many refusals the event covers; it describes the last one. More than 1 when many come. */
   count?: number;
 }
 

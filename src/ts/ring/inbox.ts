@@ -41,8 +41,8 @@ const FLUSH_MS = 0.1;
 /** One that Arrivals.lookAtOne() has made alone takes a fraction of the time: so many count for one. */
 const QUICK_LOOKS = 2;
 /**
- * So many of the looks of one poll count for that, or so small a part: who looks often at once waits for something
- * slow.
+ * So many of the looks of one poll count for that, or so small a part: a caller that looks often at once waits for
+ * something slow.
  */
 const COUNTED_LOOKS = 16;
 const COUNTED_SHIFT = 5;
@@ -379,7 +379,7 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
     return this.queue.isAwaited || this.pulls.isReading || (this.draining !== undefined && this.lanesByQp.size > 0);
   }
 
-  // Who only pulls gets no message that he did not poll for.
+  // A consumer that only pulls gets no message that it did not poll for.
   private driveOnce(): number {
     if (this.queue.isAwaited || this.draining !== undefined) {
       const visit = this.queue.isAwaited ? this.deliver : (this.visitor ?? this.deliver);
@@ -426,7 +426,7 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
    * inbox when all of it is acknowledged and the producers have left. What they still hold goes to whom their `to`
    * finds next. A second call answers the same promise.
    *
-   * @param timeoutMs closes then all the same, 1 to 2^31 - 1; default 30 000
+   * @param timeoutMs after it, drain() closes anyway, 1 to 2^31 - 1; default 30 000
    */
   drain(timeoutMs = 30_000): Promise<void> {
     checkInteger('timeoutMs', timeoutMs, 1, 2 ** 31 - 1);

@@ -103,7 +103,7 @@ export class LaneReporter {
     );
   }
 
-  /** True while the producer has not been told everything, or has not got it. */
+  /** True while something has not been reported to the producer, or has not arrived there. */
   get reporting(): boolean {
     return this.inFlight || !this.told;
   }

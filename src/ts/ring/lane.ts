@@ -346,7 +346,7 @@ export class Lane implements MessageLane, PullLane {
     this.reporter.flushIfLow();
   }
 
-  /** @internal True while the producer has not been told everything, and can be. */
+  /** @internal True while something has not been reported to the producer, and can be. */
   get reporting(): boolean {
     if (this.fenced || this.condemned !== undefined || !this.peerReady || this.qp.closed) return false;
     return this.reporter.reporting;

@@ -2,7 +2,7 @@
 // made.
 //
 // Invariant: there is at most one connection; one that has failed is left for good, and the next one continues where
-// the inbox says. What was acknowledged is forgotten at once, on both kinds of memory; nothing else is.
+// the inbox says. An acknowledged message is forgotten at once, in both kinds of memory; no other message is.
 import { parseDocument } from '../connect/index.js';
 import { RdmaError } from '../core/errors.js';
 import { CompletionOpcode, CompletionStatus, completionStatusWords } from '../verbs/index.js';

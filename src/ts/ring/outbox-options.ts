@@ -72,8 +72,8 @@ export interface OutboxOptions {
   reconnectMs?: number;
   /**
    * Before the first connection, a refusal for a wrong secret, version or service ends connect() at once; default
-   * false. With true it does not, as later: who refuses has not proved that he knows the secret, and may be somebody
-   * else at the port. For who knows that the secret is right.
+   * false. With true it does not, as after the first connection: the peer that refuses has not proved that it knows the
+   * secret, and may be a stranger at the port. Use it when you know that the secret is right.
    */
   retryRefused?: boolean;
   /**

@@ -432,7 +432,7 @@ export class Outbox implements AsyncDisposable {
    * the memory back. That includes calls of send() that wait for room, and what a cork() has collected; not
    * reservations that nobody commits. A second call answers the same promise.
    *
-   * @returns what was given up, as it was not acknowledged in time; `onConnection` is told as well (`abandoned`)
+   * @returns what was given up, as it was not acknowledged in time; `onConnection` gets the same (`abandoned`)
    */
   close(): Promise<OutboxRest> {
     this.closing ??= this.closeAll();

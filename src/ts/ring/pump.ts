@@ -116,7 +116,7 @@ export class Pump implements CompletionDriver {
       returned = true;
     } finally {
       this.running = false;
-      // The caller's handler threw: what is left is handled in the next turn, and the error goes its way.
+      // The caller's handler threw: the rest is handled in the next turn, and the error propagates.
       if (!returned) this.schedule();
     }
   }

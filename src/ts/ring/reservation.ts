@@ -112,7 +112,7 @@ export class Reservation implements Disposable {
     try {
       this.host.endReservation(this, length);
     } finally {
-      // Unless a callback has begun it anew.
+      // Unless a callback has begun it again.
       if (this.ended) {
         this.data = NOTHING;
         this.view = NOTHING;

@@ -1,7 +1,7 @@
 // How messages get from an application to the lane: taken, collected while it corks, written, or made to wait for room.
 //
-// Invariant: messages leave in the order in which they were taken. What was taken is written at once, unless it is
-// collected; what is collected is written by the last uncork(), when there is no room for more, or when waiting gains
+// Invariant: messages leave in the order in which they were taken. Each message is written at once, unless it is
+// collected; collected messages are written by the last uncork(), when there is no room for more, or when waiting gains
 // nothing.
 import { abortError } from '../core/deadline.js';
 import type { RdmaError } from '../core/errors.js';
@@ -46,7 +46,7 @@ export class SendPath implements IntakeHost {
   private corks = 0; // calls of cork() without their uncork()
   private collectedBytes = 0; // taken and not written since
   private collectedMs = 0; // when that began
-  private serving = false; // one who waits for room: he came before close()
+  private serving = false; // a send waits for room: it came before close()
 
   constructor({ counters, end, options, settings, clock, pump, retained, payloads, link }: SendParts) {
     this.counters = counters;

@@ -1,6 +1,6 @@
 // Connections to an inbox that got no channel: counted, and told of, but not faster than anybody can read.
 //
-// Invariant: each one counts, and is part of exactly one event, its own or one that stands for several; there are at
+// Invariant: each one counts, and is part of exactly one event, its own or one that covers several; there are at
 // most MOST_EVENTS a second, however many come.
 import { tell } from './callback.js';
 import type { LaneEvent } from './inbox-options.js';
@@ -67,7 +67,7 @@ export class Strangers {
     tell(this.onLane, { type: 'refused', from, producer: '', reason, count });
   }
 
-  /** The inbox is closed: what was not told is told now. */
+  /** The inbox is closed: refusals that were not reported are reported now. */
   close(): void {
     if (this.takeBack === undefined) return;
     this.takeBack();

@@ -1,4 +1,4 @@
-// Who of the lanes with waiting messages is next: deficit round robin.
+// Which of the lanes with waiting messages is next: deficit round robin.
 //
 // Invariant: a lane that has something waiting gets its turn after at most one turn of every other such lane; in the
 // long run the lanes that always have something get the same number of bytes. A lane that has nothing costs nothing.

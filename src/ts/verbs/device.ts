@@ -228,7 +228,7 @@ export class Device extends Resource {
   }
 }
 
-// It is listed, so what is missing is something else.
+// The device is listed, so something else is missing.
 function cannotBeOpened(name: string, errno: number, why: string): RdmaError {
   const syscall = 'ibv_open_device';
   const { code, remedy } = deviceError(name, errno, syscall);
