@@ -54,7 +54,7 @@ export type Availability =
   | { readonly state: 'broken'; readonly reason: RdmaError; readonly retryInMs: number };
 
 const READY: Availability = { state: 'ready' };
-/** Stands for the instances of a stage that sleeps; no instance has this number. */
+/** Represents the instances of a stage that sleeps; no instance has this number. */
 const NONE = 0xffff;
 
 /** What is known of one instance. */
@@ -97,7 +97,7 @@ export class Admission {
   private plan: Plan;
   /** Why no request can pass: the first stage that has a broken instance and, where one is enough, no other. */
   broken: { readonly stage: number; readonly reason: RdmaError; readonly retryInMs: number } | undefined;
-  private readonly sleeping: InstanceLoad[]; // by stage: what stands for its instances where the plan has none
+  private readonly sleeping: InstanceLoad[]; // by stage: what represents its instances where the plan has none
   private candidates: InstanceLoad[][]; // of the newest plan, by stage
   private atWork: number[]; // by stage, what all stages before it can run at a time under the newest plan
 

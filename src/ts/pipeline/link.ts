@@ -6,7 +6,7 @@
 // after it, and the receiver acknowledges the older copy in exchange; room for that is always left. So there is room
 // again as long as the receiver takes what it gets, however long some requests take.
 //
-// When the receiver is reached by another device, all that it has not acknowledged is built anew, and waits here in
+// When the receiver is reached by another device, all that it has not acknowledged is built again, and waits here in
 // order until there is an outbox on that device.
 import type { Outbox } from '../ring/index.js';
 import type { Custody } from './custody.js';
@@ -114,7 +114,7 @@ export class Link {
     const oldest = waiting[0];
     if (oldest === undefined || this.fresh - oldest.after < this.longMessages) return;
     if (this.flaw === 'no-refresh' || this.away) return;
-    // One at a time: what lies behind it may be acknowledged with it, and a receiver that stands still takes no other
+    // One at a time: what lies behind it may be acknowledged with it, and a receiver that is stopped takes no other
     // copy.
     if (outbox.acknowledged < this.refreshed) return;
     const again = outbox.tryResend(oldest.sequence);
@@ -169,16 +169,16 @@ export class Link {
    * The outbox has failed, as the receiver is reached by another device: nothing goes out until arrived(). May be
    * called again before that.
    *
-   * @param rebuild makes a message anew for that device
+   * @param rebuild builds a message again for that device
    * @throws what `rebuild` throws
    */
   leave(rebuild: (bytes: Uint8Array) => Relocated): void {
     const sent = this.away ? [] : this.takeSent();
     this.away = true;
     this.held = [...sent, ...this.held].map(({ bytes, custody }) => {
-      const { bytes: anew, block } = rebuild(bytes);
+      const { bytes: rebuilt, block } = rebuild(bytes);
       if (block !== undefined) custody.keep([block]);
-      return { bytes: anew, custody };
+      return { bytes: rebuilt, custody };
     });
   }
 

@@ -613,7 +613,7 @@ export class Place implements JoinHost {
       try {
         this.links.send(target, bytes, undefined, this.nowUs());
       } catch {
-        // The link has failed, and so has this place: its owner was told.
+        // The link has failed, and so has this place: its owner knows.
       }
       return;
     }

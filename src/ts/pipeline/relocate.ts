@@ -1,4 +1,4 @@
-// Builds a message that was made for one device anew for another one.
+// Rebuilds a message that was made for one device for another one.
 //
 // Invariant: the copy says the same as the original, and refers to nothing of the first device any more. It is made
 // while the custody of the message holds what the original refers to.
@@ -19,7 +19,7 @@ export interface Relocated {
 }
 
 /**
- * Builds a message anew.
+ * Rebuilds a message.
  *
  * @param message as it was sent, at most `inlineBytes`
  * @param from memory that it refers to

@@ -32,7 +32,7 @@ export interface BatchHost {
   mayBegin(joined: Joined, running: number): boolean;
   /** A task begins. */
   begin(joined: Joined, task: BatchedTask): TaskEnd;
-  /** All that has begun was begun: those who want to know are told now. */
+  /** All tasks of the batch have begun: runs the callbacks for that now. */
   begun(): void;
   /** A task that has not begun fails. */
   refuse(joined: Joined, task: BatchedTask, error: unknown): void;

@@ -83,7 +83,7 @@ const MAX_TIMER_MS = 2 ** 31 - 1;
 const NO_BYTES = new Uint8Array(0);
 /** Of one task, in the time that a handler usually takes: it is not long because one was disturbed. */
 const SAMPLE_WEIGHT = { shorter: 0.5, longer: 0.1 };
-/** Beyond that it is all the same. */
+/** Beyond that the number makes no difference. */
 const LONG_US = 1000;
 
 /** One instance of a stage. */
@@ -190,8 +190,8 @@ export class StageInstance implements PlaceOwner, TaskHost, BatchHost {
   }
 
   /**
-   * A process before this one has ended over a request: the gateway is told why it fails, and its task does not run
-   * here. Call it when the instance is connected. Telling it again does nothing more.
+   * A process before this one has ended over a request: this tells the gateway why it fails, and its task does not run
+   * here. Call it when the instance is connected. A second call does nothing more.
    */
   failRequest(request: RequestAttempt, failure: StageFailure): void {
     const { place } = this;
@@ -317,7 +317,7 @@ export class StageInstance implements PlaceOwner, TaskHost, BatchHost {
     const { ledger } = joined;
     let slot = board?.begin(ledger.gateway, ledger.gatewayRun, joined.ticket, joined.attempt, startUs) ?? 0;
     let isAway = false;
-    // Its limit begins anew when a Python process has it again.
+    // Its time limit starts again when a Python process has it again.
     if (this.stage.python !== undefined) {
       task.onAway = (isNow) => {
         isAway = isNow;

@@ -4,7 +4,7 @@
 // next major collection; with some hundred thousand requests a second that is most of what is collected.
 //
 // Invariant: a ticket lies at the first free place from its own on, without a gap between; so a search ends at the
-// first gap. At most half of the places are taken. What was deleted is not referred to any more.
+// first gap. At most half of the places are taken. The map keeps no reference to a deleted value.
 
 const EMPTY = -1;
 const SMALLEST = 16;

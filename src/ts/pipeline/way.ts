@@ -1,4 +1,4 @@
-// How the link of a place to one target is made, by the device that reaches it, and made anew when the target is
+// How the link of a place to one target is made, by the device that reaches it, and replaced when the target is
 // elsewhere.
 //
 // Invariant: the device is chosen before each attempt to connect, by the address that the target has then. When another
@@ -225,7 +225,7 @@ export class Way {
     link.arrived(outbox);
   }
 
-  // What the target has not acknowledged is made anew for another device.
+  // Messages that the target has not acknowledged are rebuilt for another device.
   private bring(link: Link, to: Attachment): void {
     const { sizes, stages } = this.options;
     const from = this.by;
