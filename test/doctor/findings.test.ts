@@ -141,7 +141,7 @@ const cases: [id: string, severity: Severity, seen: RegExp, remedy: RegExp | nul
   ['container', 'note', /\.dockerenv/, /--device/, { tree: { '/.dockerenv': '' } }],
   ['container', 'note', /\.containerenv/, /PID namespace/, { tree: { '/run/.containerenv': '' } }],
   ['container', 'note', /kubepods in/, /--device/, { tree: { '/proc/1/cgroup': '0::/kubepods/pod1\n' } }],
-  ['netns', 'warning', /rxe0 stands on eth0/, /--network=host/, { tree: { '/sys/class/net/eth0/mtu': null } }],
+  ['netns', 'warning', /rxe0 uses eth0/, /--network=host/, { tree: { '/sys/class/net/eth0/mtu': null } }],
   ['ptrace', 'note', /scope is 2/, null, { tree: { '/proc/sys/kernel/yama/ptrace_scope': '2\n' } }],
   [
     ...(['ptrace', 'warning', /scope is 3/, /at boot/] as const),

@@ -57,7 +57,7 @@ export class AppHost {
   private readonly watchman: Watchman;
   private readonly waiters: Waiters;
   private record: PlanRecord | undefined;
-  private gone: ReadonlySet<string> = new Set(); // as the processes were told
+  private gone: ReadonlySet<string> = new Set(); // the last list that the processes got
   private readonly epochs = new Map<string, number>(); // under which a place was started here
   private readonly tries = new Map<string, number>(); // by attempt of a request
   private failures: (RequestFailure & { stage: string })[] = [];

@@ -65,7 +65,7 @@ export interface LocalPipelineOptions {
   heartbeatMs?: number;
   /**
    * Where submitted jobs and their results are kept; default in the memory of this process. With a durable one, run()
-   * goes through it too. Who passes it closes it, after the pipeline.
+   * goes through it too. The caller closes it, after the pipeline.
    */
   store?: JobStorage;
   /**

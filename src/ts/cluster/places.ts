@@ -179,7 +179,7 @@ export class Places {
     if (this.places.get(place.name) === place) this.places.delete(place.name);
   }
 
-  // ---- What they are told, and what they say
+  // ---- What they get, and what they report
 
   /** Tells every process, or those that are ready only. */
   tell(message: ToWorker, onlyReady = false): void {

@@ -149,7 +149,8 @@ export abstract class RunningPipeline implements AsyncDisposable {
   }
 
   /**
-   * Calls a function for each request that begins from now on; what it answers is told how the request ended.
+   * Calls a function for each request that begins from now on; the function that it returns is called with how the
+   * request ended.
    *
    * @returns ends that
    * @throws RdmaError RDMA_ERR_INVALID_ARGUMENT when `watcher` is no function

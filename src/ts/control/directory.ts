@@ -105,7 +105,7 @@ export class Directory {
    *
    * @param place letters, digits, and `-_=/.`
    * @param address what JSON can say, but not null
-   * @param term under which it was told to run, 0 or more
+   * @param term under which it runs, 0 or more
    * @throws RdmaError RDMA_ERR_CONFLICT when the place was announced under a higher term; those of ControlStore.put
    */
   announce(place: string, address: Json, term: number): Promise<void> {

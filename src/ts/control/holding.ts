@@ -1,6 +1,6 @@
 // One time of holding a lease, from the moment it is had to the moment it ends.
 //
-// Invariant: once it has ended it never holds again; who holds next has a higher term. By this process's clock it ends
+// Invariant: once it has ended it never holds again; the next holder has a higher term. By this process's clock it ends
 // by itself, also when nothing runs at that moment.
 import type { Timers } from '../core/deadline.js';
 import { RdmaError } from '../core/errors.js';

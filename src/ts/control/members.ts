@@ -15,7 +15,7 @@ import { View } from './view.js';
 
 export interface Member {
   readonly name: string;
-  /** Grows each time the name is taken anew: by another process, or after it was lost. */
+  /** Grows each time the name is taken again: by another process, or after it was lost. */
   readonly session: number;
   /** What it advertises. */
   readonly data: Json;
@@ -118,7 +118,7 @@ export class Members {
    * Advertises a node, and renews it from now on.
    *
    * @param name letters, digits, `-_=/`, and dots between them
-   * @param data what the others are told
+   * @param data what the record says of this member
    * @param timeoutMs how long to wait for a store that is away, or for a namesake that has died; default: three leases
    * @throws RdmaError RDMA_ERR_CONFLICT when another node has that name; RDMA_ERR_TIMEOUT; RDMA_ERR_INVALID_ARGUMENT
    */
@@ -131,7 +131,7 @@ export class Members {
     const held = new Promise<void>((resolve) => {
       onHeld = resolve;
     });
-    // Names need no caution: should a store that forgets give one twice, one of the two is told at its next renewal.
+    // Names need no caution: should a store that forgets give one twice, one of the two finds out at its next renewal.
     const options = { leaseMs, port, data, storeForgets: false, onHeld: () => onHeld() };
     const lease = new Lease(store, key, options, view);
     this.own.set(key, lease);

@@ -32,7 +32,7 @@ interface Sighting {
 
 /** @internal A watch that goes on for as long as it is open. */
 export class View {
-  /** How often the watch was complete; 0: what is there is not known yet. */
+  /** How often the watch was complete; 0: the present records are not known yet. */
   syncs = 0;
   /** Grows when the store may have forgotten what was seen before. */
   era = 0;
@@ -162,7 +162,7 @@ export class View {
     else this.sync();
   }
 
-  // Seen at once, not only once the present records were told: what is written meanwhile may follow what is forgotten.
+  // Counted at once, before the present records have come: what is written meanwhile may follow what is forgotten.
   private restart(): void {
     this.era++;
     this.resumedMs = this.options.port.timers.now();

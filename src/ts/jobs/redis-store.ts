@@ -20,8 +20,8 @@ export interface RedisStoreOptions extends JobStoreOptions {
 }
 
 /**
- * Opens a store of jobs in a Redis server (6 or later). Needs the package redis. What was accepted is as durable as the
- * server makes it: `appendonly yes` with `appendfsync always` is on disk before it is answered.
+ * Opens a store of jobs in a Redis server (6 or later). Needs the package redis. An accepted job is as durable as the
+ * server makes it: with `appendonly yes` and `appendfsync always` it is on disk before the server answers.
  *
  * @param url `redis[s]://[[user][:password]@]host[:port][/database]`
  * @param options `maxBytes` is 1 GiB by default

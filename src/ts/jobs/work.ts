@@ -120,7 +120,7 @@ export class JobWork {
     }
   }
 
-  // What was accepted is not refused: the runner is asked again when it says.
+  // An accepted job is not refused: the runner is asked again when it says.
   private async runPatiently(bytes: Uint8Array): Promise<PipelineResult> {
     const { store, runner } = this.context;
     const { signal } = this.controller;
