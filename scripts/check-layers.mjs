@@ -1,5 +1,5 @@
 // The floors of src/native. Invariant: soft/, verbs/ and rdmacm/ know only the headers of src/native and themselves,
-// never each other and never Node.js; addon/ stands on those headers alone, so a device can be added without touching
+// never each other and never Node.js; addon/ includes those headers alone, so a device can be added without touching
 // it.
 import fs from 'node:fs';
 import path from 'node:path';

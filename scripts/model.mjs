@@ -2,7 +2,7 @@
 // exhaustively.
 //
 // Invariant: a configuration passes only if pan has searched all of its states and said so; a negative control passes
-// only if it fails with the very property that it is expected to break. Every search has bounds on memory, depth and
+// only if it fails with the one property that it is expected to break. Every search has bounds on memory, depth and
 // time.
 import { spawn, spawnSync } from 'node:child_process';
 import fs from 'node:fs';
