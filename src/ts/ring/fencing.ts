@@ -15,7 +15,7 @@ import type { PortChannel } from './port.js';
 import type { Pulls } from './pulls.js';
 import type { RemoteMemory } from './remote-memory.js';
 import type { InboxCounters } from './status.js';
-import type { Turns } from './turns.js';
+import type { LaneScheduler } from './lane-scheduler.js';
 
 /** What a lane has to leave. */
 export interface FencingParts {
@@ -24,7 +24,7 @@ export interface FencingParts {
   condemned: CondemnedLanes;
   delivery: Delivery;
   completions: LaneCompletions;
-  turns: Turns;
+  scheduler: LaneScheduler;
   polled: PolledLanes;
   pulls: Pulls;
   remote: RemoteMemory;
@@ -69,9 +69,9 @@ export class Fencing {
   }
 
   private fence(lane: Lane): void {
-    const { lanesByQp, channels, turns, polled, pulls, remote, admission, counters, onLane, onEmpty } = this.parts;
+    const { lanesByQp, channels, scheduler, polled, pulls, remote, admission, counters, onLane, onEmpty } = this.parts;
     const reason = lane.condemned ?? new RdmaError('RDMA_ERR_FENCED', 'the lane was fenced');
-    turns.drop(lane);
+    scheduler.drop(lane);
     polled.remove(lane);
     lanesByQp.delete(lane.qp.qpNum);
     const revoked = lane.fence();

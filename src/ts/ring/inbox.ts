@@ -30,7 +30,7 @@ import { SelfDrive } from './self-drive.js';
 import { bootstrapStatus, countPulled, InboxCounters, type InboxStatus } from './status.js';
 import { Strangers } from './strangers.js';
 import { systemPort } from './system-port.js';
-import { Turns } from './turns.js';
+import { LaneScheduler } from './lane-scheduler.js';
 
 /** How long close() waits for producers to learn what was acknowledged. */
 const REPORT_MS = 500;
@@ -71,7 +71,7 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
   private readonly pump: CompletionDriver;
   private readonly limits: Limits;
   private readonly admission: Admission;
-  private readonly turns: Turns;
+  private readonly scheduler: LaneScheduler;
   private readonly pulls: Pulls;
   private readonly lanesByQp = new Map<number, Lane>();
   private readonly condemned: CondemnedLanes;
@@ -103,7 +103,7 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
     this.flushedMs = port.clock.now();
     this.identity = port.identity();
     this.maxPullBytes = this.limits.pullBytes;
-    this.turns = new Turns(this.limits.lanes);
+    this.scheduler = new LaneScheduler(this.limits.lanes);
     this.pulls = new Pulls(
       port.clock,
       ({ what, length }) => countPulled(this.counters, what, length),
@@ -130,7 +130,7 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
       this.closeDevice();
       throw error;
     }
-    const { lanesByQp, turns, pulls, remote, admission, counters } = this;
+    const { lanesByQp, scheduler, pulls, remote, admission, counters } = this;
     const { cq } = this.pump;
     const { onLane } = options;
     const channels = new Map<Lane, PortChannel>();
@@ -140,12 +140,12 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
     };
     const condemned = new CondemnedLanes(schedule);
     const news = new LaneNews(condemned, schedule);
-    const polled = new PolledLanes(turns, condemned);
-    const completions = new LaneCompletions({ cq, lanesByQp, polled, turns, news, condemned, pulls });
-    const delivery = new Delivery(turns, polled, news, condemned, counters);
+    const polled = new PolledLanes(scheduler, condemned);
+    const completions = new LaneCompletions({ cq, lanesByQp, polled, scheduler, news, condemned, pulls });
+    const delivery = new Delivery(scheduler, polled, news, condemned, counters);
     const ofLanes = { lanesByQp, channels, condemned, polled, pulls, admission, counters, onLane };
     const onEmpty = () => this.drained?.();
-    const fencing = new Fencing({ ...ofLanes, delivery, completions, turns, remote, onEmpty });
+    const fencing = new Fencing({ ...ofLanes, delivery, completions, scheduler, remote, onEmpty });
     this.acceptor = new Acceptor({
       ...ofLanes,
       identity: this.identity,
@@ -162,7 +162,7 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
     this.news = news;
     this.completions = completions;
     this.polled = polled;
-    this.arrivals = new Arrivals(polled, completions, turns);
+    this.arrivals = new Arrivals(polled, completions, scheduler);
     this.delivery = delivery;
     this.fencing = fencing;
   }
@@ -364,7 +364,7 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
         this.arrivals.delivered(served);
       } finally {
         this.news.settleTouched();
-        if (!this.turns.empty) this.pump.schedule();
+        if (!this.scheduler.empty) this.pump.schedule();
       }
       if (this.fencing.isDue) count += this.fencing.fenceCondemned(visit);
       return count;

@@ -62,7 +62,7 @@ export class Lane implements MessageLane, PullLane {
   dirty = false;
   /** @internal */
   touched = false;
-  /** @internal Announced and not taken; see turns.ts. */
+  /** @internal Announced and not taken; see lane-scheduler.ts. */
   waiting = 0;
   /** @internal */
   queued = false;

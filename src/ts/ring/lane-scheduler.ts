@@ -12,7 +12,7 @@ export const QUANTUM_BYTES = 65536;
 /** What a message costs beside its bytes, so that empty ones are not free. */
 const MESSAGE_COST_BYTES = 64;
 
-export class Turns {
+export class LaneScheduler {
   private readonly queue: (Lane | undefined)[];
   private head = 0;
   private length = 0;
