@@ -12,7 +12,7 @@ import { OutboxLink } from '../../src/ts/ring/outbox-link.js';
 import { Pulls } from '../../src/ts/ring/pulls.js';
 import { RemoteMemory } from '../../src/ts/ring/remote-memory.js';
 import { RequestWriter } from '../../src/ts/ring/request-writer.js';
-import { Retained } from '../../src/ts/ring/retained.js';
+import { RetainedMessages } from '../../src/ts/ring/retained-messages.js';
 import { Segment } from '../../src/ts/ring/segment.js';
 import { Session } from '../../src/ts/ring/session.js';
 import { ShortSender } from '../../src/ts/ring/short-sender.js';
@@ -242,7 +242,7 @@ const planted: Planted[] = [
     shape: { ...short, faults: ['crash-consumer'], faultCount: 2 },
     plant: () =>
       plant(
-        Retained.prototype,
+        RetainedMessages.prototype,
         'take',
         (original) =>
           function (this: never, bytes: Uint8Array, now: number) {
@@ -255,7 +255,7 @@ const planted: Planted[] = [
     name: 'more is retained than there is room for',
     plant: () =>
       plant(
-        Retained.prototype,
+        RetainedMessages.prototype,
         'fits',
         (original) =>
           function (this: { acknowledged: number; last: number }, ...args: never[]) {
@@ -288,7 +288,7 @@ const planted: Planted[] = [
   },
   {
     name: 'what was built in the lane is not brought home when the lane ends',
-    plant: () => plant(Retained.prototype, 'bring', () => nothing),
+    plant: () => plant(RetainedMessages.prototype, 'bring', () => nothing),
     // With a checksum of the payload the lane is fenced for it, again and again.
     seen: /has other bytes|has failed|^deadlock/,
   },

@@ -11,7 +11,7 @@ import { slotOf } from './places.js';
 import { type LaneStall, Placement } from './placement.js';
 import type { PortChannel, PortMapping, PortMemory, PortQueuePair } from './port.js';
 import { RequestWriter } from './request-writer.js';
-import { Home, Phase, type Retained } from './retained.js';
+import { Home, Phase, type RetainedMessages } from './retained-messages.js';
 import { ShortSender } from './short-sender.js';
 import { StagedDescriptors } from './staged-descriptors.js';
 
@@ -27,7 +27,7 @@ export interface ConnectionParts {
   channel: PortChannel;
   qp: PortQueuePair;
   lane: Answer;
-  retained: Retained;
+  retained: RetainedMessages;
   payloads: Payloads;
   /** Control block, then each slot as it is in the lane. */
   staging: PortMemory;
@@ -53,7 +53,7 @@ export class Connection {
   readonly shortBytes: number;
   /** Messages whose bytes had to be copied out of the lane, as their space went back before they were acknowledged. */
   spilled = 0;
-  private readonly retained: Retained;
+  private readonly retained: RetainedMessages;
   private readonly staging: PortMemory;
   private readonly mapping: PortMapping | undefined;
   private readonly placement: Placement;

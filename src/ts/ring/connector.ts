@@ -11,7 +11,7 @@ import type { OutboxEnd } from './outbox-end.js';
 import type { InboxAddress, KeptOptions, OutboxSettings } from './outbox-options.js';
 import type { Payloads } from './payloads.js';
 import type { PortCompletionQueue, PortDomain, RingPort } from './port.js';
-import { Home, Phase, type Retained } from './retained.js';
+import { Home, Phase, type RetainedMessages } from './retained-messages.js';
 
 const HANDSHAKE_TIMEOUT_MS = 5000;
 const SERVICE = 'onepiece-inbox';
@@ -29,7 +29,7 @@ export interface ConnectorParts {
   mappings: PortDomain;
   cq: PortCompletionQueue;
   sendDepth: number;
-  retained: Retained;
+  retained: RetainedMessages;
   payloads: Payloads;
   /** Aborted when the outbox is closed. */
   signal: AbortSignal;

@@ -9,7 +9,7 @@ import type { Connection } from './connection.js';
 import type { OutboxSettings, Part } from './outbox-options.js';
 import type { Payload, Payloads } from './payloads.js';
 import { Reservation, type ReservationHost } from './reservation.js';
-import { Home, type Retained } from './retained.js';
+import { Home, type RetainedMessages } from './retained-messages.js';
 import { sizeRemedy, tooLarge } from './size-limits.js';
 import type { OutboxCounters, Stall } from './status.js';
 
@@ -37,7 +37,7 @@ export interface IntakeHost {
 export class Intake implements ReservationHost {
   private readonly host: IntakeHost;
   private readonly settings: OutboxSettings;
-  private readonly retained: Retained;
+  private readonly retained: RetainedMessages;
   private readonly payloads: Payloads;
   private granted: number; // bytes of the lane, as the inbox granted them last
   private maxPullBytes = 0; // the largest message that the inbox pulls
@@ -45,7 +45,7 @@ export class Intake implements ReservationHost {
   /** The longest message that may be sent by a {@link ShortSender}; 0: none may. */
   shortBytes = 0;
 
-  constructor(host: IntakeHost, settings: OutboxSettings, retained: Retained, payloads: Payloads) {
+  constructor(host: IntakeHost, settings: OutboxSettings, retained: RetainedMessages, payloads: Payloads) {
     this.host = host;
     this.settings = settings;
     this.retained = retained;

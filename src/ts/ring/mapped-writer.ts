@@ -7,7 +7,7 @@ import { BATCH_BYTES, type LaneWriter } from './lane-writer.js';
 import { publishDescriptor, publishShort } from './layout.js';
 import { slotOf } from './places.js';
 import { type Placement, Way } from './placement.js';
-import { Phase, type Retained } from './retained.js';
+import { Phase, type RetainedMessages } from './retained-messages.js';
 import type { StagedDescriptors } from './staged-descriptors.js';
 
 /** Longer messages are copied as bytes, which makes a view of them. */
@@ -23,10 +23,16 @@ export class MappedWriter implements LaneWriter {
   private readonly epoch: number;
   private readonly placement: Placement;
   private readonly staged: StagedDescriptors;
-  private readonly retained: Retained;
+  private readonly retained: RetainedMessages;
 
   /** @param lane all of it: the slots, where the inbox looks for descriptors, and the data ring */
-  constructor(lane: ArrayBuffer, epoch: number, placement: Placement, staged: StagedDescriptors, retained: Retained) {
+  constructor(
+    lane: ArrayBuffer,
+    epoch: number,
+    placement: Placement,
+    staged: StagedDescriptors,
+    retained: RetainedMessages,
+  ) {
     this.words = new Uint32Array(lane, 0, lane.byteLength >> 2);
     this.data = new Uint8Array(lane);
     this.slotWords = placement.slotBytes / 4;

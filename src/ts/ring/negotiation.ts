@@ -11,7 +11,7 @@ import { DESCRIPTOR_BYTES } from './layout.js';
 import type { Payloads } from './payloads.js';
 import type { PortChannel, PortCompletionQueue, PortDomain, PortMapping, PortMemory, PortQueuePair } from './port.js';
 import { refusal } from './reconnector.js';
-import type { Retained } from './retained.js';
+import type { RetainedMessages } from './retained-messages.js';
 
 /** Who asks, and for what. */
 export interface Negotiator {
@@ -22,7 +22,7 @@ export interface Negotiator {
   /** What is mapped ends with it. */
   mappings: PortDomain;
   cq: PortCompletionQueue;
-  retained: Retained;
+  retained: RetainedMessages;
   payloads: Payloads;
   slots: number;
   dataBytes: number;

@@ -15,7 +15,7 @@ import type { KeptOptions } from './outbox-options.js';
 import type { Payloads } from './payloads.js';
 import type { CompletionDriver } from './pump.js';
 import { Reconnector, refusal } from './reconnector.js';
-import type { Retained } from './retained.js';
+import type { RetainedMessages } from './retained-messages.js';
 import type { OutboxCounters } from './status.js';
 import type { WaitList } from './wait-list.js';
 
@@ -57,7 +57,7 @@ export class OutboxLink {
   private readonly end: OutboxEnd;
   private readonly options: KeptOptions;
   private readonly pump: CompletionDriver;
-  private readonly retained: Retained;
+  private readonly retained: RetainedMessages;
   private readonly payloads: Payloads;
   private readonly progress: WaitList;
   private readonly connector: Connector;

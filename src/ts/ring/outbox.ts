@@ -27,7 +27,7 @@ import type { PortDevice, PortDomain, PortMemory, RingPort } from './port.js';
 import { type CompletionDriver, Pump } from './pump.js';
 import type { Reservation } from './reservation.js';
 import { SelfDrive } from './self-drive.js';
-import { Home, Phase, Retained } from './retained.js';
+import { Home, Phase, RetainedMessages } from './retained-messages.js';
 import { SendPath } from './send-path.js';
 import { OutboxCounters, type OutboxStatus } from './status.js';
 import { systemPort } from './system-port.js';
@@ -51,7 +51,7 @@ export class Outbox implements AsyncDisposable {
   private readonly own: PortDomain; // of what is mapped, and of all the rest where there is no pool
   private readonly pd: PortDomain;
   private readonly pump: CompletionDriver;
-  private readonly retained: Retained;
+  private readonly retained: RetainedMessages;
   private readonly payloads: Payloads;
   private readonly link: OutboxLink;
   private readonly sendPath: SendPath;
@@ -84,7 +84,7 @@ export class Outbox implements AsyncDisposable {
       this.pd = settings.pool?.domain ?? own;
       const { retainBytes: bytes, retainMessages } = settings;
       memory = this.pd.registerMemory({ bytes });
-      this.retained = new Retained(memory, bytes, retainMessages);
+      this.retained = new RetainedMessages(memory, bytes, retainMessages);
       this.payloads = new Payloads(this.pd, settings.pullBytes);
       const capacity = Math.min(this.sendDepth + CONTROL_RECEIVES, this.device.attributes.maxCqe);
       const drain = (looks: number) => this.link.poll(looks);

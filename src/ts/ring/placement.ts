@@ -5,7 +5,7 @@
 import type { Answer } from './documents.js';
 import { DESCRIPTOR_BYTES } from './layout.js';
 import { Places, slotOf } from './places.js';
-import { Home, Phase, type Retained } from './retained.js';
+import { Home, Phase, type RetainedMessages } from './retained-messages.js';
 
 // As constants of this file: what another file exports is looked up at each use.
 const { OPEN } = Phase;
@@ -37,7 +37,7 @@ export class Placement {
   readonly slotBytes: number;
   private readonly inlineBytes: number;
   private readonly dataAt: number; // where the data ring begins in what is mapped
-  private readonly retained: Retained;
+  private readonly retained: RetainedMessages;
   private readonly places: Places; // of the messages in the lane
   private readonly spaces: Float64Array; // and the bytes that each takes
   private readonly ways: Uint8Array; // and a way for its bytes
@@ -46,7 +46,7 @@ export class Placement {
    * @param inlineBytes messages up to this length go to their slot
    * @param dataAt where the data ring begins in what is mapped of the lane
    */
-  constructor(lane: Answer, retained: Retained, inlineBytes: number, dataAt: number) {
+  constructor(lane: Answer, retained: RetainedMessages, inlineBytes: number, dataAt: number) {
     this.sent = lane.delivered;
     this.released = lane.delivered;
     this.placed = lane.delivered;

@@ -16,7 +16,7 @@ import type { OutboxLink } from './outbox-link.js';
 import type { Payloads } from './payloads.js';
 import type { Clock } from './port.js';
 import type { CompletionDriver } from './pump.js';
-import type { Retained } from './retained.js';
+import type { RetainedMessages } from './retained-messages.js';
 import type { OutboxCounters, Stall } from './status.js';
 import { WaitList } from './wait-list.js';
 
@@ -28,7 +28,7 @@ export interface SendParts {
   settings: OutboxSettings;
   clock: Clock;
   pump: CompletionDriver;
-  retained: Retained;
+  retained: RetainedMessages;
   payloads: Payloads;
   link: OutboxLink;
 }
@@ -39,7 +39,7 @@ export class SendPath implements IntakeHost {
   private readonly end: OutboxEnd;
   private readonly options: KeptOptions;
   private readonly pump: CompletionDriver;
-  private readonly retained: Retained;
+  private readonly retained: RetainedMessages;
   private readonly link: OutboxLink;
   private readonly room: WaitList;
   private stalledBy_: Stall | undefined;

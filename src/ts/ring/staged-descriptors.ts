@@ -17,7 +17,7 @@ import {
 import type { Payloads } from './payloads.js';
 import { type Placement, Way } from './placement.js';
 import type { PortMemory } from './port.js';
-import { Home, Phase, type Retained } from './retained.js';
+import { Home, Phase, type RetainedMessages } from './retained-messages.js';
 
 // As constants of this file: what another file exports is looked up at each use.
 const { DATA, SKIP, PULL } = MessageKind;
@@ -40,7 +40,7 @@ export class StagedDescriptors {
   private readonly slotWords: number;
   private readonly epoch: number;
   private readonly checksum: boolean;
-  private readonly retained: Retained;
+  private readonly retained: RetainedMessages;
   private readonly retainedWords: Int32Array;
   private readonly payloads: Payloads;
   private readonly placement: Placement;
@@ -50,7 +50,7 @@ export class StagedDescriptors {
     memory: PortMemory,
     lane: Answer,
     placement: Placement,
-    retained: Retained,
+    retained: RetainedMessages,
     payloads: Payloads,
     checksum: boolean,
   ) {

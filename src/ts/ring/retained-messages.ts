@@ -17,7 +17,7 @@ export const Home = { RETAINED: 0, LANE: 1, PAYLOAD: 2 } as const;
 const { OPEN, READY, GIVEN_UP } = Phase;
 const { RETAINED } = Home;
 
-export class Retained {
+export class RetainedMessages {
   /** Last sequence given out. */
   last = 0;
   /** Everything up to here is forgotten. */
@@ -161,7 +161,7 @@ export class Retained {
     return this.times[slotOf(sequence, this.capacity)]!;
   }
 
-  /** Where message `sequence` begins in {@link Retained.memory}. */
+  /** Where message `sequence` begins in {@link RetainedMessages.memory}. */
   offsetOf(sequence: number): number {
     return this.places.offsetOf(slotOf(sequence, this.capacity));
   }
