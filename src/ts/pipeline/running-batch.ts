@@ -48,7 +48,7 @@ export interface BatchesOfBatch {
 }
 
 /** Tasks that entered a batch together. */
-interface Intake {
+interface Cohort {
   /** How many tasks the batch had then. */
   readonly size: number;
   readonly startUs: number;
@@ -61,7 +61,7 @@ export class RunningBatch implements BatchOfTask {
   private readonly host: BatchHost;
   private readonly given: BatchedTask[] = [];
   private readonly ends = new Map<BatchedTask, TaskEnd>(); // of those that have not ended
-  private readonly intakes = new Map<BatchedTask, Intake>();
+  private readonly cohorts = new Map<BatchedTask, Cohort>();
   private readonly promised = new Set<BatchedTask>(); // tasks that have not ended and whose output is a promise
   private returned = false;
 
@@ -82,8 +82,8 @@ export class RunningBatch implements BatchOfTask {
   }
 
   entered(count: number): void {
-    const intake = { size: this.ends.size, startUs: this.host.nowUs(), unfinished: count };
-    for (let i = this.given.length - count; i < this.given.length; i++) this.intakes.set(this.given[i]!, intake);
+    const cohort = { size: this.ends.size, startUs: this.host.nowUs(), unfinished: count };
+    for (let i = this.given.length - count; i < this.given.length; i++) this.cohorts.set(this.given[i]!, cohort);
   }
 
   run(handler: BatchHandler, tasks: readonly BatchedTask[]): void {
@@ -180,9 +180,9 @@ export class RunningBatch implements BatchOfTask {
     if (end === undefined) return false;
     this.ends.delete(task);
     this.promised.delete(task);
-    const intake = this.intakes.get(task)!;
-    this.intakes.delete(task);
-    if (--intake.unfinished === 0) this.executor.measured(intake.size, this.host.nowUs() - intake.startUs);
+    const cohort = this.cohorts.get(task)!;
+    this.cohorts.delete(task);
+    if (--cohort.unfinished === 0) this.executor.measured(cohort.size, this.host.nowUs() - cohort.startUs);
     end(output, error);
     if (this.host.flaw === 'one-ends-all' && error !== undefined) {
       for (const other of [...this.ends.keys()]) this.end(other, undefined, error);

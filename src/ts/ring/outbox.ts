@@ -10,7 +10,7 @@ import type { PortAddress } from '../verbs/index.js';
 import { tell } from './callback.js';
 import { CONTROL_RECEIVES, type Connection } from './connection.js';
 import { abandoned, finishSending, restOf } from './finish.js';
-import type { Intake } from './intake.js';
+import type { MessageStager } from './message-stager.js';
 import { OutboxEnd } from './outbox-end.js';
 import {
   checkOutboxOptions,
@@ -55,7 +55,7 @@ export class Outbox implements AsyncDisposable {
   private readonly payloads: Payloads;
   private readonly link: OutboxLink;
   private readonly sendPath: SendPath;
-  private readonly intake: Intake;
+  private readonly stager: MessageStager;
   private readonly ending = new AbortController();
   private readonly progress: WaitList;
   private readonly end = new OutboxEnd();
@@ -102,7 +102,7 @@ export class Outbox implements AsyncDisposable {
     const { pump, retained, payloads, link, counters, end } = this;
     const { clock } = port;
     this.sendPath = new SendPath({ counters, end, options: kept, settings, clock, pump, retained, payloads, link });
-    this.intake = this.sendPath.intake;
+    this.stager = this.sendPath.stager;
     if (settings.wait === 'busy') {
       const isAwaited = () => this.connected && (this.sendPath.waiting > 0 || this.progress.length > 0);
       this.drive = new SelfDrive(clock, { isAwaited, poll: () => link.poll(1) });
@@ -114,7 +114,7 @@ export class Outbox implements AsyncDisposable {
     return new OutboxLink({
       host: {
         counters: this.counters,
-        connected: (connection) => this.intake.connected(connection),
+        connected: (connection) => this.stager.connected(connection),
         roomMade: () => {
           this.sendPath.roomMade();
           if (this.sendPath.waiting > 0 || this.progress.length > 0) this.drive?.start();
@@ -167,12 +167,12 @@ export class Outbox implements AsyncDisposable {
 
   /** The largest message in bytes that the lane and the retained memory take. Known exactly once connected. */
   get maxLaneMessageBytes(): number {
-    return this.intake.maxLaneMessageBytes;
+    return this.stager.maxLaneMessageBytes;
   }
 
   /** The largest message in bytes, pulled ones included. */
   get maxMessageBytes(): number {
-    return this.intake.maxMessageBytes;
+    return this.stager.maxMessageBytes;
   }
 
   /** Everything up to this sequence was acknowledged. */
@@ -262,7 +262,7 @@ export class Outbox implements AsyncDisposable {
       if (sequence > 0) return sequence;
     }
     // A callback may come back here.
-    if (this.sending) return this.intake.trySend([first!, second!, third!, ...more], count);
+    if (this.sending) return this.stager.trySend([first!, second!, third!, ...more], count);
     const list = this.parts;
     list[0] = first!;
     list[1] = second!;
@@ -270,7 +270,7 @@ export class Outbox implements AsyncDisposable {
     for (let i = 0; i < more.length; i++) list[3 + i] = more[i]!;
     this.sending = true;
     try {
-      return this.intake.trySend(list, count);
+      return this.stager.trySend(list, count);
     } finally {
       this.sending = false;
       for (let i = 0; i < count; i++) list[i] = NOTHING;
@@ -350,7 +350,7 @@ export class Outbox implements AsyncDisposable {
    * @throws as trySend
    */
   tryReserve(bytes: number, reuse?: Reservation): Reservation | undefined {
-    return this.intake.tryReserve(bytes, reuse);
+    return this.stager.tryReserve(bytes, reuse);
   }
 
   /**

@@ -8,7 +8,7 @@ import type { RdmaError } from '../core/errors.js';
 import { checkAbortSignal, checkInteger, checkObject } from '../core/validate.js';
 import { tell } from './callback.js';
 import type { Connection } from './connection.js';
-import { Intake, type IntakeHost } from './intake.js';
+import { MessageStager, type StagerHost } from './message-stager.js';
 import { BATCH_BYTES } from './lane-writer.js';
 import type { OutboxEnd } from './outbox-end.js';
 import type { KeptOptions, OutboxSettings, SendOptions } from './outbox-options.js';
@@ -33,9 +33,9 @@ export interface SendParts {
   link: OutboxLink;
 }
 
-export class SendPath implements IntakeHost {
+export class SendPath implements StagerHost {
   readonly counters: OutboxCounters;
-  readonly intake: Intake;
+  readonly stager: MessageStager;
   private readonly end: OutboxEnd;
   private readonly options: KeptOptions;
   private readonly pump: CompletionDriver;
@@ -56,7 +56,7 @@ export class SendPath implements IntakeHost {
     this.retained = retained;
     this.link = link;
     this.room = new WaitList(clock);
-    this.intake = new Intake(this, settings, retained, payloads);
+    this.stager = new MessageStager(this, settings, retained, payloads);
   }
 
   /** Calls that wait for room. */
@@ -75,7 +75,7 @@ export class SendPath implements IntakeHost {
    * Takes a message of one part and writes it in one step, where the lane is stored into and nothing else is to be
    * done.
    *
-   * @returns its sequence; 0 when it has to go the long way, by the intake
+   * @returns its sequence; 0 when it has to go the long way, by the MessageStager
    * @throws as {@link SendPath.checkTaking}
    */
   trySendShort(part: unknown): number {
@@ -84,7 +84,7 @@ export class SendPath implements IntakeHost {
     // Both: what a prototype says is not believed.
     if (!(ArrayBuffer.isView(part) && part instanceof Uint8Array)) return 0;
     const { length } = part;
-    if (length === 0 || length > this.intake.shortBytes) return 0;
+    if (length === 0 || length > this.stager.shortBytes) return 0;
     this.checkTaking();
     if (!connection.shortSender.show(part)) return 0;
     const { retained, counters } = this;
@@ -96,7 +96,7 @@ export class SendPath implements IntakeHost {
     return last;
   }
 
-  // ---- For the intake
+  // ---- For the MessageStager
 
   get connection(): Connection | undefined {
     return this.link.connection;

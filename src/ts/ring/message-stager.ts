@@ -16,8 +16,8 @@ import type { OutboxCounters, Stall } from './status.js';
 // As constants of this file: what another file exports is looked up at each use.
 const { RETAINED, LANE, PAYLOAD } = Home;
 
-/** What an intake needs of its outbox. */
-export interface IntakeHost {
+/** What a stager needs of its outbox. */
+export interface StagerHost {
   readonly counters: OutboxCounters;
   /** The lane that there is now. */
   readonly connection: Connection | undefined;
@@ -34,8 +34,8 @@ export interface IntakeHost {
   stalled(cause: Stall): void;
 }
 
-export class Intake implements ReservationHost {
-  private readonly host: IntakeHost;
+export class MessageStager implements ReservationHost {
+  private readonly host: StagerHost;
   private readonly settings: OutboxSettings;
   private readonly retained: RetainedMessages;
   private readonly payloads: Payloads;
@@ -45,7 +45,7 @@ export class Intake implements ReservationHost {
   /** The longest message that may be sent by a {@link ShortSender}; 0: none may. */
   shortBytes = 0;
 
-  constructor(host: IntakeHost, settings: OutboxSettings, retained: RetainedMessages, payloads: Payloads) {
+  constructor(host: StagerHost, settings: OutboxSettings, retained: RetainedMessages, payloads: Payloads) {
     this.host = host;
     this.settings = settings;
     this.retained = retained;
