@@ -5,7 +5,7 @@
 import net from 'node:net';
 import fc from 'fast-check';
 import t from 'tap';
-import { MAX_SLOTS } from '../../src/ts/ring/documents.js';
+import { MAX_SLOTS } from '../../src/ts/ring/negotiation-messages.js';
 import type { ConnectionEvent, InboxMessage, LaneEvent } from '../../src/ts/ring/index.js';
 import { crc32cOf } from '../../src/ts/verbs/index.js';
 import { RAW_EPOCH, RawConsumer } from './raw-consumer.js';

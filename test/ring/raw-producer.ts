@@ -1,7 +1,7 @@
 // A producer by hand: it knows the secret, has a queue pair and a lane, and then writes what it likes.
 import { randomBytes } from 'node:crypto';
 import { type BootstrapChannel, connectBootstrap } from '../../src/ts/connect/index.js';
-import { Answer, RING_PROTOCOL } from '../../src/ts/ring/documents.js';
+import { Answer, RING_PROTOCOL } from '../../src/ts/ring/negotiation-messages.js';
 import {
   alignedLength,
   DESCRIPTOR_BYTES,

@@ -5,7 +5,7 @@
 // producer is remembered, so that nothing is delivered twice; a producer that had to be forgotten is refused when it
 // comes back.
 import { RdmaError } from '../core/errors.js';
-import type { Offer } from './documents.js';
+import type { Offer } from './negotiation-messages.js';
 import type { Limits } from './inbox-options.js';
 import type { Lane } from './lane.js';
 import { type LaneShape, SEND_DEPTH } from './lane-memory.js';

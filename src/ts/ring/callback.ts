@@ -4,7 +4,7 @@
 // exception in the next turn.
 
 /** Tells a callback, if there is one. */
-export function tell<T>(callback: ((value: T) => void) | undefined, value: T): void {
+export function notify<T>(callback: ((value: T) => void) | undefined, value: T): void {
   if (callback === undefined) return;
   try {
     callback(value);

@@ -2,11 +2,11 @@
 //
 // Invariant: a connection that has failed is closed and never used again; the outbox makes a new one, and what has its
 // bytes in the lane alone is brought home before. What the inbox says is believed only as far as it can be true.
-import type { Answer } from './documents.js';
+import type { Answer } from './negotiation-messages.js';
 import type { LaneWriter } from './lane-writer.js';
 import { CONTROL_CRC_WORD, type Control, DESCRIPTOR_BYTES, decodeControl, LaneState } from './layout.js';
 import { MappedWriter } from './mapped-writer.js';
-import type { Payloads } from './payloads.js';
+import type { PullMemory } from './pull-memory.js';
 import { slotOf } from './places.js';
 import { type LaneStall, Placement } from './placement.js';
 import type { PortChannel, PortMapping, PortMemory, PortQueuePair } from './port.js';
@@ -28,7 +28,7 @@ export interface ConnectionParts {
   qp: PortQueuePair;
   lane: Answer;
   retained: RetainedMessages;
-  payloads: Payloads;
+  pullMemory: PullMemory;
   /** Control block, then each slot as it is in the lane. */
   staging: PortMemory;
   /** The lane, where it could be mapped: all of it where the inbox polls it, else its data ring. */
@@ -66,7 +66,7 @@ export class Connection {
   private readCrc = 0; // of the control block that was read last; of none it is what new memory says
 
   constructor(parts: ConnectionParts) {
-    const { channel, qp, lane, retained, payloads, staging, mapping, sendDepth, checksum } = parts;
+    const { channel, qp, lane, retained, pullMemory, staging, mapping, sendDepth, checksum } = parts;
     this.channel = channel;
     this.qp = qp;
     this.lane = lane;
@@ -80,7 +80,7 @@ export class Connection {
     const inlineBytes = isStored && checksum ? 0 : lane.inlineBytes;
     const dataAt = isStored ? lane.slots * (DESCRIPTOR_BYTES + lane.inlineBytes) : 0;
     const placement = new Placement(lane, retained, inlineBytes, dataAt);
-    const staged = new StagedDescriptors(staging, lane, placement, retained, payloads, checksum);
+    const staged = new StagedDescriptors(staging, lane, placement, retained, pullMemory, checksum);
     this.placement = placement;
     this.staged = staged;
     this.shortBytes = isStored ? inlineBytes : 0;

@@ -4,7 +4,7 @@
 // one; a fence wakes its waiters once it is done. No completion of a fenced lane is taken for one of a later lane.
 import { RdmaError } from '../core/errors.js';
 import type { Admission } from './admission.js';
-import { tell } from './callback.js';
+import { notify } from './callback.js';
 import type { CondemnedLanes } from './condemned-lanes.js';
 import type { Delivery } from './delivery.js';
 import type { LaneEvent } from './inbox-options.js';
@@ -85,10 +85,10 @@ export class Fencing {
     for (const wake of this.waiters.get(lane) ?? []) wake();
     this.waiters.delete(lane);
     const { name: from, producer } = lane.session;
-    tell(onLane, { type: 'fenced', from, producer, reason });
+    notify(onLane, { type: 'fenced', from, producer, reason });
     if (!revoked) {
       counters.quarantined++;
-      tell(onLane, { type: 'quarantined', from, producer, reason });
+      notify(onLane, { type: 'quarantined', from, producer, reason });
     }
     if (lanesByQp.size === 0) onEmpty();
   }

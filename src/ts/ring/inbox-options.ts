@@ -5,7 +5,7 @@
 import type { RdmaError } from '../core/errors.js';
 import { checkBoolean, checkFunction, checkInteger, checkObject, checkOneOf } from '../core/validate.js';
 import type { Device } from '../verbs/index.js';
-import { MAX_DATA_BYTES, MAX_INLINE_BYTES, MAX_PULL_BYTES, MAX_SLOTS } from './documents.js';
+import { MAX_DATA_BYTES, MAX_INLINE_BYTES, MAX_PULL_BYTES, MAX_SLOTS } from './negotiation-messages.js';
 import { alignedLength } from './layout.js';
 import type { InboxMessage } from './message.js';
 import { checkPoller, type Poller } from './poller.js';

@@ -438,9 +438,9 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
     await null; // `draining` is set before anybody is asked
     if (this.closing === undefined && this.lanesByQp.size > 0) {
       await new Promise<void>((resolve) => {
-        const takeBack = this.port.clock.after(timeoutMs, resolve);
+        const cancelTimer = this.port.clock.after(timeoutMs, resolve);
         this.drained = () => {
-          takeBack();
+          cancelTimer();
           resolve();
         };
         this.drive?.start();

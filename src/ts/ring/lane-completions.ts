@@ -95,7 +95,7 @@ export class LaneCompletions {
       this.condemned.add(lane);
       return;
     }
-    lane.heard();
+    lane.markReady();
     if (lane.polled) this.polled.lookAt(lane);
     else this.scheduler.announce(lane, messages);
   }

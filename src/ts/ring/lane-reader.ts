@@ -4,7 +4,7 @@
 // one that must come and the bytes that it names are there. `problem` says what is wrong, and then nothing is
 // taken.
 import { crc32cOf } from '../verbs/index.js';
-import { MAX_PULL_BYTES } from './documents.js';
+import { MAX_PULL_BYTES } from './negotiation-messages.js';
 import type { LaneMemory, LaneShape } from './lane-memory.js';
 import type { LaneSpace } from './lane-space.js';
 import {

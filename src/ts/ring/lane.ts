@@ -7,7 +7,7 @@
 import { RdmaError } from '../core/errors.js';
 import { invalidArgument } from '../core/validate.js';
 import type { PortAddress } from '../verbs/index.js';
-import type { Answer, Offer } from './documents.js';
+import type { Answer, Offer } from './negotiation-messages.js';
 import { LaneMemory, type LaneShape, type MakeLaneParts } from './lane-memory.js';
 import { LaneReader, type ReaderHost } from './lane-reader.js';
 import { LaneReporter } from './lane-reporter.js';
@@ -139,7 +139,7 @@ export class Lane implements MessageLane, PullLane {
   }
 
   /** @internal Something has arrived: its producer is connected, whether or not it has said so yet. */
-  heard(): void {
+  markReady(): void {
     this.peerReady = true;
   }
 

@@ -6,7 +6,13 @@ import type { RdmaError } from '../core/errors.js';
 import type { Secret } from '../core/secret.js';
 import { checkBoolean, checkFunction, checkInteger, checkObject, checkOneOf, checkString } from '../core/validate.js';
 import type { Device } from '../verbs/index.js';
-import { MAX_DATA_BYTES, MAX_INLINE_BYTES, MAX_PULL_BYTES, MAX_RETAINED_MESSAGES, MAX_SLOTS } from './documents.js';
+import {
+  MAX_DATA_BYTES,
+  MAX_INLINE_BYTES,
+  MAX_PULL_BYTES,
+  MAX_RETAINED_MESSAGES,
+  MAX_SLOTS,
+} from './negotiation-messages.js';
 import { alignedLength } from './layout.js';
 import { checkPool, type MemoryPool } from './memory-pool.js';
 import { checkPoller, type Poller } from './poller.js';

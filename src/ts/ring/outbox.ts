@@ -7,7 +7,7 @@ import { RdmaError } from '../core/errors.js';
 import { hideSecret } from '../core/secret.js';
 import { checkAbortSignal, checkInteger, checkObject } from '../core/validate.js';
 import type { PortAddress } from '../verbs/index.js';
-import { tell } from './callback.js';
+import { notify } from './callback.js';
 import { CONTROL_RECEIVES, type Connection } from './connection.js';
 import { abandoned, finishSending, restOf } from './finish.js';
 import type { MessageStager } from './message-stager.js';
@@ -22,7 +22,7 @@ import {
   type SendOptions,
 } from './outbox-options.js';
 import { OutboxLink } from './outbox-link.js';
-import { Payloads } from './payloads.js';
+import { PullMemory } from './pull-memory.js';
 import type { PortDevice, PortDomain, PortMemory, RingPort } from './port.js';
 import { type CompletionDriver, Pump } from './pump.js';
 import type { Reservation } from './reservation.js';
@@ -52,7 +52,7 @@ export class Outbox implements AsyncDisposable {
   private readonly pd: PortDomain;
   private readonly pump: CompletionDriver;
   private readonly retained: RetainedMessages;
-  private readonly payloads: Payloads;
+  private readonly pullMemory: PullMemory;
   private readonly link: OutboxLink;
   private readonly sendPath: SendPath;
   private readonly stager: MessageStager;
@@ -85,7 +85,7 @@ export class Outbox implements AsyncDisposable {
       const { retainBytes: bytes, retainMessages } = settings;
       memory = this.pd.registerMemory({ bytes });
       this.retained = new RetainedMessages(memory, bytes, retainMessages);
-      this.payloads = new Payloads(this.pd, settings.pullBytes);
+      this.pullMemory = new PullMemory(this.pd, settings.pullBytes);
       const capacity = Math.min(this.sendDepth + CONTROL_RECEIVES, this.device.attributes.maxCqe);
       const drain = (looks: number) => this.link.poll(looks);
       const beforeSleep = () => {};
@@ -99,9 +99,9 @@ export class Outbox implements AsyncDisposable {
       throw error;
     }
     this.link = this.createLink();
-    const { pump, retained, payloads, link, counters, end } = this;
+    const { pump, retained, pullMemory, link, counters, end } = this;
     const { clock } = port;
-    this.sendPath = new SendPath({ counters, end, options: kept, settings, clock, pump, retained, payloads, link });
+    this.sendPath = new SendPath({ counters, end, options: kept, settings, clock, pump, retained, pullMemory, link });
     this.stager = this.sendPath.stager;
     if (settings.wait === 'busy') {
       const isAwaited = () => this.connected && (this.sendPath.waiting > 0 || this.progress.length > 0);
@@ -110,7 +110,8 @@ export class Outbox implements AsyncDisposable {
   }
 
   private createLink(): OutboxLink {
-    const { identity, options, settings, port, address, own, pd, pump, sendDepth, retained, payloads, progress } = this;
+    const { identity, options, settings, port, address, own, pd, pump, sendDepth, retained, pullMemory, progress } =
+      this;
     return new OutboxLink({
       host: {
         counters: this.counters,
@@ -131,7 +132,7 @@ export class Outbox implements AsyncDisposable {
       pump,
       sendDepth,
       retained,
-      payloads,
+      pullMemory,
       progress,
       signal: this.ending.signal,
       end: this.end,
@@ -232,7 +233,7 @@ export class Outbox implements AsyncDisposable {
       laneMessages: connection === undefined ? 0 : connection.sent - connection.released,
       laneSlots: connection?.lane.slots ?? 0,
       laneBytes: connection?.lane.dataBytes ?? 0,
-      payloadBytes: this.payloads.registeredBytes,
+      payloadBytes: this.pullMemory.registeredBytes,
       waiting: this.sendPath.waiting,
       stalledBy: this.sendPath.stalledBy ?? connection?.stall,
       wakes: this.pump.counters.wakes,
@@ -422,7 +423,7 @@ export class Outbox implements AsyncDisposable {
     end.failure = error;
     this.sendPath.fail(error);
     this.progress.reject(error);
-    if (!end.isOver) tell(this.options.onConnection, { type: 'failed', reason: error });
+    if (!end.isOver) notify(this.options.onConnection, { type: 'failed', reason: error });
   }
 
   // ---- End
@@ -450,13 +451,13 @@ export class Outbox implements AsyncDisposable {
     end.isOver = true;
     this.ending.abort();
     if (end.failure === undefined && rest.unacknowledged > 0) {
-      tell(this.options.onConnection, { type: 'abandoned', reason: abandoned(rest, closeMs) });
+      notify(this.options.onConnection, { type: 'abandoned', reason: abandoned(rest, closeMs) });
     }
     this.fail(new RdmaError('RDMA_ERR_CLOSED', 'the outbox is closed'));
     await this.link.close();
     this.pump.close();
     this.retained.memory.close();
-    this.payloads.close();
+    this.pullMemory.close();
     this.own.close();
     if (this.ownsDevice) this.device.close();
     return rest;

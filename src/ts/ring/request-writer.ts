@@ -4,7 +4,7 @@
 // when the completion of the descriptor comes. Short ones go behind their descriptor, and its checksum says when both
 // are there. There are never more work requests outstanding than the queue pair and its completion queue take.
 import { SendFlags } from '../verbs/index.js';
-import type { Answer } from './documents.js';
+import type { Answer } from './negotiation-messages.js';
 import { BATCH_BYTES, type LaneWriter } from './lane-writer.js';
 import { laneImm, MAX_BATCH } from './layout.js';
 import { slotOf } from './places.js';

@@ -6,14 +6,14 @@
 import { abortError } from '../core/deadline.js';
 import type { RdmaError } from '../core/errors.js';
 import { checkAbortSignal, checkInteger, checkObject } from '../core/validate.js';
-import { tell } from './callback.js';
+import { notify } from './callback.js';
 import type { Connection } from './connection.js';
 import { MessageStager, type StagerHost } from './message-stager.js';
 import { BATCH_BYTES } from './lane-writer.js';
 import type { OutboxEnd } from './outbox-end.js';
 import type { KeptOptions, OutboxSettings, SendOptions } from './outbox-options.js';
 import type { OutboxLink } from './outbox-link.js';
-import type { Payloads } from './payloads.js';
+import type { PullMemory } from './pull-memory.js';
 import type { Clock } from './port.js';
 import type { CompletionDriver } from './pump.js';
 import type { RetainedMessages } from './retained-messages.js';
@@ -29,7 +29,7 @@ export interface SendParts {
   clock: Clock;
   pump: CompletionDriver;
   retained: RetainedMessages;
-  payloads: Payloads;
+  pullMemory: PullMemory;
   link: OutboxLink;
 }
 
@@ -48,7 +48,7 @@ export class SendPath implements StagerHost {
   private collectedMs = 0; // when that began
   private serving = false; // a send waits for room: it came before close()
 
-  constructor({ counters, end, options, settings, clock, pump, retained, payloads, link }: SendParts) {
+  constructor({ counters, end, options, settings, clock, pump, retained, pullMemory, link }: SendParts) {
     this.counters = counters;
     this.end = end;
     this.options = options;
@@ -56,7 +56,7 @@ export class SendPath implements StagerHost {
     this.retained = retained;
     this.link = link;
     this.room = new WaitList(clock);
-    this.stager = new MessageStager(this, settings, retained, payloads);
+    this.stager = new MessageStager(this, settings, retained, pullMemory);
   }
 
   /** Calls that wait for room. */
@@ -132,7 +132,7 @@ export class SendPath implements StagerHost {
     if (this.corks > 0) this.writeCollected();
     if (this.stalledBy_ === cause) return;
     this.stalledBy_ = cause;
-    tell(this.options.onStall, { type: 'stalled', cause });
+    notify(this.options.onStall, { type: 'stalled', cause });
   }
 
   // ---- Collecting
@@ -169,7 +169,7 @@ export class SendPath implements StagerHost {
     this.room.wake();
     if (this.stalledBy_ === undefined || this.room.length > 0) return;
     this.stalledBy_ = undefined;
-    tell(this.options.onStall, { type: 'flowing' });
+    notify(this.options.onStall, { type: 'flowing' });
   }
 
   /**

@@ -3,11 +3,11 @@
 // Invariant: what is sent so is what the long way would send: nothing that was taken before waits, and there is credit.
 // The message is shown before this side keeps its own copy, which is made before anything else is called.
 import { DESCRIPTOR_BYTES, publishShort } from './layout.js';
-import { type Placement, Way } from './placement.js';
+import { type Placement, WriteMode } from './placement.js';
 import type { RetainedMessages } from './retained-messages.js';
 
 // As constants of this file: what another file exports is looked up at each use.
-const { SLOT } = Way;
+const { SLOT } = WriteMode;
 const MESSAGE_AT = DESCRIPTOR_BYTES;
 
 export class ShortSender {
