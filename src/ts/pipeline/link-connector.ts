@@ -18,7 +18,7 @@ import type { PipelinePort } from './port.js';
 import { type Reach, reach } from './reach.js';
 import { relocate } from './relocate.js';
 
-export interface WayOptions {
+export interface LinkConnectorOptions {
   /** Name of the place that sends. */
   name: string;
   port: PipelinePort;
@@ -51,17 +51,17 @@ export interface Via {
   readonly why: string;
 }
 
-/** Why nobody wants the way any more; undefined: somebody does. */
+/** Why nobody needs the link any more; undefined: somebody does. */
 export type Unwanted = () => string | undefined;
 
-export class Way {
+export class LinkConnector {
   /** Once it has been connected. */
   link: Link | undefined;
   /** By which it is connected, or is being connected. */
   by: Attachment;
   /** undefined: it was never reached. */
   via: Via | undefined;
-  private readonly options: WayOptions;
+  private readonly options: LinkConnectorOptions;
   private readonly target: string;
   private readonly unwanted: Unwanted;
   private readonly away: AwayTime;
@@ -69,7 +69,7 @@ export class Way {
   private moved: Attachment | undefined; // it has to go by this one instead
   private unreachable: RdmaError | undefined;
 
-  constructor(options: WayOptions, target: string, unwanted: Unwanted) {
+  constructor(options: LinkConnectorOptions, target: string, unwanted: Unwanted) {
     this.options = options;
     this.target = target;
     this.unwanted = unwanted;

@@ -4,7 +4,7 @@
 // ended when its handler has returned and all its tasks have ended.
 import { RdmaError } from '../core/errors.js';
 import type { BatchedTask, BatchHandler, BatchOfTask, BatchOutput } from './batch-task.js';
-import type { Joined } from './join.js';
+import type { JoinedInputs } from './join.js';
 import type { StageOutput } from './task.js';
 
 /** What a key of tasks is; an object is the key of one task that runs alone. */
@@ -23,19 +23,19 @@ export interface BatchHost {
   after(ms: number, call: () => void): () => void;
   /** Calls back when what has arrived meanwhile was taken out of the lanes. */
   soon(call: () => void): void;
-  batchedTaskOf(joined: Joined): BatchedTask;
+  batchedTaskOf(joined: JoinedInputs): BatchedTask;
   /** When the request of a task is due, by the clock of the process in microseconds. */
-  deadlineOf(joined: Joined): number;
+  deadlineOf(joined: JoinedInputs): number;
   /** True for a task that runs alone. */
-  isSuspect(joined: Joined): boolean;
+  isSuspect(joined: JoinedInputs): boolean;
   /** Whether a task may begin beside so many batches that run. */
-  mayBegin(joined: Joined, running: number): boolean;
+  mayBegin(joined: JoinedInputs, running: number): boolean;
   /** A task begins. */
-  begin(joined: Joined, task: BatchedTask): TaskEnd;
+  begin(joined: JoinedInputs, task: BatchedTask): TaskEnd;
   /** All tasks of the batch have begun: runs the callbacks for that now. */
   begun(): void;
   /** A task that has not begun fails. */
-  refuse(joined: Joined, task: BatchedTask, error: unknown): void;
+  refuse(joined: JoinedInputs, task: BatchedTask, error: unknown): void;
 }
 
 /** What a batch asks of the executor that runs it. */

@@ -8,7 +8,7 @@ import type { Block, MemoryReference, MemoryPool } from '../ring/index.js';
 import type { Parts } from './body.js';
 import type { Held } from './custody.js';
 import type { Input, StageInput, StagePiece } from './input.js';
-import type { Joined } from './join.js';
+import type { JoinedInputs } from './join.js';
 import type { Meta } from './meta.js';
 import { requestName } from './request-name.js';
 import { checkDetails, type ProgressDetails } from './progress-note.js';
@@ -114,11 +114,11 @@ export interface TaskHost {
   /** The time, in microseconds. */
   nowUs(): number;
   /** Makes the stream of a task. @throws RdmaError RDMA_ERR_INVALID_ARGUMENT */
-  openStream(joined: Joined, task: Task): StreamOut;
-  progress(joined: Joined, done: number, details: ProgressDetails | undefined): void;
-  spreadOf(joined: Joined): Spread;
+  openStream(joined: JoinedInputs, task: Task): StreamOut;
+  progress(joined: JoinedInputs, done: number, details: ProgressDetails | undefined): void;
+  spreadOf(joined: JoinedInputs): Spread;
   /** The places that take the output of a task, by name. */
-  receiversOf(joined: Joined): readonly string[];
+  receiversOf(joined: JoinedInputs): readonly string[];
 }
 
 export class Task implements StageTask {
@@ -126,7 +126,7 @@ export class Task implements StageTask {
   readonly instance: number;
   readonly instances: number;
   /** @internal */
-  readonly joined: Joined;
+  readonly joined: JoinedInputs;
   /** @internal How long its handler waited for pieces, in microseconds. */
   waitedUs = 0;
   /** @internal What it publishes; undefined: nothing so far. */
@@ -143,7 +143,7 @@ export class Task implements StageTask {
   private outputs: Map<object, Block> | undefined;
   private returned: readonly Held[] = NO_BLOCKS;
 
-  constructor(host: TaskHost, joined: Joined, instance: number, instances: number) {
+  constructor(host: TaskHost, joined: JoinedInputs, instance: number, instances: number) {
     this.host = host;
     this.joined = joined;
     this.stage = host.stageName;
