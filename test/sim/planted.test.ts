@@ -370,7 +370,7 @@ void t.test('a list of choices repeats the run that has printed it', { timeout: 
   const small = SMALL_CASES.find(({ name }) => name === 'fault-on-host-two-slots')!;
   const { limits, shape } = small;
   const choices = new EnumeratedChoices(limits);
-  const takeBack = forgetful();
+  const removeDefect = forgetful();
   try {
     let verdict = await play(choices, shape);
     while (verdict.broken.length === 0 && choices.next()) verdict = await play(choices, shape);
@@ -378,10 +378,10 @@ void t.test('a list of choices repeats the run that has printed it', { timeout: 
     const text = choices.replay.replace('--choices ', '');
     t.match(text, /^\d+:\d+/);
     t.strictSame(await play(new ListedChoices(text, limits), shape), verdict);
-    takeBack();
+    removeDefect();
     t.strictSame((await play(new ListedChoices(text, limits), shape)).broken, []);
   } finally {
-    takeBack();
+    removeDefect();
   }
 });
 

@@ -72,7 +72,7 @@ export class PlanChanges {
     } catch (error) {
       waiters.check();
       // Nothing was admitted under a plan that not all places have.
-      if (this.plan.instances !== instances) await this.takeBack(instances);
+      if (this.plan.instances !== instances) await this.rollBack(instances);
       throw error;
     }
   }
@@ -109,7 +109,7 @@ export class PlanChanges {
     this.parts.reservations.keepOnly(this.plan);
   }
 
-  private async takeBack(instances: readonly (readonly number[])[]): Promise<void> {
+  private async rollBack(instances: readonly (readonly number[])[]): Promise<void> {
     const failed = this.plan;
     this.next(instances);
     this.olderPlans = this.olderPlans.filter((plan) => plan !== failed);

@@ -67,12 +67,12 @@ export class Members {
   private readonly prefix: string;
   private readonly leaseMs: number;
   private readonly port: ControlPort;
-  private readonly tell: (event: MemberEvent) => void;
+  private readonly emit: (event: MemberEvent) => void;
   /** By key. */
   private readonly known = new Map<string, Known>();
   private readonly own = new Map<string, Lease>();
   private firstSync: (() => void)[] = [];
-  private takeBack: (() => void) | undefined;
+  private cancelTimer: (() => void) | undefined;
   private isClosed = false;
 
   /** @throws RdmaError RDMA_ERR_INVALID_ARGUMENT */
@@ -85,7 +85,7 @@ export class Members {
     this.prefix = checkString('prefix', checkPrefix(prefix), { pattern: /\.$/ });
     this.leaseMs = checkInteger('leaseMs', leaseMs, MIN_LEASE_MS, MAX_LEASE_MS);
     this.port = port;
-    this.tell = tellerOf('onEvent', checkFunction('onEvent', onEvent));
+    this.emit = tellerOf('onEvent', checkFunction('onEvent', onEvent));
     this.view = new View(store, { prefix, leaseMs, port, onChange: (key, entry) => this.onChange(key, entry) });
   }
 
@@ -164,7 +164,7 @@ export class Members {
   /** Leaves with all that have joined here, and looks no longer. */
   async close(): Promise<void> {
     this.isClosed = true;
-    this.takeBack?.();
+    this.cancelTimer?.();
     await Promise.all([...this.own.values()].map((lease) => lease.close()));
     this.own.clear();
     await this.view.close();
@@ -199,23 +199,23 @@ export class Members {
     const now = isSame ? before : { name: key.slice(this.prefix.length), session, data };
     const member = free ? undefined : now;
     this.known.set(key, { member, leaseMs, revision: entry!.revision });
-    if (free && before !== undefined) this.tell({ type: 'left', member: before });
+    if (free && before !== undefined) this.emit({ type: 'left', member: before });
     if (member === undefined || isSame) return;
     const isNew = before?.session !== session;
-    if (isNew && before !== undefined) this.tell({ type: 'lost', member: before });
-    this.tell({ type: isNew ? 'joined' : 'changed', member });
+    if (isNew && before !== undefined) this.emit({ type: 'lost', member: before });
+    this.emit({ type: isNew ? 'joined' : 'changed', member });
   }
 
   // One timer for all: until the next who may be lost, or the store was silent for too long. Renewals do not move it.
   private schedule(): void {
-    if (this.takeBack !== undefined || this.isClosed) return;
+    if (this.cancelTimer !== undefined || this.isClosed) return;
     const { view, port, leaseMs } = this;
     const silentMs = view.silentMs();
     let waitMs = Math.min(leaseMs, PROBE_SHARE * leaseMs - silentMs);
     for (const [key, known] of this.known) waitMs = Math.min(waitMs, this.leftMs(key, known) - silentMs);
-    this.takeBack = port.timers.after(Math.ceil(Math.max(leaseMs / 60, waitMs)), () => {
+    this.cancelTimer = port.timers.after(Math.ceil(Math.max(leaseMs / 60, waitMs)), () => {
       this.check().then(() => {
-        this.takeBack = undefined;
+        this.cancelTimer = undefined;
         this.schedule();
       });
     });
@@ -241,7 +241,7 @@ export class Members {
     if (member === undefined) this.forget({ key, revision });
     else {
       known.member = undefined;
-      this.tell({ type: 'lost', member });
+      this.emit({ type: 'lost', member });
     }
   }
 

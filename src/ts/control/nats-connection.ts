@@ -97,10 +97,10 @@ export class NatsLink {
       await new Promise<void>((resolve) => {
         const end = () => {
           this.waiting.delete(end);
-          takeBack();
+          cancelTimer();
           resolve();
         };
-        const takeBack = realTimers.after(this.settings.timeoutMs, end);
+        const cancelTimer = realTimers.after(this.settings.timeoutMs, end);
         this.waiting.add(end);
       });
     }

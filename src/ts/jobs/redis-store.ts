@@ -34,7 +34,7 @@ export async function redisStore(url: string, options: RedisStoreOptions = {}, p
   const { prefix = 'onepiece' } = checkObject<RedisStoreOptions>('options', options);
   checkString('prefix', prefix, { pattern: /^[A-Za-z0-9._-]{1,64}$/ });
   const listeners = new Set<(id: string | undefined) => void>();
-  const tell = (id: string | undefined) => {
+  const notify = (id: string | undefined) => {
     for (const listener of listeners) listener(id);
   };
   const { RESP_TYPES } = loadRedis();
@@ -43,9 +43,9 @@ export async function redisStore(url: string, options: RedisStoreOptions = {}, p
   try {
     await checkServer(connection);
     // What was published while it was away has been missed.
-    const other = await RedisConnection.open(url, () => tell(undefined));
+    const other = await RedisConnection.open(url, () => notify(undefined));
     subscriber = other;
-    await other.call((client) => client.subscribe(`{${prefix}}:ended`, (id) => tell(id)));
+    await other.call((client) => client.subscribe(`{${prefix}}:ended`, (id) => notify(id)));
     const bytesClient = connection.client.withTypeMapping({ [RESP_TYPES.BLOB_STRING]: Buffer });
     const backend = new RedisBackend(connection, other, bytesClient as never, prefix, listeners);
     return new JobStore(backend, options, MAX_BYTES, port);

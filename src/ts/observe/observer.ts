@@ -162,9 +162,9 @@ export class Observer implements Disposable {
     );
     this.listeners.push(wrapped);
     if (this.timer === undefined && !this.closed) {
-      this.timer = setInterval(() => this.tell(), this.intervalMs);
+      this.timer = setInterval(() => this.publish(), this.intervalMs);
       this.timer.unref();
-      this.tell();
+      this.publish();
     }
     return () => {
       this.listeners = this.listeners.filter((other) => other !== wrapped);
@@ -172,7 +172,7 @@ export class Observer implements Disposable {
     };
   }
 
-  private tell(): void {
+  private publish(): void {
     // A process that does not answer takes a second: no subscriber gets a snapshot twice then.
     if (this.looking !== undefined) return;
     this.snapshot().then(
