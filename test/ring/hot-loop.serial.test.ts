@@ -15,7 +15,7 @@ const heapBytes = () => getHeapStatistics().used_heap_size;
 
 const MESSAGES = 1_000_000;
 const BATCH = 32;
-/** Reading the heap's size makes objects itself, and a function that is compiled anew leaves some KiB. */
+/** Reading the heap's size makes objects itself, and a function that is compiled again leaves some KiB. */
 const NOISE_BYTES = 64 << 10;
 /** Of a message in place: its Reservation and a Uint8Array. */
 const IN_PLACE_BYTES = 450;

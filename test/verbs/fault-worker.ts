@@ -48,7 +48,7 @@ function must(good: boolean, what: string): void {
 async function until(condition: () => boolean, ms: number, what: string): Promise<void> {
   const deadline = clockMs() + ms;
   while (!condition()) {
-    must(clockMs() < deadline, `waited in vain until ${what}`);
+    must(clockMs() < deadline, `timed out before: ${what}`);
     await turn();
   }
 }
