@@ -1,6 +1,6 @@
 // What live listeners cost the process of the gateway: CPU with 1 000 of them and 100 requests a second.
 //
-// Invariant: the listeners and the stages are other processes, so what is measured is the gateway's own; each listener
+// Invariant: the listeners and the stages are other processes, so the figures are the gateway's own; each listener
 // proves that it got whole snapshots. Needs a build, Fastify and prom-client, which a checkout has.
 //
 //   node bench/sse-listeners.mjs [--listeners 1000] [--rate 100] [--seconds 20] [--json]

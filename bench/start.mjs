@@ -2,7 +2,7 @@
 // while nothing happens.
 //
 // Usage: npm run build && node bench/start.mjs [--stages 3] [--rounds 5] [--idle SECONDS] [--output-bytes BYTES]
-// Invariant: the handlers do nothing and load nothing, so what is measured is this package; one JSON line on stdout.
+// Invariant: the handlers do nothing and load nothing, so the figures are this package's; one JSON line on stdout.
 import { readdirSync, readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
@@ -10,7 +10,8 @@ import { parseArgs } from 'node:util';
 import { LocalPipeline, workflow } from 'onepiece-rdma';
 
 const REST_MS = 1000; // until what happened at the start is over
-const QUIET_MS = 20_000; // until V8 has collected garbage once in every process: it begins 8 to 16 s after the last work
+// until V8 has collected garbage once in every process: it begins 8 to 16 s after the last work
+const QUIET_MS = 20_000;
 const KIB_PER_MIB = 1024;
 const NS_PER_MS = 1e6;
 /** Tells the workers, which import this file too, what the workflow looks like. */

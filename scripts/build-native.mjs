@@ -160,8 +160,8 @@ async function build(options) {
     ...mode,
     ...extra('CXXFLAGS'),
   ];
-  // With a libstdc++ of its own, and the glibc floor of src/native, one binary fits every glibc machine; libgcc_s.so.1 is
-  // there wherever Node.js is. A sanitizer's own runtime has to be the shared one.
+  // With a libstdc++ of its own, and the glibc floor of src/native, one binary fits every glibc machine; libgcc_s.so.1
+  // is there wherever Node.js is. A sanitizer's own runtime has to be the shared one.
   const runtime = sanitize.length ? [] : ['-static-libstdc++', '-Wl,--exclude-libs,ALL'];
   const linkFlags = ['-shared', '-pthread', ...mode, ...runtime, ...extra('LDFLAGS'), '-ldl'];
 

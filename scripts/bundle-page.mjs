@@ -41,7 +41,7 @@ export async function bundlePage(root) {
   const [script, style, cluster] = await Promise.all(entries.map(bundle));
   const licences = ['uplot', '@dagrejs/dagre'].map((name) => licence(require, name)).join('');
   const js = `${licences}${script.outputFiles[0].text}`;
-  // It stands in a script element of the page.
+  // It is put into a script element of the page.
   const clusterJs = cluster.outputFiles[0].text;
   for (const text of [js, clusterJs]) {
     if (/<\/script|<!--/i.test(text)) throw new Error('the text of a page would end its script element');

@@ -1,8 +1,8 @@
 // Bundles all that a worker process needs of this package into one file: it is read, parsed and run three times as fast
 // as a hundred files.
 //
-// Invariant: the same sources give the same bytes. The bundle holds every module that the package's root reaches, whole,
-// so that none of them can be loaded a second time from a file of its own.
+// Invariant: the same sources give the same bytes. The bundle holds every module that the package's root reaches,
+// whole, so that none of them can be loaded a second time from a file of its own.
 import fs from 'node:fs';
 import { createRequire } from 'node:module';
 import path from 'node:path';

@@ -1,5 +1,6 @@
-// The floors of src/native. Invariant: soft/, verbs/ and rdmacm/ know only the headers of src/native and themselves, never
-// each other and never Node.js; addon/ stands on those headers alone, so a device can be added without touching it.
+// The floors of src/native. Invariant: soft/, verbs/ and rdmacm/ know only the headers of src/native and themselves,
+// never each other and never Node.js; addon/ includes those headers alone, so a device can be added without touching
+// it.
 import fs from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';

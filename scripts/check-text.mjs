@@ -1,55 +1,82 @@
-// `node scripts/check-text.mjs`: finds comments wider than 120 columns, and names of files in comments that do not
-// exist. `npm run lint` does not call it yet: older comments are still too wide.
+// `node scripts/check-text.mjs [FOLDER...]`, part of `npm run lint`: finds comments and docs wider than 120 columns,
+// names of files in comments that do not exist, and phrases that text-glossary.mjs lists.
 //
 // Invariant: a file counts as existing if the checkout has one whose path ends so, whatever its suffix was compiled to.
 import { execFileSync } from 'node:child_process';
 import fs from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { avoided } from './text-glossary.mjs';
 
 const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '..');
 const maxColumns = 120;
-const commentOf = {
-  '.ts': /^\s*(\/\/|\/?\*)|\s\/\/ /,
-  '.mjs': /^\s*(\/\/|\/?\*)|\s\/\/ /,
-  '.cc': /^\s*(\/\/|\/?\*)|\s\/\/ /,
-  '.h': /^\s*(\/\/|\/?\*)|\s\/\/ /,
-  '.py': /^\s*#/,
-};
+const slashes = /^\s*(\/\/|\/?\*)|\s\/\/ /;
+const commentOf = { '.ts': slashes, '.mjs': slashes, '.cc': slashes, '.h': slashes, '.py': /^\s*#/ };
 /** A name in a comment that looks like a file of this project. */
 const named = /(?<![\w./:@$`*<{-])((?:[\w-]+\/)*[a-z][\w-]*\.(?:ts|mjs|cc|h|py|md))(?![\w(])/g;
 /** Files of others that comments may name: system headers, Node.js, people's own modules. */
 const foreign =
-  /^(?:uv|errno|lmdb|verbs|rdma_cma|mlx5dv|gdrapi|infiniband\/\w+|rdma\/\w+|sys\/\w+|linux\/\w+|\w+api)\.h$/;
+  /^(?:uv|cuda|errno|lmdb|verbs|rdma_cma|mlx5dv|gdrapi|infiniband\/\w+|rdma\/\w+|sys\/\w+|linux\/\w+|\w+api)\.h$/;
+/** The list itself. */
+const quotes = /^scripts\/text-glossary\.mjs$/;
+/** Folders that are being rewritten elsewhere and are checked later. */
+const later = /^(?:src\/ts\/(?:bench|planner|sim)\/|src\/ts\/cli\/bench|scripts\/rxe|test\/)/;
 
-const files = execFileSync('git', ['ls-files', '-z', '--cached', '--others', '--exclude-standard'], {
+const only = process.argv.slice(2);
+const all = execFileSync('git', ['ls-files', '-z', '--cached', '--others', '--exclude-standard'], {
   cwd: root,
   encoding: 'utf8',
 })
   .split('\0')
   .filter((name) => name !== '' && fs.existsSync(path.join(root, name)));
-const endings = new Set(files.flatMap((name) => name.split('/').map((_, i, parts) => parts.slice(i).join('/'))));
+const endings = new Set(all.flatMap((name) => name.split('/').map((_, i, parts) => parts.slice(i).join('/'))));
 
-const problems = [];
-for (const name of files) {
-  const suffix = path.extname(name);
-  const comment = commentOf[suffix];
-  if (comment === undefined) continue;
-  const lines = fs.readFileSync(path.join(root, name), 'utf8').split('\n');
+/** The text of a line that belongs to a comment, a string or a page, without its marks. */
+const bare = (line) => line.replace(/^\s*(?:\/\/|\/?\*+\/?|#+|>)?\s*/, '').replace(/\s*\*\/\s*$/, '');
+
+/** Phrases that begin in a line; the next line is read too, as a phrase may go over its end. */
+function* phrases(line, next) {
+  const text = bare(line);
+  const joined = `${text} ${bare(next ?? '')}`;
+  for (const [phrase, advice] of avoided)
+    for (const { 0: found, index } of joined.matchAll(phrase)) if (index < text.length) yield `"${found}": ${advice}`;
+}
+
+/** Too wide, in characters; a table or a drawing, such as a layout, is as wide as it is. */
+function width(line) {
+  const columns = [...line].length;
+  return columns > maxColumns && !/ {3,}\S/.test(line.trim()) && !/^\s*\|/.test(line)
+    ? `${columns} columns, ${maxColumns} are allowed`
+    : undefined;
+}
+
+function* problemsOf(name, lines) {
+  const comment = commentOf[path.extname(name)];
+  let isCode = false; // between the fences of a page
   for (const [i, line] of lines.entries()) {
-    const at = line.search(comment);
-    if (at < 0) continue;
-    const columns = [...line].length;
-    // A drawing, such as a layout, is as wide as it is.
-    const isDrawn = / {3,}\S/.test(line.trim());
-    if (columns > maxColumns && !isDrawn)
-      problems.push(`${name}:${i + 1}: ${columns} columns, ${maxColumns} are allowed`);
+    const at = comment === undefined ? 0 : line.search(comment);
+    if (comment === undefined && /^\s*```/.test(line)) isCode = !isCode;
+    const wide = at < 0 || isCode ? undefined : width(line);
+    if (wide !== undefined) yield `${i + 1}: ${wide}`;
+    for (const problem of phrases(line, lines[i + 1])) yield `${i + 1}: ${problem}`;
+    if (comment === undefined || at < 0) continue;
     for (const [, file] of line.slice(at).matchAll(named)) {
       const isThere = endings.has(file) || endings.has(file.replace(/\.mjs$/, '.ts')) || foreign.test(file);
-      if (!isThere) problems.push(`${name}:${i + 1}: there is no ${file}`);
+      if (!isThere) yield `${i + 1}: there is no ${file}`;
     }
   }
 }
-for (const problem of problems) console.error(problem);
-console.log(`text: ${files.length} files, ${problems.length} problems`);
-if (problems.length > 0) process.exitCode = 1;
+
+let count = 0;
+const files = all.filter((name) => path.extname(name) === '.md' || path.extname(name) in commentOf);
+for (const name of files) {
+  if (quotes.test(name) || (only.length === 0 ? later.test(name) : !only.some((folder) => name.startsWith(folder))))
+    continue;
+  const lines = fs.readFileSync(path.join(root, name), 'utf8').split('\n');
+  for (const problem of problemsOf(name, lines)) {
+    console.error(`${name}:${problem}`);
+    count += 1;
+  }
+}
+console.log(`text: ${files.length} files, ${count} problems`);
+if (count > 0) process.exitCode = 1;

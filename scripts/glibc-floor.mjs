@@ -1,7 +1,7 @@
 // `node scripts/glibc-floor.mjs [ADDON...]`: on which machines an addon loads, as the versions of its symbols say.
 //
-// Invariant: an addon that needs a newer glibc or libgcc than FLOORS, or any library that Node.js does not bring itself,
-// is refused with the names. Needs readelf (binutils, which comes with every compiler of Debian).
+// Invariant: an addon that needs a newer glibc or libgcc than FLOORS, or any library that Node.js does not bring
+// itself, is refused with the names. Needs readelf (binutils, which comes with every compiler of Debian).
 import { spawnSync } from 'node:child_process';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';

@@ -11,8 +11,8 @@ const shortOnes = ['SHORT', 'M=2', 'CELLS_EVEN=1', 'R=1', 'W=4'];
 const share = ['SHARED', 'PRODUCERS=2', 'MEMORIES=2', 'K=1', 'M=1', 'CELLS_EVEN=1', 'R=2', 'W=6'];
 
 /**
- * name; switches for spin; liveness: the LTL property with weak fairness, else assertions alone; expect: `clean`, or the
- * property that must break; large: only with --large.
+ * name; switches for spin; liveness: the LTL property with weak fairness, else assertions alone; expect: `clean`, or
+ * the property that must break; large: only with --large.
  */
 export const configurations = [
   // Safety, whatever fails and whenever.

@@ -1,7 +1,9 @@
-// `npm run model`: checks the Promela model of the ring protocol (test/model, docs/ring-model.md) with spin, exhaustively.
+// `npm run model`: checks the Promela model of the ring protocol (test/model, docs/ring-model.md) with spin,
+// exhaustively.
 //
-// Invariant: a configuration passes only if pan has searched all of its states and said so; a negative control passes only
-// if it fails with the very property that it is expected to break. Every search has bounds on memory, depth and time.
+// Invariant: a configuration passes only if pan has searched all of its states and said so; a negative control passes
+// only if it fails with the one property that it is expected to break. Every search has bounds on memory, depth and
+// time.
 import { spawn, spawnSync } from 'node:child_process';
 import fs from 'node:fs';
 import os from 'node:os';

@@ -1,4 +1,5 @@
-// Makes prebuilds/PLATFORM-ARCH/onepiece-rdma.LIBC.node: the built addon without its symbol table, which a package ships.
+// Makes prebuilds/PLATFORM-ARCH/onepiece-rdma.LIBC.node: the built addon without its symbol table, which a package
+// ships.
 //
 // Invariant: it is the addon of build/Release, brought up to date first. It lies beside a hash of the sources that it
 // was made of, so it is never taken for an addon of other sources. Each file is replaced by one rename.

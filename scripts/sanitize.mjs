@@ -1,4 +1,5 @@
-// `npm run sanitize`: the verbs suites on soft0 with an addon that AddressSanitizer and UndefinedBehaviorSanitizer watch.
+// `npm run sanitize`: the verbs suites on soft0 with an addon that AddressSanitizer and UndefinedBehaviorSanitizer
+// watch.
 //
 // Invariant: it passes only if the watched addon was the one that ran, every file passed, and no process, however it
 // ended, wrote a report. Leaks are not looked for here: the garbage collector's heap hides what is still reachable, and

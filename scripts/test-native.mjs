@@ -51,7 +51,8 @@ function test(name, { filter, repeat }) {
   const ctest = ['--test-dir', folder, '--output-on-failure', '--no-tests=error', '--parallel', width];
   if (filter) ctest.push('--tests-regex', filter);
   if (repeat) ctest.push('--repeat', `until-fail:${repeat}`);
-  // The places of a process's memory are fixed: where a kernel randomises more of them than the sanitizer knows, it does not start.
+  // The places of a process's memory are fixed: where a kernel randomises more of them than the sanitizer knows, it
+  // does not start.
   return run('setarch', ['--addr-no-randomize', 'ctest', ...ctest], env);
 }
 

@@ -310,7 +310,7 @@ function build() {
 function prepareRxe() {
   const script = path.join(root, 'scripts/rxe.mjs');
   const check = spawnSync(process.execPath, [script, '--check'], { cwd: root, stdio: 'ignore', timeout: 60_000 });
-  // What stands in the way is said later, in the place of the tests that cannot run.
+  // The reason is printed later, in place of the tests that cannot run.
   if (check.status !== 0) return;
   spawnSync(process.execPath, [script, '--prepare'], { cwd: root, stdio: ['ignore', 2, 2], timeout: prepareTimeoutMs });
 }

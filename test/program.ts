@@ -13,7 +13,8 @@ export function printLine(...words: (string | number)[]): void {
 /**
  * Runs a program until its exit code.
  *
- * @param usage what it prints, with the exit code 2, for options that make no sense: a RangeError, or one of parseArgs()
+ * @param usage what it prints, with the exit code 2, for options that make no sense: a RangeError, or one of
+ *   parseArgs()
  */
 export function runProgram(main: () => Promise<number>, usage: string): void {
   main().then(

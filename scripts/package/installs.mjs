@@ -1,6 +1,6 @@
 // The ways in which people install the package, each in a project of its own.
 //
-// Invariant: what is installed is the tarball or the repository that is given. Where nothing is to be compiled there is
+// Invariant: each case installs the tarball or the repository that is given. Where nothing is to be compiled there is
 // no compiler; scripts of packages may run as each package manager lets them.
 import fs from 'node:fs';
 import path from 'node:path';

@@ -23,7 +23,7 @@ const PORTS = ['control', 'output', 'errors', 'input'];
 const CHANNELS = [...PORTS, 'console', 'wire'];
 const FIRST_FD = 3;
 
-/** A comma separates the emulator's options; doubled it stands for itself. */
+/** A comma separates the emulator's options; doubled it is a plain comma. */
 const escapeComma = (text) => text.replaceAll(',', ',,');
 
 function emulatorArguments({ image, shares, memory, cpus, verbose, network, requestBytes }) {
@@ -122,7 +122,7 @@ async function converse(child, ended, request, marker, run) {
         reject(new Failure(EXIT.timeout, `timed out after ${run.timeout} s; give more time with --timeout SECONDS`));
       });
       const bootFailed = (reason) => reject(new Failure(EXIT.bootFailed, `${reason}${log.tail()}`));
-      const rebuild = `if it never boots, remove ${path.dirname(run.image.kernel)} to build it anew`;
+      const rebuild = `if it never boots, remove ${path.dirname(run.image.kernel)} to build it again`;
       let booted = false;
       const bootTimer = after(BOOT_LIMIT, () =>
         bootFailed(`the guest did not boot in ${BOOT_LIMIT / 1000} s; ${rebuild}`),

@@ -1,5 +1,5 @@
 // The distribution's packages: which are needed, which are missing, and how the missing ones get here.
-// Invariant: only root installs, and only what is missing; everyone else is told the exact command to run.
+// Invariant: only root installs, and only what is missing; everyone else gets the exact command to run.
 
 import { readFileSync } from 'node:fs';
 
@@ -27,7 +27,7 @@ export const PACKAGES = [
 /** Unpackers that make a faster kernel; installed along with others, never a reason to refuse. */
 const HELPFUL = ['xz-utils', 'zstd'];
 
-/** The package that stands for the newest stock kernel, and which of its dependencies hold kernel and modules. */
+/** The package that depends on the newest stock kernel, and which of its dependencies hold kernel and modules. */
 const KERNELS = {
   debian: { meta: 'linux-image-amd64', parts: /^linux-image-[0-9]\S*$/ },
   ubuntu: { meta: 'linux-image-generic', parts: /^linux-(image|modules|modules-extra)-[0-9]\S*$/ },

@@ -1,5 +1,5 @@
 // What the runner asks of the guest: a shell text that defines the command and ends with guest-init.sh.
-// Invariant: every word that comes from outside stands in single quotes, so that the guest's shell takes it literally;
+// Invariant: every word that comes from outside is in single quotes, so that the guest's shell takes it literally;
 // it travels over a virtio port, so neither arguments nor environment show up in this machine's process list.
 
 import { readFileSync } from 'node:fs';

@@ -96,7 +96,8 @@ enum CompletionFlags : uint32_t {
   kWithInvalidate = 1u << 3,  // the record's imm is the rkey that the peer's SEND_WITH_INV made invalid
 };
 
-// ---- Records shared with JavaScript: fixed size, little-endian, no pointers. Mirrored in src/ts/verbs/records.ts.
+// ---- Records shared with JavaScript: fixed size, little-endian, no pointers. Mirrored in
+// src/ts/verbs/work-requests.ts and completions.ts.
 
 constexpr size_t kMaxSge = 4;
 constexpr size_t kRecordBytes = 128;
@@ -118,8 +119,9 @@ inline bool ToAddress(double value, uint64_t* out) {
 //  | wrId   | remoteAddress | opcode| flags| imm| rkey| numSge| ah| remoteQpn| remoteQkey| compare| swap| sge[4] ...
 //
 // SEND_WITH_INV and LOCAL_INV: `rkey` is the key to make invalid. BIND_MW: `addressHandle` is the number of the window,
-// `imm` the key that it has, `rkey` its new one, `remoteAddress` and `compareAdd` where it begins and how long it is, `remoteQpn` the lkey of the
-// region below, `remoteQkey` the access flags. SEND on a datagram queue pair: `addressHandle` is the number of one.
+// `imm` the key that it has, `rkey` its new one, `remoteAddress` and `compareAdd` where it begins and how long it is,
+// `remoteQpn` the lkey of the region below, `remoteQkey` the access flags. SEND on a datagram queue pair:
+// `addressHandle` is the number of one.
 struct SendRecord {
   double wrId;
   double remoteAddress;
@@ -311,7 +313,7 @@ struct AsyncEvent {
   uint32_t element = 0;
 };
 
-// What stands behind an object, for programs that need more than is wrapped. Zero where there is none.
+// The native object itself, for programs that need more than is wrapped. Zero where there is none.
 struct RawNumbers {
   uint64_t pointer = 0;  // of ibv_context, ibv_pd, ...
   uint32_t handle = 0;   // the kernel's, in ioctls on commandFd
@@ -395,12 +397,12 @@ class MemoryRegion : public Object {
   // New rights (`access`), or a move into `domain` (nullptr: stays); the keys may change.
   virtual int Reregister(const uint32_t* /*access*/, class ProtectionDomain* /*domain*/) { return -ENOTSUP; }
   // Revokes the keys. After 0 no peer can change the memory any more, unless it is that of a peer and mapped by others
-  // as well. -EBUSY: not proved yet (a peer stands in the middle of a copy); the keys are dead already, the memory must
+  // as well. -EBUSY: not proved yet (a peer is in the middle of a copy); the keys are dead already, the memory must
   // not be reused, the call may be made again.
   virtual int Deregister() = 0;
   // The file whose pages these are, which stays the region's, and where they begin in it.
   virtual int Pages(int* /*fd*/, uint64_t* /*offset*/) const { return -ENOTSUP; }
-  // Frees the memory itself, revoked or not; a peer that still stands in it writes to pages that nobody sees.
+  // Frees the memory itself, revoked or not; a peer that is still copying writes to pages that nobody sees.
   int Close() override = 0;
 };
 
@@ -452,8 +454,8 @@ class QueuePair : public Object {
   virtual int MapRemote(uint64_t /*address*/, uint32_t /*rkey*/, uint64_t /*length*/, std::unique_ptr<RemoteMapping>*) {
     return -ENOTSUP;
   }
-  // For benchmarks: one plain memcpy between the very places that the WRITE or READ of `record` copies between, after its
-  // checks, and how long that took: the least that the request could cost. -ENOTSUP where no CPU copies.
+  // For benchmarks: one plain memcpy between the addresses that the WRITE or READ of `record` copies between, after
+  // its checks, and how long that took: the least that the request could cost. -ENOTSUP where no CPU copies.
   virtual int TimeCopy(const SendRecord& /*record*/, double* /*ns*/) { return -ENOTSUP; }
   QpCounters counters;
 };

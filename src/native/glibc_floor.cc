@@ -6,8 +6,8 @@
 // scripts/glibc-floor.mjs reads from the built addon which versions it needs, and fails for a newer one.
 //
 // Sources: the version lists of glibc (GLIBC_2.2.5 is the first one on x86-64, GLIBC_2.17 on AArch64), and the NEWS of
-// glibc 2.32 (__libc_single_threaded, pthread_sigmask in libc), 2.33 (stat and fstat are functions), 2.34 (libpthread and
-// libdl in libc) and 2.36 (arc4random).
+// glibc 2.32 (__libc_single_threaded, pthread_sigmask in libc), 2.33 (stat and fstat are functions), 2.34 (libpthread
+// and libdl in libc) and 2.36 (arc4random).
 #include <features.h>
 
 // A sanitizer takes the place of some of these functions, and is not shipped.
@@ -60,8 +60,8 @@ ONEPIECE_FIRST_VERSION(int, pthread_setspecific, (unsigned key, const void* valu
 ONEPIECE_HIDDEN char __libc_single_threaded;
 char __libc_single_threaded = 0;
 
-// `struct stat` of glibc is that of the kernel on both architectures. node-gyp compiles with 64-bit offsets, by which these
-// functions have other names, and do the same.
+// `struct stat` of glibc is that of the kernel on both architectures. node-gyp compiles with 64-bit offsets, by which
+// these functions have other names, and do the same.
 ONEPIECE_HIDDEN int stat(const char* path, void* out);
 ONEPIECE_HIDDEN int stat64(const char* path, void* out);
 ONEPIECE_HIDDEN int fstat(int fd, void* out);

@@ -1,10 +1,11 @@
-// Proves: under the same faults lanes neither block, lose, tear nor duplicate; a lock without a time-out blocks, and one
-// with a time-out loses what it had acknowledged; and the same seed prints the same document.
+// Proves: under the same faults lanes neither block, lose, tear nor duplicate; a lock without a time-out blocks, and
+// one with a time-out loses what it had acknowledged; and the same seed prints the same document.
 import t from 'tap';
 import { deadlockBench } from '../../src/ts/bench/deadlock/deadlock.js';
 import { onepiece, scratch } from '../cli/command.js';
 
-// In these, a producer dies with the lock (53), and one that has lost it writes over a message that was acknowledged (46).
+// In these, a producer dies with the lock (53), and one that has lost it writes over a message that was acknowledged
+// (46).
 const few = { seed: 1, trials: 120 };
 const folder = scratch();
 

@@ -1,4 +1,5 @@
-// Proves: a command whose output cannot be written ends with 1 and one line; one whose reader has left, with 0 and none.
+// Proves: a command whose output cannot be written ends with 1 and one line; one whose reader has left, with 0 and
+// none.
 import { spawnSync } from 'node:child_process';
 import { copyFileSync, existsSync } from 'node:fs';
 import { join } from 'node:path';

@@ -1,4 +1,4 @@
-// Proves what is left in the store by scaling: what cannot be used is named and begun anew, what nobody needs is
+// Proves what is left in the store by scaling: what cannot be used is named and begun again, what nobody needs is
 // removed, and an app without a scaled stage costs nothing.
 import t from 'tap';
 import { Autoscaler } from '../../src/ts/cluster/autoscaler.js';

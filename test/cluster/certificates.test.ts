@@ -1,4 +1,5 @@
-// Proves what `onepiece cluster init` leaves on disk: keys for nobody else, and certificates that last as long as asked.
+// Proves what `onepiece cluster init` leaves on disk: keys for nobody else, and certificates that last as long as
+// asked.
 import { createPrivateKey, X509Certificate } from 'node:crypto';
 import { chmodSync, mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';

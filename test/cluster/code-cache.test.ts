@@ -1,5 +1,5 @@
-// Proves that a cache of compiled code never changes what runs: it is used when it is whole and this user's own, replaced
-// when it is not, and missed without an error.
+// Proves that a cache of compiled code never changes what runs: it is used when it is whole and this user's own,
+// replaced when it is not, and missed without an error.
 import { chmodSync, mkdtempSync, readdirSync, readFileSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

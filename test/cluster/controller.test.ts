@@ -35,7 +35,7 @@ const appOf = (name: string): App => ({
   wanted: { a: 1, b: 1 },
 });
 
-void t.test('a plan that has changed while another was written is decided anew', async (t) => {
+void t.test('a plan that has changed while another was written is decided again', async (t) => {
   const records = new MemoryRecords();
   const [own, others] = [memoryControlStore(records), memoryControlStore(records)];
   const nodes = new Members(others, { prefix: NODES });
@@ -94,7 +94,7 @@ void t.test('a plan that has changed while another was written is decided anew',
   await becomes('it leads', () => leads);
   await becomes('a plan is written', () => plans.length > 0);
   await becomes('it has seen the other', () => numbers.length > 0);
-  // A change of the other app shows that it has decided anew since.
+  // A change of the other app shows that it has decided again since.
   const name = other!.slice(PLANS.length);
   await others.put(APPS + name, asJson({ ...appOf(name), wanted: { a: 2, b: 1 } }));
   await becomes('the next plan is written', () => numbers.length >= 4);

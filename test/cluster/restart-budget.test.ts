@@ -47,7 +47,7 @@ void t.test('what a process has worked is taken off its pause, and more than tha
   t.same(live(new RestartBudget(1000, 1e9), repeat(9, { startMs: 300, workMs: 400 })), Array(9).fill(0));
 });
 
-void t.test('after a second of work the pauses begin anew', async (t) => {
+void t.test('after a second of work the pauses begin again from the first', async (t) => {
   const lives = [...repeat(4, { startMs: 1 }), { startMs: 1, workMs: 1000 }, ...repeat(2, { startMs: 1 })];
   t.same(live(new RestartBudget(1000, 1e9), lives), [0, 100, 200, 400, 0, 100, 200]);
 });

@@ -86,7 +86,7 @@ class World {
     const before = this.record;
     this.record = this.decide();
     if (this.record?.next?.release !== before?.next?.release) this.waitedMs = 0;
-    // What has no places any more begins anew.
+    // A version that has no places any more starts from nothing.
     const live = this.record === undefined ? [] : liveVersions(this.record);
     for (const name of [...this.states.keys()]) if (!live.includes(name)) this.states.delete(name);
   }

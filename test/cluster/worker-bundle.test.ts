@@ -14,7 +14,8 @@ const folder = join(root, 'build-test', `worker-bundle-${process.pid}`);
 mkdirSync(folder, { recursive: true });
 t.teardown(() => rmSync(folder, { recursive: true, force: true }));
 
-// Loaded before everything else, also in workers, which take `--require` over: keeps the name of each file that is compiled.
+// Loaded before everything else, also in workers, which take `--require` over: keeps the name of each file that is
+// compiled.
 const recorder = join(folder, 'recorder.cjs');
 writeFileSync(
   recorder,

@@ -1,4 +1,5 @@
-// Proves: a newcomer always gets in, and whom it displaces is of the source that has most, and got no further for longest.
+// Proves: a newcomer always gets in, and whom it displaces is of the source that has most, and got no further for
+// longest.
 import t from 'tap';
 import { PendingPool, sourceOf } from '../../src/ts/connect/pending-pool.js';
 

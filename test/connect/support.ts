@@ -17,7 +17,7 @@ export const SECRET = 'correct horse battery staple';
 export async function until(condition: () => boolean, what: string): Promise<void> {
   const deadline = Date.now() + 10_000;
   while (!condition()) {
-    if (Date.now() > deadline) throw new Error(`waited 10 s in vain until ${what}`);
+    if (Date.now() > deadline) throw new Error(`after 10 s still not: ${what}`);
     await sleep(2);
   }
 }

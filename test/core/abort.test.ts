@@ -8,14 +8,14 @@ const listeners = (signal: AbortSignal) => getEventListeners(signal, 'abort').le
 
 void t.test('a signal gets one listener, and none when nobody waits', async (t) => {
   const { signal } = new AbortController();
-  const takeBack = Array.from({ length: 100 }, () => onAbort(signal, () => t.fail('not aborted')));
+  const removers = Array.from({ length: 100 }, () => onAbort(signal, () => t.fail('not aborted')));
   t.equal(listeners(signal), 1);
-  for (const end of takeBack) end();
+  for (const end of removers) end();
   t.equal(listeners(signal), 0);
-  takeBack[0]!();
+  removers[0]!();
   const end = onAbort(signal, () => {});
   t.equal(listeners(signal), 1, 'one that comes later is heard too');
-  takeBack[1]!();
+  removers[1]!();
   t.equal(listeners(signal), 1, 'those before have nothing to do with it');
   end();
 });

@@ -205,10 +205,10 @@ void t.test('a pause ends by time or by its signal, and rejects for neither', as
 void t.test('a timer in the background does not keep the process alive', async (t) => {
   const before = realTimersPending();
   const calls: string[] = [];
-  const takeBack = realTimers.after(1, () => calls.push('taken back'), true);
+  const cancelTimer = realTimers.after(1, () => calls.push('taken back'), true);
   realTimers.after(2, () => calls.push('background'), true);
   t.equal(realTimersPending(), before, 'neither is waited for');
-  takeBack();
+  cancelTimer();
   const takeForegroundBack = realTimers.after(60_000, () => calls.push('foreground'));
   t.equal(realTimersPending(), before + 1, 'without it one is');
   takeForegroundBack();

@@ -1,4 +1,5 @@
-// Proves that a failed verbs call says what to do, that a caller's own remedy wins, and that other calls stay as they are.
+// Proves that a failed verbs call says what to do, that a caller's own remedy wins, and that other calls stay as they
+// are.
 import { constants } from 'node:os';
 import t from 'tap';
 import { errnoError } from '../../src/ts/core/errors.js';

@@ -1,4 +1,5 @@
-// Proves: on a healthy machine nothing is worse than a note, and each finding appears with what causes it and goes with it.
+// Proves: on a healthy machine nothing is worse than a note, and each finding appears with what causes it and goes with
+// it.
 import t from 'tap';
 import type { Severity } from '../../src/ts/doctor/finding.js';
 import { diagnosisOf, findings, gid, LINK_LOCAL, limits, type Machine, port, soft, verbs } from './recorded.js';
@@ -140,7 +141,7 @@ const cases: [id: string, severity: Severity, seen: RegExp, remedy: RegExp | nul
   ['container', 'note', /\.dockerenv/, /--device/, { tree: { '/.dockerenv': '' } }],
   ['container', 'note', /\.containerenv/, /PID namespace/, { tree: { '/run/.containerenv': '' } }],
   ['container', 'note', /kubepods in/, /--device/, { tree: { '/proc/1/cgroup': '0::/kubepods/pod1\n' } }],
-  ['netns', 'warning', /rxe0 stands on eth0/, /--network=host/, { tree: { '/sys/class/net/eth0/mtu': null } }],
+  ['netns', 'warning', /rxe0 uses eth0/, /--network=host/, { tree: { '/sys/class/net/eth0/mtu': null } }],
   ['ptrace', 'note', /scope is 2/, null, { tree: { '/proc/sys/kernel/yama/ptrace_scope': '2\n' } }],
   [
     ...(['ptrace', 'warning', /scope is 3/, /at boot/] as const),

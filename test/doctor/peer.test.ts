@@ -1,5 +1,5 @@
-// Proves: the doctor joins two processes where that is possible, and says why not where it is not: under limits, where a
-// system call is refused, and where processes do not see each other.
+// Proves: the doctor joins two processes where that is possible, and says why not where it is not: under limits, where
+// a system call is refused, and where processes do not see each other.
 import { spawnSync } from 'node:child_process';
 import { arch } from 'node:os';
 import t from 'tap';

@@ -70,7 +70,7 @@ inline transmit(p) {
   batch = 0
 }
 
-/* Connection.controlArrived() and Retained.acknowledge() */
+/* Connection.controlArrived() and RetainedMessages.acknowledge() */
 inline read_control(p) {
   outbox[p].news = 0;
   n = outbox[p].toldReleased;

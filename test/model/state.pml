@@ -19,7 +19,7 @@ hidden byte served; /* nothing of a live producer stays unacknowledged when all 
 typedef OutboxState {
   byte phase;
   byte ticket; /* tells the answer to this handshake from that to one that was given up */
-  byte last, acknowledged; /* Retained */
+  byte last, acknowledged; /* RetainedMessages */
   byte sent, released, tail; /* Connection */
   byte starts[K];
   byte memory, serial, epoch; /* the lane that was answered: its memory, queue pair and epoch */

@@ -10,8 +10,8 @@
 namespace onepiece::soft {
 namespace {
 
-// A fair bit is one in half of n draws, with a deviation of sqrt(n)/2. The bound is ten deviations: chance passes it less
-// than once in 10^22, and a bit that is stuck, counts or follows another does not come near it.
+// A fair bit is one in half of n draws, with a deviation of sqrt(n)/2. The bound is ten deviations: chance passes it
+// less than once in 10^22, and a bit that is stuck, counts or follows another does not come near it.
 constexpr int kDraws = 1 << 16;
 constexpr int kBound = 10 * 128;
 

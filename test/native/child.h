@@ -1,8 +1,8 @@
 // Another process of a test: a fork that runs one function, and a channel of fixed-size values to it.
 //
-// Invariant: a child never outlives its test (it dies with its parent's thread, and the destructor kills and reaps it); it
-// runs no test but its function, and ends with _exit. Children are made before the test starts a thread of its own: of a
-// forked process only the calling thread goes on.
+// Invariant: a child never outlives its test (it dies with its parent's thread, and the destructor kills and reaps it);
+// it runs no test but its function, and ends with _exit. Children are made before the test starts a thread of its own:
+// of a forked process only the calling thread goes on.
 #pragma once
 
 #include <sys/types.h>

@@ -1,5 +1,6 @@
-// Proves of the engine: each operation does what it says between two devices; atomics of many processes lose nothing; and
-// under a sanitizer, that many devices and threads may work on each other at once, while regions and queue pairs come and go.
+// Proves of the engine: each operation does what it says between two devices; atomics of many processes lose nothing;
+// and under a sanitizer, that many devices and threads may work on each other at once, while regions and queue pairs
+// come and go.
 #include <gtest/gtest.h>
 #include <string.h>
 

@@ -1,5 +1,6 @@
-// Memory of which one page is not there until it is released (userfaultfd(2)): whoever touches it stands still in the middle
-// of what it does, at a place that the test has chosen. Invariant: it waits without time-out, and for nothing else.
+// Memory of which one page is not there until it is released (userfaultfd(2)): whoever touches it stands still in the
+// middle of what it does, at a place that the test has chosen. Invariant: it waits without time-out, and for nothing
+// else.
 #pragma once
 
 #include <cstddef>

@@ -1,5 +1,5 @@
-// Proves that a device is closed to everybody but its user: another user cannot attach, read or write, containers that share
-// nothing do not see each other, and what an address stands for is not touched unless it is a device.
+// Proves that a device is closed to everybody but its user: another user cannot attach, read or write, containers that
+// share nothing do not see each other, and what an address stands for is not touched unless it is a device.
 #include <errno.h>
 #include <fcntl.h>
 #include <gtest/gtest.h>
@@ -24,7 +24,8 @@ constexpr uid_t kOtherUser = 65534;
 
 void Become(uid_t user) {
   Must(setresgid(user, user, user) == 0 && setresuid(user, user, user) == 0, "become another user", -errno);
-  // A process that changed its user is closed to that user as well, unless it says so; a program that was started as it is not.
+  // A process that changed its user is closed to that user as well, unless it says so; a program that was started as it
+  // is not.
   Must(prctl(PR_SET_DUMPABLE, 1) == 0, "be dumpable", -errno);
 }
 
@@ -166,8 +167,8 @@ TEST(Isolation, AnswersAnAddressThatIsNoneWithAnError) {
   EXPECT_EQ(Connect(*next, Gid{}, 1), -EINVAL);
 }
 
-// An address can come from anybody. What it stands for is not even opened unless it is a directory, as opening alone can
-// have effects: on a pipe, a terminal, a device.
+// An address can come from anybody. What it stands for is not even opened unless it is a directory, as opening alone
+// can have effects: on a pipe, a terminal, a device.
 TEST(Isolation, OpensNothingThatIsNoDirectory) {
   Side side;
   int file = memfd_create("something-else", MFD_CLOEXEC);

@@ -1,6 +1,7 @@
 // Proves that revocation is final, also against a peer that stands still in the very middle of a copy: its region is
-// refused as long as it stands there and held up alone, and when it goes on it changes nothing that anybody sees. A page that is not
-// there until the test gives it (held_memory.h) makes the peer stand exactly there, and SIGSTOP keeps it there after.
+// refused as long as it stands there and held up alone, and when it goes on it changes nothing that anybody sees. A
+// page that is not there until the test gives it (held_memory.h) makes the peer stand exactly there, and SIGSTOP keeps
+// it there after.
 #include <errno.h>
 #include <gtest/gtest.h>
 #include <string.h>

@@ -42,8 +42,8 @@ std::unique_ptr<MemoryWindow> Allocate(const Side& side) {
   return window;
 }
 
-// The bind runs on the engine's thread, behind a SEND that waits for a receive; the receive is posted, and at about the moment
-// in which the bind is carried out the region is deregistered. Of the two exactly one succeeds.
+// The bind runs on the engine's thread, behind a SEND that waits for a receive; the receive is posted, and at about the
+// moment in which the bind is carried out the region is deregistered. Of the two exactly one succeeds.
 TEST(MemoryWindow, IsNotBoundToARegionThatIsDeregisteredMeanwhile) {
   constexpr int kRounds = 4000;
   Side a;
@@ -60,8 +60,8 @@ TEST(MemoryWindow, IsNotBoundToARegionThatIsDeregisteredMeanwhile) {
     MustPost(*b.qp, first);
     MustPost(*b.qp, Bind(*window, window->RemoteKey(), *mr));
     MustPost(*a.qp, ReceiveInto(*a.mr, 0, 8));
-    // Up to a nanosecond in one round, to two in the next, and so on to 4 ms: how long the thread takes to wake is the machine's,
-    // and on a busy one it waits for a processor.
+    // Up to a nanosecond in one round, to two in the next, and so on to 4 ms: how long the thread takes to wake is the
+    // machine's, and on a busy one it waits for a processor.
     random = random * 1664525 + 1013904223;
     const std::chrono::nanoseconds pause((random >> 8) & ((1u << (round % 23)) - 1));
     for (auto end = std::chrono::steady_clock::now() + pause; std::chrono::steady_clock::now() < end;) {

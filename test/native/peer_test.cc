@@ -1,5 +1,5 @@
-// Proves of peers: whoever dies, at whatever instant and in whatever order, the others are told within a second and nothing of
-// it is left behind.
+// Proves of peers: whoever dies, at whatever instant and in whatever order, the others are told within a second and
+// nothing of it is left behind.
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -132,8 +132,8 @@ INSTANTIATE_TEST_SUITE_P(While, Death,
                                          Doing::kSending, Doing::kReceiving),
                          NameOf);
 
-// A process that was killed closes its descriptors some time before it is dead, the longer the more memory they stand for. What
-// is asked for in between is not refused, it is lost.
+// A process that was killed closes its descriptors some time before it is dead, the longer the more memory they stand
+// for. What is asked for in between is not refused, it is lost.
 TEST(Peer, ThatIsStillEndingIsLostAndRefusesNothing) {
   constexpr int kRegions = 150;
   for (bool send : {false, true}) {

@@ -1,4 +1,5 @@
-// One end of a connection of soft devices, with everything below it, and the work requests of the tests in one line each.
+// One end of a connection of soft devices, with everything below it, and the work requests of the tests in one line
+// each.
 //
 // Invariant: what cannot be made, posted or had in time ends the process with a message, in every process and thread
 // of a test alike; so a test never goes on with less than it thinks it has, and never hangs.

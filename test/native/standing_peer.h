@@ -1,6 +1,6 @@
 // A process whose copy into the test's memory stands still at a chosen byte, until it is told to go on.
-// Invariant: from when LetStand() has returned until GoOn() or Kill() its engine is inside, on the way to change memory that it
-// was allowed to change when it came.
+// Invariant: from when LetStand() has returned until GoOn() or Kill() its engine is inside, on the way to change memory
+// that it was allowed to change when it came.
 #pragma once
 
 #include "child.h"
@@ -15,7 +15,8 @@ enum class Standing : uint32_t {
 };
 
 constexpr size_t kStandBytes = 8 << 20;
-// Beyond what the posting thread copies: the engine's thread is the one that stands. Up to a page before, all is copied.
+// Beyond what the posting thread copies: the engine's thread is the one that stands. Up to a page before, all is
+// copied.
 constexpr size_t kStandAt = 3 << 20;
 constexpr uint8_t kStandPattern = 0xee;
 

@@ -1,5 +1,5 @@
-// Proves that whoever imports the package finds a description at every symbol: of each entry point's exports, and of the
-// public methods, accessors and properties of exported classes.
+// Proves that whoever imports the package finds a description at every symbol: of each entry point's exports, and of
+// the public methods, accessors and properties of exported classes.
 import path from 'node:path';
 import t from 'tap';
 import ts from 'typescript';

@@ -78,7 +78,7 @@ function runWithout(directory: string, script: string) {
   });
 }
 
-t.test('without a compiler a prebuilt addon serves, if it is of the very sources', async (t) => {
+t.test('without a compiler a prebuilt addon serves, if it was built from the same sources', async (t) => {
   const made = spawnSync(process.execPath, [path.join(root, 'scripts/prebuild.mjs')], { cwd: root, encoding: 'utf8' });
   t.equal(made.status, 0, made.stderr);
   const directory = t.testdir();

@@ -3,7 +3,7 @@
 import fc from 'fast-check';
 import t from 'tap';
 import type { Envelope } from '../../src/ts/pipeline/envelope.js';
-import { Join, type Joined } from '../../src/ts/pipeline/join.js';
+import { Join, type JoinedInputs } from '../../src/ts/pipeline/join.js';
 import { GATEWAY_INDEX, makePlan, type PlaceId } from '../../src/ts/pipeline/plan.js';
 import { ALL, graphOf, senders } from '../../src/ts/pipeline/routing.js';
 import { checkSpec } from '../../src/ts/pipeline/spec.js';
@@ -34,7 +34,10 @@ function joinAt(self: PlaceId = END) {
     nowUs: () => ++nowUs,
   });
   const messages: FakeMessage[] = [];
-  const send = (place: string, part: Partial<Envelope> = {}): { joined: Joined | undefined; message: FakeMessage } => {
+  const send = (
+    place: string,
+    part: Partial<Envelope> = {},
+  ): { joined: JoinedInputs | undefined; message: FakeMessage } => {
     const [stage = '', instance] = place.split('/');
     const fromStage = INDEX[stage]!;
     const incarnation = part.incarnation ?? 1;
@@ -49,7 +52,7 @@ function joinAt(self: PlaceId = END) {
 }
 
 // As a place does: complete, run, sent, acknowledged by all receivers.
-function finish(join: Join, joined: Joined): void {
+function finish(join: Join, joined: JoinedInputs): void {
   if (!joined.completes()) throw new Error('not complete');
   joined.state = 'sent';
   join.settle(joined);
@@ -64,7 +67,7 @@ void t.test('a task is complete with its last input, in any order, with any copi
     fc.property(order, (places) => {
       const { join, send, messages } = joinAt();
       const seen = new Set<string>();
-      let done: Joined | undefined;
+      let done: JoinedInputs | undefined;
       for (const place of places) {
         const name = place.split('#')[0]!;
         const { joined } = send(name);
@@ -166,7 +169,7 @@ void t.test('a task that runs is stopped and made again when an input was made a
 
 void t.test('inputs that stay are shared by the older and the newer task', async (t) => {
   const { join, send, messages } = joinAt();
-  let old: Joined | undefined;
+  let old: JoinedInputs | undefined;
   for (const place of SENDERS) old = send(place).joined ?? old;
   old!.completes();
   old!.state = 'running';

@@ -1,5 +1,5 @@
-// Proves on every device that a pipeline of processes with fan-out, shards and fan-in answers rightly, and goes on doing
-// so when one of its processes is killed. Short: on an emulated machine a process takes seconds to start.
+// Proves on every device that a pipeline of processes with fan-out, shards and fan-in answers rightly, and goes on
+// doing so when one of its processes is killed. Short: on an emulated machine a process takes seconds to start.
 import t from 'tap';
 import { LocalPipeline } from '../../src/ts/cluster/index.js';
 import { gone } from '../cluster/support.js';

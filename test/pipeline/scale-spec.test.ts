@@ -15,17 +15,14 @@ void t.test('a stage that is scaled has its least instances first, and survives 
   t.end();
 });
 
-void t.test(
-  'a stage that may sleep begins with one instance, and idleMs stands for how long it waits for more',
-  (t) => {
-    const stage = stageWith({ scale: { min: 0, sloMs: 500, idleMs: 2000 } });
-    t.strictSame(stage.scale, { min: 0, max: 64, sloMs: 500, zeroAfterMs: 2000, zeroAfterGaps: 0 });
-    t.equal(stage.instances, 1);
-    const spec = checkSpec({ name: 'clip', stages: [{ name: 'work', scale: { min: 0, sloMs: 1, idleMs: 5 } }] });
-    t.strictSame(checkSpec(JSON.parse(JSON.stringify(spec))), spec);
-    t.end();
-  },
-);
+void t.test('a stage that may sleep begins with one instance, and idleMs says how long it waits for more', (t) => {
+  const stage = stageWith({ scale: { min: 0, sloMs: 500, idleMs: 2000 } });
+  t.strictSame(stage.scale, { min: 0, max: 64, sloMs: 500, zeroAfterMs: 2000, zeroAfterGaps: 0 });
+  t.equal(stage.instances, 1);
+  const spec = checkSpec({ name: 'clip', stages: [{ name: 'work', scale: { min: 0, sloMs: 1, idleMs: 5 } }] });
+  t.strictSame(checkSpec(JSON.parse(JSON.stringify(spec))), spec);
+  t.end();
+});
 
 void t.test('what makes no sense is named', (t) => {
   const cases: [object, RegExp][] = [

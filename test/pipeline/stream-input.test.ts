@@ -4,7 +4,7 @@
 import fc from 'fast-check';
 import t from 'tap';
 import type { Envelope } from '../../src/ts/pipeline/envelope.js';
-import { Join, type Joined } from '../../src/ts/pipeline/join.js';
+import { Join, type JoinedInputs } from '../../src/ts/pipeline/join.js';
 import { makePlan } from '../../src/ts/pipeline/plan.js';
 import { graphOf, senders } from '../../src/ts/pipeline/routing.js';
 import { checkSpec } from '../../src/ts/pipeline/spec.js';
@@ -32,7 +32,7 @@ function joinAt(stage: 1 | 2) {
     takes: takesOf(graph, stage),
   });
   const messages: FakeMessage[] = [];
-  const send = (part: Partial<Envelope>): Joined | undefined => {
+  const send = (part: Partial<Envelope>): JoinedInputs | undefined => {
     const incarnation = part.incarnation ?? 1;
     const head = { fromStage: 0, incarnation, task: 1, route, runs: Uint32Array.of(incarnation, 0, 0), ...part };
     const { input, message } = inputOf(spec, head);
@@ -43,7 +43,7 @@ function joinAt(stage: 1 | 2) {
   return { join, send, messages };
 }
 
-const numbersOf = (joined: Joined) => joined.streams![0]!.pieces.map(({ number }) => number);
+const numbersOf = (joined: JoinedInputs) => joined.streams![0]!.pieces.map(({ number }) => number);
 
 void t.test('any order, any copies: pieces are read without a gap, and the last message closes', async (t) => {
   const PIECES = 5;
@@ -55,7 +55,7 @@ void t.test('any order, any copies: pieces are read without a gap, and the last 
       (order, stage) => {
         const { join, send, messages } = joinAt(stage);
         const seen = new Set<number>();
-        let joined: Joined | undefined;
+        let joined: JoinedInputs | undefined;
         for (const number of order) {
           joined = send(number === PIECES ? { pieces: PIECES } : { piece: number }) ?? joined;
           seen.add(number);

@@ -1,7 +1,7 @@
 // What the tests of pipelines share: waiting, and a pipeline whose places all live in this process.
 //
-// Invariant: every wait ends, by what is waited for or by an error that names it; and the state of a pipeline is what its
-// status() says, so a test sees no more than an operator does.
+// Invariant: every wait ends, by what is waited for or by an error that names it; and the state of a pipeline is what
+// its status() says, so a test sees no more than an operator does.
 import { setTimeout as sleep } from 'node:timers/promises';
 import {
   Gateway,

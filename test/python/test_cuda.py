@@ -102,7 +102,7 @@ def test_what_is_kept_is_unregistered_before_its_pages_change(cudart, memory):
     memory.end([window], "stage act")
     assert cudart.ranges == {} and memory.registered == 0
     assert len(bytes(kept)) == MIB
-    # The next task has a new mapping, which is registered anew.
+    # The next task has a new mapping, which is registered again.
     again = memory.window(0, 1, 0, MIB)
     assert again.register() and memory.registered == 1
     memory.end([again], "stage act")

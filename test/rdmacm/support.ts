@@ -112,8 +112,8 @@ export const textOf = (bytes: Uint8Array | undefined): string =>
     .replace(/\0+$/, '');
 
 /**
- * soft0 is no device of rdma_cm. Where the kernel has no connection manager everything says so, with the remedy; where it
- * has one, a queue pair of soft0 is refused.
+ * soft0 is no device of rdma_cm. Where the kernel has no connection manager everything says so, with the remedy; where
+ * it has one, a queue pair of soft0 is refused.
  */
 export async function refusedOnSoft(t: Test): Promise<void> {
   const end = openEnd('soft0');

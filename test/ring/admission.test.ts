@@ -1,8 +1,8 @@
-// Proves what an inbox remembers of producers that are away: nothing is delivered twice, nothing that is unacknowledged is
-// forgotten, memory is bounded, and whoever had to be forgotten is told.
+// Proves what an inbox remembers of producers that are away: nothing is delivered twice, nothing that is unacknowledged
+// is forgotten, memory is bounded, and whoever had to be forgotten is told.
 import t from 'tap';
 import { Admission } from '../../src/ts/ring/admission.js';
-import type { Offer } from '../../src/ts/ring/documents.js';
+import type { Offer } from '../../src/ts/ring/negotiation-messages.js';
 import type { Inbox, InboxMessage } from '../../src/ts/ring/index.js';
 import { checkLimits } from '../../src/ts/ring/inbox-options.js';
 import type { Lane } from '../../src/ts/ring/lane.js';

@@ -2,7 +2,7 @@
 import fc from 'fast-check';
 import t from 'tap';
 import { alignedLength } from '../../src/ts/ring/layout.js';
-import { Home, Retained } from '../../src/ts/ring/retained.js';
+import { Home, RetainedMessages } from '../../src/ts/ring/retained-messages.js';
 import { Session } from '../../src/ts/ring/session.js';
 import { systemPort } from '../../src/ts/ring/system-port.js';
 import { WaitList } from '../../src/ts/ring/wait-list.js';
@@ -40,9 +40,9 @@ void t.test('acknowledgements in any order: the watermark is the longest complet
   t.pass();
 });
 
-function retainedIn(bytes: number, capacity: number): Retained {
+function retainedIn(bytes: number, capacity: number): RetainedMessages {
   const memory = { buffer: new ArrayBuffer(bytes), address: 2 ** 20, lkey: 1 } as unknown as MemoryRegion;
-  return new Retained(memory, bytes, capacity);
+  return new RetainedMessages(memory, bytes, capacity);
 }
 
 void t.test('what is retained keeps its place and its bytes until it is acknowledged', async (t) => {

@@ -1,5 +1,5 @@
-// The consumer of a chaos run. Invariant: it may be stopped or killed at any instruction; a message is acknowledged only
-// after it was found whole and that was written down; what it holds is looked at again before it is released.
+// The consumer of a chaos run. Invariant: it may be stopped or killed at any instruction; a message is acknowledged
+// only after it was found whole and that was written down; what it holds is looked at again before it is released.
 import { appendFileSync, renameSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import type { InboxMessage, RdmaError } from '../../src/ts/ring/index.js';

@@ -4,7 +4,8 @@
 //
 // Invariant: a record is written by one system call before its writer goes on, into a file, so it survives SIGKILL; a
 // torn last one counts as not written, as its writer had not gone on. A producer writes INTENT before it sends, and
-// ACKNOWLEDGED when it is told; a consumer writes ARRIVED when a message is handed to it, and WHOLE before it acknowledges.
+// ACKNOWLEDGED when it is told; a consumer writes ARRIVED when a message is handed to it, and WHOLE before it
+// acknowledges.
 import { closeSync, openSync, readdirSync, readFileSync, writeSync } from 'node:fs';
 import path from 'node:path';
 import { howSent } from './chaos-plan.js';

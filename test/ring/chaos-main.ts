@@ -1,5 +1,5 @@
-// `npm run chaos`: chaos for as long as one likes. Invariant: the results go to stdout, the progress to stderr and only on a
-// terminal; 0: all held, 1: something did not, 2: wrong usage.
+// `npm run chaos`: chaos for as long as one likes. Invariant: the results go to stdout, the progress to stderr and only
+// on a terminal; 0: all held, 1: something did not, 2: wrong usage.
 import { parseArgs } from 'node:util';
 import { runChaos } from './chaos.js';
 import { churn } from './churn.js';

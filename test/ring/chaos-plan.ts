@@ -1,7 +1,7 @@
 // What a chaos run is made of: the messages, what the consumer does with them, who is hit, when and how.
 //
-// Invariant: all of it follows from the seed; producer, consumer and checker compute the same message from its producer,
-// incarnation and sequence, so nobody has to be told what was sent.
+// Invariant: all of it follows from the seed; producer, consumer and checker compute the same message from its
+// producer, incarnation and sequence, so nobody has to be told what was sent.
 
 /** A number of 32 bits from others, each bit of which depends on each bit of them (the finalizer of MurmurHash3). */
 export function hash(...parts: number[]): number {
@@ -69,8 +69,8 @@ const words = new Uint32Array(MAX_PULLED_BYTES / 4 + 1);
 const bytes = new Uint8Array(words.buffer);
 
 /**
- * The bytes of a message, in memory that the next call uses again. From 24 bytes up it begins with producer, incarnation,
- * sequence, length, and a checksum of the body; the body follows from all of them.
+ * The bytes of a message, in memory that the next call uses again. From 24 bytes up it begins with producer,
+ * incarnation, sequence, length, and a checksum of the body; the body follows from all of them.
  */
 export function messageBytes(seed: number, producer: number, incarnation: number, sequence: number): Uint8Array {
   const length = lengthOf(seed, producer, incarnation, sequence);

@@ -1,5 +1,5 @@
-// The same as chaos.serial.test.ts, with fewer processes and shorter, on any device: on a real one moving a queue pair to ERR
-// is asynchronous, and the kernel goes on writing for a process that is stopped.
+// The same as chaos.serial.test.ts, with fewer processes and shorter, on any device: on a real one moving a queue pair
+// to ERR is asynchronous, and the kernel goes on writing for a process that is stopped.
 import t from 'tap';
 import { runChaos } from './chaos.js';
 

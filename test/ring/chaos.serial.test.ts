@@ -1,5 +1,5 @@
-// Proves that rings lose, tear and repeat nothing between real processes that are killed, stopped, fenced, drained and started
-// again at random: see chaos.ts. The bounded part of `npm run chaos`.
+// Proves that rings lose, tear and repeat nothing between real processes that are killed, stopped, fenced, drained and
+// started again at random: see chaos.ts. The bounded part of `npm run chaos`.
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';

@@ -1,10 +1,11 @@
-// Chaos: many producers and a consumer, real processes, that are killed, stopped, fenced, drained and started again at random
-// while they send and receive. What has to hold, exactly (chaos-ledger.ts): what a producer was told is acknowledged was
-// delivered, whole; each incarnation of the consumer gets the messages of a producer in order, each once, and nothing that
-// was not sent; who lives at the end gets everything acknowledged; and nobody leaves anything behind.
+// Chaos: many producers and a consumer, real processes, that are killed, stopped, fenced, drained and started again at
+// random while they send and receive. What has to hold, exactly (chaos-ledger.ts): what a producer was told is
+// acknowledged was delivered, whole; each incarnation of the consumer gets the messages of a producer in order, each
+// once, and nothing that was not sent; who lives at the end gets everything acknowledged; and nobody leaves anything
+// behind.
 //
-// Invariant: the seed decides what is sent, who is hit, after how many messages, and how; it is named with every failure.
-// Waiting is bounded by progress: as long as messages are delivered, nobody is late.
+// Invariant: the seed decides what is sent, who is hit, after how many messages, and how; it is named with every
+// failure. Waiting is bounded by progress: as long as messages are delivered, nobody is late.
 import { existsSync, fstatSync, mkdtempSync, openSync, closeSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';

@@ -1,5 +1,5 @@
-// Proves that a lane costs nothing once it has ended: thousands are opened and closed, and the process stays as large as it
-// was. `npm run chaos -- --churn 1000000` does it a million times.
+// Proves that a lane costs nothing once it has ended: thousands are opened and closed, and the process stays as large
+// as it was. `npm run chaos -- --churn 1000000` does it a million times.
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import t from 'tap';

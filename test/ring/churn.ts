@@ -1,5 +1,5 @@
-// Lanes opened and closed again and again. Invariant: each lane carries messages before it ends, in every way in which a lane
-// can end; what is measured at the end is what the process has kept.
+// Lanes opened and closed again and again. Invariant: each lane carries messages before it ends, in every way in which
+// a lane can end; what is measured at the end is what the process has kept.
 import { setTimeout as sleep } from 'node:timers/promises';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';

@@ -1,5 +1,5 @@
-// Proves that messages which are collected leave together, whole and in order, also where the batch goes round the ends of
-// both rings; and that collecting never holds up what it must not: a full lane, a great message, a lost connection.
+// Proves that messages which are collected leave together, whole and in order, also where the batch goes round the ends
+// of both rings; and that collecting never holds up what it must not: a full lane, a great message, a lost connection.
 import t, { type Test } from 'tap';
 import type { InboxMessage, Outbox } from '../../src/ts/ring/index.js';
 import { breakConnection, codeOf, content, hasContent, openInbox, openOutbox, until } from './support.js';
@@ -55,9 +55,9 @@ for (const way of ways) {
     t.strictSame(posted(outbox), before);
     outbox.uncork();
     t.equal(outbox.published, 8);
-    // The descriptors lie round the end of 8 slots: two WRITEs. Payloads that follow each other at both sides are joined: the
-    // first three with the fifth; then the sixth; then the others. With room behind the descriptors only the second and the
-    // fifth have a WRITE of their own.
+    // The descriptors lie round the end of 8 slots: two WRITEs. Payloads that follow each other at both sides are
+    // joined: the first three with the fifth; then the sixth; then the others. With room behind the descriptors only
+    // the second and the fifth have a WRITE of their own.
     const requests = outbox.buildsInPlace ? 2 : way.inlineBytes > 0 ? 4 : 5;
     t.strictSame(posted(outbox), { doorbells: before.doorbells + 1, sendsPosted: before.sendsPosted + requests });
     await take(t, got, 1, lengths);

@@ -1,4 +1,5 @@
-// Proves that a block's checksum is the CRC-32C of RFC 3720, by the definition, bit by bit, whatever blocks came before it.
+// Proves that a block's checksum is the CRC-32C of RFC 3720, by the definition, bit by bit, whatever blocks came before
+// it.
 import fc from 'fast-check';
 import t from 'tap';
 import { BLOCK_WORDS, BlockChecksum, crc32cOfWords } from '../../src/ts/ring/crc32c.js';

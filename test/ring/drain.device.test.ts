@@ -1,5 +1,5 @@
-// Proves that an inbox can be taken out of service without losing anything: it delivers what was sent to it, and the rest
-// goes to the next one; and that operators see what is going on.
+// Proves that an inbox can be taken out of service without losing anything: it delivers what was sent to it, and the
+// rest goes to the next one; and that operators see what is going on.
 import t from 'tap';
 import { type InboxMessage, Outbox } from '../../src/ts/ring/index.js';
 import { codeOf, content, DEVICE, hasContent, openInbox, openOutbox, SECRET, until } from './support.js';

@@ -225,7 +225,7 @@ void t.test(
     open.bytes.set(content(1, 10));
     open.commit();
     const again = outbox.tryReserve(20, open);
-    t.equal(again, open, 'the very same');
+    t.equal(again, open, 'the same reservation');
     t.equal(again?.sequence, 2);
     t.equal(again?.bytes.length, 20);
     again?.commit(5);

@@ -1,5 +1,5 @@
-// Proves: close() of an outbox waits for what was sent, in every mode and whatever happens meanwhile, but not longer than it
-// may; and it says what it gives up.
+// Proves: close() of an outbox waits for what was sent, in every mode and whatever happens meanwhile, but not longer
+// than it may; and it says what it gives up.
 import t from 'tap';
 import type { ConnectionEvent, InboxMessage, WaitMode } from '../../src/ts/ring/index.js';
 import {

@@ -1,10 +1,11 @@
-// Proves, for whatever a peer that knows the secret may write or say, that it is either exactly right and believed, or ends its
-// own lane and nothing else: descriptors, control blocks, offers, answers. What is right is decided here by the words of
-// docs/ring.md, not by the code under test. Bounded by runs; fast-check prints the seed and path of a failure.
+// Proves, for whatever a peer that knows the secret may write or say, that it is either exactly right and believed, or
+// ends its own lane and nothing else: descriptors, control blocks, offers, answers. What is right is decided here by
+// the words of docs/ring.md, not by the code under test. Bounded by runs; fast-check prints the seed and path of a
+// failure.
 import net from 'node:net';
 import fc from 'fast-check';
 import t from 'tap';
-import { MAX_SLOTS } from '../../src/ts/ring/documents.js';
+import { MAX_SLOTS } from '../../src/ts/ring/negotiation-messages.js';
 import type { ConnectionEvent, InboxMessage, LaneEvent } from '../../src/ts/ring/index.js';
 import { crc32cOf } from '../../src/ts/verbs/index.js';
 import { RAW_EPOCH, RawConsumer } from './raw-consumer.js';
@@ -91,7 +92,9 @@ const step: fc.Arbitrary<Step> = fc.record({
   change: fc.oneof({ weight: 2, arbitrary: fc.constant(undefined) }, { weight: 1, arbitrary: change }),
 });
 
-/** Where the next message of `space` bytes has to lie: behind the last one, on 64 bytes, or at 0 when it does not fit. */
+/**
+ * Where the next message of `space` bytes has to lie: behind the last one, on 64 bytes, or at 0 when it does not fit.
+ */
 function placeOf(tail: number, space: number): number {
   const aligned = Math.ceil(space / 64) * 64;
   return tail + aligned > DATA_BYTES ? 0 : tail;

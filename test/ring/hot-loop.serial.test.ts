@@ -1,6 +1,6 @@
-// Proves what the loop form makes: a million messages by trySend() and poll(), or by one reservation that is used again and
-// again, cause not one collection, by the collector's own events. Without that, a message in place makes its Reservation and
-// the view that it shows; nothing of it is kept.
+// Proves what the loop form makes: a million messages by trySend() and poll(), or by one reservation that is used again
+// and again, cause not one collection, by the collector's own events. Without that, a message in place makes its
+// Reservation and the view that it shows; nothing of it is kept.
 import { PerformanceObserver } from 'node:perf_hooks';
 import { setImmediate as turn } from 'node:timers/promises';
 import { getHeapStatistics, setFlagsFromString } from 'node:v8';
@@ -15,7 +15,7 @@ const heapBytes = () => getHeapStatistics().used_heap_size;
 
 const MESSAGES = 1_000_000;
 const BATCH = 32;
-/** Reading the heap's size makes objects itself, and a function that is compiled anew leaves some KiB. */
+/** Reading the heap's size makes objects itself, and a function that is compiled again leaves some KiB. */
 const NOISE_BYTES = 64 << 10;
 /** Of a message in place: its Reservation and a Uint8Array. */
 const IN_PLACE_BYTES = 450;
@@ -72,8 +72,9 @@ function move(pair: Pair, send: (pair: Pair, count: number) => void, messages: n
   }
 }
 
-// Until the code is compiled: unoptimized code boxes numbers, and how soon the compiler comes depends on the machine. The
-// collection before each round is of young objects only: a whole one throws code away that knows an object which has died.
+// Until the code is compiled: unoptimized code boxes numbers, and how soon the compiler comes depends on the machine.
+// The collection before each round is of young objects only: a whole one throws code away that knows an object which
+// has died.
 async function warmUp(pair: Pair, send: (pair: Pair, count: number) => void, bytes: number): Promise<void> {
   for (let round = 0, steady = 0; round < 100 && steady < 8; round++) {
     collect({ type: 'minor' });

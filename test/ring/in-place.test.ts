@@ -33,7 +33,7 @@ function build(outbox: Outbox, length: number): Reservation {
   return reservation;
 }
 
-void t.test('what is built in place is the message itself: the inbox sees the very bytes', async (t) => {
+void t.test('what is built in place is the message itself: the inbox sees the same memory', async (t) => {
   const { inbox, outbox, got } = await scene();
   t.ok(outbox.buildsInPlace);
   const reservation = build(outbox, 1000);

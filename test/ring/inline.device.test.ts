@@ -1,6 +1,7 @@
-// Proves what holds for messages that travel with their descriptor, and for lanes that a busy inbox looks at although peers
-// WRITE to them: whole and in order whatever mixture of lengths comes; one WRITE each, and no receive where the inbox looks;
-// a slot that is not complete is not there; what is in the data ring is not there before a completion says so.
+// Proves what holds for messages that travel with their descriptor, and for lanes that a busy inbox looks at although
+// peers WRITE to them: whole and in order whatever mixture of lengths comes; one WRITE each, and no receive where the
+// inbox looks; a slot that is not complete is not there; what is in the data ring is not there before a completion says
+// so.
 import t, { type Test } from 'tap';
 import type { InboxOptions, Inbox, Lane, LaneEvent, Outbox, OutboxOptions } from '../../src/ts/ring/index.js';
 import { DescriptorFlags, laneImm } from '../../src/ts/ring/layout.js';

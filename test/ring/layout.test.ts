@@ -4,7 +4,7 @@ import { isDeepStrictEqual } from 'node:util';
 import fc from 'fast-check';
 import t from 'tap';
 import * as v from 'valibot';
-import { Answer, MAX_DATA_BYTES, MAX_SLOTS, Offer, Refusal, Reply } from '../../src/ts/ring/documents.js';
+import { Answer, MAX_DATA_BYTES, MAX_SLOTS, Offer, Refusal, Reply } from '../../src/ts/ring/negotiation-messages.js';
 import {
   countOfImm,
   DESCRIPTOR_WORDS,

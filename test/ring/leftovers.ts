@@ -1,4 +1,5 @@
-// What a process of the tests has open. Invariant: only what is there is counted, nothing is opened for long by looking.
+// What a process of the tests has open. Invariant: only what is there is counted, nothing is opened for long by
+// looking.
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 
@@ -30,7 +31,10 @@ function nameOf(descriptor: string): string {
   }
 }
 
-/** What is open and was not before, when all that ends by itself has ended: a socket is closed when its peer has closed it. */
+/**
+ * What is open and was not before, when all that ends by itself has ended: a socket is closed when its peer has closed
+ * it.
+ */
 export async function leftBehind(before: Leftovers): Promise<Leftovers> {
   const deadline = performance.now() + PATIENCE_MS;
   for (;;) {

@@ -1,5 +1,5 @@
-// Proves that lanes which do nothing cost the others nothing but their memory: more than a thousand of them in one inbox, and
-// a message costs what it costs with a few. Both are measured in turns, in the same run.
+// Proves that lanes which do nothing cost the others nothing but their memory: more than a thousand of them in one
+// inbox, and a message costs what it costs with a few. Both are measured in turns, in the same run.
 import t from 'tap';
 import type { Inbox, Lane, Outbox } from '../../src/ts/ring/index.js';
 import { content, openInbox, openOutbox } from './support.js';

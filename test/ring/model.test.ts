@@ -1,6 +1,6 @@
-// Proves the protocol against its model under random schedules, in one process: whatever the sizes, the order of release
-// and acknowledgement, and whenever the connection breaks, messages are delivered 1..n, each once, with the bytes that
-// were sent and that stay as long as they are held; and nothing is left at the end.
+// Proves the protocol against its model under random schedules, in one process: whatever the sizes, the order of
+// release and acknowledgement, and whenever the connection breaks, messages are delivered 1..n, each once, with the
+// bytes that were sent and that stay as long as they are held; and nothing is left at the end.
 import t from 'tap';
 import type { InboxMessage, Outbox, Reservation } from '../../src/ts/ring/index.js';
 import { Device } from '../../src/ts/verbs/index.js';

@@ -1,5 +1,6 @@
-// Proves what holds for lanes whose descriptors the inbox looks at itself, in its loop: messages come by stores alone, whole
-// and in order, from as many producers as like; what is half stored is not there yet; what is wrong fences its lane.
+// Proves what holds for lanes whose descriptors the inbox looks at itself, in its loop: messages come by stores alone,
+// whole and in order, from as many producers as like; what is half stored is not there yet; what is wrong fences its
+// lane.
 import t, { type Test } from 'tap';
 import type { Inbox, InboxOptions, Lane, LaneEvent, Outbox } from '../../src/ts/ring/index.js';
 import { DescriptorFlags, laneImm } from '../../src/ts/ring/layout.js';

@@ -1,5 +1,5 @@
-// Proves that messages larger than the lane are pulled: into new or given memory, in segments, over a lost connection, with
-// a checksum; that they can be cancelled; and that an inbox that pulls nothing gets nothing to pull.
+// Proves that messages larger than the lane are pulled: into new or given memory, in segments, over a lost connection,
+// with a checksum; that they can be cancelled; and that an inbox that pulls nothing gets nothing to pull.
 import { runInNewContext } from 'node:vm';
 import t from 'tap';
 import type { InboxMessage } from '../../src/ts/ring/index.js';

@@ -1,7 +1,7 @@
 // A consumer by hand: it knows the secret, answers whoever comes with a lane, and then writes what it likes into the
 // producer's control block. One lane at a time.
 import { BootstrapServer, type BootstrapChannel } from '../../src/ts/connect/index.js';
-import type { Offer } from '../../src/ts/ring/documents.js';
+import type { Offer } from '../../src/ts/ring/negotiation-messages.js';
 import { DESCRIPTOR_BYTES } from '../../src/ts/ring/layout.js';
 import {
   AccessFlags,

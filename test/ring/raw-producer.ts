@@ -1,7 +1,7 @@
 // A producer by hand: it knows the secret, has a queue pair and a lane, and then writes what it likes.
 import { randomBytes } from 'node:crypto';
 import { type BootstrapChannel, connectBootstrap } from '../../src/ts/connect/index.js';
-import { Answer, RING_PROTOCOL } from '../../src/ts/ring/documents.js';
+import { Answer, RING_PROTOCOL } from '../../src/ts/ring/negotiation-messages.js';
 import {
   alignedLength,
   DESCRIPTOR_BYTES,
@@ -138,7 +138,9 @@ export class RawProducer {
     return { slot, offset };
   }
 
-  /** Stores a message into a lane that is polled, which must be mapped; of its descriptor only the first `words` words. */
+  /**
+   * Stores a message into a lane that is polled, which must be mapped; of its descriptor only the first `words` words.
+   */
   store(payload: Uint8Array, wrong: Wrong = {}, words = DESCRIPTOR_WORDS): void {
     const { answer } = this;
     const { slot, offset } = this.describe(payload, wrong);
@@ -204,8 +206,8 @@ export class RawProducer {
   }
 
   /**
-   * WRITEs any words as the descriptor of slot `slot` and what lies behind it, with an immediate that announces one message,
-   * and `payload` before it to `offset` in the data ring.
+   * WRITEs any words as the descriptor of slot `slot` and what lies behind it, with an immediate that announces one
+   * message, and `payload` before it to `offset` in the data ring.
    */
   writeWords(slot: number, words: Uint32Array, offset: number, payload: Uint8Array): void {
     const { answer, memory } = this;

@@ -1,5 +1,5 @@
-// Proves: what somebody says who has not proved that he knows the secret ends no outbox that had an inbox; what the inbox
-// itself says does.
+// Proves: what somebody says who has not proved that he knows the secret ends no outbox that had an inbox; what the
+// inbox itself says does.
 import net from 'node:net';
 import t from 'tap';
 import { encodeHeader, encodePlainFrame, FrameType } from '../../src/ts/connect/frame.js';

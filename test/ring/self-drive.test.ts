@@ -174,12 +174,12 @@ void t.test('it looks in each turn, then once a millisecond, and stops when nobo
   t.same([turns.length, timers.length], [1, 0], 'something was there: it looks in each turn again');
   bug = true;
   t.throws(() => run('turns'), { message: 'of a callback' });
-  t.equal(turns.length, 1, 'an error goes its way, and it goes on');
+  t.equal(turns.length, 1, 'an error propagates, and it goes on');
   awaited = false;
   run('turns');
   t.same([turns.length, timers.length], [0, 0]);
   awaited = true;
   bug = false;
   drive.start();
-  t.equal(turns.length, 1, 'and begins anew');
+  t.equal(turns.length, 1, 'and begins again');
 });

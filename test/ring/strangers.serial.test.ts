@@ -1,5 +1,5 @@
-// Proves: strangers who keep an inbox's port busy do not keep an honest producer waiting. The figure is the time that it
-// takes to connect, the median of several, beside the same without strangers.
+// Proves: strangers who keep an inbox's port busy do not keep an honest producer waiting. The figure is the time that
+// it takes to connect, the median of several, beside the same without strangers.
 import { type ChildProcess, fork } from 'node:child_process';
 import path from 'node:path';
 import t from 'tap';

@@ -13,7 +13,7 @@ const WAIT_MS = DEVICE === 'soft0' ? 20_000 : 60_000;
 export async function until(condition: () => boolean, what: string): Promise<void> {
   const deadline = Date.now() + WAIT_MS;
   for (let turn = 0; !condition(); turn++) {
-    if (Date.now() > deadline) throw new Error(`waited ${WAIT_MS} ms in vain until ${what}`);
+    if (Date.now() > deadline) throw new Error(`after ${WAIT_MS} ms still not: ${what}`);
     if (turn < 200) await new Promise((resolve) => setImmediate(resolve));
     else await sleep(2);
   }

@@ -1,5 +1,5 @@
-// Proves the ways to wait: the three modes, the iterator, back-pressure with time-outs and aborts; and that the loop form
-// allocates nothing.
+// Proves the ways to wait: the three modes, the iterator, back-pressure with time-outs and aborts; and that the loop
+// form allocates nothing.
 import t from 'tap';
 import { getHeapStatistics, setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';

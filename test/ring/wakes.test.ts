@@ -1,5 +1,6 @@
-// Proves that no event is lost between the last poll and the arming of the channel: with one slot, each message waits for the
-// report of the one before, in two processes that both go to sleep at once; one lost event and nothing moves any more.
+// Proves that no event is lost between the last poll and the arming of the channel: with one slot, each message waits
+// for the report of the one before, in two processes that both go to sleep at once; one lost event and nothing moves
+// any more.
 import t from 'tap';
 import { Poller } from '../../src/ts/ring/index.js';
 import { Collector } from './collector.js';

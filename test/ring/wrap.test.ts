@@ -1,5 +1,5 @@
-// Proves that numbers may pass the bounds of the machine's words: sequences those of 32 bits, and up to 2^53; positions in the
-// rings those of 2^53. Reaches into what is private, to begin shortly before them.
+// Proves that numbers may pass the bounds of the machine's words: sequences those of 32 bits, and up to 2^53; positions
+// in the rings those of 2^53. Reaches into what is private, to begin shortly before them.
 import t, { type Test } from 'tap';
 import type { Inbox, Outbox } from '../../src/ts/ring/index.js';
 import type { Places } from '../../src/ts/ring/places.js';

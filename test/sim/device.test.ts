@@ -1,5 +1,5 @@
-// Proves that the simulated device is as strict as verbs: keys, rights, bounds, order, receives, completions, arming, the
-// end of a queue pair, and what a stopped or dead process leaves behind.
+// Proves that the simulated device is as strict as verbs: keys, rights, bounds, order, receives, completions, arming,
+// the end of a queue pair, and what a stopped or dead process leaves behind.
 import t from 'tap';
 import { AccessFlags, CompletionStatus, SendFlags } from '../../src/ts/verbs/index.js';
 import { thrownCode } from '../ring/support.js';

@@ -1,4 +1,5 @@
-// Enumerating small configurations, and the test of that: a file for each group of them keeps the bound on a file's time.
+// Enumerating small configurations, and the test of that: a file for each group of them keeps the bound on a file's
+// time.
 import t from 'tap';
 import { EnumeratedChoices } from '../../src/ts/sim/choices.js';
 import { countNotTime, sayProgress } from './progress.js';

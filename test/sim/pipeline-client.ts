@@ -1,7 +1,7 @@
 // The callers of a simulated pipeline: they hand requests to gateways and look at what comes back.
 //
-// Invariant: each request is handed in until it has ended in a process that lived; each time counts as a submission of its own,
-// and each submission has one end at most.
+// Invariant: each request is handed in until it has ended in a process that lived; each time counts as a submission of
+// its own, and each submission has one end at most.
 import type { PieceEvent, PipelineResult } from '../../src/ts/pipeline/index.js';
 import type { SimWorld } from '../../src/ts/sim/world.js';
 import type { PlaceProcess } from './pipeline-place.js';

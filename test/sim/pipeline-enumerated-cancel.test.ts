@@ -10,7 +10,7 @@ import { plant } from './plant.js';
 provePipelines(PIPELINE_CASES.cancel);
 
 void t.test('found: a cancel that leaves its request in the books of its places', { timeout: 0 }, async (t) => {
-  const takeBack = plant(
+  const removeDefect = plant(
     Gateway.prototype,
     'cancel',
     (original) =>
@@ -26,6 +26,6 @@ void t.test('found: a cancel that leaves its request in the books of its places'
   try {
     t.match(await findPlanted(t, PIPELINE_CASES.cancel[0]!), /^deadlock: gateway\/0 counts 1 and 1/);
   } finally {
-    takeBack();
+    removeDefect();
   }
 });

@@ -1,4 +1,5 @@
-// Proves: no schedule breaks what docs/pipeline-simulation.md says, within its bounds: a diamond whose processes die, stop and are replaced.
+// Proves: no schedule breaks what docs/pipeline-simulation.md says, within its bounds: a diamond whose processes die,
+// stop and are replaced.
 import { PIPELINE_CASES } from './pipeline-cases.js';
 import { provePipelines } from './pipeline-enumerate.js';
 

@@ -1,9 +1,9 @@
 // One process in a place of a simulated pipeline, as its supervisor sees it.
 //
-// Invariant: whatever the supervisor asks of a process happens in that process: not while it is stopped, and never when it
-// is dead.
+// Invariant: whatever the supervisor asks of a process happens in that process: not while it is stopped, and never when
+// it is dead.
 import type { Admission, AdmittedRequest } from '../../src/ts/pipeline/admission.js';
-import type { Joined } from '../../src/ts/pipeline/join.js';
+import type { JoinedInputs } from '../../src/ts/pipeline/join.js';
 import type { Place } from '../../src/ts/pipeline/place.js';
 import type { Blame } from '../../src/ts/cluster/blame.js';
 import {
@@ -235,7 +235,7 @@ export class PlaceProcess {
   }
 
   /** Of a gateway: the task of a request at a place has ended. */
-  taskEnded({ ticket, attempt }: Joined, place: string): void {
+  taskEnded({ ticket, attempt }: JoinedInputs, place: string): void {
     type Tickets = Map<number, { attempt: number; admitted: AdmittedRequest | undefined }>;
     const known = (this.gateway as unknown as { tickets: Tickets }).tickets.get(ticket);
     if (known?.attempt === attempt && known.admitted !== undefined) this.unfinished.get(place)?.delete(known.admitted);

@@ -1,5 +1,5 @@
-// Proves that the simulation finds defects of pipelines: each one planted here is found within a bounded number of seeds,
-// its seed shows the same failure again, and none is seen without it.
+// Proves that the simulation finds defects of pipelines: each one planted here is found within a bounded number of
+// seeds, its seed shows the same failure again, and none is seen without it.
 import t from 'tap';
 import { SeededChoices } from '../../src/ts/sim/choices.js';
 import { PLANTED } from './pipeline-planted-list.js';

@@ -1,7 +1,7 @@
 // One run of a whole pipeline in a simulated world, with everything that must hold checked.
 //
-// Invariant: a run that ends without a word in `broken` has kept every property of docs/pipeline-simulation.md; one with a
-// word names the command that repeats it.
+// Invariant: a run that ends without a word in `broken` has kept every property of docs/pipeline-simulation.md; one
+// with a word names the command that repeats it.
 import { checkSpec, graphOf } from '../../src/ts/pipeline/index.js';
 import type { Choices } from '../../src/ts/sim/choices.js';
 import { SimWorld } from '../../src/ts/sim/world.js';

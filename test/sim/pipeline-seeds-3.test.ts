@@ -1,4 +1,5 @@
-// Proves: pipelines of up to six stages keep what docs/pipeline-simulation.md says, in runs that seeds decide (part 3 of 6).
+// Proves: pipelines of up to six stages keep what docs/pipeline-simulation.md says, in runs that seeds decide (part 3
+// of 6).
 import { proveSeeds } from './pipeline-seeds.js';
 
 proveSeeds(2001, 3000);

@@ -1,5 +1,5 @@
-// Runs of larger pipelines that seeds decide, and the test of that: a file for each part of the seeds keeps the bound on a
-// file's time.
+// Runs of larger pipelines that seeds decide, and the test of that: a file for each part of the seeds keeps the bound
+// on a file's time.
 import t from 'tap';
 import { SeededChoices } from '../../src/ts/sim/choices.js';
 import { playPipeline } from './pipeline-run.js';

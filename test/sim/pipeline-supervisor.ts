@@ -1,8 +1,9 @@
-// The supervisor of a simulated pipeline: it knows which process is in which place, replaces what dies, and changes plans.
+// The supervisor of a simulated pipeline: it knows which process is in which place, replaces what dies, and changes
+// plans.
 //
 // Invariant: it does what a real supervisor does, in the order that the pipeline asks for: gateways admit under a plan
-// after all its places have adopted it, and places let go of a plan after all gateways have. It never dies, and it is told
-// of a death at once.
+// after all its places have adopted it, and places let go of a plan after all gateways have. It never dies, and it is
+// told of a death at once.
 import { Blame } from '../../src/ts/cluster/blame.js';
 import {
   makePlan,

@@ -1,9 +1,9 @@
 // What the handlers of a simulated pipeline do, and whether what they get and what comes out is right.
 //
-// Invariant: each run of a handler has a number that no other run has, and it flows into everything made of that run. So a
-// result that mixes two runs of a stage, two attempts or two requests shows it; and every byte of every tensor follows
-// from the metadata beside it.
-import type { Joined } from '../../src/ts/pipeline/join.js';
+// Invariant: each run of a handler has a number that no other run has, and it flows into everything made of that run.
+// So a result that mixes two runs of a stage, two attempts or two requests shows it; and every byte of every tensor
+// follows from the metadata beside it.
+import type { JoinedInputs } from '../../src/ts/pipeline/join.js';
 import {
   ALL,
   type BatchHandler,
@@ -77,7 +77,7 @@ export class Work {
   /** Tasks that have begun. */
   tasks = 0;
   /** Called when the task of a request at a place has ended there. */
-  onDone: ((joined: Joined, stage: number, instance: number) => void) | undefined;
+  onDone: ((joined: JoinedInputs, stage: number, instance: number) => void) | undefined;
   /** Called when a handler has ended its process. */
   onEnds: ((process: SimProcess) => void) | undefined;
   private readonly world: SimWorld;
@@ -171,7 +171,7 @@ export class Work {
     return (task) => {
       const number = ++this.lastRun;
       this.tasks++;
-      const { joined } = task as unknown as { joined: Joined };
+      const { joined } = task as unknown as { joined: JoinedInputs };
       if ((shape.pieces ?? 0) > 0 || (shape.streams ?? []).length > 0) {
         return this.stream(task, shape, joined, { number, stage, instance }, process);
       }
@@ -207,7 +207,7 @@ export class Work {
   private async stream(
     task: StageTask,
     shape: StageShape,
-    joined: Joined,
+    joined: JoinedInputs,
     { number, stage, instance }: { number: number; stage: number; instance: number },
     process: SimProcess,
   ): Promise<StageOutput> {
@@ -279,11 +279,11 @@ export class Work {
     number: number,
   ): Promise<void> {
     return new Promise((resolve, reject) => {
-      const takeBack = process.clock.after(busyMs, resolve);
+      const cancelTimer = process.clock.after(busyMs, resolve);
       task.progress(0.5, { step: number, preview: content(number, PREVIEW_BYTES) });
       if (!listens) return;
       const stop = () => {
-        takeBack();
+        cancelTimer();
         reject(new Error('it was stopped'));
       };
       if (task.signal.aborted) stop();
@@ -292,7 +292,7 @@ export class Work {
   }
 
   // The inputs of a task, in the order of its spec: as many as the plan says, and all of one request.
-  private inputsOf(task: StageTask, { after }: StageShape, { plan, route }: Joined): Received[] {
+  private inputsOf(task: StageTask, { after }: StageShape, { plan, route }: JoinedInputs): Received[] {
     const inputs: Received[] = [];
     for (const before of after) {
       const from = task.inputs(before < 0 ? 'request' : stageName(before));
@@ -363,7 +363,7 @@ export class Work {
     return all;
   }
 
-  private checkRun(number: number, id: number, { attempt, plan }: Joined): void {
+  private checkRun(number: number, id: number, { attempt, plan }: JoinedInputs): void {
     const run = this.runs.get(number)!;
     if (run.id !== id) this.wrong(`request ${id} has a run of request ${run.id}`);
     if (run.attempt !== attempt) this.wrong(`attempt ${attempt} of request ${id} has a run of attempt ${run.attempt}`);
@@ -446,7 +446,7 @@ export class Work {
     const runs = this.merge(what, outputs.map(received).flatMap(withPieces));
     const { plan, route } = this.runs.get(Object.values(runs)[0]!)!;
     const { attempt } = this.runs.get(Object.values(runs)[0]!)!;
-    for (const number of Object.values(runs)) this.checkRun(number, id, { attempt, plan } as Joined);
+    for (const number of Object.values(runs)) this.checkRun(number, id, { attempt, plan } as JoinedInputs);
     let expected = 0;
     this.shape.stages.forEach((_, stage) => {
       const count = route[stage] === ALL ? plan.instances[stage]!.length : 1;
@@ -487,7 +487,7 @@ function received({ stage, instance, meta, parts, pieces = [] }: PipelineResult[
 
 // Tasks of one key run together.
 function keyOf(task: Pick<StageTask, 'input' | 'inputs' | 'request'>, { keys }: BatchShape): number {
-  const { ticket } = (task as unknown as { joined: Joined }).joined;
+  const { ticket } = (task as unknown as { joined: JoinedInputs }).joined;
   return ticket % keys;
 }
 

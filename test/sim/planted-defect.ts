@@ -22,7 +22,7 @@ export async function checkFound(
   play: Play,
   playWithout: Play = play,
 ): Promise<void> {
-  const takeBack = plant?.() ?? (() => {});
+  const removeDefect = plant?.() ?? (() => {});
   try {
     let found: { seed: number; broken: readonly string[] } | undefined;
     for (let seed = 1; seed <= within && found === undefined; seed++) {
@@ -35,9 +35,9 @@ export async function checkFound(
     t.match(broken[0], seen);
     t.comment(`seed ${seed}: ${broken[0]}`);
     t.strictSame((await play(seed)).broken, broken, `seed ${seed} shows it again`);
-    takeBack();
+    removeDefect();
     t.strictSame((await playWithout(seed)).broken, [], 'and nothing without it');
   } finally {
-    takeBack();
+    removeDefect();
   }
 }

@@ -12,7 +12,7 @@ import { OutboxLink } from '../../src/ts/ring/outbox-link.js';
 import { Pulls } from '../../src/ts/ring/pulls.js';
 import { RemoteMemory } from '../../src/ts/ring/remote-memory.js';
 import { RequestWriter } from '../../src/ts/ring/request-writer.js';
-import { Retained } from '../../src/ts/ring/retained.js';
+import { RetainedMessages } from '../../src/ts/ring/retained-messages.js';
 import { Segment } from '../../src/ts/ring/segment.js';
 import { Session } from '../../src/ts/ring/session.js';
 import { ShortSender } from '../../src/ts/ring/short-sender.js';
@@ -242,7 +242,7 @@ const planted: Planted[] = [
     shape: { ...short, faults: ['crash-consumer'], faultCount: 2 },
     plant: () =>
       plant(
-        Retained.prototype,
+        RetainedMessages.prototype,
         'take',
         (original) =>
           function (this: never, bytes: Uint8Array, now: number) {
@@ -255,7 +255,7 @@ const planted: Planted[] = [
     name: 'more is retained than there is room for',
     plant: () =>
       plant(
-        Retained.prototype,
+        RetainedMessages.prototype,
         'fits',
         (original) =>
           function (this: { acknowledged: number; last: number }, ...args: never[]) {
@@ -288,7 +288,7 @@ const planted: Planted[] = [
   },
   {
     name: 'what was built in the lane is not brought home when the lane ends',
-    plant: () => plant(Retained.prototype, 'bring', () => nothing),
+    plant: () => plant(RetainedMessages.prototype, 'bring', () => nothing),
     // With a checksum of the payload the lane is fenced for it, again and again.
     seen: /has other bytes|has failed|^deadlock/,
   },
@@ -370,7 +370,7 @@ void t.test('a list of choices repeats the run that has printed it', { timeout: 
   const small = SMALL_CASES.find(({ name }) => name === 'fault-on-host-two-slots')!;
   const { limits, shape } = small;
   const choices = new EnumeratedChoices(limits);
-  const takeBack = forgetful();
+  const removeDefect = forgetful();
   try {
     let verdict = await play(choices, shape);
     while (verdict.broken.length === 0 && choices.next()) verdict = await play(choices, shape);
@@ -378,10 +378,10 @@ void t.test('a list of choices repeats the run that has printed it', { timeout: 
     const text = choices.replay.replace('--choices ', '');
     t.match(text, /^\d+:\d+/);
     t.strictSame(await play(new ListedChoices(text, limits), shape), verdict);
-    takeBack();
+    removeDefect();
     t.strictSame((await play(new ListedChoices(text, limits), shape)).broken, []);
   } finally {
-    takeBack();
+    removeDefect();
   }
 });
 

@@ -1,5 +1,5 @@
-// Proves that a poller of several members loses no event, whatever the order: two simulated processes, each with an inbox and
-// an outbox that share a poller and a device, send messages round; nothing else would ever wake them.
+// Proves that a poller of several members loses no event, whatever the order: two simulated processes, each with an
+// inbox and an outbox that share a poller and a device, send messages round; nothing else would ever wake them.
 import t from 'tap';
 import { Inbox, Outbox, Poller } from '../../src/ts/ring/index.js';
 import { SeededChoices } from '../../src/ts/sim/choices.js';

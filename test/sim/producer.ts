@@ -1,7 +1,7 @@
 // A producer of the simulated rings: a process with an outbox that sends numbered messages in every way there is.
 //
-// Invariant: what becomes of message n, and its bytes, follow from the producer and n, so that the receiver checks each of
-// them without having seen what was sent.
+// Invariant: what becomes of message n, and its bytes, follow from the producer and n, so that the receiver checks each
+// of them without having seen what was sent.
 import { type Block, MemoryPool, type MemoryReference, Outbox } from '../../src/ts/ring/index.js';
 import { simPort } from '../../src/ts/sim/port.js';
 import type { SimProcess } from '../../src/ts/sim/process.js';

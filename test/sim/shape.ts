@@ -52,7 +52,9 @@ export interface Shape {
   /** See WorldOptions. */
   weakOrder: boolean;
   pollBatch: number;
-  /** How both sides wait. With `busy` the consumer polls now and then, and the producers sleep until something comes. */
+  /**
+   * How both sides wait. With `busy` the consumer polls now and then, and the producers sleep until something comes.
+   */
   wait: 'adaptive' | 'event' | 'busy';
   /** With `adaptive`: by a Poller. */
   poller: boolean;

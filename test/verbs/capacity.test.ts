@@ -1,5 +1,5 @@
-// Proves what soft0 does at its limits: as many queue pairs as it says, at no descriptor each, and an error with a code and a remedy
-// for one too many of anything. What they cost in memory is in test/native/queue_pair_test.cc.
+// Proves what soft0 does at its limits: as many queue pairs as it says, at no descriptor each, and an error with a code
+// and a remedy for one too many of anything. What they cost in memory is in test/native/queue_pair_test.cc.
 import { execFileSync } from 'node:child_process';
 import { readdirSync } from 'node:fs';
 import path from 'node:path';

@@ -1,5 +1,5 @@
-// Proves, on soft0 and on rxe0 alike, that compare-and-swap and fetch-and-add do what verbs says, that nothing is lost among
-// initiators that race, and that a wrong one ends in the status that verbs names and changes nothing.
+// Proves, on soft0 and on rxe0 alike, that compare-and-swap and fetch-and-add do what verbs says, that nothing is lost
+// among initiators that race, and that a wrong one ends in the status that verbs names and changes nothing.
 import t from 'tap';
 import {
   AccessFlags,

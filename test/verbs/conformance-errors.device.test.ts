@@ -210,7 +210,7 @@ void t.test('a peer whose queue pair was closed, or never connected back, ends i
   b.device.close();
 });
 
-void t.test('a stopped queue pair can be reset and connected anew', async (t) => {
+void t.test('a stopped queue pair can be reset and connected again', async (t) => {
   using pair = openPair();
   const { a, b } = pair;
   post(pair, { rkey: 0 });

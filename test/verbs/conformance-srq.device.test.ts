@@ -1,5 +1,5 @@
-// Proves, on soft0 and on rxe0 alike, that many queue pairs take from one shared receive queue, each receive once, in the order
-// in which they were posted, and what becomes of it when it is empty or a queue pair stops.
+// Proves, on soft0 and on rxe0 alike, that many queue pairs take from one shared receive queue, each receive once, in
+// the order in which they were posted, and what becomes of it when it is empty or a queue pair stops.
 import t from 'tap';
 import { CompletionStatus as Status, QpState, SendFlags, type SharedReceiveQueue } from '../../src/ts/verbs/index.js';
 import { codeOf, connectSides, fill, isFilled, isSoft, openSide, type Side, take, takeOne, until } from './support.js';

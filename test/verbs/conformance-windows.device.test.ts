@@ -1,5 +1,5 @@
-// Proves, on soft0 and on rxe0 alike, that a memory window opens exactly what it was bound to, to exactly the queue pair that
-// it was bound on, until it is made invalid by either side, and what wrong binds and wrong keys end in.
+// Proves, on soft0 and on rxe0 alike, that a memory window opens exactly what it was bound to, to exactly the queue
+// pair that it was bound on, until it is made invalid by either side, and what wrong binds and wrong keys end in.
 import t from 'tap';
 import {
   AccessFlags,

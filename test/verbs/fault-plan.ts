@@ -1,5 +1,5 @@
-// What a fault round is made of, and what its processes say to each other. Invariant: everything that is chosen comes from the
-// seed of the round, so the same seed chooses the same; what the processes make of it in time is theirs.
+// What a fault round is made of, and what its processes say to each other. Invariant: everything that is chosen comes
+// from the seed of the round, so the same seed chooses the same; what the processes make of it in time is theirs.
 
 import type { QueuePairEndpoint } from '../../src/ts/verbs/index.js';
 

@@ -1,11 +1,12 @@
-// Fault rounds: three processes in random traffic, of which a random one is killed or stopped at a random moment. What has to
-// hold is looked at in each round:
+// Fault rounds: three processes in random traffic, of which a random one is killed or stopped at a random moment. What
+// has to hold is looked at in each round:
 //  - whoever was connected to a killed process hears of it within a second, by an event and by "retry exceeded";
-//  - memory that was revoked, by destroying the queue pair and deregistering, changes in no byte any more, also when a process
-//    that was stopped in the middle of a copy goes on;
+//  - memory that was revoked, by destroying the queue pair and deregistering, changes in no byte any more, also when a
+//    process that was stopped in the middle of a copy goes on;
 //  - what two living processes do to each other succeeds, and is counted the same by both;
 //  - nothing is left behind: descriptors and mappings are as many as before.
-// Invariant: a failure names the seed of its round, and that seed alone chooses victim, fault, moment, sizes and traffic.
+// Invariant: a failure names the seed of its round, and that seed alone chooses victim, fault, moment, sizes and
+// traffic.
 import type { ChildProcess } from 'node:child_process';
 import { readdirSync } from 'node:fs';
 import {

@@ -1,6 +1,6 @@
-// A process of a fault round: runs the traffic of its links, and when another one was stopped or killed revokes all that it
-// could reach, fills it with canaries, and looks at them ever after. Invariant: it may be stopped or killed at any instruction; what it
-// answers it has seen itself, and what must not be ends it with the reason.
+// A process of a fault round: runs the traffic of its links, and when another one was stopped or killed revokes all
+// that it could reach, fills it with canaries, and looks at them ever after. Invariant: it may be stopped or killed at
+// any instruction; what it answers it has seen itself, and what must not be ends it with the reason.
 import { readdirSync, readFileSync } from 'node:fs';
 import { setImmediate as turn } from 'node:timers/promises';
 import { AccessFlags, CompletionStatus as Status, Device, type MemoryRegion } from '../../src/ts/verbs/index.js';
@@ -48,7 +48,7 @@ function must(good: boolean, what: string): void {
 async function until(condition: () => boolean, ms: number, what: string): Promise<void> {
   const deadline = clockMs() + ms;
   while (!condition()) {
-    must(clockMs() < deadline, `waited in vain until ${what}`);
+    must(clockMs() < deadline, `timed out before: ${what}`);
     await turn();
   }
 }
@@ -289,7 +289,10 @@ function end(error: unknown): void {
   process.exit();
 }
 
-/** The engine's thread and what else is there once for all; after this, descriptors and mappings come back to what they are. */
+/**
+ * The engine's thread and what else is there once for all; after this, descriptors and mappings come back to what they
+ * are.
+ */
 function warmUp(): void {
   const pd = device.allocateProtectionDomain();
   const cq = device.createCompletionQueue(16);

@@ -14,7 +14,7 @@ const collect = runInNewContext('gc') as () => void;
 const count = 10_000_000;
 /**
  * What is left as noise: reading the heap's size makes objects itself (about 1 KiB), and a function of the loop that is
- * compiled anew meanwhile leaves some KiB. One object of the smallest kind (12 bytes) for a thousand WRITEs would be
+ * compiled again meanwhile leaves some KiB. One object of the smallest kind (12 bytes) for a thousand WRITEs would be
  * 120 KB.
  */
 const noiseBytes = 64 << 10;

@@ -1,5 +1,5 @@
-// Proves: the measuring of benchmarks copies what a WRITE would, refuses what a WRITE would not be allowed, and takes no
-// descriptor that is not an eventfd.
+// Proves: the measuring of benchmarks copies what a WRITE would, refuses what a WRITE would not be allowed, and takes
+// no descriptor that is not an eventfd.
 import { closeSync, openSync } from 'node:fs';
 import t from 'tap';
 import { SendFlags } from '../../src/ts/verbs/index.js';

@@ -1,5 +1,5 @@
-// Proves on the device what qp-transitions.ts says: each transition passes with exactly what it needs, fails with any one
-// left out or one too many, and the error's words name that one.
+// Proves on the device what qp-transitions.ts says: each transition passes with exactly what it needs, fails with any
+// one left out or one too many, and the error's words name that one.
 import { constants } from 'node:os';
 import t from 'tap';
 import { QpAttributeMask as Mask, QpState, QpType } from '../../src/ts/verbs/constants.js';

@@ -1,5 +1,5 @@
-// `npm run soak`: fault rounds for as long as one likes. Invariant: the results go to stdout, the progress to stderr and only on a
-// terminal; 0: all rounds held, 1: one did not, 2: wrong usage.
+// `npm run soak`: fault rounds for as long as one likes. Invariant: the results go to stdout, the progress to stderr
+// and only on a terminal; 0: all rounds held, 1: one did not, 2: wrong usage.
 import { parseArgs } from 'node:util';
 import { runRounds } from './fault-rounds.js';
 

@@ -1,6 +1,6 @@
 // Proves what soft0 promises when its peer stops or dies: a death is told by an event
-// within a second, with nothing posted; a peer that is stopped in the middle of a copy holds up its own region and no other;
-// and neither a sender of shared receives nor one of datagrams takes more with it than what it held.
+// within a second, with nothing posted; a peer that is stopped in the middle of a copy holds up its own region and no
+// other; and neither a sender of shared receives nor one of datagrams takes more with it than what it held.
 import t from 'tap';
 import {
   type AsyncEvent,

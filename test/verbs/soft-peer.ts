@@ -1,5 +1,5 @@
-// The other process of soft-faults.test.ts. Invariant: it does what it is told until its parent ends, and never answers but
-// by messages, so that it can be stopped or killed at any moment.
+// The other process of soft-faults.test.ts. Invariant: it does what it is told until its parent ends, and never answers
+// but by messages, so that it can be stopped or killed at any moment.
 import { type QueuePairEndpoint, pathTo, QpType, SendFlags } from '../../src/ts/verbs/index.js';
 import { openSide, EVERY_ACCESS as access, takeOne } from './support.js';
 

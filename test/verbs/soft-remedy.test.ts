@@ -1,5 +1,5 @@
-// Proves that what soft0 lacks is said with its errno, the limit and its value; and that a peer that it cannot reach is not
-// called a wrong attribute.
+// Proves that what soft0 lacks is said with its errno, the limit and its value; and that a peer that it cannot reach is
+// not called a wrong attribute.
 import { spawnSync } from 'node:child_process';
 import t from 'tap';
 import { Device, QpState } from '../../src/ts/verbs/index.js';

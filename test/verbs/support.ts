@@ -118,7 +118,7 @@ export async function takeOne(cq: CompletionQueue): Promise<Wc> {
 export async function until(condition: () => boolean, what: string): Promise<void> {
   const deadline = performance.now() + patienceMs;
   while (!condition()) {
-    if (performance.now() > deadline) throw new Error(`waited in vain until ${what}`);
+    if (performance.now() > deadline) throw new Error(`timed out before: ${what}`);
     await turn();
   }
 }

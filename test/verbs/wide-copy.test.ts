@@ -1,4 +1,5 @@
-// Proves: a wide copy copies exactly the bytes that were asked for, at any place and of any length, and refuses the rest.
+// Proves: a wide copy copies exactly the bytes that were asked for, at any place and of any length, and refuses the
+// rest.
 import t from 'tap';
 import { wideCopy } from '../../src/ts/verbs/index.js';
 

@@ -1,7 +1,7 @@
 // The calls of the hot path: raw Node-API, small integers in and out.
 //
-// Invariant: no allocation, no exception, no object: arguments and the answer, a count or a negative errno, stand in the
-// environment's frame.
+// Invariant: no allocation, no exception, no object: arguments and the answer, a count or a negative errno, stand in
+// the environment's frame.
 #include "hot.h"
 
 #include <errno.h>
@@ -33,8 +33,8 @@ void Stamp(CallFrame& frame) {
   frame.stampMs = static_cast<double>(now.tv_sec) * 1e3 + static_cast<double>(now.tv_nsec) / 1e6;
 }
 
-// Posts the first `frame.count` records of `buffer`. All taken: `count`; else a negative errno, and how many were taken
-// stands in the word behind the records. `taken` says it to the caller as well.
+// Posts the first `frame.count` records of `buffer`. All taken: `count`; else a negative errno, and the word behind the
+// records says how many were taken. `taken` says it to the caller as well.
 template <typename Target, typename Record>
 int Post(const CallFrame& frame, Target& target, RecordBuffer<Record>& buffer,
          int (Target::*post)(const Record*, int, int*), int* taken) {

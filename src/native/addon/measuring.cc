@@ -48,7 +48,8 @@ int Inherit(uint32_t number) {
   return own < 0 ? -errno : own;
 }
 
-// createEventFd(inherited): -errno, or {handle, fd}. `inherited` is the number under which the parent gave it, 0: a new one
+// createEventFd(inherited): -errno, or {handle, fd}. `inherited` is the number under which the parent gave it, 0: a new
+// one
 Napi::Value CreateEventFd(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
   auto object = std::make_unique<EventFdObject>();

@@ -1,5 +1,5 @@
-// The Node-API module. Functions live with their objects: device.cc, memory.cc, completion.cc, queue_pair.cc, cm.cc; the
-// hot path is in hot.cc.
+// The Node-API module. Functions live with their objects: device.cc, memory.cc, completion.cc, queue_pair.cc, cm.cc;
+// the hot path is in hot.cc.
 //
 // Invariant: a function here answers a handle or 0, or a negative errno, whatever its arguments are. All checking for
 // people is done in TypeScript.
@@ -60,7 +60,8 @@ Napi::Value DieWithParent(const Napi::CallbackInfo& info) {
   return Errno(info.Env(), 0);
 }
 
-// peerUser(descriptor): the user id of who connected this Unix socket, or listens at its other end; or a negative errno.
+// peerUser(descriptor): the user id of who connected this Unix socket, or listens at its other end; or a negative
+// errno.
 Napi::Value PeerUser(const Napi::CallbackInfo& info) {
   ucred credentials{};
   socklen_t length = sizeof credentials;

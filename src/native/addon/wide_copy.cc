@@ -1,8 +1,8 @@
 // Copies a large piece of memory that another core has written, once. Invariant: see module.cc.
 //
 // Lines come from the other core's cache one round trip each. The hardware prefetcher runs ahead in each page that is
-// read, so four pages at a time are copied. What is larger than the own cache goes past it: it would be thrown out again
-// before anybody reads it, and a store past the cache does not read the line first.
+// read, so four pages at a time are copied. What is larger than the own cache goes past it: it would be thrown out
+// again before anybody reads it, and a store past the cache does not read the line first.
 // Measured between two cores of a Xeon with a mesh: 1 MiB 62 us (memcpy 66), 16 MiB 1.16 ms (memcpy 1.37).
 #include <string.h>
 

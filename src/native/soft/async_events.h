@@ -1,8 +1,9 @@
 // Asynchronous events: what happened to a queue pair or a shared receive queue, told to its owner by whoever noticed.
 //
 // Invariant: an event is a bit in its object's `events`, then a bit in the tables of the header, then a byte in a pipe,
-// and is looked for the other way round. So raising it needs neither a lock nor room, an event that is raised again before it was
-// taken is one event, and who dies in between leaves at most one that is told with the next.
+// and is looked for the other way round. So raising it needs neither a lock nor room, an event that is raised again
+// before it was taken is one event, and a process that dies in between leaves at most one event, which is reported with
+// the next.
 #pragma once
 
 #include "layout.h"

@@ -47,7 +47,7 @@ int Context::Query(DeviceAttributes* out) {
   out->maxSgeRead = kMaxSge;
   out->maxQpReadAtomic = 128;
   out->maxQpInitiatorReadAtomic = 128;
-  // Global: the engines use the CPU's own atomic instructions on the very pages, so they agree with `Atomics` of
+  // Global: the engines use the CPU's own atomic instructions on the same pages, so they agree with `Atomics` of
   // JavaScript and with atomics of every other process and device that are CPU instructions.
   out->atomicCapability = 2;
   out->portCount = 1;

@@ -157,7 +157,7 @@ int CompletionQueue::RequestNotify(bool solicitedOnly) {
     slot().armed.store(kArmedAny);
     return 0;
   }
-  // Who asked for any event keeps that (IBTA 11.4.2.2).
+  // A request for any event stays one (IBTA 11.4.2.2).
   uint32_t expected = kNotArmed;
   slot().armed.compare_exchange_strong(expected, kArmedSolicited);
   return 0;

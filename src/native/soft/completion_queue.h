@@ -17,7 +17,7 @@ constexpr uint32_t kMaxCqe = 1u << 22;
 class CompletionChannel final : public onepiece::CompletionChannel {
  public:
   static int Create(Context& context, std::unique_ptr<onepiece::CompletionChannel>* out);
-  // The channel of this device that stands at this address, or nullptr: it is another device's.
+  // The channel of this device at this address, or nullptr: it is another device's.
   static CompletionChannel* Of(const Context& context, const onepiece::CompletionChannel* channel);
   ~CompletionChannel() override;
   int Fd() const override { return readEnd_; }
@@ -46,7 +46,7 @@ class CompletionQueue final : public onepiece::CompletionQueue {
  public:
   static int Create(Context& context, uint32_t capacity, CompletionChannel* channel,
                     std::unique_ptr<onepiece::CompletionQueue>* out);
-  // The queue of this device that stands at this address, or nullptr: it is another device's.
+  // The queue of this device at this address, or nullptr: it is another device's.
   static CompletionQueue* Of(const Context& context, const onepiece::CompletionQueue* queue);
   ~CompletionQueue() override;
   uint32_t Number() const override { return index_; }

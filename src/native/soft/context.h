@@ -56,7 +56,8 @@ class Context final : public Device {
   // An asynchronous event of a queue pair of this device; from any thread.
   void RaiseQpEvent(uint32_t index, uint32_t type);
 
-  // Queue pairs by slot index; only the JavaScript thread writes. Peers set bits of any index: nullptr where there is none.
+  // Queue pairs by slot index; only the JavaScript thread writes. Peers set bits of any index: nullptr where there is
+  // none.
   QueuePair* qp(uint32_t index) const { return index < qps_.size() ? qps_[index] : nullptr; }
   int AddQp(QueuePair* qp, uint32_t* index);
   void RemoveQp(uint32_t index) { qps_[index] = nullptr; }
@@ -81,7 +82,7 @@ class Context final : public Device {
   // Keeps the slot out of use until the peer's engine has been seen outside.
   void AddZombie(Remains remains);
 
-  // True when no engine can be inside memory of this context that one of `keys` stands for. Waits for the engines of
+  // True when no engine can be inside memory of this context that one of `keys` names. Waits for the engines of
   // this process as long as it takes (they leave after a chunk), for those of peers up to `waitMs`.
   bool AllQuiet(const std::vector<uint32_t>& keys, uint32_t waitMs);
   // False while some queue pair that was closed still has a peer inside.
@@ -113,7 +114,7 @@ class Context final : public Device {
   std::vector<CompletionQueue*> queues;
   std::vector<SharedReceiveQueue*> sharedQueues;
   // Receives of datagrams that no queue pair uses at present: their memory never becomes anything else, as a sender
-  // that nobody knows may still look at it. See datagram.h.
+  // that nobody knows may still look at it. See datagram.cc.
   std::vector<std::shared_ptr<SharedReceives>> datagramReceives;
 
  private:
@@ -157,7 +158,7 @@ int MakePipe(int* readEnd, int* writeEnd);
 
 // True when the peer's queue pair `number` has no engine inside this process's directory or memory.
 bool PeerIsQuiet(Peer& peer, uint32_t number);
-// True when it has none inside the memory that `key` stands for.
+// True when it has none inside the memory that `key` names.
 bool PeerIsQuiet(Peer& peer, uint32_t number, uint32_t key);
 
 }  // namespace onepiece::soft

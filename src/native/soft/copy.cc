@@ -20,7 +20,8 @@ constexpr uint64_t kMinStreamingBytes = 4u << 20;
 #if defined(__x86_64__)
 
 constexpr size_t kPage = 4096;
-// Pages that are filled in turn: the memory works on several at once, and the processor can still combine the stores to each.
+// Pages that are filled in turn: the memory works on several at once, and the processor can still combine the stores to
+// each.
 constexpr size_t kStreams = 4;
 constexpr size_t kBlock = kStreams * kPage;
 constexpr size_t kStep = 128;

@@ -1,7 +1,7 @@
 // Copying between mapped memory.
 //
-// Invariant: whatever is copied here is visible to all before any later store of this thread; streaming stores, which the
-// processor may keep back, are fenced before Copy() returns.
+// Invariant: whatever is copied here is visible to all before any later store of this thread; streaming stores, which
+// the processor may keep back, are fenced before Copy() returns.
 #pragma once
 
 #include <cstddef>
@@ -9,8 +9,8 @@
 
 namespace onepiece::soft {
 
-// Messages from this size on are copied by streaming stores: source and target together do not fit the last-level cache,
-// so keeping them there only drives out everything else. Measured: docs/soft-device.md.
+// Messages from this size on are copied by streaming stores: source and target together do not fit the last-level
+// cache, so keeping them there only drives out everything else. Measured: docs/soft-device.md.
 uint64_t StreamingBytes();
 
 // As memcpy(3); a peer's pages have a mapping of their own, also those of this process, so the two never overlap.

@@ -1,14 +1,14 @@
-// Datagrams. A sender never touches the receiver's memory: it puts the message into a place of the receiver's directory, and
-// the receiver copies it to where its next receive says when it polls. So a datagram is no obstacle to revocation,
-// and senders need not be known to the receiver.
+// Datagrams. A sender never touches the receiver's memory: it puts the message into a place of the receiver's
+// directory, and the receiver copies it to where its next receive says when it polls. So a datagram is no obstacle to
+// revocation, and senders need not be known to the receiver.
 //
 // The places are taken as in shared_receives.h, one for each receive that is posted: when none is left, a datagram is
 // dropped, as it is when the queue key differs, when the receiver is gone, or when the message is longer than one MTU
-// (C10-93.1.1). The taker is a process. One that dies with a place taken costs the queue pair one receive of its capacity
-// until a post finds no other place: then those of dead processes are given back (RecoverDead).
+// (C10-93.1.1). The taker is a process. One that dies with a place taken costs the queue pair one receive of its
+// capacity until a post finds no other place: then those of dead processes are given back (RecoverDead).
 //
-// Invariant: a sender that was stopped at any instruction and wakes an hour later writes at most into the place that it has
-// taken, which is given to nobody else meanwhile, or fails in a swap: the memory of the places is used for places
+// Invariant: a sender that was stopped at any instruction and wakes an hour later writes at most into the place that it
+// has taken, which is given to nobody else meanwhile, or fails in a swap: the memory of the places is used for places
 // again and for nothing else, and their positions go on counting.
 #include <errno.h>
 #include <string.h>

@@ -12,8 +12,8 @@ namespace {
 constexpr uint64_t kRequestCostBytes = 256;  // what a request costs besides its bytes
 // A turn of the engine. Messages are cut at whole megabytes.
 constexpr uint64_t kTurnBytes = (1u << 20) + kRequestCostBytes;
-// After its first turn the posting thread begins others until this time is over, and leaves the rest to the engine thread.
-// Waking that costs as much as copying a megabyte; and the event loop must not stand still.
+// After its first turn the posting thread begins others until this time is over, and leaves the rest to the engine
+// thread. Waking that costs as much as copying a megabyte; and the event loop must not stand still.
 constexpr uint64_t kPostingNs = 200'000;
 constexpr uint64_t kForever = UINT64_MAX;
 constexpr uint64_t kFirstRetryNs = 200'000;

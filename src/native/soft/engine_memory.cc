@@ -120,7 +120,7 @@ QueuePair::Step QueuePair::ExecuteInvalidate(WorkRequest& request, CompletionSta
   return Step::kDone;
 }
 
-// Copies `bytes` of the message, from where it stands, between the local elements and `remote`.
+// Copies `bytes` of the message, from its present position, between the local elements and `remote`.
 bool QueuePair::CopyPiece(WorkRequest& request, const Place& remote, uint64_t bytes, bool toRemote,
                           CompletionStatus* status) {
   Place place = remote;
@@ -217,8 +217,9 @@ int QueuePair::ResolveRemote(uint32_t pd, uint32_t key, uint64_t address, uint64
   return entry->At(offset, length, &out->pointer);
 }
 
-// Tells a peer that forbids (false) from one of which the pages cannot be had: for a lack of descriptors, memory or permission
-// here, or because it is ending. A process closes its descriptors before it is dead, so it may not be dead yet.
+// Tells a peer that forbids (false) from one of which the pages cannot be had: for a lack of descriptors, memory or
+// permission here, or because it is ending. A process closes its descriptors before it is dead, so it may not be dead
+// yet.
 bool QueuePair::HaveNoPages(int rc, Step* step, CompletionStatus* status) const {
   if (rc == -EACCES) return false;
   *step = Step::kDone;

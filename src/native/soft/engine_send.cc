@@ -12,7 +12,7 @@ QueuePair::Step QueuePair::ExecuteSend(WorkRequest& request, QpSlot& target, uin
                                        CompletionStatus* status) {
   Receive receive{};
   if (!NextReceive(target, &receive)) return IsReliable() ? Step::kNoReceive : Step::kDone;
-  // The receiver's mistakes are told to both sides and stop both queue pairs.
+  // A mistake of the receiver completes at both sides with an error and stops both queue pairs.
   auto refuse = [&](CompletionStatus theirs, CompletionStatus ours) {
     if (!IsReliable()) return Refuse(target, 0, ours, status);
     CompleteReceive(target, *receive.entry, theirs, request);

@@ -93,8 +93,8 @@ void Context::Run() {
     }
     lock.unlock();
     if (!ready.empty()) {
-      // The kernel may have woken this thread on the processor of the event loop that posted, which would stand still until
-      // the scheduler's next tick, some milliseconds: after each turn it may go on.
+      // The kernel may have woken this thread on the processor of the event loop that posted, which would stand still
+      // until the scheduler's next tick, some milliseconds: after each turn it may go on.
       sched_yield();
       lock.lock();
       continue;

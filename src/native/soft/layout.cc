@@ -1,5 +1,6 @@
 // Invariant: nothing is opened by a name that another user could guess or occupy; /proc/PID/fd is guarded by the
-// kernel (same user, same PID namespace), and what was opened is compared with the inode that its owner published.
+// kernel (same user, same PID namespace), and the opened file's inode is compared with the one that its owner
+// published.
 #include "layout.h"
 
 #include <errno.h>

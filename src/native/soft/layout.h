@@ -151,7 +151,8 @@ constexpr size_t kRingsOffset = kCqTableOffset + sizeof(CqSlot) * kMaxCqs;
 constexpr size_t kDirectoryBytes = size_t{1} << 30;
 static_assert(kRingsOffset < kDirectoryBytes / 2);
 
-// Reads a word that another process may change at any time exactly once, so that what was checked is what is used.
+// Reads a word that another process may change at any time exactly once, so that the value that was checked is the
+// value that is used.
 template <typename T>
 T ReadOnce(const T& word) {
   return *const_cast<const volatile T*>(&word);

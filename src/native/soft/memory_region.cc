@@ -39,8 +39,8 @@ bool FitsInMemory(size_t bytes) {
   return !known || bytes / 1024 < availableKib;
 }
 
-// Whether the kernel lets processes of this user open the memory of this one. Yama allows it to descendants alone, or to
-// nobody, unless the program says otherwise, which is not for a library to do.
+// Whether the kernel lets processes of this user open the memory of this one. Yama allows it to descendants alone, or
+// to nobody, unless the program says otherwise, which is not for a library to do.
 bool PeersMayOpenMemory() {
   if (prctl(PR_GET_DUMPABLE) != 1) return false;
   FILE* file = fopen("/proc/sys/kernel/yama/ptrace_scope", "re");
@@ -171,7 +171,7 @@ int MemoryRegion::Reregister(const uint32_t* access, onepiece::ProtectionDomain*
   if (!registered_ || to == nullptr) return -EINVAL;
   MrSlot& own = context.localMr(MrIndex(key_));
   uint32_t rights = access == nullptr ? own.access : *access;
-  // Who has mapped pages keeps them, whatever the slot says; only Deregister() parts from them.
+  // A peer that has mapped pages keeps them, whatever the slot says; only Deregister() takes them away.
   if (mappable_ || pages_ || (rights & kRemoteMap) != 0) return -ENOTSUP;
   int rc = CheckAccess(rights, adopted_);
   if (rc != 0) return rc;

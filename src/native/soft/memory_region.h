@@ -1,21 +1,21 @@
-// Memory region of the soft device: a sealed memfd that peers of the same user map, or memory of the caller's own, which
-// peers reach through /proc/PID/mem.
+// Memory region of the soft device: a sealed memfd that peers of the same user map, or memory of the caller's own,
+// which peers reach through /proc/PID/mem.
 //
 // Invariant (revocation is final): when Deregister() has answered 0, the key was cleared first and then every engine
 // that could have read it before was seen outside. An engine publishes the key that it is going to use (`QpSlot::busy`)
 // *before* it reads it in the slot, both sequentially consistent, so either it sees the cleared key or the owner sees
-// it inside. A system call that copies lies between the same two stores, so this holds for the caller's own memory too. When a
-// peer is stopped inside, the answer is -EBUSY and the slot stays quarantined: no time-out ever stands for proof. Other regions
-// are not touched by that.
+// it inside. A system call that copies lies between the same two stores, so this holds for the caller's own memory too.
+// When a peer is stopped inside, the answer is -EBUSY and the slot stays quarantined: a time-out is never a
+// proof. Other regions are not touched by that.
 //
-// Pages that peers were allowed to map (kRemoteMap) may be stored into at any time: Deregister() gives the owner pages of its own in
-// their place, at the same address, before it answers 0.
+// Pages that peers were allowed to map (kRemoteMap) may be stored into at any time: Deregister() gives the owner pages
+// of its own in their place, at the same address, before it answers 0.
 //
 // Pages of a peer (MemoryInit::mapping) are handed on: others map them as this process has. They are the peer's, and
 // whoever has mapped them may store there: revoking ends access by the key, and never copies.
 //
-// A memfd may be closed without proof: whoever is inside writes to pages that nobody sees. The caller's own memory may not,
-// as it will be something else tomorrow: Close() answers -EBUSY, and the destructor waits.
+// A memfd may be closed without proof: whoever is inside writes to pages that nobody sees. The caller's own memory may
+// not, as it will be something else tomorrow: Close() answers -EBUSY, and the destructor waits.
 #pragma once
 
 

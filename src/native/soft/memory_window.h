@@ -11,7 +11,7 @@ class MemoryWindow final : public onepiece::MemoryWindow {
   ~MemoryWindow() override;
   uint32_t Number() const override { return MrIndex(key_); }
   uint32_t RemoteKey() const override { return key_; }
-  // -EBUSY: a peer stands in the middle of a copy through it.
+  // -EBUSY: a peer is in the middle of a copy through it.
   int Close() override;
 
  private:

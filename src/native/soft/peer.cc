@@ -55,7 +55,7 @@ int Peer::Attach(const Gid& gid, std::shared_ptr<Peer>* out) {
   if (!ParseGid(gid, &fd, &pid, &nonce)) return -EINVAL;
   std::shared_ptr<Peer> peer(new (std::nothrow) Peer());
   if (!peer) return -ENOMEM;
-  // The pidfd comes first: if the nonce then fits, the process it stands for is the one that made the directory.
+  // The pidfd comes first: if the nonce then fits, it refers to the process that made the directory.
   peer->pidFd_ = static_cast<int>(syscall(SYS_pidfd_open, pid, 0));
   if (peer->pidFd_ < 0) return errno == ESRCH || errno == EINVAL ? -EHOSTUNREACH : -errno;
   int directoryFd = -1;
@@ -107,9 +107,9 @@ bool ProcessIsDead(uint32_t pid) {
   return dead;
 }
 
-// Not process_vm_writev(2), which names the process by its number: an initiator that is stopped before the call and wakes
-// when the number is somebody else's would write there. This descriptor stands for the address space itself, and for
-// no other one ever; the same permission (ptrace) is asked when it is opened.
+// Not process_vm_writev(2), which names the process by its number: an initiator that is stopped before the call and
+// wakes when the number is somebody else's would write there. This descriptor refers to the address space itself, and
+// for no other one ever; the same permission (ptrace) is asked when it is opened.
 int Peer::PlaceOf(uint64_t address, Place* out) {
   std::lock_guard<std::mutex> lock(mutex_);
   if (memory_ < 0) {

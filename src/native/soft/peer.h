@@ -1,7 +1,7 @@
 // A peer: the directory of another opened soft device (or of this one), mapped here.
 //
 // Invariant: a mapping of a peer's memory lives exactly as long as somebody holds its shared_ptr, so an engine never
-// touches an unmapped page; that the *owner* still allows the access is checked anew before every copy.
+// touches an unmapped page; that the *owner* still allows the access is checked again before every copy.
 #pragma once
 
 #include <errno.h>
@@ -89,7 +89,7 @@ class Peer {
   // Under the lock: what is mapped already, or nothing.
   std::shared_ptr<Mapping> Find(uint64_t serial);
   int Open(const MrView& region, int* fd) const;
-  // Maps the file that `fd` stands for.
+  // Maps the file that `fd` refers to.
   int MapFile(const MrView& region, int fd, std::shared_ptr<Mapping>* out);
 
   Directory directory_;

@@ -14,7 +14,7 @@ class ProtectionDomain final : public onepiece::ProtectionDomain {
     context_.children++;
     context_.domains.push_back(this);
   }
-  // The domain of this device that stands at this address, or nullptr: it is another device's.
+  // The domain of this device at this address, or nullptr: it is another device's.
   static ProtectionDomain* Of(const Context& context, const onepiece::ProtectionDomain* domain);
   ~ProtectionDomain() override;
   int RegisterMemory(const MemoryInit& init, std::unique_ptr<onepiece::MemoryRegion>* out) override;

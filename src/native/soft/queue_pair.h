@@ -1,18 +1,18 @@
 // Queue pair of the soft device: reliable connected, unreliable connected, or datagrams. The initiator's engine carries
 // out the whole operation; the target's program and CPU take no part (of datagrams: see datagram.cc).
 //
-// Life of a WRITE_WITH_IMM:  PostSend copies the record into the send queue -> the engine says that it is inside, and with
-// which key (`busy`), checks that the target queue pair exists, is connected to this one and ready, takes a receive, checks key,
-// bounds and access, copies, completes the receive in the shared ring, sets the ready bit, rings the channel if it is
-// armed -> says that it is outside -> the local completion.
+// Life of a WRITE_WITH_IMM:  PostSend copies the record into the send queue -> the engine says that it is inside, and
+// with which key (`busy`), checks that the target queue pair exists, is connected to this one and ready, takes a
+// receive, checks key, bounds and access, copies, completes the receive in the shared ring, sets the ready bit, rings
+// the channel if it is armed -> says that it is outside -> the local completion.
 //
 // Invariants:
 //  - one thread at a time runs an engine (`engine_`); whoever fails to get it relies on the owner to look again;
-//  - small work is done on the posting thread, which is JavaScript's; what takes longer than some hundred microseconds, or
-//    has to wait, is done by the engine thread, in chunks;
+//  - small work is done on the posting thread, which is JavaScript's; what takes longer than some hundred microseconds,
+//    or has to wait, is done by the engine thread, in chunks;
 //  - requests are carried out one after the other, so that a fence is always kept;
-//  - nothing is touched in a peer unless `busy` was published before the check that allowed it, and no memory of it unless
-//    `busy` named its key before;
+//  - nothing is touched in a peer unless `busy` was published before the check that allowed it, and no memory of it
+//    unless `busy` named its key before;
 //  - a queue pair that is gone or reset has no engine inside it, neither its own nor the peer's.
 #pragma once
 
@@ -213,7 +213,8 @@ class QueuePair final : public onepiece::QueuePair {
   uint64_t busy_ = 0;  // as published
   uint32_t receiveKey_ = 0;  // of the last receive, which is a good guess for the next
   bool heardOfDeath_ = false;
-  bool reportLoss_ = false;  // the first request after the peer's death is told so, those behind it are flushed
+  // the first request after the peer's death completes with that error, those behind it are flushed
+  bool reportLoss_ = false;
   std::atomic<bool> notifyWhenDrained_{false};
   std::atomic<bool> tellLastWqe_{false};  // due when the peer is outside
 

@@ -7,8 +7,8 @@
 
 namespace onepiece::soft {
 
-// No engine is needed: mapping touches no memory of the peer, and an owner that revokes the region meanwhile is detached
-// from the pages. On the thread of JavaScript, as are changes of the state.
+// No engine is needed: mapping touches no memory of the peer, and an owner that revokes the region meanwhile is
+// detached from the pages. On the thread of JavaScript, as are changes of the state.
 int QueuePair::MapRemote(uint64_t address, uint32_t rkey, uint64_t length,
                          std::unique_ptr<onepiece::RemoteMapping>* out) {
   if (length == 0) return -EINVAL;

@@ -10,7 +10,7 @@ class SharedReceiveQueue final : public onepiece::SharedReceiveQueue {
  public:
   static int Create(ProtectionDomain& pd, const SrqAttributes& wanted,
                     std::unique_ptr<onepiece::SharedReceiveQueue>* out);
-  // The queue of this device that stands at this address, or nullptr: it is another device's.
+  // The queue of this device at this address, or nullptr: it is another device's.
   static SharedReceiveQueue* Of(const Context& context, const onepiece::SharedReceiveQueue* queue);
   ~SharedReceiveQueue() override { Close(); }
   uint32_t Number() const override { return number_; }

@@ -62,7 +62,7 @@ bool SharedView::Take(uint32_t taker, uint32_t* entry) const {
   return false;
 }
 
-// The event first and then the limit away: who dies in between lets it be raised once more, and not never.
+// The event first and then the limit away: a process that dies in between causes a second event, not a missing one.
 bool SharedView::CheckLimit(const Directory& directory, uint32_t index) const {
   uint64_t limit = slot->limit.load();
   auto count = static_cast<uint32_t>(limit);

@@ -1,7 +1,7 @@
 // Receives that many peers take from at once: those of a shared receive queue, and those of a datagram queue pair.
 //
-//   order[position]   which entry stands at this position of the queue          (the owner writes)
-//   entry.taken       at which position it stands, and who has taken it          (taken by compare-and-swap)
+//   order[position]   which entry is at this position of the queue          (the owner writes)
+//   entry.taken       at which position it is, and who has taken it          (taken by compare-and-swap)
 //   posted, head      positions: up to where it is filled, from where it is not yet taken
 //   done[n]           per queue pair: the n-th entry that was completed for it    (filled by compare-and-swap)
 //
@@ -10,11 +10,11 @@
 //
 // Invariant: nobody is ever waited for. A taker that dies or stops
 //  - before its swap of `taken` has taken nothing;
-//  - between that swap and moving head on leaves a head that is behind: whoever finds the entry at head taken moves it on
-//    in the other's place (the swap of head fails for all but one), so head is never stuck;
-//  - with an entry taken holds exactly that one entry. It is out of the queue, its position can be used again, and all other
-//    receives go on. The owner finds it by `taken` (Recover) once the taker was proved outside: when the queue pair
-//    goes to ERROR it is completed as flushed, when it is reset or destroyed it is posted anew. Until then one receive
+//  - between that swap and moving head on leaves a head that is behind: whoever finds the entry at head taken moves it
+//    on in the other's place (the swap of head fails for all but one), so head is never stuck;
+//  - with an entry taken holds exactly that one entry. It is out of the queue, its position can be used again, and all
+//    other receives go on. The owner finds it by `taken` (Recover) once the taker was proved outside: when the queue pair
+//    goes to ERROR it is completed as flushed, when it is reset or destroyed it is posted again. Until then one receive
 //    of the capacity is missing, and Held() counts it;
 //  - with results written but its swap of `done` not made is the same case; after the swap the completion is whole;
 //  - between the swap of `done` and moving tail on leaves a tail that is behind, and the next one moves it on, the
@@ -44,7 +44,7 @@ struct SharedView {
   bool HasReceive() const { return slot->head.load() != slot->posted.load(); }
   // Takes the next receive for `taker` (not 0, below 2^24); false when there is none.
   bool Take(uint32_t taker, uint32_t* entry) const;
-  // The event that is due when few are left; true when this call raised it and the owner has to be told.
+  // The event that is due when few are left; true when this call raised it and the owner has to be notified.
   bool CheckLimit(const Directory& directory, uint32_t index) const;
 };
 
@@ -55,7 +55,7 @@ struct DoneRing {
   std::atomic<uint64_t>* tail;
 
   void Clear();
-  // `returned`: not used after all, to be posted anew.
+  // `returned`: not used after all, to be posted again.
   void Push(uint32_t entry, bool returned) const;
   // The owner's: the n-th entry, or false.
   bool Pop(uint64_t n, uint32_t* entry, bool* returned) const;
@@ -85,13 +85,13 @@ class SharedReceives {
   // `entry` was said to be completed: gives it back. False: it was not out.
   bool Accept(uint32_t entry);
   bool IsTakenBy(uint32_t entry, uint32_t taker) const;
-  // The same, and posts it anew.
+  // The same, and posts it again.
   void PostAnew(uint32_t entry);
   // An entry that `taker` has taken and not completed; false: none.
   bool FindTakenBy(uint32_t taker, uint32_t* entry) const;
-  // Posts anew all that `taker` has taken and not completed.
+  // Posts again all that `taker` has taken and not completed.
   void Recover(uint32_t taker);
-  // Of datagrams: takes back all that nobody has taken; what was taken is thrown away when it completes.
+  // Of datagrams: takes back all that nobody has taken; a receive that was taken is thrown away when it completes.
   void Withdraw();
   bool IsOut(uint32_t entry) const { return entry < capacity_ && states_[entry] == State::kOut; }
   bool IsThrownAway(uint32_t entry) const {

@@ -126,7 +126,8 @@ int QueuePair::Modify(const QpAttributes& wanted) {
   if (!slot.state.compare_exchange_strong(expected, static_cast<uint32_t>(to))) return -EINVAL;
   // Only now: a death that was heard of in INIT would stop nothing.
   if (to == QpState::kReadyToReceive && !IsDatagram()) WatchPeer();
-  // What is begun ends first; then the engine says that the queue is drained, or goes on with what has been posted since.
+  // What is begun ends first; then the engine says that the queue is drained, or goes on with what has been posted
+  // since.
   if (from == QpState::kSendQueueDrained || to == QpState::kSendQueueDrained) ProgressFromPost();
   return 0;
 }
@@ -181,7 +182,7 @@ void QueuePair::EnterError() {
   if (!was) AfterError();
 }
 
-// A shared receive queue's owner is told when this queue pair takes no more from it: when the peer is outside.
+// Notifies the owner of a shared receive queue when this queue pair takes no more from it: when the peer is outside.
 void QueuePair::AfterError() {
   if (!shared_ || IsDatagram()) return;
   // ERROR was published before this look, so a peer that is outside now stays outside.
@@ -194,7 +195,7 @@ void QueuePair::AfterError() {
   context().Schedule(this, NowNs() + kSettleNs);
 }
 
-// On the engine thread. The request that is under way, or the first that is posted later, is told of it.
+// On the engine thread. The request that is under way, or the first that is posted later, completes with the error.
 void QueuePair::HearOfDeath() {
   if (heardOfDeath_ || !peer_ || !peer_->dead()) return;
   if (engine_.exchange(true)) {

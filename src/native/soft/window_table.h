@@ -2,8 +2,9 @@
 //
 // Invariant: a window's slot is written only while its key is 0 and nobody can be inside the memory that it showed
 // before. Only the peer of the queue pair that it is bound to can use it, so that is proved by looking at this one peer
-// (LOCAL_INV completes only then), or because it was this very peer that made it invalid (SEND_WITH_INV). A window of which it is not
-// proved is `draining`: it cannot be bound, and its region cannot be deregistered before AllQuiet has looked for its key as well.
+// (LOCAL_INV completes only then), or because it was this very peer that made it invalid (SEND_WITH_INV). A window of
+// which it is not proved is `draining`: it cannot be bound, and its region cannot be deregistered before AllQuiet has
+// looked for its key as well.
 #pragma once
 
 #include <map>
@@ -38,8 +39,8 @@ class WindowTable {
   void Drained(uint32_t key);
   // The queue pair is gone, and its peer was seen outside or not.
   void Unbind(Context& context, uint32_t qpNumber, bool isOutside);
-  // Takes the key of a region away, at once with the look at its windows, so that none is bound in between. False: one is
-  // bound to it. `draining` gets the keys of windows that are left without proof.
+  // Takes the key of a region away, at once with the look at its windows, so that none is bound in between. False: one
+  // is bound to it. `draining` gets the keys of windows that are left without proof.
   bool ClearRegion(Context& context, uint32_t lkey, std::vector<uint32_t>* draining);
   // It goes without proof.
   void Abandon(Context& context, uint32_t lkey);

@@ -29,7 +29,7 @@ struct EventSource {
 class CompletionChannel final : public onepiece::CompletionChannel {
  public:
   static int Create(const std::shared_ptr<Context>& context, std::unique_ptr<onepiece::CompletionChannel>* out);
-  // The channel of this device that stands at this address, or nullptr: it is another device's.
+  // The channel of this device at this address, or nullptr: it is another device's.
   static CompletionChannel* Of(const Context& context, const onepiece::CompletionChannel* channel);
 
   explicit CompletionChannel(std::shared_ptr<EventSource> source);

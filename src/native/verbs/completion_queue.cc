@@ -26,7 +26,7 @@ static_assert(uint32_t{kWithGrh} == uint32_t{IBV_WC_GRH} && uint32_t{kWithImm} =
 static_assert(static_cast<uint32_t>(CompletionStatus::kRnrRetryExceeded) == IBV_WC_RNR_RETRY_EXC_ERR &&
               static_cast<uint32_t>(CompletionStatus::kRemoteInvalidRequest) == IBV_WC_REM_INV_REQ_ERR);
 
-// rxe hands out the flags of the kernel, in which "with invalidate" is another bit (and checksums are not told).
+// rxe hands out the flags of the kernel, in which "with invalidate" is another bit (and it does not report checksums).
 constexpr unsigned int kKernelWithInvalidate = 1u << 2;
 
 void Translate(const ibv_wc& wc, const Completions& queue, CompletionRecord* out) {

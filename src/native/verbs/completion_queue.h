@@ -34,7 +34,7 @@ class CompletionQueue final : public onepiece::CompletionQueue {
  public:
   static int Create(const std::shared_ptr<Context>& context, uint32_t capacity, onepiece::CompletionChannel* channel,
                     std::unique_ptr<onepiece::CompletionQueue>* out);
-  // The queue of this device that stands at this address, or nullptr: it is another device's.
+  // The queue of this device at this address, or nullptr: it is another device's.
   static CompletionQueue* Of(const Context& context, const onepiece::CompletionQueue* queue);
 
   explicit CompletionQueue(std::shared_ptr<Completions> completions);

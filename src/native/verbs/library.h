@@ -1,8 +1,8 @@
 // libibverbs, found at run time.
 //
 // Invariant: nothing here or above is linked against libibverbs. Each entry of the table is a symbol that dlsym
-// found; there is a table only when every entry that is not marked as newer was found. It is loaded once and never unloaded, because provider
-// drivers keep state of their own in the process.
+// found; there is a table only when every entry that is not marked as newer was found. It is loaded once and never
+// unloaded, because provider drivers keep state of their own in the process.
 //
 // ibv_fork_init is not called, on purpose: it is process-wide, must come before anybody's first registration, and
 // slows every registration down. Instead the memory that we register is our own mapping and marked MADV_DONTFORK;

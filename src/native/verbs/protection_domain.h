@@ -84,7 +84,7 @@ class ProtectionDomain final : public onepiece::ProtectionDomain {
   explicit ProtectionDomain(std::shared_ptr<Domain> domain);
   ~ProtectionDomain() override { Forget(); }
 
-  // The domain of this device that stands at this address, or nullptr: it is another device's.
+  // The domain of this device at this address, or nullptr: it is another device's.
   static ProtectionDomain* Of(const Context& context, onepiece::ProtectionDomain* domain);
 
   int RegisterMemory(const MemoryInit& init, std::unique_ptr<onepiece::MemoryRegion>* out) override;

@@ -1,7 +1,7 @@
 // A shared receive queue.
 //
-// Invariant: its domain outlives it, and it outlives every queue pair that receives from it (they share SharedReceives).
-// What reaches the driver is well formed. Posting allocates nothing.
+// Invariant: its domain outlives it, and it outlives every queue pair that receives from it (they share
+// SharedReceives). What reaches the driver is well formed. Posting allocates nothing.
 #pragma once
 
 #include "library.h"
@@ -30,7 +30,7 @@ class SharedReceiveQueue final : public onepiece::SharedReceiveQueue {
  public:
   static int Create(const std::shared_ptr<Domain>& domain, const SrqAttributes& wanted,
                     std::unique_ptr<onepiece::SharedReceiveQueue>* out);
-  // The queue of this device that stands at this address, or nullptr: it is another device's.
+  // The queue of this device at this address, or nullptr: it is another device's.
   static SharedReceiveQueue* Of(const Context& context, const onepiece::SharedReceiveQueue* queue);
 
   SharedReceiveQueue(std::shared_ptr<SharedReceives> receives, const SrqAttributes& granted);

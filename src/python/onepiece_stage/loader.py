@@ -1,6 +1,6 @@
 """Finds the code of a stage: a class or a function in a file.
 
-Invariant: what is wrong is said in one sentence that names the file, before any task comes.
+Invariant: one sentence says what is wrong and names the file, before any task comes.
 """
 
 from __future__ import annotations

@@ -64,7 +64,7 @@ class Worker(TaskHost):
     # ---- Its start
 
     def start(self) -> bool:
-        """Waits for the record `start`, loads the code and sets it up; False when that has failed, which was told."""
+        """Waits for the record `start`, loads the code and sets it up; False when that has failed and was reported."""
         self._mailbox.post({"t": "hello", "pid": os.getpid()})
         record = self._mailbox.next()
         while record["t"] != "start":

@@ -2,7 +2,7 @@
 // progress, can be interrupted, and prints a table or a document.
 //
 // Invariant: nothing is printed on stdout before everything was measured. What could not be measured makes the exit
-// code 1, and the rest is printed all the same.
+// code 1, and the rest is still printed.
 import { isRdmaError } from '../core/errors.js';
 import { ExitCode, interruptible, UsageError } from './exit.js';
 import { Progress } from './progress.js';

@@ -41,7 +41,7 @@ export async function withControl<T>(options: ControlOptions, work: (store: Cont
   }
 }
 
-/** Opens the control store; who calls closes it. @throws UsageError for an address that makes no sense */
+/** Opens the control store, which the caller closes. @throws UsageError for an address that makes no sense */
 export async function openControl({
   control,
   bucket,

@@ -1,6 +1,6 @@
 // Reports of devices as text.
 //
-// Invariant: nothing of a report is hidden behind a shorter word; what is unknown is `-`.
+// Invariant: no part of a report is shortened to another word; an unknown value is `-`.
 import type { DeviceReport, PortReport } from '../doctor/device-report.js';
 import { table } from './table.js';
 

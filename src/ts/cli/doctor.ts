@@ -1,4 +1,4 @@
-// `onepiece doctor`: what stands in the way of RDMA on this machine, and what to do about it.
+// `onepiece doctor`: finds what prevents RDMA on this machine, and says how to fix it.
 //
 // Invariant: exit code 0 when a verbs device can be used, 3 when only soft0 can, 1 when nothing can.
 import { Command } from 'commander';
@@ -16,7 +16,7 @@ const exitCodes: Record<Verdict, number> = {
 
 export function doctorCommand(setExitCode: (code: number) => void): Command {
   return new Command('doctor')
-    .description('look for what stands in the way of RDMA here, and say what to do about it')
+    .description('find what prevents RDMA here, and say how to fix it')
     .option('--json', 'print one JSON document instead of lines')
     .addHelpText('after', '\nExit codes: 0 a verbs device can be used, 3 only soft0 can, 1 nothing can, 2 wrong usage.')
     .action(async (options: { json?: true }) => {

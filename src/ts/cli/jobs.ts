@@ -44,7 +44,7 @@ export function jobsCommand(setExitCode: (code: number) => void): Command {
         .action((id: string, options: WhereOptions) => show(id, options)),
     )
     .addCommand(
-      place(new Command('cancel').description('cancel jobs; who works on them hears of it'))
+      place(new Command('cancel').description('cancel jobs, also those that are being worked on'))
         .argument('<ids...>')
         .action((ids: string[], options: WhereOptions) => each(ids, options, 'cancelled', cancel, setExitCode)),
     )

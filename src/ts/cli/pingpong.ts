@@ -1,4 +1,5 @@
-// `onepiece pingpong`: speaks with ibv_rc_pingpong, ibv_uc_pingpong, ibv_ud_pingpong, ibv_srq_pingpong, and with itself.
+// `onepiece pingpong`: speaks with ibv_rc_pingpong, ibv_uc_pingpong, ibv_ud_pingpong, ibv_srq_pingpong, and with
+// itself.
 //
 // Invariant: options and lines on stdout are those of the C programs; what was chosen for the person is on stderr.
 import { Command, Option } from 'commander';

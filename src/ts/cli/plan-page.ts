@@ -1,6 +1,6 @@
 // A plan as one page with charts.
 //
-// Invariant: the page stands alone: no script, no font, no request. Text from traces and profiles is escaped.
+// Invariant: the page needs nothing else: no script, no font, no request. Text from traces and profiles is escaped.
 import type { PlanResult } from '../sim/fleet/planning.js';
 import { fixed, percent, POOL_COLUMNS, poolRows, settingsText } from './plan-words.js';
 

@@ -1,7 +1,7 @@
 // What happens when stdout or stderr cannot be written.
 //
-// Invariant: no stack trace. Whoever stops reading, as `head` does, has what he wanted; a result that could not be written
-// is a failure, said in one line; where stderr cannot be written, there is nobody to tell.
+// Invariant: no stack trace. A reader that stops, as `head` does, has what it wanted. A result that could not
+// be written is a failure, reported in one line; where stderr cannot be written either, nothing is reported.
 import { errorLine, ExitCode } from './exit.js';
 
 /** Watches both, until the process ends. */

@@ -154,7 +154,7 @@ async function watch(url: URL, signal: AbortSignal): Promise<void> {
         trouble = 'the server ended the connection';
       } catch (error) {
         if (any.aborted) break;
-        // Who was never there is no server.
+        // An address that has never answered is not a server.
         if (newest === undefined) throw error;
         trouble = (error as Error).message;
       }

@@ -60,8 +60,8 @@ export class AppHost {
   private readonly watchman: Watchman;
   private readonly waiters: Waiters;
   private record: PlanRecord | undefined;
-  private lost: ReadonlySet<string> = new Set(); // as processes that begin were told
-  private dropped: ReadonlySet<string> = new Set(); // of them, as all were told
+  private lost: ReadonlySet<string> = new Set(); // the list that processes get when they begin
+  private dropped: ReadonlySet<string> = new Set(); // of these: the ones that every process got
   private readonly epochs = new Map<string, number>(); // under which a place was started here
   private readonly tries = new Map<string, number>(); // by attempt of a request
   private failures: (RequestFailure & { stage: string })[] = [];

@@ -1,8 +1,8 @@
 // Apps, their releases and their versions, as one part of the cluster sees them, also when the store has lost them.
 //
 // Invariant: a record is gone when somebody has removed it, and not when the store was emptied under it. A mark beside
-// the records tells one from the other: it is written before the first one and never removed. Where it is gone too, what
-// is known is written back, the mark last: so whoever finds the mark finds what was written back before it.
+// the records tells one from the other: it is written before the first one and never removed. Where it is gone too,
+// the known records are written back, the mark last: a reader that finds the mark finds all of them.
 import type { ControlPort, ControlStore, Entry } from '../control/index.js';
 import { View } from '../control/view.js';
 import { APPS } from './cluster-records.js';

@@ -1,7 +1,8 @@
 // How many instances the controller that leads wants of the stages that are scaled, from their load.
 //
-// Invariant: what is wanted is in the store before anything is made of it, so the next leader wants the same and goes
-// on from there. It decides only while it leads, one app after the other. Apps without a scaled stage cost nothing.
+// Invariant: wanted counts are in the store before anything follows from them, so the next leader wants the same and
+// goes on from there. It decides only while it leads, one app after the other. Apps without a scaled stage cost
+// nothing.
 import { RdmaError } from '../core/errors.js';
 import { checkObject } from '../core/validate.js';
 import { type ControlPort, type ControlStore, type Entry, type Leadership, readFenced } from '../control/index.js';
@@ -26,7 +27,7 @@ import {
 import type { Troubles } from './troubles.js';
 
 const EVERY_MS = 1000;
-/** What is remembered is written after each action, and after that long. */
+/** The memory of the policy is written after each action, and after that long. */
 const REMEMBER_MS = 10_000;
 const DAY_MS = 86_400_000;
 
@@ -133,7 +134,7 @@ export class Autoscaler {
     try {
       if (entry !== undefined) record = readScales(app, entry);
     } catch (error) {
-      this.options.troubles.add(SCALES + app.name, error); // it begins anew
+      this.options.troubles.add(SCALES + app.name, error); // it starts from nothing
     }
     const remembered: Remembered = {
       state: { ...NO_FEED, stages: record.stages },
@@ -163,7 +164,7 @@ export class Autoscaler {
     for (const known of this.options.known()) {
       if (scaledStages(known.app).length === 0) continue;
       await this.decide(known).catch((error) => {
-        // What was remembered is of no use: only the counts stay.
+        // The policy's memory cannot be read: only the counts stay.
         this.options.troubles.add(SCALES + known.app.name, error);
         const remembered = this.apps.get(known.app.name);
         if (remembered !== undefined)

@@ -132,7 +132,7 @@ export class ClusterPipeline extends RunningPipeline {
   /**
    * Connects to an app, and waits until its current version works.
    *
-   * @param control what the cluster agrees through; who passes it closes it, after the pipeline
+   * @param control what the cluster agrees through; the caller closes it, after the pipeline
    * @throws RdmaError RDMA_ERR_NOT_FOUND when no such app is deployed; RDMA_ERR_TIMEOUT when it does not work in time,
    *   with the reasons; RDMA_ERR_UNAUTHENTICATED when the secret is another cluster's; RDMA_ERR_ABORTED;
    *   RDMA_ERR_INVALID_ARGUMENT; RDMA_ERR_NO_DEVICE

@@ -80,7 +80,7 @@ export class Controller {
   private isClosed = false;
 
   /**
-   * Stands for election, and works whenever it leads.
+   * Campaigns, and works whenever it leads.
    *
    * @throws RdmaError RDMA_ERR_INVALID_ARGUMENT
    */

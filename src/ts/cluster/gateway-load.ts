@@ -24,7 +24,7 @@ export interface GatewayStageLoad {
 export interface GatewayLoad {
   /** Of its lease: a report of another session says nothing of the gateway that has the number now. */
   readonly session: number;
-  /** Requests that have come since its start, refused ones among them; who comes again is counted once. */
+  /** Requests that have come since its start, refused ones among them; a request that comes again is counted once. */
   readonly arrived: number;
   readonly stages: Readonly<Record<string, GatewayStageLoad>>;
 }

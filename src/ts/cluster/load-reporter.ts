@@ -13,7 +13,7 @@ const EVERY_MS = 1000;
 export interface LoadReporterOptions {
   readonly key: string;
   readonly port: ControlPort;
-  /** The load now; undefined: nobody may be told, as after the lease was lost. */
+  /** The load now; undefined: it must not be reported, as after the lease was lost. */
   readonly read: () => GatewayLoad | undefined;
 }
 

@@ -1,7 +1,7 @@
 // How a pipeline on this host is started, and what it says of itself.
 //
-// Invariant: every option has its unit in its name and its bounds beside it; one that is out of bounds is refused before
-// anything is started.
+// Invariant: every option has its unit in its name and its bounds beside it; one that is out of bounds is refused
+// before anything is started.
 import { checkInteger, checkObject, checkString } from '../core/validate.js';
 import type { JobStorage } from '../jobs/index.js';
 import { checkJobStorage } from '../jobs/storage.js';
@@ -22,8 +22,8 @@ export interface LocalPipelineOptions {
   /** Name of the device that carries the messages; default `soft0`. */
   device?: string;
   /**
-   * Requests that may be under way at a time, 1 to 65536; default 1024. How many there are follows from the stages: each
-   * instance is given what it runs and a small prefetch, and the rest waits.
+   * Requests that may be under way at a time, 1 to 65536; default 1024. How many there are follows from the stages:
+   * each instance is given what it runs and a small prefetch, and the rest waits.
    */
   maxInFlight?: number;
   /**
@@ -36,21 +36,21 @@ export interface LocalPipelineOptions {
   /** What tenants may have, by name; those that are not named have a weight of 1 and no limits of their own. */
   tenants?: Readonly<Record<string, TenantLimits>>;
   /**
-   * How often one instance may be replaced within a minute of its work, 0 to 1000; default 10. It is replaced at once, and
-   * later and later when it ends again before it has worked for 0.1 s, 0.2 s, and so on up to 10 s: then that time must pass.
-   * One that ends more often is broken: requests that need it are refused, with the reason, and it is tried at least
-   * every 30 s. An end while a task ran counts for the request instead, see `attempts` of a stage.
+   * How often one instance may be replaced within a minute of its work, 0 to 1000; default 10. It is replaced at once,
+   * and later and later when it ends again before it has worked for 0.1 s, 0.2 s, and so on up to 10 s: then that time
+   * must pass. One that ends more often is broken: requests that need it are refused, with the reason, and it is tried
+   * at least every 30 s. An end while a task ran counts for the request instead, see `attempts` of a stage.
    */
   maxRestarts?: number;
   /**
-   * How long the whole start may take, and later each replacement until it is ready, in ms; default 60 000. One that takes
-   * longer is ended and replaced. An instance that is not ready again after twice this time is broken, see
+   * How long the whole start may take, and later each replacement until it is ready, in ms; default 60 000. One that
+   * takes longer is ended and replaced. An instance that is not ready again after twice this time is broken, see
    * `maxRestarts`.
    */
   startTimeoutMs?: number;
   /**
-   * How long an instance that runs may not answer those that send to it before they give up, in ms; default 60 000. While
-   * it is being replaced, nobody gives up.
+   * How long an instance that runs may not answer those that send to it before they give up, in ms; default 60 000.
+   * While it is being replaced, nobody gives up.
    */
   reconnectMs?: number;
   /**
@@ -65,7 +65,7 @@ export interface LocalPipelineOptions {
   heartbeatMs?: number;
   /**
    * Where submitted jobs and their results are kept; default in the memory of this process. With a durable one, run()
-   * goes through it too. Who passes it closes it, after the pipeline.
+   * goes through it too. The caller closes it, after the pipeline.
    */
   store?: JobStorage;
   /**
@@ -74,8 +74,8 @@ export interface LocalPipelineOptions {
    */
   leaseMs?: number;
   /**
-   * Called with what happens. Without it, stages do not report when tasks begin and how far they are. What it throws becomes
-   * a warning of Node.js, the first time.
+   * Called with what happens. Without it, stages do not report when tasks begin and how far they are. What it throws
+   * becomes a warning of Node.js, the first time.
    */
   onEvent?: (event: PipelineEvent) => void;
 }
@@ -92,7 +92,10 @@ export interface LocalPipelineStatus {
   readonly gateway: GatewayStatus | undefined;
   /** By place (`stage/0`); a process that does not answer within a second is left out. */
   readonly stages: Readonly<Record<string, StageInstanceStatus>>;
-  /** What is reserved for the newest plan whether there are requests or not; what they take is under `pool` of each place. */
+  /**
+   * What is reserved for the newest plan whether there are requests or not; what they take is under `pool` of each
+   * place.
+   */
   readonly memory: PipelineMemory;
   /** By place: whether its process works, and how often it was replaced, and why. */
   readonly supervision: Readonly<Record<string, SupervisionStatus>>;

@@ -89,7 +89,7 @@ export class LocalPipeline extends RunningPipeline {
       failRequest: (request, reason) => this.gateway?.failRequest(request, reason),
       givesUp: true,
       failuresOf: () => [],
-      gone: () => [], // what is lost is replaced here
+      gone: () => [], // a lost place is replaced here
       cudaDevices: (name) => this.reservations?.cudaDevices(name),
       incarnationAbove: () => 0,
       onLost: (reason) => this.fail(reason),

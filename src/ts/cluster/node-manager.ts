@@ -77,7 +77,7 @@ export class NodeManager {
   private readonly members: Members;
   private readonly view: ClusterView;
   private readonly hosts = new Map<string, Hosting>();
-  private readonly followed = new Map<string, PlanRecord>(); // that an app was told last
+  private readonly followed = new Map<string, PlanRecord>(); // the last record that an app got
   private readonly written = new Map<string, Json>(); // the report of an app that the store has
   private readonly doubtful = new Set<string>(); // apps whose report in the store differs from ours
   private readonly troubles = new Troubles((error) => {

@@ -54,7 +54,7 @@ export class PlaceWatch {
    *
    * @param stepMs time that counts since the last look, 0 or more
    * @param isWanted whether the request of a task has not ended
-   * @param onUnwanted called once for a task whose request has ended, for its process to be told
+   * @param onUnwanted called once for a task whose request has ended, to notify its process
    * @returns why it is ended; undefined: it goes on
    */
   look(

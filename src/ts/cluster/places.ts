@@ -53,7 +53,9 @@ export interface PlacesHost extends BlameHost {
   onRestart(restart: Restart): void;
   /** Whether a place works has changed. */
   onAvailability(place: PlaceId, availability: Availability): void;
-  /** Whether a place that never worked is given up when its budget is spent; otherwise it is broken, and tried again. */
+  /**
+   * Whether a place that never worked is given up when its budget is spent; otherwise it is broken, and tried again.
+   */
   readonly givesUp: boolean;
   /** Places and gateways that only older plans have, and that do not come back. */
   gone(): readonly string[];
@@ -177,7 +179,7 @@ export class Places {
     if (this.places.get(place.name) === place) this.places.delete(place.name);
   }
 
-  // ---- What they are told, and what they say
+  // ---- What they get, and what they report
 
   /** Tells every process, or only those that are ready, or not yet. */
   tell(message: ToWorker, to: 'all' | 'ready' | 'starting' = 'all'): void {

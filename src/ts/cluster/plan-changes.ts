@@ -1,8 +1,8 @@
 // The plans of a pipeline on this host, one after the other.
 //
-// Invariant: requests are admitted under a plan after all of its places work under it, and its places let go of an older one
-// after its last request. One change at a time; one that comes to nothing leaves the instances of before, under a plan
-// of its own number.
+// Invariant: requests are admitted under a plan after all of its places work under it, and its places let go of an
+// older one after its last request. One change at a time; one that comes to nothing leaves the instances of before,
+// under a plan of its own number.
 import { memoryNeeds, checkMemory, type PipelineMemory } from './memory-needs.js';
 import { type Gateway, graphOf, makePlan, type Plan, stagePlaces, type WorkflowSpec } from '../pipeline/index.js';
 import type { Places } from './places.js';
@@ -72,7 +72,7 @@ export class PlanChanges {
     } catch (error) {
       waiters.check();
       // Nothing was admitted under a plan that not all places have.
-      if (this.plan.instances !== instances) await this.takeBack(instances);
+      if (this.plan.instances !== instances) await this.rollBack(instances);
       throw error;
     }
   }
@@ -109,7 +109,7 @@ export class PlanChanges {
     this.parts.reservations.keepOnly(this.plan);
   }
 
-  private async takeBack(instances: readonly (readonly number[])[]): Promise<void> {
+  private async rollBack(instances: readonly (readonly number[])[]): Promise<void> {
     const failed = this.plan;
     this.next(instances);
     this.olderPlans = this.olderPlans.filter((plan) => plan !== failed);

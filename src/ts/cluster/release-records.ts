@@ -1,8 +1,8 @@
 // What the versions of an app are: the release that operators want, and what the controller has made of it.
 //
 // Invariant: one writer for each record: operators write `releases.APP`, the controller that leads writes
-// `versions.APP`. Numbers of releases grow. A version is an app of its own below (`apps.APP=VERSION`): its name stands
-// for one content as long as the record has it.
+// `versions.APP`. Numbers of releases grow. A version is an app of its own below (`apps.APP=VERSION`): its name means
+// one content as long as the record has it.
 import { isDeepStrictEqual } from 'node:util';
 import { checkInteger, checkObject, checkOneOf, checkString, invalidArgument } from '../core/validate.js';
 import { type Entry, readFenced, readJson } from '../control/index.js';

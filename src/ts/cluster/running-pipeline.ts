@@ -1,7 +1,7 @@
 // What every pipeline offers, wherever its stages are: requests, jobs, and an end.
 //
-// Invariant: once it has failed or is closing, every request is rejected with the reason; a second close() waits for the
-// first. Requests of a durable store go through the store, so that another process can finish them.
+// Invariant: once it has failed or is closing, every request is rejected with the reason; a second close() waits for
+// the first. Requests of a durable store go through the store, so that another process can finish them.
 import { RdmaError } from '../core/errors.js';
 import { checkFunction, checkObject } from '../core/validate.js';
 import type { Job, JobFilter, JobRecord, JobRunner, JobStorage, SubmitOptions } from '../jobs/index.js';
@@ -149,7 +149,8 @@ export abstract class RunningPipeline implements AsyncDisposable {
   }
 
   /**
-   * Calls a function for each request that begins from now on; what it answers is told how the request ended.
+   * Calls a function for each request that begins from now on; the function that it returns is called with how the
+   * request ended.
    *
    * @returns ends that
    * @throws RdmaError RDMA_ERR_INVALID_ARGUMENT when `watcher` is no function
@@ -169,8 +170,8 @@ export abstract class RunningPipeline implements AsyncDisposable {
   }
 
   /**
-   * Ends it. Requests under way here fail with RDMA_ERR_CLOSED; those of a durable store go on elsewhere, or in the next
-   * process. A second call answers the same promise.
+   * Ends it. Requests under way here fail with RDMA_ERR_CLOSED; those of a durable store go on elsewhere, or in the
+   * next process. A second call answers the same promise.
    */
   close(): Promise<void> {
     this.closing ??= this.closeNow();

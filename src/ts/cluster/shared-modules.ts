@@ -1,7 +1,7 @@
 // The modules that a worker process has from its bundle, for whoever requires them by their files.
 //
 // Invariant: a process has each module of this package once. The workflow's module imports `onepiece-rdma` and gets the
-// very classes that the worker runs with, although the worker has them from one file and the package has many.
+// same classes that the worker runs with, although the worker has them from one file and the package has many.
 import { Module } from 'node:module';
 
 /**

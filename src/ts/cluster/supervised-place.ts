@@ -1,8 +1,8 @@
 // One place of a pipeline on this host: the process in it, and the one after that.
 //
-// Invariant: a place has at most one process. One that ends is followed by another, as its budget allows; one that is not
-// ready within its time is ended. A place that has worked is never given up: when its budget is spent it is broken, and
-// tried later and later. A place that leaves, or that was given up before it worked, gets no process any more.
+// Invariant: a place has at most one process. One that ends is followed by another, as its budget allows; one that is
+// not ready within its time is ended. A place that has worked is never given up: when its budget is spent it is broken,
+// and tried later and later. A place that leaves, or that was given up before it worked, gets no process any more.
 import { performance } from 'node:perf_hooks';
 import { RdmaError } from '../core/errors.js';
 import type { Availability, RequestAttempt, RunningTask, Via } from '../pipeline/index.js';
@@ -29,7 +29,7 @@ export interface PlaceHost {
   readonly givesUp: boolean;
   /** Whether another place has no address: to be ready, a process connects to others. */
   isIncomplete(place: SupervisedPlace): boolean;
-  /** What the next process is told. */
+  /** The options of the next process. */
   configOf(place: SupervisedPlace): WorkerConfig;
   onMessage(place: SupervisedPlace, message: FromWorker): void;
   /** Its process has ended, with these tasks. Called before the next one starts. */
@@ -162,7 +162,8 @@ export class SupervisedPlace {
         onExit: (reason) => this.onExit(worker.failure?.message ?? reason, worker.failure, worker.tasks),
       });
     } catch (error) {
-      // Not in this turn: who starts many places goes on with the next one. What is ours will not go away, as with a bundle.
+      // Not in this turn: a caller that starts many places goes on with the next one. A cause in this package itself,
+      // such as a bundle, does not go away.
       const failure = error instanceof RdmaError ? error : undefined;
       const end = () => this.onExit(`it could not be started: ${(error as Error).message}`, failure, []);
       this.timer = setTimeout(end, 0);

@@ -1,6 +1,6 @@
-// What goes wrong for a part of a cluster that goes on all the same.
+// Failures of a part of a cluster that keeps running.
 //
-// Invariant: the same trouble with the same thing is told once, until another one comes.
+// Invariant: the same trouble with the same thing is reported once, until another one comes.
 import { asRdmaError, type RdmaError } from '../core/errors.js';
 
 export class Troubles {

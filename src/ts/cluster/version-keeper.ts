@@ -15,7 +15,7 @@ import { VersionsView } from './versions-view.js';
 
 /** A timer may fire a little before its time. */
 const LATE_MS = 5;
-/** What is due is looked at so often until it is decided. */
+/** How often a pending decision is looked at. */
 const LOOK_AGAIN_MS = 1000;
 
 export interface VersionKeeperParts {
@@ -43,7 +43,7 @@ export class VersionKeeper {
     return this.versions.isSynced;
   }
 
-  /** It leads anew, or no longer: it has waited for nothing yet. */
+  /** It leads again, or no longer: it has waited for nothing yet. */
   restart(): void {
     for (const { stopTimer } of this.waiting.values()) stopTimer();
     this.waiting.clear();
@@ -203,6 +203,6 @@ function isSame(view: ClusterView, app: App): boolean {
   try {
     return isDeepStrictEqual(asJson(view.app(app.name)!), asJson(app));
   } catch {
-    return false; // it cannot be read: it is written anew
+    return false; // it cannot be read: it is written again
   }
 }

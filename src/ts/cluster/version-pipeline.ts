@@ -78,7 +78,7 @@ export class VersionPipeline extends RunningPipeline {
   private readonly appName: string;
   private readonly secret: Secret<string>;
   private readonly view: ClusterView;
-  private readonly availability = new Map<string, string>(); // as the gateway was told, by place
+  private readonly availability = new Map<string, string>(); // the last state that the gateway got, by place
   private readonly startMs = new Map<string, number>(); // of stages that sleep, as last said
   private readonly givenUp = new Set<string>();
   private app!: App;
@@ -110,7 +110,7 @@ export class VersionPipeline extends RunningPipeline {
   }
 
   /**
-   * Opens its gateway, and waits until the version works. Who calls closes it, also when this fails.
+   * Opens its gateway, and waits until the version works. The caller closes it, also when this fails.
    *
    * @throws RdmaError RDMA_ERR_TIMEOUT when it does not work in time, with the reasons; RDMA_ERR_NO_DEVICE
    */
@@ -164,7 +164,7 @@ export class VersionPipeline extends RunningPipeline {
     });
   }
 
-  // Who comes again as it was told is no newcomer, unless it has to wake a stage.
+  // A request that comes again at its time is no newcomer, unless it has to wake a stage.
   private count(options: RequestOptions | undefined): void {
     const hasSleeper = this.plans.at(-1)?.instances.some((list) => list.length === 0) === true;
     if (options?.retryToken !== undefined && !hasSleeper) return;
@@ -402,7 +402,7 @@ export class VersionPipeline extends RunningPipeline {
     const startMs = record.startMs?.[name];
     if (startMs !== undefined) this.startMs.set(name, startMs);
     const now = sleepOf(reports, this.startMs.get(name) ?? app.spec.stages[stage]!.scale?.loadMs ?? 0);
-    // Only what is new is told, as the time that a start takes runs from then on.
+    // Only changes are passed on, because the time that a start takes runs from then on.
     const text = `${now.state} ${record.plan?.number} ${reports.map((report) => report?.epoch ?? 0).join()}`;
     const place = `${name}/`;
     if (this.availability.get(place) === text) return;

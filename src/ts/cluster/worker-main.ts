@@ -51,7 +51,7 @@ let stopping = false;
 let viasDue = false;
 let gpu: GpuAddress | undefined;
 const adoptions = new Adoptions();
-const gone: string[] = []; // what it was told of before it was open
+const gone: string[] = []; // places that were lost before it was open
 let openedWith: WorkerConfig | undefined;
 let routeWaiters: (() => void)[] = [];
 let importModule: (url: string) => Promise<Record<string, unknown>>;
@@ -185,7 +185,7 @@ function announce(offer: GpuAddress): void {
 }
 
 function tellAddress(): void {
-  if (instance === undefined) return; // it is told when it listens
+  if (instance === undefined) return; // it announces itself when it listens
   tell({ type: 'listening', address: gpu === undefined ? instance.address : { ...instance.address, gpu } });
 }
 
@@ -315,7 +315,7 @@ function endWithParent(): void {
 /**
  * Makes this process a worker: from now on it does what its supervisor says.
  *
- * @param load imports a module by its URL; who calls gives it, as a script that V8 had compiled before cannot import
+ * @param load imports a module by its URL; the caller gives it, as a script that V8 had compiled before cannot import
  * @param keep keeps what V8 has compiled: called when the stage is connected, and when it ends after it has worked
  */
 export function runWorker(load: typeof importModule, keep: (moment: Moment) => void): void {

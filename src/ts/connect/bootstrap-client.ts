@@ -29,7 +29,7 @@ export interface ConnectBootstrapOptions {
   tls?: TlsIdentity | undefined;
   /** The service that must be at the other end; at most 255 bytes. */
   service?: string | undefined;
-  /** What the server is told this side is called; at most 255 bytes; `pid-<number>` unless given. */
+  /** The name of this side, for the server; at most 255 bytes; `pid-<number>` unless given. */
   name?: string | undefined;
   /** How long connecting and authenticating may take together, from 1 to 2^31 - 1 ms; 5000 unless given. */
   timeoutMs?: number | undefined;
@@ -38,8 +38,8 @@ export interface ConnectBootstrapOptions {
 }
 
 /**
- * Connects to a BootstrapServer and authenticates both sides to each other; by its local socket when it runs on this host
- * and belongs to this user, else by TCP.
+ * Connects to a BootstrapServer and authenticates both sides to each other; by its local socket when it runs on this
+ * host and belongs to this user, else by TCP.
  *
  * @param options where, with what secret, as whom, and for how long
  * @returns the channel; rejects with RDMA_ERR_INVALID_ARGUMENT; the system's code (ECONNREFUSED, ENOTFOUND...);

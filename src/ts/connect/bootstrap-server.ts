@@ -1,6 +1,6 @@
 // Invariant: a stranger costs at most one socket, one timer and about 1 KiB, for at most the handshake's time, and at
-// most `maxPending` strangers are in at once; one more displaces one of them, and never anybody of a smaller source (see
-// pending-pool.ts). Only peers that know the secret ever reach `onPeer`.
+// most `maxPending` strangers are in at once; one more displaces one of them, and never anybody of a smaller source
+// (see pending-pool.ts). Only peers that know the secret ever reach `onPeer`.
 
 import net from 'node:net';
 import { types } from 'node:util';
@@ -19,8 +19,8 @@ import { listenError, type SocketAddress } from './socket-error.js';
 const DEFAULT_PENDING = 512;
 const DEFAULT_HANDSHAKE_MS = 30_000;
 /**
- * Connections that wait to be accepted. All that wait are accepted in one turn of the event loop, so more would hold it for
- * longer in a flood; with fewer, clients that start at once would be dropped, and try again after a second.
+ * Connections that wait to be accepted. All that wait are accepted in one turn of the event loop, so more would hold it
+ * for longer in a flood; with fewer, clients that start at once would be dropped, and try again after a second.
  */
 const BACKLOG = 512;
 /** The source of all who come by the local socket: processes of this user. */
@@ -43,7 +43,7 @@ export interface BootstrapServerOptions {
   secret: string | ArrayBuffer | ArrayBufferView;
   /** The service offered here; at most 255 bytes. A client that asks for another is refused. */
   service?: string | undefined;
-  /** What clients are told this side is called; at most 255 bytes; the service unless given. */
+  /** The name of this side, for clients; at most 255 bytes; the service unless given. */
   name?: string | undefined;
   /** Clients that come by TCP speak TLS 1.3 and prove that they belong to the cluster; default: no TLS. */
   tls?: TlsIdentity | undefined;
@@ -53,13 +53,13 @@ export interface BootstrapServerOptions {
    */
   onPeer: (channel: BootstrapChannel) => void;
   /**
-   * How long a whole handshake may take, from 1 to 2^31 - 1 ms; 30 000 unless given. Not short: hundreds of clients that
-   * start at once on few processors need seconds, and strangers are not kept out by it, but by `maxPending`.
+   * How long a whole handshake may take, from 1 to 2^31 - 1 ms; 30 000 unless given. Not short: hundreds of clients
+   * that start at once on few processors need seconds, and strangers are not kept out by it, but by `maxPending`.
    */
   handshakeTimeoutMs?: number | undefined;
   /**
-   * Most handshakes in progress, from 1 to 65536; 512 unless given. A further one takes the place of the idlest one of the
-   * address that has most, so it is to be larger than the number of clients that start at once.
+   * Most handshakes in progress, from 1 to 65536; 512 unless given. A further one takes the place of the idlest one of
+   * the address that has most, so it is to be larger than the number of clients that start at once.
    */
   maxPending?: number | undefined;
   /** Most peers connected, from 1 to 1048576; 4096 unless given. */
@@ -188,8 +188,8 @@ export class BootstrapServer {
   }
 
   /**
-   * Stops listening, destroys the connections whose handshake is in progress, and closes every channel: each peer is
-   * told goodbye and has 1 s to end too. Calling it again returns the same promise.
+   * Stops listening, destroys the connections whose handshake is in progress, and closes every channel: each peer gets
+   * a goodbye and has 1 s to end too. Calling it again returns the same promise.
    *
    * @returns when every socket is gone; never rejects
    */

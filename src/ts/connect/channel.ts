@@ -20,7 +20,7 @@ export const LINGER_MS = 1000;
 
 const DEFAULT_RECEIVE_TIMEOUT_MS = 5000;
 
-/** What `receive` may be told. */
+/** The options of `receive`. */
 export interface ReceiveOptions {
   /** How long to wait, from 1 to 2^31 - 1 ms; 5000 unless given. */
   timeoutMs?: number | undefined;
@@ -41,7 +41,7 @@ export interface ChannelParts {
  *
  * TCP tells at once when a peer's process dies. When its host dies, only keep-alive probes tell: the first is sent
  * after 10 s, the verdict comes when the system's number of probes has failed, by default 11 minutes later (tcp(7),
- * tcp_keepalive_intvl and tcp_keepalive_probes). Who must know earlier sends documents of its own.
+ * tcp_keepalive_intvl and tcp_keepalive_probes). An application that must know earlier sends documents of its own.
  */
 export class BootstrapChannel {
   /** What the peer calls itself; it is authentic, but any holder of the secret may choose any name. */
@@ -109,8 +109,8 @@ export class BootstrapChannel {
   }
 
   /**
-   * Called exactly once, soon after the channel has ended and its socket is gone: without an error after an orderly end by
-   * either side, else with RDMA_ERR_PEER_GONE, RDMA_ERR_PROTOCOL, RDMA_ERR_HANDLER, RDMA_ERR_QUEUE_FULL or what
+   * Called exactly once, soon after the channel has ended and its socket is gone: without an error after an orderly end
+   * by either side, else with RDMA_ERR_PEER_GONE, RDMA_ERR_PROTOCOL, RDMA_ERR_HANDLER, RDMA_ERR_QUEUE_FULL or what
    * `destroy` was given. When the channel has ended before this is set, the handler is called soon after.
    */
   get onClose(): ((error?: RdmaError) => void) | undefined {

@@ -34,8 +34,8 @@ export interface SessionKeys {
  * @param name the argument's name for error messages
  * @param secret a string (taken as UTF-8) or bytes, from 8 to 4096 bytes
  * @returns a private copy of the bytes
- * @throws RDMA_ERR_INVALID_ARGUMENT when it is neither, too short or too long, or a string that UTF-8 cannot carry, as it
- * would be taken for another one; the message never shows the secret
+ * @throws RDMA_ERR_INVALID_ARGUMENT when it is neither, too short or too long, or a string that UTF-8 cannot carry, as
+ * it would be taken for another one; the message never shows the secret
  */
 export function toSecretBytes(name: string, secret: unknown): Buffer {
   let bytes: Buffer;
@@ -60,8 +60,8 @@ export function freshNonce(): Buffer {
 }
 
 /**
- * The key that stands for a secret in HMACs. A secret is no key as it is: HMAC fills a short key up with zeros and takes
- * the hash of a long one (RFC 2104, section 2), so "secret" and "secret\0" would be one key.
+ * The HMAC key that is derived from a secret. A secret is no key as it is: HMAC fills a short key up with zeros and
+ * takes the hash of a long one (RFC 2104, section 2), so "secret" and "secret\0" would be one key.
  */
 function keyOf(secret: Uint8Array): Buffer {
   return createHash('sha256').update('onepiece-rdma bootstrap 2 secret\0').update(secret).digest();

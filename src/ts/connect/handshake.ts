@@ -129,7 +129,7 @@ export class ServerHandshake {
   /**
    * Takes the client's next frame.
    *
-   * @param admit asked once the client is authenticated; what it returns refuses the client all the same
+   * @param admit called once the client is authenticated; an error that it returns still refuses the client
    * @throws RDMA_ERR_UNAUTHENTICATED, RDMA_ERR_VERSION, RDMA_ERR_REFUSED, RDMA_ERR_PROTOCOL, or what `admit` returned;
    * send `refusal(error)` and end the connection
    */

@@ -1,4 +1,4 @@
-// Invariant: documents come out in the order they came in, each to exactly one taker; what is held is bounded in bytes
+// Invariant: documents come out in the order they came in, each to exactly one taker; the queue is bounded in bytes
 // and number; a taker that is aborted or times out takes nothing.
 
 import { abortError, watchDeadline } from '../core/deadline.js';

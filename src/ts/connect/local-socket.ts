@@ -16,11 +16,11 @@ const BACKLOG = 512;
  * The name of the socket beside a TCP port, in the abstract namespace (unix(7)): no file, gone with its process, and as
  * much of one network namespace as the port is.
  *
- * @param address of a listener as the system says it, or as a client was told
+ * @param address of a listener as the system says it, or as a client got it
  * @returns undefined for a host name, which may mean several addresses
  */
 export function localName({ host, port }: SocketAddress): string | undefined {
-  // Who listens on all addresses listens on this one; who is told this name goes there.
+  // A server on all addresses listens on this one too, and clients connect to this name.
   const address = host === '0.0.0.0' || host === '::' || host === 'localhost' ? '127.0.0.1' : host;
   return net.isIP(address) === 0 ? undefined : `\0onepiece-rdma/${address}:${port}`;
 }

@@ -30,7 +30,7 @@ export type RejectionReason =
 
 /** What the server wants to hear of a handshake. */
 export interface PendingPeerEvents {
-  /** Asked once the client is authenticated; what it returns refuses the client all the same. */
+  /** Called once the client is authenticated; an error that it returns still refuses the client. */
   admit(): RdmaError | undefined;
   /** The client has said hello, and was understood. */
   onGreeted(): void;

@@ -1,7 +1,7 @@
 // The handshakes in progress. When there are too many, it picks the one to drop.
 //
-// Invariant: at most `capacity` are in at once. A newcomer always gets in: the source that has most gives one up, and of
-// these the one that has got no further for longest. So who floods displaces its own connections, and a client that
+// Invariant: at most `capacity` are in at once. A newcomer always gets in: the source that has most gives one up, and
+// of these the one that has got no further for longest. So who floods displaces its own connections, and a client that
 // answers at once is the last of its source to go.
 
 /** What a pool needs of a handshake. */

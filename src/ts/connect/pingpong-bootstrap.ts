@@ -8,8 +8,8 @@
 //   | lid |:| qpn  |:| psn   |:| gid            |NUL|             connects  ◀──────────   address x count
 //                                                                "done", NUL      ──────────▶   begins
 //
-// ibv_rc_pingpong, ibv_uc_pingpong and ibv_ud_pingpong exchange one address, ibv_srq_pingpong always 256, of which those
-// that it does not use are all zeros. Their text is "%04x:%06x:%06x:%s" (ibv_rc_pingpong(1) and its sources).
+// ibv_rc_pingpong, ibv_uc_pingpong and ibv_ud_pingpong exchange one address, ibv_srq_pingpong always 256, of which
+// those that it does not use are all zeros. Their text is "%04x:%06x:%06x:%s" (ibv_rc_pingpong(1) and its sources).
 import { ErrorCodes, RdmaError } from '../core/errors.js';
 import { checkInteger, checkString } from '../core/validate.js';
 

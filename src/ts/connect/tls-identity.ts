@@ -2,8 +2,8 @@
 //
 // Invariant: both ends prove that their certificate was signed by the cluster's own authority before a byte of the
 // handshake behind TLS is read; only TLS 1.3 is spoken, and no authority of the system counts. Names and addresses in
-// certificates decide nothing: nodes move, and every certificate of the cluster is believed alike. The secret is asked
-// for all the same.
+// certificates decide nothing: nodes move, and every certificate of the cluster is believed alike. The secret
+// is still required.
 import { createPrivateKey, X509Certificate } from 'node:crypto';
 import { readFileSync, statSync } from 'node:fs';
 import type net from 'node:net';
@@ -74,8 +74,8 @@ export class TlsIdentity {
    * Reads the files of a node: `ca.pem`, `node.pem`, `node-key.pem`.
    *
    * @param directory as `onepiece cluster init` has made it
-   * @throws RdmaError RDMA_ERR_INVALID_ARGUMENT naming the file that is missing, that others may read, or that is wrong;
-   *   as the constructor
+   * @throws RdmaError RDMA_ERR_INVALID_ARGUMENT naming the file that is missing, that others may read, or that is
+   *   wrong; as the constructor
    */
   static read(directory: string): TlsIdentity {
     checkString('the TLS directory', directory, { minLength: 1, maxLength: 4096 });
@@ -107,7 +107,9 @@ export class TlsIdentity {
     });
   }
 
-  /** Whether the client of an accepted connection, whose TLS handshake is over, belongs to the cluster; else why not. */
+  /**
+   * Whether the client of an accepted connection, whose TLS handshake is over, belongs to the cluster; else why not.
+   */
   check(socket: tls.TLSSocket): RdmaError | undefined {
     const certificate = socket.getPeerX509Certificate();
     if (certificate === undefined) return refusedClient('it has no certificate');

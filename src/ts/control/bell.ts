@@ -25,11 +25,11 @@ export class Bell {
     return new Promise((resolve) => {
       const end = () => {
         this.wake = undefined;
-        takeBack();
+        cancelTimer();
         resolve();
       };
       this.wake = end;
-      const takeBack = this.timers.after(Math.max(1, Math.ceil(ms)), end);
+      const cancelTimer = this.timers.after(Math.max(1, Math.ceil(ms)), end);
     });
   }
 }

@@ -34,7 +34,7 @@ export class Directory {
   private readonly view: View;
   private readonly prefix: string;
   private readonly port: ControlPort;
-  private readonly tell: (address: Address) => void;
+  private readonly emit: (address: Address) => void;
   private readonly known = new Map<string, Address>();
   private readonly waiting = new Set<() => void>();
   private isClosed = false;
@@ -51,7 +51,7 @@ export class Directory {
     } = checkObject<DirectoryOptions>('options', options);
     this.prefix = checkString('prefix', checkPrefix(prefix), { pattern: /\.$/ });
     this.port = port;
-    this.tell = tellerOf('onChange', checkFunction('onChange', onChange));
+    this.emit = tellerOf('onChange', checkFunction('onChange', onChange));
     this.view = new View(store, { prefix, leaseMs: LEASE_MS, port, onChange: (key, entry) => this.see(key, entry) });
   }
 
@@ -105,7 +105,7 @@ export class Directory {
    *
    * @param place letters, digits, and `-_=/.`
    * @param address what JSON can say, but not null
-   * @param term under which it was told to run, 0 or more
+   * @param term under which it runs, 0 or more
    * @throws RdmaError RDMA_ERR_CONFLICT when the place was announced under a higher term; those of ControlStore.put
    */
   announce(place: string, address: Json, term: number): Promise<void> {
@@ -155,7 +155,7 @@ export class Directory {
       // One that is gone, or older, comes from a store that has forgotten: the place itself announces again.
       if (now === undefined || now.term < (before?.term ?? 0)) return;
       this.known.set(place, now);
-      this.tell(now);
+      this.emit(now);
     }
     for (const look of this.waiting) look();
   }

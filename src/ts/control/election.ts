@@ -92,7 +92,7 @@ export class Election {
   private isClosed = false;
 
   /**
-   * Stands for election at once, and again whenever it has lost.
+   * Campaigns at once, and again whenever it has lost.
    *
    * @throws RdmaError RDMA_ERR_INVALID_ARGUMENT
    */

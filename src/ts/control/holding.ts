@@ -1,6 +1,6 @@
 // One time of holding a lease, from the moment it is had to the moment it ends.
 //
-// Invariant: once it has ended it never holds again; who holds next has a higher term. By this process's clock it ends
+// Invariant: once it has ended it never holds again; the next holder has a higher term. By this process's clock it ends
 // by itself, also when nothing runs at that moment.
 import type { Timers } from '../core/deadline.js';
 import { RdmaError } from '../core/errors.js';
@@ -16,7 +16,7 @@ export class Holding {
   private readonly over = new AbortController();
   private reason: RdmaError | undefined;
   private readonly waiting: (() => void)[] = [];
-  private takeBack: () => void = () => {};
+  private cancelTimer: () => void = () => {};
 
   /** @internal */
   constructor(
@@ -75,9 +75,9 @@ export class Holding {
   extend(term: number, endMs: number): void {
     this.number = term;
     this.endMs = Math.max(this.endMs, endMs);
-    this.takeBack();
+    this.cancelTimer();
     this.time();
-    this.tell();
+    this.wakeWaiters();
   }
 
   /** @internal It could not be renewed in time. */
@@ -90,17 +90,17 @@ export class Holding {
   stop(reason: RdmaError): void {
     if (this.reason !== undefined) return;
     this.reason = reason;
-    this.takeBack();
+    this.cancelTimer();
     this.over.abort(reason);
-    this.tell();
+    this.wakeWaiters();
   }
 
-  private tell(): void {
+  private wakeWaiters(): void {
     for (const resolve of this.waiting.splice(0)) resolve();
   }
 
   private time(): void {
-    this.takeBack = this.timers.after(Math.max(1, Math.ceil(this.leftMs())), () => {
+    this.cancelTimer = this.timers.after(Math.max(1, Math.ceil(this.leftMs())), () => {
       if (this.isHeld()) this.time();
       else this.end();
     });

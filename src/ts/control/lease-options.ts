@@ -1,4 +1,4 @@
-// What a lease is told.
+// The options of a lease.
 //
 // Invariant: checked once, at the door.
 import { checkBoolean, checkFunction, checkInteger, checkObject } from '../core/validate.js';
@@ -15,7 +15,7 @@ export interface LeaseOptions {
    * it.
    */
   readonly leaseMs?: number | undefined;
-  /** What the others are told of the holder. */
+  /** What the record says of its holder. */
   readonly data?: Json | undefined;
   /**
    * Whether the store may forget what it has answered for, as a nats-server does that loses its power within two

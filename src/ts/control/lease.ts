@@ -6,9 +6,9 @@
 //
 // Invariant: the holder stops by its own clock when a tenth of the lease is still left, counted from before it *asked*
 // for its last renewal that succeeded; others begin a whole lease after they *saw* it. So no two hold at once, while
-// clocks run at rates that differ by up to 5 %. A store that forgets: who sees it anew waits for a whole lease, and
-// takes nothing that it has not seen come back since. What a process does while it is stopped between a look at its
-// lease and its act, only the term in what it writes can fence.
+// clocks run at rates that differ by up to 5 %. When a store forgets a record, a process that sees it again waits for a
+// whole lease, and takes nothing that it has not seen come back since. What a process does while it is stopped between
+// a look at its lease and its act, only the term in what it writes can fence.
 import { Bell } from './bell.js';
 import { checkLeaseOptions, type LeaseOptions, type LeaseSettings } from './lease-options.js';
 import { type LeaseRecord, readLeaseRecord } from './lease-record.js';
@@ -22,7 +22,9 @@ import { View } from './view.js';
 const HOLDER_SHARE = 0.9;
 /** A renewal that failed is tried again after this share of the lease, or twice that. */
 const RETRY_SHARE = 1 / 30;
-/** Who waits and hears nothing for this share of the lease asks; more than half would be a gap. */
+/**
+ * A process that waits and sees no change for this share of the lease reads the record; more than half would be a gap.
+ */
 const PROBE_SHARE = 0.36;
 
 /** @internal What the holder knows of the record that it holds. */
@@ -61,7 +63,7 @@ export class Lease {
   /**
    * Begins to look for the lease; it is held when it can be had.
    *
-   * @param shared (internal) a view that sees the key; who owns it calls look() at each change of it
+   * @param shared (internal) a view that sees the key; its owner calls look() at each change of it
    * @throws RdmaError RDMA_ERR_INVALID_ARGUMENT
    */
   constructor(
@@ -92,7 +94,7 @@ export class Lease {
     return readLeaseRecord(this.view.get(this.key));
   }
 
-  /** Changes what the others are told. It is written at once, when it can be. */
+  /** Changes what the record says of its holder. It is written at once, when it can be. */
   setData(data: Json): void {
     this.data = data;
     this.isNews = true;

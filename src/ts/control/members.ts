@@ -15,7 +15,7 @@ import { View } from './view.js';
 
 export interface Member {
   readonly name: string;
-  /** Grows each time the name is taken anew: by another process, or after it was lost. */
+  /** Grows each time the name is taken again: by another process, or after it was lost. */
   readonly session: number;
   /** What it advertises. */
   readonly data: Json;
@@ -68,12 +68,12 @@ export class Members {
   private readonly prefix: string;
   private readonly leaseMs: number;
   private readonly port: ControlPort;
-  private readonly tell: (event: MemberEvent) => void;
+  private readonly emit: (event: MemberEvent) => void;
   /** By key. */
   private readonly known = new Map<string, Known>();
   private readonly own = new Map<string, Lease>();
   private firstSync: (() => void)[] = [];
-  private takeBack: (() => void) | undefined;
+  private cancelTimer: (() => void) | undefined;
   private isClosed = false;
 
   /** @throws RdmaError RDMA_ERR_INVALID_ARGUMENT */
@@ -86,7 +86,7 @@ export class Members {
     this.prefix = checkString('prefix', checkPrefix(prefix), { pattern: /\.$/ });
     this.leaseMs = checkInteger('leaseMs', leaseMs, MIN_LEASE_MS, MAX_LEASE_MS);
     this.port = port;
-    this.tell = tellerOf('onEvent', checkFunction('onEvent', onEvent));
+    this.emit = tellerOf('onEvent', checkFunction('onEvent', onEvent));
     this.view = new View(store, { prefix, leaseMs, port, onChange: (key, entry) => this.onChange(key, entry) });
   }
 
@@ -125,7 +125,7 @@ export class Members {
    * Advertises a node, and renews it from now on.
    *
    * @param name letters, digits, `-_=/`, and dots between them
-   * @param data what the others are told
+   * @param data what the record says of this member
    * @param timeoutMs how long to wait for a store that is away, or for a namesake that has died; default: three leases
    * @throws RdmaError RDMA_ERR_CONFLICT when another node has that name; RDMA_ERR_TIMEOUT; RDMA_ERR_INVALID_ARGUMENT
    */
@@ -138,7 +138,7 @@ export class Members {
     const held = new Promise<void>((resolve) => {
       onHeld = resolve;
     });
-    // Names need no caution: should a store that forgets give one twice, one of the two is told at its next renewal.
+    // Names need no caution: should a store that forgets give one twice, one of the two finds out at its next renewal.
     const options = { leaseMs, port, data, storeForgets: false, onHeld: () => onHeld() };
     const lease = new Lease(store, key, options, view);
     this.own.set(key, lease);
@@ -171,7 +171,7 @@ export class Members {
   /** Leaves with all that have joined here, and looks no longer. */
   async close(): Promise<void> {
     this.isClosed = true;
-    this.takeBack?.();
+    this.cancelTimer?.();
     await Promise.all([...this.own.values()].map((lease) => lease.close()));
     this.own.clear();
     await this.view.close();
@@ -206,23 +206,23 @@ export class Members {
     const now = isSame ? before : { name: key.slice(this.prefix.length), session, data };
     const member = free ? undefined : now;
     this.known.set(key, { member, hasLeft: free, leaseMs, revision: entry!.revision });
-    if (free && before !== undefined) this.tell({ type: 'left', member: before });
+    if (free && before !== undefined) this.emit({ type: 'left', member: before });
     if (member === undefined || isSame) return;
     const isNew = before?.session !== session;
-    if (isNew && before !== undefined) this.tell({ type: 'lost', member: before });
-    this.tell({ type: isNew ? 'joined' : 'changed', member });
+    if (isNew && before !== undefined) this.emit({ type: 'lost', member: before });
+    this.emit({ type: isNew ? 'joined' : 'changed', member });
   }
 
   // One timer for all: until the next who may be lost, or the store was silent for too long. Renewals do not move it.
   private schedule(): void {
-    if (this.takeBack !== undefined || this.isClosed) return;
+    if (this.cancelTimer !== undefined || this.isClosed) return;
     const { view, port, leaseMs } = this;
     const silentMs = view.silentMs();
     let waitMs = Math.min(leaseMs, PROBE_SHARE * leaseMs - silentMs);
     for (const [key, known] of this.known) waitMs = Math.min(waitMs, this.leftMs(key, known) - silentMs);
-    this.takeBack = port.timers.after(Math.ceil(Math.max(leaseMs / 60, waitMs)), () => {
+    this.cancelTimer = port.timers.after(Math.ceil(Math.max(leaseMs / 60, waitMs)), () => {
       this.check().then(() => {
-        this.takeBack = undefined;
+        this.cancelTimer = undefined;
         this.schedule();
       });
     });
@@ -248,7 +248,7 @@ export class Members {
     if (member === undefined) this.forget({ key, revision });
     else {
       known.member = undefined;
-      this.tell({ type: 'lost', member });
+      this.emit({ type: 'lost', member });
     }
   }
 

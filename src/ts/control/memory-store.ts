@@ -31,7 +31,7 @@ export class MemoryRecords {
   put(key: string, value: Uint8Array): Revision {
     const entry = { key, value, revision: ++this.last };
     this.entries.set(key, entry);
-    this.tell(key, () => ({ type: 'put', entry: copyOf(entry) }));
+    this.notifyWatchers(key, () => ({ type: 'put', entry: copyOf(entry) }));
     return this.last;
   }
 
@@ -39,10 +39,10 @@ export class MemoryRecords {
   delete(key: string): void {
     if (!this.entries.delete(key)) return;
     this.last++;
-    this.tell(key, () => ({ type: 'delete', key }));
+    this.notifyWatchers(key, () => ({ type: 'delete', key }));
   }
 
-  private tell(key: string, event: () => WatchEvent): void {
+  private notifyWatchers(key: string, event: () => WatchEvent): void {
     for (const { prefix, feed } of this.watchers) if (isUnder(prefix, key)) feed.push(event());
   }
 }

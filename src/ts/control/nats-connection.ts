@@ -51,7 +51,7 @@ export class NatsLink {
           ...connection,
           servers: [...servers],
           name,
-          // Of one attempt. A server that has much to do would be asked anew all the time by whoever gives up early.
+          // Of one attempt. Clients that give up early would ask a busy server again all the time.
           timeout: Math.max(connectTimeoutMs, 100),
           reconnect: true,
           maxReconnectAttempts: -1,
@@ -92,15 +92,15 @@ export class NatsLink {
    */
   async ready(): Promise<void> {
     if (this.isConnected) return;
-    // Who is refused need not wait to hear it; it is tried again all the time.
+    // A refused attempt need not run until its time-out; another one follows anyway.
     if (!this.isClosed && this.refusal === undefined) {
       await new Promise<void>((resolve) => {
         const end = () => {
           this.waiting.delete(end);
-          takeBack();
+          cancelTimer();
           resolve();
         };
-        const takeBack = realTimers.after(this.settings.timeoutMs, end);
+        const cancelTimer = realTimers.after(this.settings.timeoutMs, end);
         this.waiting.add(end);
       });
     }

@@ -1,18 +1,18 @@
-// One watch of a bucket: a consumer of its stream that is made anew whenever anything may have been missed.
+// One watch of a bucket: a consumer of its stream that is replaced whenever anything may have been missed.
 //
-// Invariant: the watcher is told every record of the prefix, then `synced`, then each change; after a gap `restarted`
+// Invariant: the watcher gets every record of the prefix, then `synced`, then each change; after a gap `restarted`
 // and all that again. A consumer never goes on from where another one has stopped: the stream may have forgotten what
 // it had.
 //
-// Whether all present records were told does not follow from how many the server says are pending. Where records are
-// written as the consumer begins, it says 0 too early, or never (seen with nats-server 2.9.10). So the stream is asked
-// which subjects it has, once the consumer is there, and something must have come of each.
+// The number of pending records that the server reports does not say whether all present records have come. Where
+// records are written as the consumer begins, it says 0 too early, or never (seen with nats-server 2.9.10). So the
+// stream is asked which subjects it has, once the consumer is there, and something must have come of each.
 import type { Feed } from './feed.js';
 import type { NatsLink } from './nats-connection.js';
 import type { NatsManager, NatsMessage, NatsSubscription } from './nats-module.js';
 import { isUnder } from './store.js';
 
-/** The server says that it is there so often, in ns; who misses three of them starts again. */
+/** How often the server sends a heartbeat, in ns; a watch that misses three of them starts again. */
 const HEARTBEAT_MS = 2000;
 const NS_PER_MS = 1e6;
 const RETRY_MS = 300;

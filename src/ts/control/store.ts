@@ -1,8 +1,8 @@
 // A store of small records that the nodes of a cluster agree through.
 //
 // Invariant: whoever writes with a revision knows what it overwrites. Nothing else is asked of a store: it may be slow,
-// away, or behind; it may apply a write whose answer was late; some forget their last seconds in a crash. What must be
-// safe all the same is built on top, in lease.ts.
+// away, or behind; it may apply a write whose answer was late; some forget their last seconds in a crash. lease.ts
+// builds on top what must be safe anyway.
 import { RdmaError } from '../core/errors.js';
 import { checkBytes, checkInteger, checkObject, checkString, invalidArgument } from '../core/validate.js';
 
@@ -63,8 +63,9 @@ export interface ControlStore {
   delete(key: string, expected?: Revision): Promise<void>;
   /**
    * Watches records: the present ones, then `synced`, then each change. Of several changes to one record that nobody
-   * has read yet only the last is told. When the store was away, `restarted` and all that again: the present records,
-   * deletions of those that are gone, `synced`. The store may have forgotten what it had told before `restarted`.
+   * has read yet, the watcher gets only the last. When the store was away, `restarted` and all that again: the present
+   * records, deletions of those that are gone, `synced`. The store may have forgotten what it had reported before
+   * `restarted`.
    *
    * @param prefix '' for all records; with a dot at its end, all whose key begins with it; otherwise the one of that
    *   key

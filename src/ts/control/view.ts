@@ -32,7 +32,7 @@ interface Sighting {
 
 /** @internal A watch that goes on for as long as it is open. */
 export class View {
-  /** How often the watch was complete; 0: what is there is not known yet. */
+  /** How often the watch was complete; 0: the present records are not known yet. */
   syncs = 0;
   /** Grows when the store may have forgotten what was seen before. */
   era = 0;
@@ -41,7 +41,7 @@ export class View {
   private readonly sightings = new Map<string, Sighting>();
   /** Of the previous watch, not seen again yet. */
   private unseen = new Set<string>();
-  private heardMs = Number.NEGATIVE_INFINITY;
+  private lastSeenMs = Number.NEGATIVE_INFINITY;
   private resumedMs = 0;
   /** When a record was last there that is not now. */
   private removedMs = Number.NEGATIVE_INFINITY;
@@ -70,17 +70,17 @@ export class View {
   /** For how long this record, or its absence, was seen to be as it is, while the store was there. In ms. */
   unchangedMs(key: string): number {
     const sinceMs = this.sightings.get(key)?.sinceMs ?? this.removedMs;
-    return this.syncs === 0 ? 0 : this.heardMs - Math.max(sinceMs, this.resumedMs);
+    return this.syncs === 0 ? 0 : this.lastSeenMs - Math.max(sinceMs, this.resumedMs);
   }
 
   /** For how long the store was there, and forgot nothing. In ms. */
   steadyMs(): number {
-    return this.syncs === 0 ? 0 : this.heardMs - this.resumedMs;
+    return this.syncs === 0 ? 0 : this.lastSeenMs - this.resumedMs;
   }
 
-  /** Milliseconds since the store was last heard. */
+  /** Milliseconds since the store last answered. */
   silentMs(): number {
-    return this.options.port.timers.now() - this.heardMs;
+    return this.options.port.timers.now() - this.lastSeenMs;
   }
 
   /**
@@ -123,8 +123,8 @@ export class View {
     // A store that has forgotten may have given the revision to another record.
     const isKnown = entry.revision === known?.newest;
     if (isKnown && (entry.revision !== known.entry.revision || isSameValue(known.entry, entry))) return;
-    if (known === undefined) this.removedMs = this.heardMs;
-    else this.sightings.set(key, { ...known, newest: entry.revision, sinceMs: this.heardMs });
+    if (known === undefined) this.removedMs = this.lastSeenMs;
+    else this.sightings.set(key, { ...known, newest: entry.revision, sinceMs: this.lastSeenMs });
   }
 
   /** Ends the watch. */
@@ -162,7 +162,7 @@ export class View {
     else this.sync();
   }
 
-  // Seen at once, not only once the present records were told: what is written meanwhile may follow what is forgotten.
+  // Counted at once, before the present records have come: what is written meanwhile may follow what is forgotten.
   private restart(): void {
     this.era++;
     this.resumedMs = this.options.port.timers.now();
@@ -175,15 +175,15 @@ export class View {
     this.failure = undefined;
     this.syncs++;
     this.era++;
-    this.heardMs = this.options.port.timers.now();
-    this.resumedMs = this.heardMs;
+    this.lastSeenMs = this.options.port.timers.now();
+    this.resumedMs = this.lastSeenMs;
     this.options.onChange(undefined, undefined);
   }
 
   private hear(nowMs = this.options.port.timers.now()): void {
-    if (nowMs < this.heardMs) return;
-    if (nowMs - this.heardMs > this.options.leaseMs / 2) this.resumedMs = nowMs;
-    this.heardMs = nowMs;
+    if (nowMs < this.lastSeenMs) return;
+    if (nowMs - this.lastSeenMs > this.options.leaseMs / 2) this.resumedMs = nowMs;
+    this.lastSeenMs = nowMs;
   }
 
   private see(entry: Entry): void {
@@ -192,7 +192,7 @@ export class View {
     const known = this.sightings.get(key);
     // A store that has forgotten may give a revision twice.
     if (known?.entry.revision === revision && isSameValue(known.entry, entry)) return;
-    this.sightings.set(key, { entry, newest: revision, sinceMs: this.heardMs });
+    this.sightings.set(key, { entry, newest: revision, sinceMs: this.lastSeenMs });
     this.options.onChange(key, entry);
   }
 

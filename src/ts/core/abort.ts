@@ -1,4 +1,4 @@
-// Who waits for the abort of a signal.
+// Waiting for the abort of a signal.
 //
 // Invariant: however many wait, a signal has at most one listener of this package, and none when nobody waits: Node.js
 // warns of a leak at the eleventh, and one signal may stand for any number of requests.

@@ -80,11 +80,11 @@ export function watchDeadline(wait: Wait, give: (error: RdmaError) => void): () 
   if (signal?.aborted) throw abortError(signal, aborted);
   if (timeoutMs === undefined && signal === undefined) return nothing;
   let over = false;
-  let takeBack = nothing;
+  let cancelTimer = nothing;
   let stopListening = nothing;
   const end = (): void => {
     over = true;
-    takeBack();
+    cancelTimer();
     stopListening();
   };
   const abort = (): void => {
@@ -97,7 +97,7 @@ export function watchDeadline(wait: Wait, give: (error: RdmaError) => void): () 
     end();
     give(errorOf(ErrorCodes.TIMEOUT, late, {}));
   };
-  if (timeoutMs !== undefined) takeBack = timers.after(timeoutMs, onLate);
+  if (timeoutMs !== undefined) cancelTimer = timers.after(timeoutMs, onLate);
   if (signal !== undefined) stopListening = onAbort(signal, abort);
   return end;
 }
@@ -142,11 +142,11 @@ export function pause(ms: number, signal?: AbortSignal, timers: Timers = realTim
       return;
     }
     const end = (): void => {
-      takeBack();
+      cancelTimer();
       stopListening();
       resolve();
     };
-    const takeBack = timers.after(ms, end);
+    const cancelTimer = timers.after(ms, end);
     const stopListening = signal === undefined ? nothing : onAbort(signal, end);
   });
 }

@@ -1,7 +1,7 @@
 // What a failed verbs call asks for, by its errno.
 //
-// Invariant: pure; only calls of verbs and rdma_cm (`ibv_...`, `rdma_...`) get these remedies, and only where the caller
-// has no better one.
+// Invariant: pure; only calls of verbs and rdma_cm (`ibv_...`, `rdma_...`) get these remedies, and only where the
+// caller has no better one.
 
 const remedies: Readonly<Record<string, string>> = {
   EMFILE: 'too many files are open: close some, or raise the limit (ulimit -n)',

@@ -1,7 +1,7 @@
 // Events on their way to the user's callback.
 //
-// Invariant: what the callback throws, or its promise rejects with, harms no request and ends no process: the first such
-// error of a pipeline becomes a warning of Node.js, as whoever listens only watches.
+// Invariant: what the callback throws, or its promise rejects with, harms no request and ends no process: the first
+// such error of a pipeline becomes a warning of Node.js, as whoever listens only watches.
 import { inspect } from 'node:util';
 
 /**

@@ -1,7 +1,7 @@
 // How much memory this process and those that it starts may still take.
 //
-// Invariant: reading never throws, and what cannot be read limits nothing; of the machine and of every control group above
-// this process the tightest one counts.
+// Invariant: reading never throws, and what cannot be read limits nothing; of the machine and of every control group
+// above this process the tightest one counts.
 // Source: proc(5), /proc/meminfo; the kernel's Documentation/admin-guide/cgroup-v2.rst (memory.max, memory.current,
 // memory.stat, memory.swap.max) and cgroup-v1/memory.rst.
 import { readFileSync } from 'node:fs';

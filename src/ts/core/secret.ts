@@ -1,7 +1,7 @@
 // A secret that is kept, and that nothing prints.
 //
-// Invariant: its value is in a private field only: util.inspect, console.log, JSON, a structured clone and an error that
-// shows the object that holds it show that there is a secret, and nothing of it.
+// Invariant: its value is in a private field only: util.inspect, console.log, JSON, a structured clone and an error
+// that shows the object that holds it show that there is a secret, and nothing of it.
 import { inspect } from 'node:util';
 
 const HIDDEN = '[secret]';

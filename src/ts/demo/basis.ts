@@ -7,7 +7,7 @@
 //
 // u counts horizontal half waves, v vertical ones. A latent is [channels, height / 8, width / 8] float32.
 
-/** Pixels along a side of the block that one latent position stands for. */
+/** Pixels along a side of the block that one latent position describes. */
 export const BLOCK = 8;
 /** Highest u + v that is kept, luma. */
 export const LUMA_ORDER = 6;

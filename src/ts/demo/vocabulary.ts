@@ -1,5 +1,5 @@
 // The words that are understood. Invariant: reading is left to right with the longest phrase first; a word means the
-// same wherever it stands, except that a degree word or a negation changes the next look and a direction completes
+// same in every position, except that a degree word or a negation changes the next look and a direction completes
 // the camera verb before it.
 
 import { CONTROL, CONTROL_COUNT, type ControlName } from './controls.js';
@@ -12,7 +12,7 @@ export interface PromptReading {
   speed: number;
   /** A word asked for a camera that moves. */
   moves: boolean;
-  /** A word asked for a camera that stands still. */
+  /** A word asked for a camera that does not move. */
   still: boolean;
 }
 

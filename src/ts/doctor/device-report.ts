@@ -1,7 +1,7 @@
 // What a device says about itself, as a plain document.
 //
 // Invariant: every device becomes a report, also one that cannot be opened or asked: then `problem` says why. A report
-// survives JSON: no bigint in it (those are hexadecimal text), and what is unknown is null.
+// survives JSON: no bigint in it (those are hexadecimal text), and an unknown value is null.
 import { errnoError, isRdmaError } from '../core/errors.js';
 import { mtuBytes } from '../verbs/constants.js';
 import {

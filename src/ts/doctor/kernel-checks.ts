@@ -26,7 +26,7 @@ export function kernelChecks(system: System, observed: Observation): Finding[] {
 function modules(system: System): Finding[] {
   const loaded = (name: string) => system.exists(`/sys/module/${name}`);
   const software = ['rdma_rxe', 'siw'].filter(loaded);
-  // Built into the kernel, a module without parameters has no folder; the device class is there all the same.
+  // Built into the kernel, a module without parameters has no folder; the device class is still there.
   const core = loaded('ib_core') || system.exists(CLASS);
   const uverbs = loaded('ib_uverbs') || system.exists('/sys/class/infiniband_verbs');
   const ucm = loaded('rdma_ucm') || system.exists('/sys/class/misc/rdma_cm');

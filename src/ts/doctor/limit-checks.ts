@@ -1,5 +1,5 @@
-// Checks of limits: locked memory, open files, size of files, addresses, processes, huge pages, and the cgroup's shares of
-// memory, processes and RDMA objects.
+// Checks of limits: locked memory, open files, size of files, addresses, processes, huge pages, and the cgroup's shares
+// of memory, processes and RDMA objects.
 //
 // Invariant: pure functions of the recorded machine; each limit is said with its value.
 import { bytesInWords, controlGroupRoom } from '../core/memory-room.js';

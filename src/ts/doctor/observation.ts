@@ -1,6 +1,6 @@
 // What this process can do with RDMA here and now, by trying it.
 //
-// Invariant: trying leaves nothing behind, and a failure of what is tried is recorded in words, not thrown.
+// Invariant: an attempt leaves nothing behind, and its failure is recorded in words, not thrown.
 import { type GpuReport, readGpus } from '../cluster/gpus.js';
 import { isRdmaError } from '../core/errors.js';
 import { CmEventChannel } from '../rdmacm/index.js';

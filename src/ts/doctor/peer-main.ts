@@ -1,5 +1,5 @@
-// The other process of the doctor's attempt to join two: connects an outbox to the inbox that it is told of on stdin, and
-// sends one message.
+// The other process of the doctor's attempt to join two: connects an outbox to the inbox that stdin names,
+// and sends one message.
 //
 // Invariant: it ends by itself, whether the attempt works or not, and says why not on stdout in one line of JSON.
 import { text } from 'node:stream/consumers';

@@ -1,7 +1,7 @@
 // Whether soft0 joins two processes here, by joining two.
 //
-// Invariant: what is tried is what inboxes and outboxes do: a second process connects to this one over TCP, each reaches into
-// the other's memory, and a message is acknowledged. Nothing is left of it, whatever happens.
+// Invariant: the attempt does what inboxes and outboxes do: a second process connects to this one over TCP, each
+// reaches into the other's memory, and a message is acknowledged. Nothing is left of it, whatever happens.
 import { spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
@@ -10,7 +10,7 @@ import { withDeadline } from '../core/deadline.js';
 import { isRdmaError } from '../core/errors.js';
 import { Inbox, type InboxAddress } from '../ring/index.js';
 
-/** What the other process is told. */
+/** What the other process reads from stdin. */
 export interface PeerTask {
   to: InboxAddress;
   secret: string;

@@ -78,7 +78,7 @@ function softDevice({ devices, memoryProblems, peerProblem }: Observation): Find
   return findings;
 }
 
-// What an error says of its remedy stands in brackets at its end.
+// An error has its remedy in brackets at its end.
 function softProblem(why: string): [string, string] {
   const [, words = why, remedy = 'it needs memfd_create(2), shared memory and free descriptors'] =
     /^([^(]*[^( ]) \((.*)\)$/.exec(why) ?? [];

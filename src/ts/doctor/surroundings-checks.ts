@@ -34,7 +34,7 @@ function networkNamespace(system: System): Finding[] {
     return [
       warning(
         'netns',
-        `${name} stands on ${parent}, which is not in this network namespace: connections from here may fail, as rxe is for the initial one`,
+        `${name} uses ${parent}, which is not in this network namespace: connections from here may fail, as rxe is for the initial one`,
         'run in the network of the host: --network=host for docker and podman, hostNetwork: true for Kubernetes',
       ),
     ];

@@ -56,7 +56,9 @@ export interface Limit {
   hard: number;
 }
 
-/** The limit of that name in /proc/self/limits, such as `Max locked memory` in bytes; undefined when it is not there. */
+/**
+ * The limit of that name in /proc/self/limits, such as `Max locked memory` in bytes; undefined when it is not there.
+ */
 export function limitOf(system: System, name: string): Limit | undefined {
   const limit = limitIn(system.readFile('/proc/self/limits') ?? '', name);
   if (limit === undefined) return undefined;

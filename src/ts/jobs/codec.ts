@@ -11,7 +11,7 @@
 // description says which stage and instance made it, and how many pieces there are.
 //
 // Invariant: decoding believes nothing: what does not describe exactly the bytes that are there is RDMA_ERR_PROTOCOL.
-// What is encoded shares no memory with its tensors; what is decoded are views of the bytes, which must have no other
+// Encoded bytes share no memory with their tensors; decoded tensors are views of the bytes, which must have no other
 // user.
 import { RdmaError } from '../core/errors.js';
 import { checkObject } from '../core/validate.js';
@@ -188,7 +188,7 @@ function decode(kind: KindCode, source: Uint8Array): { description: Uint8Array; 
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   if (bytes.length < HEAD_BYTES || view.getUint32(0, true) !== MAGIC) throw damaged('it has no head');
   if (view.getUint8(4) !== VERSION) {
-    throw new RdmaError('RDMA_ERR_VERSION', `what is stored is of version ${view.getUint8(4)}, not ${VERSION}`, {
+    throw new RdmaError('RDMA_ERR_VERSION', `the stored record has version ${view.getUint8(4)}, not ${VERSION}`, {
       remedy: 'read it with the release that wrote it',
     });
   }

@@ -11,7 +11,7 @@ export function checkJobId(id: unknown): string {
   return checkString('id', id, { pattern: ID });
 }
 
-/** @internal An id that stands for another request than the one that comes with it. */
+/** @internal An id that belongs to another request than the one that comes with it. */
 export function anotherRequest(id: string): RdmaError {
   return new RdmaError('RDMA_ERR_CONFLICT', `job ${id} was submitted with another request`, {
     remedy: 'give each request an id of its own, and its id only to the same request',

@@ -25,7 +25,7 @@ export interface LmdbStoreOptions extends JobStoreOptions {
 }
 
 /**
- * Opens a store of jobs in a folder: what was accepted is on disk. Needs the package lmdb. Several processes of one
+ * Opens a store of jobs in a folder: accepted jobs are on disk. Needs the package lmdb. Several processes of one
  * machine may open it; a folder on a network must not be used (LMDB, "Caveats").
  *
  * @param folder is made, for its owner only, when it is not there

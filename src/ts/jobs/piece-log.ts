@@ -74,19 +74,19 @@ export function streamsOf(outputs: readonly PipelineOutput[]): ReadonlyMap<strin
 
 /** @internal How far one reader has come. */
 export class PieceReader {
-  private readonly heard = new Map<string, { stage: string; instance: number; run: string; next: number }>();
+  private readonly positions = new Map<string, { stage: string; instance: number; run: string; next: number }>();
 
   /** What it has not read of these streams; undefined: nothing. */
   next(streams: ReadonlyMap<string, PieceStream>): PieceEvent | undefined {
-    for (const [key, { stage, instance, run, next }] of this.heard) {
+    for (const [key, { stage, instance, run, next }] of this.positions) {
       if (streams.get(key)?.run === run) continue;
-      this.heard.delete(key);
+      this.positions.delete(key);
       if (next > 0) return { type: 'restarted', stage, instance };
     }
     for (const [key, { stage, instance, run, pieces }] of streams) {
-      const next = this.heard.get(key)?.next ?? 0;
+      const next = this.positions.get(key)?.next ?? 0;
       if (next >= pieces.length) continue;
-      this.heard.set(key, { stage, instance, run, next: next + 1 });
+      this.positions.set(key, { stage, instance, run, next: next + 1 });
       return { type: 'piece', stage, instance, ...pieces[next]! };
     }
     return undefined;

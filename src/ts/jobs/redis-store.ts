@@ -20,8 +20,8 @@ export interface RedisStoreOptions extends JobStoreOptions {
 }
 
 /**
- * Opens a store of jobs in a Redis server (6 or later). Needs the package redis. What was accepted is as durable as the
- * server makes it: `appendonly yes` with `appendfsync always` is on disk before it is answered.
+ * Opens a store of jobs in a Redis server (6 or later). Needs the package redis. An accepted job is as durable as the
+ * server makes it: with `appendonly yes` and `appendfsync always` it is on disk before the server answers.
  *
  * @param url `redis[s]://[[user][:password]@]host[:port][/database]`
  * @param options `maxBytes` is 1 GiB by default
@@ -34,7 +34,7 @@ export async function redisStore(url: string, options: RedisStoreOptions = {}, p
   const { prefix = 'onepiece' } = checkObject<RedisStoreOptions>('options', options);
   checkString('prefix', prefix, { pattern: /^[A-Za-z0-9._-]{1,64}$/ });
   const listeners = new Set<(id: string | undefined) => void>();
-  const tell = (id: string | undefined) => {
+  const notify = (id: string | undefined) => {
     for (const listener of listeners) listener(id);
   };
   const { RESP_TYPES } = loadRedis();
@@ -43,9 +43,9 @@ export async function redisStore(url: string, options: RedisStoreOptions = {}, p
   try {
     await checkServer(connection);
     // What was published while it was away has been missed.
-    const other = await RedisConnection.open(url, () => tell(undefined));
+    const other = await RedisConnection.open(url, () => notify(undefined));
     subscriber = other;
-    await other.call((client) => client.subscribe(`{${prefix}}:ended`, (id) => tell(id)));
+    await other.call((client) => client.subscribe(`{${prefix}}:ended`, (id) => notify(id)));
     const bytesClient = connection.client.withTypeMapping({ [RESP_TYPES.BLOB_STRING]: Buffer });
     const backend = new RedisBackend(connection, other, bytesClient as never, prefix, listeners);
     return new JobStore(backend, options, MAX_BYTES, port);

@@ -1,7 +1,7 @@
 // Jobs over a store and whatever runs requests.
 //
 // Invariant: a job whose submit() answered is finished, by this service, by the next one on the same store, or by
-// another one beside it; and it has one outcome, the first that was stored. An outcome that was told was stored before.
+// another one beside it; and it has one outcome, the first that was stored. An outcome is stored before anyone sees it.
 import { onAbort } from '../core/abort.js';
 import { MAX_TIMEOUT_MS } from '../core/deadline.js';
 import { isRdmaError, RdmaError } from '../core/errors.js';
@@ -307,7 +307,7 @@ export class JobService implements AsyncDisposable {
     this.running.delete(running);
     this.works.delete(id);
     if (work.log.isOver) this.keepLog(id, work.log);
-    // Who follows it looks elsewhere now.
+    // Its followers look elsewhere now.
     work.log.wake();
     work.pieces?.wake();
     if (this.closing !== undefined) return;

@@ -1,7 +1,7 @@
 // The store of jobs and their results, written once on top of a backend.
 //
 // Invariant: accept is idempotent by id; the first who settles a job has settled it, however often and from wherever
-// it is tried; what is read is not taken away. Work is refused when there is no room, results never are.
+// it is tried; reading removes nothing. Work is refused when there is no room, results never are.
 import { randomBytes } from 'node:crypto';
 import { realTimers, type Timers } from '../core/deadline.js';
 import { isRdmaError, RdmaError } from '../core/errors.js';
@@ -377,7 +377,7 @@ export class JobStore {
     return this.backend.isDead(owner);
   }
 
-  /** Closes it; who waits gets RDMA_ERR_CLOSED. A second call answers the same promise. */
+  /** Closes it; a pending wait() rejects with RDMA_ERR_CLOSED. A second call answers the same promise. */
   close(): Promise<void> {
     this.closing ??= this.closeAll();
     return this.closing;

@@ -1,6 +1,6 @@
 // Small results in memory, so that one that many ask for is read from the store once.
 //
-// Invariant: bounded in bytes; a name stands for the same bytes for ever, so nothing here is ever stale; readers get
+// Invariant: bounded in bytes; a name always means the same bytes, so nothing here is ever stale; readers get
 // bytes of their own.
 
 const MAX_VALUE_BYTES = 256 * 1024;

@@ -75,11 +75,11 @@ export class JobWork {
     }
     watching.abort();
     await settled;
-    await this.tell();
+    await this.logOutcome();
   }
 
   // The outcome may be another one's.
-  private async tell(): Promise<void> {
+  private async logOutcome(): Promise<void> {
     try {
       const entry = await this.context.store.get(this.entry.id);
       if (entry?.endedAtMs !== undefined) this.log.add(outcomeEvent(entry));
@@ -120,7 +120,7 @@ export class JobWork {
     }
   }
 
-  // What was accepted is not refused: the runner is asked again when it says.
+  // An accepted job is not refused: the runner is asked again when it says.
   private async runPatiently(bytes: Uint8Array): Promise<PipelineResult> {
     const { store, runner } = this.context;
     const { signal } = this.controller;

@@ -21,7 +21,7 @@ export interface ClusterSnapshot {
   readonly schemaVersion: 1;
   /** When the store was seen, by the wall clock: ms since 1970. */
   readonly atMs: number;
-  /** Why the store could not be looked at just now: what is shown is older then. null: it could. */
+  /** Why the store could not be looked at just now: the view is older then. null: it could. */
   readonly storeFailure: string | null;
   /** The app that this server is a gateway of. */
   readonly app: string;
@@ -54,7 +54,7 @@ export class ClusterObserver implements Disposable {
   private looking: Promise<void> | undefined;
   private failure: RdmaError | undefined;
 
-  /** @param store that of the cluster; who passes it closes it */
+  /** @param store that of the cluster; the caller closes it */
   constructor(
     private readonly app: string,
     private readonly store: ControlStore,

@@ -73,7 +73,7 @@ function perEdge(pick: (edge: Snapshot['edges'][number]) => number) {
 
 const sum = (list: readonly number[]) => list.reduce((total, value) => total + value, 0);
 
-/** All metrics, in the order in which they are told. */
+/** All metrics, in the order of the output. */
 export const METRICS: readonly Metric[] = [
   {
     name: 'onepiece_requests_total',

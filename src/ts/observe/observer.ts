@@ -30,7 +30,7 @@ export interface Observable {
 export interface ObserverOptions {
   /** Requests that have ended and are shown with their timeline, 1 to 1000; default 50. */
   recentRequests?: number;
-  /** Tenants that are told by name, 1 to 1000; default 32. The rest is `other`. */
+  /** Tenants that metrics name, 1 to 1000; default 32. The rest is `other`. */
   maxTenants?: number;
   /** How often the pipeline is looked at while somebody does, in ms, 100 to 60 000; default 1000. */
   intervalMs?: number;
@@ -162,9 +162,9 @@ export class Observer implements Disposable {
     );
     this.listeners.push(wrapped);
     if (this.timer === undefined && !this.closed) {
-      this.timer = setInterval(() => this.tell(), this.intervalMs);
+      this.timer = setInterval(() => this.publish(), this.intervalMs);
       this.timer.unref();
-      this.tell();
+      this.publish();
     }
     return () => {
       this.listeners = this.listeners.filter((other) => other !== wrapped);
@@ -172,14 +172,14 @@ export class Observer implements Disposable {
     };
   }
 
-  private tell(): void {
-    // A process that does not answer takes a second: nobody is told twice then.
+  private publish(): void {
+    // A process that does not answer takes a second: no subscriber gets a snapshot twice then.
     if (this.looking !== undefined) return;
     this.snapshot().then(
       (snapshot) => {
         for (const listener of this.listeners) listener(snapshot);
       },
-      () => {}, // closed; who asks for a snapshot hears it
+      () => {}, // closed: a caller of snapshot() gets the error
     );
   }
 

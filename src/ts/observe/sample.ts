@@ -30,7 +30,7 @@ export interface SnapshotInput {
   readonly restarts: readonly Restart[];
   readonly restartTotals: readonly RestartTotal[];
   readonly recent: readonly RequestRecord[];
-  /** More are told together. */
+  /** More are reported together. */
   readonly maxTenants: number;
 }
 

@@ -1,7 +1,7 @@
 // A page in one file: style, script and markup are in it, and its policy allows no others.
 //
-// Invariant: the policy names the very script and style that the page holds, and lets it ask no other origin, be framed
-// by nobody, and send no forms.
+// Invariant: the policy names exactly the script and style that the page holds, and lets it ask no other origin, be
+// framed by nobody, and send no forms.
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';

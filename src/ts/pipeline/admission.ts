@@ -1,10 +1,10 @@
 // Which instances a request goes to, and how many may be on their way to each.
 //
-// An instance is given what it runs and a small prefetch: enough that its next task is there when one ends, however long
-// the way from the gateway is. Where the way is nothing beside the task, there is no prefetch: a request that is sent
-// ahead can be overtaken by none that is more urgent, and waits for a process that hangs. All other requests wait at
-// the gateway, so the queues in the places are short and no request waits behind one that it has nothing to do with. A
-// request counts at an instance when the stages before have done with it; those that the stages before still work on
+// An instance is given what it runs and a small prefetch: enough that its next task is there when one ends, however
+// long the way from the gateway is. Where the way is nothing beside the task, there is no prefetch: a request that is
+// sent ahead can be overtaken by none that is more urgent, and waits for a process that hangs. All other requests wait
+// at the gateway, so the queues in the places are short and no request waits behind one that it has nothing to do with.
+// A request counts at an instance when the stages before have done with it; those that the stages before still work on
 // count as well only beyond what these can run at a time. So a request that takes long somewhere holds up nobody in the
 // stages behind.
 //
@@ -54,7 +54,7 @@ export type Availability =
   | { readonly state: 'broken'; readonly reason: RdmaError; readonly retryInMs: number };
 
 const READY: Availability = { state: 'ready' };
-/** Stands for the instances of a stage that sleeps; no instance has this number. */
+/** Represents the instances of a stage that sleeps; no instance has this number. */
 const NONE = 0xffff;
 
 /** What is known of one instance. */
@@ -97,7 +97,7 @@ export class Admission {
   private plan: Plan;
   /** Why no request can pass: the first stage that has a broken instance and, where one is enough, no other. */
   broken: { readonly stage: number; readonly reason: RdmaError; readonly retryInMs: number } | undefined;
-  private readonly sleeping: InstanceLoad[]; // by stage: what stands for its instances where the plan has none
+  private readonly sleeping: InstanceLoad[]; // by stage: what represents its instances where the plan has none
   private candidates: InstanceLoad[][]; // of the newest plan, by stage
   private atWork: number[]; // by stage, what all stages before it can run at a time under the newest plan
 
@@ -154,8 +154,8 @@ export class Admission {
   }
 
   /**
-   * Chooses the places of the next request: of a routed stage the instance with the least unfinished work that has room.
-   * One that is stalled gets nothing while another is not.
+   * Chooses the places of the next request: of a routed stage the instance with the least unfinished work that has
+   * room. One that is stalled gets nothing while another is not.
    *
    * @param nowUs when it is admitted
    * @param spreads how it is spread over the instances of each stage; default as the spec says

@@ -1,7 +1,7 @@
 // How long a place that has an address has not been reached.
 //
-// Invariant: the time runs only while there is an address, and begins again with each new one: as long as a place is being
-// started, nobody who sends to it gives up.
+// Invariant: the time runs only while there is an address, and begins again with each new one: as long as a place is
+// being started, nobody who sends to it gives up.
 import { RdmaError } from '../core/errors.js';
 import { addressWords, type PlaceAddress } from './place-address.js';
 
@@ -23,7 +23,8 @@ export class AwayTime {
   /**
    * Passes on what is known of the address, before an attempt to connect there.
    *
-   * @param resolve the address; a promise of it while there is none; what it throws counts as an address without an answer
+   * @param resolve the address; a promise of it while there is none; what it throws counts as an address without an
+   *   answer
    * @throws RdmaError RDMA_ERR_REFUSED, which ends the attempts, when that address has not answered for too long
    */
   find(resolve: () => PlaceAddress | Promise<PlaceAddress>): PlaceAddress | Promise<PlaceAddress> {

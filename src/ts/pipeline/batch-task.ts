@@ -32,8 +32,8 @@ export type BatchOutput = StageOutput | Error | Promise<StageOutput> | undefined
  * The code of a stage that takes several tasks at a time.
  *
  * It answers with a list of one output for each task that it was given, those of {@link BatchTask.poll} behind the
- * others; an Error or a rejected promise in it fails that request alone, undefined stands for one that was ended by
- * {@link BatchTask.finish}. Or with nothing, when all were. What it throws fails all that have not ended.
+ * others; an Error or a rejected promise in it fails that request alone, undefined is the output of one that was ended
+ * by {@link BatchTask.finish}. Or with nothing, when all were. What it throws fails all that have not ended.
  */
 export type BatchHandler<Inputs extends string = string> = (
   tasks: readonly BatchTask<Inputs>[],

@@ -1,6 +1,6 @@
 // How long batches usually take, by their size: learned from those that ran.
 //
-// Invariant: what is expected is never shorter than what was seen of this size or a larger one is usual: a mean and
+// Invariant: the expected time is never shorter than is usual for this size or a larger one: a mean and
 // twice the mean deviation. Of a size that has not run, and no larger one either, it grows with the size.
 
 /** How much a new sample counts. */

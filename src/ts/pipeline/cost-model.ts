@@ -54,7 +54,7 @@ export interface CostStatus {
 
 export class CostModel {
   private readonly stages: readonly StageSpec[];
-  private readonly classes: string[] = ['']; // by index; the first stands for none
+  private readonly classes: string[] = ['']; // by index; the first means none
   private readonly indices = new Map<string, number>();
   private readonly units: Estimate[] = [new Estimate()]; // of the requests of each class
   private readonly warm: Estimate[][]; // of one unit, by stage and class

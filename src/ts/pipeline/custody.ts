@@ -1,8 +1,8 @@
 // What a place still answers for after it has sent it.
 //
 // Invariant: the blocks of what was sent stay as they are until every receiver has acknowledged it, or its request has
-// ended and the way to the receiver was closed; then, and once, they are given back and the owner is told. Of a stream
-// that is when every receiver has acknowledged every piece of it.
+// ended and the way to the receiver was closed; then, and once, they are given back and the owner's callback runs. Of a
+// stream that is when every receiver has acknowledged every piece of it.
 
 /** Memory in which an output lies: a block of a pool, or what somebody else keeps for it. */
 export interface Held {

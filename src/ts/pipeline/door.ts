@@ -1,7 +1,7 @@
 // The door of a gateway: whether a request may wait at all, and what is known of the costs of all.
 //
-// Invariant: who is let in has room in the queue, and is expected to meet its deadline as things stand. Who is not is
-// told why and, where a retry helps, when.
+// Invariant: an admitted request has room in the queue, and is expected to meet its deadline. A refusal says why
+// and, where a retry helps, when.
 import { RdmaError } from '../core/errors.js';
 import type { Admission } from './admission.js';
 import { MAX_CLASSES } from './cost-model.js';

@@ -8,7 +8,7 @@ import { BatchTimes, UsualTime } from './batch-times.js';
 import { type BatchDecision, type BatchRules, decideBatch, joinCount, type WaitingTask } from './batcher.js';
 import type { BatchedTask, BatchHandler, BatchKey } from './batch-task.js';
 import { type BatchesOfBatch, type BatchHost, type BatchKeyValue, RunningBatch } from './running-batch.js';
-import type { Joined } from './join.js';
+import type { JoinedInputs } from './join.js';
 import type { BatchSpec } from './spec.js';
 
 /** How batches are made. */
@@ -31,7 +31,7 @@ export interface BatchStatus {
 
 interface Waiting extends WaitingTask {
   readonly key: BatchKeyValue;
-  readonly joined: Joined;
+  readonly joined: JoinedInputs;
   readonly task: BatchedTask;
 }
 
@@ -62,7 +62,7 @@ export class BatchExecutor implements BatchesOfBatch {
   }
 
   /** A task whose inputs are here. */
-  add(joined: Joined): void {
+  add(joined: JoinedInputs): void {
     const { host } = this;
     const task = host.batchedTaskOf(joined);
     let key: BatchKeyValue;

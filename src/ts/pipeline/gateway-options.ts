@@ -7,7 +7,7 @@ import type { PlaceOptions, PlaceStatus } from './place.js';
 import type { RejectionReason } from './rejection.js';
 import type { TenantStatus } from './request-queue.js';
 
-/** What happens to a request in the places, as far as the gateway is told. */
+/** What happens to a request in the places, as far as the gateway knows. */
 export interface TaskEvent {
   type: 'task' | 'progress' | 'done' | 'failed';
   request: string;
@@ -63,7 +63,7 @@ export interface QueueStatus {
   readonly rejected: Readonly<Partial<Record<RejectionReason, number>>>;
   /** Requests that could not meet their deadline any more when their turn came, since the start. */
   readonly hopeless: number;
-  /** Rejected callers that were told when to come back, and the share of such callers that does. */
+  /** Rejected callers that got a time to come back, and the share of such callers that does. */
   readonly reservations: { readonly count: number; readonly keptShare: number };
 }
 

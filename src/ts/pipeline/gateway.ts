@@ -1,8 +1,8 @@
 // The gateway: where requests enter a pipeline and results leave it. It has the only queue.
 //
 // Invariant: a request that was taken ends exactly once: with its result, a failure, or an error that says why. Until
-// then the gateway holds what is needed to admit it again. A request lives and dies under the plan that admitted it; one
-// that is admitted again is a new attempt, and nothing of an older attempt becomes part of its result.
+// then the gateway holds what is needed to admit it again. A request lives and dies under the plan that admitted it;
+// one that is admitted again is a new attempt, and nothing of an older attempt becomes part of its result.
 import { onAbort } from '../core/abort.js';
 import { pause } from '../core/deadline.js';
 import { RdmaError } from '../core/errors.js';
@@ -15,7 +15,7 @@ import { type Envelope, Flag, Kind, NO_DEADLINE, NO_STREAM } from './envelope.js
 import type { Expectation } from './forecaster.js';
 import type { GatewayOptions, GatewayStatus, TaskEvent } from './gateway-options.js';
 import type { Input } from './input.js';
-import type { Joined } from './join.js';
+import type { JoinedInputs } from './join.js';
 import type { PlaceSizes } from './lane-sizes.js';
 import { encodeMeta } from './meta.js';
 import {
@@ -185,7 +185,7 @@ export class Gateway implements PlaceOwner {
       const { admitted } = ticket;
       if (admitted === undefined || ticket.over) continue;
       if (!takesPart(admitted.plan, admitted.route, this.options.self.instance, place)) continue;
-      again.push(this.takeBack(ticket, admitted));
+      again.push(this.withdraw(ticket, admitted));
     }
     this.admitAgain(again);
     const closed = this.place.giveUp(place);
@@ -202,7 +202,7 @@ export class Gateway implements PlaceOwner {
     for (const ticket of this.tickets.list()) {
       const { admitted } = ticket;
       if (admitted === undefined || ticket.over || admitted.plan.number === this.place.plan.number) continue;
-      again.push(this.takeBack(ticket, admitted));
+      again.push(this.withdraw(ticket, admitted));
     }
     this.admitAgain(again);
     this.admit();
@@ -240,7 +240,7 @@ export class Gateway implements PlaceOwner {
       const { admitted } = ticket;
       if (ticket.over || admitted === undefined) continue;
       if (!admitted.unfinished[place.stage]!.some((load) => load.instance === place.instance)) continue;
-      if (canMove) again.push(this.takeBack(ticket, admitted));
+      if (canMove) again.push(this.withdraw(ticket, admitted));
       else this.cancel(ticket, reason);
     }
     this.admitAgain(again);
@@ -256,7 +256,7 @@ export class Gateway implements PlaceOwner {
   }
 
   // What it has in the places ends there.
-  private takeBack(ticket: Ticket, admitted: AdmittedRequest): Ticket {
+  private withdraw(ticket: Ticket, admitted: AdmittedRequest): Ticket {
     this.tellEnded(ticket);
     this.leave(ticket, admitted);
     ticket.progress = undefined;
@@ -657,7 +657,7 @@ export class Gateway implements PlaceOwner {
   // ---- What the place says
 
   /** @internal */
-  onComplete(joined: Joined): void {
+  onComplete(joined: JoinedInputs): void {
     const ticket = this.ticketOf(joined);
     joined.state = 'sent';
     if (ticket === undefined) {
@@ -670,7 +670,7 @@ export class Gateway implements PlaceOwner {
     for (const input of joined.inputs as Input[]) {
       const { fromStage: stage, fromInstance: instance, queueUs, computeUs } = input.envelope;
       if (admitted !== undefined) this.done(ticket, admitted, { stage, instance }, queueUs, computeUs, nowUs);
-      this.tell('done', ticket, stage, instance, { queueUs, computeUs });
+      this.emitTask('done', ticket, stage, instance, { queueUs, computeUs });
     }
     this.end(ticket);
     try {
@@ -686,15 +686,16 @@ export class Gateway implements PlaceOwner {
 
   // Reports come by other lanes than the result, and those that come after it are dropped. What they would say is
   // known: the tasks that the result was made from have begun and are done.
-  private tellUnreported(ticket: Ticket, { unfinished }: AdmittedRequest, joined: Joined): void {
+  private tellUnreported(ticket: Ticket, { unfinished }: AdmittedRequest, joined: JoinedInputs): void {
     for (let stage = 0; stage < unfinished.length; stage++) {
       for (const { instance } of unfinished[stage]!) {
         const isSender = (joined.inputs as Input[]).some(
           ({ envelope }) => envelope.fromStage === stage && envelope.fromInstance === instance,
         );
         if (isSender) continue; // told with its own times
-        if (ticket.progress?.hasStarted({ stage, instance }) !== true) this.tell('task', ticket, stage, instance, {});
-        this.tell('done', ticket, stage, instance, {});
+        if (ticket.progress?.hasStarted({ stage, instance }) !== true)
+          this.emitTask('task', ticket, stage, instance, {});
+        this.emitTask('done', ticket, stage, instance, {});
       }
     }
   }
@@ -716,24 +717,24 @@ export class Gateway implements PlaceOwner {
   }
 
   /** @internal */
-  onPieces(joined: Joined): void {
+  onPieces(joined: JoinedInputs): void {
     const ticket = this.ticketOf(joined);
     if (ticket?.pieces === undefined) return;
     try {
-      ticket.pieces.tell(joined);
+      ticket.pieces.deliver(joined);
     } catch (cause) {
       this.cancel(ticket, new RdmaError('RDMA_ERR_HANDLER', `onPiece has failed: ${String(cause)}`, { cause }));
     }
   }
 
-  private ticketOf(joined: Joined): Ticket | undefined {
+  private ticketOf(joined: JoinedInputs): Ticket | undefined {
     if (joined.ledger.gatewayRun !== this.options.incarnation) return undefined;
     const ticket = this.tickets.get(joined.ticket);
     if (ticket === undefined || ticket.over) return undefined;
     return ticket.attempt === joined.attempt ? ticket : undefined;
   }
 
-  private answer(ticket: Ticket, joined: Joined): void {
+  private answer(ticket: Ticket, joined: JoinedInputs): void {
     const { graph, self } = this.options;
     const outputs: PipelineOutput[] = [];
     const { views, pieces } = ticket;
@@ -793,7 +794,7 @@ export class Gateway implements PlaceOwner {
       ...(preview === undefined ? {} : { preview }),
       ...(remainingUs === undefined ? {} : { remainingMs: remainingUs / 1000 }),
     };
-    this.tell('progress', ticket, from.stage, from.instance, more);
+    this.emitTask('progress', ticket, from.stage, from.instance, more);
     const request = requestName(self.instance, incarnation, ticket.number);
     ticket.onProgress?.({ request, stage: graph.spec.stages[from.stage]!.name, instance: from.instance, ...more });
   }
@@ -817,7 +818,7 @@ export class Gateway implements PlaceOwner {
     if (what === Report.STARTED) {
       ticket.progress ??= new RequestProgress();
       ticket.progress.started(from, this.place.nowUs());
-      this.tell('task', ticket, from.stage, from.instance, {});
+      this.emitTask('task', ticket, from.stage, from.instance, {});
     } else if (what === Report.PROGRESS) {
       this.onProgress(from, gatewayRun, {
         ticket: number,
@@ -829,7 +830,7 @@ export class Gateway implements PlaceOwner {
     } else {
       const { admitted } = ticket;
       if (admitted !== undefined) this.done(ticket, admitted, from, queueUs, computeUs, this.place.nowUs());
-      this.tell('done', ticket, from.stage, from.instance, { queueUs, computeUs });
+      this.emitTask('done', ticket, from.stage, from.instance, { queueUs, computeUs });
       if (this.queue.size > 0) this.admit();
     }
   }
@@ -838,11 +839,11 @@ export class Gateway implements PlaceOwner {
     const ticket = this.tickets.get(number);
     if (ticket === undefined || ticket.over || ticket.attempt !== attempt) return;
     const name = this.options.graph.spec.stages[from.stage]?.name ?? 'unknown';
-    this.tell('failed', ticket, from.stage, from.instance, {});
+    this.emitTask('failed', ticket, from.stage, from.instance, {});
     const { admitted } = ticket;
     const attempts = this.options.graph.spec.stages[from.stage]?.attempts ?? 1;
     if (failure.retryable === true && admitted !== undefined && ++ticket.tries < attempts) {
-      this.admitAgain([this.takeBack(ticket, admitted)]);
+      this.admitAgain([this.withdraw(ticket, admitted)]);
       this.admit();
       return;
     }
@@ -851,7 +852,7 @@ export class Gateway implements PlaceOwner {
     this.cancel(ticket, new RdmaError(code, `stage ${name} failed: ${failure.message}`, { stage: name }));
   }
 
-  private tell(
+  private emitTask(
     type: TaskEvent['type'],
     ticket: Ticket,
     stage: number,
@@ -867,12 +868,12 @@ export class Gateway implements PlaceOwner {
   }
 
   /** @internal */
-  onIncomplete(joined: Joined): void {
+  onIncomplete(joined: JoinedInputs): void {
     if (this.ticketOf(joined) === undefined) this.place.join.end(joined);
   }
 
   /** @internal */
-  onUnreadable(joined: Joined, reason: RdmaError): void {
+  onUnreadable(joined: JoinedInputs, reason: RdmaError): void {
     const ticket = this.ticketOf(joined);
     this.place.join.end(joined);
     if (ticket !== undefined) this.cancel(ticket, reason);

@@ -45,7 +45,7 @@ export {
 } from './place-address.js';
 export { subnetOf } from './location.js';
 export { type Reach, reach } from './reach.js';
-export type { Via } from './way.js';
+export type { Via } from './link-connector.js';
 export { checkPlan, makePlan, type PlaceId, type Plan, placeName, stageIndex, stagePlaces } from './plan.js';
 export { type PipelinePort, pipelinePort, systemPipelinePort } from './port.js';
 export { checkScale, type StageScale, type StageScaleInput } from './scale-spec.js';

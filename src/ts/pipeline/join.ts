@@ -27,7 +27,7 @@ const MAX_BARRED = 4096;
 export type JoinedState = 'incomplete' | 'ready' | 'running' | 'sent' | 'over';
 
 /** All that has come for one request. */
-export class Joined {
+export class JoinedInputs {
   readonly ledger: Ledger;
   readonly ticket: number;
   readonly attempt: number;
@@ -35,7 +35,10 @@ export class Joined {
   readonly flags: number;
   readonly plan: Plan;
   readonly senders: readonly PlaceId[];
-  /** By the position of the sender in {@link Joined.senders}; of a sender with a stream, the output that closes it. */
+  /**
+   * By the position of the sender in {@link JoinedInputs.senders}; of a sender with a stream, the output that closes
+   * it.
+   */
   readonly inputs: (Input | undefined)[];
   /** Likewise, the streams; undefined for a sender without, and when no sender has one. */
   readonly streams: (StreamIn | undefined)[] | undefined;
@@ -119,7 +122,7 @@ export class Joined {
     return stream === undefined ? this.inputs[at] : stream.copyOf(input);
   }
 
-  /** A message from the sender at this position; held until {@link Joined.letGo}. */
+  /** A message from the sender at this position; held until {@link JoinedInputs.letGo}. */
   set(at: number, input: Input): void {
     this.streams?.[at]?.add(input);
     if (input.envelope.piece === NO_STREAM) this.inputs[at] = input;
@@ -127,7 +130,7 @@ export class Joined {
   }
 
   /** All that another task has from the sender at this position. */
-  share(at: number, other: Joined): void {
+  share(at: number, other: JoinedInputs): void {
     const stream = other.streams?.[at];
     if (stream === undefined) this.set(at, other.inputs[at]!);
     else for (const input of stream.all()) this.set(at, input);
@@ -170,13 +173,13 @@ function takeOf(takes: Uint8Array | undefined, stage: number): number {
   return takes === undefined || stage === GATEWAY_INDEX ? Take.WHOLE : takes[stage]!;
 }
 
-const NO_TASKS: readonly Joined[] = [];
+const NO_TASKS: readonly JoinedInputs[] = [];
 
 /** The requests of one run of one gateway at this place. */
 export class Ledger {
   readonly gateway: number;
   readonly gatewayRun: number;
-  readonly open = new TicketMap<Joined>();
+  readonly open = new TicketMap<JoinedInputs>();
   private readonly settled = new TicketMap<number>(); // to attempt
   private below = 0;
 
@@ -204,7 +207,7 @@ export class Ledger {
   }
 
   /** Every request with a smaller ticket has ended; answers those that were open here. */
-  finish(below: number): readonly Joined[] {
+  finish(below: number): readonly JoinedInputs[] {
     if (below <= this.below) return NO_TASKS;
     this.forget(this.below, below);
     this.below = below;
@@ -260,8 +263,8 @@ export class Join {
   }
 
   /** Every request that is here. */
-  all(): Joined[] {
-    const all: Joined[] = [];
+  all(): JoinedInputs[] {
+    const all: JoinedInputs[] = [];
     for (const ledger of [...this.ledgers.values(), ...this.older]) all.push(...ledger.open.list());
     return all;
   }
@@ -285,7 +288,7 @@ export class Join {
    * @returns the task that it belongs to; undefined when it takes part in nothing and was acknowledged
    * @throws RdmaError RDMA_ERR_PROTOCOL when its sender does not send here; it is not acknowledged then
    */
-  accept(input: Input): Joined | undefined {
+  accept(input: Input): JoinedInputs | undefined {
     const { envelope } = input;
     const ledger = this.ledgerOf(envelope.gateway, envelope.gatewayRun);
     const over = ledger.finish(envelope.finishedBelow);
@@ -310,14 +313,14 @@ export class Join {
       throw refused(`${input.sender} ${comesWhole ? 'has no stream' : 'sends by a stream'}`);
     }
     if (joined === undefined) {
-      joined = new Joined(ledger, input, plan, senders, this.host.nowUs(), takes);
+      joined = new JoinedInputs(ledger, input, plan, senders, this.host.nowUs(), takes);
       ledger.open.set(joined.ticket, joined);
       if (this.ledgers.get(ledger.gateway) !== ledger) this.older.add(ledger);
     }
     return this.place(joined, at, input);
   }
 
-  private place(joined: Joined, at: number, input: Input): Joined | undefined {
+  private place(joined: JoinedInputs, at: number, input: Input): JoinedInputs | undefined {
     const known = joined.known(at);
     const { flaw } = this.host;
     if (known === undefined) {
@@ -347,7 +350,14 @@ export class Join {
       joined.set(at, input);
       return joined;
     }
-    const next = new Joined(joined.ledger, input, joined.plan, joined.senders, joined.openedAtUs, this.host.takes);
+    const next = new JoinedInputs(
+      joined.ledger,
+      input,
+      joined.plan,
+      joined.senders,
+      joined.openedAtUs,
+      this.host.takes,
+    );
     for (let i = 0; i < joined.inputs.length; i++) if (i !== at) next.share(i, joined);
     next.set(at, input);
     joined.ledger.open.set(next.ticket, next);
@@ -356,7 +366,7 @@ export class Join {
   }
 
   // Nobody wants the outcome any more. What its handler or its receivers still read is let go when they have ended.
-  private drop(joined: Joined, why: string): void {
+  private drop(joined: JoinedInputs, why: string): void {
     const { state } = joined;
     if (state === 'sent' || state === 'over') return;
     joined.state = 'over';
@@ -365,7 +375,7 @@ export class Join {
   }
 
   /** The request has ended, or begins again as another attempt: its task stops. */
-  end(joined: Joined): void {
+  end(joined: JoinedInputs): void {
     const { ledger, ticket, attempt } = joined;
     this.drop(joined, 'the request has ended');
     if (joined.state !== 'sent' && ledger.open.get(ticket) === joined) ledger.open.delete(ticket);
@@ -390,7 +400,7 @@ export class Join {
   }
 
   /** Nobody reads its inputs any more, and what was made of them is acknowledged: so are they. */
-  settle(joined: Joined): void {
+  settle(joined: JoinedInputs): void {
     const { ledger, ticket } = joined;
     joined.state = 'over';
     joined.letGo();

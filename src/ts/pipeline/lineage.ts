@@ -50,7 +50,7 @@ export function mergeRuns(inputs: readonly Descent[], into: Uint32Array): boolea
   return true;
 }
 
-// The run of a stage as its followers know it: a number that stands for the incarnations of all its instances that took
+// The run of a stage as its followers know it: a number that identifies the incarnations of all its instances that took
 // part. Two sets of incarnations have the same one with a probability of 2^-32.
 function withShard(run: number, { fromInstance, incarnation }: Descent): number {
   let mixed = Math.imul(run ^ Math.imul(fromInstance + 1, 0x9e3779b1), 0x85ebca6b);

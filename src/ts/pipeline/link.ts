@@ -1,13 +1,13 @@
 // The way from one place to another: one lane, and what waits to go through it.
 //
-// Invariant: messages with custody go out in order, and a limited number of them is not acknowledged at a time; the rest
-// waits here, and notes overtake it: the note that ends a request does not wait for the request that it ends.
+// Invariant: messages with custody go out in order, and a limited number of them is not acknowledged at a time; the
+// rest waits here, and notes overtake it: the note that ends a request does not wait for the request that it ends.
 // Acknowledgements count up to the first message that is missing. So what takes long is sent once more behind what came
-// after it, and the receiver acknowledges the older copy in exchange; room for that is always left. So there is room again
-// as long as the receiver takes what it gets, however long some requests take.
+// after it, and the receiver acknowledges the older copy in exchange; room for that is always left. So there is room
+// again as long as the receiver takes what it gets, however long some requests take.
 //
-// When the receiver is reached by another device, all that it has not acknowledged is built anew, and waits here in order
-// until there is an outbox on that device.
+// When the receiver is reached by another device, all that it has not acknowledged is built again, and waits here in
+// order until there is an outbox on that device.
 import type { Outbox } from '../ring/index.js';
 import type { Custody } from './custody.js';
 import { Kind, kindOf } from './envelope.js';
@@ -107,14 +107,15 @@ export class Link {
     return true;
   }
 
-  // Sends the oldest message once more when many have overtaken it; such that were sent once more do not count: with them it
-  // would never end.
+  // Sends the oldest message once more when many have overtaken it; such that were sent once more do not count: with
+  // them it would never end.
   private refresh(): void {
     const { outbox, waiting } = this;
     const oldest = waiting[0];
     if (oldest === undefined || this.fresh - oldest.after < this.longMessages) return;
     if (this.flaw === 'no-refresh' || this.away) return;
-    // One at a time: what lies behind it may be acknowledged with it, and a receiver that stands still takes no other copy.
+    // One at a time: what lies behind it may be acknowledged with it, and a receiver that is stopped takes no other
+    // copy.
     if (outbox.acknowledged < this.refreshed) return;
     const again = outbox.tryResend(oldest.sequence);
     if (again === 0) return;
@@ -165,19 +166,19 @@ export class Link {
   }
 
   /**
-   * The outbox has failed, as the receiver is reached by another device: nothing goes out until arrived(). May be called
-   * again before that.
+   * The outbox has failed, as the receiver is reached by another device: nothing goes out until arrived(). May be
+   * called again before that.
    *
-   * @param rebuild makes a message anew for that device
+   * @param rebuild builds a message again for that device
    * @throws what `rebuild` throws
    */
   leave(rebuild: (bytes: Uint8Array) => Relocated): void {
     const sent = this.away ? [] : this.takeSent();
     this.away = true;
     this.held = [...sent, ...this.held].map(({ bytes, custody }) => {
-      const { bytes: anew, block } = rebuild(bytes);
+      const { bytes: rebuilt, block } = rebuild(bytes);
       if (block !== undefined) custody.keep([block]);
-      return { bytes: anew, custody };
+      return { bytes: rebuilt, custody };
     });
   }
 

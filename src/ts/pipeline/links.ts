@@ -8,9 +8,9 @@ import type { OutboxStatus } from '../ring/index.js';
 import type { Attachment } from './attachment.js';
 import type { Custody } from './custody.js';
 import type { Link } from './link.js';
-import { type Via, Way, type WayOptions } from './way.js';
+import { type Via, LinkConnector, type LinkConnectorOptions } from './link-connector.js';
 
-export type LinkOptions = WayOptions;
+export type LinkOptions = LinkConnectorOptions;
 
 /** What an operator asks of the links of a place. */
 export interface LinkStatus {
@@ -27,7 +27,7 @@ export interface LinkStatus {
 export class Links {
   private readonly options: LinkOptions;
   private readonly links = new Map<string, Link>();
-  private readonly ways = new Map<string, Way>(); // of the links, by target
+  private readonly connectors = new Map<string, LinkConnector>(); // of the links, by target
   private readonly connecting = new Map<string, Promise<void>>();
   private readonly moving = new Set<Promise<void>>(); // to other devices
   private readonly gone = new Set<string>(); // given up, while a plan names them
@@ -64,14 +64,14 @@ export class Links {
       if (this.closed) return 'the sender is being closed';
       return this.gone.has(target) ? `${target} was given up` : undefined;
     };
-    const way = new Way(this.options, target, unwanted);
+    const connector = new LinkConnector(this.options, target, unwanted);
     try {
-      await way.connect((moving) => this.keepMove(moving));
+      await connector.connect((moving) => this.keepMove(moving));
     } catch (error) {
       if (this.gone.has(target)) return;
       throw error;
     }
-    const link = way.link!;
+    const link = connector.link!;
     if (this.closed) {
       await link.close();
       throw new RdmaError('RDMA_ERR_CLOSED', 'closed while connecting');
@@ -81,7 +81,7 @@ export class Links {
       return;
     }
     this.links.set(target, link);
-    this.ways.set(target, way);
+    this.connectors.set(target, connector);
   }
 
   // It is being connected to elsewhere: that ends before this does.
@@ -116,22 +116,25 @@ export class Links {
   send(target: string, bytes: Uint8Array, custody: Custody | undefined, nowUs: number): void {
     const link = this.links.get(target);
     if (link === undefined && this.gone.has(target)) return;
-    if (link === undefined) throw new RdmaError('RDMA_ERR_PEER_GONE', `there is no way to ${target}`);
+    if (link === undefined) throw new RdmaError('RDMA_ERR_PEER_GONE', `there is no link to ${target}`);
     link.usedAtUs = nowUs;
     link.send(bytes, custody);
   }
 
-  /** True when there is a way to the target. */
+  /** True when there is a link to the target. */
   has(target: string): boolean {
     return this.links.has(target);
   }
 
-  /** True when messages to the target wait for room, or there is no way to it. */
+  /** True when messages to the target wait for room, or there is no link to it. */
   hasBacklog(target: string): boolean {
     return this.links.get(target)?.backlog !== 0;
   }
 
-  /** When the last message was sent to a target, by the clock of the port in microseconds; Infinity: there is no way to it. */
+  /**
+   * When the last message was sent to a target, by the clock of the port in microseconds; Infinity: there is no link to
+   * it.
+   */
   usedAtUs(target: string): number {
     return this.links.get(target)?.usedAtUs ?? Number.POSITIVE_INFINITY;
   }
@@ -146,7 +149,7 @@ export class Links {
   attachmentsOf(targets: readonly string[]): Attachment[] {
     const found: Attachment[] = [];
     for (const target of targets) {
-      const by = this.ways.get(target)?.by;
+      const by = this.connectors.get(target)?.by;
       if (by !== undefined && !found.includes(by)) found.push(by);
     }
     return found;
@@ -154,13 +157,13 @@ export class Links {
 
   /** Whether a target is reached by a device. */
   goesBy(target: string, by: Attachment): boolean {
-    return this.ways.get(target)?.by === by;
+    return this.connectors.get(target)?.by === by;
   }
 
   /** The device that each target is reached by, and why. */
   get vias(): Record<string, Via> {
     return Object.fromEntries(
-      [...this.ways].flatMap(([target, { via }]) => (via === undefined ? [] : [[target, via]])),
+      [...this.connectors].flatMap(([target, { via }]) => (via === undefined ? [] : [[target, via]])),
     );
   }
 
@@ -169,14 +172,14 @@ export class Links {
       target,
       backlog,
       unacknowledged,
-      via: this.ways.get(target)!.via!,
+      via: this.connectors.get(target)!.via!,
       outbox: outbox.status(),
     }));
   }
 
   /**
-   * Closes the way to a target that does not come back, also one that is being made. What it has not acknowledged is settled,
-   * and nothing is sent there until a later plan names it.
+   * Closes the link to a target that does not come back, also one that is being made. What it has not acknowledged is
+   * settled, and nothing is sent there until a later plan names it.
    */
   async giveUp(target: string): Promise<void> {
     this.gone.add(target);
@@ -184,17 +187,20 @@ export class Links {
     const link = this.links.get(target);
     if (link === undefined) return;
     this.links.delete(target);
-    this.ways.delete(target);
+    this.connectors.delete(target);
     await link.close();
   }
 
-  /** Closes the ways to all targets but these, also those that are being made. What was not acknowledged there is settled: nobody will ask for it. */
+  /**
+   * Closes the links to all targets but these, also those that are being made. What was not acknowledged there is
+   * settled: nobody will ask for it.
+   */
   async keepOnly(targets: ReadonlySet<string>): Promise<void> {
     const gone = [...this.links].filter(([target]) => !targets.has(target));
     const unmade = [...this.connecting].filter(([target]) => !targets.has(target));
     for (const [target] of gone) {
       this.links.delete(target);
-      this.ways.delete(target);
+      this.connectors.delete(target);
     }
     for (const [target] of unmade) {
       this.gone.add(target);
@@ -210,7 +216,7 @@ export class Links {
     await Promise.allSettled(this.connecting.values());
     const links = [...this.links.values()];
     this.links.clear();
-    this.ways.clear();
+    this.connectors.clear();
     await Promise.all([...links.map((link) => link.close()), ...this.moving]);
   }
 }

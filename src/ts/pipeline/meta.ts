@@ -112,7 +112,7 @@ function checkProperties(value: Meta, path: string, inside: object[]): void {
   }
 }
 
-// An object literal of any realm, or one without a prototype; nothing that stands for itself in another form.
+// An object literal of any realm, or one without a prototype; nothing that has a form of its own, such as a Map.
 function isPlainObject(value: unknown): value is Meta {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) return false;
   const prototype = Object.getPrototypeOf(value);

@@ -1,7 +1,7 @@
 // How long a place waits for an input that cannot be read, as its sender has gone.
 //
-// Invariant: a sender that is being replaced, or was, makes the input again, however long it takes to load and to compute:
-// that is waited for. One that is there all the time and whose input cannot be read all the same is not.
+// Invariant: a sender that is being replaced, or was, makes the input again, however long it takes to load and to
+// compute: that is waited for. One that is there all the time and whose input still cannot be read is not.
 import { addressWords, type PlaceAddress } from './place-address.js';
 
 const LIMIT_US = 30_000_000;
@@ -15,8 +15,8 @@ export class Patience {
   private readonly untilUs: number;
 
   /**
-   * @param whereIs the sender: a promise while it has no process; what it throws says nothing; undefined for one that does
-   *   not make anything again
+   * @param whereIs the sender: a promise while it has no process; what it throws says nothing; undefined for one that
+   *   does not make anything again
    * @param sinceUs when the input came
    */
   constructor(whereIs: (() => PlaceAddress | Promise<PlaceAddress>) | undefined, sinceUs: number) {

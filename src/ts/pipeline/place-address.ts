@@ -70,7 +70,8 @@ export function kindOfDevice({ type }: Pick<PortAddress, 'type'>): DeviceKind {
 /**
  * The fabric of a device; see {@link DeviceAddress.fabric}.
  *
- * @param subnetOf the subnet of an IPv4 address of this machine, such as `10.0.0.0/24`; undefined: it has no such address
+ * @param subnetOf the subnet of an IPv4 address of this machine, such as `10.0.0.0/24`; undefined: it has no such
+ *   address
  */
 export function fabricOf(
   address: Pick<PortAddress, 'type' | 'gid'>,

@@ -21,7 +21,7 @@ import { compose, copiedParts, NO_MEMORY } from './compose.js';
 import { Custody, type Held } from './custody.js';
 import { type Envelope, Kind, kindOf, readEnvelope, writeEnvelope } from './envelope.js';
 import { Input, lost, senderName } from './input.js';
-import { Join, type Joined, type JoinHost, type Ledger } from './join.js';
+import { Join, type JoinedInputs, type JoinHost, type Ledger } from './join.js';
 import { type PlaceSizes, placeSizes } from './lane-sizes.js';
 import { HopLatencies, type LatencyStatus } from './latency.js';
 import { type LinkStatus, Links } from './links.js';
@@ -37,7 +37,7 @@ import { type Graph, possibleReceivers, possibleSenderCount, receivers, senders 
 import { keptPieces, takesOf } from './stream-limits.js';
 import { REQUEST, sizeRemedy } from './spec.js';
 import { viewOf } from './view.js';
-import type { Via } from './way.js';
+import type { Via } from './link-connector.js';
 
 /** The most lanes of an inbox; a plan with more senders is refused. */
 const MAX_LANES = 4096;
@@ -86,15 +86,15 @@ export interface PlaceOptions {
 /** What a place asks of the gateway or stage instance above it. */
 export interface PlaceOwner {
   /** All inputs of a task are here. */
-  onComplete(joined: Joined): void;
+  onComplete(joined: JoinedInputs): void;
   /** More of a stream has come that a task reads, or will. */
-  onPieces(joined: Joined): void;
+  onPieces(joined: JoinedInputs): void;
   /** A note to a gateway. */
   onNote(kind: number, bytes: Uint8Array, view: DataView): void;
   /** Inputs wait for others for a second already: asked again each second. */
-  onIncomplete(joined: Joined): void;
+  onIncomplete(joined: JoinedInputs): void;
   /** An input cannot be read, though its sender lives. */
-  onUnreadable(joined: Joined, reason: RdmaError): void;
+  onUnreadable(joined: JoinedInputs, reason: RdmaError): void;
   /** The place cannot go on. */
   onFailed(reason: RdmaError): void;
 }
@@ -309,8 +309,8 @@ export class Place implements JoinHost {
   }
 
   /**
-   * A place is gone for good. Its requests end or are admitted again, which is up to their gateways; here nothing waits for
-   * it any more.
+   * A place is gone for good. Its requests end or are admitted again, which is up to their gateways; here nothing waits
+   * for it any more.
    */
   giveUp(place: PlaceId): Promise<void> {
     return this.links.giveUp(placeName(this.options.graph.spec, place));
@@ -349,8 +349,8 @@ export class Place implements JoinHost {
     message.acknowledge();
   }
 
-  // What a later run of this gateway waits for must not be acknowledged here: its sender has not noticed yet that another process
-  // has the place.
+  // What a later run of this gateway waits for must not be acknowledged here: its sender has not noticed yet that
+  // another process has the place.
   private checkRun(gatewayRun: number): void {
     const { self, incarnation } = this.options;
     if (!isGateway(self) || gatewayRun <= incarnation) return;
@@ -428,7 +428,7 @@ export class Place implements JoinHost {
     this.early.push({ message, bytes });
   }
 
-  private advance(joined: Joined | undefined): void {
+  private advance(joined: JoinedInputs | undefined): void {
     if (joined === undefined) return;
     if (joined.streams !== undefined) this.owner.onPieces(joined);
     if (joined.state !== 'incomplete') {
@@ -613,7 +613,7 @@ export class Place implements JoinHost {
       try {
         this.links.send(target, bytes, undefined, this.nowUs());
       } catch {
-        // The link has failed, and so has this place: its owner was told.
+        // The link has failed, and so has this place: its owner knows.
       }
       return;
     }
@@ -725,7 +725,7 @@ function attach(port: PipelinePort, devices: readonly unknown[]): readonly Attac
 }
 
 // What it waits for may never come: its request may have ended.
-function waitsForMore(joined: Joined): boolean {
+function waitsForMore(joined: JoinedInputs): boolean {
   const { state, streams } = joined;
   if (state === 'incomplete') return true;
   return streams !== undefined && (state === 'ready' || state === 'running') && !joined.isClosed;

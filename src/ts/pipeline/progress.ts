@@ -26,7 +26,7 @@ export function paceAfter(pace: Pace, done: number, nowUs: number): Pace {
   if (!(done >= MIN_DONE)) return pace;
   const { startedUs, totalUs } = pace;
   const sampleUs = Math.max(0, nowUs - startedUs) / done;
-  // What is done is done.
+  // A finished task gives its exact time.
   if (done >= 1 || Number.isNaN(totalUs)) return { startedUs, totalUs: sampleUs };
   return { startedUs, totalUs: totalUs + SAMPLE_WEIGHT * (sampleUs - totalUs) };
 }

@@ -1,4 +1,4 @@
-// Builds a message that was made for one device anew for another one.
+// Rebuilds a message that was made for one device for another one.
 //
 // Invariant: the copy says the same as the original, and refers to nothing of the first device any more. It is made
 // while the custody of the message holds what the original refers to.
@@ -19,11 +19,12 @@ export interface Relocated {
 }
 
 /**
- * Builds a message anew.
+ * Rebuilds a message.
  *
  * @param message as it was sent, at most `inlineBytes`
  * @param from memory that it refers to
- * @param to memory that it refers to then, also beyond the limit of that pool: what is sent already cannot wait for room
+ * @param to memory that it refers to then, also beyond the limit of that pool: what is sent already cannot wait for
+ *   room
  * @param stages how many stages the workflow has
  * @throws RdmaError ENOMEM; RDMA_ERR_INTERNAL when what it refers to is not there any more
  */

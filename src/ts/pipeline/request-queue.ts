@@ -214,7 +214,7 @@ export class RequestQueue<T extends Queued> {
   }
 
   /**
-   * What would go before a newcomer, as it stands now.
+   * What would go before a newcomer now.
    *
    * @param ahead is filled with the units of each class
    */

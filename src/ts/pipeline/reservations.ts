@@ -1,8 +1,8 @@
-// Room that is kept for callers who were told when to come back.
+// Room that is kept for refused callers that got a time to come back.
 //
 // A rejected caller gets a time and a token. Newcomers are judged as if those whose time comes before they would be
-// done waited already, as far as such callers usually come back; so who comes in time finds room. Reservations get at
-// most a share of what there is, and their times lie as far apart as that share can serve them.
+// done waited already, as far as such callers usually come back; so a caller that comes in time finds room.
+// Reservations get at most a share of what there is, and their times lie as far apart as that share can serve them.
 //
 // Invariant: times ascend in the order of the reservations. What nobody claims costs nothing but its share of the
 // window of a newcomer, and the less the fewer come back.
@@ -12,7 +12,7 @@ const SHARE = 0.5;
 /** Before anybody has come back or stayed away. */
 const FIRST_KEPT = 0.5;
 const NEWEST = 0.05;
-/** The most that are kept; who comes after them gets a time without a reservation. */
+/** The most that are kept; callers after that get a time without a reservation. */
 const MAX_RESERVATIONS = 65_536;
 /** How much later than told a caller may come: this, and a quarter of the time that it waited. */
 const GRACE_US = 100_000;

@@ -98,7 +98,9 @@ export function takesPart(plan: Plan, route: Route, gateway: number, place: Plac
   return instance === ALL ? plan.instances[place.stage]!.includes(place.instance) : instance === place.instance;
 }
 
-/** Every place to which `from` may have to send under this plan, whatever the route: its neighbours and all gateways. */
+/**
+ * Every place to which `from` may have to send under this plan, whatever the route: its neighbours and all gateways.
+ */
 export function possibleReceivers(graph: Graph, plan: Plan, from: PlaceId): PlaceId[] {
   if (from.stage === GATEWAY_INDEX) {
     // Also those that take no request: they learn from the gateway that a request has ended.

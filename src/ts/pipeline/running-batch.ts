@@ -4,7 +4,7 @@
 // ended when its handler has returned and all its tasks have ended.
 import { RdmaError } from '../core/errors.js';
 import type { BatchedTask, BatchHandler, BatchOfTask, BatchOutput } from './batch-task.js';
-import type { Joined } from './join.js';
+import type { JoinedInputs } from './join.js';
 import type { StageOutput } from './task.js';
 
 /** What a key of tasks is; an object is the key of one task that runs alone. */
@@ -23,19 +23,19 @@ export interface BatchHost {
   after(ms: number, call: () => void): () => void;
   /** Calls back when what has arrived meanwhile was taken out of the lanes. */
   soon(call: () => void): void;
-  batchedTaskOf(joined: Joined): BatchedTask;
+  batchedTaskOf(joined: JoinedInputs): BatchedTask;
   /** When the request of a task is due, by the clock of the process in microseconds. */
-  deadlineOf(joined: Joined): number;
+  deadlineOf(joined: JoinedInputs): number;
   /** True for a task that runs alone. */
-  isSuspect(joined: Joined): boolean;
+  isSuspect(joined: JoinedInputs): boolean;
   /** Whether a task may begin beside so many batches that run. */
-  mayBegin(joined: Joined, running: number): boolean;
+  mayBegin(joined: JoinedInputs, running: number): boolean;
   /** A task begins. */
-  begin(joined: Joined, task: BatchedTask): TaskEnd;
-  /** All that has begun was begun: those who want to know are told now. */
+  begin(joined: JoinedInputs, task: BatchedTask): TaskEnd;
+  /** All tasks of the batch have begun: runs the callbacks for that now. */
   begun(): void;
   /** A task that has not begun fails. */
-  refuse(joined: Joined, task: BatchedTask, error: unknown): void;
+  refuse(joined: JoinedInputs, task: BatchedTask, error: unknown): void;
 }
 
 /** What a batch asks of the executor that runs it. */
@@ -48,7 +48,7 @@ export interface BatchesOfBatch {
 }
 
 /** Tasks that entered a batch together. */
-interface Intake {
+interface Cohort {
   /** How many tasks the batch had then. */
   readonly size: number;
   readonly startUs: number;
@@ -61,7 +61,7 @@ export class RunningBatch implements BatchOfTask {
   private readonly host: BatchHost;
   private readonly given: BatchedTask[] = [];
   private readonly ends = new Map<BatchedTask, TaskEnd>(); // of those that have not ended
-  private readonly intakes = new Map<BatchedTask, Intake>();
+  private readonly cohorts = new Map<BatchedTask, Cohort>();
   private readonly promised = new Set<BatchedTask>(); // tasks that have not ended and whose output is a promise
   private returned = false;
 
@@ -82,8 +82,8 @@ export class RunningBatch implements BatchOfTask {
   }
 
   entered(count: number): void {
-    const intake = { size: this.ends.size, startUs: this.host.nowUs(), unfinished: count };
-    for (let i = this.given.length - count; i < this.given.length; i++) this.intakes.set(this.given[i]!, intake);
+    const cohort = { size: this.ends.size, startUs: this.host.nowUs(), unfinished: count };
+    for (let i = this.given.length - count; i < this.given.length; i++) this.cohorts.set(this.given[i]!, cohort);
   }
 
   run(handler: BatchHandler, tasks: readonly BatchedTask[]): void {
@@ -180,9 +180,9 @@ export class RunningBatch implements BatchOfTask {
     if (end === undefined) return false;
     this.ends.delete(task);
     this.promised.delete(task);
-    const intake = this.intakes.get(task)!;
-    this.intakes.delete(task);
-    if (--intake.unfinished === 0) this.executor.measured(intake.size, this.host.nowUs() - intake.startUs);
+    const cohort = this.cohorts.get(task)!;
+    this.cohorts.delete(task);
+    if (--cohort.unfinished === 0) this.executor.measured(cohort.size, this.host.nowUs() - cohort.startUs);
     end(output, error);
     if (this.host.flaw === 'one-ends-all' && error !== undefined) {
       for (const other of [...this.ends.keys()]) this.end(other, undefined, error);

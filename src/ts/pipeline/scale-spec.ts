@@ -1,7 +1,7 @@
 // Between how many instances a stage may be scaled, and what for.
 //
-// Invariant: what was checked is plain numbers within their ranges, frozen; what is not there is the policy's default
-// (planner/scaling.ts). It is a wish only: whoever counts instances by hand, as a pipeline of one host, ignores it.
+// Invariant: a checked spec is plain numbers within their ranges, frozen; a missing field means the policy's default
+// (planner/scaling.ts). It is a wish only: a pipeline with fixed instances, such as one of one host, ignores it.
 import { RdmaError } from '../core/errors.js';
 import { checkInteger, checkObject, invalidArgument } from '../core/validate.js';
 
@@ -58,7 +58,7 @@ const FIELDS: readonly string[] = ['min', 'max', 'sloMs', 'idleMs', ...Object.ke
  * @param stage its name, for errors
  * @param input see {@link StageScaleInput}
  * @param spread of the stage: only instances of which each takes whole requests can be scaled
- * @returns the same, frozen, with `idleMs` as the fields that it stands for
+ * @returns the same, frozen, with `idleMs` as the fields that it abbreviates
  * @throws RdmaError RDMA_ERR_INVALID_ARGUMENT naming the field
  */
 export function checkScale(stage: string, input: unknown, spread: string): StageScale {
@@ -96,7 +96,7 @@ function withoutIdle(name: string, input: Partial<StageScaleInput>): Partial<Sta
   for (const field of ['zeroAfterMs', 'zeroAfterGaps'] as const) {
     if (given[field] === undefined) continue;
     throw new RdmaError('RDMA_ERR_INVALID_ARGUMENT', `${name} has both idleMs and ${field}`, {
-      remedy: 'leave one out: idleMs stands for zeroAfterMs, with zeroAfterGaps 0',
+      remedy: 'leave one out: idleMs means zeroAfterMs with zeroAfterGaps 0',
     });
   }
   return { ...given, zeroAfterMs: idleMs, zeroAfterGaps: 0 };

@@ -2,8 +2,8 @@
 //
 // An array buffer of its own for each message costs an allocation outside of the heap, and collecting it.
 //
-// Invariant: a copy is written once, when it is made, and no other copy shares its bytes. The piece is freed when the last
-// view of it is; nobody else can take it away (worker_threads, transfer lists).
+// Invariant: a copy is written once, when it is made, and no other copy shares its bytes. The piece is freed when the
+// last view of it is; nobody else can take it away (worker_threads, transfer lists).
 import { markAsUntransferable } from 'node:worker_threads';
 import { ALIGN_BYTES } from './envelope.js';
 

@@ -9,13 +9,13 @@ import { BatchedTask } from './batch-task.js';
 import type { Held } from './custody.js';
 import { type Envelope, Flag, NO_DEADLINE, NO_STREAM } from './envelope.js';
 import { BatchExecutor, type BatchStatus } from './executor.js';
-import type { Joined } from './join.js';
+import type { JoinedInputs } from './join.js';
 import { Latency, type LatencyStatus } from './latency.js';
 import { encodeMeta } from './meta.js';
 import { encodeFailure, Report, ReportWriter, type StageFailure } from './notes.js';
 import { asRdmaError, type Outgoing, Place, type PlaceOptions, type PlaceOwner, type PlaceStatus } from './place.js';
 import type { PlaceAddress } from './place-address.js';
-import type { Via } from './way.js';
+import type { Via } from './link-connector.js';
 import { GATEWAY_INDEX, type PlaceId, type Plan, placeName } from './plan.js';
 import type { PythonStatus } from './python-status.js';
 import { LeastTime } from './least-time.js';
@@ -83,7 +83,7 @@ const MAX_TIMER_MS = 2 ** 31 - 1;
 const NO_BYTES = new Uint8Array(0);
 /** Of one task, in the time that a handler usually takes: it is not long because one was disturbed. */
 const SAMPLE_WEIGHT = { shorter: 0.5, longer: 0.1 };
-/** Beyond that it is all the same. */
+/** Beyond that the number makes no difference. */
 const LONG_US = 1000;
 
 /** One instance of a stage. */
@@ -94,7 +94,7 @@ export class StageInstance implements PlaceOwner, TaskHost, BatchHost {
   private readonly options: StageInstanceOptions;
   private readonly stage: StageSpec;
   private place!: Place;
-  private readonly ready: Joined[] = [];
+  private readonly ready: JoinedInputs[] = [];
   private readonly batches: BatchExecutor | undefined;
   private readonly unsent: (() => boolean)[] = []; // outputs and pieces that wait for memory
   private writers: readonly ReportWriter[] = []; // one for each gateway and its run
@@ -190,8 +190,8 @@ export class StageInstance implements PlaceOwner, TaskHost, BatchHost {
   }
 
   /**
-   * A process before this one has ended over a request: the gateway is told why it fails, and its task does not run
-   * here. Call it when the instance is connected. Telling it again does nothing more.
+   * A process before this one has ended over a request: this tells the gateway why it fails, and its task does not run
+   * here. Call it when the instance is connected. A second call does nothing more.
    */
   failRequest(request: RequestAttempt, failure: StageFailure): void {
     const { place } = this;
@@ -211,7 +211,7 @@ export class StageInstance implements PlaceOwner, TaskHost, BatchHost {
   // ---- What the place says
 
   /** @internal */
-  onComplete(joined: Joined): void {
+  onComplete(joined: JoinedInputs): void {
     if (this.batches !== undefined) {
       this.batches.add(joined);
       return;
@@ -226,17 +226,17 @@ export class StageInstance implements PlaceOwner, TaskHost, BatchHost {
   }
 
   /** @internal */
-  onIncomplete(joined: Joined): void {
+  onIncomplete(joined: JoinedInputs): void {
     this.report(joined, Report.INCOMPLETE);
   }
 
   /** @internal */
-  onPieces(joined: Joined): void {
+  onPieces(joined: JoinedInputs): void {
     joined.onPieces?.();
   }
 
   /** @internal */
-  onUnreadable(joined: Joined, reason: RdmaError): void {
+  onUnreadable(joined: JoinedInputs, reason: RdmaError): void {
     if (joined.state === 'running') {
       joined.onCancel?.(reason);
       return;
@@ -264,7 +264,7 @@ export class StageInstance implements PlaceOwner, TaskHost, BatchHost {
     }
   }
 
-  private run(joined: Joined): void {
+  private run(joined: JoinedInputs): void {
     const task = this.taskOf(Task, joined);
     const ended = this.begin(joined, task);
     this.begun();
@@ -299,7 +299,7 @@ export class StageInstance implements PlaceOwner, TaskHost, BatchHost {
   }
 
   /** @internal */
-  begin(joined: Joined, task: Task): TaskEnd {
+  begin(joined: JoinedInputs, task: Task): TaskEnd {
     const { onEvent } = this.options;
     const { place } = this;
     joined.state = 'running';
@@ -317,7 +317,7 @@ export class StageInstance implements PlaceOwner, TaskHost, BatchHost {
     const { ledger } = joined;
     let slot = board?.begin(ledger.gateway, ledger.gatewayRun, joined.ticket, joined.attempt, startUs) ?? 0;
     let isAway = false;
-    // Its limit begins anew when a Python process has it again.
+    // Its time limit starts again when a Python process has it again.
     if (this.stage.python !== undefined) {
       task.onAway = (isNow) => {
         isAway = isNow;
@@ -358,7 +358,7 @@ export class StageInstance implements PlaceOwner, TaskHost, BatchHost {
   // The handler has ended before the streams that it reads: nothing goes out before all of them are here, so that
   // nobody works for a request that has its result already. No other task begins meanwhile: its handler might change
   // the tensors.
-  private whenClosed(joined: Joined, finish: (reason: RdmaError | undefined) => void): void {
+  private whenClosed(joined: JoinedInputs, finish: (reason: RdmaError | undefined) => void): void {
     const end = (reason: RdmaError | undefined) => {
       finish(reason);
       this.next();
@@ -377,12 +377,12 @@ export class StageInstance implements PlaceOwner, TaskHost, BatchHost {
   // ---- What batches ask
 
   /** @internal */
-  isSuspect(joined: Joined): boolean {
+  isSuspect(joined: JoinedInputs): boolean {
     return this.suspects.has(joined);
   }
 
   /** @internal */
-  mayBegin(joined: Joined, running: number): boolean {
+  mayBegin(joined: JoinedInputs, running: number): boolean {
     return this.suspects.mayBegin(joined, running);
   }
 
@@ -412,18 +412,18 @@ export class StageInstance implements PlaceOwner, TaskHost, BatchHost {
   }
 
   /** @internal */
-  deadlineOf(joined: Joined): number {
+  deadlineOf(joined: JoinedInputs): number {
     return deadlineOf(joined);
   }
 
   /** @internal */
-  batchedTaskOf(joined: Joined): BatchedTask {
+  batchedTaskOf(joined: JoinedInputs): BatchedTask {
     return this.taskOf(BatchedTask, joined);
   }
 
   private taskOf<T extends Task>(
-    Made: new (host: TaskHost, joined: Joined, instance: number, instances: number) => T,
-    joined: Joined,
+    Made: new (host: TaskHost, joined: JoinedInputs, instance: number, instances: number) => T,
+    joined: JoinedInputs,
   ): T {
     const { stage, instance } = this.options.self;
     const instances = joined.plan.instances[stage]!;
@@ -432,17 +432,17 @@ export class StageInstance implements PlaceOwner, TaskHost, BatchHost {
   }
 
   /** @internal */
-  receiversOf(joined: Joined): readonly string[] {
+  receiversOf(joined: JoinedInputs): readonly string[] {
     return this.place.receiversOf(joined.plan, joined.ledger.gateway, joined.route);
   }
 
   /** @internal */
-  spreadOf(joined: Joined): Spread {
+  spreadOf(joined: JoinedInputs): Spread {
     return joined.route[this.options.self.stage] === ALL ? 'shard' : 'route';
   }
 
   /** @internal */
-  refuse(joined: Joined, task: Task, error: unknown): void {
+  refuse(joined: JoinedInputs, task: Task, error: unknown): void {
     joined.state = 'running';
     this.tasks++;
     this.failures++;
@@ -450,7 +450,7 @@ export class StageInstance implements PlaceOwner, TaskHost, BatchHost {
     this.sendFailure(joined, failureOf(error));
   }
 
-  private watchDeadline(joined: Joined, task: Task, nowUs: number): (() => void) | undefined {
+  private watchDeadline(joined: JoinedInputs, task: Task, nowUs: number): (() => void) | undefined {
     const deadlineUs = deadlineOf(joined);
     if (deadlineUs === Number.POSITIVE_INFINITY) return undefined;
     const late = new RdmaError('RDMA_ERR_DEADLINE', `the deadline passed in stage ${this.stageName}`);
@@ -473,7 +473,7 @@ export class StageInstance implements PlaceOwner, TaskHost, BatchHost {
   }
 
   private finish(
-    joined: Joined,
+    joined: JoinedInputs,
     task: Task,
     queueUs: number,
     computeUs: number,
@@ -519,13 +519,13 @@ export class StageInstance implements PlaceOwner, TaskHost, BatchHost {
   }
 
   // Receivers of its pieces may read what it was given.
-  private settleBehind(joined: Joined, stream: StreamOut | undefined): void {
+  private settleBehind(joined: JoinedInputs, stream: StreamOut | undefined): void {
     if (stream === undefined) this.place.join.settle(joined);
     else stream.custody.allSent();
   }
 
   private prepare(
-    joined: Joined,
+    joined: JoinedInputs,
     task: Task,
     output: StageOutput | undefined,
     queueUs: number,
@@ -545,7 +545,7 @@ export class StageInstance implements PlaceOwner, TaskHost, BatchHost {
   }
 
   /** @internal */
-  openStream(joined: Joined, task: Task): StreamOut {
+  openStream(joined: JoinedInputs, task: Task): StreamOut {
     const { place, limitName } = this;
     const { maxPieces, maxOutputBytes } = this.stage;
     if (maxPieces === 0) {
@@ -584,13 +584,13 @@ export class StageInstance implements PlaceOwner, TaskHost, BatchHost {
   }
 
   // `sentUs`: when its output was sent, where batches learn from that.
-  private settle(joined: Joined, sentUs: number): void {
+  private settle(joined: JoinedInputs, sentUs: number): void {
     this.place.join.settle(joined);
     this.batches?.settled(this.place.nowUs() - sentUs);
     this.sendWaiting();
   }
 
-  private traceOf(joined: Joined, queueUs: number, computeUs: number): Uint8Array {
+  private traceOf(joined: JoinedInputs, queueUs: number, computeUs: number): Uint8Array {
     const { stage, instance } = this.options.self;
     const records = new TraceRecords();
     addHops(records, joined, stage, instance);
@@ -599,7 +599,7 @@ export class StageInstance implements PlaceOwner, TaskHost, BatchHost {
   }
 
   // Of the messages of one task; its block and lengths are set when one is sent.
-  private envelopeOf(joined: Joined, queueUs: number, computeUs: number): Envelope {
+  private envelopeOf(joined: JoinedInputs, queueUs: number, computeUs: number): Envelope {
     const { ledger, plan } = joined;
     const { self, incarnation } = this.options;
     const runs = joined.runs!;
@@ -637,7 +637,7 @@ export class StageInstance implements PlaceOwner, TaskHost, BatchHost {
   }
 
   private send(
-    joined: Joined,
+    joined: JoinedInputs,
     outgoing: Outgoing,
     blocks: readonly Held[],
     queueUs: number,
@@ -663,7 +663,7 @@ export class StageInstance implements PlaceOwner, TaskHost, BatchHost {
 
   // True when the output was sent, or there is nothing more to be done about it.
   private attempt(
-    joined: Joined,
+    joined: JoinedInputs,
     envelope: Envelope,
     outgoing: Outgoing,
     targets: readonly string[],
@@ -689,7 +689,7 @@ export class StageInstance implements PlaceOwner, TaskHost, BatchHost {
   }
 
   // Straight to the gateway, which ends the request everywhere. The inputs are kept until it has the failure.
-  private sendFailure(joined: Joined, failure: StageFailure, stream?: StreamOut): void {
+  private sendFailure(joined: JoinedInputs, failure: StageFailure, stream?: StreamOut): void {
     const { place } = this;
     const { gateway, gatewayRun } = joined.ledger;
     joined.state = 'sent';
@@ -707,7 +707,7 @@ export class StageInstance implements PlaceOwner, TaskHost, BatchHost {
   // ---- Reports
 
   /** @internal */
-  progress(joined: Joined, done: number, details: ProgressDetails | undefined): void {
+  progress(joined: JoinedInputs, done: number, details: ProgressDetails | undefined): void {
     if (joined.state !== 'running') return;
     const share = Math.min(1, Math.max(0, Number(done) || 0));
     const { gateway, gatewayRun } = joined.ledger;
@@ -718,7 +718,11 @@ export class StageInstance implements PlaceOwner, TaskHost, BatchHost {
     else this.sendProgress(joined, share, details);
   }
 
-  private sendProgress({ ledger, ticket, attempt }: Joined, done: number, { step, preview }: ProgressDetails): void {
+  private sendProgress(
+    { ledger, ticket, attempt }: JoinedInputs,
+    done: number,
+    { step, preview }: ProgressDetails,
+  ): void {
     const target = this.gatewayName(ledger.gateway);
     // Behind the report that the task began.
     this.sendReports();
@@ -729,7 +733,7 @@ export class StageInstance implements PlaceOwner, TaskHost, BatchHost {
     for (const bytes of notes) if (!this.place.isEnding) this.place.sendNote(target, bytes);
   }
 
-  private report(joined: Joined, what: number, queueUs = 0, computeUs = 0, progress = 0): void {
+  private report(joined: JoinedInputs, what: number, queueUs = 0, computeUs = 0, progress = 0): void {
     const { ledger, ticket, attempt } = joined;
     const writer = this.writerFor(ledger.gateway, ledger.gatewayRun);
     if (writer.isFull) this.sendReport(writer);
@@ -809,7 +813,7 @@ function usualUs(before: number, sampleUs: number): number {
 }
 
 /** When the request of a task is due, by the clock of this process in microseconds; Infinity: never. */
-export function deadlineOf(joined: Joined): number {
+export function deadlineOf(joined: JoinedInputs): number {
   let deadline = Number.POSITIVE_INFINITY;
   for (let i = 0; i < joined.inputs.length; i++) {
     const input = joined.known(i);
@@ -825,7 +829,7 @@ export function remainingMs(deadlineUs: number, nowUs: number): number {
 }
 
 /** Adds what came with the inputs of a task, and how they came. */
-export function addHops(records: TraceRecords, joined: Joined, stage: number, instance: number): void {
+export function addHops(records: TraceRecords, joined: JoinedInputs, stage: number, instance: number): void {
   for (let i = 0; i < joined.inputs.length; i++) {
     const input = joined.inputs[i];
     if (input === undefined) continue;

@@ -5,7 +5,7 @@
 // heard.
 import type { Parts } from './body.js';
 import type { Input } from './input.js';
-import type { Joined } from './join.js';
+import type { JoinedInputs } from './join.js';
 import type { Meta } from './meta.js';
 import type { StreamIn } from './stream-input.js';
 import { copyTensor, type Tensor } from './tensor.js';
@@ -26,20 +26,20 @@ export type PieceEvent =
    */
   | { type: 'restarted'; stage: string; instance: number };
 
-/** One stream as far as the caller has heard it. */
-interface Heard {
+/** One stream as far as the caller has it. */
+interface Delivered {
   readonly stage: string;
   readonly instance: number;
   readonly stream: StreamIn;
   readonly pieces: PipelinePiece[];
 }
 
-/** Tells one caller. */
+/** Delivers pieces to one caller. */
 export class PieceTeller {
   private readonly onPiece: (event: PieceEvent) => void;
   private readonly views: boolean;
   private readonly isOver: () => boolean;
-  private heard: (Heard | undefined)[] = []; // by the position of the sender
+  private delivered: (Delivered | undefined)[] = []; // by the position of the sender
 
   /**
    * @param views the caller gets views of received memory; else copies
@@ -51,38 +51,40 @@ export class PieceTeller {
     this.isOver = isOver;
   }
 
-  /** Tells what is new of a request. @throws what the caller throws, or RdmaError for metadata that cannot be read */
-  tell(joined: Joined): void {
+  /**
+   * Delivers what is new of a request. @throws what the caller throws, or RdmaError for metadata that cannot be read
+   */
+  deliver(joined: JoinedInputs): void {
     const streams = joined.streams ?? [];
     // Of an attempt on another route all begin again.
-    for (let at = 0; at < this.heard.length; at++) {
-      const heard = this.heard[at];
-      if (heard === undefined || streams[at] === heard.stream) continue;
-      this.heard[at] = undefined;
-      if (heard.pieces.length > 0) {
-        this.onPiece({ type: 'restarted', stage: heard.stage, instance: heard.instance });
+    for (let at = 0; at < this.delivered.length; at++) {
+      const delivered = this.delivered[at];
+      if (delivered === undefined || streams[at] === delivered.stream) continue;
+      this.delivered[at] = undefined;
+      if (delivered.pieces.length > 0) {
+        this.onPiece({ type: 'restarted', stage: delivered.stage, instance: delivered.instance });
       }
     }
-    for (let at = 0; at < streams.length; at++) if (streams[at] !== undefined) this.tellOf(at, streams[at]!);
+    for (let at = 0; at < streams.length; at++) if (streams[at] !== undefined) this.deliverFrom(at, streams[at]!);
   }
 
-  private tellOf(at: number, stream: StreamIn): void {
+  private deliverFrom(at: number, stream: StreamIn): void {
     for (;;) {
-      const next = this.heard[at]?.pieces.length ?? 0;
+      const next = this.delivered[at]?.pieces.length ?? 0;
       if (next >= stream.readable || this.isOver()) return;
       const input = stream.piece(next);
       const { stage, instance } = input;
       const piece = pieceOf(input, this.views);
-      const heard = this.heard[at] ?? { stage, instance, stream, pieces: [] };
-      heard.pieces.push(piece);
-      this.heard[at] = heard;
+      const delivered = this.delivered[at] ?? { stage, instance, stream, pieces: [] };
+      delivered.pieces.push(piece);
+      this.delivered[at] = delivered;
       this.onPiece({ type: 'piece', stage, instance, ...piece });
     }
   }
 
-  /** The pieces of a stream that was heard; undefined: nothing of it was. */
+  /** The pieces of a stream that were delivered; undefined: none were. */
   piecesOf(stream: StreamIn): PipelinePiece[] | undefined {
-    return this.heard.find((heard) => heard?.stream === stream)?.pieces;
+    return this.delivered.find((delivered) => delivered?.stream === stream)?.pieces;
   }
 }
 

@@ -4,11 +4,11 @@
 // of them have closed their streams. When the task is not wanted any more, it rejects with the reason.
 import type { RdmaError } from '../core/errors.js';
 import type { StagePiece } from './input.js';
-import type { Joined } from './join.js';
+import type { JoinedInputs } from './join.js';
 
 /** What a reader needs of its task. */
 export interface ReaderHost {
-  readonly joined: Joined;
+  readonly joined: JoinedInputs;
   /**
    * Why there is nothing more to read: the task is not wanted any more, or its handler has ended; undefined: there may
    * be.
@@ -34,7 +34,7 @@ export class PieceReader implements AsyncIterableIterator<StagePiece, undefined>
   private turn = 0;
   private hasEnded = false;
 
-  /** @param positions of the senders whose streams it reads, see Joined.streamsFrom() */
+  /** @param positions of the senders whose streams it reads, see JoinedInputs.streamsFrom() */
   constructor(host: ReaderHost, positions: readonly number[]) {
     this.host = host;
     this.positions = positions;

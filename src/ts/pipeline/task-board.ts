@@ -91,7 +91,7 @@ export class TaskBoard {
     return tasks;
   }
 
-  // Each word by itself and in order: no processor may read the state earlier than what it stands for.
+  // Each word by itself and in order: no processor may read the state earlier than what it describes.
   private readSlot(at: number): RunningTask | undefined {
     const { words, scratchWords } = this;
     const state = Atomics.load(words, at);

@@ -1,14 +1,14 @@
 // One task as its handler sees it: a request at a stage instance.
 //
-// Invariant: what task.output() hands out is memory that is sent from; a block that the handler does not return is given
-// back when the task has ended. A tensor of an input that is returned as it is goes on by reference.
+// Invariant: what task.output() hands out is memory that is sent from; a block that the handler does not return is
+// given back when the task has ended. A tensor of an input that is returned as it is goes on by reference.
 import { RdmaError } from '../core/errors.js';
 import { checkObject } from '../core/validate.js';
 import type { Block, MemoryReference, MemoryPool } from '../ring/index.js';
 import type { Parts } from './body.js';
 import type { Held } from './custody.js';
 import type { Input, StageInput, StagePiece } from './input.js';
-import type { Joined } from './join.js';
+import type { JoinedInputs } from './join.js';
 import type { Meta } from './meta.js';
 import { requestName } from './request-name.js';
 import { checkDetails, type ProgressDetails } from './progress-note.js';
@@ -48,7 +48,10 @@ export interface StageTask<Inputs extends string = string> {
   readonly instances: number;
   /** Whether this instance does all of the task, `route`, or its share of it, `shard`. */
   readonly spread: Spread;
-  /** A number from 0 to 2^32 - 1 that is the same whenever and wherever the request runs again: seed random numbers with it. */
+  /**
+   * A number from 0 to 2^32 - 1 that is the same whenever and wherever the request runs again: seed random numbers with
+   * it.
+   */
   readonly seed: number;
   /**
    * The trace that the request belongs to, to be handed on to other systems; undefined when it has none or is not
@@ -111,11 +114,11 @@ export interface TaskHost {
   /** The time, in microseconds. */
   nowUs(): number;
   /** Makes the stream of a task. @throws RdmaError RDMA_ERR_INVALID_ARGUMENT */
-  openStream(joined: Joined, task: Task): StreamOut;
-  progress(joined: Joined, done: number, details: ProgressDetails | undefined): void;
-  spreadOf(joined: Joined): Spread;
+  openStream(joined: JoinedInputs, task: Task): StreamOut;
+  progress(joined: JoinedInputs, done: number, details: ProgressDetails | undefined): void;
+  spreadOf(joined: JoinedInputs): Spread;
   /** The places that take the output of a task, by name. */
-  receiversOf(joined: Joined): readonly string[];
+  receiversOf(joined: JoinedInputs): readonly string[];
 }
 
 export class Task implements StageTask {
@@ -123,7 +126,7 @@ export class Task implements StageTask {
   readonly instance: number;
   readonly instances: number;
   /** @internal */
-  readonly joined: Joined;
+  readonly joined: JoinedInputs;
   /** @internal How long its handler waited for pieces, in microseconds. */
   waitedUs = 0;
   /** @internal What it publishes; undefined: nothing so far. */
@@ -140,7 +143,7 @@ export class Task implements StageTask {
   private outputs: Map<object, Block> | undefined;
   private returned: readonly Held[] = NO_BLOCKS;
 
-  constructor(host: TaskHost, joined: Joined, instance: number, instances: number) {
+  constructor(host: TaskHost, joined: JoinedInputs, instance: number, instances: number) {
     this.host = host;
     this.joined = joined;
     this.stage = host.stageName;

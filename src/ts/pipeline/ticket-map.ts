@@ -3,8 +3,8 @@
 // JavaScript's own Map keeps its former tables alive when it grows or shrinks, and with them what they held, until the
 // next major collection; with some hundred thousand requests a second that is most of what is collected.
 //
-// Invariant: a ticket lies at the first free place from its own on, without a gap between; so a search ends at the first
-// gap. At most half of the places are taken. What was deleted is not referred to any more.
+// Invariant: a ticket lies at the first free place from its own on, without a gap between; so a search ends at the
+// first gap. At most half of the places are taken. The map keeps no reference to a deleted value.
 
 const EMPTY = -1;
 const SMALLEST = 16;
@@ -82,7 +82,9 @@ export class TicketMap<Value> {
     return found === undefined ? NONE : found.sort((a, b) => a - b);
   }
 
-  /** All values of the moment, in the order of their tickets: what is set or deleted meanwhile does not change the list. */
+  /**
+   * All values of the moment, in the order of their tickets: what is set or deleted meanwhile does not change the list.
+   */
   list(): Value[] {
     return this.below(Number.POSITIVE_INFINITY).map((ticket) => this.get(ticket)!);
   }

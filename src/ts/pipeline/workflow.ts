@@ -58,7 +58,9 @@ export interface BatchedTaskOptions<Inputs extends string> {
 export interface PythonStageOptions {
   /** Which code: see docs/python.md. */
   python: PythonSpec;
-  /** Given when its `run_batch` is to be called, with several tasks at a time. All tasks run together: there is no key. */
+  /**
+   * Given when its `run_batch` is to be called, with several tasks at a time. All tasks run together: there is no key.
+   */
   batch?: Partial<BatchSpec>;
   handler?: undefined;
   batchHandler?: undefined;
@@ -124,7 +126,9 @@ export interface Stage extends StageSpec, StageCode {}
 
 /** Options of a workflow. */
 export interface WorkflowOptions {
-  /** The file that exports the workflow, as a path or a file URL, `__filename` or `import.meta.url`: workers import it. */
+  /**
+   * The file that exports the workflow, as a path or a file URL, `__filename` or `import.meta.url`: workers import it.
+   */
   module: string | URL;
   /** The largest request in bytes of tensors, up to 1 GiB; default 4 MiB. */
   maxRequestBytes?: number;

@@ -272,7 +272,9 @@ export class ConnectionId extends Resource {
     });
   }
 
-  /** Gets every event, those that wait already in a later turn of the event loop; undefined keeps them for waitFor(). */
+  /**
+   * Gets every event, those that wait already in a later turn of the event loop; undefined keeps them for waitFor().
+   */
   get onEvent(): ((event: IdEvent) => void) | undefined {
     return this.handler;
   }

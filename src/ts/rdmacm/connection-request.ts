@@ -24,8 +24,8 @@ import { type CmSocketAddress, formatAddress } from './socket-address.js';
 /** How to accept. */
 export interface AcceptOptions extends ConnectionParameters, WaitOptions {
   /**
-   * On the device {@link ConnectionRequest.deviceName}, in the RESET state. The connection takes it over: it closes with
-   * the connection, or when accepting fails.
+   * On the device {@link ConnectionRequest.deviceName}, in the RESET state. The connection takes it over: it closes
+   * with the connection, or when accepting fails.
    */
   queuePair: QueuePair;
   /** Posts the receives that the peer's first messages need: the queue pair is in the INIT state. */

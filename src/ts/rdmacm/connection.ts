@@ -119,7 +119,7 @@ export class Connection extends EventEmitter<ConnectionEvents> implements Dispos
   /**
    * Ends the connection and waits until the peer has answered. A second call waits for the same.
    *
-   * @param options default 5 s: a peer that is gone never answers. The connection has ended here all the same.
+   * @param options default 5 s: a peer that is gone never answers. The connection has ended here anyway.
    * @throws RdmaError RDMA_ERR_TIMEOUT; RDMA_ERR_ABORTED
    * @see rdma_disconnect(3)
    */

@@ -130,8 +130,8 @@ export class Listener implements AsyncIterable<ConnectionRequest>, Disposable {
  * Listens for connections.
  *
  * @param onRequest gets each request; without it, iterate over the listener
- * @throws RdmaError EADDRINUSE, EADDRNOTAVAIL; RDMA_ERR_NO_DEVICE when there is no RDMA device, or none has the address;
- *   RDMA_ERR_NOT_SUPPORTED without librdmacm; ENOTFOUND; RDMA_ERR_INVALID_ARGUMENT
+ * @throws RdmaError EADDRINUSE, EADDRNOTAVAIL; RDMA_ERR_NO_DEVICE when there is no RDMA device, or none has the
+ *   address; RDMA_ERR_NOT_SUPPORTED without librdmacm; ENOTFOUND; RDMA_ERR_INVALID_ARGUMENT
  * @see rdma_listen(3); rdma_cm(7), "Server operation"
  */
 export async function listen(

@@ -7,7 +7,10 @@ import { PARAMETER_WORDS, ParameterWord as Word } from './native-cm.js';
 /** Which ids find each other (rdma_port_space): TCP connects reliably, UDP finds datagram queue pairs. */
 export const PortSpace = { TCP: 0x0106, UDP: 0x0111 } as const;
 
-/** Bytes of private data that each message carries at most, by port space. @see rdma_connect(3), rdma_accept(3), rdma_reject(3) */
+/**
+ * Bytes of private data that each message carries at most, by port space. @see rdma_connect(3), rdma_accept(3),
+ * rdma_reject(3)
+ */
 export const PrivateDataBytes = {
   [PortSpace.TCP]: { connect: 56, accept: 196, reject: 148 },
   [PortSpace.UDP]: { connect: 180, accept: 136, reject: 136 },

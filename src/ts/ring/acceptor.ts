@@ -5,9 +5,9 @@
 import { parseDocument } from '../connect/index.js';
 import { RdmaError } from '../core/errors.js';
 import type { Admission } from './admission.js';
-import { tell } from './callback.js';
+import { notify } from './callback.js';
 import type { CondemnedLanes } from './condemned-lanes.js';
-import { Offer, Ready } from './documents.js';
+import { Offer, Ready } from './negotiation-messages.js';
 import type { Fencing } from './fencing.js';
 import type { LaneEvent } from './inbox-options.js';
 import { Lane, type LaneHost } from './lane.js';
@@ -65,7 +65,7 @@ export class Acceptor {
         pulls.proceed(lane.session);
       };
       channel.send(lane.answer(identity));
-      tell(onLane, { type: 'open', from, producer });
+      notify(onLane, { type: 'open', from, producer });
     } catch (error) {
       this.refuse(channel, from, producer, error);
     }
@@ -81,7 +81,7 @@ export class Acceptor {
       // The channel is gone: nobody is there to hear it.
     }
     channel.close();
-    tell(onLane, { type: 'refused', from, producer, reason, count: 1 });
+    notify(onLane, { type: 'refused', from, producer, reason, count: 1 });
   }
 
   private async openLane(offer: Offer): Promise<Lane> {

@@ -13,7 +13,7 @@ const MAX_FUTILE = 4;
 /** and for how many polls after that. */
 const PENANCE = 64;
 
-/** Who gave the processor away and had it back so much later shares it with somebody who computes. */
+/** When a yielded processor comes back this much later, another process computes on it. */
 const LONG_AWAY_MS = 1;
 /** Then it does not poll for that long, and longer when that happens again at once. */
 const CROWDED_MS = { first: 20, most: 640 };
@@ -44,8 +44,8 @@ export class AdaptiveWindow {
   }
 
   /**
-   * Others had the processor until `nowMs`, for `awayMs`. Somebody who computes keeps it for milliseconds; who sleeps
-   * gets it back when something comes.
+   * Others had the processor until `nowMs`, for `awayMs`. A process that computes keeps it for milliseconds; one that
+   * sleeps gets it back when something comes.
    */
   gaveWay(nowMs: number, awayMs: number): void {
     if (awayMs < LONG_AWAY_MS) return;

@@ -1,11 +1,11 @@
-// Who gets a lane, and how large a one.
+// Which outbox gets a lane, and how large a one.
 //
 // Invariant: a producer has at most one lane: the old one is fenced before the new one is made. The completion queue
 // can never overrun, as the lanes together never have more receives and sends than it takes. What was delivered of a
 // producer is remembered, so that nothing is delivered twice; a producer that had to be forgotten is refused when it
 // comes back.
 import { RdmaError } from '../core/errors.js';
-import type { Offer } from './documents.js';
+import type { Offer } from './negotiation-messages.js';
 import type { Limits } from './inbox-options.js';
 import type { Lane } from './lane.js';
 import { type LaneShape, SEND_DEPTH } from './lane-memory.js';
@@ -63,15 +63,15 @@ export class Admission {
   /**
    * Finds a number and a size for a producer that has no lane.
    *
-   * @throws RdmaError RDMA_ERR_PROTOCOL when it remembers another history; RDMA_ERR_BUSY when there is no lane now, and may
-   *   be one later; RDMA_ERR_REFUSED when there never will be
+   * @throws RdmaError RDMA_ERR_PROTOCOL when it remembers another history; RDMA_ERR_BUSY when there is no lane now, and
+   *   may be one later; RDMA_ERR_REFUSED when there never will be
    */
   admit(offer: Offer): { id: number; session: Session<Lane>; shape: LaneShape } {
     const session = this.sessionOf(offer);
     const { limits } = this;
     const id = this.lanes.indexOf(undefined);
     if (id < 0) {
-      // One may become free: who asks tries again for as long as it is willing to.
+      // A lane may become free: the outbox tries again for as long as it is willing to.
       throw new RdmaError('RDMA_ERR_BUSY', `all ${limits.lanes} lanes are taken`, { remedy: 'raise maxLanes' });
     }
     const ended = this.endedLanes;

@@ -1,11 +1,11 @@
 // Where an inbox looks for what has arrived: at the lanes that are polled, and at the completion queue.
 //
 // Invariant: the completion queue is looked at at least once in so many looks and messages, and at once when a polled
-// lane waits for a completion; who looks often at once lets others have the processor now and then.
+// lane waits for a completion; a caller that looks often at once yields the processor now and then.
 import type { LaneCompletions } from './lane-completions.js';
 import { Next } from './lane-reader.js';
 import type { PolledLanes } from './polled-lanes.js';
-import type { Turns } from './turns.js';
+import type { LaneScheduler } from './lane-scheduler.js';
 
 // As a constant of this file: what another file exports is looked up at each use.
 const { OTHER } = Next;
@@ -28,12 +28,12 @@ export class Arrivals {
   private unyielded = 0; // and since others could have this processor
   private readonly polled: PolledLanes;
   private readonly completions: LaneCompletions;
-  private readonly turns: Turns;
+  private readonly scheduler: LaneScheduler;
 
-  constructor(polled: PolledLanes, completions: LaneCompletions, turns: Turns) {
+  constructor(polled: PolledLanes, completions: LaneCompletions, scheduler: LaneScheduler) {
     this.polled = polled;
     this.completions = completions;
-    this.turns = turns;
+    this.scheduler = scheduler;
   }
 
   /**
@@ -42,14 +42,14 @@ export class Arrivals {
    */
   lookAtOne(): number {
     const lane = this.polled.alone;
-    if (lane === undefined || lane.condemned !== undefined || lane.waits || !this.turns.empty) return OTHER;
+    if (lane === undefined || lane.condemned !== undefined || lane.waits || !this.scheduler.empty) return OTHER;
     if (++this.unpolled >= QUICK_LOOKS_PER_CQ) return OTHER;
     return lane.look();
   }
 
   /** Looks until something is there, at most so often. Answers how many completions there were. */
   look(looks: number): number {
-    if (this.polled.empty) return this.completions.poll(this.turns.empty ? looks : 1);
+    if (this.polled.empty) return this.completions.poll(this.scheduler.empty ? looks : 1);
     let count = 0;
     let left = looks;
     do {
@@ -60,10 +60,10 @@ export class Arrivals {
       if (!waits && this.unpolled < LOOKS_PER_CQ) continue;
       this.unpolled = 0;
       // What waits for its turn is not held up.
-      const yields = looks > 1 && this.unyielded >= LOOKS_PER_YIELD && this.turns.empty;
+      const yields = looks > 1 && this.unyielded >= LOOKS_PER_YIELD && this.scheduler.empty;
       if (yields) this.unyielded = 0;
       count += this.completions.poll(yields ? YIELDING_LOOKS : 1);
-    } while (left > 0 && count === 0 && this.turns.empty);
+    } while (left > 0 && count === 0 && this.scheduler.empty);
     return count;
   }
 

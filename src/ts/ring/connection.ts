@@ -2,16 +2,16 @@
 //
 // Invariant: a connection that has failed is closed and never used again; the outbox makes a new one, and what has its
 // bytes in the lane alone is brought home before. What the inbox says is believed only as far as it can be true.
-import type { Answer } from './documents.js';
+import type { Answer } from './negotiation-messages.js';
 import type { LaneWriter } from './lane-writer.js';
 import { CONTROL_CRC_WORD, type Control, DESCRIPTOR_BYTES, decodeControl, LaneState } from './layout.js';
 import { MappedWriter } from './mapped-writer.js';
-import type { Payloads } from './payloads.js';
+import type { PullMemory } from './pull-memory.js';
 import { slotOf } from './places.js';
 import { type LaneStall, Placement } from './placement.js';
 import type { PortChannel, PortMapping, PortMemory, PortQueuePair } from './port.js';
 import { RequestWriter } from './request-writer.js';
-import { Home, Phase, type Retained } from './retained.js';
+import { Home, Phase, type RetainedMessages } from './retained-messages.js';
 import { ShortSender } from './short-sender.js';
 import { StagedDescriptors } from './staged-descriptors.js';
 
@@ -27,8 +27,8 @@ export interface ConnectionParts {
   channel: PortChannel;
   qp: PortQueuePair;
   lane: Answer;
-  retained: Retained;
-  payloads: Payloads;
+  retained: RetainedMessages;
+  pullMemory: PullMemory;
   /** Control block, then each slot as it is in the lane. */
   staging: PortMemory;
   /** The lane, where it could be mapped: all of it where the inbox polls it, else its data ring. */
@@ -53,7 +53,7 @@ export class Connection {
   readonly shortBytes: number;
   /** Messages whose bytes had to be copied out of the lane, as their space went back before they were acknowledged. */
   spilled = 0;
-  private readonly retained: Retained;
+  private readonly retained: RetainedMessages;
   private readonly staging: PortMemory;
   private readonly mapping: PortMapping | undefined;
   private readonly placement: Placement;
@@ -66,7 +66,7 @@ export class Connection {
   private readCrc = 0; // of the control block that was read last; of none it is what new memory says
 
   constructor(parts: ConnectionParts) {
-    const { channel, qp, lane, retained, payloads, staging, mapping, sendDepth, checksum } = parts;
+    const { channel, qp, lane, retained, pullMemory, staging, mapping, sendDepth, checksum } = parts;
     this.channel = channel;
     this.qp = qp;
     this.lane = lane;
@@ -80,7 +80,7 @@ export class Connection {
     const inlineBytes = isStored && checksum ? 0 : lane.inlineBytes;
     const dataAt = isStored ? lane.slots * (DESCRIPTOR_BYTES + lane.inlineBytes) : 0;
     const placement = new Placement(lane, retained, inlineBytes, dataAt);
-    const staged = new StagedDescriptors(staging, lane, placement, retained, payloads, checksum);
+    const staged = new StagedDescriptors(staging, lane, placement, retained, pullMemory, checksum);
     this.placement = placement;
     this.staged = staged;
     this.shortBytes = isStored ? inlineBytes : 0;

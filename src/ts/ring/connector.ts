@@ -9,9 +9,9 @@ import { tooLarge } from './size-limits.js';
 import { negotiate } from './negotiation.js';
 import type { OutboxEnd } from './outbox-end.js';
 import type { InboxAddress, KeptOptions, OutboxSettings } from './outbox-options.js';
-import type { Payloads } from './payloads.js';
+import type { PullMemory } from './pull-memory.js';
 import type { PortCompletionQueue, PortDomain, RingPort } from './port.js';
-import { Home, Phase, type Retained } from './retained.js';
+import { Home, Phase, type RetainedMessages } from './retained-messages.js';
 
 const HANDSHAKE_TIMEOUT_MS = 5000;
 const SERVICE = 'onepiece-inbox';
@@ -29,8 +29,8 @@ export interface ConnectorParts {
   mappings: PortDomain;
   cq: PortCompletionQueue;
   sendDepth: number;
-  retained: Retained;
-  payloads: Payloads;
+  retained: RetainedMessages;
+  pullMemory: PullMemory;
   /** Aborted when the outbox is closed. */
   signal: AbortSignal;
   end: OutboxEnd;
@@ -88,7 +88,7 @@ export class Connector {
         mappings: parts.mappings,
         cq: parts.cq,
         retained: parts.retained,
-        payloads: parts.payloads,
+        pullMemory: parts.pullMemory,
         slots,
         dataBytes,
         inlineBytes,

@@ -9,8 +9,8 @@ export const BLOCK_WORDS = 12;
 /** Its checksum is also that of one word which lies elsewhere, behind them. */
 const ALL_WORDS = BLOCK_WORDS + 1;
 
-// effects[(word * 4 + byte) * 256 + b]: by how much the checksum of a block changes when that byte of that word changes by b.
-// The checksum is linear: a change of several bytes changes it by the sum, which is the exclusive or.
+// effects[(word * 4 + byte) * 256 + b]: by how much the checksum of a block changes when that byte of that word changes
+// by b. The checksum is linear: a change of several bytes changes it by the sum, which is the exclusive or.
 const effects = new Int32Array(ALL_WORDS * 4 * 256);
 for (let byte = 0; byte < 256; byte++) {
   let crc = byte;
@@ -49,8 +49,9 @@ export function crc32cOfWords(source: Uint32Array, at: number, count: number): n
 }
 
 /**
- * Computes the checksums of blocks of {@link BLOCK_WORDS} words and one more, one after another. What costs time is where a block differs
- * from the one before: of the descriptors of a lane mostly two words do. The checksum is exact, whatever came before.
+ * Computes the checksums of blocks of {@link BLOCK_WORDS} words and one more, one after another. What costs time is
+ * where a block differs from the one before: of the descriptors of a lane mostly two words do. The checksum is exact,
+ * whatever came before.
  */
 export class BlockChecksum {
   /** The last block. */
@@ -65,8 +66,8 @@ export class BlockChecksum {
   }
 
   /**
-   * The checksum of the words of `source` from `at` on, and of `more`. They are read once, and copied: it is that of the
-   * copy, whoever writes the source meanwhile.
+   * The checksum of the words of `source` from `at` on, and of `more`. They are read once, and copied: it is that of
+   * the copy, whoever writes the source meanwhile.
    *
    * @param more the last word, as a signed number
    * @returns a signed 32-bit number, which never is an object

@@ -8,7 +8,7 @@ import { Next } from './lane-reader.js';
 import type { LaneNews } from './lane-news.js';
 import type { PolledLanes } from './polled-lanes.js';
 import type { InboxCounters } from './status.js';
-import type { Turns } from './turns.js';
+import type { LaneScheduler } from './lane-scheduler.js';
 
 // As a constant of this file: what another file exports is looked up at each use.
 const { SHORT } = Next;
@@ -18,14 +18,20 @@ const BATCH = 256;
 
 export class Delivery {
   private stopped = false;
-  private readonly turns: Turns;
+  private readonly scheduler: LaneScheduler;
   private readonly polled: PolledLanes;
   private readonly news: LaneNews;
   private readonly condemned: CondemnedLanes;
   private readonly counters: InboxCounters;
 
-  constructor(turns: Turns, polled: PolledLanes, news: LaneNews, condemned: CondemnedLanes, counters: InboxCounters) {
-    this.turns = turns;
+  constructor(
+    scheduler: LaneScheduler,
+    polled: PolledLanes,
+    news: LaneNews,
+    condemned: CondemnedLanes,
+    counters: InboxCounters,
+  ) {
+    this.scheduler = scheduler;
     this.polled = polled;
     this.news = news;
     this.condemned = condemned;
@@ -39,7 +45,7 @@ export class Delivery {
   /** Gives the lanes that have something their turns. Answers how many messages that were. */
   serve(visit: (lane: Lane) => void): number {
     let served = 0;
-    for (let lane = this.turns.next(); lane !== undefined && served < BATCH; lane = this.turns.next()) {
+    for (let lane = this.scheduler.next(); lane !== undefined && served < BATCH; lane = this.scheduler.next()) {
       // A visit may have closed the inbox.
       if (this.stopped) return served;
       served++;
@@ -86,17 +92,17 @@ export class Delivery {
 
   // A producer that still stores ends when its credit does.
   private hasMore(lane: Lane): boolean {
-    if (lane.waiting === 0 && lane.polled && lane.arrived()) this.turns.announce(lane, 1);
+    if (lane.waiting === 0 && lane.polled && lane.arrived()) this.scheduler.announce(lane, 1);
     return lane.waiting > 0;
   }
 
   private visitNext(lane: Lane, visit: (lane: Lane) => void): void {
     if (!lane.take()) {
-      this.turns.drop(lane);
+      this.scheduler.drop(lane);
       this.condemned.add(lane);
       return;
     }
-    this.turns.charge(lane, lane.isPulled ? 0 : lane.length);
+    this.scheduler.charge(lane, lane.isPulled ? 0 : lane.length);
     const { counters } = this;
     if (lane.isSkipped) {
       counters.skipped++;

@@ -1,10 +1,10 @@
 // Ends lanes: whatever was published on one is delivered, then its producer is shut out.
 //
 // Invariant: a lane that was condemned is fenced before the poll ends, unless a visitor throws, and then in the next
-// one; who waits for a fence is woken once it is done. No completion of a fenced lane is taken for one of a later lane.
+// one; a fence wakes its waiters once it is done. No completion of a fenced lane is taken for one of a later lane.
 import { RdmaError } from '../core/errors.js';
 import type { Admission } from './admission.js';
-import { tell } from './callback.js';
+import { notify } from './callback.js';
 import type { CondemnedLanes } from './condemned-lanes.js';
 import type { Delivery } from './delivery.js';
 import type { LaneEvent } from './inbox-options.js';
@@ -15,7 +15,7 @@ import type { PortChannel } from './port.js';
 import type { Pulls } from './pulls.js';
 import type { RemoteMemory } from './remote-memory.js';
 import type { InboxCounters } from './status.js';
-import type { Turns } from './turns.js';
+import type { LaneScheduler } from './lane-scheduler.js';
 
 /** What a lane has to leave. */
 export interface FencingParts {
@@ -24,7 +24,7 @@ export interface FencingParts {
   condemned: CondemnedLanes;
   delivery: Delivery;
   completions: LaneCompletions;
-  turns: Turns;
+  scheduler: LaneScheduler;
   polled: PolledLanes;
   pulls: Pulls;
   remote: RemoteMemory;
@@ -69,9 +69,9 @@ export class Fencing {
   }
 
   private fence(lane: Lane): void {
-    const { lanesByQp, channels, turns, polled, pulls, remote, admission, counters, onLane, onEmpty } = this.parts;
+    const { lanesByQp, channels, scheduler, polled, pulls, remote, admission, counters, onLane, onEmpty } = this.parts;
     const reason = lane.condemned ?? new RdmaError('RDMA_ERR_FENCED', 'the lane was fenced');
-    turns.drop(lane);
+    scheduler.drop(lane);
     polled.remove(lane);
     lanesByQp.delete(lane.qp.qpNum);
     const revoked = lane.fence();
@@ -85,10 +85,10 @@ export class Fencing {
     for (const wake of this.waiters.get(lane) ?? []) wake();
     this.waiters.delete(lane);
     const { name: from, producer } = lane.session;
-    tell(onLane, { type: 'fenced', from, producer, reason });
+    notify(onLane, { type: 'fenced', from, producer, reason });
     if (!revoked) {
       counters.quarantined++;
-      tell(onLane, { type: 'quarantined', from, producer, reason });
+      notify(onLane, { type: 'quarantined', from, producer, reason });
     }
     if (lanesByQp.size === 0) onEmpty();
   }

@@ -3,14 +3,14 @@
 // Invariant: it waits only while there is something to wait for, and never longer than it may.
 import { RdmaError } from '../core/errors.js';
 import type { OutboxRest } from './outbox-options.js';
-import type { Retained } from './retained.js';
+import type { RetainedMessages } from './retained-messages.js';
 import type { SendPath } from './send-path.js';
 import type { WaitList } from './wait-list.js';
 
 /** What there is to finish. */
 export interface FinishParts {
   sendPath: SendPath;
-  retained: Retained;
+  retained: RetainedMessages;
   /** Woken whenever something was acknowledged; rejected when nothing will be any more. */
   progress: WaitList;
   /** Called when waiting begins. */
@@ -26,11 +26,11 @@ export async function finishSending(parts: FinishParts, closeMs: number): Promis
   if (done() === 1) return;
   const finished = progress.wait(done, closeMs, undefined, 'the last acknowledgement');
   onWait();
-  await finished.catch(() => {}); // what is left is counted
+  await finished.catch(() => {}); // the caller counts what is left
 }
 
 /** What is given up now. @param published everything up to this sequence was written to a lane at some time */
-export function restOf(retained: Retained, published: number): OutboxRest {
+export function restOf(retained: RetainedMessages, published: number): OutboxRest {
   return { unacknowledged: retained.readyAfter(0), unwritten: retained.readyAfter(published) };
 }
 

@@ -5,7 +5,7 @@
 import type { RdmaError } from '../core/errors.js';
 import { checkBoolean, checkFunction, checkInteger, checkObject, checkOneOf } from '../core/validate.js';
 import type { Device } from '../verbs/index.js';
-import { MAX_DATA_BYTES, MAX_INLINE_BYTES, MAX_PULL_BYTES, MAX_SLOTS } from './documents.js';
+import { MAX_DATA_BYTES, MAX_INLINE_BYTES, MAX_PULL_BYTES, MAX_SLOTS } from './negotiation-messages.js';
 import { alignedLength } from './layout.js';
 import type { InboxMessage } from './message.js';
 import { checkPoller, type Poller } from './poller.js';
@@ -26,18 +26,21 @@ export interface InboxOptions {
   maxSlots?: number;
   /** The most bytes of a lane's data ring; default 64 MiB. */
   maxDataBytes?: number;
-  /** The most room for a short message behind each descriptor, 0 to 960 bytes; default 960. See `inlineBytes` of an outbox. */
+  /**
+   * The most room for a short message behind each descriptor, 0 to 960 bytes; default 960. See `inlineBytes` of an
+   * outbox.
+   */
   maxInlineBytes?: number;
   /**
-   * The largest message that may be left with its producer until {@link InboxMessage.pull}, up to 2^32 - 1 bytes; default
-   * 0: none, and every message fits its lane. Memory is taken when it is pulled, not before.
+   * The largest message that may be left with its producer until {@link InboxMessage.pull}, up to 2^32 - 1 bytes;
+   * default 0: none, and every message fits its lane. Memory is taken when it is pulled, not before.
    */
   maxPullBytes?: number;
   /** Producers may build messages in their lanes where memory is shared (soft devices); default true. */
   inPlace?: boolean;
   /**
-   * How to wait; default `adaptive`. With `busy`, call {@link Inbox.poll}, with or without `onMessage`; what is awaited (the
-   * iterator, pull(), read(), drain()) polls itself.
+   * How to wait; default `adaptive`. With `busy`, call {@link Inbox.poll}, with or without `onMessage`; what is awaited
+   * (the iterator, pull(), read(), drain()) polls itself.
    */
   wait?: WaitMode;
   /** Shares its polling and sleeping with other inboxes and outboxes of the process; only with `wait: 'adaptive'`. */
@@ -56,7 +59,7 @@ export interface LaneEvent {
   /** Identity of the producer; empty when it was refused before it said. */
   producer: string;
   reason?: RdmaError;
-  /** With `refused`: so many refusals it stands for, the last of which is described; more than 1 when many come. */
+  /** With `refused`: how many refusals the event covers; it describes the last one. More than 1 when many come. */
   count?: number;
 }
 

@@ -30,7 +30,7 @@ import { SelfDrive } from './self-drive.js';
 import { bootstrapStatus, countPulled, InboxCounters, type InboxStatus } from './status.js';
 import { Strangers } from './strangers.js';
 import { systemPort } from './system-port.js';
-import { Turns } from './turns.js';
+import { LaneScheduler } from './lane-scheduler.js';
 
 /** How long close() waits for producers to learn what was acknowledged. */
 const REPORT_MS = 500;
@@ -41,8 +41,8 @@ const FLUSH_MS = 0.1;
 /** One that Arrivals.lookAtOne() has made alone takes a fraction of the time: so many count for one. */
 const QUICK_LOOKS = 2;
 /**
- * So many of the looks of one poll count for that, or so small a part: who looks often at once waits for something
- * slow.
+ * So many of the looks of one poll count for that, or so small a part: a caller that looks often at once waits for
+ * something slow.
  */
 const COUNTED_LOOKS = 16;
 const COUNTED_SHIFT = 5;
@@ -71,7 +71,7 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
   private readonly pump: CompletionDriver;
   private readonly limits: Limits;
   private readonly admission: Admission;
-  private readonly turns: Turns;
+  private readonly scheduler: LaneScheduler;
   private readonly pulls: Pulls;
   private readonly lanesByQp = new Map<number, Lane>();
   private readonly condemned: CondemnedLanes;
@@ -103,7 +103,7 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
     this.flushedMs = port.clock.now();
     this.identity = port.identity();
     this.maxPullBytes = this.limits.pullBytes;
-    this.turns = new Turns(this.limits.lanes);
+    this.scheduler = new LaneScheduler(this.limits.lanes);
     this.pulls = new Pulls(
       port.clock,
       ({ what, length }) => countPulled(this.counters, what, length),
@@ -130,7 +130,7 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
       this.closeDevice();
       throw error;
     }
-    const { lanesByQp, turns, pulls, remote, admission, counters } = this;
+    const { lanesByQp, scheduler, pulls, remote, admission, counters } = this;
     const { cq } = this.pump;
     const { onLane } = options;
     const channels = new Map<Lane, PortChannel>();
@@ -140,12 +140,12 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
     };
     const condemned = new CondemnedLanes(schedule);
     const news = new LaneNews(condemned, schedule);
-    const polled = new PolledLanes(turns, condemned);
-    const completions = new LaneCompletions({ cq, lanesByQp, polled, turns, news, condemned, pulls });
-    const delivery = new Delivery(turns, polled, news, condemned, counters);
+    const polled = new PolledLanes(scheduler, condemned);
+    const completions = new LaneCompletions({ cq, lanesByQp, polled, scheduler, news, condemned, pulls });
+    const delivery = new Delivery(scheduler, polled, news, condemned, counters);
     const ofLanes = { lanesByQp, channels, condemned, polled, pulls, admission, counters, onLane };
     const onEmpty = () => this.drained?.();
-    const fencing = new Fencing({ ...ofLanes, delivery, completions, turns, remote, onEmpty });
+    const fencing = new Fencing({ ...ofLanes, delivery, completions, scheduler, remote, onEmpty });
     this.acceptor = new Acceptor({
       ...ofLanes,
       identity: this.identity,
@@ -162,7 +162,7 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
     this.news = news;
     this.completions = completions;
     this.polled = polled;
-    this.arrivals = new Arrivals(polled, completions, turns);
+    this.arrivals = new Arrivals(polled, completions, scheduler);
     this.delivery = delivery;
     this.fencing = fencing;
   }
@@ -280,8 +280,8 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
    * ```
    *
    * @param visit may be left out with `onMessage`, which gets the messages then
-   * @param looks 1 to 2^20, default 1: how often to look before answering 0, as in {@link CompletionQueue.poll}: with more than one, whoever waits
-   *   for this processor gets it now and then, which soft-RoCE needs where there are few
+   * @param looks 1 to 2^20, default 1: how often to look before answering 0, as in {@link CompletionQueue.poll}: with
+   *   more than one, whoever waits for this processor gets it now and then, which soft-RoCE needs where there are few
    * @returns how many completions there were, and messages; 0 when there was nothing to do
    * @throws RdmaError RDMA_ERR_CLOSED; RDMA_ERR_INVALID_ARGUMENT
    */
@@ -364,7 +364,7 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
         this.arrivals.delivered(served);
       } finally {
         this.news.settleTouched();
-        if (!this.turns.empty) this.pump.schedule();
+        if (!this.scheduler.empty) this.pump.schedule();
       }
       if (this.fencing.isDue) count += this.fencing.fenceCondemned(visit);
       return count;
@@ -379,7 +379,7 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
     return this.queue.isAwaited || this.pulls.isReading || (this.draining !== undefined && this.lanesByQp.size > 0);
   }
 
-  // Who only pulls gets no message that he did not poll for.
+  // A consumer that only pulls gets no message that it did not poll for.
   private driveOnce(): number {
     if (this.queue.isAwaited || this.draining !== undefined) {
       const visit = this.queue.isAwaited ? this.deliver : (this.visitor ?? this.deliver);
@@ -426,7 +426,7 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
    * inbox when all of it is acknowledged and the producers have left. What they still hold goes to whom their `to`
    * finds next. A second call answers the same promise.
    *
-   * @param timeoutMs closes then all the same, 1 to 2^31 - 1; default 30 000
+   * @param timeoutMs after it, drain() closes anyway, 1 to 2^31 - 1; default 30 000
    */
   drain(timeoutMs = 30_000): Promise<void> {
     checkInteger('timeoutMs', timeoutMs, 1, 2 ** 31 - 1);
@@ -438,9 +438,9 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
     await null; // `draining` is set before anybody is asked
     if (this.closing === undefined && this.lanesByQp.size > 0) {
       await new Promise<void>((resolve) => {
-        const takeBack = this.port.clock.after(timeoutMs, resolve);
+        const cancelTimer = this.port.clock.after(timeoutMs, resolve);
         this.drained = () => {
-          takeBack();
+          cancelTimer();
           resolve();
         };
         this.drive?.start();

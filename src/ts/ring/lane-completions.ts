@@ -12,7 +12,7 @@ import { countOfImm, laneOfImm } from './layout.js';
 import type { PolledLanes } from './polled-lanes.js';
 import type { PortCompletionQueue } from './port.js';
 import { PULL_WR_ID, type Pulls } from './pulls.js';
-import type { Turns } from './turns.js';
+import type { LaneScheduler } from './lane-scheduler.js';
 
 // As constants of this file: what another file exports is looked up at each use, and through an index by a call.
 const { SUCCESS } = CompletionStatus;
@@ -25,7 +25,7 @@ export interface CompletionParts {
   cq: PortCompletionQueue;
   lanesByQp: ReadonlyMap<number, Lane>;
   polled: PolledLanes;
-  turns: Turns;
+  scheduler: LaneScheduler;
   news: LaneNews;
   condemned: CondemnedLanes;
   pulls: Pulls;
@@ -35,7 +35,7 @@ export class LaneCompletions {
   private readonly cq: PortCompletionQueue;
   private readonly lanesByQp: ReadonlyMap<number, Lane>;
   private readonly polled: PolledLanes;
-  private readonly turns: Turns;
+  private readonly scheduler: LaneScheduler;
   private readonly news: LaneNews;
   private readonly condemned: CondemnedLanes;
   private readonly pulls: Pulls;
@@ -44,7 +44,7 @@ export class LaneCompletions {
     this.cq = parts.cq;
     this.lanesByQp = parts.lanesByQp;
     this.polled = parts.polled;
-    this.turns = parts.turns;
+    this.scheduler = parts.scheduler;
     this.news = parts.news;
     this.condemned = parts.condemned;
     this.pulls = parts.pulls;
@@ -95,9 +95,9 @@ export class LaneCompletions {
       this.condemned.add(lane);
       return;
     }
-    lane.heard();
+    lane.markReady();
     if (lane.polled) this.polled.lookAt(lane);
-    else this.turns.announce(lane, messages);
+    else this.scheduler.announce(lane, messages);
   }
 
   private sendCompleted(lane: Lane, wrId: number, status: number): void {

@@ -116,7 +116,7 @@ export class LaneMemory {
     try {
       if (!this.qp.closed) this.qp.toError();
     } catch {
-      // A queue pair that cannot be stopped is destroyed all the same.
+      // A queue pair that cannot be stopped is still destroyed.
     }
   }
 

@@ -1,10 +1,10 @@
 // Reads the descriptors of a lane: finds the next message, and checks it before anybody believes it.
 //
 // Invariant: messages are taken in the order of their sequences; one is taken only when its descriptor is exactly the
-// one that must come and the bytes that it names are there. What is wrong is said in `problem`, and nothing is taken
-// then.
+// one that must come and the bytes that it names are there. `problem` says what is wrong, and then nothing is
+// taken.
 import { crc32cOf } from '../verbs/index.js';
-import { MAX_PULL_BYTES } from './documents.js';
+import { MAX_PULL_BYTES } from './negotiation-messages.js';
 import type { LaneMemory, LaneShape } from './lane-memory.js';
 import type { LaneSpace } from './lane-space.js';
 import {
@@ -143,7 +143,7 @@ export class LaneReader {
 
   /**
    * True when the next message of a polled lane is there, and can be taken. A descriptor that stays half written for
-   * long is a `problem`: its producer has died or stands still in the middle of it.
+   * long is a `problem`: its producer has died or was stopped while it wrote it.
    */
   arrived(): boolean {
     const { words, descriptor } = this;

@@ -3,7 +3,7 @@
 // Invariant: at most one report is under way; before a producer hears of free slots, a receive is posted for each of
 // them. The control block is written over only after the report that reads it has arrived.
 import { SendFlags } from '../verbs/index.js';
-import type { Offer } from './documents.js';
+import type { Offer } from './negotiation-messages.js';
 import type { LaneSpace } from './lane-space.js';
 import { DESCRIPTOR_BYTES, encodeControl, LaneState } from './layout.js';
 import type { PortQueuePair } from './port.js';
@@ -103,7 +103,7 @@ export class LaneReporter {
     );
   }
 
-  /** True while the producer has not been told everything, or has not got it. */
+  /** True while something has not been reported to the producer, or has not arrived there. */
   get reporting(): boolean {
     return this.inFlight || !this.told;
   }

@@ -7,7 +7,7 @@
 import { RdmaError } from '../core/errors.js';
 import { invalidArgument } from '../core/validate.js';
 import type { PortAddress } from '../verbs/index.js';
-import type { Answer, Offer } from './documents.js';
+import type { Answer, Offer } from './negotiation-messages.js';
 import { LaneMemory, type LaneShape, type MakeLaneParts } from './lane-memory.js';
 import { LaneReader, type ReaderHost } from './lane-reader.js';
 import { LaneReporter } from './lane-reporter.js';
@@ -62,7 +62,7 @@ export class Lane implements MessageLane, PullLane {
   dirty = false;
   /** @internal */
   touched = false;
-  /** @internal Announced and not taken; see turns.ts. */
+  /** @internal Announced and not taken; see lane-scheduler.ts. */
   waiting = 0;
   /** @internal */
   queued = false;
@@ -139,7 +139,7 @@ export class Lane implements MessageLane, PullLane {
   }
 
   /** @internal Something has arrived: its producer is connected, whether or not it has said so yet. */
-  heard(): void {
+  markReady(): void {
     this.peerReady = true;
   }
 
@@ -244,8 +244,8 @@ export class Lane implements MessageLane, PullLane {
   }
 
   /**
-   * @internal Reads the next message, which a completion has announced, or arrived() has found. A descriptor that is not
-   * exactly the one that must come condemns the lane, and false is answered.
+   * @internal Reads the next message, which a completion has announced, or arrived() has found. A descriptor that is
+   * not exactly the one that must come condemns the lane, and false is answered.
    */
   take(): boolean {
     const { reader } = this;
@@ -346,7 +346,7 @@ export class Lane implements MessageLane, PullLane {
     this.reporter.flushIfLow();
   }
 
-  /** @internal True while the producer has not been told everything, and can be. */
+  /** @internal True while something has not been reported to the producer, and can be. */
   get reporting(): boolean {
     if (this.fenced || this.condemned !== undefined || !this.peerReady || this.qp.closed) return false;
     return this.reporter.reporting;

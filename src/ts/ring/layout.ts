@@ -25,7 +25,7 @@ export const DESCRIPTOR_WORDS = DESCRIPTOR_BYTES / 4;
 /** Messages start on a multiple of this in the data ring, so that tensors in them can be viewed in place. */
 export const MESSAGE_ALIGN_BYTES = 64;
 
-// Once more as constants of this file: what is exported is looked up at each use.
+// Once more as constants of this file: an exported name is looked up at each use.
 const MESSAGE_WORD = DESCRIPTOR_WORDS;
 const ALIGN_BYTES = MESSAGE_ALIGN_BYTES;
 const CRC_WORD = BLOCK_WORDS;
@@ -153,8 +153,8 @@ export function encodeDescriptor(words: Uint32Array, at: number, epoch: number, 
 }
 
 /**
- * Stores a descriptor, which is complete at `from`, where a peer looks for it. Its sequence comes last: who sees that
- * sees all of it, and everything that was stored before.
+ * Stores a descriptor, which is complete at `from`, where a peer looks for it. Its sequence comes last: a peer that
+ * sees it sees all of the descriptor, and everything that was stored before.
  */
 export function publishDescriptor(from: Uint32Array, fromAt: number, to: Uint32Array, at: number): void {
   to[at] = from[fromAt]!;

@@ -6,15 +6,15 @@
 import { BATCH_BYTES, type LaneWriter } from './lane-writer.js';
 import { publishDescriptor, publishShort } from './layout.js';
 import { slotOf } from './places.js';
-import { type Placement, Way } from './placement.js';
-import { Phase, type Retained } from './retained.js';
+import { type Placement, WriteMode } from './placement.js';
+import { Phase, type RetainedMessages } from './retained-messages.js';
 import type { StagedDescriptors } from './staged-descriptors.js';
 
 /** Longer messages are copied as bytes, which makes a view of them. */
 const MAX_WORDS_COPIED_BYTES = 1024;
 // As constants of this file: what another file exports is looked up at each use.
 const { READY } = Phase;
-const { RING, SLOT, IN_SLOT } = Way;
+const { RING, SLOT, IN_SLOT } = WriteMode;
 
 export class MappedWriter implements LaneWriter {
   private readonly words: Uint32Array;
@@ -23,10 +23,16 @@ export class MappedWriter implements LaneWriter {
   private readonly epoch: number;
   private readonly placement: Placement;
   private readonly staged: StagedDescriptors;
-  private readonly retained: Retained;
+  private readonly retained: RetainedMessages;
 
   /** @param lane all of it: the slots, where the inbox looks for descriptors, and the data ring */
-  constructor(lane: ArrayBuffer, epoch: number, placement: Placement, staged: StagedDescriptors, retained: Retained) {
+  constructor(
+    lane: ArrayBuffer,
+    epoch: number,
+    placement: Placement,
+    staged: StagedDescriptors,
+    retained: RetainedMessages,
+  ) {
     this.words = new Uint32Array(lane, 0, lane.byteLength >> 2);
     this.data = new Uint8Array(lane);
     this.slotWords = placement.slotBytes / 4;
@@ -66,14 +72,14 @@ export class MappedWriter implements LaneWriter {
   }
 
   private prepare(sequence: number, slot: number): void {
-    const way = this.placement.wayAt(slot);
-    if (way === RING || way === SLOT) this.bringToLane(sequence, slot);
+    const mode = this.placement.modeAt(slot);
+    if (mode === RING || mode === SLOT) this.bringToLane(sequence, slot);
     if (!this.isShort(sequence, slot)) this.staged.describe(sequence, slot);
   }
 
   private isShort(sequence: number, slot: number): boolean {
-    const way = this.placement.wayAt(slot);
-    if (way !== SLOT && way !== IN_SLOT) return false;
+    const mode = this.placement.modeAt(slot);
+    if (mode !== SLOT && mode !== IN_SLOT) return false;
     // A place in a slot may have been given up, or nothing was put there.
     return this.retained.phaseOf(sequence) === READY && this.retained.lengthOf(sequence) > 0;
   }

@@ -1,8 +1,8 @@
 // Registered memory of a sender that stays with it: receivers map it where memory is shared, or READ it.
 //
 // Invariant: a block belongs to whoever allocated it until its last reference is released; only then is its memory used
-// again, or given back. Who sends a reference to a block retains the block once for each message, and releases it when
-// that message is *acknowledged* (onAcknowledged of the outbox): a receiver may look at the block until it
+// again, or given back. The sender of a reference to a block retains the block once for each message, and releases it
+// when that message is *acknowledged* (onAcknowledged of the outbox): a receiver may look at the block until it
 // acknowledges, whatever else becomes of the message or its lane. Registered memory exceeds the limit only by what
 // allocateBeyond() was asked for, and what is idle for some seconds is given back.
 //
@@ -246,7 +246,7 @@ export class MemoryPool implements Disposable {
   }
 
   /**
-   * @internal The bytes that a reference of this pool stands for: of a block, or of memory that it has adopted.
+   * @internal The bytes that a reference of this pool names: of a block, or of memory that it has adopted.
    *
    * @returns undefined when they are not there any more
    */

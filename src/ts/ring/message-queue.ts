@@ -47,7 +47,7 @@ export class MessageQueue {
     };
   }
 
-  /** Nothing more comes, once what is here was taken. */
+  /** No message comes after those that are here. */
   end(): void {
     this.closed = true;
   }

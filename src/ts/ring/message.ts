@@ -75,7 +75,8 @@ export class InboxMessage {
   /**
    * The message, in the lane's memory. Not a copy.
    *
-   * @throws RdmaError RDMA_ERR_BUSY for a message that has to be pulled first (only an inbox with `maxPullBytes` gets such)
+   * @throws RdmaError RDMA_ERR_BUSY for a message that has to be pulled first (only an inbox with `maxPullBytes` gets
+   *   such)
    */
   get bytes(): Uint8Array {
     if (this.view !== undefined) return this.view;
@@ -84,8 +85,8 @@ export class InboxMessage {
   }
 
   /**
-   * Copies the message into memory of the caller's: the fastest way to read all of it once, as the lines that the producer has
-   * written come from its core several at a time. Release it afterwards.
+   * Copies the message into memory of the caller's: the fastest way to read all of it once, as the lines that the
+   * producer has written come from its core several at a time. Release it afterwards.
    *
    * @param target has room for `length` bytes from `offset` on; not memory of the lane
    * @param offset where to begin in `target`; default 0
@@ -103,8 +104,8 @@ export class InboxMessage {
   }
 
   /**
-   * The whole message: READs it from its producer's memory, in segments, if it is not here. May be called for any message,
-   * once without `into`, or again after it has failed; not after acknowledge().
+   * The whole message: READs it from its producer's memory, in segments, if it is not here. May be called for any
+   * message, once without `into`, or again after it has failed; not after acknowledge().
    *
    * @param into where to; at least `length` bytes, not to be touched until this ends. Default: new memory
    * @returns the message: exactly `length` bytes of `into`; of a message that lay in the lane without `into`, `bytes`

@@ -6,12 +6,12 @@ import { RdmaError } from '../core/errors.js';
 import { parseDocument } from '../connect/index.js';
 import { AccessFlags, type PortAddress } from '../verbs/index.js';
 import { CONTROL_RECEIVES, Connection } from './connection.js';
-import { type Answer, Reply, RING_PROTOCOL } from './documents.js';
+import { type Answer, Reply, RING_PROTOCOL } from './negotiation-messages.js';
 import { DESCRIPTOR_BYTES } from './layout.js';
-import type { Payloads } from './payloads.js';
+import type { PullMemory } from './pull-memory.js';
 import type { PortChannel, PortCompletionQueue, PortDomain, PortMapping, PortMemory, PortQueuePair } from './port.js';
 import { refusal } from './reconnector.js';
-import type { Retained } from './retained.js';
+import type { RetainedMessages } from './retained-messages.js';
 
 /** Who asks, and for what. */
 export interface Negotiator {
@@ -22,8 +22,8 @@ export interface Negotiator {
   /** What is mapped ends with it. */
   mappings: PortDomain;
   cq: PortCompletionQueue;
-  retained: Retained;
-  payloads: Payloads;
+  retained: RetainedMessages;
+  pullMemory: PullMemory;
   slots: number;
   dataBytes: number;
   inlineBytes: number;
@@ -56,7 +56,7 @@ export async function negotiate(channel: PortChannel, who: Negotiator): Promise<
 }
 
 async function negotiateWith(channel: PortChannel, who: Negotiator, staging: PortMemory): Promise<Connection> {
-  const { address, retained, payloads, sendDepth, checksum } = who;
+  const { address, retained, pullMemory, sendDepth, checksum } = who;
   const qp = who.pd.createQueuePair({ sendCq: who.cq, maxSendWr: sendDepth, maxRecvWr: CONTROL_RECEIVES });
   try {
     qp.toInit(address, AccessFlags.REMOTE_WRITE | AccessFlags.REMOTE_READ);
@@ -84,7 +84,7 @@ async function negotiateWith(channel: PortChannel, who: Negotiator, staging: Por
     qp.toReadyToReceive(address, lane.endpoint);
     qp.toReadyToSend();
     const mapping = lane.inPlace ? mapLane(qp, lane, who.mappings) : undefined;
-    return new Connection({ channel, qp, lane, retained, payloads, staging, mapping, sendDepth, checksum });
+    return new Connection({ channel, qp, lane, retained, pullMemory, staging, mapping, sendDepth, checksum });
   } catch (error) {
     qp.close();
     throw error;

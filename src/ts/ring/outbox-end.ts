@@ -6,7 +6,7 @@ import { RdmaError } from '../core/errors.js';
 export class OutboxEnd {
   /** Why it has failed, or was closed. */
   failure: RdmaError | undefined;
-  /** close() was called: nothing new is taken, and what was taken is still sent. */
+  /** close() was called: nothing new is taken; messages that were taken are still sent. */
   isClosing = false;
   /** close() does not wait any more. */
   isOver = false;

@@ -2,20 +2,20 @@
 // made.
 //
 // Invariant: there is at most one connection; one that has failed is left for good, and the next one continues where
-// the inbox says. What was acknowledged is forgotten at once, on both kinds of memory; nothing else is.
+// the inbox says. An acknowledged message is forgotten at once, in both kinds of memory; no other message is.
 import { parseDocument } from '../connect/index.js';
 import { RdmaError } from '../core/errors.js';
 import { CompletionOpcode, CompletionStatus, completionStatusWords } from '../verbs/index.js';
-import { tell } from './callback.js';
+import { notify } from './callback.js';
 import type { Connection } from './connection.js';
 import { Connector, type ConnectorParts } from './connector.js';
-import { Reply } from './documents.js';
+import { Reply } from './negotiation-messages.js';
 import type { OutboxEnd } from './outbox-end.js';
 import type { KeptOptions } from './outbox-options.js';
-import type { Payloads } from './payloads.js';
+import type { PullMemory } from './pull-memory.js';
 import type { CompletionDriver } from './pump.js';
 import { Reconnector, refusal } from './reconnector.js';
-import type { Retained } from './retained.js';
+import type { RetainedMessages } from './retained-messages.js';
 import type { OutboxCounters } from './status.js';
 import type { WaitList } from './wait-list.js';
 
@@ -57,8 +57,8 @@ export class OutboxLink {
   private readonly end: OutboxEnd;
   private readonly options: KeptOptions;
   private readonly pump: CompletionDriver;
-  private readonly retained: Retained;
-  private readonly payloads: Payloads;
+  private readonly retained: RetainedMessages;
+  private readonly pullMemory: PullMemory;
   private readonly progress: WaitList;
   private readonly connector: Connector;
   private readonly reconnector: Reconnector;
@@ -74,7 +74,7 @@ export class OutboxLink {
     this.options = parts.options;
     this.pump = pump;
     this.retained = parts.retained;
-    this.payloads = parts.payloads;
+    this.pullMemory = parts.pullMemory;
     this.progress = parts.progress;
     this.connector = new Connector({ ...parts, cq: pump.cq });
     this.reconnector = new Reconnector({
@@ -184,7 +184,7 @@ export class OutboxLink {
       if (acknowledged < 0)
         this.broken ??= new RdmaError('RDMA_ERR_PROTOCOL', 'the inbox acknowledges what was not sent');
       else this.acknowledgedUpTo(acknowledged);
-      if (connection.draining && !wasDraining) tell(this.options.onConnection, { type: 'draining' });
+      if (connection.draining && !wasDraining) notify(this.options.onConnection, { type: 'draining' });
     } else {
       connection.sendCompleted(completions.wrId(i));
     }
@@ -192,10 +192,10 @@ export class OutboxLink {
 
   private acknowledgedUpTo(sequence: number): void {
     if (this.retained.acknowledge(sequence) === 0) return;
-    this.payloads.acknowledge(sequence);
+    this.pullMemory.acknowledge(sequence);
     this.reconnector.progress();
     if (this.progress.length > 0) this.progress.wakeAny();
-    tell(this.options.onAcknowledged, this.retained.acknowledged);
+    notify(this.options.onAcknowledged, this.retained.acknowledged);
   }
 
   // An inbox that drains is left when it has acknowledged what it got; the next one takes the rest.
@@ -212,7 +212,7 @@ export class OutboxLink {
     connection.close();
     // What the old queue pair left in the completion queue would take the place of what the next one brings.
     while (!this.pump.cq.closed && this.pump.cq.poll() > 0);
-    tell(this.options.onConnection, { type: 'lost', reason });
+    notify(this.options.onConnection, { type: 'lost', reason });
     if (this.reconnector.current === undefined) void this.connect().catch(() => {});
   }
 
@@ -237,7 +237,7 @@ export class OutboxLink {
       return;
     }
     this.acknowledgedUpTo(Math.max(this.retained.acknowledged, connection.lane.acknowledged));
-    tell(this.options.onConnection, { type: 'open' });
+    notify(this.options.onConnection, { type: 'open' });
     this.transmit();
     this.host.roomMade();
     this.pump.schedule();

@@ -6,7 +6,13 @@ import type { RdmaError } from '../core/errors.js';
 import type { Secret } from '../core/secret.js';
 import { checkBoolean, checkFunction, checkInteger, checkObject, checkOneOf, checkString } from '../core/validate.js';
 import type { Device } from '../verbs/index.js';
-import { MAX_DATA_BYTES, MAX_INLINE_BYTES, MAX_PULL_BYTES, MAX_RETAINED_MESSAGES, MAX_SLOTS } from './documents.js';
+import {
+  MAX_DATA_BYTES,
+  MAX_INLINE_BYTES,
+  MAX_PULL_BYTES,
+  MAX_RETAINED_MESSAGES,
+  MAX_SLOTS,
+} from './negotiation-messages.js';
 import { alignedLength } from './layout.js';
 import { checkPool, type MemoryPool } from './memory-pool.js';
 import { checkPoller, type Poller } from './poller.js';
@@ -42,8 +48,8 @@ export interface OutboxOptions {
   /** Bytes of the lane's data ring; default 1 MiB. The inbox may grant less. */
   dataBytes?: number;
   /**
-   * Messages up to this length travel with their descriptor, as one WRITE, 0 to 960 bytes, rounded up to 64; default 64.
-   * Each slot takes so many bytes more, also on the way of a batch. Where the lane is mapped (`inPlace` on soft
+   * Messages up to this length travel with their descriptor, as one WRITE, 0 to 960 bytes, rounded up to 64; default
+   * 64. Each slot takes so many bytes more, also on the way of a batch. Where the lane is mapped (`inPlace` on soft
    * devices), only if the inbox polls it (`wait: 'busy'`), and not with `checksum`: else there is nothing to gain.
    */
   inlineBytes?: number;
@@ -71,14 +77,14 @@ export interface OutboxOptions {
   /** How long the inbox may be away before the outbox gives up, in ms; 0 gives up at once. Default 30 000. */
   reconnectMs?: number;
   /**
-   * Before the first connection, a refusal for a wrong secret, version or service ends connect() at once; default false.
-   * With true it does not, as later: who refuses has not proved that he knows the secret, and may be somebody else at the
-   * port. For who knows that the secret is right.
+   * Before the first connection, a refusal for a wrong secret, version or service ends connect() at once; default
+   * false. With true it does not, as after the first connection: the peer that refuses has not proved that it knows the
+   * secret, and may be a stranger at the port. Use it when you know that the secret is right.
    */
   retryRefused?: boolean;
   /**
-   * How long {@link Outbox.close} waits for what was sent to be acknowledged, in ms, up to 2^31 - 1; 0: not at all. Default
-   * 5000.
+   * How long {@link Outbox.close} waits for what was sent to be acknowledged, in ms, up to 2^31 - 1; 0: not at all.
+   * Default 5000.
    */
   closeMs?: number;
   /** Told each time the watermark of acknowledged messages moves. */

@@ -7,10 +7,10 @@ import { RdmaError } from '../core/errors.js';
 import { hideSecret } from '../core/secret.js';
 import { checkAbortSignal, checkInteger, checkObject } from '../core/validate.js';
 import type { PortAddress } from '../verbs/index.js';
-import { tell } from './callback.js';
+import { notify } from './callback.js';
 import { CONTROL_RECEIVES, type Connection } from './connection.js';
 import { abandoned, finishSending, restOf } from './finish.js';
-import type { Intake } from './intake.js';
+import type { MessageStager } from './message-stager.js';
 import { OutboxEnd } from './outbox-end.js';
 import {
   checkOutboxOptions,
@@ -22,12 +22,12 @@ import {
   type SendOptions,
 } from './outbox-options.js';
 import { OutboxLink } from './outbox-link.js';
-import { Payloads } from './payloads.js';
+import { PullMemory } from './pull-memory.js';
 import type { PortDevice, PortDomain, PortMemory, RingPort } from './port.js';
 import { type CompletionDriver, Pump } from './pump.js';
 import type { Reservation } from './reservation.js';
 import { SelfDrive } from './self-drive.js';
-import { Home, Phase, Retained } from './retained.js';
+import { Home, Phase, RetainedMessages } from './retained-messages.js';
 import { SendPath } from './send-path.js';
 import { OutboxCounters, type OutboxStatus } from './status.js';
 import { systemPort } from './system-port.js';
@@ -51,11 +51,11 @@ export class Outbox implements AsyncDisposable {
   private readonly own: PortDomain; // of what is mapped, and of all the rest where there is no pool
   private readonly pd: PortDomain;
   private readonly pump: CompletionDriver;
-  private readonly retained: Retained;
-  private readonly payloads: Payloads;
+  private readonly retained: RetainedMessages;
+  private readonly pullMemory: PullMemory;
   private readonly link: OutboxLink;
   private readonly sendPath: SendPath;
-  private readonly intake: Intake;
+  private readonly stager: MessageStager;
   private readonly ending = new AbortController();
   private readonly progress: WaitList;
   private readonly end = new OutboxEnd();
@@ -84,8 +84,8 @@ export class Outbox implements AsyncDisposable {
       this.pd = settings.pool?.domain ?? own;
       const { retainBytes: bytes, retainMessages } = settings;
       memory = this.pd.registerMemory({ bytes });
-      this.retained = new Retained(memory, bytes, retainMessages);
-      this.payloads = new Payloads(this.pd, settings.pullBytes);
+      this.retained = new RetainedMessages(memory, bytes, retainMessages);
+      this.pullMemory = new PullMemory(this.pd, settings.pullBytes);
       const capacity = Math.min(this.sendDepth + CONTROL_RECEIVES, this.device.attributes.maxCqe);
       const drain = (looks: number) => this.link.poll(looks);
       const beforeSleep = () => {};
@@ -99,10 +99,10 @@ export class Outbox implements AsyncDisposable {
       throw error;
     }
     this.link = this.createLink();
-    const { pump, retained, payloads, link, counters, end } = this;
+    const { pump, retained, pullMemory, link, counters, end } = this;
     const { clock } = port;
-    this.sendPath = new SendPath({ counters, end, options: kept, settings, clock, pump, retained, payloads, link });
-    this.intake = this.sendPath.intake;
+    this.sendPath = new SendPath({ counters, end, options: kept, settings, clock, pump, retained, pullMemory, link });
+    this.stager = this.sendPath.stager;
     if (settings.wait === 'busy') {
       const isAwaited = () => this.connected && (this.sendPath.waiting > 0 || this.progress.length > 0);
       this.drive = new SelfDrive(clock, { isAwaited, poll: () => link.poll(1) });
@@ -110,11 +110,12 @@ export class Outbox implements AsyncDisposable {
   }
 
   private createLink(): OutboxLink {
-    const { identity, options, settings, port, address, own, pd, pump, sendDepth, retained, payloads, progress } = this;
+    const { identity, options, settings, port, address, own, pd, pump, sendDepth, retained, pullMemory, progress } =
+      this;
     return new OutboxLink({
       host: {
         counters: this.counters,
-        connected: (connection) => this.intake.connected(connection),
+        connected: (connection) => this.stager.connected(connection),
         roomMade: () => {
           this.sendPath.roomMade();
           if (this.sendPath.waiting > 0 || this.progress.length > 0) this.drive?.start();
@@ -131,7 +132,7 @@ export class Outbox implements AsyncDisposable {
       pump,
       sendDepth,
       retained,
-      payloads,
+      pullMemory,
       progress,
       signal: this.ending.signal,
       end: this.end,
@@ -167,12 +168,12 @@ export class Outbox implements AsyncDisposable {
 
   /** The largest message in bytes that the lane and the retained memory take. Known exactly once connected. */
   get maxLaneMessageBytes(): number {
-    return this.intake.maxLaneMessageBytes;
+    return this.stager.maxLaneMessageBytes;
   }
 
   /** The largest message in bytes, pulled ones included. */
   get maxMessageBytes(): number {
-    return this.intake.maxMessageBytes;
+    return this.stager.maxMessageBytes;
   }
 
   /** Everything up to this sequence was acknowledged. */
@@ -232,7 +233,7 @@ export class Outbox implements AsyncDisposable {
       laneMessages: connection === undefined ? 0 : connection.sent - connection.released,
       laneSlots: connection?.lane.slots ?? 0,
       laneBytes: connection?.lane.dataBytes ?? 0,
-      payloadBytes: this.payloads.registeredBytes,
+      payloadBytes: this.pullMemory.registeredBytes,
       waiting: this.sendPath.waiting,
       stalledBy: this.sendPath.stalledBy ?? connection?.stall,
       wakes: this.pump.counters.wakes,
@@ -262,7 +263,7 @@ export class Outbox implements AsyncDisposable {
       if (sequence > 0) return sequence;
     }
     // A callback may come back here.
-    if (this.sending) return this.intake.trySend([first!, second!, third!, ...more], count);
+    if (this.sending) return this.stager.trySend([first!, second!, third!, ...more], count);
     const list = this.parts;
     list[0] = first!;
     list[1] = second!;
@@ -270,7 +271,7 @@ export class Outbox implements AsyncDisposable {
     for (let i = 0; i < more.length; i++) list[3 + i] = more[i]!;
     this.sending = true;
     try {
-      return this.intake.trySend(list, count);
+      return this.stager.trySend(list, count);
     } finally {
       this.sending = false;
       for (let i = 0; i < count; i++) list[i] = NOTHING;
@@ -344,13 +345,13 @@ export class Outbox implements AsyncDisposable {
    * copy.
    *
    * @param bytes the most that the message may take, 0 or more
-   * @param reuse a reservation of this outbox that has ended: it becomes the new one, and none is made. For loops, which use
-   *   its `data` and `offset`
+   * @param reuse a reservation of this outbox that has ended: it becomes the new one, and none is made. For loops,
+   *   which use its `data` and `offset`
    * @returns the place; undefined when there is no room now
    * @throws as trySend
    */
   tryReserve(bytes: number, reuse?: Reservation): Reservation | undefined {
-    return this.intake.tryReserve(bytes, reuse);
+    return this.stager.tryReserve(bytes, reuse);
   }
 
   /**
@@ -376,7 +377,8 @@ export class Outbox implements AsyncDisposable {
   /**
    * Waits until a message was acknowledged, by default the last one taken.
    *
-   * @throws RdmaError RDMA_ERR_CLOSED, or the error with which the outbox has failed; RDMA_ERR_TIMEOUT; RDMA_ERR_ABORTED
+   * @throws RdmaError RDMA_ERR_CLOSED, or the error with which the outbox has failed; RDMA_ERR_TIMEOUT;
+   *   RDMA_ERR_ABORTED
    */
   async whenAcknowledged(sequence = this.sequence, options: SendOptions = {}): Promise<void> {
     await this.whenPast(sequence, () => this.acknowledged, options, 'the acknowledgement of');
@@ -421,17 +423,17 @@ export class Outbox implements AsyncDisposable {
     end.failure = error;
     this.sendPath.fail(error);
     this.progress.reject(error);
-    if (!end.isOver) tell(this.options.onConnection, { type: 'failed', reason: error });
+    if (!end.isOver) notify(this.options.onConnection, { type: 'failed', reason: error });
   }
 
   // ---- End
 
   /**
-   * Takes nothing more, waits until everything that was sent is acknowledged, but not longer than `closeMs`, and gives the
-   * memory back. That includes calls of send() that wait for room, and what a cork() has collected; not reservations that
-   * nobody commits. A second call answers the same promise.
+   * Takes nothing more, waits until everything that was sent is acknowledged, but not longer than `closeMs`, and gives
+   * the memory back. That includes calls of send() that wait for room, and what a cork() has collected; not
+   * reservations that nobody commits. A second call answers the same promise.
    *
-   * @returns what was given up, as it was not acknowledged in time; `onConnection` is told as well (`abandoned`)
+   * @returns what was given up, as it was not acknowledged in time; `onConnection` gets the same (`abandoned`)
    */
   close(): Promise<OutboxRest> {
     this.closing ??= this.closeAll();
@@ -449,13 +451,13 @@ export class Outbox implements AsyncDisposable {
     end.isOver = true;
     this.ending.abort();
     if (end.failure === undefined && rest.unacknowledged > 0) {
-      tell(this.options.onConnection, { type: 'abandoned', reason: abandoned(rest, closeMs) });
+      notify(this.options.onConnection, { type: 'abandoned', reason: abandoned(rest, closeMs) });
     }
     this.fail(new RdmaError('RDMA_ERR_CLOSED', 'the outbox is closed'));
     await this.link.close();
     this.pump.close();
     this.retained.memory.close();
-    this.payloads.close();
+    this.pullMemory.close();
     this.own.close();
     if (this.ownsDevice) this.device.close();
     return rest;

@@ -2,21 +2,21 @@
 //
 // Invariant: credit (slots and bytes of the lane) is never exceeded; messages get their places in the order of their
 // sequences, each once, and keep them until the inbox has released them.
-import type { Answer } from './documents.js';
+import type { Answer } from './negotiation-messages.js';
 import { DESCRIPTOR_BYTES } from './layout.js';
 import { Places, slotOf } from './places.js';
-import { Home, Phase, type Retained } from './retained.js';
+import { Home, Phase, type RetainedMessages } from './retained-messages.js';
 
 // As constants of this file: what another file exports is looked up at each use.
 const { OPEN } = Phase;
 const { RETAINED } = Home;
 
 /**
- * The way of the bytes of a message that has its place: NONE, as there are none here or they are there already; to the
- * data RING; to its SLOT, behind the descriptor; none, as they are IN_SLOT already.
+ * How the bytes of a message that has its place get into the lane: NONE, when it has none or they are there already; to
+ * the data RING; to its SLOT, behind the descriptor; not at all, when they are IN_SLOT already.
  */
-export const Way = { NONE: 0, RING: 1, SLOT: 2, IN_SLOT: 3 } as const;
-const { NONE, RING, SLOT, IN_SLOT } = Way;
+export const WriteMode = { NONE: 0, RING: 1, SLOT: 2, IN_SLOT: 3 } as const;
+const { NONE, RING, SLOT, IN_SLOT } = WriteMode;
 
 /** Why a connection writes nothing although there is something to write. */
 export type LaneStall = 'slots' | 'bytes' | 'reservation' | 'queue' | 'draining';
@@ -37,16 +37,16 @@ export class Placement {
   readonly slotBytes: number;
   private readonly inlineBytes: number;
   private readonly dataAt: number; // where the data ring begins in what is mapped
-  private readonly retained: Retained;
+  private readonly retained: RetainedMessages;
   private readonly places: Places; // of the messages in the lane
   private readonly spaces: Float64Array; // and the bytes that each takes
-  private readonly ways: Uint8Array; // and a way for its bytes
+  private readonly modes: Uint8Array; // and how its bytes get there
 
   /**
    * @param inlineBytes messages up to this length go to their slot
    * @param dataAt where the data ring begins in what is mapped of the lane
    */
-  constructor(lane: Answer, retained: Retained, inlineBytes: number, dataAt: number) {
+  constructor(lane: Answer, retained: RetainedMessages, inlineBytes: number, dataAt: number) {
     this.sent = lane.delivered;
     this.released = lane.delivered;
     this.placed = lane.delivered;
@@ -57,7 +57,7 @@ export class Placement {
     this.retained = retained;
     this.places = new Places(lane.slots, lane.dataBytes);
     this.spaces = new Float64Array(lane.slots);
-    this.ways = new Uint8Array(lane.slots);
+    this.modes = new Uint8Array(lane.slots);
   }
 
   /** Whether the next message to be placed, of `space` bytes, has credit; says why not in `stall`. */
@@ -76,11 +76,11 @@ export class Placement {
   }
 
   /** Gives message `sequence`, the next one, its place; hasCredit() was true for it. Answers its slot. */
-  place(sequence: number, space: number, way: number): number {
+  place(sequence: number, space: number, mode: number): number {
     const slot = slotOf(sequence, this.slots);
     this.places.put(slot, space);
     this.spaces[slot] = space;
-    this.ways[slot] = way;
+    this.modes[slot] = mode;
     this.placed = sequence;
     return slot;
   }
@@ -110,24 +110,24 @@ export class Placement {
 
   /** Where the message in `slot` begins in what is mapped of the lane. */
   beginOf(slot: number): number {
-    const way = this.ways[slot];
-    const isInSlot = way === SLOT || way === IN_SLOT;
+    const mode = this.modes[slot];
+    const isInSlot = mode === SLOT || mode === IN_SLOT;
     return isInSlot ? slot * this.slotBytes + DESCRIPTOR_BYTES : this.dataAt + this.places.offsetOf(slot);
   }
 
-  /** Where the message in `slot` begins in the data ring, the bytes that it takes there, and their way. */
+  /** Where the message in `slot` begins in the data ring, the bytes that it takes there, and how they get there. */
   offsetAt(slot: number): number {
     return this.places.offsetOf(slot);
   }
   spaceAt(slot: number): number {
     return this.spaces[slot]!;
   }
-  wayAt(slot: number): number {
-    return this.ways[slot]!;
+  modeAt(slot: number): number {
+    return this.modes[slot]!;
   }
 
   /** True when the bytes of the message in `slot` are to be written to the data ring. */
   goesToRing(slot: number): boolean {
-    return this.ways[slot] === RING;
+    return this.modes[slot] === RING;
   }
 }

@@ -1,16 +1,16 @@
 // Where the messages of a ring of bytes lie.
 //
-// Invariant: places follow each other in the order in which they are given, and a message is contiguous: what does not fit
-// before the end of the ring starts again at 0, and the bytes that were skipped count as taken. Positions only grow, below
-// 2^53; the offset in the ring is the position modulo its size. Both sides of a lane give places by these rules, so the
-// consumer knows every offset beforehand. Nothing here divides: these are the innermost steps of sending.
+// Invariant: places follow each other in the order in which they are given, and a message is contiguous: what does not
+// fit before the end of the ring starts again at 0, and the bytes that were skipped count as taken. Positions only
+// grow, below 2^53; the offset in the ring is the position modulo its size. Both sides of a lane give places by these
+// rules, so the consumer knows every offset beforehand. Nothing here divides: these are the innermost steps of sending.
 import { alignedLength } from './layout.js';
 
 const MAX_INT = 2 ** 31 - 1;
 
 /**
- * `number % count`, for a number that only counts up, below 2^53. The operator is slow once the compiler has seen a number
- * there that may have a fraction: it then computes with doubles, in a loop.
+ * `number % count`, for a number that only counts up, below 2^53. The operator is slow once the compiler has seen a
+ * number there that may have a fraction: it then computes with doubles, in a loop.
  */
 export function slotOf(number: number, count: number): number {
   if (number <= MAX_INT) return (number | 0) % count;

@@ -4,17 +4,17 @@
 // a lane that is broken is condemned, and not looked at any more.
 import type { CondemnedLanes } from './condemned-lanes.js';
 import type { Lane } from './lane.js';
-import type { Turns } from './turns.js';
+import type { LaneScheduler } from './lane-scheduler.js';
 
 export class PolledLanes {
   /** The one that there is, when there is just one and its producer stores into it. */
   alone: Lane | undefined;
   private readonly lanes: Lane[] = [];
-  private readonly turns: Turns;
+  private readonly scheduler: LaneScheduler;
   private readonly condemned: CondemnedLanes;
 
-  constructor(turns: Turns, condemned: CondemnedLanes) {
-    this.turns = turns;
+  constructor(scheduler: LaneScheduler, condemned: CondemnedLanes) {
+    this.scheduler = scheduler;
     this.condemned = condemned;
   }
 
@@ -58,7 +58,7 @@ export class PolledLanes {
   /** Announces the next message of a lane, if it is there. */
   lookAt(lane: Lane): void {
     if (lane.waiting > 0 || lane.condemned !== undefined) return;
-    if (lane.arrived()) this.turns.announce(lane, 1);
+    if (lane.arrived()) this.scheduler.announce(lane, 1);
     else if (lane.broken) this.condemned.add(lane);
   }
 }

@@ -99,7 +99,7 @@ export class Poller implements MemberHost {
   private sinceOutboxes = 0; // looks since the outboxes were looked at
   private unflushed = false; // something was handled since reports were sent
   private eager = false; // something was found since it slept: it polls before it sleeps again
-  private expecting = false; // a member has called, or whoever has sent something: it looks, and polls anew
+  private expecting = false; // a member, or a caller that sent something, called expect(): look, and poll again
   private woken = false; // a channel has called, and nothing was found since
   private lingerUntilMs = Number.NEGATIVE_INFINITY;
 
@@ -237,7 +237,7 @@ export class Poller implements MemberHost {
       returned = true;
     } finally {
       this.looking = false;
-      // A handler threw: what is left is handled in the next turn, and the error goes its way.
+      // A handler threw: the rest is handled in the next turn, and the error propagates.
       if (!returned) this.expect();
     }
   }

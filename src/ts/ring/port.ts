@@ -1,8 +1,8 @@
 // What rings need of the world: a device, a bootstrap connection and a clock.
 //
-// Invariant: ring code reaches the outside only through a port, so that the very code that ships runs on any verbs
-// device, and on a simulated one whose every delay, loss and death is decided by a seed. Nothing here is less strict
-// than the verbs it stands for: a port that has not got something throws, it does not pretend.
+// Invariant: ring code reaches the outside only through a port, so that the code that ships runs on any verbs
+// device, and on a simulated one whose every delay, loss and death is decided by a seed. Nothing here is less
+// strict than verbs: a port that lacks something throws, it does not pretend.
 import type { Timers } from '../core/deadline.js';
 import type { RdmaError } from '../core/errors.js';
 import type { Completions, PortAddress, QueuePairEndpoint, SendRequests } from '../verbs/index.js';

@@ -81,7 +81,9 @@ export class Pump implements CompletionDriver {
     if (mode !== 'busy') this.cq.requestNotify();
   }
 
-  /** The time, for the age of a message. With `busy` as of one of the last polls, as reading the clock costs as much. */
+  /**
+   * The time, for the age of a message. With `busy` as of one of the last polls, as reading the clock costs as much.
+   */
   nowMs(): number {
     return this.mode === 'busy' ? this.lastMs : this.clock.now();
   }
@@ -114,7 +116,7 @@ export class Pump implements CompletionDriver {
       returned = true;
     } finally {
       this.running = false;
-      // The caller's handler threw: what is left is handled in the next turn, and the error goes its way.
+      // The caller's handler threw: the rest is handled in the next turn, and the error propagates.
       if (!returned) this.schedule();
     }
   }

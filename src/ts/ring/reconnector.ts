@@ -1,8 +1,9 @@
 // Connecting, and connecting again: one attempt after another, with growing pauses, until a deadline.
 //
-// Invariant: at most one attempt at a time; an error that another attempt cannot mend ends it at once, but what somebody
-// says who has not proved that he knows the secret ends nothing once there was a connection: he may sit at the port of
-// an inbox that is being restarted. Who accepts and then hangs up, again and again, is not asked without pause.
+// Invariant: at most one attempt at a time; an error that another attempt cannot fix ends it at once. After a
+// first connection, an answer from a peer that has not proved that it knows the secret ends nothing: a stranger may
+// hold the port of an inbox that is being restarted. A peer that accepts and hangs up again and again is not asked
+// without a pause.
 import { pause } from '../core/deadline.js';
 import { isErrorCode, RdmaError } from '../core/errors.js';
 import type { Clock } from './port.js';
@@ -36,7 +37,7 @@ export interface ReconnectorOptions {
   /** One attempt. */
   connect: () => Promise<void>;
   /**
-   * Whether the last attempt failed by the words of somebody who has not proved that he knows the secret, and these
+   * Whether the last attempt failed by an answer from a peer that has not proved that it knows the secret: the answer
    * need not be true.
    */
   isHearsay: () => boolean;

@@ -4,13 +4,13 @@
 // when the completion of the descriptor comes. Short ones go behind their descriptor, and its checksum says when both
 // are there. There are never more work requests outstanding than the queue pair and its completion queue take.
 import { SendFlags } from '../verbs/index.js';
-import type { Answer } from './documents.js';
+import type { Answer } from './negotiation-messages.js';
 import { BATCH_BYTES, type LaneWriter } from './lane-writer.js';
 import { laneImm, MAX_BATCH } from './layout.js';
 import { slotOf } from './places.js';
 import type { Placement } from './placement.js';
 import type { PortQueuePair } from './port.js';
-import type { Retained } from './retained.js';
+import type { RetainedMessages } from './retained-messages.js';
 import type { StagedDescriptors } from './staged-descriptors.js';
 
 // As constants of this file: what another file exports is looked up at each use, and through an index by a call.
@@ -28,7 +28,7 @@ export class RequestWriter implements LaneWriter {
   private readonly polled: boolean;
   private readonly placement: Placement;
   private readonly staged: StagedDescriptors;
-  private readonly retained: Retained;
+  private readonly retained: RetainedMessages;
   private readonly sendDepth: number;
   // Keys as signed numbers, which are never objects.
   private readonly laneKey: number;
@@ -51,7 +51,7 @@ export class RequestWriter implements LaneWriter {
     lane: Answer,
     placement: Placement,
     staged: StagedDescriptors,
-    retained: Retained,
+    retained: RetainedMessages,
     sendDepth: number,
   ) {
     this.qp = qp;

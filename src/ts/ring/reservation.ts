@@ -15,15 +15,16 @@ export interface ReservationHost {
 }
 
 /**
- * Made by {@link Outbox.reserve} and {@link Outbox.tryReserve}. With `using`, one that was not committed is aborted. One that
- * has ended can be given to tryReserve() again.
+ * Made by {@link Outbox.reserve} and {@link Outbox.tryReserve}. With `using`, one that was not committed is aborted.
+ * One that has ended can be given to tryReserve() again.
  */
 export class Reservation implements Disposable {
   /** The sequence of the message. */
   sequence = 0;
   /**
-   * The memory in which the message is to be built, from `offset` on, `size` bytes. For loops: {@link Reservation.bytes} is a
-   * view of just that, and an object. Other messages lie in the rest of it, which must not be touched.
+   * The memory in which the message is to be built, from `offset` on, `size` bytes. For loops: {@link
+   * Reservation.bytes} is a view of just that, and an object. Other messages lie in the rest of it, which must not be
+   * touched.
    */
   data: Uint8Array = NOTHING;
   /** Where the message begins in `data`. */
@@ -93,7 +94,10 @@ export class Reservation implements Disposable {
     return sequence;
   }
 
-  /** Gives the place up. Its sequence is used up, and never delivered. A second time, and after commit(), it does nothing. */
+  /**
+   * Gives the place up. Its sequence is used up, and never delivered. A second time, and after commit(), it does
+   * nothing.
+   */
   abort(): void {
     if (!this.ended) this.finish(-1);
   }
@@ -108,7 +112,7 @@ export class Reservation implements Disposable {
     try {
       this.host.endReservation(this, length);
     } finally {
-      // Unless a callback has begun it anew.
+      // Unless a callback has begun it again.
       if (this.ended) {
         this.data = NOTHING;
         this.view = NOTHING;

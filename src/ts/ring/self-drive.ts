@@ -1,7 +1,8 @@
-// Polls for whoever awaits something with `wait: 'busy'`, where nobody else does it for him.
+// Polls for callers that await something with `wait: 'busy'`, where nobody else polls for them.
 //
-// Invariant: it polls from when somebody awaits until nobody does, never within a call of the user's, and never for one who
-// only calls poll(). While it finds nothing for long it looks once a millisecond, and leaves the processor to others.
+// Invariant: it polls from when somebody awaits until nobody does, never within a call of the user's, and never for one
+// who only calls poll(). While it finds nothing for long it looks once a millisecond, and leaves the processor to
+// others.
 import type { Clock } from './port.js';
 
 /** Turns of the event loop without anything before it pauses between looks. */
@@ -40,7 +41,7 @@ export class SelfDrive {
       this.running = false;
       return;
     }
-    let count = 1; // what throws has found something; the error goes its way
+    let count = 1; // a poll that throws has found something; the error propagates
     try {
       count = this.driven.poll();
     } finally {

@@ -1,22 +1,22 @@
 // How messages get from an application to the lane: taken, collected while it corks, written, or made to wait for room.
 //
-// Invariant: messages leave in the order in which they were taken. What was taken is written at once, unless it is
-// collected; what is collected is written by the last uncork(), when there is no room for more, or when waiting gains
+// Invariant: messages leave in the order in which they were taken. Each message is written at once, unless it is
+// collected; collected messages are written by the last uncork(), when there is no room for more, or when waiting gains
 // nothing.
 import { abortError } from '../core/deadline.js';
 import type { RdmaError } from '../core/errors.js';
 import { checkAbortSignal, checkInteger, checkObject } from '../core/validate.js';
-import { tell } from './callback.js';
+import { notify } from './callback.js';
 import type { Connection } from './connection.js';
-import { Intake, type IntakeHost } from './intake.js';
+import { MessageStager, type StagerHost } from './message-stager.js';
 import { BATCH_BYTES } from './lane-writer.js';
 import type { OutboxEnd } from './outbox-end.js';
 import type { KeptOptions, OutboxSettings, SendOptions } from './outbox-options.js';
 import type { OutboxLink } from './outbox-link.js';
-import type { Payloads } from './payloads.js';
+import type { PullMemory } from './pull-memory.js';
 import type { Clock } from './port.js';
 import type { CompletionDriver } from './pump.js';
-import type { Retained } from './retained.js';
+import type { RetainedMessages } from './retained-messages.js';
 import type { OutboxCounters, Stall } from './status.js';
 import { WaitList } from './wait-list.js';
 
@@ -28,27 +28,27 @@ export interface SendParts {
   settings: OutboxSettings;
   clock: Clock;
   pump: CompletionDriver;
-  retained: Retained;
-  payloads: Payloads;
+  retained: RetainedMessages;
+  pullMemory: PullMemory;
   link: OutboxLink;
 }
 
-export class SendPath implements IntakeHost {
+export class SendPath implements StagerHost {
   readonly counters: OutboxCounters;
-  readonly intake: Intake;
+  readonly stager: MessageStager;
   private readonly end: OutboxEnd;
   private readonly options: KeptOptions;
   private readonly pump: CompletionDriver;
-  private readonly retained: Retained;
+  private readonly retained: RetainedMessages;
   private readonly link: OutboxLink;
   private readonly room: WaitList;
   private stalledBy_: Stall | undefined;
   private corks = 0; // calls of cork() without their uncork()
   private collectedBytes = 0; // taken and not written since
   private collectedMs = 0; // when that began
-  private serving = false; // one who waits for room: he came before close()
+  private serving = false; // a send waits for room: it came before close()
 
-  constructor({ counters, end, options, settings, clock, pump, retained, payloads, link }: SendParts) {
+  constructor({ counters, end, options, settings, clock, pump, retained, pullMemory, link }: SendParts) {
     this.counters = counters;
     this.end = end;
     this.options = options;
@@ -56,7 +56,7 @@ export class SendPath implements IntakeHost {
     this.retained = retained;
     this.link = link;
     this.room = new WaitList(clock);
-    this.intake = new Intake(this, settings, retained, payloads);
+    this.stager = new MessageStager(this, settings, retained, pullMemory);
   }
 
   /** Calls that wait for room. */
@@ -75,7 +75,7 @@ export class SendPath implements IntakeHost {
    * Takes a message of one part and writes it in one step, where the lane is stored into and nothing else is to be
    * done.
    *
-   * @returns its sequence; 0 when it has to go the long way, by the intake
+   * @returns its sequence; 0 when it has to go the long way, by the MessageStager
    * @throws as {@link SendPath.checkTaking}
    */
   trySendShort(part: unknown): number {
@@ -84,7 +84,7 @@ export class SendPath implements IntakeHost {
     // Both: what a prototype says is not believed.
     if (!(ArrayBuffer.isView(part) && part instanceof Uint8Array)) return 0;
     const { length } = part;
-    if (length === 0 || length > this.intake.shortBytes) return 0;
+    if (length === 0 || length > this.stager.shortBytes) return 0;
     this.checkTaking();
     if (!connection.shortSender.show(part)) return 0;
     const { retained, counters } = this;
@@ -96,7 +96,7 @@ export class SendPath implements IntakeHost {
     return last;
   }
 
-  // ---- For the intake
+  // ---- For the MessageStager
 
   get connection(): Connection | undefined {
     return this.link.connection;
@@ -132,7 +132,7 @@ export class SendPath implements IntakeHost {
     if (this.corks > 0) this.writeCollected();
     if (this.stalledBy_ === cause) return;
     this.stalledBy_ = cause;
-    tell(this.options.onStall, { type: 'stalled', cause });
+    notify(this.options.onStall, { type: 'stalled', cause });
   }
 
   // ---- Collecting
@@ -169,7 +169,7 @@ export class SendPath implements IntakeHost {
     this.room.wake();
     if (this.stalledBy_ === undefined || this.room.length > 0) return;
     this.stalledBy_ = undefined;
-    tell(this.options.onStall, { type: 'flowing' });
+    notify(this.options.onStall, { type: 'flowing' });
   }
 
   /**

@@ -3,11 +3,11 @@
 // Invariant: what is sent so is what the long way would send: nothing that was taken before waits, and there is credit.
 // The message is shown before this side keeps its own copy, which is made before anything else is called.
 import { DESCRIPTOR_BYTES, publishShort } from './layout.js';
-import { type Placement, Way } from './placement.js';
-import type { Retained } from './retained.js';
+import { type Placement, WriteMode } from './placement.js';
+import type { RetainedMessages } from './retained-messages.js';
 
 // As constants of this file: what another file exports is looked up at each use.
-const { SLOT } = Way;
+const { SLOT } = WriteMode;
 const MESSAGE_AT = DESCRIPTOR_BYTES;
 
 export class ShortSender {
@@ -16,10 +16,10 @@ export class ShortSender {
   private readonly slotBytes: number;
   private readonly epoch: number;
   private readonly placement: Placement;
-  private readonly retained: Retained;
+  private readonly retained: RetainedMessages;
 
   /** @param lane all of it, as it is mapped */
-  constructor(lane: ArrayBuffer, epoch: number, placement: Placement, retained: Retained) {
+  constructor(lane: ArrayBuffer, epoch: number, placement: Placement, retained: RetainedMessages) {
     this.data = new Uint8Array(lane);
     this.words = new Uint32Array(lane, 0, lane.byteLength >> 2);
     this.slotBytes = placement.slotBytes;
@@ -29,7 +29,7 @@ export class ShortSender {
   }
 
   /**
-   * Shows a message to the inbox, as the next one. The caller gives it to {@link Retained.take} then, at once.
+   * Shows a message to the inbox, as the next one. The caller gives it to {@link RetainedMessages.take} then, at once.
    *
    * @param bytes at least one, and no more than fit behind a descriptor
    * @returns false when it has to go the long way: others wait before it, or there is no room

@@ -3,7 +3,7 @@
 // Invariant: a remedy names exactly the limits that are smaller than the message, each with its value and its side, and
 // never one that cannot be raised far enough.
 import { RdmaError } from '../core/errors.js';
-import { MAX_DATA_BYTES, MAX_PULL_BYTES } from './documents.js';
+import { MAX_DATA_BYTES, MAX_PULL_BYTES } from './negotiation-messages.js';
 
 /** What limits a message of an outbox; all in bytes. */
 export interface SizeLimits {
@@ -44,9 +44,9 @@ export function sizeRemedy(length: number, limits: SizeLimits): string {
   // What the inbox would grant is known only where it granted less than it was asked for.
   if (grantedBytes < dataBytes) lane.push(`maxDataBytes of the inbox (now ${grantedBytes})`);
   else if (dataBytes < length) lane.push('maxDataBytes of the inbox');
-  const ways: string[] = [];
-  if (length <= MAX_PULL_BYTES) ways.push(`let the inbox pull it: raise ${pull.join(' and ')}`);
-  if (length <= MAX_DATA_BYTES) ways.push(`let the lane hold it: raise ${lane.join(', ')}`);
-  if (ways.length === 0) return `send it as several messages: one has at most ${MAX_PULL_BYTES} bytes`;
-  return ways.join('; or ');
+  const remedies: string[] = [];
+  if (length <= MAX_PULL_BYTES) remedies.push(`let the inbox pull it: raise ${pull.join(' and ')}`);
+  if (length <= MAX_DATA_BYTES) remedies.push(`let the lane hold it: raise ${lane.join(', ')}`);
+  if (remedies.length === 0) return `send it as several messages: one has at most ${MAX_PULL_BYTES} bytes`;
+  return remedies.join('; or ');
 }

@@ -3,7 +3,7 @@
 // Invariant: the descriptor of a message is made when the message has its place, and is not touched until the inbox has
 // released that: the device may read it at any time in between. Before the slots lies the control block of the
 // connection.
-import type { Answer } from './documents.js';
+import type { Answer } from './negotiation-messages.js';
 import {
   DESCRIPTOR_BYTES,
   DESCRIPTOR_WORDS,
@@ -14,17 +14,17 @@ import {
   MessageKind,
   usedSlotBytes,
 } from './layout.js';
-import type { Payloads } from './payloads.js';
-import { type Placement, Way } from './placement.js';
+import type { PullMemory } from './pull-memory.js';
+import { type Placement, WriteMode } from './placement.js';
 import type { PortMemory } from './port.js';
-import { Home, Phase, type Retained } from './retained.js';
+import { Home, Phase, type RetainedMessages } from './retained-messages.js';
 
 // As constants of this file: what another file exports is looked up at each use.
 const { DATA, SKIP, PULL } = MessageKind;
 const { READY, GIVEN_UP } = Phase;
 const { PAYLOAD } = Home;
 const { INLINE, PAYLOAD_CRC } = DescriptorFlags;
-const { SLOT } = Way;
+const { SLOT } = WriteMode;
 const WORDS = DESCRIPTOR_WORDS;
 
 export class StagedDescriptors {
@@ -40,9 +40,9 @@ export class StagedDescriptors {
   private readonly slotWords: number;
   private readonly epoch: number;
   private readonly checksum: boolean;
-  private readonly retained: Retained;
+  private readonly retained: RetainedMessages;
   private readonly retainedWords: Int32Array;
-  private readonly payloads: Payloads;
+  private readonly pullMemory: PullMemory;
   private readonly placement: Placement;
 
   /** @param checksum descriptors say the checksum of their payload */
@@ -50,8 +50,8 @@ export class StagedDescriptors {
     memory: PortMemory,
     lane: Answer,
     placement: Placement,
-    retained: Retained,
-    payloads: Payloads,
+    retained: RetainedMessages,
+    pullMemory: PullMemory,
     checksum: boolean,
   ) {
     this.words = new Uint32Array(memory.buffer);
@@ -63,7 +63,7 @@ export class StagedDescriptors {
     this.checksum = checksum;
     this.retained = retained;
     this.retainedWords = retained.words;
-    this.payloads = payloads;
+    this.pullMemory = pullMemory;
     this.placement = placement;
   }
 
@@ -92,7 +92,7 @@ export class StagedDescriptors {
     descriptor.rkey = 0;
     if (retained.homeOf(sequence) === PAYLOAD && phase === READY) this.describePayload(sequence);
     const at = this.wordOf(slot);
-    if (placement.wayAt(slot) === SLOT) {
+    if (placement.modeAt(slot) === SLOT) {
       descriptor.flags |= INLINE;
       this.stageInline(at + WORDS, retained.offsetOf(sequence), descriptor.length);
     }
@@ -100,7 +100,7 @@ export class StagedDescriptors {
   }
 
   private describePayload(sequence: number): void {
-    const { memory } = this.payloads.of(sequence);
+    const { memory } = this.pullMemory.of(sequence);
     this.descriptor.kind = PULL;
     this.descriptor.address = memory.address;
     this.descriptor.rkey = memory.rkey;

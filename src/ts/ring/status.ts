@@ -147,8 +147,9 @@ export interface BootstrapStatus {
   hasLocalSocket: boolean;
   /**
    * Connections that did not prove that they know the secret, or were not let in before anything else was said, by the
-   * reason: `full` gave way to others, `timeout`, `protocol` no or wrong words, `version`, `unauthenticated`, `service`,
-   * `busy`, `disconnected`, `user` another user's process at the local socket, `closed` the inbox was closed.
+   * reason: `full` gave way to others, `timeout`, `protocol` no or wrong words, `version`, `unauthenticated`,
+   * `service`, `busy`, `disconnected`, `user` another user's process at the local socket, `closed` the inbox was
+   * closed.
    */
   rejected: Record<string, number>;
 }

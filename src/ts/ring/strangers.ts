@@ -1,8 +1,8 @@
 // Connections to an inbox that got no channel: counted, and told of, but not faster than anybody can read.
 //
-// Invariant: each one counts, and is part of exactly one event, its own or one that stands for several; there are at most
-// MOST_EVENTS a second, however many come.
-import { tell } from './callback.js';
+// Invariant: each one counts, and is part of exactly one event, its own or one that covers several; there are at
+// most MOST_EVENTS a second, however many come.
+import { notify } from './callback.js';
 import type { LaneEvent } from './inbox-options.js';
 import type { Clock, PortRejection } from './port.js';
 import type { InboxCounters } from './status.js';
@@ -21,7 +21,7 @@ export class Strangers {
   private told = 0; // events of this window
   private untold = 0; // rejections that no event has told of
   private last: PortRejection | undefined; // of these
-  private takeBack: (() => void) | undefined;
+  private cancelTimer: (() => void) | undefined;
 
   constructor(clock: Clock, counters: InboxCounters, onLane: ((event: LaneEvent) => void) | undefined) {
     this.clock = clock;
@@ -35,15 +35,15 @@ export class Strangers {
     this.counters.refused++;
     if (this.onLane === undefined) return;
     const now = this.clock.now();
-    if (now >= this.windowEndMs && this.takeBack === undefined) this.beginWindow(now);
+    if (now >= this.windowEndMs && this.cancelTimer === undefined) this.beginWindow(now);
     if (this.told < MOST_EVENTS) {
       this.told++;
-      this.tell(rejection, 1);
+      this.report(rejection, 1);
       return;
     }
     this.untold++;
     this.last = rejection;
-    this.takeBack ??= this.clock.after(Math.max(1, this.windowEndMs - now), this.summarise, true);
+    this.cancelTimer ??= this.clock.after(Math.max(1, this.windowEndMs - now), this.summarise, true);
   };
 
   private beginWindow(now: number): void {
@@ -52,25 +52,25 @@ export class Strangers {
   }
 
   private readonly summarise = (): void => {
-    this.takeBack = undefined;
+    this.cancelTimer = undefined;
     const { untold, last } = this;
     this.untold = 0;
     this.last = undefined;
     this.beginWindow(this.clock.now());
     this.told = 1;
-    if (last !== undefined) this.tell(last, untold);
+    if (last !== undefined) this.report(last, untold);
   };
 
-  private tell({ remoteAddress: { host, port }, error: reason }: PortRejection, count: number): void {
+  private report({ remoteAddress: { host, port }, error: reason }: PortRejection, count: number): void {
     // By the local socket there is no port.
     const from = port === 0 ? host : `${host}:${port}`;
-    tell(this.onLane, { type: 'refused', from, producer: '', reason, count });
+    notify(this.onLane, { type: 'refused', from, producer: '', reason, count });
   }
 
-  /** The inbox is closed: what was not told is told now. */
+  /** The inbox is closed: refusals that were not reported are reported now. */
   close(): void {
-    if (this.takeBack === undefined) return;
-    this.takeBack();
+    if (this.cancelTimer === undefined) return;
+    this.cancelTimer();
     this.summarise();
   }
 }

@@ -1,6 +1,6 @@
 // The port of real life: verbs devices, the TCP bootstrap, Node's timers.
 //
-// Invariant: nothing is decided here; each call goes straight to what it stands for.
+// Invariant: nothing is decided here; each call goes straight to its verb.
 import { randomBytes } from 'node:crypto';
 import { BootstrapServer, connectBootstrap } from '../connect/index.js';
 import { realTimers } from '../core/deadline.js';

@@ -61,7 +61,7 @@ const DRAIN_LOOK_MS = 50;
 
 /** Made by {@link DevServer.start}. */
 export class DevServer {
-  private readonly tell: (event: DevEvent) => void;
+  private readonly emit: (event: DevEvent) => void;
   private readonly jobs: JobStore = memoryStore();
   private readonly desk: JobDesk;
   private readonly watch: FileWatch | undefined;
@@ -79,7 +79,7 @@ export class DevServer {
     private readonly server: ServerOptions,
     private readonly front: Front,
   ) {
-    this.tell = tellerOf('onEvent', options.onEvent ?? (() => {}));
+    this.emit = tellerOf('onEvent', options.onEvent ?? (() => {}));
     // Asked of the newest, also by a request that came before it.
     this.desk = {
       submit: (request, how) => this.current.cluster.pipeline.submit(request, how),
@@ -186,18 +186,18 @@ export class DevServer {
     while (this.isDue && !this.isClosed) {
       this.isDue = false;
       this.starting = new AbortController();
-      this.tell({ type: 'changed' });
+      this.emit({ type: 'changed' });
       const before = this.current;
       try {
         const service = await this.loadAnew();
         this.current = await this.startVersion(before.number + 1, service);
       } catch (error) {
         if (this.isDue || this.isClosed) continue; // what has come since decides
-        this.tell({ type: 'kept', version: before.number, error: asRdmaError(error, (error as Error).message) });
+        this.emit({ type: 'kept', version: before.number, error: asRdmaError(error, (error as Error).message) });
         continue;
       }
       const { number, service } = this.current;
-      this.tell({ type: 'reloaded', version: number, workflow: service.workflow.name });
+      this.emit({ type: 'reloaded', version: number, workflow: service.workflow.name });
       this.retiring = Promise.all([this.retiring, this.retire(before)]);
     }
   }
@@ -216,7 +216,7 @@ export class DevServer {
     await server.close();
     observer.close();
     await cluster.close();
-    if (!this.isClosed) this.tell({ type: 'ended', version: number, isQuiet });
+    if (!this.isClosed) this.emit({ type: 'ended', version: number, isQuiet });
   }
 
   // Nothing of it is under way, and nobody waits for an answer of it.

@@ -1,9 +1,9 @@
 // Looks whether a file has changed.
 //
-// Invariant: one change is told once, after the file was the same at two looks, so that nobody reads half of it. A file
-// that is gone is no change: editors remove a file before they write it again.
-// It looks instead of being told: a watch of the kernel's ends when an editor replaces the file, and some file systems
-// have none.
+// Invariant: each change is reported once, after the file was the same at two looks, so that nobody reads half of it. A
+// file that is gone is no change: editors remove a file before they write it again.
+// It polls the file instead of watching it: a watch of the kernel's ends when an editor replaces the file, and some
+// file systems have none.
 import { stat } from 'node:fs/promises';
 
 const LOOK_MS = 150;

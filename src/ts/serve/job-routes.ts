@@ -71,7 +71,7 @@ export async function submitJob(
   const options = submitOptions(query, request);
   const id = options.id;
   const known = id === undefined ? undefined : await jobOfKey(id, context);
-  // Of another tenant nothing is told, not even whether the request is the same.
+  // The answer says nothing of another tenant, not even whether the request is the same.
   if (known !== undefined) await findOwn(known.id, known, options.tenant);
   const decoded = decodeBody(request.headers['content-type'], request.body, query);
   // Of what was sent: a preparation may add what is different each time.

@@ -5,8 +5,8 @@
 // It is read from one buffer that the server has bounded, so a part is a view and costs nothing; libraries that read a
 // stream copy each part, and bound the parts but not their sum.
 //
-// Invariant: what is read is whole and in this form only: no text before or between the parts, no encoding that would
-// have to be undone, no name twice.
+// Invariant: a body is accepted only whole and in this form: no text before or between the parts, no encoding that
+// would have to be undone, no name twice.
 import { randomBytes } from 'node:crypto';
 import { mediaType, OCTETS } from './media.js';
 import { badBody } from './tensor-bytes.js';

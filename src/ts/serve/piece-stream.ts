@@ -101,7 +101,7 @@ function late(limitMs: number, ending: AbortSignal): unknown {
 
 type Write = (chunks: readonly Uint8Array[]) => Promise<void>;
 
-// What the pieces have was told.
+// The outputs without their pieces, which the client has already.
 async function writeResult(job: string, { outputs }: PipelineResult, writer: MixedWriter, write: Write): Promise<void> {
   const whole = outputs.map(({ pieces: _, ...output }) => output);
   await write(writer.json({ type: 'done', job, outputs: outputsAbout(whole) }));

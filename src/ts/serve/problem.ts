@@ -146,7 +146,7 @@ function sorted(error: unknown): { status: number; cause: RdmaError; headers: Re
   return { status: 500, cause: new RdmaError('RDMA_ERR_INTERNAL', words), headers: {} };
 }
 
-// Who has to wait until a stage starts has not sent too much.
+// A client that has to wait until a stage starts has not sent too much.
 function statusOf({ code, cause }: RdmaError): number {
   if (code === 'RDMA_ERR_REJECTED' && isRdmaError(cause) && cause.code === 'RDMA_ERR_BUSY') return 503;
   return CODE_STATUSES[code] ?? 500;

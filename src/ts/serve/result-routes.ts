@@ -1,6 +1,6 @@
 // Results by HTTP: whole ones, single parts with ranges, and runs that wait.
 //
-// Invariant: a result that is read stays where it is. Who waits and goes away costs nothing further: its job is
+// Invariant: reading a result does not remove it. A client that waits and goes away costs nothing further: its job is
 // cancelled where the server is set so.
 import { Readable } from 'node:stream';
 import type { JobRecord } from '../jobs/index.js';

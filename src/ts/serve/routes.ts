@@ -34,7 +34,7 @@ export interface RouteSpec {
   takesRequest?: boolean;
   /** Whether it needs no token. */
   isOpen?: boolean;
-  /** Whether its answer goes on for as long as something happens: HEAD could be told nothing. */
+  /** Whether its answer goes on for as long as something happens: HEAD would have nothing to report. */
   isStream?: boolean;
   answers: Readonly<Record<number, AnswerSpec>>;
   /** Statuses of problem documents beside those that every route may have. */

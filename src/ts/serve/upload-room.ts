@@ -1,7 +1,7 @@
 // How many bytes of bodies may be in memory at a time.
 //
-// Invariant: what was taken is given back exactly once, whatever way its request ends; a body whose length is not known
-// counts as the largest.
+// Invariant: room that was taken is given back exactly once, whatever way its request ends; a body whose length is not
+// known counts as the largest.
 
 /** Room for the bodies of requests. */
 export class UploadRoom {

@@ -1,7 +1,7 @@
 // Asynchronous events of a device: what happens to it and its objects beside completions.
 //
-// Invariant: an event is acknowledged in native code before anybody sees it here, so that closing its object never waits
-// for a listener; an event of an object that has been closed meanwhile names it by number only.
+// Invariant: an event is acknowledged in native code before anybody sees it here, so that closing its object never
+// waits for a listener; an event of an object that has been closed meanwhile names it by number only.
 import type { CompletionQueue } from './completion-queue.js';
 import type { QueuePair } from './queue-pair.js';
 import type { SharedReceiveQueue } from './shared-receive-queue.js';

@@ -3,8 +3,8 @@
 // Invariant: a completion is seen once: by its promise if its wrId is one of ours, else by whoever calls poll(), in the
 // order in which the device gave it. While no promise waits, the pump does nothing and costs nothing.
 //
-// Waiting is adaptive: a few turns of the event loop with a poll each, then the queue is armed and the loop sleeps on the
-// channel. A queue without a channel is polled at every turn for as long as a promise waits.
+// Waiting is adaptive: a few turns of the event loop with a poll each, then the queue is armed and the loop sleeps on
+// the channel. A queue without a channel is polled at every turn for as long as a promise waits.
 import type { CompletionQueue } from './completion-queue.js';
 import { type Operation, operationOf } from './operation.js';
 

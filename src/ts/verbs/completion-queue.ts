@@ -1,7 +1,7 @@
 // A completion queue.
 //
-// Invariant: poll() allocates nothing and leaves what it brought in `completions` until the next poll(). What belongs to
-// a promise (QueuePair.operations) settles it and is never among them.
+// Invariant: poll() allocates nothing and leaves what it brought in `completions` until the next poll(). What belongs
+// to a promise (QueuePair.operations) settles it and is never among them.
 import { constants } from 'node:os';
 import { errnoError, RdmaError } from '../core/errors.js';
 import { checkInteger } from '../core/validate.js';
@@ -56,8 +56,8 @@ export class CompletionQueue extends Resource {
    * Takes finished work requests.
    *
    * @param max most to take; default as many as `completions` holds (up to 256)
-   * @param looks how often to look for the first one before answering 0, 1 to 2^20; default 1. Many looks in one call see
-   *   it sooner than many calls do; the event loop waits as long, some tens of nanoseconds for each
+   * @param looks how often to look for the first one before answering 0, 1 to 2^20; default 1. Many looks in one call
+   *   see it sooner than many calls do; the event loop waits as long, some tens of nanoseconds for each
    * @returns how many there are now in {@link CompletionQueue.completions}, 0 for none
    * @throws RdmaError RDMA_ERR_CLOSED; the errno of the device
    * @see ibv_poll_cq(3)

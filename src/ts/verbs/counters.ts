@@ -1,7 +1,7 @@
 // What happened to a queue so far.
 //
-// Invariant: numbers lie in memory that native code writes; reading them costs no call and can be done at any time. They
-// only grow. After close() they stay as they were at the end.
+// Invariant: numbers lie in memory that native code writes; reading them costs no call and can be done at any time.
+// They only grow. After close() they stay as they were at the end.
 
 const CQ = ['polls', 'emptyPolls', 'completions', 'errors', 'bytesReceived', 'wakes'] as const;
 const QP = [
@@ -16,8 +16,8 @@ const QP = [
 ] as const;
 
 /**
- * Of a completion queue: polls (each look of a poll that looks often), polls that brought nothing, completions (errors included), those with an error, bytes
- * that came by them, events that its channel has taken.
+ * Of a completion queue: polls (each look of a poll that looks often), polls that brought nothing, completions (errors
+ * included), those with an error, bytes that came by them, events that its channel has taken.
  */
 export type CompletionQueueCounters = Readonly<Record<(typeof CQ)[number], number>>;
 

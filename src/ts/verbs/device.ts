@@ -136,7 +136,8 @@ export class Device extends Resource {
    * be made from is passed over, and `why` says so. Where an InfiniBand link asks for no global routing header, the LID
    * is the address (`isGlobal` false).
    *
-   * @param gid takes this entry of the table instead, unproved: its index, its GID (32 hexadecimal digits) or IP address
+   * @param gid takes this entry of the table instead, unproved: its index, its GID (32 hexadecimal digits) or IP
+   *   address
    * @throws RdmaError RDMA_ERR_NO_DEVICE when the port is not active or has no usable address, with every entry and its
    *   reason; EINVAL for a port that the device does not have; RDMA_ERR_INVALID_ARGUMENT
    */
@@ -227,7 +228,7 @@ export class Device extends Resource {
   }
 }
 
-// It is listed, so what is missing is something else.
+// The device is listed, so something else is missing.
 function cannotBeOpened(name: string, errno: number, why: string): RdmaError {
   const syscall = 'ibv_open_device';
   const { code, remedy } = deviceError(name, errno, syscall);

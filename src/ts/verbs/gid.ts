@@ -51,7 +51,10 @@ export function formatGid(gid: string): string {
 
 /** An entry of the table with its place among the others. */
 export interface RankedGid extends GidChoice {
-  /** Lower is better: 0 soft, 1 RoCE v2 over IPv4, 2 global IPv6, 3 link-local, 4 and 5 InfiniBand, 6 RoCE v1; 9 unusable. */
+  /**
+   * Lower is better: 0 soft, 1 RoCE v2 over IPv4, 2 global IPv6, 3 link-local, 4 and 5 InfiniBand, 6 RoCE v1; 9
+   * unusable.
+   */
   score: number;
   /** False: `why` says what is wrong with it. */
   usable: boolean;

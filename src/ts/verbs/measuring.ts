@@ -6,7 +6,7 @@ import { native } from './native.js';
 import type { QueuePair } from './queue-pair.js';
 
 /**
- * Copies with one plain memcpy what a WRITE or READ would copy, between the very same mappings, after its checks.
+ * Copies with one plain memcpy what a WRITE or READ would copy, between the same mappings, after its checks.
  *
  * @param index of a request in `qp.sends` with one piece of memory; nothing may be outstanding in the queue pair
  * @returns nanoseconds that the memcpy took

@@ -83,7 +83,7 @@ export class MemoryRegion extends Resource {
     const { access, protectionDomain } = changes;
     if (access !== undefined) checkInteger('access', access, 0, 2 ** 31 - 1);
     const result = native().reregisterMemory(this.handle, access, protectionDomain?.handle ?? 0);
-    if (typeof result === 'number') throw errnoError(result, 'ibv_rereg_mr', 'close the region and register it anew');
+    if (typeof result === 'number') throw errnoError(result, 'ibv_rereg_mr', 'close the region and register it again');
     this.keys = result;
     if (protectionDomain !== undefined) this.moveTo(protectionDomain);
   }
@@ -93,7 +93,7 @@ export class MemoryRegion extends Resource {
    * memory any more, a peer that was stopped in the middle of a write included. Memory of a peer (registerMapping)
    * stays that peer's, and with whoever has mapped it: only the keys end.
    *
-   * @throws RdmaError EBUSY when that cannot be proved yet (a peer stands in the middle of a copy): the keys are dead,
+   * @throws RdmaError EBUSY when that cannot be proved yet (a peer is in the middle of a copy): the keys are dead,
    *   but the memory must not be reused; call again later, or close()
    * @see ibv_dereg_mr(3); IBTA 10.6.7 on invalidation
    */

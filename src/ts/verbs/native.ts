@@ -1,7 +1,7 @@
 // The native addon: loaded once, and typed.
 //
-// Invariant: it is loaded at the first call, once in a process. Native answers a negative errno; whoever calls turns that into an
-// error for people.
+// Invariant: it is loaded at the first call, once in a process. Native answers a negative errno; whoever calls turns
+// that into an error for people.
 import { loadAddon } from './addon.js';
 
 export { packageRoot } from './addon.js';

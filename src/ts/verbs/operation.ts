@@ -1,7 +1,8 @@
 // One work request with a promise.
 //
-// Invariant: from posting until its completion an operation stays in the table, whatever became of its promise: a signal
-// or deadline ends the waiting, never the work of the device. `settled` on such an error tells when the memory is free.
+// Invariant: from posting until its completion an operation stays in the table, whatever became of its promise: a
+// signal or deadline ends the waiting, never the work of the device. `settled` on such an error tells when the memory
+// is free.
 import { watchDeadline } from '../core/deadline.js';
 import { ErrorCodes, RdmaError, type ErrorCode } from '../core/errors.js';
 import { completionError } from './completion-error.js';

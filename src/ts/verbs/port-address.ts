@@ -1,7 +1,7 @@
 // The address that peers reach a port by.
 //
-// Invariant: the choice depends on nothing but what is given here, so recorded ports of any hardware can test it; an entry
-// is taken only when it could be proved or the caller named it, and what was passed over is said.
+// Invariant: the choice depends on nothing but what is given here, so recorded ports of any hardware can test it; an
+// entry is taken only when it could be proved or the caller named it, and what was passed over is said.
 import { errnoError, RdmaError } from '../core/errors.js';
 import { invalidArgument } from '../core/validate.js';
 import { LinkLayer, PORT_ACTIVE } from './constants.js';

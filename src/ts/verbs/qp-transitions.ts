@@ -1,7 +1,7 @@
 // Which attributes a queue pair's transition needs and bears, and what is wrong with a set that was refused.
 //
-// Invariant: pure, and the same table as the kernel's (ib_modify_qp_is_ok), of which the tests prove every row against a
-// device. The alternate path and its migration are left out: the attributes of this library have none.
+// Invariant: pure, and the same table as the kernel's (ib_modify_qp_is_ok), of which the tests prove every row against
+// a device. The alternate path and its migration are left out: the attributes of this library have none.
 // Source: InfiniBand Architecture 1.3, 11.2.5.2, table 91 (QP state transition properties); ibv_modify_qp(3).
 import { QpAttributeMask as Mask, QpState, QpType } from './constants.js';
 

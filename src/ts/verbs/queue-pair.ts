@@ -300,8 +300,8 @@ export class QueuePair extends Resource {
   }
 
   /**
-   * Maps memory of the connected peer: what is stored there is in the peer's memory at once, without a work request, and
-   * is ordered before every request that is posted afterwards. Soft devices only, in READY_TO_SEND.
+   * Maps memory of the connected peer: what is stored there is in the peer's memory at once, without a work request,
+   * and is ordered before every request that is posted afterwards. Soft devices only, in READY_TO_SEND.
    *
    * The mapping stays when the peer revokes the region, closes it or dies; the peer does not see the pages any more
    * then. Nothing else of the region's rights binds who has mapped it.

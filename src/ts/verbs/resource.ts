@@ -89,8 +89,8 @@ export abstract class Resource implements Disposable {
   }
 
   /**
-   * What stands behind this object, for what is not wrapped: the address of its C struct (`ibv_qp`, ...), the kernel's
-   * handle, and the descriptors of a device (commands, asynchronous events) or completion channel (events).
+   * The native object behind this one, for calls that are not wrapped: the address of its C struct (`ibv_qp`, ...), the
+   * kernel's handle, and the descriptors of a device (commands, asynchronous events) or completion channel (events).
    *
    * @returns pointer 0n, handle 0, descriptors -1 where there is none
    * @throws RdmaError ENOTSUP on a device without such things (soft0); RDMA_ERR_CLOSED

@@ -1,7 +1,7 @@
 // What a failed call of soft0 asks for, by its errno.
 //
-// Invariant: only for the software device: the same numbers mean other things on a card. A limit is named with its value
-// where that can still be read.
+// Invariant: only for the software device: the same numbers mean other things on a card. A limit is named with its
+// value where that can still be read.
 import { errnoError, type RdmaError } from '../core/errors.js';
 import { currentLimit } from './limits.js';
 

@@ -1,5 +1,5 @@
-// Proves: what makes no sense is a usage error before anything is opened; a device that is not there, and a peer that is
-// not installed, say so before anything is measured.
+// Proves: what makes no sense is a usage error before anything is opened; a device that is not there, and a peer that
+// is not installed, say so before anything is measured.
 import t from 'tap';
 import { onepiece, scratch } from '../../cli/command.js';
 

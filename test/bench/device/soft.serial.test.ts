@@ -1,5 +1,5 @@
-// Proves: every measurement runs on the software device, beside what it is judged by, prints one document or one table, and
-// leaves nobody behind.
+// Proves: every measurement runs on the software device, beside what it is judged by, prints one document or one table,
+// and leaves nobody behind.
 import t, { type Test } from 'tap';
 import { deviceTests } from '../../../src/ts/bench/device/goals.js';
 import { childrenOf, onepiece, scratch, start, until } from '../../cli/command.js';

@@ -1,4 +1,5 @@
-// Proves: Open MPI is measured with every operation over both transports, leaves nothing behind, and its absence is said.
+// Proves: Open MPI is measured with every operation over both transports, leaves nothing behind, and its absence is
+// said.
 import { readdirSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import t from 'tap';

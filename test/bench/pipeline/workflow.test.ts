@@ -1,5 +1,5 @@
 // Proves: in each mode our stages bring the bytes of a request to its result; `built` writes into what task.output()
-// gave and says so where there is none, `reference` hands on the very tensor of an input.
+// gave and says so where there is none, `reference` hands on the tensor of an input itself.
 import t from 'tap';
 import { modes } from '../../../src/ts/bench/pipeline/settings.js';
 import { type Shape, shapes } from '../../../src/ts/bench/pipeline/shape.js';

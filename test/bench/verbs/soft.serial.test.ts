@@ -1,4 +1,5 @@
-// Proves: every benchmark measures on the software device, in every mode, prints one document, and leaves nobody behind.
+// Proves: every benchmark measures on the software device, in every mode, prints one document, and leaves nobody
+// behind.
 import t, { type Test } from 'tap';
 import { childrenOf, onepiece, scratch, start, until } from '../../cli/command.js';
 

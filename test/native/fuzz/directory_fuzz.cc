@@ -1,11 +1,12 @@
-// Fuzzes what soft0 reads of other processes: a hostile peer of the same user writes what it likes into its own directory
-// (header, regions, queue pairs, shared receives, completion queues, rings) and into that of its victim, while the victim
-// connects, posts, polls, registers, deregisters, and closes. libFuzzer chooses all of it; sanitizers judge.
+// Fuzzes what soft0 reads of other processes: a hostile peer of the same user writes what it likes into its own
+// directory (header, regions, queue pairs, shared receives, completion queues, rings) and into that of its victim,
+// while the victim connects, posts, polls, registers, deregisters, and closes. libFuzzer chooses all of it; sanitizers
+// judge.
 //
 //   input   a sequence of steps, each a byte that chooses and the numbers that it needs (FuzzedDataProvider)
 //
-// Invariant: the hostile directory belongs to a child process, so whatever its slots point to is that child's memory, and
-// nothing that the victim does rightly can reach this process but through its own device. Every wait is bounded.
+// Invariant: the hostile directory belongs to a child process, so whatever its slots point to is that child's memory,
+// and nothing that the victim does rightly can reach this process but through its own device. Every wait is bounded.
 #include <errno.h>
 #include <fcntl.h>
 #include <fuzzer/FuzzedDataProvider.h>

@@ -26,7 +26,7 @@ export interface ChildHooks {
   onExit(reason: string, printed: string): void;
 }
 
-/** How long a process that was told to end may take for it, in ms. */
+/** How long a process may take to end after it was asked to, in ms. */
 const STOP_MS = 500;
 /** How long its keeper may take to end it and what it has started, in ms. */
 const KILL_MS = 2000;

@@ -1,4 +1,4 @@
-// One task of a stage in Python: what its Python process is told of it, and what comes back.
+// One task of a stage in Python: what its Python process gets, and what comes back.
 //
 // Invariant: a task ends once. Its inputs and outputs are held here until its Python process has answered or has ended,
 // whoever does not want it any more meanwhile. What Python says of memory is checked against the memory.
@@ -69,7 +69,7 @@ export class Entry {
     return this.over;
   }
 
-  /** What a process is told of it. @throws RdmaError ENOMEM, EMFILE; EPIPE when the process has gone */
+  /** The record for its process. @throws RdmaError ENOMEM, EMFILE; EPIPE when the process has gone */
   describe(child: PythonChild, slot: number, run: boolean): TaskRecord {
     const { task, host } = this;
     this.inputs = host.after.flatMap((stage) => task.inputs(stage));
@@ -230,7 +230,7 @@ export class Entry {
   leave(): void {
     if (this.room !== undefined) this.host.rooms.give(this.room);
     this.room = undefined;
-    // Not unmapped: what was returned is sent from there. The last of its users unmaps it.
+    // Not unmapped: outputs are sent from there. The last of its users unmaps it.
     for (const { pages } of this.extra) closeSync(pages.fd);
     this.extra = [];
     this.outputs = new Map();

@@ -19,7 +19,7 @@ export class LogLines {
   private unsaid = 0; // left out since the last line that said so
   private last = '';
 
-  /** @param label stands before each line: the stage and its instance */
+  /** @param label the start of each line: the stage and its instance */
   constructor(label: string) {
     this.label = label;
   }

@@ -21,7 +21,7 @@ export function lastWords(printed: string): string {
   return at < 0 ? printed.slice(-MAX_ERROR_CHARS / 2) : printed.slice(at, at + MAX_ERROR_CHARS / 2);
 }
 
-/** An error as Python tells it: what matters stands at its beginning, which names it, and at its end. */
+/** An error as Python tells it: the important parts are its beginning, which names it, and its end. */
 export function shortened(text: string): string {
   if (text.length <= MAX_ERROR_CHARS) return text;
   const half = MAX_ERROR_CHARS / 2;

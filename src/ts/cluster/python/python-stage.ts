@@ -206,7 +206,7 @@ export class PythonStage implements EntryHost {
       } catch (error) {
         this.vacate(slot);
         const isGone = ['EPIPE', 'ECONNRESET', 'ENOTCONN'].includes((error as RdmaError).code);
-        // Its process has ended, which will be told: the next one has it.
+        // Its process has ended, and that event is on its way: the next process gets the task.
         if (isGone) {
           entry.leave();
           this.groups.unshift([entry]);

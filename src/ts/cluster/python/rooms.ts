@@ -1,7 +1,7 @@
 // Shared memory for what lies in no memory that can be shared: small tensors of messages, and what was READ.
 //
-// Invariant: a room belongs to one task until that gives it back, and what is idle is bounded. What a task leaves in it
-// was copied before it goes to the next one.
+// Invariant: a room belongs to one task until that gives it back, and the idle ones are bounded. What a task leaves in
+// it was copied before it goes to the next one.
 import { closeSync } from 'node:fs';
 import type { Pages } from '../../verbs/descriptors.js';
 import { createSharedMemory, releaseSharedMemory } from '../../verbs/shared-memory.js';

@@ -1,6 +1,6 @@
 // The memory that a Python process has mapped: it gets a descriptor of each piece once, and tasks name it by number.
 //
-// Invariant: a number stands for one piece of memory for as long as the process runs. What is closed here is closed
+// Invariant: a number names one piece of memory for as long as the process runs. What is closed here is closed
 // there soon; until then its pages are kept, and no task names them.
 import { type Pages, pagesOf, sendDescriptor } from '../../verbs/descriptors.js';
 

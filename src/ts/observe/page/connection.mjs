@@ -1,7 +1,7 @@
 // The snapshots of the server, as long as the page is open.
 //
 // Invariant: one connection at a time. One that ends, or says nothing for 20 seconds, is followed by another, each a
-// little later, at most after 10 seconds; what happens is told. A token stays in this tab.
+// little later, at most after 10 seconds; the page shows what happens. A token stays in this tab.
 import { SseParser } from '../sse-parser.ts';
 
 const SILENT_MS = 20_000;

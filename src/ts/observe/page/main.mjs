@@ -1,6 +1,6 @@
 // The dashboard: puts its parts on the page and hands them each snapshot. Runs in a browser, from the page itself.
 //
-// Invariant: what is shown is one snapshot, whole; while it is not the newest, the page says so. A change of state is
+// Invariant: the page shows one snapshot, whole; while it is not the newest, the page says so. A change of state is
 // said once in a live region; figures that change each second are not.
 import { bytes, count, duration, figure, percent, perSecond } from '../units.ts';
 import { Chart } from './charts.mjs';

@@ -122,7 +122,10 @@ export class RpingEndpoint implements Disposable {
     }
   }
 
-  /** The next message of the peer. @throws RdmaError RDMA_ERR_PEER_GONE, RDMA_ERR_COMPLETION, RDMA_ERR_PROTOCOL, RDMA_ERR_ABORTED */
+  /**
+   * The next message of the peer. @throws RdmaError RDMA_ERR_PEER_GONE, RDMA_ERR_COMPLETION, RDMA_ERR_PROTOCOL,
+   * RDMA_ERR_ABORTED
+   */
   async receive(): Promise<Advertisement> {
     await this.until(() => this.received.length > 0);
     return this.received.shift()!;

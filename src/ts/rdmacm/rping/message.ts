@@ -48,7 +48,9 @@ export function checkAdvertisement(message: Advertisement): Advertisement {
 const FIRST = 65; // A
 const LETTERS = 122 - FIRST + 1; // to z
 
-/** The text of ping `number`: `rdma-ping-7: `, then characters from A to z, which start one further each time, and 0. */
+/**
+ * The text of ping `number`: `rdma-ping-7: `, then characters from A to z, which start one further each time, and 0.
+ */
 export function fillPing(bytes: Uint8Array, number: number): void {
   const head = Buffer.from(`rdma-ping-${number}: `, 'latin1');
   bytes.set(head.subarray(0, bytes.length));

@@ -27,8 +27,8 @@ export interface RpingServerOptions extends RpingOptions {
  * Plays rping's server, as `rping -s` does: for one client, or with `persistent` until aborted.
  *
  * @returns what the client did; undefined when persistent
- * @throws RdmaError as {@link listen} and {@link ConnectionRequest.accept}; RDMA_ERR_PEER_GONE when the client leaves in
- *   the middle of a ping; RDMA_ERR_PROTOCOL; RDMA_ERR_COMPLETION; RDMA_ERR_ABORTED
+ * @throws RdmaError as {@link listen} and {@link ConnectionRequest.accept}; RDMA_ERR_PEER_GONE when the client leaves
+ *   in the middle of a ping; RDMA_ERR_PROTOCOL; RDMA_ERR_COMPLETION; RDMA_ERR_ABORTED
  * @see rping(1)
  */
 export async function rpingServer(options: RpingServerOptions = {}): Promise<RpingResult | undefined> {

@@ -1,8 +1,9 @@
-// How the link of a place to one target is made, by the device that reaches it, and made anew when the target is elsewhere.
+// How the link of a place to one target is made, by the device that reaches it, and replaced when the target is
+// elsewhere.
 //
-// Invariant: the device is chosen before each attempt to connect, by the address that the target has then. When another one
-// is chosen, what the target has not acknowledged goes by that, in order; nothing is lost, and what arrives twice is known
-// by its receiver. After the place has let go of the target no outbox is left.
+// Invariant: the device is chosen before each attempt to connect, by the address that the target has then. When another
+// one is chosen, what the target has not acknowledged goes by that, in order; nothing is lost, and what arrives twice
+// is known by its receiver. After the place has let go of the target no outbox is left.
 import { MAX_TIMEOUT_MS } from '../core/deadline.js';
 import { RdmaError } from '../core/errors.js';
 import type { Secret } from '../core/secret.js';
@@ -17,7 +18,7 @@ import type { PipelinePort } from './port.js';
 import { type Reach, reach } from './reach.js';
 import { relocate } from './relocate.js';
 
-export interface WayOptions {
+export interface LinkConnectorOptions {
   /** Name of the place that sends. */
   name: string;
   port: PipelinePort;
@@ -50,17 +51,17 @@ export interface Via {
   readonly why: string;
 }
 
-/** Why nobody wants the way any more; undefined: somebody does. */
+/** Why nobody needs the link any more; undefined: somebody does. */
 export type Unwanted = () => string | undefined;
 
-export class Way {
+export class LinkConnector {
   /** Once it has been connected. */
   link: Link | undefined;
   /** By which it is connected, or is being connected. */
   by: Attachment;
   /** undefined: it was never reached. */
   via: Via | undefined;
-  private readonly options: WayOptions;
+  private readonly options: LinkConnectorOptions;
   private readonly target: string;
   private readonly unwanted: Unwanted;
   private readonly away: AwayTime;
@@ -68,7 +69,7 @@ export class Way {
   private moved: Attachment | undefined; // it has to go by this one instead
   private unreachable: RdmaError | undefined;
 
-  constructor(options: WayOptions, target: string, unwanted: Unwanted) {
+  constructor(options: LinkConnectorOptions, target: string, unwanted: Unwanted) {
     this.options = options;
     this.target = target;
     this.unwanted = unwanted;
@@ -224,7 +225,7 @@ export class Way {
     link.arrived(outbox);
   }
 
-  // What the target has not acknowledged is made anew for another device.
+  // Messages that the target has not acknowledged are rebuilt for another device.
   private bring(link: Link, to: Attachment): void {
     const { sizes, stages } = this.options;
     const from = this.by;

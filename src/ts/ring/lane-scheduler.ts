@@ -1,10 +1,10 @@
-// Who of the lanes with waiting messages is next: deficit round robin.
+// Which of the lanes with waiting messages is next: deficit round robin.
 //
-// Invariant: a lane that has something waiting gets its turn after at most one turn of every other such lane; in the long
-// run the lanes that always have something get the same number of bytes. A lane that has nothing costs nothing. The
-// message that exhausts a turn is finished in it, and what it took too much is made up for in the turns after it
-// (Shreedhar and Varghese, "Efficient Fair Queuing Using Deficit Round-Robin", 1996, in the form that needs no look at the
-// next message).
+// Invariant: a lane that has something waiting gets its turn after at most one turn of every other such lane; in the
+// long run the lanes that always have something get the same number of bytes. A lane that has nothing costs nothing.
+// The message that exhausts a turn is finished in it, and what it took too much is made up for in the turns after it
+// (Shreedhar and Varghese, "Efficient Fair Queuing Using Deficit Round-Robin", 1996, in the form that needs no look at
+// the next message).
 import type { Lane } from './lane.js';
 
 /** Bytes of a turn. */
@@ -12,7 +12,7 @@ export const QUANTUM_BYTES = 65536;
 /** What a message costs beside its bytes, so that empty ones are not free. */
 const MESSAGE_COST_BYTES = 64;
 
-export class Turns {
+export class LaneScheduler {
   private readonly queue: (Lane | undefined)[];
   private head = 0;
   private length = 0;

@@ -7,17 +7,17 @@ import { checkBytes, checkInteger, invalidArgument } from '../core/validate.js';
 import { crc32cOf } from '../verbs/index.js';
 import type { Connection } from './connection.js';
 import type { OutboxSettings, Part } from './outbox-options.js';
-import type { Payload, Payloads } from './payloads.js';
+import type { Payload, PullMemory } from './pull-memory.js';
 import { Reservation, type ReservationHost } from './reservation.js';
-import { Home, type Retained } from './retained.js';
+import { Home, type RetainedMessages } from './retained-messages.js';
 import { sizeRemedy, tooLarge } from './size-limits.js';
 import type { OutboxCounters, Stall } from './status.js';
 
 // As constants of this file: what another file exports is looked up at each use.
 const { RETAINED, LANE, PAYLOAD } = Home;
 
-/** What an intake needs of its outbox. */
-export interface IntakeHost {
+/** What a stager needs of its outbox. */
+export interface StagerHost {
   readonly counters: OutboxCounters;
   /** The lane that there is now. */
   readonly connection: Connection | undefined;
@@ -34,22 +34,22 @@ export interface IntakeHost {
   stalled(cause: Stall): void;
 }
 
-export class Intake implements ReservationHost {
-  private readonly host: IntakeHost;
+export class MessageStager implements ReservationHost {
+  private readonly host: StagerHost;
   private readonly settings: OutboxSettings;
-  private readonly retained: Retained;
-  private readonly payloads: Payloads;
+  private readonly retained: RetainedMessages;
+  private readonly pullMemory: PullMemory;
   private granted: number; // bytes of the lane, as the inbox granted them last
   private maxPullBytes = 0; // the largest message that the inbox pulls
   private pullLimit = 0; // the largest message that is pulled
   /** The longest message that may be sent by a {@link ShortSender}; 0: none may. */
   shortBytes = 0;
 
-  constructor(host: IntakeHost, settings: OutboxSettings, retained: Retained, payloads: Payloads) {
+  constructor(host: StagerHost, settings: OutboxSettings, retained: RetainedMessages, pullMemory: PullMemory) {
     this.host = host;
     this.settings = settings;
     this.retained = retained;
-    this.payloads = payloads;
+    this.pullMemory = pullMemory;
     this.granted = settings.dataBytes;
   }
 
@@ -141,7 +141,7 @@ export class Intake implements ReservationHost {
   }
 
   private takePulled(length: number, parts: readonly Part[], count: number): number {
-    const payload = this.retained.fits(0) ? this.payloads.allocate(length) : undefined;
+    const payload = this.retained.fits(0) ? this.pullMemory.allocate(length) : undefined;
     if (payload === undefined) return this.noRoom();
     let at = 0;
     for (let i = 0; i < count; i++) {
@@ -156,7 +156,7 @@ export class Intake implements ReservationHost {
 
   private beginPulled(payload: Payload): number {
     const sequence = this.retained.begin(0, PAYLOAD, this.host.nowMs());
-    this.payloads.attach(sequence, payload);
+    this.pullMemory.attach(sequence, payload);
     this.host.counters.pulled++;
     return sequence;
   }
@@ -172,7 +172,7 @@ export class Intake implements ReservationHost {
     const { connection } = this.host;
     const nowMs = this.host.nowMs();
     if (this.isPulled(bytes)) {
-      const payload = retained.fits(0) ? this.payloads.allocate(bytes) : undefined;
+      const payload = retained.fits(0) ? this.pullMemory.allocate(bytes) : undefined;
       if (payload === undefined) return void this.noRoom();
       const reservation = reuse ?? new Reservation(this);
       reservation.begin(this.beginPulled(payload), PAYLOAD, undefined, payload.bytes, 0, bytes);
@@ -197,7 +197,7 @@ export class Intake implements ReservationHost {
   /** @internal */
   endReservation(reservation: Reservation, length: number): void {
     const { sequence, home, connection } = reservation;
-    if (home === PAYLOAD && length < 0) this.payloads.release(sequence);
+    if (home === PAYLOAD && length < 0) this.pullMemory.release(sequence);
     if (connection === undefined) {
       this.end(reservation, length);
       return;

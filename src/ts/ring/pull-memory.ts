@@ -1,4 +1,4 @@
-// The payloads of messages that are pulled: registered memory of their own, from which the inbox READs.
+// Registered memory of messages that are pulled: the inbox READs their payloads from it.
 //
 // Invariant: a payload stays as it is until its message is acknowledged; then no READ of it can be under way any more,
 // as the inbox acknowledges only what it does not pull, and whoever was connected before has lost its queue pair. So
@@ -14,7 +14,7 @@ export interface Payload {
   bytes: Uint8Array;
 }
 
-export class Payloads {
+export class PullMemory {
   /** Registered bytes, in use or not. */
   registeredBytes = 0;
   private readonly pd: PortDomain;

@@ -1,5 +1,5 @@
-// Proves that a place goes by the device that reaches each target, also by several at a time, and that nothing is lost or
-// done for nothing when a target comes back on another host: what it has not acknowledged goes by the other device.
+// Proves that a place goes by the device that reaches each target, also by several at a time, and that nothing is lost
+// or done for nothing when a target comes back on another host: what it has not acknowledged goes by the other device.
 import t from 'tap';
 import {
   type PlaceOptions,

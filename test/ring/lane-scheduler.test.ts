@@ -1,8 +1,8 @@
-// Proves the fairness of turns: whoever has something waiting is served, those who always have something get the same bytes,
-// and idle lanes are not looked at.
+// Proves the fairness of turns: whoever has something waiting is served, those who always have something get the same
+// bytes, and idle lanes are not looked at.
 import t from 'tap';
 import type { Lane } from '../../src/ts/ring/lane.js';
-import { QUANTUM_BYTES, Turns } from '../../src/ts/ring/turns.js';
+import { QUANTUM_BYTES, LaneScheduler } from '../../src/ts/ring/lane-scheduler.js';
 import { random } from './support.js';
 
 const lanesOf = (count: number) =>
@@ -11,14 +11,14 @@ const lanesOf = (count: number) =>
 void t.test('lanes that always have something get the same bytes, whatever the sizes of their messages', async (t) => {
   const sizes = [64, 1000, 65536, 1_000_000, 0];
   const lanes = lanesOf(sizes.length);
-  const turns = new Turns(8);
+  const scheduler = new LaneScheduler(8);
   const got = sizes.map(() => 0);
-  for (const lane of lanes) turns.announce(lane, 1);
+  for (const lane of lanes) scheduler.announce(lane, 1);
   for (let n = 0; n < 2_000_000; n++) {
-    const lane = turns.next();
+    const lane = scheduler.next();
     if (lane === undefined) throw new Error('somebody has something');
-    turns.announce(lane, 1);
-    turns.charge(lane, sizes[lane.id]!);
+    scheduler.announce(lane, 1);
+    scheduler.charge(lane, sizes[lane.id]!);
     got[lane.id]! += sizes[lane.id]! + 64;
   }
   const least = Math.min(...got);
@@ -28,13 +28,13 @@ void t.test('lanes that always have something get the same bytes, whatever the s
 
 void t.test('nobody waits for more than one turn of every other lane', async (t) => {
   const lanes = lanesOf(10);
-  const turns = new Turns(10);
-  for (const lane of lanes.slice(1)) turns.announce(lane, 1_000_000);
-  for (let n = 0; n < 5000; n++) turns.charge(turns.next()!, 1000);
-  turns.announce(lanes[0]!, 1);
+  const scheduler = new LaneScheduler(10);
+  for (const lane of lanes.slice(1)) scheduler.announce(lane, 1_000_000);
+  for (let n = 0; n < 5000; n++) scheduler.charge(scheduler.next()!, 1000);
+  scheduler.announce(lanes[0]!, 1);
   let before = 0;
-  for (let lane = turns.next()!; lane.id !== 0; lane = turns.next()!) {
-    turns.charge(lane, 1000);
+  for (let lane = scheduler.next()!; lane.id !== 0; lane = scheduler.next()!) {
+    scheduler.charge(lane, 1000);
     before++;
   }
   t.ok(before <= 9 * (QUANTUM_BYTES / 1064 + 1), `${before} messages before it`);
@@ -43,7 +43,7 @@ void t.test('nobody waits for more than one turn of every other lane', async (t)
 void t.test('every announced message is given out once, and a lane that is dropped gives none', async (t) => {
   const pick = random(7);
   const lanes = lanesOf(6);
-  const turns = new Turns(6);
+  const scheduler = new LaneScheduler(6);
   const open = lanes.map(() => 0);
   const wrong: string[] = [];
   for (let step = 0; step < 20_000; step++) {
@@ -51,22 +51,22 @@ void t.test('every announced message is given out once, and a lane that is dropp
     const kind = pick(20);
     if (kind < 8) {
       const count = 1 + pick(4);
-      turns.announce(lane, count);
+      scheduler.announce(lane, count);
       open[lane.id]! += count;
     } else if (kind === 8) {
-      turns.drop(lane);
+      scheduler.drop(lane);
       open[lane.id] = 0;
     } else {
-      const next = turns.next();
+      const next = scheduler.next();
       const total = open.reduce((sum, count) => sum + count, 0);
       if ((next === undefined) !== (total === 0)) wrong.push(`step ${step}: ${total} wait`);
       if (next === undefined) continue;
       if (open[next.id]! <= 0) wrong.push(`step ${step}: lane ${next.id} has nothing`);
       open[next.id]!--;
-      turns.charge(next, pick(200_000));
+      scheduler.charge(next, pick(200_000));
     }
   }
   t.strictSame(wrong, []);
-  for (const lane of lanes) turns.drop(lane);
-  t.ok(turns.next() === undefined && turns.empty);
+  for (const lane of lanes) scheduler.drop(lane);
+  t.ok(scheduler.next() === undefined && scheduler.empty);
 });

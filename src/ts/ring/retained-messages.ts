@@ -3,7 +3,7 @@
 //
 // Invariant: a message keeps its place here until it is acknowledged; the device reads from here, so nothing is moved
 // or overwritten before. Sequences are given out here, 1, 2, 3 ... without a gap. A message whose bytes lie elsewhere
-// (in the lane, or in a payload of its own) has its place here all the same, so they can be brought here at any time.
+// (in the lane, or in a payload of its own) still has its place here, so they can be brought here at any time.
 import { Places, slotOf } from './places.js';
 import type { PortMemory } from './port.js';
 
@@ -13,11 +13,11 @@ export const Phase = { OPEN: 0, READY: 1, GIVEN_UP: 2 } as const;
 /** Where the bytes of a message are: here, in the lane of the present connection, or in a payload that is pulled. */
 export const Home = { RETAINED: 0, LANE: 1, PAYLOAD: 2 } as const;
 
-// As constants of this file: what is exported is looked up at each use.
+// As constants of this file: an exported name is looked up at each use.
 const { OPEN, READY, GIVEN_UP } = Phase;
 const { RETAINED } = Home;
 
-export class Retained {
+export class RetainedMessages {
   /** Last sequence given out. */
   last = 0;
   /** Everything up to here is forgotten. */
@@ -161,7 +161,7 @@ export class Retained {
     return this.times[slotOf(sequence, this.capacity)]!;
   }
 
-  /** Where message `sequence` begins in {@link Retained.memory}. */
+  /** Where message `sequence` begins in {@link RetainedMessages.memory}. */
   offsetOf(sequence: number): number {
     return this.places.offsetOf(slotOf(sequence, this.capacity));
   }
