@@ -3,7 +3,16 @@
 // Invariant: every step leaves the counts within the GPUs that there are, or nearer to it. Stages come in the order of
 // their names, so the order of the input makes no difference.
 import { fairShares } from './demand.js';
-import type { GpuDecision, GpuDemand, GpuMove, GpuMovePolicy, GpuStage, GpuStageState, GpuState } from './gpu-moves.js';
+import type {
+  GpuDecision,
+  GpuDemand,
+  GpuMove,
+  GpuMovePolicy,
+  GpuMoveReason,
+  GpuStage,
+  GpuStageState,
+  GpuState,
+} from './gpu-moves.js';
 import { inTimePart } from './in-time.js';
 
 /** Parts of GPUs that add up to one may be that much off. */
@@ -30,6 +39,13 @@ interface Seat {
 interface Taken {
   readonly seat: Seat;
   readonly loss: number;
+}
+
+interface Found {
+  readonly reason: GpuMoveReason;
+  readonly seat: Seat;
+  readonly taken: Taken[];
+  readonly gain: number;
 }
 
 export class Division {
@@ -140,7 +156,7 @@ export class Division {
       if (next === undefined) return;
       if (this.isFree(next)) next.count++;
       else {
-        const taken = this.giversFor(next, true);
+        const taken = this.giversFor(next, 'least');
         if (taken === undefined) stuck.add(next);
         else {
           this.record('least', next, taken, this.gainOf(next));
@@ -163,23 +179,48 @@ export class Division {
 
   private moveWhatGains(): void {
     while (this.recent.length < this.policy.perWindow) {
-      let best: { seat: Seat; taken: Taken[]; gain: number; net: number } | undefined;
-      for (const seat of this.seats) {
-        if (seat.count >= seat.want || seat.stage.load === null || seat.side === 'gave' || !this.isRested(seat))
-          continue;
-        const gain = this.gainOf(seat);
-        if (gain < LEAST_GAIN || gain / seat.stage.gpus <= (best?.net ?? 0)) continue;
-        const taken = this.giversFor(seat, false);
-        if (taken === undefined) continue;
-        const loss = lossOf(taken);
-        const net = (gain - loss) / seat.stage.gpus;
-        if (gain * (1 - this.policy.marginShare) <= loss || net <= (best?.net ?? 0)) continue;
-        best = { seat, taken, gain, net };
-      }
+      const best = this.bestGain() ?? this.bestShare();
       if (best === undefined) return;
-      this.record('gain', best.seat, best.taken, best.gain);
+      this.record(best.reason, best.seat, best.taken, best.gain);
       best.seat.count++;
     }
+  }
+
+  // Of those that may receive, who gains most beyond what the givers lose.
+  private bestGain(): Found | undefined {
+    let best: (Found & { readonly net: number }) | undefined;
+    for (const seat of this.receivers()) {
+      const gain = this.gainOf(seat);
+      if (gain / seat.stage.gpus <= (best?.net ?? 0)) continue;
+      const taken = this.giversFor(seat, 'gain');
+      if (taken === undefined) continue;
+      const loss = lossOf(taken);
+      const net = (gain - loss) / seat.stage.gpus;
+      if (gain * (1 - this.policy.marginShare) <= loss || net <= (best?.net ?? 0)) continue;
+      best = { reason: 'gain', seat, taken, gain, net };
+    }
+    return best;
+  }
+
+  // Of those that are late with less than their fair share, who has the smallest part of it.
+  private bestShare(): Found | undefined {
+    const poor = this.receivers().filter((seat) => {
+      const { stage, count, fairGpus } = seat;
+      return (count + 1) * stage.gpus <= fairGpus + ROUNDING && this.inTime(seat, count) < stage.load!.quantile;
+    });
+    const partOf = ({ stage, count, fairGpus }: Seat) => (count * stage.gpus) / fairGpus;
+    for (const seat of poor.sort((a, b) => partOf(a) - partOf(b))) {
+      const taken = this.giversFor(seat, 'share');
+      if (taken !== undefined) return { reason: 'share', seat, taken, gain: this.gainOf(seat) };
+    }
+    return undefined;
+  }
+
+  private receivers(): Seat[] {
+    return this.seats.filter((seat) => {
+      const isOpen = seat.count < seat.want && seat.stage.load !== null && seat.side !== 'gave';
+      return isOpen && this.isRested(seat) && this.gainOf(seat) >= LEAST_GAIN;
+    });
   }
 
   private isFree(seat: Seat): boolean {
@@ -193,16 +234,16 @@ export class Division {
   }
 
   // Those that lose least, until there is room for an instance; undefined: not all of them make room.
-  private giversFor(receiver: Seat, isNeeded: boolean): Taken[] | undefined {
+  private giversFor(receiver: Seat, reason: GpuMoveReason): Taken[] | undefined {
     let need = receiver.stage.gpus - (this.blocked.has(receiver.stage.stage) ? 0 : Math.max(0, this.free));
     const taken: Taken[] = [];
     const able = this.seats.filter((seat) => {
       if (seat === receiver || this.blocked.has(`${seat.stage.stage}>${receiver.stage.stage}`)) return false;
-      return isNeeded || (seat.side !== 'received' && this.isRested(seat));
+      return reason === 'least' || (seat.side !== 'received' && this.isRested(seat));
     });
     while (need > ROUNDING) {
       const giver = least(
-        able.filter((seat) => seat.count > seat.floor && (isNeeded || this.mayGive(seat))),
+        able.filter((seat) => seat.count > seat.floor && this.mayGive(seat, reason)),
         (seat) => this.lossOf(seat) / seat.stage.gpus,
       );
       if (giver === undefined) break;
@@ -214,12 +255,14 @@ export class Division {
     return need > ROUNDING ? undefined : withoutSpare(taken, -need);
   }
 
-  private mayGive(seat: Seat): boolean {
+  private mayGive(seat: Seat, reason: GpuMoveReason): boolean {
     const { stage, count, fairGpus } = seat;
+    if (reason === 'least') return true;
+    if (reason === 'share') return (count - 1) * stage.gpus >= fairGpus - ROUNDING;
     return this.inTime(seat, count - 1) >= stage.load!.quantile || count * stage.gpus > fairGpus + ROUNDING;
   }
 
-  private record(reason: GpuMove['reason'], to: Seat | null, taken: readonly Taken[], gain: number): void {
+  private record(reason: GpuMoveReason, to: Seat | null, taken: readonly Taken[], gain: number): void {
     const givers = new Map<string, number>();
     for (const { seat } of taken) {
       seat.count--;

@@ -2,8 +2,8 @@
 //
 // Invariant: pure; the state is a value that the caller keeps, so the same inputs make the same decisions again. Where
 // there are enough, nothing is limited. Where not, the counts never need more GPUs than there are, and no stage is
-// below its floor as long as the floors fit. A move without need makes the weighted parts of tasks in time larger, so
-// under one load there is no way back.
+// below its floor as long as the floors fit. A move without need makes the weighted parts of tasks in time larger, or
+// brings stages nearer to their fair shares that no such move has taken away; so under one load there is no way back.
 import { checkInteger, checkObject, checkString, invalidArgument } from '../core/validate.js';
 import { Division } from './gpu-division.js';
 import type { SloLoad } from './in-time.js';
@@ -84,6 +84,7 @@ export interface GpuState {
 /** Why GPUs are taken. */
 export type GpuMoveReason =
   | 'gain' // more tasks are in time
+  | 'share' // the receiver is late and has less than its fair share, the givers have more
   | 'least' // the receiver is below its floor
   | 'lost'; // there are fewer GPUs than before
 
@@ -136,8 +137,9 @@ export function allowedOf(wanted: number, min: number, granted: number | null | 
  * In this order. Who wants less has less. If there are fewer GPUs than before, those give that lose least. A stage below
  * its floor (what is counted by hand, otherwise `min` and one) takes what is free, and then from those that lose least.
  * What is still free goes to those that gain most. And then an instance's GPUs go from one stage to another if the
- * receiver gains more than the givers lose, by the margin; each has rested, the budget is not used up, and every giver
- * either stays within its own SLO or holds more than its fair share.
+ * receiver gains more than the givers lose, by the margin, or if it is late with less than its fair share while they
+ * keep theirs. Each has rested, the budget is not used up, and every giver either stays within its own SLO or holds more
+ * than its fair share.
  *
  * @param nowMs on a monotonic clock
  * @param before the state of the last call; default nothing
