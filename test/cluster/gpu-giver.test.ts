@@ -17,7 +17,8 @@ import {
 import { Controller } from '../../src/ts/cluster/controller.js';
 import { GpuGiver, GPUS } from '../../src/ts/cluster/gpu-giver.js';
 import { gpuPolicyOf } from '../../src/ts/cluster/gpu-policy.js';
-import type { GpuWorld } from '../../src/ts/cluster/gpu-demand.js';
+import { demandsOf, type GpuWorld } from '../../src/ts/cluster/gpu-demand.js';
+import { giveGpus } from '../../src/ts/cluster/gpu-giving.js';
 import type { KnownApp } from '../../src/ts/cluster/reconcile.js';
 import { firstMemory } from '../../src/ts/cluster/scale-feed.js';
 import { Troubles } from '../../src/ts/cluster/troubles.js';
@@ -31,7 +32,7 @@ import {
 } from '../../src/ts/control/index.js';
 import { checkSpec, makePlan } from '../../src/ts/pipeline/index.js';
 import { becomes } from '../control/support.js';
-import { DEFAULT_GPU_MOVES, firstState } from '../../src/ts/planner/index.js';
+import { DEFAULT_GPU_MOVES, firstState, NO_GPU_STATE } from '../../src/ts/planner/index.js';
 
 const INVALID = { code: 'RDMA_ERR_INVALID_ARGUMENT' };
 const gpus = Array.from({ length: 4 }, () => ({ memoryBytes: 2 ** 36 }));
@@ -133,6 +134,32 @@ void t.test('it is written before it counts, goes on with another leader, and is
   const off = giverOf(gpuPolicyOf(false));
   t.equal(off.isDue(worldOf('two')), false);
   t.strictSame(wantedBy(await off.limit(worldOf('two'), leadership)), [3, 4]);
+});
+
+void t.test('what a node that drains has stays with who has it, until there is room elsewhere', (t) => {
+  const { apps, scaledOf } = worldOf('two');
+  const half = { ...nodes[0]!, gpus: gpus.slice(0, 2) };
+  const draining = { ...half, name: 'd', host: 'd', draining: true };
+  const moved = (app: KnownApp, ...places: string[]): KnownApp => {
+    const { record } = app;
+    const own = Object.entries(record!.assignments).map(([place, assignment]) => {
+      return [place, places.includes(place) ? { ...assignment, node: 'd' } : assignment] as const;
+    });
+    return { ...app, record: { ...record!, assignments: Object.fromEntries(own) } };
+  };
+  const [one, two] = apps as [KnownApp, KnownApp];
+  const of = (...list: KnownApp[]) => demandsOf({ apps: list, nodes: [half, draining], scaledOf }, NO_GPU_STATE, 1000);
+  t.match(of(moved(one, 'work/1', 'work/2'), two), [{ gpus: 4, stages: [{ has: 3 }, { has: 1 }] }]);
+  t.match(of(one, two), [{ gpus: 2 }]);
+  // Nothing is short for a stage alone: what lives there goes on until there is room, as ever.
+  const { state, events } = giveGpus(
+    { apps: [moved(one, 'work/2')], nodes: [half, draining], scaledOf },
+    DEFAULT_GPU_MOVES,
+    0,
+    NO_GPU_STATE,
+  );
+  t.strictSame([state, events], [NO_GPU_STATE, []]);
+  t.end();
 });
 
 void t.test('the controller makes plans of no more than was given, and so does the next one', async (t) => {

@@ -45,6 +45,14 @@ interface Wish {
   readonly nodes: readonly number[];
 }
 
+/** Nodes, as many wishes look at them. */
+interface Nodes {
+  readonly list: readonly LiveNode[];
+  readonly byName: ReadonlyMap<string, LiveNode>;
+  /** By what a stage needs: numbers of the nodes that may hold an instance. */
+  readonly able: Map<string, readonly number[]>;
+}
+
 /**
  * What is wanted of the GPUs, stages together that share some.
  *
@@ -52,31 +60,43 @@ interface Wish {
  * @param horizonMs in which tasks that wait shall be done
  */
 export function demandsOf(world: GpuWorld, state: GpuState, horizonMs: number): GpuDemand[] {
-  const { apps, nodes } = world;
+  const { apps, nodes: list } = world;
   if (!apps.some(({ app }) => scaledStages(app).some(({ resources }) => (resources?.gpus ?? 0) > 0))) return [];
+  const nodes: Nodes = { list, byName: new Map(list.map((node) => [node.name, node])), able: new Map() };
   const wishes = apps.flatMap((known) => {
     return known.app.spec.stages.flatMap((spec): Wish[] => {
       const { resources = NO_RESOURCES } = spec;
       if (resources.gpus === 0) return [];
-      const able = nodes.flatMap((node, i) => (isAble(node, resources) ? [i] : []));
-      return able.length === 0
-        ? []
-        : [{ known, spec, key: stageKey(known.app.name, spec.name), resources, nodes: able }];
+      const able = ableFor(resources, nodes);
+      const key = stageKey(known.app.name, spec.name);
+      return able.length === 0 ? [] : [{ known, spec, key, resources, nodes: able }];
     });
   });
-  return together(wishes, nodes.length).flatMap((members) => {
-    const stages = members.map((wish) => stageOf(wish, world, state, horizonMs));
+  return together(wishes, list.length).flatMap((members) => {
+    const seen = members.map((wish) => stageOf(wish, world, nodes, state, horizonMs));
+    const stages = seen.map(({ stage }) => stage);
     if (stages.every(({ load }) => load === null)) return [];
     const numbers = new Set(members.flatMap((wish) => wish.nodes));
-    const gpus = [...numbers].reduce((sum, node) => sum + nodes[node]!.gpus!.length, 0);
-    return [{ gpus, stages, blocked: [] }];
+    const gpus = [...numbers].reduce((sum, node) => sum + list[node]!.gpus!.length, 0);
+    // On a node that drains they are there for who has them, and for nobody else.
+    const kept = seen.reduce((sum, { stage, leaving }) => sum + leaving * stage.gpus, 0);
+    return [{ gpus: gpus + kept, stages, blocked: [] }];
   });
 }
 
-function isAble({ draining, gpus = [], labels = {}, ...node }: LiveNode, resources: StageResources): boolean {
+function ableFor(resources: StageResources, { list, able }: Nodes): readonly number[] {
+  const key = JSON.stringify([resources.gpus, resources.gpuMemoryBytes, resources.labels]);
+  const known = able.get(key);
+  if (known !== undefined) return known;
+  const found = list.flatMap((node, i) => (isAble(node, resources) ? [i] : []));
+  able.set(key, found);
+  return found;
+}
+
+function isAble({ draining, gpus = [], labels = {} }: LiveNode, resources: StageResources): boolean {
   if (draining === true || gpus.length < resources.gpus) return false;
   const isLarge = gpus.some(({ memoryBytes }) => memoryBytes >= resources.gpuMemoryBytes);
-  return isLarge && hasLabels({ ...node, labels } as never, resources.labels);
+  return isLarge && hasLabels({ labels }, resources.labels);
 }
 
 // Stages that a chain of common nodes connects.
@@ -88,49 +108,49 @@ function together(wishes: readonly Wish[], nodes: number): Wish[][] {
     parents[node] = root;
     return root;
   };
-  for (const wish of wishes) for (const node of wish.nodes) parents[rootOf(node)] = rootOf(wish.nodes[0]!);
+  const lists = new Set(wishes.map((wish) => wish.nodes)); // stages of one need have the same one
+  for (const list of lists) for (const node of list) parents[rootOf(node)] = rootOf(list[0]!);
   const groups = new Map<number, Wish[]>();
   for (const wish of wishes) {
     const root = rootOf(wish.nodes[0]!);
-    groups.set(root, [...(groups.get(root) ?? []), wish]);
+    const group = groups.get(root);
+    if (group === undefined) groups.set(root, [wish]);
+    else group.push(wish);
   }
   return [...groups.values()];
 }
 
-function stageOf(
-  { known, spec, key, resources, nodes: own }: Wish,
-  world: GpuWorld,
-  state: GpuState,
-  horizonMs: number,
-) {
+function stageOf(wish: Wish, world: GpuWorld, nodes: Nodes, state: GpuState, horizonMs: number) {
+  const { known, spec, key, resources } = wish;
   const { app, record } = known;
   const { name, scale } = spec;
   const index = app.spec.stages.indexOf(spec);
   const wanted = app.wanted[name]!;
   const isScaled = scaledStages(app).includes(spec);
   const { memory, queued } = world.scaledOf(app, name);
-  const runs = new Map(world.nodes.map((node) => [node.name, node.run]));
-  const has = (record?.plan?.instances[index] ?? []).filter((instance) => {
+  let [has, leaving] = [0, 0];
+  for (const instance of record?.plan?.instances[index] ?? []) {
     const assignment = record!.assignments[`${name}/${instance}`];
-    return assignment !== undefined && runs.get(assignment.node) === assignment.run;
-  });
+    const node = assignment === undefined ? undefined : nodes.byName.get(assignment.node);
+    if (node?.run !== assignment?.run || node === undefined) continue;
+    has++;
+    if (node.draining === true) leaving++;
+  }
   const allowed = allowedOf(wanted, scale?.min ?? 0, state.stages[key]?.granted);
   const refused = record?.refused?.counts[name];
+  const own = wish.nodes.map((node) => nodes.list[node]!);
   const stage: GpuStage = {
     stage: key,
-    has: has.length,
+    has,
     wanted,
     min: scale?.min ?? 0,
-    gpus: amountOf(
-      resources,
-      own.map((node) => world.nodes[node]!),
-    ),
+    gpus: amountOf(resources, own),
     weight: 1,
     loadMs: Math.max(scale?.loadMs ?? 0, memory?.loadMs ?? 0),
     load: isScaled ? loadOf(spec, memory, queued, horizonMs) : null,
     refused: isScaled && refused !== undefined && refused < allowed ? refused : null,
   };
-  return stage;
+  return { stage, leaving };
 }
 
 // Where instances share GPUs by their memory, the part that one of them takes, on average.
