@@ -76,7 +76,8 @@ export function demandsOf(world: GpuWorld, state: GpuState, horizonMs: number): 
     const seen = members.map((wish) => stageOf(wish, world, nodes, state, horizonMs));
     const stages = seen.map(({ stage }) => stage);
     if (stages.every(({ load }) => load === null)) return [];
-    const numbers = new Set(members.flatMap((wish) => wish.nodes));
+    const lists = new Set(members.map((wish) => wish.nodes)); // stages of one need have the same one
+    const numbers = new Set([...lists].flat());
     const gpus = [...numbers].reduce((sum, node) => sum + list[node]!.gpus!.length, 0);
     // On a node that drains they are there for who has them, and for nobody else.
     const kept = seen.reduce((sum, { stage, leaving }) => sum + leaving * stage.gpus, 0);
@@ -108,7 +109,7 @@ function together(wishes: readonly Wish[], nodes: number): Wish[][] {
     parents[node] = root;
     return root;
   };
-  const lists = new Set(wishes.map((wish) => wish.nodes)); // stages of one need have the same one
+  const lists = new Set(wishes.map((wish) => wish.nodes));
   for (const list of lists) for (const node of list) parents[rootOf(node)] = rootOf(list[0]!);
   const groups = new Map<number, Wish[]>();
   for (const wish of wishes) {
@@ -138,13 +139,12 @@ function stageOf(wish: Wish, world: GpuWorld, nodes: Nodes, state: GpuState, hor
   }
   const allowed = allowedOf(wanted, scale?.min ?? 0, state.stages[key]?.granted);
   const refused = record?.refused?.counts[name];
-  const own = wish.nodes.map((node) => nodes.list[node]!);
   const stage: GpuStage = {
     stage: key,
     has,
     wanted,
     min: scale?.min ?? 0,
-    gpus: amountOf(resources, own),
+    gpus: amountOf(resources, wish.nodes, nodes.list),
     weight: 1,
     loadMs: Math.max(scale?.loadMs ?? 0, memory?.loadMs ?? 0),
     load: isScaled ? loadOf(spec, memory, queued, horizonMs) : null,
@@ -154,9 +154,15 @@ function stageOf(wish: Wish, world: GpuWorld, nodes: Nodes, state: GpuState, hor
 }
 
 // Where instances share GPUs by their memory, the part that one of them takes, on average.
-function amountOf({ gpus, gpuMemoryBytes }: StageResources, nodes: readonly LiveNode[]): number {
+function amountOf(
+  { gpus, gpuMemoryBytes }: StageResources,
+  own: readonly number[],
+  nodes: readonly LiveNode[],
+): number {
   if (gpuMemoryBytes === 0) return gpus;
-  const able = nodes.flatMap((node) => (node.gpus ?? []).filter(({ memoryBytes }) => memoryBytes >= gpuMemoryBytes));
+  const able = own.flatMap((node) =>
+    (nodes[node]!.gpus ?? []).filter(({ memoryBytes }) => memoryBytes >= gpuMemoryBytes),
+  );
   const room = able.reduce((sum, { memoryBytes }) => sum + Math.floor(memoryBytes / gpuMemoryBytes), 0);
   return (gpus * able.length) / room;
 }
