@@ -195,3 +195,36 @@ void t.test('who waits says for whom; a GPU that is shared by memory is waited f
   t.equal(claims.whoHolds(app, newcomer), undefined);
   t.end();
 });
+
+void t.test('a GPU goes from stage to stage of one workflow: the one ends before the other begins', (t) => {
+  const stage = (name: string) => ({ name, resources: { gpus: 1 } });
+  const spec = checkSpec({ name: 'pair', stages: [stage('a'), { ...stage('b'), after: ['a'] }] });
+  const gpus = Array.from({ length: GPUS }, () => ({ memoryBytes: 2 ** 36 }));
+  const nodes = [{ name: 'n', host: 'n', cores: 16, memoryBytes: 2 ** 36, gpus, run: 'r' }];
+  const app: App = { name: 'pair', module: '/m.js', hash: 'a'.repeat(64), spec, sizes: {} as never, wanted: {} };
+  let record: PlanRecord | undefined;
+  let plans: number[] = [];
+  const decide = (wanted: Record<string, number>) => {
+    const known = { app: { ...app, wanted }, record, gateways: [{ number: 0, plans }], reports: {} };
+    record = reconcile({ apps: [{ ...known, seen: { plan: 0, epochs: {} } }], nodes }).get('pair') ?? record;
+    const used = Object.values(record!.assignments).flatMap((each) => each.gpus);
+    t.equal(new Set(used).size, used.length, `no GPU twice: ${used}`);
+    return record!.plan!.instances.map((list) => list.length);
+  };
+  const adopt = () => {
+    plans = [...new Set([...plans, record!.plan!.number])];
+  };
+  t.same(decide({ a: 2, b: 1 }), [2, 1]);
+  adopt();
+  t.same(decide({ a: 1, b: 2 }), [1, 1], 'a gives first');
+  adopt();
+  t.same(decide({ a: 1, b: 2 }), [1, 1], 'its work is not done');
+  plans = plans.slice(-1);
+  for (let i = 0; i < 3; i++) {
+    decide({ a: 1, b: 2 });
+    adopt();
+    plans = plans.slice(-1);
+  }
+  t.same(decide({ a: 1, b: 2 }), [1, 2]);
+  t.end();
+});

@@ -112,3 +112,22 @@ void t.test('what was remembered goes on elsewhere, and what an operator has fix
   t.strictSame(feed({ known, loads: new Map() }, world.state, 1).decisions, []);
   t.end();
 });
+
+void t.test('who may not have what it wants, and is well with what it has, wants no more', (t) => {
+  const world = new ScaleWorld({ ...options, cores: 2 });
+  world.run(120_000, 4, chance(1));
+  const want = () => wantedOf(world.app, world.state.stages).work!;
+  const many = want();
+  t.ok(many > 2 && world.count === 2, `${many} wanted, ${world.count} there`);
+  const run = (limits: Record<string, number> | undefined) => {
+    for (const endMs = world.nowMs + 240_000; world.nowMs < endMs; ) {
+      world.step(1, chance(2));
+      if (world.nowMs % 1000 === 0) world.follow(undefined, limits);
+    }
+  };
+  run(undefined);
+  t.equal(want(), many, 'without a limit it waits for room');
+  run({ work: 2 });
+  t.ok(want() <= 2, `${want()} wanted`);
+  t.end();
+});

@@ -10,7 +10,7 @@ import { type Fed, feed, type FeedState, NO_FEED, wantedOf } from '../../src/ts/
 import { checkSpec, type Plan, type StageScale, type WorkflowSpec } from '../../src/ts/pipeline/index.js';
 
 const STEP_MS = 50;
-const DECIDE_MS = 1000;
+export const DECIDE_MS = 1000;
 
 export interface ScaleWorldOptions {
   readonly scale: Partial<StageScale> & Pick<StageScale, 'sloMs'>;
@@ -18,6 +18,10 @@ export interface ScaleWorldOptions {
   readonly taskMs: number;
   readonly instances?: number;
   readonly cores?: number;
+  /** Of the app; default clip. */
+  readonly name?: string;
+  /** That an instance has for itself; default none. */
+  readonly gpus?: number;
 }
 
 interface Task {
@@ -48,24 +52,29 @@ export class ScaleWorld {
   private owed = 0;
 
   constructor(readonly options: ScaleWorldOptions) {
-    const { scale, instances = 1 } = options;
+    const { scale, instances = 1, name = 'clip', gpus = 0 } = options;
     const spec: WorkflowSpec = checkSpec({
-      name: 'clip',
-      stages: [{ name: 'work', instances, scale, resources: { cores: 1 } }],
+      name,
+      stages: [{ name: 'work', instances, scale, resources: { cores: 1, gpus } }],
     });
     const wanted = { work: instances };
-    this.app = { name: 'clip', module: '/clip.js', hash: 'a'.repeat(64), spec, sizes: {} as never, wanted };
+    this.app = { name, module: '/clip.js', hash: 'a'.repeat(64), spec, sizes: {} as never, wanted };
   }
 
   /** Lets time pass. @param rate requests a second */
   run(ms: number, rate: number, draw: () => number = () => 1): void {
     const endMs = this.nowMs + ms;
     while (this.nowMs < endMs) {
-      this.nowMs += STEP_MS;
-      this.come(rate, draw);
-      this.work();
+      this.step(rate, draw);
       if (this.nowMs % DECIDE_MS === 0) this.decide();
     }
+  }
+
+  /** A part of a second without a decision. */
+  step(rate: number, draw: () => number): void {
+    this.nowMs += STEP_MS;
+    this.come(rate, draw);
+    this.work();
   }
 
   get count(): number {
@@ -113,7 +122,8 @@ export class ScaleWorld {
     }
   }
 
-  private get known(): KnownApp {
+  /** What the controller knows. */
+  get known(): KnownApp {
     const reports: Record<string, PlaceReport> = {};
     for (const [place, { epoch }] of Object.entries(this.record?.assignments ?? {})) {
       const state = this.isReady(place) ? 'ready' : 'starting';
@@ -148,12 +158,23 @@ export class ScaleWorld {
 
   /** One round of the controller. */
   decide(loads: ReadonlyMap<number, GatewayLoad> = new Map([[0, this.load]])): void {
-    const { state, decisions } = feed({ known: this.known, loads }, this.state, this.nowMs);
-    this.state = state;
-    for (const decision of decisions) this.decisions.push({ atMs: this.nowMs, decision });
+    this.follow(loads);
     const { cores = 64 } = this.options;
     const nodes = [{ name: 'node', host: 'node', cores, memoryBytes: 2 ** 40, run: 'run' }];
-    this.record = reconcile({ apps: [this.known], nodes }).get('clip') ?? this.record;
+    this.take(reconcile({ apps: [this.known], nodes }).get(this.app.name));
+  }
+
+  /** The policy decides. @param limits see KnownApp */
+  follow(loads: ReadonlyMap<number, GatewayLoad> = new Map([[0, this.load]]), limits?: KnownApp['limits']): void {
+    const known = limits === undefined ? this.known : { ...this.known, limits };
+    const { state, decisions } = feed({ known, loads }, this.state, this.nowMs);
+    this.state = state;
+    for (const decision of decisions) this.decisions.push({ atMs: this.nowMs, decision });
+  }
+
+  /** What was decided for it. @param record undefined: as before */
+  take(record: PlanRecord | undefined): void {
+    this.record = record ?? this.record;
     const assigned = this.record?.assignments ?? {};
     for (const [place, { epoch }] of Object.entries(assigned)) {
       if (this.since.get(place)?.epoch !== epoch) this.since.set(place, { epoch, sinceMs: this.nowMs, isWarm: false });

@@ -4,7 +4,8 @@
 // once.
 import os from 'node:os';
 import { Command, InvalidArgumentError, Option } from 'commander';
-import { Controller, drainNode, NodeManager } from '../cluster/index.js';
+import { Controller, drainNode, type GpuMovePolicy, NodeManager } from '../cluster/index.js';
+import { gpuPolicyOf } from '../cluster/gpu-policy.js';
 import { type ControlOptions, controlOptions, openControl, readSecret } from './cluster-options.js';
 import { asUsage, errorLine } from './exit.js';
 import { amount, integer, names, startTimeout } from './options.js';
@@ -26,6 +27,7 @@ interface NodeCommandOptions extends ControlOptions {
   startTimeoutMs: number;
   drainMs: number;
   controller: boolean;
+  gpuMoves?: Partial<GpuMovePolicy> | false;
   json?: true;
 }
 
@@ -53,6 +55,11 @@ export function nodeCommand(setExitCode: (code: number) => void): Command {
     .addOption(startTimeout('how long a stage may take to start, with its model; the node then starts it again'))
     .option('--drain-ms <ms>', 'how long its work may take to end after a signal', integer(0, 86_400_000), 30_000)
     .option('--no-controller', 'it never leads the cluster')
+    .option(
+      '--gpu-moves <settings>',
+      'how GPUs go from stage to stage where there are too few, such as perWindow=8,windowMs=600000; or off',
+      gpuMoves,
+    )
     .option('--json', 'print one JSON document for each thing that happens')
     .action(async (options: NodeCommandOptions) => setExitCode(await runNode(options)));
 }
@@ -61,6 +68,20 @@ function collectLabel(text: string, labels: Record<string, string> = {}): Record
   const [, key, value] = /^([^=\s]+)=(\S+)$/.exec(text) ?? [];
   if (key === undefined) throw new InvalidArgumentError('Give key=value.');
   return { ...labels, [key]: value! };
+}
+
+function gpuMoves(text: string): Partial<GpuMovePolicy> | false {
+  if (text === 'off') return false;
+  const settings = text.split(',').map((item) => {
+    const [, name, value] = /^\s*(\w+)=(\d+(?:\.\d+)?)\s*$/.exec(item) ?? [];
+    if (name === undefined) throw new InvalidArgumentError('Give NAME=NUMBER with commas between, or off.');
+    return [name, Number(value)] as const;
+  });
+  try {
+    return gpuPolicyOf(Object.fromEntries(settings));
+  } catch (error) {
+    throw new InvalidArgumentError((error as Error).message);
+  }
 }
 
 async function runNode(options: NodeCommandOptions): Promise<number> {
@@ -111,6 +132,7 @@ async function runNode(options: NodeCommandOptions): Promise<number> {
       controller = new Controller(store, {
         name,
         leaseMs,
+        gpuMoves: options.gpuMoves,
         onEvent: (event) => {
           if (event.type === 'leading')
             say(`${name} leads in term ${event.term}`, { event: 'leading', term: event.term });

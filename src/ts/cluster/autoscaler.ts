@@ -11,6 +11,7 @@ import type { ScaleEvent } from '../planner/index.js';
 import type { ClusterEvents } from './cluster-events.js';
 import { type App, asJson, gatewayKey, SCALES } from './cluster-records.js';
 import type { ClusterView } from './cluster-view.js';
+import type { ScaledStage } from './gpu-demand.js';
 import { type GatewayLoad, LOADS, readLoad } from './gateway-load.js';
 import type { KnownApp } from './reconcile.js';
 import { versionOf } from './release-records.js';
@@ -41,6 +42,8 @@ export interface AutoscalerOptions {
   readonly known: () => readonly KnownApp[];
   /** Other counts are wanted, or it can say now what is wanted. */
   readonly onChange: () => void;
+  /** It has decided for all apps. */
+  readonly onTick?: () => void;
 }
 
 /** `scales.APP`, written by the controller that leads. */
@@ -57,6 +60,8 @@ interface Remembered {
   /** Of the record in the store that it goes on from. */
   revision: number;
   writtenMs: number;
+  /** Tasks that wait, by stage. */
+  queued: Readonly<Record<string, number>>;
 }
 
 export class Autoscaler {
@@ -107,6 +112,12 @@ export class Autoscaler {
     return startMsOf(app, this.apps.get(app.name)?.state.stages ?? {});
   }
 
+  /** What is known of a stage, for who divides GPUs by it. */
+  scaledOf({ name }: App, stage: string): ScaledStage {
+    const remembered = this.apps.get(name);
+    return { memory: remembered?.state.stages[stage], queued: remembered?.queued[stage] ?? 0 };
+  }
+
   private begin(): void {
     if (this.views !== undefined || this.isClosed) return;
     const { leaseMs, port, onChange } = this.options;
@@ -141,6 +152,7 @@ export class Autoscaler {
       aheadMs: record.atMs - nowMs,
       revision: entry?.revision ?? 0,
       writtenMs: nowMs,
+      queued: {},
     };
     this.apps.set(app.name, remembered);
     return remembered;
@@ -172,6 +184,7 @@ export class Autoscaler {
       });
     }
     await this.forgetOthers();
+    if (this.apps.size > 0) this.options.onTick?.();
   }
 
   private async decide(known: KnownApp): Promise<void> {
@@ -200,6 +213,7 @@ export class Autoscaler {
       }
     }
     remembered.state = state;
+    remembered.queued = Object.fromEntries(decisions.map(({ stage, event }) => [stage, event.load.queued]));
     if (fresh.length === 0) return;
     for (const decision of fresh) this.tell(app, decision);
     onChange();
@@ -270,11 +284,13 @@ const REASONS: Readonly<Record<string, string>> = {
   forecast: 'more will come',
   least: 'the least that the policy allows',
   idle: 'nothing comes',
+  unproven: 'fewer may do',
 };
 
 function wordsOf(app: string, stage: string, { load, action }: ScaleEvent): string {
-  const { from, to, reason } = action;
+  const { type, from, to, reason } = action;
   const { queued, running, ready, startingMs } = load;
   const now = `${queued} wait and ${running} run on ${ready} ready, ${startingMs.length} starting`;
-  return `${app}/${stage}: ${from} to ${to} instances, ${REASONS[reason] ?? reason}; ${now}`;
+  const what = type === 'hold' ? `no more than ${to}` : `${from} to ${to}`;
+  return `${app}/${stage}: ${what} instances, ${REASONS[reason] ?? reason}; ${now}`;
 }

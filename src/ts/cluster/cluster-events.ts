@@ -27,6 +27,7 @@ const LIST_MS = 10_000;
 /** What happened. */
 export type ClusterEventType =
   | 'scale'
+  | 'gpus'
   | 'plan'
   | 'deployed'
   | 'switched'

@@ -16,7 +16,7 @@ import {
   systemControlPort,
 } from '../control/index.js';
 import { View } from '../control/view.js';
-import { checkNode } from '../planner/index.js';
+import { checkNode, type GpuMovePolicy } from '../planner/index.js';
 import { Autoscaler } from './autoscaler.js';
 import { ClusterEvents } from './cluster-events.js';
 import {
@@ -32,6 +32,9 @@ import {
   PLANS,
 } from './cluster-records.js';
 import { ClusterView } from './cluster-view.js';
+import type { GpuWorld } from './gpu-demand.js';
+import { GpuGiver } from './gpu-giver.js';
+import { gpuPolicyOf } from './gpu-policy.js';
 import { type KnownApp, type LiveGateway, type LiveNode, reconcile, type Seen } from './reconcile.js';
 import { versionOf } from './release-records.js';
 import { Troubles } from './troubles.js';
@@ -52,6 +55,11 @@ export interface ControllerOptions {
   readonly leaseMs?: number | undefined;
   /** See LeaseOptions; default true. */
   readonly storeForgets?: boolean | undefined;
+  /**
+   * How readily GPUs go from stage to stage where there are too few, see GpuMovePolicy; false: they are divided by what
+   * each wants, at once. The same for all of a cluster.
+   */
+  readonly gpuMoves?: Partial<GpuMovePolicy> | false | undefined;
   readonly onEvent?: ((event: ControllerEvent) => void) | undefined;
   readonly port?: ControlPort | undefined;
 }
@@ -71,6 +79,7 @@ export class Controller {
   private readonly versions: VersionKeeper;
   private readonly events: ClusterEvents;
   private readonly scaler: Autoscaler;
+  private readonly giver: GpuGiver;
   private leadership: Leadership | undefined;
   private working: Promise<void> | undefined;
   private isDue = false;
@@ -91,6 +100,7 @@ export class Controller {
     const given = checkObject<ControllerOptions>('options', options);
     const { leaseMs = 3000, storeForgets = true, onEvent: tell = () => {}, port = systemControlPort } = given;
     this.name = checkName('name', given.name);
+    const policy = gpuPolicyOf(given.gpuMoves);
     this.port = port;
     this.tell = tellerOf('onEvent', checkFunction('onEvent', tell));
     const look = () => this.look();
@@ -126,6 +136,15 @@ export class Controller {
       leadership: () => this.leading,
       known: () => this.apps(),
       onChange: look,
+      onTick: () => {
+        if (this.giver.isDue(this.world)) look();
+      },
+    });
+    this.giver = new GpuGiver(store, {
+      policy,
+      port,
+      events: this.events,
+      troubles: this.troubles,
     });
     this.election = new Election(store, {
       name: this.name,
@@ -137,6 +156,7 @@ export class Controller {
         this.leadership = leadership;
         this.versions.restart();
         this.scaler.reset();
+        this.giver.reset();
         this.tell({ type: 'leading', term: leadership.term });
         this.look();
       },
@@ -190,10 +210,11 @@ export class Controller {
   private async writeAll(): Promise<boolean> {
     const { leadership } = this;
     let isDone = await this.versions.keep(leadership!);
-    const apps = this.apps();
+    const { world } = this;
     // What it decides from. While one is written the view may see another: that is decided from the next time.
-    const revisions = new Map(apps.map(({ app: { name } }) => [name, this.view.planEntry(name)?.revision ?? 0]));
-    const decided = reconcile({ apps, nodes: this.liveNodes() });
+    const revisions = new Map(world.apps.map(({ app: { name } }) => [name, this.view.planEntry(name)?.revision ?? 0]));
+    const apps = await this.giver.limit(world, leadership!);
+    const decided = reconcile({ apps, nodes: world.nodes });
     for (const [app, record] of decided) {
       const key = PLANS + app;
       try {
@@ -239,6 +260,12 @@ export class Controller {
     }
   }
 
+  // What it decides from.
+  private get world(): GpuWorld {
+    const scaledOf: GpuWorld['scaledOf'] = (app, stage) => this.scaler.scaledOf(app, stage);
+    return { apps: this.apps(), nodes: this.liveNodes(), scaledOf };
+  }
+
   private liveNodes(): LiveNode[] {
     return this.nodes.list().flatMap(({ name, data }) => {
       try {
@@ -264,7 +291,8 @@ export class Controller {
         const record = view.record(app);
         const gateways = view.gatewaysOf(name);
         const startMs = this.scaler.startMsOf(app);
-        const more = startMs === undefined ? {} : { startMs };
+        const limits = this.giver.limitsOf(app);
+        const more = { ...(startMs === undefined ? {} : { startMs }), ...(limits === undefined ? {} : { limits }) };
         const reports = this.reportsOf(app, record);
         known.push({ app, record, gateways, reports, seen: this.seenOf(app, gateways), ...more });
       } catch (error) {

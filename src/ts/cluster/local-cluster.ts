@@ -13,7 +13,7 @@ import type { Workflow } from '../pipeline/index.js';
 import { type NodeInfo, place } from '../planner/index.js';
 import { AppHost } from './app-host.js';
 import { ClusterPipeline, type ClusterPipelineOptions } from './cluster-client.js';
-import { Controller, type ControllerEvent } from './controller.js';
+import { Controller, type ControllerEvent, type ControllerOptions } from './controller.js';
 import { deploy } from './deploy.js';
 import type { LocalPipelineStatus } from './local-pipeline-options.js';
 import { checkClaims } from './machine-memory.js';
@@ -26,7 +26,8 @@ import { scaleApp } from './scale-app.js';
 /** How to start a cluster in one process; see {@link NodeOptions} and {@link ClusterPipelineOptions}. */
 export interface LocalClusterOptions
   extends Omit<ClusterPipelineOptions, 'app' | 'secret' | 'leaseMs' | 'port' | 'devices' | 'address' | 'tlsDir'>,
-    Pick<NodeOptions, 'has' | 'heartbeatMs' | 'maxRestarts'> {
+    Pick<NodeOptions, 'has' | 'heartbeatMs' | 'maxRestarts'>,
+    Pick<ControllerOptions, 'gpuMoves'> {
   /** Name of the device that carries the messages; default soft0. */
   readonly device?: string;
   /** Called with what its node and its controller say of themselves. */
@@ -88,7 +89,7 @@ export class LocalCluster implements AsyncDisposable {
 
   private async startAll(): Promise<void> {
     const { workflow, device, store, starting } = this;
-    const { has, heartbeatMs, maxRestarts, onEvent: _onEvent, device: _device, ...more } = this.options;
+    const { has, heartbeatMs, maxRestarts, gpuMoves, onEvent: _onEvent, device: _device, ...more } = this.options;
     const { pollUs, reconnectMs, startTimeoutMs } = more;
     checkClaims(has?.memoryBytes);
     const secret = randomBytes(32).toString('hex');
@@ -104,7 +105,7 @@ export class LocalCluster implements AsyncDisposable {
     );
     checkRoom(workflow, this.node.info);
     // A store in memory forgets nothing while this process is there.
-    const leader = { name: NAME, leaseMs: LEASE_MS, storeForgets: false, onEvent: this.tell };
+    const leader = { name: NAME, leaseMs: LEASE_MS, storeForgets: false, gpuMoves, onEvent: this.tell };
     this.controller = new Controller(store, leader);
     await deploy(store, workflow);
     const how = { ...more, devices: [device], app: workflow.name, secret, leaseMs: LEASE_MS, signal: starting.signal };

@@ -29,6 +29,10 @@ export interface KnownApp {
   readonly seen: Seen;
   /** How long an instance of a stage that may sleep takes to start, in ms, by stage; not there: none may. */
   readonly startMs?: Readonly<Record<string, number>>;
+  /** The most instances that its stages may have for want of GPUs, by stage; not there: no limit. */
+  readonly limits?: Readonly<Record<string, number>>;
+  /** What is wanted and was not given for want of GPUs, in words; not there: nothing. */
+  readonly short?: readonly string[];
 }
 
 export interface Seen {
@@ -82,7 +86,7 @@ export function reconcile({ apps, nodes }: KnownCluster): Map<string, PlanRecord
     const { name } = known.app;
     const { placements: mine, waiting } = claims.ready(known.app);
     const reasons = result.unplaced.filter(({ group }) => group.startsWith(`${name}/`)).map(({ reason }) => reason);
-    const unplaced = [...reasons, ...waiting];
+    const unplaced = [...(known.short ?? []), ...reasons, ...waiting];
     const next = withLost(known.app, nextRecord(known, { ...record, unplaced }, mine, alive, claims), alive);
     if (!isDeepStrictEqual(next, apps[i]!.record ?? NO_PLAN)) changed.set(name, next);
   }
@@ -160,7 +164,8 @@ function countsOf(app: App, plan: Plan): Record<string, number> {
   return Object.fromEntries(app.spec.stages.map(({ name }, i) => [name, plan.instances[i]!.length]));
 }
 
-function placementsOf(app: App, { plan, assignments }: PlanRecord): Placement[] {
+/** Where the instances of the newest plan are. */
+export function placementsOf(app: App, { plan, assignments }: PlanRecord): Placement[] {
   if (plan === null) return [];
   return stagePlaces(plan).flatMap(({ stage, instance }) => {
     const name = placeName(app.spec, { stage, instance });

@@ -4,7 +4,7 @@
 // difference.
 import { RdmaError } from '../core/errors.js';
 import { checkObject } from '../core/validate.js';
-import { replay, type ScaleEvent } from '../planner/index.js';
+import { type GpuDecision, type GpuEvent, replay, replayGpus, type ScaleEvent } from '../planner/index.js';
 import type { ClusterEvent } from './cluster-events.js';
 
 /** What came of making recorded decisions again. */
@@ -21,20 +21,41 @@ export interface ReplayedEvents {
  */
 export function replayEvents(events: readonly ClusterEvent[]): ReplayedEvents {
   if (!Array.isArray(events)) throw new RdmaError('RDMA_ERR_INVALID_ARGUMENT', 'events must be a list');
-  const scales = events.filter((event) => checkObject<ClusterEvent>('an event', event).type === 'scale');
-  const differing = scales.flatMap(({ sequence, inputs }) => {
-    const [one] = again(sequence, inputs as unknown as ScaleEvent);
-    if (one!.isSame) return [];
-    const { type, to, reason } = one!.action;
-    const was = one!.event.action;
-    return [{ sequence, words: `was ${was.type} to ${was.to} (${was.reason}), is ${type} to ${to} (${reason})` }];
+  let decisions = 0;
+  const differing = events.flatMap((event) => {
+    const { type, sequence, inputs } = checkObject<ClusterEvent>('an event', event);
+    const again = AGAIN[type];
+    if (again === undefined) return [];
+    decisions++;
+    const words = madeAgain(sequence, () => again(inputs as unknown as never));
+    return words === undefined ? [] : [{ sequence, words }];
   });
-  return { decisions: scales.length, differing };
+  return { decisions, differing };
 }
 
-function again(sequence: number, event: ScaleEvent) {
+/** By type of event: makes its decision again, and says how it differs. */
+const AGAIN: Readonly<Record<string, (inputs: never) => string | undefined>> = {
+  scale: (inputs: ScaleEvent) => {
+    const [one] = replay([inputs]);
+    if (one!.isSame) return undefined;
+    const { type, to, reason } = one!.action;
+    const was = one!.event.action;
+    return `was ${was.type} to ${was.to} (${was.reason}), is ${type} to ${to} (${reason})`;
+  },
+  gpus: (inputs: GpuEvent) => {
+    const { decision, isSame } = replayGpus(inputs);
+    return isSame ? undefined : `was ${countsOf(inputs.decision)}, is ${countsOf(decision)}`;
+  },
+};
+
+function countsOf({ moves, state }: GpuDecision): string {
+  const counts = Object.entries(state.stages).map(([stage, { granted }]) => `${stage} ${granted ?? 'without limit'}`);
+  return `${counts.join(', ')} by ${moves.length} moves`;
+}
+
+function madeAgain(sequence: number, again: () => string | undefined): string | undefined {
   try {
-    return replay([event]);
+    return again();
   } catch (cause) {
     const words = `event ${sequence} cannot be made again: ${(cause as Error).message}`;
     throw new RdmaError('RDMA_ERR_INVALID_ARGUMENT', words, { cause });

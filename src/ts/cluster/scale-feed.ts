@@ -8,6 +8,7 @@ import {
   DEFAULT_SCALE_POLICY,
   decide,
   firstState,
+  type ScaleAction,
   type ScaleEvent,
   type ScalePolicy,
   type ScaleState,
@@ -43,7 +44,7 @@ export interface FeedState {
 
 /** What there is: the app as reconcile sees it, and the reports of the gateways that are there. */
 export interface KnownLoad {
-  readonly known: Pick<KnownApp, 'app' | 'record' | 'reports' | 'gateways'>;
+  readonly known: Pick<KnownApp, 'app' | 'record' | 'reports' | 'gateways' | 'limits'>;
   readonly loads: ReadonlyMap<number, GatewayLoad>;
 }
 
@@ -125,11 +126,17 @@ export function feed({ known, loads }: KnownLoad, before: FeedState, nowMs: numb
     const load = loadOfStage(stage, loads, before.gateways, { ready, startingMs, loadMs, confirmed });
     const event = decide(load, policyOf(stage)!, nowMs, old.state);
     const { action } = event;
-    const to = action.type === 'hold' ? wanted[name]! : action.to;
+    const to = action.type === 'hold' ? heldTo(wanted[name]!, known.limits?.[name], action) : action.to;
     stages[name] = { to, state: action.state, confirmed, loadMs };
     decisions.push({ stage: name, event, isNew: to !== wanted[name] });
   }
   return { state: { stages, gateways: Object.fromEntries(loads), starts }, decisions };
+}
+
+// Who may have fewer than it wants for want of GPUs, and is well with those that are there, wants no more than these.
+function heldTo(wanted: number, limit: number | undefined, { to, reason }: ScaleAction): number {
+  const isWell = limit !== undefined && limit < wanted && reason !== 'unconfirmed';
+  return isWell ? Math.min(wanted, to) : wanted;
 }
 
 export interface Fed {

@@ -9,7 +9,7 @@ export {
   type PoolShare,
   type Unplaced,
 } from './placement.js';
-export { type Arrivals, forecastRate, noArrivals, observe } from './arrivals.js';
+export { type Arrivals, forecastRate, noArrivals, observe, presentRate } from './arrivals.js';
 export { erlangC, md1MeanWaitMs, mg1PsMeanMs, mmcMeanWaitMs, mmcWaitsLonger, serversFor } from './queueing.js';
 export {
   checkPolicy,
@@ -23,3 +23,22 @@ export {
   type StageLoad,
 } from './scaling.js';
 export { decide, replay, type ScaleEvent } from './scale-events.js';
+export {
+  allowedOf,
+  checkGpuMoves,
+  decideGpus,
+  DEFAULT_GPU_MOVES,
+  type GpuDecision,
+  type GpuDemand,
+  type GpuEvent,
+  type GpuMove,
+  type GpuMovePolicy,
+  type GpuMoveReason,
+  type GpuStage,
+  type GpuStageState,
+  type GpuState,
+  moveGpus,
+  NO_GPU_STATE,
+  replayGpus,
+} from './gpu-moves.js';
+export { inTimePart, type SloLoad } from './in-time.js';

@@ -6,7 +6,7 @@ import { Ledger } from './ledger.js';
 import type { NodeInfo } from './nodes.js';
 
 /** Whether a node has the labels that a stage asks for. */
-export function hasLabels(node: NodeInfo, labels: Readonly<Record<string, string>>): boolean {
+export function hasLabels(node: Pick<NodeInfo, 'labels'>, labels: Readonly<Record<string, string>>): boolean {
   for (const name of Object.keys(labels)) {
     if (!Object.hasOwn(node.labels, name) || node.labels[name] !== labels[name]) return false;
   }

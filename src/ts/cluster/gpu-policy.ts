@@ -1,0 +1,22 @@
+// What operators say of how readily GPUs go from stage to stage.
+//
+// Invariant: what was read is within its ranges; what was not said is the default, and a name that is none is refused.
+import { checkObject, invalidArgument } from '../core/validate.js';
+import { checkGpuMoves, DEFAULT_GPU_MOVES, type GpuMovePolicy } from '../planner/index.js';
+
+const NAMES: readonly string[] = Object.keys(DEFAULT_GPU_MOVES);
+
+/**
+ * The policy by which GPUs move.
+ *
+ * @param given some of its fields; false: none, placement alone divides GPUs
+ * @throws RdmaError RDMA_ERR_INVALID_ARGUMENT naming the field
+ */
+export function gpuPolicyOf(given: Partial<GpuMovePolicy> | false = {}): GpuMovePolicy | false {
+  if (given === false) return false;
+  const options = checkObject<Partial<GpuMovePolicy>>('gpuMoves', given);
+  const unknown = Object.keys(options).find((name) => !NAMES.includes(name));
+  if (unknown !== undefined) throw invalidArgument('gpuMoves', unknown, `an object with any of ${NAMES.join(', ')}`);
+  const said = Object.entries(options).filter(([, value]) => value !== undefined);
+  return checkGpuMoves({ ...DEFAULT_GPU_MOVES, ...Object.fromEntries(said) });
+}
