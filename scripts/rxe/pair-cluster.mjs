@@ -8,7 +8,7 @@ import { Failure } from './failure.mjs';
 import { ADDRESSES } from './pair.mjs';
 
 /** Of a program on an emulated processor; a node begins within ten seconds on a quiet machine. */
-export const START_LIMIT_S = 540;
+export const START_LIMIT_S = 300;
 export const LEASE_MS = 30_000;
 
 /** For processors that are emulated. */
@@ -107,11 +107,6 @@ export class PairCluster {
       const words = [`nodes ${seen?.nodes.join(', ')}`, ...(places ?? []), ...(seen?.unplaced ?? [])].join('; ');
       throw new Failure(1, `${error.message}; the cluster is: ${words}`);
     }
-  }
-
-  /** What `onepiece status` prints. @returns {Promise<string>} */
-  status() {
-    return this.#guests.b.run('status', onepiece('status', '--control', CONTROL), START_LIMIT_S);
   }
 
   /** Asks for a clip. @param {string} picture @param {object} order */
