@@ -7,13 +7,17 @@ import { Failure, Interrupted, usageError } from './rxe/failure.mjs';
 import { ensureImage, removeOld } from './rxe/image.mjs';
 import { ensurePackages, requireDistribution } from './rxe/packages.mjs';
 import { withPair } from './rxe/pair.mjs';
+import { checkFailover } from './rxe/pair-failover.mjs';
 import { checkNetwork } from './rxe/pair-network.mjs';
 
 const HELP = `Usage: node scripts/rxe-pair.mjs [options]
 
-Boots two guests, a and b, with one kernel each and rxe0 on a network card; a cable joins them. rping and pingpong run
-between them, of rdma-core and ours.
+Boots two guests, a and b, with one kernel each and rxe0 on a network card; a cable joins them. Two parts:
 
+  network            rping and pingpong between them, of rdma-core and ours
+  cluster            a node of a cluster on each: the demo makes its clip on both, while node b and then guest b is lost
+
+  --only PART        one of them (default: network; cluster has not been seen to end well yet, see docs/testing.md)
   --memory MIB       memory of each guest (default 1536)
   --cpus N           processors of each guest (default 1)
   --timeout SECONDS  limit for all of it (default 900)
@@ -22,6 +26,9 @@ between them, of rdma-core and ours.
 Exit code: 0; 1 something did not do what it should; 2 usage; 3 cannot run here; 124 timeout; 125 a guest died.
 `;
 
+const PARTS = ['network', 'cluster'];
+/** What the cluster needs beside what every guest does. */
+const CLUSTER_PACKAGES = ['nats-server'];
 const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'];
 const begun = performance.now();
 const say = (text) =>
@@ -39,6 +46,7 @@ function readOptions() {
       options: {
         memory: { type: 'string', default: '1536' },
         cpus: { type: 'string', default: '1' },
+        only: { type: 'string' },
         timeout: { type: 'string', default: '900' },
         help: { type: 'boolean', default: false },
       },
@@ -46,8 +54,11 @@ function readOptions() {
   } catch (error) {
     throw usageError(error.message);
   }
+  const { only } = values;
+  if (only !== undefined && !PARTS.includes(only)) throw usageError(`--only needs one of ${PARTS.join(', ')}`);
   return {
     help: values.help,
+    parts: [only ?? 'network'],
     memory: number('memory', values.memory, 768, 65_536),
     cpus: number('cpus', values.cpus, 1, 64),
     timeout: number('timeout', values.timeout, 10, 86_400),
@@ -58,13 +69,14 @@ async function main(stop) {
   const options = readOptions();
   if (options.help) return process.stdout.write(HELP);
   requireDistribution();
-  await ensurePackages(stop, say);
+  await ensurePackages(stop, say, options.parts.includes('cluster') ? CLUSTER_PACKAGES : []);
   removeOld();
   const image = await ensureImage({ stop, progress: say });
   say(`booting two guests with kernel ${image.name}`);
   await withPair({ ...options, image, stop, say }, async (pair) => {
     say('both are up');
-    await checkNetwork(pair, say);
+    if (options.parts.includes('network')) await checkNetwork(pair, say);
+    if (options.parts.includes('cluster')) await checkFailover(pair, { stop, say });
     say(`${pair.wire.frames} frames went over the cable`);
   });
   return say('good');

@@ -70,21 +70,22 @@ function readRelease() {
   return Object.fromEntries(pairs.filter(Boolean).map(([, name, value]) => [name, value]));
 }
 
-/** @param {AbortSignal} stop @returns {Promise<string[]>} */
-export async function missingPackages(stop) {
+/** @param {AbortSignal} stop @param {string[]} [more] beside PACKAGES @returns {Promise<string[]>} */
+export async function missingPackages(stop, more = []) {
+  const needed = [...PACKAGES, ...more];
   // biome-ignore lint/suspicious/noTemplateCurlyInString: the syntax is dpkg-query's own
-  const query = ['dpkg-query', '-W', '-f', '${Package} ${db:Status-Status}\\n', ...PACKAGES];
+  const query = ['dpkg-query', '-W', '-f', '${Package} ${db:Status-Status}\\n', ...needed];
   const { stdout } = await runProgram(query, { stop, capture: true, quiet: true });
   const installed = new Set(stdout.split('\n').filter((line) => line.endsWith(' installed')));
-  return PACKAGES.filter((name) => !installed.has(`${name} installed`));
+  return needed.filter((name) => !installed.has(`${name} installed`));
 }
 
 /** @param {string[]} names */
 export const installLine = (names) => `apt-get update && apt-get install -y --no-install-recommends ${names.join(' ')}`;
 
-/** @param {AbortSignal} stop @param {(text: string) => void} progress */
-export async function ensurePackages(stop, progress) {
-  let missing = await missingPackages(stop);
+/** @param {AbortSignal} stop @param {(text: string) => void} progress @param {string[]} [more] beside PACKAGES */
+export async function ensurePackages(stop, progress, more = []) {
+  let missing = await missingPackages(stop, more);
   for (let attempt = 0; attempt < ATTEMPTS && missing.length > 0; attempt += 1) {
     if (!isRoot()) {
       throw cannotRun(`missing packages: ${missing.join(' ')}; as root: ${installLine(missing)}`);
@@ -93,7 +94,7 @@ export async function ensurePackages(stop, progress) {
     if (attempt > 0 || !(await canInstall([...missing, ...HELPFUL], stop))) await updateLists(stop);
     const install = [...APT, 'install', '--no-install-recommends', ...missing, ...HELPFUL];
     await runProgram(install, { stop, env: QUIET_APT, finishes: true, minutes: 30 });
-    missing = await missingPackages(stop);
+    missing = await missingPackages(stop, more);
   }
   if (missing.length > 0) throw cannotRun(`these packages could not be installed: ${installLine(missing)}`);
 }

@@ -98,6 +98,11 @@ class Program {
   signal(signal) {
     this.guest.ask({ do: 'signal', id: this.name, signal });
   }
+
+  /** Kills it with every process that it has started. */
+  kill() {
+    this.guest.ask({ do: 'kill', id: this.name });
+  }
 }
 
 export class PairGuest {

@@ -6,23 +6,8 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Command, CommanderError } from 'commander';
 import { packageRoot } from '../verbs/native.js';
-import { clusterCommands } from './apps.js';
-import { benchCommand } from './bench.js';
-import { demoCommand } from './demo.js';
-import { devCommand } from './dev.js';
-import { devicesCommand } from './devices.js';
-import { doctorCommand } from './doctor.js';
+import { loadCommands } from './commands.js';
 import { errorLine, ExitCode, exitCodeOf, UsageError } from './exit.js';
-import { jobsCommand } from './jobs.js';
-import { clusterCommand } from './cluster.js';
-import { eventsCommand } from './events.js';
-import { nodeCommand } from './node.js';
-import { pingpongCommand } from './pingpong.js';
-import { planCommand, simulateCommand } from './plan.js';
-import { releaseCommands } from './release.js';
-import { rpingCommand } from './rping.js';
-import { serveCommand } from './serve.js';
-import { topCommand } from './top.js';
 import { watchStandardStreams } from './standard-streams.js';
 
 function version(): string {
@@ -42,23 +27,8 @@ async function main(): Promise<number> {
     .addHelpText(
       'after',
       '\nExit codes: 0 success, 1 failure, 2 wrong usage, 3 no such device.\nExample: onepiece demo photo.jpg --prompt "slow push in, evening light" --output clip.webp',
-    )
-    .addCommand(demoCommand(setExitCode))
-    .addCommand(serveCommand(setExitCode))
-    .addCommand(devCommand(setExitCode))
-    .addCommand(benchCommand(setExitCode))
-    .addCommand(pingpongCommand(setExitCode))
-    .addCommand(jobsCommand(setExitCode))
-    .addCommand(devicesCommand())
-    .addCommand(doctorCommand(setExitCode))
-    .addCommand(rpingCommand(setExitCode))
-    .addCommand(topCommand(setExitCode))
-    .addCommand(planCommand(setExitCode))
-    .addCommand(simulateCommand(setExitCode))
-    .addCommand(nodeCommand(setExitCode))
-    .addCommand(clusterCommand());
-  const cluster = [...releaseCommands(setExitCode), ...clusterCommands(), eventsCommand(setExitCode)];
-  for (const command of cluster) program.addCommand(command);
+    );
+  for (const command of await loadCommands(process.argv[2], setExitCode)) program.addCommand(command);
   const commands = (command: Command): Command[] => [command, ...command.commands.flatMap(commands)];
   for (const command of commands(program)) command.exitOverride().showHelpAfterError('(--help shows the options)');
   try {

@@ -49,6 +49,8 @@ interface ServeCommandOptions extends ServerLimits {
   redis?: string;
   control?: string;
   bucket: string;
+  gatewayLeaseMs: number;
+  controlTimeoutMs?: number;
   secretFile?: string;
   memory?: true;
   logLevel: LogLevel;
@@ -90,6 +92,17 @@ export function serveCommand(setExitCode: (code: number) => void): Command {
     .option('--control <url>', 'serve what is deployed to a cluster: the address of its nats-server')
     .option('--bucket <name>', 'with --control: the key-value bucket of the cluster', 'onepiece')
     .option('--secret-file <file>', 'with --control: the secret of the cluster; chmod 600')
+    .option(
+      '--gateway-lease-ms <ms>',
+      'with --control: after how long without a sign the cluster counts it as lost',
+      integer(200, 600_000),
+      3000,
+    )
+    .option(
+      '--control-timeout-ms <ms>',
+      'with --control: how long nats-server may take for an answer; at most a third of --gateway-lease-ms (1000)',
+      integer(50, 60_000),
+    )
     .option('--json', 'print one JSON document when it listens');
   for (const name of Object.keys(LIMITS) as LimitName[]) {
     const { about, default: fallback, min, max } = LIMITS[name];
@@ -108,7 +121,7 @@ function collect(name: string, names: string[] = []): string[] {
 async function serveUntilSignal(workflow: string, options: ServeCommandOptions): Promise<number> {
   const { export: exportName, device, maxQueued, leaseMs, store: folder, redis, memory, ...others } = options;
   const { logLevel, json, tokensFile, name, control, bucket, secretFile, address, ...rest } = others;
-  const { tlsDir, startTimeoutMs, ...server } = rest;
+  const { tlsDir, startTimeoutMs, gatewayLeaseMs, controlTimeoutMs, ...server } = rest;
   const [first = 'soft0', ...more] = device ?? [];
   if (control === undefined && (more.length > 0 || address !== undefined || tlsDir !== undefined))
     throw new UsageError('several devices, --address and --tls-dir are for --control: one host needs one device');
@@ -148,10 +161,11 @@ async function serveUntilSignal(workflow: string, options: ServeCommandOptions):
         },
       }).catch(asUsage);
     } else {
-      cluster = await openControl({ control, bucket });
+      cluster = await openControl({ control, bucket, ...(controlTimeoutMs === undefined ? {} : { controlTimeoutMs }) });
       const { name: app } = service.workflow;
       const devices = device === undefined ? {} : { devices: device };
-      const how = { app, secret, address, tlsDir, maxQueued, startTimeoutMs, jobLeaseMs: leaseMs, store, ...devices };
+      const leases = { leaseMs: gatewayLeaseMs, jobLeaseMs: leaseMs };
+      const how = { app, secret, address, tlsDir, maxQueued, startTimeoutMs, ...leases, store, ...devices };
       const pipeline = await ClusterPipeline.connect(cluster, how).catch(asUsage);
       const observer = new ClusterObserver(app, cluster, pipeline);
       serving = await servePipeline(pipeline, service, {
