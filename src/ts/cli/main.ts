@@ -19,6 +19,7 @@ import { eventsCommand } from './events.js';
 import { nodeCommand } from './node.js';
 import { pingpongCommand } from './pingpong.js';
 import { planCommand, simulateCommand } from './plan.js';
+import { profileCommand } from './profile.js';
 import { releaseCommands } from './release.js';
 import { rpingCommand } from './rping.js';
 import { serveCommand } from './serve.js';
@@ -55,6 +56,7 @@ async function main(): Promise<number> {
     .addCommand(topCommand(setExitCode))
     .addCommand(planCommand(setExitCode))
     .addCommand(simulateCommand(setExitCode))
+    .addCommand(profileCommand(setExitCode))
     .addCommand(nodeCommand(setExitCode))
     .addCommand(clusterCommand());
   const cluster = [...releaseCommands(setExitCode), ...clusterCommands(), eventsCommand(setExitCode)];
