@@ -43,6 +43,7 @@ export function profileOf(spec: WorkflowSpec, measured: WorkflowMeasured, around
     what,
     gpus: { [kind.kind]: { memoryGB: rounded(kind.memoryGB) } },
     stages: spec.stages.map((stage, i) => stageOf(stage, measured.stages[i]!, kind.kind, around)),
+    whole: {},
     sources: { [SOURCE]: { what: `measured on ${machine}`, where } },
   };
   checkProfile(document);
