@@ -1,7 +1,7 @@
 // A point on a cluster: real processes, the shipped gateway, controller and node.
 //
-// Invariant: requests come when the trace says, whatever becomes of those before them. GPU time is that of all processes
-// from their start to their end, within the trace.
+// Invariant: requests come when the trace says, whatever becomes of those before them. GPU time is that of all
+// processes from their start to their end, within the trace.
 import { setTimeout as sleep } from 'node:timers/promises';
 import { LocalCluster } from '../../src/ts/cluster/index.js';
 import { RdmaError } from '../../src/ts/core/errors.js';

@@ -9,7 +9,7 @@ import { burstTrace, poissonTrace } from '../../src/ts/planner/traces/generators
 import type { Trace } from '../../src/ts/planner/traces/trace.js';
 import type { ClusterDelays, FleetSpec, PoolSpec } from '../../src/ts/planner/fleet/fleet.js';
 import { simulate } from '../../src/ts/planner/fleet/simulation.js';
-import { FIXED_INSTANCES, PREPARE_INSTANCES, SCALE, WORK_MS } from './reality-workflow.js';
+import { FIXED_INSTANCES, LOAD_MS, PREPARE_INSTANCES, PREPARE_MS, SCALE, WORK_MS } from './reality-workflow.js';
 
 /** Where both are compared. */
 export interface Point {
@@ -63,6 +63,22 @@ export function traceOf({ isElastic, load, seconds, seed, deadlineS }: Point): T
   const options = { seed, rate, seconds, units: (u: number) => 0.5 + u };
   const trace = isElastic ? burstTrace({ ...options, factor: 4, burstS: 20, quietS: 30 }) : poissonTrace(options);
   return deadlineS === undefined ? trace : { ...trace, deadlineS: trace.deadlineS.map(() => deadlineS) };
+}
+
+/** The profile that the stages have by what their code says. */
+export function pointProfile(): Profile {
+  const figure = (value: number) => ({ value, kind: 'derived', source: 'code' }) as const;
+  const stage = (name: string, ms: number, loadS: number) => ({
+    name,
+    shared: false,
+    units: 'input' as const,
+    seconds: [{ gpu: 'CPU', gpus: 1, batch: 1, ...figure(ms / 1000) }],
+    memoryGB: figure(1),
+    loadSeconds: figure(loadS),
+  });
+  const stages = [stage('prepare', PREPARE_MS, 1), stage('work', WORK_MS, (LOAD_MS + 1000) / 1000)];
+  const sources = { code: { what: 'reality-workflow.ts', where: 'its constants' } };
+  return { id: 'reality', what: 'stages that sleep', gpus: { CPU: { memoryGB: 1000 } }, stages, whole: {}, sources };
 }
 
 /** What the simulator says. @param profile of the two stages, on its only kind of GPU */

@@ -1,8 +1,8 @@
 // The workflows with which the simulator is compared: stages that sleep as long as a request says; workers import this
 // file.
 //
-// Invariant: a handler takes its time whatever the machine does beside it, as one that waits for a GPU, and ends at once
-// when nobody wants its result any more. An instance of `work` loads for LOAD_MS.
+// Invariant: a handler takes its time whatever the machine does beside it, as one that waits for a GPU, and ends at
+// once when nobody wants its result any more. An instance of `work` loads for LOAD_MS.
 import { setTimeout as sleep } from 'node:timers/promises';
 import { stageProcess } from '../../src/ts/cluster/index.js';
 import { type StageTask, workflow } from '../../src/ts/pipeline/index.js';

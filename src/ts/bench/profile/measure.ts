@@ -1,7 +1,7 @@
 // What the stages of a workflow cost, by running it: time, memory, and how long a process takes to start.
 //
-// Invariant: a figure of a batch is of batches that had that size, or there is none. Processes are ended only to see how
-// long the next one takes, when no request is under way. Nothing is left running, however it ends.
+// Invariant: a figure of a batch is of batches that had that size, or there is none. Processes are ended only to see
+// how long the next one takes, when no request is under way. Nothing is left running, however it ends.
 import { setTimeout as sleep } from 'node:timers/promises';
 import { LocalPipeline } from '../../cluster/index.js';
 import { type FailureCode, isRdmaError, RdmaError } from '../../core/errors.js';

@@ -1,5 +1,5 @@
-// One gateway before a fleet, of shipped parts: `Forecaster` says who is refused, and `Admission` chooses the instances of
-// all steps when a request leaves the queue.
+// One gateway before a fleet, of shipped parts: `Forecaster` says who is refused, and `Admission` chooses the
+// instances of all steps when a request leaves the queue.
 //
 // Invariant: an instance takes what was chosen for it and nothing else, also while it ends. A plan has the workers that
 // are ready and not ending.

@@ -2,10 +2,10 @@
 //
 // Shipped code decides: `RequestQueue` the order, `scale` the number of instances, `forecast` the refusals.
 // Modelled are what takes time (tasks, loading, switching, the way between stages), which free instance takes a task,
-// and machines. Each stage has a queue of its own here; the shipped gateway holds requests back instead.
+// and machines. Each stage has a queue of its own, or one gateway holds requests back as the shipped one does.
 //
-// Invariant: the same fleet, trace, seed and faults give the same result. Every request ends once: served, refused, or at
-// its deadline.
+// Invariant: the same fleet, trace, seed and faults give the same result. Every request ends once: served, refused,
+// or at its deadline.
 import { forecast, type StageAhead } from '../../pipeline/forecast.js';
 import { taskSeconds } from '../profiles/costs.js';
 import { randomOf, exponential } from '../random.js';
