@@ -129,6 +129,7 @@ function placeStatus(name: string, incarnation: number, links: LinkStatus[], hop
 const WORKS: SupervisionStatus = {
   state: 'ready',
   reason: undefined,
+  startMs: undefined,
   restarts: 0,
   hangs: 0,
   taskTimeouts: 0,

@@ -31,6 +31,7 @@ export const COMMAND_GROUPS: readonly CommandGroup[] = [
       return [planCommand(set), simulateCommand(set)];
     },
   },
+  { names: ['profile'], load: async (set) => [(await import('./profile.js')).profileCommand(set)] },
   { names: ['node'], load: async (set) => [(await import('./node.js')).nodeCommand(set)] },
   { names: ['cluster'], load: async () => [(await import('./cluster.js')).clusterCommand()] },
   { names: ['deploy', 'rollback'], load: async (set) => (await import('./release.js')).releaseCommands(set) },

@@ -1,7 +1,7 @@
 // Tables and formats that the text and the page of a plan share.
 //
 // Invariant: both show the same pools and settings, in the same words.
-import type { PlanResult } from '../sim/fleet/planning.js';
+import type { PlanResult } from '../planner/fleet/planning.js';
 
 export const fixed = (value: number, digits = 1) => value.toFixed(digits);
 export const percent = (part: number, digits: number) => `${(100 * part).toFixed(digits)} %`;

@@ -47,4 +47,6 @@ export interface SupervisionStatus extends Readonly<RestartCounts> {
   readonly state: PlaceState;
   /** Of `broken`: why. */
   readonly reason: RdmaError | undefined;
+  /** From the start of its last process that became ready until it was, in ms; undefined: none has been. */
+  readonly startMs: number | undefined;
 }

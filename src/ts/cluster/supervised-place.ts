@@ -115,7 +115,7 @@ export class SupervisedPlace {
 
   /** What an operator asks. */
   get status(): SupervisionStatus {
-    return { state: this.state, reason: this.broken, ...this.counts };
+    return { state: this.state, reason: this.broken, startMs: this.startMs, ...this.counts };
   }
 
   private get state(): PlaceState {

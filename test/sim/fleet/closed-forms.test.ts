@@ -1,8 +1,8 @@
 // Proves that the simulator agrees with queues whose figures are known: M/M/c, M/D/1 and M/G/1 with processor sharing.
 import t from 'tap';
 import { md1MeanWaitMs, mg1PsMeanMs, mmcMeanWaitMs, mmcWaitsLonger } from '../../../src/ts/planner/queueing.js';
-import { quantileOf } from '../../../src/ts/sim/fleet/result.js';
-import { simulate } from '../../../src/ts/sim/fleet/simulation.js';
+import { quantileOf } from '../../../src/ts/planner/fleet/result.js';
+import { simulate } from '../../../src/ts/planner/fleet/simulation.js';
 import { exponentialUnits, fleet, poisson, pool, run } from './workloads.js';
 
 const SECONDS = 50_000;

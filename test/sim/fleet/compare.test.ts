@@ -1,9 +1,9 @@
 // Proves that the fleets that are compared hold the same SLO, and that what saves GPUs is what the figures say.
 import t from 'tap';
 import { costsOf } from '../../../src/ts/planner/profiles/costs.js';
-import { bareOf, DEFAULT_SETTINGS, gainOf, packable, residentOf } from '../../../src/ts/sim/fleet/builders.js';
-import { Comparison, FLEETS, ratiosOf } from '../../../src/ts/sim/fleet/compare.js';
-import { tune } from '../../../src/ts/sim/fleet/tuning.js';
+import { bareOf, DEFAULT_SETTINGS, gainOf, packable, residentOf } from '../../../src/ts/planner/fleet/builders.js';
+import { Comparison, FLEETS, ratiosOf } from '../../../src/ts/planner/fleet/compare.js';
+import { tune } from '../../../src/ts/planner/fleet/tuning.js';
 import { H100, poisson, shipped, wan } from './workloads.js';
 
 const work = wan('wan21-i2v-14b-480p-40');

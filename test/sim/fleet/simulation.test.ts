@@ -1,6 +1,6 @@
 // Proves that a simulated fleet serves each request once, does what its pools say, and is the same for the same seed.
 import t from 'tap';
-import { NO_FAULTS } from '../../../src/ts/sim/fleet/fleet.js';
+import { NO_FAULTS } from '../../../src/ts/planner/fleet/fleet.js';
 import { TraceBuilder } from '../../../src/ts/planner/traces/trace.js';
 import { exponentialUnits, fleet, policy, poisson, pool, run } from './workloads.js';
 

@@ -1,7 +1,7 @@
 // Proves that fixed fleets have the fewest instances that hold the SLO.
 import t from 'tap';
 import { randomOf } from '../../../src/ts/planner/random.js';
-import { type Group, lateWith, sizesFor } from '../../../src/ts/sim/fleet/sizing.js';
+import { type Group, lateWith, sizesFor } from '../../../src/ts/planner/fleet/sizing.js';
 
 function group(seed: number, count: number, rate: number): Group {
   const draw = randomOf(seed);

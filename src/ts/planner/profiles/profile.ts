@@ -21,6 +21,16 @@ export interface Figure {
   readonly source: string;
   readonly machine?: string | undefined;
   readonly note?: string | undefined;
+  /** How much what was measured differs; undefined: the source does not say. */
+  readonly spread?: FigureSpread | undefined;
+}
+
+/** The samples of which a figure is the median. */
+export interface FigureSpread {
+  /** 5 and 95 % of the samples are not above these; of fewer than 20 they are the least and the largest one. */
+  readonly low: number;
+  readonly high: number;
+  readonly samples: number;
 }
 
 /** Seconds of a task: of one unit, or of a batch of units. */
@@ -121,7 +131,7 @@ export function checkProfile(input: unknown): Profile {
 }
 
 function checkFigure(name: string, input: unknown, sources: Profile['sources']): Figure {
-  const { value, kind, source, machine, note } = checkObject<Figure>(name, input);
+  const { value, kind, source, machine, note, spread } = checkObject<Figure>(name, input);
   if (!(typeof value === 'number' && value >= 0 && value < MAX_VALUE)) {
     throw invalidArgument(`value of ${name}`, value, 'a number, 0 or more');
   }
@@ -129,5 +139,14 @@ function checkFigure(name: string, input: unknown, sources: Profile['sources']):
     throw invalidArgument(`source of ${name}`, source, 'one of the sources of the profile');
   }
   const checkedKind = checkOneOf(`kind of ${name}`, kind, ['measured', 'published', 'derived'] as const);
-  return { value, kind: checkedKind, source, machine, note };
+  const more = spread === undefined ? {} : { spread: checkSpread(`spread of ${name}`, spread) };
+  return { value, kind: checkedKind, source, machine, note, ...more };
+}
+
+function checkSpread(name: string, input: unknown): FigureSpread {
+  const { low, high, samples } = checkObject<FigureSpread>(name, input);
+  if (!(typeof low === 'number' && typeof high === 'number' && low >= 0 && high >= low && high < MAX_VALUE)) {
+    throw invalidArgument(name, input, 'low and high, 0 or more and in order');
+  }
+  return { low, high, samples: checkInteger(`samples of ${name}`, samples, 1) };
 }

@@ -4,10 +4,10 @@
 // file is one sample: there is no interval, and the plan says so. The plan lists its assumptions and what it does not
 // know.
 import { checkSpec } from '../../pipeline/spec.js';
-import { place } from '../../planner/placement.js';
-import { assumptionsOf, costsOf, type GpuKind, gpuCountsOf, type ModelCosts } from '../../planner/profiles/costs.js';
-import type { Profile } from '../../planner/profiles/profile.js';
-import { stretched, type Trace } from '../../planner/traces/trace.js';
+import { place } from '../placement.js';
+import { assumptionsOf, costsOf, type GpuKind, gpuCountsOf, type ModelCosts } from '../profiles/costs.js';
+import type { Profile } from '../profiles/profile.js';
+import { stretched, type Trace } from '../traces/trace.js';
 import { bareOf, DEFAULT_SETTINGS, type Settings, type Workload } from './builders.js';
 import {
   type Compared,

@@ -3,7 +3,7 @@
 // Invariant: `open` holds exactly the ready workers with room that are not ending, the one idle for longest first;
 // `holders` holds the same workers by model. A waiting job is in the queue once.
 import { RequestQueue } from '../../pipeline/request-queue.js';
-import { firstState, type ScaleState } from '../../planner/scaling.js';
+import { firstState, type ScaleState } from '../scaling.js';
 import type { PoolSpec } from './fleet.js';
 import { Held } from './held.js';
 import type { Job, Worker } from './worker.js';
@@ -92,6 +92,16 @@ export class Pool {
     this.queue.addAgain(jobs);
   }
 
+  /** The job that waits first, which waits no more. */
+  take(): Job {
+    return this.left(this.queue.shift()!);
+  }
+
+  /** A waiting job waits no more, as its deadline has passed. */
+  drop(job: Job): void {
+    if (this.queue.remove(job)) this.left(job);
+  }
+
   private note(job: Job): void {
     if (this.spec.resident === 0) return;
     const list = this.waiting.get(job.model);
@@ -128,9 +138,9 @@ export class Pool {
     job.isWaiting = false;
     this.waitingS = Math.max(0, this.waitingS - job.workS);
     if (this.spec.resident > 0) {
-      const list = this.waiting.get(job.model)!;
-      if (list[0] === job) list.shift();
-      if (list.length === 0) this.waiting.delete(job.model);
+      const list = this.waiting.get(job.model);
+      if (list?.[0] === job) list.shift();
+      if (list?.length === 0) this.waiting.delete(job.model);
     }
     return job;
   }

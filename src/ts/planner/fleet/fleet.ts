@@ -2,7 +2,7 @@
 //
 // Invariant: data only, durations and sizes. Shipped code makes the decisions of a pool (queue order, scaling,
 // forecast).
-import type { ScalePolicy } from '../../planner/scaling.js';
+import type { ScalePolicy } from '../scaling.js';
 
 /** Instances that are interchangeable. */
 export interface PoolSpec {
@@ -56,7 +56,27 @@ export interface FleetSpec {
   readonly maxQueued: number;
   /** How often the policies are asked. */
   readonly tickS: number;
+  /** undefined: what is decided is so at once, and an instance without a task can be let go of. */
+  readonly delays?: ClusterDelays | undefined;
+  /**
+   * One gateway holds all requests back and chooses the instances of all steps at once, as the shipped one does; for a
+   * chain of pools whose instances are alike. false: each pool has a queue, and whoever is free takes the next.
+   */
+  readonly hasGateway?: boolean | undefined;
 }
+
+/**
+ * What a cluster needs to carry out a decision, beside loading. With it an action is carried out, and the next one
+ * decided, when its instances are ready and no request of the plan before is left; until then instances that are not
+ * wanted any more are held. So does the shipped controller, which changes plans (docs/cluster.md).
+ */
+export interface ClusterDelays {
+  /** From what a gateway sees until the processes start that it asks for, beside the time between two decisions. */
+  readonly orderS: number;
+}
+
+/** Gateways report once a second, so what the controller knows is half a second old on average. */
+export const CLUSTER_DELAYS: ClusterDelays = Object.freeze({ orderS: 0.5 });
 
 /** Rates of faults. */
 export interface FaultRates {

@@ -2,7 +2,7 @@
 //
 // Invariant: each fleet is as good as a search makes it: fixed ones have the fewest instances found that hold the SLO
 // on this trace, elastic ones the best settings found.
-import { adapterSeconds, taskSeconds } from '../../planner/profiles/costs.js';
+import { adapterSeconds, taskSeconds } from '../profiles/costs.js';
 import {
   bareOf,
   DEFAULT_SETTINGS,
@@ -289,6 +289,7 @@ export class Comparison {
       quantileRatio: 1,
       inTime: 1,
       rejected: 0,
+      expired: 0,
       p50S: quantileOf(sorted, 0.5),
       p95S: quantileOf(sorted, 0.95),
       meanS: bareS.reduce((a, b) => a + b, 0) / bareS.length,

@@ -1,6 +1,6 @@
 // The result of a simulation.
 //
-// Invariant: every request counts; refused ones are in the rejected share and in no latency.
+// Invariant: every request counts; those refused, and those that ended at their deadline, are in no latency.
 import type { HeldHour, HeldSummary } from './held.js';
 import type { Pool } from './pool.js';
 import type { SimulationInput } from './simulation.js';
@@ -31,6 +31,8 @@ export interface SimulationResult {
   /** Part of all requests that were served within the SLO. */
   readonly inTime: number;
   readonly rejected: number;
+  /** Part of all requests that was taken, and ended at its deadline without an answer. */
+  readonly expired: number;
   readonly p50S: number;
   readonly p95S: number;
   readonly meanS: number;
@@ -56,6 +58,7 @@ export interface Outcome {
   readonly pools: readonly Pool[];
   readonly counts: {
     rejected: number;
+    expired: number;
     loads: number;
     swaps: number;
     adapters: number;
@@ -103,6 +106,7 @@ export function resultOf(outcome: Outcome): SimulationResult {
     quantileRatio: quantileOf(ratios, quantile),
     inTime: inTime / requests,
     rejected: counts.rejected / requests,
+    expired: counts.expired / requests,
     p50S: quantileOf(served, 0.5),
     p95S: quantileOf(served, 0.95),
     meanS: sum / Math.max(1, served.length),

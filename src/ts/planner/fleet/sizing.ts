@@ -2,7 +2,7 @@
 //
 // Invariant: the share of late requests over the whole trace is at most the given one, by simulation of each queue. The
 // search is greedy: it starts where nobody is late and removes instances, the cheapest first.
-import { taskSeconds } from '../../planner/profiles/costs.js';
+import { taskSeconds } from '../profiles/costs.js';
 import type { Workload } from './builders.js';
 
 /** Above this many sizes of a group, the search takes larger steps. */

@@ -2,18 +2,21 @@
 //
 // Shipped code decides: `RequestQueue` the order, `scale` the number of instances, `forecast` the refusals.
 // Modelled are what takes time (tasks, loading, switching, the way between stages), which free instance takes a task,
-// and machines. Each stage has a queue of its own here; the shipped gateway holds requests back instead.
+// and machines. Each stage has a queue of its own, or one gateway holds requests back as the shipped one does.
 //
-// Invariant: the same fleet, trace, seed and faults give the same result. Every request ends once: served or refused.
+// Invariant: the same fleet, trace, seed and faults give the same result. Every request ends once: served, refused,
+// or at its deadline.
 import { forecast, type StageAhead } from '../../pipeline/forecast.js';
-import { taskSeconds } from '../../planner/profiles/costs.js';
-import { randomOf, exponential } from '../../planner/random.js';
-import { scale } from '../../planner/scaling.js';
-import type { Trace } from '../../planner/traces/trace.js';
+import { taskSeconds } from '../profiles/costs.js';
+import { randomOf, exponential } from '../random.js';
+import { scale } from '../scaling.js';
+import type { Trace } from '../traces/trace.js';
 import { EventHeap } from './event-heap.js';
+import { GatewayModel } from './gateway-model.js';
 import { type FaultRates, type FleetSpec, NO_FAULTS, type PoolSpec, type StepSpec } from './fleet.js';
 import { Held } from './held.js';
 import { Nodes, type SimNode } from './nodes.js';
+import { PlanDrain } from './plan-drain.js';
 import { Pool } from './pool.js';
 import { Job, Worker } from './worker.js';
 import { resultOf, type SimulationResult } from './result.js';
@@ -40,6 +43,7 @@ type Event =
   | { readonly type: 'task'; readonly worker: Worker; readonly stamp: number }
   | { readonly type: 'ready'; readonly worker: Worker }
   | { readonly type: 'hop'; readonly job: Job }
+  | { readonly type: 'due'; readonly job: Job }
   | { readonly type: 'tick'; readonly pool: Pool; readonly stamp: number }
   | { readonly type: 'death' }
   | { readonly type: 'outage'; readonly begins: boolean };
@@ -65,7 +69,20 @@ class Simulation {
   private nowS = 0;
   private left: number;
   private isStoreAway = false;
-  private readonly counts = { rejected: 0, loads: 0, swaps: 0, adapters: 0, deaths: 0, actions: 0, again: 0 };
+  /** undefined: what is decided is so at once. */
+  private readonly drain: PlanDrain | undefined;
+  /** undefined: each pool has a queue. */
+  private readonly gateway: GatewayModel | undefined;
+  private readonly counts = {
+    rejected: 0,
+    expired: 0,
+    loads: 0,
+    swaps: 0,
+    adapters: 0,
+    deaths: 0,
+    actions: 0,
+    again: 0,
+  };
   private busyGpuS = 0;
   private switchGpuS = 0;
 
@@ -81,6 +98,8 @@ class Simulation {
     this.pools = fleet.pools.map((spec, i) => new Pool(spec, i, trace.models.length, trace.lengthS));
     this.latencyS = new Float64Array(trace.arrivalS.length);
     this.left = trace.arrivalS.length;
+    this.drain = fleet.delays === undefined ? undefined : new PlanDrain();
+    this.gateway = fleet.hasGateway === true ? new GatewayModel(fleet, faults) : undefined;
     this.before = fleet.routes.map((route) => route.map((_, i) => [i - 1]));
   }
 
@@ -132,7 +151,10 @@ class Simulation {
         if (!event.worker.isDead) this.ready(event.worker);
         break;
       case 'hop':
-        this.enter(event.job);
+        if (!event.job.isOver) this.enter(event.job);
+        break;
+      case 'due':
+        this.isDue(event.job);
         break;
       case 'tick':
         if (event.stamp === event.pool.tickStamp) this.tick(event.pool);
@@ -157,20 +179,138 @@ class Simulation {
     const tenant = trace.tenants > 1 ? String(trace.tenant[request]) : '';
     const job = new Job(request, model, tenant, untilS, trace.hasAdapter[request] === 1);
     const first = this.pools[route[0]!.pool]!;
+    if (this.gateway !== undefined) job.units = trace.units[request]!;
     if (
       first.queue.size >= fleet.maxQueued ||
-      (untilS !== Number.POSITIVE_INFINITY && this.isHopeless(job, deadlineS))
+      (untilS !== Number.POSITIVE_INFINITY && this.isHopeless(job, deadlineS, first))
     ) {
       this.counts.rejected++;
       this.latencyS[request] = Number.NaN;
       this.left--;
       return;
     }
-    this.enter(job);
+    if (untilS !== Number.POSITIVE_INFINITY) {
+      // A gateway ends it as soon as it waits too long for what it takes alone.
+      const aloneS = this.gateway?.aloneS(job) ?? 0;
+      this.events.add(Math.max(this.nowS, untilS - aloneS), { type: 'due', job });
+    }
+    if (this.gateway === undefined) {
+      this.enter(job);
+      return;
+    }
+    for (const step of route) {
+      const pool = this.pools[step.pool]!;
+      pool.arrived++;
+      if (pool.isAtRest && pool.spec.policy !== undefined) this.tickLater(pool, WOKEN_S);
+    }
+    job.workS = this.secondsOf(route[0]!, request);
+    first.add(job, this.nowS);
+    this.admitWaiting();
+  }
+
+  // ---- behind one gateway
+
+  private admitWaiting(): void {
+    const [first] = this.pools;
+    while (first!.queue.size > 0) {
+      const admitted = this.gateway!.admit(first!.queue.first()!, this.nowS);
+      if (admitted === undefined) return;
+      const job = first!.take();
+      job.admitted = admitted;
+      this.give(job);
+    }
+  }
+
+  // The job comes to the worker that was chosen for its step.
+  private give(job: Job): void {
+    const step = this.fleet.routes[job.model]![job.step]!;
+    const pool = this.pools[step.pool]!;
+    const worker = this.gateway!.workerOf(job.admitted!, job.step);
+    job.workS = this.secondsOf(step, job.request);
+    if (worker.tasks.length < pool.spec.slots) this.start(pool, worker, job);
+    else {
+      worker.given.push(job);
+      pool.waitingS += job.workS;
+    }
+  }
+
+  private takeGiven(pool: Pool, worker: Worker): void {
+    while (worker.tasks.length < pool.spec.slots && worker.given.length > 0) {
+      const job = worker.given.shift()!;
+      pool.waitingS = Math.max(0, pool.waitingS - job.workS);
+      this.start(pool, worker, job);
+    }
+  }
+
+  // What waits counts at the stages that hold it up: see cluster/gateway-load.ts.
+  private queuedAt(pool: Pool): number {
+    if (this.gateway === undefined) return pool.queue.size;
+    const fullness = this.pools.map(({ workers, spec }) => {
+      let least = 1;
+      for (const { isReady, isEnding, tasks, given } of workers) {
+        if (isReady && !isEnding) least = Math.min(least, (tasks.length + given.length) / spec.slots);
+      }
+      return least;
+    });
+    let queued = fullness[pool.index] === Math.max(...fullness) ? this.pools[0]!.queue.size : 0;
+    for (const { given } of pool.workers) queued += given.length;
+    return queued;
+  }
+
+  private isDue(job: Job): void {
+    if (job.isOver) return;
+    const untilS = job.deadlineUs / 1e6;
+    if (job.admitted !== undefined && this.nowS < untilS) this.events.add(untilS, { type: 'due', job });
+    else this.expire(job);
+  }
+
+  // Its deadline has passed: it waits no more, and its task stops.
+  private expire(job: Job): void {
+    this.counts.expired++;
+    if (job.expectation !== undefined) {
+      const restS = job.admitted === undefined ? this.gateway!.aloneS(job) : 0;
+      this.gateway!.settled(job.expectation, this.nowS + restS - this.trace.arrivalS[job.request]!);
+    }
+    this.latencyS[job.request] = Number.NaN;
+    const { worker } = job;
+    const pool = this.pools[this.fleet.routes[job.model]![job.step]!.pool]!;
+    if (worker !== undefined) {
+      this.moveOn(worker);
+      const wasFull = worker.tasks.length >= pool.spec.slots;
+      worker.tasks.splice(worker.tasks.indexOf(job), 1);
+      pool.running--;
+      job.worker = undefined;
+      this.busyGpuS -= Math.max(0, Math.min(job.workS, job.leftS)) * pool.spec.gpus;
+      this.leave(job);
+      this.tasksLeft(pool, worker, wasFull);
+    } else {
+      if (job.isWaiting) pool.drop(job);
+      else if (job.admitted !== undefined) {
+        const { given } = this.gateway!.workerOf(job.admitted, job.step);
+        const at = given.indexOf(job);
+        if (at >= 0) {
+          given.splice(at, 1);
+          pool.waitingS = Math.max(0, pool.waitingS - job.workS);
+        }
+      }
+      this.leave(job);
+      if (this.gateway !== undefined) this.admitWaiting();
+    }
+  }
+
+  private leave(job: Job): void {
+    job.isOver = true;
+    this.left--;
+    if (job.admitted !== undefined) this.gateway!.ended(job);
+    if (this.drain === undefined || job.plan < 0) return;
+    for (const worker of this.drain.ended(job.plan)) {
+      if (!worker.isDead) this.removeWorker(this.pools[worker.pool]!, worker);
+    }
   }
 
   // The shipped forecast, of the work that is ahead in each pool on the way.
-  private isHopeless(job: Job, deadlineS: number): boolean {
+  private isHopeless(job: Job, deadlineS: number, first: Pool): boolean {
+    if (this.gateway !== undefined) return !this.gateway.isExpected(job, first.queue, this.nowS);
     const route = this.fleet.routes[job.model]!;
     const ahead = route.map((step): StageAhead => {
       const pool = this.pools[step.pool]!;
@@ -210,6 +350,8 @@ class Simulation {
     job.isWarm = !worker.isCold && switchS <= spec.adapterS;
     worker.isCold = false;
     worker.tasks.push(job);
+    job.worker = worker;
+    if (this.drain !== undefined && job.plan < 0) job.plan = this.drain.begun();
     pool.running++;
     this.switchGpuS += switchS * spec.gpus;
     this.busyGpuS += job.workS * spec.gpus;
@@ -284,12 +426,27 @@ class Simulation {
       tasks.splice(i, 1);
       this.done(pool, job, wasAlone && elapsedS > 0 ? elapsedS : job.workS);
     }
-    if (worker.isEnding) {
-      if (tasks.length === 0) this.removeWorker(pool, worker);
-      else this.nextEnd(pool, worker);
+    this.tasksLeft(pool, worker, wasFull);
+  }
+
+  // Some of its tasks are gone.
+  private tasksLeft(pool: Pool, worker: Worker, wasFull: boolean): void {
+    if (this.gateway !== undefined) {
+      if (!worker.isDead) {
+        if (wasFull && worker.tasks.length < pool.spec.slots && !worker.isEnding) pool.openUp(worker);
+        this.nextEnd(pool, worker);
+        this.takeGiven(pool, worker);
+      }
+      this.admitWaiting();
       return;
     }
-    if (wasFull && tasks.length < pool.spec.slots) pool.openUp(worker);
+    if (worker.isDead) return; // it was ending, and held by the last request of its plan
+    if (worker.isEnding) {
+      if (worker.tasks.length > 0 || this.drain !== undefined) this.nextEnd(pool, worker);
+      else this.removeWorker(pool, worker);
+      return;
+    }
+    if (wasFull && worker.tasks.length < pool.spec.slots) pool.openUp(worker);
     this.nextEnd(pool, worker);
     this.fill(pool, worker);
   }
@@ -302,14 +459,19 @@ class Simulation {
     }
     const route = this.fleet.routes[job.model]!;
     const { transferS } = route[job.step]!;
+    job.worker = undefined;
+    if (job.admitted !== undefined) this.gateway!.done(job, job.step, this.nowS);
     job.step++;
     if (job.step < route.length) {
-      if (transferS > 0) this.events.add(this.nowS + transferS, { type: 'hop', job });
+      if (this.gateway !== undefined) this.give(job);
+      else if (transferS > 0) this.events.add(this.nowS + transferS, { type: 'hop', job });
       else this.enter(job);
       return;
     }
-    this.latencyS[job.request] = this.nowS - this.trace.arrivalS[job.request]!;
-    this.left--;
+    const latencyS = this.nowS - this.trace.arrivalS[job.request]!;
+    this.latencyS[job.request] = latencyS;
+    if (job.expectation !== undefined) this.gateway!.settled(job.expectation, latencyS);
+    this.leave(job);
   }
 
   // Gives a worker waiting jobs while it has room.
@@ -336,7 +498,8 @@ class Simulation {
   private startWorker(pool: Pool, isThere = false): void {
     const { spec } = pool;
     const node = this.nodes.take(spec.gpus);
-    const worker = new Worker(pool.index, node, isThere ? 0 : this.nowS + spec.loadS);
+    const orderS = this.fleet.delays?.orderS ?? 0;
+    const worker = new Worker(pool.index, node, isThere ? 0 : this.nowS + orderS + spec.loadS);
     node.workers.add(worker);
     pool.workers.add(worker);
     pool.held.change(this.nowS, spec.gpus);
@@ -365,8 +528,14 @@ class Simulation {
     pool.starting--;
     worker.isReady = true;
     worker.atS = this.nowS;
+    if (worker.isEnding) return; // it was not wanted any more before it was ready
+    if (pool.starting === 0) this.drain?.change([]);
     pool.openUp(worker);
-    this.fill(pool, worker);
+    if (this.gateway === undefined) this.fill(pool, worker);
+    else {
+      this.gateway.add(worker);
+      this.admitWaiting();
+    }
   }
 
   private removeWorker(pool: Pool, worker: Worker): void {
@@ -375,6 +544,7 @@ class Simulation {
     if (!worker.isReady) pool.starting--;
     pool.shut(worker);
     pool.workers.delete(worker);
+    this.gateway?.remove(worker);
     worker.node.workers.delete(worker);
     this.nodes.give(worker.node, gpus);
     pool.held.change(this.nowS, -gpus);
@@ -410,7 +580,7 @@ class Simulation {
       ready: live - startingMs.length,
       startingMs,
       slots: Math.min(128, pool.spec.slots),
-      queued: pool.queue.size,
+      queued: this.queuedAt(pool),
       running: pool.running,
       arrived: pool.arrived,
       served: pool.served,
@@ -420,10 +590,14 @@ class Simulation {
       confirmed: pool.confirmed,
     };
     [pool.arrived, pool.served, pool.servedS] = [0, 0, 0];
+    if (this.drain?.isDrained === true && this.pools.every(({ starting }) => starting === 0)) {
+      pool.confirmed = pool.state.actions;
+      load.confirmed = pool.confirmed;
+    }
     const action = scale(load, policy, this.nowS * 1000, pool.state);
     pool.state = action.state;
     if (action.type !== 'hold') {
-      pool.confirmed = action.number;
+      if (this.drain === undefined) pool.confirmed = action.number;
       this.counts.actions++;
       if (action.to > live) for (let n = live; n < action.to; n++) this.startWorker(pool);
       else this.endWorkers(pool, live - action.to);
@@ -436,7 +610,17 @@ class Simulation {
     const idle = [...pool.open].filter(({ tasks }) => tasks.length === 0);
     const others = [...pool.workers].filter((each) => !each.isEnding && !idle.includes(each));
     others.sort((a, b) => Number(a.isReady) - Number(b.isReady));
-    for (const worker of [...idle, ...others].slice(0, count)) {
+    const chosen = [...idle, ...others].slice(0, count);
+    if (this.drain !== undefined) {
+      for (const worker of chosen) {
+        worker.isEnding = true;
+        pool.shut(worker);
+      }
+      this.gateway?.changed();
+      for (const worker of this.drain.change(chosen)) if (!worker.isDead) this.removeWorker(pool, worker);
+      return;
+    }
+    for (const worker of chosen) {
       if (worker.tasks.length === 0) this.removeWorker(pool, worker);
       else {
         worker.isEnding = true;

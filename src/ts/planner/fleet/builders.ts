@@ -2,15 +2,9 @@
 //
 // Invariant: every duration and size is a figure of a profile. Fleets differ only in how GPUs are shared: all meet the
 // same requests, the same costs and the same SLO.
-import {
-  adapterSeconds,
-  bareSeconds,
-  type ModelCosts,
-  type StageCosts,
-  taskSeconds,
-} from '../../planner/profiles/costs.js';
-import { DEFAULT_SCALE_POLICY, type ScalePolicy } from '../../planner/scaling.js';
-import type { Trace } from '../../planner/traces/trace.js';
+import { adapterSeconds, bareSeconds, type ModelCosts, type StageCosts, taskSeconds } from '../profiles/costs.js';
+import { DEFAULT_SCALE_POLICY, type ScalePolicy } from '../scaling.js';
+import type { Trace } from '../traces/trace.js';
 import type { FleetSpec, PoolSpec, StepSpec } from './fleet.js';
 
 /** Settings of an elastic fleet. */

@@ -1,6 +1,8 @@
 // The state of one instance of a pool, and of one request on its way.
 //
 // Invariant: `leftS` of all tasks of a worker is as of its `atS`; both change together.
+import type { AdmittedRequest } from '../../pipeline/admission.js';
+import type { Expectation } from '../../pipeline/forecaster.js';
 import type { Queued } from '../../pipeline/request-queue.js';
 import type { SimNode } from './nodes.js';
 
@@ -12,7 +14,8 @@ export class Job implements Queued {
   readonly priority = 0;
   readonly deadlineUs: number;
   readonly costClass = 0;
-  readonly units = 1;
+  /** Behind one gateway, what the forecast counts with; otherwise requests are alike. */
+  units = 1;
   readonly bytes = 0;
   queuedAtUs = 0;
   chargeUs = 1;
@@ -23,6 +26,15 @@ export class Job implements Queued {
   leftS = 0;
   isWaiting = false;
   isWarm = true;
+  /** Its task runs there. */
+  worker: Worker | undefined;
+  /** The plan under which its first task began; -1: it has not. */
+  plan = -1;
+  /** Behind one gateway: which instances do its steps. */
+  admitted: AdmittedRequest | undefined;
+  expectation: Expectation | undefined;
+  /** It is done, refused, or its deadline has passed. */
+  isOver = false;
   readonly hasAdapter: boolean;
 
   constructor(request: number, model: number, tenant: string, deadlineS: number, hasAdapter: boolean) {
@@ -39,6 +51,8 @@ export class Worker {
   readonly node: SimNode;
   readonly readyS: number;
   readonly tasks: Job[] = [];
+  /** Behind one gateway: jobs that were given to it and wait for their turn. */
+  readonly given: Job[] = [];
   /** Models that it holds, the one used last at the end. */
   readonly models: number[] = [];
   isReady = false;

@@ -1,0 +1,45 @@
+// Plans in the simulation: what a change of plan has to wait for.
+//
+// Invariant: a request belongs to the plan under which its first task began, to its end. Workers that a plan does not
+// have any more are given up when no request of an earlier plan is left, the earliest first.
+import type { Worker } from './worker.js';
+
+export class PlanDrain {
+  private plan = 0;
+  private oldest = 0;
+  private readonly underWay = new Map<number, number>(); // requests by plan; without those that have none
+  private readonly leaving: { readonly plan: number; readonly workers: readonly Worker[] }[] = [];
+
+  /** A request begins. @returns its plan */
+  begun(): number {
+    this.underWay.set(this.plan, (this.underWay.get(this.plan) ?? 0) + 1);
+    return this.plan;
+  }
+
+  /** A request has ended. @returns workers that nobody needs any more */
+  ended(plan: number): Worker[] {
+    const left = this.underWay.get(plan)! - 1;
+    if (left > 0) this.underWay.set(plan, left);
+    else this.underWay.delete(plan);
+    return left > 0 ? [] : this.released();
+  }
+
+  /** The next plan begins, without these workers. @returns workers that nobody needs any more */
+  change(workers: readonly Worker[]): Worker[] {
+    this.plan++;
+    if (workers.length > 0) this.leaving.push({ plan: this.plan, workers });
+    return this.released();
+  }
+
+  /** No request is under an earlier plan. */
+  get isDrained(): boolean {
+    return this.oldest === this.plan;
+  }
+
+  private released(): Worker[] {
+    while (this.oldest < this.plan && !this.underWay.has(this.oldest)) this.oldest++;
+    const free: Worker[] = [];
+    while (this.leaving.length > 0 && this.leaving[0]!.plan <= this.oldest) free.push(...this.leaving.shift()!.workers);
+    return free;
+  }
+}
