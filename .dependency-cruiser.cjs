@@ -67,6 +67,16 @@ module.exports = {
       to: { path: '^(test|bench|scripts|lib|build)' },
     },
     {
+      name: 'bench-stands-on-the-library',
+      comment: 'What compares with others uses the library, its simulator and its measuring kit, and nothing else of ours',
+      severity: 'error',
+      from: { path: '^bench/' },
+      to: {
+        path: '^(src/ts|test|scripts|lib|build)',
+        pathNot: folder('core', 'verbs', 'connect', 'ring', 'pipeline', 'cluster', 'sim', 'bench'),
+      },
+    },
+    {
       name: 'index-exports-public-layers',
       comment: `src/ts/index.ts may import only ${publicLayers.join(', ')}`,
       severity: 'error',

@@ -1,6 +1,6 @@
 // Proves: a peer that is missing, fails, or cannot carry a size is told, and replaced by nothing; the others go on.
 import t from 'tap';
-import type { RingPeer } from '../../src/ts/bench/peers/ring-peers.js';
+import type { RingPeer } from '../../src/ts/bench/ring/peer.js';
 import { emptyResult } from '../../src/ts/bench/ring/result.js';
 import { type RingSettings, ringDefaults } from '../../src/ts/bench/ring/settings.js';
 import { benchRings } from '../../src/ts/bench/ring-bench.js';

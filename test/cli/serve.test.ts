@@ -5,7 +5,7 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import { packageRoot } from '../../src/ts/verbs/native.js';
-import { lacking } from '../bench/peers/support.js';
+import { lacking } from '../peers/support.js';
 import { jsonRequest, until } from '../serve/support.js';
 import { groupOf, onepiece, scratch, start, until as soon } from './command.js';
 import { served, SMALL } from './served.js';

@@ -4,7 +4,7 @@
 // never replaced by something else.
 import { setMaxListeners } from 'node:events';
 import { isRdmaError } from '../core/errors.js';
-import type { OpenPeer, RingPeer } from './peers/ring-peers.js';
+import type { OpenPeer, RingPeer } from './ring/peer.js';
 import { ringLatency } from './ring/latency.js';
 import type { RingResult } from './ring/result.js';
 import { checkRingSettings, type RingSettings } from './ring/settings.js';

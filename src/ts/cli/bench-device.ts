@@ -2,11 +2,12 @@
 //
 // Invariant: what is printed was measured in this run; nothing is remembered or estimated.
 import { Command, InvalidArgumentError } from 'commander';
-import { checkPeers, type DevicePeer, devicePeers, measurePeers } from '../bench/device/compare.js';
 import { type DeviceTest, deviceTests } from '../bench/device/goals.js';
 import { defaultOptions, MAX_COPY_BYTES, measureDevice } from '../bench/device/measure.js';
+import type { DevicePeer } from '../bench/device/peer.js';
 import { comparisonOf, type DeviceComparison, type DeviceResult } from '../bench/device/result.js';
 import { report } from '../bench/report.js';
+import { addCompare, comparedWith, type PeersOf } from './bench-compare.js';
 import { interruptible } from './exit.js';
 import { integer, listOf, sizes } from './options.js';
 import { Progress } from './progress.js';
@@ -18,23 +19,23 @@ interface Flags {
   iterations: number;
   size: number[];
   idleSeconds: number;
-  compare?: DevicePeer[];
+  compare?: string[];
   json?: true;
 }
 
+const peersOf: PeersOf<DevicePeer> = ({ devices }) => devices;
+
 export function deviceBenchCommand(setExitCode: (code: number) => void): Command {
-  return new Command('device')
+  const command = new Command('device')
     .description('what a device does between the JavaScript of two processes, beside what is set as its goal')
     .option('-d, --device <name>', 'the RDMA device; goals are for soft devices', 'soft0')
     .option('--only <tests>', `some of ${deviceTests.join(',')}`, listOf(deviceTests))
     .option('--iterations <count>', 'samples of the smallest requests', integer(100, 1e7), defaultOptions.iterations)
     .option('--size <bytes>', 'sizes of write-copy, such as 1m,4m,64m', copySizes, defaultOptions.copySizes)
     .option('--idle-seconds <count>', 'how long the idle process is looked at', integer(1, 3600), 2)
-    .option('--compare <peers>', `run peers too: ${devicePeers.join(',')}, or all`, (text: string) =>
-      text === 'all' ? [...devicePeers] : listOf(devicePeers)(text),
-    )
     .option('--json', 'print one JSON document instead of the table')
     .action(async (flags: Flags) => setExitCode(await run(flags)));
+  return addCompare(command, peersOf);
 }
 
 function copySizes(text: string): number[] {
@@ -45,15 +46,16 @@ function copySizes(text: string): number[] {
 
 function run(flags: Flags): Promise<number> {
   return interruptible(async (signal) => {
-    const { device, iterations, size, idleSeconds, compare = [], only = deviceTests } = flags;
-    checkPeers(compare);
+    const { device, iterations, size, idleSeconds, compare, only = deviceTests } = flags;
+    const peers = comparedWith(compare, peersOf);
+    for (const peer of peers) peer.check();
     const progress = new Progress();
     const onStep = (words: string) => progress.update(words);
     const common = { device, tests: only, iterations, copySizes: size, signal, onStep };
     let results: DeviceResult[];
     try {
       results = await measureDevice({ ...common, idleSeconds });
-      results.push(...(await measurePeers(compare, common)));
+      for (const peer of peers) results.push(...(await peer.measure(common)));
     } finally {
       progress.clear();
     }

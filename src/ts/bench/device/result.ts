@@ -1,7 +1,6 @@
 // The results of `bench device`, as the document of all benchmarks has them.
 //
 // Invariant: our rows and those of peers have the same fields; a figure is the one that goals speak of.
-import type { PeerLatency, PeerRate } from '../peers/peer.js';
 import type { BenchResult } from '../report.js';
 import { percentile, round3 } from '../statistics.js';
 import { type DeviceTest, goalOf, type Reached, reached, unitOf } from './goals.js';
@@ -59,18 +58,6 @@ export function resultOf(device: string, test: DeviceTest, { value, ...parts }: 
     details: {},
     ...parts,
   };
-}
-
-/** A row of somebody else. */
-export function peerResult(device: string, test: DeviceTest, peer: PeerLatency | PeerRate): DeviceResult {
-  const { sizeBytes } = peer;
-  const name = `${peer.peer} ${peer.operation}`;
-  if ('latencyUs' in peer) {
-    const { latencyUs, iterations } = peer;
-    return resultOf(device, test, { peer: name, sizeBytes, iterations, latencyUs });
-  }
-  const { messagesPerSecond, messages: iterations } = peer;
-  return resultOf(device, test, { peer: name, sizeBytes, iterations, messagesPerSecond });
 }
 
 /** What our row of the same test and size is to a peer's. */

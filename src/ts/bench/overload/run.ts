@@ -17,7 +17,7 @@ import type {
   RetryMeasured,
   TenantsMeasured,
 } from './measured.js';
-import type { OverloadPeer } from './peers.js';
+import type { OverloadPeer } from './peer.js';
 import {
   batchResult,
   cancelResult,
@@ -108,25 +108,31 @@ class Run {
     }
   }
 
-  private ask<Answer>(step: string, request: Pick<SourceRequest, 'do' | 'peer' | 'factor'>): Promise<Answer> {
+  private ask<Answer>(step: string, request: Pick<SourceRequest, 'do' | 'factor'>): Promise<Answer> {
     const { settings, onStep, signal } = this.options;
     onStep(`overload: ${step}`);
-    // A folder for each measurement: sockets of the last one may still be there.
-    const folder = join(this.folder, String(this.measurements++));
     const { capacityPerSecond } = this;
     const known = capacityPerSecond > 0 ? { capacityPerSecond } : {};
-    return measureOverload<Answer>({ ...request, ...known, settings, folder }, signal);
+    return measureOverload<Answer>({ ...request, ...known, settings }, signal);
+  }
+
+  private askPeer(peer: OverloadPeer, factor: number): Promise<LoadMeasured> {
+    const { settings, onStep, signal } = this.options;
+    onStep(`overload: ${factor}x, ${peer.name}`);
+    // A folder for each measurement: sockets of the last one may still be there.
+    const folder = join(this.folder, String(this.measurements++));
+    return peer.load({ settings, capacityPerSecond: this.capacityPerSecond, factor, folder }, signal);
   }
 
   async measureCapacity(): Promise<void> {
-    const { perSecond } = await this.ask<{ perSecond: number }>('capacity', { do: 'capacity', peer: null });
+    const { perSecond } = await this.ask<{ perSecond: number }>('capacity', { do: 'capacity' });
     this.capacityPerSecond = round3(perSecond);
   }
 
   /** Ours, then the peers. */
   async load(factor: number): Promise<void> {
-    for (const name of [null, ...this.present.map((peer) => peer.name)]) {
-      await this.attempt(name, 'overload', factor, () => this.loadOf(name, factor));
+    for (const peer of [null, ...this.present]) {
+      await this.attempt(peer?.name ?? null, 'overload', factor, () => this.loadOf(peer, factor));
     }
   }
 
@@ -147,8 +153,10 @@ class Run {
     }
   }
 
-  private async loadOf(peer: string | null, factor: number): Promise<void> {
-    const measured = await this.ask<LoadMeasured>(`${factor}x, ${peer ?? 'onepiece'}`, { do: 'load', peer, factor });
+  private async loadOf(who: OverloadPeer | null, factor: number): Promise<void> {
+    const ours = () => this.ask<LoadMeasured>(`${factor}x, onepiece`, { do: 'load', factor });
+    const measured = await (who === null ? ours() : this.askPeer(who, factor));
+    const peer = who?.name ?? null;
     const { settings } = this.options;
     this.results.push(loadResult(peer, factor, this.capacityPerSecond, settings.seconds, measured));
     this.noteFailures(peer, 'overload', factor, [measured.tally]);
@@ -180,7 +188,7 @@ class Run {
 
   private async measureOwn(test: Exclude<OverloadTest, 'load'>): Promise<void> {
     const { seconds } = this.options.settings;
-    const ask = <Answer>() => this.ask<Answer>(test, { do: test, peer: null });
+    const ask = <Answer>() => this.ask<Answer>(test, { do: test });
     if (test === 'retry') this.results.push(retryResult(await ask<RetryMeasured>()));
     else if (test === 'cancel') this.results.push(cancelResult(await ask<CancelMeasured>()));
     else if (test === 'batch') this.results.push(batchResult(await ask<BatchMeasured>()));

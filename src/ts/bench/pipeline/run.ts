@@ -5,7 +5,7 @@
 import { setMaxListeners } from 'node:events';
 import { isRdmaError } from '../../core/errors.js';
 import { Device } from '../../verbs/index.js';
-import type { OpenPipelinePeer, PipelinePeer } from './peers.js';
+import type { OpenPipelinePeer, PipelinePeer } from './peer.js';
 import { type PipelineFailure, type PipelineResult, resultOf, startResult } from './result.js';
 import { checkPipelineSettings, inFlightOf, type PipelinePlan, type PipelineSettings } from './settings.js';
 import { measureInSource, startInSource } from './source.js';
@@ -103,7 +103,7 @@ class Run {
     // A chain of streaming stages has one way only.
     for (const mode of plan.task.do === 'stream' ? (['built'] as const) : settings.modes) {
       this.step(plan, mode);
-      const measured = await measureInSource({ who: 'onepiece', device, mode, views, pollUs }, plan, signal);
+      const measured = await measureInSource({ device, mode, views, pollUs }, plan, signal);
       this.outcome.results.push(resultOf({ peer: null, device, mode, views }, plan, measured));
     }
     for (const { peer, open } of this.opened) {

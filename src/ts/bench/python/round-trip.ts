@@ -16,7 +16,7 @@ const WARM_UP = 500;
 const POLL_US = 100;
 
 /** The file of the stages. */
-export const stagesFile = (): string => join(packageRoot(), 'bench', 'peers', 'python_stages.py');
+export const stagesFile = (): string => join(packageRoot(), 'src', 'python', 'bench', 'stages.py');
 
 /** @returns microseconds of each: one after another, and after a rest */
 export async function measureRoundTrips(
