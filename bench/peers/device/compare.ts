@@ -5,7 +5,7 @@ import { OpenMpi } from '../mpi/open-mpi.js';
 import { PEER_BATCH, type PeerLatency, type PeerRate, type PeerRun } from '../peer.js';
 import { peerList } from '../peer-list.js';
 import { ucxLatency, ucxName, ucxRate } from '../ucx.js';
-import type { DeviceTest } from '../../../src/ts/bench/device/goals.js';
+import type { DeviceTest } from '../../../src/ts/bench/device/tests.js';
 import type { DeviceCompareOptions, DevicePeer } from '../../../src/ts/bench/device/peer.js';
 import { type DeviceResult, resultOf } from '../../../src/ts/bench/device/result.js';
 import { SMALL_BYTES } from '../../../src/ts/bench/device/side.js';

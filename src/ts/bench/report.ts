@@ -17,11 +17,12 @@ export interface BenchResult {
 }
 
 export interface BenchReport<Result extends BenchResult = BenchResult> {
-  schemaVersion: 1;
+  schemaVersion: number;
   machine: Machine;
   results: Result[];
 }
 
-export function report<Result extends BenchResult>(results: Result[]): BenchReport<Result> {
-  return { schemaVersion: 1, machine: machine(), results };
+/** @param schemaVersion of the benchmark's document: one more when a field goes or changes its meaning */
+export function report<Result extends BenchResult>(results: Result[], schemaVersion = 1): BenchReport<Result> {
+  return { schemaVersion, machine: machine(), results };
 }

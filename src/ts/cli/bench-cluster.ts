@@ -57,14 +57,12 @@ function runCluster({ compare, quick, json, ...asked }: ClusterFlags): Promise<n
 }
 
 function text({ rows, peers, machine }: ClusterBench): string {
-  const lines = rows.map(({ peer, what, value, unit, atMost, isMet }) => [
+  const lines = rows.map(({ peer, what, value, unit }) => [
     peer ?? 'onepiece',
     what,
     value === null ? '-' : String(value),
     unit,
-    atMost === null ? '-' : `${atMost}`,
-    isMet === null ? '' : isMet ? 'met' : 'missed',
   ]);
   const head = `${machine.cores} cores, ${machine.cpu}${peers.map((peer) => `; ${peer}`).join('')}`;
-  return `${head}\n${table(['WHO', 'WHAT', '>FIGURE', 'UNIT', '>AT MOST', ''], lines)}\n`;
+  return `${head}\n${table(['WHO', 'WHAT', '>FIGURE', 'UNIT'], lines)}\n`;
 }

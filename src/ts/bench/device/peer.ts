@@ -1,7 +1,7 @@
 // Whom a device can be compared with, as a run sees them.
 //
 // Invariant: whether a peer can run at all is known before anything is measured.
-import type { DeviceTest } from './goals.js';
+import type { DeviceTest } from './tests.js';
 import type { DeviceResult } from './result.js';
 
 /** What a peer is asked to measure. */

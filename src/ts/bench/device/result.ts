@@ -1,14 +1,13 @@
 // The results of `bench device`, as the document of all benchmarks has them.
 //
-// Invariant: our rows and those of peers have the same fields; a figure is the one that goals speak of.
+// Invariant: our rows and those of peers have the same fields; a test is told in one figure.
 import type { BenchResult } from '../report.js';
 import { percentile, round3 } from '../statistics.js';
-import { type DeviceTest, goalOf, type Reached, reached, unitOf } from './goals.js';
+import { type DeviceTest, figureUnits } from './tests.js';
 
 export interface DeviceResult extends BenchResult {
   test: DeviceTest;
   figure: { value: number; unit: string } | null;
-  goal: { atLeast: number; stretch: number | null; reached: Reached } | null;
   /** What else was seen, by name with its unit. */
   details: Record<string, number>;
 }
@@ -34,27 +33,21 @@ export function latencyOf(sortedUs: Float64Array): BenchResult['latencyUs'] {
   return { p50: at(0.5), p99: at(0.99), p999: at(0.999) };
 }
 
-type Parts = Partial<Omit<DeviceResult, 'test' | 'device' | 'goal' | 'figure'>> & { value?: number };
+type Parts = Partial<Omit<DeviceResult, 'test' | 'device' | 'figure'>> & { value?: number };
 
-/** A row of our own. `value` is what the goals of the test speak of. */
+/** A row. `value` is the figure of the test. */
 export function resultOf(device: string, test: DeviceTest, { value, ...parts }: Parts): DeviceResult {
-  const sizeBytes = parts.sizeBytes ?? 0;
-  const goal = device.startsWith('soft') && value !== undefined ? goalOf(test, sizeBytes) : undefined;
-  const figure = value === undefined ? null : { value: round3(value), unit: unitOf(test) };
+  const figure = value === undefined ? null : { value: round3(value), unit: figureUnits[test] };
   return {
     test,
     device,
     peer: null,
-    sizeBytes,
+    sizeBytes: 0,
     iterations: 0,
     latencyUs: NO_LATENCY,
     messagesPerSecond: null,
     gigabytesPerSecond: null,
     figure,
-    goal:
-      goal === undefined
-        ? null
-        : { atLeast: goal.atLeast, stretch: goal.stretch, reached: reached(goal, figure!.value) },
     details: {},
     ...parts,
   };
