@@ -4,7 +4,7 @@
 // trip (get); a figure that the peer's program cannot tell is null.
 import { RdmaError } from '../../src/ts/core/errors.js';
 import { checkInteger } from '../../src/ts/core/validate.js';
-import { percentile, round3 } from '../../src/ts/bench/statistics.js';
+import { percentile, round3 } from '../../src/ts/bench/kit/statistics.js';
 
 export type PeerOperation = 'put' | 'send' | 'get';
 export type PeerTransport = 'shared-memory' | 'tcp';

@@ -4,7 +4,7 @@
 // timeout(1), so that it ends in bounded time even when this process is killed.
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { RdmaError } from '../../src/ts/core/errors.js';
-import { freePort, isListening } from '../../src/ts/bench/tcp-port.js';
+import { freePort, isListening } from '../../src/ts/bench/kit/tcp-port.js';
 
 const START_MS = 30_000;
 const LOOK_MS = 20;

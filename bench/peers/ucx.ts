@@ -2,7 +2,7 @@
 //
 // Invariant: UCX_TLS leaves one transport only; what is not the table that ucx_perftest prints is an error.
 import { RdmaError } from '../../src/ts/core/errors.js';
-import { allowedCores } from '../../src/ts/bench/affinity.js';
+import { allowedCores } from '../../src/ts/bench/kit/affinity.js';
 import { askVersion, serve } from './program.js';
 import {
   checkRuns,

@@ -4,7 +4,7 @@ import { spawnSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
-import { packageRoot } from '../../src/ts/verbs/native.js';
+import { packageRoot } from '../../src/ts/addon/native.js';
 import { lacking } from '../peers/support.js';
 import { jsonRequest, until } from '../serve/support.js';
 import { groupOf, onepiece, scratch, start, until as soon } from './command.js';

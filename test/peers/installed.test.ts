@@ -1,6 +1,6 @@
 // Proves: what a comparison lacks is said with the line that installs it.
 import t from 'tap';
-import { findProgram } from '../../src/ts/bench/find-program.js';
+import { findProgram } from '../../src/ts/bench/kit/find-program.js';
 import { importPackage, loadPackage, packageVersion } from '../../bench/peers/installed.js';
 import { peerNames, peersNamed } from '../../bench/peers/ring/ring-peers.js';
 

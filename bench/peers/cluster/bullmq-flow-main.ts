@@ -4,7 +4,7 @@
 import type * as BullMq from 'bullmq';
 import { CONCURRENCY } from '../../../src/ts/bench/cluster/settings.js';
 import { type ClusterMeta, runStage } from '../../../src/ts/bench/cluster/work.js';
-import { serveParent } from '../../../src/ts/bench/partner.js';
+import { serveParent } from '../../../src/ts/bench/kit/partner.js';
 import { queueOf } from './bullmq-flow.js';
 import { loadPackage } from '../installed.js';
 

@@ -8,13 +8,13 @@ import { join } from 'node:path';
 import type * as BullMq from 'bullmq';
 import { checkAnswer } from '../../../src/ts/bench/cluster/load.js';
 import { INSTANCES, RUNS_FILE, STAGES } from '../../../src/ts/bench/cluster/settings.js';
-import { Partner } from '../../../src/ts/bench/partner.js';
+import { Partner } from '../../../src/ts/bench/kit/partner.js';
 import type { ClusterPeer, OpenClusterPeer } from '../../../src/ts/bench/cluster/peer.js';
 import { bullmq } from '../overload/bullmq.js';
 import type { BullMqFlowRequest } from './bullmq-flow-main.js';
-import { findProgram } from '../../../src/ts/bench/find-program.js';
+import { findProgram } from '../../../src/ts/bench/kit/find-program.js';
 import { loadPackage } from '../installed.js';
-import { ServerProcess } from '../../../src/ts/bench/server-process.js';
+import { ServerProcess } from '../../../src/ts/bench/kit/server-process.js';
 
 const LOOK_MS = 20;
 const LONG_MS = 600_000;

@@ -3,7 +3,7 @@
 // Invariant: the same seed and number of trials give the same results, on any machine.
 import { setImmediate as turn } from 'node:timers/promises';
 import { RdmaError } from '../../../src/ts/core/errors.js';
-import { percentile, round3 } from '../../../src/ts/bench/statistics.js';
+import { percentile, round3 } from '../../../src/ts/bench/kit/statistics.js';
 import type { DeadlockOptions, DeadlockResult } from '../../../src/ts/bench/deadlock.js';
 import { playTrial, type Protocol } from './trial.js';
 

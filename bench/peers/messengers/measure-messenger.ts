@@ -7,8 +7,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { RdmaError } from '../../../src/ts/core/errors.js';
-import { ANSWER_MS, Partner } from '../../../src/ts/bench/partner.js';
-import { writeMessage } from '../../../src/ts/bench/payload.js';
+import { ANSWER_MS, Partner } from '../../../src/ts/bench/kit/partner.js';
+import { writeMessage } from '../../../src/ts/bench/kit/payload.js';
 import { emptyResult, latencyOf, type RingResult, type Subject } from '../../../src/ts/bench/ring/result.js';
 import {
   floodWarmUpMs,
@@ -17,7 +17,7 @@ import {
   type RingSettings,
   roundsWithin,
 } from '../../../src/ts/bench/ring/settings.js';
-import { jainIndex, type LatencySummary, round3 } from '../../../src/ts/bench/statistics.js';
+import { jainIndex, type LatencySummary, round3 } from '../../../src/ts/bench/kit/statistics.js';
 import {
   type Hub,
   type Messenger,

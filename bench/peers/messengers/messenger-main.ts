@@ -3,9 +3,9 @@
 // Invariant: does what it is told by the process that forked it, and ends with it; does for the peer what
 // ring/partner-main.ts does for the rings.
 import { setImmediate as turn } from 'node:timers/promises';
-import { serveParent } from '../../../src/ts/bench/partner.js';
-import { writeMessage } from '../../../src/ts/bench/payload.js';
-import { clockLookMs } from '../../../src/ts/bench/look.js';
+import { serveParent } from '../../../src/ts/bench/kit/partner.js';
+import { writeMessage } from '../../../src/ts/bench/kit/payload.js';
+import { clockLookMs } from '../../../src/ts/bench/kit/look.js';
 import { WRITE_TIMED_BYTES } from '../../../src/ts/bench/ring/sender.js';
 import { type Dialer, type MessengerContext, type Pieces, creditsOf, windowOf } from './messenger.js';
 import { messengerOf } from './messengers.js';

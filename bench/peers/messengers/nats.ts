@@ -5,11 +5,11 @@ import { spawnSync } from 'node:child_process';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type * as Nats from '@nats-io/transport-node';
-import { freePort } from '../../../src/ts/bench/tcp-port.js';
-import { findProgram } from '../../../src/ts/bench/find-program.js';
+import { freePort } from '../../../src/ts/bench/kit/tcp-port.js';
+import { findProgram } from '../../../src/ts/bench/kit/find-program.js';
 import { loadPackage, packageVersion } from '../installed.js';
 import type { Dialer, Hub, Messenger, MessengerContext, OnMessage } from './messenger.js';
-import { ServerProcess } from '../../../src/ts/bench/server-process.js';
+import { ServerProcess } from '../../../src/ts/bench/kit/server-process.js';
 
 const REMEDY = 'apt-get install nats-server';
 const PACKAGE = '@nats-io/transport-node';

@@ -2,7 +2,7 @@
 //
 // Invariant: every message is looked at: its length and ends always, every byte of it when it is to be touched.
 import { RdmaError } from '../../../src/ts/core/errors.js';
-import { checkEnds, checkSum, PATTERNS, readMessage, roundOf } from '../../../src/ts/bench/payload.js';
+import { checkEnds, checkSum, PATTERNS, readMessage, roundOf } from '../../../src/ts/bench/kit/payload.js';
 import type { Pieces } from './messenger.js';
 
 /** @throws RdmaError RDMA_ERR_PROTOCOL when it is not the message of the round */

@@ -4,10 +4,10 @@
 import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
 import type * as Redis from 'redis';
-import { findProgram } from '../../../src/ts/bench/find-program.js';
+import { findProgram } from '../../../src/ts/bench/kit/find-program.js';
 import { loadPackage, packageVersion } from '../installed.js';
 import { type Dialer, type Hub, type Messenger, type MessengerContext, type OnMessage, windowOf } from './messenger.js';
-import { ServerProcess } from '../../../src/ts/bench/server-process.js';
+import { ServerProcess } from '../../../src/ts/bench/kit/server-process.js';
 
 const REMEDY = 'apt-get install redis-server';
 const FIELD = 'm';

@@ -7,7 +7,7 @@ import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { endianness, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { RdmaError } from '../../../src/ts/core/errors.js';
-import { packageRoot } from '../../../src/ts/verbs/native.js';
+import { packageRoot } from '../../../src/ts/addon/native.js';
 import { askVersion, run } from '../program.js';
 import type { PeerTransport } from '../peer.js';
 

@@ -4,7 +4,7 @@
 import type * as BullMq from 'bullmq';
 import type { WorkKind } from '../../../src/ts/bench/overload/settings.js';
 import { work } from '../../../src/ts/bench/overload/work.js';
-import { serveParent } from '../../../src/ts/bench/partner.js';
+import { serveParent } from '../../../src/ts/bench/kit/partner.js';
 import { EXPIRED, QUEUE } from './bullmq.js';
 import { loadPackage } from '../installed.js';
 

@@ -8,11 +8,11 @@ import type * as BullMq from 'bullmq';
 import type { OverloadServer } from './peers.js';
 import { slotsOf, STAGES } from '../../../src/ts/bench/overload/settings.js';
 import type { Call, Outcome, OverloadSubject, SubjectContext } from '../../../src/ts/bench/overload/subject.js';
-import { Partner } from '../../../src/ts/bench/partner.js';
+import { Partner } from '../../../src/ts/bench/kit/partner.js';
 import type { BullMqRequest } from './bullmq-main.js';
-import { findProgram } from '../../../src/ts/bench/find-program.js';
+import { findProgram } from '../../../src/ts/bench/kit/find-program.js';
 import { loadPackage, packageVersion } from '../installed.js';
-import { ServerProcess } from '../../../src/ts/bench/server-process.js';
+import { ServerProcess } from '../../../src/ts/bench/kit/server-process.js';
 
 export const QUEUE = 'overload';
 /** The words of a job that was too late. */

@@ -5,7 +5,7 @@
 import type * as Fastify from 'fastify';
 import { STAGES, type WorkKind } from '../../../src/ts/bench/overload/settings.js';
 import { work } from '../../../src/ts/bench/overload/work.js';
-import { serveParent } from '../../../src/ts/bench/partner.js';
+import { serveParent } from '../../../src/ts/bench/kit/partner.js';
 import { importPackage, loadPackage } from '../installed.js';
 
 export interface PQueueRequest {

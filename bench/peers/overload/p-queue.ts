@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import type { OverloadServer } from './peers.js';
 import { type OverloadSettings, slotsOf, STAGES } from '../../../src/ts/bench/overload/settings.js';
 import type { Call, Outcome, OverloadSubject, SubjectContext } from '../../../src/ts/bench/overload/subject.js';
-import { Partner } from '../../../src/ts/bench/partner.js';
+import { Partner } from '../../../src/ts/bench/kit/partner.js';
 import { packageVersion } from '../installed.js';
 import type { PQueueRequest } from './p-queue-main.js';
 

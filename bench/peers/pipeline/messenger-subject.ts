@@ -4,7 +4,7 @@
 // failure.
 import { mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { Partner } from '../../../src/ts/bench/partner.js';
+import { Partner } from '../../../src/ts/bench/kit/partner.js';
 import type { Dialer, Hub, Messenger, MessengerContext } from '../messengers/messenger.js';
 import { messengerOf } from '../messengers/messengers.js';
 import { joinPieces } from './place.js';

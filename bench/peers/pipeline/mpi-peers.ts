@@ -6,7 +6,7 @@
 import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
 import { RdmaError } from '../../../src/ts/core/errors.js';
-import { packageRoot } from '../../../src/ts/verbs/native.js';
+import { packageRoot } from '../../../src/ts/addon/native.js';
 import { Mpirun, openMpiCompilerName, openMpiName } from '../mpi/mpirun.js';
 import type { OpenPipelinePeer, PipelinePeer } from '../../../src/ts/bench/pipeline/peer.js';
 import { inFlightOf, limitMs, MAX_SIZE_BYTES, type PipelinePlan } from '../../../src/ts/bench/pipeline/settings.js';

@@ -1,7 +1,7 @@
 // The process of one place of a peer in Node.js.
 //
 // Invariant: does what it is told by the process that forked it, and ends with it.
-import { serveParent } from '../../../src/ts/bench/partner.js';
+import { serveParent } from '../../../src/ts/bench/kit/partner.js';
 import type { Dialer, MessengerContext, Pieces } from '../messengers/messenger.js';
 import { messengerOf } from '../messengers/messengers.js';
 import { PlaceWork } from './place.js';

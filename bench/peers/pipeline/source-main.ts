@@ -1,7 +1,7 @@
 // The process that makes the requests of one measurement of a message system of Node.js.
 //
 // Invariant: as the one that measures our own pipeline: see src/ts/bench/pipeline/source-main.ts.
-import { serveParent } from '../../../src/ts/bench/partner.js';
+import { serveParent } from '../../../src/ts/bench/kit/partner.js';
 import { measureSubject } from '../../../src/ts/bench/pipeline/measure.js';
 import type { PipelinePlan } from '../../../src/ts/bench/pipeline/settings.js';
 import { MessengerSubject } from './messenger-subject.js';

@@ -5,7 +5,7 @@ import { execFile } from 'node:child_process';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import type { PythonPeer } from '../../../src/ts/bench/python/peer.js';
-import { packageRoot } from '../../../src/ts/verbs/native.js';
+import { packageRoot } from '../../../src/ts/addon/native.js';
 
 const MAX_OUTPUT = 2 ** 24;
 

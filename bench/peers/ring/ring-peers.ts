@@ -5,7 +5,7 @@
 import type { RingPeer } from '../../../src/ts/bench/ring/peer.js';
 import { emptyResult, NO_LATENCY, type RingResult } from '../../../src/ts/bench/ring/result.js';
 import { roundsWithin } from '../../../src/ts/bench/ring/settings.js';
-import { round3, summarizeLatency } from '../../../src/ts/bench/statistics.js';
+import { round3, summarizeLatency } from '../../../src/ts/bench/kit/statistics.js';
 import { MessengerBench } from '../messengers/measure-messenger.js';
 import type { Messenger } from '../messengers/messenger.js';
 import { messengers } from '../messengers/messengers.js';

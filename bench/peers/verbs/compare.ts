@@ -3,7 +3,7 @@
 // Invariant: the two alternate, so that a machine that becomes slower or faster does not flatter either; each figure is
 // the median over the rounds.
 import { RdmaError } from '../../../src/ts/core/errors.js';
-import { median, round3 } from '../../../src/ts/bench/statistics.js';
+import { median, round3 } from '../../../src/ts/bench/kit/statistics.js';
 import type { Client, Measurement } from '../../../src/ts/bench/verbs/client.js';
 import { perftestArguments, perftestProgram, perftestVersion, runPerftest } from './perftest.js';
 import type { PerftestRow } from './perftest-table.js';

@@ -6,7 +6,7 @@
 import { existsSync } from 'node:fs';
 import { join, relative } from 'node:path';
 import { RdmaError } from '../core/errors.js';
-import { packageRoot } from '../verbs/native.js';
+import { packageRoot } from '../addon/native.js';
 import type { ClusterPeer } from './cluster/peer.js';
 import type { DeadlockBench } from './deadlock.js';
 import type { DevicePeer } from './device/peer.js';

@@ -3,7 +3,7 @@
 // Invariant: what the table shows follows from `--trials` and `--seed` alone; times are virtual.
 import { Command } from 'commander';
 import type { DeadlockResult } from '../bench/deadlock.js';
-import { machine } from '../bench/machine.js';
+import { machine } from '../bench/kit/machine.js';
 import { peersFor } from './bench-compare.js';
 import { interruptible } from './exit.js';
 import { integer } from './options.js';

@@ -6,7 +6,7 @@ import { type DeviceTest, deviceTests } from '../bench/device/tests.js';
 import { defaultOptions, MAX_COPY_BYTES, measureDevice } from '../bench/device/measure.js';
 import type { DevicePeer } from '../bench/device/peer.js';
 import { comparisonOf, type DeviceComparison, type DeviceResult } from '../bench/device/result.js';
-import { report } from '../bench/report.js';
+import { report } from '../bench/kit/report.js';
 import { addCompare, comparedWith, type PeersOf } from './bench-compare.js';
 import { interruptible } from './exit.js';
 import { integer, listOf, sizes } from './options.js';

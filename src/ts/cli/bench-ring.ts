@@ -4,8 +4,8 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Command } from 'commander';
-import { report } from '../bench/report.js';
-import { type Occasion, reportPage } from '../bench/report-page.js';
+import { report } from '../bench/kit/report.js';
+import { type Occasion, reportPage } from '../bench/ring/report-page.js';
 import type { RingPeer } from '../bench/ring/peer.js';
 import { compareResults } from '../bench/ring/result.js';
 import {
@@ -19,8 +19,8 @@ import {
   ringDefaults,
   type Way,
 } from '../bench/ring/settings.js';
-import { benchRings } from '../bench/ring-bench.js';
-import { packageRoot } from '../verbs/native.js';
+import { benchRings } from '../bench/ring/run.js';
+import { packageRoot } from '../addon/native.js';
 import { ringText } from './bench-ring-table.js';
 import { addCompare, comparedWith, type PeersOf } from './bench-compare.js';
 import { runBench, usable } from './bench-run.js';

@@ -2,7 +2,7 @@
 //
 // Invariant: an option that means nothing for a test is not an option of its command.
 import { Command, InvalidArgumentError, Option } from 'commander';
-import { report } from '../bench/report.js';
+import { report } from '../bench/kit/report.js';
 import { Client, type ServerAddress } from '../bench/verbs/client.js';
 import { listenOnce } from '../bench/verbs/listen.js';
 import type { Comparison } from '../bench/verbs/peer.js';

@@ -5,7 +5,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Command, CommanderError } from 'commander';
-import { packageRoot } from '../verbs/native.js';
+import { packageRoot } from '../addon/native.js';
 import { clusterCommands } from './apps.js';
 import { benchCommand } from './bench.js';
 import { demoCommand } from './demo.js';

@@ -7,7 +7,7 @@ import { benchOverload } from '../../../src/ts/bench/overload/run.js';
 import type { BatchResult, LoadResult, OverloadDocument } from '../../../src/ts/bench/overload/result.js';
 import { type OverloadSettings, overloadDefaults } from '../../../src/ts/bench/overload/settings.js';
 import { RdmaError } from '../../../src/ts/core/errors.js';
-import { treeOf } from '../../../src/ts/bench/pipeline/processes.js';
+import { treeOf } from '../../../src/ts/bench/kit/processes.js';
 
 const REMEDY = 'apt-get install pigeon';
 const lacks: OverloadPeer = {

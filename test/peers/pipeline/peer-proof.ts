@@ -3,7 +3,7 @@ import { readdirSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import t, { type Test } from 'tap';
 import { pipelinePeersNamed } from '../../../bench/peers/pipeline/peers.js';
-import { treeOf } from '../../../src/ts/bench/pipeline/processes.js';
+import { treeOf } from '../../../src/ts/bench/kit/processes.js';
 import { places, type Shape } from '../../../src/ts/bench/pipeline/shape.js';
 import type { PipelineTask } from '../../../src/ts/bench/pipeline/settings.js';
 import { lacking } from '../support.js';

@@ -4,7 +4,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { drainNode } from '../../cluster/index.js';
 import { RdmaError } from '../../core/errors.js';
-import { round3 } from '../statistics.js';
+import { round3 } from '../kit/statistics.js';
 import { type BenchCluster, until } from './cluster.js';
 import { ClusterLoad, type LoadFigures, nextRequest } from './load.js';
 import type { ClusterRows } from './result.js';

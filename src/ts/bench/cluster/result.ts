@@ -1,7 +1,7 @@
 // The figures of the cluster benchmark.
 //
 // Invariant: a figure that was not measured is null.
-import type { Machine } from '../machine.js';
+import type { Machine } from '../kit/machine.js';
 import type { ClusterBenchSettings } from './settings.js';
 
 export interface ClusterRow {

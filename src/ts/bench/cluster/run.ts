@@ -6,9 +6,9 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { machine } from '../machine.js';
+import { machine } from '../kit/machine.js';
 import type { ClusterPeer, OpenClusterPeer } from './peer.js';
-import { findProgram } from '../find-program.js';
+import { findProgram } from '../kit/find-program.js';
 import { BenchCluster, NATS_REMEDY } from './cluster.js';
 import {
   costOfKill,

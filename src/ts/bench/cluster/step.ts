@@ -5,7 +5,7 @@
 // of the requests that came in it were in time. It is held again after the last window in which it was not.
 import { setTimeout as sleep } from 'node:timers/promises';
 import { deploy, undeploy } from '../../cluster/index.js';
-import { round3 } from '../statistics.js';
+import { round3 } from '../kit/statistics.js';
 import type { FaultContext } from './faults.js';
 import { checkAnswer, nextRequest } from './load.js';
 import { SCALED, scaledModule } from './scratch-modules.js';

@@ -1,8 +1,8 @@
 // The results of `bench device`, as the document of all benchmarks has them.
 //
 // Invariant: our rows and those of peers have the same fields; a test is told in one figure.
-import type { BenchResult } from '../report.js';
-import { percentile, round3 } from '../statistics.js';
+import type { BenchResult } from '../kit/report.js';
+import { percentile, round3 } from '../kit/statistics.js';
 import { type DeviceTest, figureUnits } from './tests.js';
 
 export interface DeviceResult extends BenchResult {

@@ -3,7 +3,7 @@
 // Invariant: ends with its parent, however that ends.
 import { RdmaError } from '../../core/errors.js';
 import { dieWithParent } from '../../verbs/process.js';
-import { ForkLink } from '../verbs/link.js';
+import { ForkLink } from '../kit/link.js';
 import { Target } from './target.js';
 
 /** What the process is told first. */

@@ -2,7 +2,7 @@
 //
 // Invariant: a place is free when the gateway and every process say that they hold nothing of any request. The time
 // runs until that answer is there, so it holds what asking takes.
-import { percentile, round3 } from '../statistics.js';
+import { percentile, round3 } from '../kit/statistics.js';
 import type { LocalSubject } from './local-subject.js';
 import type { CancelMeasured } from './measured.js';
 import { STAGES } from './settings.js';

@@ -4,7 +4,7 @@
 // burst ends and a light load goes on: as long as the load exceeds the capacity, no retryAfterMs could let everybody
 // in.
 import { setTimeout as sleep } from 'node:timers/promises';
-import { percentile, round3 } from '../statistics.js';
+import { percentile, round3 } from '../kit/statistics.js';
 import { merged, poisson } from './arrivals.js';
 import { offer } from './generator.js';
 import type { RetryMeasured } from './measured.js';

@@ -8,7 +8,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { isRdmaError } from '../../core/errors.js';
 import { Device } from '../../verbs/index.js';
-import { round3 } from '../statistics.js';
+import { round3 } from '../kit/statistics.js';
 import type {
   BatchMeasured,
   CancelMeasured,

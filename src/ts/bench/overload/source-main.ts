@@ -2,7 +2,7 @@
 //
 // Invariant: a process for each measurement, so that nobody starts with what another one has left in a queue, and who
 // offers ten times the capacity to one slows down no other. Everything that it opened is closed before it answers.
-import { serveParent } from '../partner.js';
+import { serveParent } from '../kit/partner.js';
 import { measureBatch } from './batch.js';
 import { cancels } from './cancel.js';
 import { saturate } from './generator.js';

@@ -2,7 +2,7 @@
 //
 // Invariant: the process is gone when measureOverload() has ended, and its children with it.
 import { join } from 'node:path';
-import { Partner } from '../partner.js';
+import { Partner } from '../kit/partner.js';
 import type { OverloadSettings } from './settings.js';
 import type { SourceRequest } from './source-main.js';
 

@@ -2,7 +2,7 @@
 //
 // Invariant: a request is counted in the window in which it was due, however it ended; all its times run from the
 // moment at which it was due, not from the moment at which the generator came to send it (no coordinated omission).
-import { percentile, round3 } from '../statistics.js';
+import { percentile, round3 } from '../kit/statistics.js';
 import type { End } from './subject.js';
 
 /** What became of one request. Times are behind the begin of the load, in ms. */

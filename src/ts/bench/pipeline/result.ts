@@ -1,8 +1,8 @@
 // The figures of the pipeline benchmark, ours and those of the peers.
 //
 // Invariant: a figure that was not measured is null; theirs stand in the same fields as ours.
-import { type Machine, machine } from '../machine.js';
-import { percentile, round3 } from '../statistics.js';
+import { type Machine, machine } from '../kit/machine.js';
+import { percentile, round3 } from '../kit/statistics.js';
 import { inFlightOf, type Mode, type PipelinePlan } from './settings.js';
 import { HOPS, type Shape } from './shape.js';
 import type { Started } from './source-main.js';

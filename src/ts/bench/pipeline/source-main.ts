@@ -4,11 +4,11 @@
 // everything that it opened is closed before it answers.
 import { performance } from 'node:perf_hooks';
 import { LocalPipeline } from '../../cluster/index.js';
-import { serveParent } from '../partner.js';
+import { serveParent } from '../kit/partner.js';
 import { LocalSubject } from './local-subject.js';
 import { measureSubject } from './measure.js';
 import { StreamSubject } from './stream-subject.js';
-import { memoryOf, treeOf } from './processes.js';
+import { memoryOf, treeOf } from '../kit/processes.js';
 import { inFlightOf, type Mode, type PipelinePlan, STAGES_VARIABLE } from './settings.js';
 import type { Measured, Subject } from './subject.js';
 

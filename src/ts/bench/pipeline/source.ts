@@ -2,7 +2,7 @@
 //
 // Invariant: the process is gone when measureIn(), measureInSource() or startInSource() has ended, and its children with it.
 import { join } from 'node:path';
-import { Partner } from '../partner.js';
+import { Partner } from '../kit/partner.js';
 import { MAX_WARM_UP_MS, SETTLE_MS } from './load.js';
 import { limitMs, type PipelinePlan } from './settings.js';
 import type { OwnSubject, SourceRequest, Started } from './source-main.js';

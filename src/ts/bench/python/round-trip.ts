@@ -8,7 +8,7 @@ import { PythonStage } from '../../cluster/python/python-stage.js';
 import { checkSpec, type Tensor, tensor } from '../../pipeline/index.js';
 import type { Task } from '../../pipeline/task.js';
 import { Poller } from '../../ring/index.js';
-import { packageRoot } from '../../verbs/native.js';
+import { packageRoot } from '../../addon/native.js';
 import type { PythonBenchSettings } from './settings.js';
 
 const BYTES = 64;

@@ -5,8 +5,8 @@
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
 import { LocalPipeline } from '../../cluster/index.js';
-import { type Machine, machine } from '../machine.js';
-import { type LatencySummary, summarizeLatency } from '../statistics.js';
+import { type Machine, machine } from '../kit/machine.js';
+import { type LatencySummary, summarizeLatency } from '../kit/statistics.js';
 import type { PythonPeer } from './peer.js';
 import { measureRoundTrips } from './round-trip.js';
 import { INTERPRETER, type PythonBenchSettings } from './settings.js';

@@ -1,8 +1,8 @@
 // The figures of the ring benchmarks, ours and those of the peers.
 //
 // Invariant: a figure that was not measured is null; theirs stand in the same fields as ours.
-import type { BenchResult } from '../report.js';
-import { type LatencySummary, summarizeLatency } from '../statistics.js';
+import type { BenchResult } from '../kit/report.js';
+import { type LatencySummary, summarizeLatency } from '../kit/statistics.js';
 import type { RingSettings, RingTest, Way } from './settings.js';
 
 type Latency = { [Name in keyof LatencySummary]: number | null };

@@ -2,7 +2,7 @@
 //
 // Invariant: ends with its parent, however that ends.
 import { dieWithParent } from '../../verbs/process.js';
-import { ForkLink } from './link.js';
+import { ForkLink } from '../kit/link.js';
 import { serve } from './server.js';
 import type { Place } from './side.js';
 
