@@ -70,7 +70,8 @@ module.exports = {
     },
     {
       name: 'bench-stands-on-the-library',
-      comment: 'What compares with others uses the library, its simulator and its measuring kit, and nothing else of ours',
+      comment:
+        'What compares with others uses the library, its simulator and its measuring kit, and nothing else of ours',
       severity: 'error',
       from: { path: '^bench/' },
       to: {

@@ -4,7 +4,7 @@
 // trip (get); a figure that the peer's program cannot tell is null.
 import { RdmaError } from '../../src/ts/core/errors.js';
 import { checkInteger } from '../../src/ts/core/validate.js';
-import { percentile, round3 } from '../../src/ts/bench/kit/statistics.js';
+import type { Percentiles } from '../../src/ts/bench/kit/statistics.js';
 
 export type PeerOperation = 'put' | 'send' | 'get';
 export type PeerTransport = 'shared-memory' | 'tcp';
@@ -33,7 +33,7 @@ export interface PeerLatency {
   touched: boolean;
   sizeBytes: number;
   iterations: number;
-  latencyUs: { p50: number; p99: number; p999: number };
+  latencyUs: Percentiles;
   /** In ascending order; null when the peer's program keeps them to itself. */
   samplesUs: Float64Array | null;
 }
@@ -60,10 +60,4 @@ export function checkRuns(runs: readonly PeerRun[]): Required<PeerRun>[] {
     iterations: checkInteger('iterations', iterations, 1, 10_000_000),
     warmUp: checkInteger('warmUp', warmUp, 0, 10_000_000),
   }));
-}
-
-/** @param sortedUs at least one sample in ascending order */
-export function percentilesUs(sortedUs: Float64Array): PeerLatency['latencyUs'] {
-  const at = (share: number) => round3(percentile(sortedUs, share));
-  return { p50: at(0.5), p99: at(0.99), p999: at(0.999) };
 }

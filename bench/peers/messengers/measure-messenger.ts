@@ -7,17 +7,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { RdmaError } from '../../../src/ts/core/errors.js';
+import { type Counted, floodFigures, floodWarmUpMs, startProducers } from '../../../src/ts/bench/kit/flood.js';
 import { ANSWER_MS, Partner } from '../../../src/ts/bench/kit/partner.js';
+import { measurePingPong, MIN_SAMPLES, type PingPong } from '../../../src/ts/bench/kit/ping-pong.js';
 import { writeMessage } from '../../../src/ts/bench/kit/payload.js';
-import { emptyResult, latencyOf, type RingResult, type Subject } from '../../../src/ts/bench/ring/result.js';
-import {
-  floodWarmUpMs,
-  LATE,
-  MIN_SAMPLES,
-  type RingSettings,
-  roundsWithin,
-} from '../../../src/ts/bench/ring/settings.js';
-import { jainIndex, type LatencySummary, round3 } from '../../../src/ts/bench/kit/statistics.js';
+import { emptyResult, type RingResult, type Subject } from '../../../src/ts/bench/ring/result.js';
+import type { RingSettings } from '../../../src/ts/bench/ring/settings.js';
+import type { LatencySummary } from '../../../src/ts/bench/kit/statistics.js';
 import {
   type Hub,
   type Messenger,
@@ -33,7 +29,6 @@ import { producerOf, takePieces } from './pieces.js';
 const WARM_UP_MS = 1000;
 const MIN_WARM_UP = 3;
 const WARM_UP_MESSAGES = 4;
-const STARTED_TOGETHER = 8;
 const LOOK_MS = 2;
 
 /** A peer that is ready: its server runs, and its folder is there. */
@@ -85,18 +80,8 @@ export class MessengerBench {
       await session.startFlood();
       const held = await session.count(settings, false);
       const read = test === 'ring-bw' ? await session.count(settings, true) : undefined;
-      const gigabytes = ({ messages, ms }: Counted) => round3((messages * sizeBytes) / ms / 1e6);
-      const rates = held.counts.map((count) => Math.round((count / held.ms) * 1000));
-      return {
-        ...emptyResult(test, this.subject, sizeBytes),
-        producers,
-        iterations: held.messages,
-        messagesPerSecond: Math.round((held.messages / held.ms) * 1000),
-        gigabytesPerSecond: gigabytes(held),
-        touchedGigabytesPerSecond: read === undefined ? null : gigabytes(read),
-        producerMessagesPerSecond: test === 'ring-fan-in' ? rates : null,
-        jainFairness: test === 'ring-fan-in' ? round3(jainIndex(held.counts)) : null,
-      };
+      const empty = emptyResult(test, this.subject, sizeBytes);
+      return { ...empty, ...floodFigures(sizeBytes, held, read, test === 'ring-fan-in') };
     });
   }
 
@@ -123,14 +108,8 @@ export class MessengerBench {
   }
 }
 
-interface Counted {
-  ms: number;
-  messages: number;
-  counts: number[];
-}
-
 /** One size, with the processes that it takes. */
-class Session {
+class Session implements PingPong {
   private readonly messenger: Messenger;
   private readonly context: MessengerContext;
   private readonly signal: AbortSignal | undefined;
@@ -140,6 +119,7 @@ class Session {
   private hub: Hub | undefined;
   private touched = false;
   private round = 0;
+  private mostWarm = 0;
   private onMessage: (message: Pieces) => void = () => {};
   private failure: unknown;
 
@@ -172,36 +152,32 @@ class Session {
 
   async pingPong(settings: RingSettings, touched: boolean): Promise<{ rounds: number; latencyUs: LatencySummary }> {
     if (this.partners.length === 0) await this.dial(0, 'echo');
-    const [partner] = this.partners;
     this.touched = touched;
-    await partner!.ask({ do: 'rounds', touched, record: 0 } satisfies MessengerRequest, this.signal);
-    const { iterations, durationS } = settings;
-    const most = iterations > 0 ? iterations : Number.POSITIVE_INFINITY;
+    this.mostWarm = settings.iterations > 0 ? settings.iterations : Number.POSITIVE_INFINITY;
+    return await measurePingPong(this, settings);
+  }
+
+  async record(rounds: number): Promise<void> {
+    const asked: MessengerRequest = { do: 'rounds', touched: this.touched, record: rounds };
+    await this.partners[0]!.ask(asked, this.signal);
+  }
+
+  async warmUp(): Promise<number> {
     const begin = performance.now();
     let warm = 0;
     do {
-      await this.pings(new Float64Array(MIN_WARM_UP));
+      await this.run(new Float64Array(MIN_WARM_UP));
       warm += MIN_WARM_UP;
-    } while (performance.now() - begin < WARM_UP_MS && warm < most);
-    const roundMs = (performance.now() - begin) / warm;
-    const wanted = iterations > 0 ? iterations : roundsWithin(durationS, roundMs);
-    await partner!.ask({ do: 'rounds', touched, record: wanted } satisfies MessengerRequest, this.signal);
-    const all = new Float64Array(wanted);
-    const limitMs = iterations > 0 ? Number.POSITIVE_INFINITY : durationS * LATE * 1000;
-    const rounds = await this.pings(all, performance.now() + limitMs);
-    const samples = all.subarray(0, rounds);
-    const asked: MessengerRequest = { do: 'writes' };
-    const { writes } = await partner!.ask<{ writes: Float64Array }>(asked, this.signal);
-    for (let i = 0; i < rounds; i++) samples[i] = (samples[i]! - writes[i]!) * 500;
-    return { rounds, latencyUs: latencyOf(samples) };
+    } while (performance.now() - begin < WARM_UP_MS && warm < this.mostWarm);
+    return (performance.now() - begin) / warm;
   }
 
-  /**
-   * A sample for each element, in ms, for a whole round and without the own writing.
-   *
-   * @returns how many there are: fewer, but not below MIN_SAMPLES, when it gets later than `end`
-   */
-  private async pings(samples: Float64Array, end = Number.POSITIVE_INFINITY): Promise<number> {
+  async writes(): Promise<Float64Array> {
+    const asked: MessengerRequest = { do: 'writes' };
+    return (await this.partners[0]!.ask<{ writes: Float64Array }>(asked, this.signal)).writes;
+  }
+
+  async run(samples: Float64Array, end = Number.POSITIVE_INFINITY): Promise<number> {
     const { sizeBytes } = this.context;
     let wanted = samples.length;
     let at = 0;
@@ -231,10 +207,7 @@ class Session {
 
   async startFlood(): Promise<void> {
     const { producers, sizeBytes } = this.context;
-    for (let first = 0; first < producers; first += STARTED_TOGETHER) {
-      const count = Math.min(STARTED_TOGETHER, producers - first);
-      await Promise.all(Array.from({ length: count }, (_, i) => this.dial(first + i, 'flood')));
-    }
+    await startProducers(producers, (index) => this.dial(index, 'flood'));
     const credit = creditsOf(windowOf(sizeBytes));
     const word = new Uint8Array(8);
     this.onMessage = (message) => {

@@ -100,6 +100,8 @@ function sockets(
     version: () => `Node.js ${process.versions.node} ${medium}`,
     async listen(context, onMessage): Promise<Hub> {
       const senders = new Map<number, Sender>();
+      // A dialer may be told to go on before its first words have come here: what is sent to it waits for them.
+      const awaited = new Map<number, ((sender: Sender) => void)[]>();
       const all = new Set<Socket>();
       const server = createServer({ noDelay: true }, (socket) => {
         all.add(socket);
@@ -107,7 +109,10 @@ function sockets(
         const splitter = new Splitter((message) => {
           if (greeted) return onMessage(message);
           greeted = true;
-          senders.set(Buffer.concat(message).readUInt32LE(), new Sender(socket));
+          const index = Buffer.concat(message).readUInt32LE();
+          const sender = new Sender(socket);
+          senders.set(index, sender);
+          for (const resolve of awaited.get(index) ?? []) resolve(sender);
         });
         socket.on('data', (chunk: Buffer) => splitter.take(chunk));
         socket.on('error', () => socket.destroy());
@@ -116,7 +121,14 @@ function sockets(
       await once(server, 'listening');
       context.service = target(context, server);
       return {
-        send: (to, message) => senders.get(to)!.send(message, false),
+        send: (to, message) => {
+          const sender = senders.get(to);
+          if (sender !== undefined) return sender.send(message, false);
+          const greeted = new Promise<Sender>((resolve) => {
+            awaited.set(to, [...(awaited.get(to) ?? []), resolve]);
+          });
+          return greeted.then((greeter) => greeter.send(message, false));
+        },
         close: async () => {
           for (const socket of all) socket.destroy();
           server.close();

@@ -3,6 +3,7 @@
 // Invariant: the transport is the one that was asked for; nothing is left behind when close() has ended.
 import { join } from 'node:path';
 import { RdmaError } from '../../../src/ts/core/errors.js';
+import { percentilesOf } from '../../../src/ts/bench/kit/statistics.js';
 import { Mpirun, openMpiCompilerName } from './mpirun.js';
 import {
   checkRuns,
@@ -13,7 +14,6 @@ import {
   type PeerRate,
   type PeerRun,
   type PeerTransport,
-  percentilesUs,
 } from '../peer.js';
 
 const LIMIT_S = 120;
@@ -72,7 +72,7 @@ export class OpenMpi {
         touched: options.touch ?? false,
         sizeBytes,
         iterations,
-        latencyUs: percentilesUs(samplesUs),
+        latencyUs: percentilesOf(samplesUs),
         samplesUs,
       };
     });

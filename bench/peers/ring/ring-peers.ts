@@ -4,7 +4,7 @@
 // null in its result, and a test that it has not is answered with undefined.
 import type { RingPeer } from '../../../src/ts/bench/ring/peer.js';
 import { emptyResult, NO_LATENCY, type RingResult } from '../../../src/ts/bench/ring/result.js';
-import { roundsWithin } from '../../../src/ts/bench/ring/settings.js';
+import { roundsWithin } from '../../../src/ts/bench/kit/ping-pong.js';
 import { round3, summarizeLatency } from '../../../src/ts/bench/kit/statistics.js';
 import { MessengerBench } from '../messengers/measure-messenger.js';
 import type { Messenger } from '../messengers/messenger.js';

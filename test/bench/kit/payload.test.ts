@@ -1,6 +1,13 @@
 // Proves: a message that is stale, or torn by a single word, or short is found out, wherever it lies in memory.
 import t from 'tap';
-import { checkEnds, checkSum, patternOf, readMessage, roundOf, writeMessage } from '../../../src/ts/bench/kit/payload.js';
+import {
+  checkEnds,
+  checkSum,
+  patternOf,
+  readMessage,
+  roundOf,
+  writeMessage,
+} from '../../../src/ts/bench/kit/payload.js';
 
 const protocol = { code: 'RDMA_ERR_PROTOCOL' };
 

@@ -1,6 +1,7 @@
 // Proves: messages come out of a stream as they were put in, however it is cut, and without a copy.
 import t from 'tap';
-import { Splitter } from '../../../bench/peers/messengers/sockets.js';
+import { Splitter, unix } from '../../../bench/peers/messengers/sockets.js';
+import { scratch } from '../../cli/command.js';
 
 function framed(...messages: Buffer[]): Buffer {
   return Buffer.concat(
@@ -30,4 +31,25 @@ void t.test('a piece is a view of what was read', async (t) => {
     piece = pieces[0];
   }).take(stream);
   t.equal(piece!.buffer, stream.buffer);
+});
+
+void t.test('what the hub sends before a dialer has come waits for it, in order', async (t) => {
+  const context = { folder: scratch(), service: '', sizeBytes: 5, producers: 1 };
+  const hub = await unix.listen(context, () => {});
+  const sent = ['first', 'other'].map((word) => hub.send(3, Buffer.from(word)));
+  const came: string[] = [];
+  const all = new Promise<void>((resolve) => {
+    void unix
+      .dial(context, 3, (message) => {
+        came.push(Buffer.concat(message).toString());
+        if (came.length === sent.length) resolve();
+      })
+      .then(async (dialer) => {
+        await all;
+        await dialer.close();
+        await hub.close();
+      });
+  });
+  await Promise.all([all, ...sent]);
+  t.strictSame(came, ['first', 'other']);
 });

@@ -2,7 +2,7 @@
 //
 // Invariant: our rows and those of peers have the same fields; a test is told in one figure.
 import type { BenchResult } from '../kit/report.js';
-import { percentile, round3 } from '../kit/statistics.js';
+import { percentilesOf, round3 } from '../kit/statistics.js';
 import { type DeviceTest, figureUnits } from './tests.js';
 
 export interface DeviceResult extends BenchResult {
@@ -28,9 +28,7 @@ export interface DeviceComparison {
 const NO_LATENCY = { p50: null, p99: null, p999: null };
 
 export function latencyOf(sortedUs: Float64Array): BenchResult['latencyUs'] {
-  if (sortedUs.length === 0) return NO_LATENCY;
-  const at = (share: number) => round3(percentile(sortedUs, share));
-  return { p50: at(0.5), p99: at(0.99), p999: at(0.999) };
+  return sortedUs.length === 0 ? NO_LATENCY : percentilesOf(sortedUs);
 }
 
 type Parts = Partial<Omit<DeviceResult, 'test' | 'device' | 'figure'>> & { value?: number };

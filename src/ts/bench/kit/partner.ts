@@ -2,9 +2,9 @@
 //
 // Invariant: it ends with its parent, however that ends; what goes wrong in it is thrown where its answer is awaited.
 import { type ChildProcess, fork } from 'node:child_process';
-import { once } from 'node:events';
 import { RdmaError } from '../../core/errors.js';
 import { dieWithParent } from '../../verbs/process.js';
+import { killed } from './kill.js';
 
 /** How long a partner may take for an answer. */
 export const ANSWER_MS = 30_000;
@@ -91,10 +91,7 @@ export class Partner {
 
   /** Ends it; at once, as it has nothing to clean up. */
   async end(): Promise<void> {
-    if (this.child.exitCode !== null || this.child.signalCode !== null || this.child.pid === undefined) return;
-    const ended = once(this.child, 'exit');
-    this.child.kill('SIGKILL');
-    await ended;
+    await killed(this.child);
   }
 }
 

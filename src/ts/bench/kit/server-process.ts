@@ -2,9 +2,9 @@
 //
 // Invariant: it is gone when close() has ended; should this process be killed, the kernel ends it too (setpriv(1)).
 import { type ChildProcess, spawn } from 'node:child_process';
-import { once } from 'node:events';
 import { connect } from 'node:net';
 import { RdmaError } from '../../core/errors.js';
+import { killed } from './kill.js';
 import { findProgram } from './find-program.js';
 
 const START_MS = 15_000;
@@ -72,10 +72,7 @@ export class ServerProcess {
   }
 
   async close(): Promise<void> {
-    if (this.ended || this.child.pid === undefined) return;
-    const exited = once(this.child, 'exit');
-    this.child.kill('SIGKILL');
-    await exited;
+    await killed(this.child);
   }
 }
 

@@ -24,16 +24,33 @@ export function median(values: readonly number[]): number {
   return percentile(Float64Array.from(values).sort(), 0.5);
 }
 
+/** The middle and the tail of samples, with at most three decimals. */
+export interface Percentiles {
+  p50: number;
+  p99: number;
+  p999: number;
+}
+
+/** @param sorted at least one sample, in ascending order */
+export function percentilesOf(sorted: ArrayLike<number>): Percentiles {
+  const at = (share: number) => round3(percentile(sorted, share));
+  return { p50: at(0.5), p99: at(0.99), p999: at(0.999) };
+}
+
+/** The middle and the 99th percentile of values in any order; null without any. */
+export function spreadOf(values: readonly number[]): { p50: number; p99: number } | null {
+  if (values.length === 0) return null;
+  const { p50, p99 } = percentilesOf(Float64Array.from(values).sort());
+  return { p50, p99 };
+}
+
 /** Latency in microseconds, rounded to nanoseconds. */
-export interface LatencySummary {
+export interface LatencySummary extends Percentiles {
   min: number;
   max: number;
-  p50: number;
   avg: number;
   /** Standard deviation of the samples themselves, not of a population behind them. */
   stdev: number;
-  p99: number;
-  p999: number;
 }
 
 /** @param sortedUs at least one sample in microseconds, in ascending order */
@@ -47,11 +64,9 @@ export function summarizeLatency(sortedUs: Float64Array): LatencySummary {
   return {
     min: round3(percentile(sortedUs, 0)),
     max: round3(percentile(sortedUs, 1)),
-    p50: round3(percentile(sortedUs, 0.5)),
+    ...percentilesOf(sortedUs),
     avg: round3(avg),
     stdev: round3(Math.sqrt(squares / count)),
-    p99: round3(percentile(sortedUs, 0.99)),
-    p999: round3(percentile(sortedUs, 0.999)),
   };
 }
 

@@ -3,7 +3,7 @@
 // Invariant: who is compared is measured in the same run, in turn for each size; what could not be measured is told and
 // never replaced by something else.
 import { setMaxListeners } from 'node:events';
-import { isRdmaError } from '../../core/errors.js';
+import { Beside, type BesideOptions } from '../kit/beside.js';
 import type { OpenPeer, RingPeer } from './peer.js';
 import { ringLatency } from './latency.js';
 import type { RingResult } from './result.js';
@@ -19,16 +19,11 @@ export interface RingRun {
   failures: { peer: string; test: string; sizeBytes: number; reason: string }[];
 }
 
-export interface RingBenchOptions {
+export interface RingBenchOptions extends BesideOptions<RingPeer> {
   /** Each is measured for all its sizes; those that differ in `way` only share their peers. */
   plan: readonly RingSettings[];
-  peers: readonly RingPeer[];
-  /** What is not installed here is left out, and told through `onNote`; otherwise it is an error. */
-  skipMissing: boolean;
   /** What is being measured now. */
   onStep: (words: string) => void;
-  /** What was left out, and why. */
-  onNote: (words: string) => void;
   signal: AbortSignal;
 }
 
@@ -66,27 +61,19 @@ class Run {
   readonly outcome: RingRun = { results: [], peers: {}, failures: [] };
   private readonly options: RingBenchOptions;
   private readonly opened: { peer: RingPeer; open: OpenPeer }[] = [];
-  private readonly noted = new Set<string>();
+  private readonly beside: Beside<RingPeer>;
 
   constructor(options: RingBenchOptions) {
     this.options = options;
+    this.beside = new Beside(options);
   }
 
   async openPeers(): Promise<void> {
-    const { peers, skipMissing, onStep, signal } = this.options;
-    const present: [RingPeer, string][] = [];
-    for (const peer of peers) {
-      try {
-        present.push([peer, peer.check()]);
-      } catch (error) {
-        if (!skipMissing) throw error;
-        this.note(`without ${peer.name}: ${words(error)}`);
-      }
-    }
-    for (const [peer, version] of present) {
+    const { onStep, signal } = this.options;
+    for (const peer of this.beside.present) {
       onStep(`starting ${peer.name}`);
       this.opened.push({ peer, open: await peer.open(signal) });
-      this.outcome.peers[peer.name] = version;
+      this.outcome.peers[peer.name] = this.beside.versions[peer.name]!;
     }
   }
 
@@ -102,21 +89,20 @@ class Run {
       }
       for (const { peer, open } of this.opened) {
         if (sizeBytes > peer.maxBytes) {
-          this.note(`without ${peer.name} above ${peer.maxBytes} bytes`);
+          this.beside.note(`without ${peer.name} above ${peer.maxBytes} bytes`);
           continue;
         }
         const [settings] = group;
-        try {
-          await this.measure(peer.name, settings!, sizeBytes, async (count) => {
-            const result = await open.measure(settings!, sizeBytes, count, this.options.signal);
-            if (result === undefined) this.note(`without ${peer.name} in ${test}: it has no such test here`);
-            return result;
-          });
-        } catch (error) {
-          if (isRdmaError(error) && error.code === 'RDMA_ERR_ABORTED') throw error;
-          this.outcome.failures.push({ peer: peer.name, test, sizeBytes, reason: words(error) });
-          this.note(`${peer.name} has failed in ${test} with ${sizeBytes} bytes: ${words(error)}`);
-        }
+        const once = async (count: number) => {
+          const result = await open.measure(settings!, sizeBytes, count, this.options.signal);
+          if (result === undefined) this.beside.note(`without ${peer.name} in ${test}: it has no such test here`);
+          return result;
+        };
+        await this.beside.attempt(
+          `${peer.name} has failed in ${test} with ${sizeBytes} bytes`,
+          () => this.measure(peer.name, settings!, sizeBytes, once),
+          (reason) => this.outcome.failures.push({ peer: peer.name, test, sizeBytes, reason }),
+        );
       }
     }
   }
@@ -147,15 +133,7 @@ class Run {
     this.outcome.results.push({ ...result, toOneProducer });
   }
 
-  private note(text: string): void {
-    if (this.noted.has(text)) return;
-    this.noted.add(text);
-    this.options.onNote(text);
-  }
-
   async close(): Promise<void> {
     for (const { open } of this.opened) await open.close();
   }
 }
-
-const words = (error: unknown) => (error instanceof Error ? error.message : String(error));
