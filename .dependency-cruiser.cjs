@@ -1,6 +1,7 @@
 // The layers of src/ts, from the ground up. Invariant: a folder imports itself and folders to its left, nothing else.
 const layers = [
   'core',
+  'addon',
   'verbs',
   'rdmacm',
   'connect',
@@ -15,6 +16,7 @@ const layers = [
   'serve',
   'sim',
   'bench',
+  'interop',
   'doctor',
   'cli',
 ];
@@ -67,6 +69,17 @@ module.exports = {
       to: { path: '^(test|bench|scripts|lib|build)' },
     },
     {
+      name: 'bench-stands-on-the-library',
+      comment:
+        'What compares with others uses the library, its simulator and its measuring kit, and nothing else of ours',
+      severity: 'error',
+      from: { path: '^bench/' },
+      to: {
+        path: '^(src/ts|test|scripts|lib|build)',
+        pathNot: folder('core', 'addon', 'verbs', 'connect', 'ring', 'pipeline', 'cluster', 'sim', 'bench'),
+      },
+    },
+    {
       name: 'index-exports-public-layers',
       comment: `src/ts/index.ts may import only ${publicLayers.join(', ')}`,
       severity: 'error',
@@ -81,10 +94,24 @@ module.exports = {
       to: { path: '^src/ts/index\\.ts$' },
     },
     {
-      name: 'only-verbs-loads-the-addon',
+      name: 'only-addon-loads-the-addon',
       severity: 'error',
-      from: { path: '^src/ts/', pathNot: folder('verbs') },
+      from: { path: '^src/ts/', pathNot: folder('addon') },
       to: { path: ['node-gyp-build', '\\.node$'] },
+    },
+    {
+      name: 'only-benchmarks-measure',
+      comment: 'What the addon can do for measurements is no part of the library',
+      severity: 'error',
+      from: { path: '^src/ts/', pathNot: folder('bench') },
+      to: { path: '^src/ts/addon/measuring\\.ts$' },
+    },
+    {
+      name: 'only-the-command-line-plays-with-others',
+      comment: 'interop/ speaks the protocols of programs of rdma-core; nothing else of ours builds on them',
+      severity: 'error',
+      from: { path: folder(...layers.filter((layer) => layer !== 'interop' && layer !== 'cli')) },
+      to: { path: folder('interop') },
     },
     {
       name: 'only-demo-uses-sharp',

@@ -1,4 +1,4 @@
-// Compiles the TypeScript: src/ts to lib/, or with --test everything to build-test/.
+// Compiles the TypeScript: src/ts to lib/ and bench/ to build-bench/, or with --test everything to build-test/.
 //
 // Invariant: after a success lib/ holds the output of exactly the sources that exist, and every subpath that
 // package.json exports can be required and imported under the same names.
@@ -8,6 +8,7 @@ import { createRequire } from 'node:module';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
+import { benchFolder, compileBench } from './build-bench.mjs';
 import { bundlePage, pageParts } from './bundle-page.mjs';
 import { bundleName, bundleWorker } from './bundle-worker.mjs';
 
@@ -190,6 +191,18 @@ async function writeDashboard() {
   for (const name of pageParts) write(path.join(root, 'lib', name), files[name]);
 }
 
+/** What a checkout has beside the library: clients of other software, which `onepiece bench --compare` finds there. */
+async function writeBench() {
+  const sources = listFiles(path.join(root, 'bench')).filter(isSource).map(withoutSuffix);
+  const outDir = path.join(root, benchFolder);
+  prune(outDir, sources, (base) => [`${base}.js`, `${base}.js.map`], []);
+  for (const [name, text] of await compileBench(root, sources)) {
+    fs.mkdirSync(path.dirname(path.join(outDir, name)), { recursive: true });
+    write(path.join(outDir, name), text);
+  }
+  return sources.length;
+}
+
 async function buildLibrary(allowMissing) {
   const sources = listFiles(path.join(root, 'src/ts')).filter(isSource).map(withoutSuffix);
   const bins = Object.values(manifest.bin).map((file) => file.replace(/^lib\//, '').replace(/\.js$/, ''));
@@ -215,12 +228,13 @@ async function buildLibrary(allowMissing) {
   await writeBundle(path.join(root, 'lib'));
   await writeDashboard();
   writeModules(entries);
+  const peers = await writeBench();
   for (const bin of bins.filter((base) => sources.includes(base))) {
     const file = path.join(root, 'lib', `${bin}.js`);
     if (!fs.readFileSync(file, 'utf8').startsWith('#!')) throw new BuildError(`src/ts/${bin}.ts lacks its #! line`);
     fs.chmodSync(file, 0o755);
   }
-  return `lib/, ${sources.length} modules, ${entries.length} exported entries`;
+  return `lib/, ${sources.length} modules, ${entries.length} exported entries; build-bench/, ${peers} modules`;
 }
 
 async function buildTests() {

@@ -1,4 +1,4 @@
-// Checks src/python: types with mypy --strict (onepiece_stage), style with ruff (the examples too).
+// Checks src/python: types with mypy --strict (onepiece_stage), style with ruff (examples and bench too).
 //
 // Invariant: a missing tool is reported as skipped, not as a success; a finding of any tool fails this.
 import { spawnSync } from 'node:child_process';
@@ -10,7 +10,7 @@ const folder = path.join(root, 'src', 'python');
 // Their caches stay out of the package; their settings, strictness among them, are in pyproject.toml.
 const tools = [
   { name: 'mypy', args: ['--cache-dir=/dev/null', 'onepiece_stage'], install: 'apt-get install mypy' },
-  { name: 'ruff', args: ['check', '--no-cache', 'onepiece_stage', 'examples'], install: 'pip install ruff' },
+  { name: 'ruff', args: ['check', '--no-cache', 'onepiece_stage', 'examples', 'bench'], install: 'pip install ruff' },
 ];
 
 let isBad = false;

@@ -31,7 +31,7 @@ const prepareTimeoutMs = 900_000;
 const tapNoticeMs = 5000;
 const killGraceMs = 2000;
 const leftoverGraceMs = 1000;
-const deviceFolders = ['verbs', 'rdmacm', 'ring', 'pipeline', 'bench'];
+const deviceFolders = ['addon', 'verbs', 'rdmacm', 'ring', 'pipeline', 'interop'];
 const marker = 'ONEPIECE_TEST_RUN';
 
 const usage = `Usage: npm test -- [options]

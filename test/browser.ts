@@ -1,7 +1,7 @@
 // The browser that looks at pages: Debian's Chromium. Not a test.
 import { existsSync } from 'node:fs';
 import { type Browser, chromium } from 'playwright-core';
-import { lacking } from './bench/peers/support.js';
+import { lacking } from './peers/support.js';
 
 const CHROMIUM = '/usr/bin/chromium';
 const FLAGS = [

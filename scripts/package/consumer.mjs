@@ -86,6 +86,12 @@ export function checkCommand(directory) {
     throw new CheckError(`onepiece --version says "${version}", not ${manifest.version}`);
   }
   say(`  npx onepiece --version: ${version}`);
+  run('npx', ['--no-install', 'onepiece', 'bench', 'ring-lat', '--iterations', '5'], directory);
+  const compared = attempt('npx', ['--no-install', 'onepiece', 'bench', 'ring-lat', '--compare', 'unix'], directory);
+  if (compared.status !== 2 || !compared.stderr.includes('needs a checkout')) {
+    throw new CheckError(`onepiece bench --compare unix ended with ${compared.status}: ${compared.stderr}`);
+  }
+  say('  npx onepiece bench: measures ours, and says that peers need a checkout');
 }
 
 /** A pipeline with a process of its own answers, in this Node.js; `options` come before the program. */

@@ -39,7 +39,7 @@ export function checkContent(files, prebuild) {
     'package.json',
     'scripts/build-native.mjs',
     'scripts/native-inputs.mjs',
-    'bench/peers/open-mpi.c',
+    'src/python/bench/stages.py',
     ...fs.readdirSync(path.join(root, 'profiles')).map((name) => `profiles/${name}`),
     ...['__init__.py', 'worker.py', 'py.typed'].map((name) => `src/python/onepiece_stage/${name}`),
     'src/python/pyproject.toml',
@@ -56,7 +56,7 @@ export function checkContent(files, prebuild) {
   const missing = wanted.filter((name) => !has.has(name));
   // Not binding.gyp: npm would run node-gyp for it, whatever package.json says, when it installs from a lockfile.
   const welcome =
-    /^(lib|docs|src\/native|src\/python|prebuilds|bench\/peers|profiles)\/|^(LICENSE|README\.md|package\.json|scripts\/(build-native|native-inputs)\.mjs)$/;
+    /^(lib|docs|src\/native|src\/python|prebuilds|profiles)\/|^(LICENSE|README\.md|package\.json|scripts\/(build-native|native-inputs)\.mjs)$/;
   const strange = files.filter(
     (name) =>
       !welcome.test(name) ||

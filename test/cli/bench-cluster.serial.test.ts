@@ -20,7 +20,7 @@ void t.test('a small run', NO_NATS === undefined ? {} : { skip: NO_NATS }, async
   const ended = await onepiece(['bench', 'cluster', '--only', 'leader,speed', ...small], scratch());
   t.equal(ended.code, 0, ended.stderr);
   const { rows, ...document } = JSON.parse(ended.stdout) as { rows: { test: string; value: number | null }[] };
-  t.match(document, { schemaVersion: 1, test: 'cluster', settings: { nodes: 2 }, peers: [], failures: [] });
+  t.match(document, { schemaVersion: 2, test: 'cluster', settings: { nodes: 2 }, peers: [], failures: [] });
   const value = (test: string) => rows.find((row) => row.test === test)?.value ?? Number.NaN;
   t.ok(value('cluster-leader-kill') > 0, 'another one leads');
   t.ok(value('cluster-latency-p50') > 0 && value('cluster-throughput') > 0, 'requests were answered');

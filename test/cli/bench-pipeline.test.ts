@@ -1,6 +1,6 @@
 // Proves: the pipeline benchmark says what is wrong with what it is given, and leaves nobody behind, however it ends.
 import t from 'tap';
-import { treeOf } from '../../src/ts/bench/pipeline/processes.js';
+import { treeOf } from '../../src/ts/bench/kit/processes.js';
 import { onepiece, scratch, start, until } from './command.js';
 
 const cwd = scratch();

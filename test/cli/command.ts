@@ -3,7 +3,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { packageRoot } from '../../src/ts/verbs/native.js';
+import { packageRoot } from '../../src/ts/addon/native.js';
 
 export const MAIN = join(__dirname, '../../src/ts/cli/main.js');
 export const PHOTO = join(packageRoot(), 'photo.jpg');

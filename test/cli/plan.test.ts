@@ -4,7 +4,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import { FLEETS } from '../../src/ts/planner/fleet/compare.js';
-import { packageRoot } from '../../src/ts/verbs/native.js';
+import { packageRoot } from '../../src/ts/addon/native.js';
 import { onepiece, scratch } from './command.js';
 
 const folder = scratch();

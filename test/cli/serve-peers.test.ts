@@ -4,7 +4,7 @@ import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
-import { packageRoot } from '../../src/ts/verbs/native.js';
+import { packageRoot } from '../../src/ts/addon/native.js';
 import { MAIN, scratch } from './command.js';
 
 void t.test(

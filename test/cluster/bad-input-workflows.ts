@@ -1,7 +1,7 @@
 // Workflows of the tests of bad input; workers import this file.
 import { join } from 'node:path';
 import { workflow } from '../../src/ts/pipeline/index.js';
-import { packageRoot } from '../../src/ts/verbs/native.js';
+import { packageRoot } from '../../src/ts/addon/native.js';
 
 const here = { module: __filename };
 

@@ -6,7 +6,7 @@ import { join, relative } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { promisify } from 'node:util';
 import t from 'tap';
-import { packageRoot } from '../../src/ts/verbs/native.js';
+import { packageRoot } from '../../src/ts/addon/native.js';
 
 const root = packageRoot();
 // Below the package, so that its name resolves to the build in lib/.
@@ -140,7 +140,19 @@ void t.test('importing the package loads its own layers and valibot, and the add
   const load = async (use: string) => ((await evaluate(program(use))) as string[]).map((file) => relative(root, file));
   const files = await load('');
   const folders = files.map((file) => /^lib\/(\w+)\//.exec(file)?.[1] ?? file);
-  const layers = ['cluster', 'connect', 'control', 'core', 'jobs', 'pipeline', 'planner', 'rdmacm', 'ring', 'verbs'];
+  const layers = [
+    'addon',
+    'cluster',
+    'connect',
+    'control',
+    'core',
+    'jobs',
+    'pipeline',
+    'planner',
+    'rdmacm',
+    'ring',
+    'verbs',
+  ];
   t.same([...new Set(folders)].sort(), [...layers, 'lib/index.js', 'node_modules/valibot/dist/index.cjs'].sort());
   const used = await load('rdma.listDevices();');
   t.same(used.filter((file) => !files.includes(file)).sort(), loader);

@@ -7,7 +7,7 @@ import { Registry } from 'prom-client';
 import { METRICS, Observer, registerMetrics } from '../../src/ts/observe/index.js';
 import { histogramBoundsUs, isBucketEnd } from '../../src/ts/observe/metrics.js';
 import { RdmaError } from '../../src/ts/pipeline/index.js';
-import { packageRoot } from '../../src/ts/verbs/native.js';
+import { packageRoot } from '../../src/ts/addon/native.js';
 import { type Scene, ScenePipeline } from './support.js';
 
 interface Parsed {

@@ -5,7 +5,7 @@ import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'nod
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import t from 'tap';
-import { packageRoot } from '../../src/ts/verbs/native.js';
+import { packageRoot } from '../../src/ts/addon/native.js';
 
 const root = packageRoot();
 // Below the package, so that its name resolves to the build in lib/.

@@ -4,7 +4,7 @@ import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import t from 'tap';
-import { packageRoot } from '../../src/ts/verbs/native.js';
+import { packageRoot } from '../../src/ts/addon/native.js';
 
 const root = packageRoot();
 // Below the package, so that its name resolves to the build in lib/.

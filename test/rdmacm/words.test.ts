@@ -11,7 +11,7 @@ import {
   pingText,
   readMessage,
   writeMessage,
-} from '../../src/ts/rdmacm/rping/message.js';
+} from '../../src/ts/interop/rping/message.js';
 import { decodeAddress, encodeAddress, formatAddress, resolveHost } from '../../src/ts/rdmacm/socket-address.js';
 import { codeOf } from '../verbs/support.js';
 import { failure } from './support.js';

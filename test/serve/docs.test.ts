@@ -7,7 +7,7 @@ import { LIMITS } from '../../src/ts/serve/options.js';
 import { CODE_STATUSES } from '../../src/ts/serve/problem.js';
 import { isRawType } from '../../src/ts/serve/request-body.js';
 import { REQUEST_CONTENT, ROUTES } from '../../src/ts/serve/routes.js';
-import { packageRoot } from '../../src/ts/verbs/native.js';
+import { packageRoot } from '../../src/ts/addon/native.js';
 
 const page = readFileSync(join(packageRoot(), 'docs/serve.md'), 'utf8');
 const section = (title: string) => page.split(/^## /m).find((text) => text.startsWith(`${title}\n`))!;

@@ -1,6 +1,6 @@
 // Proves that every completion status has words and a remedy, and that its error carries what the completion said.
 import t from 'tap';
-import { CompletionStatus } from '../../src/ts/verbs/constants.js';
+import { CompletionStatus } from '../../src/ts/addon/constants.js';
 import { completionError, completionRemedy, completionStatusWords, RdmaError } from '../../src/ts/verbs/index.js';
 
 void t.test('every completion status has words of its own and a remedy; an unknown one keeps its number', async (t) => {

@@ -1,5 +1,5 @@
 // Climbs to the step in its first argument and ends in the way of its second; it never closes anything.
-import { native } from '../../src/ts/verbs/native.js';
+import { native } from '../../src/ts/addon/native.js';
 import { climb } from './climb.js';
 
 const [, , step = '', ending = ''] = process.argv;

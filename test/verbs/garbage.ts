@@ -1,6 +1,6 @@
 // Calls native functions with garbage. Ends with 0 when everything was answered by a value or an error.
 import fc from 'fast-check';
-import { native, type NativeAddon } from '../../src/ts/verbs/native.js';
+import { native, type NativeAddon } from '../../src/ts/addon/native.js';
 import { openPair, takeOne } from './support.js';
 
 type Native = Record<string, (...values: unknown[]) => unknown>;

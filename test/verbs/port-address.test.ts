@@ -3,7 +3,7 @@
 import { constants } from 'node:os';
 import t from 'tap';
 import type { GidEntry, RdmaError } from '../../src/ts/verbs/index.js';
-import type { NativePortAttributes } from '../../src/ts/verbs/native.js';
+import type { NativePortAttributes } from '../../src/ts/addon/native.js';
 import { choosePortAddress } from '../../src/ts/verbs/port-address.js';
 import { codeOf } from './support.js';
 

@@ -2,9 +2,9 @@
 // one left out or one too many, and the error's words name that one.
 import { constants } from 'node:os';
 import t from 'tap';
-import { QpAttributeMask as Mask, QpState, QpType } from '../../src/ts/verbs/constants.js';
+import { QpAttributeMask as Mask, QpState, QpType } from '../../src/ts/addon/constants.js';
 import type { QueuePairAttributes, RdmaError } from '../../src/ts/verbs/index.js';
-import { ATTRIBUTE_WORDS, AttributeWord, native } from '../../src/ts/verbs/native.js';
+import { ATTRIBUTE_WORDS, AttributeWord, native } from '../../src/ts/addon/native.js';
 import { qpAttributeNames, qpStateName, transitionOf } from '../../src/ts/verbs/qp-transitions.js';
 import { openSide, type Side, until } from './support.js';
 

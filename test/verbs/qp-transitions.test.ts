@@ -1,7 +1,7 @@
 // Proves that the table of transitions names exactly what is missing and what is one too many, by the names of
 // modify().
 import t from 'tap';
-import { QpAttributeMask as Mask, QpState, QpType } from '../../src/ts/verbs/constants.js';
+import { QpAttributeMask as Mask, QpState, QpType } from '../../src/ts/addon/constants.js';
 import {
   explainTransition,
   qpAttributeNames,

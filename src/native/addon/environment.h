@@ -75,7 +75,7 @@ struct Object {
 };
 
 // Where the calls of the hot path find their arguments and leave their answer: see hot.cc and, for JavaScript,
-// src/ts/verbs/hot-calls.ts.
+// src/ts/addon/hot-calls.ts.
 //
 //  0       4      8    12     16     20      24       32
 //  | handle| count| max| looks| stamp| answer| stampMs|

@@ -1,6 +1,6 @@
 // Queue pair attributes as JavaScript has them: words of a Uint32Array, the destination GID apart.
 //
-// Invariant: the order of the words is that of AttributeWord in src/ts/verbs/native.ts.
+// Invariant: the order of the words is that of AttributeWord in src/ts/addon/native.ts.
 #pragma once
 
 #include <cstddef>

@@ -2,8 +2,9 @@
 //
 // Invariant: what the table shows follows from `--trials` and `--seed` alone; times are virtual.
 import { Command } from 'commander';
-import { type DeadlockResult, deadlockBench, protocols } from '../bench/deadlock/deadlock.js';
-import { machine } from '../bench/machine.js';
+import type { DeadlockResult } from '../bench/deadlock.js';
+import { machine } from '../bench/kit/machine.js';
+import { peersFor } from './bench-compare.js';
 import { interruptible } from './exit.js';
 import { integer } from './options.js';
 import { Progress } from './progress.js';
@@ -23,12 +24,13 @@ export function deadlockCommand(setExitCode: (code: number) => void): Command {
     .option('--json', 'print one JSON document instead of the table')
     .addHelpText(
       'after',
-      '\n10000 trials take about two minutes. Times are virtual: docs/bench.md says what is simulated.',
+      '\n10000 trials take about two minutes. Times are virtual: docs/bench.md says what is simulated. Only in a checkout.',
     )
     .action(async (flags: DeadlockFlags) => setExitCode(await runDeadlock(flags)));
 }
 
 function runDeadlock({ trials, seed, json }: DeadlockFlags): Promise<number> {
+  const { protocols, play } = peersFor('bench deadlock', false).deadlock;
   return interruptible(async (signal) => {
     const progress = new Progress();
     const results: DeadlockResult[] = [];
@@ -36,7 +38,7 @@ function runDeadlock({ trials, seed, json }: DeadlockFlags): Promise<number> {
       for (const protocol of protocols) {
         const onProgress = (done: number) => progress.update(`deadlock ${protocol}: ${done} of ${trials} trials`);
         onProgress(0);
-        results.push(await deadlockBench({ protocol, trials, seed, signal, onProgress }));
+        results.push(await play({ protocol, trials, seed, signal, onProgress }));
       }
     } finally {
       progress.clear();

@@ -2,7 +2,7 @@
 //
 // Invariant: what is printed was measured in this run; nothing is remembered or estimated.
 import { Command, InvalidArgumentError } from 'commander';
-import { overloadPeerNames, overloadPeersNamed } from '../bench/overload/peers.js';
+import type { OverloadPeer } from '../bench/overload/peer.js';
 import { benchOverload } from '../bench/overload/run.js';
 import {
   checkOverloadSettings,
@@ -23,6 +23,7 @@ import {
   workKinds,
 } from '../bench/overload/settings.js';
 import { overloadText } from './bench-overload-table.js';
+import { addCompare, comparedWith, type PeersOf } from './bench-compare.js';
 import { runBench, usable } from './bench-run.js';
 import { UsageError } from './exit.js';
 import { integer, listOf } from './options.js';
@@ -44,9 +45,10 @@ interface Flags {
 }
 
 const defaults = overloadDefaults;
+const peersOf: PeersOf<OverloadPeer> = ({ overload }) => overload;
 
 export function overloadCommand(setExitCode: (code: number) => void): Command {
-  return new Command('overload')
+  const command = new Command('overload')
     .description(
       'more requests than a pipeline has capacity for: what is answered in time, refused, cancelled, and fair',
     )
@@ -75,10 +77,10 @@ export function overloadCommand(setExitCode: (code: number) => void): Command {
     )
     .option('--seconds <count>', 'how long each figure is measured', integer(1, MAX_SECONDS), defaults.seconds)
     .option('--seed <number>', 'decides when requests come', integer(0, MAX_SEED), defaults.seed)
-    .option('--compare <peers>', `measure these beside it: ${overloadPeerNames.join(', ')}`, listOf(overloadPeerNames))
     .option('--json', 'print one JSON document instead of the tables')
     .addHelpText('after', '\nWithout options it takes about three minutes. docs/bench.md says what is measured.')
     .action(async (flags: Flags) => setExitCode(await run(settingsOf(flags), flags)));
+  return addCompare(command, peersOf);
 }
 
 function factors(text: string): number[] {
@@ -118,7 +120,8 @@ function settingsOf(flags: Flags): OverloadSettings {
 
 function run(settings: OverloadSettings, flags: Flags): Promise<number> {
   return runBench(flags, async (surroundings) => {
-    const document = await benchOverload({ settings, peers: overloadPeersNamed(flags.compare ?? []), ...surroundings });
+    const peers = comparedWith(flags.compare, peersOf);
+    const document = await benchOverload({ settings, peers, ...surroundings });
     return { document, text: () => overloadText(document) };
   });
 }

@@ -2,7 +2,7 @@
 //
 // Invariant: what is printed was measured in this run; nothing is remembered or estimated.
 import { Command, InvalidArgumentError } from 'commander';
-import { pipelinePeerNames, pipelinePeersNamed } from '../bench/pipeline/peers.js';
+import type { PipelinePeer } from '../bench/pipeline/peer.js';
 import { pipelineDocument } from '../bench/pipeline/result.js';
 import { benchPipelines } from '../bench/pipeline/run.js';
 import {
@@ -23,6 +23,7 @@ import {
 } from '../bench/pipeline/settings.js';
 import { type Shape, shapes } from '../bench/pipeline/shape.js';
 import { pipelineText } from './bench-pipeline-table.js';
+import { addCompare, comparedWith, type PeersOf } from './bench-compare.js';
 import { runBench, usable } from './bench-run.js';
 import { UsageError } from './exit.js';
 import { integer, integers, listOf, sizes } from './options.js';
@@ -45,6 +46,7 @@ interface Flags {
 }
 
 const defaults = pipelineDefaults;
+const peersOf: PeersOf<PipelinePeer> = ({ pipelines }) => pipelines;
 /** The size of a request after a rest, and of those that warm up a pipeline that is then idle. */
 const SMALL = [MIN_SIZE_BYTES];
 /** Whole, and in pieces; and how large. */
@@ -52,7 +54,7 @@ const STREAM_PIECES = [1, 64];
 const STREAM_SIZE = [16 * 2 ** 20];
 
 export function pipelineCommand(setExitCode: (code: number) => void): Command {
-  return new Command('pipeline')
+  const command = new Command('pipeline')
     .description('requests through a pipeline of stages: latency, rate, processor time and memory, beside peers')
     .option('-d, --device <name>', 'the RDMA device', defaults.device)
     .option('--shape <shapes>', `some of ${shapes.join(',')}`, listOf(shapes), [...defaults.shapes])
@@ -79,9 +81,9 @@ export function pipelineCommand(setExitCode: (code: number) => void): Command {
       integers(1, MAX_STREAM_PIECES),
     )
     .option('--start <stages>', 'instead: how long so many stages take to start', integers(1, MAX_STAGES))
-    .option('--compare <peers>', `measure these beside it: ${pipelinePeerNames.join(', ')}`, listOf(pipelinePeerNames))
     .option('--json', 'print one JSON document instead of the table')
     .action(async (flags: Flags) => setExitCode(await run(settingsOf(flags), flags)));
+  return addCompare(command, peersOf);
 }
 
 function bytes(text: string): number[] {
@@ -131,7 +133,7 @@ function settingsOf(flags: Flags): PipelineSettings {
 
 function run(settings: PipelineSettings, flags: Flags): Promise<number> {
   return runBench(flags, async (surroundings) => {
-    const peers = pipelinePeersNamed(flags.compare ?? []);
+    const peers = comparedWith(flags.compare, peersOf);
     const document = pipelineDocument(await benchPipelines({ settings, peers, ...surroundings }));
     return { document, text: () => pipelineText(document) };
   });

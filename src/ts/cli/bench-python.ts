@@ -4,6 +4,7 @@
 import { Command } from 'commander';
 import { type PythonBench, pythonBench } from '../bench/python/run.js';
 import { checkPythonBench, type PythonBenchSettings } from '../bench/python/settings.js';
+import { peersFor } from './bench-compare.js';
 import { runBench, usable } from './bench-run.js';
 import { integer, sizes } from './options.js';
 import { table } from './table.js';
@@ -38,7 +39,8 @@ function runPython({ python, size, iters, handOvers, json }: PythonFlags): Promi
   };
   const settings = usable(() => checkPythonBench(wanted));
   return runBench(json === undefined ? {} : { json }, async ({ onStep, onNote, signal }) => {
-    const document = await pythonBench(settings, onStep, signal);
+    const peers = peersFor('what Python programs use', true)?.python ?? [];
+    const document = await pythonBench(settings, peers, onStep, signal);
     for (const { what, reason } of document.failures) onNote(`${what}: ${reason}`);
     return { document, text: () => text(document) };
   });

@@ -3,10 +3,10 @@
 // Invariant: what is printed was measured in this run; nothing is remembered or estimated.
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { Command, InvalidArgumentError } from 'commander';
-import { peerNames, peersNamed } from '../bench/peers/ring-peers.js';
-import { report } from '../bench/report.js';
-import { type Occasion, reportPage } from '../bench/report-page.js';
+import { Command } from 'commander';
+import { report } from '../bench/kit/report.js';
+import { type Occasion, reportPage } from '../bench/ring/report-page.js';
+import type { RingPeer } from '../bench/ring/peer.js';
 import { compareResults } from '../bench/ring/result.js';
 import {
   checkRingSettings,
@@ -19,9 +19,10 @@ import {
   ringDefaults,
   type Way,
 } from '../bench/ring/settings.js';
-import { benchRings } from '../bench/ring-bench.js';
-import { packageRoot } from '../verbs/native.js';
+import { benchRings } from '../bench/ring/run.js';
+import { packageRoot } from '../addon/native.js';
 import { ringText } from './bench-ring-table.js';
+import { addCompare, comparedWith, type PeersOf } from './bench-compare.js';
 import { runBench, usable } from './bench-run.js';
 import { UsageError } from './exit.js';
 import { integer, sizes } from './options.js';
@@ -47,6 +48,7 @@ const descriptions: Record<RingTest, string> = {
   'ring-rate': 'small messages a second from one producer',
   'ring-fan-in': 'messages a second from many producers into one inbox, and how fairly they get their turns',
 };
+const peersOf: PeersOf<RingPeer> = ({ rings }) => rings;
 const FAN_IN_PRODUCERS = 64;
 const SURVEY_SIZES = [64, 4096, 65_536, 2 ** 20, 2 ** 24];
 
@@ -88,7 +90,7 @@ export function ringsCommand(setExitCode: (code: number) => void): Command {
 }
 
 function common(command: Command, defaultSizes: string): Command {
-  return command
+  return addCompare(command, peersOf)
     .option('-d, --device <name>', 'the RDMA device', 'soft0')
     .option(
       '--size <bytes>',
@@ -96,16 +98,8 @@ function common(command: Command, defaultSizes: string): Command {
       sizes(MAX_SIZE_BYTES),
     )
     .option('--duration <seconds>', 'how long each figure is measured (default: 1)', integer(1, MAX_DURATION_S))
-    .option('--compare <peers>', `measure these beside it: ${peerNames.join(', ')}`, peerList)
     .option('--report <file.html>', 'also write a page with charts, which needs nothing but a browser')
     .option('--json', 'print one JSON document instead of the table');
-}
-
-function peerList(text: string): string[] {
-  const names = text.split(',').map((name) => name.trim());
-  const wrong = names.find((name) => !peerNames.includes(name));
-  if (wrong !== undefined) throw new InvalidArgumentError(`Give some of ${peerNames.join(', ')}.`);
-  return names;
 }
 
 function settingsOf(test: RingTest, flags: Flags): RingSettings {
@@ -136,7 +130,7 @@ function occasion(): Occasion {
 function run(plan: readonly RingSettings[], flags: Flags): Promise<number> {
   return runBench(flags, async (surroundings) => {
     const output = flags.report === undefined ? undefined : await OutputFile.create(flags.report);
-    const peers = peersNamed(flags.compare ?? []);
+    const peers = comparedWith(flags.compare, peersOf);
     const { results, peers: measured, failures } = await benchRings({ plan, peers, ...surroundings });
     const comparisons = compareResults(results);
     const document = { ...report(results), peers: measured, comparisons, failures };

@@ -1,7 +1,7 @@
 // The tables of the verbs benchmarks: perftest's columns, with their names and units.
 //
 // Invariant: the columns and their order are perftest's; a figure that was not measured is `-`.
-import type { Comparison } from '../bench/verbs/compare.js';
+import type { Comparison } from '../bench/verbs/peer.js';
 import type { VerbsResult } from '../bench/verbs/result.js';
 import { isLatency } from '../bench/verbs/settings.js';
 import { table } from './table.js';

@@ -2,10 +2,10 @@
 //
 // Invariant: an option that means nothing for a test is not an option of its command.
 import { Command, InvalidArgumentError, Option } from 'commander';
-import { report } from '../bench/report.js';
+import { report } from '../bench/kit/report.js';
 import { Client, type ServerAddress } from '../bench/verbs/client.js';
-import { compareSize, type Comparison, peerName } from '../bench/verbs/compare.js';
 import { listenOnce } from '../bench/verbs/listen.js';
+import type { Comparison } from '../bench/verbs/peer.js';
 import { verbsResult, type VerbsResult } from '../bench/verbs/result.js';
 import {
   checkSettings,
@@ -20,6 +20,7 @@ import {
 } from '../bench/verbs/settings.js';
 import type { Place } from '../bench/verbs/side.js';
 import { isRdmaError } from '../core/errors.js';
+import { peersFor } from './bench-compare.js';
 import { comparisonText, resultsText } from './bench-table.js';
 import { interruptible, UsageError } from './exit.js';
 import { integer, sizes } from './options.js';
@@ -143,7 +144,10 @@ export function verbsCommand(test: VerbsTest, setExitCode: (code: number) => voi
       PERFTEST_PORT,
     )
     .addOption(
-      new Option('--compare <program>', 'run perftest in turn with this, and show the ratio').choices(['perftest']),
+      new Option(
+        '--compare <program>',
+        'run perftest in turn with this, and show the ratio; only in a checkout',
+      ).choices(['perftest']),
     )
     .option('--rounds <count>', 'runs of each with --compare (default: 3)', integer(1, 100))
     .option('--json', 'print one JSON document instead of the table')
@@ -211,7 +215,9 @@ async function measure(
   flags: Flags,
   signal: AbortSignal,
 ): Promise<void> {
-  const peer = flags.compare === undefined ? '' : peerName({ settings }, place.device);
+  const { compare } = flags;
+  const perftest = compare === undefined ? undefined : peersFor(`--compare ${compare}`, false).perftest;
+  const peer = perftest?.name(settings.test, place.device) ?? '';
   const at: ServerAddress | undefined = host === undefined ? undefined : { host, port: flags.port };
   const progress = new Progress();
   const results: VerbsResult[] = [];
@@ -220,18 +226,18 @@ async function measure(
   try {
     progress.update(`${settings.test}: opening ${place.device}`);
     // Programs of others are started from here, and would be bound with us.
-    const client = await Client.open(place, settings, at, signal, flags.compare === undefined);
+    const client = await Client.open(place, settings, at, signal, perftest === undefined);
     try {
       for (const sizeBytes of settings.sizes) {
         const words = `${settings.test} ${bytes(sizeBytes)}`;
         progress.update(words);
-        if (flags.compare === undefined) {
+        if (perftest === undefined) {
           results.push(verbsResult(place.device, settings, await client.measure(sizeBytes), flags.histogram === true));
           continue;
         }
         const onRun = (what: string) => progress.update(`${words}: ${what}`);
         const rounds = flags.rounds ?? DEFAULT_ROUNDS;
-        const compared = await compareSize(client, place, sizeBytes, rounds, peer, onRun, signal);
+        const compared = await perftest.compareSize(client, place, sizeBytes, rounds, peer, onRun, signal);
         results.push(compared.ours, compared.theirs);
         comparisons.push(compared.comparison);
       }

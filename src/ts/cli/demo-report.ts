@@ -1,8 +1,8 @@
 // What the demo says at its end: as a table, and as a document.
 //
 // Invariant: both say the same; a time is what the stages measured, in the unit of its name.
-import { machine, type Machine } from '../bench/machine.js';
-import { percentile, round3 } from '../bench/statistics.js';
+import { machine, type Machine } from '../bench/kit/machine.js';
+import { percentile, round3 } from '../bench/kit/statistics.js';
 import type { Restart } from '../cluster/index.js';
 import type { Trace, Workflow } from '../pipeline/index.js';
 import { bytes, table } from './table.js';

@@ -16,7 +16,7 @@ import {
   openLog,
   type Service,
 } from '../serve/index.js';
-import { packageRoot } from '../verbs/native.js';
+import { packageRoot } from '../addon/native.js';
 import { asUsage, errorLine } from './exit.js';
 import { amount, integer, startTimeout } from './options.js';
 import { SignalLatch } from './signal-latch.js';

@@ -3,7 +3,7 @@
 // Invariant: a device that cannot be opened is shown with its reason, never left out; one asked for by name that is not
 // there, or cannot be opened, is an error.
 import { Command } from 'commander';
-import { machine } from '../bench/machine.js';
+import { machine } from '../bench/kit/machine.js';
 import { reportDevice } from '../doctor/device-report.js';
 import { Device, listDevices } from '../verbs/index.js';
 import { deviceDetails, deviceTables } from './device-table.js';

@@ -2,7 +2,7 @@
 //
 // Invariant: exit code 0 when a verbs device can be used, 3 when only soft0 can, 1 when nothing can.
 import { Command } from 'commander';
-import { machine } from '../bench/machine.js';
+import { machine } from '../bench/kit/machine.js';
 import { diagnose, type Diagnosis, type Verdict } from '../doctor/diagnosis.js';
 import { observe } from '../doctor/observation.js';
 import { thisSystem } from '../doctor/system.js';

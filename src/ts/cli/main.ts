@@ -5,7 +5,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Command, CommanderError } from 'commander';
-import { packageRoot } from '../verbs/native.js';
+import { packageRoot } from '../addon/native.js';
 import { loadCommands } from './commands.js';
 import { errorLine, ExitCode, exitCodeOf, UsageError } from './exit.js';
 import { watchStandardStreams } from './standard-streams.js';

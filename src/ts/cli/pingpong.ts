@@ -3,10 +3,10 @@
 //
 // Invariant: options and lines on stdout are those of the C programs; what was chosen for the person is on stderr.
 import { Command, Option } from 'commander';
-import { pingPong } from '../bench/pingpong/pingpong.js';
-import { addressLine, pingPongReport, resultLines } from '../bench/pingpong/report.js';
-import { type PingPongType, pingPongTypes } from '../bench/pingpong/settings.js';
-import type { PingPongAddress } from '../connect/index.js';
+import { pingPong } from '../interop/pingpong/pingpong.js';
+import { addressLine, pingPongReport, resultLines } from '../interop/pingpong/report.js';
+import { type PingPongType, pingPongTypes } from '../interop/pingpong/settings.js';
+import type { PingPongAddress } from '../interop/pingpong/bootstrap.js';
 import { isRdmaError, RdmaError } from '../core/errors.js';
 import { interruptible, UsageError } from './exit.js';
 import { integer } from './options.js';

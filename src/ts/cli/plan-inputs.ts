@@ -10,7 +10,7 @@ import { gentd26LikeTrace } from '../planner/traces/gentd26-like.js';
 import { burstTrace, dayTrace, onOffTrace, poissonTrace } from '../planner/traces/generators.js';
 import { readTrace } from '../planner/traces/public-formats.js';
 import { gapOf, type Trace } from '../planner/traces/trace.js';
-import { packageRoot } from '../verbs/native.js';
+import { packageRoot } from '../addon/native.js';
 import { UsageError } from './exit.js';
 
 /** Names of generated traces. */

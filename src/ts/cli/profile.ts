@@ -6,7 +6,7 @@ import { readFileSync } from 'node:fs';
 import { basename, extname } from 'node:path';
 import { totalmem } from 'node:os';
 import { Command } from 'commander';
-import { machine } from '../bench/machine.js';
+import { machine } from '../bench/kit/machine.js';
 import { missingOf, profileOf, summary } from '../bench/profile/document.js';
 import { measureWorkflow, type WorkflowMeasured } from '../bench/profile/measure.js';
 import { readGpus } from '../cluster/gpus.js';

@@ -1,8 +1,8 @@
 // `onepiece rping`: rping of rdma-core, in both roles.
 //
-// Invariant: options are rping's; what it plays is in rdmacm/rping.
+// Invariant: options are rping's; what it plays is in interop/rping.
 import { Command } from 'commander';
-import { machine } from '../bench/machine.js';
+import { machine } from '../bench/kit/machine.js';
 import { type RdmaError, isRdmaError } from '../core/errors.js';
 import {
   DEFAULT_PORT,
@@ -12,7 +12,7 @@ import {
   rpingClient,
   type RpingResult,
   rpingServer,
-} from '../rdmacm/rping/index.js';
+} from '../interop/rping/index.js';
 import { errorLine, ExitCode, interruptible, UsageError } from './exit.js';
 import { integer } from './options.js';
 

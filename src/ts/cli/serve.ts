@@ -24,7 +24,7 @@ import {
   Tokens,
 } from '../serve/index.js';
 import { defaultStoreFolder, type JobStore, lmdbStore, memoryStore, redisStore } from '../jobs/index.js';
-import { packageRoot } from '../verbs/native.js';
+import { packageRoot } from '../addon/native.js';
 import { ClusterPipeline } from '../cluster/index.js';
 import type { ControlStore } from '../control/index.js';
 import { openControl, readSecret } from './cluster-options.js';

@@ -7,7 +7,7 @@ import { execFile, type ExecFileException } from 'node:child_process';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { RdmaError } from '../core/errors.js';
-import { packageRoot } from '../verbs/native.js';
+import { packageRoot } from '../addon/native.js';
 
 /** One GPU. */
 export interface Gpu {

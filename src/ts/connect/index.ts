@@ -13,10 +13,3 @@ export { MAX_BODY_BYTES as MAX_DOCUMENT_BYTES } from './frame.js';
 export type { RejectionReason } from './pending-peer.js';
 export type { SocketAddress } from './socket-error.js';
 export { TLS_FILES, TlsIdentity, type TlsMaterial } from './tls-identity.js';
-export {
-  NO_GID,
-  PINGPONG_PORT,
-  PINGPONG_SRQ_ADDRESSES,
-  type PingPongAddress,
-} from './pingpong-bootstrap.js';
-export { askPingPong, servePingPong } from './pingpong-peer.js';

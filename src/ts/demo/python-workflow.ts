@@ -4,7 +4,7 @@
 // module too, so the environment names the interpreter.
 import { join } from 'node:path';
 import { workflow } from '../pipeline/index.js';
-import { packageRoot } from '../verbs/native.js';
+import { packageRoot } from '../addon/native.js';
 import { DEMO_PYTHON } from './python-check.js';
 import { imageToVideo } from './workflow.js';
 

@@ -3,7 +3,7 @@
 // Invariant: every device becomes a report, also one that cannot be opened or asked: then `problem` says why. A report
 // survives JSON: no bigint in it (those are hexadecimal text), and an unknown value is null.
 import { errnoError, isRdmaError } from '../core/errors.js';
-import { mtuBytes } from '../verbs/constants.js';
+import { mtuBytes } from '../addon/constants.js';
 import {
   atomicWords,
   capabilityNames,
@@ -20,7 +20,7 @@ import {
   type RankedGid,
   rankGids,
 } from '../verbs/index.js';
-import { native } from '../verbs/native.js';
+import { native } from '../addon/native.js';
 
 /** One entry of a port's GID table. */
 export interface GidReport {

@@ -5,7 +5,7 @@
 // It ends with its exit code then, EXIT_MS after it began to exit; a commit that was not answered may be lost, as in a
 // crash.
 import { isMainThread } from 'node:worker_threads';
-import { native } from '../verbs/native.js';
+import { native } from '../addon/native.js';
 
 /** Other listeners of the exit, and the report of an uncaught error, come first. */
 const EXIT_MS = 300;

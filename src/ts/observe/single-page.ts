@@ -6,7 +6,7 @@ import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { RdmaError } from '../core/errors.js';
-import { packageRoot } from '../verbs/native.js';
+import { packageRoot } from '../addon/native.js';
 
 /** A page and the header `Content-Security-Policy` that it is made for. */
 export interface Page {

@@ -43,6 +43,7 @@ export {
   replayGpus,
 } from './gpu-moves.js';
 export { inTimePart, type SloLoad } from './in-time.js';
+export {
   assumptionsOf,
   bareSeconds,
   type CostChoices,

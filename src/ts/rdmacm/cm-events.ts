@@ -1,7 +1,7 @@
 // The events of rdma_cm, by name and in words.
 //
 // Invariant: numbers and names are those of rdma_cm_event_type in <rdma/rdma_cma.h>, without RDMA_CM_EVENT_.
-import { PathWord } from '../verbs/native.js';
+import { PathWord } from '../addon/native.js';
 import { type NativeCmEvent, ParameterWord } from './native-cm.js';
 
 const names = [

@@ -3,7 +3,7 @@
 // Invariant: connect() ends in exactly one of two ways: with a connection, or with an error and neither an id nor a
 // queue pair left behind.
 import { checkFunction, checkInteger, checkObject, checkString } from '../core/validate.js';
-import { QpState } from '../verbs/constants.js';
+import { QpState } from '../addon/constants.js';
 import { QueuePair } from '../verbs/queue-pair.js';
 import { CmEventChannel } from './cm-event-channel.js';
 import { Connection, type ConnectionInfo } from './connection.js';

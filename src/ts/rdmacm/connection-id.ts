@@ -5,8 +5,8 @@
 import { constants } from 'node:os';
 import { errnoError, RdmaError } from '../core/errors.js';
 import { checkInteger, checkOneOf, invalidArgument } from '../core/validate.js';
-import { QpState } from '../verbs/constants.js';
-import { ATTRIBUTE_WORDS, AttributeWord as Word } from '../verbs/native.js';
+import { QpState } from '../addon/constants.js';
+import { ATTRIBUTE_WORDS, AttributeWord as Word } from '../addon/native.js';
 import { QueuePair } from '../verbs/queue-pair.js';
 import { Resource } from '../verbs/resource.js';
 import { callError, eventError } from './cm-errors.js';

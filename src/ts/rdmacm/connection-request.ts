@@ -4,7 +4,7 @@
 // answered.
 import { RdmaError } from '../core/errors.js';
 import { checkFunction, checkObject, invalidArgument } from '../core/validate.js';
-import { QpState } from '../verbs/constants.js';
+import { QpState } from '../addon/constants.js';
 import { QueuePair } from '../verbs/queue-pair.js';
 import { eventError, tolerate } from './cm-errors.js';
 import type { PeerParameters } from './cm-events.js';

@@ -4,7 +4,7 @@
 // completes as FLUSHED and can be polled until close().
 import { EventEmitter } from 'node:events';
 import { isRdmaError } from '../core/errors.js';
-import { QpState } from '../verbs/constants.js';
+import { QpState } from '../addon/constants.js';
 import type { QueuePair } from '../verbs/queue-pair.js';
 import { tolerate } from './cm-errors.js';
 import type { CmEventChannel } from './cm-event-channel.js';

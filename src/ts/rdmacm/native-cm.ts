@@ -1,7 +1,7 @@
 // The part of the native addon that this layer uses, typed.
 //
 // Invariant: as in src/native/addon/cm.cc; native answers a negative errno, whoever calls turns it into an error.
-import { type NativeAddon, native } from '../verbs/native.js';
+import { type NativeAddon, native } from '../addon/native.js';
 
 /** An address as native code has it: see socket-address.ts. */
 export type NativeAddress = Uint8Array;
@@ -22,7 +22,7 @@ export const PARAMETER_WORDS = 7;
 export interface NativeCmDatagram {
   qpNum: number;
   qkey: number;
-  /** In the order of PathWord in src/ts/verbs/native.ts. */
+  /** In the order of PathWord in src/ts/addon/native.ts. */
   path: Uint32Array;
   gid: Uint8Array;
 }

@@ -5,7 +5,7 @@
 import { checkInteger } from '../core/validate.js';
 import type { PortAddress } from './port-address.js';
 import { errnoError } from '../core/errors.js';
-import { native, PATH_WORDS, PathWord } from './native.js';
+import { native, PATH_WORDS, PathWord } from '../addon/native.js';
 import type { ProtectionDomain } from './protection-domain.js';
 import { parseGid } from './qp-attributes.js';
 import { Resource } from './resource.js';

@@ -2,7 +2,7 @@
 //
 // Invariant: a slot belongs to one operation until the device has done with it. A page of slots is registered when the
 // first atomic needs it, and another one when all are in use.
-import { AccessFlags } from './constants.js';
+import { AccessFlags } from '../addon/constants.js';
 import type { MemoryRegion } from './memory-region.js';
 import type { ProtectionDomain } from './protection-domain.js';
 

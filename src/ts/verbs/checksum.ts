@@ -2,7 +2,7 @@
 //
 // Invariant: the same number as RFC 3720 appendix B.4 gives for the same bytes.
 import { checkBytes, checkInteger } from '../core/validate.js';
-import { native } from './native.js';
+import { native } from '../addon/native.js';
 
 /**
  * The CRC-32C (Castagnoli) of `length` bytes of `bytes` from `offset`.

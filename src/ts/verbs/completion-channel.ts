@@ -5,7 +5,7 @@
 import { errnoError } from '../core/errors.js';
 import type { CompletionPump } from './completion-pump.js';
 import type { Device } from './device.js';
-import { native } from './native.js';
+import { native } from '../addon/native.js';
 import { Resource } from './resource.js';
 
 /** Made by {@link Device.createCompletionChannel}. */

@@ -10,8 +10,8 @@ import { CompletionPump } from './completion-pump.js';
 import { Completions } from './completions.js';
 import { type CompletionQueueCounters, completionQueueCounters } from './counters.js';
 import type { Device } from './device.js';
-import { hotCalls } from './hot-calls.js';
-import { native, type NativeCq } from './native.js';
+import { hotCalls } from '../addon/hot-calls.js';
+import { native, type NativeCq } from '../addon/native.js';
 import { Resource } from './resource.js';
 
 const EBADF = -constants.errno.EBADF;

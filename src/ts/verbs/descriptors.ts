@@ -3,7 +3,7 @@
 // Invariant: a descriptor that is looked up here stays its owner's, and is passed on before anything else can close it.
 // The receiver has one of its own, which keeps the pages alive, whatever becomes of the owner.
 import { errnoError } from '../core/errors.js';
-import { native } from './native.js';
+import { native } from '../addon/native.js';
 import type { Resource } from './resource.js';
 
 /** Where pages lie: in this file, from this byte on. */

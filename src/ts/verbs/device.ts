@@ -8,7 +8,7 @@ import { type AsyncEvent, describeEvent, type EventElements } from './async-even
 import { CompletionChannel } from './completion-channel.js';
 import { CompletionQueue } from './completion-queue.js';
 import type { GidEntry } from './gid.js';
-import { native, type NativeDeviceAttributes, type NativeListing, type NativePortAttributes } from './native.js';
+import { native, type NativeDeviceAttributes, type NativeListing, type NativePortAttributes } from '../addon/native.js';
 import { choosePortAddress, type PortAddress } from './port-address.js';
 import { ProtectionDomain } from './protection-domain.js';
 import { Resource } from './resource.js';

@@ -3,7 +3,7 @@
 // Invariant: it is watched as a completion channel is: the callback runs after the count was taken, so that no signal
 // is left without a call that follows it.
 import { errnoError } from '../core/errors.js';
-import { native } from './native.js';
+import { native } from '../addon/native.js';
 import { Resource } from './resource.js';
 
 /** An eventfd(2). */

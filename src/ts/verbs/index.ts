@@ -19,7 +19,7 @@ export {
   QpType,
   SendFlags,
   WorkOpcode,
-} from './constants.js';
+} from '../addon/constants.js';
 export {
   Device,
   type DeviceAttributes,

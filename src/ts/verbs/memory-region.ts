@@ -6,7 +6,7 @@
 import { errnoError } from '../core/errors.js';
 import { checkInteger } from '../core/validate.js';
 import { shows } from './descriptors.js';
-import { native, type NativeKeys } from './native.js';
+import { native, type NativeKeys } from '../addon/native.js';
 import type { ProtectionDomain } from './protection-domain.js';
 import type { RemoteMapping } from './remote-mapping.js';
 import { Resource } from './resource.js';

@@ -3,7 +3,7 @@
 // Invariant: `rkey` is the key that is in force as far as this side knows: it changes when a bind has completed, which
 // whoever polls says by setting it (QueuePair.operations does).
 import { errnoError } from '../core/errors.js';
-import { native } from './native.js';
+import { native } from '../addon/native.js';
 import type { ProtectionDomain } from './protection-domain.js';
 import { Resource } from './resource.js';
 

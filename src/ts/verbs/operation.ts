@@ -6,7 +6,7 @@
 import { watchDeadline } from '../core/deadline.js';
 import { ErrorCodes, RdmaError, type ErrorCode } from '../core/errors.js';
 import { completionError } from './completion-error.js';
-import { CompletionFlags } from './constants.js';
+import { CompletionFlags } from '../addon/constants.js';
 import type { Completions } from './completions.js';
 
 // Above what programs use for themselves: wrIds of promises are whole numbers from 2^52 up.

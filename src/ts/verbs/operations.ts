@@ -5,7 +5,7 @@
 // its promise settles, or `error.settled` does when the waiting was given up.
 import { invalidArgument } from '../core/validate.js';
 import type { AddressHandle } from './address-handle.js';
-import { AccessFlags, QpType, SendFlags, WorkOpcode } from './constants.js';
+import { AccessFlags, QpType, SendFlags, WorkOpcode } from '../addon/constants.js';
 import type { MemoryRegion } from './memory-region.js';
 import type { MemoryWindow } from './memory-window.js';
 import type { CompletedOperation, WaitOptions } from './operation.js';

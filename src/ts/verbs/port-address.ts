@@ -4,9 +4,9 @@
 // entry is taken only when it could be proved or the caller named it, and what was passed over is said.
 import { errnoError, RdmaError } from '../core/errors.js';
 import { invalidArgument } from '../core/validate.js';
-import { LinkLayer, PORT_ACTIVE } from './constants.js';
+import { LinkLayer, PORT_ACTIVE } from '../addon/constants.js';
 import { formatGid, type GidChoice, type GidEntry, parseGidText, rankGids } from './gid.js';
-import type { NativePortAttributes } from './native.js';
+import type { NativePortAttributes } from '../addon/native.js';
 import { portStateWords } from './words.js';
 
 /** How a queue pair of this port is found by peers. */

@@ -2,7 +2,7 @@
 //
 // Invariant: the kernel does it, so nothing depends on what the other process says or how it ends.
 import { errnoError } from '../core/errors.js';
-import { native } from './native.js';
+import { native } from '../addon/native.js';
 
 /**
  * From now on the kernel ends this process (SIGKILL) when the thread that started it ends; at once if the parent has

@@ -3,8 +3,8 @@
 // Invariant: every attribute that is given sets its bit of the mask, and no other bit is set.
 import { RdmaError } from '../core/errors.js';
 import { checkInteger } from '../core/validate.js';
-import { QpAttributeMask as Mask } from './constants.js';
-import { ATTRIBUTE_WORDS, AttributeWord as Word } from './native.js';
+import { QpAttributeMask as Mask } from '../addon/constants.js';
+import { ATTRIBUTE_WORDS, AttributeWord as Word } from '../addon/native.js';
 
 /** Attributes for {@link QueuePair.modify} and from {@link QueuePair.query}: ibv_qp_attr without what RC has not. */
 export type QueuePairAttributes = {

@@ -3,7 +3,7 @@
 // Invariant: pure, and the same table as the kernel's (ib_modify_qp_is_ok), of which the tests prove every row against
 // a device. The alternate path and its migration are left out: the attributes of this library have none.
 // Source: InfiniBand Architecture 1.3, 11.2.5.2, table 91 (QP state transition properties); ibv_modify_qp(3).
-import { QpAttributeMask as Mask, QpState, QpType } from './constants.js';
+import { QpAttributeMask as Mask, QpState, QpType } from '../addon/constants.js';
 
 /** What a transition must and may carry, in bits of QpAttributeMask; STATE itself counts as neither. */
 export interface Transition {

@@ -3,7 +3,7 @@
 // Invariant: children are closed before their parents; a closed object answers RDMA_ERR_CLOSED and never reaches
 // native code. An object that was dropped without close() is closed when its device is collected, with a warning.
 import { errnoError, RdmaError } from '../core/errors.js';
-import { native, type NativeRaw } from './native.js';
+import { native, type NativeRaw } from '../addon/native.js';
 
 /** See {@link Resource.raw}. */
 export type RawNumbers = NativeRaw;

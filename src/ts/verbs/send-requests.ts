@@ -5,7 +5,7 @@
 //   send record, 128 bytes
 //   0      8               16      20     24   28    32      36             40          44           48          56    64
 //   | wrId | remoteAddress | opcode| flags| imm| rkey| numSge| handle or MW | remoteQpn | remoteQkey | compareAdd | swap | sge[4]
-import { WorkOpcode } from './constants.js';
+import { WorkOpcode } from '../addon/constants.js';
 import { RECORD_F64, RECORD_U32, type ScatterGather, WorkRequests } from './work-requests.js';
 
 /**

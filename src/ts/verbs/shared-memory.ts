@@ -4,7 +4,7 @@
 // Invariant: the memory has no name and goes with its last user; it never shrinks, so no access to it can fail.
 import { errnoError } from '../core/errors.js';
 import { checkInteger } from '../core/validate.js';
-import { native } from './native.js';
+import { native } from '../addon/native.js';
 
 const MAX_BYTES = 2 ** 30;
 

@@ -2,7 +2,7 @@
 //
 // Invariant: exactly the bytes that were asked for are copied, or none.
 import { checkBytes, checkInteger, invalidArgument } from '../core/validate.js';
-import { native } from './native.js';
+import { native } from '../addon/native.js';
 
 /** Below this a call into the addon costs more than it wins. */
 export const WIDE_COPY_BYTES = 128 * 1024;

@@ -1,6 +1,6 @@
 // Proves: settings that cannot be measured are refused by name.
 import t from 'tap';
-import { overloadPeersNamed } from '../../../src/ts/bench/overload/peers.js';
+import { overloadPeersNamed } from '../../../bench/peers/overload/peers.js';
 import { checkOverloadSettings, overloadDefaults, slotsOf } from '../../../src/ts/bench/overload/settings.js';
 
 void t.test('the defaults pass', async (t) => {

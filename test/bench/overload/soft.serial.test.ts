@@ -1,13 +1,13 @@
 // Proves: the whole benchmark runs on real processes, ours and both peers, leaves nothing behind, and a peer that is
 // missing or fails is said.
 import t from 'tap';
-import type { OverloadPeer } from '../../../src/ts/bench/overload/peers.js';
-import { overloadPeers } from '../../../src/ts/bench/overload/peers.js';
+import { overloadPeers } from '../../../bench/peers/overload/peers.js';
+import type { OverloadPeer } from '../../../src/ts/bench/overload/peer.js';
 import { benchOverload } from '../../../src/ts/bench/overload/run.js';
 import type { BatchResult, LoadResult, OverloadDocument } from '../../../src/ts/bench/overload/result.js';
 import { type OverloadSettings, overloadDefaults } from '../../../src/ts/bench/overload/settings.js';
 import { RdmaError } from '../../../src/ts/core/errors.js';
-import { treeOf } from '../../../src/ts/bench/pipeline/processes.js';
+import { treeOf } from '../../../src/ts/bench/kit/processes.js';
 
 const REMEDY = 'apt-get install pigeon';
 const lacks: OverloadPeer = {
@@ -15,7 +15,7 @@ const lacks: OverloadPeer = {
   check: () => {
     throw new RdmaError('RDMA_ERR_INVALID_ARGUMENT', 'pigeon is not installed', { remedy: REMEDY });
   },
-  open: () => Promise.reject(new Error('never')),
+  load: () => Promise.reject(new Error('never')),
 };
 
 async function bench(change: Partial<OverloadSettings>, peers: readonly OverloadPeer[], skipMissing = false) {

@@ -1,6 +1,6 @@
 // Proves: a peer that is missing, fails, or cannot carry a size is said, and replaced by nothing; the others go on.
 import t from 'tap';
-import type { PipelinePeer } from '../../../src/ts/bench/pipeline/peers.js';
+import type { PipelinePeer } from '../../../src/ts/bench/pipeline/peer.js';
 import { benchPipelines } from '../../../src/ts/bench/pipeline/run.js';
 import { type PipelineSettings, pipelineDefaults } from '../../../src/ts/bench/pipeline/settings.js';
 import { RdmaError } from '../../../src/ts/core/errors.js';

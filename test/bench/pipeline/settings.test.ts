@@ -1,7 +1,7 @@
 // Proves: settings that cannot be measured are refused by name, and the others become the measurements that they ask
 // for.
 import t from 'tap';
-import { pipelinePeersNamed } from '../../../src/ts/bench/pipeline/peers.js';
+import { pipelinePeersNamed } from '../../../bench/peers/pipeline/peers.js';
 import { plansOf } from '../../../src/ts/bench/pipeline/run.js';
 import {
   checkPipelineSettings,

@@ -1,6 +1,7 @@
 // Proves that `onepiece bench python` measures every row, that nothing is copied between the stages, and that settings
 // out of range are refused.
 import t from 'tap';
+import { pythonPeers } from '../../../bench/peers/python/hand-over.js';
 import { pythonBench } from '../../../src/ts/bench/python/run.js';
 import { checkPythonBench } from '../../../src/ts/bench/python/settings.js';
 import { within } from '../../pipeline/support.js';
@@ -10,7 +11,7 @@ const SMALL = { interpreter: '/usr/bin/python3', roundTrips: 20, rests: 2, restM
 void t.test('every row is measured, and nothing is copied between two stages', async (t) => {
   const settings = checkPythonBench({ ...SMALL, handOverBytes: 2 ** 20 });
   const steps: string[] = [];
-  const measure = pythonBench(settings, (words) => steps.push(words), new AbortController().signal);
+  const measure = pythonBench(settings, pythonPeers, (words) => steps.push(words), new AbortController().signal);
   const { rows, failures, python } = await within('the measurement', measure, 60_000);
   t.same(failures, []);
   t.match(python, /^Python 3\./);

@@ -1,12 +1,7 @@
 // Proves: settings that cannot be measured are refused by name, and lanes hold what is sent through them.
 import t from 'tap';
-import {
-  checkRingSettings,
-  laneSizes,
-  ringDefaults,
-  ringTests,
-  roundsWithin,
-} from '../../../src/ts/bench/ring/settings.js';
+import { roundsWithin } from '../../../src/ts/bench/kit/ping-pong.js';
+import { checkRingSettings, laneSizes, ringDefaults, ringTests } from '../../../src/ts/bench/ring/settings.js';
 
 void t.test('the defaults of every benchmark pass', async (t) => {
   for (const test of ringTests) t.strictSame(checkRingSettings(ringDefaults(test)), ringDefaults(test));

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import t from 'tap';
 import { assumptionsOf, bareSeconds, costsOf, gpuCountsOf } from '../../../src/ts/planner/profiles/costs.js';
 import { checkProfile, type Profile } from '../../../src/ts/planner/profiles/profile.js';
-import { packageRoot } from '../../../src/ts/verbs/native.js';
+import { packageRoot } from '../../../src/ts/addon/native.js';
 
 const folder = join(packageRoot(), 'profiles');
 const names = readdirSync(folder).filter((name) => name !== 'schema.json');

@@ -10,7 +10,7 @@ import type { Workload } from '../../../src/ts/planner/fleet/builders.js';
 import type { FaultRates, FleetSpec, PoolSpec } from '../../../src/ts/planner/fleet/fleet.js';
 import type { SimulationResult } from '../../../src/ts/planner/fleet/result.js';
 import { simulate } from '../../../src/ts/planner/fleet/simulation.js';
-import { packageRoot } from '../../../src/ts/verbs/native.js';
+import { packageRoot } from '../../../src/ts/addon/native.js';
 
 export const H100 = { kind: 'H100', memoryGB: 80 };
 

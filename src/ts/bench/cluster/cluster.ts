@@ -5,7 +5,6 @@
 // and the kernel ends them with this process (setpriv(1)).
 import { type ChildProcess, spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { once } from 'node:events';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -14,9 +13,10 @@ import { LEADER } from '../../cluster/cluster-records.js';
 import { readLeaseRecord } from '../../control/lease-record.js';
 import { type ControlStore, natsControlStore } from '../../control/index.js';
 import { RdmaError } from '../../core/errors.js';
-import { findProgram } from '../peers/installed.js';
-import { ServerProcess } from '../peers/server-process.js';
-import { freePort } from '../tcp-port.js';
+import { findProgram } from '../kit/find-program.js';
+import { ServerProcess } from '../kit/server-process.js';
+import { hasEnded, killed } from '../kit/kill.js';
+import { freePort } from '../kit/tcp-port.js';
 import { checkAnswer, type ClusterSubject } from './load.js';
 import { type ClusterBenchSettings, RUNS_FILE } from './settings.js';
 import { benchCluster } from './workflow.js';
@@ -140,11 +140,7 @@ export class BenchCluster {
   }
 
   async killNode(name: string): Promise<void> {
-    const { child } = this.nodes.get(name)!;
-    if (hasEnded(child)) return;
-    const ended = once(child, 'exit');
-    child.kill('SIGKILL');
-    await ended;
+    await killed(this.nodes.get(name)!.child);
   }
 
   /** The places that the plan gives a node. */
@@ -190,6 +186,3 @@ export class BenchCluster {
     await this.killNats();
   }
 }
-
-const hasEnded = ({ exitCode, signalCode, pid }: ChildProcess): boolean =>
-  exitCode !== null || signalCode !== null || pid === undefined;

@@ -4,7 +4,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { drainNode } from '../../cluster/index.js';
 import { RdmaError } from '../../core/errors.js';
-import { round3 } from '../statistics.js';
+import { round3 } from '../kit/statistics.js';
 import { type BenchCluster, until } from './cluster.js';
 import { ClusterLoad, type LoadFigures, nextRequest } from './load.js';
 import type { ClusterRows } from './result.js';
@@ -62,7 +62,7 @@ async function sample(context: FaultContext, what: string, measure: () => Promis
 }
 
 /** From the death of a node, or its stop, until every place that it had works elsewhere. */
-export async function measureNode(context: FaultContext, verb: 'kill' | 'stop', stageStartMs: number): Promise<void> {
+export async function measureNode(context: FaultContext, verb: 'kill' | 'stop'): Promise<void> {
   const { cluster, settings, rows, signal } = context;
   const samples = await sample(context, `${verb} a node`, async () => {
     const { name, places } = await victimOf(context);
@@ -84,11 +84,11 @@ export async function measureNode(context: FaultContext, verb: 'kill' | 'stop', 
     return ms;
   });
   const what = `a node is ${verb === 'kill' ? 'killed' : 'stopped'}: its places work elsewhere, beyond its lease`;
-  rows.median({ test: `cluster-node-${verb}`, what, atMost: Math.round(1000 + stageStartMs) }, samples);
+  rows.median({ test: `cluster-node-${verb}`, what }, samples);
 }
 
-/** From the death of a worker until its place works again. @returns the median, in ms */
-export async function measureStart(context: FaultContext): Promise<number> {
+/** From the death of a worker until its place works again. */
+export async function measureStart(context: FaultContext): Promise<void> {
   const { cluster, rows, signal } = context;
   const samples = await sample(context, 'kill a worker', async () => {
     const n = nextRequest();
@@ -101,7 +101,6 @@ export async function measureStart(context: FaultContext): Promise<number> {
     return performance.now() - beganMs;
   });
   rows.median({ test: 'cluster-worker-start', what: 'a worker is killed: its place works again' }, samples);
-  return rows.rows.at(-1)!.value!;
 }
 
 /** What the death of the worker that has a request costs that request. */
@@ -133,7 +132,7 @@ export async function costOfKill(
 
 /** From the death of the leader until another one leads. */
 export async function measureLeader(context: FaultContext): Promise<void> {
-  const { cluster, settings, rows, signal } = context;
+  const { cluster, rows, signal } = context;
   const samples = await sample(context, 'kill the leader', async () => {
     const before = await cluster.leader();
     if (before === undefined) throw new RdmaError('RDMA_ERR_NOT_FOUND', 'nobody leads');
@@ -146,7 +145,7 @@ export async function measureLeader(context: FaultContext): Promise<void> {
     return ms;
   });
   const what = 'the leader is killed: another one leads';
-  rows.median({ test: 'cluster-leader-kill', what, atMost: settings.leaseMs + 500 }, samples);
+  rows.median({ test: 'cluster-leader-kill', what }, samples);
 }
 
 /** Every node is drained in turn, under load. */
@@ -177,9 +176,9 @@ export async function measureDrain(context: FaultContext): Promise<void> {
   rows.median({ test: 'cluster-drain', what: 'a node is drained under load: it is empty' }, samples);
   const more = `of ${answered}${reason === null ? '' : `; ${reason}`}`;
   const what = `every node is drained in turn under load: failed requests, ${more}`;
-  rows.add({ test: 'cluster-drain-failed', what, value: failed, unit: 'requests', atMost: 0 });
+  rows.add({ test: 'cluster-drain-failed', what, value: failed, unit: 'requests' });
   const twice = runsTwice(cluster.runsFile) - before;
-  rows.add({ test: 'cluster-drain-twice', what: 'of them: stages run twice', value: twice, unit: 'runs', atMost: 0 });
+  rows.add({ test: 'cluster-drain-twice', what: 'of them: stages run twice', value: twice, unit: 'runs' });
 }
 
 /** nats-server is killed, and comes back later, under load. */
@@ -209,11 +208,11 @@ export async function measureAway(context: FaultContext): Promise<void> {
     const reason = away.reason ?? last.reason;
     const more = `of ${away.answered + last.answered}${reason === null ? '' : `; ${reason}`}`;
     const what = `nats-server is away for ${settings.awayS} s under load: failed requests, ${more}`;
-    rows.add({ test: 'cluster-away-failed', what, value: failed, unit: 'requests', atMost: 0 });
+    rows.add({ test: 'cluster-away-failed', what, value: failed, unit: 'requests' });
     const isKnown = before.p99Ms !== null && away.p99Ms !== null;
     const value = isKnown ? round3(away.p99Ms! / before.p99Ms!) : null;
     const words = `the same: p99, ${away.p99Ms} ms to ${before.p99Ms} ms before`;
-    rows.add({ test: 'cluster-away-p99', what: words, value, unit: 'ratio', atMost: 1.1 });
+    rows.add({ test: 'cluster-away-p99', what: words, value, unit: 'ratio' });
   } finally {
     await load.stop();
   }

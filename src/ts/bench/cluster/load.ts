@@ -3,7 +3,7 @@
 // Invariant: each request is counted once, as answered or failed; an answer that is not that of its request is a
 // failure. A latency belongs to the moment at which the request was sent.
 import { RdmaError } from '../../core/errors.js';
-import { percentile, round3 } from '../statistics.js';
+import { percentile, round3 } from '../kit/statistics.js';
 
 export interface ClusterSubject {
   /** Null for this project; otherwise the name of the peer. */

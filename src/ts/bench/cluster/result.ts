@@ -1,7 +1,7 @@
 // The figures of the cluster benchmark.
 //
-// Invariant: a figure that was not measured is null. A goal is the issue's, and a figure that misses it says so.
-import type { Machine } from '../machine.js';
+// Invariant: a figure that was not measured is null.
+import type { Machine } from '../kit/machine.js';
 import type { ClusterBenchSettings } from './settings.js';
 
 export interface ClusterRow {
@@ -12,15 +12,13 @@ export interface ClusterRow {
   readonly what: string;
   readonly value: number | null;
   readonly unit: 'ms' | 'requests' | 'requests/s' | 'runs' | 'ratio';
-  /** The figure is to be at most that; null: it has no goal. */
-  readonly atMost: number | null;
-  readonly isMet: boolean | null;
   /** What the figure is the median of, or was made of. */
   readonly samples: readonly number[];
 }
 
 export interface ClusterBench {
-  readonly schemaVersion: 1;
+  /** 2: without goals. */
+  readonly schemaVersion: 2;
   readonly test: 'cluster';
   readonly machine: Machine;
   readonly settings: ClusterBenchSettings;
@@ -36,9 +34,8 @@ export class ClusterRows {
 
   /** A figure that is one measurement. */
   add(row: Pick<ClusterRow, 'test' | 'what' | 'value' | 'unit'> & Partial<ClusterRow>): void {
-    const { peer = null, atMost = null, samples = [], value } = row;
-    const isMet = atMost === null || value === null ? null : value <= atMost;
-    this.rows.push({ ...row, peer, atMost, isMet, samples });
+    const { peer = null, samples = [] } = row;
+    this.rows.push({ ...row, peer, samples });
   }
 
   /** The median of several; of an even number, the larger one of the middle. */

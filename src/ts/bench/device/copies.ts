@@ -5,8 +5,8 @@
 import { createHash } from 'node:crypto';
 import { isRdmaError } from '../../core/errors.js';
 import { SendFlags } from '../../verbs/index.js';
-import { timeCopy } from '../../verbs/measuring.js';
-import { median } from '../statistics.js';
+import { timeCopy } from '../../addon/measuring.js';
+import { median } from '../kit/statistics.js';
 import { checkRemote, type RemoteMemory, type Side } from './side.js';
 import { type Ending, pause, spinUntil } from './spin.js';
 

@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { RdmaError } from '../../core/errors.js';
 import { EventFd } from '../../verbs/event-fd.js';
-import { ForkLink } from '../verbs/link.js';
+import { ForkLink } from '../kit/link.js';
 import { type CopySamples, measureCopies } from './copies.js';
 import { HUGE_BYTES, type LoopGaps, measureLoopGaps } from './event-loop.js';
 import { type IdleCost, idleCost } from './idle.js';

@@ -4,7 +4,7 @@
 import { checkInteger, checkOneOf } from '../../core/validate.js';
 import { copyRatio } from './copies.js';
 import { HUGE_BYTES } from './event-loop.js';
-import { type DeviceTest, deviceTests } from './goals.js';
+import { type DeviceTest, deviceTests } from './tests.js';
 import { Initiator } from './initiator.js';
 import { type DeviceResult, latencyOf, resultOf } from './result.js';
 import { BATCH, SMALL_BYTES } from './side.js';

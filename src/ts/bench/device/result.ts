@@ -1,15 +1,13 @@
 // The results of `bench device`, as the document of all benchmarks has them.
 //
-// Invariant: our rows and those of peers have the same fields; a figure is the one that goals speak of.
-import type { PeerLatency, PeerRate } from '../peers/peer.js';
-import type { BenchResult } from '../report.js';
-import { percentile, round3 } from '../statistics.js';
-import { type DeviceTest, goalOf, type Reached, reached, unitOf } from './goals.js';
+// Invariant: our rows and those of peers have the same fields; a test is told in one figure.
+import type { BenchResult } from '../kit/report.js';
+import { percentilesOf, round3 } from '../kit/statistics.js';
+import { type DeviceTest, figureUnits } from './tests.js';
 
 export interface DeviceResult extends BenchResult {
   test: DeviceTest;
   figure: { value: number; unit: string } | null;
-  goal: { atLeast: number; stretch: number | null; reached: Reached } | null;
   /** What else was seen, by name with its unit. */
   details: Record<string, number>;
 }
@@ -30,47 +28,27 @@ export interface DeviceComparison {
 const NO_LATENCY = { p50: null, p99: null, p999: null };
 
 export function latencyOf(sortedUs: Float64Array): BenchResult['latencyUs'] {
-  if (sortedUs.length === 0) return NO_LATENCY;
-  const at = (share: number) => round3(percentile(sortedUs, share));
-  return { p50: at(0.5), p99: at(0.99), p999: at(0.999) };
+  return sortedUs.length === 0 ? NO_LATENCY : percentilesOf(sortedUs);
 }
 
-type Parts = Partial<Omit<DeviceResult, 'test' | 'device' | 'goal' | 'figure'>> & { value?: number };
+type Parts = Partial<Omit<DeviceResult, 'test' | 'device' | 'figure'>> & { value?: number };
 
-/** A row of our own. `value` is what the goals of the test speak of. */
+/** A row. `value` is the figure of the test. */
 export function resultOf(device: string, test: DeviceTest, { value, ...parts }: Parts): DeviceResult {
-  const sizeBytes = parts.sizeBytes ?? 0;
-  const goal = device.startsWith('soft') && value !== undefined ? goalOf(test, sizeBytes) : undefined;
-  const figure = value === undefined ? null : { value: round3(value), unit: unitOf(test) };
+  const figure = value === undefined ? null : { value: round3(value), unit: figureUnits[test] };
   return {
     test,
     device,
     peer: null,
-    sizeBytes,
+    sizeBytes: 0,
     iterations: 0,
     latencyUs: NO_LATENCY,
     messagesPerSecond: null,
     gigabytesPerSecond: null,
     figure,
-    goal:
-      goal === undefined
-        ? null
-        : { atLeast: goal.atLeast, stretch: goal.stretch, reached: reached(goal, figure!.value) },
     details: {},
     ...parts,
   };
-}
-
-/** A row of somebody else. */
-export function peerResult(device: string, test: DeviceTest, peer: PeerLatency | PeerRate): DeviceResult {
-  const { sizeBytes } = peer;
-  const name = `${peer.peer} ${peer.operation}`;
-  if ('latencyUs' in peer) {
-    const { latencyUs, iterations } = peer;
-    return resultOf(device, test, { peer: name, sizeBytes, iterations, latencyUs });
-  }
-  const { messagesPerSecond, messages: iterations } = peer;
-  return resultOf(device, test, { peer: name, sizeBytes, iterations, messagesPerSecond });
 }
 
 /** What our row of the same test and size is to a peer's. */

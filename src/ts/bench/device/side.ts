@@ -16,7 +16,7 @@ import {
   type QueuePair,
   type QueuePairEndpoint,
 } from '../../verbs/index.js';
-import { checkCompletion } from '../verbs/loop.js';
+import { checkCompletion } from '../kit/loop.js';
 
 /** Memory of the other side. Plain JSON. */
 export interface RemoteMemory {

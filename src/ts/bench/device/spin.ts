@@ -3,7 +3,7 @@
 // Invariant: whoever waits in vain for five seconds gets an error; a wait that is short looks at no clock.
 import { setImmediate as turn } from 'node:timers/promises';
 import { RdmaError } from '../../core/errors.js';
-import type { Halt } from '../verbs/loop.js';
+import type { Halt } from '../kit/loop.js';
 
 export const SPINS_BEFORE_CLOCK = 1 << 16;
 const STALL_MS = 5000;

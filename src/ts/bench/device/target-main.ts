@@ -1,23 +1,19 @@
 // The process that `bench device` forks as its other side.
 //
-// Invariant: ends with its parent, however that ends.
+// Invariant: see kit/forked-side.ts; what keeps it from serving is told to its parent.
 import { RdmaError } from '../../core/errors.js';
-import { dieWithParent } from '../../verbs/process.js';
-import { ForkLink } from '../verbs/link.js';
+import { serveForked, type SideConfig } from '../kit/forked-side.js';
 import { Target } from './target.js';
 
 /** What the process is told first. */
-export interface TargetConfig {
-  parentPid: number;
+export interface TargetConfig extends SideConfig {
   device: string;
 }
 
-async function main(config: TargetConfig): Promise<void> {
-  dieWithParent(config.parentPid);
-  const link = new ForkLink(process);
+serveForked<TargetConfig>(async (link, { device }) => {
   let target: Target | undefined;
   try {
-    target = new Target(config.device, link);
+    target = new Target(device, link);
     await target.serve();
   } catch (error) {
     const known = error instanceof RdmaError ? error : new RdmaError('RDMA_ERR_PROTOCOL', String(error));
@@ -26,13 +22,4 @@ async function main(config: TargetConfig): Promise<void> {
   } finally {
     target?.close();
   }
-}
-
-process.once('message', (config: TargetConfig) => {
-  main(config).then(
-    () => process.exit(0),
-    () => process.exit(1), // the parent was told why
-  );
 });
-process.on('disconnect', () => process.exit(0));
-process.on('SIGINT', () => {}); // the parent decides

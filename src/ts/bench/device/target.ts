@@ -6,7 +6,7 @@ import { RdmaError } from '../../core/errors.js';
 import { checkInteger, checkOneOf } from '../../core/validate.js';
 import type { MemoryRegion } from '../../verbs/index.js';
 import { EventFd } from '../../verbs/event-fd.js';
-import type { Link, Message } from '../verbs/link.js';
+import type { Link, Message } from '../kit/link.js';
 import { digestOf } from './copies.js';
 import { MarkExchange } from './mark-exchange.js';
 import { Side } from './side.js';

@@ -4,7 +4,7 @@
 // it gets ready to sleep again.
 import { SendFlags } from '../../verbs/index.js';
 import type { EventFd } from '../../verbs/event-fd.js';
-import { checkCompletion, POLL_SPINS } from '../verbs/loop.js';
+import { checkCompletion, POLL_SPINS } from '../kit/loop.js';
 import { BATCH, type Side, SMALL_BYTES } from './side.js';
 import { type Ending, throwIfEnded } from './spin.js';
 

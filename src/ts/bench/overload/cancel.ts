@@ -2,7 +2,7 @@
 //
 // Invariant: a place is free when the gateway and every process say that they hold nothing of any request. The time
 // runs until that answer is there, so it holds what asking takes.
-import { percentile, round3 } from '../statistics.js';
+import { spreadOf } from '../kit/statistics.js';
 import type { LocalSubject } from './local-subject.js';
 import type { CancelMeasured } from './measured.js';
 import { STAGES } from './settings.js';
@@ -25,10 +25,7 @@ export async function cancels(subject: LocalSubject): Promise<CancelMeasured> {
     if (ms === undefined) stuck++;
     else tookMs.push(ms);
   }
-  const sorted = Float64Array.from(tookMs).sort();
-  const freeMs =
-    sorted.length === 0 ? null : { p50: round3(percentile(sorted, 0.5)), p99: round3(percentile(sorted, 0.99)) };
-  return { rounds, stuck, limitMs: LIMIT_MS, freeMs };
+  return { rounds, stuck, limitMs: LIMIT_MS, freeMs: spreadOf(tookMs) };
 }
 
 /** Aborts a request in a stage. Answers how long until every place is free; undefined: longer than the limit. */

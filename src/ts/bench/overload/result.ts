@@ -2,8 +2,8 @@
 //
 // Invariant: a figure that was not measured is null; theirs stand in the same fields as ours. Every share of the
 // capacity is one of the same capacity: that of our pipeline, measured first in the same run.
-import { type Machine, machine } from '../machine.js';
-import { round3 } from '../statistics.js';
+import { type Machine, machine } from '../kit/machine.js';
+import { round3 } from '../kit/statistics.js';
 import type {
   BatchMeasured,
   CancelMeasured,

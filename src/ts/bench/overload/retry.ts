@@ -4,7 +4,7 @@
 // burst ends and a light load goes on: as long as the load exceeds the capacity, no retryAfterMs could let everybody
 // in.
 import { setTimeout as sleep } from 'node:timers/promises';
-import { percentile, round3 } from '../statistics.js';
+import { spreadOf } from '../kit/statistics.js';
 import { merged, poisson } from './arrivals.js';
 import { offer } from './generator.js';
 import type { RetryMeasured } from './measured.js';
@@ -52,8 +52,5 @@ export async function retries(
       });
     },
   });
-  const sorted = Float64Array.from(waitsMs).sort();
-  const retryAfterMs =
-    sorted.length === 0 ? null : { p50: round3(percentile(sorted, 0.5)), p99: round3(percentile(sorted, 0.99)) };
-  return { refused, told, admitted, inTime, retryAfterMs };
+  return { refused, told, admitted, inTime, retryAfterMs: spreadOf(waitsMs) };
 }

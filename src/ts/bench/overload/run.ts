@@ -6,9 +6,9 @@ import { setMaxListeners } from 'node:events';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { isRdmaError } from '../../core/errors.js';
 import { Device } from '../../verbs/index.js';
-import { round3 } from '../statistics.js';
+import { Beside, type BesideOptions } from '../kit/beside.js';
+import { round3 } from '../kit/statistics.js';
 import type {
   BatchMeasured,
   CancelMeasured,
@@ -17,7 +17,7 @@ import type {
   RetryMeasured,
   TenantsMeasured,
 } from './measured.js';
-import type { OverloadPeer } from './peers.js';
+import type { OverloadPeer } from './peer.js';
 import {
   batchResult,
   cancelResult,
@@ -35,15 +35,10 @@ import { measureOverload } from './source.js';
 import type { SourceRequest } from './source-main.js';
 import type { Tally } from './tally.js';
 
-export interface OverloadBenchOptions {
+export interface OverloadBenchOptions extends BesideOptions<OverloadPeer> {
   settings: OverloadSettings;
-  peers: readonly OverloadPeer[];
-  /** What is not installed here is left out, and said through `onNote`; otherwise it is an error. */
-  skipMissing: boolean;
   /** What is being measured now. */
   onStep: (words: string) => void;
-  /** What was left out or has failed, and why. */
-  onNote: (words: string) => void;
   signal: AbortSignal;
 }
 
@@ -62,9 +57,8 @@ export async function benchOverload(options: OverloadBenchOptions): Promise<Over
   Device.open(options.settings.device).close();
   setMaxListeners(0, options.signal); // each of many processes is awaited with it
   const folder = await mkdtemp(join(tmpdir(), 'onepiece-bench-'));
-  const run = new Run(options, folder);
   try {
-    run.findPeers();
+    const run = new Run(options, folder);
     await run.measureCapacity();
     const { tests, factors } = options.settings;
     if (tests.includes('load')) for (const factor of factors) await run.load(factor);
@@ -78,8 +72,7 @@ export async function benchOverload(options: OverloadBenchOptions): Promise<Over
 class Run {
   private readonly options: OverloadBenchOptions;
   private readonly folder: string;
-  private readonly present: OverloadPeer[] = [];
-  private readonly versions: Record<string, string> = {};
+  private readonly beside: Beside<OverloadPeer>;
   private readonly results: OverloadResult[] = [];
   private readonly failures: OverloadDocument['failures'] = [];
   private capacityPerSecond = 0;
@@ -88,74 +81,65 @@ class Run {
   constructor(options: OverloadBenchOptions, folder: string) {
     this.options = options;
     this.folder = folder;
+    this.beside = new Beside(options);
   }
 
   get document(): OverloadDocument {
-    const { results, failures, capacityPerSecond, versions: peers } = this;
+    const { results, failures, capacityPerSecond } = this;
+    const peers = this.beside.versions;
     return overloadDocument({ settings: this.options.settings, capacityPerSecond, results, peers, failures });
   }
 
-  findPeers(): void {
-    const { peers, skipMissing, onNote } = this.options;
-    for (const peer of peers) {
-      try {
-        this.versions[peer.name] = peer.check();
-        this.present.push(peer);
-      } catch (error) {
-        if (!skipMissing) throw error;
-        onNote(`without ${peer.name}: ${words(error)}`);
-      }
-    }
-  }
-
-  private ask<Answer>(step: string, request: Pick<SourceRequest, 'do' | 'peer' | 'factor'>): Promise<Answer> {
+  private ask<Answer>(step: string, request: Pick<SourceRequest, 'do' | 'factor'>): Promise<Answer> {
     const { settings, onStep, signal } = this.options;
     onStep(`overload: ${step}`);
-    // A folder for each measurement: sockets of the last one may still be there.
-    const folder = join(this.folder, String(this.measurements++));
     const { capacityPerSecond } = this;
     const known = capacityPerSecond > 0 ? { capacityPerSecond } : {};
-    return measureOverload<Answer>({ ...request, ...known, settings, folder }, signal);
+    return measureOverload<Answer>({ ...request, ...known, settings }, signal);
+  }
+
+  private askPeer(peer: OverloadPeer, factor: number): Promise<LoadMeasured> {
+    const { settings, onStep, signal } = this.options;
+    onStep(`overload: ${factor}x, ${peer.name}`);
+    // A folder for each measurement: sockets of the last one may still be there.
+    const folder = join(this.folder, String(this.measurements++));
+    return peer.load({ settings, capacityPerSecond: this.capacityPerSecond, factor, folder }, signal);
   }
 
   async measureCapacity(): Promise<void> {
-    const { perSecond } = await this.ask<{ perSecond: number }>('capacity', { do: 'capacity', peer: null });
+    const { perSecond } = await this.ask<{ perSecond: number }>('capacity', { do: 'capacity' });
     this.capacityPerSecond = round3(perSecond);
   }
 
   /** Ours, then the peers. */
   async load(factor: number): Promise<void> {
-    for (const name of [null, ...this.present.map((peer) => peer.name)]) {
-      await this.attempt(name, 'overload', factor, () => this.loadOf(name, factor));
+    for (const peer of [null, ...this.beside.present]) {
+      await this.attempt(peer?.name ?? null, 'overload', factor, () => this.loadOf(peer, factor));
     }
   }
 
   // What fails is said, and the others go on.
-  private async attempt(
+  private attempt(
     peer: string | null,
     test: OverloadResult['test'],
     factor: number | null,
     measure: () => Promise<void>,
   ): Promise<void> {
-    try {
-      await measure();
-    } catch (error) {
-      if (isRdmaError(error) && error.code === 'RDMA_ERR_ABORTED') throw error;
-      this.failures.push({ peer, test, factor, reason: words(error) });
-      const where = factor === null ? test : `${test} at ${factor}x`;
-      this.options.onNote(`${peer ?? 'onepiece'} has failed in ${where}: ${words(error)}`);
-    }
+    const where = `${peer ?? 'onepiece'} has failed in ${test}${factor === null ? '' : ` at ${factor}x`}`;
+    return this.beside.attempt(where, measure, (reason) => this.failures.push({ peer, test, factor, reason }));
   }
 
-  private async loadOf(peer: string | null, factor: number): Promise<void> {
-    const measured = await this.ask<LoadMeasured>(`${factor}x, ${peer ?? 'onepiece'}`, { do: 'load', peer, factor });
+  private async loadOf(who: OverloadPeer | null, factor: number): Promise<void> {
+    const ours = () => this.ask<LoadMeasured>(`${factor}x, onepiece`, { do: 'load', factor });
+    const measured = await (who === null ? ours() : this.askPeer(who, factor));
+    const peer = who?.name ?? null;
     const { settings } = this.options;
     this.results.push(loadResult(peer, factor, this.capacityPerSecond, settings.seconds, measured));
     this.noteFailures(peer, 'overload', factor, [measured.tally]);
     const { lagMs } = measured.tally;
     if (lagMs > settings.deadlineMs * MOST_LAG) {
       const late = `${Math.round(lagMs)} ms late (p99)`;
-      this.options.onNote(
+      this.beside.note(
         `${peer ?? 'onepiece'} at ${factor}x: requests were sent ${late}; the machine has too much to do`,
       );
     }
@@ -170,7 +154,7 @@ class Run {
     const failure = failureOf(peer, test, factor, tallies);
     if (failure === undefined) return;
     this.failures.push(failure);
-    this.options.onNote(`${peer ?? 'onepiece'}${factor === null ? '' : ` at ${factor}x`}: ${failure.reason}`);
+    this.beside.note(`${peer ?? 'onepiece'}${factor === null ? '' : ` at ${factor}x`}: ${failure.reason}`);
   }
 
   /** What only our pipeline is asked. */
@@ -180,7 +164,7 @@ class Run {
 
   private async measureOwn(test: Exclude<OverloadTest, 'load'>): Promise<void> {
     const { seconds } = this.options.settings;
-    const ask = <Answer>() => this.ask<Answer>(test, { do: test, peer: null });
+    const ask = <Answer>() => this.ask<Answer>(test, { do: test });
     if (test === 'retry') this.results.push(retryResult(await ask<RetryMeasured>()));
     else if (test === 'cancel') this.results.push(cancelResult(await ask<CancelMeasured>()));
     else if (test === 'batch') this.results.push(batchResult(await ask<BatchMeasured>()));
@@ -193,5 +177,3 @@ class Run {
     }
   }
 }
-
-const words = (error: unknown) => (error instanceof Error ? error.message : String(error));

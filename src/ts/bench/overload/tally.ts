@@ -2,7 +2,7 @@
 //
 // Invariant: a request is counted in the window in which it was due, however it ended; all its times run from the
 // moment at which it was due, not from the moment at which the generator came to send it (no coordinated omission).
-import { percentile, round3 } from '../statistics.js';
+import { percentile, spreadOf } from '../kit/statistics.js';
 import type { End } from './subject.js';
 
 /** What became of one request. Times are behind the begin of the load, in ms. */
@@ -45,12 +45,6 @@ export interface Tally {
 }
 
 const sorted = (values: number[]) => Float64Array.from(values).sort();
-
-function spread(values: number[]): { p50: number; p99: number } | null {
-  if (values.length === 0) return null;
-  const inOrder = sorted(values);
-  return { p50: round3(percentile(inOrder, 0.5)), p99: round3(percentile(inOrder, 0.99)) };
-}
 
 /**
  * The figures of a window.
@@ -95,9 +89,9 @@ export function tally(records: Iterable<CallRecord>, deadlineMs: number, fromMs:
     late: taken - inTime,
     failed,
     lateShare: taken === 0 ? 0 : round4((taken - inTime) / taken),
-    rejectMs: spread(rejectMs),
-    latencyMs: spread(latencyMs),
-    lagMs: spread(lagMs)?.p99 ?? 0,
+    rejectMs: spreadOf(rejectMs),
+    latencyMs: spreadOf(latencyMs),
+    lagMs: spreadOf(lagMs)?.p99 ?? 0,
     predictionError: errors.length === 0 ? null : round4(percentile(sorted(errors), 0.5)),
     firstFailure,
   };

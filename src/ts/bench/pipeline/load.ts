@@ -5,8 +5,8 @@
 // the subject until its result is held; stamping and checking are in no sample.
 import { setTimeout as sleep } from 'node:timers/promises';
 import { RdmaError } from '../../core/errors.js';
-import { percentile } from '../statistics.js';
-import { checkTree, cpuUsOf, memoryOf, treeOf } from './processes.js';
+import { percentile } from '../kit/statistics.js';
+import { checkTree, cpuUsOf, memoryOf, treeOf } from '../kit/processes.js';
 import { RequestBytes } from './request-bytes.js';
 import type { Measured, Subject } from './subject.js';
 

@@ -1,18 +1,12 @@
 // The figures of the pipeline benchmark, ours and those of the peers.
 //
 // Invariant: a figure that was not measured is null; theirs stand in the same fields as ours.
-import { type Machine, machine } from '../machine.js';
-import { percentile, round3 } from '../statistics.js';
+import { type Machine, machine } from '../kit/machine.js';
+import { percentile, type Percentiles, round3 } from '../kit/statistics.js';
 import { inFlightOf, type Mode, type PipelinePlan } from './settings.js';
 import { HOPS, type Shape } from './shape.js';
 import type { Started } from './source-main.js';
 import type { Measured } from './subject.js';
-
-export interface Percentiles {
-  p50: number;
-  p99: number;
-  p999: number;
-}
 
 /** All processes of a subject together, at the end of its measurement. */
 export interface MemoryMib {

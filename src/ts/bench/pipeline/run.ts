@@ -3,9 +3,9 @@
 // Invariant: who is compared is measured in the same run, in turn for each case; what could not be measured is said
 // and never replaced by something else.
 import { setMaxListeners } from 'node:events';
-import { isRdmaError } from '../../core/errors.js';
 import { Device } from '../../verbs/index.js';
-import type { OpenPipelinePeer, PipelinePeer } from './peers.js';
+import { Beside, type BesideOptions } from '../kit/beside.js';
+import type { OpenPipelinePeer, PipelinePeer } from './peer.js';
 import { type PipelineFailure, type PipelineResult, resultOf, startResult } from './result.js';
 import { checkPipelineSettings, inFlightOf, type PipelinePlan, type PipelineSettings } from './settings.js';
 import { measureInSource, startInSource } from './source.js';
@@ -18,15 +18,10 @@ export interface PipelineRun {
   failures: PipelineFailure[];
 }
 
-export interface PipelineBenchOptions {
+export interface PipelineBenchOptions extends BesideOptions<PipelinePeer> {
   settings: PipelineSettings;
-  peers: readonly PipelinePeer[];
-  /** What is not installed here is left out, and said through `onNote`; otherwise it is an error. */
-  skipMissing: boolean;
   /** What is being measured now. */
   onStep: (words: string) => void;
-  /** What was left out, and why. */
-  onNote: (words: string) => void;
   signal: AbortSignal;
 }
 
@@ -72,27 +67,19 @@ class Run {
   readonly outcome: PipelineRun = { results: [], peers: {}, failures: [] };
   private readonly options: PipelineBenchOptions;
   private readonly opened: { peer: PipelinePeer; open: OpenPipelinePeer }[] = [];
-  private readonly noted = new Set<string>();
+  private readonly beside: Beside<PipelinePeer>;
 
   constructor(options: PipelineBenchOptions) {
     this.options = options;
+    this.beside = new Beside(options);
   }
 
   async openPeers(): Promise<void> {
-    const { peers, skipMissing, onStep, signal } = this.options;
-    const present: [PipelinePeer, string][] = [];
-    for (const peer of peers) {
-      try {
-        present.push([peer, peer.check()]);
-      } catch (error) {
-        if (!skipMissing) throw error;
-        this.note(`without ${peer.name}: ${words(error)}`);
-      }
-    }
-    for (const [peer, version] of present) {
+    const { onStep, signal } = this.options;
+    for (const peer of this.beside.present) {
       onStep(`starting ${peer.name}`);
       this.opened.push({ peer, open: await peer.open(signal) });
-      this.outcome.peers[peer.name] = version;
+      this.outcome.peers[peer.name] = this.beside.versions[peer.name]!;
     }
   }
 
@@ -103,12 +90,12 @@ class Run {
     // A chain of streaming stages has one way only.
     for (const mode of plan.task.do === 'stream' ? (['built'] as const) : settings.modes) {
       this.step(plan, mode);
-      const measured = await measureInSource({ who: 'onepiece', device, mode, views, pollUs }, plan, signal);
+      const measured = await measureInSource({ device, mode, views, pollUs }, plan, signal);
       this.outcome.results.push(resultOf({ peer: null, device, mode, views }, plan, measured));
     }
     for (const { peer, open } of this.opened) {
-      if (plan.task.do === 'stream' && !peer.streams) this.note(`without ${peer.name} in ${testOf(plan)}`);
-      else if (plan.sizeBytes > peer.maxBytes) this.note(`without ${peer.name} above ${peer.maxBytes} bytes`);
+      if (plan.task.do === 'stream' && !peer.streams) this.beside.note(`without ${peer.name} in ${testOf(plan)}`);
+      else if (plan.sizeBytes > peer.maxBytes) this.beside.note(`without ${peer.name} above ${peer.maxBytes} bytes`);
       else await this.measurePeer(peer, open, plan);
     }
   }
@@ -116,17 +103,17 @@ class Run {
   private async measurePeer(peer: PipelinePeer, open: OpenPipelinePeer, plan: PipelinePlan): Promise<void> {
     const { name, medium } = peer;
     this.step(plan, name);
-    try {
-      const measured = await open.measure(plan, this.options.signal);
-      this.outcome.results.push(resultOf({ peer: name, device: medium, mode: null, views: null }, plan, measured));
-    } catch (error) {
-      if (isRdmaError(error) && error.code === 'RDMA_ERR_ABORTED') throw error;
-      const { shape, sizeBytes } = plan;
-      const inFlight = inFlightOf(plan);
-      const test = testOf(plan);
-      this.outcome.failures.push({ peer: name, test, shape, sizeBytes, inFlight, reason: words(error) });
-      this.note(`${name} has failed in ${test} ${shape} with ${inFlight} x ${sizeBytes} bytes: ${words(error)}`);
-    }
+    const { shape, sizeBytes } = plan;
+    const inFlight = inFlightOf(plan);
+    const test = testOf(plan);
+    await this.beside.attempt(
+      `${name} has failed in ${test} ${shape} with ${inFlight} x ${sizeBytes} bytes`,
+      async () => {
+        const measured = await open.measure(plan, this.options.signal);
+        this.outcome.results.push(resultOf({ peer: name, device: medium, mode: null, views: null }, plan, measured));
+      },
+      (reason) => this.outcome.failures.push({ peer: name, test, shape, sizeBytes, inFlight, reason }),
+    );
   }
 
   async start(stages: number): Promise<void> {
@@ -137,7 +124,8 @@ class Run {
       rounds.push(await startInSource(settings.device, stages, signal));
     }
     this.outcome.results.push(startResult(settings.device, stages, rounds));
-    for (const { peer } of this.opened) this.note(`without ${peer.name} in pipeline-start: only ours is started there`);
+    for (const { peer } of this.opened)
+      this.beside.note(`without ${peer.name} in pipeline-start: only ours is started there`);
   }
 
   private step(plan: PipelinePlan, who: string): void {
@@ -146,15 +134,7 @@ class Run {
     this.options.onStep(`${testOf(plan)} ${shape}, ${inFlightOf(plan)} x ${sizeBytes} bytes${pieces}: ${who}`);
   }
 
-  private note(text: string): void {
-    if (this.noted.has(text)) return;
-    this.noted.add(text);
-    this.options.onNote(text);
-  }
-
   async close(): Promise<void> {
     for (const { open } of this.opened) await open.close();
   }
 }
-
-const words = (error: unknown) => (error instanceof Error ? error.message : String(error));

@@ -1,26 +1,27 @@
-// The process that makes the requests of one measurement: of our own pipeline, or of a peer in Node.js.
+// The process that makes the requests of one measurement of our own pipeline.
 //
 // Invariant: a process for each measurement, so nobody pays for what another one has loaded or left in memory;
 // everything that it opened is closed before it answers.
 import { performance } from 'node:perf_hooks';
 import { LocalPipeline } from '../../cluster/index.js';
-import { serveParent } from '../partner.js';
-import { Load } from './load.js';
+import { serveParent } from '../kit/partner.js';
 import { LocalSubject } from './local-subject.js';
-import { MessengerSubject } from './messenger-subject.js';
+import { measureSubject } from './measure.js';
 import { StreamSubject } from './stream-subject.js';
-import { memoryOf, treeOf } from './processes.js';
-import { inFlightOf, type Mode, type PipelinePlan, restsWithin, STAGES_VARIABLE } from './settings.js';
+import { memoryOf, treeOf } from '../kit/processes.js';
+import { inFlightOf, type Mode, type PipelinePlan, STAGES_VARIABLE } from './settings.js';
 import type { Measured, Subject } from './subject.js';
 
-/** Whose pipeline it is. */
-export type SubjectSpec =
-  | { who: 'onepiece'; device: string; mode: Mode; views: boolean; pollUs: number | null }
-  /** `folder`: for its sockets. */
-  | { who: 'messenger'; name: string; folder: string };
+/** How our pipeline is measured. */
+export interface OwnSubject {
+  device: string;
+  mode: Mode;
+  views: boolean;
+  pollUs: number | null;
+}
 
 export type SourceRequest =
-  | { do: 'measure'; subject: SubjectSpec; plan: PipelinePlan }
+  | { do: 'measure'; subject: OwnSubject; plan: PipelinePlan }
   | { do: 'start'; device: string; stages: number };
 
 export interface Started {
@@ -29,35 +30,16 @@ export interface Started {
   pssKib: number;
 }
 
-function openSubject(spec: SubjectSpec, plan: PipelinePlan): Promise<Subject> {
-  const { shape, sizeBytes } = plan;
-  if (spec.who === 'messenger') {
-    return MessengerSubject.open(spec.name, spec.folder, shape, sizeBytes);
-  }
-  const { device, mode, views, pollUs } = spec;
-  if (plan.task.do === 'stream') {
-    return StreamSubject.open({ device, views, pollUs, sizeBytes, pieces: plan.task.pieces });
-  }
+function openSubject({ device, mode, views, pollUs }: OwnSubject, plan: PipelinePlan): Promise<Subject> {
+  const { shape, sizeBytes, task } = plan;
+  if (task.do === 'stream') return StreamSubject.open({ device, views, pollUs, sizeBytes, pieces: task.pieces });
   return LocalSubject.open({ device, shape, mode, views, pollUs, sizeBytes, inFlight: inFlightOf(plan) });
 }
 
-async function measure(spec: SubjectSpec, plan: PipelinePlan): Promise<Measured> {
+async function measure(spec: OwnSubject, plan: PipelinePlan): Promise<Measured> {
   const subject = await openSubject(spec, plan);
   try {
-    const load = new Load(subject, plan.sizeBytes);
-    const { task } = plan;
-    load.start(inFlightOf(plan));
-    await load.warmUp();
-    if (task.do === 'load' || task.do === 'stream') {
-      const measured = await load.measure(process.pid, task.seconds);
-      await load.stop();
-      return measured;
-    }
-    await load.stop();
-    if (task.do === 'rest') {
-      return await load.rest(process.pid, task.restMs, restsWithin(task.seconds, task.restMs));
-    }
-    return await load.idle(process.pid, task.seconds);
+    return await measureSubject(subject, plan);
   } finally {
     await subject.close();
   }

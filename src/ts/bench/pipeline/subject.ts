@@ -2,7 +2,7 @@
 //
 // Invariant: results come in the order of their requests, or each with its own promise; a request's bytes stay as
 // they are until its result is there.
-import type { Memory } from './processes.js';
+import type { Memory } from '../kit/processes.js';
 
 export interface Answer {
   /** The result, in order: whole, or in pieces. */

@@ -3,7 +3,7 @@
 // Invariant: every figure is one that was measured here, or says that it was not. The document passes checkProfile().
 import type { WorkflowSpec } from '../../pipeline/index.js';
 import { checkProfile, type Figure, type Profile, type SecondsFigure } from '../../planner/profiles/profile.js';
-import { percentile } from '../statistics.js';
+import { percentile } from '../kit/statistics.js';
 import type { StageMeasured, WorkflowMeasured } from './measure.js';
 
 /** What a profile says beside its figures. */

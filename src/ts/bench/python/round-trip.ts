@@ -8,7 +8,7 @@ import { PythonStage } from '../../cluster/python/python-stage.js';
 import { checkSpec, type Tensor, tensor } from '../../pipeline/index.js';
 import type { Task } from '../../pipeline/task.js';
 import { Poller } from '../../ring/index.js';
-import { packageRoot } from '../../verbs/native.js';
+import { packageRoot } from '../../addon/native.js';
 import type { PythonBenchSettings } from './settings.js';
 
 const BYTES = 64;
@@ -16,7 +16,7 @@ const WARM_UP = 500;
 const POLL_US = 100;
 
 /** The file of the stages. */
-export const stagesFile = (): string => join(packageRoot(), 'bench', 'peers', 'python_stages.py');
+export const stagesFile = (): string => join(packageRoot(), 'src', 'python', 'bench', 'stages.py');
 
 /** @returns microseconds of each: one after another, and after a rest */
 export async function measureRoundTrips(

@@ -3,12 +3,11 @@
 // Invariant: a peer does the same work: it fills an array, hands it over, and sums it; each row says from filled to
 // summed. Nothing is copied that is not counted.
 import { execFile } from 'node:child_process';
-import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { LocalPipeline } from '../../cluster/index.js';
-import { packageRoot } from '../../verbs/native.js';
-import { type Machine, machine } from '../machine.js';
-import { type LatencySummary, summarizeLatency } from '../statistics.js';
+import { type Machine, machine } from '../kit/machine.js';
+import { type LatencySummary, summarizeLatency } from '../kit/statistics.js';
+import type { PythonPeer } from './peer.js';
 import { measureRoundTrips } from './round-trip.js';
 import { INTERPRETER, type PythonBenchSettings } from './settings.js';
 
@@ -30,15 +29,10 @@ export interface PythonBench {
   readonly failures: readonly { what: string; reason: string }[];
 }
 
-const PEERS = [
-  ['copy', 'one NumPy copy in one process'],
-  ['socket', 'Unix socket'],
-  ['queue', 'multiprocessing.Queue, pickled'],
-] as const;
-
 /** Measures all rows; a peer that fails is a failure, and the others are measured all the same. */
 export async function pythonBench(
   settings: PythonBenchSettings,
+  peers: readonly PythonPeer[],
   onStep: (words: string) => void,
   signal: AbortSignal,
 ): Promise<PythonBench> {
@@ -54,10 +48,11 @@ export async function pythonBench(
   onStep('from one stage to the next');
   const { us, copiedBytes } = await measureHandOver(settings, signal);
   add('from one stage in Python to the next', handOverBytes, us, copiedBytes);
-  for (const [kind, what] of PEERS) {
+  for (const peer of peers) {
+    const { what } = peer;
     onStep(what);
     try {
-      add(what, handOverBytes, await measurePeer(settings, kind, signal), null);
+      add(what, handOverBytes, await peer.measure(settings, WARM_UP, signal), null);
     } catch (error) {
       signal.throwIfAborted();
       failures.push({ what, reason: String(error) });
@@ -86,19 +81,4 @@ async function measureHandOver(
   } finally {
     await pipeline.close();
   }
-}
-
-async function measurePeer(
-  { interpreter, handOverBytes, handOvers }: PythonBenchSettings,
-  kind: string,
-  signal: AbortSignal,
-): Promise<number[]> {
-  const program = join(packageRoot(), 'bench', 'peers', 'python-hand-over.py');
-  const count = WARM_UP + handOvers;
-  const run = promisify(execFile);
-  const { stdout } = await run(interpreter, ['-B', program, kind, String(handOverBytes), String(count)], {
-    signal,
-    maxBuffer: 2 ** 24,
-  });
-  return (JSON.parse(stdout) as { us: number[] }).us.slice(WARM_UP);
 }

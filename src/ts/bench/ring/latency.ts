@@ -7,15 +7,16 @@ import { join } from 'node:path';
 import { setImmediate as turn } from 'node:timers/promises';
 import { RdmaError } from '../../core/errors.js';
 import type { Lane } from '../../ring/index.js';
-import { bindApart } from '../affinity.js';
-import { ANSWER_MS, Partner } from '../partner.js';
-import type { LatencySummary } from '../statistics.js';
+import { bindApart } from '../kit/affinity.js';
+import { ANSWER_MS, Partner } from '../kit/partner.js';
+import { measurePingPong, MIN_SAMPLES, type PingPong } from '../kit/ping-pong.js';
+import type { LatencySummary } from '../kit/statistics.js';
 import { RingLink } from './link.js';
 import type { RingRequest } from './partner-main.js';
 import { Reader, type Until } from './reader.js';
-import { emptyResult, latencyOf, ourSubject, type RingResult } from './result.js';
+import { emptyResult, ourSubject, type RingResult } from './result.js';
 import { makeSender, type Sender } from './sender.js';
-import { LATE, MIN_SAMPLES, type RingSettings, roundsWithin } from './settings.js';
+import type { RingSettings } from './settings.js';
 
 const TURN_EVERY = 512;
 const SPINS_BEFORE_CLOCK = 4096;
@@ -64,7 +65,7 @@ export async function ringLatency(
   }
 }
 
-class Pinger {
+class Pinger implements PingPong {
   private readonly link: RingLink;
   private readonly partner: Partner;
   private readonly settings: RingSettings;
@@ -109,28 +110,25 @@ class Pinger {
     );
   };
 
-  async measure(until: Until): Promise<{ rounds: number; latencyUs: LatencySummary }> {
+  measure(until: Until): Promise<{ rounds: number; latencyUs: LatencySummary }> {
     this.reader.until = until;
-    await this.tell({ do: 'rounds', until, record: 0 });
-    const { iterations, durationS } = this.settings;
-    const roundMs = await this.warmUp();
-    const wanted = iterations > 0 ? iterations : roundsWithin(durationS, roundMs);
-    await this.tell({ do: 'rounds', until, record: wanted });
-    const all = new Float64Array(wanted);
-    const limitMs = iterations > 0 ? Number.POSITIVE_INFINITY : durationS * LATE * 1000;
-    const rounds = await this.run(all, performance.now() + limitMs);
-    const { writes } = await this.partner.ask<{ writes: Float64Array }>({ do: 'writes' }, this.signal);
-    const samples = all.subarray(0, rounds);
-    for (let i = 0; i < rounds; i++) samples[i] = (samples[i]! - writes[i]!) * 500;
-    return { rounds, latencyUs: latencyOf(samples) };
+    return measurePingPong(this, this.settings);
+  }
+
+  async record(rounds: number): Promise<void> {
+    await this.tell({ do: 'rounds', until: this.reader.until, record: rounds });
+  }
+
+  async writes(): Promise<Float64Array> {
+    const asked: RingRequest = { do: 'writes' };
+    return (await this.partner.ask<{ writes: Float64Array }>(asked, this.signal)).writes;
   }
 
   private async tell(request: RingRequest): Promise<void> {
     await this.partner.ask(request, this.signal);
   }
 
-  /** Answers how long a round takes in ms, in the end. */
-  private async warmUp(): Promise<number> {
+  async warmUp(): Promise<number> {
     const { iterations } = this.settings;
     const most = iterations > 0 ? Math.min(WARM_UP, iterations) : WARM_UP;
     const end = performance.now() + this.link.warmUpMs;
@@ -145,12 +143,7 @@ class Pinger {
     }
   }
 
-  /**
-   * A sample for each element, in ms, for a whole round and without the own writing.
-   *
-   * @returns how many there are: fewer, but not below MIN_SAMPLES, when it gets later than `end`
-   */
-  private async run(samples: Float64Array, end = Number.POSITIVE_INFINITY): Promise<number> {
+  async run(samples: Float64Array, end = Number.POSITIVE_INFINITY): Promise<number> {
     const { link, sender, visit } = this;
     for (let i = 0; i < samples.length; i++) {
       if (i % TURN_EVERY === 0) await this.turnUnlessStopped();

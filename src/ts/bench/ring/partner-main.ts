@@ -2,7 +2,7 @@
 //
 // Invariant: does what it is told by the process that forked it, and ends with it.
 import type { Until } from './reader.js';
-import { serveParent } from '../partner.js';
+import { serveParent } from '../kit/partner.js';
 import { Echo } from './echo.js';
 import { Flood } from './flood.js';
 import type { RingPlace } from './link.js';

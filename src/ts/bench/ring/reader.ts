@@ -4,7 +4,7 @@
 // is read from a copy, which is faster, and the copy is as much of the time as the reading; what is short is read where it lies.
 import { RdmaError } from '../../core/errors.js';
 import type { Lane } from '../../ring/index.js';
-import { checkEnds, checkSum, readMessage } from '../payload.js';
+import { checkEnds, checkSum, readMessage } from '../kit/payload.js';
 
 const COPIED_BYTES = 4096;
 

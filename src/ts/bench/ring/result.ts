@@ -1,8 +1,8 @@
 // The figures of the ring benchmarks, ours and those of the peers.
 //
 // Invariant: a figure that was not measured is null; theirs stand in the same fields as ours.
-import type { BenchResult } from '../report.js';
-import { type LatencySummary, summarizeLatency } from '../statistics.js';
+import type { BenchResult } from '../kit/report.js';
+import type { LatencySummary } from '../kit/statistics.js';
 import type { RingSettings, RingTest, Way } from './settings.js';
 
 type Latency = { [Name in keyof LatencySummary]: number | null };
@@ -71,11 +71,6 @@ export function emptyResult(test: RingTest, subject: Subject, sizeBytes: number)
     jainFairness: null,
     toOneProducer: null,
   };
-}
-
-/** @param samples microseconds, in any order; they are sorted */
-export function latencyOf(samples: Float64Array): LatencySummary {
-  return summarizeLatency(samples.sort());
 }
 
 /** Our figure and a peer's in the same run. */

@@ -3,8 +3,8 @@
 // Invariant: every message is written anew by its sender, so that no reader finds its bytes in the cache from the last
 // time; the time of that is known, and from WRITE_TIMED_BYTES on in no figure of latency.
 import type { Outbox, Reservation } from '../../ring/index.js';
-import { clockLookMs } from '../look.js';
-import { writeMessage } from '../payload.js';
+import { clockLookMs } from '../kit/look.js';
+import { writeMessage } from '../kit/payload.js';
 import type { Way } from './settings.js';
 
 /** Below, writing takes less than the clock that would time it. */

@@ -22,7 +22,7 @@ export interface RingSettings {
   sizes: number[];
   /** Samples of a latency, messages of a rate, for each size; 0: as many as `durationS` holds. */
   iterations: number;
-  /** How long each figure is measured, in seconds; for a latency at most MAX_TIMED_SAMPLES. */
+  /** How long each figure is measured, in seconds; for a latency at most 100 000 samples. */
   durationS: number;
   way: Way;
   /** Of ring-fan-in: 1 to 64. */
@@ -33,14 +33,8 @@ export const MAX_SIZE_BYTES = 2 ** 30;
 export const MAX_ITERATIONS = 10_000_000;
 export const MAX_DURATION_S = 600;
 export const MAX_PRODUCERS = 64;
-/** The tail beyond p99.9 needs no more. */
-export const MAX_TIMED_SAMPLES = 100_000;
 
 const LOOKS = 64;
-
-export const MIN_SAMPLES = 5;
-/** A measurement that takes so many times as long as it should, because the warm-up was quicker, ends with fewer samples. */
-export const LATE = 1.5;
 
 /** What a command does when it is told nothing more. */
 export function ringDefaults(test: RingTest): RingSettings {
@@ -95,11 +89,6 @@ export function latencyWarmUpMs(device: Device): number {
   return device.portAddress().type === 'soft' ? 1000 : 6000;
 }
 
-/** How long producers send before they are counted: each process compiles its code anew, and they share the cores. */
-export function floodWarmUpMs(producers: number): number {
-  return Math.max(1000, 150 * producers);
-}
-
 /** Sizes of a lane, as an outbox asks for them. */
 export interface LaneSizes {
   slots: number;
@@ -121,10 +110,4 @@ export function laneSizes(sizeBytes: number, slots = 64): LaneSizes {
   const dataBytes = Math.min(MAX_LANE_BYTES, Math.max(DEFAULT_LANE_BYTES, messages * sizeBytes + spare));
   const retainBytes = messages === 1 ? dataBytes : 2 * dataBytes;
   return { slots, dataBytes, retainMessages: 4 * slots, retainBytes };
-}
-
-/** Rounds that take about `durationS` when each takes `roundMs`; at least a few. */
-export function roundsWithin(durationS: number, roundMs: number): number {
-  const fitting = Math.floor((durationS * 1000) / Math.max(roundMs, 1e-6));
-  return Math.max(MIN_SAMPLES, Math.min(MAX_TIMED_SAMPLES, fitting));
 }

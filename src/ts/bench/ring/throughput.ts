@@ -9,21 +9,19 @@ import { setImmediate as turn } from 'node:timers/promises';
 import { RdmaError } from '../../core/errors.js';
 import { Inbox, type Lane } from '../../ring/index.js';
 import { Device } from '../../verbs/index.js';
-import { bindApart } from '../affinity.js';
-import { ANSWER_MS, Partner } from '../partner.js';
-import { jainIndex, round3 } from '../statistics.js';
+import { bindApart } from '../kit/affinity.js';
+import { type Counted, floodFigures, floodWarmUpMs, startProducers } from '../kit/flood.js';
+import { ANSWER_MS, Partner } from '../kit/partner.js';
 import { FLOOD_SLOTS } from './flood.js';
 import type { RingRequest } from './partner-main.js';
 import { Reader } from './reader.js';
 import { emptyResult, ourSubject, type RingResult } from './result.js';
-import { floodWarmUpMs, laneSizes, looksOf, type RingSettings } from './settings.js';
+import { laneSizes, looksOf, type RingSettings } from './settings.js';
 
 /** Before the first count, so many messages of each producer, besides {@link floodWarmUpMs}. */
 const WARM_UP_MESSAGES = 8;
 const POLLS_PER_CLOCK = 256;
 const TURN_MS = 5;
-/** Forked so many at a time: starting costs more than sending. */
-const STARTED_TOGETHER = 8;
 
 /**
  * Measures one size.
@@ -55,45 +53,24 @@ export async function ringThroughput(
     const consumer = new Consumer(inbox, looksOf(device), partners, sizeBytes, producers, signal);
     const place = { device: name, secret, sizeBytes, way };
     const { port } = inbox.bootstrap;
-    for (let first = 0; first < producers; first += STARTED_TOGETHER) {
-      const some = Array.from({ length: Math.min(STARTED_TOGETHER, producers - first) }, (_, i) => first + i);
-      await Promise.all(
-        some.map((index) => {
-          const partner = new Partner(join(__dirname, 'partner-main.js'));
-          partners.push(partner);
-          const request = { do: 'flood', place, port, name: String(index), alone: producers === 1 } as const;
-          return partner.ask(request satisfies RingRequest, signal);
-        }),
-      );
-    }
+    await startProducers(producers, (index) => {
+      const partner = new Partner(join(__dirname, 'partner-main.js'));
+      partners.push(partner);
+      const request = { do: 'flood', place, port, name: String(index), alone: producers === 1 } as const;
+      return partner.ask(request satisfies RingRequest, signal);
+    });
     unbind = bindApart(...partners.map(({ pid }) => pid));
     await Promise.all(partners.map((partner) => partner.ask({ do: 'start' } satisfies RingRequest, signal)));
     const held = await consumer.measure(false, iterations, durationS);
     const read = test === 'ring-bw' ? await consumer.measure(true, iterations, durationS) : undefined;
-    const rates = held.counts.map((count) => Math.round((count / held.ms) * 1000));
-    return {
-      ...emptyResult(test, ourSubject(settings), sizeBytes),
-      producers,
-      iterations: held.messages,
-      messagesPerSecond: Math.round((held.messages / held.ms) * 1000),
-      gigabytesPerSecond: round3((held.messages * sizeBytes) / held.ms / 1e6),
-      touchedGigabytesPerSecond: read === undefined ? null : round3((read.messages * sizeBytes) / read.ms / 1e6),
-      producerMessagesPerSecond: test === 'ring-fan-in' ? rates : null,
-      jainFairness: test === 'ring-fan-in' ? round3(jainIndex(held.counts)) : null,
-    };
+    const empty = emptyResult(test, ourSubject(settings), sizeBytes);
+    return { ...empty, ...floodFigures(sizeBytes, held, read, test === 'ring-fan-in') };
   } finally {
     unbind();
     await Promise.all(partners.map((partner) => partner.end()));
     await inbox?.close();
     device.close();
   }
-}
-
-interface Counted {
-  ms: number;
-  messages: number;
-  /** By producer. */
-  counts: number[];
 }
 
 class Consumer {

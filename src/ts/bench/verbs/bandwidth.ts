@@ -4,7 +4,7 @@
 // the last is signaled, and its completion stands for those before it. Nothing here allocates.
 import { performance } from 'node:perf_hooks';
 import { SendFlags } from '../../verbs/index.js';
-import { Advance, checkCompletion, LOOKS, type Loop, POLL_SPINS, TURN_MS } from './loop.js';
+import { Advance, checkCompletion, LOOKS, type Loop, POLL_SPINS, TURN_MS } from '../kit/loop.js';
 import type { Receives } from './receives.js';
 import { cqModOf, type Verb, type VerbsSettings, verbOf } from './settings.js';
 import type { Side } from './side.js';

@@ -8,11 +8,12 @@ import { connect } from 'node:net';
 import { join } from 'node:path';
 import { RdmaError } from '../../core/errors.js';
 import { checkInteger } from '../../core/validate.js';
-import { allowedCores, bindApart } from '../affinity.js';
-import { Contention } from '../contention.js';
-import { type BandwidthSummary, type LatencySummary, summarizeBandwidth, summarizeLatency } from '../statistics.js';
-import { ForkLink, type Link, SocketLink } from './link.js';
-import { drive } from './loop.js';
+import { allowedCores, bindApart } from '../kit/affinity.js';
+import { Contention } from '../kit/contention.js';
+import { type BandwidthSummary, type LatencySummary, summarizeBandwidth, summarizeLatency } from '../kit/statistics.js';
+import { killed } from '../kit/kill.js';
+import { ForkLink, type Link, SocketLink } from '../kit/link.js';
+import { drive } from '../kit/loop.js';
 import { Receives } from './receives.js';
 import type { ServerConfig } from './server-main.js';
 import { isLatency, isPingPong, MAX_PEAK_ITERATIONS, type VerbsSettings, verbOf } from './settings.js';
@@ -94,7 +95,7 @@ export class Client {
     } catch (error) {
       link?.close();
       side.close();
-      await end(child);
+      await killed(child);
       throw error;
     }
   }
@@ -248,19 +249,12 @@ export class Client {
     await this.link.send({ do: 'bye' }).catch(() => undefined); // it may be gone already
     this.link.close();
     this.side.close();
-    await end(this.child);
+    await killed(this.child);
   }
 }
 
 function blockRounds(ms: number, msEach: number, most: number): number {
   return checkInteger('rounds', Math.max(5, Math.min(most, msEach > 0 ? Math.ceil(ms / msEach) : 64)));
-}
-
-async function end(child: ChildProcess | undefined): Promise<void> {
-  if (child === undefined || child.exitCode !== null || child.signalCode !== null) return;
-  const ended = once(child, 'exit');
-  child.kill('SIGKILL');
-  await ended;
 }
 
 async function reach({ host, port }: ServerAddress, signal: AbortSignal | undefined): Promise<Link> {

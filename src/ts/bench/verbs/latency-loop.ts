@@ -4,8 +4,8 @@
 // where none follows at once: a pause for the event loop lies in no sample. The side that takes samples begins the
 // rounds. Nothing here allocates.
 import { type CompletionQueue, type QueuePair, SendFlags } from '../../verbs/index.js';
-import { type HotCalls, hotCalls } from '../../verbs/hot-calls.js';
-import { Advance, checkCompletion, LOOKS, type Loop, POLL_SPINS, TURN_MS } from './loop.js';
+import { type HotCalls, hotCalls } from '../../addon/hot-calls.js';
+import { Advance, checkCompletion, LOOKS, type Loop, POLL_SPINS, TURN_MS } from '../kit/loop.js';
 import type { Side } from './side.js';
 
 /** The part of a side: it begins each round, it answers, or the other side takes no part. */

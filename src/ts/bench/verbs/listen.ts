@@ -4,7 +4,7 @@
 import { once } from 'node:events';
 import { createServer, type Socket } from 'node:net';
 import { RdmaError, systemCode } from '../../core/errors.js';
-import { SocketLink } from './link.js';
+import { SocketLink } from '../kit/link.js';
 import { serve } from './server.js';
 import type { Place } from './side.js';
 

@@ -2,7 +2,7 @@
 //
 // Invariant: at least half of `rxDepth` receives are posted on every queue pair whenever take() is not running; they
 // are posted again half a queue at a time, because a batch costs hardly more than one.
-import { checkCompletion } from './loop.js';
+import { checkCompletion } from '../kit/loop.js';
 import type { VerbsSettings } from './settings.js';
 import type { Side } from './side.js';
 

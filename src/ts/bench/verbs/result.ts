@@ -1,8 +1,8 @@
 // A verbs measurement as the document of all benchmarks has it.
 //
 // Invariant: this project's results and perftest's have the same fields.
-import type { BenchResult } from '../report.js';
-import { round3 } from '../statistics.js';
+import type { BenchResult } from '../kit/report.js';
+import { round3 } from '../kit/statistics.js';
 import type { Measurement } from './client.js';
 import type { VerbsSettings } from './settings.js';
 import { cqModOf } from './settings.js';

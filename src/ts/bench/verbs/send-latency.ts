@@ -2,7 +2,7 @@
 //
 // Invariant: a receive is posted for every SEND before the other side can make it. The request is filled once.
 import { LatencyLoop } from './latency-loop.js';
-import { LOOKS, POLL_SPINS } from './loop.js';
+import { LOOKS, POLL_SPINS } from '../kit/loop.js';
 import type { Receives } from './receives.js';
 import type { VerbsSettings } from './settings.js';
 import type { Side } from './side.js';

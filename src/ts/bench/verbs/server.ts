@@ -16,8 +16,8 @@
 // the client.
 import { isRdmaError, RdmaError } from '../../core/errors.js';
 import { checkInteger } from '../../core/validate.js';
-import type { Link, Message } from './link.js';
-import { drive } from './loop.js';
+import type { Link, Message } from '../kit/link.js';
+import { drive } from '../kit/loop.js';
 import { Receives } from './receives.js';
 import { checkSettings, type VerbsSettings, verbOf } from './settings.js';
 import { type Place, Side } from './side.js';

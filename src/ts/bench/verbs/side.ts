@@ -17,7 +17,7 @@ import {
   type QueuePair,
   type QueuePairEndpoint,
 } from '../../verbs/index.js';
-import { Sleeper } from './loop.js';
+import { Sleeper } from '../kit/loop.js';
 import { type VerbsSettings, verbOf } from './settings.js';
 
 /** Which port of which device. */

@@ -3,7 +3,7 @@
 // Invariant: the last byte of message n is n % 255 + 1, and both sides count alike, so a message is never taken for
 // the one before it. The request is filled once; a round posts it again.
 import { LatencyLoop } from './latency-loop.js';
-import { MEMORY_SPINS } from './loop.js';
+import { MEMORY_SPINS } from '../kit/loop.js';
 import type { VerbsSettings } from './settings.js';
 import type { Side } from './side.js';
 

@@ -13,7 +13,7 @@ import type { PythonSpec } from '../../pipeline/python-spec.js';
 import type { Poller, PollerSource } from '../../ring/index.js';
 import { createChannelPair } from '../../verbs/descriptors.js';
 import { EventFd } from '../../verbs/event-fd.js';
-import { packageRoot } from '../../verbs/native.js';
+import { packageRoot } from '../../addon/native.js';
 import { createSharedMemory, releaseSharedMemory } from '../../verbs/shared-memory.js';
 import { LogLines } from './log-lines.js';
 import { Mailbox, MAILBOX_BYTES } from './mailbox.js';

@@ -2,7 +2,7 @@
 //
 // Invariant: all of it is one snapshot; while the server or the store cannot be asked, the page says so above what was
 // seen last. Text that came from the server is never markup.
-import { bytes, clockTime } from '../units.ts';
+import { bytes, clockTime } from '../units.js';
 import { element, setAttribute, setText, Table } from './dom.mjs';
 
 const LOOK_MS = 1000;

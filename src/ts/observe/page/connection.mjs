@@ -2,7 +2,7 @@
 //
 // Invariant: one connection at a time. One that ends, or says nothing for 20 seconds, is followed by another, each a
 // little later, at most after 10 seconds; the page shows what happens. A token stays in this tab.
-import { SseParser } from '../sse-parser.ts';
+import { SseParser } from '../sse-parser.js';
 
 const SILENT_MS = 20_000;
 const DELAYS_MS = [500, 1000, 2000, 4000, 7000, 10_000];

@@ -4,7 +4,7 @@
 // narrow. Every box is a link to its row in the table of stages, which says the same in words. State is shape and word,
 // not colour alone.
 import dagre from '@dagrejs/dagre';
-import { count, duration, percent, perSecond } from '../units.ts';
+import { count, duration, percent, perSecond } from '../units.js';
 import { element, setAttribute, setText, svgLink } from './dom.mjs';
 
 const BOX = { wide: 176, narrow: 158 };

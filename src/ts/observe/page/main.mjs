@@ -2,7 +2,7 @@
 //
 // Invariant: the page shows one snapshot, whole; while it is not the newest, the page says so. A change of state is
 // said once in a live region; figures that change each second are not.
-import { bytes, count, duration, figure, percent, perSecond } from '../units.ts';
+import { bytes, count, duration, figure, percent, perSecond } from '../units.js';
 import { Chart } from './charts.mjs';
 import { Connection } from './connection.mjs';
 import { element, setAttribute, setText } from './dom.mjs';

@@ -2,7 +2,7 @@
 //
 // Invariant: bars share one scale, that of the longest one shown. What the bar shows is in words behind the button of
 // its row.
-import { clockTime, duration } from '../units.ts';
+import { clockTime, duration } from '../units.js';
 import { element, setAttribute, Table } from './dom.mjs';
 
 const COLUMNS = [

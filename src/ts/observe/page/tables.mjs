@@ -1,7 +1,7 @@
 // The tables of the page: all that the graph shows, in words and figures, and what it has no room for.
 //
 // Invariant: a row is the same thing each second; what it says is of one snapshot.
-import { bytes, clockTime, count, duration, percent, perSecond } from '../units.ts';
+import { bytes, clockTime, count, duration, percent, perSecond } from '../units.js';
 import { element, setText, Table } from './dom.mjs';
 import { stateWords, worstOf } from './graph.mjs';
 
