@@ -17,10 +17,10 @@ Boots two guests, a and b, with one kernel each and rxe0 on a network card; a ca
   network            rping and pingpong between them, of rdma-core and ours
   cluster            a node of a cluster on each: the demo makes its clip on both, while node b and then guest b is lost
 
-  --only PART        one of them (default: network; cluster has not been seen to end well yet, see docs/testing.md)
-  --memory MIB       memory of each guest (default 1536)
+  --only PART        network or cluster; default: both
+  --memory MIB       memory of each guest (default 2048)
   --cpus N           processors of each guest (default 1)
-  --timeout SECONDS  limit for all of it (default 900)
+  --timeout SECONDS  limit for all of it (default 1500)
   --help             show this text
 
 Exit code: 0; 1 something did not do what it should; 2 usage; 3 cannot run here; 124 timeout; 125 a guest died.
@@ -44,10 +44,10 @@ function readOptions() {
   try {
     ({ values } = parseArgs({
       options: {
-        memory: { type: 'string', default: '1536' },
+        memory: { type: 'string', default: '2048' },
         cpus: { type: 'string', default: '1' },
         only: { type: 'string' },
-        timeout: { type: 'string', default: '900' },
+        timeout: { type: 'string', default: '1500' },
         help: { type: 'boolean', default: false },
       },
     }));
@@ -58,7 +58,7 @@ function readOptions() {
   if (only !== undefined && !PARTS.includes(only)) throw usageError(`--only needs one of ${PARTS.join(', ')}`);
   return {
     help: values.help,
-    parts: [only ?? 'network'],
+    parts: only === undefined ? PARTS : [only],
     memory: number('memory', values.memory, 768, 65_536),
     cpus: number('cpus', values.cpus, 1, 64),
     timeout: number('timeout', values.timeout, 10, 86_400),

@@ -25,7 +25,7 @@ const fileTimeoutMs = 900_000;
 const guestTimeoutFactor = 6;
 const guestTimeoutS = 1200;
 const pairScript = 'scripts/rxe-pair.mjs';
-const pairTimeoutS = 900;
+const pairTimeoutS = 1500;
 const prepareTimeoutMs = 900_000;
 /** So long before a file's end tap itself gives up and names the test that hangs. */
 const tapNoticeMs = 5000;
