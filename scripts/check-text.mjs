@@ -19,7 +19,7 @@ const foreign =
   /^(?:uv|cuda|errno|lmdb|verbs|rdma_cma|mlx5dv|gdrapi|infiniband\/\w+|rdma\/\w+|sys\/\w+|linux\/\w+|\w+api)\.h$/;
 /** The list itself. */
 const quotes = /^scripts\/text-glossary\.mjs$/;
-/** Folders that are checked later. */
+/** The folder that is checked later. */
 const later = /^test\//;
 
 const only = process.argv.slice(2);
