@@ -1,6 +1,6 @@
 // Compiles bench/, which is no part of the package, so that it uses the library in lib/.
 //
-// Invariant: module for module: what bench/ imports of src/ts is lib's own module, the same that the command has loaded.
+// Invariant: each module that bench/ imports from src/ts is lib's own, the same one that the command has loaded.
 import { createRequire } from 'node:module';
 import path from 'node:path';
 

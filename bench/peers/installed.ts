@@ -1,6 +1,6 @@
 // Packages that only a comparison needs.
 //
-// Invariant: nothing of this is loaded before it was asked for; what is missing is said with the line that installs it.
+// Invariant: a package is loaded only when asked for; the error for a missing one has the command that installs it.
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';

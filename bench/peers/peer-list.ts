@@ -7,7 +7,7 @@ import { RdmaError } from '../../src/ts/core/errors.js';
 /**
  * A list that answers to names.
  *
- * @param groups names that stand for several, besides `all`, which stands for every peer
+ * @param groups names that mean several peers, besides `all`, which means every peer
  */
 export function peerList<Peer extends { readonly name: string }>(
   peers: readonly Peer[],

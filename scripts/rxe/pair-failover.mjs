@@ -1,7 +1,7 @@
 // Whether a clip comes out of a cluster on two kernels as it does out of one process tree, also when a node is lost
 // while it works on it.
-// Invariant: every clip is compared byte for byte with that of `onepiece demo` on this machine; a node is lost only while
-// its stage is at work, and what follows has to follow in time.
+// Invariant: every clip is compared byte for byte with that of `onepiece demo` on this machine; a node is lost only
+// while its stage is at work, and the takeover and the clip must then come in time.
 
 import { Failure } from './failure.mjs';
 import { withClusterFiles } from './cluster-files.mjs';
@@ -101,7 +101,7 @@ function checkWays({ places }, say) {
   const across = new Set();
   for (const { place, node, vias } of places) {
     for (const [target, { device, why }] of Object.entries(vias)) {
-      // The gateway's name stands for no place; one of a former plan has no node.
+      // The gateway is no place, and runs on a; a place of a former plan has no node.
       const other = target.startsWith('gateway/') ? 'a' : nodeOf.get(target);
       if (other === undefined) continue;
       const wanted = other === node ? OWN : ACROSS;

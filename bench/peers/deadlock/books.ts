@@ -1,4 +1,5 @@
-// The books of one trial: what producers were told, what the consumer got, and how long others waited after a fault.
+// The books of one trial: what producers counted as sent, what the consumer got, and how long the others waited after a
+// fault.
 //
 // Invariant: nothing here knows which protocol it is.
 import { bytesOf, MESSAGES, PRODUCERS, type Workload } from './workload.js';
@@ -6,7 +7,7 @@ import { bytesOf, MESSAGES, PRODUCERS, type Workload } from './workload.js';
 /** What became of a trial. */
 export interface TrialResult {
   deadlock: boolean;
-  /** Messages that the producer was told had been sent, and that never came. */
+  /** Messages that the producer counted as sent and that never arrived. */
   lost: number;
   /** Deliveries whose bytes were not those of the message. */
   torn: number;
@@ -41,7 +42,7 @@ export class Books {
     this.nowMs = nowMs;
   }
 
-  /** A producer was told that everything up to `sequence` has been sent. */
+  /** A producer learns that everything up to `sequence` has been sent. */
   sent(producer: number, sequence: number): void {
     if (sequence <= this.acknowledged[producer]!) return;
     this.acknowledged[producer] = sequence;
@@ -67,9 +68,9 @@ export class Books {
   }
 
   /**
-   * A fault befalls a producer. Whether it hinders others is seen when one of them is well and has something left to send.
+   * A producer fails. Whether that hinders the others shows only if one of them works and has something left to send.
    *
-   * @param well which producers are
+   * @param well which producers work
    */
   fault(producer: number, dies: boolean, well: readonly boolean[]): void {
     this.lastProgressMs = this.nowMs();
@@ -78,7 +79,7 @@ export class Books {
       this.openFaults.push({ atMs: this.nowMs(), producer });
   }
 
-  /** True when every living producer was told that everything has been sent. */
+  /** True when every living producer knows that everything has been sent. */
   get complete(): boolean {
     return this.acknowledged.every((count, i) => this.dead[i] || count === MESSAGES);
   }

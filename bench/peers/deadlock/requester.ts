@@ -1,7 +1,7 @@
 // One-sided operations of a producer on the shared ring, each with a promise: the device interface of the two rivals.
 //
-// Invariant: operations of one batch are carried out in the order in which they were added; a batch that fails makes the
-// requester useless, and its owner connects anew.
+// Invariant: operations of one batch are carried out in the order in which they were added; after a batch that fails
+// the requester cannot be used until its owner connects again.
 import { RdmaError } from '../../../src/ts/core/errors.js';
 import type {
   PortChannel,
@@ -69,7 +69,7 @@ export class Requester {
     this.cq.requestNotify();
   }
 
-  /** Connects, or connects anew after a failure. */
+  /** Connects, for the first time or again after a failure. */
   async connect(name: string, to: { host: string; port: number }): Promise<void> {
     this.qp?.close();
     this.channel?.destroy();

@@ -1,7 +1,7 @@
 // A producer of the shared ring, with or without a time-out of the lock.
 //
-// Invariant: head and size ring are written only by who has taken the lock, as far as anybody can know; a message counts
-// as sent when its bytes, its descriptor, the new head and the release of the lock have completed.
+// Invariant: only the producer that holds the lock, as far as it can know, writes the head and the size ring; a message
+// counts as sent when its bytes, its descriptor, the new head and the release of the lock have completed.
 import type { RingPort } from '../../../src/ts/ring/port.js';
 import type { Choices } from '../../../src/ts/sim/choices.js';
 import { crc32cOf } from '../../../src/ts/verbs/index.js';
@@ -104,7 +104,7 @@ export class SharedRingProducer {
     return this.pause(ms * (0.5 + this.options.choices.pick(1000, 'order') / 1000));
   }
 
-  // Takes the lock; from an owner that has kept one and the same acquisition for longer than the lease, it is taken away.
+  // Takes the lock. If there is a lease, an owner that has held the same acquisition for longer than that loses it.
   private async acquire(): Promise<void> {
     const { requester } = this;
     const { clock } = this.options.port;

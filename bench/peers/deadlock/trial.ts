@@ -1,7 +1,7 @@
 // One trial: a simulated world, a consumer, its producers, the faults of the workload, and what came of it.
 //
-// Invariant: the consumer and the network are well; a trial ends when all living producers have been told that everything
-// was sent and the consumer has had time to take it, or when nothing goes on any more.
+// Invariant: the consumer and the network are well; a trial ends when all living producers know that everything was
+// sent and the consumer has had time to take it, or when nothing goes on any more.
 import { SeededChoices } from '../../../src/ts/sim/choices.js';
 import { simPort } from '../../../src/ts/sim/port.js';
 import type { SimProcess } from '../../../src/ts/sim/process.js';

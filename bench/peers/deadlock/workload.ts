@@ -1,7 +1,7 @@
 // What the three protocols of the deadlock benchmark have to carry, and what goes wrong meanwhile.
 //
-// Invariant: both follow from the seed of the trial alone, so every protocol meets the same messages and the same faults
-// at the same virtual times.
+// Invariant: both follow from the seed of the trial alone, so every protocol meets the same messages and the same
+// faults at the same virtual times.
 import { SeededChoices } from '../../../src/ts/sim/choices.js';
 
 export const PRODUCERS = 4;

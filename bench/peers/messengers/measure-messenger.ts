@@ -43,7 +43,9 @@ export class MessengerBench {
     this.service = service;
   }
 
-  /** @throws RdmaError RDMA_ERR_INVALID_ARGUMENT with the remedy when something is not installed; what its server said */
+  /**
+   * @throws RdmaError RDMA_ERR_INVALID_ARGUMENT with the remedy when something is not installed; its server's error
+   */
   static async open(messenger: Messenger, signal?: AbortSignal): Promise<MessengerBench> {
     messenger.version();
     const folder = await mkdtemp(join(tmpdir(), 'onepiece-bench-'));

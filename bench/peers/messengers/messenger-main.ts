@@ -1,7 +1,7 @@
 // The other process of a peer's measurement: answers messages, or sends as fast as it can.
 //
-// Invariant: does what it is told by the process that forked it, and ends with it; does for the peer what
-// ring/partner-main.ts does for the rings.
+// Invariant: obeys the process that forked it, and ends with it; does for the peer what ring/partner-main.ts does for
+// the rings.
 import { setImmediate as turn } from 'node:timers/promises';
 import { serveParent } from '../../../src/ts/bench/kit/partner.js';
 import { writeMessage } from '../../../src/ts/bench/kit/payload.js';

@@ -1,7 +1,7 @@
-// What a message system of Node.js has to be able to do to stand beside the rings.
+// What a message system of Node.js must be able to do to be measured beside the rings.
 //
-// Invariant: one consumer (the hub) and any number of producers (dialers), each in a process of its own, both ways open;
-// a peer is used as its documentation says that it is used for speed.
+// Invariant: one consumer (the hub) and any number of producers (dialers), each in a process of its own, and messages
+// can go both ways; a peer is used in the way that its documentation recommends for speed.
 
 /** A message in the pieces in which it came. */
 export type Pieces = readonly Uint8Array[];
@@ -42,7 +42,7 @@ export interface Messenger {
   maxBytes: number;
   /** Without it, nothing but the consumer's own speed limits what lies between the two: credits are given then. */
   hasBackPressure: boolean;
-  /** Its name and version. @throws RdmaError RDMA_ERR_INVALID_ARGUMENT with the remedy when something is not installed */
+  /** Its name and version. @throws RdmaError RDMA_ERR_INVALID_ARGUMENT with the remedy when it is not installed */
   version(): string;
   /** Starts its server. */
   serve?(folder: string, signal: AbortSignal | undefined): Promise<Service>;
@@ -58,7 +58,7 @@ export function windowOf(sizeBytes: number): number {
   return Math.max(2, Math.min(WINDOW_MESSAGES, Math.floor(WINDOW_BYTES / sizeBytes)));
 }
 
-/** How many messages a credit stands for. */
+/** How many messages a credit allows. */
 export function creditsOf(window: number): number {
   return Math.max(1, Math.floor(window / 4));
 }

@@ -26,7 +26,7 @@ type Entries = [{ messages: [{ id: Buffer; message: Record<string, Buffer> }] }]
 function open(context: MessengerContext) {
   const { createClient, RESP_TYPES } = load();
   const client = createClient({ socket: { path: context.service, tls: false } });
-  client.on('error', () => {}); // it is told to whoever waits
+  client.on('error', () => {}); // without a listener it would throw; the waiting call fails anyway
   return client.withTypeMapping({ [RESP_TYPES.BLOB_STRING]: Buffer });
 }
 

@@ -100,7 +100,7 @@ function sockets(
     version: () => `Node.js ${process.versions.node} ${medium}`,
     async listen(context, onMessage): Promise<Hub> {
       const senders = new Map<number, Sender>();
-      // A dialer may be told to go on before its first words have come here: what is sent to it waits for them.
+      // A dialer may start before its greeting has arrived here: messages to it wait for the greeting.
       const awaited = new Map<number, ((sender: Sender) => void)[]>();
       const all = new Set<Socket>();
       const server = createServer({ noDelay: true }, (socket) => {

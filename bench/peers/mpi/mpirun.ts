@@ -92,7 +92,7 @@ export class Mpirun {
       ...['--mca', 'btl_vader_backing_directory', this.sharedFolder, '--mca', 'osc_sm_backing_directory'],
       ...[this.sharedFolder, '--mca', 'orte_tmpdir_base', this.folder, ...command],
     ];
-    // It refuses to run as root unless it is told twice.
+    // It refuses to run as root unless both of these allow it.
     const env = { OMPI_ALLOW_RUN_AS_ROOT: '1', OMPI_ALLOW_RUN_AS_ROOT_CONFIRM: '1' };
     await run('mpirun', args, { limitS, env, polite: true, signal });
   }

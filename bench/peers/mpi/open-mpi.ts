@@ -79,8 +79,8 @@ export class OpenMpi {
   }
 
   /**
-   * Messages a second in batches of 64: puts that are flushed together, or sends that are answered together, and of which
-   * every byte was read when that is asked for.
+   * Messages a second in batches of 64: puts that are flushed together, or sends that are answered together; with
+   * `touch`, the receiver reads every byte.
    *
    * @returns one for each of `runs`
    * @throws as latency()

@@ -52,7 +52,7 @@ class BullMqSubject implements OverloadSubject {
     // Of both: one for each job that is waited for.
     this.queue.setMaxListeners(0);
     this.events.setMaxListeners(0);
-    this.queue.on('error', () => {}); // it is told to whoever waits
+    this.queue.on('error', () => {}); // without a listener it would throw; the waiting call fails anyway
     this.events.on('error', () => {});
     this.bound = bound;
   }

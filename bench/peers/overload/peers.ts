@@ -1,6 +1,6 @@
 // What a user would build otherwise, by the names of --compare.
 //
-// Invariant: a peer's processes are started by a process of their own, which also makes the requests, and are gone with it.
+// Invariant: a process of its own starts a peer's processes and makes the requests; they are gone when it is.
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { LoadMeasured } from '../../../src/ts/bench/overload/measured.js';
@@ -14,7 +14,7 @@ import { pqueue, pqueueTuned } from './p-queue.js';
 /** Who can be overloaded in the process that calls it. */
 export interface OverloadServer {
   name: string;
-  /** Its name and version. @throws RdmaError RDMA_ERR_INVALID_ARGUMENT with the remedy when something is not installed */
+  /** Its name and version. @throws RdmaError RDMA_ERR_INVALID_ARGUMENT with the remedy when it is not installed */
   check(): string;
   /** Starts its processes. */
   open(context: SubjectContext): Promise<OverloadSubject>;
@@ -26,7 +26,7 @@ export function overloadServerOf(name: string): OverloadServer {
   return servers.find((server) => server.name === name)!;
 }
 
-/** What the process of a measurement is told. */
+/** What the process of a measurement gets as its request. */
 export interface PeerLoadRequest extends PeerLoad {
   peer: string;
 }

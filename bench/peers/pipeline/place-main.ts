@@ -1,6 +1,6 @@
 // The process of one place of a peer in Node.js.
 //
-// Invariant: does what it is told by the process that forked it, and ends with it.
+// Invariant: obeys the process that forked it, and ends with it.
 import { serveParent } from '../../../src/ts/bench/kit/partner.js';
 import type { Dialer, MessengerContext, Pieces } from '../messengers/messenger.js';
 import { messengerOf } from '../messengers/messengers.js';

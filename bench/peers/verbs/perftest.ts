@@ -1,6 +1,6 @@
 // Running a perftest program, server and client, on this machine.
 //
-// Invariant: perftest is told to measure what the settings say, option by option; both its processes are gone when
+// Invariant: each setting becomes the option of perftest that means the same; both its processes are gone when
 // runPerftest() has ended.
 import { RdmaError } from '../../../src/ts/core/errors.js';
 import { askVersion, serve } from '../program.js';
@@ -19,7 +19,7 @@ export function perftestProgram(test: VerbsSettings['test']): string {
 /**
  * The version of perftest that is installed.
  *
- * @throws RdmaError RDMA_ERR_INVALID_ARGUMENT when it is not installed, with the remedy, or when it cannot use the device
+ * @throws RdmaError RDMA_ERR_INVALID_ARGUMENT when it is not installed, with the remedy, or cannot use the device
  */
 export function perftestVersion(test: VerbsSettings['test'], device: string): string {
   const program = perftestProgram(test);

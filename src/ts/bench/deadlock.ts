@@ -38,8 +38,8 @@ export interface DeadlockBench {
   /**
    * Plays the trials of one protocol.
    *
-   * @throws RdmaError RDMA_ERR_ABORTED when the signal is aborted; Error when a protocol does what none may do, with the
-   *   seed of the trial
+   * @throws RdmaError RDMA_ERR_ABORTED when the signal is aborted; Error, with the seed of the trial, when a protocol
+   *   does what none may do
    */
   play(options: DeadlockOptions): Promise<DeadlockResult>;
 }

@@ -21,7 +21,7 @@ export interface NamedPeers<Peer> {
   /** What --compare takes: peers, and groups of them such as `all`. */
   readonly names: readonly string[];
   /**
-   * The peers that a list of names stands for, each once.
+   * The peers that a list of names means, each once.
    *
    * @throws RdmaError RDMA_ERR_INVALID_ARGUMENT for a name that is none
    */

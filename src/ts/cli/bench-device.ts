@@ -1,6 +1,6 @@
 // `onepiece bench device`.
 //
-// Invariant: what is printed was measured in this run; nothing is remembered or estimated.
+// Invariant: every figure printed was measured in this run; nothing is remembered or estimated.
 import { Command, InvalidArgumentError } from 'commander';
 import { type DeviceTest, deviceTests } from '../bench/device/tests.js';
 import { defaultOptions, MAX_COPY_BYTES, measureDevice } from '../bench/device/measure.js';

@@ -1,6 +1,6 @@
 // `onepiece bench overload`: what a pipeline still does when more is offered than it can do.
 //
-// Invariant: what is printed was measured in this run; nothing is remembered or estimated.
+// Invariant: every figure printed was measured in this run; nothing is remembered or estimated.
 import { Command, InvalidArgumentError } from 'commander';
 import type { OverloadPeer } from '../bench/overload/peer.js';
 import { benchOverload } from '../bench/overload/run.js';

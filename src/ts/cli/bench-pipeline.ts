@@ -1,6 +1,6 @@
 // `onepiece bench pipeline`: how fast a pipeline of stages is, beside its peers.
 //
-// Invariant: what is printed was measured in this run; nothing is remembered or estimated.
+// Invariant: every figure printed was measured in this run; nothing is remembered or estimated.
 import { Command, InvalidArgumentError } from 'commander';
 import type { PipelinePeer } from '../bench/pipeline/peer.js';
 import { pipelineDocument } from '../bench/pipeline/result.js';

@@ -1,6 +1,6 @@
 // `onepiece bench ring-lat`, `ring-bw`, `ring-rate`, `ring-fan-in`, and `rings`, which is all of them.
 //
-// Invariant: what is printed was measured in this run; nothing is remembered or estimated.
+// Invariant: every figure printed was measured in this run; nothing is remembered or estimated.
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Command } from 'commander';

@@ -57,7 +57,7 @@ interface Flags {
 
 const PERFTEST_PORT = 18_515;
 const DEFAULT_ROUNDS = 3;
-/** As perftest does where its samples are wanted, a count is measured; otherwise long enough for a busy machine to show. */
+/** Long enough to show a busy machine. With --compare or --histogram a count is measured instead, as perftest does. */
 const DEFAULT_DURATION_S = 1;
 
 const descriptions: Record<VerbsTest, string> = {

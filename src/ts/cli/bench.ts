@@ -1,6 +1,6 @@
 // `onepiece bench`: measurements.
 //
-// Invariant: what is printed was measured in this run; nothing is remembered or estimated.
+// Invariant: every figure printed was measured in this run; nothing is remembered or estimated.
 import { Command } from 'commander';
 import { ringTests } from '../bench/ring/settings.js';
 import { verbsTests } from '../bench/verbs/settings.js';

@@ -196,8 +196,8 @@ export class AppHost {
     }
   }
 
-  // What only older plans have, and is lost. A process that begins would wait for it for ever; one that works keeps what
-  // it has sent there until no gateway counts on it.
+  // Places that only older plans have, and that are lost. A process that begins would wait for them for ever; one that
+  // works keeps what it has sent there until no gateway counts on it.
   private tellGone(record: PlanRecord): void {
     const { addressOf } = this.options;
     const { spec } = this.app;

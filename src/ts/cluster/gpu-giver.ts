@@ -1,6 +1,6 @@
 // The controller that leads gives GPUs, and remembers to whom in the store.
 //
-// Invariant: what was given is in the store before a plan is made of it, so the next leader gives the same and goes on
+// Invariant: every grant is in the store before a plan is made of it, so the next leader gives the same and goes on
 // from there. Where no stage that its load scales needs a GPU, it reads and writes nothing.
 import { isDeepStrictEqual } from 'node:util';
 import { invalidArgument, checkObject } from '../core/validate.js';
@@ -124,7 +124,7 @@ export class GpuGiver {
       const { atMs, state } = readOrRefuse(GPUS, () => checkRecord(readFenced(entry).value));
       return { state, aheadMs: atMs - nowMs, revision };
     } catch (error) {
-      troubles.add(GPUS, error); // it begins anew
+      troubles.add(GPUS, error); // it starts from nothing
       leadership.check();
       await this.store.delete(GPUS, revision);
       return { state: NO_GPU_STATE, aheadMs: 0, revision: 0 };

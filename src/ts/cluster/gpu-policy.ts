@@ -1,6 +1,6 @@
 // What operators say of how readily GPUs go from stage to stage.
 //
-// Invariant: what was read is within its ranges; what was not said is the default, and a name that is none is refused.
+// Invariant: every field is within its range; one that is not given has its default, and an unknown one is refused.
 import { checkObject, invalidArgument } from '../core/validate.js';
 import { checkGpuMoves, DEFAULT_GPU_MOVES, type GpuMovePolicy } from '../planner/index.js';
 

@@ -189,8 +189,8 @@ export class VersionPipeline extends RunningPipeline {
     }
   }
 
-  // The smallest number that no gateway has. One whose gateway is lost comes last: that gateway may only be stopped, and
-  // goes on under its number.
+  // The smallest number that no gateway has. Numbers of lost gateways come last: such a gateway may only be stopped,
+  // and go on under its number later.
   private async takeNumber(): Promise<void> {
     const { view, appName } = this;
     const all = Array.from({ length: MAX_GATEWAYS }, (_, number) => ({ number, key: gatewayKey(appName, number) }));

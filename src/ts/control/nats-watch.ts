@@ -66,8 +66,8 @@ export class NatsWatch {
     this.open(era).catch((error) => this.tryAgain(era, error));
   }
 
-  // The server may have made a consumer though its answer came too late. What that one sends would look like a watch that
-  // goes well, so nobody listens to it any more.
+  // The server may have made a consumer though its answer came too late. Its messages would look like those of a watch
+  // that works, so nobody listens to it any more.
   private async tryAgain(era: number, error: unknown): Promise<void> {
     if (era !== this.era) return;
     this.stop();

@@ -32,7 +32,7 @@ interface Seat {
   fairGpus: number;
   count: number;
   movedMs: number | null;
-  /** What it did in this decision; who gave receives nothing, and the other way round. */
+  /** What it did in this decision: a stage that gave receives nothing, and the other way round. */
   side: 'gave' | 'received' | undefined;
 }
 
@@ -141,7 +141,7 @@ export class Division {
         this.record('lost', null, [{ seat: best, loss: this.lossOf(best) }], 0);
         continue;
       }
-      // Not even the floors fit: who has the largest part of its own gives.
+      // Not even the floors fit: the stage that has the largest part of its own gives.
       const some = this.seats.filter(({ count }) => count > 0);
       const last = least(some, ({ count, floor, stage }) => -count / (Math.max(1, floor) * stage.weight))!;
       this.record('lost', null, [{ seat: last, loss: this.lossOf(last) }], 0);
@@ -171,7 +171,7 @@ export class Division {
       const able = this.seats.filter((seat) => seat.count < seat.want && this.isFree(seat));
       const most = least(able, (seat) => -this.gainOf(seat) / seat.stage.gpus);
       if (most === undefined) return;
-      // Of those that gain nothing, who has the smallest part of what it wants.
+      // Of those that gain equally, the one with the smallest part of what it wants.
       const same = able.filter((seat) => this.gainOf(seat) / seat.stage.gpus === this.gainOf(most) / most.stage.gpus);
       least(same, ({ count, want, stage }) => count / (want * stage.weight))!.count++;
     }
@@ -186,7 +186,7 @@ export class Division {
     }
   }
 
-  // Of those that may receive, who gains most beyond what the givers lose.
+  // Of those that may receive, the one that gains most beyond what the givers lose.
   private bestGain(): Found | undefined {
     let best: (Found & { readonly net: number }) | undefined;
     for (const seat of this.receivers()) {
@@ -202,7 +202,7 @@ export class Division {
     return best;
   }
 
-  // Of those that are late with less than their fair share, who has the smallest part of it.
+  // Of those that are late with less than their fair share, the one that has the smallest part of it.
   private bestShare(): Found | undefined {
     const poor = this.receivers().filter((seat) => {
       const { stage, count, fairGpus } = seat;

@@ -134,12 +134,13 @@ export function allowedOf(wanted: number, min: number, granted: number | null | 
 /**
  * Divides the GPUs that some stages share, from what each of them was given before.
  *
- * In this order. Who wants less has less. If there are fewer GPUs than before, those give that lose least. A stage below
- * its floor (what is counted by hand, otherwise `min` and one) takes what is free, and then from those that lose least.
- * What is still free goes to those that gain most. And then an instance's GPUs go from one stage to another if the
- * receiver gains more than the givers lose, by the margin, or if it is late with less than its fair share while they
- * keep theirs. Each has rested, the budget is not used up, and every giver either stays within its own SLO or holds more
- * than its fair share.
+ * The steps, in this order. A stage that wants fewer instances than it has gives up the rest. If there are fewer GPUs
+ * than before, the stages that lose least give. A stage below its floor (all that it wants where an operator set its
+ * count, otherwise `min`, at least one) takes free GPUs, and then those of the stages that lose least. GPUs that are
+ * still free go to the stages that gain most. Last, a stage gets the GPUs of one more instance from others if it gains
+ * more than they lose, by the margin, or if it is late with less than its fair share while they keep theirs. For that,
+ * all of them must have rested, the budget must not be used up, and every giver must either stay within its own SLO or
+ * hold more than its fair share.
  *
  * @param nowMs on a monotonic clock
  * @param before the state of the last call; default nothing

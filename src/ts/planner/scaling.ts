@@ -101,7 +101,7 @@ export interface ScaleState {
   readonly lowMost: number;
   /**
    * Time without arrivals counts from then on at the earliest: when the stage was first seen, and when an instance was
-   * last ready after there was none. Whoever was told to come back finds it there.
+   * last ready after there was none. So a client that comes back after `retryAfterMs` finds it there.
    */
   readonly keptMs?: number;
 }
@@ -125,7 +125,7 @@ export interface ScaleAction {
   /** Instances that there shall be, those that start among them. */
   readonly to: number;
   readonly reason: ScaleReason;
-  /** What a request that finds no instance should be told: in how many ms one is ready, its start included. 0: now. */
+  /** For the answer to a request that finds no instance: in how many ms one is ready, its start included. 0: now. */
   readonly retryAfterMs: number;
   /** To be kept for the next call. */
   readonly state: ScaleState;
@@ -232,8 +232,8 @@ function wants(
   }
   const rate = isForecast ? coming : arrivals.planned * HEADROOM;
   const steady = instancesFor(rate, serviceMs, load, policy);
-  // Work without a known cost: one instance finds out. Who was refused for want of an instance has come all the same.
-  // The last one ends only when nothing has come for long.
+  // Work without a known cost: one instance finds out. A request that was refused for want of an instance counts as an
+  // arrival too. The last instance ends only when nothing has come for long.
   const least = Math.max(policy.min, hasWork || load.arrived > 0 || have > 0 ? 1 : 0);
   const backlog = forBacklog(presentRate(arrivals), serviceMs, load, policy, have);
   const wanted = Math.min(policy.max, Math.max(least, steady, backlog));

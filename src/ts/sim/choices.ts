@@ -14,7 +14,9 @@ export interface Choices {
   pick(count: number, kind: ChoiceKind): number;
   /** True with this probability; enumerated, both. */
   chance(probability: number, kind: ChoiceKind): boolean;
-  /** A time in ms from `low` to below `high`, mostly near `low`; enumerated, 0: what is under way may come at any time. */
+  /**
+   * A time in ms from `low` to below `high`, mostly near `low`; enumerated, 0: anything under way may come at any time.
+   */
   delay(low: number, high: number): number;
   /** How the run can be repeated, in words for a command line. */
   readonly replay: string;

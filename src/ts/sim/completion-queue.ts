@@ -1,7 +1,7 @@
 // A completion queue of the simulated device, and its channel.
 //
-// Invariant: as in ibv_req_notify_cq(3): an event comes for a completion that arrives after the arming, and for none that
-// was there before; completions of one queue pair keep their order. One more than fits is a defect and ends the run.
+// Invariant: as in ibv_req_notify_cq(3), an event comes for a completion that arrives after the arming, and for none
+// that was there before; completions of one queue pair keep their order. One too many is a defect and ends the run.
 import { RdmaError } from '../core/errors.js';
 import type { PortCompletionQueue } from '../ring/port.js';
 import { Completions } from '../verbs/index.js';

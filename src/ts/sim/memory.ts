@@ -1,7 +1,7 @@
 // Registered memory of the simulated device, and mappings of it in other processes.
 //
-// Invariant: bytes land only through a key that is alive, within bounds, by the rights of the region. Keys and addresses
-// are given out again as soon as they are free, which is the worst a device may do to whoever uses them too late.
+// Invariant: bytes land only through a key that is alive, within bounds, by the rights of the region. Free keys and
+// addresses are given out again at once, which is the worst that a device may do to code that uses them too late.
 import { constants } from 'node:os';
 import { RdmaError } from '../core/errors.js';
 import type { PortMapping, PortMemory } from '../ring/port.js';
@@ -75,7 +75,7 @@ export class SimRegion implements PortMemory {
   readonly bytes: Uint8Array;
   /** False after deregister(), also after one that has failed. */
   keyed = true;
-  /** Peers that stand in the middle of a copy that the device cannot call back. */
+  /** Peers in the middle of a copy that the device cannot call back. */
   inside = 0;
   /** Nobody may change it any more: its owner believes that everybody is outside. */
   sealed = false;
@@ -155,7 +155,7 @@ export class SimRegion implements PortMemory {
       for (const mapping of this.mappings) mapping.cut();
       this.mappings.clear();
     }
-    if (this.inside > 0) throw systemError('EBUSY', 'ibv_dereg_mr', 'a peer stands in the middle of a copy');
+    if (this.inside > 0) throw systemError('EBUSY', 'ibv_dereg_mr', 'a peer is in the middle of a copy');
   }
 
   close(): void {

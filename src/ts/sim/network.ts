@@ -154,7 +154,7 @@ export class SimChannel implements PortChannel {
     this.finish(error, false);
   }
 
-  /** The connection breaks: both sides are told, and what was under way is lost. */
+  /** The connection breaks: both sides learn it, and messages under way are lost. */
   cut(): void {
     this.toPeer.clear();
     this.peer?.toPeer.clear();

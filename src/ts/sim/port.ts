@@ -29,8 +29,8 @@ export function simPort(world: SimWorld, process: SimProcess): RingPort {
 }
 
 /**
- * The port through which a place in `process` sees `world`; for Gateway.open and StageInstance.open. All processes of a world
- * are on one host: they share the clock.
+ * The port through which a place in `process` sees `world`; for Gateway.open and StageInstance.open. All processes of a
+ * world are on one host: they share the clock.
  */
 export function simPipelinePort(world: SimWorld, process: SimProcess): PipelinePort {
   const { clock } = process;

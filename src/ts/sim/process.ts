@@ -1,7 +1,7 @@
 // A process of the simulation: what runs in it, stops with it and dies with it.
 //
-// Invariant: nothing of a stopped process runs until it is continued; a dead one never runs again, and whatever its code
-// still calls on the way out has no effect.
+// Invariant: nothing of a stopped process runs until it is continued; a dead one never runs again, and calls that its
+// code still makes on the way out have no effect.
 import type { Clock } from '../ring/port.js';
 import { type EventOwner, type Scheduler, Sequence, type SimEvent } from './scheduler.js';
 

@@ -23,7 +23,7 @@ import { readRequest } from './work-request.js';
 
 /** Until a queue pair that was put to ERROR has stopped, where that is asynchronous. */
 const SETTLE_MS = { low: 0.0005, high: 0.5 };
-/** Until the system has told a peer on the same host that a process is dead. */
+/** Until a peer on the same host learns from the system that a process is dead. */
 const GONE_MS = { low: 0.01, high: 5 };
 /** Most requests that one postSend() can hand down. */
 const RECORDS = 64;
@@ -38,7 +38,7 @@ export class SimQueuePair implements PortQueuePair {
   access = 0;
   remote: QueuePairEndpoint | undefined;
   closed = false;
-  /** The region of a peer in which a copy of this queue pair stands. */
+  /** The region of a peer that a copy of this queue pair is in the middle of. */
   standsIn: SimRegion | undefined;
 
   private state: number = QpState.RESET;
@@ -150,7 +150,7 @@ export class SimQueuePair implements PortQueuePair {
     this.wakeWaiting();
   }
 
-  /** It does not stand in a peer's memory any more. */
+  /** Its copy is not in a peer's memory any more. */
   leave(): void {
     if (this.standsIn !== undefined) this.standsIn.inside--;
     this.standsIn = undefined;
@@ -171,7 +171,7 @@ export class SimQueuePair implements PortQueuePair {
     this.device.removeQueuePair(this);
     this.wakeWaiting();
     if (!this.queue.leaveToWire()) this.leave();
-    // On a network card the peer finds out when it sends; a peer on this host is told by the system.
+    // On a network card the peer finds out when it sends; a peer on this host learns it from the system.
     if (this.world.options.copier === 'process' && this.device.process.state === 'dead') {
       const { peer } = this;
       const { low, high } = GONE_MS;

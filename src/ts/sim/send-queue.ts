@@ -1,7 +1,7 @@
 // The send queue of a simulated queue pair: from the posting of a request to its completion.
 //
-// Invariant: requests are carried out in order and each at most once, and a completion follows everything before it. What
-// was carried out is answered later, so a queue that ends in between does not know how much of it has landed.
+// Invariant: requests are carried out in order and each at most once, and a completion follows everything before it.
+// The answer comes later, so a queue that ends in between does not know how much of its data has landed.
 import { RdmaError } from '../core/errors.js';
 import { CompletionOpcode, CompletionStatus, SendFlags, WorkOpcode } from '../verbs/index.js';
 import type { SimQueuePair } from './queue-pair.js';

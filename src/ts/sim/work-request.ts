@@ -121,7 +121,7 @@ function write(request: SimRequest, qp: SimQueuePair, peer: SimQueuePair, world:
   if (landed < length) {
     const source = sourceOf(request, qp);
     if (source === undefined) return CompletionStatus.LOCAL_PROTECTION_ERROR;
-    // Who copies by itself has been let in once; a network card is checked with each packet.
+    // A process that copies by itself was let in once; a network card is checked with each packet.
     const region = qp.standsIn ?? remoteRegion(request, peer, length, AccessFlags.REMOTE_WRITE);
     if (region === undefined) {
       peer.refuse();

@@ -31,8 +31,8 @@ export interface WorldOptions {
   /** How often a WRITE rests in the middle, 0 to 1. */
   tearShare: number;
   /**
-   * The bytes of WRITEs are seen in any order, as the InfiniBand Architecture Specification allows until something completes
-   * behind them (o9-20): of one that rests the last ones first, and those of the next WRITE before those of this one.
+   * The bytes of WRITEs are seen in any order, as the InfiniBand Architecture Specification allows until something
+   * completes behind them (o9-20): of a WRITE that rests, the last ones first; those of the next WRITE before its own.
    */
   weakOrder: boolean;
   /** Completions that one poll can bring. */

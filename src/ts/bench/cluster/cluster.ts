@@ -86,7 +86,7 @@ export class BenchCluster {
     this.pipeline = await this.connect(benchCluster.name);
   }
 
-  /** Connects to an app. Who calls closes it. @throws as ClusterPipeline.connect */
+  /** Connects to an app; the caller closes the pipeline. @throws as ClusterPipeline.connect */
   connect(app: string): Promise<ClusterPipeline> {
     const { device, leaseMs } = this.settings;
     return ClusterPipeline.connect(this.control, { app, secret: this.secret, devices: [device], leaseMs });

@@ -1,6 +1,6 @@
 // What a cluster does when a node, a worker, the leader or nats-server is taken away, or a node is drained.
 //
-// Invariant: each measurement begins when all is in order, and leaves it so: what was killed is started again.
+// Invariant: each measurement begins when all is in order, and leaves it so: it starts again what it has killed.
 import { setTimeout as sleep } from 'node:timers/promises';
 import { drainNode } from '../../cluster/index.js';
 import { RdmaError } from '../../core/errors.js';

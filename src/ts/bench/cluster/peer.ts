@@ -13,8 +13,8 @@ export interface OpenClusterPeer extends ClusterSubject {
 export interface ClusterPeer {
   /** As people know it. */
   readonly title: string;
-  /** Its name and version. @throws RdmaError RDMA_ERR_INVALID_ARGUMENT with the remedy when something is not installed */
+  /** Its name and version. @throws RdmaError RDMA_ERR_INVALID_ARGUMENT with the remedy when it is not installed */
   check(): string;
-  /** Starts all of it. @param folder where it keeps what it has; removed by whoever gave it */
+  /** Starts all of it. @param folder where it keeps its files; the caller removes it */
   open(folder: string): Promise<OpenClusterPeer>;
 }

@@ -22,7 +22,7 @@ export interface ClusterBench {
   readonly test: 'cluster';
   readonly machine: Machine;
   readonly settings: ClusterBenchSettings;
-  /** Name and version of what stands beside it. */
+  /** Name and version of each peer. */
   readonly peers: readonly string[];
   readonly rows: readonly ClusterRow[];
   readonly failures: readonly { readonly what: string; readonly reason: string }[];

@@ -1,8 +1,8 @@
 // `onepiece bench cluster`: what a cluster of processes on this machine does when parts of it go away, and how fast it
 // is beside a peer.
 //
-// Invariant: what is missing is said before anything is started. A part that fails is a failure, and ends the run of
-// that cluster: what follows would be measured on a broken one.
+// Invariant: a missing program is reported before anything is started. A part that fails is a failure, and ends the run
+// of that cluster: the rest would be measured on a broken one.
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

@@ -1,7 +1,7 @@
 // Large WRITEs, beside a plain memcpy between the same two mappings.
 //
-// Invariant: the two alternate, copy the same bytes between the same places, and the WRITE is timed from before its post
-// to its polled completion; what arrived is compared with what was sent, by the side that has it.
+// Invariant: the two alternate and copy the same bytes between the same places. A WRITE is timed from before its post
+// to its polled completion. A digest by the receiving side shows that the bytes that arrived are those that were sent.
 import { createHash } from 'node:crypto';
 import { isRdmaError } from '../../core/errors.js';
 import { SendFlags } from '../../verbs/index.js';
@@ -75,7 +75,7 @@ export function digestOf(...pieces: Uint8Array[]): string {
   return hash.digest('hex');
 }
 
-/** Bytes in which every place is told from its neighbours. */
+/** Fills `bytes` with 32-bit words of which no two are equal. */
 export function fillPattern(bytes: Uint8Array, seed: number): void {
   const words = new Uint32Array(bytes.buffer, bytes.byteOffset, bytes.length >> 2);
   for (let i = 0; i < words.length; i++) words[i] = Math.imul(i + seed, 0x9e3779b1);

@@ -1,7 +1,7 @@
-// How long the event loop of the initiator stands still while a WRITE of 1 GiB is under way.
+// How long the event loop of the initiator is blocked while a WRITE of 1 GiB is under way.
 //
-// Invariant: the loop turns all the time, so a gap between two turns is time in which nothing else could have run; posting
-// and the completion lie within. The same is measured with nothing under way, which is what the machine alone does.
+// Invariant: the loop turns all the time, so a gap between two turns is time in which nothing else could have run; the
+// post and the completion are within that time. The same is measured with nothing under way: the machine alone.
 import { SendFlags, WorkOpcode } from '../../verbs/index.js';
 import { digestOf, fillPattern } from './copies.js';
 import type { RemoteMemory, Side } from './side.js';

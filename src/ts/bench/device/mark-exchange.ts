@@ -1,7 +1,7 @@
 // Ping-pong by WRITEs of small messages: each side waits until it sees the other's mark in its own memory.
 //
-// Invariant: the mark of round n is n % 255 + 1 in the last byte, so a message is never taken for the one before it; most
-// requests are unsignaled, as one would write them, and a completion is taken for every 64th. Nothing here allocates.
+// Invariant: the mark of round n is n % 255 + 1 in the last byte, so a message is never taken for the one before it; as
+// in real programs most requests are unsignaled, and every 64th has a completion. Nothing here allocates.
 import { SendFlags } from '../../verbs/index.js';
 import { BATCH, type Side, SMALL_BYTES } from './side.js';
 import { checkStall, SPINS_BEFORE_CLOCK, spinUntil } from './spin.js';

@@ -1,6 +1,6 @@
 // `bench device`: everything that two processes can do with a device, one after the other.
 //
-// Invariant: what is asked for is measured in this order, each beside what it is judged by; nothing else runs meanwhile.
+// Invariant: the tests run in this order, each beside what it is judged by, and nothing else runs meanwhile.
 import { checkInteger, checkOneOf } from '../../core/validate.js';
 import { copyRatio } from './copies.js';
 import { HUGE_BYTES } from './event-loop.js';

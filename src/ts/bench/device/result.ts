@@ -1,6 +1,6 @@
 // The results of `bench device`, as the document of all benchmarks has them.
 //
-// Invariant: our rows and those of peers have the same fields; a test is told in one figure.
+// Invariant: our rows and those of peers have the same fields; each test has one figure.
 import type { BenchResult } from '../kit/report.js';
 import { percentilesOf, round3 } from '../kit/statistics.js';
 import { type DeviceTest, figureUnits } from './tests.js';

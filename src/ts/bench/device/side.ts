@@ -1,6 +1,6 @@
 // The verbs objects of one side of `bench device`: small memory for requests and marks, larger memory on demand.
 //
-// Invariant: both sides are alike, so either can write to the other; what was opened is closed by close().
+// Invariant: both sides are alike, so either can write to the other; close() closes all that it has opened.
 //
 //   small memory | out, 4 KiB | into, 4 KiB |
 import { RdmaError } from '../../core/errors.js';

@@ -1,7 +1,7 @@
 // Small requests of one side alone: WRITEs in batches, and READs one by one.
 //
-// Invariant: a batch is posted with one doorbell, its last request alone is signaled and vouches for the others, and the
-// next is posted when its completion was polled. Nothing here allocates within a block.
+// Invariant: a batch is posted with one doorbell; only its last request is signaled, and its completion covers the
+// others; the next batch is posted once that was polled. Nothing here allocates within a block.
 import { SendFlags } from '../../verbs/index.js';
 import { BATCH, type Side, SMALL_BYTES } from './side.js';
 import { type Ending, pause, spinUntil } from './spin.js';

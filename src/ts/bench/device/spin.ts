@@ -1,6 +1,6 @@
 // Waiting busily, and giving up in the end.
 //
-// Invariant: whoever waits in vain for five seconds gets an error; a wait that is short looks at no clock.
+// Invariant: a wait that sees nothing for five seconds ends with an error; a short wait reads no clock.
 import { setImmediate as turn } from 'node:timers/promises';
 import { RdmaError } from '../../core/errors.js';
 import type { Halt } from '../kit/loop.js';
@@ -12,7 +12,7 @@ const STALL_MS = 5000;
 let since = 0;
 
 /**
- * To be called after every SPINS_BEFORE_CLOCK looks in vain.
+ * To be called after every SPINS_BEFORE_CLOCK looks that find nothing.
  *
  * @param isFirst of this wait
  * @throws RdmaError RDMA_ERR_TIMEOUT
@@ -38,7 +38,7 @@ export interface Ending {
   signal: AbortSignal | undefined;
 }
 
-/** A turn of the event loop between two parts of a measurement. @throws RdmaError RDMA_ERR_ABORTED; why the peer ended */
+/** A turn of the event loop between two parts of a measurement. @throws RdmaError RDMA_ERR_ABORTED; halt.failure */
 export async function pause({ halt, signal }: Ending): Promise<void> {
   await turn();
   throwIfEnded({ halt, signal });

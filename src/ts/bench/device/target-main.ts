@@ -1,11 +1,11 @@
 // The process that `bench device` forks as its other side.
 //
-// Invariant: see kit/forked-side.ts; what keeps it from serving is told to its parent.
+// Invariant: see kit/forked-side.ts; if it cannot serve, its parent learns why.
 import { RdmaError } from '../../core/errors.js';
 import { serveForked, type SideConfig } from '../kit/forked-side.js';
 import { Target } from './target.js';
 
-/** What the process is told first. */
+/** The first message to the process. */
 export interface TargetConfig extends SideConfig {
   device: string;
 }

@@ -1,4 +1,4 @@
-// The other side of `bench device`: does what it is told, and answers.
+// The other side of `bench device`: carries out what the initiator asks for, and answers.
 //
 // Invariant: it sleeps in its event loop unless it takes part in a measurement; what is written into its memory it only
 // looks at when it is asked for.
@@ -32,7 +32,7 @@ export class Target {
     this.side = new Side(device);
   }
 
-  /** Until it is told to end, or the other side is gone. */
+  /** Serves until the other side asks it to end, or is gone. */
   async serve(): Promise<void> {
     const { link, side } = this;
     await link.send({ do: 'opened', offer: side.offer() });

@@ -1,7 +1,7 @@
 // Ping-pong between two event loops that sleep: by messages of the device, or by bare event descriptors.
 //
-// Invariant: nobody polls between two wakes; both ways run through the same watching in libuv, and a side answers before
-// it gets ready to sleep again.
+// Invariant: nobody polls between two wakes; libuv watches both kinds of descriptor in the same way, and a side answers
+// before it gets ready to sleep again.
 import { SendFlags } from '../../verbs/index.js';
 import type { EventFd } from '../../verbs/event-fd.js';
 import { checkCompletion, POLL_SPINS } from '../kit/loop.js';

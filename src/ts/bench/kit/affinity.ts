@@ -1,7 +1,7 @@
 // Which cores the two processes of a measurement run on.
 //
-// Invariant: two that poll never share a core where there are two, as they do not under mpirun(1), which binds its ranks
-// to cores by default; the affinity that this process had is back when the measurement has ended.
+// Invariant: where there are two cores, two processes that poll never share one, as under mpirun(1), which binds its
+// ranks to cores by default; this process has its former affinity back when the measurement has ended.
 import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { RdmaError } from '../../core/errors.js';
@@ -35,8 +35,8 @@ function setCores(pid: number, list: string): void {
 }
 
 /**
- * Binds the main thread of this process to a core, where there are two, and that of another one to the next; several others
- * share all that are left.
+ * Where there are two cores, binds the main thread of this process to the first and that of another one to the second;
+ * several others share all the cores that are left.
  *
  * @returns what undoes it here
  * @throws RdmaError RDMA_ERR_NOT_SUPPORTED when taskset(1) fails

@@ -1,13 +1,13 @@
 // The peers of a run: who is there, what was left out, and who has failed.
 //
-// Invariant: what is missing is said before anything is measured, and never replaced by something else; a note is made
-// once. A peer that fails is said, and the others go on.
+// Invariant: a missing peer is reported before anything is measured, and never replaced by something else; a note is
+// made once. When a peer fails, that is reported, and the others go on.
 import { isRdmaError } from '../../core/errors.js';
 
 /** Who can stand beside ours. */
 export interface Peer {
   readonly name: string;
-  /** Its name and version. @throws RdmaError RDMA_ERR_INVALID_ARGUMENT with the remedy when something is not installed */
+  /** Its name and version. @throws RdmaError RDMA_ERR_INVALID_ARGUMENT with the remedy when it is not installed */
   check(): string;
 }
 
@@ -55,7 +55,7 @@ export class Beside<Any extends Peer> {
    * Measures what may fail.
    *
    * @param where it is measured, for people: `redis has failed in ring-lat`
-   * @param onFailed is told why
+   * @param onFailed gets the reason when it fails
    * @throws RdmaError RDMA_ERR_ABORTED
    */
   async attempt(where: string, measure: () => Promise<void>, onFailed: (reason: string) => void): Promise<void> {

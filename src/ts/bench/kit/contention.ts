@@ -1,7 +1,7 @@
 // Whether the processes of a measurement had the processor when they wanted it.
 //
-// Invariant: it is the kernel that says so: /proc/PID/task/TID/schedstat counts the nanoseconds that a thread ran and that
-// it waited for a processor (Documentation/scheduler/sched-stats.rst). Where there is no such file nothing is said.
+// Invariant: the figures are the kernel's: /proc/PID/task/TID/schedstat counts the nanoseconds that a thread ran and
+// those that it waited for a processor (Documentation/scheduler/sched-stats.rst). A thread without it is left out.
 import { readFileSync } from 'node:fs';
 
 /** Who waited for a larger share of the time shared a core with somebody. */

@@ -1,6 +1,6 @@
 // Programs of others that a benchmark runs.
 //
-// Invariant: what is missing is said with the line that installs it.
+// Invariant: the error for a missing program has the command that installs it.
 import { accessSync, constants } from 'node:fs';
 import { delimiter, join } from 'node:path';
 import { RdmaError } from '../../core/errors.js';

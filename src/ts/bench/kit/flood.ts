@@ -6,7 +6,7 @@ import { jainIndex, round3 } from './statistics.js';
 /** Started so many at a time: starting costs more than sending. */
 const STARTED_TOGETHER = 8;
 
-/** How long producers send before they are counted: each process compiles its code anew, and they share the cores. */
+/** How long producers send before they are counted: each process compiles its own code, and they share the cores. */
 export function floodWarmUpMs(producers: number): number {
   return Math.max(1000, 150 * producers);
 }

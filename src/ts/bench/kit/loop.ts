@@ -1,7 +1,7 @@
 // Running a measuring loop without blocking the process for good.
 //
-// Invariant: a loop runs synchronously and gives the event loop a turn only between two samples or when it has waited
-// in vain for some milliseconds; whoever waits in vain for 30 s, or for a peer that is gone, gets an error.
+// Invariant: a loop runs synchronously and gives the event loop a turn only between two samples or when nothing
+// has come for some milliseconds; a loop that gets nothing for 30 s, or whose peer is gone, ends with an error.
 import { performance } from 'node:perf_hooks';
 import { setImmediate as turn } from 'node:timers/promises';
 import { RdmaError } from '../../core/errors.js';

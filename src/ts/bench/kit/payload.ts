@@ -1,8 +1,7 @@
 // The bytes of a message in the benchmarks of rings and their peers: how they are written, read and checked.
 //
-// Invariant: writing and reading are the same for everyone whose figures stand side by side. All bytes of a message are
-// equal and neighbouring rounds differ in magnitude, so one word of another round, or one too few, is found out by whoever
-// reads the message.
+// Invariant: all subjects whose figures are compared write and read in the same way. All bytes of a message are equal
+// and neighbouring rounds differ in magnitude, so reading a message finds one word of another round, or one too few.
 import { RdmaError } from '../../core/errors.js';
 
 /** So many bytes from FIRST_PATTERN on: each, eight times over, is a normal double of its own magnitude. */
@@ -36,8 +35,8 @@ export function writeMessage(bytes: Uint8Array, round: number, from = 0, to = by
 }
 
 /**
- * Reads every byte of a message, as 64-bit words whatever its alignment, and answers their sum. What is left over at the
- * end is read with the bytes before it, as a whole word. Of the ways that JavaScript has this was the fastest: 17 to
+ * Reads every byte of a message, as 64-bit words whatever its alignment, and returns their sum. Bytes left over at the
+ * end are read as a whole word, with the bytes before them. Of the ways that JavaScript has this was the fastest: 17 to
  * 19 GB/s where the tests were written.
  */
 export function readMessage(view: DataView, from: number, length: number): number {
@@ -53,8 +52,8 @@ function readBytes(view: DataView, from: number, length: number): number {
   return sum;
 }
 
-// Alone, so that the compiler keeps the four sums in registers: with anything else around it they become objects, and it
-// takes six times as long.
+// A function of its own, so that the compiler keeps the four sums in registers: with anything else around the loop they
+// become objects, and it takes six times as long.
 function readWords(view: DataView, from: number, end: number): number {
   let a = 0;
   let b = 0;
@@ -76,7 +75,7 @@ export function checkSum(sum: number, length: number, round: number): void {
   const byte = patternOf(round);
   const count = Math.ceil(length / WORD_BYTES);
   const expected = length < WORD_BYTES ? length * byte : count * wordOf(byte);
-  // One word of another round is a greater difference than this up to 1 GiB; the sums of a quarter each err by half of it.
+  // Up to 1 GiB, one word of another round differs by more than this; the sums of a quarter each err by half of it.
   const tolerance = expected * (count / 4 + 16) * 1.5 * ROUNDING;
   if (!(Math.abs(sum - expected) <= tolerance)) throw notTheMessage(length, round);
 }

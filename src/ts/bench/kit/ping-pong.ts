@@ -1,5 +1,5 @@
-// The course of a ping-pong, whatever carries the messages: warm up, find out how many rounds the time holds, take samples,
-// and leave out what the other side spent on writing.
+// The course of a ping-pong, whatever carries the messages: warm up, find out how many rounds fit into the time, take
+// samples, and leave out the time that the other side spent on writing.
 //
 // Invariant: a sample is half of a round, without the time in which its two messages were written by their senders. The
 // other side notes its times for exactly the rounds that are sampled.
@@ -9,7 +9,7 @@ import { type LatencySummary, summarizeLatency } from './statistics.js';
 export const MIN_SAMPLES = 5;
 /** The tail beyond p99.9 needs no more. */
 export const MAX_TIMED_SAMPLES = 100_000;
-/** A measurement that takes so many times as long as it should, because the warm-up was quicker, ends with fewer samples. */
+/** A measurement that takes so many times as long as planned, as the warm-up was quicker, ends with fewer samples. */
 export const LATE = 1.5;
 
 /** Rounds that take about `durationS` when each takes `roundMs`; at least a few. */

@@ -1,4 +1,4 @@
-// TCP ports of this machine, for programs that must be told one.
+// TCP ports of this machine, for programs that cannot choose one themselves.
 //
 // Invariant: looking does not disturb who listens, as connecting would.
 import { once } from 'node:events';

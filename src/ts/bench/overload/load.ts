@@ -1,6 +1,6 @@
 // More is offered than there is capacity for, to ours and to peers.
 //
-// Invariant: what is measured is a steady state: requests of the warm-up are answered for, and not counted.
+// Invariant: a steady state is measured: requests of the warm-up are waited for, but not counted.
 import { round3 } from '../kit/statistics.js';
 import { merged, poisson } from './arrivals.js';
 import { offer, saturate } from './generator.js';

@@ -12,7 +12,7 @@ export interface LoadMeasured {
 export interface RetryMeasured {
   /** Clients that were refused the first time. */
   refused: number;
-  /** Of these, those that were told when to come again. */
+  /** Of these, those whose refusal said when to come again. */
   told: number;
   /** Of these, those that were not refused again. */
   admitted: number;

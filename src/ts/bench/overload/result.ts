@@ -47,11 +47,11 @@ export interface RetryResult {
   test: 'overload-retry';
   peer: null;
   refused: number;
-  /** Of the refused: those that were told when to come again. */
+  /** Of the refused: those whose refusal said when to come again. */
   toldShare: number | null;
-  /** Of those that were told: those that were not refused again; null when nobody was told. */
+  /** Of those that knew when: those that were not refused again; null when none knew. */
   firstRetryShare: number | null;
-  /** Of those that were told: those that were answered in time. */
+  /** Of those that knew when: those that were answered in time. */
   answeredShare: number | null;
   retryAfterP50Ms: number | null;
   retryAfterP99Ms: number | null;

@@ -1,4 +1,4 @@
-// Clients that are refused in a burst, and come again when they were told to.
+// Clients that are refused in a burst, and come again when the refusal says.
 //
 // Invariant: each refused client waits exactly its retryAfterMs and then tries once more, with a full deadline. The
 // burst ends and a light load goes on: as long as the load exceeds the capacity, no retryAfterMs could let everybody
@@ -14,7 +14,7 @@ import type { OverloadSubject } from './subject.js';
 /** In capacities: what goes on all the time, and what comes beside it for a while. */
 const LIGHT = 0.5;
 const BURST = 2.5;
-/** A client that is told to wait longer is one that was not admitted. */
+/** A client whose refusal asks for a longer wait counts as not admitted. */
 const MOST_MS = 15_000;
 
 export async function retries(

@@ -5,8 +5,8 @@ import { RdmaError } from '../../core/errors.js';
 import { checkInteger, checkObject, checkOneOf, checkString } from '../../core/validate.js';
 
 /**
- * What is measured. `load`: more is offered than there is capacity for; `retry`: refused clients come again when they
- * were told to; `cancel`: until what was aborted has left every place; `hung`: one instance of a stage stops;
+ * What is measured. `load`: more is offered than there is capacity for; `retry`: refused clients come again when the
+ * refusal said; `cancel`: until what was aborted has left every place; `hung`: one instance of a stage stops;
  * `tenants`: one tenant offers ten times the capacity beside a steady one; `batch`: a stage takes eight tasks that cost
  * as much as 1.5.
  */

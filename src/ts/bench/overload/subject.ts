@@ -3,7 +3,7 @@
 // Invariant: a call ends exactly once and never throws: how it ended is what is measured.
 import type { OverloadSettings } from './settings.js';
 
-/** `refused`: it was told to come later; `deadline`: its time was over; `failed`: anything else that went wrong. */
+/** `refused`: it may come again later; `deadline`: its time was over; `failed`: anything else that went wrong. */
 export type End = 'answered' | 'refused' | 'deadline' | 'failed';
 
 /** How a call ended. */

@@ -1,6 +1,6 @@
 // What a stage does for a request, ours and those of the peers.
 //
-// Invariant: it takes the time that the request says, and ends early only when it is told to.
+// Invariant: it takes the time that the request says, and ends early only if its signal is aborted while it sleeps.
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { WorkKind } from './settings.js';
 

@@ -130,7 +130,7 @@ export function inFlightOf({ task }: PipelinePlan): number {
   return task.do === 'load' ? task.inFlight : 1;
 }
 
-/** The slowest that anybody may be before he counts as stuck. */
+/** The slowest that a subject may be before it counts as stuck. */
 const SLOWEST_BYTES_PER_MS = 20_000;
 /** How often all that is under way passes: the first time, while it is warmed up, while it is measured, at the end. */
 const PASSES = 4;

@@ -1,6 +1,6 @@
 // A measurement in a process of its own, as the command sees it.
 //
-// Invariant: the process is gone when measureIn(), measureInSource() or startInSource() has ended, and its children with it.
+// Invariant: when measureIn(), measureInSource() or startInSource() has ended, the process and its children are gone.
 import { join } from 'node:path';
 import { Partner } from '../kit/partner.js';
 import { MAX_WARM_UP_MS, SETTLE_MS } from './load.js';
@@ -32,7 +32,7 @@ export function startInSource(device: string, stages: number, signal?: AbortSign
  * Measures a pipeline that a Node.js process drives.
  *
  * @param file the compiled program of that process, which answers with what measureSubject() does
- * @param request what it is told
+ * @param request what the process gets
  * @param plan bounds its time
  * @throws RdmaError RDMA_ERR_PEER_GONE with the words of what failed; RDMA_ERR_TIMEOUT; RDMA_ERR_ABORTED
  */

@@ -25,7 +25,7 @@ export interface ProfileSurroundings {
   readonly shared: ReadonlySet<string>;
 }
 
-/** The kind that stands for a share of the machine, where no stage has a GPU. */
+/** The kind that means a share of the machine, where no stage has a GPU. */
 export const CPU_KIND = 'CPU';
 const SOURCE = 'measured';
 /** Digits that are kept. */
@@ -66,7 +66,7 @@ function stageOf(
     ...(note === undefined ? {} : { note }),
   });
   const onProcessor =
-    hasGpu !== undefined && own === 0 ? 'it has no GPU: the planner counts one for it all the same' : undefined;
+    hasGpu !== undefined && own === 0 ? 'it has no GPU: the planner counts one for it anyway' : undefined;
   const seconds = [...stage.seconds].map(([batch, samples]): SecondsFigure & { spread: object } => {
     const { value, ...more } = summary(samples.map((s) => s / units));
     return { gpu, gpus, batch, ...figure(value, onProcessor), ...more };

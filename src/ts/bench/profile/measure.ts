@@ -68,7 +68,7 @@ const ABOUT_ALL = 0.001;
 /**
  * Starts a workflow, measures it, and ends it.
  *
- * @param onStep is told what is being done
+ * @param onStep gets what is being done, in words
  * @throws RdmaError as LocalPipeline.start; that of the request which fails, with its number; RDMA_ERR_ABORTED
  */
 export async function measureWorkflow(

@@ -29,7 +29,7 @@ export interface PythonBench {
   readonly failures: readonly { what: string; reason: string }[];
 }
 
-/** Measures all rows; a peer that fails is a failure, and the others are measured all the same. */
+/** Measures all rows; a peer that fails is a failure, and the others are still measured. */
 export async function pythonBench(
   settings: PythonBenchSettings,
   peers: readonly PythonPeer[],

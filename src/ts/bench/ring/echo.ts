@@ -1,6 +1,6 @@
 // Answers each message with one of its own, as the process that began does.
 //
-// Invariant: answers in the order of arrival, and returns to its event loop often enough to hear what it is told.
+// Invariant: answers in the order of arrival, and returns to its event loop often enough to hear its parent.
 import { setImmediate as turn } from 'node:timers/promises';
 import type { Lane } from '../../ring/index.js';
 import { RingLink, type RingPlace } from './link.js';

@@ -1,7 +1,7 @@
 // A producer that sends as fast as its lane lets it.
 //
-// Invariant: the message says of which producer it is, by the byte that it is made of. Small ones are sent in batches. A
-// producer that is alone polls busily; of many, which share the cores, one that has no room sleeps until it has.
+// Invariant: a message is made of the byte of its round, as the producer counts them. Messages are sent in batches. A
+// producer that is alone polls busily; several share the cores, so one that has no room sleeps until it has.
 import { performance } from 'node:perf_hooks';
 import { setImmediate as turn } from 'node:timers/promises';
 import { isRdmaError } from '../../core/errors.js';

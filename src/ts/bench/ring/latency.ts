@@ -1,7 +1,7 @@
 // ring-lat: latency of a message from one process's JavaScript to another's, by ping-pong.
 //
-// Invariant: both sides poll busily, and copy nothing out unless that is measured. A sample is half of the time from before sending until the
-// answer was held (or read), without the time in which the two messages were written by their senders.
+// Invariant: both sides poll busily, and copy nothing out unless that is measured. A sample is half of the time from
+// before sending until the answer is held (or read), without the time that the senders took to write the two messages.
 import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
 import { setImmediate as turn } from 'node:timers/promises';
@@ -25,8 +25,8 @@ const WARM_UP = 20_000;
 const MIN_WARM_UP = 3;
 
 /**
- * Measures one size: until the message is held, until it is in the consumer's own memory, and until every byte of it was
- * read.
+ * Measures one size: until the message is held, until it is in the consumer's own memory, and until every byte of it
+ * has been read.
  *
  * @throws RdmaError RDMA_ERR_NO_DEVICE; RDMA_ERR_TIMEOUT when the other process does not answer for 30 s;
  *   RDMA_ERR_PEER_GONE with its words when it fails; RDMA_ERR_ABORTED; RDMA_ERR_PROTOCOL when a message is not as sent
@@ -55,7 +55,7 @@ export async function ringLatency(
       ...emptyResult('ring-lat', ourSubject(settings), sizeBytes),
       iterations: held.rounds,
       latencyUs: held.latencyUs,
-      copiedUs: (copied ?? held).latencyUs, // what is pulled is in the consumer's own memory
+      copiedUs: (copied ?? held).latencyUs, // a pull brings it into the consumer's own memory
       touchedUs: read.latencyUs,
     };
   } finally {

@@ -1,6 +1,6 @@
 // The other process of a ring benchmark: answers messages (ring-lat), or sends as fast as it can (the others).
 //
-// Invariant: does what it is told by the process that forked it, and ends with it.
+// Invariant: obeys the process that forked it, and ends with it.
 import type { Until } from './reader.js';
 import { serveParent } from '../kit/partner.js';
 import { Echo } from './echo.js';

@@ -20,7 +20,7 @@ export interface OpenPeer {
 export interface RingPeer {
   name: string;
   maxBytes: number;
-  /** Its name and version. @throws RdmaError RDMA_ERR_INVALID_ARGUMENT with the remedy when something is not installed */
+  /** Its name and version. @throws RdmaError RDMA_ERR_INVALID_ARGUMENT with the remedy when it is not installed */
   check(): string;
   open(signal?: AbortSignal): Promise<OpenPeer>;
 }

@@ -1,14 +1,14 @@
 // What a consumer does with each message of a benchmark.
 //
-// Invariant: every message is looked at: its length and ends always, every byte of it when it is to be read. What is long
-// is read from a copy, which is faster, and the copy is as much of the time as the reading; what is short is read where it lies.
+// Invariant: every message is looked at: its length and ends always, every byte of it when it is to be read. A long
+// message is read from a copy, which is faster, and the time includes the copying; a short one is read where it lies.
 import { RdmaError } from '../../core/errors.js';
 import type { Lane } from '../../ring/index.js';
 import { checkEnds, checkSum, readMessage } from '../kit/payload.js';
 
 const COPIED_BYTES = 4096;
 
-/** Until when it is measured: the consumer holds the message, has it in its own memory, or has read every byte of it. */
+/** What ends a sample: the consumer holds the message, has it in its own memory, or has read every byte of it. */
 export type Until = 'held' | 'copied' | 'read';
 
 export class Reader {

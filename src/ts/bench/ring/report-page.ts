@@ -1,7 +1,7 @@
 // The report as one page that needs nothing else.
 //
-// Invariant: script, style and data are in the file, and its policy forbids every request; text that came from somewhere
-// is never markup.
+// Invariant: script, style and data are in the file, and its policy forbids every request; text from outside is never
+// markup.
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';

@@ -1,7 +1,7 @@
 // A whole run: our rings and their peers, test after test and size after size.
 //
-// Invariant: who is compared is measured in the same run, in turn for each size; what could not be measured is told and
-// never replaced by something else.
+// Invariant: all that are compared are measured in the same run, in turn for each size; what cannot be measured is
+// reported, and never replaced by something else.
 import { setMaxListeners } from 'node:events';
 import { Beside, type BesideOptions } from '../kit/beside.js';
 import type { OpenPeer, RingPeer } from './peer.js';

@@ -1,7 +1,7 @@
 // How a benchmark's messages are sent: copied from the producer's memory, or built where they are sent from.
 //
-// Invariant: every message is written anew by its sender, so that no reader finds its bytes in the cache from the last
-// time; the time of that is known, and from WRITE_TIMED_BYTES on in no figure of latency.
+// Invariant: the sender writes every message again, so that no reader finds its bytes in the cache from the last time;
+// from WRITE_TIMED_BYTES on, the time that this takes is measured, and is in no figure of latency.
 import type { Outbox, Reservation } from '../../ring/index.js';
 import { clockLookMs } from '../kit/look.js';
 import { writeMessage } from '../kit/payload.js';

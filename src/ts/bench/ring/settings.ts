@@ -1,4 +1,4 @@
-// What a benchmark of rings is told to do.
+// The settings of a benchmark of rings.
 //
 // Invariant: settings that came through checkSettings() can be measured as they are; the other process gets the same.
 import { RdmaError } from '../../core/errors.js';
@@ -9,8 +9,9 @@ export const ringTests = ['ring-lat', 'ring-bw', 'ring-rate', 'ring-fan-in'] as 
 export type RingTest = (typeof ringTests)[number];
 
 /**
- * How a message gets from producer to consumer. `copy`: copied into the lane; `in-place`: built in the lane, or in memory
- * that is written to the lane; `pull`: built in the producer's memory, from which the consumer READs it (ring-lat only).
+ * How a message gets from producer to consumer. `copy`: copied into the lane; `in-place`: built in the lane, or in
+ * memory that is written to the lane; `pull`: built in the producer's memory, from which the consumer READs it (only
+ * ring-lat).
  */
 export const ways = ['copy', 'in-place', 'pull'] as const;
 export type Way = (typeof ways)[number];
@@ -36,7 +37,7 @@ export const MAX_PRODUCERS = 64;
 
 const LOOKS = 64;
 
-/** What a command does when it is told nothing more. */
+/** What a command does without options. */
 export function ringDefaults(test: RingTest): RingSettings {
   return {
     test,
@@ -82,8 +83,8 @@ export function looksOf(device: Device): number {
 }
 
 /**
- * How long the rounds of a latency go on at most before they are counted: what the kernel carries may be slow, and whoever uses
- * it is then compiled late.
+ * How long the warm-up of a latency may last, in ms: where the kernel carries the bytes, rounds may be slow, and then
+ * the code that runs them is compiled late.
  */
 export function latencyWarmUpMs(device: Device): number {
   return device.portAddress().type === 'soft' ? 1000 : 6000;

@@ -1,7 +1,7 @@
 // A window of requests that is kept full.
 //
 // Invariant: no queue pair has more than `txDepth` requests outstanding; of `cqMod` requests, and of all at the end,
-// the last is signaled, and its completion stands for those before it. Nothing here allocates.
+// the last is signaled, and its completion covers those before it. Nothing here allocates.
 import { performance } from 'node:perf_hooks';
 import { SendFlags } from '../../verbs/index.js';
 import { Advance, checkCompletion, LOOKS, type Loop, POLL_SPINS, TURN_MS } from '../kit/loop.js';

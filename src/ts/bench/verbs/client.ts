@@ -1,7 +1,7 @@
 // The side that measures: opens both sides, and then measures size by size, as often as asked.
 //
-// Invariant: both sides are asked for the same counts, so that they end together; what was opened is closed by close(),
-// and the forked server is gone when close() has returned.
+// Invariant: both sides are asked for the same counts, so that they end together; close() closes all that open() has
+// opened, and the forked server is gone when it has returned.
 import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
 import { connect } from 'node:net';

@@ -37,7 +37,7 @@ export abstract class LatencyLoop implements Loop {
   private sampled = 0;
 
   /**
-   * @param sleeps whether the loop answers IDLE at the first look in vain
+   * @param sleeps whether the loop returns IDLE at the first look that finds nothing
    * @param arrivalLooks how many looks arrived() makes
    */
   constructor(side: Side, role: Role, sleeps: boolean, arrivalSpins = POLL_SPINS, arrivalLooks = 1) {

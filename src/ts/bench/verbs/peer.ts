@@ -10,7 +10,7 @@ export interface Comparison {
   test: string;
   sizeBytes: number;
   rounds: number;
-  /** `us`: median latency (the average when it is by duration), less is better. `MB/s`: average bandwidth, more is better. */
+  /** `us`: median latency (average when run by duration), less is better. `MB/s`: average bandwidth, more is better. */
   unit: 'us' | 'MB/s';
   ours: number;
   theirs: number;

@@ -5,7 +5,7 @@ import { serveForked, type SideConfig } from '../kit/forked-side.js';
 import { serve } from './server.js';
 import type { Place } from './side.js';
 
-/** What the process is told first. */
+/** The first message to the process. */
 export interface ServerConfig extends SideConfig {
   place: Place;
 }

@@ -12,8 +12,8 @@
 //                  ←  ran            how long it took, when this side measured as well
 //   bye            →
 //
-// Invariant: everything that was opened is closed when serve() ends, however it ends; what goes wrong here is told to
-// the client.
+// Invariant: everything that was opened is closed when serve() ends, however it ends; the client
+// learns what went wrong here.
 import { isRdmaError, RdmaError } from '../../core/errors.js';
 import { checkInteger } from '../../core/validate.js';
 import type { Link, Message } from '../kit/link.js';
@@ -29,7 +29,7 @@ const NO_SAMPLES = new Float64Array(0);
 /**
  * Serves one client until it says bye or is gone.
  *
- * @throws RdmaError what went wrong here, after the client was told
+ * @throws RdmaError what went wrong here, after it was sent to the client
  */
 export async function serve(link: Link, place: Place, signal?: AbortSignal): Promise<void> {
   const server = new Server(link, place, signal);

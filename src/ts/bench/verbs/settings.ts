@@ -66,7 +66,7 @@ export const isLatency = (test: VerbsTest): boolean => test.endsWith('-lat');
 /** Whether the result is half of a round trip: where both sides answer each other. */
 export const isPingPong = (test: VerbsTest): boolean => test === 'write-lat' || test === 'send-lat';
 
-/** What perftest does when it is told nothing more. */
+/** What perftest does without options. */
 export function defaults(test: VerbsTest): VerbsSettings {
   const latency = isLatency(test);
   return {

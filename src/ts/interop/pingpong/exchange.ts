@@ -1,7 +1,7 @@
 // The messages of a pingpong.
 //
-// Invariant: a queue pair sends again when its last send and a receive have both completed, and stops when this side has
-// sent and received as many as were asked for; so the two sides never have more than one message under way each.
+// Invariant: a queue pair sends again when its last send and a receive have both completed, and stops when this side
+// has sent and received as many as were asked for; so each side has at most one message of it under way.
 import { ErrorCodes, RdmaError } from '../../core/errors.js';
 import { completionStatusWords } from '../../verbs/index.js';
 import type { PingPongSettings } from './settings.js';
@@ -15,8 +15,8 @@ const RECEIVE = 2;
  * Plays.
  *
  * @returns seconds from the first send, or of a server from when it was ready, to the last completion
- * @throws RdmaError RDMA_ERR_COMPLETION for a work request that failed; RDMA_ERR_PROTOCOL for a message of another size;
- *   RDMA_ERR_TIMEOUT; RDMA_ERR_ABORTED
+ * @throws RdmaError RDMA_ERR_COMPLETION for a work request that failed; RDMA_ERR_PROTOCOL for a message of another
+ *   size; RDMA_ERR_TIMEOUT; RDMA_ERR_ABORTED
  */
 export async function exchange(side: Side, waiter: Waiter, settings: PingPongSettings): Promise<number> {
   const { iterations, queuePairs, sizeBytes, events, type } = settings;

@@ -9,7 +9,7 @@ import type { PingPongSettings } from './settings.js';
 /** This side's address. */
 export interface Route {
   address: PortAddress;
-  /** Whether the peer is told the GID, which makes it use it. */
+  /** Whether the peer gets the GID, which makes it use the GID. */
   offersGid: boolean;
   /** What was chosen, for people. */
   words: string;

@@ -34,7 +34,7 @@ export class Side {
   readonly cq: CompletionQueue;
   readonly channel: CompletionChannel | undefined;
   readonly queuePairs: QueuePair[] = [];
-  /** What the peer is told, one for each queue pair. */
+  /** The addresses that the peer gets, one for each queue pair. */
   readonly local: PingPongAddress[];
   /** How many addresses go over the wire. */
   readonly addressCount: number;

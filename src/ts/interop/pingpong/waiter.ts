@@ -1,6 +1,6 @@
 // Waiting for completions: by polling, or asleep until the channel has an event.
 //
-// Invariant: the event loop gets its turn often enough that a signal ends the waiting, and a peer that is silent for too
+// Invariant: the event loop gets its turn often enough that a signal ends the wait, and a peer that is silent for too
 // long ends it as well.
 import { setImmediate as turn } from 'node:timers/promises';
 import { RdmaError } from '../../core/errors.js';

@@ -56,7 +56,7 @@ export interface FleetSpec {
   readonly maxQueued: number;
   /** How often the policies are asked. */
   readonly tickS: number;
-  /** undefined: what is decided is so at once, and an instance without a task can be let go of. */
+  /** undefined: decisions take effect at once, and an instance without a task can be let go of. */
   readonly delays?: ClusterDelays | undefined;
   /**
    * One gateway holds all requests back and chooses the instances of all steps at once, as the shipped one does; for a

@@ -69,7 +69,7 @@ class Simulation {
   private nowS = 0;
   private left: number;
   private isStoreAway = false;
-  /** undefined: what is decided is so at once. */
+  /** undefined: decisions take effect at once. */
   private readonly drain: PlanDrain | undefined;
   /** undefined: each pool has a queue. */
   private readonly gateway: GatewayModel | undefined;
