@@ -15,6 +15,7 @@ const usage = `Usage: node build-test/test/cluster/day-main.js [options]
   --trace FILE    arrivals of GenTD26 (arrival_s, exec_s), also gzipped: its busiest day; default: a made one
   --seed S        of the made day; default 1
   --compress N    the day takes 24 hours / N; default 60, which is 24 minutes
+  --hours A-B     only these hours of it, such as 9-12; the fixed instances are still those of the day's busiest hour
   --help          this text
 `;
 
@@ -37,17 +38,30 @@ function fixedFor(hour: readonly Arrival[]): number {
   }
 }
 
+function hoursOf(words: string): { fromMs: number; toMs: number } {
+  const [from, to] = /^\d+-\d+$/.test(words) ? words.split('-').map(Number) : [];
+  if (from === undefined || to === undefined || from >= to || to > 24)
+    throw new RangeError(`--hours must be two hours of the day, such as 9-12, not ${words}`);
+  return { fromMs: (from * DAY_MS) / 24, toMs: (to * DAY_MS) / 24 };
+}
+
 async function main(): Promise<number> {
   const text = { type: 'string' } as const;
-  const { values } = parseArgs({ options: { trace: text, seed: text, compress: text, help: { type: 'boolean' } } });
+  const { values } = parseArgs({
+    options: { trace: text, seed: text, compress: text, hours: text, help: { type: 'boolean' } },
+  });
   if (values.help === true) {
     process.stdout.write(usage);
     return 0;
   }
   const compress = Number(values.compress ?? 60);
   if (!(compress >= 1 && compress <= 1000)) throw new RangeError('--compress must be 1 to 1000');
-  const arrivals = values.trace === undefined ? madeDay(Number(values.seed ?? 1)) : readDay(values.trace);
-  const fixed = fixedFor(peakHour(arrivals));
+  const { fromMs, toMs } = hoursOf(values.hours ?? '0-24');
+  const day = values.trace === undefined ? madeDay(Number(values.seed ?? 1)) : readDay(values.trace);
+  const fixed = fixedFor(peakHour(day));
+  const arrivals = day
+    .filter(({ atMs }) => atMs >= fromMs && atMs < toMs)
+    .map(({ atMs, serviceMs }) => ({ atMs: atMs - fromMs, serviceMs }));
   Object.assign(process.env, {
     SCALING_LOAD_MS: String(LOAD_MS / compress),
     SCALING_SLO_MS: String(Math.round(SLO_MS / compress)),
@@ -89,7 +103,7 @@ async function main(): Promise<number> {
     if (requests.length % 200 === 0) process.stderr.write(`${requests.length} of ${arrivals.length} requests\n`);
   }
   await Promise.all(requests);
-  await sleep(Math.max(0, beganMs + DAY_MS / compress - performance.now()));
+  await sleep(Math.max(0, beganMs + (toMs - fromMs) / compress - performance.now()));
   clearInterval(look);
   const tookMs = performance.now() - beganMs;
   const mean = instanceMs / tookMs;
@@ -98,8 +112,17 @@ async function main(): Promise<number> {
   const workMs = arrivals.reduce((sum, { serviceMs }) => sum + serviceMs, 0);
   const document = {
     ...{ schemaVersion: 1, test: 'scaling-day', trace: values.trace === undefined ? 'made' : 'file', compress },
-    ...{ requests: arrivals.length, failed, inTime, fixed, mean, most, relative: mean / fixed },
-    ...{ ofWork: workMs / DAY_MS / fixed, actions, tookMs },
+    ...{
+      hours: values.hours ?? '0-24',
+      requests: arrivals.length,
+      failed,
+      inTime,
+      fixed,
+      mean,
+      most,
+      relative: mean / fixed,
+    },
+    ...{ ofWork: workMs / (toMs - fromMs) / fixed, actions, tookMs },
   };
   process.stdout.write(`${JSON.stringify(document)}\n`);
   await pipeline.close();
