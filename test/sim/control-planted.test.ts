@@ -62,11 +62,11 @@ const PLANTED: { name: string; plant: () => () => void; seen: RegExp }[] = [
         'unchangedMs',
         () =>
           function (
-            this: { sightings: Map<string, { sinceMs: number }>; removedMs: number; heardMs: number; syncs: number },
+            this: { sightings: Map<string, { sinceMs: number }>; removedMs: number; lastSeenMs: number; syncs: number },
             ...args: never[]
           ) {
             const sinceMs = this.sightings.get(String(args[0]))?.sinceMs ?? this.removedMs;
-            return this.syncs === 0 ? 0 : this.heardMs - sinceMs;
+            return this.syncs === 0 ? 0 : this.lastSeenMs - sinceMs;
           },
       ),
     seen: /two leaders act|was displaced|was lost to/,

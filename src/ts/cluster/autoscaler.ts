@@ -7,7 +7,7 @@ import { RdmaError } from '../core/errors.js';
 import { checkObject } from '../core/validate.js';
 import { type ControlPort, type ControlStore, type Entry, type Leadership, readFenced } from '../control/index.js';
 import { View } from '../control/view.js';
-import type { ScaleEvent } from '../planner/index.js';
+import type { ScaleEvent } from '../planner/policies.js';
 import type { ClusterEvents } from './cluster-events.js';
 import { type App, asJson, gatewayKey, SCALES } from './cluster-records.js';
 import type { ClusterView } from './cluster-view.js';

@@ -16,7 +16,7 @@ import {
   systemControlPort,
 } from '../control/index.js';
 import { View } from '../control/view.js';
-import { checkNode, type GpuMovePolicy } from '../planner/index.js';
+import { checkNode, type GpuMovePolicy } from '../planner/policies.js';
 import { Autoscaler } from './autoscaler.js';
 import { ClusterEvents } from './cluster-events.js';
 import {

@@ -2,7 +2,7 @@
 //
 // Invariant: pure. A GPU of which no memory was asked for has one process at a time: a place whose GPU another place
 // still holds waits until that one is in no plan any more. Where nothing has GPUs this costs nothing.
-import type { Placement } from '../planner/index.js';
+import type { Placement } from '../planner/policies.js';
 import type { App, Assignment, PlanRecord } from './cluster-records.js';
 
 /** An app with its places, of which those that are not alive hold nothing. */

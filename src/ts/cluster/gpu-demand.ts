@@ -12,7 +12,7 @@ import {
   type GpuState,
   presentRate,
   type SloLoad,
-} from '../planner/index.js';
+} from '../planner/policies.js';
 import { hasLabels } from '../planner/unplaced.js';
 import type { App } from './cluster-records.js';
 import type { KnownApp, LiveNode } from './reconcile.js';

@@ -5,7 +5,7 @@
 import { isDeepStrictEqual } from 'node:util';
 import { invalidArgument, checkObject } from '../core/validate.js';
 import { type ControlPort, type ControlStore, type Json, type Leadership, readFenced } from '../control/index.js';
-import { type GpuMovePolicy, type GpuStageState, type GpuState, NO_GPU_STATE } from '../planner/index.js';
+import { type GpuMovePolicy, type GpuStageState, type GpuState, NO_GPU_STATE } from '../planner/policies.js';
 import type { ClusterEvents } from './cluster-events.js';
 import { type App, asJson, readOrRefuse } from './cluster-records.js';
 import { demandsOf, type GpuWorld } from './gpu-demand.js';

@@ -11,7 +11,7 @@ import {
   type GpuMovePolicy,
   type GpuState,
   place,
-} from '../planner/index.js';
+} from '../planner/policies.js';
 import { demandsOf, type GpuWorld, stageKey } from './gpu-demand.js';
 import { type KnownApp, placementsOf } from './reconcile.js';
 import { NO_PLAN } from './cluster-records.js';

@@ -2,7 +2,7 @@
 //
 // Invariant: every field is within its range; one that is not given has its default, and an unknown one is refused.
 import { checkObject, invalidArgument } from '../core/validate.js';
-import { checkGpuMoves, DEFAULT_GPU_MOVES, type GpuMovePolicy } from '../planner/index.js';
+import { checkGpuMoves, DEFAULT_GPU_MOVES, type GpuMovePolicy } from '../planner/policies.js';
 
 const NAMES: readonly string[] = Object.keys(DEFAULT_GPU_MOVES);
 

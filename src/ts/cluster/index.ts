@@ -26,7 +26,7 @@ export {
 } from './cluster-events.js';
 export { type ReplayedEvents, replayEvents } from './replay-events.js';
 export { Controller, type ControllerEvent, type ControllerOptions } from './controller.js';
-export { DEFAULT_GPU_MOVES, type GpuMovePolicy } from '../planner/index.js';
+export { DEFAULT_GPU_MOVES, type GpuMovePolicy } from '../planner/policies.js';
 export {
   deploy,
   type Deployed,

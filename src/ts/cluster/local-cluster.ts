@@ -10,7 +10,7 @@ import { RdmaError } from '../core/errors.js';
 import { checkAbortSignal, checkFunction, checkObject } from '../core/validate.js';
 import { type ControlStore, memoryControlStore } from '../control/index.js';
 import type { Workflow } from '../pipeline/index.js';
-import { type NodeInfo, place } from '../planner/index.js';
+import { type NodeInfo, place } from '../planner/policies.js';
 import { AppHost } from './app-host.js';
 import { ClusterPipeline, type ClusterPipelineOptions } from './cluster-client.js';
 import { Controller, type ControllerEvent, type ControllerOptions } from './controller.js';

@@ -5,7 +5,7 @@
 import { RdmaError } from '../core/errors.js';
 import { invalidArgument } from '../core/validate.js';
 import { fabricOf, subnetOf, systemPipelinePort } from '../pipeline/index.js';
-import type { NodeDevice } from '../planner/index.js';
+import type { NodeDevice } from '../planner/policies.js';
 import { Device, listDevices } from '../verbs/index.js';
 
 const MAX_DEVICES = 64;

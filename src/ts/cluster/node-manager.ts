@@ -18,7 +18,7 @@ import {
   type Membership,
   systemControlPort,
 } from '../control/index.js';
-import { checkNode, type NodeInfo, type NodeInfoInput } from '../planner/index.js';
+import { checkNode, type NodeInfo, type NodeInfoInput } from '../planner/policies.js';
 import { AppHost, type AppHostOptions, type Hosting } from './app-host.js';
 import { asJson, checkClusterSecret, checkName, NODES, type PlanRecord, REPORTS } from './cluster-records.js';
 import { ClusterView } from './cluster-view.js';

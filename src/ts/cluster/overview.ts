@@ -7,7 +7,7 @@ import { withDeadline } from '../core/deadline.js';
 import { type ControlStore, type Json, Members, systemControlPort } from '../control/index.js';
 import { readLeaseRecord } from '../control/lease-record.js';
 import type { Via } from '../pipeline/index.js';
-import { checkNode, type NodeInfo } from '../planner/index.js';
+import { checkNode, type NodeInfo } from '../planner/policies.js';
 import { type App, DRAINS, LEADER, NODES } from './cluster-records.js';
 import { ClusterView } from './cluster-view.js';
 import { appOf, liveVersions, NO_VERSIONS, type VersionsRecord } from './release-records.js';

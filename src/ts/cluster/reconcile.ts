@@ -7,7 +7,7 @@
 // last instance of a stage is taken away only where none is wanted.
 import { isDeepStrictEqual } from 'node:util';
 import { makePlan, type Plan, placeName, stagePlaces } from '../pipeline/index.js';
-import { place, type NodeInfoInput, type Placement } from '../planner/index.js';
+import { place, type NodeInfoInput, type Placement } from '../planner/policies.js';
 import { GpuClaims } from './gpu-claims.js';
 import { type App, type Assignment, NO_PLAN, type PlaceReport, type PlanRecord } from './cluster-records.js';
 

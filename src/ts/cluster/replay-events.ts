@@ -4,7 +4,7 @@
 // difference.
 import { RdmaError } from '../core/errors.js';
 import { checkObject } from '../core/validate.js';
-import { type GpuDecision, type GpuEvent, replay, replayGpus, type ScaleEvent } from '../planner/index.js';
+import { type GpuDecision, type GpuEvent, replay, replayGpus, type ScaleEvent } from '../planner/policies.js';
 import type { ClusterEvent } from './cluster-events.js';
 
 /** What came of making recorded decisions again. */

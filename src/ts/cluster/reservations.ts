@@ -7,7 +7,7 @@ import { RdmaError } from '../core/errors.js';
 import { bytesInWords } from '../core/memory-room.js';
 import { type Plan, placeName, type StageSpec, stagePlaces, type WorkflowSpec } from '../pipeline/index.js';
 import { NO_RESOURCES } from '../pipeline/resources.js';
-import { checkNode } from '../planner/index.js';
+import { checkNode } from '../planner/policies.js';
 import { Ledger, type Need, needOf } from '../planner/ledger.js';
 import { type GpuReport, readGpus, visibleDevices } from './gpus.js';
 import { machineMemoryBytes } from './machine-memory.js';

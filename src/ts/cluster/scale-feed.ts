@@ -13,7 +13,7 @@ import {
   type ScalePolicy,
   type ScaleState,
   type StageLoad,
-} from '../planner/index.js';
+} from '../planner/policies.js';
 import type { GatewayLoad } from './gateway-load.js';
 import type { KnownApp } from './reconcile.js';
 
