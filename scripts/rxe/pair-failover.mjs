@@ -9,7 +9,7 @@ import { LEASE_MS, PairCluster } from './pair-cluster.mjs';
 
 const MAIN = 'lib/cli/main.js';
 const PICTURE = 'photo.jpg';
-const ORDER = { prompt: 'slow push in, evening light', frames: 12, steps: 10, size: 128, seed: 3, fps: 12 };
+const ORDER = { prompt: 'slow push in, evening light', frames: 12, steps: 40, size: 128, seed: 3, fps: 12 };
 const CLIP_LIMIT_S = 300;
 /** So much of its work has the stage done when its node is lost. */
 const PART = 0.4;
