@@ -204,8 +204,8 @@ export class AppHost {
     const newest = new Set(record.plan?.gateways);
     const older = new Set(record.olderPlans.flatMap((plan) => plan.gateways.filter((each) => !newest.has(each))));
     const away = [...older].map((number) => `gateway/${number}`).filter((name) => addressOf(name) === undefined);
-    const gateways = this.options.gateways();
     const known = { spec, plans: plansOf(record) };
+    const gateways = record.lost.length > 0 ? this.options.gateways() : [];
     const lost = new Set([...record.lost, ...away]);
     const dropped = new Set([...away, ...record.lost.filter((name) => isGivenUp(known, name, gateways))]);
     const newlyLost = [...lost].filter((name) => !this.lost.has(name));

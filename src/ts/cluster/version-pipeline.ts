@@ -143,7 +143,7 @@ export class VersionPipeline extends RunningPipeline {
     const late = () => this.whyLate(['places work and cannot be connected to']);
     await withDeadline(this.gateway!.connect(), { timeoutMs: startTimeoutMs, late });
     this.isLive = true;
-    await this.tellPlans();
+    this.tellPlans();
     this.look();
     this.reportLoad();
   }
@@ -242,7 +242,7 @@ export class VersionPipeline extends RunningPipeline {
     this.membership!.update(asJson(this.advertised(this.gateway.address)));
   }
 
-  private async tellPlans(): Promise<void> {
+  private tellPlans(): void {
     this.membership?.update(asJson(this.advertised(this.gateway!.address)));
   }
 
@@ -300,16 +300,13 @@ export class VersionPipeline extends RunningPipeline {
       const session = this.membership?.session;
       if (session !== this.session) this.gateway!.admitOlderAgain();
       this.session = session;
-      await this.tellPlans();
+      this.tellPlans();
     }
     if (this.hasForgottenPlan()) this.gateway!.admitOlderAgain();
     for (const name of this.lostPlaces()) await this.giveUp(name);
-    while (this.plans.length > 1) {
-      const [oldest] = this.plans;
-      // What comes meanwhile is looked at while it drains.
-      this.retireSoon(oldest!);
-      return;
-    }
+    // What comes meanwhile is looked at while it drains.
+    const [oldest, newer] = this.plans;
+    if (newer !== undefined) this.retireSoon(oldest!);
   }
 
   private readonly retiring = new Set<number>();
@@ -318,10 +315,10 @@ export class VersionPipeline extends RunningPipeline {
     if (this.retiring.has(plan.number)) return;
     this.retiring.add(plan.number);
     this.gateway!.retire(plan.number).then(
-      async () => {
+      () => {
         this.plans = this.plans.filter((each) => each !== plan);
         this.retiring.delete(plan.number);
-        await this.tellPlans();
+        this.tellPlans();
         this.look();
       },
       () => this.retiring.delete(plan.number),
@@ -356,7 +353,7 @@ export class VersionPipeline extends RunningPipeline {
     // From here on nothing that comes of it is taken; then the others may let go of it too.
     const closed = this.gateway!.giveUp(id);
     this.givenUp.add(name);
-    await this.tellPlans();
+    this.tellPlans();
     await closed;
   }
 

@@ -53,7 +53,6 @@ export interface Membership {
 interface Known {
   /** undefined: it has left, or is lost. */
   member: Member | undefined;
-  readonly hasLeft: boolean;
   readonly leaseMs: number;
   readonly revision: number;
 }
@@ -102,8 +101,9 @@ export class Members {
 
   /** Whether a member with this name was lost: it did not say that it left, and may come back. Forgotten in time. */
   isLost(name: string): boolean {
-    const known = this.known.get(this.prefix + name);
-    return known !== undefined && known.member === undefined && !known.hasLeft;
+    const key = this.prefix + name;
+    const known = this.known.get(key);
+    return known !== undefined && known.member === undefined && readLeaseRecord(this.view.get(key))?.free === false;
   }
 
   /** Why the store was last of no use; undefined while all goes well. */
@@ -205,7 +205,7 @@ export class Members {
     const isSame = before?.session === session && isDeepStrictEqual(before.data, data);
     const now = isSame ? before : { name: key.slice(this.prefix.length), session, data };
     const member = free ? undefined : now;
-    this.known.set(key, { member, hasLeft: free, leaseMs, revision: entry!.revision });
+    this.known.set(key, { member, leaseMs, revision: entry!.revision });
     if (free && before !== undefined) this.emit({ type: 'left', member: before });
     if (member === undefined || isSame) return;
     const isNew = before?.session !== session;
