@@ -7,8 +7,9 @@ import type { Profile } from '../../src/ts/planner/profiles/profile.js';
 import { DEFAULT_SCALE_POLICY } from '../../src/ts/planner/scaling.js';
 import { burstTrace, poissonTrace } from '../../src/ts/planner/traces/generators.js';
 import type { Trace } from '../../src/ts/planner/traces/trace.js';
-import type { ClusterDelays, FleetSpec, PoolSpec } from '../../src/ts/planner/fleet/fleet.js';
+import type { ClusterDelays, FleetSpec } from '../../src/ts/planner/fleet/fleet.js';
 import { simulate } from '../../src/ts/planner/fleet/simulation.js';
+import { pool } from './fleet/workloads.js';
 import { FIXED_INSTANCES, LOAD_MS, PREPARE_INSTANCES, PREPARE_MS, SCALE, WORK_MS } from './reality-workflow.js';
 
 /** Where both are compared. */
@@ -86,26 +87,19 @@ export function simulated(point: Point, profile: Profile, delays: ClusterDelays)
   const [[kind, { memoryGB }]] = Object.entries(profile.gpus) as [[string, { memoryGB: number }]];
   const { stages } = costsOf(profile, { kind, memoryGB });
   const trace = traceOf(point);
-  const pools = stages.map((stage, i): PoolSpec => {
+  const pools = stages.map((stage, i) => {
     const isScaled = point.isElastic && i === 1;
     const { loadMs: _, ...scale } = SCALE;
-    return {
+    return pool({
       name: stage.name,
-      gpus: 1,
       memoryGB: stage.memoryGB,
       loadS: stage.loadSeconds,
-      slots: 1,
-      resident: 0,
-      swapS: 0,
-      adapterS: 0,
-      patienceS: 0,
-      prefetch: false,
       fixed: isScaled ? undefined : i === 0 ? PREPARE_INSTANCES : FIXED_INSTANCES,
       policy: isScaled ? { ...DEFAULT_SCALE_POLICY, ...scale } : undefined,
       hintS: stage.seconds,
-    };
+    });
   });
-  const routes = [stages.map(({ seconds, units }, pool) => ({ pool, seconds, units, transferS: 0 }))];
+  const routes = [stages.map(({ seconds, units }, i) => ({ pool: i, seconds, units, transferS: 0 }))];
   const fleet: FleetSpec = {
     name: point.name,
     pools,

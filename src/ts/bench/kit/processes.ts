@@ -21,6 +21,18 @@ function statOf(pid: number | string): string[] {
   return stat.slice(stat.lastIndexOf(')') + 2).split(' ');
 }
 
+/** The processes of a group that run, leader or not. */
+export function groupOf(group: number): number[] {
+  return readdirSync('/proc').flatMap((name) => {
+    if (!/^\d+$/.test(name)) return [];
+    try {
+      return Number(statOf(name)[2]) === group ? [Number(name)] : [];
+    } catch {
+      return []; // it has ended meanwhile
+    }
+  });
+}
+
 /** A process and all that descend from it, in ascending order. */
 export function treeOf(root: number): number[] {
   const children = new Map<number, number[]>();

@@ -7,6 +7,7 @@ import { LocalPipeline } from '../../cluster/index.js';
 import { type FailureCode, isRdmaError, RdmaError } from '../../core/errors.js';
 import {
   batchSizeOf,
+  graphOf,
   type PipelineRequest,
   type PipelineResult,
   REQUEST,
@@ -15,6 +16,7 @@ import {
   type Workflow,
   type WorkflowSpec,
 } from '../../pipeline/index.js';
+import { longestPathUs } from '../../pipeline/forecast.js';
 import { GpuMemoryWatch, peakBytesOf } from './process-memory.js';
 
 /** How a workflow is measured. */
@@ -269,14 +271,7 @@ export function outputsByStage({ hops }: Trace): Map<string, number> {
 }
 
 /** The longest way through the graph, in seconds, when each stage takes so long. */
-export function longestWay({ stages }: WorkflowSpec, seconds: ReadonlyMap<string, number>): number {
-  const until = new Map<string, number>([[REQUEST, 0]]);
-  let longest = 0;
-  for (const { name, after } of stages) {
-    const begins = Math.max(...after.map((before) => until.get(before) ?? 0));
-    const ends = begins + (seconds.get(name) ?? 0);
-    until.set(name, ends);
-    longest = Math.max(longest, ends);
-  }
-  return longest;
+export function longestWay(spec: WorkflowSpec, seconds: ReadonlyMap<string, number>): number {
+  // The sum has the unit of what is summed: seconds here.
+  return longestPathUs(graphOf(spec).before, (stage) => seconds.get(spec.stages[stage]!.name) ?? 0);
 }

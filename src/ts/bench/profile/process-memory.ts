@@ -3,25 +3,12 @@
 // Invariant: a process that leads a group is counted with all of its group, as its handlers may have started others.
 // What cannot be read is undefined, never 0.
 import { execFile } from 'node:child_process';
-import { readdirSync, readFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { promisify } from 'node:util';
+import { groupOf } from '../kit/processes.js';
 
 const LIMIT_MS = 10_000;
 const EVERY_MS = 250;
-
-/** The processes of a group that run. @see proc_pid_stat(5): state, parent and group follow the name in brackets */
-export function groupMembers(group: number): number[] {
-  return readdirSync('/proc').flatMap((name) => {
-    if (!/^\d+$/.test(name)) return [];
-    try {
-      const stat = readFileSync(`/proc/${name}/stat`, 'latin1');
-      const found = Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[2]);
-      return found === group ? [Number(name)] : [];
-    } catch {
-      return []; // it has ended meanwhile
-    }
-  });
-}
 
 /**
  * The most memory that the processes of a group had so far, each at its own peak, in bytes.
@@ -31,7 +18,7 @@ export function groupMembers(group: number): number[] {
  */
 export function peakBytesOf(group: number): number | undefined {
   let sum: number | undefined;
-  for (const pid of groupMembers(group)) {
+  for (const pid of groupOf(group)) {
     try {
       const found = /^VmHWM:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, 'latin1'));
       if (found !== null) sum = (sum ?? 0) + Number(found[1]) * 1024;
@@ -85,7 +72,7 @@ export class GpuMemoryWatch {
       return;
     }
     for (const [stage, group] of this.groups()) {
-      const found = groupMembers(group).flatMap((pid) => apps.get(pid) ?? []);
+      const found = groupOf(group).flatMap((pid) => apps.get(pid) ?? []);
       if (found.length === 0) continue;
       const bytes = found.reduce((a, b) => a + b, 0);
       this.peaks.set(stage, Math.max(this.peaks.get(stage) ?? 0, bytes));
