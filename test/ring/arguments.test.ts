@@ -1,5 +1,5 @@
-// Proves: every call refuses what it cannot use, on hot paths as well, and nothing of it has any effect; nobody waits
-// in silence for something that was never given back.
+// Proves that every call refuses arguments that it cannot use, on hot paths too, and that a refused call changes
+// nothing; and that nobody waits in silence for a message that was never given back.
 import t from 'tap';
 import { type Inbox, type InboxMessage, type Lane, MemoryPool, type Outbox } from '../../src/ts/ring/index.js';
 import { codeOf, DEVICE, openInbox, openOutbox, thrownCode, until } from './support.js';

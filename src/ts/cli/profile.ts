@@ -231,6 +231,7 @@ function tableOf({ stages }: Profile, measured: WorkflowMeasured): string {
   const head = ['stage', '>batch', '>gpus', '>seconds', '>5 to 95 %', '>of', '>start s', '>memory', '>output'];
   const whole = summary(measured.latencySeconds).value;
   const between = summary(measured.betweenSeconds).value;
-  const alone = `A request alone took ${whole.toPrecision(4)} s, ${(1000 * between).toPrecision(3)} ms of it between stages.`;
+  const betweenMs = (1000 * between).toPrecision(3);
+  const alone = `A request alone took ${whole.toPrecision(4)} s, ${betweenMs} ms of it between stages.`;
   return `${table(head, rows)}\n${alone}\n`;
 }
