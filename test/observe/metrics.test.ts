@@ -4,35 +4,12 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import { Registry } from 'prom-client';
-import { METRICS, Observer, registerMetrics } from '../../src/ts/observe/index.js';
-import { histogramBoundsUs, isBucketEnd } from '../../src/ts/observe/metrics.js';
+import { CLUSTER_METRICS, METRICS, Observer, registerMetrics } from '../../src/ts/observe/index.js';
+import { histogramBoundsUs, isBucketEnd } from '../../src/ts/observe/metric.js';
 import { RdmaError } from '../../src/ts/pipeline/index.js';
 import { packageRoot } from '../../src/ts/addon/native.js';
+import { parse } from './metrics-text.js';
 import { type Scene, ScenePipeline } from './support.js';
-
-interface Parsed {
-  types: Map<string, string>;
-  values: Map<string, number>;
-}
-
-/** Reads the text format, strictly: what is not of it throws. */
-function parse(text: string): Parsed {
-  const types = new Map<string, string>();
-  const values = new Map<string, number>();
-  for (const line of text.split('\n')) {
-    if (line === '' || line.startsWith('# HELP ') || line === '# EOF') continue;
-    const type = /^# TYPE ([a-z_][a-z0-9_]*) (counter|gauge|histogram|summary)$/.exec(line);
-    if (type !== null) {
-      if (types.has(type[1]!)) throw new Error(`${type[1]} twice`);
-      types.set(type[1]!, type[2]!);
-      continue;
-    }
-    const value = /^([a-z_][a-z0-9_]*(?:\{(?:[a-z_]+="(?:[^"\\\n]|\\.)*",?)*\})?) (\S+)$/.exec(line);
-    if (value === null || values.has(value[1]!)) throw new Error(`no line of the format, or a second one: ${line}`);
-    values.set(value[1]!, value[2] === '+Inf' ? Number.POSITIVE_INFINITY : Number(value[2]));
-  }
-  return { types, values };
-}
 
 async function fail(pipeline: ScenePipeline, tenant: string, error: Error): Promise<void> {
   await pipeline.run({ tenant }, () => Promise.reject(error)).catch(() => {});
@@ -81,7 +58,7 @@ void t.test('the text parses, and says what the pipeline says', async (t) => {
 });
 
 void t.test('names follow the conventions, and bounds are ends of buckets', async (t) => {
-  for (const { name, type, help, labels } of METRICS) {
+  for (const { name, type, help, labels } of [...METRICS, ...CLUSTER_METRICS]) {
     t.match(name, /^onepiece_[a-z]+(_[a-z]+)*$/);
     t.equal(name.endsWith('_total'), type === 'counter', name);
     if (type === 'histogram') t.match(name, /_seconds$/);
@@ -126,11 +103,13 @@ void t.test('the table of docs/observe.md is the list of the code', async (t) =>
   const rows = [...page.matchAll(/^\| `(onepiece_\w+)` \| (\w+) \| (.*?) \| (.*?) \|$/gm)];
   t.strictSame(
     rows.map(([, name, type, labels, help]) => ({ name, type, labels, help })),
-    METRICS.map(({ name, type, labels, help }) => ({
-      name,
-      type,
-      labels: labels.map((label) => `\`${label}\``).join(', ') || '–',
-      help,
-    })),
+    [...METRICS, ...CLUSTER_METRICS.filter(({ name }) => name.startsWith('onepiece_cluster_'))].map(
+      ({ name, type, labels, help }) => ({
+        name,
+        type,
+        labels: labels.map((label) => `\`${label}\``).join(', ') || '–',
+        help,
+      }),
+    ),
   );
 });

@@ -5,7 +5,14 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Command, InvalidArgumentError, Option } from 'commander';
-import { ClusterObserver, clusterPlugin, Observer, observePlugin, openSpans } from '../observe/index.js';
+import {
+  ClusterMetrics,
+  ClusterObserver,
+  clusterPlugin,
+  Observer,
+  observePlugin,
+  openSpans,
+} from '../observe/index.js';
 import { checkPromClient } from '../observe/prom-client.js';
 import type { FastifyInstance } from '../serve/fastify.js';
 import {
@@ -168,11 +175,12 @@ async function serveUntilSignal(workflow: string, options: ServeCommandOptions):
       const how = { app, secret, address, tlsDir, maxQueued, startTimeoutMs, ...leases, store, ...devices };
       const pipeline = await ClusterPipeline.connect(cluster, how).catch(asUsage);
       const observer = new ClusterObserver(app, cluster, pipeline);
+      const metrics = new ClusterMetrics(pipeline);
       serving = await servePipeline(pipeline, service, {
         ...common,
         isDurable: store.isDurable,
         routes: async (server) => {
-          await (server as FastifyInstance).register(clusterPlugin(observer));
+          await (server as FastifyInstance).register(clusterPlugin(observer, { metrics }));
         },
       });
     }

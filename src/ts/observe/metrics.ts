@@ -1,61 +1,19 @@
-// The metrics of a pipeline, as Prometheus knows them: names, kinds, labels and values.
+// The metrics of a pipeline on one host: those of its gateway, of its stages and of its edges.
 //
 // Invariant: pure. Names carry their base unit (seconds, bytes, total), see "Metric and label naming" of Prometheus.
-// Labels are stages, edges, states, reasons and tenants; each has a bounded number of values. Bounds of histograms are
-// ends of our own buckets, so every count is exact.
-import { latencyBucketStartUs, type LatencyStatus } from '../pipeline/index.js';
-import { countUpTo } from './percentiles.js';
-import { OUTCOMES } from './request-log.js';
+// Labels are stages, edges, states, reasons and tenants; each has a bounded number of values.
+import { RESTART_KINDS } from '../cluster/restart-log.js';
+import { GATEWAY_METRICS } from './gateway-metrics.js';
+import { histogram, type Metric, type MetricFamily, one, readMetrics } from './metric.js';
 import type { Sample } from './sample.js';
 import type { Snapshot } from './snapshot.js';
-import { RESTART_KINDS } from '../cluster/restart-log.js';
 import type { Totals } from './totals.js';
-
-/** One value of a metric; `suffix` is that of a histogram's `_bucket`, `_sum` and `_count`. */
-export interface MetricValue {
-  readonly suffix: '' | '_bucket' | '_sum' | '_count';
-  readonly labels: Readonly<Record<string, string>>;
-  readonly value: number;
-}
-
-/** A metric and its values. */
-export interface MetricFamily {
-  readonly name: string;
-  readonly type: 'counter' | 'gauge' | 'histogram';
-  readonly help: string;
-  readonly labels: readonly string[];
-  readonly values: readonly MetricValue[];
-}
 
 /** What metrics are read from. */
 export interface MetricsInput {
   readonly sample: Sample;
   readonly snapshot: Snapshot;
   readonly totals: Totals;
-}
-
-interface Metric {
-  readonly name: string;
-  readonly type: MetricFamily['type'];
-  readonly help: string;
-  readonly labels: readonly string[];
-  readonly read: (input: MetricsInput) => MetricValue[];
-}
-
-/** From 64 us to 268 s, each 4 times the one before: powers of two are ends of buckets. */
-const BOUNDS_US = Array.from({ length: 12 }, (_, i) => 4 ** (i + 3));
-
-const one = (value: number, labels: Record<string, string> = {}): MetricValue => ({ suffix: '', labels, value });
-
-function histogram(latency: LatencyStatus, labels: Record<string, string>): MetricValue[] {
-  const values: MetricValue[] = BOUNDS_US.map((us) => {
-    const le = String(us / 1e6);
-    return { suffix: '_bucket', labels: { ...labels, le }, value: countUpTo(latency, us) };
-  });
-  values.push({ suffix: '_bucket', labels: { ...labels, le: '+Inf' }, value: latency.count });
-  values.push({ suffix: '_sum', labels, value: latency.sumUs / 1e6 });
-  values.push({ suffix: '_count', labels, value: latency.count });
-  return values;
 }
 
 const STAGE = ['stage'];
@@ -74,90 +32,11 @@ function perEdge(pick: (edge: Snapshot['edges'][number]) => number) {
 const sum = (list: readonly number[]) => list.reduce((total, value) => total + value, 0);
 
 /** All metrics, in the order of the output. */
-export const METRICS: readonly Metric[] = [
-  {
-    name: 'onepiece_requests_total',
-    type: 'counter',
-    help: 'Requests that ended, by tenant and outcome.',
-    labels: ['tenant', 'outcome'],
-    read: ({ sample }) =>
-      [...sample.requests.tenants].flatMap(([tenant, counts]) =>
-        OUTCOMES.map((outcome) => one(counts[outcome], { tenant, outcome })),
-      ),
-  },
-  {
-    name: 'onepiece_request_seconds',
-    type: 'histogram',
-    help: 'How long requests took that were done, from the call until the result.',
-    labels: [],
-    read: ({ sample }) => histogram(sample.requests.latency, {}),
-  },
-  {
-    name: 'onepiece_request_errors_total',
-    type: 'counter',
-    help: 'Requests that were not done, by outcome, error code and the stage that the error names.',
-    labels: ['outcome', 'code', 'stage'],
-    read: ({ sample }) =>
-      sample.requests.reasons.map(({ outcome, code, stage, count }) =>
-        one(count, { outcome, code, stage: stage ?? '' }),
-      ),
-  },
-  {
-    name: 'onepiece_gateway_rejected_total',
-    type: 'counter',
-    help: 'Times that the gateway refused a request, by its reason; a caller that tries again is refused again.',
-    labels: ['reason'],
-    read: ({ snapshot }) => Object.entries(snapshot.gateway.rejected).map(([reason, count]) => one(count, { reason })),
-  },
-  {
-    name: 'onepiece_gateway_hopeless_total',
-    type: 'counter',
-    help: 'Requests that left the queue since they could not meet their deadline any more.',
-    labels: [],
-    read: ({ snapshot }) => [one(snapshot.gateway.hopeless)],
-  },
-  {
-    name: 'onepiece_gateway_forecast_error_ratio',
-    type: 'gauge',
-    help: 'How far off expected completions were on average, as a share of the time; absent while none was expected.',
-    labels: [],
-    read: ({ snapshot: { gateway } }) => (gateway.forecastError === null ? [] : [one(gateway.forecastError)]),
-  },
-  {
-    name: 'onepiece_gateway_in_flight',
-    type: 'gauge',
-    help: 'Requests that were admitted and have not ended.',
-    labels: [],
-    read: ({ snapshot }) => [one(snapshot.gateway.inFlight)],
-  },
-  {
-    name: 'onepiece_gateway_queued',
-    type: 'gauge',
-    help: 'Requests that wait to be admitted.',
-    labels: [],
-    read: ({ snapshot }) => [one(snapshot.gateway.queued)],
-  },
-  {
-    name: 'onepiece_gateway_queued_bytes',
-    type: 'gauge',
-    help: 'Bytes of the requests that wait to be admitted.',
-    labels: [],
-    read: ({ snapshot }) => [one(snapshot.gateway.queuedBytes)],
-  },
-  {
-    name: 'onepiece_gateway_oldest_queued_seconds',
-    type: 'gauge',
-    help: 'How long the oldest of them waits; 0 when none does.',
-    labels: [],
-    read: ({ snapshot }) => [one(snapshot.gateway.oldestQueuedMs / 1000)],
-  },
-  {
-    name: 'onepiece_tenant_queued',
-    type: 'gauge',
-    help: 'Requests that wait to be admitted, by tenant.',
-    labels: ['tenant'],
-    read: ({ snapshot }) => snapshot.tenants.map(({ tenant, queued }) => one(queued, { tenant })),
-  },
+export const METRICS: readonly Metric<MetricsInput>[] = [
+  ...GATEWAY_METRICS.map((metric) => ({
+    ...metric,
+    read: ({ sample, snapshot }: MetricsInput) => metric.read({ ...snapshot, requests: sample.requests }),
+  })),
   {
     name: 'onepiece_stage_instances',
     type: 'gauge',
@@ -280,16 +159,5 @@ export const METRICS: readonly Metric[] = [
 
 /** Reads all metrics. */
 export function metricFamilies(input: MetricsInput): MetricFamily[] {
-  return METRICS.map(({ name, type, help, labels, read }) => ({ name, type, help, labels, values: read(input) }));
-}
-
-/** Bounds of histograms in microseconds; for tests: each is the end of a bucket. @internal */
-export function histogramBoundsUs(): readonly number[] {
-  return BOUNDS_US;
-}
-
-/** Whether a bound is the end of a bucket. @internal */
-export function isBucketEnd(us: number): boolean {
-  for (let i = 0; latencyBucketStartUs(i) <= us; i++) if (latencyBucketStartUs(i) === us) return true;
-  return false;
+  return readMetrics(METRICS, input);
 }

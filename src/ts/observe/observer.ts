@@ -3,12 +3,13 @@
 // Invariant: processes are asked for their status only while somebody looks, once a second for everybody together;
 // otherwise each request costs some additions, and nothing else happens. The observer never holds a request up or a
 // process open.
-import { performance } from 'node:perf_hooks';
 import { tellerOf } from '../core/event-teller.js';
 import { checkFunction, checkInteger, checkObject } from '../core/validate.js';
 import type { LocalPipelineStatus, RequestWatcher, Restart, RestartTotal } from '../cluster/index.js';
-import type { RequestOptions, WorkflowSpec } from '../pipeline/index.js';
-import { type MetricFamily, metricFamilies } from './metrics.js';
+import type { WorkflowSpec } from '../pipeline/index.js';
+import { countRequests } from './count-requests.js';
+import type { MetricFamily } from './metric.js';
+import { METRICS, metricFamilies } from './metrics.js';
 import { RequestLog } from './request-log.js';
 import type { Sample } from './sample.js';
 import { Samples } from './samples.js';
@@ -38,17 +39,15 @@ export interface ObserverOptions {
   spans?: RequestSpans | undefined;
 }
 
-const DEFAULT_TENANT = 'default';
-const MAX_TENANT = 64;
-
 /** Made by {@link Observer.attach}. */
 export class Observer implements Disposable {
+  /** Which metrics there are. */
+  readonly heads: readonly Omit<MetricFamily, 'values'>[] = METRICS;
   private readonly pipeline: Observable;
   private readonly log: RequestLog;
   private readonly recentRequests: number;
   private readonly maxTenants: number;
   private readonly intervalMs: number;
-  private readonly spans: RequestSpans | undefined;
   private readonly samples = new Samples();
   private readonly totals = new Totals();
   private readonly stopWatching: () => void;
@@ -62,9 +61,8 @@ export class Observer implements Disposable {
     this.recentRequests = checkInteger('recentRequests', options.recentRequests ?? 50, 1, 1000);
     this.maxTenants = checkInteger('maxTenants', options.maxTenants ?? 32, 1, 1000);
     this.intervalMs = checkInteger('intervalMs', options.intervalMs ?? 1000, 100, 60_000);
-    this.spans = options.spans;
     this.log = new RequestLog(pipeline.workflow.spec, this.recentRequests, this.maxTenants);
-    this.stopWatching = pipeline.watchRequests((request) => this.follow(request));
+    this.stopWatching = pipeline.watchRequests(countRequests(this.log, options.spans));
   }
 
   /**
@@ -76,30 +74,6 @@ export class Observer implements Disposable {
     checkObject('pipeline', pipeline);
     checkFunction('pipeline.watchRequests', pipeline.watchRequests);
     return new Observer(pipeline, checkObject('options', options));
-  }
-
-  // The options are not checked yet.
-  private follow(options: RequestOptions): ReturnType<RequestWatcher> {
-    const { traceContext } = options;
-    const tenant = typeof options.tenant === 'string' ? options.tenant.slice(0, MAX_TENANT) : DEFAULT_TENANT;
-    const startedAt = performance.now();
-    const span = this.spans?.begin(tenant, traceContext);
-    return {
-      trace: span?.isRecording ?? false,
-      traceContext: span?.isRecording ? span.context : undefined,
-      onEnd: (end) => {
-        const totalUs = (performance.now() - startedAt) * 1000;
-        const startedAtMs = performance.timeOrigin + startedAt;
-        if ('result' in end) {
-          const { request, trace } = end.result;
-          this.log.done(tenant, startedAtMs, totalUs, request, trace);
-          span?.done(startedAtMs, totalUs, request, trace);
-        } else {
-          this.log.failed(tenant, startedAtMs, totalUs, end.error);
-          span?.failed(startedAtMs, totalUs, end.error);
-        }
-      },
-    };
   }
 
   /**

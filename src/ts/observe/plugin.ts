@@ -5,6 +5,7 @@ import type { FastifyInstance } from 'fastify';
 import { sendPage, sendProblem, sendUnavailable } from './answers.js';
 import type { Observer } from './observer.js';
 import { dashboardPage } from './page.js';
+import { metricsRoute } from './metrics-route.js';
 import { registerMetrics } from './prom-client.js';
 import { SnapshotStream, type SnapshotStreamOptions } from './snapshot-stream.js';
 
@@ -69,14 +70,6 @@ export function observePlugin(observer: Observer, options: ObservePluginOptions 
     });
 
     if (options.metrics === false) return;
-    const registry = registerMetrics(observer);
-    app.get(OBSERVE_ROUTES.metrics, guarded, async (_request, reply) => {
-      try {
-        const text = await registry.metrics();
-        return reply.header('content-type', registry.contentType).send(text);
-      } catch (error) {
-        return sendUnavailable(reply, error);
-      }
-    });
+    metricsRoute(app, OBSERVE_ROUTES.metrics, registerMetrics(observer));
   };
 }

@@ -5,8 +5,7 @@
 // whatever number of metrics there are.
 import type { Registry } from 'prom-client';
 import { RdmaError } from '../core/errors.js';
-import { METRICS, type MetricFamily } from './metrics.js';
-import type { Observer } from './observer.js';
+import type { MetricFamily } from './metric.js';
 
 /** A registry of prom-client, as far as its types are needed here: whoever has none of prom-client can read them. */
 export interface MetricsRegistry {
@@ -14,6 +13,14 @@ export interface MetricsRegistry {
   metrics(): Promise<string>;
   /** The media type of that text. */
   readonly contentType: string;
+}
+
+/** Where metrics come from: an Observer, or ClusterMetrics. */
+export interface MetricsSource {
+  /** Which there are; always the same. */
+  readonly heads: readonly Omit<MetricFamily, 'values'>[];
+  /** All of them, with their values now. */
+  metrics(): Promise<MetricFamily[]>;
 }
 
 /** How to register. */
@@ -27,15 +34,16 @@ export interface MetricsOptions {
 /**
  * Registers the metrics of a pipeline with prom-client.
  *
+ * @param source the Observer of a pipeline on this host, or the ClusterMetrics of a gateway to a cluster
  * @returns the registry: `await registry.metrics()` is the text, `registry.contentType` its type
  * @throws RdmaError RDMA_ERR_NOT_SUPPORTED when prom-client is not installed
  */
-export function registerMetrics(observer: Observer, options: MetricsOptions = {}): MetricsRegistry {
+export function registerMetrics(source: MetricsSource, options: MetricsOptions = {}): MetricsRegistry {
   const client = loadPromClient();
   const registry = (options.registry ?? new client.Registry()) as Registry;
   let scrape: Promise<ReadonlyMap<string, MetricFamily>> | undefined;
   const families = () => {
-    scrape ??= observer
+    scrape ??= source
       .metrics()
       .then((list) => new Map(list.map((family) => [family.name, family])))
       .finally(() => {
@@ -43,7 +51,7 @@ export function registerMetrics(observer: Observer, options: MetricsOptions = {}
       });
     return scrape;
   };
-  for (const { name, type, help } of METRICS) {
+  for (const { name, type, help } of source.heads) {
     const metric = {
       name, // prom-client takes `_total` off it for OpenMetrics
       type,

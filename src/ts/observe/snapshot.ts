@@ -3,7 +3,7 @@
 // Invariant: pure: the same samples give the same snapshot. It is JSON: every figure has its unit in its name, and one
 // that is not known is absent or null, never 0. Rates and recent percentiles come from differences of samples.
 import type { Restart } from '../cluster/index.js';
-import type { QueueStatus, RejectionReason } from '../pipeline/index.js';
+import type { GatewayStatus, QueueStatus, RejectionReason } from '../pipeline/index.js';
 import { edgesOf, type EdgeView, lanesOf, type LaneView } from './edge-view.js';
 import { type Percentiles, percentilesOf } from './percentiles.js';
 import { Rates } from './rates.js';
@@ -13,14 +13,30 @@ import {
   OUTCOMES,
   type OutcomeCounts,
   type ReasonCount,
+  type RequestCounts,
   type RequestRecord,
 } from './request-log.js';
-import { placesOf, type Sample, type SnapshotInput } from './sample.js';
+import { placesOf, type SnapshotInput } from './sample.js';
 import { type StageView, stageView } from './stage-view.js';
 
 export interface TenantView extends OutcomeCounts {
   readonly tenant: string;
   readonly queued: number;
+}
+
+/** What a gateway lets in, and what waits before it. */
+export interface GatewayView {
+  readonly inFlight: number;
+  readonly queued: number;
+  readonly queuedBytes: number;
+  /** How long the oldest one waits; 0 when none does. */
+  readonly oldestQueuedMs: number;
+  /** Since the start, by reason; also those whose callers tried again by themselves. */
+  readonly rejected: Readonly<Partial<Record<RejectionReason, number>>>;
+  /** Requests that left the queue since they could not meet their deadline any more, since the start. */
+  readonly hopeless: number;
+  /** How far off the expected completions were on average, as a share of the time; null: none was expected. */
+  readonly forecastError: number | null;
 }
 
 /** Answered by `/v1/status`. */
@@ -35,19 +51,7 @@ export interface Snapshot {
   readonly atMs: number;
   /** What rates are averages over, in ms; null: this is the first look, and there are no rates. */
   readonly rateMs: number | null;
-  readonly gateway: {
-    readonly inFlight: number;
-    readonly queued: number;
-    readonly queuedBytes: number;
-    /** How long the oldest one waits; 0 when none does. */
-    readonly oldestQueuedMs: number;
-    /** Since the start, by reason; also those whose callers tried again by themselves. */
-    readonly rejected: Readonly<Partial<Record<RejectionReason, number>>>;
-    /** Requests that left the queue since they could not meet their deadline any more, since the start. */
-    readonly hopeless: number;
-    /** How far off the expected completions were on average, as a share of the time; null: none was expected. */
-    readonly forecastError: number | null;
-  };
+  readonly gateway: GatewayView;
   readonly requests: {
     readonly total: OutcomeCounts;
     readonly perSecond: OutcomeCounts | null;
@@ -74,7 +78,6 @@ export function makeSnapshot(input: SnapshotInput): Snapshot {
   const rates = new Rates(now, before);
   const lanes = lanesOf(input, rates);
   const stages = spec.stages.map((_, index) => stageView(input, index, rates));
-  const queue = status.gateway?.queue;
   const perSecond = before === undefined ? null : noOutcomes();
   for (const outcome of OUTCOMES) {
     const rate = rates.of(requests.total[outcome], before?.requests.total[outcome]);
@@ -88,21 +91,13 @@ export function makeSnapshot(input: SnapshotInput): Snapshot {
     state: status.gateway === undefined ? 'closed' : stateOf(stages),
     atMs: now.wallMs,
     rateMs: rates.ms,
-    gateway: {
-      inFlight: status.gateway?.inFlight ?? 0,
-      queued: queue?.requests ?? 0,
-      queuedBytes: queue?.bytes ?? 0,
-      oldestQueuedMs: queue?.oldestMs ?? 0,
-      rejected: queue?.rejected ?? {},
-      hopeless: queue?.hopeless ?? 0,
-      forecastError: status.gateway?.meanError ?? null,
-    },
+    gateway: gatewayView(status.gateway),
     requests: {
       total: requests.total,
       perSecond,
       latency: percentilesOf(requests.latency, minuteBefore?.requests.latency),
     },
-    tenants: tenantsOf(now, queue?.tenants ?? [], maxTenants),
+    tenants: tenantsOf(requests, status.gateway?.queue.tenants ?? [], maxTenants),
     stages,
     edges: edgesOf(input, lanes, rates),
     lanes: lanes.slice(0, MAX_LANES),
@@ -120,6 +115,20 @@ export function makeSnapshot(input: SnapshotInput): Snapshot {
   };
 }
 
+/** What there is to see of a gateway; of one that is gone: nothing waits. */
+export function gatewayView(status: GatewayStatus | undefined): GatewayView {
+  const queue = status?.queue;
+  return {
+    inFlight: status?.inFlight ?? 0,
+    queued: queue?.requests ?? 0,
+    queuedBytes: queue?.bytes ?? 0,
+    oldestQueuedMs: queue?.oldestMs ?? 0,
+    rejected: queue?.rejected ?? {},
+    hopeless: queue?.hopeless ?? 0,
+    forecastError: status?.meanError ?? null,
+  };
+}
+
 function stateOf(stages: readonly StageView[]): Snapshot['state'] {
   const isWhole = (stage: StageView) => stage.instances.every(({ state }) => state === 'ready' || state === 'draining');
   const isGone = ({ instances, spread }: StageView) => {
@@ -130,9 +139,13 @@ function stateOf(stages: readonly StageView[]): Snapshot['state'] {
   return stages.every(isWhole) ? 'ready' : 'degraded';
 }
 
-// Of one that waits for the first time nothing is counted yet: it may be one too many.
-function tenantsOf({ requests }: Sample, waiting: QueueStatus['tenants'], maxTenants: number): TenantView[] {
-  const queued = new Map([...requests.tenants.keys()].map((name) => [name, 0]));
+/** What each tenant asked for and waits for. Of one that waits for the first time nothing is counted yet. */
+export function tenantsOf(
+  { tenants }: RequestCounts,
+  waiting: QueueStatus['tenants'],
+  maxTenants: number,
+): TenantView[] {
+  const queued = new Map([...tenants.keys()].map((name) => [name, 0]));
   for (const { tenant, requests: count } of waiting) {
     const key = queued.has(tenant) || queued.size < maxTenants ? tenant : OTHER;
     queued.set(key, (queued.get(key) ?? 0) + count);
@@ -140,6 +153,6 @@ function tenantsOf({ requests }: Sample, waiting: QueueStatus['tenants'], maxTen
   return [...queued].map(([tenant, count]) => ({
     tenant,
     queued: count,
-    ...(requests.tenants.get(tenant) ?? noOutcomes()),
+    ...(tenants.get(tenant) ?? noOutcomes()),
   }));
 }
