@@ -15,9 +15,10 @@ const HELP = `Usage: node scripts/rxe-pair.mjs [options]
 Boots two guests, a and b, with one kernel each and rxe0 on a network card; a cable joins them. Two parts:
 
   network            rping and pingpong between them, of rdma-core and ours
-  cluster            a node of a cluster on each: the demo makes its clip on both, while node b and then guest b is lost
+  cluster            a node of a cluster on each: the demo makes its clip on both, also when node b is killed half-way
 
-  --only PART        network or cluster; default: network (cluster is not steady yet, see docs/testing.md)
+  --only PART        network or cluster; default: both
+  --power-cut        in the second part node b comes back, and then guest b loses its power half-way
   --memory MIB       memory of each guest (default 2048)
   --cpus N           processors of each guest (default 1)
   --timeout SECONDS  limit for all of it (default 1500)
@@ -47,6 +48,7 @@ function readOptions() {
         memory: { type: 'string', default: '2048' },
         cpus: { type: 'string', default: '1' },
         only: { type: 'string' },
+        'power-cut': { type: 'boolean', default: false },
         timeout: { type: 'string', default: '1500' },
         help: { type: 'boolean', default: false },
       },
@@ -56,9 +58,12 @@ function readOptions() {
   }
   const { only } = values;
   if (only !== undefined && !PARTS.includes(only)) throw usageError(`--only needs one of ${PARTS.join(', ')}`);
+  const parts = only === undefined ? PARTS : [only];
+  if (values['power-cut'] && !parts.includes('cluster')) throw usageError('--power-cut is for the part cluster');
   return {
     help: values.help,
-    parts: [only ?? 'network'],
+    parts,
+    powerCut: values['power-cut'],
     memory: number('memory', values.memory, 768, 65_536),
     cpus: number('cpus', values.cpus, 1, 64),
     timeout: number('timeout', values.timeout, 10, 86_400),
@@ -76,7 +81,7 @@ async function main(stop) {
   await withPair({ ...options, image, stop, say }, async (pair) => {
     say('both are up');
     if (options.parts.includes('network')) await checkNetwork(pair, say);
-    if (options.parts.includes('cluster')) await checkFailover(pair, { stop, say });
+    if (options.parts.includes('cluster')) await checkFailover(pair, { stop, say, powerCut: options.powerCut });
     say(`${pair.wire.frames} frames went over the cable`);
   });
   return say('good');

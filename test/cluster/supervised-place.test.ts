@@ -4,7 +4,7 @@
 import { closeSync, mkdtempSync, openSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import t from 'tap';
+import t, { type Test } from 'tap';
 import type { LocalPipeline, PipelineEvent } from '../../src/ts/cluster/index.js';
 import type { RdmaError } from '../../src/ts/pipeline/index.js';
 import { until, within } from '../pipeline/support.js';
@@ -29,6 +29,18 @@ function faults(t: { teardown: (work: () => unknown) => void }): (wanted: Record
   return (wanted) => writeFileSync(file, JSON.stringify(wanted));
 }
 
+/** In how many ms three processes of stages start on this machine as it is loaded now; a limit is some times that. */
+async function startMs(t: Test): Promise<number> {
+  const beganMs = performance.now();
+  const { pipeline } = await start(t, chain, {});
+  const tookMs = performance.now() - beganMs;
+  await pipeline.close();
+  return tookMs;
+}
+
+/** A limit for the start of a process that one which works does not reach. */
+const limitOf = async (t: Test, leastMs: number) => Math.max(leastMs, Math.ceil(4 * (await startMs(t))));
+
 function kill(pipeline: LocalPipeline, stage: string): void {
   process.kill(pipeline.processes.find((place) => place.stage === stage)!.pid, 'SIGKILL');
 }
@@ -47,17 +59,18 @@ void t.test('a replacement that hangs is ended after startTimeoutMs, and the nex
   const set = faults(t);
   const events: PipelineEvent[] = [];
   const onEvent = (event: PipelineEvent) => void (event.type === 'restart' && events.push(event));
-  const { pipeline } = await start(t, chain, { reconnectMs: 300, startTimeoutMs: 3000, onEvent });
+  const startTimeoutMs = await limitOf(t, 3000);
+  const { pipeline } = await start(t, chain, { reconnectMs: 300, startTimeoutMs, onEvent });
   set({ 'b/0': { blockMs: 1e9 } });
   kill(pipeline, 'b');
-  await until('the end of its replacement', () => events.length === 2, 10_000);
+  await until('the end of its replacement', () => events.length === 2, 3 * startTimeoutMs);
   set({});
   await within('a result', pipeline.run({}), 20_000);
   t.match(
     events.map((event) => event.type === 'restart' && event.restart),
     [
       { stage: 'b', reason: 'signal SIGKILL' },
-      { stage: 'b', reason: 'it was not ready within 3000 ms', delayMs: 100 },
+      { stage: 'b', reason: `it was not ready within ${startTimeoutMs} ms`, delayMs: 100 },
     ],
   );
   await idle(pipeline);
@@ -65,16 +78,17 @@ void t.test('a replacement that hangs is ended after startTimeoutMs, and the nex
 
 void t.test('one that hangs again is broken: requests are told why and when, until it works again', async (t) => {
   const set = faults(t);
-  const { pipeline } = await start(t, chain, { startTimeoutMs: 1500 });
+  const startTimeoutMs = await limitOf(t, 1500);
+  const { pipeline } = await start(t, chain, { startTimeoutMs });
   set({ 'b/0': { blockMs: 1e9 } });
   kill(pipeline, 'b');
-  const waiting = await within('the end of the one that waits', failure(pipeline.run({})), 15_000);
+  const waiting = await within('the end of the one that waits', failure(pipeline.run({})), 10 * startTimeoutMs);
   const { supervision } = await pipeline.status();
   t.match(supervision, { 'a/0': { state: 'ready' }, 'b/0': { state: 'broken', restarts: 3, hangs: 0 } });
   t.match(supervision['b/0']?.reason?.message, /b\/0 .*not ready within/);
   const later = await within('the answer', failure(pipeline.run({})), 1000);
   for (const error of [waiting, later]) {
-    t.match(error, { stage: 'b', message: /not ready within 1500 ms/ });
+    t.match(error, { stage: 'b', message: new RegExp(`not ready within ${startTimeoutMs} ms`) });
     t.ok(error.retryAfterMs! > 0, `after ${error.retryAfterMs} ms`);
   }
   t.equal(later.code, 'RDMA_ERR_REJECTED');
@@ -118,12 +132,13 @@ void t.test('where another instance works, nobody waits for the broken one, and 
 
 void t.test('one that waits for another one to load is not blamed for it', async (t) => {
   const set = faults(t);
-  const { pipeline } = await start(t, chain, { startTimeoutMs: 1500 });
+  const startTimeoutMs = await limitOf(t, 1500);
+  const { pipeline } = await start(t, chain, { startTimeoutMs });
   set({ 'b/0': { blockMs: 1e9 } });
   kill(pipeline, 'b');
-  await until('the event of b', () => pipeline.restarts.length === 1);
+  await until('the event of b', () => pipeline.restarts.length === 1, 2 * startTimeoutMs);
   kill(pipeline, 'a');
-  const error = await within('the end', failure(pipeline.run({})), 15_000);
+  const error = await within('the end', failure(pipeline.run({})), 10 * startTimeoutMs);
   t.match(error.message, /b\/0 .*not ready within/);
   const ends = pipeline.restarts.map(({ stage }) => stage);
   t.equal(ends.filter((stage) => stage === 'a').length, 1, 'a is replaced once');
@@ -134,9 +149,11 @@ void t.test('a stage that cannot start for some seconds costs a few restarts, wi
   const set = faults(t);
   const { pipeline } = await start(t, chain, {});
   set({ 'b/0': { throws: 'the device is resetting' } });
-  setTimeout(() => set({}), 2500);
   kill(pipeline, 'b');
-  await within('a result', pipeline.run({}), 20_000);
+  const result = pipeline.run({});
+  await until('some restarts', () => pipeline.restarts.length >= 4, 20_000);
+  set({});
+  await within('a result', result, 20_000);
   const delays = pipeline.restarts.map(({ delayMs }) => delayMs);
   t.same(delays, [0, 100, 200, 400, 800, 1600].slice(0, delays.length));
   t.ok(delays.length >= 4, `${delays.length} restarts`);
@@ -166,9 +183,9 @@ void t.test('a process that cannot be started, as there are no descriptors, is s
 
 void t.test('an instance that cannot start ends scale(), and nothing else', async (t) => {
   const set = faults(t);
-  const { pipeline } = await start(t, chain, { maxRestarts: 2, startTimeoutMs: 5000 });
+  const { pipeline } = await start(t, chain, { maxRestarts: 2, startTimeoutMs: await limitOf(t, 5000) });
   set({ 'b/1': { throws: 'no memory on the device' } });
-  const error = await within('the answer', failure(pipeline.scale('b', 2)), 20_000);
+  const error = await within('the answer', failure(pipeline.scale('b', 2)), 60_000);
   t.match({ ...error, message: error.message }, { code: 'RDMA_ERR_STAGE_FAILED', message: /no memory on the device/ });
   t.match((await pipeline.status()).plan, { number: 3, instances: [[0], [0], [0]] }, 'as before');
   t.equal(pipeline.processes.length, 3);
