@@ -4,7 +4,7 @@ import { childrenOf, onepiece, scratch, start, until } from './command.js';
 
 const cwd = scratch();
 
-void t.test('wrong flags are told, and exit with 2', async (t) => {
+void t.test('wrong flags are named, and exit with 2', async (t) => {
   const cases: [string[], RegExp][] = [
     [['ring-lat', '--size', '0'], /size/],
     [['ring-lat', '--size', '2g'], /at most 1073741824 bytes/],
@@ -25,7 +25,7 @@ void t.test('wrong flags are told, and exit with 2', async (t) => {
   }
 });
 
-void t.test('a report that cannot be written is told before anything is measured', async (t) => {
+void t.test('a report that cannot be written is an error before anything is measured', async (t) => {
   const ended = await onepiece(['bench', 'ring-lat', '--duration', '60', '--report', 'no/where.html'], cwd);
   t.equal(ended.code, 1);
   t.match(ended.stderr, /cannot write no\/where\.html/);

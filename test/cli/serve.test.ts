@@ -78,7 +78,7 @@ void t.test('draining has an end, and the second signal ends at once', async (t)
   const run = fetch(`${short.url}/v1/run`, { ...slow, signal: AbortSignal.timeout(60_000) });
   await until('it runs', async () => (await short.ask('/v1/jobs?state=running')).json().jobs.length === 1);
   short.child.kill('SIGINT');
-  t.equal((await run).status, 503, 'who waits is told');
+  t.equal((await run).status, 503, 'a waiting client gets an answer');
   t.equal((await short.ended).code, 130);
   const long = await served(t, ['--drain-ms', '600000']);
   t.equal((await long.ask('/v1/jobs', slow)).status, 202);
