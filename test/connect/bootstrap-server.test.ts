@@ -1,4 +1,4 @@
-// Invariant under test: strangers cost little, are told nothing, and never reach onPeer.
+// Invariant under test: strangers cost little, learn nothing, and never reach onPeer.
 
 import { runInNewContext } from 'node:vm';
 import t from 'tap';

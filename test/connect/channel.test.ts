@@ -70,7 +70,7 @@ void t.test('documents sent at once by the server, before it closes, are not los
   const events: unknown[] = [];
   second.onClose = (error) => events.push(error ?? 'closed');
   second.onMessage = (document) => events.push(document);
-  await until(() => events.length === 4, 'all is told');
+  await until(() => events.length === 4, 'the messages and the end have come');
   t.strictSame(events, [{ i: 0 }, { i: 1 }, { i: 2 }, 'closed'], 'documents before the end');
   await server.close();
 });
@@ -158,7 +158,7 @@ void t.test('destroy ends at once, with the error given here and a gone peer the
   await server.close();
 });
 
-void t.test('what a handler throws, or rejects with, ends the channel and is told to onClose', async (t) => {
+void t.test('an error that a handler throws, or rejects with, ends the channel and reaches onClose', async (t) => {
   const bug = new Error('bug');
   const handlers = [
     () => {

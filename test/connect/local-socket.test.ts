@@ -75,7 +75,7 @@ void t.test('by another address of the host: by TCP', async (t) => {
   await server.close();
 });
 
-void t.test('a name that is taken: both sides use TCP, and nobody is told', async (t) => {
+void t.test('a name that is taken: both sides use TCP, without an error', async (t) => {
   const probe = await startServer();
   const { port } = probe.server.address;
   await probe.server.close();

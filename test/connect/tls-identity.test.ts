@@ -80,7 +80,7 @@ void t.test('processes of one user and host need no TLS', async (t) => {
   t.equal(server.counters.accepted, 1);
 });
 
-void t.test('the secret is asked for all the same', async (t) => {
+void t.test('the secret is still asked for', async (t) => {
   const { server, port } = await tlsServer();
   const [, b] = (await ours) as [TlsIdentity, TlsIdentity];
   const wrong = connectBootstrap({ host, port, secret: 'another secret', tls: b });
@@ -88,7 +88,7 @@ void t.test('the secret is asked for all the same', async (t) => {
   await server.close();
 });
 
-void t.test('a client of another cluster, or without a certificate, is told so and stays out', async (t) => {
+void t.test('a client of another cluster, or without a certificate, learns so and stays out', async (t) => {
   const { server, peers, rejections, port } = await tlsServer();
   const [stranger] = (await theirs) as [TlsIdentity];
   await t.rejects(connectBootstrap({ host, port, secret: SECRET, tls: stranger }), {
