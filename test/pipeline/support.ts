@@ -105,7 +105,7 @@ export interface HarnessOptions {
 export class Harness {
   /** What the stage instances said, in order. */
   readonly events: { place: string; event: StageEvent }[] = [];
-  /** What the gateways were told of requests. */
+  /** The task events that the gateways got. */
   readonly told: TaskEvent[] = [];
   readonly failures: RdmaError[] = [];
   readonly stages = new Map<string, StageInstance>();
