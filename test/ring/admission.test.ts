@@ -1,5 +1,5 @@
-// Proves what an inbox remembers of producers that are away: nothing is delivered twice, nothing that is unacknowledged
-// is forgotten, memory is bounded, and whoever had to be forgotten is told.
+// Proves what an inbox remembers of producers that are away: nothing is delivered twice, nothing unacknowledged is
+// forgotten, memory is bounded, and a producer that had to be forgotten gets an error.
 import t from 'tap';
 import { Admission } from '../../src/ts/ring/admission.js';
 import type { Offer } from '../../src/ts/ring/negotiation-messages.js';

@@ -49,7 +49,7 @@ void t.test('a lane gives back nothing but messages that were delivered', async 
   await inbox.close();
 });
 
-void t.test('a visitor that forgets the sequence is told in the poll, and the message is not lost', async (t) => {
+void t.test('a visitor that forgets the sequence gets an error from poll(), and the message is not lost', async (t) => {
   const inbox = await openInbox({ wait: 'busy' });
   const outbox = await openOutbox(inbox, { slots: 4 });
   await outbox.send(new Uint8Array(8));

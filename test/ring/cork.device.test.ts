@@ -88,7 +88,7 @@ void t.test('batches go round the ends of rings of any size, whole and in order'
   }
 });
 
-void t.test('no room: what is collected is written, and who waits for room gets it', async (t) => {
+void t.test('no room: the collected messages are written, and a waiting send gets room', async (t) => {
   const { outbox, got, end } = await scene({ slots: 4, retainMessages: 4 });
   outbox.cork();
   send(outbox, 10, 10, 10, 10);

@@ -179,7 +179,7 @@ void t.test('close() does not wait for a to() that never answers', async (t) => 
   );
 });
 
-void t.test('an address in use is told, with nothing left open', async (t) => {
+void t.test('an address in use is an error, with nothing left open', async (t) => {
   const inbox = await openInbox();
   t.equal(await codeOf(openInbox({ port: inbox.bootstrap.port, secret: SECRET })), 'EADDRINUSE');
   await inbox.close();

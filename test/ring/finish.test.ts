@@ -112,7 +112,7 @@ void t.test('a reservation may be committed until the wait is over, and alone is
   await inbox.close();
 });
 
-void t.test('who does not acknowledge is waited for as long as was said, and what is given up is told', async (t) => {
+void t.test('close() waits closeMs for acknowledgements, and reports the messages that it gives up', async (t) => {
   const held: InboxMessage[] = [];
   const inbox = await openInbox({ onMessage: (message) => held.push(message) });
   for (const closeMs of [300, 0]) {

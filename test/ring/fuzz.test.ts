@@ -1,7 +1,7 @@
 // Proves, for whatever a peer that knows the secret may write or say, that it is either exactly right and believed, or
-// ends its own lane and nothing else: descriptors, control blocks, offers, answers. What is right is decided here by
-// the words of docs/ring.md, not by the code under test. Bounded by runs; fast-check prints the seed and path of a
-// failure.
+// ends its own lane and nothing else: descriptors, control blocks, offers, answers. What counts as right is written
+// here from the text of docs/ring.md, not from the code under test. Bounded by runs; fast-check prints the seed and
+// path of a failure.
 import net from 'node:net';
 import fc from 'fast-check';
 import t from 'tap';
@@ -270,7 +270,7 @@ void t.test('any control block is believed as far as it can be true, ignored, or
           const now = Math.max(before, whole(words, 4));
           if (outbox.acknowledged !== now) throw new Error(`${outbox.acknowledged} are acknowledged, and not ${now}`);
           const drains = words[1] !== 1;
-          if (drains !== events.some(({ type }) => type === 'draining')) throw new Error('draining is not told');
+          if (drains !== events.some(({ type }) => type === 'draining')) throw new Error('draining gave no event');
           if (lost !== undefined && !(drains && now === sent)) throw new Error('the connection is lost for nothing');
         }
         if (lost !== undefined) await until(() => raw.lanes > lanes, 'it comes again');

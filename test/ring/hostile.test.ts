@@ -129,7 +129,7 @@ void t.test(
       await new Promise((resolve) => setImmediate(resolve));
     }
     const reports = inbox.status().lanes.find(({ from }) => from === 'raw')?.reports;
-    t.equal(reports, 65, 'one report stands in the queue, and no more are made');
+    t.equal(reports, 65, 'one report is in the queue, and no more are made');
     await others();
     const began = performance.now();
     await good.close();

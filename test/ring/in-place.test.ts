@@ -92,7 +92,7 @@ void t.test(
   },
 );
 
-void t.test('a reservation waits for credit, with a deadline and a signal, and back-pressure is told', async (t) => {
+void t.test('a reservation waits for credit, with a deadline and a signal; back-pressure gives events', async (t) => {
   const events: string[] = [];
   const { inbox, outbox, got } = await scene({
     slots: 2,

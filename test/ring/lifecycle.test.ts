@@ -35,7 +35,7 @@ void t.test(
       t.equal(inbox.close(), inbox.close(), 'a second call answers the same');
       await order(inbox, outbox);
       const codes = new Set(await Promise.all(sends));
-      t.strictSame(codes, new Set([undefined, CLOSED]), 'sends that were waiting are told');
+      t.strictSame(codes, new Set([undefined, CLOSED]), 'sends that were waiting end');
       t.equal(await acknowledged, CLOSED);
       t.ok(
         kept.every((message) => message.bytes.length === 0),

@@ -80,7 +80,7 @@ void t.test('a producer that wakes after its lane was fenced writes nowhere, and
   const inbox = await openInbox({
     onMessage: (message) => {
       collector.take(message);
-      // Stopped from here, it stands wherever it is: between two messages, or in the middle of one.
+      // Stopped from here, it stops anywhere: between two messages, or in the middle of one.
       if (++total === stopAt) hold = child.process.kill('SIGSTOP');
       if (hold) held.push(message);
       else message.done();

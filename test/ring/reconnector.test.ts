@@ -1,5 +1,5 @@
-// Proves: what somebody says who has not proved that he knows the secret ends no outbox that had an inbox; what the
-// inbox itself says does.
+// Proves: an answer from a peer that has not proved that it knows the secret ends no outbox that had an inbox; an
+// answer of the inbox itself does.
 import net from 'node:net';
 import t from 'tap';
 import { encodeHeader, encodePlainFrame, FrameType } from '../../src/ts/connect/frame.js';

@@ -199,7 +199,7 @@ async function quickPair(options: Partial<Parameters<typeof openOutbox>[1]>) {
 }
 
 void t.test(
-  'a producer with credit in plenty is told once for half of its slots, and of the rest when none come',
+  'a producer with plenty of credit gets one report for half of its slots, and one of the rest when it pauses',
   async (t) => {
     const { inbox, outbox, poll, count } = await quickPair({});
     const before = inbox.status().lanes[0]!.reports;

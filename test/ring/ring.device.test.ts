@@ -32,7 +32,7 @@ void t.test('another process sends through many wraps of its rings, with a consu
     onMessage: (message) => {
       collector.take(message);
       held.push(message);
-      // In any order: space goes back in order all the same. Never more than the lane, or nobody would come again.
+      // In any order: space still goes back in order. Never more than the lane, or nobody would come again.
       while (held.length > 4 || (held.length > 0 && pick(2) === 0)) held.splice(pick(held.length), 1)[0]?.done();
       if (message.laneHeldMessages >= message.laneSlots / 2) for (const old of held.splice(0)) old.done();
       setImmediate(() => {

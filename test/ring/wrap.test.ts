@@ -69,7 +69,7 @@ async function passBy(t: Test, sequence: number, position: number, inPlace: bool
   await outbox.whenAcknowledged();
   t.equal(outbox.acknowledged, sequence + count);
   t.strictSame(wrong, []);
-  t.equal(outbox.counters.connects, 3, 'the inbox believed all that it was told');
+  t.equal(outbox.counters.connects, 3, 'the inbox believed every descriptor');
   await outbox.close();
   await inbox.close();
 }
