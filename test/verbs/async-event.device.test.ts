@@ -9,7 +9,7 @@ const onSoft = { skip: isSoft ? false : 'rxe of kernel 6.1 does not raise it' };
 const onVerbs = { skip: isSoft ? 'a completion queue of soft0 cannot overflow' : false };
 const none = { queuePairs: new Map(), completionQueues: new Map(), sharedReceiveQueues: new Map() };
 
-void t.test('every type of event has a name and words; a newer one is told by its number', async (t) => {
+void t.test('every type of event has a name and a text; a newer one is named by its number', async (t) => {
   for (const [name, type] of Object.entries(AsyncEventType)) {
     const event = describeEvent(type, 3, none);
     t.equal(event.name, name);
@@ -111,7 +111,7 @@ void t.test('a completion queue that overflows says so; the device and other que
     qp.sends.write(0, i, 2, b.mr.address, b.mr.rkey, a.mr.address, 8, a.mr.lkey);
     qp.postSend(1);
   }
-  await until(() => events.some((event) => event.name === 'CQ_ERR'), 'the overflow is told');
+  await until(() => events.some((event) => event.name === 'CQ_ERR'), 'the event of the overflow');
   t.equal(events.find((event) => event.name === 'CQ_ERR')!.completionQueue, small);
   await a.qp.operations.write(a.mr.piece(0, 8), { address: b.mr.address, rkey: b.mr.rkey });
 });

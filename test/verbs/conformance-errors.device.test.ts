@@ -112,7 +112,7 @@ void t.test('a READ into memory without local write is a local protection error'
   t.match(await takeOne(a.cq), { status: Status.LOCAL_PROTECTION_ERROR });
 });
 
-void t.test('a SEND longer than the receive is told to both sides and stops both', async (t) => {
+void t.test('a SEND longer than the receive is an error at both sides and stops both', async (t) => {
   using pair = openPair();
   const { a, b } = pair;
   b.qp.receives.into(0, 5, b.mr.address, 100, b.mr.lkey);

@@ -77,7 +77,7 @@ void t.test('a completion between the last poll and arming is found by the poll 
   const { b, send, close } = openListening();
   t.equal(b.cq.poll(), 0);
   send(7);
-  // It is there once the sender could be told; the receiver has not looked meanwhile.
+  // It is there once the sender could have its completion; the receiver has not polled meanwhile.
   for (let tries = 0; ; tries++) {
     b.cq.requestNotify();
     const count = b.cq.poll();

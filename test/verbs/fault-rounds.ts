@@ -34,7 +34,7 @@ export interface Summary {
   busy: number;
   revoked: number;
   canaryMib: number;
-  /** The longest time until a death was told. */
+  /** The longest time until the survivors learned of a death. */
   slowestMs: number;
 }
 

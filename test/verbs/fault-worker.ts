@@ -85,7 +85,7 @@ function tryRevoke(mr: MemoryRegion): boolean {
 function revokeOrKeep(mr: MemoryRegion): boolean {
   if (tryRevoke(mr)) return true;
   if (plan.abandons && codeOf(() => mr.close()) === 'none') {
-    // What takes its place in this process is not what the peer stands in.
+    // The region that replaces it in this process is not the one in which the peer has stopped.
     const { pd } = ground;
     protect(pd.registerMemory({ bytes: mr.byteLength, access: AccessFlags.LOCAL_WRITE | AccessFlags.REMOTE_WRITE }));
   } else pending.push(mr);
@@ -152,7 +152,7 @@ const linksTo = (peer: number) => links.filter((link) => link.peer === peer);
 async function hearOfDeath(peer: number, killedAtMs: number): Promise<number> {
   let slowestMs = 0;
   for (const link of linksTo(peer)) {
-    await until(() => link.fatalAtMs !== undefined, patienceMs, 'the death is told by an event');
+    await until(() => link.fatalAtMs !== undefined, patienceMs, 'an event says that the peer is dead');
     slowestMs = Math.max(slowestMs, link.fatalAtMs! - killedAtMs);
     if (link.failedWith === undefined && link.outstanding === 0) link.probe();
     await until(
@@ -161,19 +161,19 @@ async function hearOfDeath(peer: number, killedAtMs: number): Promise<number> {
         return link.outstanding === 0 || link.failedWith !== undefined;
       },
       patienceMs,
-      'the death is told by a completion',
+      'a completion says that the peer is dead',
     );
     if (link.failedWith === undefined) {
       // All that was under way had succeeded.
       link.probe();
-      await until(() => hasEnded(link), patienceMs, 'a later request is told of the death');
+      await until(() => hasEnded(link), patienceMs, 'a later request fails as the peer is dead');
     }
     slowestMs = Math.max(slowestMs, clockMs() - killedAtMs);
     const first = link.failedWith;
     must(!link.isSteady || first === Status.RETRY_EXCEEDED, `a request to the dead ended with status ${first}`);
-    must(link.lost <= 1, `${link.lost} requests were told that they were the first to be lost`);
+    must(link.lost <= 1, `${link.lost} requests completed as the first to be lost`);
   }
-  must(slowestMs < toldWithinMs, `it took ${slowestMs.toFixed(0)} ms until the death was told`);
+  must(slowestMs < toldWithinMs, `it took ${slowestMs.toFixed(0)} ms until both had said that the peer is dead`);
   return slowestMs;
 }
 

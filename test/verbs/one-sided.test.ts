@@ -1,6 +1,6 @@
 // Proves that soft0 is one-sided and that its revocation is final: the target's CPU takes no part in a WRITE, a READ or
-// an atomic (its event loop stands still, or the whole process is stopped), and once deregister() or close() has
-// returned no byte of the target's memory changes any more.
+// an atomic (its event loop is blocked, or the whole process is stopped), and once deregister() or close() has returned
+// no byte of the target's memory changes any more.
 import t from 'tap';
 import { CompletionStatus as Status, SendFlags } from '../../src/ts/verbs/index.js';
 import { haveThreadsStopped } from '../stopped.js';

@@ -1,6 +1,6 @@
-// Proves what soft0 promises when its peer stops or dies: a death is told by an event
-// within a second, with nothing posted; a peer that is stopped in the middle of a copy holds up its own region and no
-// other; and neither a sender of shared receives nor one of datagrams takes more with it than what it held.
+// Proves what soft0 promises when its peer stops or dies: an event names the death within a second, with nothing
+// posted; a peer that is stopped in the middle of a copy holds up its own region and no other; and a sender that dies,
+// of shared receives or of datagrams, takes only what it held with it.
 import t from 'tap';
 import {
   type AsyncEvent,
@@ -59,7 +59,7 @@ async function startPeer(side: Side, qp = side.qp) {
   return { child, hello, order, stop, kill };
 }
 
-void t.test('the death of a peer is told within a second, with nothing posted', async (t) => {
+void t.test('the death of a peer is an event within a second, with nothing posted', async (t) => {
   const side = openSide();
   const events: AsyncEvent[] = [];
   side.device.onAsyncEvent((event) => events.push(event));
@@ -80,12 +80,12 @@ void t.test('the death of a peer is told within a second, with nothing posted', 
   ] as const) {
     side.qp.sends.send(0, wrId, 0, side.mr.address, 8, side.mr.lkey);
     side.qp.postSend(1);
-    t.match(await takeOne(side.cq), { wrId, status }, 'the first request that is posted later is told why');
+    t.match(await takeOne(side.cq), { wrId, status }, 'the first request that is posted later says why');
   }
   side.device.close();
 });
 
-/** Whether whoever writes whole pages stands in the middle of one: its first byte is new, its last one is not. */
+/** Whether a writer of whole pages is in the middle of one: its first byte is new, its last one is not. */
 function isCutPage(bytes: Uint8Array): boolean {
   for (let page = 0; page < bytes.length; page += 4096) {
     if (bytes[page] !== bytes[page + 4095]) return true;
@@ -102,7 +102,7 @@ void t.test('a peer stopped in a large copy holds up that region alone, and no b
   const view = new Uint8Array(large.buffer);
   await order('write', bytes, large);
   await until(() => view[0] !== 0, 'it writes');
-  // A stop also hits what lies between two pieces of a copy. The pages tell where the peer stands.
+  // A stop also hits what lies between two pieces of a copy. The pages show where the peer is.
   let stops = 1;
   await stop();
   for (; !isCutPage(view) && stops < 500; stops++) {
