@@ -1,7 +1,7 @@
-// Where places are: an address for each name, by term.
+// The addresses of places: one for each name, by term.
 //
-// Invariant: of one name an address of a lower term never follows one of a higher, neither in the store nor for whoever
-// looks on here, while the store forgets nothing.
+// Invariant: for one name, an address of a lower term never follows one of a higher term, neither in the store nor for
+// a watcher here, as long as the store forgets nothing.
 import { type WaitLimits, withDeadline } from '../core/deadline.js';
 import { tellerOf } from '../core/event-teller.js';
 import { ErrorCodes, RdmaError } from '../core/errors.js';

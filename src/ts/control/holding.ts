@@ -1,7 +1,7 @@
-// One time of holding a lease, from the moment it is had to the moment it ends.
+// One period of holding a lease, from when it is acquired to when it ends.
 //
-// Invariant: once it has ended it never holds again; the next holder has a higher term. By this process's clock it ends
-// by itself, also when nothing runs at that moment.
+// Invariant: once it has ended it never holds again; the next holder has a higher term. It ends by this process's
+// clock, even if no code runs at that moment.
 import type { Timers } from '../core/deadline.js';
 import { RdmaError } from '../core/errors.js';
 

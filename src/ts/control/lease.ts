@@ -7,8 +7,8 @@
 // Invariant: the holder stops by its own clock when a tenth of the lease is still left, counted from before it *asked*
 // for its last renewal that succeeded; others begin a whole lease after they *saw* it. So no two hold at once, while
 // clocks run at rates that differ by up to 5 %. When a store forgets a record, a process that sees it again waits for a
-// whole lease, and takes nothing that it has not seen come back since. What a process does while it is stopped between
-// a look at its lease and its act, only the term in what it writes can fence.
+// whole lease, and takes nothing that it has not seen come back since. If a process is stopped between checking its
+// lease and acting on it, only the term in its writes can fence the act.
 import { Bell } from './bell.js';
 import { checkLeaseOptions, type LeaseOptions, type LeaseSettings } from './lease-options.js';
 import { type LeaseRecord, readLeaseRecord } from './lease-record.js';

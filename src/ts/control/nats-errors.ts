@@ -1,6 +1,6 @@
-// What the errors of NATS mean for a control store.
+// The meaning of NATS errors for a control store.
 //
-// Invariant: RDMA_ERR_PEER_GONE only where nothing was done; where that is not known, RDMA_ERR_TIMEOUT.
+// Invariant: RDMA_ERR_PEER_GONE means that nothing was done; if that is unknown, the error is RDMA_ERR_TIMEOUT.
 import { isRdmaError, RdmaError, type ErrorCode } from '../core/errors.js';
 
 /** JetStream's numbers of errors (nats-server, server/errors.json). */

@@ -1,8 +1,8 @@
-// A store of small records that the nodes of a cluster agree through.
+// A store of small records through which the nodes of a cluster agree.
 //
-// Invariant: whoever writes with a revision knows what it overwrites. Nothing else is asked of a store: it may be slow,
-// away, or behind; it may apply a write whose answer was late; some forget their last seconds in a crash. lease.ts
-// builds on top what must be safe anyway.
+// Invariant: a writer that gives a revision knows what it overwrites. Nothing else is required of a store: it may be
+// slow, away, or behind; it may apply a write whose answer was late; some forget their last seconds in a crash.
+// lease.ts builds safety on top of that.
 import { RdmaError } from '../core/errors.js';
 import { checkBytes, checkInteger, checkObject, checkString, invalidArgument } from '../core/validate.js';
 
