@@ -1,7 +1,7 @@
-// Lets producers in: takes the offer that comes over a bootstrap channel, and answers with a lane or a refusal.
+// The entrance for producers: it takes an offer from a bootstrap channel, and answers with a lane or a refusal.
 //
-// Invariant: the old lane of a producer is fenced before a new one is made; whoever gets no lane learns why, and
-// nothing of it is left.
+// Invariant: the old lane of a producer is fenced before a new one is made; a producer that gets no lane learns why,
+// and leaves nothing behind.
 import { parseDocument } from '../connect/index.js';
 import { RdmaError } from '../core/errors.js';
 import type { Admission } from './admission.js';

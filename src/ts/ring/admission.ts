@@ -1,8 +1,8 @@
-// Which outbox gets a lane, and how large a one.
+// The decision which outbox gets a lane, and how large a lane.
 //
 // Invariant: a producer has at most one lane: the old one is fenced before the new one is made. The completion queue
-// can never overrun, as the lanes together never have more receives and sends than it takes. What was delivered of a
-// producer is remembered, so that nothing is delivered twice; a producer that had to be forgotten is refused when it
+// can never overrun, as the lanes together never have more receives and sends than it takes. It remembers what was
+// delivered from a producer, so that nothing is delivered twice; a producer that had to be forgotten is refused when it
 // comes back.
 import { RdmaError } from '../core/errors.js';
 import type { Offer } from './negotiation-messages.js';

@@ -1,7 +1,8 @@
-// One connection of an outbox to an inbox: a queue pair, the lane at the other side, and the bootstrap channel.
+// One connection of an outbox to an inbox: a queue pair, the lane at the inbox, and the bootstrap channel.
 //
-// Invariant: a connection that has failed is closed and never used again; the outbox makes a new one, and what has its
-// bytes in the lane alone is brought home before. What the inbox says is believed only as far as it can be true.
+// Invariant: a connection that has failed is closed and never used again. Before the outbox makes a new one, messages
+// whose bytes are only in the lane are copied to retained memory. Nothing that the inbox says is used unless it can be
+// true.
 import type { Answer } from './negotiation-messages.js';
 import type { LaneWriter } from './lane-writer.js';
 import { CONTROL_CRC_WORD, type Control, DESCRIPTOR_BYTES, decodeControl, LaneState } from './layout.js';

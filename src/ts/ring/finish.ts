@@ -1,6 +1,6 @@
-// What close() of an outbox does before it ends: it waits for what was sent, and counts what it gives up.
+// The last wait of an outbox: close() waits for sent messages, and counts those that it gives up.
 //
-// Invariant: it waits only while there is something to wait for, and never longer than it may.
+// Invariant: it waits only while there is something to wait for, and never longer than its limit.
 import { RdmaError } from '../core/errors.js';
 import type { OutboxRest } from './outbox-options.js';
 import type { RetainedMessages } from './retained-messages.js';

@@ -1,8 +1,7 @@
-// Reads the descriptors of a lane: finds the next message, and checks it before anybody believes it.
+// The reader of a lane's descriptors: it finds the next message, and checks it before anything uses it.
 //
-// Invariant: messages are taken in the order of their sequences; one is taken only when its descriptor is exactly the
-// one that must come and the bytes that it names are there. `problem` says what is wrong, and then nothing is
-// taken.
+// Invariant: messages are taken in the order of their sequences; a message is taken only when its descriptor is exactly
+// the expected one and its bytes are there. If something is wrong, `problem` says what, and nothing is taken.
 import { crc32cOf } from '../verbs/index.js';
 import { MAX_PULL_BYTES } from './negotiation-messages.js';
 import type { LaneMemory, LaneShape } from './lane-memory.js';

@@ -1,7 +1,8 @@
-// Reports to the producer of a lane what was released and acknowledged, and keeps receives posted for what it sends.
+// The reporter of a lane: it tells the producer what was released and acknowledged, and keeps receives posted for its
+// messages.
 //
-// Invariant: at most one report is under way; before a producer hears of free slots, a receive is posted for each of
-// them. The control block is written over only after the report that reads it has arrived.
+// Invariant: at most one report is under way; before a producer learns of free slots, a receive is posted for each of
+// them. The control block is overwritten only after the report that reads it has arrived.
 import { SendFlags } from '../verbs/index.js';
 import type { Offer } from './negotiation-messages.js';
 import type { LaneSpace } from './lane-space.js';

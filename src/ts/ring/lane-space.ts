@@ -1,7 +1,7 @@
-// The space of a lane at its consumer: which messages were taken from it, where each lies, and which are still held.
+// The space of a lane at its consumer: which messages were taken, where each lies, and which are still held.
 //
 // Invariant: space is given back strictly in order, whatever the order in which messages are released; a message is
-// held from when it was taken until it, and every one before it, was released.
+// held from when it is taken until it and every message before it are released.
 import { Places, slotOf } from './places.js';
 
 export class LaneSpace {

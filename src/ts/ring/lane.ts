@@ -2,8 +2,8 @@
 //
 // Invariant: no byte of the lane has two possible writers. The memory belongs to one lane for its whole life: a lane
 // that was fenced is never written again (queue pair destroyed, key revoked, mapped pages detached), and a new lane
-// gets new memory. Space is given back strictly in order; offsets and lengths of the producer are compared with what
-// they must be.
+// gets new memory. Space is given back strictly in order; offsets and lengths from the producer are compared with the
+// computed ones.
 import { RdmaError } from '../core/errors.js';
 import { invalidArgument } from '../core/validate.js';
 import type { PortAddress } from '../verbs/index.js';

@@ -1,7 +1,7 @@
-// How an outbox takes messages: copied, built in place, or left to be pulled.
+// The stage in which an outbox takes messages: copied, built in place, or left to be pulled.
 //
-// Invariant: what was taken has its sequence and its place in the retained memory, whatever becomes of the lane; the
-// bytes of a message are complete where the device or the inbox reads them before its descriptor can be written.
+// Invariant: a taken message has its sequence and its slot in retained memory, whatever happens to the lane; its bytes
+// are complete where the device or the inbox reads them before its descriptor can be written.
 import type { RdmaError } from '../core/errors.js';
 import { checkBytes, checkInteger, invalidArgument } from '../core/validate.js';
 import { crc32cOf } from '../verbs/index.js';

@@ -1,8 +1,8 @@
 // A message as the application of an inbox sees it.
 //
-// Invariant: `bytes` is a view of the lane itself, valid until release(); after that its contents may change, and
-// after the inbox is closed its length is 0. Of a message that is pulled it is the memory that was pulled into, which
-// stays. Releasing gives space back, acknowledging gives custody back.
+// Invariant: `bytes` is a view of the lane itself, valid until release(); after that its contents may change, and after
+// the inbox is closed its length is 0. For a pulled message it is the memory that it was pulled into, which stays.
+// Releasing gives space back, acknowledging gives custody back.
 import { types } from 'node:util';
 import { RdmaError } from '../core/errors.js';
 import { checkAbortSignal, checkInteger, checkObject, invalidArgument } from '../core/validate.js';

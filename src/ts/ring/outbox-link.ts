@@ -1,7 +1,7 @@
-// The connection of an outbox, through reconnects: what is written on it, what completes on it, how it is lost and
-// made.
+// The link of an outbox to its inbox, through reconnects: what is written, what completes, and how connections are lost
+// and made.
 //
-// Invariant: there is at most one connection; one that has failed is left for good, and the next one continues where
+// Invariant: there is at most one connection; a failed connection is never used again, and the next one continues where
 // the inbox says. An acknowledged message is forgotten at once, in both kinds of memory; no other message is.
 import { parseDocument } from '../connect/index.js';
 import { RdmaError } from '../core/errors.js';

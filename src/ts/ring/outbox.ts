@@ -1,7 +1,7 @@
 // An outbox: the producer's end of a lane, through reconnects.
 //
-// Invariant: a message that send() took is kept until the inbox acknowledges it, and is written again after a
-// reconnect unless the inbox says that it was delivered. So it is delivered once per incarnation of the inbox, or the
+// Invariant: a message that send() took is kept until the inbox acknowledges it, and is written again after a reconnect
+// unless the inbox says that it was delivered. So each message is delivered once per incarnation of the inbox, or the
 // outbox fails and says which messages were not acknowledged.
 import { RdmaError } from '../core/errors.js';
 import { hideSecret } from '../core/secret.js';

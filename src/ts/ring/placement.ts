@@ -1,6 +1,6 @@
-// Where the messages of a connection lie in the lane at the other side, and what credit there is for more.
+// The positions of a connection's messages in the lane at the inbox, and the credit for more.
 //
-// Invariant: credit (slots and bytes of the lane) is never exceeded; messages get their places in the order of their
+// Invariant: credit (slots and bytes of the lane) is never exceeded; messages get their positions in the order of their
 // sequences, each once, and keep them until the inbox has released them.
 import type { Answer } from './negotiation-messages.js';
 import { DESCRIPTOR_BYTES } from './layout.js';

@@ -1,9 +1,8 @@
 // Pulling: a message that is too long for the lane is READ from its producer's memory when the application asks for it.
 //
-// Invariant: memory that is being read into stays registered and untouched until every READ has ended, also when nobody
-// waits for it any more; a pull that lost its lane begins again on the next lane of the same producer, whose memory
-// still holds the message, as it was not acknowledged. READs of one queue pair end in the order in which they were
-// posted.
+// Invariant: the target memory stays registered and untouched until every READ has ended, even when nobody waits any
+// more; a pull that lost its lane begins again on the next lane of the same producer, whose memory still holds the
+// unacknowledged message. READs of one queue pair end in the order in which they were posted.
 import { watchDeadline } from '../core/deadline.js';
 import { ErrorCodes, RdmaError } from '../core/errors.js';
 import { AccessFlags, CompletionStatus, completionStatusWords, crc32cOf, SendFlags } from '../verbs/index.js';

@@ -1,9 +1,9 @@
-// Memory of producers, mapped here: an inbox looks at blocks that stay with their producer, and nothing is copied.
+// Mapped memory of producers: an inbox reads blocks where they are, without a copy.
 //
-// Invariant: a segment is mapped once and stays mapped while a message that has mapped a piece of it is held; after
-// that for some seconds at most, as the producer cannot give the memory back before. A segment is known by its number,
-// which its producer never gives twice: keys and addresses may come again for other memory. If the producer dies, what
-// is mapped stays as it is.
+// Invariant: a segment is mapped once, and stays mapped while a message that uses it is held, and for some seconds at
+// most after that, as the producer cannot give the memory back before. A segment is identified by its number, which its
+// producer never gives twice: keys and addresses may come again for other memory. If the producer dies, mapped memory
+// stays as it is.
 import { RdmaError } from '../core/errors.js';
 import { checkReference, type MemoryReference } from './memory-reference.js';
 import type { Clock, PortDevice, PortDomain, PortMapping, PortQueuePair } from './port.js';

@@ -1,7 +1,7 @@
-// What an inbox remembers of one producer, across the lanes that it has had.
+// The progress of one producer, as an inbox remembers it across the producer's lanes.
 //
 // Invariant: delivered is the last sequence handed to the application, in order and without a gap; acknowledged never
-// passes it. Both only grow. Acknowledgements may come in any order; the watermark moves over what is complete.
+// passes it. Both only grow. Acknowledgements may come in any order; the watermark moves up to the first missing one.
 import { slotOf } from './places.js';
 import type { PullJob, PullLane, PullSession } from './pulls.js';
 

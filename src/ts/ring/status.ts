@@ -1,7 +1,7 @@
-// What operators ask of rings: depth, bytes, why something waits, ages; in plain numbers.
+// The status of rings, for operators: depth, bytes, why something waits, ages; in plain numbers.
 //
-// Invariant: counters only grow and cost one addition where something happens; everything else is computed when it is
-// asked for. Times are in ms, sizes in bytes.
+// Invariant: counters only grow and cost one addition per event; everything else is computed on request. Times are in
+// ms, sizes in bytes.
 import type { LaneStall } from './placement.js';
 import type { PortServer } from './port.js';
 
