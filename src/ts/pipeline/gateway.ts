@@ -1,8 +1,8 @@
 // The gateway: where requests enter a pipeline and results leave it. It has the only queue.
 //
-// Invariant: a request that was taken ends exactly once: with its result, a failure, or an error that says why. Until
-// then the gateway holds what is needed to admit it again. A request lives and dies under the plan that admitted it;
-// one that is admitted again is a new attempt, and nothing of an older attempt becomes part of its result.
+// Invariant: an accepted request ends exactly once: with its result, a failure, or an error that says why. Until then
+// the gateway holds everything needed to admit it again. A request lives and dies under the plan that admitted it; if
+// it is admitted again that is a new attempt, and nothing of an older attempt becomes part of its result.
 import { onAbort } from '../core/abort.js';
 import { pause } from '../core/deadline.js';
 import { RdmaError } from '../core/errors.js';

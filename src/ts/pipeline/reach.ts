@@ -1,8 +1,8 @@
-// By which device a place reaches another one, and why.
+// The device by which a place reaches another one, and the reason.
 //
-// Invariant: pure, and decided by the two addresses alone, so both ends and every operator come to the same answer.
-// Shared memory beats the network; a subnet that both are on beats routers; after that the sender's order decides, then
-// the target's.
+// Invariant: the choice is pure and depends on the two addresses alone, so both ends and every operator come to the
+// same answer. Shared memory beats the network; a subnet that both are on beats routers; after that the sender's order
+// decides, then the target's.
 import { RdmaError } from '../core/errors.js';
 import { type DeviceAddress, LOOPBACK, type PlaceAddress } from './place-address.js';
 

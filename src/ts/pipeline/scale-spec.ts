@@ -1,7 +1,8 @@
-// Between how many instances a stage may be scaled, and what for.
+// The range within which the instances of a stage may be scaled, and the goal.
 //
 // Invariant: a checked spec is plain numbers within their ranges, frozen; a missing field means the policy's default
-// (planner/scaling.ts). It is a wish only: a pipeline with fixed instances, such as one of one host, ignores it.
+// (planner/scaling.ts). It is only a request: a pipeline with fixed instances, such as one on a single host, ignores
+// it.
 import { RdmaError } from '../core/errors.js';
 import { checkInteger, checkObject, invalidArgument } from '../core/validate.js';
 

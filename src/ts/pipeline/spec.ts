@@ -1,4 +1,4 @@
-// The graph of a workflow as data: what planners, dashboards and other languages read without loading any code.
+// The graph of a workflow as data: planners, dashboards and other languages read it without loading any code.
 //
 // Invariant: a checked spec is a directed graph without cycles in which the request reaches every stage, and it is
 // frozen. Stages are numbered by their place in `stages`, each after the stages that it takes its inputs from.
