@@ -1,8 +1,8 @@
-// The places of one app on one node: it makes their processes match the plan, and says how they do.
+// The places of one app on one node: it makes their processes match the plan, and reports their state.
 //
 // Invariant: a process runs only in a place that the plan assigns to this node, under the epoch of that assignment;
-// when the assignment moves, the process ends before another one starts here. It knows no gateway: what it has to tell
-// one about a request goes with the next process of the place.
+// when the assignment moves, the process ends before another one starts here. It knows no gateway: messages to a
+// gateway about a request go with the next process of the place.
 import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { RdmaError } from '../core/errors.js';

@@ -1,8 +1,7 @@
-// How many instances the controller that leads wants of the stages that are scaled, from their load.
+// The instance counts that the leading controller wants for scaled stages, from their load.
 //
-// Invariant: wanted counts are in the store before anything follows from them, so the next leader wants the same and
-// goes on from there. It decides only while it leads, one app after the other. Apps without a scaled stage cost
-// nothing.
+// Invariant: wanted counts are in the store before anything depends on them, so the next leader wants the same and goes
+// on from there. It decides only while it leads, one app after the other. Apps without a scaled stage cost nothing.
 import { RdmaError } from '../core/errors.js';
 import { checkObject } from '../core/validate.js';
 import { type ControlPort, type ControlStore, type Entry, type Leadership, readFenced } from '../control/index.js';

@@ -1,8 +1,8 @@
-// Which request is to blame when a process has ended, and what becomes of it.
+// The blame for the death of a process: which request gets it, and what happens to that request.
 //
-// Invariant: a request fails for a death only if its task ran alone then, or took too long; so no request fails for
-// what a neighbour did. Every task that ran counts one try, and is a suspect: it runs alone from now on, and the next
-// death says whether it was the one. What has ended at its gateway is not run again, whoever sends it again.
+// Invariant: a request fails for a death only if its task ran alone then, or took too long; so no request fails because
+// of a neighbour. Every task that ran counts one try, and is a suspect: it runs alone from now on, and the next death
+// shows whether it is guilty. A request that has ended at its gateway does not run again, whoever sends it.
 import { RdmaError } from '../core/errors.js';
 import { type RequestAttempt, requestName, type RunningTask } from '../pipeline/index.js';
 import type { Verdict } from './place-watch.js';

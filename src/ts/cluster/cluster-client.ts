@@ -1,8 +1,8 @@
 // A client of an app of a cluster, with the interface of a pipeline: new requests go to its current version.
 //
-// Invariant: a request stays in the version that it began in. The client goes over to another version when that one is
-// current and works here, and leaves the one before after its last request; while the store is away it stays where it
-// is. What is submitted to a durable store is finished by another client when this one dies.
+// Invariant: a request stays in the version that it began in. The client switches to another version when that one is
+// current and works here, and leaves the former one after its last request; while the store is away it does not switch.
+// If this client dies, another one finishes the jobs that it has submitted to a durable store.
 import { TlsIdentity } from '../connect/index.js';
 import { followAbort } from '../core/abort.js';
 import { abortError } from '../core/deadline.js';

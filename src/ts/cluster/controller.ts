@@ -1,7 +1,8 @@
-// The controller: one of those that would lead writes the plans of all apps, from what is deployed and who is there.
+// The controller: of all candidates the leader writes the plans of all apps, from the deployed versions and the present
+// nodes.
 //
-// Invariant: it writes only while it leads, each record against the revision that it decided from; so an older leader,
-// or one that looks at old records, changes nothing. It decides one thing at a time, and may die anywhere: the next
+// Invariant: it writes only while it leads, each record against the revision that the decision used; so an older
+// leader, or one with old records, changes nothing. It decides one thing at a time, and may die at any point: the next
 // leader decides from the same records.
 import { tellerOf } from '../core/event-teller.js';
 import type { RdmaError } from '../core/errors.js';

@@ -1,8 +1,8 @@
 // The GPUs of this machine, as CUDA sees them from this process.
 //
 // Invariant: the numbers are CUDA's: CUDA_VISIBLE_DEVICES of this process decides which GPUs there are, and in which
-// order. A process that is started from here gets some of these GPUs, never another one. See the CUDA C++ Programming
-// Guide, "CUDA Environment Variables".
+// order. A process started from here gets some of these GPUs, never another one. See the CUDA C++ Programming Guide,
+// "CUDA Environment Variables".
 import { execFile, type ExecFileException } from 'node:child_process';
 import { join } from 'node:path';
 import { promisify } from 'node:util';

@@ -1,8 +1,8 @@
-// A node of a cluster: it advertises what it has, and runs the places that plans assign to it.
+// A node of a cluster: it advertises its resources, and runs the places that plans assign to it.
 //
 // Invariant: it meets the controller only in the store. While the store is away it goes on with the last plans that it
-// knows: nothing is ended because somebody cannot be asked. When its name is another one's by then, or its places are
-// elsewhere, it sees that as soon as the store is back.
+// knows, and ends nothing. If another node has taken its name meanwhile, or its places are elsewhere, it sees that as
+// soon as the store is back.
 import os from 'node:os';
 import { isDeepStrictEqual } from 'node:util';
 import { TlsIdentity } from '../connect/index.js';

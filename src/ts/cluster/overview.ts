@@ -1,7 +1,7 @@
-// A look at a whole cluster, from outside.
+// A snapshot of a whole cluster, from outside.
 //
-// Invariant: it writes nothing. What it shows is what the store says at one moment; a node that died within its lease
-// is still there.
+// Invariant: it writes nothing. It shows what the store says at one moment; a node that died within its lease is still
+// in it.
 import { RdmaError } from '../core/errors.js';
 import { withDeadline } from '../core/deadline.js';
 import { type ControlStore, type Json, Members, systemControlPort } from '../control/index.js';

@@ -1,8 +1,8 @@
-// When a process is ended from outside: it is stopped, a task of it takes too long, or it goes on with what nobody
-// wants.
+// The rule that says when a process is ended from outside: it is stopped, a task of it takes too long, or it goes on
+// with an unwanted task.
 //
-// Invariant: pure: what is seen and how much time has passed are arguments. Only time in which the supervisor itself
-// was awake counts, at each look: so a supervisor that was stopped, or busy, ends nobody for what it did not see.
+// Invariant: pure: observations and elapsed time are arguments. Only time in which the supervisor itself was awake
+// counts: so a supervisor that was stopped or busy ends no process for what it did not see.
 import { requestName, type RunningTask } from '../pipeline/index.js';
 
 /** What a process is held to. */

@@ -2,7 +2,7 @@
 // messages.
 //
 // Invariant: every process knows the address of every place that has one; a place that no plan has any more ends and is
-// forgotten. Each process in a place has a larger number than all before it there.
+// forgotten. Each process in a place has a larger number than all earlier processes there.
 import type { RdmaError } from '../core/errors.js';
 import type { Secret } from '../core/secret.js';
 import {

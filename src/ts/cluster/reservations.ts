@@ -1,8 +1,8 @@
-// Which GPUs and how much memory of this host each instance of a pipeline holds.
+// The GPUs and the memory of this host that each instance of a pipeline holds.
 //
 // Invariant: an instance holds what its stage needs from before its process starts until after it has ended, and every
-// process of its place gets the same GPUs. Two instances share a GPU only when both said how much of its memory they
-// need. Cores and labels concern nodes only and do not count here.
+// process of its place gets the same GPUs. Two instances share a GPU only if both state how much of its memory they
+// need. Cores and labels matter only for nodes and do not count here.
 import { RdmaError } from '../core/errors.js';
 import { bytesInWords } from '../core/memory-room.js';
 import { type Plan, placeName, type StageSpec, stagePlaces, type WorkflowSpec } from '../pipeline/index.js';

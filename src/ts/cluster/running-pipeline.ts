@@ -1,4 +1,4 @@
-// What every pipeline offers, wherever its stages are: requests, jobs, and an end.
+// The interface of every pipeline, wherever its stages are: requests, jobs, and an end.
 //
 // Invariant: once it has failed or is closing, every request is rejected with the reason; a second close() waits for
 // the first. Requests of a durable store go through the store, so that another process can finish them.

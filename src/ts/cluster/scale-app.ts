@@ -1,7 +1,7 @@
-// How operators say how many instances a stage shall have.
+// The operation that sets how many instances a stage has.
 //
-// Invariant: one write against the revision that was read. A count holds in all versions of the app; one of a stage
-// that is scaled by its load fixes it, and is refused unless that is what was asked for.
+// Invariant: one write against the revision that was read. A count holds in all versions of the app. For a stage that
+// is scaled by load it fixes the count, and is refused unless the operator asks for that.
 import { RdmaError } from '../core/errors.js';
 import { checkBoolean, checkInteger, checkObject } from '../core/validate.js';
 import type { ControlStore } from '../control/index.js';

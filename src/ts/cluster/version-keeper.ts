@@ -1,7 +1,8 @@
-// The controller's part that keeps the versions of all apps: it decides by versions.ts, and makes the apps below match.
+// The part of the controller that keeps the versions of all apps: versions.ts decides, and this makes the apps below
+// match.
 //
 // Invariant: it writes only while its controller leads, each record against the revision that it decided from. The
-// record of the versions is written first; apps below are made and removed as it says, so whoever leads next does the
+// record of the versions is written first; apps below are made and removed as it says, so the next leader can do the
 // rest.
 import { isDeepStrictEqual } from 'node:util';
 import type { ControlPort, ControlStore, Leadership } from '../control/index.js';

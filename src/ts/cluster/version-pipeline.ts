@@ -1,4 +1,4 @@
-// A gateway to one version of an app, with the interface of a pipeline: requests go to whatever nodes the plan says.
+// A gateway to one version of an app, with the interface of a pipeline: requests go to the nodes that the plan names.
 //
 // Invariant: requests are admitted under a plan after all of its places work under it, and an older one is let go of
 // after its last request here. While the store is away it goes on with the last plan.

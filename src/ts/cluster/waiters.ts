@@ -1,6 +1,6 @@
 // Callers that wait for a condition of a pipeline to hold.
 //
-// Invariant: conditions are looked at when somebody waits first and at each look(), no more; when the pipeline has
+// Invariant: a condition is checked when somebody begins to wait and at each look(), no more; when the pipeline has
 // ended, nobody waits.
 import { watchDeadline } from '../core/deadline.js';
 import type { RdmaError } from '../core/errors.js';

@@ -1,7 +1,7 @@
-// The process of one stage instance: started by a supervisor, and gone when the supervisor is gone.
+// The process of one stage instance: a supervisor starts it, and it ends with the supervisor.
 //
-// Invariant: this process never outlives its parent (the kernel ends it), writes nothing to stdout, and leaves the
-// decision what to do about a failure to the supervisor.
+// Invariant: this process never outlives its parent (the kernel ends it), writes nothing to stdout, and leaves it to
+// the supervisor what to do about a failure.
 import { closeSync } from 'node:fs';
 import { pathToFileURL } from 'node:url';
 import { inspect } from 'node:util';

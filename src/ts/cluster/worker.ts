@@ -1,7 +1,7 @@
 // One worker process, seen from its supervisor.
 //
 // Invariant: exactly one `onExit` follows every start, whatever ended the process. It leads a process group, which
-// takes in what its handlers start, and which ends with it.
+// includes processes that its handlers start, and which ends with it.
 import { type ChildProcess, fork } from 'node:child_process';
 import { closeSync, existsSync } from 'node:fs';
 import { join } from 'node:path';
