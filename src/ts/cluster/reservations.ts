@@ -9,7 +9,7 @@ import { type Plan, placeName, type StageSpec, stagePlaces, type WorkflowSpec } 
 import { NO_RESOURCES } from '../pipeline/resources.js';
 import { checkNode } from '../planner/policies.js';
 import { Ledger, type Need, needOf } from '../planner/ledger.js';
-import { type GpuReport, readGpus, visibleDevices } from './gpus.js';
+import { type GpuInventory, readGpus, visibleDevices } from './gpus.js';
 import { machineMemoryBytes } from './machine-memory.js';
 
 /** What this host has for stages. */
@@ -40,7 +40,7 @@ export async function machineRoom(spec: WorkflowSpec, read: typeof readGpus = re
   return { memoryBytes, gpus: report.gpus, whyNone: whyNone(report) };
 }
 
-function whyNone({ driver, problem }: GpuReport): string {
+function whyNone({ driver, problem }: GpuInventory): string {
   if (problem !== null) return problem;
   return driver === null ? 'no driver is loaded' : 'CUDA sees none, see CUDA_VISIBLE_DEVICES';
 }
@@ -95,11 +95,11 @@ export class Reservations {
     const { ledger, room } = this;
     const free = ledger.freeMemory(0);
     if (free < memoryBytes) {
-      const words =
+      const text =
         `${name} needs ${bytesInWords(memoryBytes)} (memoryBytes); ` +
         `${bytesInWords(free)} of ${bytesInWords(room.memoryBytes)} are free for stages`;
       const remedy = 'run fewer instances of its stages, or lower their memoryBytes';
-      return new RdmaError('ENOMEM', words, { stage, remedy });
+      return new RdmaError('ENOMEM', text, { stage, remedy });
     }
     const wanted = `${name} needs ${gpus} GPU${gpus === 1 ? '' : 's'}`;
     const each = isWhole ? ' for itself' : ` with ${bytesInWords(gpuMemoryBytes)} free (gpuMemoryBytes)`;
