@@ -121,12 +121,12 @@ export class Autoscaler {
     if (this.views !== undefined || this.isClosed) return;
     const { leaseMs, port, onChange } = this.options;
     let isSynced = false;
-    const look = () => {
+    const review = () => {
       if (isSynced || !this.isSynced) return;
       isSynced = true;
       onChange();
     };
-    const view = (prefix: string) => new View(this.store, { prefix, leaseMs, port, onChange: look });
+    const view = (prefix: string) => new View(this.store, { prefix, leaseMs, port, onChange: review });
     this.views = { scales: view(SCALES), loads: view(LOADS) };
     this.later();
   }

@@ -89,8 +89,8 @@ export class Blame {
     }
     const tries = this.host.countTry(task);
     if (tries >= attempts && tasks.length === 1) {
-      const words = `stage ${stage} ended while it ran the request, ${tries} of ${attempts} times, the last time by ${reason}`;
-      return failure(stage, words);
+      const text = `stage ${stage} ended while it ran the request, ${tries} of ${attempts} times, the last time by ${reason}`;
+      return failure(stage, text);
     }
     if (!this.suspected.some((request) => isSame(request, task))) this.suspected.push(task);
     return undefined;
@@ -102,8 +102,8 @@ export class Blame {
   }
 }
 
-function failure(stage: string, words: string): RdmaError {
-  return new RdmaError('RDMA_ERR_STAGE_FAILED', words, { stage, remedy: 'see what the stage printed' });
+function failure(stage: string, text: string): RdmaError {
+  return new RdmaError('RDMA_ERR_STAGE_FAILED', text, { stage, remedy: 'see what the stage printed' });
 }
 
 function isSame(a: RequestAttempt, b: RequestAttempt): boolean {

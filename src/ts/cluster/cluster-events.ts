@@ -144,8 +144,8 @@ export class ClusterEvents {
   private trouble({ type, app }: NewClusterEvent, cause: unknown): void {
     const { message = String(cause) } = Object(cause) as Partial<Error>;
     const code = isRdmaError(cause) ? (cause.code as FailureCode) : 'RDMA_ERR_INTERNAL';
-    const words = `the event ${type}${app === '' ? '' : ` of ${app}`} was not kept: ${message}`;
-    this.options.onTrouble?.(new RdmaError(code, words, { cause }));
+    const text = `the event ${type}${app === '' ? '' : ` of ${app}`} was not kept: ${message}`;
+    this.options.onTrouble?.(new RdmaError(code, text, { cause }));
   }
 }
 

@@ -207,7 +207,7 @@ export async function whenReleased(store: ControlStore, deployed: Deployed): Pro
   const view = new VersionsView(store, {
     leaseMs: 3000,
     port: systemControlPort,
-    onChange: () => waiters.look(),
+    onChange: () => waiters.review(),
   });
   const isDecided = () => {
     if (!view.isSynced) return false;

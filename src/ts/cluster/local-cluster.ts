@@ -117,8 +117,8 @@ export class LocalCluster implements AsyncDisposable {
       const { stage, instance, reason } = event.restart;
       this.restartLog.add(event.restart);
       if (this.gateway === undefined) {
-        const words = `stage ${stage}/${instance} ended before it was ready: ${reason}`;
-        this.starting.abort(new RdmaError('RDMA_ERR_STAGE_FAILED', words, { stage }));
+        const text = `stage ${stage}/${instance} ended before it was ready: ${reason}`;
+        this.starting.abort(new RdmaError('RDMA_ERR_STAGE_FAILED', text, { stage }));
       }
     }
     this.tell(event);

@@ -279,8 +279,8 @@ export class LocalPipeline extends RunningPipeline {
 }
 
 function inStageProcess(place: string): RdmaError {
-  const words = `this process runs ${place}: the workflow's module starts a pipeline wherever it is imported, also here`;
-  return new RdmaError('RDMA_ERR_STAGE_PROCESS', words, {
+  const text = `this process runs ${place}: the workflow's module starts a pipeline wherever it is imported, also here`;
+  return new RdmaError('RDMA_ERR_STAGE_PROCESS', text, {
     remedy: 'start it by LocalPipeline.main(workflow, work), only if stageProcess() is undefined, or from another file',
   });
 }

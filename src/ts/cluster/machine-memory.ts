@@ -22,6 +22,6 @@ export function machineMemoryBytes(): number {
 export function checkClaims(memoryBytes: number | undefined, hasBytes = machineMemoryBytes()): void {
   if (memoryBytes === undefined || !(memoryBytes > hasBytes)) return;
   const [claimed, has] = [memoryBytes, hasBytes].map(bytesInWords);
-  const words = `the node shall offer ${claimed} of memory, and this machine has ${has}`;
-  throw new RdmaError('RDMA_ERR_INVALID_ARGUMENT', words, { remedy: 'say how much of it stages may have, or nothing' });
+  const text = `the node shall offer ${claimed} of memory, and this machine has ${has}`;
+  throw new RdmaError('RDMA_ERR_INVALID_ARGUMENT', text, { remedy: 'say how much of it stages may have, or nothing' });
 }

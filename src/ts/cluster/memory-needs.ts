@@ -64,6 +64,6 @@ export function checkMemory(
     `${bytesInWords(processBytes)} for ${needs.processes - (has?.processes ?? 0)} processes`,
   ];
   const more = has === undefined ? '' : ' more';
-  const words = `the pipeline needs ${bytesInWords(wanted)}${more} before its first request (${parts.join(', ')}); ${room.words}`;
-  throw new RdmaError('ENOMEM', words, { remedy: 'lower the instances of its stages, or raise that limit' });
+  const text = `the pipeline needs ${bytesInWords(wanted)}${more} before its first request (${parts.join(', ')}); ${room.words}`;
+  throw new RdmaError('ENOMEM', text, { remedy: 'lower the instances of its stages, or raise that limit' });
 }

@@ -124,7 +124,7 @@ export class NodeManager {
     // What is wrong with it is said here, not by each process.
     if (tlsDir !== undefined) TlsIdentity.read(tlsDir);
     this.members = new Members(store, { prefix: NODES, leaseMs: this.leaseMs, port });
-    this.view = new ClusterView(store, { leaseMs: this.leaseMs, port, onChange: () => this.look() });
+    this.view = new ClusterView(store, { leaseMs: this.leaseMs, port, onChange: () => this.review() });
   }
 
   /**
@@ -166,7 +166,7 @@ export class NodeManager {
       throw error;
     }
     node.tell({ type: 'joined', node: node.info, devices: devices.map(({ name }) => name) });
-    node.look();
+    node.review();
     return node;
   }
 
@@ -178,7 +178,7 @@ export class NodeManager {
   }
 
   // Something is new in the store.
-  private look(): void {
+  private review(): void {
     if (this.isClosed || this.membership === undefined || !this.view.isSynced) return;
     const names = new Set(this.view.appNames());
     for (const name of names) {

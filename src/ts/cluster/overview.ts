@@ -60,16 +60,16 @@ export interface ClusterOverview {
 export async function overview(store: ControlStore, timeoutMs = 10_000): Promise<ClusterOverview> {
   const port = systemControlPort;
   const leaseMs = 3000;
-  let look = () => {};
-  const view = new ClusterView(store, { leaseMs, port, onChange: () => look() });
-  const versions = new VersionsView(store, { leaseMs, port, onChange: () => look() });
+  let review = () => {};
+  const view = new ClusterView(store, { leaseMs, port, onChange: () => review() });
+  const versions = new VersionsView(store, { leaseMs, port, onChange: () => review() });
   const nodes = new Members(store, { prefix: NODES, leaseMs, port });
   try {
     const synced = new Promise<void>((resolve) => {
-      look = () => view.isSynced && versions.isSynced && resolve();
+      review = () => view.isSynced && versions.isSynced && resolve();
     });
     const late = () => new RdmaError('RDMA_ERR_TIMEOUT', `the control store told nothing within ${timeoutMs} ms`);
-    look();
+    review();
     await withDeadline(synced, { timeoutMs, timers: port.timers, late });
     await Promise.all([nodes.whenSynced(timeoutMs), view.gateways.whenSynced(timeoutMs)]);
     const apps = versions.names().flatMap((name) => versionsOf(view, versions, name));

@@ -81,11 +81,11 @@ export class PlaceWatch {
       this.seen.set(name, { ageMs, unwantedMs });
       const request = requestName(task.gateway, task.gatewayRun, task.ticket);
       if (unwantedMs !== undefined && unwantedMs >= graceMs) {
-        const words = `request ${request} has ended, and its task went on for ${graceMs} ms (graceMs)`;
-        verdict ??= { kind: 'cancel', words, task };
+        const text = `request ${request} has ended, and its task went on for ${graceMs} ms (graceMs)`;
+        verdict ??= { kind: 'cancel', words: text, task };
       } else if (taskTimeoutMs !== undefined && ageMs >= taskTimeoutMs + graceMs) {
-        const words = `the task of request ${request} took longer than ${taskTimeoutMs} ms (taskTimeoutMs), and went on for ${graceMs} ms (graceMs)`;
-        verdict ??= { kind: 'task-timeout', words, task };
+        const text = `the task of request ${request} took longer than ${taskTimeoutMs} ms (taskTimeoutMs), and went on for ${graceMs} ms (graceMs)`;
+        verdict ??= { kind: 'task-timeout', words: text, task };
       }
     }
     if (this.stoppedMs !== undefined && this.stoppedMs >= heartbeatMs) {

@@ -264,7 +264,7 @@ export class Places {
   private onAvailability({ stage, instance }: SupervisedPlace, availability: Availability): void {
     this.host.onAvailability({ stage: stageIndex(this.host.workflow.spec, stage), instance }, availability);
     this.host.onChange();
-    this.host.waiters.look();
+    this.host.waiters.review();
   }
 
   private onMessage(place: SupervisedPlace, message: FromWorker): void {
@@ -274,7 +274,7 @@ export class Places {
     // A plan that came while it was starting.
     else if (message.type === 'ready' && !place.plans.has(plan.number)) place.send({ type: 'adopt', plan });
     this.host.onChange();
-    this.host.waiters.look();
+    this.host.waiters.review();
   }
 
   private onGone(place: SupervisedPlace): void {
@@ -282,12 +282,12 @@ export class Places {
     this.tell({ type: 'routes', routes: this.routes });
     if (place.leaving) this.forget(place);
     this.host.onChange();
-    this.host.waiters.look();
+    this.host.waiters.review();
   }
 
   private onGivenUp(place: SupervisedPlace, reason: RdmaError): void {
     // Nobody works with a newcomer yet: it ends the change that wanted it.
-    if (this.host.hasStarted() && !place.wasReady) this.host.waiters.look();
+    if (this.host.hasStarted() && !place.wasReady) this.host.waiters.review();
     else this.host.onLost(reason);
   }
 }

@@ -56,7 +56,7 @@ function madeAgain(sequence: number, again: () => string | undefined): string | 
   try {
     return again();
   } catch (cause) {
-    const words = `event ${sequence} cannot be made again: ${(cause as Error).message}`;
-    throw new RdmaError('RDMA_ERR_INVALID_ARGUMENT', words, { cause });
+    const text = `event ${sequence} cannot be made again: ${(cause as Error).message}`;
+    throw new RdmaError('RDMA_ERR_INVALID_ARGUMENT', text, { cause });
   }
 }

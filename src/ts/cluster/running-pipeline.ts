@@ -83,7 +83,7 @@ export abstract class RunningPipeline implements AsyncDisposable {
     if (this.ended !== undefined) return;
     this.failure = reason;
     this.gateway?.fail(reason);
-    this.waiters.look();
+    this.waiters.review();
   }
 
   /**
@@ -180,7 +180,7 @@ export abstract class RunningPipeline implements AsyncDisposable {
 
   private async closeNow(): Promise<void> {
     await null; // `closing` is set before anything below looks at it
-    this.waiters.look();
+    this.waiters.review();
     await this.closeAll();
   }
 

@@ -64,8 +64,8 @@ function countsWith(
     });
   }
   if (scale !== undefined && !isFixed && before === undefined) {
-    const words = `${what} is scaled by its load, ${scale.min} to ${scale.max} instances`;
-    throw new RdmaError('RDMA_ERR_CONFLICT', words, { remedy: 'give --fixed to hold a count, and `auto` to end that' });
+    const text = `${what} is scaled by its load, ${scale.min} to ${scale.max} instances`;
+    throw new RdmaError('RDMA_ERR_CONFLICT', text, { remedy: 'give --fixed to hold a count, and `auto` to end that' });
   }
   return { ...others, [name]: instances };
 }

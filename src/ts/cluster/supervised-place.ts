@@ -265,8 +265,8 @@ export class SupervisedPlace {
     return `poison: ${reason}, while it ran request ${failed.join(', ')}`;
   }
 
-  private spentError(spent: string, words: string, delayMs: number): RdmaError {
-    const message = `stage ${this.name} ${spent}, the last time by ${words}`;
+  private spentError(spent: string, text: string, delayMs: number): RdmaError {
+    const message = `stage ${this.name} ${spent}, the last time by ${text}`;
     const remedy = 'see what it printed, or raise maxRestarts or startTimeoutMs';
     const retryAfterMs = delayMs + Math.ceil(this.startMs ?? 0);
     return new RdmaError('RDMA_ERR_STAGE_FAILED', message, { stage: this.stage, remedy, retryAfterMs });

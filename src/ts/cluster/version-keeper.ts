@@ -135,8 +135,8 @@ export class VersionKeeper {
     const record = below === undefined ? undefined : view.record(below);
     const hasPlan = record?.plan !== null && record !== undefined;
     if (below === undefined || record === undefined || record.plan === null) {
-      const words = gateways === 0 ? 'no gateway is connected to it' : 'it has no places yet';
-      return { hasPlan, gateways, missing: [words, ...(record?.unplaced ?? [])].join('; '), broken: undefined };
+      const text = gateways === 0 ? 'no gateway is connected to it' : 'it has no places yet';
+      return { hasPlan, gateways, missing: [text, ...(record?.unplaced ?? [])].join('; '), broken: undefined };
     }
     return { hasPlan, gateways, ...this.placesOf(below, record) };
   }

@@ -146,7 +146,8 @@ export function versionEvents(
   }
   const old = before ?? NO_VERSIONS;
   const events: VersionEvent[] = [];
-  const add = (type: VersionEvent['type'], version: string, words: string) => events.push({ type, version, words });
+  const add = (type: VersionEvent['type'], version: string, text: string) =>
+    events.push({ type, version, words: text });
   const isFirst = old.current === null && after.current !== null;
   if (isFirst) add('deployed', after.current!, `${app} is deployed, in version ${after.current}`);
   const known = new Set(old.outcomes.map(outcomeKey));

@@ -27,9 +27,9 @@ function workerProgram(): string {
   const folder = typeof __dirname === 'string' ? __dirname : '';
   const file = join(folder, 'worker-start.js');
   if (folder !== '' && existsSync(file)) return file;
-  const words = `the program of worker processes, worker-start.js of onepiece-rdma, is not in ${folder || 'this bundle'}`;
+  const text = `the program of worker processes, worker-start.js of onepiece-rdma, is not in ${folder || 'this bundle'}`;
   const remedy = 'keep onepiece-rdma out of the bundle (esbuild: --external:onepiece-rdma)';
-  throw new RdmaError('RDMA_ERR_NOT_SUPPORTED', words, { remedy });
+  throw new RdmaError('RDMA_ERR_NOT_SUPPORTED', text, { remedy });
 }
 
 // Before the process starts: CUDA reads it once.

@@ -52,8 +52,8 @@ export class Holding {
   /** @throws RdmaError RDMA_ERR_CONFLICT when it is not held any more: somebody else may hold it, in a newer term */
   check(): void {
     if (this.isHeld()) return;
-    const words = `term ${this.term} is over`;
-    throw new RdmaError('RDMA_ERR_CONFLICT', words, this.reason === undefined ? {} : { cause: this.reason });
+    const text = `term ${this.term} is over`;
+    throw new RdmaError('RDMA_ERR_CONFLICT', text, this.reason === undefined ? {} : { cause: this.reason });
   }
 
   /**

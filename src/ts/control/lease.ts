@@ -63,7 +63,7 @@ export class Lease {
   /**
    * Begins to look for the lease; it is held when it can be had.
    *
-   * @param shared (internal) a view that sees the key; its owner calls look() at each change of it
+   * @param shared (internal) a view that sees the key; its owner calls review() at each change of it
    * @throws RdmaError RDMA_ERR_INVALID_ARGUMENT
    */
   constructor(
@@ -79,7 +79,7 @@ export class Lease {
     this.holder = port.id();
     this.bell = new Bell(port.timers);
     this.isShared = shared !== undefined;
-    this.view = shared ?? new View(store, { prefix: key, leaseMs, port, onChange: () => this.look() });
+    this.view = shared ?? new View(store, { prefix: key, leaseMs, port, onChange: () => this.review() });
     this.over = this.run();
   }
 
@@ -144,7 +144,7 @@ export class Lease {
   }
 
   /** @internal The view has changed. */
-  look(): void {
+  review(): void {
     const entry = this.view.get(this.key);
     const record = readLeaseRecord(entry);
     if (record !== undefined) this.highest = Math.max(this.highest, record.term);

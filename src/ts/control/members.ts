@@ -185,9 +185,9 @@ export class Members {
   private onChange(key: string | undefined, entry: Entry | undefined): void {
     if (key === undefined) {
       for (const resolve of this.firstSync.splice(0)) resolve();
-      for (const lease of this.own.values()) lease.look();
+      for (const lease of this.own.values()) lease.review();
     } else {
-      this.own.get(key)?.look();
+      this.own.get(key)?.review();
       this.update(key, entry);
     }
     this.schedule();

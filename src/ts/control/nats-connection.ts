@@ -64,8 +64,8 @@ export class NatsLink {
         const where = `NATS at ${servers.join(', ')}`;
         if (isForbidden(error)) throw natsFailure(error, where);
         if (performance.now() >= endMs) {
-          const words = `${where} does not answer: ${String((error as Error)?.message)}`;
-          throw new RdmaError('RDMA_ERR_PEER_GONE', words, {
+          const text = `${where} does not answer: ${String((error as Error)?.message)}`;
+          throw new RdmaError('RDMA_ERR_PEER_GONE', text, {
             remedy: 'start nats-server, with --jetstream',
             cause: error,
           });

@@ -35,8 +35,8 @@ export const isForbidden = (error: unknown): boolean =>
 /** @internal @returns an error of this package */
 export function natsFailure(error: unknown, where: string): RdmaError {
   if (isRdmaError(error)) return error;
-  const words = `${where}: ${String((error as Error)?.message ?? error)}`;
-  const fail = (code: ErrorCode, remedy?: string) => new RdmaError(code, words, { remedy, cause: error });
+  const text = `${where}: ${String((error as Error)?.message ?? error)}`;
+  const fail = (code: ErrorCode, remedy?: string) => new RdmaError(code, text, { remedy, cause: error });
   const number = numberOf(error);
   if (isForbidden(error))
     return fail('RDMA_ERR_UNAUTHENTICATED', 'give it credentials that are valid, and may use JetStream');

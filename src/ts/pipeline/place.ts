@@ -737,9 +737,9 @@ function sameRoute(a: Uint16Array, b: Uint16Array): boolean {
 }
 
 /** The error itself, or one that carries it. */
-export function asRdmaError(error: unknown, words: string): RdmaError {
+export function asRdmaError(error: unknown, text: string): RdmaError {
   if (error instanceof RdmaError) return error;
-  return new RdmaError('RDMA_ERR_PROTOCOL', `${words}: ${String(error)}`, { cause: error });
+  return new RdmaError('RDMA_ERR_PROTOCOL', `${text}: ${String(error)}`, { cause: error });
 }
 
 /** True for the gateway's own index. */

@@ -67,12 +67,12 @@ const isLoopback = (host: string): boolean => host === LOOPBACK || host === '::1
 const isIpv4 = (fabric: string): boolean => fabric.includes('.');
 
 function unreachable(own: PlaceAddress, target: PlaceAddress, name: string): RdmaError {
-  const words = `no device reaches ${name}: here (${own.hostname}) are ${list(own)}, there (${target.hostname}) ${list(target)}`;
+  const text = `no device reaches ${name}: here (${own.hostname}) are ${list(own)}, there (${target.hostname}) ${list(target)}`;
   const isOnlyLocal = target.devices.some(({ kind, host }) => kind !== 'soft' && isLoopback(host));
   const remedy = isOnlyLocal
     ? 'start that node with --address and an address that other hosts reach'
     : 'soft0 reaches processes of the same host, user and PID namespace; between hosts both need RDMA devices on one fabric';
-  return new RdmaError('RDMA_ERR_NO_DEVICE', words, { remedy });
+  return new RdmaError('RDMA_ERR_NO_DEVICE', text, { remedy });
 }
 
 function list({ devices }: PlaceAddress): string {

@@ -72,8 +72,8 @@ export function checkScale(stage: string, input: unknown, spread: string): Stage
     });
   }
   if (spread !== 'route') {
-    const words = `stage ${stage} spreads requests by ${spread}: how many instances share one is no matter of load`;
-    throw new RdmaError('RDMA_ERR_INVALID_ARGUMENT', words, { remedy: 'leave out scale, or spread' });
+    const text = `stage ${stage} spreads requests by ${spread}: how many instances share one is no matter of load`;
+    throw new RdmaError('RDMA_ERR_INVALID_ARGUMENT', text, { remedy: 'leave out scale, or spread' });
   }
   const max = checkInteger(`max in ${name}`, given.max ?? MOST, 1, MOST);
   const min = checkInteger(`min in ${name}`, given.min ?? 1, 0, max);

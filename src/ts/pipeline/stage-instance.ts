@@ -467,8 +467,8 @@ export class StageInstance implements PlaceOwner, TaskHost, BatchHost {
     const { taskTimeoutMs } = this.stage;
     if (taskTimeoutMs === undefined) return undefined;
     return this.options.port.clock.after(taskTimeoutMs, () => {
-      const words = `the task took longer than ${taskTimeoutMs} ms (taskTimeoutMs) in stage ${this.stageName}`;
-      task.cancel(new RdmaError('RDMA_ERR_TIMEOUT', words, { stage: this.stageName }));
+      const text = `the task took longer than ${taskTimeoutMs} ms (taskTimeoutMs) in stage ${this.stageName}`;
+      task.cancel(new RdmaError('RDMA_ERR_TIMEOUT', text, { stage: this.stageName }));
     });
   }
 
