@@ -126,7 +126,7 @@ void t.test('wrong secrets, garbage and those who leave: counters, status and ev
       });
     }
   }
-  await until(() => inbox.counters.refused === 45, 'all are counted');
+  await until('all are counted', () => inbox.counters.refused === 45);
   t.match(inbox.status().bootstrap?.rejected, { unauthenticated: 5, protocol: 20, disconnected: 20 });
   t.ok(events.length < 20, `${events.length} events`);
   const good = await openOutbox(inbox);
@@ -149,7 +149,7 @@ void t.test('an onLane that throws harms nobody', async (t) => {
     },
   });
   t.equal(await codeOf(openOutbox(inbox, { secret: 'a wrong secret' })), 'RDMA_ERR_UNAUTHENTICATED');
-  await until(() => thrown.length === 1, 'the error reaches uncaughtException');
+  await until('the error reaches uncaughtException', () => thrown.length === 1);
   const outbox = await openOutbox(inbox);
   await outbox.send(new Uint8Array(8));
   await outbox.whenAcknowledged(1, { timeoutMs: 5000 });

@@ -62,7 +62,7 @@ export class Acceptor {
         parseDocument(Ready, document, 'ready');
         if (lane.fenced) return;
         lane.onReady();
-        pulls.proceed(lane.session);
+        pulls.proceed(lane.progress);
       };
       channel.send(lane.answer(identity));
       notify(onLane, { type: 'open', from, producer });
@@ -91,12 +91,12 @@ export class Acceptor {
     // Again after each wait: the producer may have come twice in the meantime.
     for (let old = admission.laneOf(offer.producer); old !== undefined; ) {
       if (isOver()) throw new RdmaError('RDMA_ERR_CLOSED', 'the device of the inbox is closed');
-      await fencing.fenceAndWait(old, new RdmaError('RDMA_ERR_FENCED', `${old.session.name} came again`));
+      await fencing.fenceAndWait(old, new RdmaError('RDMA_ERR_FENCED', `${old.progress.name} came again`));
       old = admission.laneOf(offer.producer);
     }
     checkOpen();
-    const { id, session, shape } = admission.admit(offer);
-    const lane = new Lane(id, session, host, offer, shape);
+    const { id, progress, shape } = admission.admit(offer);
+    const lane = new Lane(id, progress, host, offer, shape);
     lanesByQp.set(lane.qp.qpNum, lane);
     admission.add(lane);
     if (lane.polled) polled.add(lane);

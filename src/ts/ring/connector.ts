@@ -46,7 +46,7 @@ export class Connector {
   }
 
   /**
-   * True when the last attempt failed before the other side had proved that it knows the secret, at a place where an
+   * True when the last attempt failed before the peer had proved that it knows the secret, at a place where an
    * inbox was before, or may come (`retryRefused`): whoever is there now may be a stranger.
    */
   get isHearsay(): boolean {

@@ -76,7 +76,7 @@ export class Fencing {
     lanesByQp.delete(lane.qp.qpNum);
     const revoked = lane.fence();
     pulls.laneEnded(lane);
-    remote.laneEnded(lane.session);
+    remote.laneEnded(lane.progress);
     admission.remove(lane);
     counters.fences++;
     const channel = channels.get(lane);
@@ -84,7 +84,7 @@ export class Fencing {
     channel?.destroy(reason);
     for (const wake of this.waiters.get(lane) ?? []) wake();
     this.waiters.delete(lane);
-    const { name: from, producer } = lane.session;
+    const { name: from, producer } = lane.progress;
     notify(onLane, { type: 'fenced', from, producer, reason });
     if (!revoked) {
       counters.quarantined++;

@@ -497,8 +497,8 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
     await this.reportAll();
     this.fencing.fenceAll();
     this.admission.closeEnded();
-    for (const session of this.admission.allSessions()) {
-      this.pulls.reject(session, new RdmaError('RDMA_ERR_CLOSED', 'the inbox is closed'));
+    for (const progress of this.admission.allProgress()) {
+      this.pulls.reject(progress, new RdmaError('RDMA_ERR_CLOSED', 'the inbox is closed'));
     }
     this.queue.clear();
     this.drained?.();

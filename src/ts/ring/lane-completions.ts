@@ -117,6 +117,6 @@ export class LaneCompletions {
 }
 
 function completionError(lane: Lane, status: number): RdmaError {
-  const why = `lane ${lane.id} of ${lane.session.name}: ${completionStatusWords(status)}`;
+  const why = `lane ${lane.id} of ${lane.progress.name}: ${completionStatusWords(status)}`;
   return new RdmaError('RDMA_ERR_PEER_GONE', why);
 }

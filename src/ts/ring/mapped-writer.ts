@@ -5,7 +5,7 @@
 // time, and each poll takes the cache line away from the writer.
 import { BATCH_BYTES, type LaneWriter } from './lane-writer.js';
 import { publishDescriptor, publishShort } from './layout.js';
-import { slotOf } from './places.js';
+import { slotOf } from './positions.js';
 import { type Placement, WriteMode } from './placement.js';
 import { Phase, type RetainedMessages } from './retained-messages.js';
 import type { StagedDescriptors } from './staged-descriptors.js';
@@ -80,7 +80,7 @@ export class MappedWriter implements LaneWriter {
   private isShort(sequence: number, slot: number): boolean {
     const mode = this.placement.modeAt(slot);
     if (mode !== SLOT && mode !== IN_SLOT) return false;
-    // A place in a slot may have been given up, or nothing was put there.
+    // A reservation in a slot may have been given up, or nothing was put there.
     return this.retained.phaseOf(sequence) === READY && this.retained.lengthOf(sequence) > 0;
   }
 

@@ -156,8 +156,8 @@ export class MemoryPool implements Disposable {
     // Not beyond what there may be: what is asked for fits, though perhaps not what it is rounded up to.
     const size = Math.min(sizeClassOf(bytes), this.limitBytes - (this.limitBytes % 64));
     if (size < bytes) {
-      const words = `a block of ${bytes} bytes is more than the ${this.limitBytes} bytes of the pool`;
-      throw new RdmaError('RDMA_ERR_MESSAGE_TOO_LARGE', words, { remedy: 'raise limitBytes' });
+      const text = `a block of ${bytes} bytes is more than the ${this.limitBytes} bytes of the pool`;
+      throw new RdmaError('RDMA_ERR_MESSAGE_TOO_LARGE', text, { remedy: 'raise limitBytes' });
     }
     let blocks = this.classes.get(size);
     if (blocks === undefined) {

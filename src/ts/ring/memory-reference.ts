@@ -40,4 +40,4 @@ export function checkReference(reference: MemoryReference): void {
   }
 }
 
-const wrong = (words: string) => new RdmaError('RDMA_ERR_PROTOCOL', `a reference to memory ${words}`);
+const wrong = (text: string) => new RdmaError('RDMA_ERR_PROTOCOL', `a reference to memory ${text}`);

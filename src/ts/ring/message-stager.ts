@@ -28,7 +28,7 @@ export interface StagerHost {
   checkOpen(): void;
   /** @throws RdmaError when nothing new is taken */
   checkTaking(): void;
-  /** A message of `bytes` bytes can be written, or a place skipped. */
+  /** A message of `bytes` bytes can be written, or a position skipped. */
   taken(bytes: number): void;
   /** A message has to wait. */
   stalled(cause: Stall): void;
@@ -93,7 +93,7 @@ export class MessageStager implements ReservationHost {
     const direct = connection !== undefined && !this.settings.checksum && connection.takesInLane(length);
     const sequence = retained.begin(length, RETAINED, this.host.nowMs());
     if (direct) {
-      this.copyTo(connection.data!, connection.placeInLane(sequence, length), parts, count);
+      this.copyTo(connection.data!, connection.putInLane(sequence, length), parts, count);
       this.take(sequence, length, 0);
       this.keep(sequence, parts, count);
     } else {
@@ -187,7 +187,7 @@ export class MessageStager implements ReservationHost {
     }
     if (!connection.takesInLane(bytes)) return void this.noRoom();
     const sequence = retained.begin(bytes, LANE, nowMs);
-    const offset = connection.placeInLane(sequence, bytes);
+    const offset = connection.putInLane(sequence, bytes);
     connection.reservationOpened();
     const reservation = reuse ?? new Reservation(this);
     reservation.begin(sequence, LANE, connection, connection.data!, offset, bytes);

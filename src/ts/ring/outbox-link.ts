@@ -172,8 +172,8 @@ export class OutboxLink {
     if (completions.qpNum(i) !== connection.qp.qpNum) return; // of a connection before this one
     const status = completions.status(i);
     if (status !== SUCCESS) {
-      const words = `the inbox cannot be written: ${completionStatusWords(status)}`;
-      this.broken ??= new RdmaError('RDMA_ERR_PEER_GONE', words);
+      const text = `the inbox cannot be written: ${completionStatusWords(status)}`;
+      this.broken ??= new RdmaError('RDMA_ERR_PEER_GONE', text);
       return;
     }
     if (completions.opcode(i) === RECEIVE_WITH_IMM) {
@@ -210,7 +210,7 @@ export class OutboxLink {
     if (this.connection !== connection || this.end.isOver) return;
     this.connection = undefined;
     connection.close();
-    // What the old queue pair left in the completion queue would take the place of what the next one brings.
+    // Completions of the old queue pair would take room from those of the next one.
     while (!this.pump.cq.closed && this.pump.cq.poll() > 0);
     notify(this.options.onConnection, { type: 'lost', reason });
     if (this.reconnector.current === undefined) void this.connect().catch(() => {});

@@ -18,7 +18,7 @@ const GONE = new Set(['ESRCH', 'ENOTCONN', 'EINVAL', 'EHOSTUNREACH', 'RDMA_ERR_C
 /** What it answers for a reference that its producer does not allow. */
 const WRONG = new Set(['EACCES', 'ESTALE']);
 
-/** An incarnation of a producer: a session of the inbox. */
+/** An incarnation of a producer, as the inbox knows it. */
 export interface MemoryOwner {
   readonly name: string;
   /** Through which it is reached now; undefined while it is away. */
@@ -134,8 +134,8 @@ export class RemoteMemory {
       this.unmap(segment);
       return;
     }
-    const words = `messages of ${owner.name} hold ${segments.size} segments of its memory`;
-    throw new RdmaError('RDMA_ERR_BUSY', words, { remedy: 'release messages' });
+    const text = `messages of ${owner.name} hold ${segments.size} segments of its memory`;
+    throw new RdmaError('RDMA_ERR_BUSY', text, { remedy: 'release messages' });
   }
 
   private unmap(segment: RemoteSegment): void {
@@ -187,6 +187,6 @@ export class RemoteMemory {
 // A producer that says something else of a segment than before.
 function checkSame(known: RemoteSegment, { rkey, segmentAddress, segmentBytes, segment }: MemoryReference): void {
   if (known.rkey === rkey && known.address === segmentAddress && known.bytes === segmentBytes) return;
-  const words = `${known.owner.name} says of its segment ${segment} what it has not said before`;
-  throw new RdmaError('RDMA_ERR_PROTOCOL', words);
+  const text = `${known.owner.name} says of its segment ${segment} what it has not said before`;
+  throw new RdmaError('RDMA_ERR_PROTOCOL', text);
 }

@@ -7,7 +7,7 @@ import { SendFlags } from '../verbs/index.js';
 import type { Answer } from './negotiation-messages.js';
 import { BATCH_BYTES, type LaneWriter } from './lane-writer.js';
 import { laneImm, MAX_BATCH } from './layout.js';
-import { slotOf } from './places.js';
+import { slotOf } from './positions.js';
 import type { Placement } from './placement.js';
 import type { PortQueuePair } from './port.js';
 import type { RetainedMessages } from './retained-messages.js';

@@ -95,7 +95,7 @@ export class Reservation implements Disposable {
   }
 
   /**
-   * Gives the place up. Its sequence is used up, and never delivered. A second time, and after commit(), it does
+   * Gives the reservation up. Its sequence is used up, and never delivered. A second time, and after commit(), it does
    * nothing.
    */
   abort(): void {

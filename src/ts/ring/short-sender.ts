@@ -40,7 +40,7 @@ export class ShortSender {
     const { length } = bytes;
     if (placement.sent !== last || !retained.fits(length) || !placement.hasCredit(0)) return false;
     const sequence = last + 1;
-    const at = placement.place(sequence, 0, SLOT) * this.slotBytes;
+    const at = placement.put(sequence, 0, SLOT) * this.slotBytes;
     this.data.set(bytes, at + MESSAGE_AT);
     publishShort(this.words, at >> 2, this.epoch, sequence, length);
     placement.sent = sequence;

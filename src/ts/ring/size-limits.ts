@@ -28,8 +28,8 @@ export interface SizeLimits {
  * @returns an RdmaError with code RDMA_ERR_MESSAGE_TOO_LARGE; it is returned, not thrown
  */
 export function tooLarge(length: number, room: number, remedy: string): RdmaError {
-  const words = `a message of ${length} bytes does not fit: at most ${room} bytes can be sent`;
-  return new RdmaError('RDMA_ERR_MESSAGE_TOO_LARGE', words, { remedy });
+  const text = `a message of ${length} bytes does not fit: at most ${room} bytes can be sent`;
+  return new RdmaError('RDMA_ERR_MESSAGE_TOO_LARGE', text, { remedy });
 }
 
 /** What would let a message of `length` bytes through, which fits neither the lane nor what is pulled. */

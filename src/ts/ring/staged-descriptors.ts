@@ -77,7 +77,7 @@ export class StagedDescriptors {
     return usedSlotBytes(this.words, this.wordOf(slot));
   }
 
-  /** Makes the descriptor of message `sequence`, which has its place, in `slot`, which is its own. */
+  /** Makes the descriptor of message `sequence`, which has its position, in `slot`, which is its own. */
   describe(sequence: number, slot: number): void {
     const { placement, retained, descriptor } = this;
     const phase = retained.phaseOf(sequence);

@@ -1,4 +1,4 @@
-// Connections to an inbox that got no channel: counted, and reported no faster than anybody can read.
+// Bootstrap connections to an inbox that got no channel: counted, and reported no faster than anybody can read.
 //
 // Invariant: each connection counts, and is part of exactly one event, its own or one that covers several; there are at
 // most MOST_EVENTS events a second, however many connections come.
