@@ -45,7 +45,7 @@ void t.test('a stranger with curl', { skip: lack }, async (t) => {
   child.kill('SIGTERM');
   const { code, stderr } = await ended;
   t.equal(code, 143, stderr);
-  await soon('no process is left', 10_000, () => groupOf(pid).length === 0);
+  await soon('no process is left', () => groupOf(pid).length === 0, 10_000);
 });
 
 void t.test('the first signal lets what runs finish', async (t) => {
@@ -69,7 +69,7 @@ void t.test('the first signal lets what runs finish', async (t) => {
   t.equal(result.status, 200);
   t.match(await result.json(), { outputs: [{ meta: { n: 1 } }] });
   t.equal((await ended).code, 143);
-  await soon('no process is left', 10_000, () => groupOf(pid).length === 0);
+  await soon('no process is left', () => groupOf(pid).length === 0, 10_000);
 });
 
 void t.test('draining has an end, and the second signal ends at once', async (t) => {
@@ -87,7 +87,7 @@ void t.test('draining has an end, and the second signal ends at once', async (t)
   await until('it drains', async () => (await long.ask('/readyz')).status === 503);
   long.child.kill('SIGTERM');
   t.equal((await long.ended).code, 143);
-  await soon('no process is left', 10_000, () => groupOf(long.pid).length === 0);
+  await soon('no process is left', () => groupOf(long.pid).length === 0, 10_000);
 });
 
 void t.test('what was accepted outlives its server', async (t) => {

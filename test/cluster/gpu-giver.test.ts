@@ -32,7 +32,10 @@ import {
 } from '../../src/ts/control/index.js';
 import { checkSpec, makePlan } from '../../src/ts/pipeline/index.js';
 import { becomes } from '../control/support.js';
+import { waiting } from '../until.js';
 import { DEFAULT_GPU_MOVES, firstState, NO_GPU_STATE } from '../../src/ts/planner/index.js';
+
+const until = waiting({ limitMs: 30_000, pause: () => sleep(10) });
 
 const INVALID = { code: 'RDMA_ERR_INVALID_ARGUMENT' };
 const gpus = Array.from({ length: 4 }, () => ({ memoryBytes: 2 ** 36 }));
@@ -196,13 +199,6 @@ void t.test('the controller makes plans of no more than was given, and so does t
     return entry === undefined ? undefined : (readFenced(entry).value as unknown as PlanRecord);
   };
   const count = async (app: string) => (await record(app))?.plan?.instances[0]?.length;
-  const until = async (what: string, isSo: () => Promise<boolean>) => {
-    for (let i = 0; i < 3000; i++) {
-      if (await isSo()) return;
-      await sleep(10);
-    }
-    t.fail(what);
-  };
   await until('both have a plan', async () => (await count('one')) !== undefined && (await count('two')) !== undefined);
   t.strictSame(
     [await count('one'), await count('two')],

@@ -43,7 +43,7 @@ for (const [name, make] of remoteCases) {
     t.ok(b.bytes.every((byte) => byte === 0));
     await isStopped(t, pair);
     // IBTA 9.9.3: the responder of a class C fault goes to the error state as well.
-    await until(() => b.qp.query().state === QpState.ERROR, 'the responder has stopped');
+    await until('the responder has stopped', () => b.qp.query().state === QpState.ERROR);
   });
 }
 
@@ -215,7 +215,7 @@ void t.test('a stopped queue pair can be reset and connected again', async (t) =
   const { a, b } = pair;
   post(pair, { rkey: 0 });
   await takeOne(a.cq);
-  await until(() => b.qp.query().state === QpState.ERROR, 'the responder has stopped');
+  await until('the responder has stopped', () => b.qp.query().state === QpState.ERROR);
   for (const { qp } of [a, b]) qp.modify({ state: QpState.RESET });
   connectSides(a, b);
   post(pair, {});

@@ -107,10 +107,10 @@ void t.test('bursts that arrive while the queue is being armed all arrive, by ev
     const burst = 1 + (sent % 13);
     for (let i = 0; i < burst && sent < total; i++) send(sent++);
     // Every third burst overtakes the one before.
-    if (sent % 3 === 0) await until(() => seen.length === sent, `${sent} have come`);
-    else await until(() => seen.length > sent - 60, 'there is room');
+    if (sent % 3 === 0) await until(`${sent} have come`, () => seen.length === sent);
+    else await until('there is room', () => seen.length > sent - 60);
   }
-  await until(() => seen.length === total, 'all have come');
+  await until('all have come', () => seen.length === total);
   t.same(
     seen,
     Array.from({ length: total }, (_, i) => i),

@@ -92,7 +92,7 @@ class Worker {
 
   async stop(): Promise<void> {
     this.child.kill('SIGSTOP');
-    await until(() => haveThreadsStopped(this.child.pid!), 'the process is stopped');
+    await until('the process is stopped', () => haveThreadsStopped(this.child.pid!));
   }
 
   async kill(): Promise<void> {
