@@ -1,4 +1,4 @@
-// Whether a process that was told to stop has stopped. Not a test.
+// Whether a process that got SIGSTOP has stopped. Not a test.
 import { readdirSync, readFileSync } from 'node:fs';
 
 /**

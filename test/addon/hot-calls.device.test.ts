@@ -1,5 +1,5 @@
-// Proves that the call which posts and polls does what the two calls do, and that a poll looks as often as it is told,
-// whatever else the arguments are.
+// Proves that the call which posts and polls does what the two calls do, and that a poll looks as often as its argument
+// says, whatever the other arguments are.
 import t from 'tap';
 import { SendFlags } from '../../src/ts/verbs/index.js';
 import { hotCalls } from '../../src/ts/addon/hot-calls.js';
@@ -31,7 +31,7 @@ void t.test('what postSendAndPoll posts completes, there or at a later poll', as
   t.match(a.qp.counters, { sendsPosted: 5, sendsCompleted: 5, doorbells: 2 });
 });
 
-void t.test('a post that is refused is told as by postSend, and nothing is polled', async (t) => {
+void t.test('a refused post is reported as postSend reports it, and nothing is polled', async (t) => {
   using pair = openPair({ maxSendWr: 4 });
   const { a } = pair;
   const polls = a.cq.counters.polls;
@@ -64,7 +64,7 @@ void t.test('a promise that waits in the same queue gets its completion, and the
   t.equal(await waiting, undefined);
 });
 
-void t.test('a poll looks as often as it is told, at least once, and counts each look', async (t) => {
+void t.test('a poll looks as often as its argument says, at least once, and counts each look', async (t) => {
   using pair = openPair();
   const { a } = pair;
   for (const [looks, counted] of [

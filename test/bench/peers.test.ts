@@ -1,4 +1,5 @@
-// Proves: the peers of this checkout are found, each list answers to its names, and naming one loads none of its packages.
+// Proves: the peers of this checkout are found, each list answers to its names, and naming a peer loads none of its
+// packages.
 import t from 'tap';
 import { findPeers, noPeers } from '../../src/ts/bench/peers.js';
 

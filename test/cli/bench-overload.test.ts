@@ -45,12 +45,16 @@ for (const [signal, code] of [
 ] as const) {
   void t.test(`${signal} ends the source and its stages`, async (t) => {
     const { child, ended } = start(['bench', 'overload', '--seconds', '60'], cwd);
-    const all = await until('the source and its stages run', 40_000, () => {
-      const found = treeOf(child.pid!).filter((pid) => pid !== child.pid);
-      return found.length >= SOURCE_AND_STAGES && found;
-    });
+    const all = await until(
+      'the source and its stages run',
+      () => {
+        const found = treeOf(child.pid!).filter((pid) => pid !== child.pid);
+        return found.length >= SOURCE_AND_STAGES && found;
+      },
+      40_000,
+    );
     child.kill(signal);
     t.equal((await ended).code, code);
-    await until('nobody is left', 10_000, () => !all.some(runs));
+    await until('nobody is left', () => !all.some(runs), 10_000);
   });
 }

@@ -45,10 +45,14 @@ for (const [signal, code] of [
 ] as const) {
   void t.test(`${signal} ends the source and its stages`, async (t) => {
     const { child, ended } = start(forLong, cwd);
-    const all = await until('the source and its stages run', 20_000, () => {
-      const found = treeOf(child.pid!).filter((pid) => pid !== child.pid);
-      return found.length >= SOURCE_AND_STAGES && found;
-    });
+    const all = await until(
+      'the source and its stages run',
+      () => {
+        const found = treeOf(child.pid!).filter((pid) => pid !== child.pid);
+        return found.length >= SOURCE_AND_STAGES && found;
+      },
+      20_000,
+    );
     child.kill(signal);
     t.equal((await ended).code, code);
     const lives = (pid: number) => {
@@ -59,6 +63,6 @@ for (const [signal, code] of [
         return false;
       }
     };
-    await until('nobody is left', 5000, () => !all.some(lives));
+    await until('nobody is left', () => !all.some(lives), 5000);
   });
 }

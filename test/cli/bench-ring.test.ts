@@ -4,7 +4,7 @@ import { childrenOf, onepiece, scratch, start, until } from './command.js';
 
 const cwd = scratch();
 
-void t.test('wrong flags are told, and exit with 2', async (t) => {
+void t.test('wrong flags are named, and exit with 2', async (t) => {
   const cases: [string[], RegExp][] = [
     [['ring-lat', '--size', '0'], /size/],
     [['ring-lat', '--size', '2g'], /at most 1073741824 bytes/],
@@ -25,7 +25,7 @@ void t.test('wrong flags are told, and exit with 2', async (t) => {
   }
 });
 
-void t.test('a report that cannot be written is told before anything is measured', async (t) => {
+void t.test('a report that cannot be written is an error before anything is measured', async (t) => {
   const ended = await onepiece(['bench', 'ring-lat', '--duration', '60', '--report', 'no/where.html'], cwd);
   t.equal(ended.code, 1);
   t.match(ended.stderr, /cannot write no\/where\.html/);
@@ -33,10 +33,14 @@ void t.test('a report that cannot be written is told before anything is measured
 
 void t.test('Ctrl-C ends all processes', async (t) => {
   const { child, ended } = start(['bench', 'ring-fan-in', '--duration', '60', '--producers', '2'], cwd);
-  const partners = await until('a producer runs', 20_000, () => {
-    const found = childrenOf(child.pid!);
-    return found.length > 0 && found;
-  });
+  const partners = await until(
+    'a producer runs',
+    () => {
+      const found = childrenOf(child.pid!);
+      return found.length > 0 && found;
+    },
+    20_000,
+  );
   child.kill('SIGINT');
   t.equal((await ended).code, 130);
   for (const pid of partners) t.throws(() => process.kill(pid, 0), { code: 'ESRCH' });
@@ -44,19 +48,27 @@ void t.test('Ctrl-C ends all processes', async (t) => {
 
 void t.test('when the command is killed, its producers end too', async (t) => {
   const { child, ended } = start(['bench', 'ring-rate', '--duration', '60'], cwd);
-  const [partner] = await until('the producer runs', 20_000, () => {
-    const found = childrenOf(child.pid!);
-    return found.length > 0 && found;
-  });
+  const [partner] = await until(
+    'the producer runs',
+    () => {
+      const found = childrenOf(child.pid!);
+      return found.length > 0 && found;
+    },
+    20_000,
+  );
   child.kill('SIGKILL');
   await ended;
-  await until('the producer is gone', 5000, () => {
-    try {
-      process.kill(partner!, 0);
-      return false;
-    } catch {
-      return true;
-    }
-  });
+  await until(
+    'the producer is gone',
+    () => {
+      try {
+        process.kill(partner!, 0);
+        return false;
+      } catch {
+        return true;
+      }
+    },
+    5000,
+  );
   t.pass('it is gone');
 });

@@ -4,6 +4,7 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { packageRoot } from '../../src/ts/addon/native.js';
+import { waiting } from '../until.js';
 
 export const MAIN = join(__dirname, '../../src/ts/cli/main.js');
 export const PHOTO = join(packageRoot(), 'photo.jpg');
@@ -93,13 +94,4 @@ export function runs(pid: number): boolean {
   return processes().some((p) => p.pid === pid && !p.zombie);
 }
 
-/** Looks every 5 ms until `condition` answers something, at most for `ms`. */
-export async function until<T>(what: string, ms: number, condition: () => T | undefined | false): Promise<T> {
-  const end = performance.now() + ms;
-  for (;;) {
-    const value = condition();
-    if (value !== undefined && value !== false) return value;
-    if (performance.now() > end) throw new Error(`not within ${ms} ms: ${what}`);
-    await new Promise((resolve) => setTimeout(resolve, 5));
-  }
-}
+export const until = waiting({ limitMs: 20_000 });

@@ -44,9 +44,13 @@ async function clip(name: string, ...more: string[]): Promise<Report> {
 }
 
 function noneLeft(running: Running, stages: readonly number[]): Promise<boolean> {
-  return until('every process has ended', 5000, () => {
-    return groupOf(running.child.pid!).length === 0 && !stages.some(runs); // each stage has a group of its own
-  });
+  return until(
+    'every process has ended',
+    () => {
+      return groupOf(running.child.pid!).length === 0 && !stages.some(runs); // each stage has a group of its own
+    },
+    5000,
+  );
 }
 
 void t.test('a clip comes out, and the document says what carried it', async (t) => {
@@ -124,10 +128,14 @@ void t.test('kill -9 of any stage process at any moment: the same clip still com
       ['demo', PHOTO, '-o', 'k.webp', '-p', 'slow push in, evening light', ...SMALL, ...work],
       folder,
     );
-    const pids = await until('all stages run', 30_000, () => {
-      const pids = childrenOf(running.child.pid!);
-      return pids.length === PROCESSES && pids;
-    });
+    const pids = await until(
+      'all stages run',
+      () => {
+        const pids = childrenOf(running.child.pid!);
+        return pids.length === PROCESSES && pids;
+      },
+      30_000,
+    );
     await new Promise((resolve) => setTimeout(resolve, victim * 150));
     process.kill(pids.sort((a, b) => a - b)[victim]!, 'SIGKILL');
     const report = reportOf(await running.ended);
@@ -145,7 +153,7 @@ void t.test('a killed demo leaves no process, no file and no shared memory', asy
   const files = readdirSync(folder).sort();
   for (const delayMs of [0, 300, 900]) {
     const running = start(['demo', PHOTO, '-o', 'l.webp', ...ENDLESS], folder);
-    await until('stages run', 30_000, () => childrenOf(running.child.pid!).length > 2);
+    await until('stages run', () => childrenOf(running.child.pid!).length > 2, 30_000);
     await new Promise((resolve) => setTimeout(resolve, delayMs));
     const stages = childrenOf(running.child.pid!);
     process.kill(running.child.pid!, 'SIGKILL');
@@ -160,7 +168,7 @@ void t.test('Ctrl-C ends it with code 130, and leaves no process and no file', a
   const before = readdirSync(folder).sort();
   for (const delayMs of [0, 600]) {
     const running = start(['demo', PHOTO, '-o', 'm.webp', ...ENDLESS], folder);
-    await until('stages run', 30_000, () => childrenOf(running.child.pid!).length > 2);
+    await until('stages run', () => childrenOf(running.child.pid!).length > 2, 30_000);
     await new Promise((resolve) => setTimeout(resolve, delayMs));
     const stages = childrenOf(running.child.pid!);
     process.kill(-running.child.pid!, 'SIGINT');

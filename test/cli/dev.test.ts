@@ -54,8 +54,10 @@ void t.test(
         .slice(0, -1)
         .map((line) => JSON.parse(line));
     const heard = (event: string, version?: number) =>
-      until(`${event} ${version}`, 60_000, () =>
-        said().find((each) => each.event === event && (version === undefined || each.version === version)),
+      until(
+        `${event} ${version}`,
+        () => said().find((each) => each.event === event && (version === undefined || each.version === version)),
+        60_000,
       );
     const { url } = await heard('listening');
     const ask = asker(url!);
@@ -94,7 +96,7 @@ void t.test(
       file,
       moduleText(4, "if (require('node:cluster').isPrimary && process.send) throw new Error('not here');"),
     );
-    await until('kept again', 60_000, () => said().filter(({ event }) => event === 'kept').length === 2);
+    await until('kept again', () => said().filter(({ event }) => event === 'kept').length === 2, 60_000);
     t.match(
       said().findLast(({ event }) => event === 'kept'),
       { version: 2, reason: /not here/ },
@@ -115,7 +117,7 @@ void t.test(
     t.equal(workers.length, 2);
     child.kill('SIGINT');
     t.equal((await ended).code, 130);
-    await until('no process is left', 20_000, () => !workers.some(runs));
+    await until('no process is left', () => !workers.some(runs), 20_000);
   },
 );
 
@@ -158,11 +160,15 @@ void t.test('a signal ends the start', async (t) => {
   writeFileSync(file, moduleText(1, endless));
   const { child, ended } = start(['dev', file, '--port', '0'], folder);
   t.teardown(() => child.kill('SIGKILL'));
-  const workers = await until('its processes', 60_000, () => {
-    const pids = childrenOf(child.pid!);
-    return pids.length === 2 ? pids : undefined;
-  });
+  const workers = await until(
+    'its processes',
+    () => {
+      const pids = childrenOf(child.pid!);
+      return pids.length === 2 ? pids : undefined;
+    },
+    60_000,
+  );
   child.kill('SIGTERM');
   t.equal((await ended).code, 143);
-  await until('no process is left', 20_000, () => !workers.some(runs));
+  await until('no process is left', () => !workers.some(runs), 20_000);
 });

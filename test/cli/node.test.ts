@@ -1,4 +1,4 @@
-// Proves that what `onepiece node` is told reaches the places that it runs.
+// Proves that the flags of `onepiece node` reach the places that it runs.
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
@@ -10,7 +10,7 @@ import { scratch, start } from './command.js';
 
 const SECRET = 'a secret of the cluster';
 
-void t.test('its stages have as long to start as it is told', NO_NATS ? { skip: NO_NATS } : {}, async (t) => {
+void t.test('its stages have as long to start as its flag says', NO_NATS ? { skip: NO_NATS } : {}, async (t) => {
   const server = await NatsServer.start();
   t.teardown(() => server.stop());
   const store = await natsControlStore({ servers: server.url });

@@ -8,7 +8,7 @@ async function server(...args: string[]): Promise<{ running: Running; port: stri
   const running = start(['pingpong', '-d', 'soft0', '-e', '-p', '0', ...args], folder);
   let said = '';
   running.child.stderr!.on('data', (text) => (said += text));
-  const port = await until('the server listens', 20_000, () => /client on port (\d+)/.exec(said)?.[1]);
+  const port = await until('the server listens', () => /client on port (\d+)/.exec(said)?.[1], 20_000);
   return { running, port };
 }
 
@@ -56,7 +56,7 @@ void t.test('a client that does not fill its messages is found out', async (t) =
 void t.test('a peer that is killed ends the other one', async (t) => {
   const { running, port } = await server('-n', '100000000', '--timeout', '5');
   const client = start(['pingpong', '127.0.0.1', '-d', 'soft0', '-e', '-n', '100000000', '-p', port], folder);
-  await until('the client has begun', 20_000, () => client.child.pid !== undefined);
+  await until('the client has begun', () => client.child.pid !== undefined, 20_000);
   await new Promise<void>((resolve) => client.child.stdout!.on('data', (text) => /remote/.test(text) && resolve()));
   client.child.kill('SIGKILL');
   const ended = await running.ended;

@@ -78,16 +78,20 @@ void t.test('units divide what is measured, and --json prints the profile', asyn
 void t.test('an interrupted measurement leaves no process and no file', async (t) => {
   const args = ['profile', MODULE, '--requests', '100', '--output', 'never.json'];
   const { child, ended } = start(args, folder);
-  const workers = await until('three workers', 30_000, () => {
-    const found = childrenOf(child.pid!);
-    return found.length >= 3 && found;
-  });
+  const workers = await until(
+    'three workers',
+    () => {
+      const found = childrenOf(child.pid!);
+      return found.length >= 3 && found;
+    },
+    30_000,
+  );
   child.kill('SIGINT');
   const { code, stdout } = await ended;
   t.equal(code, 130);
   t.equal(stdout, '');
   t.notOk(existsSync(join(folder, 'never.json')));
-  await until('their end', 5000, () => !workers.some(runs) && groupOf(child.pid!).length === 0);
+  await until('their end', () => !workers.some(runs) && groupOf(child.pid!).length === 0, 5000);
 });
 
 const bad: { args: string[]; code: number; says: RegExp }[] = [

@@ -1,4 +1,4 @@
-// Proves that what `onepiece serve --control` is told about its lease reaches the cluster.
+// Proves that the lease flag of `onepiece serve --control` reaches the cluster.
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -15,7 +15,7 @@ import { onepiece, scratch, start } from './command.js';
 const SECRET = 'a secret of the cluster';
 const MODULE = join(__dirname, '../pipeline/workflows.js');
 
-void t.test('a gateway is missed after so long as it is told', NO_NATS ? { skip: NO_NATS } : {}, async (t) => {
+void t.test('a gateway is missed after as long as its flag says', NO_NATS ? { skip: NO_NATS } : {}, async (t) => {
   const server = await NatsServer.start();
   t.teardown(() => server.stop());
   const folder = scratch();

@@ -45,7 +45,7 @@ void t.test('a stranger with curl', { skip: lack }, async (t) => {
   child.kill('SIGTERM');
   const { code, stderr } = await ended;
   t.equal(code, 143, stderr);
-  await soon('no process is left', 10_000, () => groupOf(pid).length === 0);
+  await soon('no process is left', () => groupOf(pid).length === 0, 10_000);
 });
 
 void t.test('the first signal lets what runs finish', async (t) => {
@@ -69,7 +69,7 @@ void t.test('the first signal lets what runs finish', async (t) => {
   t.equal(result.status, 200);
   t.match(await result.json(), { outputs: [{ meta: { n: 1 } }] });
   t.equal((await ended).code, 143);
-  await soon('no process is left', 10_000, () => groupOf(pid).length === 0);
+  await soon('no process is left', () => groupOf(pid).length === 0, 10_000);
 });
 
 void t.test('draining has an end, and the second signal ends at once', async (t) => {
@@ -78,7 +78,7 @@ void t.test('draining has an end, and the second signal ends at once', async (t)
   const run = fetch(`${short.url}/v1/run`, { ...slow, signal: AbortSignal.timeout(60_000) });
   await until('it runs', async () => (await short.ask('/v1/jobs?state=running')).json().jobs.length === 1);
   short.child.kill('SIGINT');
-  t.equal((await run).status, 503, 'who waits is told');
+  t.equal((await run).status, 503, 'a waiting client gets an answer');
   t.equal((await short.ended).code, 130);
   const long = await served(t, ['--drain-ms', '600000']);
   t.equal((await long.ask('/v1/jobs', slow)).status, 202);
@@ -87,7 +87,7 @@ void t.test('draining has an end, and the second signal ends at once', async (t)
   await until('it drains', async () => (await long.ask('/readyz')).status === 503);
   long.child.kill('SIGTERM');
   t.equal((await long.ended).code, 143);
-  await soon('no process is left', 10_000, () => groupOf(long.pid).length === 0);
+  await soon('no process is left', () => groupOf(long.pid).length === 0, 10_000);
 });
 
 void t.test('what was accepted outlives its server', async (t) => {

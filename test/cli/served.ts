@@ -20,7 +20,7 @@ export async function served(
   running.child.stdout!.on('data', (chunk) => {
     text += chunk;
   });
-  const document = await soon('it listens', 60_000, () => (text.endsWith('\n') ? JSON.parse(text) : undefined));
+  const document = await soon('it listens', () => (text.endsWith('\n') ? JSON.parse(text) : undefined), 60_000);
   const { url } = document as { url: string };
   return { ...running, document, url, ask: asker(url), pid: running.child.pid! };
 }

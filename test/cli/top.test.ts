@@ -107,7 +107,7 @@ void t.test('in a terminal it draws again and again, until q', async (t) => {
   const { url, app, observer } = await serve(t, BROKEN);
   const { child, ended, text } = inTerminal(url);
   const frames = () => text().split('␛[H').length - 1;
-  await until('three frames', 30_000, () => frames() >= 3);
+  await until('three frames', () => frames() >= 3, 30_000);
   const first = text().split('␛[H')[1]!.split('\r\n');
   t.ok(first.length <= 20, `${first.length} lines`);
   t.match(text(), /␛\[\?1049h/);
@@ -116,7 +116,7 @@ void t.test('in a terminal it draws again and again, until q', async (t) => {
   // The server goes, and the screen says so.
   observer.close();
   await app.close();
-  await until('the loss', 30_000, () => text().includes('not connected: '));
+  await until('the loss', () => text().includes('not connected: '), 30_000);
   child.stdin.write('q');
   await ended;
   t.match(text(), /␛\[\?1049l.*ended with 0/s);
@@ -126,7 +126,7 @@ void t.test('in a terminal it draws again and again, until q', async (t) => {
 void t.test('Ctrl-C ends it as a signal, and NO_COLOR has no colour', async (t) => {
   const { url } = await serve(t, BROKEN);
   const { child, ended, text } = inTerminal(url, { NO_COLOR: '1' });
-  await until('a frame', 30_000, () => text().includes('image-to-video'));
+  await until('a frame', () => text().includes('image-to-video'), 30_000);
   child.stdin.write('\u0003');
   await ended;
   t.match(text(), /␛\[\?1049l.*ended with 130/s);
@@ -141,7 +141,7 @@ void t.test('it follows the size of the terminal', async (t) => {
     return lines.length === 8 && lines.every((line) => line.length <= 40);
   };
   // The last one may not be whole.
-  await until('a small frame', 30_000, () => text().split('␛[H').slice(1, -1).some(small));
+  await until('a small frame', () => text().split('␛[H').slice(1, -1).some(small), 30_000);
   t.notOk(small(text().split('␛[H')[1]!), 'it was large before');
   child.stdin.write('q');
   await ended;

@@ -41,7 +41,7 @@ void t.test('a server without room', SKIP, async (t) => {
   for (let n = 0; n < 100 && codes.at(-1) !== 'RDMA_ERR_STORE_FULL'; n++)
     codes.push(await codeOf(store.put(`junk.${n}`, new Uint8Array(20_000))));
   t.equal(codes.at(-1), 'RDMA_ERR_STORE_FULL');
-  t.equal(await codeOf(deploy(store, needy)), 'RDMA_ERR_STORE_FULL', 'whoever writes is told');
+  t.equal(await codeOf(deploy(store, needy)), 'RDMA_ERR_STORE_FULL', 'the writer gets the error');
   await until('its status says so', () => pipeline.status().control?.code === 'RDMA_ERR_STORE_FULL', 30_000);
   await new Promise((resolve) => setTimeout(resolve, 2 * LEASE_MS)); // nothing can be renewed
   await load.more();
@@ -67,7 +67,7 @@ void t.test('a bucket that is deleted', SKIP, async (t) => {
   await (await jetstreamManager(client)).streams.delete('KV_onepiece');
   await client.close();
   await load.more();
-  // What is deployed is still deployed, and can be changed.
+  // Deployed workflows are still deployed, and can be changed.
   await done('a change', () => scaleApp(store, 'plain', 'add', 2));
   await until('two instances', () => instances() === 2, 30_000);
   await load.more();
@@ -89,7 +89,7 @@ void t.test('credentials that expire', SKIP, async (t) => {
   await until('nobody may any more', () => pipeline.status().control?.code === 'RDMA_ERR_UNAUTHENTICATED', 30_000);
   t.equal(await codeOf(scaleApp(store, 'plain', 'add', 2)), 'RDMA_ERR_UNAUTHENTICATED');
   const late = natsControlStore({ ...own, connectTimeoutMs: 2000 });
-  t.equal(await codeOf(late), 'RDMA_ERR_UNAUTHENTICATED', 'whoever comes now is told at once');
+  t.equal(await codeOf(late), 'RDMA_ERR_UNAUTHENTICATED', 'a newcomer gets the error at once');
   await new Promise((resolve) => setTimeout(resolve, 2 * LEASE_MS)); // nothing can be renewed
   await load.more();
   server.configure(users('first'));

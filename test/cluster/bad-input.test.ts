@@ -75,7 +75,7 @@ void t.test('beside an app that runs', async (t) => {
     await load.more();
   });
 
-  await t.test('a stage that needs more than any node has is told with numbers, and the rest runs', async (t) => {
+  await t.test('a stage that needs more than any node has is reported with numbers, and the rest runs', async (t) => {
     await cluster.deploy(needy);
     const words = /stage large needs 80 GiB of GPU memory; no node has any/;
     const gateway = await failureOf(cluster.connect('needy', { startTimeoutMs: 2000 }));

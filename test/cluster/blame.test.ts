@@ -81,7 +81,7 @@ void t.test('a death without tasks is the fault of the place', async (t) => {
   t.same(new Blame(new Gateway([])).died(death([])), { failed: [], isExcused: false });
 });
 
-void t.test('what was stopped is nobody’s fault, and the place’s', async (t) => {
+void t.test('a stop is no request’s fault but the place’s', async (t) => {
   const gateway = new Gateway([1]);
   const blame = new Blame(gateway);
   const verdict: Verdict = { kind: 'hang', words: 'it was stopped', task: undefined };
@@ -126,8 +126,8 @@ void t.test(
           const gateway = new Gateway(guilty.map((_, i) => i));
           const blame = new Blame(gateway);
           let deaths = 0;
-          // Each round is a process: it gets all that is open, in order, and is told whom to run alone, and whom not at
-          // all.
+          // Each round is a process: it gets all that is open, in order, and learns which requests to run alone, and
+          // which not at all.
           while (gateway.open.size > 0) {
             const suspects = new Suspects();
             suspects.set(blame.suspects);

@@ -38,7 +38,7 @@ export interface ChaosSummary {
   restarts: number;
 }
 
-/** When no request has ended for so long, somebody stands still. */
+/** When no request has ended for so long, something hangs. */
 const STILL_MS = 60_000;
 /** A small queue, so that bursts are refused. */
 const MAX_QUEUED = 64;

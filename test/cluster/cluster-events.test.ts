@@ -85,7 +85,7 @@ void t.test('a store that is away is a trouble and no failure; what is no event 
   t.match(await listClusterEvents(inner), [{ sequence: 1, words: 'kept' }]);
 });
 
-void t.test('who follows is told what there is, in its order, then each that comes, until the signal', async (t) => {
+void t.test('a follower gets the events that exist, in order, then each new one, until the signal', async (t) => {
   const store = memoryControlStore();
   const events = new ClusterEvents(store);
   const append = (words: string) => events.append({ app: 'clip', type: 'plan', words });

@@ -2,8 +2,8 @@
 // it.
 //
 // It prints `ready`, `a N` when submit() of job N has answered, `r N CODE` when it was refused, and `o N` with the
-// outcome in JSON when it knows it. On its standard input come `s N` (submit it), `f N` (tell of it) and `d N` (describe
-// what there is, answered by `d N` and words).
+// outcome in JSON when it knows it. Its standard input takes `s N` (submit job N), `f N` (print its outcome) and `d N`
+// (describe the cluster; the answer is `d N` and text).
 //
 // Invariant: each line is printed at once and whole, so a process that is killed leaves no half of one.
 import { createInterface } from 'node:readline';
@@ -16,7 +16,7 @@ import { DEVICE } from '../pipeline/support.js';
 import { printLine } from '../program.js';
 import { chaosRequest, clusterChaos } from './cluster-chaos-workflow.js';
 
-/** What the process is told, as JSON in its first argument. */
+/** The task of the process, as JSON in its first argument. */
 export interface ClusterGatewayTask {
   readonly nats: string;
   readonly redis: string;

@@ -1,7 +1,7 @@
 // Gateways in processes of their own that share a store of jobs, and the books of what they have accepted. Not a test.
 //
 // Invariant: a job that submit() has answered is followed to its outcome, at another gateway when its own one dies, and
-// everybody is told the same outcome. One that was not accepted when its gateway died counts for nothing.
+// all gateways give the same outcome. One that was not accepted when its gateway died counts for nothing.
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { join } from 'node:path';
@@ -193,7 +193,7 @@ export class ClusterGateways {
     await this.add(index);
   }
 
-  /** No new jobs; those that were accepted end first, or are told to hang. */
+  /** No new jobs. Waits until the accepted ones have ended, or notes that they hang. */
   async stop(): Promise<void> {
     this.isStopping = true;
     const isOver = this.over.then(() => true);

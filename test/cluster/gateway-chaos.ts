@@ -1,8 +1,8 @@
 // Chaos on gateways: processes with a pipeline of their own over a durable store are killed, stopped, closed and
 // started again while they submit jobs, and so are their stages and the server of the store. What has to hold: every
-// job whose submit() answered has one outcome, one that it may have (gateway-plan.ts), the one that everybody was told
-// who was told any; a result is right in every byte; the store is without open jobs and counts what it holds; no
-// process is left.
+// job whose submit() answered has exactly one outcome, which gateway-plan.ts allows, and every gateway that gives one
+// gives that one; a result is right in every byte; the store has no open jobs and counts what it holds; no process is
+// left.
 //
 // Invariant: the seed decides what is sent and which blows come after how many outcomes; it is named with every
 // failure. Waiting is bounded by progress. Only processes that were started here are signalled, each by its id.
@@ -50,7 +50,7 @@ export interface GatewayChaosSummary {
   twice: number;
 }
 
-/** When nothing has happened for so long, somebody stands still. */
+/** When nothing has happened for so long, something hangs. */
 const STILL_MS = 60_000;
 const PAUSE_MS = 5;
 const LOST = 'has no outcome';
@@ -210,7 +210,8 @@ class GatewayRun {
       pipeline = await within('the start', LocalPipeline.start(chaotic, options), STILL_MS);
       for (const n of this.accepted) await this.check(n, store, pipeline);
       for (const n of this.told.keys()) {
-        if ((await store.get(jobId(n))) === undefined) this.problems.push(`job ${n} was told of and is not there`);
+        if ((await store.get(jobId(n))) === undefined)
+          this.problems.push(`job ${n} was accepted and is not in the store`);
       }
       await this.checkStore(store);
     } finally {

@@ -73,7 +73,7 @@ void t.test(
       await becomes('some rounds', () => rounds >= until);
     };
     await more();
-    t.equal(await seen.get(KEY), undefined, 'nobody may be told');
+    t.equal(await seen.get(KEY), undefined, 'nobody may learn of it');
     load = loadOf(SPEC, PLAN, { instances: [], served, queued: 0 } as never, 20, 4);
     await more();
     const { revision } = (await seen.get(KEY))!;

@@ -14,7 +14,7 @@ import { chaotic } from './chaos-workflow.js';
 import { endOfError, JOBS_PER_PROCESS, planJob } from './gateway-plan.js';
 import { printLine } from '../program.js';
 
-/** What the process is told, as JSON in its first argument. */
+/** The task of the process, as JSON in its first argument. */
 export interface GatewayTask {
   kind: 'lmdb' | 'redis';
   place: string;
@@ -39,7 +39,7 @@ export function openStore({ kind, place }: Pick<GatewayTask, 'kind' | 'place'>):
   return kind === 'lmdb' ? lmdbStore(place) : redisStore(place);
 }
 
-/** Waits for the outcome of a job. @throws when it cannot be told, as the store is away or the service is closed */
+/** Waits for the outcome of a job. @throws when it is unknown, as the store is away or the service is closed */
 export async function outcomeOf(store: JobStore, job: Job, seed: number, plan: RequestPlan): Promise<SeenOutcome> {
   let end: string;
   let request = '';
@@ -88,7 +88,7 @@ async function main(): Promise<void> {
           clearTimeout(timer);
         }
       } catch {
-        // It was not accepted; or nobody was told that it was, or what came of it.
+        // It was not accepted; or nobody heard that it was, or how it ended.
         await sleep(REFUSED_MS);
       }
     }

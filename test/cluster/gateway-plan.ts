@@ -62,7 +62,7 @@ export const ENDING: readonly GatewayFault[] = ['kill', 'close', 'stop and kill'
 
 export interface GatewayBlow {
   fault: GatewayFault;
-  /** It comes when so many more outcomes were told; `early`: or so many ms after the start of a process. */
+  /** It comes when so many more outcomes were reported; `early`: or so many ms after the start of a process. */
   after: number;
   early: boolean;
   earlyMs: number;

@@ -1,5 +1,5 @@
-// Proves that what was given is in the store before it counts, that another leader goes on from it, and that a record
-// that cannot be used, or was changed by another, is not acted on.
+// Proves that a gift of GPUs is in the store before it counts, that another leader goes on from it, and that nobody
+// acts on a record that cannot be used or that somebody else has changed.
 import { setTimeout as sleep } from 'node:timers/promises';
 import t from 'tap';
 import { ClusterEvents, listClusterEvents, replayEvents } from '../../src/ts/cluster/index.js';
@@ -32,7 +32,10 @@ import {
 } from '../../src/ts/control/index.js';
 import { checkSpec, makePlan } from '../../src/ts/pipeline/index.js';
 import { becomes } from '../control/support.js';
+import { waiting } from '../until.js';
 import { DEFAULT_GPU_MOVES, firstState, NO_GPU_STATE } from '../../src/ts/planner/index.js';
+
+const until = waiting({ limitMs: 30_000, pause: () => sleep(10) });
 
 const INVALID = { code: 'RDMA_ERR_INVALID_ARGUMENT' };
 const gpus = Array.from({ length: 4 }, () => ({ memoryBytes: 2 ** 36 }));
@@ -65,7 +68,7 @@ function worldOf(busy: 'one' | 'two'): GpuWorld {
 
 const wantedBy = (apps: readonly KnownApp[]) => apps.map(({ app }) => app.wanted.work);
 
-void t.test('it is written before it counts, goes on with another leader, and is told', async (t) => {
+void t.test('it is written before it counts, goes on with another leader, and becomes an event', async (t) => {
   const store = memoryControlStore();
   const election = new Election(store, { name: 'c', leaseMs: 1000, storeForgets: false });
   const leadership = await election.whenLeading();
@@ -196,13 +199,6 @@ void t.test('the controller makes plans of no more than was given, and so does t
     return entry === undefined ? undefined : (readFenced(entry).value as unknown as PlanRecord);
   };
   const count = async (app: string) => (await record(app))?.plan?.instances[0]?.length;
-  const until = async (what: string, isSo: () => Promise<boolean>) => {
-    for (let i = 0; i < 3000; i++) {
-      if (await isSo()) return;
-      await sleep(10);
-    }
-    t.fail(what);
-  };
   await until('both have a plan', async () => (await count('one')) !== undefined && (await count('two')) !== undefined);
   t.strictSame(
     [await count('one'), await count('two')],
@@ -218,7 +214,7 @@ void t.test('the controller makes plans of no more than was given, and so does t
   await others.put(APPS + app.name, asJson({ ...app, fixed: ['work'], wanted: { work: 2 } }));
   await until('an operator counts', async () => (await others.get(GPUS))!.revision !== given);
   t.match(readFenced((await others.get(GPUS))!).value, { state: { stages: { 'two/work': { granted: 2 } } } });
-  await until('it is told', async () => (await listClusterEvents(others)).some(({ words }) => words.includes('gives')));
+  await until('an event', async () => (await listClusterEvents(others)).some(({ words }) => words.includes('gives')));
   const told = (await listClusterEvents(others)).filter(({ type }) => type === 'gpus');
   t.match(told.at(-1), { words: /two\/work gives 1 for one\/work, which has too few to work/ });
   t.strictSame(replayEvents(told), { decisions: told.length, differing: [] });

@@ -1,5 +1,5 @@
-// Proves that GPUs follow the load from workflow to workflow where there are too few, hold the SLO again within a stated
-// time, stay where they are under a steady load, and that every decision can be made again.
+// Proves that GPUs follow the load from workflow to workflow where there are too few, hold the SLO again within a
+// stated time, stay where they are under a steady load, and that every decision can be made again.
 import t from 'tap';
 import { demandsOf } from '../../src/ts/cluster/gpu-demand.js';
 import { gpuWords, limited, shortOf } from '../../src/ts/cluster/gpu-giving.js';

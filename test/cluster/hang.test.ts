@@ -1,6 +1,6 @@
 // Proves that a process that hangs is found from outside and replaced: one that is stopped, one whose handler takes
 // longer than its stage allows, and one whose handler goes on when nobody wants the result; that other instances go on
-// meanwhile; and that nobody is ended for being busy, or for what his supervisor did not see.
+// meanwhile; and that no process is ended for being busy, or for what its supervisor did not see.
 import { readFileSync } from 'node:fs';
 import t from 'tap';
 import type { LocalPipeline } from '../../src/ts/cluster/index.js';

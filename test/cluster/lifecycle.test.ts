@@ -83,7 +83,7 @@ void t.test('closing ends requests and processes, in the middle of work and of a
   }
 });
 
-// A parent of its own: prints the ids of its processes, then does what it is told on stdin.
+// A parent of its own: prints the ids of its processes, then carries out the commands on stdin.
 const PARENT = `
   const { LocalPipeline } = require(process.argv[1]);
   const { diamond, obedient, diamondRequest } = require(process.argv[2]);

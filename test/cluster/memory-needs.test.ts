@@ -19,7 +19,7 @@ function sharedBytes(pipeline: LocalPipeline): number {
   return kib.reduce((sum, value) => sum + Number(value) * 1024, 0);
 }
 
-void t.test('what is stated is what is taken, and what an instance took is given back', async (t) => {
+void t.test('an instance takes the memory that its spec states, and gives it back', async (t) => {
   const { pipeline } = await start(t, chain);
   const first = (await pipeline.status()).memory;
   t.match(first, { processes: 3, processBytes: 3 * 16 * MiB });

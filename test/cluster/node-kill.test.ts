@@ -51,7 +51,7 @@ async function cluster(t: Ending, names: readonly string[]): Promise<Cluster> {
   return { nats, control, pipeline, nodes, addNode };
 }
 
-/** Requests, some at a time, until it is told to stop. Each has its own answer, or its error is kept. */
+/** Requests, some at a time, until stop(). Each has its own answer, or its error is kept. */
 class Load {
   finished = 0;
   readonly wrong: string[] = [];

@@ -79,7 +79,7 @@ void t.test('without a time-out a task may take for ever', async (t) => {
   t.match(outcome({ ...LIMITS, taskTimeoutMs: undefined }, looks), { kind: 'none' });
 });
 
-void t.test('a task whose request has ended is told once, and ended after the grace', async (t) => {
+void t.test('a task whose request has ended gets one notice, and is ended after the grace', async (t) => {
   const looks = [
     ...times(5, { stepMs: 100, tasks: [task(7)] }),
     ...times(30, { stepMs: 100, tasks: [task(7)], ended: [7] }),

@@ -54,7 +54,7 @@ async function cluster(t: Ending) {
   return { store, modules, nodes, connect };
 }
 
-/** Requests, short and long, plain and as jobs, until it is told to stop. */
+/** Requests, short and long, plain and as jobs, until stop(). */
 class Load {
   readonly wrong: string[] = [];
   /** By the version that has answered. */
@@ -154,7 +154,7 @@ void t.test('an update under load, and the way back: no request fails, none is o
   await until('no process', () => nodes.every((node) => node.processes.length === 0), 30_000);
 });
 
-void t.test('updates that fail under load: the version before goes on, and the reason is told', async (t) => {
+void t.test('updates that fail under load: the version before goes on, and the reason is reported', async (t) => {
   const { store, modules, connect } = await cluster(t);
   await deploy(store, modules.make('v1'), { version: 'v1' });
   const pipeline = await connect();

@@ -55,7 +55,7 @@ void t.test('a workflow sleeps without processes, and each request wakes it', as
   t.equal(node.processes.length, 2);
   await sleeps();
 
-  // One that cannot wait for the start is told how long that takes, and wakes it all the same.
+  // A request that cannot wait for the start learns how long that takes, and still wakes the stage.
   const refused = (await run(first, 2, 300).catch((error: RdmaError) => error)) as RdmaError;
   t.match(refused, { code: 'RDMA_ERR_REJECTED', cause: { code: 'RDMA_ERR_BUSY' } }, String(refused));
   t.ok(refused.retryAfterMs! >= LOAD_MS, `comes again after ${refused.retryAfterMs} ms`);

@@ -76,7 +76,7 @@ void t.test('a replacement that hangs is ended after startTimeoutMs, and the nex
   await idle(pipeline);
 });
 
-void t.test('one that hangs again is broken: requests are told why and when, until it works again', async (t) => {
+void t.test('one that hangs again is broken: requests learn why and when to retry, until it works again', async (t) => {
   const set = faults(t);
   const startTimeoutMs = await limitOf(t, 1500);
   const { pipeline } = await start(t, chain, { startTimeoutMs });

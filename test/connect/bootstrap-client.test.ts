@@ -10,7 +10,7 @@ import { closing, liveHandles, rawServer, SECRET, startServer, until } from './s
 const challenge = encodePlainFrame(FrameType.CHALLENGE, encodeChallenge({ version: 2, nonce: Buffer.alloc(32, 9) }));
 
 t.afterEach(async () => {
-  await until(() => liveHandles() <= 1, 'no handle is left');
+  await until('no handle is left', () => liveHandles() <= 1);
 });
 
 void t.test('a port where nobody listens is an error with a remedy', async (t) => {
@@ -30,7 +30,7 @@ void t.test('a port where nobody listens is an error with a remedy', async (t) =
 void t.test('a server that says nothing, or stops in the middle, times out', async (t) => {
   const silent = await rawServer(() => undefined);
   await t.rejects(connectBootstrap({ port: silent.port, secret: SECRET, timeoutMs: 30 }), { code: 'RDMA_ERR_TIMEOUT' });
-  await until(() => silent.sockets.size === 0, 'the socket is gone');
+  await until('the socket is gone', () => silent.sockets.size === 0);
   await silent.close();
   const stops = await rawServer((socket) => socket.write(challenge));
   await t.rejects(connectBootstrap({ port: stops.port, secret: SECRET, timeoutMs: 30 }), { code: 'RDMA_ERR_TIMEOUT' });
@@ -72,7 +72,7 @@ void t.test('a server that does not know the secret never sees more than a proof
       });
     });
     await t.rejects(connectBootstrap({ port: server.port, secret: SECRET }), { code: 'RDMA_ERR_UNAUTHENTICATED' });
-    await until(() => server.sockets.size === 0, 'the client is gone');
+    await until('the client is gone', () => server.sockets.size === 0);
     t.equal(received.length, 2, 'a HELLO and a PROOF, nothing else');
     await server.close();
   }

@@ -1,4 +1,4 @@
-// Invariant under test: strangers cost little, are told nothing, and never reach onPeer.
+// Invariant under test: strangers cost little, learn nothing, and never reach onPeer.
 
 import { runInNewContext } from 'node:vm';
 import t from 'tap';
@@ -17,7 +17,7 @@ void t.test('a peer with the secret gets in, and both know each other', async (t
   const { server, peers, rejections } = await startServer({ name: 'inbox' });
   t.equal(server.address.host, '127.0.0.1');
   const near = await connectBootstrap({ port: server.address.port, secret: Buffer.from(SECRET), name: 'outbox' });
-  await until(() => peers.length === 1, 'the peer is there');
+  await until('the peer is there', () => peers.length === 1);
   t.equal(near.peerName, 'inbox');
   t.equal(peers[0]?.peerName, 'outbox');
   t.strictSame(near.remoteAddress, server.address);
@@ -35,7 +35,7 @@ void t.test('a wrong secret is refused at both ends, each knowing why and no mor
   await t.rejects(connectBootstrap({ port: server.address.port, secret: 'not the right one' }), {
     code: 'RDMA_ERR_UNAUTHENTICATED',
   });
-  await until(() => rejections.length === 1, 'the server has rejected it');
+  await until('the server has rejected it', () => rejections.length === 1);
   t.match(rejections, [{ reason: 'unauthenticated', error: { code: 'RDMA_ERR_UNAUTHENTICATED' } }]);
   t.match(rejections[0]?.remoteAddress.host, /127\.0\.0\.1/);
   t.equal(server.counters.rejectedByReason.unauthenticated, 1);
@@ -50,7 +50,7 @@ void t.test('another service and a full server are refused', async (t) => {
   const first = await connectBootstrap({ port, secret: SECRET, service: 'one' });
   await t.rejects(connectBootstrap({ port, secret: SECRET, service: 'one' }), { code: 'RDMA_ERR_BUSY' });
   first.close();
-  await until(() => server.peers === 0, 'the first is gone');
+  await until('the first is gone', () => server.peers === 0);
   const second = await connectBootstrap({ port, secret: SECRET, service: 'one' });
   second.destroy();
   t.strictSame(
@@ -76,7 +76,7 @@ void t.test('garbage, oversize and other protocols are cut off without an answer
     await ended;
     t.equal(received().byteLength, 0);
   }
-  await until(() => rejections.length === cases.length, 'all are rejected');
+  await until('all are rejected', () => rejections.length === cases.length);
   t.ok(rejections.every(({ reason, error }) => reason === 'protocol' && error.code === 'RDMA_ERR_PROTOCOL'));
   const other = await rawClient(server.address.port);
   other.socket.write(Buffer.from(hello).fill(9, 5, 6));
@@ -96,7 +96,7 @@ void t.test('one who trickles its handshake is cut off in time', async (t) => {
   }, 10);
   await ended;
   clearInterval(trickle);
-  await until(() => rejections.length === 1, 'it is rejected');
+  await until('it is rejected', () => rejections.length === 1);
   t.match(rejections, [{ reason: 'timeout', error: { code: 'RDMA_ERR_TIMEOUT' } }]);
   const silent = await rawClient(server.address.port);
   await silent.ended;
@@ -114,13 +114,13 @@ void t.test('beyond maxPending, a newcomer takes the place of the idlest, and ge
     return client;
   };
   const [first] = [await stranger('first'), await stranger('second'), await stranger('third')];
-  await until(() => server.pending === 3, 'three are pending');
+  await until('three are pending', () => server.pending === 3);
   first.socket.write(hello);
-  await until(() => first.received().byteLength > 0, 'the first one was answered');
+  await until('the first one was answered', () => first.received().byteLength > 0);
   const fourth = await stranger('fourth');
-  await until(() => gone.length === 1, 'one has to go');
+  await until('one has to go', () => gone.length === 1);
   const near = await connectBootstrap({ port, secret: SECRET });
-  await until(() => peers.length === 1 && gone.length === 2, 'who knows the secret is in');
+  await until('who knows the secret is in', () => peers.length === 1 && gone.length === 2);
   t.same(gone, ['second', 'third'], 'the first one had got further, the fourth has just come');
   t.equal(server.counters.rejectedByReason.full, 2);
   t.match(rejections[0], { reason: 'full', error: { code: 'RDMA_ERR_BUSY' } });
@@ -191,7 +191,7 @@ void t.test('bad options are refused by name', async (t) => {
 });
 
 void t.test('a server is disposed of, and leaves no handle behind', async (t) => {
-  await until(() => liveHandles() <= 1, 'earlier handles are gone');
+  await until('earlier handles are gone', () => liveHandles() <= 1);
   const before = liveHandles();
   {
     await using server = (await startServer()).server;
@@ -199,7 +199,7 @@ void t.test('a server is disposed of, and leaves no handle behind', async (t) =>
     await rawClient(server.address.port);
     t.ok(liveHandles() > before);
   }
-  await until(() => liveHandles() <= before, 'nothing is left');
+  await until('nothing is left', () => liveHandles() <= before);
   const closed = await rawServer(() => undefined);
   await closed.close();
 });

@@ -43,7 +43,7 @@ void t.test('documents go both ways in order, also those sent before a handler i
   for (const document of sent) near.send(document);
   t.strictSame(await far.receive(), sent[0], 'the first by receive');
   far.onMessage = (document) => got.push(document);
-  await until(() => got.length === sent.length - 1, 'the others came to the handler');
+  await until('the others came to the handler', () => got.length === sent.length - 1);
   t.strictSame(got, sent.slice(1));
   far.send(['an', 'array']);
   t.strictSame(await near.receive({ timeoutMs: 1000 }), ['an', 'array']);
@@ -59,18 +59,18 @@ void t.test('documents sent at once by the server, before it closes, are not los
   });
   const { port } = server.address;
   const first = await connectBootstrap({ port, secret: SECRET });
-  await until(() => first.closed, 'the goodbye has come');
+  await until('the goodbye has come', () => first.closed);
   t.strictSame(await first.receive(), { i: 0 });
   t.strictSame(await first.receive(), { i: 1 });
   t.strictSame(await first.receive(), { i: 2 });
   await t.rejects(first.receive(), { code: 'RDMA_ERR_CLOSED' });
   const second = await connectBootstrap({ port, secret: SECRET });
   const sockets = (): number => process.getActiveResourcesInfo().filter((name) => name === 'TCPSocketWrap').length;
-  await until(() => second.closed && sockets() === 0, 'the goodbye has come and every socket is gone');
+  await until('the goodbye has come and every socket is gone', () => second.closed && sockets() === 0);
   const events: unknown[] = [];
   second.onClose = (error) => events.push(error ?? 'closed');
   second.onMessage = (document) => events.push(document);
-  await until(() => events.length === 4, 'all is told');
+  await until('the messages and the end have come', () => events.length === 4);
   t.strictSame(events, [{ i: 0 }, { i: 1 }, { i: 2 }, 'closed'], 'documents before the end');
   await server.close();
 });
@@ -109,7 +109,7 @@ void t.test('an orderly end tells both sides once and without an error, however 
   near.close();
   t.equal(near.closed, true);
   t.throws(() => near.send({}), { code: 'RDMA_ERR_CLOSED' });
-  await until(() => calls.length === 2, 'both know');
+  await until('both know', () => calls.length === 2);
   near.destroy();
   near.close();
   far.close();
@@ -135,7 +135,7 @@ void t.test('a peer that does not end too is cut off after a second', async (t) 
   const { server, peers } = await startServer();
   const { socket } = await handMade(server.address.port);
   socket.pause();
-  await until(() => peers.length === 1, 'the peer is there');
+  await until('the peer is there', () => peers.length === 1);
   const far = peers[0] as BootstrapChannel;
   const end = closing(far);
   const start = Date.now();
@@ -158,7 +158,7 @@ void t.test('destroy ends at once, with the error given here and a gone peer the
   await server.close();
 });
 
-void t.test('what a handler throws, or rejects with, ends the channel and is told to onClose', async (t) => {
+void t.test('an error that a handler throws, or rejects with, ends the channel and reaches onClose', async (t) => {
   const bug = new Error('bug');
   const handlers = [
     () => {
@@ -224,7 +224,7 @@ void t.test('frames that are tampered with, repeated, untagged or out of place e
   for (const [name, attack] of attacks) {
     peers.length = 0;
     const { socket, session, ended } = await handMade(server.address.port);
-    await until(() => peers.length === 1, 'the peer is there');
+    await until('the peer is there', () => peers.length === 1);
     const end = closing(peers[0] as BootstrapChannel);
     socket.resume();
     socket.write(attack(session));
@@ -248,7 +248,7 @@ void t.test('a peer that never reads, and one that is never listened to, are bot
   const { server, peers } = await startServer();
   const { socket, ended } = await handMade(server.address.port);
   socket.pause();
-  await until(() => peers.length === 1, 'the peer is there');
+  await until('the peer is there', () => peers.length === 1);
   const far = peers[0] as BootstrapChannel;
   const end = closing(far);
   const document = { a: 'x'.repeat(60000) };
@@ -263,7 +263,7 @@ void t.test('a peer that never reads, and one that is never listened to, are bot
   await ended;
   peers.length = 0;
   const near = await connectBootstrap({ port: server.address.port, secret: SECRET });
-  await until(() => peers.length === 1, 'the peer is there');
+  await until('the peer is there', () => peers.length === 1);
   const unheard = closing(peers[0] as BootstrapChannel);
   for (let i = 0; i < 18 && !near.closed; i += 1) near.send(document);
   t.equal((await unheard)?.code, 'RDMA_ERR_QUEUE_FULL');
@@ -275,7 +275,7 @@ void t.test('a peer that ends while much is still queued to it is gone at once',
   const { server, peers } = await startServer();
   const { socket } = await handMade(server.address.port);
   socket.pause();
-  await until(() => peers.length === 1, 'the peer is there');
+  await until('the peer is there', () => peers.length === 1);
   const far = peers[0]!;
   const end = closing(far);
   // More than the system's buffers hold, less than the channel allows to be queued, so that it cannot all be sent.
@@ -297,7 +297,7 @@ void t.test('the death of the peer process shows quickly, in whichever way it go
     });
     child.disconnect();
     const exited = new Promise<void>((resolve) => child.once('exit', () => resolve()));
-    await until(() => peers.length === 1, `the child (${mode}) is there`);
+    await until(`the child (${mode}) is there`, () => peers.length === 1);
     const far = peers[0] as BootstrapChannel;
     t.match(await far.receive(), { hello: child.pid });
     const end = closing(far);
@@ -321,8 +321,8 @@ void t.test('a channel opened and closed many times leaves no handle behind', as
     using near = await connectBootstrap({ port: server.address.port, secret: SECRET });
     near.send({ i });
   }
-  await until(() => server.peers === 0 && peers.length === 100, 'all are gone');
+  await until('all are gone', () => server.peers === 0 && peers.length === 100);
   t.match(server.counters, { accepted: 100, rejected: 0 });
   await server.close();
-  await until(() => liveHandles() <= 1, 'no handle is left');
+  await until('no handle is left', () => liveHandles() <= 1);
 });

@@ -14,7 +14,7 @@ void t.test('what JSON can carry comes back', async (t) => {
       return JSON.stringify(decodeDocument(encodeDocument(document))) === JSON.stringify(JSON.parse(text));
     }),
   );
-  t.pass();
+  t.pass('any document comes back');
 });
 
 void t.test('the largest document passes and the next does not', async (t) => {

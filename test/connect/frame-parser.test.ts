@@ -101,7 +101,7 @@ void t.test('arbitrary bytes give nothing but the two typed errors, however they
     ),
     { numRuns: 1000 },
   );
-  t.pass();
+  t.pass('1000 streams: the same however they are cut');
 });
 
 void t.test('a header is judged before any of its body is held', async (t) => {

@@ -182,7 +182,7 @@ void t.test('versions are negotiated, and a mismatch names both', async (t) => {
   t.throws(() => new ClientHandshake(options).onFrame(frameOf(challenge) as Frame), { code: 'RDMA_ERR_VERSION' });
 });
 
-void t.test('another service, or a full server, is told only to those who know the secret', async (t) => {
+void t.test('only those who know the secret learn that the service is another one, or the server full', async (t) => {
   const other = { ...options, service: 'other' };
   t.match(run(other, options), {
     clientError: { code: 'RDMA_ERR_REFUSED' },

@@ -29,7 +29,7 @@ void t.test('the system speaks, with its own code, and the remedy follows', asyn
 });
 
 void t.test(
-  'of several failed addresses the first speaks, and what is no system error is told all the same',
+  'of several failed addresses the first is reported, and so is an error that is no system error',
   async (t) => {
     const several = new AggregateError([
       systemError('ECONNREFUSED', -111, 'connect'),

@@ -10,17 +10,11 @@ import {
   type Rejection,
 } from '../../src/ts/connect/index.js';
 import type { RdmaError } from '../../src/ts/core/errors.js';
+import { waiting } from '../until.js';
 
 export const SECRET = 'correct horse battery staple';
 
-/** Waits until a condition holds; rejects after ten seconds. */
-export async function until(condition: () => boolean, what: string): Promise<void> {
-  const deadline = Date.now() + 10_000;
-  while (!condition()) {
-    if (Date.now() > deadline) throw new Error(`after 10 s still not: ${what}`);
-    await sleep(2);
-  }
-}
+export const until = waiting({ limitMs: 10_000, pause: () => sleep(2) });
 
 /** Resolves with what `onClose` was called with; must be called before the channel ends or soon after. */
 export function closing(channel: BootstrapChannel): Promise<RdmaError | undefined> {
@@ -54,7 +48,7 @@ export async function connectedPair(
 ): Promise<TestServer & { near: BootstrapChannel; far: BootstrapChannel }> {
   const started = await startServer(options);
   const near = await connectBootstrap({ port: started.server.address.port, secret: SECRET, name: 'near' });
-  await until(() => started.peers.length === 1, 'the server has a peer');
+  await until('the server has a peer', () => started.peers.length === 1);
   return { ...started, near, far: started.peers[0] as BootstrapChannel };
 }
 

@@ -60,7 +60,7 @@ void t.test('nodes of one cluster reach each other, and what they say is encrypt
   });
   const [, b] = (await ours) as [TlsIdentity, TlsIdentity];
   const near = await connectBootstrap({ host: '127.0.0.1', port: middle.port, secret: SECRET, tls: b, name: 'near' });
-  await until(() => peers.length === 1, 'the server has a peer');
+  await until('the server has a peer', () => peers.length === 1);
   t.equal(peers[0]?.peerName, 'near');
   const received = peers[0]!.receive();
   near.send({ words: 'nobody else reads this' });
@@ -74,13 +74,13 @@ void t.test('nodes of one cluster reach each other, and what they say is encrypt
 void t.test('processes of one user and host need no TLS', async (t) => {
   const { server, peers, port } = await tlsServer();
   const near = await connectBootstrap({ port, secret: SECRET, name: 'near' });
-  await until(() => peers.length === 1, 'the server has a peer');
+  await until('the server has a peer', () => peers.length === 1);
   near.close();
   await server.close();
   t.equal(server.counters.accepted, 1);
 });
 
-void t.test('the secret is asked for all the same', async (t) => {
+void t.test('the secret is still asked for', async (t) => {
   const { server, port } = await tlsServer();
   const [, b] = (await ours) as [TlsIdentity, TlsIdentity];
   const wrong = connectBootstrap({ host, port, secret: 'another secret', tls: b });
@@ -88,7 +88,7 @@ void t.test('the secret is asked for all the same', async (t) => {
   await server.close();
 });
 
-void t.test('a client of another cluster, or without a certificate, is told so and stays out', async (t) => {
+void t.test('a client of another cluster, or without a certificate, learns so and stays out', async (t) => {
   const { server, peers, rejections, port } = await tlsServer();
   const [stranger] = (await theirs) as [TlsIdentity];
   await t.rejects(connectBootstrap({ host, port, secret: SECRET, tls: stranger }), {
@@ -105,7 +105,7 @@ void t.test('a client of another cluster, or without a certificate, is told so a
     socket.on('error', () => undefined);
     await new Promise((resolve) => socket.once('close', resolve));
   }
-  await until(() => rejections.length === 3, 'all were refused');
+  await until('all were refused', () => rejections.length === 3);
   // The first one has left by itself: it does not believe this server.
   t.match(rejections[0]?.reason, /^(disconnected|tls)$/);
   t.same(
@@ -124,7 +124,7 @@ void t.test('TLS against none, both ways', async (t) => {
     code: 'RDMA_ERR_HANDSHAKE',
     remedy: /TLS on both sides or none/,
   });
-  await until(() => rejections.length === 1, 'the plain client was refused');
+  await until('the plain client was refused', () => rejections.length === 1);
   t.match(rejections[0], { reason: 'tls', error: { code: 'RDMA_ERR_HANDSHAKE' } });
   await server.close();
 
@@ -159,13 +159,13 @@ void t.test('old versions of TLS, garbage, half of a handshake and silence are e
   // Meanwhile a node of the cluster gets in.
   const [, b] = (await ours) as [TlsIdentity, TlsIdentity];
   const near = await connectBootstrap({ host, port, secret: SECRET, tls: b });
-  await until(() => rejections.length === 4, 'all four were refused');
+  await until('all four were refused', () => rejections.length === 4);
   t.same(rejections.map(({ reason }) => reason).sort(), ['timeout', 'timeout', 'tls', 'tls']);
   t.equal(peers.length, 1);
-  await until(() => sockets.every(({ closed }) => closed), 'their sockets are gone');
+  await until('their sockets are gone', () => sockets.every(({ closed }) => closed));
   near.close();
   await server.close();
-  await until(() => liveHandles() <= before, 'nothing is left');
+  await until('nothing is left', () => liveHandles() <= before);
 });
 
 void t.test('strangers that say nothing give way to a node of the cluster', async (t) => {
@@ -176,7 +176,7 @@ void t.test('strangers that say nothing give way to a node of the cluster', asyn
     socket.on('data', () => undefined);
     return socket;
   });
-  await until(() => server.counters.rejectedByReason.full >= 36, 'the first gave way');
+  await until('the first gave way', () => server.counters.rejectedByReason.full >= 36);
   const [, b] = (await ours) as [TlsIdentity, TlsIdentity];
   const near = await connectBootstrap({ host, port, secret: SECRET, tls: b });
   t.equal(server.peers, 1);

@@ -63,7 +63,7 @@ export function conformance(t: Test, openTwo: OpenTwo): void {
     t.equal((await two.get('b/0.c-d_e=f'))!.value.byteLength, 0);
   });
 
-  void t.test('what was written is a copy, and so is what is read', async (t) => {
+  void t.test('put() copies its value, and get() returns a copy', async (t) => {
     const [one] = await openTwo(t);
     const value = bytes(1, 2);
     await one.put('a', value);
@@ -102,7 +102,7 @@ export function conformance(t: Test, openTwo: OpenTwo): void {
     }
   });
 
-  void t.test('what was deleted is gone, and may be written as new', async (t) => {
+  void t.test('a deleted record is gone, and may be written as new', async (t) => {
     const [one, two] = await openTwo(t);
     await one.delete('a');
     t.equal(await codeOf(one.delete('a', 3)), 'RDMA_ERR_CONFLICT');
@@ -157,7 +157,7 @@ export function conformance(t: Test, openTwo: OpenTwo): void {
     );
   });
 
-  void t.test('a watcher that does not read is told the last of each record, after a while', async (t) => {
+  void t.test('a watcher that reads late gets the last of each record', async (t) => {
     const [one] = await openTwo(t);
     const watch = one.watch('a.', new AbortController().signal)[Symbol.asyncIterator]();
     t.strictSame((await watch.next()).value, { type: 'synced' });
@@ -183,7 +183,7 @@ export function conformance(t: Test, openTwo: OpenTwo): void {
     t.equal(await new Seen(one, '').until('synced'), undefined);
     const aborted = new AbortController();
     aborted.abort();
-    for await (const _ of one.watch('', aborted.signal)) t.fail('nothing is told to one who has gone');
+    for await (const _ of one.watch('', aborted.signal)) t.fail('an aborted watch gets nothing');
     for await (const _ of one.watch('', new AbortController().signal)) break;
   });
 

@@ -33,7 +33,7 @@ async function held(t: Test) {
   return opened;
 }
 
-void t.test('whoever is told of another holder after itself has lost, however low the revision', async (t) => {
+void t.test('a holder that sees another holder after itself has lost, however low the revision', async (t) => {
   const { store, lease } = await held(t);
   const { holding } = lease;
   await store.tell(put(10, store.puts[0]!.value), put(4, foreign));
@@ -74,7 +74,7 @@ void t.test('a lease that was free is held once it is seen to be written', async
 void t.test('a store that was away since it was asked may have forgotten who took the lease meanwhile', async (t) => {
   const { store, port, lease } = await asking(t);
   store.puts[0]!.answer(5);
-  // Its records are told again, and the end of them is late.
+  // The watch gives its records again, and the end of them is late.
   await store.tell(restarted, put(5, store.puts[0]!.value));
   await port.pass(500);
   t.equal(lease.holding, undefined);

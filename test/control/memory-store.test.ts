@@ -10,7 +10,7 @@ conformance(t, async (t) => {
   return [...stores];
 });
 
-void t.test('stores share what they are told to share', async (t) => {
+void t.test('stores share records only where their options say so', async (t) => {
   await memoryControlStore().put('a', 1);
   t.equal(await memoryControlStore().get('a'), undefined);
   t.throws(() => memoryControlStore({} as never), { code: 'RDMA_ERR_INVALID_ARGUMENT' });

@@ -10,7 +10,7 @@ import { conformance, Seen } from './conformance.js';
 import { NatsServer, NO_NATS } from './nats-server.js';
 
 /** Asks until the answer is the one that is waited for. */
-async function until(ask: () => Promise<string>, wanted: string): Promise<string> {
+async function answerOf(ask: () => Promise<string>, wanted: string): Promise<string> {
   let answer = '';
   for (let i = 0; i < 600 && answer !== wanted; i++) {
     answer = await ask();
@@ -41,30 +41,30 @@ void t.test('on NATS', { skip: NO_NATS ?? false, timeout: 0 }, async (t) => {
     const seen = new Seen(store, '');
     await seen.until('synced');
     await server.kill();
-    t.equal(await until(() => codeOf(store.get('a')), 'RDMA_ERR_PEER_GONE'), 'RDMA_ERR_PEER_GONE');
+    t.equal(await answerOf(() => codeOf(store.get('a')), 'RDMA_ERR_PEER_GONE'), 'RDMA_ERR_PEER_GONE');
     t.equal(await codeOf(store.put('a', 2)), 'RDMA_ERR_PEER_GONE', 'nothing is asked of one that is away');
     await server.run();
     await seen.until('synced', 2);
     // It may begin more than once before the server is of use.
     const words = seen.words.filter((word, i) => word !== 'restarted' || seen.words[i - 1] !== word);
     t.strictSame(words, ['a=1', 'synced', 'restarted', 'a=1', 'synced']);
-    t.equal(await until(() => codeOf(store.put('a', 3, { expected: revision })), 'ok'), 'ok');
+    t.equal(await answerOf(() => codeOf(store.put('a', 3, { expected: revision })), 'ok'), 'ok');
     await seen.until('a=3');
   });
 
-  void t.test('a server that hangs is a time-out; what was asked may be done all the same', async (t) => {
+  void t.test('a server that hangs is a time-out; it may still have done what was asked', async (t) => {
     const store = await natsControlStore({ servers: server.url, bucket: 'hangs', timeoutMs: 300 });
     t.teardown(() => store.close());
     const first = await store.put('a', 1);
     server.signal('SIGSTOP');
     try {
-      t.equal(await until(async () => String(haveThreadsStopped(server.pid)), 'true'), 'true');
+      t.equal(await answerOf(async () => String(haveThreadsStopped(server.pid)), 'true'), 'true');
       t.equal(await codeOf(store.put('a', 2, { expected: first })), 'RDMA_ERR_TIMEOUT');
     } finally {
       server.signal('SIGCONT');
     }
     const read = async () => String((await store.get('a').catch(() => undefined))?.revision !== first);
-    t.equal(await until(read, 'true'), 'true', 'it was written afterwards');
+    t.equal(await answerOf(read, 'true'), 'true', 'it was written afterwards');
   });
 
   void t.test(
@@ -82,7 +82,7 @@ void t.test('on NATS', { skip: NO_NATS ?? false, timeout: 0 }, async (t) => {
       t.match(await codeOf(one.put('a', 2, { expected: revision })), /^RDMA_ERR_(NOT_FOUND|CONFLICT)$/);
       await seen.until('-a');
       await seen.until('synced', 2);
-      t.equal(await until(() => codeOf(one.put('a', 3, { expected: 0 })), 'ok'), 'ok');
+      t.equal(await answerOf(() => codeOf(one.put('a', 3, { expected: 0 })), 'ok'), 'ok');
       await seen.until('a=3');
     },
   );
@@ -117,7 +117,7 @@ void t.test('on NATS', { skip: NO_NATS ?? false, timeout: 0 }, async (t) => {
     t.equal(greeted, 1, 'by one connection');
   });
 
-  void t.test('nobody there, and what is no address, are told from each other', async (t) => {
+  void t.test('a silent address and a malformed one have different errors', async (t) => {
     const nobody = natsControlStore({ servers: 'nats://127.0.0.1:1', connectTimeoutMs: 200 });
     t.equal(await codeOf(nobody), 'RDMA_ERR_PEER_GONE');
     const cases = [
@@ -187,10 +187,10 @@ void t.test('credentials that are wrong, or end', { skip: NO_NATS ?? false, time
   server.configure(users('second'));
   server.signal('SIGHUP');
   const ask = () => codeOf(store.get('a'));
-  t.equal(await until(ask, 'RDMA_ERR_UNAUTHENTICATED'), 'RDMA_ERR_UNAUTHENTICATED');
+  t.equal(await answerOf(ask, 'RDMA_ERR_UNAUTHENTICATED'), 'RDMA_ERR_UNAUTHENTICATED');
   server.configure(users('first'));
   server.signal('SIGHUP');
-  t.equal(await until(ask, 'ok'), 'ok', 'once they are valid again it goes on');
+  t.equal(await answerOf(ask, 'ok'), 'ok', 'once they are valid again it goes on');
 });
 
 void t.test('a server without room for the bucket says so', { skip: NO_NATS ?? false, timeout: 0 }, async (t) => {

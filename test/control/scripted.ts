@@ -1,6 +1,6 @@
 // A store whose every answer and event a test gives by hand, and a clock that a test moves.
 //
-// Invariant: nothing happens by itself: time stands still, and no answer comes, until the test says so.
+// Invariant: nothing happens by itself: no time passes, and no answer comes, until the test says so.
 import { setImmediate as turn } from 'node:timers/promises';
 import type { ControlPort } from '../../src/ts/control/port.js';
 import type { ControlStore, Entry, Json, Revision, WatchEvent } from '../../src/ts/control/index.js';
@@ -51,7 +51,7 @@ export async function settled(): Promise<void> {
   for (let i = 0; i < 5; i++) await turn();
 }
 
-/** A port whose clock stands still until it is moved. */
+/** A port whose clock moves only when a test moves it. */
 export class ScriptedPort implements ControlPort {
   private nowMs = 0;
   private ids = 0;

@@ -46,7 +46,7 @@ void t.test('a record that an answer has and the watch has not told was not abse
   t.equal(view.unchangedMs('k'), 0);
 });
 
-void t.test('a revision that a store has given twice is told twice', async (t) => {
+void t.test('a revision that a store has given twice is reported twice', async (t) => {
   const { store, told } = open(t);
   await store.tell(put(7, 'a'), synced, { type: 'restarted' }, put(7, 'b'), synced, put(7, 'b'));
   t.strictSame(told, ['7: a', '7: b']);

@@ -104,7 +104,7 @@ void t.test('who leaves hears nothing more, and may leave twice', async (t) => {
   t.equal(given.length, 0);
 });
 
-void t.test('a clock that calls all the same, after it was taken back, ends nothing', async (t) => {
+void t.test('a clock that still calls after its timer was cancelled ends nothing', async (t) => {
   const given: RdmaError[] = [];
   let call = () => {};
   const timers: Timers = {
@@ -214,7 +214,7 @@ void t.test('a timer in the background does not keep the process alive', async (
   takeForegroundBack();
   t.equal(realTimersPending(), before);
   await pause(20);
-  t.strictSame(calls, ['background'], 'it calls all the same while something else runs');
+  t.strictSame(calls, ['background'], 'it still calls while something else runs');
 });
 
 void t.test('a deadline for several waits counts from its beginning', async (t) => {

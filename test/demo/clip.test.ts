@@ -179,7 +179,7 @@ void t.test('the smallest and the longest clips work', async (t) => {
   t.equal(decode(diffuse({ ...tiny, conditioning: encodeText('storm'), frames: 2, steps: 2, seed: 0 })).length, 6144);
 });
 
-void t.test('a motion row full of nonsense is decoded all the same, and in bounded time', async (t) => {
+void t.test('a motion row full of nonsense is still decoded, and in bounded time', async (t) => {
   const clip = makeClip({ frames: 2 });
   for (const value of [Number.NaN, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY, 1e30, -1e30]) {
     clip.motion.fill(value);

@@ -1,4 +1,4 @@
-// Proves: what the demo's stages in Python need is looked for, and what is missing is named with its remedy.
+// Proves: the check looks for what the demo's stages in Python need, and names each missing thing with its remedy.
 import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

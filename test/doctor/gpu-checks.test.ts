@@ -1,6 +1,6 @@
 // Proves that each thing about GPUs is found with what causes it, and that a machine without any is as good as another.
 import t from 'tap';
-import type { Gpu, GpuReport } from '../../src/ts/cluster/gpus.js';
+import type { Gpu, GpuInventory } from '../../src/ts/cluster/gpus.js';
 import { gpuChecks } from '../../src/ts/doctor/gpu-checks.js';
 import { NO_GPUS } from './recorded.js';
 
@@ -8,14 +8,14 @@ const card: Gpu = {
   ...{ name: 'H100', memoryBytes: 80 * 2 ** 30, unifiedAddressing: true, hostRegister: true },
   ...{ pinProblem: null, ipcProblem: null },
 };
-const two: GpuReport = {
+const two: GpuInventory = {
   ...{ driver: '550.54', cuda: '12.4', gpus: [card, card], problem: null },
   peers: [
     [true, true],
     [true, true],
   ],
 };
-const found = (gpus: GpuReport | string) =>
+const found = (gpus: GpuInventory | string) =>
   Object.fromEntries(gpuChecks({ gpus }).map(({ id, severity, seen }) => [id, `${severity}: ${seen}`]));
 
 void t.test('without GPUs that is said plainly', async (t) => {

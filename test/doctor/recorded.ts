@@ -1,6 +1,6 @@
 // Recorded machines for the doctor's tests. Not a test.
-import type { GpuReport } from '../../src/ts/cluster/gpus.js';
-import type { DeviceReport, PortReport } from '../../src/ts/doctor/device-report.js';
+import type { GpuInventory } from '../../src/ts/cluster/gpus.js';
+import type { DeviceDetails, PortDetails } from '../../src/ts/doctor/device-details.js';
 import { diagnose } from '../../src/ts/doctor/diagnosis.js';
 import type { Finding } from '../../src/ts/doctor/finding.js';
 import type { Observation } from '../../src/ts/doctor/observation.js';
@@ -47,7 +47,7 @@ export function limits(memlock: string, files: string): string {
 }
 
 /** A machine without GPUs. */
-export const NO_GPUS: GpuReport = { driver: null, cuda: null, gpus: [], peers: [], problem: null };
+export const NO_GPUS: GpuInventory = { driver: null, cuda: null, gpus: [], peers: [], problem: null };
 
 const IPV4 = '00000000000000000000ffff0a630001';
 export const LINK_LOCAL = 'fe800000000000008ca4ddfffef9c43c';
@@ -56,7 +56,7 @@ export const gid = (type = 'RoCE v2', digits = IPV4, index = 0) => ({
   ...{ index, gid: digits, address: 'an address', type, netdev: 'eth0', usable: true, why: 'because' },
 });
 
-export function port(changes: Partial<PortReport> = {}): PortReport {
+export function port(changes: Partial<PortDetails> = {}): PortDetails {
   return {
     ...{ port: 1, state: 'active', physicalState: 'link up', linkLayer: 'Ethernet' },
     ...{ activeMtuBytes: 4096, maxMtuBytes: 4096, rateGbps: 2.5, lid: 0, lidMaskControl: 0, smLid: 0 },
@@ -66,7 +66,7 @@ export function port(changes: Partial<PortReport> = {}): PortReport {
   };
 }
 
-export function verbs(changes: Partial<DeviceReport> = {}): DeviceReport {
+export function verbs(changes: Partial<DeviceDetails> = {}): DeviceDetails {
   return {
     ...{ name: 'rxe0', kind: 'verbs', transport: 'RoCE', nodeGuid: '8ca4:ddff:fef9:c43c', problem: null },
     ...{ provider: 'rxe', firmware: '0.0.0', numaNode: null, attributes: {}, ports: [port()] },
@@ -74,7 +74,7 @@ export function verbs(changes: Partial<DeviceReport> = {}): DeviceReport {
   };
 }
 
-export function soft(changes: Partial<DeviceReport> = {}): DeviceReport {
+export function soft(changes: Partial<DeviceDetails> = {}): DeviceDetails {
   const ports = [port({ linkLayer: 'shared memory' })];
   return { ...verbs(), name: 'soft0', kind: 'soft', transport: 'shared-memory', ports, ...changes };
 }

@@ -1,8 +1,8 @@
 // Gateways that are killed and stopped at random instants, and what must be true afterwards. Not a test: chaos.test.ts
 // and chaos-main.ts run it.
 //
-// Invariant: every job whose submit() answered has one outcome, the one that everybody was told who was told any; a
-// run that fails names its seed. Only processes that were started here are signalled, each by its id.
+// Invariant: every job whose submit() answered has exactly one outcome, and every gateway that gives one gives that
+// one; a run that fails names its seed. Only processes that were started here are signalled, each by its id.
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { join } from 'node:path';
@@ -132,7 +132,7 @@ async function settle(
       if (problems.length > 20) break;
     }
     for (const id of told.keys()) {
-      if (!(await store.get(id))) problems.push(`${id} was told of and is not there`);
+      if (!(await store.get(id))) problems.push(`${id} was accepted and is not in the store`);
     }
     const { bytes } = await store.usage();
     let sum = 0;

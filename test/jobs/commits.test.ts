@@ -1,5 +1,5 @@
-// Proves that a process ends when it exits during a commit, with its exit code and its last words, and that what was
-// answered is in the store.
+// Proves that a process ends when it exits during a commit, with its exit code and its last words, and that every
+// record whose put() answered is in the store.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
@@ -32,6 +32,6 @@ for (const [how, code, words] of [
     t.match(said.error, words);
     const store = await lmdbStore(folder);
     t.teardown(() => store.close());
-    t.ok(await store.get('stored'), 'what was answered is there');
+    t.ok(await store.get('stored'), 'a put() that answered is there');
   });
 }

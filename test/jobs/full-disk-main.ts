@@ -124,5 +124,5 @@ async function goOn(): Promise<void> {
 
 void (step === 'fill' ? fill() : goOn()).then(() => {
   process.stdout.write(`${JSON.stringify(said)}\n`);
-  process.exit(0); // where it stands, as a crash does: nothing is given back
+  process.exit(0); // at once, as a crash does: nothing is given back
 });

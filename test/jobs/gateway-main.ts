@@ -9,7 +9,7 @@ import type { PipelineRequest } from '../../src/ts/pipeline/index.js';
 import { numbered, resultOf } from './support.js';
 import { printLine } from '../program.js';
 
-/** What the process is told, as JSON in its first argument. */
+/** The task of the process, as JSON in its first argument. */
 export interface GatewayTask {
   kind: 'lmdb' | 'redis';
   place: string;
@@ -53,7 +53,7 @@ async function main(): Promise<void> {
       printLine('a', id, i);
       void tell(id).catch(() => {});
     } catch {
-      // It was not accepted; or it was, and nobody was told.
+      // It was not accepted; or it was, and nobody learned that.
     }
     await sleep(Math.random() * 10);
   }

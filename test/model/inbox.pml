@@ -269,7 +269,7 @@ inline open(p, m) {
   lane[m].reportedAcknowledged = session[p].acknowledged
 }
 
-/* Session.acknowledge() */
+/* ProducerProgress.acknowledge() */
 inline acknowledge(p, q) {
 #ifdef SHARED
   look(q);

@@ -1,6 +1,5 @@
-// Memory of which one page is not there until it is released (userfaultfd(2)): whoever touches it stands still in the
-// middle of what it does, at a place that the test has chosen. Invariant: it waits without time-out, and for nothing
-// else.
+// Memory of which one page is not there until it is released (userfaultfd(2)): a thread that touches it blocks in the
+// middle of its work, at a byte that the test has chosen. Invariant: it waits without time-out, and for nothing else.
 #pragma once
 
 #include <cstddef>
@@ -20,7 +19,7 @@ class HeldMemory {
   bool isHeld() const { return fd_ >= 0; }
   uint8_t* bytes() const { return bytes_; }
   size_t size() const { return size_; }
-  // Waits until somebody has touched the page and stands there.
+  // Waits until somebody has touched the page and is blocked there.
   void AwaitVisitor() const;
   // Puts zeros there; whoever waits goes on.
   void Release() const;

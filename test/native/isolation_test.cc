@@ -1,5 +1,5 @@
 // Proves that a device is closed to everybody but its user: another user cannot attach, read or write, containers that
-// share nothing do not see each other, and what an address stands for is not touched unless it is a device.
+// share nothing do not see each other, and a file that an address names is not touched unless it is a device.
 #include <errno.h>
 #include <fcntl.h>
 #include <gtest/gtest.h>
@@ -167,8 +167,8 @@ TEST(Isolation, AnswersAnAddressThatIsNoneWithAnError) {
   EXPECT_EQ(Connect(*next, Gid{}, 1), -EINVAL);
 }
 
-// An address can come from anybody. What it stands for is not even opened unless it is a directory, as opening alone
-// can have effects: on a pipe, a terminal, a device.
+// An address can come from anybody. The file that it names is not even opened unless it is a directory, as opening
+// alone can have effects: on a pipe, a terminal, a device.
 TEST(Isolation, OpensNothingThatIsNoDirectory) {
   Side side;
   int file = memfd_create("something-else", MFD_CLOEXEC);

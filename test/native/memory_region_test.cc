@@ -1,7 +1,7 @@
-// Proves that revocation is final, also against a peer that stands still in the very middle of a copy: its region is
-// refused as long as it stands there and held up alone, and when it goes on it changes nothing that anybody sees. A
-// page that is not there until the test gives it (held_memory.h) makes the peer stand exactly there, and SIGSTOP keeps
-// it there after.
+// Proves that revocation is final, also against a peer that is blocked in the middle of a copy: only its region is
+// refused and held up as long as the peer is blocked, and when the peer goes on it changes nothing that anybody sees. A
+// page that is not there until the test gives it (held_memory.h) blocks the peer at a chosen byte, and SIGSTOP keeps it
+// there after.
 #include <errno.h>
 #include <gtest/gtest.h>
 #include <string.h>

@@ -1,5 +1,5 @@
 // Proves of memory windows that none outlives its revocation: not one whose bind runs while its region is deregistered,
-// not one whose user stands still in the middle of a copy.
+// not one whose user is blocked in the middle of a copy.
 #include <errno.h>
 #include <gtest/gtest.h>
 

@@ -1,5 +1,5 @@
-// Proves of peers: whoever dies, at whatever instant and in whatever order, the others are told within a second and
-// nothing of it is left behind.
+// Proves of peers: whichever dies, at whatever instant and in whatever order, the others learn it within a second, and
+// nothing of the dead one is left behind.
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -99,7 +99,7 @@ TEST_P(Death, IsToldWithinASecondAndLeavesNothing) {
       EXPECT_EQ(StateOf(*side.qp), QpState::kError);
       send(101);
       send(102);
-      // Each request and each receive is told of once; of the requests the first that did not succeed says why.
+      // Each request and each receive completes once; of the requests, the first that did not succeed says why.
       std::map<double, uint32_t> told;
       for (const CompletionRecord& record : Take(*side.cq, 16 + (round % 2 == 1 ? 3 : 2))) told[record.wrId] = record.status;
       EXPECT_EQ(told.size(), round % 2 == 1 ? 19u : 18u);
@@ -183,7 +183,7 @@ TEST(Peer, MayDieInAnyOrderAndTheLastOneGoesOn) {
       MustConnect(*second, channel.Hear<Endpoint>());
       channel.Say(true);
       for (int i = 0; i < 16; i++) MustPost(*second, ReceiveInto(*side.mr, 0, 64));
-      // Its second queue pair dies with the other one, of which it is told in its turn.
+      // Its second queue pair dies with the other one, and the event of that comes second.
       bool told = NextEventType(*side.device, kPatienceMs) == kQpFatal;
       channel.Say(told);
       for (;;) pause();
@@ -213,7 +213,7 @@ TEST(Peer, MayDieInAnyOrderAndTheLastOneGoesOn) {
       second->Wait();
     } else {
       dying.Kill();
-      EXPECT_TRUE(left.channel().Hear<bool>()) << "the other child was told";
+      EXPECT_TRUE(left.channel().Hear<bool>()) << "the other child got an event";
     }
     EXPECT_EQ(NextEventType(*side.device, kToldWithinMs), kQpFatal);
     if (order == 2) {

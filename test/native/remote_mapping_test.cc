@@ -44,7 +44,7 @@ int Own(Channel& channel) {
   return 0;
 }
 
-// Maps what it is told of, says the last byte that it sees there, and again at each word.
+// Maps the endpoint that it hears, says the last byte that it sees there, and says it again at each message.
 int Look(Channel& channel) {
   Side side;
   channel.Say(side.endpoint());

@@ -1,5 +1,5 @@
-// Proves of receives that many take: none is lost and none is told twice, with takers in many processes, while some are
-// killed or stand still with one in their hands.
+// Proves of receives that many take: none is lost and none completes twice, with takers in many processes, while some
+// are killed or stopped with one in their hands.
 #include <errno.h>
 #include <gtest/gtest.h>
 
@@ -105,7 +105,7 @@ TEST(SharedReceives, ComeBackWhateverTheTakersDieOf) {
       ASSERT_EQ(PostTo(*srq, ReceiveInto(*hub.mr, 0, 64, record.wrId)), 0);
     }
     for (Child* child : pair) child->Kill();
-    // Each of the eight is free, was told of, or comes back flushed: once.
+    // Each of the eight is free, has completed, or comes back flushed: once.
     for (auto& qp : qps) ASSERT_TRUE(Until([&] { return StateOf(*qp) == QpState::kError; }));
     // What arrived before comes first; what they held follows as flushed.
     CompletionRecord record{};

@@ -38,7 +38,7 @@ void t.test('those who ask at the same time share one look', async (t) => {
   t.equal(pipeline.asked, 1);
 });
 
-void t.test('a pipeline that is closed is told to who asks; listeners go on', async (t) => {
+void t.test('a snapshot of a closed pipeline is an error; listeners go on', async (t) => {
   let closed = false;
   const pipeline = new ScenePipeline(() => {
     if (closed) throw new RdmaError('RDMA_ERR_CLOSED', 'closed');
@@ -116,7 +116,7 @@ void t.test('of a real pipeline: requests, tasks, hops and timelines', async (t)
   t.ok(snapshot.edges.every(({ hop }) => hop !== undefined && hop.p50Us > 0));
 });
 
-void t.test('of a real pipeline, one process of which is killed: it is told, and no counter goes back', async (t) => {
+void t.test('a real pipeline, one process of which is killed: an event, and no counter goes back', async (t) => {
   const { pipeline } = await start(t, diamond);
   const observer = Observer.attach(pipeline);
   t.teardown(() => observer.close());

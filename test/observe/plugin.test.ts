@@ -136,7 +136,7 @@ void t.test('who does not read misses snapshots, is let go, and holds nobody up'
   await until('the end of the sleeper', () => closed, 20_000);
 });
 
-void t.test('more listeners than may are told to come back', async (t) => {
+void t.test('listeners beyond the limit get a time to come back', async (t) => {
   const { url } = await serve(t, () => ({}), { maxListeners: 1 });
   const control = new AbortController();
   t.teardown(() => control.abort());

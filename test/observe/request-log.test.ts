@@ -55,7 +55,7 @@ void t.test('however many are refused, those that were done are seen, and the ot
   t.strictSame(numbers(new RequestLog(SPEC, 6, 8), 6), []);
 });
 
-void t.test('more tenants and reasons than are told by name are told together', async (t) => {
+void t.test('tenants and reasons beyond the limit of names are counted together', async (t) => {
   const log = new RequestLog(SPEC, 2, 3);
   for (let i = 0; i < 200; i++) {
     log.failed(`tenant-${i}`, 0, 1, new RdmaError(`E${i}`, 'x'.repeat(1000)));

@@ -34,7 +34,7 @@ export const SPEC = checkSpec({
   ],
 });
 
-/** How long things take, in microseconds: a list of times, each as often as it stands there. */
+/** A latency from a list of times in microseconds; a time counts as often as it is listed. */
 export function latencyOf(...times: number[]) {
   const latency = new Latency();
   for (const us of times) latency.add(us);

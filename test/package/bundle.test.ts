@@ -1,5 +1,5 @@
-// Proves that an application which a bundler has put into one file works with the addon beside it, or is told what to
-// leave out of the bundle.
+// Proves that an application which a bundler has put into one file works with the addon beside it, or gets an error
+// that names what to leave out of the bundle.
 import { spawnSync } from 'node:child_process';
 import fs from 'node:fs';
 import os from 'node:os';

@@ -338,7 +338,7 @@ void t.test('a stage without instances admits nothing, and says when it will hav
   t.same(admission.capacity(1, 50e6), { servers: 0, startingUs: [9e6] });
   admission.setSleep(1, { state: 'starting', readyInMs: 9000 }, 50e6);
   t.same(admission.asleep(52e6), { stage: 1, readyInUs: 7e6 });
-  t.equal(admission.status().length, 1, 'what stands for its instances is none');
+  t.equal(admission.status().length, 1, 'the stand-in for its instances is no instance');
   const reason = new RdmaError('RDMA_ERR_STAGE_FAILED', 'it ends at once');
   admission.setSleep(1, { state: 'broken', reason, retryInMs: 300 }, 0);
   t.match(admission.broken, { stage: 1, retryInMs: 300 });

@@ -120,7 +120,7 @@ void t.test('a supervisor counts tries and ends a request, and nothing of one th
   await pipeline.idle();
 });
 
-void t.test('an instance that is told which requests have ended does not run them when they come again', async (t) => {
+void t.test('an instance that knows which requests have ended does not run them when they come again', async (t) => {
   const held = gate();
   const ran: unknown[] = [];
   const graph = workflow('barred', here)

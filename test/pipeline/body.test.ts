@@ -154,7 +154,7 @@ function spoiled(spoil: (view: DataView, at: number) => void, change: Partial<En
   return () => readTable(head, body, viewOf(body), 0);
 }
 
-void t.test('a table that does not describe what is there is refused in words', async (t) => {
+void t.test('a table that does not match its body is refused with the reason', async (t) => {
   t.match(spoiled(() => {})(), [{ name: 'x', dtype: 'u16', shape: [2], bytes: 4, offset: 64 }] as Partial<PartEntry>[]);
   const cases: [string, (view: DataView, at: number) => void, RegExp, Partial<Envelope>?][] = [
     ['dtype', (view, at) => view.setUint8(at, DTYPES.length), /described wrongly/],

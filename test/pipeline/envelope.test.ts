@@ -125,7 +125,7 @@ void t.test('a head is aligned, and as long as its stages need', async (t) => {
   }
 });
 
-void t.test('counts have 53 bits, and what is beyond is no number', async (t) => {
+void t.test('counts have 53 bits, and a larger one is NaN', async (t) => {
   const view = new DataView(new ArrayBuffer(8));
   for (const value of [0, 1, 2 ** 31, 2 ** 32 - 1, 2 ** 32, 2 ** 52 + 1, Number.MAX_SAFE_INTEGER]) {
     setCount(view, 0, value);

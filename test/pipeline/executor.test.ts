@@ -187,7 +187,7 @@ void t.test('what a handler throws, or answers in another number, fails all task
   t.same(pipeline.failures, []);
 });
 
-void t.test('a task that nobody wants any more is told so, and the others of its batch go on', async (t) => {
+void t.test('a task that nobody wants any more is aborted, and the others of its batch go on', async (t) => {
   const begun = gate();
   const stopped: number[] = [];
   const pipeline = await open(t, { size: 3, waitMs: 60_000 }, async (tasks) => {

@@ -281,7 +281,7 @@ void t.test('an abort at one gateway does not touch the requests of another with
   await pipeline.idle();
 });
 
-void t.test('a gateway that wants to know is told of starts, progress, ends and failures', async (t) => {
+void t.test('a gateway that asks for events gets starts, progress, ends and failures', async (t) => {
   const graph = workflow('watched', here)
     .stage('a', {
       handler: (task) => {
@@ -337,7 +337,7 @@ void t.test('an idle pipeline has nothing left, after results, failures, aborts 
   t.same(pipeline.failures, []);
 });
 
-// A stage whose tasks end when they are told to, in the order in which they began; it says what its author expects.
+// A stage whose tasks end when the test ends them, in the order in which they began; it states an expected time.
 function queueing(computeMs: number) {
   const waiting: (() => void)[] = [];
   const handler: StageHandler = async (task) => {
@@ -459,7 +459,7 @@ void t.test('requests for a broken stage are refused with the reason, and wait f
   await pipeline.idle();
 });
 
-void t.test('a caller that asks for retries comes again when it was told, within its deadline', async (t) => {
+void t.test('a caller that asks for retries comes again at the time that it got, within its deadline', async (t) => {
   const { waiting, options } = queueing(1);
   const graph = workflow('retry', here).stage('a', options);
   const pipeline = await Harness.open(graph, { maxInFlight: 1, maxQueued: 1 });

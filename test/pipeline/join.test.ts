@@ -278,7 +278,7 @@ void t.test('who does not send here is refused, and nothing changes', async (t) 
   }
   t.ok(
     messages.every(({ acknowledged }) => acknowledged === 0),
-    'what is refused is not acknowledged',
+    'a refused part is not acknowledged',
   );
   t.equal(join.openCount, 1);
 });

@@ -1,5 +1,5 @@
 // Proves: every time has one bucket, buckets follow one another without a gap, a bucket is at most an eighth as wide as
-// its times are long, and what is counted is said in plain numbers.
+// its times are long, and status() says the counts in plain numbers.
 import fc from 'fast-check';
 import t from 'tap';
 import {

@@ -13,5 +13,5 @@ void t.test('it is not known before many samples, and then the least of the last
   least.add(20);
   t.equal(least.us, 20, 'at once');
   for (let i = 0; i < 64; i++) least.add(80);
-  t.equal(least.us, 80, 'what was faster is forgotten');
+  t.equal(least.us, 80, 'a faster time is forgotten');
 });

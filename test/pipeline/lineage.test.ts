@@ -133,7 +133,7 @@ void t.test('incarnations up to 2^32 - 1 are told apart', async (t) => {
     fc.property(fc.integer({ min: 1, max: 2 ** 32 - 1 }), fc.integer({ min: 1, max: 2 ** 32 - 1 }), (a, b) => {
       const [x] = merged(descent(0, 3, a, a, 0, 0));
       const [y] = merged(descent(0, 3, b, b, 0, 0));
-      // One number stands for two: 0 means that there is no run.
+      // Two numbers are merged into 1, as 0 means that there is no run.
       if ((x === y) !== (a === b) && x !== 1) throw new Error(`${a} and ${b}`);
     }),
     { seed: 5, numRuns: 1000 },

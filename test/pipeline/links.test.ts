@@ -1,5 +1,5 @@
 // Proves that the links of a place keep the order of each target, that a target without room or a message that takes
-// long holds up nothing else, and that what is acknowledged was acknowledged by the target, or is asked for no more.
+// long holds up nothing else, and that a link acknowledges a message only when its target has, or nobody asks for it.
 import t from 'tap';
 import { Custody } from '../../src/ts/pipeline/custody.js';
 import { Attachment } from '../../src/ts/pipeline/attachment.js';
@@ -199,7 +199,7 @@ void t.test('there is no way to a target that is not connected', async (t) => {
   t.same([links.has('b/0'), links.status().length], [true, 1]);
 });
 
-void t.test('what a failed link has not delivered is not acknowledged, and the owner is told', async (t) => {
+void t.test('a failed link acknowledges only what it has delivered, and tells its owner', async (t) => {
   const { links, failed, listen, close } = open(t, 1);
   const inbox = await listen('b/0', () => {});
   await links.connect(['b/0']);

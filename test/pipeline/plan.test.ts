@@ -1,4 +1,4 @@
-// Proves that a plan is numbered, ascending, frozen and the same after JSON, and that what is none is refused.
+// Proves that a plan is numbered, ascending, frozen and the same after JSON, and that anything else is refused.
 import t from 'tap';
 import {
   checkPlan,

@@ -20,7 +20,7 @@ void t.test('a steady task has the rest of its time left, and a slower one more 
   }
   pace = paceAfter(pace, 0.95, 3000);
   t.ok(restUs(pace, 1100) > 500, 'it has slowed down');
-  t.equal(restUs(paceAfter(pace, 1, 5000), 5000), 0, 'what is done is done');
+  t.equal(restUs(paceAfter(pace, 1, 5000), 5000), 0, 'nothing is left of a finished task');
 });
 
 void t.test('an estimate is never negative and never NaN once there is a pace', async (t) => {

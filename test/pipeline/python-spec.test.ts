@@ -15,7 +15,7 @@ void t.test('its spec is JSON, and the same when it is read back', async (t) => 
   t.throws(() => built.built.handler('act'), { code: 'RDMA_ERR_INVALID_ARGUMENT', message: /is in Python/ });
 });
 
-void t.test('what is wrong is refused, with the name of the field', async (t) => {
+void t.test('a wrong field is refused by its name', async (t) => {
   const wrong: readonly [object, RegExp][] = [
     [{ python: 'act.py' }, /python of stage act/],
     [{ python: { name: 'Act' } }, /python\.file/],

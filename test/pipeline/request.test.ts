@@ -16,7 +16,7 @@ void t.test('what a caller leaves out has a default', async (t) => {
   });
 });
 
-void t.test('what is wrong is named', async (t) => {
+void t.test('a wrong option is refused by its name', async (t) => {
   const wrong: [string, unknown][] = [
     ['options', 5],
     ['timeoutMs', { timeoutMs: 0 }],

@@ -197,7 +197,7 @@ void t.test('a request whose one branch fails ends at once, whatever the others 
   const error = await within('the failure', failureOf(pipeline.gateway.run({})), 2000);
   t.match(error, { code: 'RDMA_ERR_STAGE_FAILED', message: /stage fails failed: no/ });
   await pipeline.idle();
-  t.ok(stopped, 'the other branch was told');
+  t.ok(stopped, 'the other branch was aborted');
   t.equal(pipeline.count('join/0', 'task') + pipeline.count('behind/0', 'task'), 0);
   long.open();
 });

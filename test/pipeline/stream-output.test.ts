@@ -59,7 +59,7 @@ void t.test('the output counts with its pieces', async (t) => {
   await pipeline.idle();
 });
 
-void t.test('pieces wait for memory, and come in order all the same', async (t) => {
+void t.test('pieces wait for memory, and still come in order', async (t) => {
   const PIECE = 40_000;
   const graph = workflow('memory', here)
     .stage('make', {

@@ -25,19 +25,16 @@ import {
   type Workflow,
   type PlaceAddress,
 } from '../../src/ts/pipeline/index.js';
+import { type Until, waiting } from '../until.js';
 
 export const DEVICE = process.env.ONEPIECE_DEVICE ?? 'soft0';
 export const SECRET = 'for the tests only';
 const SLOW = DEVICE === 'soft0' ? 1 : 12;
 
-/** Waits for `condition`; looks again after every pause, never trusting a pause itself. */
-export async function until(what: string, condition: () => boolean, timeoutMs = 10_000): Promise<void> {
-  const end = performance.now() + timeoutMs * SLOW;
-  while (!condition()) {
-    if (performance.now() > end) throw new Error(`waited too long for ${what}`);
-    await sleep(5);
-  }
-}
+const untilSlow = waiting({ limitMs: 10_000 });
+
+/** Waits for `timeoutMs`, or for longer on a slow device. */
+export const until: Until = (what, condition, timeoutMs = 10_000) => untilSlow(what, condition, timeoutMs * SLOW);
 
 /** The promise, or an error that says what did not come. */
 export function within<T>(what: string, promise: Promise<T>, timeoutMs = 20_000): Promise<T> {
@@ -105,7 +102,7 @@ export interface HarnessOptions {
 export class Harness {
   /** What the stage instances said, in order. */
   readonly events: { place: string; event: StageEvent }[] = [];
-  /** What the gateways were told of requests. */
+  /** The task events that the gateways got. */
   readonly told: TaskEvent[] = [];
   readonly failures: RdmaError[] = [];
   readonly stages = new Map<string, StageInstance>();

@@ -1,4 +1,4 @@
-// Proves that what happened to a request is told once, in order, up to a limit, and in names that people know.
+// Proves that each event of a request is reported once, in order, up to a limit, and in names that people know.
 import fc from 'fast-check';
 import t from 'tap';
 import { MAX_TRACE_BYTES } from '../../src/ts/pipeline/envelope.js';
@@ -25,7 +25,7 @@ void t.test('tasks and hops are read as they were added', async (t) => {
   });
 });
 
-void t.test('what came by several ways is told once', async (t) => {
+void t.test('records that came by several paths are reported once', async (t) => {
   const shared = new TraceRecords();
   shared.addTask(0, 0, 1, 2);
   shared.addHop(-1, 0, 0, 0, 5, 1);

@@ -78,7 +78,7 @@ async function act(meta: Meta, signal: AbortSignal) {
   }
 }
 
-/** What each handler is told of the trace that its request belongs to. */
+/** What each handler knows of the trace that its request belongs to. */
 export const contexts = workflow('contexts', here)
   .stage('first', { handler: (task) => ({ meta: { first: task.traceContext?.traceparent ?? null } }) })
   .stage('second', {

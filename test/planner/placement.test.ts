@@ -176,7 +176,7 @@ void t.test('where no host is shared, neighbours are on nodes whose devices reac
   t.same(nodesOf(placements, 'w/s1'), ['c']);
 });
 
-void t.test('what is scarce is shared by weight, and a newcomer takes from who has most', async (t) => {
+void t.test('scarce GPUs are shared by weight, and a newcomer takes from the workflow that has most', async (t) => {
   const one = spec({ name: 's', resources: { gpus: 1 } });
   const nodes = bySize(...Array.from({ length: 8 }, () => GIB));
   const first = place({ workflows: [{ id: 'a', spec: one, wanted: [8] }], nodes });

@@ -50,7 +50,7 @@ void t.test('nothing comes: nothing is started, and no number is NaN', async (t)
   t.notOk(Object.values(actions.at(-1)!.state.arrivals).some((value) => Number.isNaN(value)));
 });
 
-void t.test('the first request of a stage without instances starts one, and is told when to come again', async (t) => {
+void t.test('the first request of a stage without instances starts one, and gets a time to come again', async (t) => {
   const [first, second] = follow([
     { queued: 1, arrived: 1 },
     { queued: 1, startingMs: [19_000] },
@@ -100,24 +100,21 @@ void t.test('the last instance ends when nothing has come for long', async (t) =
   t.notOk(follow([...busy, ...idle], { min: 1 }).some(({ type }) => type === 'down'));
 });
 
-void t.test(
-  'one that was refused wakes a stage, and it stays until who was told to come back may have come',
-  async (t) => {
-    const options = { zeroAfterMs: 1000, zeroAfterGaps: 0 };
-    const sleeping = Array.from({ length: 100 }, () => ({}));
-    const starting = [...Array(20).keys()].map((s) => ({ startingMs: [20_000 - 1000 * s] }));
-    const ready = [...Array.from({ length: 10 }, () => ({ ready: 1 })), {}, {}];
-    // Nothing waits: the arrival alone does it.
-    const actions = follow([...sleeping, { arrived: 1 }, ...starting, ...ready], options);
-    const acted = actions.flatMap(({ type, to }, i) => (type === 'hold' ? [] : [[i, to]]));
-    // It starts for 20 s, and is kept for half of that.
-    t.strictSame(acted, [
-      [100, 1],
-      [130, 0],
-    ]);
-    t.equal(actions[100]!.retryAfterMs, 20_000);
-  },
-);
+void t.test('a refused request wakes a stage, which stays until the request may have come back', async (t) => {
+  const options = { zeroAfterMs: 1000, zeroAfterGaps: 0 };
+  const sleeping = Array.from({ length: 100 }, () => ({}));
+  const starting = [...Array(20).keys()].map((s) => ({ startingMs: [20_000 - 1000 * s] }));
+  const ready = [...Array.from({ length: 10 }, () => ({ ready: 1 })), {}, {}];
+  // Nothing waits: the arrival alone does it.
+  const actions = follow([...sleeping, { arrived: 1 }, ...starting, ...ready], options);
+  const acted = actions.flatMap(({ type, to }, i) => (type === 'hold' ? [] : [[i, to]]));
+  // It starts for 20 s, and is kept for half of that.
+  t.strictSame(acted, [
+    [100, 1],
+    [130, 0],
+  ]);
+  t.equal(actions[100]!.retryAfterMs, 20_000);
+});
 
 void t.test('a stage to which nothing ever came is tried, and sleeps after it', async (t) => {
   const list = [{ startingMs: [9000] }, { startingMs: [0] }, ...Array.from({ length: 60 }, () => ({ ready: 1 })), {}];

@@ -1,5 +1,5 @@
-// Proves that the examples of Python stages run in a pipeline, at tiny sizes on a CPU: the pipeline makes the
-// very bytes that one script makes, and prompts that share a batch get the answers that each gets alone.
+// Proves that the examples of Python stages run in a pipeline, at tiny sizes on a CPU: the pipeline makes the same
+// bytes as one script, and prompts that share a batch get the answers that each gets alone.
 import { spawnSync } from 'node:child_process';
 import path from 'node:path';
 import t, { type Test } from 'tap';

@@ -307,7 +307,7 @@ def make(task):
     assert out.device == "cuda:0" and out.writable
     ctypes.memset(out.data_ptr(), meta["value"], 1 << 20)
     if meta.get("fails"):
-        raise ValueError("as it was told")
+        raise ValueError("as ordered")
     return {}
 
 @stage
@@ -380,7 +380,7 @@ def test_an_output_that_cannot_be_shared_goes_through_the_host(process, write, r
 def test_a_task_that_fails_gives_its_blocks_back(process, write, other):
     process.start(write(STAGE), "make")
     process.post(make_task(process, [["read/0", other.offer["probe"]]], 5, fails=True))
-    assert "as it was told" in process.take()["error"]
+    assert "as ordered" in process.take()["error"]
     assert process.take()["t"] == "gpu"
     assert process.worker.gpu.held == 1
 

@@ -62,8 +62,8 @@ async function lifecycles(): Promise<void> {
     await round();
     const before = descriptors();
     for (let i = 0; i < 20; i++) await round();
-    await until(() => descriptors() <= before, `${descriptors()} descriptors are ${before} again`);
-    t.pass();
+    await until(`${descriptors()} descriptors are ${before} again`, () => descriptors() <= before);
+    t.pass('no descriptor is left');
   });
 
   await t.test('a channel closes its ids first, twice, and calls on closed ids are refused', async (t) => {

@@ -1,4 +1,4 @@
-// A worker that goes as far as it is told and is terminated there.
+// A worker that goes as far as its `step` and is terminated there.
 import { parentPort, workerData } from 'node:worker_threads';
 import { connect, listen } from '../../src/ts/rdmacm/index.js';
 import { connectedPair, deviceAddress, nextRequest, openEnd } from './support.js';

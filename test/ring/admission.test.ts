@@ -1,12 +1,12 @@
-// Proves what an inbox remembers of producers that are away: nothing is delivered twice, nothing that is unacknowledged
-// is forgotten, memory is bounded, and whoever had to be forgotten is told.
+// Proves what an inbox remembers of producers that are away: nothing is delivered twice, nothing unacknowledged is
+// forgotten, memory is bounded, and a producer that had to be forgotten gets an error.
 import t from 'tap';
 import { Admission } from '../../src/ts/ring/admission.js';
 import type { Offer } from '../../src/ts/ring/negotiation-messages.js';
 import type { Inbox, InboxMessage } from '../../src/ts/ring/index.js';
 import { checkLimits } from '../../src/ts/ring/inbox-options.js';
 import type { Lane } from '../../src/ts/ring/lane.js';
-import type { Session } from '../../src/ts/ring/session.js';
+import type { ProducerProgress } from '../../src/ts/ring/producer-progress.js';
 import { breakConnection, content, openInbox, openOutbox, thrownCode, until } from './support.js';
 
 const INBOX = 'a'.repeat(32);
@@ -30,25 +30,25 @@ const offerOf = (number: number, changes: Partial<Offer> = {}): Offer =>
   }) as Offer;
 
 /** A producer comes, has `delivered` messages delivered and `acknowledged` acknowledged, and goes. */
-function visit(admission: Admission, offer: Offer, delivered: number, acknowledged: number): Session {
-  const { id, session, shape } = admission.admit(offer);
-  const lane = { id, session, slots: shape.slots, held: 0 } as Lane;
-  session.lane = lane;
+function visit(admission: Admission, offer: Offer, delivered: number, acknowledged: number): ProducerProgress {
+  const { id, progress, shape } = admission.admit(offer);
+  const lane = { id, progress, slots: shape.slots, held: 0 } as Lane;
+  progress.lane = lane;
   admission.add(lane);
-  for (let n = 0; n < delivered; n++) session.deliver(0);
-  for (let n = 1; n <= acknowledged; n++) session.acknowledge(n);
-  session.lane = undefined;
+  for (let n = 0; n < delivered; n++) progress.deliver(0);
+  for (let n = 1; n <= acknowledged; n++) progress.acknowledge(n);
+  progress.lane = undefined;
   admission.remove(lane);
-  return session;
+  return progress;
 }
 
 void t.test('of those whose messages are all acknowledged a number is kept, and nothing comes twice', async (t) => {
   const table = admission();
   for (let n = 0; n < 3000; n++) visit(table, offerOf(n), 3, 3);
-  t.ok([...table.allSessions()].length <= 1024, 'most are settled');
+  t.ok([...table.allProgress()].length <= 1024, 'most are settled');
   // Its own report was lost: it believes that one was acknowledged.
-  const { session } = table.admit(offerOf(5, { acknowledged: 1, inbox: INBOX }));
-  t.strictSame([session.delivered, session.acknowledged], [3, 3]);
+  const { progress } = table.admit(offerOf(5, { acknowledged: 1, inbox: INBOX }));
+  t.strictSame([progress.delivered, progress.acknowledged], [3, 3]);
 });
 
 void t.test('what is not acknowledged is never forgotten; newcomers wait instead', async (t) => {
@@ -58,9 +58,9 @@ void t.test('what is not acknowledged is never forgotten; newcomers wait instead
     thrownCode(() => table.admit(offerOf(5000))),
     'RDMA_ERR_BUSY',
   );
-  const { session } = table.admit(offerOf(7, { acknowledged: 1, inbox: INBOX }));
-  t.strictSame([session.delivered, session.acknowledged], [2, 1], 'whoever is known comes in');
-  for (const each of table.allSessions()) each.acknowledge(2);
+  const { progress } = table.admit(offerOf(7, { acknowledged: 1, inbox: INBOX }));
+  t.strictSame([progress.delivered, progress.acknowledged], [2, 1], 'whoever is known comes in');
+  for (const each of table.allProgress()) each.acknowledge(2);
   visit(table, offerOf(7, { acknowledged: 1, inbox: INBOX }), 0, 0);
   t.equal(
     thrownCode(() => table.admit(offerOf(5000))),
@@ -98,19 +98,19 @@ void t.test(
       to = inbox.bootstrap;
       const connects = outbox.counters.connects + 1;
       breakConnection(outbox);
-      await until(() => outbox.counters.connects === connects, 'it is there');
+      await until('it is there', () => outbox.counters.connects === connects);
     };
     for (let n = 1; n <= 4; n++) await outbox.send(content(n, 10));
-    await until(() => got.a!.length === 4, 'four are with the first');
+    await until('four are with the first', () => got.a!.length === 4);
     got.a![0]!.done();
     await outbox.whenAcknowledged(1);
     await move(b);
-    await until(() => got.b!.length === 3, 'three came to the second');
+    await until('three came to the second', () => got.b!.length === 3);
     for (const message of got.b!.slice(0, 2)) message.done();
     await outbox.whenAcknowledged(3);
     await move(a);
     await outbox.send(content(5, 10));
-    await until(() => got.a!.length === 5, 'the fifth comes to the first');
+    await until('the fifth comes to the first', () => got.a!.length === 5);
     t.strictSame(
       got.a!.map((message) => message.sequence),
       [1, 2, 3, 4, 5],

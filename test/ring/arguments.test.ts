@@ -16,10 +16,10 @@ void t.test('a lane gives back nothing but messages that were delivered', async 
   const outbox = await openOutbox(inbox, { slots: 4 });
   for (let i = 0; i < 3; i++) await outbox.send(new Uint8Array(8));
   const lanes: Lane[] = [];
-  await until(() => {
+  await until('all are there', () => {
     inbox.poll((lane) => lanes.push(lane));
     return lanes.length === 3;
-  }, 'all are there');
+  });
   const lane = lanes[0]!;
   for (const name of ['release', 'acknowledge']) {
     for (const wrong of WRONG_SEQUENCES) {
@@ -49,15 +49,15 @@ void t.test('a lane gives back nothing but messages that were delivered', async 
   await inbox.close();
 });
 
-void t.test('a visitor that forgets the sequence is told in the poll, and the message is not lost', async (t) => {
+void t.test('a visitor that forgets the sequence gets an error from poll(), and the message is not lost', async (t) => {
   const inbox = await openInbox({ wait: 'busy' });
   const outbox = await openOutbox(inbox, { slots: 4 });
   await outbox.send(new Uint8Array(8));
   let code: string | undefined;
-  await until(() => {
+  await until('the message is there', () => {
     code = thrownCode(() => inbox.poll((lane) => loose(lane).release!()));
     return code !== undefined;
-  }, 'the message is there');
+  });
   t.equal(code, INVALID);
   t.equal(inbox.status().heldMessages, 1);
   await outbox.close();
@@ -69,9 +69,9 @@ void t.test('a lane that has gone takes back what was delivered on it, and nothi
   const inbox = await openInbox({ onMessage: (message) => held.push(message) });
   const outbox = await openOutbox(inbox);
   for (let i = 0; i < 2; i++) await outbox.send(new Uint8Array(8));
-  await until(() => held.length === 2, 'both are there');
+  await until('both are there', () => held.length === 2);
   await outbox.close();
-  await until(() => inbox.laneCount === 0, 'the lane is gone');
+  await until('the lane is gone', () => inbox.laneCount === 0);
   const { lane } = held[0] as unknown as { lane: unknown };
   for (const name of ['release', 'acknowledge']) {
     t.equal(
@@ -111,7 +111,7 @@ void t.test('poll() wants a visitor, unless there is an onMessage', async (t) =>
   });
   const outbox = await openOutbox(other);
   await outbox.send(new Uint8Array(8));
-  await until(() => other.poll() >= 0 && count === 1, 'onMessage gets it');
+  await until('onMessage gets it', () => other.poll() >= 0 && count === 1);
   await outbox.close();
   await other.close();
 });
@@ -156,7 +156,7 @@ void t.test('what an outbox, a reservation and a message cannot use', async (t) 
   for (const [on, name, args] of calls) t.equal(await tried(on, name, args), INVALID, `${name}(${args.map(String)})`);
   t.equal(outbox.sequence, 1, 'nothing was taken');
   open.commit();
-  await until(() => held.length === 1, 'the reservation came');
+  await until('the reservation came', () => held.length === 1);
   const message = held[0]!;
   const pool = MemoryPool.open({ device: DEVICE });
   for (const [name, args] of [

@@ -3,7 +3,7 @@ import fc from 'fast-check';
 import t from 'tap';
 import { alignedLength } from '../../src/ts/ring/layout.js';
 import { Home, RetainedMessages } from '../../src/ts/ring/retained-messages.js';
-import { Session } from '../../src/ts/ring/session.js';
+import { ProducerProgress } from '../../src/ts/ring/producer-progress.js';
 import { systemPort } from '../../src/ts/ring/system-port.js';
 import { WaitList } from '../../src/ts/ring/wait-list.js';
 import type { MemoryRegion } from '../../src/ts/verbs/index.js';
@@ -16,28 +16,28 @@ void t.test('acknowledgements in any order: the watermark is the longest complet
       fc.nat(1000),
       fc.array(fc.tuple(fc.boolean(), fc.integer({ min: -2, max: 11 })), { maxLength: 200 }),
       (window, begin, steps) => {
-        const session = new Session('p', 'n', window, begin);
+        const progress = new ProducerProgress('p', 'n', window, begin);
         const done = new Set<number>();
         let watermark = begin;
         for (const [deliver, ahead] of steps) {
           if (deliver) {
-            if (session.full !== session.delivered - watermark >= window) return false;
-            if (!session.full) session.delivered++;
+            if (progress.full !== progress.delivered - watermark >= window) return false;
+            if (!progress.full) progress.delivered++;
             continue;
           }
           const sequence = watermark + ahead;
-          if (sequence > begin && sequence <= session.delivered) done.add(sequence);
+          if (sequence > begin && sequence <= progress.delivered) done.add(sequence);
           const before = watermark;
           while (done.has(watermark + 1)) watermark++;
-          if (session.acknowledge(sequence) !== watermark > before) return false;
-          if (session.acknowledged !== watermark || watermark > session.delivered) return false;
+          if (progress.acknowledge(sequence) !== watermark > before) return false;
+          if (progress.acknowledged !== watermark || watermark > progress.delivered) return false;
         }
         return true;
       },
     ),
     { numRuns: 1000 },
   );
-  t.pass();
+  t.pass('1000 histories agree with the definition');
 });
 
 function retainedIn(bytes: number, capacity: number): RetainedMessages {
@@ -89,7 +89,7 @@ void t.test('what is retained keeps its place and its bytes until it is acknowle
     ),
     { numRuns: 500 },
   );
-  t.pass();
+  t.pass('500 histories: every message keeps its bytes');
 });
 
 void t.test('waiters are served in their order, each once, and one that left is never tried again', async (t) => {

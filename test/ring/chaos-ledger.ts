@@ -4,7 +4,7 @@
 //
 // Invariant: a record is written by one system call before its writer goes on, into a file, so it survives SIGKILL; a
 // torn last one counts as not written, as its writer had not gone on. A producer writes INTENT before it sends, and
-// ACKNOWLEDGED when it is told; a consumer writes ARRIVED when a message is handed to it, and WHOLE before it
+// ACKNOWLEDGED when it sees the acknowledgement; a consumer writes ARRIVED when it gets a message, and WHOLE before it
 // acknowledges.
 import { closeSync, openSync, readdirSync, readFileSync, writeSync } from 'node:fs';
 import path from 'node:path';
@@ -114,8 +114,8 @@ class Checker {
         if (sequence !== intended + 1) this.say(`${name}: sends ${sequence} after ${intended}`);
         intended = sequence;
       } else if (records[i] === What.ACKNOWLEDGED) {
-        if (sequence <= acknowledged) this.say(`${name}: was told ${sequence} after ${acknowledged}`);
-        if (sequence > intended) this.say(`${name}: was told that ${sequence} is acknowledged, of ${intended}`);
+        if (sequence <= acknowledged) this.say(`${name}: saw acknowledgement ${sequence} after ${acknowledged}`);
+        if (sequence > intended) this.say(`${name}: saw acknowledgement ${sequence} of ${intended} sent`);
         acknowledged = sequence;
       } else finished = sequence;
     }
@@ -164,7 +164,7 @@ class Checker {
     }
   }
 
-  /** What was acknowledged was delivered, whole; who has finished was told that everything is acknowledged. */
+  /** Acknowledged messages were delivered, whole; a producer that has finished saw everything acknowledged. */
   finish(): void {
     for (const account of this.accounts.values()) {
       const { name, acknowledged, intended, finished, whole } = account;

@@ -1,7 +1,7 @@
 // What a chaos run is made of: the messages, what the consumer does with them, who is hit, when and how.
 //
 // Invariant: all of it follows from the seed; producer, consumer and checker compute the same message from its
-// producer, incarnation and sequence, so nobody has to be told what was sent.
+// producer, incarnation and sequence, so none of them has to learn what was sent.
 
 /** A number of 32 bits from others, each bit of which depends on each bit of them (the finalizer of MurmurHash3). */
 export function hash(...parts: number[]): number {

@@ -1,5 +1,5 @@
-// A producer of a chaos run. Invariant: it may be stopped or killed at any instruction; what it has been told it has
-// written down before it goes on.
+// A producer of a chaos run. Invariant: it may be stopped or killed at any instruction; it writes down each
+// acknowledgement before it goes on.
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { setImmediate as turn } from 'node:timers/promises';

@@ -1,8 +1,8 @@
 // Chaos: many producers and a consumer, real processes, that are killed, stopped, fenced, drained and started again at
-// random while they send and receive. What has to hold, exactly (chaos-ledger.ts): what a producer was told is
-// acknowledged was delivered, whole; each incarnation of the consumer gets the messages of a producer in order, each
-// once, and nothing that was not sent; who lives at the end gets everything acknowledged; and nobody leaves anything
-// behind.
+// random while they send and receive. What has to hold, exactly (chaos-ledger.ts): a message whose acknowledgement a
+// producer saw was delivered, whole; each incarnation of the consumer gets the messages of a producer in order, each
+// once, and nothing that was not sent; a producer that lives at the end gets everything acknowledged; and no process
+// leaves anything behind.
 //
 // Invariant: the seed decides what is sent, who is hit, after how many messages, and how; it is named with every
 // failure. Waiting is bounded by progress: as long as messages are delivered, nobody is late.
@@ -38,7 +38,7 @@ export interface ChaosSummary extends Omit<Verdict, 'problems'> {
   spilled: number;
 }
 
-/** With nothing delivered for so long, somebody stands still. */
+/** When nothing was delivered for so long, something hangs. */
 const STILL_MS = 60_000;
 const LOOK_MS = 4;
 

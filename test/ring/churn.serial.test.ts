@@ -42,7 +42,7 @@ void t.test('no key of a lane that has ended opens a lane that came after it', a
     old.push(raw.answer.memory);
     raw.close();
   }
-  await until(() => inbox.laneCount === 0, 'all are fenced');
+  await until('all are fenced', () => inbox.laneCount === 0);
   const victim = await openOutbox(inbox, { name: 'victim' });
   const lane = victim.connection!.lane.memory;
   for (const [index, { address, rkey }] of old.entries()) {

@@ -65,7 +65,7 @@ class Churner {
       await this.send(outbox, n);
     }
     await outbox.close();
-    await until(() => this.inbox.laneCount === 0, 'the lane is fenced');
+    await until('the lane is fenced', () => this.inbox.laneCount === 0);
     if (this.wrong !== undefined) throw new Error(this.wrong);
     if (this.inbox.counters.quarantined > 0) throw new Error('memory was quarantined');
   }

@@ -23,7 +23,7 @@ void t.test('a lane and a message copy all of it, and nothing else', async (t) =
       seed++;
       await outbox.send(content(seed, length));
       let copies = 0;
-      await until(() => {
+      await until(`${length} bytes`, () => {
         inbox.poll((lane) => {
           for (const offset of [0, 3]) {
             const target = new Uint8Array(length + 10).fill(GUARD);
@@ -40,7 +40,7 @@ void t.test('a lane and a message copy all of it, and nothing else', async (t) =
           lane.acknowledge(lane.sequence);
         });
         return copies > 0;
-      }, `${length} bytes`);
+      });
       t.equal(copies, 4);
     }
   }
@@ -53,7 +53,7 @@ void t.test('what has no room is refused, and nothing is copied', async (t) => {
   const inbox = await openInbox({ onMessage: (message) => messages.push(message) });
   const outbox = await openOutbox(inbox);
   await outbox.send(content(1, 200));
-  await until(() => messages.length === 1, 'it is there');
+  await until('it is there', () => messages.length === 1);
   const [message] = messages;
   const target = new Uint8Array(200).fill(GUARD);
   for (const [into, offset] of [
@@ -86,7 +86,7 @@ void t.test('a message that is still with its producer has to be pulled first', 
   const inbox = await openInbox({ maxPullBytes: 1 << 20, onMessage: (message) => messages.push(message) });
   const outbox = await openOutbox(inbox, { dataBytes: 8192, pullBytes: 1 << 20 });
   await outbox.send(content(7, 100_000));
-  await until(() => messages.length === 1, 'it is there');
+  await until('it is there', () => messages.length === 1);
   const target = new Uint8Array(100_000);
   t.equal(
     thrownCode(() => messages[0]!.copyTo(target)),

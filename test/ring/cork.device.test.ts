@@ -2,16 +2,7 @@
 // of both rings; and that collecting never holds up what it must not: a full lane, a great message, a lost connection.
 import t, { type Test } from 'tap';
 import type { InboxMessage, Outbox } from '../../src/ts/ring/index.js';
-import { breakConnection, codeOf, content, hasContent, openInbox, openOutbox, until } from './support.js';
-
-interface Inside {
-  connection: { qp: { counters: { doorbells: number; sendsPosted: number } } };
-}
-
-const posted = (outbox: Outbox) => {
-  const { doorbells, sendsPosted } = (outbox as unknown as Inside).connection.qp.counters;
-  return { doorbells, sendsPosted };
-};
+import { breakConnection, codeOf, content, hasContent, openInbox, openOutbox, postedBy, until } from './support.js';
 
 async function scene(options: Parameters<typeof openOutbox>[1] = {}) {
   const got: InboxMessage[] = [];
@@ -25,7 +16,7 @@ const send = (outbox: Outbox, ...lengths: number[]) =>
 
 /** They are there, whole and in order; from now on their space is free. */
 async function take(t: Test, got: InboxMessage[], first: number, lengths: readonly number[]): Promise<void> {
-  await until(() => got.length >= lengths.length, `${lengths.length} messages are there`);
+  await until(`${lengths.length} messages are there`, () => got.length >= lengths.length);
   t.strictSame(
     got.map(({ sequence, length }) => [sequence, length]),
     lengths.map((length, i) => [first + i, length]),
@@ -46,20 +37,20 @@ for (const way of ways) {
   void t.test(`what is collected leaves with one doorbell: ${JSON.stringify(way)}`, async (t) => {
     const { outbox, got, end } = await scene(way);
     const lengths = [64, 128, 64, 0, 100, 1, 64, 64];
-    const before = posted(outbox);
+    const before = postedBy(outbox);
     outbox.cork();
     outbox.cork();
     t.strictSame(send(outbox, ...lengths), [1, 2, 3, 4, 5, 6, 7, 8]);
     outbox.uncork();
     t.equal(outbox.published, 0, 'the outer cork still holds');
-    t.strictSame(posted(outbox), before);
+    t.strictSame(postedBy(outbox), before);
     outbox.uncork();
     t.equal(outbox.published, 8);
     // The descriptors lie round the end of 8 slots: two WRITEs. Payloads that follow each other at both sides are
     // joined: the first three with the fifth; then the sixth; then the others. With room behind the descriptors only
     // the second and the fifth have a WRITE of their own.
     const requests = outbox.buildsInPlace ? 2 : way.inlineBytes > 0 ? 4 : 5;
-    t.strictSame(posted(outbox), { doorbells: before.doorbells + 1, sendsPosted: before.sendsPosted + requests });
+    t.strictSame(postedBy(outbox), { doorbells: before.doorbells + 1, sendsPosted: before.sendsPosted + requests });
     await take(t, got, 1, lengths);
     await end();
   });
@@ -88,7 +79,7 @@ void t.test('batches go round the ends of rings of any size, whole and in order'
   }
 });
 
-void t.test('no room: what is collected is written, and who waits for room gets it', async (t) => {
+void t.test('no room: the collected messages are written, and a waiting send gets room', async (t) => {
   const { outbox, got, end } = await scene({ slots: 4, retainMessages: 4 });
   outbox.cork();
   send(outbox, 10, 10, 10, 10);
@@ -120,9 +111,9 @@ void t.test('many bytes do not wait', async (t) => {
   t.equal(outbox.published, 2);
   send(outbox, 100);
   t.equal(outbox.published, 2, 'the next ones are collected again');
-  await until(() => got.length === 2, 'two are there');
+  await until('two are there', () => got.length === 2);
   outbox.uncork();
-  await until(() => got.length === 3, 'the third is there');
+  await until('the third is there', () => got.length === 3);
   t.ok(got.every(({ bytes, sequence }) => hasContent(bytes, sequence)));
   await end();
 });
@@ -148,7 +139,7 @@ void t.test('a connection that is lost while messages are collected: they come w
   outbox.cork();
   send(outbox, 64, 64);
   t.ok(breakConnection(outbox));
-  await until(() => inbox.counters.lanesOpened === 2 && outbox.connected, 'it is connected again');
+  await until('it is connected again', () => inbox.counters.lanesOpened === 2 && outbox.connected);
   await take(t, got, 1, [64, 64]);
   send(outbox, 64);
   outbox.uncork();

@@ -20,19 +20,19 @@ void t.test('an inbox drains: what it got it acknowledges, what comes later goes
     onConnection: ({ type }) => events.push(type),
   });
   for (let n = 1; n <= 10; n++) await outbox.send(content(n, 100)); // four in the lane, six wait
-  await until(() => first.length === 4, 'the lane is full');
+  await until('the lane is full', () => first.length === 4);
   to = b.bootstrap;
   const drained = a.drain();
   t.equal(a.drain(), drained);
   t.equal(await codeOf(openOutbox(a, { reconnectMs: 0 })), 'RDMA_ERR_BUSY', 'it takes nobody new');
   t.ok(a.status().draining);
-  await until(() => outbox.status().draining, 'the producer knows');
+  await until('the producer knows', () => outbox.status().draining);
   for (const message of first) message.done();
   await drained;
   t.equal(first.length, 4, 'nothing came after it');
-  await until(() => second.length === 4, 'the next one gets the rest');
+  await until('the next one gets the rest', () => second.length === 4);
   for (let n = 0; second.length < 6 || n < second.length; ) {
-    await until(() => second.length > n, 'more comes');
+    await until('more comes', () => second.length > n);
     second[n++]!.done();
   }
   await outbox.whenAcknowledged();
@@ -80,7 +80,7 @@ void t.test('operators see depth, bytes, ages and causes, per lane and in sum', 
   t.equal(inbox.status().oldestUnacknowledgedMs, 0);
   for (let n = 1; n <= 4; n++) await one.send(content(n, 100));
   await two.send(content(1, 1000));
-  await until(() => held.length === 3, 'they are there');
+  await until('they are there', () => held.length === 3);
   await new Promise((resolve) => setTimeout(resolve, 30));
   const status = inbox.status();
   t.match(status, {
@@ -124,7 +124,7 @@ void t.test('operators see depth, bytes, ages and causes, per lane and in sum', 
   t.equal(await codeOf(one.whenPublished(3, { timeoutMs: 10 })), 'RDMA_ERR_TIMEOUT');
   const later = one.whenPublished(4);
   for (let n = 0; n < 5; n++) {
-    await until(() => held.length > n, 'more comes');
+    await until('more comes', () => held.length > n);
     if (!hasContent(held[n]!.bytes, held[n]!.sequence)) t.fail('other bytes');
     held[n]!.done();
   }

@@ -46,7 +46,7 @@ void t.test('while the inbox is away, messages are taken up to the size that it 
   const inbox = await openInbox({ maxDataBytes: 1024 });
   const outbox = await openOutbox(inbox, { dataBytes: 4096, reconnectMs: 20_000 });
   await inbox.close();
-  await until(() => !outbox.connected, 'the connection is lost');
+  await until('the connection is lost', () => !outbox.connected);
   t.equal(
     thrownCode(() => outbox.trySend(new Uint8Array(1025))),
     TOO_LARGE,
@@ -157,7 +157,7 @@ void t.test('nobody there, the wrong secret, no time: each has its code', async 
   const strangers = { from: '127.0.0.1', producer: '', reason: { code: 'RDMA_ERR_UNAUTHENTICATED' } };
   t.match(refused, [strangers, { from: 'second', reason: { code: 'RDMA_ERR_BUSY' } }]);
   await first.close();
-  await until(() => inbox.laneCount === 0, 'the lane is free');
+  await until('the lane is free', () => inbox.laneCount === 0);
   const third = await openOutbox(inbox);
   t.ok(third.connected, 'and is given to the next');
   await third.close();
@@ -171,7 +171,7 @@ void t.test('close() does not wait for a to() that never answers', async (t) => 
   const never = new Promise<OutboxOptions['to'] & { host: string; port: number }>(() => {});
   const outbox = await openOutbox(() => (asked++ === 0 ? address : never));
   await inbox.close();
-  await until(() => asked === 2, 'it is asked again');
+  await until('it is asked again', () => asked === 2);
   await outbox.close();
   t.equal(
     thrownCode(() => outbox.trySend(new Uint8Array(1))),
@@ -179,7 +179,7 @@ void t.test('close() does not wait for a to() that never answers', async (t) => 
   );
 });
 
-void t.test('an address in use is told, with nothing left open', async (t) => {
+void t.test('an address in use is an error, with nothing left open', async (t) => {
   const inbox = await openInbox();
   t.equal(await codeOf(openInbox({ port: inbox.bootstrap.port, secret: SECRET })), 'EADDRINUSE');
   await inbox.close();
@@ -231,10 +231,10 @@ void t.test(
     again?.commit(5);
     t.equal(outbox.trySend(), 3, 'no part: an empty message');
     t.equal(outbox.trySend(content(1, 1), content(2, 2), content(3, 3), content(4, 4), content(5, 5)), 4);
-    await until(() => {
+    await until('all four are there', () => {
       inbox.poll(visit, 2);
       return seen === 4;
-    }, 'all four are there');
+    });
     await outbox.close();
     await other.close();
     await inbox.close();

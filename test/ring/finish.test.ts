@@ -60,7 +60,7 @@ for (const wait of ['adaptive', 'event', 'busy'] as const satisfies WaitMode[]) 
         sending.map((_, i) => i + 1),
       );
       t.same(events, ['open']);
-      await until(() => inbox.laneCount === 0, 'the lane is gone');
+      await until('the lane is gone', () => inbox.laneCount === 0);
     }
     await inbox.close();
   });
@@ -112,7 +112,7 @@ void t.test('a reservation may be committed until the wait is over, and alone is
   await inbox.close();
 });
 
-void t.test('who does not acknowledge is waited for as long as was said, and what is given up is told', async (t) => {
+void t.test('close() waits closeMs for acknowledgements, and reports the messages that it gives up', async (t) => {
   const held: InboxMessage[] = [];
   const inbox = await openInbox({ onMessage: (message) => held.push(message) });
   for (const closeMs of [300, 0]) {
@@ -125,7 +125,7 @@ void t.test('who does not acknowledge is waited for as long as was said, and wha
     });
     for (let i = 0; i < 16; i++) await outbox.send(content(i, 20));
     const waits = codeOf(outbox.send(content(17, 20)));
-    await until(() => held.length === 4, 'the lane is full');
+    await until('the lane is full', () => held.length === 4);
     const began = performance.now();
     t.same(await outbox.close(), { unacknowledged: 16, unwritten: 12 });
     const tookMs = performance.now() - began;
@@ -135,7 +135,7 @@ void t.test('who does not acknowledge is waited for as long as was said, and wha
     ]);
     t.equal(await waits, 'RDMA_ERR_CLOSED', 'who waits for room was not taken');
     for (const message of held.splice(0)) message.done();
-    await until(() => inbox.laneCount === 0, 'the lane is gone');
+    await until('the lane is gone', () => inbox.laneCount === 0);
   }
   await inbox.close();
 });
@@ -146,7 +146,7 @@ void t.test('an acknowledgement that comes late ends the wait', async (t) => {
   const outbox = await openOutbox(inbox, { closeMs: 60_000 });
   await outbox.send(content(1, 20));
   const closed = outbox.close();
-  await until(() => held.length === 1, 'it is there');
+  await until('it is there', () => held.length === 1);
   held[0]!.done();
   t.same(await closed, NOTHING_LEFT);
   await inbox.close();
@@ -199,7 +199,7 @@ void t.test('closeMs is checked, and a callback may close', async (t) => {
   }
   const outbox = await openOutbox(inbox, { device: DEVICE, onAcknowledged: () => void outbox.close() });
   for (let i = 1; i <= 3; i++) outbox.trySend(content(i, 20));
-  await until(() => seen.good === 3, 'all have arrived');
+  await until('all have arrived', () => seen.good === 3);
   t.same(await outbox.close(), NOTHING_LEFT);
   await inbox.close();
 });

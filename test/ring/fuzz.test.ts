@@ -1,7 +1,7 @@
 // Proves, for whatever a peer that knows the secret may write or say, that it is either exactly right and believed, or
-// ends its own lane and nothing else: descriptors, control blocks, offers, answers. What is right is decided here by
-// the words of docs/ring.md, not by the code under test. Bounded by runs; fast-check prints the seed and path of a
-// failure.
+// ends its own lane and nothing else: descriptors, control blocks, offers, answers. What counts as right is written
+// here from the text of docs/ring.md, not from the code under test. Bounded by runs; fast-check prints the seed and
+// path of a failure.
 import net from 'node:net';
 import fc from 'fast-check';
 import t from 'tap';
@@ -178,12 +178,12 @@ void t.test('any descriptor is delivered as it must be, or fences its lane, and 
         else expected.push({ sequence, length: judged.length, bytes: judged.kind === 1 ? judged.bytes : undefined });
         // It has no other credit than what was delivered, as all is released at once.
         await until(
-          () => got.length === expected.length && inbox.counters.skipped === before.skipped + skipped,
           'it is here',
+          () => got.length === expected.length && inbox.counters.skipped === before.skipped + skipped,
         );
       }
       tally[isWrong ? 'wrong' : 'right']++;
-      if (isWrong) await until(() => inbox.counters.fences > before.fences, 'the lane is fenced');
+      if (isWrong) await until('the lane is fenced', () => inbox.counters.fences > before.fences);
       if (isWrong) {
         const reason = events.find(({ type }) => type === 'fenced')?.reason?.code;
         if (reason !== 'RDMA_ERR_PROTOCOL') throw new Error(`fenced for ${reason}`);
@@ -200,7 +200,7 @@ void t.test('any descriptor is delivered as it must be, or fences its lane, and 
       await good.whenAcknowledged();
       if (others !== sent || good.counters.resent > 0) throw new Error('the good producer was disturbed');
       raw.close();
-      await until(() => inbox.laneCount === 1, 'the lane has ended');
+      await until('the lane has ended', () => inbox.laneCount === 1);
     }),
     { numRuns: 120, endOnFailure: true },
   );
@@ -224,11 +224,11 @@ void t.test('any control block is believed as far as it can be true, ignored, or
   const leave = async () => {
     const lanes = raw.lanes;
     breakConnection(outbox);
-    await until(() => raw.lanes > lanes && outbox.connected, 'another lane');
+    await until('another lane', () => raw.lanes > lanes && outbox.connected);
   };
   // Some messages are written and not acknowledged. This consumer gives little back, so a lane is used up soon.
   const untilSent = async () => {
-    await until(() => outbox.connected, 'it is connected');
+    await until('it is connected', () => outbox.connected);
     while (outbox.unacknowledged < 3) {
       if (outbox.trySend(content(outbox.sequence + 1, 10)) === 0) await leave();
     }
@@ -255,7 +255,7 @@ void t.test('any control block is believed as far as it can be true, ignored, or
         events.length = 0;
         told.length = 0;
         await raw.writeControl(words);
-        await until(() => outbox.poll() > 0 || events.length > 0, 'the outbox has looked');
+        await until('the outbox has looked', () => outbox.poll() > 0 || events.length > 0);
         const lost = events.find(({ type }) => type === 'lost');
         if (!isSealed(words, RAW_EPOCH)) {
           tally.ignored++;
@@ -270,10 +270,10 @@ void t.test('any control block is believed as far as it can be true, ignored, or
           const now = Math.max(before, whole(words, 4));
           if (outbox.acknowledged !== now) throw new Error(`${outbox.acknowledged} are acknowledged, and not ${now}`);
           const drains = words[1] !== 1;
-          if (drains !== events.some(({ type }) => type === 'draining')) throw new Error('draining is not told');
+          if (drains !== events.some(({ type }) => type === 'draining')) throw new Error('draining gave no event');
           if (lost !== undefined && !(drains && now === sent)) throw new Error('the connection is lost for nothing');
         }
-        if (lost !== undefined) await until(() => raw.lanes > lanes, 'it comes again');
+        if (lost !== undefined) await until('it comes again', () => raw.lanes > lanes);
         // A connection that drains sends nothing more.
         else if (events.length > 0) await leave();
       }
@@ -338,7 +338,7 @@ void t.test('any offer gets a lane or a reason, and the inbox goes on', async (t
       codes.set(code, (codes.get(code) ?? 0) + 1);
       await good.send(content(1, 50));
       await good.whenAcknowledged(undefined, { timeoutMs: 20_000 });
-      await until(() => inbox.laneCount === 1, 'only the good lane is left');
+      await until('only the good lane is left', () => inbox.laneCount === 1);
     }),
     // What is right and what is wrong for sure, before what chance brings.
     { numRuns: 100, endOnFailure: true, examples: [[{}], [{ slots: 0 }], [{ transport: 'pigeon' }]] },
@@ -411,7 +411,7 @@ void t.test('a conversation that was recorded opens nothing when it is replayed,
   await outbox.send(content(1, 10));
   await outbox.whenAcknowledged();
   await outbox.close();
-  await until(() => inbox.laneCount === 0, 'it has left');
+  await until('it has left', () => inbox.laneCount === 0);
   const bytes = Buffer.concat(recorded);
   t.ok(bytes.length > 300, 'a handshake and an offer were heard');
   t.notOk(bytes.includes(SECRET), 'the secret is not among it');

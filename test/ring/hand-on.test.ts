@@ -16,7 +16,7 @@ void t.test('bytes of an owner that was killed are seen here, and by whoever the
   const args: PoolOwnerArgs = { port: inbox.bootstrap.port, lengths: LENGTHS };
   const owner = start('pool-owner-main', args);
   await owner.hear('published');
-  await until(() => got.length === LENGTHS.length, 'all have come');
+  await until('all have come', () => got.length === LENGTHS.length);
   const references = got.map((message) => decodeReference(message.bytes));
   const views = got.map((message, i) => message.map(references[i]!)!);
   // One goes on while its owner lives, the others after that.
@@ -24,12 +24,12 @@ void t.test('bytes of an owner that was killed are seen here, and by whoever the
   await onward.send(encodeReference(early));
   owner.process.kill('SIGKILL');
   await owner.exited;
-  await until(() => inbox.laneCount === 0, 'its lane has ended');
+  await until('its lane has ended', () => inbox.laneCount === 0);
   for (const [i, view] of views.entries()) t.ok(hasContent(view, i), `${view.length} bytes are still here`);
   for (const [i, message] of got.entries()) {
     if (i > 0) await onward.send(encodeReference(message.handOn(references[i]!, pool)!));
   }
-  await until(() => there.length === LENGTHS.length, 'all have come there');
+  await until('all have come there', () => there.length === LENGTHS.length);
   const seen = there.map((message) => message.map(decodeReference(message.bytes))!);
   for (const [i, view] of seen.entries()) {
     t.ok(hasContent(view, i), `${view.length} bytes are seen there`);
@@ -66,7 +66,7 @@ void t.test('a piece goes on as a piece, and one mapping is adopted once', async
   const block = first.allocate(1000)!;
   for (let i = 0; i < 1000; i++) block.bytes[i] = i % 251;
   await from.send(encodeReference(block));
-  await until(() => got.length === 1, 'it has come');
+  await until('it has come', () => got.length === 1);
   const message = got[0]!;
   const reference = decodeReference(message.bytes);
   const all = message.handOn(reference, second)!;
@@ -74,7 +74,7 @@ void t.test('a piece goes on as a piece, and one mapping is adopted once', async
   t.equal(piece.segment, all.segment);
   t.equal(piece.address, all.address + 300);
   await onward.send(encodeReference(piece));
-  await until(() => there.length === 1, 'it has come there');
+  await until('it has come there', () => there.length === 1);
   const view = there[0]!.map(decodeReference(there[0]!.bytes))!;
   t.strictSame([...view], [49, 50, 51, 52, 53, 54, 55, 56, 57, 58]);
   block.bytes[300] = 7;

@@ -75,7 +75,7 @@ void t.test('a wrong message fences its lane, is reported, and disturbs nobody',
     t.equal(raw.answer.lane, 1, 'so that the immediates are what they are called');
     raw.write(content(1, 100));
     raw.write(content(2, 100), wrong);
-    await until(() => events.some((event) => event.type === 'fenced'), `${name} is fenced`);
+    await until(`${name} is fenced`, () => events.some((event) => event.type === 'fenced'));
     const event = events.find(({ type }) => type === 'fenced');
     t.match(event, { from: 'raw', reason: { code: 'RDMA_ERR_PROTOCOL' } }, name);
     const expected = name === 'more messages than there are' ? 2 : 1;
@@ -107,7 +107,7 @@ void t.test('more than the credit, SENDs, and nonsense over TCP fence the lane',
     events.length = 0;
     const raw = await RawProducer.connect(inbox);
     act(raw);
-    await until(() => events.some((event) => event.type === 'fenced'), `${name} is fenced`);
+    await until(`${name} is fenced`, () => events.some((event) => event.type === 'fenced'));
     t.match(events.at(-1), { type: 'fenced', from: 'raw', reason: { code: /^RDMA_ERR_/ } }, name);
     await others();
     raw.close();
@@ -124,12 +124,12 @@ void t.test(
     // One report for each message, until its 64 receives are used up and the reports stand still.
     for (let i = 1; i <= 100; i++) {
       raw.write(content(i, 8));
-      await until(() => held.length === 1, `message ${i} is there`);
+      await until(`message ${i} is there`, () => held.length === 1);
       held.pop()?.done();
       await new Promise((resolve) => setImmediate(resolve));
     }
     const reports = inbox.status().lanes.find(({ from }) => from === 'raw')?.reports;
-    t.equal(reports, 65, 'one report stands in the queue, and no more are made');
+    t.equal(reports, 65, 'one report is in the queue, and no more are made');
     await others();
     const began = performance.now();
     await good.close();
@@ -153,7 +153,7 @@ void t.test('writes outside of the lane fail and change nothing', async (t) => {
     t.equal(status, CompletionStatus.REMOTE_ACCESS_ERROR, miss);
     await others();
     raw.close();
-    await until(() => events.some((event) => event.type === 'fenced'), 'the lane is fenced');
+    await until('the lane is fenced', () => events.some((event) => event.type === 'fenced'));
   }
   await close();
 });
@@ -163,13 +163,13 @@ void t.test('a late writer cannot write into a lane that was fenced, nor into th
   const producer = 'ab'.repeat(16);
   const old = await RawProducer.connect(inbox, { producer });
   old.write(content(1, 4000));
-  await until(() => held.length === 1, 'the first message is there');
+  await until('the first message is there', () => held.length === 1);
   const fresh = await RawProducer.connect(inbox, { producer });
   t.match(events.slice(-2), [{ type: 'fenced', reason: { code: 'RDMA_ERR_FENCED' } }, { type: 'open' }]);
   t.equal(fresh.answer.delivered, 1);
   t.equal(fresh.answer.epoch, old.answer.epoch + 1);
   fresh.write(content(2, 3000));
-  await until(() => held.length === 2, 'the new lane works');
+  await until('the new lane works', () => held.length === 2);
   const { address, rkey } = old.answer.memory;
   t.not(await old.writeTo(address + 512, rkey, new Uint8Array(2000).fill(0xee)), CompletionStatus.SUCCESS);
   t.ok(hasContent(held[0]?.bytes ?? new Uint8Array(1), 1), 'what is held of the old lane is as it was');
@@ -197,7 +197,7 @@ void t.test('offers that make no sense are refused with a reason, and counted', 
     const said = await codeOf(RawProducer.connect(inbox, offer));
     t.match(said, /^RDMA_ERR_(PROTOCOL|REFUSED)$/, JSON.stringify(offer));
   }
-  await until(() => events.filter((event) => event.type === 'refused').length === offers.length, 'all are reported');
+  await until('all are reported', () => events.filter((event) => event.type === 'refused').length === offers.length);
   t.equal(inbox.counters.refused, offers.length);
   const secretless = connectBootstrap({ ...inbox.bootstrap, secret: `${SECRET}!`, service: 'onepiece-inbox' });
   t.equal(await codeOf(secretless), 'RDMA_ERR_UNAUTHENTICATED');
@@ -210,7 +210,7 @@ void t.test('offers that make no sense are refused with a reason, and counted', 
   raw.close();
   known.close();
   await others();
-  await until(() => inbox.laneCount === 1, 'only the good lane is left');
+  await until('only the good lane is left', () => inbox.laneCount === 1);
   await close();
 });
 
@@ -218,10 +218,10 @@ void t.test('one identity that comes many times at once has one lane in the end'
   const { inbox, others, close } = await scene();
   const producer = 'ef'.repeat(16);
   const all = await Promise.allSettled(Array.from({ length: 6 }, () => RawProducer.connect(inbox, { producer })));
-  await until(() => inbox.counters.lanesOpened === 7 && inbox.laneCount === 2, 'one lane is left');
+  await until('one lane is left', () => inbox.counters.lanesOpened === 7 && inbox.laneCount === 2);
   t.equal(inbox.counters.fences, 5);
   await others();
   for (const result of all) if (result.status === 'fulfilled') result.value.close();
-  await until(() => inbox.laneCount === 1, 'and none at the end');
+  await until('and none at the end', () => inbox.laneCount === 1);
   await close();
 });

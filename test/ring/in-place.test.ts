@@ -39,7 +39,7 @@ void t.test('what is built in place is the message itself: the inbox sees the sa
   const reservation = build(outbox, 1000);
   const { bytes } = reservation;
   t.equal(reservation.commit(900), 1);
-  await until(() => got.length === 1, 'the message is there');
+  await until('the message is there', () => got.length === 1);
   const [message] = got as [InboxMessage];
   t.equal(message.length, 900);
   t.strictSame(Buffer.from(message.bytes), Buffer.from(content(1, 1000).subarray(0, 900)));
@@ -70,7 +70,7 @@ void t.test(
     t.equal(got.length, 0);
     t.equal(outbox.status().stalledBy, 'reservation');
     first.abort();
-    await until(() => got.length === 3, 'the others are there');
+    await until('the others are there', () => got.length === 3);
     t.strictSame(
       got.map((message) => [message.sequence, hasContent(message.bytes, message.sequence)]),
       [
@@ -92,7 +92,7 @@ void t.test(
   },
 );
 
-void t.test('a reservation waits for credit, with a deadline and a signal, and back-pressure is told', async (t) => {
+void t.test('a reservation waits for credit, with a deadline and a signal; back-pressure gives events', async (t) => {
   const events: string[] = [];
   const { inbox, outbox, got } = await scene({
     slots: 2,
@@ -104,7 +104,7 @@ void t.test('a reservation waits for credit, with a deadline and a signal, and b
   t.equal(await codeOf(outbox.reserve(10, { timeoutMs: 20 })), 'RDMA_ERR_TIMEOUT');
   t.equal(await codeOf(outbox.reserve(10, { signal: AbortSignal.abort() })), 'RDMA_ERR_ABORTED');
   const waiting = outbox.reserve(10);
-  await until(() => got.length === 2, 'both are there');
+  await until('both are there', () => got.length === 2);
   t.equal(outbox.status().waiting, 1);
   for (const message of got) message.done();
   const reservation = await waiting;
@@ -128,11 +128,11 @@ void t.test('a reservation outlives its lane: it is committed to the next one', 
   const kept = build(outbox, 300);
   const dropped = build(outbox, 300);
   t.ok(breakConnection(outbox));
-  await until(() => outbox.counters.connects === 2, 'it has connected again');
+  await until('it has connected again', () => outbox.counters.connects === 2);
   kept.bytes.set(content(kept.sequence, 300)); // the old lane's memory, which nobody sees any more
   kept.commit();
   dropped.abort();
-  await until(() => got.length === 1, 'the message is there');
+  await until('the message is there', () => got.length === 1);
   t.ok(hasContent(got[0]!.bytes, kept.sequence));
   got[0]!.done();
   await outbox.whenAcknowledged();
@@ -164,7 +164,7 @@ void t.test(
       const reservation = await outbox.reserve(300);
       reservation.bytes.set(content(reservation.sequence, 300));
       reservation.commit();
-      await until(() => first.got.length === n, `message ${n} is there`);
+      await until(`message ${n} is there`, () => first.got.length === n);
       first.got[n - 1]!.release(); // its space is used again by a later one; nothing is acknowledged
     }
     t.ok(outbox.counters.spilled >= count - 4, `${outbox.counters.spilled} were brought home`);
@@ -172,9 +172,9 @@ void t.test(
     const next = await openInbox({ onMessage: (message) => got.push(message) });
     to = next.bootstrap;
     await first.inbox.close();
-    await until(() => got.length > 0, 'the next inbox gets them');
+    await until('the next inbox gets them', () => got.length > 0);
     for (let n = 1; n <= count; n++) {
-      await until(() => got.length >= n, `message ${n} came again`);
+      await until(`message ${n} came again`, () => got.length >= n);
       t.ok(got[n - 1]!.sequence === n && hasContent(got[n - 1]!.bytes, n));
       got[n - 1]!.done();
     }
@@ -192,10 +192,10 @@ void t.test(
     const late = build(outbox, 500);
     const view = late.bytes; // kept beyond commit(), as a late writer would
     late.commit();
-    await until(() => got.length === 1, 'the message is there');
+    await until('the message is there', () => got.length === 1);
     const open = build(outbox, 10); // keeps the lane mapped
     breakConnection(outbox);
-    await until(() => inbox.counters.fences === 1, 'the lane is fenced');
+    await until('the lane is fenced', () => inbox.counters.fences === 1);
     t.equal(view.length, 500, 'the late writer still has its pages');
     view.fill(255);
     open.abort();
@@ -215,7 +215,7 @@ void t.test('either side can do without', async (t) => {
   const other = await openOutbox(strict);
   t.notOk(other.buildsInPlace);
   build(other, 200).commit();
-  await until(() => got.length === 2, 'both are there');
+  await until('both are there', () => got.length === 2);
   for (const message of got) {
     t.ok(hasContent(message.bytes, 1));
     message.done();

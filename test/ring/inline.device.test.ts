@@ -6,7 +6,7 @@ import t, { type Test } from 'tap';
 import type { InboxOptions, Inbox, Lane, LaneEvent, Outbox, OutboxOptions } from '../../src/ts/ring/index.js';
 import { DescriptorFlags, laneImm } from '../../src/ts/ring/layout.js';
 import { RawProducer, type Wrong } from './raw-producer.js';
-import { breakConnection, content, hasContent, openInbox, openOutbox, until } from './support.js';
+import { breakConnection, content, hasContent, openInbox, openOutbox, postedBy, until } from './support.js';
 
 const INLINE_BYTES = 128;
 const { INLINE } = DescriptorFlags;
@@ -67,11 +67,11 @@ class Sink {
   }
 
   async until(condition: () => boolean, what: string, outbox?: Outbox): Promise<void> {
-    await until(() => {
+    await until(what, () => {
       this.poll();
       if (this.busy) outbox?.poll();
       return condition();
-    }, what);
+    });
   }
 
   /** Receives of its lanes that were used and are not posted again. */
@@ -88,10 +88,6 @@ class Sink {
 
 const openFar = (sink: Sink, options: Partial<OutboxOptions> = {}) =>
   openOutbox(sink.inbox, { name: 'p', inPlace: false, inlineBytes: INLINE_BYTES, ...options });
-
-const postedBy = (outbox: Outbox) =>
-  (outbox as unknown as { connection: { qp: { counters: { sendsPosted: number } } } }).connection.qp.counters
-    .sendsPosted;
 
 for (const busy of [false, true]) {
   const how = busy ? 'looked at' : 'announced';
@@ -132,15 +128,15 @@ for (const busy of [false, true]) {
     const sink = await Sink.open(busy);
     const outbox = await openFar(sink, { slots: 64, dataBytes: 65536 });
     for (let i = 1; i <= 20; i++) outbox.trySend(content(i, 1 + ((i * 19) % INLINE_BYTES)));
-    t.equal(postedBy(outbox), 20);
+    t.equal(postedBy(outbox).sendsPosted, 20);
     outbox.cork();
     for (let i = 21; i <= 40; i++) outbox.trySend(content(i, INLINE_BYTES));
     outbox.uncork();
-    t.equal(postedBy(outbox), 21);
+    t.equal(postedBy(outbox).sendsPosted, 21);
     await sink.until(() => sink.got.length === 40, 'all are there');
     if (busy) t.equal(sink.receivesUsed, 0, 'nothing announced them');
     outbox.trySend(content(41, INLINE_BYTES + 1));
-    t.equal(postedBy(outbox), 23);
+    t.equal(postedBy(outbox).sendsPosted, 23);
     await sink.until(() => sink.got.length === 41, 'the long one is there');
     await sink.until(() => outbox.unacknowledged === 0, 'all are acknowledged', outbox);
     await outbox.close();

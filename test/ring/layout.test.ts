@@ -47,7 +47,7 @@ void t.test('a descriptor is read as it was written, at any slot, and only with 
       return good && !other && isDeepStrictEqual(read, { ...descriptor });
     }),
   );
-  t.pass();
+  t.pass('any descriptor is read as it was written');
 });
 
 /** Bits of a descriptor or control block, its checksum included. */
@@ -139,7 +139,7 @@ void t.test('a control block is read as it was written; half of one and half of 
       return same(newer) || same(before) || !decodeControl(torn, 0, epoch, read);
     }),
   );
-  t.pass();
+  t.pass('any control block, whole or torn');
 });
 
 void t.test('the immediate carries every lane and every count', async (t) => {
@@ -149,7 +149,7 @@ void t.test('the immediate carries every lane and every count', async (t) => {
       return imm >= 0 && imm < 2 ** 32 && laneOfImm(imm) === lane && countOfImm(imm) === count;
     }),
   );
-  t.pass();
+  t.pass('every lane and every count');
 });
 
 const endpoint = { qpNum: 1, psn: 2, gid: '0'.repeat(32), lid: 0, mtu: 3 };

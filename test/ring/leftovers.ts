@@ -1,5 +1,4 @@
-// What a process of the tests has open. Invariant: only what is there is counted, nothing is opened for long by
-// looking.
+// What a process of the tests has open. Invariant: it counts only what was open before, and leaves nothing open itself.
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 

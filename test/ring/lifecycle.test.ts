@@ -31,11 +31,11 @@ void t.test(
       const sends: Promise<string | undefined>[] = [];
       for (let n = 1; n <= 100; n++) sends.push(codeOf(outbox.send(content(n, 300))));
       const acknowledged = codeOf(outbox.whenAcknowledged(1));
-      await until(() => kept.length > i, 'some have arrived');
+      await until('some have arrived', () => kept.length > i);
       t.equal(inbox.close(), inbox.close(), 'a second call answers the same');
       await order(inbox, outbox);
       const codes = new Set(await Promise.all(sends));
-      t.strictSame(codes, new Set([undefined, CLOSED]), 'sends that were waiting are told');
+      t.strictSame(codes, new Set([undefined, CLOSED]), 'sends that were waiting end');
       t.equal(await acknowledged, CLOSED);
       t.ok(
         kept.every((message) => message.bytes.length === 0),
@@ -81,7 +81,7 @@ void t.test('close() from within a handler: no message is delivered after it', a
     onConnection: (event) => order.push(event.type),
   });
   await third.send(content(1, 10));
-  await until(() => order.includes('fenced'), 'the lane has ended');
+  await until('the lane has ended', () => order.includes('fenced'));
   await third.close();
   await second.close();
   t.notOk(order.includes('failed'), 'an end that was asked for is no failure');
@@ -97,7 +97,7 @@ void t.test('what was acknowledged before close() reaches the producer', async (
     });
     const outbox = await openOutbox(inbox, { slots: 64 });
     for (let n = 1; n <= 7; n++) outbox.trySend(content(n, 10));
-    await until(() => !outbox.connected, 'the inbox has gone');
+    await until('the inbox has gone', () => !outbox.connected);
     t.equal(outbox.acknowledged, 7);
     await outbox.close();
     await inbox.close();
@@ -111,11 +111,11 @@ void t.test('the device is closed under both by its owner: errors, no crash', as
   const outbox = await openOutbox(inbox, { device });
   const other = await openOutbox(inbox);
   await outbox.send(content(1, 10));
-  await until(() => kept.length === 1, 'the message is there');
+  await until('the message is there', () => kept.length === 1);
   device.close();
   t.equal(kept[0]?.bytes.length, 0);
   kept[0]?.done();
-  await until(() => !other.connected || other.trySend(content(1, 10)) === 0, 'the other one finds out');
+  await until('the other one finds out', () => !other.connected || other.trySend(content(1, 10)) === 0);
   t.match(await codeOf(openOutbox(inbox, { reconnectMs: 0 })), /^RDMA_ERR_/);
   await other.close();
   await outbox.close();
@@ -134,7 +134,7 @@ void t.test('a device with a short completion queue: lanes share it, and it can 
     const used = slots.reduce((sum, each) => sum + each + SEND_DEPTH, 0);
     t.ok(used <= maxCqe && Math.min(...slots) >= Math.min(16, maxCqe / 4 - SEND_DEPTH), `${maxCqe}: ${slots}`);
     raws[0]?.close();
-    await until(() => inbox.laneCount === 3, 'a lane ends');
+    await until('a lane ends', () => inbox.laneCount === 3);
     raws[0] = await RawProducer.connect(inbox, { slots: 64 });
     t.equal(raws[0].answer.slots, slots[0], 'and gives its share back');
     for (const raw of raws) raw.close();
@@ -151,7 +151,7 @@ void t.test('a process may end at any step, and ends by itself when all is close
     STEPS.map(async (step) => {
       const child = start('lifecycle-main', { step });
       child.process.disconnect();
-      await until(() => child.process.exitCode !== null || child.process.signalCode !== null, `"${step}" ends`);
+      await until(`"${step}" ends`, () => child.process.exitCode !== null || child.process.signalCode !== null);
       t.strictSame([child.process.exitCode, child.process.signalCode], [0, null], step);
     }),
   );

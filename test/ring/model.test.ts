@@ -148,7 +148,7 @@ async function play(run: Run): Promise<string[]> {
   while (outbox.acknowledged < outbox.sequence) {
     while (held.length > 0) release();
     while (unacknowledged.length > 0) takeFrom(unacknowledged).acknowledge();
-    await until(() => held.length > 0 || outbox.acknowledged === outbox.sequence, `seed ${run.seed} goes on`);
+    await until(`seed ${run.seed} goes on`, () => held.length > 0 || outbox.acknowledged === outbox.sequence);
   }
   while (held.length > 0) release();
   let last = outbox.sequence;
@@ -158,7 +158,7 @@ async function play(run: Run): Promise<string[]> {
   if (counters.messages + counters.skipped !== outbox.sequence) wrong.push(`deliveries: ${JSON.stringify(counters)}`);
   if (counters.pulls !== pulls) wrong.push(`${counters.pulls} pulls were counted of ${pulls}`);
   await outbox.close();
-  await until(() => inbox.laneCount === 0, 'the lane is fenced');
+  await until('the lane is fenced', () => inbox.laneCount === 0);
   if (openObjects(device) !== idle) wrong.push(`${openObjects(device) - idle} native objects were left`);
   if (inbox.counters.quarantined > 0) wrong.push('memory was quarantined');
   await inbox.close();
@@ -192,7 +192,7 @@ void t.test('as many lanes as there may be, all at once, each with its own messa
   t.strictSame(wrong, []);
   t.equal(inbox.counters.messages, 40 * lanes);
   await Promise.all(outboxes.map((outbox) => outbox.close()));
-  await until(() => inbox.laneCount === 0, 'all are fenced');
+  await until('all are fenced', () => inbox.laneCount === 0);
   await inbox.close();
 });
 

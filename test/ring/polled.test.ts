@@ -2,11 +2,11 @@
 // whole and in order, from as many producers as like; what is half stored is not there yet; what is wrong fences its
 // lane.
 import t, { type Test } from 'tap';
-import type { Inbox, InboxOptions, Lane, LaneEvent, Outbox } from '../../src/ts/ring/index.js';
+import type { Inbox, InboxOptions, Lane, LaneEvent } from '../../src/ts/ring/index.js';
 import { DescriptorFlags, laneImm } from '../../src/ts/ring/layout.js';
 import { RawConsumer } from './raw-consumer.js';
 import { RawProducer, type Wrong } from './raw-producer.js';
-import { breakConnection, codeOf, content, hasContent, openInbox, openOutbox, until } from './support.js';
+import { breakConnection, codeOf, content, hasContent, openInbox, openOutbox, postedBy, until } from './support.js';
 
 /** A busy inbox and what it has delivered. */
 class Poller {
@@ -50,10 +50,10 @@ class Poller {
 
   /** Polls until a condition holds. */
   async until(condition: () => boolean, what: string): Promise<void> {
-    await until(() => {
+    await until(what, () => {
       this.poll();
       return condition();
-    }, what);
+    });
   }
 
   async close(t: Test): Promise<void> {
@@ -62,10 +62,6 @@ class Poller {
     await closed;
   }
 }
-
-const postedBy = (outbox: Outbox) =>
-  (outbox as unknown as { connection: { qp: { counters: { sendsPosted: number } } } }).connection.qp.counters
-    .sendsPosted;
 
 void t.test(
   'messages come by stores alone: copied, built in place, and those that had to wait for credit',
@@ -100,7 +96,7 @@ void t.test(
       return outbox.acknowledged === 200;
     }, 'all are acknowledged');
     t.equal(poller.count('p'), 200);
-    t.equal(postedBy(outbox), 0, 'no work request was posted for them');
+    t.equal(postedBy(outbox).sendsPosted, 0, 'no work request was posted for them');
     await outbox.close();
     await poller.close(t);
   },
@@ -111,7 +107,7 @@ void t.test('checksums of payloads are checked there too', async (t) => {
   const outbox = await openOutbox(poller.inbox, { name: 'p', checksum: true });
   for (let i = 1; i <= 20; i++) await outbox.send(content(i, 37 * i));
   await poller.until(() => poller.count('p') === 20, 'all are there');
-  t.equal(postedBy(outbox), 0);
+  t.equal(postedBy(outbox).sendsPosted, 0);
   await outbox.close();
   await poller.close(t);
 });
@@ -136,7 +132,7 @@ void t.test('producers beyond those that are polled, and those that map nothing,
   }
   const names = [...Array.from({ length: producers }, (_, i) => `p${i}`), 'far'];
   await poller.until(() => names.every((name) => poller.count(name) === 100), 'all of all are there');
-  t.ok(postedBy(outboxes.at(-1)!) > 0);
+  t.ok(postedBy(outboxes.at(-1)!).sendsPosted > 0);
   // A place that is given up is given to the next one.
   await outboxes[0]!.close();
   await poller.until(() => poller.inbox.laneCount === producers, 'it has gone');
@@ -246,7 +242,7 @@ void t.test('a short message lies in its slot, aligned, and takes nothing of the
   outbox.trySend(content(7, 129));
   await poller.until(() => poller.count('p') === 7, 'one that is too long is there');
   t.equal(poller.inbox.status().heldBytes, 192, 'and lies in the data ring');
-  t.equal(postedBy(outbox), 0);
+  t.equal(postedBy(outbox).sendsPosted, 0);
   await outbox.close();
   await poller.close(t);
 });
@@ -277,18 +273,18 @@ void t.test('a place in a slot that is given up, left empty, or filled in part k
       [2000, 3],
       [0, 0],
     ] as const) {
-      await until(() => {
+      await until('there is room', () => {
         poller.inbox.poll(visit);
         return outbox.unacknowledged === 0;
-      }, 'there is room');
+      });
       fill(size, length);
       if (length >= 0) expected.push(length);
     }
   }
-  await until(() => {
+  await until('all are acknowledged', () => {
     poller.inbox.poll(visit);
     return outbox.unacknowledged === 0;
-  }, 'all are acknowledged');
+  });
   t.strictSame(lengths, expected);
   await outbox.close();
   await poller.close(t);
@@ -309,10 +305,10 @@ void t.test('short messages that were built in their slots come once more after 
     lane.release(lane.sequence);
   });
   t.equal(held.length, 4);
-  await until(() => {
+  await until('they are at home', () => {
     poller.inbox.poll(() => t.fail('there is no other message'));
     return outbox.counters.spilled === 4;
-  }, 'they are at home');
+  });
   const place = outbox.tryReserve(30)!;
   place.bytes.set(content(5, 30));
   place.commit();

@@ -304,7 +304,7 @@ void t.test(
     t.match(poller.status(), { inboxes: 2, outboxes: 2 });
     for (let i = 1; i <= 300; i++) {
       await out.send(content(i, (i * 37) % 4097));
-      if (i % 50 === 0) await until(() => answered === i, 'all are answered');
+      if (i % 50 === 0) await until('all are answered', () => answered === i);
     }
     await out.whenAcknowledged();
     await home.whenAcknowledged();

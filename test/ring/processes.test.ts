@@ -29,7 +29,7 @@ void t.test('many producers at once: all messages of all of them, in order, byte
   for (const name of names) t.equal(collector.count(name), 1500);
   t.strictSame(collector.problems, []);
   for (const child of children) t.strictSame(await child.exited, { code: 0, signal: null });
-  await until(() => inbox.laneCount === 0, 'all lanes are fenced');
+  await until('all lanes are fenced', () => inbox.laneCount === 0);
   t.equal(inbox.counters.quarantined, 0);
   await inbox.close();
 });
@@ -58,7 +58,7 @@ void t.test('producers killed at any moment: their lanes are fenced, the others 
     const child = produce({ port, name, messages: 1e6, salt: round });
     killAt.set(name, { child, count: 1 + pick(400) });
     t.match(await child.exited, { signal: 'SIGKILL' });
-    await until(() => events.some((event) => event.type === 'fenced' && event.from === name), `${name} is fenced`);
+    await until(`${name} is fenced`, () => events.some((event) => event.type === 'fenced' && event.from === name));
     if (round < 4) continue;
     const again = produce({ port, name: 'again', messages: 50, salt: 77 });
     t.match(await again.hear('done'), { messages: 50 }, 'a new incarnation works');
@@ -67,7 +67,7 @@ void t.test('producers killed at any moment: their lanes are fenced, the others 
   t.equal(collector.count('steady'), 4000);
   t.equal(collector.count('again'), 50);
   t.strictSame(collector.problems, []);
-  await until(() => inbox.laneCount === 0, 'all lanes are fenced');
+  await until('all lanes are fenced', () => inbox.laneCount === 0);
   await inbox.close();
 });
 
@@ -80,7 +80,7 @@ void t.test('a producer that wakes after its lane was fenced writes nowhere, and
   const inbox = await openInbox({
     onMessage: (message) => {
       collector.take(message);
-      // Stopped from here, it stands wherever it is: between two messages, or in the middle of one.
+      // Stopped from here, it stops anywhere: between two messages, or in the middle of one.
       if (++total === stopAt) hold = child.process.kill('SIGSTOP');
       if (hold) held.push(message);
       else message.done();
@@ -91,14 +91,14 @@ void t.test('a producer that wakes after its lane was fenced writes nowhere, and
   const producer = (await child.hear('identity')) as string;
   for (let round = 1; round <= 4; round++) {
     const fences = inbox.counters.fences;
-    await until(() => hold, `it is stopped for the ${round}. time`);
+    await until(`it is stopped for the ${round}. time`, () => hold);
     await untilStopped(child);
     // Somebody comes with its name, which fences it, and goes again.
     const thief = await RawProducer.connect(inbox, { producer, name: 'sleeper', retainMessages: 64 });
-    await until(() => inbox.counters.fences === fences + 1, 'the lane of the sleeper is fenced');
+    await until('the lane of the sleeper is fenced', () => inbox.counters.fences === fences + 1);
     const before = held.map((message) => message.bytes.slice());
     child.process.kill('SIGCONT');
-    await until(() => inbox.counters.fences >= fences + 2, 'it comes back and takes its name');
+    await until('it comes back and takes its name', () => inbox.counters.fences >= fences + 2);
     thief.close();
     t.strictSame(held.map((message) => message.bytes.slice()).slice(0, before.length), before, 'the canary lives');
     hold = false;
@@ -112,7 +112,7 @@ void t.test('a producer that wakes after its lane was fenced writes nowhere, and
   t.match(await child.hear('done'), { messages: 1500 });
   t.equal(collector.count('sleeper'), 1500);
   t.strictSame(collector.problems, [], 'no message twice, none left out');
-  await until(() => inbox.laneCount === 0, 'all lanes are fenced');
+  await until('all lanes are fenced', () => inbox.laneCount === 0);
   await inbox.close();
 });
 
@@ -144,7 +144,7 @@ void t.test('the consumer is killed and started elsewhere, again and again: noth
     consumer = await consume(dieAfter);
   }
   for (const producer of producers) t.match(await producer.hear('done'), { messages: 1000 });
-  await until(() => names.every((name) => seen.get(name)?.size === 1000), 'the consumer has said all that it got');
+  await until('the consumer has said all that it got', () => names.every((name) => seen.get(name)?.size === 1000));
   t.strictSame(problems, []);
   t.ok(twice >= 9, `${twice} came again, as they were not acknowledged`);
   for (const producer of producers) t.match(await producer.exited, { code: 0 });

@@ -25,7 +25,7 @@ async function scene(maxPullBytes = LARGE, outboxOptions: Parameters<typeof open
   const inbox = await openInbox({ maxPullBytes, onMessage: (message) => got.push(message) });
   const outbox = await openOutbox(inbox, { pullBytes: 4 * LARGE, ...outboxOptions });
   const next = async (n: number) => {
-    await until(() => got.length >= n, `message ${n} is there`);
+    await until(`message ${n} is there`, () => got.length >= n);
     return got[n - 1] as InboxMessage;
   };
   const close = async () => {
@@ -109,7 +109,7 @@ void t.test(
     const lost = await next(2);
     const other = await openOutbox(inbox, { name: 'other', pullBytes: LARGE });
     await outbox.close();
-    await until(() => inbox.laneCount === 1, 'the lane is fenced');
+    await until('the lane is fenced', () => inbox.laneCount === 1);
     t.equal(await codeOf(lost.pull(undefined, { timeoutMs: 50 })), 'RDMA_ERR_PEER_GONE');
     t.equal(await codeOf(lost.pull(undefined, { signal: AbortSignal.abort() })), 'RDMA_ERR_ABORTED');
     lost.done();
@@ -123,7 +123,7 @@ void t.test(
     await other.send(content(2, LARGE));
     const last = await next(4);
     await other.close();
-    await until(() => inbox.laneCount === 0, 'the other one is gone as well');
+    await until('the other one is gone as well', () => inbox.laneCount === 0);
     const ending = codeOf(last.pull());
     await close();
     t.equal(await ending, 'RDMA_ERR_CLOSED');
@@ -179,7 +179,7 @@ void t.test('a checksum is verified for what is pulled, and for what is not', as
   t.equal(inbox.counters.fences, 0);
   const raw = await RawProducer.connect(inbox);
   raw.write(content(1, 100), { flags: 1 });
-  await until(() => inbox.counters.fences === 1, 'a wrong checksum fences');
+  await until('a wrong checksum fences', () => inbox.counters.fences === 1);
   raw.close();
   await close();
 });
@@ -201,7 +201,7 @@ void t.test('an inbox that pulls nothing is sent nothing to pull, and fences who
   for (const [n, wrong] of wrongs.entries()) {
     const raw = await RawProducer.connect(inbox);
     raw.write(content(1, 100), wrong);
-    await until(() => inbox.counters.fences === n + 1, `${JSON.stringify(wrong)} is fenced`);
+    await until(`${JSON.stringify(wrong)} is fenced`, () => inbox.counters.fences === n + 1);
     raw.close();
   }
   await outbox.send(content(1, 10));
@@ -217,7 +217,7 @@ void t.test(
     raw.write(new Uint8Array(0), { kind: MessageKind.PULL, length: 1000, space: 0, address: 4096 });
     const message = await next(1);
     t.equal(await codeOf(message.pull(undefined, { timeoutMs: 200 })), 'RDMA_ERR_PEER_GONE');
-    await until(() => inbox.laneCount === 1, 'its lane has ended');
+    await until('its lane has ended', () => inbox.laneCount === 1);
     raw.close();
     await outbox.send(content(1, 10));
     t.ok(hasContent((await next(2)).bytes, 1));

@@ -107,12 +107,12 @@ export class RawConsumer {
     );
     qp!.postSend(1);
     let status = -1;
-    await until(() => {
+    await until('the control block is there', () => {
       const count = this.cq.poll();
       const { completions } = this.cq;
       for (let i = 0; i < count; i++) if (completions.wrId(i) === 7) status = completions.status(i);
       return status >= 0;
-    }, 'the control block is there');
+    });
     if (status !== CompletionStatus.SUCCESS) throw new Error(`the control block ends with status ${status}`);
   }
 

@@ -274,14 +274,14 @@ export class RawProducer {
   /** The status with which the request `wrId` completes. */
   async status(wrId: number): Promise<number> {
     let status = -1;
-    await until(() => {
+    await until('the request completes', () => {
       const count = this.cq.poll();
       for (let i = 0; i < count; i++) {
         const { completions } = this.cq;
         if (completions.wrId(i) === wrId) status = completions.status(i);
       }
       return status >= 0;
-    }, 'the request completes');
+    });
     return status;
   }
 

@@ -1,5 +1,5 @@
-// Proves: what somebody says who has not proved that he knows the secret ends no outbox that had an inbox; what the
-// inbox itself says does.
+// Proves: an answer from a peer that has not proved that it knows the secret ends no outbox that had an inbox; an
+// answer of the inbox itself does.
 import net from 'node:net';
 import t from 'tap';
 import { encodeHeader, encodePlainFrame, FrameType } from '../../src/ts/connect/frame.js';
@@ -59,7 +59,7 @@ for (const [what, say] of Object.entries(words)) {
     for (let i = 1; i <= 5; i++) await outbox.send(content(i, 100));
     await first.close();
     const stranger = await squat(port, say);
-    await until(() => stranger.hits() >= 2, 'the outbox has tried twice');
+    await until('the outbox has tried twice', () => stranger.hits() >= 2);
     await stranger.leave();
     const got: boolean[] = [];
     const second = await openInbox({
@@ -100,7 +100,7 @@ void t.test('before the first connection it is final, unless the secret is known
   t.equal(await codeOf(openOutbox(to, { reconnectMs: 60_000 })), 'RDMA_ERR_UNAUTHENTICATED');
   t.equal(stranger.hits(), 1);
   const patient = openOutbox(to, { reconnectMs: 60_000, retryRefused: true });
-  await until(() => stranger.hits() >= 3, 'it tries again');
+  await until('it tries again', () => stranger.hits() >= 3);
   await stranger.leave();
   const inbox = await openInbox({ port, onMessage: (message) => message.done() });
   const outbox = await patient;

@@ -32,7 +32,7 @@ async function setUp(options: Partial<InboxOptions> = {}, of: Partial<OutboxOpti
   // The pool's device.
   const outbox = await openOutbox(inbox, { pool, ...of });
   const next = async () => {
-    await until(() => got.length > 0, 'a message comes');
+    await until('a message comes', () => got.length > 0);
     return got.shift()!;
   };
   const end = async () => {
@@ -96,8 +96,8 @@ void t.test(
     messages[0]!.done();
     messages[2]!.done();
     breakConnection(outbox);
-    await until(() => !outbox.connected, 'the lane has ended');
-    await until(() => outbox.connected, 'there is another one');
+    await until('the lane has ended', () => !outbox.connected);
+    await until('there is another one', () => outbox.connected);
     t.ok(hasContent(views[1]!, 2), 'what is held stays, though its lane is gone');
     await outbox.send(encode(blocks[0]!));
     const last = await next();
@@ -106,7 +106,7 @@ void t.test(
     messages[1]!.done();
     last.done();
     breakConnection(outbox);
-    await until(() => inbox.status().mappedBytes === 0, 'of a producer that is away nothing unused stays');
+    await until('of a producer that is away nothing unused stays', () => inbox.status().mappedBytes === 0);
     t.equal(views[1]!.length, 0, 'and a view that is kept too long shows nothing');
     await end();
   },
@@ -260,7 +260,7 @@ void t.test('a READ with a wrong key fails once, and is not tried for ever', asy
   const right = decode(message);
   const wrong = { ...right, rkey: (right.rkey ^ 1) >>> 0 };
   t.equal(await codeOf(message.read(wrong, new Uint8Array(1000))), 'RDMA_ERR_PROTOCOL');
-  await until(() => outbox.connected && inbox.laneCount === 1, 'the producer has a lane again');
+  await until('the producer has a lane again', () => outbox.connected && inbox.laneCount === 1);
   await message.read(right, new Uint8Array(1000));
   message.done();
   await outbox.whenAcknowledged();

@@ -32,7 +32,7 @@ void t.test('another process sends through many wraps of its rings, with a consu
     onMessage: (message) => {
       collector.take(message);
       held.push(message);
-      // In any order: space goes back in order all the same. Never more than the lane, or nobody would come again.
+      // In any order: space still goes back in order. Never more than the lane, or nobody would come again.
       while (held.length > 4 || (held.length > 0 && pick(2) === 0)) held.splice(pick(held.length), 1)[0]?.done();
       if (message.laneHeldMessages >= message.laneSlots / 2) for (const old of held.splice(0)) old.done();
       setImmediate(() => {
@@ -46,7 +46,7 @@ void t.test('another process sends through many wraps of its rings, with a consu
   t.equal(collector.count('p'), MESSAGES);
   t.strictSame(collector.problems, []);
   t.match(await child.exited, { code: 0 });
-  await until(() => inbox.laneCount === 0, 'the lane is fenced');
+  await until('the lane is fenced', () => inbox.laneCount === 0);
   await inbox.close();
 });
 
@@ -65,7 +65,7 @@ void t.test('a producer that is killed frees its lane, and the next one uses it'
   const { port } = inbox.bootstrap;
   const victim = start('producer-main', { port, name: 'victim', messages: 1e6, salt: 1 });
   t.match(await victim.exited, { signal: 'SIGKILL' });
-  await until(() => events.some((event) => event.type === 'fenced'), 'its lane is fenced');
+  await until('its lane is fenced', () => events.some((event) => event.type === 'fenced'));
   const next = start('producer-main', { port, name: 'next', messages: 60, salt: 2 });
   t.match(await next.hear('done'), { messages: 60 });
   t.equal(collector.count('next'), 60);
@@ -97,7 +97,7 @@ void t.test('after a lost connection everything comes once, and nothing stays on
   t.equal(right, 120);
   t.ok(outbox.counters.connects >= 4, `${outbox.counters.connects} connections`);
   await outbox.close();
-  await until(() => inbox.laneCount === 0, 'the lane is fenced');
+  await until('the lane is fenced', () => inbox.laneCount === 0);
   t.equal(device.ledger.handles.size, idle);
   t.equal(inbox.counters.quarantined, 0);
   await inbox.close();
@@ -108,12 +108,12 @@ void t.test('without credit the sender waits; room comes back with the release',
   const inbox = await openInbox({ onMessage: (message) => held.push(message) });
   const outbox = await openOutbox(inbox, { slots: 2, dataBytes: 1024, retainMessages: 3 });
   for (let i = 1; i <= 3; i++) t.equal(outbox.trySend(content(i, 600)), i);
-  await until(() => held.length === 1, 'one fits');
+  await until('one fits', () => held.length === 1);
   t.equal(outbox.trySend(content(4, 1)), 0);
   t.equal(await codeOf(outbox.send(content(4, 1), { timeoutMs: 30 })), 'RDMA_ERR_TIMEOUT');
   const fourth = outbox.send(content(4, 1), { timeoutMs: 20_000 });
   for (let i = 1; i <= 4; i++) {
-    await until(() => held.length > 0, `message ${i} comes`);
+    await until(`message ${i} comes`, () => held.length > 0);
     const message = held.shift() as InboxMessage;
     t.ok(message.sequence === i && hasContent(message.bytes, i));
     message.done();
@@ -143,7 +143,7 @@ void t.test('a write with another address or key, and a wrong message, cost the 
     if (crime === 'checksum') raw.write(content(1, 10), { tamper: [12, 1] });
     if (crime === 'send') raw.send(0);
     if (crime === 'address') raw.channel.destroy();
-    await until(() => events.some((event) => event.type === 'fenced'), `${crime} is fenced`);
+    await until(`${crime} is fenced`, () => events.some((event) => event.type === 'fenced'));
     await good.send(content(good.sequence + 1, 500));
     raw.close();
   }

@@ -101,7 +101,7 @@ void t.test('busy: for who awaits nothing nothing is polled', async (t) => {
   const inbox = await openInbox({ onMessage: (message) => message.done() });
   const outbox = await openOutbox(inbox, { wait: 'busy', slots: 4, retainMessages: 4 });
   while (outbox.trySend(content(1, 10)) > 0);
-  await until(() => inbox.counters.messages === 4, 'they are there');
+  await until('they are there', () => inbox.counters.messages === 4);
   for (let i = 0; i < 50; i++) await turn();
   t.equal(outbox.acknowledged, 0);
   const controller = new AbortController();
@@ -110,7 +110,7 @@ void t.test('busy: for who awaits nothing nothing is polled', async (t) => {
   t.equal(outbox.acknowledged, 4);
   while (outbox.trySend(content(1, 10)) > 0);
   const { acknowledged } = outbox;
-  await until(() => inbox.counters.messages === outbox.sequence, 'they are there');
+  await until('they are there', () => inbox.counters.messages === outbox.sequence);
   for (let i = 0; i < 50; i++) await turn();
   t.equal(outbox.acknowledged, acknowledged, 'and after it nothing is polled again');
   await outbox.close();
@@ -126,7 +126,7 @@ void t.test('busy: who awaits while the inbox is away goes on when it is back, a
   t.equal(await codeOf(outbox.whenAcknowledged(4, { timeoutMs: 50 })), 'RDMA_ERR_TIMEOUT');
   const waiting = outbox.send(content(1, 10), { timeoutMs: 20_000 });
   await first.close();
-  await until(() => !outbox.connected, 'it is away');
+  await until('it is away', () => !outbox.connected);
   const second = await openInbox({ port, onMessage: (message) => message.done() });
   t.equal(await waiting, 5);
   await outbox.close();

@@ -70,19 +70,19 @@ void t.test(
       }
       if (step % 1000 === 999) {
         breakConnection(outbox);
-        await until(() => {
+        await until('it is connected again', () => {
           inbox.poll(visit);
           return outbox.connected;
-        }, 'it is connected again');
+        });
       }
       if (step % 50 === 0) await new Promise((resolve) => setImmediate(resolve));
     }
     if (corked) outbox.uncork();
-    await until(() => {
+    await until('all are acknowledged', () => {
       inbox.poll(visit);
       outbox.poll();
       return outbox.unacknowledged === 0;
-    }, 'all are acknowledged');
+    });
     t.strictSame(wrong, []);
     t.equal(got, sent);
     t.equal(outbox.sequence, sent);
@@ -124,7 +124,7 @@ void t.test('parts that are no Uint8Array, or no bytes at all, are what they wer
   outbox.trySend(Buffer.from([9, 8]));
   outbox.trySend(new Uint8ClampedArray([7]));
   outbox.trySend(new Uint8Array(new SharedArrayBuffer(2)));
-  await until(() => inbox.poll(visit) + seen.length >= 5, 'they are there');
+  await until('they are there', () => inbox.poll(visit) + seen.length >= 5);
   t.strictSame(seen, [[2, 1], [2, 3], [9, 8], [7], [0, 0]]);
   const gone = new Uint8Array(8);
   structuredClone(gone.buffer, { transfer: [gone.buffer] });
@@ -152,13 +152,13 @@ void t.test('send() and whenPublished() go on as the messages do', async (t) => 
   const all = Promise.all([1, 2, 3, 4, 5].map((i) => outbox.send(content(i, 10))));
   const published = outbox.whenPublished(5);
   let got = 0;
-  await until(() => {
+  await until('all are there', () => {
     inbox.poll((lane) => {
       got++;
       giveBack(lane);
     });
     return got === 5;
-  }, 'all are there');
+  });
   await published;
   t.strictSame(await all, [1, 2, 3, 4, 5]);
   await outbox.close();
@@ -203,10 +203,10 @@ async function besideALoudOne(): Promise<{ polls: number; quiet: Outbox }> {
     quiet.poll();
   };
   for (const outbox of [loud, quiet]) outbox.trySend(content(1, 8));
-  await until(() => {
+  await until('both are ready', () => {
     poll();
     return loud.acknowledged === 1 && quiet.acknowledged === 1;
-  }, 'both are ready');
+  });
   quiet.trySend(content(2, 8));
   let polls = 0;
   for (; quiet.acknowledged < 2 && polls < 10_000; polls++) {
@@ -228,7 +228,7 @@ void t.test('without a connection a message is kept, and not sent in one step', 
   const { inbox, outbox } = await openPair();
   t.equal(outbox.trySend(content(1, 8)), 1);
   await inbox.close();
-  await until(() => !outbox.connected, 'it has noticed');
+  await until('it has noticed', () => !outbox.connected);
   const began = shown;
   t.equal(outbox.trySend(content(2, 8)), 2);
   t.equal(shown, began);

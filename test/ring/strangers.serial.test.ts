@@ -27,7 +27,7 @@ async function strangers(inbox: Inbox, manner: Manner, count: number, perRound: 
   child.on('message', (message: { opened: number }) => {
     opened = message.opened;
   });
-  await until(() => opened >= count, 'the strangers are there');
+  await until('the strangers are there', () => opened >= count);
   return child;
 }
 
@@ -46,7 +46,7 @@ async function waitingMs(inbox: Inbox, host: string): Promise<number> {
     const outbox = await openOutbox({ host, port: inbox.bootstrap.port });
     times.push(performance.now() - began);
     await outbox.close();
-    await until(() => inbox.laneCount === 0, 'the lane is free');
+    await until('the lane is free', () => inbox.laneCount === 0);
   }
   return times.sort((a, b) => a - b)[SAMPLES >> 1]!;
 }
@@ -103,7 +103,7 @@ void t.test(
       );
       t.equal(inbox.laneCount, 300);
       await Promise.all(outboxes.map((outbox) => outbox.close()));
-      await until(() => inbox.laneCount === 0, 'the lanes are free');
+      await until('the lanes are free', () => inbox.laneCount === 0);
     }
     await leave(crowd);
     await inbox.close();

@@ -9,7 +9,7 @@ import { InboxCounters } from '../../src/ts/ring/status.js';
 import { Strangers } from '../../src/ts/ring/strangers.js';
 import { codeOf, openInbox, openOutbox, until } from './support.js';
 
-/** A clock that goes when it is told to. */
+/** A clock that only the test moves. */
 class Hand {
   ms = 0;
   private timers: { at: number; call: () => void }[] = [];
@@ -53,7 +53,7 @@ function scene() {
   return { hand, counters, events, strangers, come, counts };
 }
 
-void t.test('a few are told one by one, a crowd in sum, and none is left out', async (t) => {
+void t.test('a few get an event each, a crowd one event with its count, and none is left out', async (t) => {
   const { hand, counters, events, come, counts } = scene();
   come(3);
   t.same(counts(), [1, 1, 1]);
@@ -96,7 +96,7 @@ void t.test('the bound holds second for second, whenever they come', async (t) =
   t.ok(counters.refused > 1000);
 });
 
-void t.test('what was not told when the inbox is closed is told then; its own closing is no refusal', async (t) => {
+void t.test('refusals without an event get one when the inbox closes; closing itself is no refusal', async (t) => {
   const { hand, counters, events, strangers, come } = scene();
   come(20);
   come(1, 'closed');
@@ -126,7 +126,7 @@ void t.test('wrong secrets, garbage and those who leave: counters, status and ev
       });
     }
   }
-  await until(() => inbox.counters.refused === 45, 'all are counted');
+  await until('all are counted', () => inbox.counters.refused === 45);
   t.match(inbox.status().bootstrap?.rejected, { unauthenticated: 5, protocol: 20, disconnected: 20 });
   t.ok(events.length < 20, `${events.length} events`);
   const good = await openOutbox(inbox);
@@ -149,7 +149,7 @@ void t.test('an onLane that throws harms nobody', async (t) => {
     },
   });
   t.equal(await codeOf(openOutbox(inbox, { secret: 'a wrong secret' })), 'RDMA_ERR_UNAUTHENTICATED');
-  await until(() => thrown.length === 1, 'it goes its own way');
+  await until('the error reaches uncaughtException', () => thrown.length === 1);
   const outbox = await openOutbox(inbox);
   await outbox.send(new Uint8Array(8));
   await outbox.whenAcknowledged(1, { timeoutMs: 5000 });

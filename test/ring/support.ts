@@ -2,22 +2,16 @@
 // seed, so that a receiver can check every byte without having seen what was sent.
 import { type ChildProcess, fork } from 'node:child_process';
 import path from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
+import { setTimeout as sleep, setImmediate as turn } from 'node:timers/promises';
 import { Inbox, type InboxOptions, Outbox, type OutboxOptions, type RdmaError } from '../../src/ts/ring/index.js';
+import { waiting } from '../until.js';
 
 export const SECRET = 'the ring tests know it';
 export const DEVICE = process.env.ONEPIECE_DEVICE ?? 'soft0';
 const WAIT_MS = DEVICE === 'soft0' ? 20_000 : 60_000;
 
-/** Waits until a condition holds; rejects when it does not for long. */
-export async function until(condition: () => boolean, what: string): Promise<void> {
-  const deadline = Date.now() + WAIT_MS;
-  for (let turn = 0; !condition(); turn++) {
-    if (Date.now() > deadline) throw new Error(`after ${WAIT_MS} ms still not: ${what}`);
-    if (turn < 200) await new Promise((resolve) => setImmediate(resolve));
-    else await sleep(2);
-  }
-}
+/** Waits in turns of the event loop first, as most conditions soon hold. */
+export const until = waiting({ limitMs: WAIT_MS, pause: (asked) => (asked <= 200 ? turn() : sleep(2)) });
 
 const next = (x: number) => (Math.imul(x, 1664525) + 1013904223) >>> 0;
 
@@ -64,11 +58,30 @@ export function openOutbox(inbox: Inbox | OutboxOptions['to'], options: Partial<
   return Outbox.connect({ to, secret: SECRET, device: DEVICE, slots: 8, dataBytes: 4096, closeMs: 0, ...options });
 }
 
-/** Ends the outbox's TCP connection as a broken network would. Reaches into what is private, on purpose. */
+/** The private connection of an outbox: no public state or call does what tests need of it. */
+interface Inside {
+  channel: { destroy(): void };
+  qp: { toError(): void; counters: { doorbells: number; sendsPosted: number } };
+}
+
+const connectionOf = (outbox: Outbox) => (outbox as unknown as { connection?: Inside }).connection;
+
+/** Ends the outbox's TCP connection as a broken network would; false when it has none. */
 export function breakConnection(outbox: Outbox): boolean {
-  const inside = outbox as unknown as { connection?: { channel: { destroy(): void } } };
-  inside.connection?.channel.destroy();
-  return inside.connection !== undefined;
+  const connection = connectionOf(outbox);
+  connection?.channel.destroy();
+  return connection !== undefined;
+}
+
+/** Ends the outbox's queue pair as a fault of the device would. */
+export function failQueuePair(outbox: Outbox): void {
+  connectionOf(outbox)!.qp.toError();
+}
+
+/** What the outbox's present queue pair has posted. */
+export function postedBy(outbox: Outbox): { doorbells: number; sendsPosted: number } {
+  const { doorbells, sendsPosted } = connectionOf(outbox)!.qp.counters;
+  return { doorbells, sendsPosted };
 }
 
 /** The code with which a promise rejects; undefined when it does not. */
@@ -116,7 +129,7 @@ export function start(name: string, args: object): Child {
   const hear = async (key: string) => {
     const found = () => said.find((message) => key in message);
     // Disconnected, and not only ended: what it said before its end may still be on the way.
-    await until(() => found() !== undefined || !child.connected, `the child says ${key}`);
+    await until(`the child says ${key}`, () => found() !== undefined || !child.connected);
     if (found() === undefined) throw new Error(`the child ended before it said ${key}: ${JSON.stringify(said.at(-1))}`);
     return found()?.[key];
   };
@@ -130,5 +143,5 @@ export async function untilStopped(child: Child): Promise<void> {
     const stat = readFileSync(`/proc/${child.process.pid}/stat`, 'latin1');
     return stat.slice(stat.lastIndexOf(')') + 2, stat.lastIndexOf(')') + 3);
   };
-  await until(() => state() === 'T', 'the child is stopped');
+  await until('the child is stopped', () => state() === 'T');
 }

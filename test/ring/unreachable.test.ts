@@ -69,7 +69,7 @@ const PRODUCER = `
 const isRoot = process.getuid?.() === 0;
 const skip = DEVICE !== 'soft0' ? 'only soft0 is so' : !isRoot && 'only root may become another user';
 
-void t.test('another user, and another PID namespace, are told what soft0 joins, at once', { skip }, async (t) => {
+void t.test('another user, and another PID namespace, learn at once what soft0 joins', { skip }, async (t) => {
   const inbox = await openInbox({ onMessage: (message) => message.done() });
   t.teardown(() => inbox.close());
   for (const command of [

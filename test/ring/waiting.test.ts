@@ -94,7 +94,7 @@ void t.test('without credit a sender waits, and can give up; other lanes go on; 
   const stuck = await openOutbox(inbox, { name: 'stuck', slots: 4, retainMessages: 6 });
   for (let i = 1; i <= 6; i++) t.equal(stuck.trySend(content(i, 50)), i);
   t.equal(stuck.trySend(content(7, 50)), 0, 'there is no room');
-  await until(() => held.length === 4, 'the lane is full');
+  await until('the lane is full', () => held.length === 4);
   t.equal(await codeOf(stuck.send(content(7, 50), { timeoutMs: 20 })), 'RDMA_ERR_TIMEOUT');
   const abort = new AbortController();
   const aborted = codeOf(stuck.send(content(7, 50), { signal: abort.signal }));
@@ -111,11 +111,11 @@ void t.test('without credit a sender waits, and can give up; other lanes go on; 
 
   const waiting = [7, 8, 9].map((i) => stuck.send(content(i, 50)));
   for (const message of held.splice(0)) message.release();
-  await until(() => held.length === 2, 'space came back');
+  await until('space came back', () => held.length === 2);
   t.equal(stuck.unacknowledged, 6, 'custody did not: released is not acknowledged');
   let next = 5;
   while (next <= 9) {
-    await until(() => held.length > 0, 'the next message comes');
+    await until('the next message comes', () => held.length > 0);
     const message = held.shift() as InboxMessage;
     t.equal(message.sequence, next++);
     t.ok(hasContent(message.bytes, message.sequence));

@@ -34,7 +34,7 @@ for (const way of ['event', 'adaptive', 'poller'] as const) {
     // As long as it goes on it may take its time.
     while (collector.count('one') < MESSAGES) {
       const before = collector.count('one');
-      await until(() => collector.count('one') > before, 'the next one comes');
+      await until('the next one comes', () => collector.count('one') > before);
     }
     t.match(await child.hear('done'), { messages: MESSAGES, resent: 0, connects: 1 });
     t.equal(collector.count('one'), MESSAGES);

@@ -2,17 +2,17 @@
 // in the rings those of 2^53. Reaches into what is private, to begin shortly before them.
 import t, { type Test } from 'tap';
 import type { Inbox, Outbox } from '../../src/ts/ring/index.js';
-import type { Places } from '../../src/ts/ring/places.js';
+import type { Positions } from '../../src/ts/ring/positions.js';
 import { breakConnection, content, hasContent, openInbox, openOutbox, until } from './support.js';
 
 interface Inside {
-  connection: { placement: { places: { tail: number; bytes: number } } } | undefined;
-  retained: { last: number; acknowledged: number; places: { tail: number; bytes: number } };
+  connection: { placement: { positions: { tail: number; bytes: number } } } | undefined;
+  retained: { last: number; acknowledged: number; positions: { tail: number; bytes: number } };
   link: { reached: number; lastInbox: string; connector: { parts: { identity: string } } };
 }
 
 interface InsideLane {
-  space: { places: Places };
+  space: { positions: Positions };
   reporter: object;
 }
 
@@ -24,7 +24,7 @@ async function continueAt(outbox: Outbox, inbox: Inbox, sequence: number): Promi
   Object.assign(inside.retained, { last: sequence, acknowledged: sequence });
   const { lanesOpened } = inbox.counters;
   breakConnection(outbox);
-  await until(() => inbox.counters.lanesOpened > lanesOpened && outbox.connected, 'it is connected as another one');
+  await until('it is connected as another one', () => inbox.counters.lanesOpened > lanesOpened && outbox.connected);
 }
 
 /** Moves both ends of the lane, and the retained memory, to shortly before position `before`. */
@@ -32,11 +32,11 @@ function movePositions(outbox: Outbox, inbox: Inbox, before: number): void {
   const { connection, retained } = outbox as unknown as Inside;
   const lanes = (inbox as unknown as { lanesByQp: Map<number, InsideLane> }).lanesByQp;
   const [lane] = lanes.values();
-  for (const places of [connection!.placement.places, retained.places, lane!.space.places]) {
+  for (const positions of [connection!.placement.positions, retained.positions, lane!.space.positions]) {
     // Its own beginning, so that the offset is still 0.
-    places.tail = Math.floor(before / places.bytes) * places.bytes - 3 * places.bytes;
+    positions.tail = Math.floor(before / positions.bytes) * positions.bytes - 3 * positions.bytes;
   }
-  Object.assign(lane!.reporter, { reportedTail: connection!.placement.places.tail });
+  Object.assign(lane!.reporter, { reportedTail: connection!.placement.positions.tail });
 }
 
 async function passBy(t: Test, sequence: number, position: number, inPlace: boolean): Promise<void> {
@@ -62,14 +62,14 @@ async function passBy(t: Test, sequence: number, position: number, inPlace: bool
     t.equal(await sent, next);
     if (i === 35) {
       breakConnection(outbox);
-      await until(() => outbox.connected, 'it is connected again');
+      await until('it is connected again', () => outbox.connected);
     }
-    await until(() => last === next, `message ${i} is there`);
+    await until(`message ${i} is there`, () => last === next);
   }
   await outbox.whenAcknowledged();
   t.equal(outbox.acknowledged, sequence + count);
   t.strictSame(wrong, []);
-  t.equal(outbox.counters.connects, 3, 'the inbox believed all that it was told');
+  t.equal(outbox.counters.connects, 3, 'the inbox believed every descriptor');
   await outbox.close();
   await inbox.close();
 }

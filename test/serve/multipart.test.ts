@@ -1,5 +1,5 @@
-// Proves that forms are read as browsers and curl write them, that what is written is read by the platform's own
-// reader, and that whatever is malformed is refused.
+// Proves that forms are read as browsers and curl write them, that the platform's own reader reads what we write, and
+// that malformed forms are refused.
 import fc from 'fast-check';
 import t from 'tap';
 import { isRdmaError } from '../../src/ts/core/errors.js';
@@ -9,7 +9,7 @@ const TYPE = 'multipart/form-data; boundary=b';
 const form = (text: string) => Buffer.from(text.replace(/\r?\n/g, '\r\n'), 'latin1');
 const names = fc.string({ minLength: 1, maxLength: 12, unit: 'grapheme' }).filter((name) => !/^\s|\s$/.test(name));
 
-void t.test('what is written is read again, and by the platform', async (t) => {
+void t.test('a written form is read again, by us and by the platform', async (t) => {
   const parts = fc.uniqueArray(fc.record({ name: names, content: fc.uint8Array({ maxLength: 40 }) }), {
     selector: ({ name }) => name,
     maxLength: 5,
@@ -68,7 +68,7 @@ void t.test('forms of curl are read, with its backslashes and its other headers'
   t.strictSame(decodeMultipart(form('--b--'), TYPE), []);
 });
 
-void t.test('what is malformed is refused with words', async (t) => {
+void t.test('a malformed form is refused with the reason', async (t) => {
   const named = 'Content-Disposition: form-data; name="a"';
   const cases: [string, RegExp, string?][] = [
     ['', /does not begin with its boundary/],

@@ -1,5 +1,5 @@
-// Proves that .npy files are read as NumPy means them and refused where they are not whole, and that what is written is
-// what NumPy writes.
+// Proves that .npy files are read as NumPy means them and refused where they are not whole, and that we write the same
+// bytes as NumPy.
 import fc from 'fast-check';
 import t from 'tap';
 import { isRdmaError } from '../../src/ts/core/errors.js';

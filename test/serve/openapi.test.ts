@@ -45,7 +45,7 @@ void t.test('the document', async (t) => {
     t.equal(new Set(ids).size, ids.length);
   });
 
-  await t.test('what is answered is as it says', async (t) => {
+  await t.test('answers match the document', async (t) => {
     const submitted = await ask('/v1/jobs', jsonRequest({}, { x: part('u8', [1], Uint8Array.of(1)) }));
     const { id } = submitted.json();
     await ask(`/v1/jobs/${id}/result?waitMs=30000`);

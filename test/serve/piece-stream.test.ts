@@ -1,6 +1,6 @@
 // Proves that HTTP clients read a result piece by piece while it is made: in order, from the first again when a stage
-// begins again, from the stored result when they come late; that a slow reader delays nobody; and that every end is
-// told.
+// begins again, from the stored result when they come late; that a slow reader delays nobody; and that clients learn
+// of every end.
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';

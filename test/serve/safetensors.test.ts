@@ -1,5 +1,4 @@
-// Proves that safetensors are read exactly and refused where they are not whole, and that what is written is read
-// again.
+// Proves that safetensors are read exactly and refused where they are not whole, and that we read again what we write.
 import fc from 'fast-check';
 import t from 'tap';
 import { isRdmaError } from '../../src/ts/core/errors.js';

@@ -1,11 +1,13 @@
 // A server over real stages, and what tests ask of it. Not a test.
 import { connect, type Socket } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { LocalPipelineOptions } from '../../src/ts/cluster/index.js';
 import type { JobEvent } from '../../src/ts/jobs/index.js';
 import type { Service } from '../../src/ts/serve/index.js';
 import { type ServeOptions, type Serving, serve } from '../../src/ts/serve/index.js';
 import type { Problem } from '../../src/ts/serve/problem.js';
 import { prepare, small } from './small.js';
+import { waiting } from '../until.js';
 
 export const LIMIT_MS = 60_000;
 
@@ -73,19 +75,7 @@ export const part = (dtype: string, shape: number[], data: Uint8Array) => ({
   data: Buffer.from(data).toString('base64'),
 });
 
-/** Looks until `condition` answers something. */
-export async function until<T>(
-  what: string,
-  condition: () => Promise<T | undefined | false> | T | undefined | false,
-): Promise<T> {
-  const end = performance.now() + LIMIT_MS;
-  for (;;) {
-    const value = await condition();
-    if (value !== undefined && value !== false) return value;
-    if (performance.now() > end) throw new Error(`not within ${LIMIT_MS} ms: ${what}`);
-    await new Promise((resolve) => setTimeout(resolve, 10));
-  }
-}
+export const until = waiting({ limitMs: LIMIT_MS, pause: () => sleep(10) });
 
 /** A bare connection, for what no client would send. */
 export async function bare(url: string): Promise<{ socket: Socket; answer: Promise<string> }> {

@@ -186,8 +186,8 @@ export class Incarnation {
     try {
       await message.pull();
     } catch (error) {
-      // Who is dead has taken it along; who lives has it, and it must come, here or to the inbox that comes after this
-      // one.
+      // A dead producer has taken it along. A live one still has it, and it must come, here or to the inbox that comes
+      // after this one.
       if (producer.process.state !== 'dead' && !this.closed && !this.draining) {
         this.broken(`message ${message.sequence} of ${producer.name} was not pulled: ${(error as Error).message}`);
       }

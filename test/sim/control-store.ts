@@ -98,7 +98,7 @@ export class SimControlServer {
 interface Watch {
   readonly prefix: string;
   readonly feed: Feed;
-  /** What it was told is there. */
+  /** The keys that the watcher knows of. */
   readonly told: Set<string>;
   /** Grows when the connection breaks: what is under way then is lost. */
   era: number;

@@ -50,7 +50,7 @@ export interface OverloadRun {
   /** Virtual. */
   readonly seconds: number;
   readonly maxQueued?: number;
-  /** Who is refused comes once more, when it was told to. */
+  /** A refused caller comes once more, at the time that it got. */
   readonly comeBack?: boolean;
 }
 

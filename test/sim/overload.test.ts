@@ -74,15 +74,18 @@ void t.test('higher priorities go first, whatever waits', async (t) => {
 });
 
 for (const factor of [1.3, 3]) {
-  void t.test(`callers that come back when they are told are served, ${factor} times the capacity`, async (t) => {
-    const stages = SHAPES['one stage with four at a time']!;
-    const capacity = capacityOf(stages);
-    // A burst of four seconds; everybody tries once more.
-    const streams = [{ perSecond: factor * capacity, options: { timeoutMs: TIMEOUT_MS } }];
-    const { broken, firstRetries } = await overload({ seed: 4, stages, streams, seconds: 6, comeBack: true });
-    t.same(broken, []);
-    t.comment(`${firstRetries.admitted} of ${firstRetries.tried} first retries`);
-    t.ok(firstRetries.tried > 100);
-    t.ok(firstRetries.admitted >= 0.8 * firstRetries.tried, `${firstRetries.admitted} of ${firstRetries.tried}`);
-  });
+  void t.test(
+    `callers that come back at the time that they got are served, ${factor} times the capacity`,
+    async (t) => {
+      const stages = SHAPES['one stage with four at a time']!;
+      const capacity = capacityOf(stages);
+      // A burst of four seconds; everybody tries once more.
+      const streams = [{ perSecond: factor * capacity, options: { timeoutMs: TIMEOUT_MS } }];
+      const { broken, firstRetries } = await overload({ seed: 4, stages, streams, seconds: 6, comeBack: true });
+      t.same(broken, []);
+      t.comment(`${firstRetries.admitted} of ${firstRetries.tried} first retries`);
+      t.ok(firstRetries.tried > 100);
+      t.ok(firstRetries.admitted >= 0.8 * firstRetries.tried, `${firstRetries.admitted} of ${firstRetries.tried}`);
+    },
+  );
 }

@@ -176,7 +176,7 @@ export class Client {
 
   private failed(submission: Submission, error: Error & { code?: string }): void {
     const { id, request, gateway } = submission;
-    // Its caller has died with it, or was told that it is going to.
+    // Its caller has died with it, or knows that the gateway is about to end.
     if (gateway.process.state === 'dead' || gateway.closed || gateway.replaced) return;
     const { code = '' } = error;
     this.ended(submission, code);

@@ -1,7 +1,7 @@
 // What goes wrong in a simulated pipeline, and when.
 //
-// Invariant: each fault is done with after a bounded time: what was stopped is continued or ended, what has died is
-// replaced. So a time comes from which on nothing goes wrong any more.
+// Invariant: each fault is over after a bounded time: a stopped process is continued or ended, a dead one is replaced.
+// So a time comes after which nothing goes wrong any more.
 import type { SimProcess } from '../../src/ts/sim/process.js';
 import type { SimWorld } from '../../src/ts/sim/world.js';
 import type { PlaceProcess } from './pipeline-place.js';

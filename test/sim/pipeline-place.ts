@@ -81,7 +81,7 @@ export class PlaceProcess {
     this.incarnation = incarnation;
     this.name = placeName(around.graph.spec, id);
     this.process = around.world.process(`${this.name}.${incarnation}`);
-    // What it is told as it is started.
+    // What its supervisor knows as it starts.
     const known = { barred: [...around.blame.barred], suspects: [...around.blame.suspects] };
     this.process.later(0, () => this.does('open', this.open(plans, lost, known)));
   }

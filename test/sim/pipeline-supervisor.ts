@@ -2,8 +2,8 @@
 // plans.
 //
 // Invariant: it does what a real supervisor does, in the order that the pipeline asks for: gateways admit under a plan
-// after all its places have adopted it, and places let go of a plan after all gateways have. It never dies, and it is
-// told of a death at once.
+// after all its places have adopted it, and places let go of a plan after all gateways have. It never dies, and it
+// learns of a death at once.
 import { Blame } from '../../src/ts/cluster/blame.js';
 import {
   makePlan,

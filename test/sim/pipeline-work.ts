@@ -83,7 +83,7 @@ export class Work {
   private readonly world: SimWorld;
   private readonly shape: PipelineShape;
   private readonly runs = new Map<number, Run>();
-  private readonly told = new Set<string>(); // what gateways were told: type, request and place
+  private readonly told = new Set<string>(); // the events that gateways got: type, request and place
   private lastRun = 0;
 
   constructor(world: SimWorld, shape: PipelineShape) {
@@ -154,7 +154,7 @@ export class Work {
     if (keys.size > 1) this.wrong(`a batch of ${tasks[0]!.stage} has the keys ${[...keys].join(' and ')}`);
   }
 
-  /** Checks what a gateway is told: previews come whole, and a task is done after it has begun. */
+  /** Checks an event that a gateway got: previews come whole, and a task is done after it has begun. */
   checkEvent({ type, request, stage, instance, step, preview }: TaskEvent): void {
     const place = `${request} at ${stage}/${instance}`;
     this.told.add(`${type} ${place}`);

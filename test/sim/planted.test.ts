@@ -14,7 +14,7 @@ import { RemoteMemory } from '../../src/ts/ring/remote-memory.js';
 import { RequestWriter } from '../../src/ts/ring/request-writer.js';
 import { RetainedMessages } from '../../src/ts/ring/retained-messages.js';
 import { Segment } from '../../src/ts/ring/segment.js';
-import { Session } from '../../src/ts/ring/session.js';
+import { ProducerProgress } from '../../src/ts/ring/producer-progress.js';
 import { ShortSender } from '../../src/ts/ring/short-sender.js';
 import { EnumeratedChoices, ListedChoices, SeededChoices } from '../../src/ts/sim/choices.js';
 import type { DeviceFlaw } from '../../src/ts/sim/world.js';
@@ -149,7 +149,7 @@ const planted: Planted[] = [
     shape: { ways: ['send'] },
     plant: () =>
       plant(
-        Session.prototype,
+        ProducerProgress.prototype,
         'acknowledge',
         (original) =>
           function (this: never, sequence: number) {

@@ -1,5 +1,5 @@
-// Proves that the simulator says what a cluster of real processes does, at two small points: within 10 % of GPU time and
-// of the median, 20 % of p95 and 2 points of refused requests. The ten points of docs/planner.md are those of
+// Proves that the simulator predicts a cluster of real processes, at two small points: within 10 % of GPU time and of
+// the median, 20 % of p95 and 2 points of refused requests. The ten points of docs/planner.md are those of
 // reality-main.ts.
 import t from 'tap';
 import { CLUSTER_DELAYS } from '../../src/ts/planner/fleet/fleet.js';

@@ -9,7 +9,7 @@ const onSoft = { skip: isSoft ? false : 'rxe of kernel 6.1 does not raise it' };
 const onVerbs = { skip: isSoft ? 'a completion queue of soft0 cannot overflow' : false };
 const none = { queuePairs: new Map(), completionQueues: new Map(), sharedReceiveQueues: new Map() };
 
-void t.test('every type of event has a name and words; a newer one is told by its number', async (t) => {
+void t.test('every type of event has a name and a text; a newer one is named by its number', async (t) => {
   for (const [name, type] of Object.entries(AsyncEventType)) {
     const event = describeEvent(type, 3, none);
     t.equal(event.name, name);
@@ -35,7 +35,7 @@ void t.test('a shared receive queue that runs low says so, once for each arming'
   t.equal(srq.query().limit, 3);
   await a.qp.operations.send(a.mr.piece(0, 8));
   await a.qp.operations.send(a.mr.piece(0, 8));
-  await until(() => events.length > 0, 'the limit event comes');
+  await until('the limit event comes', () => events.length > 0);
   t.match(events, [{ type: AsyncEventType.SRQ_LIMIT_REACHED, name: 'SRQ_LIMIT_REACHED', element: srq.number }]);
   t.equal(events[0]!.sharedReceiveQueue, srq);
   t.equal(events[0]!.queuePair, undefined);
@@ -43,7 +43,7 @@ void t.test('a shared receive queue that runs low says so, once for each arming'
   stop();
   srq.modify({ limit: 2 });
   await a.qp.operations.send(a.mr.piece(0, 8));
-  await until(() => second.length > 1, 'the other listener hears the second one');
+  await until('the other listener hears the second one', () => second.length > 1);
   t.equal(events.length, 1);
   a.device.close();
   b.device.close();
@@ -59,7 +59,7 @@ void t.test('a queue pair with a shared queue says when it has taken its last re
   const qp = b.pd.createQueuePair({ sendCq: b.cq, sharedReceiveQueue: srq });
   connectSides(a, { ...b, qp });
   qp.toError();
-  await until(() => events.some((event) => event.type === AsyncEventType.QP_LAST_WQE_REACHED), 'the event comes');
+  await until('the event comes', () => events.some((event) => event.type === AsyncEventType.QP_LAST_WQE_REACHED));
   t.equal(events.find((event) => event.type === AsyncEventType.QP_LAST_WQE_REACHED)!.queuePair, qp);
   a.device.close();
   b.device.close();
@@ -76,7 +76,7 @@ void t.test(
     a.qp.sends.write(0, 1, 2, b.mr.address, b.mr.rkey ^ 0x100, a.mr.address, 8, a.mr.lkey);
     a.qp.postSend(1);
     t.equal((await takeOne(a.cq)).status, 10);
-    await until(() => events.length > 0, 'the event comes');
+    await until('the event comes', () => events.length > 0);
     t.match(events[0]!.name, /^QP_(ACCESS_ERR|FATAL|REQ_ERR)$/);
     t.equal(events[0]!.queuePair, b.qp);
     t.equal(b.qp.query().state, QpState.ERROR);
@@ -111,7 +111,7 @@ void t.test('a completion queue that overflows says so; the device and other que
     qp.sends.write(0, i, 2, b.mr.address, b.mr.rkey, a.mr.address, 8, a.mr.lkey);
     qp.postSend(1);
   }
-  await until(() => events.some((event) => event.name === 'CQ_ERR'), 'the overflow is told');
+  await until('the event of the overflow', () => events.some((event) => event.name === 'CQ_ERR'));
   t.equal(events.find((event) => event.name === 'CQ_ERR')!.completionQueue, small);
   await a.qp.operations.write(a.mr.piece(0, 8), { address: b.mr.address, rkey: b.mr.rkey });
 });

@@ -107,7 +107,7 @@ export function climb(last: string): { device?: Device; work: () => void } {
     qp.sends.send(0, 4, SIGNALED, mr.address, 8, mr.lkey);
     qp.postSend(1);
   }
-  // Everything outstanding is flushed, and the last receive of the shared queue is told.
+  // Everything outstanding is flushed, and an event names the last receive of the shared queue.
   if (reached('dying')) qp.toError();
   return { device, work };
 }

@@ -74,7 +74,7 @@ for (const [name, { region = access, qp = access, at = 0, wrongKey = false }, st
     t.match(await takeOne(a.cq), { wrId: 1, status });
     t.ok(b.bytes.every((byte) => byte === 0));
     t.equal(a.qp.query().state, QpState.ERROR);
-    await until(() => b.qp.query().state === QpState.ERROR, 'the responder has stopped');
+    await until('the responder has stopped', () => b.qp.query().state === QpState.ERROR);
   });
 }
 

@@ -43,7 +43,7 @@ for (const [name, make] of remoteCases) {
     t.ok(b.bytes.every((byte) => byte === 0));
     await isStopped(t, pair);
     // IBTA 9.9.3: the responder of a class C fault goes to the error state as well.
-    await until(() => b.qp.query().state === QpState.ERROR, 'the responder has stopped');
+    await until('the responder has stopped', () => b.qp.query().state === QpState.ERROR);
   });
 }
 
@@ -112,7 +112,7 @@ void t.test('a READ into memory without local write is a local protection error'
   t.match(await takeOne(a.cq), { status: Status.LOCAL_PROTECTION_ERROR });
 });
 
-void t.test('a SEND longer than the receive is told to both sides and stops both', async (t) => {
+void t.test('a SEND longer than the receive is an error at both sides and stops both', async (t) => {
   using pair = openPair();
   const { a, b } = pair;
   b.qp.receives.into(0, 5, b.mr.address, 100, b.mr.lkey);
@@ -215,7 +215,7 @@ void t.test('a stopped queue pair can be reset and connected again', async (t) =
   const { a, b } = pair;
   post(pair, { rkey: 0 });
   await takeOne(a.cq);
-  await until(() => b.qp.query().state === QpState.ERROR, 'the responder has stopped');
+  await until('the responder has stopped', () => b.qp.query().state === QpState.ERROR);
   for (const { qp } of [a, b]) qp.modify({ state: QpState.RESET });
   connectSides(a, b);
   post(pair, {});

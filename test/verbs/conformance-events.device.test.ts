@@ -77,7 +77,7 @@ void t.test('a completion between the last poll and arming is found by the poll 
   const { b, send, close } = openListening();
   t.equal(b.cq.poll(), 0);
   send(7);
-  // It is there once the sender could be told; the receiver has not looked meanwhile.
+  // It is there once the sender could have its completion; the receiver has not polled meanwhile.
   for (let tries = 0; ; tries++) {
     b.cq.requestNotify();
     const count = b.cq.poll();
@@ -107,10 +107,10 @@ void t.test('bursts that arrive while the queue is being armed all arrive, by ev
     const burst = 1 + (sent % 13);
     for (let i = 0; i < burst && sent < total; i++) send(sent++);
     // Every third burst overtakes the one before.
-    if (sent % 3 === 0) await until(() => seen.length === sent, `${sent} have come`);
-    else await until(() => seen.length > sent - 60, 'there is room');
+    if (sent % 3 === 0) await until(`${sent} have come`, () => seen.length === sent);
+    else await until('there is room', () => seen.length > sent - 60);
   }
-  await until(() => seen.length === total, 'all have come');
+  await until('all have come', () => seen.length === total);
   t.same(
     seen,
     Array.from({ length: total }, (_, i) => i),

@@ -46,7 +46,7 @@ void t.test('a completion that was polled is room for one more, always', async (
   const room = a.qp.capabilities.maxSendWr;
   let posted = 0;
   let polled = 0;
-  await until(() => {
+  await until('all have completed', () => {
     while (posted < total && posted - polled < room) {
       const length = posted % 7 === 0 ? 8 : bytes;
       a.qp.sends.write(0, posted, SIGNALED, b.mr.address, b.mr.rkey, a.mr.address, length, a.mr.lkey);
@@ -58,7 +58,7 @@ void t.test('a completion that was polled is room for one more, always', async (
       polled++;
     }
     return polled === total;
-  }, 'all have completed');
+  });
   t.equal(polled, total, 'in order, and never a full queue');
 });
 

@@ -91,7 +91,7 @@ void t.test('a queue pair that stops leaves the receives to the others', async (
   const { hub, srq, ends, close } = openStar(2);
   post(srq, hub, 0, 4);
   ends[0]!.b.qp.toError();
-  await until(() => ends[0]!.b.qp.query().state === QpState.ERROR, 'it has stopped');
+  await until('it has stopped', () => ends[0]!.b.qp.query().state === QpState.ERROR);
   for (let i = 0; i < 4; i++) send(ends[1]!.a, i, 64);
   t.same(
     (await take(hub.cq, 4)).map((wc) => [wc.wrId, wc.status]),

@@ -1,4 +1,4 @@
-// Proves that a device that cannot be opened is told with the reason that is the true one.
+// Proves that the error of a device that cannot be opened names the true reason.
 import { chmodSync, readdirSync, statSync } from 'node:fs';
 import { constants } from 'node:os';
 import t from 'tap';
@@ -7,7 +7,7 @@ import { deviceName, ended, isSoft, startHelper } from './support.js';
 
 const skip = isSoft ? 'soft0 has no device file' : process.getuid?.() === 0 ? false : 'only root may change the file';
 
-void t.test('a device file that this user may not open is told as denied, and not as missing', { skip }, async (t) => {
+void t.test('a device file that this user may not open is reported as denied, not as missing', { skip }, async (t) => {
   const [name] = readdirSync('/sys/class/infiniband_verbs').filter((one) => one.startsWith('uverbs'));
   const file = `/dev/infiniband/${name}`;
   const { mode } = statSync(file);

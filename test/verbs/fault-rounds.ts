@@ -34,7 +34,7 @@ export interface Summary {
   busy: number;
   revoked: number;
   canaryMib: number;
-  /** The longest time until a death was told. */
+  /** The longest time until the survivors learned of a death. */
   slowestMs: number;
 }
 
@@ -92,7 +92,7 @@ class Worker {
 
   async stop(): Promise<void> {
     this.child.kill('SIGSTOP');
-    await until(() => haveThreadsStopped(this.child.pid!), 'the process is stopped');
+    await until('the process is stopped', () => haveThreadsStopped(this.child.pid!));
   }
 
   async kill(): Promise<void> {

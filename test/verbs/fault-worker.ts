@@ -17,6 +17,7 @@ import {
   WORKERS,
 } from './fault-plan.js';
 import { codeOf } from './support.js';
+import { type Until, waiting } from '../until.js';
 
 const toldWithinMs = 1000;
 const patienceMs = 10_000;
@@ -45,13 +46,8 @@ function must(good: boolean, what: string): void {
   if (!good) throw new Error(`process ${self}: ${what}`);
 }
 
-async function until(condition: () => boolean, ms: number, what: string): Promise<void> {
-  const deadline = clockMs() + ms;
-  while (!condition()) {
-    must(clockMs() < deadline, `timed out before: ${what}`);
-    await turn();
-  }
-}
+const untilHere = waiting({ limitMs: patienceMs, pause: () => turn() });
+const until: Until = (what, condition, ms) => untilHere(`process ${self}: ${what}`, condition, ms);
 
 /** Takes what has completed. */
 function poll(): void {
@@ -85,7 +81,7 @@ function tryRevoke(mr: MemoryRegion): boolean {
 function revokeOrKeep(mr: MemoryRegion): boolean {
   if (tryRevoke(mr)) return true;
   if (plan.abandons && codeOf(() => mr.close()) === 'none') {
-    // What takes its place in this process is not what the peer stands in.
+    // The region that replaces it in this process is not the one in which the peer has stopped.
     const { pd } = ground;
     protect(pd.registerMemory({ bytes: mr.byteLength, access: AccessFlags.LOCAL_WRITE | AccessFlags.REMOTE_WRITE }));
   } else pending.push(mr);
@@ -152,28 +148,28 @@ const linksTo = (peer: number) => links.filter((link) => link.peer === peer);
 async function hearOfDeath(peer: number, killedAtMs: number): Promise<number> {
   let slowestMs = 0;
   for (const link of linksTo(peer)) {
-    await until(() => link.fatalAtMs !== undefined, patienceMs, 'the death is told by an event');
+    await until('an event says that the peer is dead', () => link.fatalAtMs !== undefined, patienceMs);
     slowestMs = Math.max(slowestMs, link.fatalAtMs! - killedAtMs);
     if (link.failedWith === undefined && link.outstanding === 0) link.probe();
     await until(
+      'a completion says that the peer is dead',
       () => {
         poll();
         return link.outstanding === 0 || link.failedWith !== undefined;
       },
       patienceMs,
-      'the death is told by a completion',
     );
     if (link.failedWith === undefined) {
       // All that was under way had succeeded.
       link.probe();
-      await until(() => hasEnded(link), patienceMs, 'a later request is told of the death');
+      await until('a later request fails as the peer is dead', () => hasEnded(link), patienceMs);
     }
     slowestMs = Math.max(slowestMs, clockMs() - killedAtMs);
     const first = link.failedWith;
     must(!link.isSteady || first === Status.RETRY_EXCEEDED, `a request to the dead ended with status ${first}`);
-    must(link.lost <= 1, `${link.lost} requests were told that they were the first to be lost`);
+    must(link.lost <= 1, `${link.lost} requests completed as the first to be lost`);
   }
-  must(slowestMs < toldWithinMs, `it took ${slowestMs.toFixed(0)} ms until the death was told`);
+  must(slowestMs < toldWithinMs, `it took ${slowestMs.toFixed(0)} ms until both had said that the peer is dead`);
   return slowestMs;
 }
 
@@ -189,22 +185,22 @@ function revoke(peer: number): Revoked {
 /** Whoever was in the way is gone or has gone on. */
 async function settle(): Promise<void> {
   await until(
+    'all memory is revoked',
     () => {
       pending = pending.filter((mr) => !tryRevoke(mr));
       return pending.length === 0;
     },
     patienceMs,
-    'all memory is revoked',
   );
   const later = clockMs() + between(ground.random, 5, 25);
-  await until(() => clockMs() > later, patienceMs, 'some time has passed');
+  await until('some time has passed', () => clockMs() > later, patienceMs);
   checkCanaries();
 }
 
 async function drain(gone: number): Promise<true> {
   running = false;
   const alive = links.filter(({ peer, isSteady }) => isSteady && peer !== gone && self !== gone);
-  await until(() => alive.every(hasEnded), patienceMs, 'all requests have ended');
+  await until('all requests have ended', () => alive.every(hasEnded), patienceMs);
   for (const { failedWith, peer } of alive)
     must(failedWith === undefined, `status ${failedWith} of a request to ${peer}`);
   return true;

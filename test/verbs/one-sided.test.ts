@@ -1,6 +1,6 @@
 // Proves that soft0 is one-sided and that its revocation is final: the target's CPU takes no part in a WRITE, a READ or
-// an atomic (its event loop stands still, or the whole process is stopped), and once deregister() or close() has
-// returned no byte of the target's memory changes any more.
+// an atomic (its event loop is blocked, or the whole process is stopped), and once deregister() or close() has returned
+// no byte of the target's memory changes any more.
 import t from 'tap';
 import { CompletionStatus as Status, SendFlags } from '../../src/ts/verbs/index.js';
 import { haveThreadsStopped } from '../stopped.js';
@@ -58,7 +58,7 @@ void t.test('WRITE, READ and atomics complete while the target is stopped by SIG
   const peer = await openPeer();
   const { child, close } = peer;
   child.kill('SIGSTOP');
-  await until(() => haveThreadsStopped(child.pid!), 'the peer is stopped');
+  await until('the peer is stopped', () => haveThreadsStopped(child.pid!));
   t.ok(await writeAndReadBack(peer, 11));
   t.same(await addAndSwap(peer, 5n, 0n), [0n, 5n]);
   t.same(await addAndSwap(peer, 6n, 0n), [0n, 6n], 'the swap was made');
@@ -71,7 +71,7 @@ void t.test('WRITE, READ and atomics complete while the target is stopped by SIG
 void t.test('a stopped target of which the queue pair is not ready makes a request wait, not hang', async (t) => {
   const { child, side, close } = await openPeer({ timeout: 8, retryCount: 0, rnrRetry: 1 });
   child.kill('SIGSTOP');
-  await until(() => haveThreadsStopped(child.pid!), 'the peer is stopped');
+  await until('the peer is stopped', () => haveThreadsStopped(child.pid!));
   side.qp.sends.send(0, 1, SIGNALED, side.mr.address, 8, side.mr.lkey);
   side.qp.postSend(1);
   t.match(await takeOne(side.cq), { status: Status.RNR_RETRY_EXCEEDED });
@@ -91,7 +91,7 @@ for (const how of ['deregister', 'close'] as const) {
       let statusSeen: number = Status.SUCCESS;
       let value = 0;
       let outstanding = 0;
-      await until(() => {
+      await until('the stream is stopped', () => {
         while (outstanding < 8) {
           bytes.fill(++value, 0, 4096);
           qp.sends.write(0, value, SIGNALED, address, rkey, mr.address, 1 << 20, mr.lkey);
@@ -102,7 +102,7 @@ for (const how of ['deregister', 'close'] as const) {
         outstanding -= done.length;
         statusSeen = done.find((wc) => wc.status !== Status.SUCCESS)?.status ?? statusSeen;
         return statusSeen !== Status.SUCCESS;
-      }, 'the stream is stopped');
+      });
       t.equal(statusSeen, status);
       t.equal(await answered, true);
       t.equal(await ask(child, { do: 'compare' }), true, 'memory is as it was when the call returned');
@@ -125,12 +125,12 @@ void t.test('once a receive has been flushed, or completed, no byte of its buffe
     a.qp.postSend(1);
     b.qp.toError();
     const seen: number[] = [];
-    await until(() => {
+    await until('the receive has completed', () => {
       if (b.cq.poll() === 0) return false;
       // At once, and only here and there, so that a copy under way would still be under way.
       for (let i = 0; i < bytes; i += 4096) seen.push(b.bytes[i]!);
       return true;
-    }, 'the receive has completed');
+    });
     if (b.cq.completions.status(0) === Status.FLUSHED) flushed++;
     await takeOne(a.cq);
     const changed = seen.filter((value, i) => value !== b.bytes[i * 4096]).length;

@@ -1,4 +1,4 @@
-// The other process of the two-process tests: opens a side, tells how to reach it, and then does what it is told.
+// The other process of the two-process tests: opens a side, says how to reach it, and then carries out commands.
 // Invariant: it answers every command once it is done, and ends when its parent does.
 import { type QueuePairEndpoint, SendFlags } from '../../src/ts/verbs/index.js';
 import { fill, isFilled, openSide, takeOne, EVERY_ACCESS } from './support.js';
@@ -46,7 +46,7 @@ async function obey(command: Command): Promise<unknown> {
       side.qp.postSend(1);
       return await takeOne(side.cq);
     case 'spin': {
-      // The event loop stands still from when the message is out until the peer's WRITE is seen, or too long.
+      // The event loop is blocked from when the message is out until the peer's WRITE is seen, or too long.
       await new Promise<void>((resolve) => process.send?.('spinning', undefined, undefined, () => resolve()));
       const deadline = performance.now() + 10_000;
       while (side.bytes[0] !== 0x42 && performance.now() < deadline);

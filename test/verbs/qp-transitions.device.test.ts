@@ -60,7 +60,7 @@ class Raw {
       if (rc !== 0) throw new Error(`${qpStateName(from)} to ${qpStateName(to)}: ${rc}`);
       from = to;
     }
-    if (state === SEND_QUEUE_DRAINED) await until(() => this.query(AttributeWord.isDraining) === 0, 'it has drained');
+    if (state === SEND_QUEUE_DRAINED) await until('it has drained', () => this.query(AttributeWord.isDraining) === 0);
   }
 }
 

@@ -34,7 +34,7 @@ void t.test('a peer is seen in its own pages, until it revokes them', { skip: de
   t.equal(mapping.buffer.byteLength, 9000);
   const theirs = new Uint8Array(mapping.buffer);
   theirs[5] = 77;
-  t.equal(region.bytes[69], 77, 'what is stored is there');
+  t.equal(region.bytes[69], 77, 'the owner sees the store');
   region.deregister();
   t.equal(region.bytes[69], 77, 'the owner keeps what was there');
   theirs[5] = 78;
@@ -108,7 +108,7 @@ void t.test('nothing is mapped without permission', { skip: deviceName !== 'soft
   );
 });
 
-void t.test('what is mapped is handed on', { skip: deviceName !== 'soft0' }, async (t) => {
+void t.test('a mapping is handed on', { skip: deviceName !== 'soft0' }, async (t) => {
   // Each as a process of its own would have it.
   using owner = Device.open(deviceName);
   using middle = Device.open(deviceName);

@@ -1,6 +1,6 @@
-// Proves what soft0 promises when its peer stops or dies: a death is told by an event
-// within a second, with nothing posted; a peer that is stopped in the middle of a copy holds up its own region and no
-// other; and neither a sender of shared receives nor one of datagrams takes more with it than what it held.
+// Proves what soft0 promises when its peer stops or dies: an event names the death within a second, with nothing
+// posted; a peer that is stopped in the middle of a copy holds up its own region and no other; and a sender that dies,
+// of shared receives or of datagrams, takes only what it held with it.
 import t from 'tap';
 import {
   type AsyncEvent,
@@ -49,7 +49,7 @@ async function startPeer(side: Side, qp = side.qp) {
   };
   const stop = async () => {
     child.kill('SIGSTOP');
-    await until(() => haveThreadsStopped(child.pid!), 'the peer is stopped');
+    await until('the peer is stopped', () => haveThreadsStopped(child.pid!));
   };
   const kill = async () => {
     const end = ended(child);
@@ -59,7 +59,7 @@ async function startPeer(side: Side, qp = side.qp) {
   return { child, hello, order, stop, kill };
 }
 
-void t.test('the death of a peer is told within a second, with nothing posted', async (t) => {
+void t.test('the death of a peer is an event within a second, with nothing posted', async (t) => {
   const side = openSide();
   const events: AsyncEvent[] = [];
   side.device.onAsyncEvent((event) => events.push(event));
@@ -69,7 +69,7 @@ void t.test('the death of a peer is told within a second, with nothing posted', 
   side.qp.postReceive(1);
   const started = performance.now();
   await kill();
-  await until(() => events.length > 0, 'the event comes');
+  await until('the event comes', () => events.length > 0);
   const tookMs = performance.now() - started;
   t.ok(tookMs < 1000, `it took ${tookMs.toFixed(0)} ms`);
   t.match(events, [{ name: 'QP_FATAL', queuePair: side.qp }]);
@@ -80,12 +80,12 @@ void t.test('the death of a peer is told within a second, with nothing posted', 
   ] as const) {
     side.qp.sends.send(0, wrId, 0, side.mr.address, 8, side.mr.lkey);
     side.qp.postSend(1);
-    t.match(await takeOne(side.cq), { wrId, status }, 'the first request that is posted later is told why');
+    t.match(await takeOne(side.cq), { wrId, status }, 'the first request that is posted later says why');
   }
   side.device.close();
 });
 
-/** Whether whoever writes whole pages stands in the middle of one: its first byte is new, its last one is not. */
+/** Whether a writer of whole pages is in the middle of one: its first byte is new, its last one is not. */
 function isCutPage(bytes: Uint8Array): boolean {
   for (let page = 0; page < bytes.length; page += 4096) {
     if (bytes[page] !== bytes[page + 4095]) return true;
@@ -101,8 +101,8 @@ void t.test('a peer stopped in a large copy holds up that region alone, and no b
   const other = side.pd.registerMemory({ bytes: 4096, access });
   const view = new Uint8Array(large.buffer);
   await order('write', bytes, large);
-  await until(() => view[0] !== 0, 'it writes');
-  // A stop also hits what lies between two pieces of a copy. The pages tell where the peer stands.
+  await until('it writes', () => view[0] !== 0);
+  // A stop also hits what lies between two pieces of a copy. The pages show where the peer is.
   let stops = 1;
   await stop();
   for (; !isCutPage(view) && stops < 500; stops++) {
@@ -124,7 +124,7 @@ void t.test('a peer stopped in a large copy holds up that region alone, and no b
       `its region does not (${time})`,
     );
   child.kill('SIGCONT');
-  await until(() => codeOf(() => large.deregister()) === 'none', 'it has left');
+  await until('it has left', () => codeOf(() => large.deregister()) === 'none');
   const after = Buffer.from(large.buffer.slice(0));
   await new Promise((resolve) => setTimeout(resolve, 50));
   t.ok(after.equals(Buffer.from(large.buffer)), 'and nothing changes any more');
@@ -150,15 +150,15 @@ void t.test('senders that are killed take no shared receive with them', async (t
     // Some traffic, every receive posted again; then it dies somewhere in the middle.
     for (let i = 0; i < 50 + round * 7; i++) post((await takeOne(hub.cq)).wrId);
     await peer.kill();
-    await until(() => qp.query().state === QpState.ERROR, 'its death is known');
+    await until('its death is known', () => qp.query().state === QpState.ERROR);
     // What had arrived, and what it held: each comes back once.
     let idle = 0;
-    await until(() => {
+    await until('all have come back', () => {
       const count = hub.cq.poll();
       for (let i = 0; i < count; i++) post(hub.cq.completions.wrId(i));
       idle = count === 0 ? idle + 1 : 0;
       return idle > 200;
-    }, 'all have come back');
+    });
   }
   // All sixteen are there: a new sender fills them all, and not one more.
   const last = openSide();
@@ -223,7 +223,7 @@ void t.test('a send queue that has drained says so, and goes on when it may', as
   for (const i of [0, 1]) b.qp.receives.into(i, i + 5, b.mr.address, 8, b.mr.lkey);
   b.qp.postReceive(2);
   t.match(await takeOne(a.cq), { wrId: 1, status: Status.SUCCESS });
-  await until(() => events.length > 0, 'it has drained');
+  await until('it has drained', () => events.length > 0);
   t.match(events, [{ name: 'SQ_DRAINED', queuePair: a.qp }]);
   t.equal(a.cq.poll(), 0, 'the second one was not begun');
   t.equal(a.qp.query().isDraining, false);
@@ -239,8 +239,8 @@ void t.test("a caller's own Buffer refuses atomics, and its revocation is final"
   const { order, kill } = await startPeer(side);
   const mr = side.pd.registerMemory({ buffer: own, access: FULL_ACCESS });
   await order('write', bytes, mr);
-  await until(() => own[0] !== 0, 'it writes');
-  await until(() => codeOf(() => mr.deregister()) === 'none', 'it is revoked');
+  await until('it writes', () => own[0] !== 0);
+  await until('it is revoked', () => codeOf(() => mr.deregister()) === 'none');
   const before = Buffer.from(own);
   await new Promise((resolve) => setTimeout(resolve, 50));
   t.ok(before.equals(own));

@@ -1,9 +1,9 @@
-// The other process of soft-faults.test.ts. Invariant: it does what it is told until its parent ends, and never answers
-// but by messages, so that it can be stopped or killed at any moment.
+// The other process of soft-faults.test.ts. Invariant: it carries out orders until its parent ends, and answers by
+// messages alone, so that it can be stopped or killed at any moment.
 import { type QueuePairEndpoint, pathTo, QpType, SendFlags } from '../../src/ts/verbs/index.js';
 import { openSide, EVERY_ACCESS as access, takeOne } from './support.js';
 
-/** What it is told: to connect to a queue pair, and then to do this without end. */
+/** An order: to connect to a queue pair, and then to do this without end. */
 export interface Order {
   endpoint: QueuePairEndpoint;
   /** `wait` only connects; the others post without end. */

@@ -15,6 +15,7 @@ import {
   type QueuePair,
   type QueuePairOptions,
 } from '../../src/ts/verbs/index.js';
+import { waiting } from '../until.js';
 
 export const deviceName = process.env.ONEPIECE_DEVICE ?? 'soft0';
 export const isSoft = deviceName === 'soft0';
@@ -115,13 +116,8 @@ export async function takeOne(cq: CompletionQueue): Promise<Wc> {
   return (await take(cq, 1))[0]!;
 }
 
-export async function until(condition: () => boolean, what: string): Promise<void> {
-  const deadline = performance.now() + patienceMs;
-  while (!condition()) {
-    if (performance.now() > deadline) throw new Error(`timed out before: ${what}`);
-    await turn();
-  }
-}
+/** Waits in turns of the event loop. */
+export const until = waiting({ limitMs: patienceMs, pause: () => turn() });
 
 /** The `code` of what `run` throws, or "none". */
 export function codeOf(run: () => unknown): string {

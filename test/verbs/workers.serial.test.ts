@@ -66,7 +66,7 @@ void t.test('a worker is terminated in the middle of posting, 20 times, and leav
     await within(worker.terminate(), 'terminate()');
     if (round === 0) start = descriptors();
   }
-  await until(() => descriptors() <= start, `${descriptors()} descriptors are ${start} again`);
+  await until(`${descriptors()} descriptors are ${start} again`, () => descriptors() <= start);
   t.ok(await mainWorks(pair));
 });
 

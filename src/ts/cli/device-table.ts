@@ -1,16 +1,16 @@
-// Reports of devices as text.
+// The details of devices as text.
 //
-// Invariant: no part of a report is shortened to another word; an unknown value is `-`.
-import type { DeviceReport, PortReport } from '../doctor/device-report.js';
+// Invariant: no value is shortened to another word; an unknown value is `-`.
+import type { DeviceDetails, PortDetails } from '../doctor/device-details.js';
 import { table } from './table.js';
 
 const orDash = (value: number | string | null) => (value === null || value === '' ? '-' : String(value));
-const rate = (port: PortReport) => (port.rateGbps === null ? '-' : `${port.rateGbps} Gbit/s`);
-const lid = (port: PortReport) => (port.lid === 0 ? '-' : `0x${port.lid.toString(16).padStart(4, '0')}`);
+const rate = (port: PortDetails) => (port.rateGbps === null ? '-' : `${port.rateGbps} Gbit/s`);
+const lid = (port: PortDetails) => (port.lid === 0 ? '-' : `0x${port.lid.toString(16).padStart(4, '0')}`);
 
 /** The devices, and below them their ports with the address that would be used. */
-export function deviceTables(reports: readonly DeviceReport[]): string {
-  const devices = reports.map((d) => [
+export function deviceTables(devices: readonly DeviceDetails[]): string {
+  const rows = devices.map((d) => [
     d.name,
     orDash(d.provider),
     d.transport,
@@ -18,7 +18,7 @@ export function deviceTables(reports: readonly DeviceReport[]): string {
     orDash(d.nodeGuid),
     orDash(d.numaNode),
   ]);
-  const ports = reports.flatMap((d) => {
+  const ports = devices.flatMap((d) => {
     if (d.problem !== null) return [[d.name, 'unusable', '-', '-', '-', '-', '-', '-', '-', d.problem]];
     return d.ports.map((p) => [
       `${d.name}/${p.port}`,
@@ -34,29 +34,29 @@ export function deviceTables(reports: readonly DeviceReport[]): string {
     ]);
   });
   return [
-    table(['DEVICE', 'PROVIDER', 'TRANSPORT', 'FIRMWARE', 'NODE GUID', '>NUMA'], devices),
+    table(['DEVICE', 'PROVIDER', 'TRANSPORT', 'FIRMWARE', 'NODE GUID', '>NUMA'], rows),
     '',
     table(['PORT', 'STATE', 'LINK', '>MTU', '>RATE', 'LID', 'GID', 'TYPE', 'NETDEV', 'WHY'], ports),
   ].join('\n');
 }
 
 /** All that a device said: its attributes, and of each port the attributes, the GID table and the partition keys. */
-export function deviceDetails(report: DeviceReport): string {
-  const { name, kind, transport, nodeGuid, problem, attributes, ports } = report;
+export function deviceDetails(details: DeviceDetails): string {
+  const { name, kind, transport, nodeGuid, problem, attributes, ports } = details;
   const lines = [`${name}: ${kind} device, ${transport}, node GUID ${orDash(nodeGuid)}`];
   if (problem !== null) return [...lines, `  unusable: ${problem}`].join('\n');
-  const words = Object.entries(attributes).map(([key, value]) => [
+  const rows = Object.entries(attributes).map(([key, value]) => [
     key,
     Array.isArray(value) ? value.join(' ') || '-' : orDash(value),
   ]);
-  lines.push('', indented(table(['ATTRIBUTE', 'VALUE'], words)));
+  lines.push('', indented(table(['ATTRIBUTE', 'VALUE'], rows)));
   for (const port of ports) lines.push('', portDetails(name, port));
   return lines.join('\n');
 }
 
-function portDetails(device: string, report: PortReport): string {
-  const { port, chosen, problem, gids, pkeys, ...attributes } = report;
-  const words = Object.entries(attributes).map(([key, value]) => [key, orDash(value)]);
+function portDetails(device: string, details: PortDetails): string {
+  const { port, chosen, problem, gids, pkeys, ...attributes } = details;
+  const rows = Object.entries(attributes).map(([key, value]) => [key, orDash(value)]);
   const entries = gids.map((g) => [
     String(g.index),
     g.address,
@@ -69,7 +69,7 @@ function portDetails(device: string, report: PortReport): string {
   return [
     `port ${port} of ${device}${chosen === null ? `: ${problem}` : `: address ${chosen.index}: ${chosen.address} (${chosen.why})`}`,
     '',
-    indented(table(['ATTRIBUTE', 'VALUE'], words)),
+    indented(table(['ATTRIBUTE', 'VALUE'], rows)),
     '',
     entries.length === 0
       ? '  the GID table is empty'
@@ -79,7 +79,7 @@ function portDetails(device: string, report: PortReport): string {
   ].join('\n');
 }
 
-function pkeyWords(pkeys: PortReport['pkeys']): string {
+function pkeyWords(pkeys: PortDetails['pkeys']): string {
   if (pkeys === null) return 'the device does not tell its partition keys';
   if (pkeys.length === 0) return 'no partition keys';
   return `partition keys: ${pkeys.map(({ index, pkey }) => `${index}: ${pkey}`).join(', ')}`;

@@ -4,7 +4,7 @@
 // there, or cannot be opened, is an error.
 import { Command } from 'commander';
 import { machine } from '../bench/kit/machine.js';
-import { reportDevice } from '../doctor/device-report.js';
+import { describeDevice } from '../doctor/device-details.js';
 import { Device, listDevices } from '../verbs/index.js';
 import { deviceDetails, deviceTables } from './device-table.js';
 import { UsageError } from './exit.js';
@@ -23,13 +23,13 @@ function run(name: string | undefined, options: { verbose?: true; json?: true })
   // Says in its error what is missing, and which devices there are.
   if (name !== undefined) Device.open(name).close();
   const { devices, missing } = listDevices();
-  const reports = devices.filter((device) => name === undefined || device.name === name).map(reportDevice);
+  const shown = devices.filter((device) => name === undefined || device.name === name).map(describeDevice);
   if (options.json) {
-    const document = { schemaVersion: 2, machine: machine(), devices: reports, missing };
+    const document = { schemaVersion: 2, machine: machine(), devices: shown, missing };
     process.stdout.write(`${JSON.stringify(document, null, 2)}\n`);
     return;
   }
-  const text = options.verbose ? reports.map(deviceDetails).join('\n\n') : deviceTables(reports);
+  const text = options.verbose ? shown.map(deviceDetails).join('\n\n') : deviceTables(shown);
   process.stdout.write(`${text}\n`);
   if (name !== undefined) return;
   for (const [kind, why] of Object.entries(missing)) process.stdout.write(`\nNo ${kind} devices: ${why}\n`);

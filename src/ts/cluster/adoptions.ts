@@ -1,7 +1,7 @@
 // The plans that a process is adopting now, and which of them were retired meanwhile.
 //
-// Invariant: a plan that is retired while it is being adopted is retired once more behind that. Nothing is kept of a
-// plan that nobody is adopting.
+// Invariant: a plan that is retired while it is being adopted is retired once more after the adoption. Nothing is kept
+// of a plan that nobody is adopting.
 
 export class Adoptions {
   private readonly underWay = new Map<number, { count: number; isRetired: boolean }>();

@@ -1,8 +1,8 @@
-// The places of one app on one node: it makes their processes match the plan, and says how they do.
+// The places of one app on one node: it makes their processes match the plan, and reports their state.
 //
 // Invariant: a process runs only in a place that the plan assigns to this node, under the epoch of that assignment;
-// when the assignment moves, the process ends before another one starts here. It knows no gateway: what it has to tell
-// one about a request goes with the next process of the place.
+// when the assignment moves, the process ends before another one starts here. It knows no gateway: messages to a
+// gateway about a request go with the next process of the place.
 import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { RdmaError } from '../core/errors.js';
@@ -184,7 +184,7 @@ export class AppHost {
     if (this.record === undefined || this.isClosed) return;
     this.tellGone(this.record);
     for (const [name, address] of this.remoteAddresses(this.record)) this.tellAddress(name, address);
-    this.waiters.look();
+    this.waiters.review();
   }
 
   private *remoteAddresses(record: PlanRecord): Iterable<[string, PlaceAddress | undefined]> {
@@ -293,8 +293,8 @@ export class AppHost {
       });
     }
     if (found === hash) return;
-    const words = `${name} cannot run here: ${module} has other content than what was deployed (${found.slice(0, 12)}, not ${hash.slice(0, 12)})`;
-    throw new RdmaError('RDMA_ERR_CONFLICT', words, {
+    const text = `${name} cannot run here: ${module} has other content than what was deployed (${found.slice(0, 12)}, not ${hash.slice(0, 12)})`;
+    throw new RdmaError('RDMA_ERR_CONFLICT', text, {
       remedy: 'install the same version on all nodes, or deploy again',
     });
   }
@@ -319,7 +319,7 @@ export class AppHost {
     this.isClosed = true;
     clearTimeout(this.nextCheck);
     this.watchman.stop();
-    this.waiters.look();
+    this.waiters.review();
     await this.work;
     await this.places.close();
   }

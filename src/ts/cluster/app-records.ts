@@ -1,8 +1,9 @@
-// Apps, their releases and their versions, as one part of the cluster sees them, also when the store has lost them.
+// Apps, their releases and their versions, as one component of the cluster sees them, even when the store has lost
+// them.
 //
-// Invariant: a record is gone when somebody has removed it, and not when the store was emptied under it. A mark beside
-// the records tells one from the other: it is written before the first one and never removed. Where it is gone too,
-// the known records are written back, the mark last: a reader that finds the mark finds all of them.
+// Invariant: a record is gone when somebody has removed it, not when the store was emptied. A mark beside the records
+// tells the two apart: it is written before the first record and never removed. If the mark is gone too, the known
+// records are written back, the mark last: a reader that finds the mark finds all of them.
 import type { ControlPort, ControlStore, Entry } from '../control/index.js';
 import { View } from '../control/view.js';
 import { APPS } from './cluster-records.js';

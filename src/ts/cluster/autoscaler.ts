@@ -1,8 +1,7 @@
-// How many instances the controller that leads wants of the stages that are scaled, from their load.
+// The instance counts that the leading controller wants for scaled stages, from their load.
 //
-// Invariant: wanted counts are in the store before anything follows from them, so the next leader wants the same and
-// goes on from there. It decides only while it leads, one app after the other. Apps without a scaled stage cost
-// nothing.
+// Invariant: wanted counts are in the store before anything depends on them, so the next leader wants the same and goes
+// on from there. It decides only while it leads, one app after the other. Apps without a scaled stage cost nothing.
 import { RdmaError } from '../core/errors.js';
 import { checkObject } from '../core/validate.js';
 import { type ControlPort, type ControlStore, type Entry, type Leadership, readFenced } from '../control/index.js';
@@ -122,12 +121,12 @@ export class Autoscaler {
     if (this.views !== undefined || this.isClosed) return;
     const { leaseMs, port, onChange } = this.options;
     let isSynced = false;
-    const look = () => {
+    const review = () => {
       if (isSynced || !this.isSynced) return;
       isSynced = true;
       onChange();
     };
-    const view = (prefix: string) => new View(this.store, { prefix, leaseMs, port, onChange: look });
+    const view = (prefix: string) => new View(this.store, { prefix, leaseMs, port, onChange: review });
     this.views = { scales: view(SCALES), loads: view(LOADS) };
     this.later();
   }

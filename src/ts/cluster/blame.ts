@@ -1,8 +1,8 @@
-// Which request is to blame when a process has ended, and what becomes of it.
+// The blame for the death of a process: which request gets it, and what happens to that request.
 //
-// Invariant: a request fails for a death only if its task ran alone then, or took too long; so no request fails for
-// what a neighbour did. Every task that ran counts one try, and is a suspect: it runs alone from now on, and the next
-// death says whether it was the one. What has ended at its gateway is not run again, whoever sends it again.
+// Invariant: a request fails for a death only if its task ran alone then, or took too long; so no request fails because
+// of a neighbour. Every task that ran counts one try, and is a suspect: it runs alone from now on, and the next death
+// shows whether it is guilty. A request that has ended at its gateway does not run again, whoever sends it.
 import { RdmaError } from '../core/errors.js';
 import { type RequestAttempt, requestName, type RunningTask } from '../pipeline/index.js';
 import type { Verdict } from './place-watch.js';
@@ -89,8 +89,8 @@ export class Blame {
     }
     const tries = this.host.countTry(task);
     if (tries >= attempts && tasks.length === 1) {
-      const words = `stage ${stage} ended while it ran the request, ${tries} of ${attempts} times, the last time by ${reason}`;
-      return failure(stage, words);
+      const text = `stage ${stage} ended while it ran the request, ${tries} of ${attempts} times, the last time by ${reason}`;
+      return failure(stage, text);
     }
     if (!this.suspected.some((request) => isSame(request, task))) this.suspected.push(task);
     return undefined;
@@ -102,8 +102,8 @@ export class Blame {
   }
 }
 
-function failure(stage: string, words: string): RdmaError {
-  return new RdmaError('RDMA_ERR_STAGE_FAILED', words, { stage, remedy: 'see what the stage printed' });
+function failure(stage: string, text: string): RdmaError {
+  return new RdmaError('RDMA_ERR_STAGE_FAILED', text, { stage, remedy: 'see what the stage printed' });
 }
 
 function isSame(a: RequestAttempt, b: RequestAttempt): boolean {

@@ -1,7 +1,7 @@
 // The cluster's own certificate authority, and the certificates of its nodes.
 //
 // Invariant: keys come from the system's generator, and no file with a key is ever readable by others. A folder that
-// has an authority keeps it: a new one would shut out every node that there is.
+// has an authority keeps it: a new one would shut out every existing node.
 import { generateKeyPair, randomBytes } from 'node:crypto';
 import { chmodSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';

@@ -1,8 +1,8 @@
 // A client of an app of a cluster, with the interface of a pipeline: new requests go to its current version.
 //
-// Invariant: a request stays in the version that it began in. The client goes over to another version when that one is
-// current and works here, and leaves the one before after its last request; while the store is away it stays where it
-// is. What is submitted to a durable store is finished by another client when this one dies.
+// Invariant: a request stays in the version that it began in. The client switches to another version when that one is
+// current and works here, and leaves the former one after its last request; while the store is away it does not switch.
+// If this client dies, another one finishes the jobs that it has submitted to a durable store.
 import { TlsIdentity } from '../connect/index.js';
 import { followAbort } from '../core/abort.js';
 import { abortError } from '../core/deadline.js';
@@ -125,7 +125,7 @@ export class ClusterPipeline extends RunningPipeline {
     this.view = new VersionsView(control, {
       leaseMs: this.leaseMs,
       port,
-      onChange: () => this.look(),
+      onChange: () => this.review(),
     });
   }
 
@@ -176,7 +176,7 @@ export class ClusterPipeline extends RunningPipeline {
   // ---- Following the versions
 
   // Something is new, in the store or here.
-  private look(): void {
+  private review(): void {
     if (!this.isClosing) {
       try {
         const record = this.view.record(this.appName);
@@ -189,7 +189,7 @@ export class ClusterPipeline extends RunningPipeline {
         if ((error as RdmaError).code !== 'RDMA_ERR_PROTOCOL') throw error;
       }
     }
-    this.waiters.look();
+    this.waiters.review();
   }
 
   private follow({ current, next, codes }: VersionsRecord): void {
@@ -223,12 +223,12 @@ export class ClusterPipeline extends RunningPipeline {
       address,
       onFailed: (reason) => this.onFailed(gate, reason),
     });
-    const gate = new VersionGate(version, code, pipeline, () => this.look());
+    const gate = new VersionGate(version, code, pipeline, () => this.review());
     this.gates.set(version, gate);
     pipeline.start().then(
       () => {
         gate.isReady = true;
-        this.look();
+        this.review();
       },
       (error) => this.onFailed(gate, error),
     );
@@ -244,7 +244,7 @@ export class ClusterPipeline extends RunningPipeline {
       gate.isReady = false;
       this.port.timers.after(RETRY_MS, () => this.leave(gate));
     }
-    this.waiters.look();
+    this.waiters.review();
   }
 
   private leave(gate: VersionGate): void {
@@ -252,7 +252,7 @@ export class ClusterPipeline extends RunningPipeline {
     gate.isReady = false;
     const left = () => {
       if (this.gates.get(gate.version) === gate) this.gates.delete(gate.version);
-      this.look();
+      this.review();
     };
     gate.close().then(left, left);
   }

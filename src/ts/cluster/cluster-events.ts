@@ -1,8 +1,8 @@
-// What a cluster has decided, as a bounded ring of events in the control store.
+// The decisions of a cluster, as a bounded ring of events in the control store.
 //
 // Invariant: an event is one record, and its slot is its sequence modulo the size of the ring. Each is written against
 // the revision that it overwrites, so two writers never share a sequence, and a new leader goes on after the last one
-// in the store. An event that cannot be kept is a trouble; it stops nobody.
+// in the store. An event that cannot be written is reported as a trouble; it stops nothing.
 import { type FailureCode, isRdmaError, RdmaError } from '../core/errors.js';
 import { withDeadline } from '../core/deadline.js';
 import { checkInteger, checkObject, checkString } from '../core/validate.js';
@@ -144,8 +144,8 @@ export class ClusterEvents {
   private trouble({ type, app }: NewClusterEvent, cause: unknown): void {
     const { message = String(cause) } = Object(cause) as Partial<Error>;
     const code = isRdmaError(cause) ? (cause.code as FailureCode) : 'RDMA_ERR_INTERNAL';
-    const words = `the event ${type}${app === '' ? '' : ` of ${app}`} was not kept: ${message}`;
-    this.options.onTrouble?.(new RdmaError(code, words, { cause }));
+    const text = `the event ${type}${app === '' ? '' : ` of ${app}`} was not kept: ${message}`;
+    this.options.onTrouble?.(new RdmaError(code, text, { cause }));
   }
 }
 

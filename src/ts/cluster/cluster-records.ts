@@ -1,8 +1,8 @@
-// What the parts of a cluster write for each other into the control store, and how they read it.
+// The records that the components of a cluster write for each other into the control store.
 //
 // Invariant: one writer for each record: the controller that leads writes `apps.APP` and `plans.APP`, a node writes
-// `reports.NODE.APP`, a gateway advertises itself. A record that cannot be read is refused by name, and
-// leaves what is known as it was.
+// `reports.NODE.APP`, a gateway advertises itself. A malformed record is refused by name, and leaves the known state
+// unchanged.
 import { isRdmaError, RdmaError } from '../core/errors.js';
 import { Secret } from '../core/secret.js';
 import { checkInteger, checkObject, checkString, invalidArgument } from '../core/validate.js';

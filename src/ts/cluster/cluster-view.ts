@@ -1,7 +1,7 @@
-// What one part of a cluster sees of its apps: their records, and where their places and gateways are.
+// The apps of a cluster as one component sees them: their records, and the addresses of their places and gateways.
 //
-// Invariant: of a place, only the report of the node and the epoch that the record assigns it to counts. A report that
-// cannot be read says nothing of any place.
+// Invariant: for a place, only the report of the node and epoch that the record assigns counts. A malformed report says
+// nothing of any place.
 import type { RdmaError } from '../core/errors.js';
 import { type ControlPort, type ControlStore, type Entry, Members } from '../control/index.js';
 import { View } from '../control/view.js';

@@ -1,7 +1,7 @@
-// What V8 has compiled of one program, kept in a file of the user's for the next process that runs it.
+// V8's compiled code of one program, kept in a file of the user's for the next process that runs it.
 //
 // Invariant: with or without the file the same program runs. A file is used only if it is whole, belongs to this user
-// alone, and is of this program, this V8 and these options; where none can be written, each process compiles by itself.
+// alone, and fits this program, this V8 and these options; if none can be written, each process compiles by itself.
 import { createHash } from 'node:crypto';
 import {
   closeSync,

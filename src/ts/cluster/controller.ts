@@ -1,7 +1,8 @@
-// The controller: one of those that would lead writes the plans of all apps, from what is deployed and who is there.
+// The controller: of all candidates the leader writes the plans of all apps, from the deployed versions and the present
+// nodes.
 //
-// Invariant: it writes only while it leads, each record against the revision that it decided from; so an older leader,
-// or one that looks at old records, changes nothing. It decides one thing at a time, and may die anywhere: the next
+// Invariant: it writes only while it leads, each record against the revision that the decision used; so an older
+// leader, or one with old records, changes nothing. It decides one thing at a time, and may die at any point: the next
 // leader decides from the same records.
 import { tellerOf } from '../core/event-teller.js';
 import type { RdmaError } from '../core/errors.js';
@@ -103,15 +104,15 @@ export class Controller {
     const policy = gpuPolicyOf(given.gpuMoves);
     this.port = port;
     this.tell = tellerOf('onEvent', checkFunction('onEvent', tell));
-    const look = () => this.look();
-    this.view = new ClusterView(store, { leaseMs, port, onChange: look });
-    this.drains = new View(store, { prefix: DRAINS, leaseMs, port, onChange: look });
+    const review = () => this.review();
+    this.view = new ClusterView(store, { leaseMs, port, onChange: review });
+    this.drains = new View(store, { prefix: DRAINS, leaseMs, port, onChange: review });
     const onEvent = ({ type, member }: MemberEvent) => {
       if (type === 'lost' && this.isLeading) {
-        const words = `node ${member.name} does not renew its lease any more`;
-        void this.events.append({ app: '', type: 'node-lost', words, inputs: { node: member.name } });
+        const text = `node ${member.name} does not renew its lease any more`;
+        void this.events.append({ app: '', type: 'node-lost', words: text, inputs: { node: member.name } });
       }
-      look();
+      review();
     };
     this.nodes = new Members(store, { prefix: NODES, leaseMs, port, onEvent });
     this.events = new ClusterEvents(store, {
@@ -124,7 +125,7 @@ export class Controller {
       port,
       view: this.view,
       events: this.events,
-      onChange: look,
+      onChange: review,
       onTrouble: (what, error) => this.troubles.add(what, error),
     });
     this.scaler = new Autoscaler(store, {
@@ -135,9 +136,9 @@ export class Controller {
       troubles: this.troubles,
       leadership: () => this.leading,
       known: () => this.apps(),
-      onChange: look,
+      onChange: review,
       onTick: () => {
-        if (this.giver.isDue(this.world)) look();
+        if (this.giver.isDue(this.world)) review();
       },
     });
     this.giver = new GpuGiver(store, {
@@ -158,7 +159,7 @@ export class Controller {
         this.scaler.reset();
         this.giver.reset();
         this.tell({ type: 'leading', term: leadership.term });
-        this.look();
+        this.review();
       },
       onLost: (reason) => {
         this.leadership = undefined;
@@ -178,12 +179,12 @@ export class Controller {
   }
 
   // Something is new: it decides again, after what it does now.
-  private look(): void {
+  private review(): void {
     this.isDue = true;
     if (this.working !== undefined || this.isClosed || !this.isLeading) return;
     this.working = this.work().finally(() => {
       this.working = undefined;
-      if (this.isDue) this.look(); // what came when it had just looked
+      if (this.isDue) this.review(); // what came when it had just looked
     });
   }
 
@@ -243,9 +244,9 @@ export class Controller {
     if (plan === null || plan.number === before?.plan?.number) return;
     const counts = plan.instances.map((list) => list.length).join(', ');
     const app = versionOf(name)?.app ?? name;
-    const words = [`${name}: plan ${plan.number}, ${counts} instances by stage`, ...unplaced].join('; ');
+    const text = [`${name}: plan ${plan.number}, ${counts} instances by stage`, ...unplaced].join('; ');
     const { number, instances, gateways } = plan;
-    void this.events.append({ app, type: 'plan', words, inputs: { number, instances, gateways, unplaced } });
+    void this.events.append({ app, type: 'plan', words: text, inputs: { number, instances, gateways, unplaced } });
   }
 
   private async writePlan(key: string, record: PlanRecord, expected: number): Promise<void> {

@@ -1,7 +1,7 @@
-// What operators do with the apps of a cluster: deploy, roll back, remove, drain.
+// The operations on the apps of a cluster: deploy, roll back, remove, drain.
 //
 // Invariant: each of them is one write against the revision that was read; two operators at once do not undo each
-// other. What comes of it is the controller's work.
+// other. The controller does the rest.
 import { readFile } from 'node:fs/promises';
 import { RdmaError } from '../core/errors.js';
 import { checkInteger, checkObject } from '../core/validate.js';
@@ -207,7 +207,7 @@ export async function whenReleased(store: ControlStore, deployed: Deployed): Pro
   const view = new VersionsView(store, {
     leaseMs: 3000,
     port: systemControlPort,
-    onChange: () => waiters.look(),
+    onChange: () => waiters.review(),
   });
   const isDecided = () => {
     if (!view.isSynced) return false;

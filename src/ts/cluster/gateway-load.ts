@@ -1,7 +1,7 @@
-// What a gateway says of its load, so that stages are scaled by it.
+// The load of a gateway, by which stages are scaled.
 //
-// Invariant: counts only grow within a session of the gateway, so a report that is lost costs nothing. A request that
-// waits at the gateway counts at the stages that hold it up, not at those that wait for others.
+// Invariant: counts only grow within a session of the gateway, so a lost report costs nothing. A request that waits at
+// the gateway counts at the stages that hold it up, not at those that wait for others.
 import { checkInteger, checkObject } from '../core/validate.js';
 import type { Entry } from '../control/index.js';
 import { readJson } from '../control/store.js';

@@ -1,7 +1,7 @@
-// Whether the processes of an app may let go of a place that is lost.
+// The decision whether the processes of an app may let go of a lost place.
 //
-// Invariant: a place may be taken for lost and run on, and then it reads what others have sent to it. So they keep that
-// until no gateway counts on the place: what comes of memory that was given back goes nowhere.
+// Invariant: a place that is taken for lost may still run, and then it reads messages that others have sent to it. So
+// senders keep those until no gateway counts on the place: an output made from memory that was given back goes nowhere.
 import { placeName, type Plan, stagePlaces, type WorkflowSpec } from '../pipeline/index.js';
 import type { GatewayData } from './cluster-records.js';
 

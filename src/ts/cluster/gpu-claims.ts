@@ -1,7 +1,7 @@
-// Which places hold which GPUs until they have ended, so that nobody else is put there before.
+// The GPUs that places hold until they have ended, so that no other place gets them before.
 //
-// Invariant: pure. A GPU of which no memory was asked for has one process at a time: a place whose GPU another place
-// still holds waits until that one is in no plan any more. Where nothing has GPUs this costs nothing.
+// Invariant: pure. A GPU without memory requests has one process at a time: a place whose GPU another place still holds
+// waits until no plan has that one any more. Without GPUs this costs nothing.
 import type { Placement } from '../planner/policies.js';
 import type { App, Assignment, PlanRecord } from './cluster-records.js';
 

@@ -1,7 +1,7 @@
-// Which stages want the GPUs of which nodes, for the division among them.
+// The demand of stages for the GPUs of nodes, as the input of their division.
 //
-// Invariant: pure. Stages are together that may use a node together, so what is divided in one demand makes no
-// difference to another. Where no stage is scaled by its load there is nothing to divide.
+// Invariant: pure. Stages that may use the same node are in one demand, so the division of one demand does not affect
+// another. If no stage is scaled by load there is nothing to divide.
 import { capacityOf } from '../pipeline/index.js';
 import { NO_RESOURCES, type StageResources } from '../pipeline/resources.js';
 import type { StageSpec } from '../pipeline/spec.js';

@@ -1,7 +1,7 @@
-// The controller that leads gives GPUs, and remembers to whom in the store.
+// The grants of GPUs by the leading controller, remembered in the store.
 //
-// Invariant: every grant is in the store before a plan is made of it, so the next leader gives the same and goes on
-// from there. Where no stage that its load scales needs a GPU, it reads and writes nothing.
+// Invariant: every grant is in the store before a plan uses it, so the next leader gives the same and goes on from
+// there. If no stage that is scaled by load needs a GPU, it reads and writes nothing.
 import { isDeepStrictEqual } from 'node:util';
 import { invalidArgument, checkObject } from '../core/validate.js';
 import { type ControlPort, type ControlStore, type Json, type Leadership, readFenced } from '../control/index.js';

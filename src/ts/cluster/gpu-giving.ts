@@ -1,7 +1,7 @@
-// How many instances of each stage may have GPUs, where there are not enough for all.
+// The division of GPUs among stages if there are not enough for all.
 //
-// Invariant: pure. What a stage is given more of fits where placement would put it, or it is not given: nobody loses a
-// GPU that the other one cannot use. Giving again what was given changes nothing.
+// Invariant: pure. A stage gets more only if placement can use it: no stage loses a GPU that the other one cannot use.
+// Dividing again changes nothing.
 import { isDeepStrictEqual } from 'node:util';
 import {
   allowedOf,

@@ -1,6 +1,6 @@
-// What operators say of how readily GPUs go from stage to stage.
+// The settings of operators for how readily GPUs move from stage to stage.
 //
-// Invariant: every field is within its range; one that is not given has its default, and an unknown one is refused.
+// Invariant: every field is within its range; a missing field has its default, and an unknown one is refused.
 import { checkObject, invalidArgument } from '../core/validate.js';
 import { checkGpuMoves, DEFAULT_GPU_MOVES, type GpuMovePolicy } from '../planner/policies.js';
 

@@ -1,8 +1,8 @@
 // The GPUs of this machine, as CUDA sees them from this process.
 //
 // Invariant: the numbers are CUDA's: CUDA_VISIBLE_DEVICES of this process decides which GPUs there are, and in which
-// order. A process that is started from here gets some of these GPUs, never another one. See the CUDA C++ Programming
-// Guide, "CUDA Environment Variables".
+// order. A process started from here gets some of these GPUs, never another one. See the CUDA C++ Programming Guide,
+// "CUDA Environment Variables".
 import { execFile, type ExecFileException } from 'node:child_process';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
@@ -23,8 +23,8 @@ export interface Gpu {
   readonly ipcProblem: string | null;
 }
 
-/** What `gpus.py` reports. */
-export interface GpuReport {
+/** The output of `gpus.py`. */
+export interface GpuInventory {
   /** Version of the loaded driver; null: none is loaded. */
   readonly driver: string | null;
   /** The CUDA version of that driver; null: its library does not answer. */
@@ -46,17 +46,17 @@ const LIMIT_MS = 30_000;
  * @param withTrial whether to register memory and make an IPC handle on each GPU, which takes a second for each
  * @throws RdmaError RDMA_ERR_NOT_SUPPORTED when the program cannot be run
  */
-export async function readGpus(interpreter = 'python3', withTrial = false): Promise<GpuReport> {
+export async function readGpus(interpreter = 'python3', withTrial = false): Promise<GpuInventory> {
   const program = join(packageRoot(), 'src', 'python', 'onepiece_stage', 'gpus.py');
   const args = ['-I', '-B', program, ...(withTrial ? ['--try'] : [])];
   const running = promisify(execFile)(interpreter, args, { timeout: LIMIT_MS, killSignal: 'SIGKILL' });
   const { stdout } = await running.catch((cause: ExecFileException & { stderr: string }) => {
     const lastLine = cause.stderr.trim().split('\n').at(-1);
     const why = cause.killed === true ? `no answer in ${LIMIT_MS} ms` : lastLine || cause.message;
-    const words = `the GPUs cannot be counted: ${interpreter} ${program}: ${why}`;
-    throw new RdmaError('RDMA_ERR_NOT_SUPPORTED', words, { remedy: 'install Python 3.9 or later', cause });
+    const text = `the GPUs cannot be counted: ${interpreter} ${program}: ${why}`;
+    throw new RdmaError('RDMA_ERR_NOT_SUPPORTED', text, { remedy: 'install Python 3.9 or later', cause });
   });
-  return JSON.parse(stdout) as GpuReport;
+  return JSON.parse(stdout) as GpuInventory;
 }
 
 /**
@@ -79,8 +79,8 @@ export function visibleDevices(
     .map((number) => {
       const name = seen[number];
       if (name !== undefined) return name;
-      const words = `GPU ${number} is not there: CUDA_VISIBLE_DEVICES of this process names ${seen.length}`;
-      throw new RdmaError('RDMA_ERR_NO_DEVICE', words, { remedy: 'start it with every GPU that it is to hand out' });
+      const text = `GPU ${number} is not there: CUDA_VISIBLE_DEVICES of this process names ${seen.length}`;
+      throw new RdmaError('RDMA_ERR_NO_DEVICE', text, { remedy: 'start it with every GPU that it is to hand out' });
     })
     .join(',');
 }

@@ -1,6 +1,6 @@
-// Writes what a gateway says of its load, about once a second.
+// The writer of a gateway's load: about once a second, into the store.
 //
-// Invariant: it writes one record, one write at a time, and only when the record would change. A store that is away
+// Invariant: it writes one record, one write at a time, and only when the record would change. An unreachable store
 // costs reports, never requests.
 import { isDeepStrictEqual } from 'node:util';
 import { asRdmaError, type RdmaError } from '../core/errors.js';

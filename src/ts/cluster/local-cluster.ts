@@ -1,8 +1,8 @@
 // A whole cluster in one process, for one workflow: the control store in memory, the controller, a node and a gateway.
 //
-// Invariant: the parts are those of a cluster of many hosts, and meet in the store only. There is one node, and no
-// other one will come: what this one can never hold, or what ends before it is ready, ends the start, with the reason.
-// Nothing that was started here outlives close().
+// Invariant: the components are those of a cluster of many hosts, and meet only in the store. There is one node, and no
+// other one will come: a stage that the node can never hold, or that ends before it is ready, fails the start with the
+// reason. Nothing that was started here outlives close().
 import { randomBytes } from 'node:crypto';
 import { tellerOf } from '../core/event-teller.js';
 import { followAbort } from '../core/abort.js';
@@ -117,8 +117,8 @@ export class LocalCluster implements AsyncDisposable {
       const { stage, instance, reason } = event.restart;
       this.restartLog.add(event.restart);
       if (this.gateway === undefined) {
-        const words = `stage ${stage}/${instance} ended before it was ready: ${reason}`;
-        this.starting.abort(new RdmaError('RDMA_ERR_STAGE_FAILED', words, { stage }));
+        const text = `stage ${stage}/${instance} ended before it was ready: ${reason}`;
+        this.starting.abort(new RdmaError('RDMA_ERR_STAGE_FAILED', text, { stage }));
       }
     }
     this.tell(event);

@@ -1,7 +1,7 @@
-// How a pipeline on this host is started, and what it says of itself.
+// The options and events of a pipeline on this host.
 //
-// Invariant: every option has its unit in its name and its bounds beside it; one that is out of bounds is refused
-// before anything is started.
+// Invariant: every option has its unit in its name and its bounds beside it; an option out of bounds is refused before
+// anything is started.
 import { checkInteger, checkObject, checkString } from '../core/validate.js';
 import type { JobStorage } from '../jobs/index.js';
 import { checkJobStorage } from '../jobs/storage.js';

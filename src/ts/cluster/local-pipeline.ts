@@ -1,9 +1,9 @@
 // A pipeline on this host: a process for every stage instance, started, watched and replaced here.
 //
-// Invariant: an instance that ends is replaced in its place, under the same name, and those before it send again what
-// it had not passed on; so a killed process costs time and no request, unless the request is what ends it. A place that
-// does not work again costs the requests that need it; one that never did, only the change that wanted it. No process
-// outlives the one that called start().
+// Invariant: an instance that ends is replaced in its place, under the same name, and its senders send again what it
+// had not passed on; so a killed process costs time but no request, unless the request itself kills it. A place that
+// stops working for good costs the requests that need it; a place that never worked costs only the change that added
+// it. No process outlives the one that called start().
 import { randomBytes } from 'node:crypto';
 import { RdmaError } from '../core/errors.js';
 import { Secret } from '../core/secret.js';
@@ -279,8 +279,8 @@ export class LocalPipeline extends RunningPipeline {
 }
 
 function inStageProcess(place: string): RdmaError {
-  const words = `this process runs ${place}: the workflow's module starts a pipeline wherever it is imported, also here`;
-  return new RdmaError('RDMA_ERR_STAGE_PROCESS', words, {
+  const text = `this process runs ${place}: the workflow's module starts a pipeline wherever it is imported, also here`;
+  return new RdmaError('RDMA_ERR_STAGE_PROCESS', text, {
     remedy: 'start it by LocalPipeline.main(workflow, work), only if stageProcess() is undefined, or from another file',
   });
 }

@@ -1,7 +1,6 @@
-// How much memory this machine has for stages, and whether a node says no more than that.
+// The memory of this machine that stages may use, and the check that a node offers no more.
 //
-// Invariant: a node never advertises more than there is: what were placed there would be ended by the kernel, without a
-// word.
+// Invariant: a node never advertises more than there is, as the kernel would kill places in the excess without warning.
 import os from 'node:os';
 import { RdmaError } from '../core/errors.js';
 import { bytesInWords } from '../core/memory-room.js';
@@ -23,6 +22,6 @@ export function machineMemoryBytes(): number {
 export function checkClaims(memoryBytes: number | undefined, hasBytes = machineMemoryBytes()): void {
   if (memoryBytes === undefined || !(memoryBytes > hasBytes)) return;
   const [claimed, has] = [memoryBytes, hasBytes].map(bytesInWords);
-  const words = `the node shall offer ${claimed} of memory, and this machine has ${has}`;
-  throw new RdmaError('RDMA_ERR_INVALID_ARGUMENT', words, { remedy: 'say how much of it stages may have, or nothing' });
+  const text = `the node shall offer ${claimed} of memory, and this machine has ${has}`;
+  throw new RdmaError('RDMA_ERR_INVALID_ARGUMENT', text, { remedy: 'say how much of it stages may have, or nothing' });
 }

@@ -1,7 +1,7 @@
-// How much memory a pipeline takes before its first request, and whether there is so much.
+// The memory that a pipeline takes before its first request, and the check that there is enough.
 //
-// Invariant: pure but for memoryRoom(): what is stated here is what the lanes and processes of a plan take at most when
-// they are made; requests come on top, in pools that take memory as they need it and give it back.
+// Invariant: pure except memoryRoom(): the stated memory is the most that the lanes and processes of a plan take when
+// they are made; requests come on top, in pools that take memory as needed and give it back.
 import { RdmaError } from '../core/errors.js';
 import { bytesInWords, type MemoryRoom, memoryRoom } from '../core/memory-room.js';
 import { type Plan, stagePlaces } from '../pipeline/index.js';
@@ -64,6 +64,6 @@ export function checkMemory(
     `${bytesInWords(processBytes)} for ${needs.processes - (has?.processes ?? 0)} processes`,
   ];
   const more = has === undefined ? '' : ' more';
-  const words = `the pipeline needs ${bytesInWords(wanted)}${more} before its first request (${parts.join(', ')}); ${room.words}`;
-  throw new RdmaError('ENOMEM', words, { remedy: 'lower the instances of its stages, or raise that limit' });
+  const text = `the pipeline needs ${bytesInWords(wanted)}${more} before its first request (${parts.join(', ')}); ${room.words}`;
+  throw new RdmaError('ENOMEM', text, { remedy: 'lower the instances of its stages, or raise that limit' });
 }

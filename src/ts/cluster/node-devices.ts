@@ -1,7 +1,7 @@
-// The devices of a node that its places listen on.
+// The devices of a node on which its places listen.
 //
-// Invariant: a device is used only when this process could open it and its port has an address; one that was asked for
-// by name and cannot be used is an error, others are left out.
+// Invariant: a device is used only when this process could open it and its port has an address; a device that was named
+// and cannot be used is an error, others are left out.
 import { RdmaError } from '../core/errors.js';
 import { invalidArgument } from '../core/validate.js';
 import { fabricOf, subnetOf, systemPipelinePort } from '../pipeline/index.js';

@@ -1,8 +1,8 @@
-// A node of a cluster: it advertises what it has, and runs the places that plans assign to it.
+// A node of a cluster: it advertises its resources, and runs the places that plans assign to it.
 //
 // Invariant: it meets the controller only in the store. While the store is away it goes on with the last plans that it
-// knows: nothing is ended because somebody cannot be asked. When its name is another one's by then, or its places are
-// elsewhere, it sees that as soon as the store is back.
+// knows, and ends nothing. If another node has taken its name meanwhile, or its places are elsewhere, it sees that as
+// soon as the store is back.
 import os from 'node:os';
 import { isDeepStrictEqual } from 'node:util';
 import { TlsIdentity } from '../connect/index.js';
@@ -124,7 +124,7 @@ export class NodeManager {
     // What is wrong with it is said here, not by each process.
     if (tlsDir !== undefined) TlsIdentity.read(tlsDir);
     this.members = new Members(store, { prefix: NODES, leaseMs: this.leaseMs, port });
-    this.view = new ClusterView(store, { leaseMs: this.leaseMs, port, onChange: () => this.look() });
+    this.view = new ClusterView(store, { leaseMs: this.leaseMs, port, onChange: () => this.review() });
   }
 
   /**
@@ -166,7 +166,7 @@ export class NodeManager {
       throw error;
     }
     node.tell({ type: 'joined', node: node.info, devices: devices.map(({ name }) => name) });
-    node.look();
+    node.review();
     return node;
   }
 
@@ -178,7 +178,7 @@ export class NodeManager {
   }
 
   // Something is new in the store.
-  private look(): void {
+  private review(): void {
     if (this.isClosed || this.membership === undefined || !this.view.isSynced) return;
     const names = new Set(this.view.appNames());
     for (const name of names) {

@@ -1,7 +1,7 @@
-// A look at a whole cluster, from outside.
+// A snapshot of a whole cluster, from outside.
 //
-// Invariant: it writes nothing. What it shows is what the store says at one moment; a node that died within its lease
-// is still there.
+// Invariant: it writes nothing. It shows what the store says at one moment; a node that died within its lease is still
+// in it.
 import { RdmaError } from '../core/errors.js';
 import { withDeadline } from '../core/deadline.js';
 import { type ControlStore, type Json, Members, systemControlPort } from '../control/index.js';
@@ -60,16 +60,16 @@ export interface ClusterOverview {
 export async function overview(store: ControlStore, timeoutMs = 10_000): Promise<ClusterOverview> {
   const port = systemControlPort;
   const leaseMs = 3000;
-  let look = () => {};
-  const view = new ClusterView(store, { leaseMs, port, onChange: () => look() });
-  const versions = new VersionsView(store, { leaseMs, port, onChange: () => look() });
+  let review = () => {};
+  const view = new ClusterView(store, { leaseMs, port, onChange: () => review() });
+  const versions = new VersionsView(store, { leaseMs, port, onChange: () => review() });
   const nodes = new Members(store, { prefix: NODES, leaseMs, port });
   try {
     const synced = new Promise<void>((resolve) => {
-      look = () => view.isSynced && versions.isSynced && resolve();
+      review = () => view.isSynced && versions.isSynced && resolve();
     });
     const late = () => new RdmaError('RDMA_ERR_TIMEOUT', `the control store told nothing within ${timeoutMs} ms`);
-    look();
+    review();
     await withDeadline(synced, { timeoutMs, timers: port.timers, late });
     await Promise.all([nodes.whenSynced(timeoutMs), view.gateways.whenSynced(timeoutMs)]);
     const apps = versions.names().flatMap((name) => versionsOf(view, versions, name));

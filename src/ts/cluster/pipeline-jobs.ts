@@ -1,6 +1,6 @@
-// The jobs of a pipeline: a service that is opened when it is needed, over the store that was given or one in memory.
+// The jobs of a pipeline: a service that opens on first use, over the given store or one in memory.
 //
-// Invariant: a pipeline without jobs has no service; whoever asks first opens it, for all.
+// Invariant: a pipeline without jobs has no service; the first caller opens it for all.
 import { setTimeout as sleep } from 'node:timers/promises';
 import { abortError, Deadline } from '../core/deadline.js';
 import { RdmaError } from '../core/errors.js';

@@ -1,7 +1,7 @@
-// What is said of a place: whether its process works, and how often one was replaced, and why.
+// The reported state of a place: whether its process works, and how often and why it was replaced.
 //
-// Invariant: the words and counters here are all that others see of the supervision of a place; a reason begins with
-// the word of its counter.
+// Invariant: these states and counters are all that others see of the supervision of a place; a reason begins with the
+// name of its counter.
 import type { RdmaError } from '../core/errors.js';
 
 /** An instance that ended and is replaced. */

@@ -1,8 +1,8 @@
-// When a process is ended from outside: it is stopped, a task of it takes too long, or it goes on with what nobody
-// wants.
+// The rule that says when a process is ended from outside: it is stopped, a task of it takes too long, or it goes on
+// with an unwanted task.
 //
-// Invariant: pure: what is seen and how much time has passed are arguments. Only time in which the supervisor itself
-// was awake counts, at each look: so a supervisor that was stopped, or busy, ends nobody for what it did not see.
+// Invariant: pure: observations and elapsed time are arguments. Only time in which the supervisor itself was awake
+// counts: so a supervisor that was stopped or busy ends no process for what it did not see.
 import { requestName, type RunningTask } from '../pipeline/index.js';
 
 /** What a process is held to. */
@@ -81,11 +81,11 @@ export class PlaceWatch {
       this.seen.set(name, { ageMs, unwantedMs });
       const request = requestName(task.gateway, task.gatewayRun, task.ticket);
       if (unwantedMs !== undefined && unwantedMs >= graceMs) {
-        const words = `request ${request} has ended, and its task went on for ${graceMs} ms (graceMs)`;
-        verdict ??= { kind: 'cancel', words, task };
+        const text = `request ${request} has ended, and its task went on for ${graceMs} ms (graceMs)`;
+        verdict ??= { kind: 'cancel', words: text, task };
       } else if (taskTimeoutMs !== undefined && ageMs >= taskTimeoutMs + graceMs) {
-        const words = `the task of request ${request} took longer than ${taskTimeoutMs} ms (taskTimeoutMs), and went on for ${graceMs} ms (graceMs)`;
-        verdict ??= { kind: 'task-timeout', words, task };
+        const text = `the task of request ${request} took longer than ${taskTimeoutMs} ms (taskTimeoutMs), and went on for ${graceMs} ms (graceMs)`;
+        verdict ??= { kind: 'task-timeout', words: text, task };
       }
     }
     if (this.stoppedMs !== undefined && this.stoppedMs >= heartbeatMs) {

@@ -2,7 +2,7 @@
 // messages.
 //
 // Invariant: every process knows the address of every place that has one; a place that no plan has any more ends and is
-// forgotten. Each process in a place has a larger number than all before it there.
+// forgotten. Each process in a place has a larger number than all earlier processes there.
 import type { RdmaError } from '../core/errors.js';
 import type { Secret } from '../core/secret.js';
 import {
@@ -264,7 +264,7 @@ export class Places {
   private onAvailability({ stage, instance }: SupervisedPlace, availability: Availability): void {
     this.host.onAvailability({ stage: stageIndex(this.host.workflow.spec, stage), instance }, availability);
     this.host.onChange();
-    this.host.waiters.look();
+    this.host.waiters.review();
   }
 
   private onMessage(place: SupervisedPlace, message: FromWorker): void {
@@ -274,7 +274,7 @@ export class Places {
     // A plan that came while it was starting.
     else if (message.type === 'ready' && !place.plans.has(plan.number)) place.send({ type: 'adopt', plan });
     this.host.onChange();
-    this.host.waiters.look();
+    this.host.waiters.review();
   }
 
   private onGone(place: SupervisedPlace): void {
@@ -282,12 +282,12 @@ export class Places {
     this.tell({ type: 'routes', routes: this.routes });
     if (place.leaving) this.forget(place);
     this.host.onChange();
-    this.host.waiters.look();
+    this.host.waiters.review();
   }
 
   private onGivenUp(place: SupervisedPlace, reason: RdmaError): void {
     // Nobody works with a newcomer yet: it ends the change that wanted it.
-    if (this.host.hasStarted() && !place.wasReady) this.host.waiters.look();
+    if (this.host.hasStarted() && !place.wasReady) this.host.waiters.review();
     else this.host.onLost(reason);
   }
 }

@@ -1,8 +1,8 @@
 // The plans of a pipeline on this host, one after the other.
 //
 // Invariant: requests are admitted under a plan after all of its places work under it, and its places let go of an
-// older one after its last request. One change at a time; one that comes to nothing leaves the instances of before,
-// under a plan of its own number.
+// older one after its last request. There is one change at a time; a failed change leaves the former instances, under a
+// plan with a number of its own.
 import { memoryNeeds, checkMemory, type PipelineMemory } from './memory-needs.js';
 import { type Gateway, graphOf, makePlan, type Plan, stagePlaces, type WorkflowSpec } from '../pipeline/index.js';
 import type { Places } from './places.js';

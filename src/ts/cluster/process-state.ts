@@ -1,6 +1,6 @@
-// What the kernel says a process is doing.
+// The state of a process, as the kernel reports it.
 //
-// Invariant: nothing is asked of the process itself, which may be stopped, or busy for minutes.
+// Invariant: the process itself is not asked, as it may be stopped, or busy for minutes.
 import { readFileSync } from 'node:fs';
 
 /**

@@ -1,6 +1,6 @@
-// What a supervisor and its worker processes tell each other over Node's IPC.
+// The messages between a supervisor and its worker processes, over Node's IPC.
 //
-// Invariant: both ends are this package in the same version, started by one another; nothing here crosses a network.
+// Invariant: both ends are this package in the same version, one started by the other; nothing here crosses a network.
 import type { RdmaErrorJson } from '../core/errors.js';
 import {
   BOARD_SLOTS,

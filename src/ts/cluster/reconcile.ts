@@ -1,10 +1,10 @@
-// What the controller decides: from what is deployed and who is there, to the next plan of each app.
+// The decisions of the controller: from the deployed versions and the present nodes to the next plan of each app.
 //
 // Invariant: a pure function, and deciding again on its answer changes nothing. Plans only move forward, one change at
 // a time: the next one begins when no request is under an older plan. A place whose node is lost moves under its name;
 // one whose node lives is never moved but replaced by another number, so that it can end its work. A place that only
-// older plans have and that was lost once stays lost, although its node may come back: others have let go of it. The
-// last instance of a stage is taken away only where none is wanted.
+// older plans have and that was lost once stays lost, even if its node comes back, as others have let go of it. The
+// last instance of a stage is taken away only if none is wanted.
 import { isDeepStrictEqual } from 'node:util';
 import { makePlan, type Plan, placeName, stagePlaces } from '../pipeline/index.js';
 import { place, type NodeInfoInput, type Placement } from '../planner/policies.js';

@@ -1,4 +1,4 @@
-// What the versions of an app are: the release that operators want, and what the controller has made of it.
+// The records of the versions of an app: the release that operators want, and what the controller has made of it.
 //
 // Invariant: one writer for each record: operators write `releases.APP`, the controller that leads writes
 // `versions.APP`. Numbers of releases grow. A version is an app of its own below (`apps.APP=VERSION`): its name means

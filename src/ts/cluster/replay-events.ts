@@ -1,7 +1,6 @@
-// Whether recorded decisions come out the same when they are made again.
+// The check whether recorded decisions come out the same when they are made again.
 //
-// Invariant: pure. Each decision is made of what its own event holds, so the order and gaps of a record make no
-// difference.
+// Invariant: pure. Each decision uses only its own event, so the order and gaps of a recording make no difference.
 import { RdmaError } from '../core/errors.js';
 import { checkObject } from '../core/validate.js';
 import { type GpuDecision, type GpuEvent, replay, replayGpus, type ScaleEvent } from '../planner/policies.js';
@@ -57,7 +56,7 @@ function madeAgain(sequence: number, again: () => string | undefined): string | 
   try {
     return again();
   } catch (cause) {
-    const words = `event ${sequence} cannot be made again: ${(cause as Error).message}`;
-    throw new RdmaError('RDMA_ERR_INVALID_ARGUMENT', words, { cause });
+    const text = `event ${sequence} cannot be made again: ${(cause as Error).message}`;
+    throw new RdmaError('RDMA_ERR_INVALID_ARGUMENT', text, { cause });
   }
 }

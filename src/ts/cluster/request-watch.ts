@@ -1,7 +1,7 @@
-// Those that watch the requests of a pipeline: metrics, dashboards, traces.
+// The watchers of the requests of a pipeline: metrics, dashboards, traces.
 //
-// Invariant: a pipeline that nobody watches does nothing for them. A watcher harms no request: what it throws becomes a
-// warning of Node.js, the first time. It hears the end of each request whose beginning it heard, once.
+// Invariant: a pipeline without watchers does no work for them. A watcher harms no request: its first error becomes a
+// warning of Node.js. For each request whose beginning it got, it gets the end, once.
 import type { PipelineResult, RequestOptions, TraceContext } from '../pipeline/index.js';
 import { tellerOf } from '../core/event-teller.js';
 

@@ -1,15 +1,15 @@
-// Which GPUs and how much memory of this host each instance of a pipeline holds.
+// The GPUs and the memory of this host that each instance of a pipeline holds.
 //
 // Invariant: an instance holds what its stage needs from before its process starts until after it has ended, and every
-// process of its place gets the same GPUs. Two instances share a GPU only when both said how much of its memory they
-// need. Cores and labels concern nodes only and do not count here.
+// process of its place gets the same GPUs. Two instances share a GPU only if both state how much of its memory they
+// need. Cores and labels matter only for nodes and do not count here.
 import { RdmaError } from '../core/errors.js';
 import { bytesInWords } from '../core/memory-room.js';
 import { type Plan, placeName, type StageSpec, stagePlaces, type WorkflowSpec } from '../pipeline/index.js';
 import { NO_RESOURCES } from '../pipeline/resources.js';
 import { checkNode } from '../planner/policies.js';
 import { Ledger, type Need, needOf } from '../planner/ledger.js';
-import { type GpuReport, readGpus, visibleDevices } from './gpus.js';
+import { type GpuInventory, readGpus, visibleDevices } from './gpus.js';
 import { machineMemoryBytes } from './machine-memory.js';
 
 /** What this host has for stages. */
@@ -40,7 +40,7 @@ export async function machineRoom(spec: WorkflowSpec, read: typeof readGpus = re
   return { memoryBytes, gpus: report.gpus, whyNone: whyNone(report) };
 }
 
-function whyNone({ driver, problem }: GpuReport): string {
+function whyNone({ driver, problem }: GpuInventory): string {
   if (problem !== null) return problem;
   return driver === null ? 'no driver is loaded' : 'CUDA sees none, see CUDA_VISIBLE_DEVICES';
 }
@@ -95,11 +95,11 @@ export class Reservations {
     const { ledger, room } = this;
     const free = ledger.freeMemory(0);
     if (free < memoryBytes) {
-      const words =
+      const text =
         `${name} needs ${bytesInWords(memoryBytes)} (memoryBytes); ` +
         `${bytesInWords(free)} of ${bytesInWords(room.memoryBytes)} are free for stages`;
       const remedy = 'run fewer instances of its stages, or lower their memoryBytes';
-      return new RdmaError('ENOMEM', words, { stage, remedy });
+      return new RdmaError('ENOMEM', text, { stage, remedy });
     }
     const wanted = `${name} needs ${gpus} GPU${gpus === 1 ? '' : 's'}`;
     const each = isWhole ? ' for itself' : ` with ${bytesInWords(gpuMemoryBytes)} free (gpuMemoryBytes)`;

@@ -1,8 +1,8 @@
-// Whether and when the process of a place is started again after it has ended.
+// The rule that says whether and when the process of a place is started again.
 //
 // Invariant: pure: time is an argument. A process that worked is replaced at once; one that ends again and again is
-// replaced later and later. Only time in which the place works makes its deaths forgotten, so the budget of a place
-// that never works again comes to an end, however slowly its processes fail.
+// replaced later and later. Deaths are forgotten only by time in which the place works, so the budget of a place that
+// never works again runs out, however slowly its processes fail.
 
 /** Deaths count for so long, in ms of work. */
 const DEATH_COUNTS_MS = 60_000;

@@ -1,6 +1,6 @@
-// The instances of a pipeline that were replaced: the last ones, and how many of each kind there were in each place.
+// The replaced instances of a pipeline: the last ones, and counts by kind and place.
 //
-// Invariant: of restarts it keeps a bounded number, however long the pipeline runs; the counts take in all of them.
+// Invariant: it keeps a bounded number of restarts, however long the pipeline runs; the counts include all of them.
 import type { Restart } from './place-state.js';
 
 /**

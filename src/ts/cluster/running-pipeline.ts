@@ -1,4 +1,4 @@
-// What every pipeline offers, wherever its stages are: requests, jobs, and an end.
+// The interface of every pipeline, wherever its stages are: requests, jobs, and an end.
 //
 // Invariant: once it has failed or is closing, every request is rejected with the reason; a second close() waits for
 // the first. Requests of a durable store go through the store, so that another process can finish them.
@@ -83,7 +83,7 @@ export abstract class RunningPipeline implements AsyncDisposable {
     if (this.ended !== undefined) return;
     this.failure = reason;
     this.gateway?.fail(reason);
-    this.waiters.look();
+    this.waiters.review();
   }
 
   /**
@@ -180,7 +180,7 @@ export abstract class RunningPipeline implements AsyncDisposable {
 
   private async closeNow(): Promise<void> {
     await null; // `closing` is set before anything below looks at it
-    this.waiters.look();
+    this.waiters.review();
     await this.closeAll();
   }
 

@@ -1,7 +1,7 @@
-// How operators say how many instances a stage shall have.
+// The operation that sets how many instances a stage has.
 //
-// Invariant: one write against the revision that was read. A count holds in all versions of the app; one of a stage
-// that is scaled by its load fixes it, and is refused unless that is what was asked for.
+// Invariant: one write against the revision that was read. A count holds in all versions of the app. For a stage that
+// is scaled by load it fixes the count, and is refused unless the operator asks for that.
 import { RdmaError } from '../core/errors.js';
 import { checkBoolean, checkInteger, checkObject } from '../core/validate.js';
 import type { ControlStore } from '../control/index.js';
@@ -64,8 +64,8 @@ function countsWith(
     });
   }
   if (scale !== undefined && !isFixed && before === undefined) {
-    const words = `${what} is scaled by its load, ${scale.min} to ${scale.max} instances`;
-    throw new RdmaError('RDMA_ERR_CONFLICT', words, { remedy: 'give --fixed to hold a count, and `auto` to end that' });
+    const text = `${what} is scaled by its load, ${scale.min} to ${scale.max} instances`;
+    throw new RdmaError('RDMA_ERR_CONFLICT', text, { remedy: 'give --fixed to hold a count, and `auto` to end that' });
   }
   return { ...others, [name]: instances };
 }

@@ -1,8 +1,7 @@
-// From what gateways and nodes report to what the policy decides, once a second for each stage that is scaled.
+// The input of the scaling policy, from the reports of gateways and nodes: once a second for each scaled stage.
 //
-// Invariant: pure; what it remembers is a value. Of a gateway that is gone nothing counts, and of one that was not seen
-// before only what comes from then on. An action is confirmed when the plan that it asked for is the only one, and its
-// places work.
+// Invariant: pure; its memory is a value. Nothing of a gateway that is gone counts, and of a new gateway only the load
+// since it was first seen. An action is confirmed when the plan that it asked for is the only one, and its places work.
 import { capacityOf, placeName, type Plan, type StageSpec } from '../pipeline/index.js';
 import {
   DEFAULT_SCALE_POLICY,

@@ -1,8 +1,8 @@
-// Whether a secret is that of the cluster: found out before anything is joined.
+// The check that a secret is that of the cluster, before anything joins.
 //
-// Invariant: the first part of a cluster that starts writes the proof, all others compare; so one that has another
-// secret never gets into a plan, where it would keep those from working that have the right one. From the proof the
-// secret is found by trying only, each try at the price of scrypt (RFC 7914).
+// Invariant: the first component of a cluster that starts writes the proof, all others compare. So a component with
+// another secret never gets into a plan, where it would block those with the right one. The proof reveals the secret
+// only to guessing, and each guess costs one scrypt (RFC 7914).
 import { randomBytes, scrypt, timingSafeEqual } from 'node:crypto';
 import { RdmaError } from '../core/errors.js';
 import type { Secret } from '../core/secret.js';

@@ -1,4 +1,4 @@
-// The modules that a worker process has from its bundle, for whoever requires them by their files.
+// The modules that a worker process has from its bundle, for code that requires them by their files.
 //
 // Invariant: a process has each module of this package once. The workflow's module imports `onepiece-rdma` and gets the
 // same classes that the worker runs with, although the worker has them from one file and the package has many.

@@ -1,7 +1,7 @@
-// Whether the workflow that a worker has imported is the one that its pipeline was started with.
+// The difference between the workflow that a worker has imported and the one that its pipeline was started with.
 //
-// Invariant: pure. What the pipeline tells its workers, or alone decides, makes no difference: the sizes of messages,
-// how many instances there are first, and how they are scaled.
+// Invariant: pure. Settings that the pipeline decides alone or sends to its workers do not count: the sizes of
+// messages, the first number of instances, and how they are scaled.
 import type { StageSpec, WorkflowSpec } from '../pipeline/index.js';
 
 const LEFT_OUT: readonly string[] = ['name', 'instances', 'maxOutputBytes', 'scale'] satisfies (keyof StageSpec)[];

@@ -1,7 +1,7 @@
-// Whether this process is one of a pipeline's stages.
+// The mark that this process is one of a pipeline's stages.
 //
 // Invariant: it is known before the workflow's module is imported, and to every copy of this package that is loaded
-// here; a process that a stage starts is none.
+// here; a process that a stage starts does not have it.
 
 /** On `process`, so that copies of this package that are loaded side by side see it. */
 const MARK = Symbol.for('onepiece-rdma.stageProcess');

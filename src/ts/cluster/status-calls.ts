@@ -1,4 +1,4 @@
-// Questions for the status of a worker process, and their answers.
+// Status questions to a worker process, and their answers.
 //
 // Invariant: each question ends once: by its answer, or after a second without one.
 import type { StageInstanceStatus } from '../pipeline/index.js';

@@ -1,8 +1,8 @@
-// One place of a pipeline on this host: the process in it, and the one after that.
+// One supervised place of a pipeline on this host: its process, and the successors of that.
 //
 // Invariant: a place has at most one process. One that ends is followed by another, as its budget allows; one that is
 // not ready within its time is ended. A place that has worked is never given up: when its budget is spent it is broken,
-// and tried later and later. A place that leaves, or that was given up before it worked, gets no process any more.
+// and tried later and later. A place that leaves, or that was given up before it worked, gets no more processes.
 import { performance } from 'node:perf_hooks';
 import { RdmaError } from '../core/errors.js';
 import type { Availability, RequestAttempt, RunningTask, Via } from '../pipeline/index.js';
@@ -265,8 +265,8 @@ export class SupervisedPlace {
     return `poison: ${reason}, while it ran request ${failed.join(', ')}`;
   }
 
-  private spentError(spent: string, words: string, delayMs: number): RdmaError {
-    const message = `stage ${this.name} ${spent}, the last time by ${words}`;
+  private spentError(spent: string, text: string, delayMs: number): RdmaError {
+    const message = `stage ${this.name} ${spent}, the last time by ${text}`;
     const remedy = 'see what it printed, or raise maxRestarts or startTimeoutMs';
     const retryAfterMs = delayMs + Math.ceil(this.startMs ?? 0);
     return new RdmaError('RDMA_ERR_STAGE_FAILED', message, { stage: this.stage, remedy, retryAfterMs });

@@ -1,6 +1,6 @@
-// Failures of a part of a cluster that keeps running.
+// Failures of a component of a cluster that keeps running.
 //
-// Invariant: the same trouble with the same thing is reported once, until another one comes.
+// Invariant: the same trouble with the same subject is reported once, until a different one comes.
 import { asRdmaError, type RdmaError } from '../core/errors.js';
 
 export class Troubles {

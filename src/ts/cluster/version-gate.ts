@@ -1,7 +1,7 @@
 // One version of an app at one client: its pipeline, and the requests that are in it.
 //
 // Invariant: it is closed when no request is in it and none can come, and not before; a result that still lends its
-// memory counts as a request.
+// memory counts as a request in it.
 import type { RdmaError } from '../core/errors.js';
 import type { PipelineRequest, PipelineResult, RequestOptions } from '../pipeline/index.js';
 import type { VersionCode } from './release-records.js';

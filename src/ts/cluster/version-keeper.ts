@@ -1,7 +1,8 @@
-// The controller's part that keeps the versions of all apps: it decides by versions.ts, and makes the apps below match.
+// The part of the controller that keeps the versions of all apps: versions.ts decides, and this makes the apps below
+// match.
 //
 // Invariant: it writes only while its controller leads, each record against the revision that it decided from. The
-// record of the versions is written first; apps below are made and removed as it says, so whoever leads next does the
+// record of the versions is written first; apps below are made and removed as it says, so the next leader can do the
 // rest.
 import { isDeepStrictEqual } from 'node:util';
 import type { ControlPort, ControlStore, Leadership } from '../control/index.js';
@@ -134,8 +135,8 @@ export class VersionKeeper {
     const record = below === undefined ? undefined : view.record(below);
     const hasPlan = record?.plan !== null && record !== undefined;
     if (below === undefined || record === undefined || record.plan === null) {
-      const words = gateways === 0 ? 'no gateway is connected to it' : 'it has no places yet';
-      return { hasPlan, gateways, missing: [words, ...(record?.unplaced ?? [])].join('; '), broken: undefined };
+      const text = gateways === 0 ? 'no gateway is connected to it' : 'it has no places yet';
+      return { hasPlan, gateways, missing: [text, ...(record?.unplaced ?? [])].join('; '), broken: undefined };
     }
     return { hasPlan, gateways, ...this.placesOf(below, record) };
   }

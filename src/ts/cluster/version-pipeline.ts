@@ -1,4 +1,4 @@
-// A gateway to one version of an app, with the interface of a pipeline: requests go to whatever nodes the plan says.
+// A gateway to one version of an app, with the interface of a pipeline: requests go to the nodes that the plan names.
 //
 // Invariant: requests are admitted under a plan after all of its places work under it, and an older one is let go of
 // after its last request here. While the store is away it goes on with the last plan.
@@ -106,7 +106,7 @@ export class VersionPipeline extends RunningPipeline {
     this.pipelinePort = pipelinePort;
     this.appName = app;
     this.secret = secret;
-    this.view = new ClusterView(control, { leaseMs, port, onChange: () => this.look() });
+    this.view = new ClusterView(control, { leaseMs, port, onChange: () => this.review() });
   }
 
   /**
@@ -135,7 +135,7 @@ export class VersionPipeline extends RunningPipeline {
     this.record = record;
     // That plan may be dropped before it works, by others who take this gateway for dead: from here on newer ones are
     // followed.
-    this.look();
+    this.review();
     const newest = () => this.plans.at(-1)!;
     const unready = () =>
       this.whyLate([`waits for ${this.lateFor(newest()).join(', ')} under plan ${newest().number}`]);
@@ -144,7 +144,7 @@ export class VersionPipeline extends RunningPipeline {
     await withDeadline(this.gateway!.connect(), { timeoutMs: startTimeoutMs, late });
     this.isLive = true;
     this.tellPlans();
-    this.look();
+    this.review();
     this.reportLoad();
   }
 
@@ -256,7 +256,7 @@ export class VersionPipeline extends RunningPipeline {
   // ---- Following the plan
 
   // Something is new in the store.
-  private look(): void {
+  private review(): void {
     if (this.app !== undefined && this.gateway !== undefined && !this.isClosing) {
       try {
         this.record = this.view.record(this.app) ?? this.record;
@@ -269,7 +269,7 @@ export class VersionPipeline extends RunningPipeline {
         // A record that cannot be used: it goes on with the last one.
       }
     }
-    this.waiters.look();
+    this.waiters.review();
   }
 
   // What comes while it follows is followed after it; what fails is tried again. Never rejects.
@@ -319,7 +319,7 @@ export class VersionPipeline extends RunningPipeline {
         this.plans = this.plans.filter((each) => each !== plan);
         this.retiring.delete(plan.number);
         this.tellPlans();
-        this.look();
+        this.review();
       },
       () => this.retiring.delete(plan.number),
     );

@@ -1,7 +1,7 @@
-// What one part of a cluster sees of releases and versions.
+// The releases and versions of apps, as one component of a cluster sees them.
 //
-// Invariant: a record that cannot be used is refused by name; one is gone when somebody has removed it, and not when
-// the store was emptied.
+// Invariant: an unusable record is refused by name; a record is gone when somebody has removed it, not when the store
+// was emptied.
 import type { RdmaError } from '../core/errors.js';
 import type { ControlPort, ControlStore, Entry } from '../control/index.js';
 import { AppRecords } from './app-records.js';

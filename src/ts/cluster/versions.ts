@@ -1,9 +1,9 @@
-// What becomes of the versions of an app: from what is wanted and how its versions do, to the next record.
+// The lifecycle of the versions of an app: from the wanted release and the state of its versions to the next record.
 //
-// Invariant: a pure function, and deciding again on its answer changes nothing. There is one current version at most,
-// and once there is one there always is. A version becomes current when all of its places work; one that does not
-// leaves the current one as it was. What was current keeps its places until no gateway has a request in it, and its
-// code for a way back. Releases are taken up in the order of their numbers.
+// Invariant: a pure function, and deciding again on its answer changes nothing. There is at most one current version,
+// and once there is one there always is. A version becomes current when all of its places work; a version that does not
+// work leaves the current one as it was. A former version keeps its places until no gateway has a request in it, and
+// its code for a rollback. Releases are taken up in the order of their numbers.
 import {
   isSameCode,
   liveVersions,
@@ -146,7 +146,8 @@ export function versionEvents(
   }
   const old = before ?? NO_VERSIONS;
   const events: VersionEvent[] = [];
-  const add = (type: VersionEvent['type'], version: string, words: string) => events.push({ type, version, words });
+  const add = (type: VersionEvent['type'], version: string, text: string) =>
+    events.push({ type, version, words: text });
   const isFirst = old.current === null && after.current !== null;
   if (isFirst) add('deployed', after.current!, `${app} is deployed, in version ${after.current}`);
   const known = new Set(old.outcomes.map(outcomeKey));

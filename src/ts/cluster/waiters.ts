@@ -1,6 +1,6 @@
 // Callers that wait for a condition of a pipeline to hold.
 //
-// Invariant: conditions are looked at when somebody waits first and at each look(), no more; when the pipeline has
+// Invariant: a condition is checked when somebody begins to wait and at each review(), no more; when the pipeline has
 // ended, nobody waits.
 import { watchDeadline } from '../core/deadline.js';
 import type { RdmaError } from '../core/errors.js';
@@ -26,11 +26,11 @@ export class Waiters {
     return new Promise<void>((resolve, reject) => {
       const end = (error?: unknown) => {
         stopWatching();
-        this.waiting.delete(look);
+        this.waiting.delete(review);
         if (error === undefined) resolve();
         else reject(error);
       };
-      const look = () => {
+      const review = () => {
         const ended = this.ended();
         if (ended !== undefined) return end(ended);
         try {
@@ -40,8 +40,8 @@ export class Waiters {
         }
       };
       const stopWatching = watchDeadline({ timeoutMs, late: words }, end);
-      this.waiting.add(look);
-      look();
+      this.waiting.add(review);
+      review();
     });
   }
 
@@ -52,7 +52,7 @@ export class Waiters {
   }
 
   /** Something has changed. */
-  look(): void {
-    for (const look of [...this.waiting]) look();
+  review(): void {
+    for (const review of [...this.waiting]) review();
   }
 }

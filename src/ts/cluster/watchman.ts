@@ -1,7 +1,7 @@
-// Looks at the processes of a pipeline from outside while there is work, and says which of them has to be ended.
+// The watch over the processes of a pipeline: while there is work, it says which of them has to be ended.
 //
-// Invariant: it asks no process anything, so none can keep it waiting. Without requests and tasks it does not look, and
-// costs nothing. A look that comes late counts as two at most (place-watch.ts says why).
+// Invariant: it asks no process anything, so none can keep it waiting. Without requests and tasks it does not check,
+// and costs nothing. A late check counts as two at most (place-watch.ts says why).
 import { performance } from 'node:perf_hooks';
 import type { RequestAttempt, RunningTask } from '../pipeline/index.js';
 import type { PlaceWatch, Verdict } from './place-watch.js';

@@ -1,7 +1,7 @@
-// The process of one stage instance: started by a supervisor, and gone when the supervisor is gone.
+// The process of one stage instance: a supervisor starts it, and it ends with the supervisor.
 //
-// Invariant: this process never outlives its parent (the kernel ends it), writes nothing to stdout, and leaves the
-// decision what to do about a failure to the supervisor.
+// Invariant: this process never outlives its parent (the kernel ends it), writes nothing to stdout, and leaves it to
+// the supervisor what to do about a failure.
 import { closeSync } from 'node:fs';
 import { pathToFileURL } from 'node:url';
 import { inspect } from 'node:util';
@@ -103,8 +103,8 @@ async function findWorkflow(config: WorkerConfig): Promise<Workflow> {
 function checkSameSpec({ workflow, module, spec }: WorkerConfig, own: WorkflowSpec): void {
   const difference = specDifference(spec, own);
   if (difference === undefined) return;
-  const words = `workflow ${workflow} of ${module} is another one than the pipeline was started with: ${difference}`;
-  throw new RdmaError('RDMA_ERR_STAGE_FAILED', words, {
+  const text = `workflow ${workflow} of ${module} is another one than the pipeline was started with: ${difference}`;
+  throw new RdmaError('RDMA_ERR_STAGE_FAILED', text, {
     remedy: 'start the pipeline again, or put the module back as it was',
   });
 }
@@ -201,12 +201,12 @@ function whereIs(target: string): PlaceAddress | Promise<PlaceAddress> {
   const address = routes[target];
   if (address !== undefined) return address;
   return new Promise((resolve) => {
-    const look = () => {
+    const review = () => {
       const found = routes[target];
       if (found !== undefined) resolve(found);
-      else routeWaiters.push(look);
+      else routeWaiters.push(review);
     };
-    routeWaiters.push(look);
+    routeWaiters.push(review);
   });
 }
 
@@ -214,7 +214,7 @@ function setRoutes(newer: Routes): void {
   routes = newer;
   const waiters = routeWaiters;
   routeWaiters = [];
-  for (const look of waiters) look();
+  for (const review of waiters) review();
 }
 
 // They do not come back: nothing waits for them.

@@ -1,7 +1,7 @@
-// What a worker process takes over of the command line of Node.js that started its supervisor.
+// The options of Node.js that a worker process takes over from its supervisor.
 //
-// Invariant: what makes modules load (`--import`, `--require`, `--conditions`) or limits memory is taken over; what
-// tells Node.js what to run, or to stop for a debugger at a port that the supervisor has, is not.
+// Invariant: options that load modules (`--import`, `--require`, `--conditions`) or limit memory are taken over;
+// options that name a program to run, or a debugger port that the supervisor has, are not.
 
 /** Options that are left out; of those with `value: true` the next argument too, unless it is given by `=`. */
 const leftOut: readonly { name: RegExp; value: boolean }[] = [

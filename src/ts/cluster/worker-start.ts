@@ -1,7 +1,7 @@
 // The program of a worker process: compiles the bundle, and runs it.
 //
 // Invariant: nothing else of this package is read from a file. Errors name lines of the bundle, or of the sources when
-// Node.js maps them: it does that only for what it has compiled itself.
+// Node.js maps them: it does that only for code that it has compiled itself.
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';

@@ -1,7 +1,7 @@
 // One worker process, seen from its supervisor.
 //
 // Invariant: exactly one `onExit` follows every start, whatever ended the process. It leads a process group, which
-// takes in what its handlers start, and which ends with it.
+// includes processes that its handlers start, and which ends with it.
 import { type ChildProcess, fork } from 'node:child_process';
 import { closeSync, existsSync } from 'node:fs';
 import { join } from 'node:path';
@@ -27,9 +27,9 @@ function workerProgram(): string {
   const folder = typeof __dirname === 'string' ? __dirname : '';
   const file = join(folder, 'worker-start.js');
   if (folder !== '' && existsSync(file)) return file;
-  const words = `the program of worker processes, worker-start.js of onepiece-rdma, is not in ${folder || 'this bundle'}`;
+  const text = `the program of worker processes, worker-start.js of onepiece-rdma, is not in ${folder || 'this bundle'}`;
   const remedy = 'keep onepiece-rdma out of the bundle (esbuild: --external:onepiece-rdma)';
-  throw new RdmaError('RDMA_ERR_NOT_SUPPORTED', words, { remedy });
+  throw new RdmaError('RDMA_ERR_NOT_SUPPORTED', text, { remedy });
 }
 
 // Before the process starts: CUDA reads it once.

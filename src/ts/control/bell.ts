@@ -1,6 +1,6 @@
-// Waiting for a while, or until something has happened.
+// A wait that ends after a time, or as soon as something has happened.
 //
-// Invariant: a ring that nobody waited for is kept for the next who waits, so none is missed.
+// Invariant: a ring during which nobody waits ends the next wait, so no ring is missed.
 import type { Timers } from '../core/deadline.js';
 
 /** @internal One waits at a time. */

@@ -1,7 +1,7 @@
-// Where places are: an address for each name, by term.
+// The addresses of places: one for each name, by term.
 //
-// Invariant: of one name an address of a lower term never follows one of a higher, neither in the store nor for whoever
-// looks on here, while the store forgets nothing.
+// Invariant: for one name, an address of a lower term never follows one of a higher term, neither in the store nor for
+// a watcher here, as long as the store forgets nothing.
 import { type WaitLimits, withDeadline } from '../core/deadline.js';
 import { tellerOf } from '../core/event-teller.js';
 import { ErrorCodes, RdmaError } from '../core/errors.js';
@@ -78,25 +78,25 @@ export class Directory {
    */
   async find(place: string, fromTerm = 0, limits: WaitLimits = {}): Promise<Address> {
     this.keyOf(place);
-    let look = () => {};
+    let review = () => {};
     const found = new Promise<Address>((resolve, reject) => {
-      look = () => {
+      review = () => {
         const address = this.get(place);
         if (address !== undefined && address.term >= fromTerm) resolve(address);
         else if (this.isClosed) reject(new RdmaError('RDMA_ERR_CLOSED', 'the directory is closed'));
       };
     });
-    this.waiting.add(look);
-    look();
+    this.waiting.add(review);
+    review();
     try {
       const late = () => {
         const { failure: cause } = this.view;
-        const words = `no address of ${place} from term ${fromTerm} within ${limits.timeoutMs} ms`;
-        return new RdmaError('RDMA_ERR_TIMEOUT', words, cause === undefined ? {} : { cause });
+        const text = `no address of ${place} from term ${fromTerm} within ${limits.timeoutMs} ms`;
+        return new RdmaError('RDMA_ERR_TIMEOUT', text, cause === undefined ? {} : { cause });
       };
       return await withDeadline(found, { ...limits, late, timers: this.port.timers });
     } finally {
-      this.waiting.delete(look);
+      this.waiting.delete(review);
     }
   }
 
@@ -121,7 +121,7 @@ export class Directory {
 
   async close(): Promise<void> {
     this.isClosed = true;
-    for (const look of this.waiting) look();
+    for (const review of this.waiting) review();
     await this.view.close();
   }
 
@@ -157,7 +157,7 @@ export class Directory {
       this.known.set(place, now);
       this.emit(now);
     }
-    for (const look of this.waiting) look();
+    for (const review of this.waiting) review();
   }
 }
 

@@ -1,7 +1,7 @@
-// One leader among those who would lead.
+// The election of one leader among candidates.
 //
-// Invariant: there is at most one at a time, each in a term of its own that is higher than all before; lease.ts says
-// how, and what clocks must do for it. What a leader writes is fenced by its term.
+// Invariant: there is at most one leader at a time, each in a term of its own that is higher than all before; lease.ts
+// says how, and what it requires of clocks. The term fences everything that a leader writes.
 import { type Fenced, putFenced } from './fenced.js';
 import type { Holding } from './holding.js';
 import { Lease } from './lease.js';

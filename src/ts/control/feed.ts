@@ -1,7 +1,7 @@
-// What a watcher has not read yet.
+// The queue of events that a watcher has not read yet.
 //
 // Invariant: it holds at most one event for each key, the last, so a watcher that does not read costs no more than the
-// records do. What belongs before `synced` stays before it; `restarted` comes before all that was not read yet.
+// records do. Events from before `synced` stay before it; `restarted` comes before all unread events.
 import { onAbort } from '../core/abort.js';
 import { RdmaError } from '../core/errors.js';
 import type { WatchEvent } from './store.js';

@@ -1,7 +1,8 @@
 // Records that only the newest leader writes.
 //
-// Invariant: in one record terms never go back. A write of an older term either comes before the first write of a newer
-// one, or fails: it expects a revision that is gone. So a leader that decides by what a record says writes that record.
+// Invariant: the terms of one record never go back. A write of an older term either comes before the first write of a
+// newer one, or fails: it expects a revision that is gone. So a leader whose decision depends on a record writes that
+// record.
 import { ErrorCodes, RdmaError } from '../core/errors.js';
 import type { Holding } from './holding.js';
 import {

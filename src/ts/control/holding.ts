@@ -1,7 +1,7 @@
-// One time of holding a lease, from the moment it is had to the moment it ends.
+// One period of holding a lease, from when it is acquired to when it ends.
 //
-// Invariant: once it has ended it never holds again; the next holder has a higher term. By this process's clock it ends
-// by itself, also when nothing runs at that moment.
+// Invariant: once it has ended it never holds again; the next holder has a higher term. It ends by this process's
+// clock, even if no code runs at that moment.
 import type { Timers } from '../core/deadline.js';
 import { RdmaError } from '../core/errors.js';
 
@@ -52,8 +52,8 @@ export class Holding {
   /** @throws RdmaError RDMA_ERR_CONFLICT when it is not held any more: somebody else may hold it, in a newer term */
   check(): void {
     if (this.isHeld()) return;
-    const words = `term ${this.term} is over`;
-    throw new RdmaError('RDMA_ERR_CONFLICT', words, this.reason === undefined ? {} : { cause: this.reason });
+    const text = `term ${this.term} is over`;
+    throw new RdmaError('RDMA_ERR_CONFLICT', text, this.reason === undefined ? {} : { cause: this.reason });
   }
 
   /**

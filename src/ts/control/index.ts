@@ -1,4 +1,4 @@
-// The control layer: a store that the nodes of a cluster agree through, and what they agree on.
+// The control layer: a store through which the nodes of a cluster agree, and the records that they agree on.
 export { RdmaError } from '../core/errors.js';
 export { type Address, Directory, type DirectoryOptions } from './directory.js';
 export { Election, type ElectionOptions, type Leader, Leadership } from './election.js';

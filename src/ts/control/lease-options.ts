@@ -1,6 +1,6 @@
 // The options of a lease.
 //
-// Invariant: checked once, at the door.
+// Invariant: options are checked once, when the lease is opened.
 import { checkBoolean, checkFunction, checkInteger, checkObject } from '../core/validate.js';
 import type { RdmaError } from '../core/errors.js';
 import { tellerOf } from '../core/event-teller.js';

@@ -1,6 +1,6 @@
-// What the record of a lease says.
+// The record of a lease, as it is in the store.
 //
-// Invariant: what is read from a store may have been written by anybody; only a whole record is taken for one.
+// Invariant: anybody may have written to the store, so only a complete, valid record counts as one.
 import type { Entry, Json } from './store.js';
 import { readJson } from './store.js';
 

@@ -7,8 +7,8 @@
 // Invariant: the holder stops by its own clock when a tenth of the lease is still left, counted from before it *asked*
 // for its last renewal that succeeded; others begin a whole lease after they *saw* it. So no two hold at once, while
 // clocks run at rates that differ by up to 5 %. When a store forgets a record, a process that sees it again waits for a
-// whole lease, and takes nothing that it has not seen come back since. What a process does while it is stopped between
-// a look at its lease and its act, only the term in what it writes can fence.
+// whole lease, and takes nothing that it has not seen come back since. If a process is stopped between checking its
+// lease and acting on it, only the term in its writes can fence the act.
 import { Bell } from './bell.js';
 import { checkLeaseOptions, type LeaseOptions, type LeaseSettings } from './lease-options.js';
 import { type LeaseRecord, readLeaseRecord } from './lease-record.js';
@@ -63,7 +63,7 @@ export class Lease {
   /**
    * Begins to look for the lease; it is held when it can be had.
    *
-   * @param shared (internal) a view that sees the key; its owner calls look() at each change of it
+   * @param shared (internal) a view that sees the key; its owner calls review() at each change of it
    * @throws RdmaError RDMA_ERR_INVALID_ARGUMENT
    */
   constructor(
@@ -79,7 +79,7 @@ export class Lease {
     this.holder = port.id();
     this.bell = new Bell(port.timers);
     this.isShared = shared !== undefined;
-    this.view = shared ?? new View(store, { prefix: key, leaseMs, port, onChange: () => this.look() });
+    this.view = shared ?? new View(store, { prefix: key, leaseMs, port, onChange: () => this.review() });
     this.over = this.run();
   }
 
@@ -144,7 +144,7 @@ export class Lease {
   }
 
   /** @internal The view has changed. */
-  look(): void {
+  review(): void {
     const entry = this.view.get(this.key);
     const record = readLeaseRecord(entry);
     if (record !== undefined) this.highest = Math.max(this.highest, record.term);

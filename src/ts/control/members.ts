@@ -1,7 +1,8 @@
-// Who is there: nodes that advertise what they have, and renew it.
+// The members of a cluster: nodes that advertise what they have, and renew it.
 //
-// Invariant: a member is lost when it was seen not to renew for a whole lease, in which the store was there: a store
-// that is away loses nobody. Whoever comes back after it was lost has a higher session. A name is one node's at a time.
+// Invariant: a member is lost when it did not renew for a whole lease during which the store was reachable: a store
+// that is away loses nobody. A member that comes back after it was lost has a higher session. A name belongs to one
+// node at a time.
 import { isDeepStrictEqual } from 'node:util';
 import { withDeadline } from '../core/deadline.js';
 import { tellerOf } from '../core/event-teller.js';
@@ -184,9 +185,9 @@ export class Members {
   private onChange(key: string | undefined, entry: Entry | undefined): void {
     if (key === undefined) {
       for (const resolve of this.firstSync.splice(0)) resolve();
-      for (const lease of this.own.values()) lease.look();
+      for (const lease of this.own.values()) lease.review();
     } else {
-      this.own.get(key)?.look();
+      this.own.get(key)?.review();
       this.update(key, entry);
     }
     this.schedule();

@@ -1,7 +1,7 @@
 // A connection to NATS that comes back.
 //
-// Invariant: while it is away nothing is sent, so nothing that was given up is done later without anybody knowing that
-// it might be. Credentials that are refused are tried again: they may be renewed.
+// Invariant: while the connection is away it sends nothing, so no request takes effect after its caller has given it
+// up. Refused credentials are tried again, as they may be renewed.
 import { Bell } from './bell.js';
 import { realTimers } from '../core/deadline.js';
 import { RdmaError } from '../core/errors.js';
@@ -64,8 +64,8 @@ export class NatsLink {
         const where = `NATS at ${servers.join(', ')}`;
         if (isForbidden(error)) throw natsFailure(error, where);
         if (performance.now() >= endMs) {
-          const words = `${where} does not answer: ${String((error as Error)?.message)}`;
-          throw new RdmaError('RDMA_ERR_PEER_GONE', words, {
+          const text = `${where} does not answer: ${String((error as Error)?.message)}`;
+          throw new RdmaError('RDMA_ERR_PEER_GONE', text, {
             remedy: 'start nats-server, with --jetstream',
             cause: error,
           });

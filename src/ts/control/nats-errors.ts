@@ -1,6 +1,6 @@
-// What the errors of NATS mean for a control store.
+// The meaning of NATS errors for a control store.
 //
-// Invariant: RDMA_ERR_PEER_GONE only where nothing was done; where that is not known, RDMA_ERR_TIMEOUT.
+// Invariant: RDMA_ERR_PEER_GONE means that nothing was done; if that is unknown, the error is RDMA_ERR_TIMEOUT.
 import { isRdmaError, RdmaError, type ErrorCode } from '../core/errors.js';
 
 /** JetStream's numbers of errors (nats-server, server/errors.json). */
@@ -35,8 +35,8 @@ export const isForbidden = (error: unknown): boolean =>
 /** @internal @returns an error of this package */
 export function natsFailure(error: unknown, where: string): RdmaError {
   if (isRdmaError(error)) return error;
-  const words = `${where}: ${String((error as Error)?.message ?? error)}`;
-  const fail = (code: ErrorCode, remedy?: string) => new RdmaError(code, words, { remedy, cause: error });
+  const text = `${where}: ${String((error as Error)?.message ?? error)}`;
+  const fail = (code: ErrorCode, remedy?: string) => new RdmaError(code, text, { remedy, cause: error });
   const number = numberOf(error);
   if (isForbidden(error))
     return fail('RDMA_ERR_UNAUTHENTICATED', 'give it credentials that are valid, and may use JetStream');

@@ -1,4 +1,4 @@
-// The client of NATS, which only the store on JetStream needs. The only file that imports it.
+// The NATS client library, which only the store on JetStream needs. Only this file imports it.
 //
 // Invariant: nothing is loaded until such a store is opened.
 import type * as JetStream from '@nats-io/jetstream';

@@ -1,4 +1,4 @@
-// One watch of a bucket: a consumer of its stream that is replaced whenever anything may have been missed.
+// One watch of a bucket: a consumer of its stream that is replaced whenever it may have missed something.
 //
 // Invariant: the watcher gets every record of the prefix, then `synced`, then each change; after a gap `restarted`
 // and all that again. A consumer never goes on from where another one has stopped: the stream may have forgotten what

@@ -1,6 +1,6 @@
-// What the control plane needs of the world besides a store: a clock, timers, names, chance.
+// The outside world of the control plane, besides a store: a clock, timers, names, chance.
 //
-// Invariant: nobody's clock is compared with anybody else's, and no wall clock is asked, so one that jumps does not
+// Invariant: clocks of two processes are never compared, and no wall clock is read, so a clock that jumps does not
 // matter.
 import { randomBytes } from 'node:crypto';
 import { realTimers, type Timers } from '../core/deadline.js';

@@ -1,8 +1,8 @@
-// A store of small records that the nodes of a cluster agree through.
+// A store of small records through which the nodes of a cluster agree.
 //
-// Invariant: whoever writes with a revision knows what it overwrites. Nothing else is asked of a store: it may be slow,
-// away, or behind; it may apply a write whose answer was late; some forget their last seconds in a crash. lease.ts
-// builds on top what must be safe anyway.
+// Invariant: a writer that gives a revision knows what it overwrites. Nothing else is required of a store: it may be
+// slow, away, or behind; it may apply a write whose answer was late; some forget their last seconds in a crash.
+// lease.ts builds safety on top of that.
 import { RdmaError } from '../core/errors.js';
 import { checkBytes, checkInteger, checkObject, checkString, invalidArgument } from '../core/validate.js';
 
@@ -117,8 +117,8 @@ export function isUnder(prefix: string, key: string): boolean {
 export function bytesOf(value: unknown): Uint8Array {
   const bytes = ArrayBuffer.isView(value) || value instanceof ArrayBuffer ? checkBytes('value', value) : textOf(value);
   if (bytes.byteLength <= MAX_VALUE_BYTES) return bytes;
-  const words = `a value of ${bytes.byteLength} bytes; a control store takes ${MAX_VALUE_BYTES}`;
-  throw new RdmaError('RDMA_ERR_MESSAGE_TOO_LARGE', words, { remedy: 'split it over several keys' });
+  const text = `a value of ${bytes.byteLength} bytes; a control store takes ${MAX_VALUE_BYTES}`;
+  throw new RdmaError('RDMA_ERR_MESSAGE_TOO_LARGE', text, { remedy: 'split it over several keys' });
 }
 
 function textOf(value: unknown): Uint8Array {
@@ -148,6 +148,6 @@ export function readJson(entry: Entry): Json {
 /** @internal */
 export function conflict(key: string, expected: Revision, found: Revision | undefined): RdmaError {
   const now = found === undefined ? 'has another revision' : found === 0 ? 'is not there' : `has revision ${found}`;
-  const words = `${key} ${now}, not ${expected === 0 ? 'absent' : expected}`;
-  return new RdmaError('RDMA_ERR_CONFLICT', words, { remedy: 'read it and decide again' });
+  const text = `${key} ${now}, not ${expected === 0 ? 'absent' : expected}`;
+  return new RdmaError('RDMA_ERR_CONFLICT', text, { remedy: 'read it and decide again' });
 }

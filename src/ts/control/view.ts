@@ -1,9 +1,9 @@
-// What one watcher has seen of a store, and for how long it has looked.
+// The records that one watcher has seen in a store, and for how long it has watched.
 //
-// Invariant: what a record says comes from the watch alone, in its order. An answer to a question may be ahead of the
-// watch, which then tells what was before: so it says only that a record has changed, and when. Time counts only while
-// the store was seen to be there. After a gap, or a `synced`, every record has the whole of its time again: nobody
-// could renew while the store was away, and it may have forgotten. All times are of this process's own monotonic clock.
+// Invariant: the content of a record comes from the watch alone, in its order. The answer to a get() may be ahead of
+// the watch: so it only shows that a record has changed, and when. Time counts only while the store was known to be
+// reachable. After a gap, or a `synced`, every record has the whole of its time again: nobody could renew while the
+// store was away, and it may have forgotten. All times are of this process's own monotonic clock.
 import { withDeadline } from '../core/deadline.js';
 import { asRdmaError, type RdmaError } from '../core/errors.js';
 import { Bell } from './bell.js';

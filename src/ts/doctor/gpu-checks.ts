@@ -3,7 +3,7 @@
 // Invariant: pure functions of what was observed. Having no GPU is a note, not a fault: the verdict is about RDMA and
 // does not count GPUs.
 import { bytesInWords } from '../core/memory-room.js';
-import type { Gpu, GpuReport } from '../cluster/gpus.js';
+import type { Gpu, GpuInventory } from '../cluster/gpus.js';
 import { type Finding, note, ok, warning } from './finding.js';
 import type { Observation } from './observation.js';
 
@@ -39,7 +39,7 @@ export function gpuChecks({ gpus }: Pick<Observation, 'gpus'>): Finding[] {
 
 const described = ({ name, memoryBytes }: Gpu, number: number) => `${number} ${name} ${bytesInWords(memoryBytes)}`;
 
-function peers({ peers: reach }: GpuReport): Finding[] {
+function peers({ peers: reach }: GpuInventory): Finding[] {
   if (reach.length < 2) return [];
   const apart = reach.flatMap((row, one) => row.flatMap((can, other) => (can ? [] : [`${one} to ${other}`])));
   if (apart.length === 0) return [ok('gpu-peers', `each of the ${reach.length} GPUs reaches the memory of the others`)];

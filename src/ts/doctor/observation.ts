@@ -1,11 +1,11 @@
 // What this process can do with RDMA here and now, by trying it.
 //
 // Invariant: an attempt leaves nothing behind, and its failure is recorded in words, not thrown.
-import { type GpuReport, readGpus } from '../cluster/gpus.js';
+import { type GpuInventory, readGpus } from '../cluster/gpus.js';
 import { isRdmaError } from '../core/errors.js';
 import { CmEventChannel } from '../rdmacm/index.js';
 import { AccessFlags, Device, listDevices } from '../verbs/index.js';
-import { type DeviceReport, reportDevice } from './device-report.js';
+import { type DeviceDetails, describeDevice } from './device-details.js';
 import { joinPeer } from './peer.js';
 
 export interface Observation {
@@ -13,7 +13,7 @@ export interface Observation {
   addonProblem: string | null;
   /** What to do about that; null when there is nothing to do, or nothing known. */
   addonRemedy: string | null;
-  devices: DeviceReport[];
+  devices: DeviceDetails[];
   /** By kind of device, why there is none: of listDevices(). */
   missing: Record<string, string>;
   /** Why there is no connection manager; null when an event channel could be opened. */
@@ -23,7 +23,7 @@ export interface Observation {
   /** Why soft0 does not join another process of this user and this one; null when it does. */
   peerProblem: string | null;
   /** The GPUs, each of which was tried; a text: why they could not be asked. */
-  gpus: GpuReport | string;
+  gpus: GpuInventory | string;
 }
 
 const PROBE_BYTES = 1 << 20;
@@ -44,7 +44,7 @@ export async function observe(): Promise<Observation> {
     return { ...nothing, addonProblem, addonRemedy, rdmacmProblem: 'the native addon is missing' };
   }
   const memoryProblems: Observation['memoryProblems'] = {};
-  const devices = listed.devices.map(reportDevice);
+  const devices = listed.devices.map(describeDevice);
   for (const { name, problem } of devices) {
     const why = problem === null ? attempt(() => registerMemory(name)) : null;
     if (why !== null) memoryProblems[name] = why;

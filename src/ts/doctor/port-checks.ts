@@ -1,7 +1,7 @@
 // Checks of devices and ports: whether they open, are up, have an address, and how large their packets are.
 //
-// Invariant: pure functions of the reports and the recorded machine; only verbs devices are looked at.
-import type { DeviceReport, PortReport } from './device-report.js';
+// Invariant: pure functions of the device details and the recorded machine; only verbs devices are looked at.
+import type { DeviceDetails, PortDetails } from './device-details.js';
 import { type Finding, note, ok, problem, warning } from './finding.js';
 import type { Observation } from './observation.js';
 import { numberIn, type System } from './system.js';
@@ -30,7 +30,7 @@ export function portChecks(system: System, { devices, memoryProblems }: Observat
   return findings;
 }
 
-function portFindings(system: System, device: DeviceReport, port: PortReport, oneIsActive: boolean): Finding[] {
+function portFindings(system: System, device: DeviceDetails, port: PortDetails, oneIsActive: boolean): Finding[] {
   const where = `port ${port.port} of ${device.name}`;
   if (port.state !== 'active') {
     const remedy =
@@ -43,7 +43,7 @@ function portFindings(system: System, device: DeviceReport, port: PortReport, on
   return [...address(where, port), ...mtu(system, where, port)];
 }
 
-function address(where: string, { chosen, problem: why, gids, linkLayer }: PortReport): Finding[] {
+function address(where: string, { chosen, problem: why, gids, linkLayer }: PortDetails): Finding[] {
   if (chosen === null) {
     const remedy = 'give its network interface an IP address; `onepiece devices --verbose` shows the whole table';
     return [problem('gid', why ?? `${where} has no usable address (GID)`, remedy)];
@@ -62,7 +62,7 @@ function address(where: string, { chosen, problem: why, gids, linkLayer }: PortR
   return [ok('gid', `${where} is active, reached at ${chosen.index}: ${chosen.address} (${chosen.why})`)];
 }
 
-function mtu(system: System, where: string, port: PortReport): Finding[] {
+function mtu(system: System, where: string, port: PortDetails): Finding[] {
   const { activeMtuBytes: active, maxMtuBytes: max, linkLayer, chosen } = port;
   if (linkLayer !== 'Ethernet') return [];
   const netdev = chosen?.netdev ?? '';

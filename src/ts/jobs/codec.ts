@@ -235,8 +235,8 @@ function readSection(sizes: BodySizes, bytes: Uint8Array, view: DataView, at: nu
   return { meta: decodeMeta(metaOf(sizes, bytes, at)), parts };
 }
 
-function fail(words: string): never {
-  throw damaged(words);
+function fail(text: string): never {
+  throw damaged(text);
 }
 
 function readDescription(bytes: Uint8Array): Record<string, unknown> {

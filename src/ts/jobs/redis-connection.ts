@@ -96,18 +96,18 @@ export class RedisConnection {
   private failure(error: unknown): RdmaError | undefined {
     const { message } = error as Error;
     if (!this.isReply(error) || LATER.test(message)) return undefined;
-    const words = `Redis at ${this.address}: ${message}`;
+    const text = `Redis at ${this.address}: ${message}`;
     if (FULL.test(message)) {
       const remedy = 'raise maxmemory or make room on its disk, or remove jobs';
-      return new RdmaError('RDMA_ERR_STORE_FULL', words, { remedy, cause: error });
+      return new RdmaError('RDMA_ERR_STORE_FULL', text, { remedy, cause: error });
     }
     const code = FORBIDDEN.test(message) ? 'RDMA_ERR_UNAUTHENTICATED' : 'RDMA_ERR_PROTOCOL';
-    return new RdmaError(code, words, { cause: error });
+    return new RdmaError(code, text, { cause: error });
   }
 
   private away(cause: unknown): RdmaError {
-    const words = `Redis at ${this.address} does not answer: ${String((cause as Error)?.message || cause)}`;
-    return new RdmaError('RDMA_ERR_PEER_GONE', words, { remedy: 'try again when it runs', cause });
+    const text = `Redis at ${this.address} does not answer: ${String((cause as Error)?.message || cause)}`;
+    return new RdmaError('RDMA_ERR_PEER_GONE', text, { remedy: 'try again when it runs', cause });
   }
 
   close(): void {

@@ -82,6 +82,6 @@ async function checkServer(connection: RedisConnection): Promise<void> {
     });
   }
   if (appendonly === 'yes' && appendfsync === 'always') return;
-  const words = `this Redis may lose accepted jobs when it ends (appendonly ${appendonly}, appendfsync ${appendfsync})`;
-  process.emitWarning(words, { code: 'ONEPIECE_REDIS_DURABILITY', detail: 'Set appendonly yes, appendfsync always.' });
+  const text = `this Redis may lose accepted jobs when it ends (appendonly ${appendonly}, appendfsync ${appendfsync})`;
+  process.emitWarning(text, { code: 'ONEPIECE_REDIS_DURABILITY', detail: 'Set appendonly yes, appendfsync always.' });
 }

@@ -156,8 +156,8 @@ export class JobStore {
   }
 
   private full(bytes: number): RdmaError {
-    const words = `the ${this.name} store has no room for ${bytes} bytes more of at most ${this.maxBytes}`;
-    return new RdmaError('RDMA_ERR_STORE_FULL', words, {
+    const text = `the ${this.name} store has no room for ${bytes} bytes more of at most ${this.maxBytes}`;
+    return new RdmaError('RDMA_ERR_STORE_FULL', text, {
       remedy: 'remove jobs, shorten ttlMs, or raise maxBytes; results are kept until they expire',
     });
   }

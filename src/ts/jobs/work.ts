@@ -92,8 +92,8 @@ export class JobWork {
     const { store, maxAttempts } = this.context;
     const { attempts } = this.entry;
     if (attempts >= maxAttempts) {
-      const words = `the job was begun ${attempts} times, and each time its process ended before its outcome`;
-      return failure(new RdmaError('RDMA_ERR_STAGE_FAILED', words));
+      const text = `the job was begun ${attempts} times, and each time its process ended before its outcome`;
+      return failure(new RdmaError('RDMA_ERR_STAGE_FAILED', text));
     }
     if (this.leftMs() <= 0) return failure(this.late());
     const begun = await this.patiently(() => store.begin(this.entry));

@@ -1,16 +1,15 @@
-// Which instances a request goes to, and how many may be on their way to each.
+// The choice of instances for a request, and the limit of requests on their way to each.
 //
-// An instance is given what it runs and a small prefetch: enough that its next task is there when one ends, however
-// long the way from the gateway is. Where the way is nothing beside the task, there is no prefetch: a request that is
-// sent ahead can be overtaken by none that is more urgent, and waits for a process that hangs. All other requests wait
-// at the gateway, so the queues in the places are short and no request waits behind one that it has nothing to do with.
-// A request counts at an instance when the stages before have done with it; those that the stages before still work on
-// count as well only beyond what these can run at a time. So a request that takes long somewhere holds up nobody in the
-// stages behind.
+// An instance gets the requests that it runs and a small prefetch: enough that its next task is there when one ends,
+// however long the path from the gateway is. If the path takes no time compared with the task, there is no prefetch: a
+// request that was sent ahead cannot be overtaken by a more urgent one, and waits for a process that hangs. All other
+// requests wait at the gateway, so the queues in the places are short and no request waits behind an unrelated one. A
+// request counts at an instance when the earlier stages are done with it. Requests that the earlier stages still work
+// on count only beyond the number that these can run at a time. So a slow request holds up nobody in later stages.
 //
-// Invariant: when a request is admitted, each of its instances has fewer than windowOf() tasks whose inputs are there,
-// and fewer than that and what all stages before can run together that are not done; and fewer than `residentLimit`
-// requests that have not ended. What places keep is bounded by that.
+// Invariant: when a request is admitted, each of its instances has fewer than windowOf() tasks whose inputs are there;
+// fewer unfinished tasks than windowOf() plus the number that all earlier stages can run together; and fewer than
+// `residentLimit` requests that have not ended. That bounds the memory of places.
 import type { RdmaError } from '../core/errors.js';
 import { type Plan, type PlaceId, GATEWAY_INDEX } from './plan.js';
 import { ALL, type Graph, placesOf, type Route } from './routing.js';

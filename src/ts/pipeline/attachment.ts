@@ -1,7 +1,8 @@
-// A place on one device: its inbox there, and the memory from which it sends by it.
+// A place on one device: its inbox there, and the memory from which it sends by that device.
 //
-// Invariant: what one attachment registers is known to its own device only; a message that goes by another device lies
-// in that one's memory. Closed in the order in which it depends: the inbox, then, after the links, memory and device.
+// Invariant: memory that an attachment registers is known to its own device only; a message that goes by another device
+// lies in the memory of that device. It closes in order of dependency: the inbox, then, after the links, memory and
+// device.
 import { RdmaError } from '../core/errors.js';
 import type { Secret } from '../core/secret.js';
 import { Inbox, type InboxMessage, MemoryPool, type Poller } from '../ring/index.js';

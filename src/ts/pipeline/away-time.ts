@@ -1,7 +1,7 @@
-// How long a place that has an address has not been reached.
+// The time for which a place that has an address has been unreachable.
 //
-// Invariant: the time runs only while there is an address, and begins again with each new one: as long as a place is
-// being started, nobody who sends to it gives up.
+// Invariant: the time runs only while there is an address, and begins again with each new one: while a place is
+// starting, no sender gives up.
 import { RdmaError } from '../core/errors.js';
 import { addressWords, type PlaceAddress } from './place-address.js';
 

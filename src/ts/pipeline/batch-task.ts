@@ -1,7 +1,7 @@
-// Tasks that run together, as their handler sees them, and what such a handler is.
+// Tasks that run together, as their handler sees them, and the type of such a handler.
 //
-// Invariant: each task of a batch ends for itself: with its own output, its own error, or because it is not wanted any
-// more. What becomes of one says nothing about the others.
+// Invariant: each task of a batch ends on its own: with its own output, its own error, or because nobody wants it any
+// more. The end of one says nothing about the others.
 import type { BatchSpec } from './spec.js';
 import { type StageOutput, type StageTask, Task } from './task.js';
 

@@ -1,7 +1,7 @@
-// How long batches usually take, by their size: learned from those that ran.
+// The usual time of batches by their size, learned from those that ran.
 //
-// Invariant: the expected time is never shorter than is usual for this size or a larger one: a mean and
-// twice the mean deviation. Of a size that has not run, and no larger one either, it grows with the size.
+// Invariant: the expected time is never shorter than usual for this size or a larger one: a mean plus twice the mean
+// deviation. Beyond the largest size that has run, it grows with the size.
 
 /** How much a new sample counts. */
 const SAMPLE_WEIGHT = 0.2;

@@ -1,10 +1,9 @@
-// Which of the tasks that wait run together, and when.
+// The rules that say which waiting tasks run together, and when.
 //
 // Invariant: a batch has at most `size` tasks, all of one key, in the order in which they came. No task waits for
-// company longer than `waitUs`, nor past the latest time at which it must begin to meet its deadline. Of several
-// batches that are due, the one whose first task came first begins, and a running batch takes up nothing that came
-// later than such a task: so no key waits for ever behind another one. Everything here is a pure function: time is an
-// argument.
+// company longer than `waitUs`, nor past the latest time at which it must begin to meet its deadline. If several
+// batches are due, the one whose first task came first begins, and a running batch takes in no task that came later
+// than that: so no key waits for ever behind another one. Everything here is a pure function: time is an argument.
 
 /** One task that waits. Times are by the clock of the process, in microseconds. */
 export interface WaitingTask {

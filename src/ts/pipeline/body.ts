@@ -1,4 +1,4 @@
-// The body of a message: what happened so far, the table of its parts, the metadata, and the bytes of the parts.
+// The body of a message: trace records, the table of its parts, the metadata, and the bytes of the parts.
 //
 //   | trace records, 24 bytes each | table | metadata (JSON) | pad to 64 | part | pad to 64 | part ...
 //
@@ -6,9 +6,9 @@
 //                           |dtype|rank|in a block|name bytes|0 |rank x u64: the shape |reference, 40 bytes|name | pad to 8
 //                                                                                       only when in a block
 //
-// A part whose bytes lie in a block of their own takes no room behind the table.
+// A part whose bytes lie in a block of their own takes no space behind the table.
 //
-// Invariant: decoding copies nothing and believes nothing: what the table says of a part must lie inside the body.
+// Invariant: decoding copies nothing and trusts nothing: every part in the table must lie inside the body.
 import { RdmaError } from '../core/errors.js';
 import type { MemoryReference } from '../ring/index.js';
 import {

@@ -1,6 +1,6 @@
-// Puts a message together for one device: its body in the lane, or in memory of that device.
+// The composition of a message for one device: its body in the lane, or in memory of that device.
 //
-// Invariant: nothing is sent here. A body that lies in a block has one reference to it, which is the caller's.
+// Invariant: nothing is sent here. A body in a block has one reference, which belongs to the caller.
 import type { Block, MemoryPool } from '../ring/index.js';
 import { bodyBytes, type PartToSend, tableBytes, writeBody } from './body.js';
 import { type Envelope, headBytes } from './envelope.js';

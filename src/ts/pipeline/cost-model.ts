@@ -1,7 +1,7 @@
-// What tasks cost, learned from those that are done: for each stage, and for each class of requests there.
+// The cost of tasks, learned from finished ones: for each stage, and for each class of requests there.
 //
-// Invariant: an estimate comes from samples of warm instances; where there are none, from what the spec says, and only
-// then from the first tasks of instances, which are slower than all others. What nobody knows is NaN, not a guess.
+// Invariant: an estimate comes from samples of warm instances; without those, from the spec; and only then from the
+// first tasks of instances, which are slower than all others. An unknown cost is NaN, not a guess.
 import type { StageSpec } from './spec.js';
 
 /** The most classes that are told apart; what comes after them is the last one's. */

@@ -1,8 +1,8 @@
-// What a place still answers for after it has sent it.
+// The blocks that a place still holds for messages that it has sent.
 //
-// Invariant: the blocks of what was sent stay as they are until every receiver has acknowledged it, or its request has
-// ended and the way to the receiver was closed; then, and once, they are given back and the owner's callback runs. Of a
-// stream that is when every receiver has acknowledged every piece of it.
+// Invariant: the blocks of a message stay unchanged until every receiver has acknowledged it, or its request has ended
+// and the link to the receiver was closed. Then they are given back, once, and the owner's callback runs. For a stream,
+// every receiver must have acknowledged every piece.
 
 /** Memory in which an output lies: a block of a pool, or what somebody else keeps for it. */
 export interface Held {

@@ -1,4 +1,4 @@
-// The door of a gateway: whether a request may wait at all, and what is known of the costs of all.
+// The door of a gateway: it decides whether a request may wait at all, from the known costs of all requests.
 //
 // Invariant: an admitted request has room in the queue, and is expected to meet its deadline. A refusal says why
 // and, where a retry helps, when.

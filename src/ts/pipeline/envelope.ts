@@ -9,11 +9,12 @@
 //   128     132   136
 //   |piece  |task |route: u16 for each stage | pad to 4 | runs: u32 for each stage | pad to 64 | body, unless it lies in a block
 //
-// The body is described in body.ts. `runs` says of each stage whose output went into this message which run of it that
-// was (lineage.ts); 0 for the others. `task` says which task of the sending process made it. `piece` is the number of a
-// piece of a stream (PIECE), or how many pieces the stream had that this output closes (CLOSES); else 0.
+// The body is described in body.ts. `runs` has, for each stage whose output went into this message, the run that made
+// it (lineage.ts); 0 for the others. `task` is the task of the sending process that made the message. `piece` is the
+// number of a piece of a stream (PIECE), or the number of pieces in the stream that this output closes (CLOSES);
+// otherwise 0.
 //
-// Invariant: every field is checked before it is used: what passes readEnvelope() has sane numbers, and its body lies
+// Invariant: every field is checked before it is used: after readEnvelope() all numbers are sane, and the body lies
 // inside the message or in one block.
 import { RdmaError } from '../core/errors.js';
 import type { MemoryReference } from '../ring/index.js';

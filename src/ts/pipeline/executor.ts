@@ -1,7 +1,7 @@
-// The batches of a stage instance: it brings tasks together, hands them to the handler, and ends each for itself.
+// The batches of a stage instance: it gathers tasks, hands them to the handler, and ends each on its own.
 //
-// Invariant: a task that was added ends once: by its output, by an error, or because it is not wanted any more; and it
-// runs in one batch. `concurrency` batches run at a time, of what batcher.ts decides. A batch keeps its place until its
+// Invariant: a task that was added ends once: by its output, by an error, or because nobody wants it any more; and it
+// runs in one batch. `concurrency` batches run at a time; batcher.ts decides which. A batch keeps its slot until its
 // handler has returned and all its tasks have ended.
 import { RdmaError } from '../core/errors.js';
 import { BatchTimes, UsualTime } from './batch-times.js';

@@ -1,4 +1,4 @@
-// When a request will be done, from what is ahead of it and what it costs.
+// The forecast of when a request will be done, from the work ahead of it and its cost.
 //
 // Invariant: pure arithmetic. If every task takes its mean time and no instance idles while there is work, the forecast
 // of a line of stages is exact. It is never earlier than the work ahead allows.

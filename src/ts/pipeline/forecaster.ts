@@ -1,7 +1,7 @@
-// What a gateway expects of its requests: their costs, what is under way, and when a newcomer will be done.
+// The expectations of a gateway: the costs of its requests, the work under way, and when a newcomer will be done.
 //
-// Invariant: the units under way at a stage are those of the requests that were sent and are not done there. A forecast
-// is corrected by how far the last ones were off, and says how far off it may be.
+// Invariant: the units under way at a stage are those of requests that were sent and are not done there. The errors of
+// recent forecasts correct a new one, and give its margin.
 import type { Admission, AdmittedRequest } from './admission.js';
 import { CostModel, type CostStatus, Estimate, MAX_CLASSES, type ServedTasks } from './cost-model.js';
 import { type Forecast, forecast, longestPathUs, type StageAhead } from './forecast.js';

@@ -1,4 +1,6 @@
-// How a gateway is opened, and what it tells.
+// The options, events and status of a gateway.
+//
+// Invariant: options are checked before anything is opened; one out of bounds is refused by its name.
 import type { RdmaError } from '../core/errors.js';
 import { checkInteger, checkObject, checkString, invalidArgument } from '../core/validate.js';
 import type { InstanceLoad } from './admission.js';

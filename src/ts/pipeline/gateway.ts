@@ -1,8 +1,8 @@
 // The gateway: where requests enter a pipeline and results leave it. It has the only queue.
 //
-// Invariant: a request that was taken ends exactly once: with its result, a failure, or an error that says why. Until
-// then the gateway holds what is needed to admit it again. A request lives and dies under the plan that admitted it;
-// one that is admitted again is a new attempt, and nothing of an older attempt becomes part of its result.
+// Invariant: an accepted request ends exactly once: with its result, a failure, or an error that says why. Until then
+// the gateway holds everything needed to admit it again. A request lives and dies under the plan that admitted it; if
+// it is admitted again that is a new attempt, and nothing of an older attempt becomes part of its result.
 import { onAbort } from '../core/abort.js';
 import { pause } from '../core/deadline.js';
 import { RdmaError } from '../core/errors.js';
@@ -431,11 +431,11 @@ export class Gateway implements PlaceOwner {
   // Ends it when its time is over; while it waits, as soon as it cannot be done in time any more.
   private watchDeadline(ticket: Ticket, timeoutMs: number): () => void {
     const { clock } = this.options.port;
-    const words = `no result within ${Math.round(timeoutMs)} ms`;
+    const text = `no result within ${Math.round(timeoutMs)} ms`;
     let stop: () => void;
     const late = () => {
       this.learnLate(ticket, ticket.deadlineUs - ticket.queuedAtUs);
-      this.cancel(ticket, new RdmaError('RDMA_ERR_DEADLINE', words));
+      this.cancel(ticket, new RdmaError('RDMA_ERR_DEADLINE', text));
     };
     const leftMs = () => Math.max(0, (ticket.deadlineUs - this.place.nowUs()) / 1000);
     const aloneMs = this.door.forecaster.aloneUs(ticket) / 1000;
@@ -678,8 +678,8 @@ export class Gateway implements PlaceOwner {
     } catch (error) {
       // No memory for the copy, or metadata that is not JSON.
       this.place.join.settle(joined);
-      const words = `the result cannot be read: ${String(error)}`;
-      ticket.reject(new RdmaError('RDMA_ERR_STAGE_FAILED', words, { cause: error }));
+      const text = `the result cannot be read: ${String(error)}`;
+      ticket.reject(new RdmaError('RDMA_ERR_STAGE_FAILED', text, { cause: error }));
     }
     if (this.queue.size > 0) this.admit();
   }

@@ -1,4 +1,4 @@
-// The pipeline layer: workflows, tensors, stage instances and gateways. Processes are the cluster layer's.
+// The pipeline layer: workflows, tensors, stage instances and gateways. Processes belong to the cluster layer.
 export { RdmaError } from '../core/errors.js';
 export type { BatchHandler, BatchKey, BatchOptions, BatchOutput, BatchTask } from './batch-task.js';
 export type { Parts } from './body.js';

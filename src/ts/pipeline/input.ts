@@ -1,7 +1,7 @@
-// One input of a task: a message that was taken out of its lane, and the memory that its tensors lie in.
+// One input of a task: a message that has left its lane, and the memory of its tensors.
 //
-// Invariant: its sender keeps what it sent, its blocks included, until acknowledge(). So its tensors may be read, and
-// sent on by reference, until then; and it is acknowledged once.
+// Invariant: the sender keeps the message and its blocks until acknowledge(). Until then its tensors may be read, and
+// sent on by reference. It is acknowledged once.
 import type { InboxMessage, MemoryPool, MemoryReference } from '../ring/index.js';
 import { RdmaError } from '../core/errors.js';
 import { metaOf, type PartEntry, type Parts, readTable, traceOf } from './body.js';

@@ -1,10 +1,11 @@
-// Bringing together what belongs to one request at one place: the inputs of a task, or the outputs of the last stages.
+// The join of the messages that belong to one request at one place: the inputs of a task, or the outputs of the last
+// stages.
 //
 // Invariant: a task has one input from each of its senders, all of them from the same runs of the stages before
-// (lineage.ts) and of the same admission (attempt). An input that is out of date, or came twice, is acknowledged and
-// takes part in nothing; one that is newer takes the place of the older one, also when the task was done already. What
-// was settled, or has ended at its gateway, is not worked on again. A stream is one input in many messages, all of one
-// run of its sender (stream-input.ts).
+// (lineage.ts) and of the same admission (attempt). An input that is out of date, or a duplicate, is acknowledged and
+// otherwise ignored. A newer input replaces the older one, even if the task is already done. A request that was
+// settled, or has ended at its gateway, does not run again. A stream is one input in many messages, all of one run of
+// its sender (stream-input.ts).
 import { RdmaError } from '../core/errors.js';
 import type { Envelope } from './envelope.js';
 import type { Input } from './input.js';

@@ -1,11 +1,11 @@
-// How much memory the lanes of a pipeline have, and where the bytes of a message go.
+// The memory of the lanes of a pipeline, and the choice where the bytes of a message go.
 //
 // A message in a lane is short: its head, and its body up to `inlineBytes`. A longer body, and every large tensor, lies
 // in a block of the sender's pool, from which receivers map or READ it. So the memory of lanes does not depend on how
 // large requests are, and that of pools follows use.
 //
-// Invariant: a receiver takes a message out of its lane at once, whatever becomes of it, so lanes are never held. An
-// outbox retains what link.ts asks for, of the longest messages that go through a lane; so sending never waits for a
+// Invariant: a receiver takes a message out of its lane at once, whatever happens to it next, so lanes are never
+// blocked. An outbox can retain as many of the longest lane messages as link.ts needs, so sending never waits for a
 // message that itself waits for this one.
 import { Secret } from '../core/secret.js';
 import { checkInteger } from '../core/validate.js';

@@ -1,4 +1,4 @@
-// How long something took, counted in buckets: the memory is bounded, however many there were.
+// Durations, counted in buckets: the memory is bounded, however many samples there are.
 //
 //   bucket    0 ... 15 | 16 ... 23       | 24 ... 31       | ... | 232 ... 239
 //   from us   0 ... 15 | 16, 18 ... 30   | 32, 36 ... 60   | ... | 2^31 ...

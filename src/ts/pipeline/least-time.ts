@@ -1,6 +1,6 @@
-// The least time that a handler took lately: what has less time left is hopeless.
+// The shortest time of a handler lately: a task that has less time left is hopeless.
 //
-// Invariant: the figure is the smallest of at least so many of the last samples, and 0 before there are as many: a task
+// Invariant: the figure is the smallest of a minimum number of recent samples, and 0 before there are as many: a task
 // is never given up because of a single slow one.
 
 const WINDOW = 32;

@@ -1,8 +1,8 @@
-// Which runs of the stages before it went into a message.
+// The runs of earlier stages that went into a message.
 //
 // A stage instance that dies may have sent its output to one follower and not to another. Its successor runs the task
-// again, and a handler need not answer the same. So every message names the run of each stage that it comes from, and a
-// join takes only inputs that come from the same runs.
+// again, and a handler need not give the same output. So every message names the run of each stage that it comes from,
+// and a join takes only inputs that come from the same runs.
 //
 // A stage that publishes pieces knows the runs that go into its stream before the first one: those of the first
 // messages of all its senders. Every piece names them. When one of these senders begins again, its task here begins

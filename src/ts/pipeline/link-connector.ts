@@ -1,9 +1,9 @@
-// How the link of a place to one target is made, by the device that reaches it, and replaced when the target is
-// elsewhere.
+// The maker of the link from a place to one target: by the device that reaches the target, and again when the target
+// moves.
 //
-// Invariant: the device is chosen before each attempt to connect, by the address that the target has then. When another
-// one is chosen, what the target has not acknowledged goes by that, in order; nothing is lost, and what arrives twice
-// is known by its receiver. After the place has let go of the target no outbox is left.
+// Invariant: the device is chosen before each attempt to connect, by the current address of the target. If the device
+// changes, unacknowledged messages go by the new one, in order: nothing is lost, and the receiver recognises
+// duplicates. After the place has let go of the target no outbox is left.
 import { MAX_TIMEOUT_MS } from '../core/deadline.js';
 import { RdmaError } from '../core/errors.js';
 import type { Secret } from '../core/secret.js';

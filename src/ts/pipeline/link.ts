@@ -1,13 +1,13 @@
-// The way from one place to another: one lane, and what waits to go through it.
+// The link from one place to another: one lane, and the messages that wait for it.
 //
-// Invariant: messages with custody go out in order, and a limited number of them is not acknowledged at a time; the
-// rest waits here, and notes overtake it: the note that ends a request does not wait for the request that it ends.
-// Acknowledgements count up to the first message that is missing. So what takes long is sent once more behind what came
-// after it, and the receiver acknowledges the older copy in exchange; room for that is always left. So there is room
-// again as long as the receiver takes what it gets, however long some requests take.
+// Invariant: messages with custody go out in order, and only a limited number may be unacknowledged at a time; the rest
+// wait here. Notes overtake them: the note that ends a request does not wait for that request. Acknowledgements count
+// up to the first missing message. So the message of a slow request is sent once more, behind later ones, and the
+// receiver acknowledges the older copy in exchange; there is always room for that. So while the receiver takes messages
+// there will be room again, however long some requests take.
 //
-// When the receiver is reached by another device, all that it has not acknowledged is built again, and waits here in
-// order until there is an outbox on that device.
+// When another device reaches the receiver, all unacknowledged messages are built again, and wait here in order until
+// there is an outbox on that device.
 import type { Outbox } from '../ring/index.js';
 import type { Custody } from './custody.js';
 import { Kind, kindOf } from './envelope.js';

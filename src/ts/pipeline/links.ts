@@ -1,8 +1,8 @@
 // The outboxes from one place to all places that it may send to.
 //
 // Invariant: a message for a target goes out in one lane and stays with this place until the target acknowledges it. A
-// target without room holds up nobody else: what is for it waits here, in order. After close() no outbox is left, not
-// even one that was being connected.
+// target without room holds up no other target: its messages wait here, in order. After close() no outbox is left, not
+// even one that was connecting.
 import { RdmaError } from '../core/errors.js';
 import type { OutboxStatus } from '../ring/index.js';
 import type { Attachment } from './attachment.js';

@@ -1,8 +1,8 @@
-// Which machine this process runs on, for others to compare with theirs.
+// The machine that this process runs on, for others to compare with theirs.
 //
 // Invariant: two processes that have the same `memory` share memory by soft devices: one kernel (its boot identity,
-// random(4)), one user, one PID namespace (pid_namespaces(7)). Names of hosts decide nothing where the kernel says who
-// it is: they may be alike.
+// random(4)), one user, one PID namespace (pid_namespaces(7)). Host names decide nothing if the kernel identifies
+// itself, as two hosts may have the same name.
 import { createHash } from 'node:crypto';
 import { readFileSync, readlinkSync } from 'node:fs';
 import os from 'node:os';

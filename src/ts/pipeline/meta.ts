@@ -1,7 +1,7 @@
 // Metadata of a message: JSON, encoded once by its author.
 //
-// Invariant: what is encoded decodes to the same value. What JSON would change without a word (NaN, a Map, a typed
-// array, a Date, undefined in an array) is refused with the path to it.
+// Invariant: encoded metadata decodes to the same value. A value that JSON would change silently (NaN, a Map, a typed
+// array, a Date, undefined in an array) is refused with its path.
 import { RdmaError } from '../core/errors.js';
 
 /** JSON metadata. */

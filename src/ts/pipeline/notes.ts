@@ -1,4 +1,5 @@
-// The small messages between places and gateways beside the data: what became of tasks, and which requests have ended.
+// The small messages between places and gateways beside the data: the outcome of tasks, and the requests that have
+// ended.
 //
 //   every note     0        4     5  6   8            10        12           16
 //                  |"OPM4"  |kind | 0| 0 |stage+1     |instance |gateway run |records or body
@@ -11,7 +12,7 @@
 //   FAILURE, place to gateway: one record as in REPORTS, then JSON { code, message, retryable }
 //   PROGRESS, place to gateway: one record as in REPORTS, then what progress-note.ts says
 //
-// Invariant: what is read here came from another process; a note that is not of exactly this form is refused whole.
+// Invariant: notes come from another process; a note that is not of exactly this form is refused whole.
 import { RdmaError } from '../core/errors.js';
 import { getCount, Kind, refused, setCount, writePrefix } from './envelope.js';
 

@@ -1,7 +1,8 @@
-// How long a place waits for an input that cannot be read, as its sender has gone.
+// The time that a place waits for an input that it cannot read, as its sender has gone.
 //
 // Invariant: a sender that is being replaced, or was, makes the input again, however long it takes to load and to
-// compute: that is waited for. One that is there all the time and whose input still cannot be read is not.
+// compute, so the place waits for it. If the sender was there all the time and its input still cannot be read, the
+// place does not wait.
 import { addressWords, type PlaceAddress } from './place-address.js';
 
 const LIMIT_US = 30_000_000;

@@ -1,6 +1,6 @@
-// Where a place listens: one entry for each device of its node, and what must be known to choose among them.
+// The address of a place: one entry for each device of its node, and the facts that decide among them.
 //
-// Invariant: what comes from another process is checked before anybody connects to it.
+// Invariant: an address from another process is checked before anybody connects to it.
 import { checkInteger, checkObject, checkString, invalidArgument } from '../core/validate.js';
 import type { PortAddress } from '../verbs/index.js';
 

@@ -1,9 +1,9 @@
 // A place of a running graph: one inbox, the outboxes to every place that it may send to, the join of what arrives, and
 // custody of what was sent on. Gateways and stage instances are thin layers on top of it.
 //
-// Invariant (custody): an input is acknowledged only when everything that was made of it has been acknowledged, or its
-// request has ended. So whichever process dies, some process before it still holds what is needed. A message that this
-// place cannot take is never acknowledged: the place fails with the reason, for its sender and its owner to see.
+// Invariant (custody): an input is acknowledged only when everything made from it has been acknowledged, or its request
+// has ended. So whichever process dies, some process upstream still holds what is needed. A message that this place
+// cannot take is never acknowledged: the place fails with the reason, for its sender and its owner to see.
 import { RdmaError } from '../core/errors.js';
 import type { Secret } from '../core/secret.js';
 import {
@@ -737,9 +737,9 @@ function sameRoute(a: Uint16Array, b: Uint16Array): boolean {
 }
 
 /** The error itself, or one that carries it. */
-export function asRdmaError(error: unknown, words: string): RdmaError {
+export function asRdmaError(error: unknown, text: string): RdmaError {
   if (error instanceof RdmaError) return error;
-  return new RdmaError('RDMA_ERR_PROTOCOL', `${words}: ${String(error)}`, { cause: error });
+  return new RdmaError('RDMA_ERR_PROTOCOL', `${text}: ${String(error)}`, { cause: error });
 }
 
 /** True for the gateway's own index. */

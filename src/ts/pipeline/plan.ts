@@ -1,7 +1,7 @@
-// A plan: which instances of each stage exist, and which gateways.
+// A plan: the instances of each stage, and the gateways.
 //
 // Invariant: a plan has a number and never changes; a later plan has a larger number. A request is admitted under one
-// plan, and every place finds the request's senders and receivers from that plan, whatever has become newer since.
+// plan, and every place derives the request's senders and receivers from that plan, whatever newer plans exist.
 import { RdmaError } from '../core/errors.js';
 import { checkInteger, checkObject } from '../core/validate.js';
 import { GATEWAY, MAX_INSTANCES, REQUEST, type StageSpec, type WorkflowSpec } from './spec.js';

@@ -1,4 +1,4 @@
-// What a pipeline needs of the world: what rings need, and a clock in microseconds.
+// The outside world of a pipeline: that of rings, and a clock in microseconds.
 //
 // Invariant: places, gateways and stage instances reach devices, time and other processes only through a port, so the
 // code that ships runs in the seeded simulator.

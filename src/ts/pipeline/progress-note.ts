@@ -1,12 +1,13 @@
-// What a handler says of its progress beside how far it is: a step, and a preview. It goes to the gateway as notes of
-// the kind PROGRESS, which notes.ts begins; a preview that is too long for one goes in pieces, one behind the other.
+// The details of a handler's progress besides its share: a step, and a preview. They go to the gateway as notes of the
+// kind PROGRESS, which begin as notes.ts says; a preview that is too long for one note goes in several, one after the
+// other.
 //
 //   behind the record     0            4               8             12     13  16
 //                         |step or ~0  |preview bytes  |piece begins |kind  | 0 |piece
 //                         kind 0: no preview; 1: text in UTF-8; 2: bytes
 //
-// Invariant: what is read here came from another process; a note that is not of exactly this form is refused whole. A
-// place sends the pieces of one preview together: a preview with a gap, because its lane was replaced, is dropped.
+// Invariant: notes come from another process; a note that is not of exactly this form is refused whole. A place sends
+// the pieces of one preview together: a preview with a gap, because its lane was replaced, is dropped.
 import { RdmaError } from '../core/errors.js';
 import { checkInteger, checkObject, invalidArgument } from '../core/validate.js';
 import { Kind, refused } from './envelope.js';

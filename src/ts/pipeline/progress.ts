@@ -1,6 +1,6 @@
-// How long a request may take still, from what its handlers say of their progress.
+// The remaining time of a request, estimated from the progress of its handlers.
 //
-// Invariant: an estimate is of this process's clock alone: a task's pace is counted from when the gateway heard that it
+// Invariant: an estimate uses this process's clock alone: a task's pace counts from when the gateway learned that it
 // began. It is never negative, and missing as long as there is no pace.
 import type { PlaceId } from './plan.js';
 

@@ -1,6 +1,6 @@
-// What a stage says of its code when that is in Python.
+// The spec of a stage whose code is in Python.
 //
-// Invariant: it is data, as the rest of a spec: nothing is looked up here, neither the file nor the interpreter.
+// Invariant: it is data like the rest of a spec: neither the file nor the interpreter is looked up here.
 import { checkObject, checkString, invalidArgument } from '../core/validate.js';
 
 /** The code of a stage in Python. */

@@ -1,4 +1,4 @@
-// What is known of the Python process of a stage.
+// The status of the Python process of a stage.
 
 /** Part of {@link PythonStatus}: outputs that its code makes on a GPU. */
 export interface GpuOutputStatus {

@@ -1,8 +1,8 @@
-// By which device a place reaches another one, and why.
+// The device by which a place reaches another one, and the reason.
 //
-// Invariant: pure, and decided by the two addresses alone, so both ends and every operator come to the same answer.
-// Shared memory beats the network; a subnet that both are on beats routers; after that the sender's order decides, then
-// the target's.
+// Invariant: the choice is pure and depends on the two addresses alone, so both ends and every operator come to the
+// same answer. Shared memory beats the network; a subnet that both are on beats routers; after that the sender's order
+// decides, then the target's.
 import { RdmaError } from '../core/errors.js';
 import { type DeviceAddress, LOOPBACK, type PlaceAddress } from './place-address.js';
 
@@ -67,12 +67,12 @@ const isLoopback = (host: string): boolean => host === LOOPBACK || host === '::1
 const isIpv4 = (fabric: string): boolean => fabric.includes('.');
 
 function unreachable(own: PlaceAddress, target: PlaceAddress, name: string): RdmaError {
-  const words = `no device reaches ${name}: here (${own.hostname}) are ${list(own)}, there (${target.hostname}) ${list(target)}`;
+  const text = `no device reaches ${name}: here (${own.hostname}) are ${list(own)}, there (${target.hostname}) ${list(target)}`;
   const isOnlyLocal = target.devices.some(({ kind, host }) => kind !== 'soft' && isLoopback(host));
   const remedy = isOnlyLocal
     ? 'start that node with --address and an address that other hosts reach'
     : 'soft0 reaches processes of the same host, user and PID namespace; between hosts both need RDMA devices on one fabric';
-  return new RdmaError('RDMA_ERR_NO_DEVICE', words, { remedy });
+  return new RdmaError('RDMA_ERR_NO_DEVICE', text, { remedy });
 }
 
 function list({ devices }: PlaceAddress): string {

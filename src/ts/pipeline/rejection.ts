@@ -1,7 +1,6 @@
-// Why a gateway refuses a request, and when to come back.
+// The reasons for which a gateway refuses a request, and the time to come back.
 //
-// Invariant: a refusal costs the stages nothing. It says what is missing, and after how long a retry makes sense, where
-// any retry does.
+// Invariant: a refusal costs the stages nothing. It says what is missing, and, if a retry makes sense, after how long.
 import { RdmaError } from '../core/errors.js';
 
 /** Why a request was refused. */

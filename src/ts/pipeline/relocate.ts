@@ -1,7 +1,7 @@
-// Rebuilds a message that was made for one device for another one.
+// The rebuilding of a message for another device.
 //
-// Invariant: the copy says the same as the original, and refers to nothing of the first device any more. It is made
-// while the custody of the message holds what the original refers to.
+// Invariant: the copy has the same content as the original, and refers to nothing of the first device. It is made while
+// custody still holds the memory that the original refers to.
 import type { Block, MemoryPool, MemoryReference } from '../ring/index.js';
 import { RdmaError } from '../core/errors.js';
 import { encodePart, metaOf, type PartToSend, readTable, traceOf } from './body.js';

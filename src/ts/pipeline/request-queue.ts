@@ -1,7 +1,7 @@
-// The queue of a gateway: who goes next.
+// The queue of a gateway: it decides which request is next.
 //
-// Order: what was admitted before and has to begin again; then strictly by priority; within a priority tenants take
-// turns by their weights; within a tenant the earliest deadline first, and then the order of arrival.
+// Order: requests that were admitted before and have to begin again; then strictly by priority; within a priority
+// tenants take turns by their weights; within a tenant the earliest deadline first, and then the order of arrival.
 //
 // Invariant: an entry is in the queue once at most. Over any time in which two tenants of a priority both wait, what
 // each is charged, divided by its weight, differs by no more than the largest charge of either (start-time fair

@@ -1,6 +1,6 @@
-// A request as its caller states it, and what comes back.
+// A request as its caller states it, and its result.
 //
-// Invariant: what a caller asks for is checked whole before anything is done about it.
+// Invariant: a request is checked completely before anything is done with it.
 import { RdmaError } from '../core/errors.js';
 import { tellerOf } from '../core/event-teller.js';
 import {

@@ -1,11 +1,11 @@
-// Room that is kept for refused callers that got a time to come back.
+// Capacity that is kept for refused callers that got a time to come back.
 //
-// A rejected caller gets a time and a token. Newcomers are judged as if those whose time comes before they would be
-// done waited already, as far as such callers usually come back; so a caller that comes in time finds room.
-// Reservations get at most a share of what there is, and their times lie as far apart as that share can serve them.
+// A rejected caller gets a time and a token. A newcomer is judged as if the callers whose times come before it would be
+// done were already waiting, scaled by how many usually come back; so a caller that comes in time finds room.
+// Reservations get at most a share of the capacity, and their times are as far apart as that share can serve them.
 //
-// Invariant: times ascend in the order of the reservations. What nobody claims costs nothing but its share of the
-// window of a newcomer, and the less the fewer come back.
+// Invariant: times ascend in the order of the reservations. An unclaimed reservation costs only its share of a
+// newcomer's window, and that share shrinks when fewer callers come back.
 
 /** What reservations may take of the time of newcomers, and of the stages. */
 const SHARE = 0.5;

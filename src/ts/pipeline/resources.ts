@@ -1,7 +1,7 @@
-// What one instance of a stage needs of the node that it runs on.
+// The resources that one instance of a stage needs of its node.
 //
-// Invariant: checked resources are plain numbers, all filled in and frozen; a need of nothing is 0, so that planners
-// add and compare without asking what is there.
+// Invariant: checked resources are plain numbers, complete and frozen; no need is 0, so that planners add and compare
+// without checking for missing fields.
 import { RdmaError } from '../core/errors.js';
 import { checkInteger, checkObject, invalidArgument } from '../core/validate.js';
 

@@ -1,8 +1,8 @@
-// Who sends to whom, for one request.
+// The senders and receivers of each message of one request.
 //
 // Invariant: receivers() and senders() are each other's inverse: `to` is among the receivers of `from` exactly when
-// `from` is among the senders of `to`. So a place knows what to wait for from the plan and the route alone, and nobody
-// has to announce it. Everything here is a pure function.
+// `from` is among the senders of `to`. So plan and route alone tell a place what to wait for, and nobody has to
+// announce it. Everything here is a pure function.
 import { GATEWAY_INDEX, type Plan, type PlaceId } from './plan.js';
 import { REQUEST, type WorkflowSpec } from './spec.js';
 

@@ -124,28 +124,28 @@ export class RunningBatch implements BatchOfTask {
       if (output !== undefined) this.finish(task, output);
       else if (this.ends.has(task) && !this.promised.has(task)) this.end(task, undefined, this.noOutput());
     });
-    this.look();
+    this.review();
   }
 
   private checkOutputs(answer: unknown): readonly BatchOutput[] {
     if (!Array.isArray(answer) || answer.length !== this.given.length) {
       const what = Array.isArray(answer) ? `${answer.length} outputs` : 'no list of outputs';
-      const words = `the batch handler of stage ${this.host.stageName} answered ${what} for ${this.given.length} tasks`;
-      throw new RdmaError('RDMA_ERR_HANDLER', words, { remedy: 'return an output, or an Error, for each task' });
+      const text = `the batch handler of stage ${this.host.stageName} answered ${what} for ${this.given.length} tasks`;
+      throw new RdmaError('RDMA_ERR_HANDLER', text, { remedy: 'return an output, or an Error, for each task' });
     }
     return Array.from(answer as BatchOutput[]);
   }
 
   private noOutput(): RdmaError {
-    const words = `the batch handler of stage ${this.host.stageName} answered nothing for this task`;
-    return new RdmaError('RDMA_ERR_HANDLER', words, { remedy: 'return an output for it, or end it by task.finish()' });
+    const text = `the batch handler of stage ${this.host.stageName} answered nothing for this task`;
+    return new RdmaError('RDMA_ERR_HANDLER', text, { remedy: 'return an output for it, or end it by task.finish()' });
   }
 
   private failed(error: unknown): void {
     this.returned = true;
     const reason = error ?? new Error('the batch handler failed without a reason');
     for (const task of [...this.ends.keys()]) this.end(task, undefined, reason);
-    this.look();
+    this.review();
   }
 
   finish(task: BatchedTask, output: BatchOutput): boolean {
@@ -161,7 +161,7 @@ export class RunningBatch implements BatchOfTask {
       const endLater = (value: StageOutput | undefined, error: unknown) => {
         if (!isFirst) return;
         this.end(task, value, error);
-        this.look();
+        this.review();
       };
       // Also when it is dropped: nobody else hears of a rejection.
       Promise.resolve(output as Promise<StageOutput>).then(
@@ -190,7 +190,7 @@ export class RunningBatch implements BatchOfTask {
     return true;
   }
 
-  private look(): void {
+  private review(): void {
     if (this.returned && this.ends.size === 0) this.executor.over(this);
   }
 

@@ -1,7 +1,8 @@
-// Between how many instances a stage may be scaled, and what for.
+// The range within which the instances of a stage may be scaled, and the goal.
 //
 // Invariant: a checked spec is plain numbers within their ranges, frozen; a missing field means the policy's default
-// (planner/scaling.ts). It is a wish only: a pipeline with fixed instances, such as one of one host, ignores it.
+// (planner/scaling.ts). It is only a request: a pipeline with fixed instances, such as one on a single host, ignores
+// it.
 import { RdmaError } from '../core/errors.js';
 import { checkInteger, checkObject, invalidArgument } from '../core/validate.js';
 
@@ -71,8 +72,8 @@ export function checkScale(stage: string, input: unknown, spread: string): Stage
     });
   }
   if (spread !== 'route') {
-    const words = `stage ${stage} spreads requests by ${spread}: how many instances share one is no matter of load`;
-    throw new RdmaError('RDMA_ERR_INVALID_ARGUMENT', words, { remedy: 'leave out scale, or spread' });
+    const text = `stage ${stage} spreads requests by ${spread}: how many instances share one is no matter of load`;
+    throw new RdmaError('RDMA_ERR_INVALID_ARGUMENT', text, { remedy: 'leave out scale, or spread' });
   }
   const max = checkInteger(`max in ${name}`, given.max ?? MOST, 1, MOST);
   const min = checkInteger(`min in ${name}`, given.min ?? 1, 0, max);

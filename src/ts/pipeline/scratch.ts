@@ -1,4 +1,4 @@
-// Where a place writes a message before it is sent.
+// The buffer in which a place writes a message before it is sent.
 //
 // Invariant: the message is copied before the next one is written.
 export class Scratch {

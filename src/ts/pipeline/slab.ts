@@ -1,9 +1,9 @@
-// Memory for short messages that are kept: copies of them, several in one piece of memory.
+// Memory for retained short messages: several copies in one piece of memory.
 //
-// An array buffer of its own for each message costs an allocation outside of the heap, and collecting it.
+// A separate array buffer for each message costs an allocation outside of the heap, and its collection.
 //
-// Invariant: a copy is written once, when it is made, and no other copy shares its bytes. The piece is freed when the
-// last view of it is; nobody else can take it away (worker_threads, transfer lists).
+// Invariant: a copy is written once, when it is made, and no other copy shares its bytes. The piece is freed with the
+// last view of it; nobody else can take it away (worker_threads, transfer lists).
 import { markAsUntransferable } from 'node:worker_threads';
 import { ALIGN_BYTES } from './envelope.js';
 

@@ -1,4 +1,4 @@
-// The graph of a workflow as data: what planners, dashboards and other languages read without loading any code.
+// The graph of a workflow as data: planners, dashboards and other languages read it without loading any code.
 //
 // Invariant: a checked spec is a directed graph without cycles in which the request reaches every stage, and it is
 // frozen. Stages are numbered by their place in `stages`, each after the stages that it takes its inputs from.
@@ -177,15 +177,15 @@ export function checkStage(input: StageSpecInput, earlier: readonly StageSpec[])
   }
   const streams = checkStreams(name, input.streams, after, earlier);
   if (input.batch !== undefined && (streams.length > 0 || (input.maxPieces ?? 0) > 0)) {
-    const words = `stage ${name} takes batches: it can neither stream a stage nor publish pieces`;
-    throw new RdmaError('RDMA_ERR_INVALID_ARGUMENT', words, { remedy: 'leave out batch, or streams and maxPieces' });
+    const text = `stage ${name} takes batches: it can neither stream a stage nor publish pieces`;
+    throw new RdmaError('RDMA_ERR_INVALID_ARGUMENT', text, { remedy: 'leave out batch, or streams and maxPieces' });
   }
   checkWhole(name, input, after, earlier);
   const batch = input.batch === undefined ? undefined : checkBatch(input.batch);
   const concurrency = checkInteger('concurrency', input.concurrency ?? 1, 1, MAX_CONCURRENCY);
   if (batch !== undefined && concurrency * batch.size > MAX_CAPACITY) {
-    const words = `stage ${name} would run ${concurrency} batches of ${batch.size} at a time; at most ${MAX_CAPACITY} tasks`;
-    throw new RdmaError('RDMA_ERR_INVALID_ARGUMENT', words, { remedy: 'lower concurrency or batch.size' });
+    const text = `stage ${name} would run ${concurrency} batches of ${batch.size} at a time; at most ${MAX_CAPACITY} tasks`;
+    throw new RdmaError('RDMA_ERR_INVALID_ARGUMENT', text, { remedy: 'lower concurrency or batch.size' });
   }
   const spread = checkOneOf('spread', input.spread ?? 'route', ['route', 'shard', 'either'] as const);
   const scale = input.scale === undefined ? undefined : checkScale(name, input.scale, spread);
@@ -221,13 +221,13 @@ function checkWhole(
 ): void {
   if (input.python === undefined) return;
   if ((input.maxPieces ?? 0) > 0 || (input.streams ?? []).length > 0) {
-    const words = `stage ${name} is in Python: it can neither stream a stage nor publish pieces`;
-    throw new RdmaError('RDMA_ERR_INVALID_ARGUMENT', words, { remedy: 'leave out streams and maxPieces' });
+    const text = `stage ${name} is in Python: it can neither stream a stage nor publish pieces`;
+    throw new RdmaError('RDMA_ERR_INVALID_ARGUMENT', text, { remedy: 'leave out streams and maxPieces' });
   }
   const publisher = earlier.find((stage) => after.includes(stage.name) && stage.maxPieces > 0);
   if (publisher === undefined) return;
-  const words = `stage ${name} is in Python and comes after ${publisher.name}, which publishes pieces`;
-  throw new RdmaError('RDMA_ERR_INVALID_ARGUMENT', words, { remedy: `let ${publisher.name} publish its output whole` });
+  const text = `stage ${name} is in Python and comes after ${publisher.name}, which publishes pieces`;
+  throw new RdmaError('RDMA_ERR_INVALID_ARGUMENT', text, { remedy: `let ${publisher.name} publish its output whole` });
 }
 
 // What it starts with the first piece of: stages of `after` that publish pieces.

@@ -1,7 +1,7 @@
-// How one request is spread over the instances of each stage.
+// The choice, for one request, between one instance of a stage and all of them.
 //
-// Invariant: a stage is worked for by one instance or by all as its spec says; where the spec leaves it open, as the
-// request says. What a spec does not allow is refused before the request costs anything.
+// Invariant: one instance or all instances of a stage do the work, as its spec says; if the spec leaves it open, the
+// request decides. A choice that a spec does not allow is refused before the request costs anything.
 import { RdmaError } from '../core/errors.js';
 import { checkObject, checkOneOf } from '../core/validate.js';
 import type { Spread, WorkflowSpec } from './spec.js';

@@ -2,7 +2,7 @@
 //
 // Invariant: a handler runs for tasks whose inputs are all here and readable, `concurrency` at a time, in the order in
 // which they became ready. It may run twice for one request, in two processes; the request's result comes from one run.
-// Every task ends with its output, a failure, or with nobody wanting it any more.
+// Every task ends with its output, with a failure, or because nobody wants it any more.
 import { RdmaError } from '../core/errors.js';
 import { hideSecret } from '../core/secret.js';
 import { BatchedTask } from './batch-task.js';
@@ -467,8 +467,8 @@ export class StageInstance implements PlaceOwner, TaskHost, BatchHost {
     const { taskTimeoutMs } = this.stage;
     if (taskTimeoutMs === undefined) return undefined;
     return this.options.port.clock.after(taskTimeoutMs, () => {
-      const words = `the task took longer than ${taskTimeoutMs} ms (taskTimeoutMs) in stage ${this.stageName}`;
-      task.cancel(new RdmaError('RDMA_ERR_TIMEOUT', words, { stage: this.stageName }));
+      const text = `the task took longer than ${taskTimeoutMs} ms (taskTimeoutMs) in stage ${this.stageName}`;
+      task.cancel(new RdmaError('RDMA_ERR_TIMEOUT', text, { stage: this.stageName }));
     });
   }
 

@@ -1,8 +1,8 @@
-// What a caller hears of the streams of the last stages while its request runs.
+// The streams of the last stages, as the caller of a running request gets them.
 //
-// Invariant: of each instance of a last stage it hears the pieces of one run in order, each once. When that run is
-// given up it hears `restarted`, before the first piece of the next one; and the result has the pieces of the last run
-// heard.
+// Invariant: from each instance of a last stage the caller gets the pieces of one run in order, each once. When that
+// run is given up it gets `restarted`, before the first piece of the next run; and the result has the pieces of the
+// last run that it got.
 import type { Parts } from './body.js';
 import type { Input } from './input.js';
 import type { JoinedInputs } from './join.js';

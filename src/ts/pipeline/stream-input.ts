@@ -1,8 +1,8 @@
-// What has come of one sender's stream, in one of its runs: pieces by number, and the output that closes it.
+// One sender's stream in one of its runs, as far as it has arrived: pieces by number, and the output that closes it.
 //
 // Invariant: pieces are read in the order of their numbers, each when it and all before it can be read. The stream is
-// closed when the closing output and every piece that it counts can be read. A number comes once; a copy of a message
-// takes the place of the older one in Join.
+// closed when the closing output and every piece that it counts can be read. A number comes once; Join replaces a
+// message by a newer copy of it.
 import { NO_STREAM, refused } from './envelope.js';
 import type { Input, StagePiece } from './input.js';
 

@@ -1,10 +1,10 @@
-// How many pieces of streams there may be in a pipeline, and who reads them how.
+// The limit of stream pieces in a pipeline, and the readers of each stream.
 //
-// A piece is kept, and stays unacknowledged, until everything made of its stream was acknowledged. So a link has to
+// A piece is kept, and stays unacknowledged, until everything made from its stream was acknowledged. So a link has to
 // keep the pieces of all requests that may be between their admission and their end at its place.
 //
-// Invariant: residentRequests() requests, each of the most pieces, have room in every link: none waits for room that
-// another one holds. Everything here is a pure function.
+// Invariant: residentRequests() requests, each of the most pieces, have room in every link: no request waits for room
+// that another one holds. Everything here is a pure function.
 import { GATEWAY_INDEX } from './plan.js';
 import type { Graph } from './routing.js';
 import type { WorkflowSpec } from './spec.js';

@@ -1,8 +1,8 @@
-// The stream of one task: what its handler publishes piece by piece.
+// The stream of one task, which its handler publishes piece by piece.
 //
 // Invariant: pieces go out in the order of their writes, with the numbers 0, 1 ..., and the output that closes the
-// stream behind them all. After the task is not wanted any more none goes out. The task's inputs, and the memory of its
-// pieces, are kept until every receiver has acknowledged every piece that went out.
+// stream behind them all. Once nobody wants the task any more, no piece goes out. The task's inputs, and the memory of
+// its pieces, are kept until every receiver has acknowledged every piece that went out.
 import { RdmaError } from '../core/errors.js';
 import type { Parts } from './body.js';
 import { Custody, type Held } from './custody.js';

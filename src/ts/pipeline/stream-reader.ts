@@ -1,7 +1,7 @@
-// The pieces of a stage, as the handler of a task reads them while they come.
+// The pieces of a stage, as the handler of a task reads them while they arrive.
 //
-// Invariant: it answers every piece of every instance of that stage, those of one instance in order, and ends when all
-// of them have closed their streams. When the task is not wanted any more, it rejects with the reason.
+// Invariant: it yields every piece of every instance of that stage, those of one instance in order, and ends when all
+// of them have closed their streams. When nobody wants the task any more, it rejects with the reason.
 import type { RdmaError } from '../core/errors.js';
 import type { StagePiece } from './input.js';
 import type { JoinedInputs } from './join.js';

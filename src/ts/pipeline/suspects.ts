@@ -1,4 +1,4 @@
-// Requests that may have ended the process that ran them: each runs alone, so that the next death names the guilty one.
+// Requests that may have ended their process: each runs alone, so that the next death names the guilty one.
 //
 // Invariant: while the task of a suspect runs, no other task runs beside it; all others run together as before.
 import { requestName } from './request-name.js';

@@ -1,11 +1,11 @@
-// Which tasks run in a process, and since when: a page of memory that the process writes and its supervisor reads,
-// while the process lives, whatever its handlers do, and after it has ended.
+// The running tasks of a process, and when they began: a page of memory that the process writes and its supervisor
+// reads while the process lives, whatever its handlers do, and after it has ended.
 //
 //   slot, words of 4 bytes   0      1        2          3           4 and 5          6        7
 //                            |state |attempt |ticket low|ticket high|since us (f64)  |gateway |gateway run|
 //
 // Invariant: `state` is 0 in a slot without a task, and another number for each task before; it is stored last when a
-// task begins and first when it ends. So a reader that finds the same number before and after it read the slot has read
+// task begins and first when it ends. So a reader that finds the same number before and after reading the slot has read
 // one task.
 import { RdmaError } from '../core/errors.js';
 

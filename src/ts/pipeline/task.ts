@@ -1,7 +1,7 @@
 // One task as its handler sees it: a request at a stage instance.
 //
-// Invariant: what task.output() hands out is memory that is sent from; a block that the handler does not return is
-// given back when the task has ended. A tensor of an input that is returned as it is goes on by reference.
+// Invariant: task.output() hands out memory that is sent from; a block that the handler does not return is given back
+// when the task has ended. An input tensor that is returned unchanged goes on by reference.
 import { RdmaError } from '../core/errors.js';
 import { checkObject } from '../core/validate.js';
 import type { Block, MemoryReference, MemoryPool } from '../ring/index.js';

@@ -143,8 +143,8 @@ export function checkTensor(value: unknown, part?: string): asserts value is Ten
   // Not instanceof: arrays of another realm (node:vm, a test runner) are as good.
   const kind = ArrayBuffer.isView(data) ? (data as { [Symbol.toStringTag]?: string })[Symbol.toStringTag] : undefined;
   if (kind === undefined || !info.arrays.includes(kind)) {
-    const words = `the data of ${namedTensor(part)} of dtype ${dtype} must be a ${info.arrays[0]}, not ${kind ?? typeof data}`;
-    throw new RdmaError('RDMA_ERR_INVALID_ARGUMENT', words);
+    const text = `the data of ${namedTensor(part)} of dtype ${dtype} must be a ${info.arrays[0]}, not ${kind ?? typeof data}`;
+    throw new RdmaError('RDMA_ERR_INVALID_ARGUMENT', text);
   }
   if (!Array.isArray(shape)) {
     throw new RdmaError('RDMA_ERR_INVALID_ARGUMENT', `the shape of ${namedTensor(part)} must be an array`);
@@ -156,9 +156,9 @@ export function checkTensor(value: unknown, part?: string): asserts value is Ten
 function shapeError(what: string, shape: readonly unknown[], length: number): RdmaError {
   const shown = shape.slice(0, 2 * MAX_RANK).map(String); // a symbol too
   if (shape.length > shown.length) shown.push('...');
-  const words = `${what} of shape [${shown.join(', ')}]`;
+  const text = `${what} of shape [${shown.join(', ')}]`;
   const refuse = (why: string, remedy: string) =>
-    new RdmaError('RDMA_ERR_INVALID_ARGUMENT', `${words} ${why}`, { remedy });
+    new RdmaError('RDMA_ERR_INVALID_ARGUMENT', `${text} ${why}`, { remedy });
   if (shape.length > MAX_RANK) {
     return refuse(`has ${shape.length} dimensions; at most ${MAX_RANK}`, 'let one dimension stand for several');
   }

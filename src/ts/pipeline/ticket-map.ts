@@ -1,10 +1,10 @@
-// What is known of each ticket: a map from tickets to values, for as many requests as are under way.
+// A map from tickets to values, for as many requests as are under way.
 //
 // JavaScript's own Map keeps its former tables alive when it grows or shrinks, and with them what they held, until the
 // next major collection; with some hundred thousand requests a second that is most of what is collected.
 //
-// Invariant: a ticket lies at the first free place from its own on, without a gap between; so a search ends at the
-// first gap. At most half of the places are taken. The map keeps no reference to a deleted value.
+// Invariant: a ticket lies in the first free slot from its own on, without a gap between; so a search ends at the first
+// gap. At most half of the slots are taken. The map keeps no reference to a deleted value.
 
 const EMPTY = -1;
 const SMALLEST = 16;

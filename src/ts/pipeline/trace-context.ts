@@ -1,11 +1,11 @@
-// The trace of other systems that a request belongs to: the header `traceparent` of W3C Trace Context, and as records
-// that travel with a traced request.
+// The trace of other systems that a request belongs to: the header `traceparent` of W3C Trace Context, and records that
+// travel with a traced request.
 //
 //   record    0     1          8                                16               24
 //             | 3  | zeros     | identity of the trace, 16 bytes                  |
 //             | 4  | zeros     | identity of the span, 8 bytes    |flags| zeros    |
 //
-// Invariant: what is not well formed is none: the recommendation has receivers start a new trace then, never fail.
+// Invariant: a malformed header counts as missing: the recommendation has receivers start a new trace then, never fail.
 import { RECORD_BYTES } from './trace.js';
 
 /**

@@ -1,4 +1,4 @@
-// What happened to a request, as records that travel in its messages when it is traced.
+// The history of a request, as records that travel in its messages when it is traced.
 //
 //   record    0     1            2              3   4               6               8      16      20
 //             |kind |from stage+1|to stage+1    | 0 |from instance  |to instance    |bytes |a (f32)|b (f32)|
@@ -7,7 +7,7 @@
 //             kinds 3 and 4 are in trace-context.ts
 //
 // Invariant: times are differences of CLOCK_MONOTONIC, which all processes of one host share; a hop between hosts has
-// no time that can be trusted. A record comes once, however many ways led here.
+// no time that can be trusted. A record appears once, however many paths led here.
 import { getCount, MAX_TRACE_BYTES, setCount } from './envelope.js';
 import { GATEWAY_INDEX } from './plan.js';
 import { REQUEST, RESULT, type WorkflowSpec } from './spec.js';

@@ -1,7 +1,7 @@
-// Lets producers in: takes the offer that comes over a bootstrap channel, and answers with a lane or a refusal.
+// The entrance for producers: it takes an offer from a bootstrap channel, and answers with a lane or a refusal.
 //
-// Invariant: the old lane of a producer is fenced before a new one is made; whoever gets no lane learns why, and
-// nothing of it is left.
+// Invariant: the old lane of a producer is fenced before a new one is made; a producer that gets no lane learns why,
+// and leaves nothing behind.
 import { parseDocument } from '../connect/index.js';
 import { RdmaError } from '../core/errors.js';
 import type { Admission } from './admission.js';
@@ -62,7 +62,7 @@ export class Acceptor {
         parseDocument(Ready, document, 'ready');
         if (lane.fenced) return;
         lane.onReady();
-        pulls.proceed(lane.session);
+        pulls.proceed(lane.progress);
       };
       channel.send(lane.answer(identity));
       notify(onLane, { type: 'open', from, producer });
@@ -91,12 +91,12 @@ export class Acceptor {
     // Again after each wait: the producer may have come twice in the meantime.
     for (let old = admission.laneOf(offer.producer); old !== undefined; ) {
       if (isOver()) throw new RdmaError('RDMA_ERR_CLOSED', 'the device of the inbox is closed');
-      await fencing.fenceAndWait(old, new RdmaError('RDMA_ERR_FENCED', `${old.session.name} came again`));
+      await fencing.fenceAndWait(old, new RdmaError('RDMA_ERR_FENCED', `${old.progress.name} came again`));
       old = admission.laneOf(offer.producer);
     }
     checkOpen();
-    const { id, session, shape } = admission.admit(offer);
-    const lane = new Lane(id, session, host, offer, shape);
+    const { id, progress, shape } = admission.admit(offer);
+    const lane = new Lane(id, progress, host, offer, shape);
     lanesByQp.set(lane.qp.qpNum, lane);
     admission.add(lane);
     if (lane.polled) polled.add(lane);

@@ -1,8 +1,8 @@
-// How long it pays to poll before going to sleep.
+// The time that it pays to poll before going to sleep.
 //
 // Invariant: the window is between a few microseconds and the limit. It opens when polling has found something, or
-// would have; it closes while polling finds nothing, so that nobody burns a processor for events that always come a
-// little too late.
+// would have; it closes while polling finds nothing, so that no processor is wasted on events that always come a little
+// too late.
 
 /** The shortest time that is polled. */
 const MIN_US = 4;

@@ -1,15 +1,15 @@
-// Which outbox gets a lane, and how large a one.
+// The decision which outbox gets a lane, and how large a lane.
 //
 // Invariant: a producer has at most one lane: the old one is fenced before the new one is made. The completion queue
-// can never overrun, as the lanes together never have more receives and sends than it takes. What was delivered of a
-// producer is remembered, so that nothing is delivered twice; a producer that had to be forgotten is refused when it
+// can never overrun, as the lanes together never have more receives and sends than it takes. It remembers what was
+// delivered from a producer, so that nothing is delivered twice; a producer that had to be forgotten is refused when it
 // comes back.
 import { RdmaError } from '../core/errors.js';
 import type { Offer } from './negotiation-messages.js';
 import type { Limits } from './inbox-options.js';
 import type { Lane } from './lane.js';
 import { type LaneShape, SEND_DEPTH } from './lane-memory.js';
-import { Session } from './session.js';
+import { ProducerProgress } from './producer-progress.js';
 
 /** Producers without a lane that are remembered with what they have unacknowledged; newcomers wait beyond. */
 const MAX_AWAY = 1024;
@@ -34,7 +34,7 @@ export class Admission {
   private readonly capacity: number; // of the completion queue
   private completionsInUse = 0; // what the lanes can have outstanding
   private count = 0;
-  private readonly sessions = new Map<string, Session<Lane>>();
+  private readonly byProducer = new Map<string, ProducerProgress<Lane>>();
   private readonly settled = new Map<string, number>(); // last sequence, by producer
   private readonly identity: string;
   private ended: Lane[] = []; // fenced lanes with views that are still held
@@ -51,13 +51,13 @@ export class Admission {
   /** @throws RdmaError RDMA_ERR_REFUSED when the producer is on a device of another kind */
   checkTransport(offer: Offer): void {
     if (offer.transport === this.transport) return;
-    const words = `the producer is on a ${offer.transport} device, the inbox on ${this.deviceName}`;
-    throw new RdmaError('RDMA_ERR_REFUSED', words, { remedy: 'open both on the same kind of device' });
+    const text = `the producer is on a ${offer.transport} device, the inbox on ${this.deviceName}`;
+    throw new RdmaError('RDMA_ERR_REFUSED', text, { remedy: 'open both on the same kind of device' });
   }
 
   /** The lane that a producer has now. */
   laneOf(producer: string): Lane | undefined {
-    return this.sessions.get(producer)?.lane;
+    return this.byProducer.get(producer)?.lane;
   }
 
   /**
@@ -66,8 +66,8 @@ export class Admission {
    * @throws RdmaError RDMA_ERR_PROTOCOL when it remembers another history; RDMA_ERR_BUSY when there is no lane now, and
    *   may be one later; RDMA_ERR_REFUSED when there never will be
    */
-  admit(offer: Offer): { id: number; session: Session<Lane>; shape: LaneShape } {
-    const session = this.sessionOf(offer);
+  admit(offer: Offer): { id: number; progress: ProducerProgress<Lane>; shape: LaneShape } {
+    const progress = this.progressOf(offer);
     const { limits } = this;
     const id = this.lanes.indexOf(undefined);
     if (id < 0) {
@@ -80,8 +80,8 @@ export class Admission {
     }
     const slots = Math.min(offer.slots, limits.slots, this.slotsLeft());
     if (slots < 1) {
-      const words = `the completion queue of ${this.deviceName} has no room for another lane`;
-      throw new RdmaError('RDMA_ERR_REFUSED', words, { remedy: 'lower maxLanes or maxSlots' });
+      const text = `the completion queue of ${this.deviceName} has no room for another lane`;
+      throw new RdmaError('RDMA_ERR_REFUSED', text, { remedy: 'lower maxLanes or maxSlots' });
     }
     const dataBytes = Math.floor(Math.min(offer.dataBytes, limits.dataBytes) / 64) * 64;
     const inPlace = offer.inPlace && limits.inPlace && this.transport === 'soft';
@@ -90,16 +90,16 @@ export class Admission {
     // Into a lane that is mapped and not looked at, bytes are stored and the descriptor is written: one WRITE either
     // way.
     const inlineBytes = inPlace && !polled ? 0 : wanted;
-    return { id, session, shape: { slots, dataBytes, inlineBytes, inPlace, polled } };
+    return { id, progress, shape: { slots, dataBytes, inlineBytes, inPlace, polled } };
   }
 
   private get polledLanes(): number {
     return this.lanes.reduce((count, lane) => count + (lane?.polled === true ? 1 : 0), 0);
   }
 
-  private sessionOf(offer: Offer): Session<Lane> {
+  private progressOf(offer: Offer): ProducerProgress<Lane> {
     const { producer, name, retainMessages, acknowledged } = offer;
-    const known = this.sessions.get(producer);
+    const known = this.byProducer.get(producer);
     if (known !== undefined) {
       if (retainMessages !== known.retainMessages) {
         throw new RdmaError('RDMA_ERR_PROTOCOL', 'the producer remembers another history than the inbox');
@@ -111,30 +111,30 @@ export class Admission {
     if (this.away >= MAX_AWAY) this.settle();
     const last = this.settled.get(producer);
     if (last === undefined && offer.inbox === this.identity) {
-      const words = `${name} was away for so long that the inbox has forgotten what it delivered`;
-      throw new RdmaError('RDMA_ERR_REFUSED', words, {
+      const text = `${name} was away for so long that the inbox has forgotten what it delivered`;
+      throw new RdmaError('RDMA_ERR_REFUSED', text, {
         remedy: 'open a new outbox; the old one says what it still holds',
       });
     }
     if (this.away >= MAX_AWAY) {
       throw new RdmaError('RDMA_ERR_BUSY', `${MAX_AWAY} producers are away whose messages are not acknowledged`);
     }
-    return new Session(producer, name, retainMessages, Math.max(acknowledged, last ?? 0));
+    return new ProducerProgress(producer, name, retainMessages, Math.max(acknowledged, last ?? 0));
   }
 
   /** The lane is there. */
   add(lane: Lane): void {
-    const { session } = lane;
+    const { progress } = lane;
     this.lanes[lane.id] = lane;
     this.count++;
     this.completionsInUse += lane.slots + SEND_DEPTH;
-    this.settled.delete(session.producer);
-    this.sessions.set(session.producer, session);
+    this.settled.delete(progress.producer);
+    this.byProducer.set(progress.producer, progress);
   }
 
   // Producers that are remembered and have no lane.
   private get away(): number {
-    return this.sessions.size - this.count;
+    return this.byProducer.size - this.count;
   }
 
   /** The lane was fenced. */
@@ -158,8 +158,8 @@ export class Admission {
   }
 
   /** All that the inbox remembers. */
-  allSessions(): Iterable<Session<Lane>> {
-    return this.sessions.values();
+  allProgress(): Iterable<ProducerProgress<Lane>> {
+    return this.byProducer.values();
   }
 
   // How many slots the next lane may have, so that the completion queue can never overrun.
@@ -171,10 +171,10 @@ export class Admission {
 
   // Of those who are away, and have nothing that is unacknowledged, a number is enough.
   private settle(): void {
-    for (const [producer, session] of this.sessions) {
-      if (session.lane !== undefined || session.delivered > session.acknowledged) continue;
-      this.sessions.delete(producer);
-      this.settled.set(producer, session.delivered);
+    for (const [producer, progress] of this.byProducer) {
+      if (progress.lane !== undefined || progress.delivered > progress.acknowledged) continue;
+      this.byProducer.delete(producer);
+      this.settled.set(producer, progress.delivered);
     }
     for (const producer of this.settled.keys()) {
       if (this.settled.size <= MAX_SETTLED) return;

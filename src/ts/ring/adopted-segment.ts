@@ -1,8 +1,8 @@
-// Memory of another process that is mapped here, and offered to receivers as a pool's own: bytes are handed on, not
+// Mapped memory of another process, offered to receivers as if it belonged to this pool: bytes are handed on, not
 // copied.
 //
-// Invariant: it stays with its first owner. It may be referred to while the message that brought it is held and not
-// acknowledged; its key ends with the mapping.
+// Invariant: the memory stays with its first owner. References to it are valid while the message that brought it is
+// held and not acknowledged; its key ends with the mapping.
 import type { MemoryReference } from './memory-reference.js';
 import type { PortMemory } from './port.js';
 

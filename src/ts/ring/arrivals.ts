@@ -1,7 +1,7 @@
-// Where an inbox looks for what has arrived: at the lanes that are polled, and at the completion queue.
+// The search of an inbox for new messages: in the polled lanes, and in the completion queue.
 //
-// Invariant: the completion queue is looked at at least once in so many looks and messages, and at once when a polled
-// lane waits for a completion; a caller that looks often at once yields the processor now and then.
+// Invariant: the completion queue is polled at least once in a fixed number of looks and messages, and at once when a
+// polled lane waits for a completion; a long run of looks yields the processor now and then.
 import type { LaneCompletions } from './lane-completions.js';
 import { Next } from './lane-reader.js';
 import type { PolledLanes } from './polled-lanes.js';

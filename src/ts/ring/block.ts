@@ -1,7 +1,7 @@
 // A piece of registered memory that messages refer to.
 //
-// Invariant: it is one allocation: after its last release it never refers to memory again, whoever has that memory
-// next.
+// Invariant: a block is one allocation: after its last release it never refers to memory again, whatever the memory is
+// used for next.
 import { RdmaError } from '../core/errors.js';
 import type { MemoryReference } from './memory-reference.js';
 import type { Segment } from './segment.js';

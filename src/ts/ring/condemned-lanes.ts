@@ -1,6 +1,6 @@
-// The lanes that are to be fenced.
+// The lanes that are about to be fenced.
 //
-// Invariant: a lane is here from when it was condemned until it is about to be fenced; none is forgotten in between.
+// Invariant: a lane is here from when it is condemned until its fence begins; none is forgotten in between.
 import type { RdmaError } from '../core/errors.js';
 import type { Lane } from './lane.js';
 

@@ -1,13 +1,14 @@
-// One connection of an outbox to an inbox: a queue pair, the lane at the other side, and the bootstrap channel.
+// One connection of an outbox to an inbox: a queue pair, the lane at the inbox, and the bootstrap channel.
 //
-// Invariant: a connection that has failed is closed and never used again; the outbox makes a new one, and what has its
-// bytes in the lane alone is brought home before. What the inbox says is believed only as far as it can be true.
+// Invariant: a connection that has failed is closed and never used again. Before the outbox makes a new one, messages
+// whose bytes are only in the lane are copied to retained memory. Nothing that the inbox says is used unless it can be
+// true.
 import type { Answer } from './negotiation-messages.js';
 import type { LaneWriter } from './lane-writer.js';
 import { CONTROL_CRC_WORD, type Control, DESCRIPTOR_BYTES, decodeControl, LaneState } from './layout.js';
 import { MappedWriter } from './mapped-writer.js';
 import type { PullMemory } from './pull-memory.js';
-import { slotOf } from './places.js';
+import { slotOf } from './positions.js';
 import { type LaneStall, Placement } from './placement.js';
 import type { PortChannel, PortMapping, PortMemory, PortQueuePair } from './port.js';
 import { RequestWriter } from './request-writer.js';
@@ -74,7 +75,7 @@ export class Connection {
     this.staging = staging;
     this.mapping = mapping;
     this.data = mapping === undefined ? undefined : new Uint8Array(mapping.buffer);
-    const isStored = mapping !== undefined && lane.polled; // by this side, and no work requests are made
+    const isStored = mapping !== undefined && lane.polled; // by the outbox, and no work requests are made
     this.isStored = isStored;
     // Behind a descriptor without a checksum there is none of the message either.
     const inlineBytes = isStored && checksum ? 0 : lane.inlineBytes;
@@ -118,7 +119,7 @@ export class Connection {
 
   // ---- Messages that are built in the lane
 
-  /** True when the next message that is taken can be built in the lane itself: everything before it has its place. */
+  /** True when the next message can be built in the lane itself: everything before it has its position. */
   takesInLane(space: number): boolean {
     const { placement } = this;
     if (this.data === undefined || placement.placed !== this.retained.last) return false;
@@ -126,13 +127,13 @@ export class Connection {
   }
 
   /**
-   * Gives message `sequence`, the last one taken, its place in the lane; takesInLane() was true for it.
+   * Gives message `sequence`, the last one taken, its position in the lane; takesInLane() was true for it.
    *
    * @returns where it begins in {@link Connection.data}
    */
-  placeInLane(sequence: number, space: number): number {
+  putInLane(sequence: number, space: number): number {
     const { placement } = this;
-    return placement.beginOf(placement.placeHere(sequence, space));
+    return placement.beginOf(placement.putHere(sequence, space));
   }
 
   private bytesInLane(sequence: number): Uint8Array {

@@ -1,6 +1,7 @@
-// Makes connections of an outbox: finds the inbox, reaches it, and negotiates a lane that takes what is kept.
+// The maker of connections of an outbox: it finds the inbox, reaches it, and negotiates a lane that takes the retained
+// messages.
 //
-// Invariant: whatever fails on the way, nothing that was made is left open, and no wait on the way is without a bound.
+// Invariant: whatever fails on the way, nothing is left open, and every wait has a bound.
 import { withDeadline } from '../core/deadline.js';
 import { RdmaError } from '../core/errors.js';
 import type { PortAddress } from '../verbs/index.js';
@@ -45,7 +46,7 @@ export class Connector {
   }
 
   /**
-   * True when the last attempt failed before the other side had proved that it knows the secret, at a place where an
+   * True when the last attempt failed before the peer had proved that it knows the secret, at a place where an
    * inbox was before, or may come (`retryRefused`): whoever is there now may be a stranger.
    */
   get isHearsay(): boolean {

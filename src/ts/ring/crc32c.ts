@@ -1,6 +1,7 @@
 // CRC-32C (Castagnoli), over whole 32-bit words.
 //
-// Invariant: equals the CRC of RFC 3720 (appendix B.4) over the same bytes in memory order; allocates nothing.
+// Invariant: the result equals the CRC of RFC 3720 (appendix B.4) over the same bytes in memory order; it allocates
+// nothing.
 
 const POLYNOMIAL = 0x82f63b78; // reflected
 

@@ -1,7 +1,7 @@
-// Delivers what has arrived: gives the lanes their turns, and shows each message to a visitor.
+// The delivery of arrived messages: lanes get their turns, and a visitor sees each message.
 //
-// Invariant: the messages of a lane are visited in order, each once; what a visitor throws, or a lane that breaks the
-// protocol, takes no turn of another lane. After stop() nothing is visited.
+// Invariant: the messages of a lane are visited in order, each once; an error that a visitor throws, or a lane that
+// breaks the protocol, costs no other lane its turn. After stop() nothing is visited.
 import type { CondemnedLanes } from './condemned-lanes.js';
 import type { Lane } from './lane.js';
 import { Next } from './lane-reader.js';

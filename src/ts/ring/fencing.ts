@@ -1,7 +1,7 @@
-// Ends lanes: whatever was published on one is delivered, then its producer is shut out.
+// The end of lanes: everything published on a lane is delivered, then its producer is shut out.
 //
-// Invariant: a lane that was condemned is fenced before the poll ends, unless a visitor throws, and then in the next
-// one; a fence wakes its waiters once it is done. No completion of a fenced lane is taken for one of a later lane.
+// Invariant: a condemned lane is fenced before the poll ends, or in the next poll if a visitor throws; a finished fence
+// wakes its waiters. No completion of a fenced lane counts for a later lane.
 import { RdmaError } from '../core/errors.js';
 import type { Admission } from './admission.js';
 import { notify } from './callback.js';
@@ -76,7 +76,7 @@ export class Fencing {
     lanesByQp.delete(lane.qp.qpNum);
     const revoked = lane.fence();
     pulls.laneEnded(lane);
-    remote.laneEnded(lane.session);
+    remote.laneEnded(lane.progress);
     admission.remove(lane);
     counters.fences++;
     const channel = channels.get(lane);
@@ -84,7 +84,7 @@ export class Fencing {
     channel?.destroy(reason);
     for (const wake of this.waiters.get(lane) ?? []) wake();
     this.waiters.delete(lane);
-    const { name: from, producer } = lane.session;
+    const { name: from, producer } = lane.progress;
     notify(onLane, { type: 'fenced', from, producer, reason });
     if (!revoked) {
       counters.quarantined++;

@@ -1,6 +1,6 @@
-// What close() of an outbox does before it ends: it waits for what was sent, and counts what it gives up.
+// The last wait of an outbox: close() waits for sent messages, and counts those that it gives up.
 //
-// Invariant: it waits only while there is something to wait for, and never longer than it may.
+// Invariant: it waits only while there is something to wait for, and never longer than its limit.
 import { RdmaError } from '../core/errors.js';
 import type { OutboxRest } from './outbox-options.js';
 import type { RetainedMessages } from './retained-messages.js';
@@ -36,7 +36,7 @@ export function restOf(retained: RetainedMessages, published: number): OutboxRes
 
 /** Why the rest was given up. */
 export function abandoned({ unacknowledged, unwritten }: OutboxRest, closeMs: number): RdmaError {
-  const words = `closed after ${closeMs} ms with ${unacknowledged} messages that were not acknowledged, ${unwritten} of them not written`;
+  const text = `closed after ${closeMs} ms with ${unacknowledged} messages that were not acknowledged, ${unwritten} of them not written`;
   const remedy = 'await whenAcknowledged() before close(), or raise closeMs';
-  return new RdmaError('RDMA_ERR_TIMEOUT', words, { remedy });
+  return new RdmaError('RDMA_ERR_TIMEOUT', text, { remedy });
 }

@@ -1,7 +1,7 @@
-// What an inbox is opened with, and what it tells.
+// The options and events of an inbox.
 //
-// Invariant: every option has its unit in its name and its bounds beside it; what is out of bounds is refused when the
-// inbox is opened, before anything is made.
+// Invariant: every option has its unit in its name and its bounds beside it; an option out of bounds is refused when
+// the inbox is opened, before anything is made.
 import type { RdmaError } from '../core/errors.js';
 import { checkBoolean, checkFunction, checkInteger, checkObject, checkOneOf } from '../core/validate.js';
 import type { Device } from '../verbs/index.js';

@@ -1,7 +1,7 @@
 // An inbox: one consumer, any number of producers, a lane for each.
 //
-// Invariant: nothing that a producer does, or fails to do, reaches beyond its lane. Per producer incarnation the
-// application sees messages 1..n in order, each once. A lane is fenced (queue pair destroyed, key revoked) before
+// Invariant: nothing that a producer does, or fails to do, affects more than its lane. For each producer incarnation
+// the application sees messages 1..n in order, each once. A lane is fenced (queue pair destroyed, key revoked) before
 // another lane of the same producer begins.
 import { RdmaError } from '../core/errors.js';
 import { hideSecret } from '../core/secret.js';
@@ -497,8 +497,8 @@ export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDispos
     await this.reportAll();
     this.fencing.fenceAll();
     this.admission.closeEnded();
-    for (const session of this.admission.allSessions()) {
-      this.pulls.reject(session, new RdmaError('RDMA_ERR_CLOSED', 'the inbox is closed'));
+    for (const progress of this.admission.allProgress()) {
+      this.pulls.reject(progress, new RdmaError('RDMA_ERR_CLOSED', 'the inbox is closed'));
     }
     this.queue.clear();
     this.drained?.();

@@ -1,4 +1,4 @@
-// The ring layer: inbox and outbox over the double-ring protocol.
+// The ring layer: inbox and outbox over the double-ring protocol, and memory that stays with its sender.
 export { RdmaError } from '../core/errors.js';
 export { Inbox } from './inbox.js';
 export type { InboxOptions, LaneEvent } from './inbox-options.js';

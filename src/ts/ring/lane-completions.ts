@@ -1,7 +1,7 @@
-// What the completion queue of an inbox says of its lanes.
+// The completions of an inbox, and what they mean for its lanes.
 //
-// Invariant: nothing here calls the application. A completion that no outbox makes, or that has failed, condemns its
-// lane and no other; one of a lane that was fenced meanwhile says nothing.
+// Invariant: nothing here calls the application. A failed completion, or one that no outbox would cause, condemns its
+// own lane only; a completion of a lane that was fenced meanwhile is ignored.
 import { RdmaError } from '../core/errors.js';
 import { CompletionOpcode, CompletionStatus, completionStatusWords } from '../verbs/index.js';
 import type { CondemnedLanes } from './condemned-lanes.js';
@@ -117,6 +117,6 @@ export class LaneCompletions {
 }
 
 function completionError(lane: Lane, status: number): RdmaError {
-  const why = `lane ${lane.id} of ${lane.session.name}: ${completionStatusWords(status)}`;
+  const why = `lane ${lane.id} of ${lane.progress.name}: ${completionStatusWords(status)}`;
   return new RdmaError('RDMA_ERR_PEER_GONE', why);
 }

@@ -1,7 +1,8 @@
-// What the producer of a lane can reach at the inbox: a queue pair and memory, in a protection domain of their own.
+// The part of an inbox that the producer of a lane can reach: a queue pair and memory, in a protection domain of their
+// own.
 //
-// Invariant: the memory belongs to one lane for its whole life. Once revoke() has answered true, no writer is inside
-// and none can come: queue pair destroyed, key revoked, mapped pages detached.
+// Invariant: the memory belongs to one lane for its whole life. Once revoke() has returned true, no writer is inside
+// and none can enter: queue pair destroyed, key revoked, mapped pages detached.
 import { AccessFlags, type PortAddress, type QueuePairEndpoint } from '../verbs/index.js';
 import { DESCRIPTOR_BYTES, DESCRIPTOR_WORDS, PULL_DEPTH } from './layout.js';
 import type { PortCompletionQueue, PortDevice, PortDomain, PortMemory, PortQueuePair } from './port.js';

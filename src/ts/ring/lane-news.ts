@@ -1,7 +1,7 @@
-// The lanes that have something to tell their producers, and those that were touched in this poll.
+// The lanes that have a report for their producers, and those that were touched in this poll.
 //
-// Invariant: a lane with news is in the list until its report was tried; a lane that cannot be written is condemned.
-// The arrays are kept and counted, so that a poll makes none.
+// Invariant: a lane with news stays in the list until its report was tried; a lane whose report cannot be written is
+// condemned. The arrays are reused, so that a poll allocates none.
 import type { RdmaError } from '../core/errors.js';
 import type { CondemnedLanes } from './condemned-lanes.js';
 import type { Lane } from './lane.js';

@@ -1,8 +1,7 @@
-// Reads the descriptors of a lane: finds the next message, and checks it before anybody believes it.
+// The reader of a lane's descriptors: it finds the next message, and checks it before anything uses it.
 //
-// Invariant: messages are taken in the order of their sequences; one is taken only when its descriptor is exactly the
-// one that must come and the bytes that it names are there. `problem` says what is wrong, and then nothing is
-// taken.
+// Invariant: messages are taken in the order of their sequences; a message is taken only when its descriptor is exactly
+// the expected one and its bytes are there. If something is wrong, `problem` says what, and nothing is taken.
 import { crc32cOf } from '../verbs/index.js';
 import { MAX_PULL_BYTES } from './negotiation-messages.js';
 import type { LaneMemory, LaneShape } from './lane-memory.js';
@@ -18,8 +17,8 @@ import {
   shortLength,
   showsSequence,
 } from './layout.js';
-import { slotOf } from './places.js';
-import type { Session } from './session.js';
+import { slotOf } from './positions.js';
+import type { ProducerProgress } from './producer-progress.js';
 
 // As constants of this file: what another file exports is looked up at each use.
 const { DATA, SKIP, PULL } = MessageKind;
@@ -75,7 +74,7 @@ export class LaneReader {
   private readonly isStored: boolean; // by its producer, in order, and looked at
   private readonly slots: number;
   private readonly space: LaneSpace;
-  private readonly session: Session;
+  private readonly progress: ProducerProgress;
   private readonly host: ReaderHost;
   private readonly epoch: number;
   private readonly words: Uint32Array;
@@ -84,14 +83,14 @@ export class LaneReader {
   private readonly dataAt: number;
   private awaited = 0; // looks without the completion that is awaited
   private landed = 0; // messages of the data ring that have arrived for sure and were not taken, where it is polled
-  private tornSinceMs = -1; // when arrived() began to find a wrong descriptor in the place of the next one
+  private tornSinceMs = -1; // when arrived() began to find a wrong descriptor in the slot of the next one
 
   constructor(
     shape: LaneShape,
     epoch: number,
     memory: LaneMemory,
     space: LaneSpace,
-    session: Session,
+    progress: ProducerProgress,
     host: ReaderHost,
   ) {
     this.dataBytes = shape.dataBytes;
@@ -106,7 +105,7 @@ export class LaneReader {
     this.dataAt = memory.dataAt;
     this.space = space;
     this.nextSlot = slotOf(space.taken + 1, shape.slots);
-    this.session = session;
+    this.progress = progress;
     this.host = host;
   }
 
@@ -120,12 +119,12 @@ export class LaneReader {
 
   /** Takes the short message that look() has found. False: `problem` says why. */
   takeShort(): boolean {
-    const { session, space } = this;
+    const { progress, space } = this;
     const sequence = space.taken + 1;
     const slot = this.nextSlot;
     const at = slot * this.slotWords;
     if (!this.readShort(at, sequence)) return false;
-    if (space.held >= this.slots || session.full) return this.refuse(`message ${sequence} was sent without credit`);
+    if (space.held >= this.slots || progress.full) return this.refuse(`message ${sequence} was sent without credit`);
     this.offset = at * 4 + INLINE_AT;
     this.taken(sequence, slot);
     return true;
@@ -136,7 +135,7 @@ export class LaneReader {
     const { descriptor } = this;
     this.space.take(sequence, slot, descriptor.space);
     this.nextSlot = slot + 1 === this.slots ? 0 : slot + 1;
-    this.session.deliver(this.host.nowMs());
+    this.progress.deliver(this.host.nowMs());
     this.messages++;
     this.bytes += descriptor.length;
   }
@@ -208,7 +207,7 @@ export class LaneReader {
 
   /** Reads the next message, which a completion has announced, or arrived() has found. False: `problem` says why. */
   take(): boolean {
-    const { session, descriptor, space } = this;
+    const { progress, descriptor, space } = this;
     const sequence = space.taken + 1;
     const slot = this.nextSlot;
     const at = slot * this.slotWords;
@@ -228,7 +227,7 @@ export class LaneReader {
     const { isShort } = this;
     const wrong = isShort ? undefined : this.wrongSize();
     if (wrong !== undefined) return this.refuse(`message ${sequence} ${wrong}`);
-    if (space.held >= this.slots || session.full) return this.refuse(`message ${sequence} was sent without credit`);
+    if (space.held >= this.slots || progress.full) return this.refuse(`message ${sequence} was sent without credit`);
     if (!isShort && !space.isNext(descriptor.offset, descriptor.space)) {
       return this.refuse(`message ${sequence} lies at ${descriptor.offset}, where it must not lie`);
     }
@@ -252,7 +251,7 @@ export class LaneReader {
       const fits = kind === DATA && space === 0 && length > 0 && length <= inlineBytes;
       return fits ? undefined : `claims ${length} bytes behind its descriptor, of ${inlineBytes}`;
     }
-    if (kind === DATA) return length > space ? `claims ${length} bytes in a place of ${space}` : undefined;
+    if (kind === DATA) return length > space ? `claims ${length} bytes in a space of ${space}` : undefined;
     if (kind === SKIP) return length > 0 ? 'is to be skipped and has a length' : undefined;
     if (kind !== PULL) return `is of kind ${kind}, which is not known`;
     const { maxPullBytes } = this.host;

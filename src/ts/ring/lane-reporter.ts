@@ -1,13 +1,14 @@
-// Reports to the producer of a lane what was released and acknowledged, and keeps receives posted for what it sends.
+// The reporter of a lane: it tells the producer what was released and acknowledged, and keeps receives posted for its
+// messages.
 //
-// Invariant: at most one report is under way; before a producer hears of free slots, a receive is posted for each of
-// them. The control block is written over only after the report that reads it has arrived.
+// Invariant: at most one report is under way; before a producer learns of free slots, a receive is posted for each of
+// them. The control block is overwritten only after the report that reads it has arrived.
 import { SendFlags } from '../verbs/index.js';
 import type { Offer } from './negotiation-messages.js';
 import type { LaneSpace } from './lane-space.js';
 import { DESCRIPTOR_BYTES, encodeControl, LaneState } from './layout.js';
 import type { PortQueuePair } from './port.js';
-import type { Session } from './session.js';
+import type { ProducerProgress } from './producer-progress.js';
 
 /** The work request of a control block; receives are 0. A number that never is an object. */
 export const CONTROL_WR_ID = 2 ** 29;
@@ -18,7 +19,7 @@ export interface ReporterParts {
   qp: PortQueuePair;
   lane: number;
   epoch: number;
-  /** The control block of this side, and where it lies. */
+  /** The inbox's copy of the control block, and where it lies. */
   control: { words: Uint32Array; address: number; lkey: number };
   /** That of the producer. */
   remote: Offer['control'];
@@ -41,7 +42,7 @@ export class LaneReporter {
   private readonly localKey: number;
   private readonly remoteKey: number;
   private readonly space: LaneSpace;
-  private readonly session: Session;
+  private readonly progress: ProducerProgress;
   private readonly slots: number;
   private readonly dataBytes: number;
   private receivesOwed: number;
@@ -51,7 +52,7 @@ export class LaneReporter {
   private reportedAcknowledged: number;
   private reportedTail = 0;
 
-  constructor(parts: ReporterParts, space: LaneSpace, session: Session) {
+  constructor(parts: ReporterParts, space: LaneSpace, progress: ProducerProgress) {
     this.qp = parts.qp;
     this.lane = parts.lane;
     this.epoch = parts.epoch;
@@ -61,12 +62,12 @@ export class LaneReporter {
     this.remoteAddress = parts.remote.address;
     this.remoteKey = parts.remote.rkey | 0;
     this.space = space;
-    this.session = session;
+    this.progress = progress;
     this.slots = space.slots;
     this.dataBytes = parts.dataBytes;
     this.receivesOwed = space.slots;
     this.reportedReleased = space.released;
-    this.reportedAcknowledged = session.acknowledged;
+    this.reportedAcknowledged = progress.acknowledged;
   }
 
   /** A receive was used; it is posted again with the next repost(). */
@@ -95,10 +96,10 @@ export class LaneReporter {
 
   // Whether the producer was written everything that there is to say.
   private get told(): boolean {
-    const { space, session } = this;
+    const { space, progress } = this;
     return (
       space.released === this.reportedReleased &&
-      session.acknowledged === this.reportedAcknowledged &&
+      progress.acknowledged === this.reportedAcknowledged &&
       this.state === this.reportedState
     );
   }
@@ -116,13 +117,13 @@ export class LaneReporter {
    */
   flush(all: boolean): void {
     if (this.inFlight || this.told) return;
-    const { space, session } = this;
+    const { space, progress } = this;
     const { released } = space;
-    const { acknowledged } = session;
+    const { acknowledged } = progress;
     const isSmall =
       released - this.reportedReleased < this.slots / 4 &&
       space.tail - this.reportedTail < this.dataBytes / 4 &&
-      acknowledged - this.reportedAcknowledged < session.retainMessages / 4;
+      acknowledged - this.reportedAcknowledged < progress.retainMessages / 4;
     if (isSmall && !all) return;
     this.report(released, acknowledged);
   }
@@ -132,11 +133,11 @@ export class LaneReporter {
    * are free, three quarters of the bytes, and half of what it may retain, it has no use for a report.
    */
   flushIfLow(): void {
-    const { space, session } = this;
+    const { space, progress } = this;
     const hasPlenty =
       space.taken - this.reportedReleased <= this.slots / 2 &&
       space.tail - this.reportedTail < this.dataBytes / 4 &&
-      session.delivered - this.reportedAcknowledged <= session.retainMessages / 2;
+      progress.delivered - this.reportedAcknowledged <= progress.retainMessages / 2;
     if (!hasPlenty) this.flush(false);
   }
 

@@ -1,10 +1,9 @@
-// Which of the lanes with waiting messages is next: deficit round robin.
+// The order of lanes with waiting messages: deficit round robin.
 //
-// Invariant: a lane that has something waiting gets its turn after at most one turn of every other such lane; in the
-// long run the lanes that always have something get the same number of bytes. A lane that has nothing costs nothing.
-// The message that exhausts a turn is finished in it, and what it took too much is made up for in the turns after it
-// (Shreedhar and Varghese, "Efficient Fair Queuing Using Deficit Round-Robin", 1996, in the form that needs no look at
-// the next message).
+// Invariant: a lane with a waiting message gets its turn after at most one turn of every other such lane; in the long
+// run, lanes that always have messages get the same number of bytes. An empty lane costs nothing. The message that
+// exhausts a turn is finished in it, and its excess is charged to the following turns (Shreedhar and Varghese,
+// "Efficient Fair Queuing Using Deficit Round-Robin", 1996, in the form that needs no look at the next message).
 import type { Lane } from './lane.js';
 
 /** Bytes of a turn. */

@@ -1,8 +1,8 @@
-// The space of a lane at its consumer: which messages were taken from it, where each lies, and which are still held.
+// The space of a lane at its consumer: which messages were taken, where each lies, and which are still held.
 //
 // Invariant: space is given back strictly in order, whatever the order in which messages are released; a message is
-// held from when it was taken until it, and every one before it, was released.
-import { Places, slotOf } from './places.js';
+// held from when it is taken until it and every message before it are released.
+import { Positions, slotOf } from './positions.js';
 
 export class LaneSpace {
   readonly slots: number;
@@ -11,7 +11,7 @@ export class LaneSpace {
   /** Last sequence whose space, and that of all before it, was given back. */
   released: number;
   private readonly releasedFlags: Uint8Array;
-  private readonly places: Places; // of the messages that are held
+  private readonly positions: Positions; // of the messages that are held
 
   /** @param delivered last sequence that was delivered before this lane */
   constructor(slots: number, dataBytes: number, delivered: number) {
@@ -19,7 +19,7 @@ export class LaneSpace {
     this.taken = delivered;
     this.released = delivered;
     this.releasedFlags = new Uint8Array(slots);
-    this.places = new Places(slots, dataBytes);
+    this.positions = new Positions(slots, dataBytes);
   }
 
   /** Messages that were taken and not released. */
@@ -34,26 +34,26 @@ export class LaneSpace {
 
   /** Bytes of the data ring that cannot be written now. */
   get heldBytes(): number {
-    return this.places.takenFrom(this.first);
+    return this.positions.takenFrom(this.first);
   }
 
   /** Position in the data ring, counted without end, behind the last message, and of the oldest one that is held. */
   get tail(): number {
-    return this.places.tail;
+    return this.positions.tail;
   }
   get head(): number {
-    return this.places.startOf(this.first);
+    return this.positions.startOf(this.first);
   }
 
   /** True when the next message, of `space` bytes, must lie at `offset` of the data ring, and has room there. */
   isNext(offset: number, space: number): boolean {
-    const { places } = this;
-    return offset === places.nextOffset(space) && places.fits(space, this.first);
+    const { positions } = this;
+    return offset === positions.nextOffset(space) && positions.fits(space, this.first);
   }
 
   /** Message `sequence`, the next one, takes `space` bytes and the slot that is its own. */
   take(sequence: number, slot: number, space: number): void {
-    this.places.put(slot, space);
+    this.positions.put(slot, space);
     this.taken = sequence;
   }
 

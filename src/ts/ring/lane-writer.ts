@@ -1,7 +1,8 @@
-// How a connection brings messages to its lane: by stores where the lane is mapped, else by work requests.
+// The writer of a connection: it brings messages to the lane, by stores if the lane is mapped, otherwise by work
+// requests.
 //
-// Invariant: a message is written once, in the order of the sequences, when it is complete and has its place; its bytes
-// are there before its descriptor can be believed.
+// Invariant: a message is written once, in the order of the sequences, when it is complete and has its position; its
+// bytes are there before its descriptor is valid.
 
 /**
  * A batch ends with the message that makes it this long, so that its reader can begin before the next one is written.

@@ -2,8 +2,8 @@
 //
 // Invariant: no byte of the lane has two possible writers. The memory belongs to one lane for its whole life: a lane
 // that was fenced is never written again (queue pair destroyed, key revoked, mapped pages detached), and a new lane
-// gets new memory. Space is given back strictly in order; offsets and lengths of the producer are compared with what
-// they must be.
+// gets new memory. Space is given back strictly in order; offsets and lengths from the producer are compared with the
+// computed ones.
 import { RdmaError } from '../core/errors.js';
 import { invalidArgument } from '../core/validate.js';
 import type { PortAddress } from '../verbs/index.js';
@@ -16,7 +16,7 @@ import { type Descriptor, DescriptorFlags, MessageKind } from './layout.js';
 import { copyOut, InboxMessage, type MessageLane, type Puller } from './message.js';
 import type { PortMemory, PortQueuePair } from './port.js';
 import type { PullJob, PullLane } from './pulls.js';
-import type { Session } from './session.js';
+import type { ProducerProgress } from './producer-progress.js';
 import type { LaneStatus } from './status.js';
 
 /** What a lane needs from its inbox. */
@@ -35,7 +35,7 @@ export class Lane implements MessageLane, PullLane {
   /** Its number in the inbox; a later lane may have it again. */
   readonly id: number;
   /** @internal */
-  readonly session: Session<Lane>;
+  readonly progress: ProducerProgress<Lane>;
   /** @internal */
   readonly epoch: number;
   /** Messages that it holds at most. */
@@ -81,13 +81,13 @@ export class Lane implements MessageLane, PullLane {
   private peerReady = false;
 
   /** @internal */
-  constructor(id: number, session: Session<Lane>, host: LaneHost, offer: Offer, shape: LaneShape) {
+  constructor(id: number, progress: ProducerProgress<Lane>, host: LaneHost, offer: Offer, shape: LaneShape) {
     const { slots, dataBytes } = shape;
     this.id = id;
-    this.session = session;
+    this.progress = progress;
     this.host = host;
     this.shape = shape;
-    this.epoch = ++session.epoch;
+    this.epoch = ++progress.epoch;
     this.slots = slots;
     this.dataBytes = dataBytes;
     this.polled = shape.polled;
@@ -98,13 +98,13 @@ export class Lane implements MessageLane, PullLane {
     this.memory = memory;
     this.qp = qp;
     this.data = memory.data;
-    this.space = new LaneSpace(slots, dataBytes, session.delivered);
-    this.reader = new LaneReader(shape, epoch, memory, this.space, session, host);
+    this.space = new LaneSpace(slots, dataBytes, progress.delivered);
+    this.reader = new LaneReader(shape, epoch, memory, this.space, progress, host);
     this.descriptor = this.reader.descriptor;
     const report = { qp, lane: id, epoch, control, remote: offer.control, dataBytes };
-    this.reporter = new LaneReporter(report, this.space, session);
+    this.reporter = new LaneReporter(report, this.space, progress);
     memory.connect(host.address, offer.endpoint, () => this.reporter.repost());
-    session.lane = this;
+    progress.lane = this;
   }
 
   /** Bytes that the lane takes at the inbox: descriptors, data ring and the report. */
@@ -126,8 +126,8 @@ export class Lane implements MessageLane, PullLane {
       inPlace: this.shape.inPlace,
       polled: this.polled,
       maxPullBytes: this.host.maxPullBytes,
-      delivered: this.session.delivered,
-      acknowledged: this.session.acknowledged,
+      delivered: this.progress.delivered,
+      acknowledged: this.progress.acknowledged,
       endpoint: this.qp.endpoint(this.host.address),
     };
   }
@@ -196,13 +196,13 @@ export class Lane implements MessageLane, PullLane {
 
   /** It as an object, which can be kept. */
   message(): InboxMessage {
-    const { session, descriptor, offset } = this;
+    const { progress, descriptor, offset } = this;
     const { sequence, length, address, rkey, flags, payloadCrc } = descriptor;
     if (descriptor.kind !== PULL) {
       return new InboxMessage(this, this.data.subarray(offset, offset + length), undefined, this.host);
     }
     const crc = (flags & PAYLOAD_CRC) !== 0 ? payloadCrc : undefined;
-    const source = { what: 'message', session, sequence, address, rkey, length, crc } as const;
+    const source = { what: 'message', progress, sequence, address, rkey, length, crc } as const;
     return new InboxMessage(this, undefined, source, this.host);
   }
 
@@ -257,7 +257,7 @@ export class Lane implements MessageLane, PullLane {
   /** @internal The producer does not keep to the protocol. */
   condemn(why: string): false {
     this.broken = true;
-    this.condemned ??= new RdmaError('RDMA_ERR_PROTOCOL', `lane ${this.id} of ${this.session.name}: ${why}`);
+    this.condemned ??= new RdmaError('RDMA_ERR_PROTOCOL', `lane ${this.id} of ${this.progress.name}: ${why}`);
     return false;
   }
 
@@ -283,7 +283,7 @@ export class Lane implements MessageLane, PullLane {
 
   // What changes nothing may be what was said before; or no message at all, and then nobody would ever give it back.
   private checkDelivered(sequence: number): void {
-    const { delivered } = this.session;
+    const { delivered } = this.progress;
     if (Number.isInteger(sequence) && sequence >= 1 && sequence <= delivered) return;
     throw invalidArgument('sequence', sequence, `that of a message that was delivered, 1 to ${delivered}`);
   }
@@ -295,18 +295,18 @@ export class Lane implements MessageLane, PullLane {
    * @throws RdmaError RDMA_ERR_INVALID_ARGUMENT; RDMA_ERR_BUSY while it is being pulled
    */
   acknowledge(sequence: number): void {
-    const { session } = this;
-    if (session.isPulling(sequence)) {
-      throw new RdmaError('RDMA_ERR_BUSY', `message ${sequence} of ${session.name} is being pulled`, {
+    const { progress } = this;
+    if (progress.isPulling(sequence)) {
+      throw new RdmaError('RDMA_ERR_BUSY', `message ${sequence} of ${progress.name} is being pulled`, {
         remedy: 'acknowledge it when pull() has ended',
       });
     }
-    if (!session.acknowledge(sequence)) {
+    if (!progress.acknowledge(sequence)) {
       this.checkDelivered(sequence);
       return;
     }
     // A message of a lane that was fenced is reported by the lane that the producer has now.
-    if (session.lane !== undefined) this.host.markDirty(session.lane);
+    if (progress.lane !== undefined) this.host.markDirty(progress.lane);
   }
 
   // ---- Receives and reports
@@ -372,11 +372,11 @@ export class Lane implements MessageLane, PullLane {
 
   /** @internal */
   status(now: number): LaneStatus {
-    const { session } = this;
+    const { progress } = this;
     return {
       lane: this.id,
-      from: session.name,
-      producer: session.producer,
+      from: progress.name,
+      producer: progress.producer,
       epoch: this.epoch,
       slots: this.slots,
       dataBytes: this.dataBytes,
@@ -390,8 +390,8 @@ export class Lane implements MessageLane, PullLane {
       heldMessages: this.held,
       heldBytes: this.heldBytes,
       waitingMessages: this.waiting,
-      unacknowledgedMessages: session.delivered - session.acknowledged,
-      oldestUnacknowledgedMs: session.oldestMs(now),
+      unacknowledgedMessages: progress.delivered - progress.acknowledged,
+      oldestUnacknowledgedMs: progress.oldestMs(now),
     };
   }
 
@@ -409,7 +409,7 @@ export class Lane implements MessageLane, PullLane {
    */
   fence(): boolean {
     this.fenced = true;
-    if (this.session.lane === this) this.session.lane = undefined;
+    if (this.progress.lane === this) this.progress.lane = undefined;
     return this.memory.revoke(this.held > 0);
   }
 

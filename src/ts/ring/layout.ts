@@ -45,13 +45,13 @@ const MAX_INT_LENGTH = 2 ** 31 - ALIGN_BYTES;
 
 /**
  * Kinds of message. DATA lies in the data ring; of PULL only the descriptor is here, the consumer READs the rest; SKIP
- * is a place that was reserved and given up, which the consumer passes over.
+ * is a reservation that was given up, which the consumer passes over.
  */
 export const MessageKind = { DATA: 1, SKIP: 2, PULL: 3 } as const;
 
 /**
  * Flags of a descriptor. PAYLOAD_CRC: its payload's CRC-32C is there and must agree; INLINE: the message is behind the
- * descriptor in its slot, and takes no place in the data ring. SHORT: the same where the producer stores into the lane
+ * descriptor in its slot, and takes no space in the data ring. SHORT: the same where the producer stores into the lane
  * itself and the inbox looks at it: there the order of stores says that all is there, and no checksum is needed.
  */
 export const DescriptorFlags = { PAYLOAD_CRC: 1, INLINE: 2, SHORT: 4 } as const;

@@ -1,11 +1,11 @@
-// Writes to a lane that is mapped and polled, by stores alone.
+// The writer of a lane that is mapped and polled: it uses stores alone.
 //
-// Invariant: the bytes of a message are stored before its descriptor is shown, and of that its sequence last. A short
-// one lies behind its descriptor. Of a batch the first message is shown
-// last: the inbox looks at its slot all the time, and each look takes that memory away from who stores there.
+// Invariant: the bytes of a message are stored before its descriptor, and the sequence of the descriptor last. A short
+// message lies behind its descriptor. In a batch the first message is published last: the inbox polls that slot all the
+// time, and each poll takes the cache line away from the writer.
 import { BATCH_BYTES, type LaneWriter } from './lane-writer.js';
 import { publishDescriptor, publishShort } from './layout.js';
-import { slotOf } from './places.js';
+import { slotOf } from './positions.js';
 import { type Placement, WriteMode } from './placement.js';
 import { Phase, type RetainedMessages } from './retained-messages.js';
 import type { StagedDescriptors } from './staged-descriptors.js';
@@ -80,7 +80,7 @@ export class MappedWriter implements LaneWriter {
   private isShort(sequence: number, slot: number): boolean {
     const mode = this.placement.modeAt(slot);
     if (mode !== SLOT && mode !== IN_SLOT) return false;
-    // A place in a slot may have been given up, or nothing was put there.
+    // A reservation in a slot may have been given up, or nothing was put there.
     return this.retained.phaseOf(sequence) === READY && this.retained.lengthOf(sequence) > 0;
   }
 

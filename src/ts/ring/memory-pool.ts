@@ -1,10 +1,10 @@
 // Registered memory of a sender that stays with it: receivers map it where memory is shared, or READ it.
 //
-// Invariant: a block belongs to whoever allocated it until its last reference is released; only then is its memory used
-// again, or given back. The sender of a reference to a block retains the block once for each message, and releases it
-// when that message is *acknowledged* (onAcknowledged of the outbox): a receiver may look at the block until it
-// acknowledges, whatever else becomes of the message or its lane. Registered memory exceeds the limit only by what
-// allocateBeyond() was asked for, and what is idle for some seconds is given back.
+// Invariant: a block belongs to its allocator until its last reference is released; only then is its memory used again,
+// or given back. The sender of a reference to a block retains the block once for each message, and releases it when
+// that message is *acknowledged* (onAcknowledged of the outbox): a receiver may read the block until it acknowledges,
+// whatever happens to the message or its lane. Registered memory exceeds the limit only by what allocateBeyond() took,
+// and idle memory is given back after some seconds.
 //
 //   segment  | block | block | block | ...        one memory region with one key; small blocks of one size share it,
 //                                                 a large block has one of its own
@@ -156,8 +156,8 @@ export class MemoryPool implements Disposable {
     // Not beyond what there may be: what is asked for fits, though perhaps not what it is rounded up to.
     const size = Math.min(sizeClassOf(bytes), this.limitBytes - (this.limitBytes % 64));
     if (size < bytes) {
-      const words = `a block of ${bytes} bytes is more than the ${this.limitBytes} bytes of the pool`;
-      throw new RdmaError('RDMA_ERR_MESSAGE_TOO_LARGE', words, { remedy: 'raise limitBytes' });
+      const text = `a block of ${bytes} bytes is more than the ${this.limitBytes} bytes of the pool`;
+      throw new RdmaError('RDMA_ERR_MESSAGE_TOO_LARGE', text, { remedy: 'raise limitBytes' });
     }
     let blocks = this.classes.get(size);
     if (blocks === undefined) {

@@ -1,7 +1,7 @@
-// Where bytes lie that stay with a producer, as a message says it.
+// A reference to bytes that stay with a producer, as messages carry it.
 //
-// Invariant: what comes from a peer is believed only after it was checked here: whole numbers in their bounds, and the
-// piece all inside its segment. That the producer allows it is checked by the device.
+// Invariant: nothing uses a reference from a peer before it was checked here: whole numbers within bounds, and the
+// piece inside its segment. The device checks that the producer allows the access.
 import { RdmaError } from '../core/errors.js';
 
 /** What a message says of a {@link Block}: plain numbers, which travel in any form. */
@@ -40,4 +40,4 @@ export function checkReference(reference: MemoryReference): void {
   }
 }
 
-const wrong = (words: string) => new RdmaError('RDMA_ERR_PROTOCOL', `a reference to memory ${words}`);
+const wrong = (text: string) => new RdmaError('RDMA_ERR_PROTOCOL', `a reference to memory ${text}`);

@@ -1,7 +1,7 @@
-// The messages of an inbox without onMessage, for those who iterate.
+// The queue of an inbox without onMessage, for callers that iterate.
 //
-// Invariant: messages come out in the order in which they were delivered, each to one taker; the takers are served in
-// the order in which they came.
+// Invariant: messages come out in the order of delivery, each to one taker; takers are served in the order in which
+// they came.
 import type { InboxMessage } from './message.js';
 
 export class MessageQueue {

@@ -1,7 +1,7 @@
-// How an outbox takes messages: copied, built in place, or left to be pulled.
+// The stage in which an outbox takes messages: copied, built in place, or left to be pulled.
 //
-// Invariant: what was taken has its sequence and its place in the retained memory, whatever becomes of the lane; the
-// bytes of a message are complete where the device or the inbox reads them before its descriptor can be written.
+// Invariant: a taken message has its sequence and its slot in retained memory, whatever happens to the lane; its bytes
+// are complete where the device or the inbox reads them before its descriptor can be written.
 import type { RdmaError } from '../core/errors.js';
 import { checkBytes, checkInteger, invalidArgument } from '../core/validate.js';
 import { crc32cOf } from '../verbs/index.js';
@@ -28,7 +28,7 @@ export interface StagerHost {
   checkOpen(): void;
   /** @throws RdmaError when nothing new is taken */
   checkTaking(): void;
-  /** A message of `bytes` bytes can be written, or a place skipped. */
+  /** A message of `bytes` bytes can be written, or a position skipped. */
   taken(bytes: number): void;
   /** A message has to wait. */
   stalled(cause: Stall): void;
@@ -93,7 +93,7 @@ export class MessageStager implements ReservationHost {
     const direct = connection !== undefined && !this.settings.checksum && connection.takesInLane(length);
     const sequence = retained.begin(length, RETAINED, this.host.nowMs());
     if (direct) {
-      this.copyTo(connection.data!, connection.placeInLane(sequence, length), parts, count);
+      this.copyTo(connection.data!, connection.putInLane(sequence, length), parts, count);
       this.take(sequence, length, 0);
       this.keep(sequence, parts, count);
     } else {
@@ -187,7 +187,7 @@ export class MessageStager implements ReservationHost {
     }
     if (!connection.takesInLane(bytes)) return void this.noRoom();
     const sequence = retained.begin(bytes, LANE, nowMs);
-    const offset = connection.placeInLane(sequence, bytes);
+    const offset = connection.putInLane(sequence, bytes);
     connection.reservationOpened();
     const reservation = reuse ?? new Reservation(this);
     reservation.begin(sequence, LANE, connection, connection.data!, offset, bytes);

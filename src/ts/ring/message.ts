@@ -1,14 +1,14 @@
 // A message as the application of an inbox sees it.
 //
-// Invariant: `bytes` is a view of the lane itself, valid until release(); after that its contents may change, and
-// after the inbox is closed its length is 0. Of a message that is pulled it is the memory that was pulled into, which
-// stays. Releasing gives space back, acknowledging gives custody back.
+// Invariant: `bytes` is a view of the lane itself, valid until release(); after that its contents may change, and after
+// the inbox is closed its length is 0. For a pulled message it is the memory that it was pulled into, which stays.
+// Releasing gives space back, acknowledging gives custody back.
 import { types } from 'node:util';
 import { RdmaError } from '../core/errors.js';
 import { checkAbortSignal, checkInteger, checkObject, invalidArgument } from '../core/validate.js';
 import { checkPool, type MemoryPool } from './memory-pool.js';
 import { checkReference, type MemoryReference } from './memory-reference.js';
-import type { PullSession, PullSource } from './pulls.js';
+import type { PullProgress, PullSource } from './pulls.js';
 import type { RemoteMemory, RemoteSegment } from './remote-memory.js';
 import { WIDE_COPY_BYTES, wideCopy } from '../verbs/index.js';
 
@@ -21,7 +21,7 @@ export interface PullOptions {
 
 /** What a message needs of its lane. @internal */
 export interface MessageLane {
-  readonly session: PullSession & { readonly producer: string };
+  readonly progress: PullProgress & { readonly producer: string };
   /** Of the message that was taken last. */
   readonly sequence: number;
   readonly length: number;
@@ -63,8 +63,8 @@ export class InboxMessage {
   /** @internal */
   constructor(lane: MessageLane, view: Uint8Array | undefined, source: PullSource | undefined, puller: Puller) {
     this.lane = lane;
-    this.from = lane.session.name;
-    this.producer = lane.session.producer;
+    this.from = lane.progress.name;
+    this.producer = lane.progress.producer;
     this.sequence = lane.sequence;
     this.length = lane.length;
     this.view = view;
@@ -80,8 +80,8 @@ export class InboxMessage {
    */
   get bytes(): Uint8Array {
     if (this.view !== undefined) return this.view;
-    const words = `message ${this.sequence} of ${this.from} has ${this.length} bytes that are still with it`;
-    throw new RdmaError('RDMA_ERR_BUSY', words, { remedy: 'await message.pull() first' });
+    const text = `message ${this.sequence} of ${this.from} has ${this.length} bytes that are still with it`;
+    throw new RdmaError('RDMA_ERR_BUSY', text, { remedy: 'await message.pull() first' });
   }
 
   /**
@@ -135,7 +135,7 @@ export class InboxMessage {
     signal: AbortSignal | undefined,
   ): Promise<Uint8Array> {
     if (this.pulling) throw new RdmaError('RDMA_ERR_BUSY', `message ${this.sequence} is being pulled already`);
-    if (source.session.isAcknowledged(this.sequence)) {
+    if (source.progress.isAcknowledged(this.sequence)) {
       throw new RdmaError(
         'RDMA_ERR_CLOSED',
         `message ${this.sequence} was acknowledged: its producer has forgotten it`,
@@ -186,7 +186,7 @@ export class InboxMessage {
   // The mapped segment of a reference, until the message is released and acknowledged.
   private hold(reference: MemoryReference): RemoteSegment | undefined {
     this.checkReferring();
-    const segment = this.puller.remote.hold(this.lane.session, reference);
+    const segment = this.puller.remote.hold(this.lane.progress, reference);
     if (segment === undefined) return undefined;
     this.segments ??= [];
     this.segments.push(segment);
@@ -212,14 +212,14 @@ export class InboxMessage {
     if (!(types.isUint8Array(into) && into.length >= length)) {
       throw invalidArgument('into', into, `a Uint8Array of at least ${length} bytes`);
     }
-    const { session } = this.lane;
-    const source = { what: 'block', session, sequence: this.sequence, address, rkey, length, crc: undefined } as const;
+    const { progress } = this.lane;
+    const source = { what: 'block', progress, sequence: this.sequence, address, rkey, length, crc: undefined } as const;
     await this.puller.pull(source, into.subarray(0, length), timeoutMs, signal);
   }
 
   // What it refers to is the producer's again when it is acknowledged.
   private checkReferring(): void {
-    if (!this.lane.session.isAcknowledged(this.sequence)) return;
+    if (!this.lane.progress.isAcknowledged(this.sequence)) return;
     throw new RdmaError('RDMA_ERR_CLOSED', `message ${this.sequence} was acknowledged: its memory is gone`);
   }
 
@@ -253,7 +253,7 @@ export class InboxMessage {
   // What it refers to is readable until it is both: space in the lane goes back before, where the message itself was
   // copied.
   private letGo(): void {
-    if (this.segments === undefined || !this.released || !this.lane.session.isAcknowledged(this.sequence)) return;
+    if (this.segments === undefined || !this.released || !this.lane.progress.isAcknowledged(this.sequence)) return;
     for (const segment of this.segments) this.puller.remote.letGo(segment);
     this.segments = undefined;
   }

@@ -1,4 +1,4 @@
-// What an outbox and an inbox tell each other over the bootstrap channel before the first message.
+// The messages that an outbox and an inbox exchange over the bootstrap channel before the first ring message.
 //
 // Invariant: every number has bounds, so that nothing a peer offers can make this side allocate without limit.
 //

@@ -1,7 +1,8 @@
-// How an outbox gets a lane: it offers a queue pair and a control block, and is answered with the lane.
+// The negotiation of a lane by an outbox: it offers a queue pair and a control block, and the inbox answers with the
+// lane.
 //
-// Invariant: what the inbox answers is believed only as far as it was offered; whatever fails on the way, nothing that
-// was made is left open.
+// Invariant: an answer is accepted only within the limits of the offer; whatever fails on the way, nothing is left
+// open.
 import { RdmaError } from '../core/errors.js';
 import { parseDocument } from '../connect/index.js';
 import { AccessFlags, type PortAddress } from '../verbs/index.js';

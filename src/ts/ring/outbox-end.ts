@@ -1,4 +1,4 @@
-// Whether an outbox has ended, and why.
+// The end of an outbox, and its reason.
 //
 // Invariant: an end is final, and its first reason stays.
 import { RdmaError } from '../core/errors.js';

@@ -1,7 +1,7 @@
-// The connection of an outbox, through reconnects: what is written on it, what completes on it, how it is lost and
-// made.
+// The link of an outbox to its inbox, through reconnects: what is written, what completes, and how connections are lost
+// and made.
 //
-// Invariant: there is at most one connection; one that has failed is left for good, and the next one continues where
+// Invariant: there is at most one connection; a failed connection is never used again, and the next one continues where
 // the inbox says. An acknowledged message is forgotten at once, in both kinds of memory; no other message is.
 import { parseDocument } from '../connect/index.js';
 import { RdmaError } from '../core/errors.js';
@@ -172,8 +172,8 @@ export class OutboxLink {
     if (completions.qpNum(i) !== connection.qp.qpNum) return; // of a connection before this one
     const status = completions.status(i);
     if (status !== SUCCESS) {
-      const words = `the inbox cannot be written: ${completionStatusWords(status)}`;
-      this.broken ??= new RdmaError('RDMA_ERR_PEER_GONE', words);
+      const text = `the inbox cannot be written: ${completionStatusWords(status)}`;
+      this.broken ??= new RdmaError('RDMA_ERR_PEER_GONE', text);
       return;
     }
     if (completions.opcode(i) === RECEIVE_WITH_IMM) {
@@ -210,7 +210,7 @@ export class OutboxLink {
     if (this.connection !== connection || this.end.isOver) return;
     this.connection = undefined;
     connection.close();
-    // What the old queue pair left in the completion queue would take the place of what the next one brings.
+    // Completions of the old queue pair would take room from those of the next one.
     while (!this.pump.cq.closed && this.pump.cq.poll() > 0);
     notify(this.options.onConnection, { type: 'lost', reason });
     if (this.reconnector.current === undefined) void this.connect().catch(() => {});

@@ -1,7 +1,7 @@
-// What an outbox is opened with, and what it tells.
+// The options and events of an outbox.
 //
-// Invariant: every option has its unit in its name and its bounds beside it; what is out of bounds is refused when the
-// outbox is opened, before anything is made.
+// Invariant: every option has its unit in its name and its bounds beside it; an option out of bounds is refused when
+// the outbox is opened, before anything is made.
 import type { RdmaError } from '../core/errors.js';
 import type { Secret } from '../core/secret.js';
 import { checkBoolean, checkFunction, checkInteger, checkObject, checkOneOf, checkString } from '../core/validate.js';

@@ -1,7 +1,7 @@
 // An outbox: the producer's end of a lane, through reconnects.
 //
-// Invariant: a message that send() took is kept until the inbox acknowledges it, and is written again after a
-// reconnect unless the inbox says that it was delivered. So it is delivered once per incarnation of the inbox, or the
+// Invariant: a message that send() took is kept until the inbox acknowledges it, and is written again after a reconnect
+// unless the inbox says that it was delivered. So each message is delivered once per incarnation of the inbox, or the
 // outbox fails and says which messages were not acknowledged.
 import { RdmaError } from '../core/errors.js';
 import { hideSecret } from '../core/secret.js';
@@ -335,7 +335,7 @@ export class Outbox implements AsyncDisposable {
   }
 
   /**
-   * A place for one message, to be filled and committed; nothing is copied by this side then. On a soft device it is
+   * Space for one message, to be filled and committed; the outbox then copies nothing. On a soft device it is
    * the inbox's own memory, if there is credit and nothing before it waits; else, and on every other device, it is
    * memory that is written to the lane when the message is committed. What the lane cannot take gets memory from which
    * the inbox pulls.
@@ -347,7 +347,7 @@ export class Outbox implements AsyncDisposable {
    * @param bytes the most that the message may take, 0 or more
    * @param reuse a reservation of this outbox that has ended: it becomes the new one, and none is made. For loops,
    *   which use its `data` and `offset`
-   * @returns the place; undefined when there is no room now
+   * @returns the reservation; undefined when there is no room now
    * @throws as trySend
    */
   tryReserve(bytes: number, reuse?: Reservation): Reservation | undefined {

@@ -1,10 +1,10 @@
-// Where the messages of a connection lie in the lane at the other side, and what credit there is for more.
+// The positions of a connection's messages in the lane at the inbox, and the credit for more.
 //
-// Invariant: credit (slots and bytes of the lane) is never exceeded; messages get their places in the order of their
+// Invariant: credit (slots and bytes of the lane) is never exceeded; messages get their positions in the order of their
 // sequences, each once, and keep them until the inbox has released them.
 import type { Answer } from './negotiation-messages.js';
 import { DESCRIPTOR_BYTES } from './layout.js';
-import { Places, slotOf } from './places.js';
+import { Positions, slotOf } from './positions.js';
 import { Home, Phase, type RetainedMessages } from './retained-messages.js';
 
 // As constants of this file: what another file exports is looked up at each use.
@@ -12,8 +12,8 @@ const { OPEN } = Phase;
 const { RETAINED } = Home;
 
 /**
- * How the bytes of a message that has its place get into the lane: NONE, when it has none or they are there already; to
- * the data RING; to its SLOT, behind the descriptor; not at all, when they are IN_SLOT already.
+ * How the bytes of a message that has its position get into the lane: NONE, when it has none or they are there already;
+ * to the data RING; to its SLOT, behind the descriptor; not at all, when they are IN_SLOT already.
  */
 export const WriteMode = { NONE: 0, RING: 1, SLOT: 2, IN_SLOT: 3 } as const;
 const { NONE, RING, SLOT, IN_SLOT } = WriteMode;
@@ -26,7 +26,7 @@ export class Placement {
   sent: number;
   /** Space up to this sequence may be written again. */
   released: number;
-  /** Last sequence that has a place in the lane; those after `sent` are reserved. */
+  /** Last sequence that has a position in the lane; those after `sent` are reserved. */
   placed: number;
   /** The inbox asked for nothing more. */
   draining = false;
@@ -38,7 +38,7 @@ export class Placement {
   private readonly inlineBytes: number;
   private readonly dataAt: number; // where the data ring begins in what is mapped
   private readonly retained: RetainedMessages;
-  private readonly places: Places; // of the messages in the lane
+  private readonly positions: Positions; // of the messages in the lane
   private readonly spaces: Float64Array; // and the bytes that each takes
   private readonly modes: Uint8Array; // and how its bytes get there
 
@@ -55,7 +55,7 @@ export class Placement {
     this.inlineBytes = inlineBytes;
     this.dataAt = dataAt;
     this.retained = retained;
-    this.places = new Places(lane.slots, lane.dataBytes);
+    this.positions = new Positions(lane.slots, lane.dataBytes);
     this.spaces = new Float64Array(lane.slots);
     this.modes = new Uint8Array(lane.slots);
   }
@@ -66,7 +66,7 @@ export class Placement {
     if (this.draining) return this.stop('draining');
     if (placed - released >= slots) return this.stop('slots');
     const first = placed === released ? -1 : slotOf(released + 1, slots);
-    return this.places.fits(space, first) || this.stop('bytes');
+    return this.positions.fits(space, first) || this.stop('bytes');
   }
 
   /** Notes why nothing more goes. */
@@ -75,17 +75,17 @@ export class Placement {
     return false;
   }
 
-  /** Gives message `sequence`, the next one, its place; hasCredit() was true for it. Answers its slot. */
-  place(sequence: number, space: number, mode: number): number {
+  /** Gives message `sequence`, the next one, its position; hasCredit() was true for it. Answers its slot. */
+  put(sequence: number, space: number, mode: number): number {
     const slot = slotOf(sequence, this.slots);
-    this.places.put(slot, space);
+    this.positions.put(slot, space);
     this.spaces[slot] = space;
     this.modes[slot] = mode;
     this.placed = sequence;
     return slot;
   }
 
-  /** Gives message `sequence`, the next one, its place if it has none; false when it cannot go yet. */
+  /** Gives message `sequence`, the next one, its position if it has none; false when it cannot go yet. */
   isReady(sequence: number): boolean {
     const { retained } = this;
     if (retained.phaseOf(sequence) === OPEN) return this.stop('reservation');
@@ -94,7 +94,7 @@ export class Placement {
     const isInline = this.isInline(length);
     const space = isInline ? 0 : length;
     if (!this.hasCredit(space)) return false;
-    this.place(sequence, space, isInline ? SLOT : space > 0 ? RING : NONE);
+    this.put(sequence, space, isInline ? SLOT : space > 0 ? RING : NONE);
     return true;
   }
 
@@ -103,21 +103,21 @@ export class Placement {
     return length > 0 && length <= this.inlineBytes;
   }
 
-  /** Gives message `sequence`, the next one, of at most `space` bytes, a place where it is built. Answers its slot. */
-  placeHere(sequence: number, space: number): number {
-    return this.isInline(space) ? this.place(sequence, 0, IN_SLOT) : this.place(sequence, space, NONE);
+  /** Gives message `sequence`, the next one, a position of `space` bytes in which it is built. Answers its slot. */
+  putHere(sequence: number, space: number): number {
+    return this.isInline(space) ? this.put(sequence, 0, IN_SLOT) : this.put(sequence, space, NONE);
   }
 
   /** Where the message in `slot` begins in what is mapped of the lane. */
   beginOf(slot: number): number {
     const mode = this.modes[slot];
     const isInSlot = mode === SLOT || mode === IN_SLOT;
-    return isInSlot ? slot * this.slotBytes + DESCRIPTOR_BYTES : this.dataAt + this.places.offsetOf(slot);
+    return isInSlot ? slot * this.slotBytes + DESCRIPTOR_BYTES : this.dataAt + this.positions.offsetOf(slot);
   }
 
   /** Where the message in `slot` begins in the data ring, the bytes that it takes there, and how they get there. */
   offsetAt(slot: number): number {
-    return this.places.offsetOf(slot);
+    return this.positions.offsetOf(slot);
   }
   spaceAt(slot: number): number {
     return this.spaces[slot]!;

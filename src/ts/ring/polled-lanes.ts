@@ -1,7 +1,7 @@
-// The lanes whose descriptors are looked at in each poll.
+// The lanes whose descriptors each poll reads.
 //
-// Invariant: of a polled lane at most one message is announced at a time, the next one, and only when it can be taken;
-// a lane that is broken is condemned, and not looked at any more.
+// Invariant: at most one message of a polled lane is announced at a time, the next one, and only when it can be taken;
+// a broken lane is condemned, and not polled any more.
 import type { CondemnedLanes } from './condemned-lanes.js';
 import type { Lane } from './lane.js';
 import type { LaneScheduler } from './lane-scheduler.js';

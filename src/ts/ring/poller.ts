@@ -1,9 +1,9 @@
-// One loop for all inboxes and outboxes of a process, and for what else it waits for: it looks at all of them, polls
-// for a short while, then sleeps.
+// One loop for all inboxes and outboxes of a process, and for other sources: it polls all of them for a short while,
+// then sleeps.
 //
-// Invariant: it never sleeps between a completion and its handling: it arms all queues, looks at all of them once more,
-// and only then returns to the event loop. Between a look that found something and the next one all microtasks run that
-// wait then. It holds the event loop for at most a slice, and while it finds nothing others get this processor.
+// Invariant: it never sleeps between a completion and its handling: it arms all queues, polls all of them once more,
+// and only then returns to the event loop. After a round that found something, all waiting microtasks run before the
+// next round. It holds the event loop for at most a slice, and while it finds nothing it yields the processor.
 import { RdmaError } from '../core/errors.js';
 import { checkInteger, checkObject, invalidArgument } from '../core/validate.js';
 import { AdaptiveWindow } from './adaptive-window.js';

@@ -1,4 +1,4 @@
-// What rings need of the world: a device, a bootstrap connection and a clock.
+// The outside world of rings: a device, a bootstrap connection and a clock.
 //
 // Invariant: ring code reaches the outside only through a port, so that the code that ships runs on any verbs
 // device, and on a simulated one whose every delay, loss and death is decided by a seed. Nothing here is less

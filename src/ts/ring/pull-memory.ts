@@ -1,8 +1,8 @@
-// Registered memory of messages that are pulled: the inbox READs their payloads from it.
+// Registered memory of messages that are pulled: the inbox READs their payloads from here.
 //
-// Invariant: a payload stays as it is until its message is acknowledged; then no READ of it can be under way any more,
-// as the inbox acknowledges only what it does not pull, and whoever was connected before has lost its queue pair. So
-// the memory may be used again under the same key, by the same outbox.
+// Invariant: a payload stays unchanged until its message is acknowledged. Then no READ of it can be under way, as the
+// inbox acknowledges only messages that it is not pulling, and earlier connections have lost their queue pairs. So the
+// memory may be used again under the same key, by the same outbox.
 import { AccessFlags } from '../verbs/index.js';
 import type { PortDomain, PortMemory } from './port.js';
 

@@ -1,9 +1,8 @@
 // Pulling: a message that is too long for the lane is READ from its producer's memory when the application asks for it.
 //
-// Invariant: memory that is being read into stays registered and untouched until every READ has ended, also when nobody
-// waits for it any more; a pull that lost its lane begins again on the next lane of the same producer, whose memory
-// still holds the message, as it was not acknowledged. READs of one queue pair end in the order in which they were
-// posted.
+// Invariant: the target memory stays registered and untouched until every READ has ended, even when nobody waits any
+// more; a pull that lost its lane begins again on the next lane of the same producer, whose memory still holds the
+// unacknowledged message. READs of one queue pair end in the order in which they were posted.
 import { watchDeadline } from '../core/deadline.js';
 import { ErrorCodes, RdmaError } from '../core/errors.js';
 import { AccessFlags, CompletionStatus, completionStatusWords, crc32cOf, SendFlags } from '../verbs/index.js';
@@ -17,7 +16,7 @@ const SEGMENT_BYTES = 16 * 2 ** 20;
 
 /** The lane on whose queue pair READs are posted. */
 export interface PullLane {
-  readonly session: PullSession;
+  readonly progress: PullProgress;
   readonly qp: PortQueuePair;
   readonly fenced: boolean;
   readonly condemned: RdmaError | undefined;
@@ -30,7 +29,7 @@ export interface PullLane {
 }
 
 /** The producer that holds what is pulled. */
-export interface PullSession {
+export interface PullProgress {
   readonly name: string;
   /** The lane that it has now. */
   readonly lane: PullLane | undefined;
@@ -42,7 +41,7 @@ export interface PullSession {
 /** What is to be pulled: a whole message, or a block that a message refers to. */
 export interface PullSource {
   what: 'message' | 'block';
-  session: PullSession;
+  progress: PullProgress;
   sequence: number;
   address: number;
   rkey: number;
@@ -102,7 +101,7 @@ export class Pulls {
    *   RDMA_ERR_ABORTED; RDMA_ERR_PROTOCOL for a wrong checksum; RDMA_ERR_CLOSED; what registering throws
    */
   pull(source: PullSource, into: Uint8Array, timeoutMs: number, signal: AbortSignal | undefined): Promise<void> {
-    const { session } = source;
+    const { progress } = source;
     return new Promise<void>((resolve, reject) => {
       const limits = {
         timeoutMs,
@@ -114,7 +113,7 @@ export class Pulls {
       const leave = watchDeadline(limits, (error) => this.cancel(job, error));
       const finish = () => {
         leave();
-        session.pulls = session.pulls.filter((each) => each !== job);
+        progress.pulls = progress.pulls.filter((each) => each !== job);
       };
       const job: PullJob = new PullJob(
         source,
@@ -129,23 +128,23 @@ export class Pulls {
           reject(error);
         },
       );
-      session.pulls.push(job);
-      this.proceed(session);
+      progress.pulls.push(job);
+      this.proceed(progress);
     });
   }
 
   private late(job: PullJob, timeoutMs: number): RdmaError {
-    const { name } = job.source.session;
+    const { name } = job.source.progress;
     return job.lane === undefined
       ? new RdmaError(ErrorCodes.PEER_GONE, `${name} did not come back within ${timeoutMs} ms`)
       : new RdmaError(ErrorCodes.TIMEOUT, `the ${job.source.what} was not pulled within ${timeoutMs} ms`);
   }
 
   /** Posts what can be posted now on the producer's present lane. */
-  proceed(session: PullSession): void {
-    const { lane } = session;
+  proceed(progress: PullProgress): void {
+    const { lane } = progress;
     if (lane === undefined || lane.fenced || lane.condemned !== undefined || !lane.isReady) return;
-    for (const job of [...session.pulls]) {
+    for (const job of [...progress.pulls]) {
       if (lane.reads.length >= PULL_DEPTH) return;
       if (job.failure === undefined) this.post(lane, job);
     }
@@ -198,25 +197,25 @@ export class Pulls {
     if (status !== 0) {
       // A reference that is wrong stays wrong on the next lane.
       if (status === REMOTE_ACCESS_ERROR && job.source.what === 'block') {
-        const words = `${lane.session.name} refers to memory that cannot be read`;
-        job.failure ??= new RdmaError(ErrorCodes.PROTOCOL, words);
+        const text = `${lane.progress.name} refers to memory that cannot be read`;
+        job.failure ??= new RdmaError(ErrorCodes.PROTOCOL, text);
       }
-      const why = `${lane.session.name} cannot be read: ${completionStatusWords(status)}`;
+      const why = `${lane.progress.name} cannot be read: ${completionStatusWords(status)}`;
       return new RdmaError(ErrorCodes.PEER_GONE, why);
     }
     job.arrived += read.length;
     if (job.arrived === job.source.length || (job.failure !== undefined && job.inFlight === 0)) this.end(job);
-    this.proceed(lane.session);
+    this.proceed(lane.progress);
     return undefined;
   }
 
   private end(job: PullJob): void {
     job.region?.close();
     job.region = undefined;
-    const { crc, sequence, session, length } = job.source;
+    const { crc, sequence, progress, length } = job.source;
     if (job.failure === undefined && crc !== undefined && crc32cOf(job.into, 0, length) !== crc) {
-      const words = `message ${sequence} of ${session.name} was pulled and fails its checksum`;
-      job.failure = new RdmaError(ErrorCodes.PROTOCOL, words);
+      const text = `message ${sequence} of ${progress.name} was pulled and fails its checksum`;
+      job.failure = new RdmaError(ErrorCodes.PROTOCOL, text);
     }
     if (job.failure === undefined) job.resolve();
     else job.reject(job.failure);
@@ -231,7 +230,7 @@ export class Pulls {
   laneEnded(lane: PullLane): void {
     this.underWay -= lane.reads.length;
     lane.reads.length = 0;
-    for (const job of [...lane.session.pulls]) {
+    for (const job of [...lane.progress.pulls]) {
       if (job.lane !== lane) continue;
       job.region?.close();
       job.region = undefined;
@@ -244,7 +243,7 @@ export class Pulls {
   }
 
   /** The inbox is closed, or has forgotten the producer: nothing will come any more. Its lanes are fenced. */
-  reject(session: PullSession, error: RdmaError): void {
-    for (const job of [...session.pulls]) this.cancel(job, error);
+  reject(progress: PullProgress, error: RdmaError): void {
+    for (const job of [...progress.pulls]) this.cancel(job, error);
   }
 }

@@ -1,4 +1,4 @@
-// Waiting for completions without wasting a core: spin a little, then arm the completion channel and sleep.
+// A wait for completions that wastes no core: it spins a little, then arms the completion channel and sleeps.
 //
 // Invariant: the pump never sleeps between a completion and its handling: it arms, polls once more, and only then
 // returns to the event loop. It never holds the event loop for more than its slice.

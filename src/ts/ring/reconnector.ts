@@ -1,9 +1,9 @@
-// Connecting, and connecting again: one attempt after another, with growing pauses, until a deadline.
+// The attempts to connect, first and again: one after another, with growing pauses, until a deadline.
 //
-// Invariant: at most one attempt at a time; an error that another attempt cannot fix ends it at once. After a
-// first connection, an answer from a peer that has not proved that it knows the secret ends nothing: a stranger may
-// hold the port of an inbox that is being restarted. A peer that accepts and hangs up again and again is not asked
-// without a pause.
+// Invariant: at most one attempt at a time; an error that another attempt cannot fix ends it at once. After a first
+// connection, an answer from a peer that has not proved that it knows the secret ends nothing: a stranger may hold the
+// port of an inbox that is being restarted. There is a pause between attempts even if the peer accepts and hangs up
+// again and again.
 import { pause } from '../core/deadline.js';
 import { isErrorCode, RdmaError } from '../core/errors.js';
 import type { Clock } from './port.js';

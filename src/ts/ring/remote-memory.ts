@@ -1,9 +1,9 @@
-// Memory of producers, mapped here: an inbox looks at blocks that stay with their producer, and nothing is copied.
+// Mapped memory of producers: an inbox reads blocks where they are, without a copy.
 //
-// Invariant: a segment is mapped once and stays mapped while a message that has mapped a piece of it is held; after
-// that for some seconds at most, as the producer cannot give the memory back before. A segment is known by its number,
-// which its producer never gives twice: keys and addresses may come again for other memory. If the producer dies, what
-// is mapped stays as it is.
+// Invariant: a segment is mapped once, and stays mapped while a message that uses it is held, and for some seconds at
+// most after that, as the producer cannot give the memory back before. A segment is identified by its number, which its
+// producer never gives twice: keys and addresses may come again for other memory. If the producer dies, mapped memory
+// stays as it is.
 import { RdmaError } from '../core/errors.js';
 import { checkReference, type MemoryReference } from './memory-reference.js';
 import type { Clock, PortDevice, PortDomain, PortMapping, PortQueuePair } from './port.js';
@@ -18,7 +18,7 @@ const GONE = new Set(['ESRCH', 'ENOTCONN', 'EINVAL', 'EHOSTUNREACH', 'RDMA_ERR_C
 /** What it answers for a reference that its producer does not allow. */
 const WRONG = new Set(['EACCES', 'ESTALE']);
 
-/** An incarnation of a producer: a session of the inbox. */
+/** An incarnation of a producer, as the inbox knows it. */
 export interface MemoryOwner {
   readonly name: string;
   /** Through which it is reached now; undefined while it is away. */
@@ -134,8 +134,8 @@ export class RemoteMemory {
       this.unmap(segment);
       return;
     }
-    const words = `messages of ${owner.name} hold ${segments.size} segments of its memory`;
-    throw new RdmaError('RDMA_ERR_BUSY', words, { remedy: 'release messages' });
+    const text = `messages of ${owner.name} hold ${segments.size} segments of its memory`;
+    throw new RdmaError('RDMA_ERR_BUSY', text, { remedy: 'release messages' });
   }
 
   private unmap(segment: RemoteSegment): void {
@@ -187,6 +187,6 @@ export class RemoteMemory {
 // A producer that says something else of a segment than before.
 function checkSame(known: RemoteSegment, { rkey, segmentAddress, segmentBytes, segment }: MemoryReference): void {
   if (known.rkey === rkey && known.address === segmentAddress && known.bytes === segmentBytes) return;
-  const words = `${known.owner.name} says of its segment ${segment} what it has not said before`;
-  throw new RdmaError('RDMA_ERR_PROTOCOL', words);
+  const text = `${known.owner.name} says of its segment ${segment} what it has not said before`;
+  throw new RdmaError('RDMA_ERR_PROTOCOL', text);
 }

@@ -1,13 +1,13 @@
-// Writes to a lane by RDMA WRITEs: the payloads of a batch, then its descriptors, with one doorbell.
+// The writer of a lane by RDMA WRITEs: the payloads of a batch, then its descriptors, with one doorbell.
 //
 // Invariant: the payload of a message is written before its descriptor, on the same queue pair, so that it is there
-// when the completion of the descriptor comes. Short ones go behind their descriptor, and its checksum says when both
-// are there. There are never more work requests outstanding than the queue pair and its completion queue take.
+// when the completion of the descriptor comes. Short messages go behind their descriptor, and its checksum shows when
+// both are there. There are never more work requests outstanding than the queue pair and its completion queue take.
 import { SendFlags } from '../verbs/index.js';
 import type { Answer } from './negotiation-messages.js';
 import { BATCH_BYTES, type LaneWriter } from './lane-writer.js';
 import { laneImm, MAX_BATCH } from './layout.js';
-import { slotOf } from './places.js';
+import { slotOf } from './positions.js';
 import type { Placement } from './placement.js';
 import type { PortQueuePair } from './port.js';
 import type { RetainedMessages } from './retained-messages.js';

@@ -1,7 +1,7 @@
-// A place for one message, which its author fills before it is sent.
+// Space for one message, which its author fills before it is sent.
 //
-// Invariant: exactly one of commit() and abort() ends it; until then nothing that was taken later is sent, as messages
-// keep their order. After it there are no bytes here: the memory belongs to the message.
+// Invariant: exactly one of commit() and abort() ends a reservation; until then later messages wait, as messages keep
+// their order. Afterwards it has no bytes: the memory belongs to the message.
 import { RdmaError } from '../core/errors.js';
 import { checkInteger } from '../core/validate.js';
 import type { Connection } from './connection.js';
@@ -95,7 +95,7 @@ export class Reservation implements Disposable {
   }
 
   /**
-   * Gives the place up. Its sequence is used up, and never delivered. A second time, and after commit(), it does
+   * Gives the reservation up. Its sequence is used up, and never delivered. A second time, and after commit(), it does
    * nothing.
    */
   abort(): void {

@@ -1,13 +1,13 @@
-// The messages that a producer still holds: registered memory from which they are written, and written again after a
+// The unacknowledged messages of a producer: registered memory from which they are written, and written again after a
 // reconnect.
 //
-// Invariant: a message keeps its place here until it is acknowledged; the device reads from here, so nothing is moved
-// or overwritten before. Sequences are given out here, 1, 2, 3 ... without a gap. A message whose bytes lie elsewhere
-// (in the lane, or in a payload of its own) still has its place here, so they can be brought here at any time.
-import { Places, slotOf } from './places.js';
+// Invariant: a message keeps its space here until it is acknowledged; the device reads from it, so nothing is moved or
+// overwritten before. Sequences are assigned here: 1, 2, 3 ... without a gap. A message whose bytes lie elsewhere (in
+// the lane, or in a payload of its own) still has space here, so its bytes can be copied here at any time.
+import { Positions, slotOf } from './positions.js';
 import type { PortMemory } from './port.js';
 
-/** OPEN is being built; READY can be sent; GIVEN_UP is sent as a place to be skipped. */
+/** OPEN is being built; READY can be sent; GIVEN_UP is sent as a message to be skipped. */
 export const Phase = { OPEN: 0, READY: 1, GIVEN_UP: 2 } as const;
 
 /** Where the bytes of a message are: here, in the lane of the present connection, or in a payload that is pulled. */
@@ -30,7 +30,7 @@ export class RetainedMessages {
   /** All of the memory, as bytes and as words. */
   readonly data: Uint8Array;
   readonly words: Int32Array;
-  private readonly places: Places;
+  private readonly positions: Positions;
   private readonly spaces: Float64Array;
   private readonly lengths: Float64Array;
   private readonly phases: Uint8Array;
@@ -44,7 +44,7 @@ export class RetainedMessages {
     this.capacity = capacity;
     this.data = new Uint8Array(memory.buffer, 0, bytes);
     this.words = new Int32Array(memory.buffer, 0, bytes / 4);
-    this.places = new Places(capacity, bytes);
+    this.positions = new Positions(capacity, bytes);
     this.spaces = new Float64Array(capacity);
     this.lengths = new Float64Array(capacity);
     this.phases = new Uint8Array(capacity);
@@ -65,17 +65,17 @@ export class RetainedMessages {
 
   /** Bytes that they take. */
   get heldBytes(): number {
-    return this.places.takenFrom(this.first);
+    return this.positions.takenFrom(this.first);
   }
 
   /** True when a message of `length` bytes can be taken now. */
   fits(length: number): boolean {
     if (this.count >= this.capacity) return false;
-    return this.places.fits(length, this.first);
+    return this.positions.fits(length, this.first);
   }
 
   /**
-   * Makes a place for a message that fits and answers its sequence. It is OPEN until ready() or giveUp().
+   * Makes room for a message that fits and answers its sequence. It is OPEN until ready() or giveUp().
    *
    * @param space bytes that it may take at most
    * @param now for its age, in ms
@@ -83,7 +83,7 @@ export class RetainedMessages {
   begin(space: number, home: number, now: number): number {
     const sequence = ++this.last;
     const at = slotOf(sequence, this.capacity);
-    this.places.put(at, space);
+    this.positions.put(at, space);
     this.spaces[at] = space;
     this.lengths[at] = space;
     this.phases[at] = OPEN;
@@ -101,8 +101,8 @@ export class RetainedMessages {
   take(bytes: Uint8Array, now: number): void {
     const at = slotOf(++this.last, this.capacity);
     const { length } = bytes;
-    this.places.put(at, length);
-    this.data.set(bytes, this.places.offsetOf(at));
+    this.positions.put(at, length);
+    this.data.set(bytes, this.positions.offsetOf(at));
     this.spaces[at] = length;
     this.lengths[at] = length;
     this.phases[at] = READY;
@@ -163,7 +163,7 @@ export class RetainedMessages {
 
   /** Where message `sequence` begins in {@link RetainedMessages.memory}. */
   offsetOf(sequence: number): number {
-    return this.places.offsetOf(slotOf(sequence, this.capacity));
+    return this.positions.offsetOf(slotOf(sequence, this.capacity));
   }
 
   /** How many messages after `sequence` are complete, and not acknowledged. */

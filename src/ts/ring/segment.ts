@@ -1,7 +1,6 @@
 // One memory region of a pool, cut into blocks of one size.
 //
-// Invariant: `used` is how many of its blocks are allocated; a segment is closed only while that is 0, or with its
-// pool.
+// Invariant: `used` counts its allocated blocks; a segment is closed only while that is 0, or with its pool.
 import type { PortMemory } from './port.js';
 import type { SizeClass } from './size-class.js';
 

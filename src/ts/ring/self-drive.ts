@@ -1,7 +1,7 @@
-// Polls for callers that await something with `wait: 'busy'`, where nobody else polls for them.
+// The polling for callers that await something with `wait: 'busy'`, when nobody else polls.
 //
-// Invariant: it polls from when somebody awaits until nobody does, never within a call of the user's, and never for one
-// who only calls poll(). While it finds nothing for long it looks once a millisecond, and leaves the processor to
+// Invariant: it polls while at least one caller awaits, never inside a call of the user's, and never for a caller that
+// only calls poll(). After a long time without a result it polls once a millisecond, and leaves the processor to
 // others.
 import type { Clock } from './port.js';
 

@@ -1,4 +1,5 @@
-// How messages get from an application to the lane: taken, collected while it corks, written, or made to wait for room.
+// The path of a message from the application to the lane: taken, collected while corked, written, or kept waiting for
+// room.
 //
 // Invariant: messages leave in the order in which they were taken. Each message is written at once, unless it is
 // collected; collected messages are written by the last uncork(), when there is no room for more, or when waiting gains

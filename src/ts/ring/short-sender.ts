@@ -1,7 +1,7 @@
-// Sends a short message in one step: from the caller's bytes into its slot of a lane that is stored into and polled.
+// The fast path of a short message: one step from the caller's bytes into a slot of a mapped and polled lane.
 //
-// Invariant: what is sent so is what the long way would send: nothing that was taken before waits, and there is credit.
-// The message is shown before this side keeps its own copy, which is made before anything else is called.
+// Invariant: it sends exactly what the general path would send: no earlier message waits, and there is credit. The
+// message is published before the outbox copies it, and the copy is made before anything else is called.
 import { DESCRIPTOR_BYTES, publishShort } from './layout.js';
 import { type Placement, WriteMode } from './placement.js';
 import type { RetainedMessages } from './retained-messages.js';
@@ -40,7 +40,7 @@ export class ShortSender {
     const { length } = bytes;
     if (placement.sent !== last || !retained.fits(length) || !placement.hasCredit(0)) return false;
     const sequence = last + 1;
-    const at = placement.place(sequence, 0, SLOT) * this.slotBytes;
+    const at = placement.put(sequence, 0, SLOT) * this.slotBytes;
     this.data.set(bytes, at + MESSAGE_AT);
     publishShort(this.words, at >> 2, this.epoch, sequence, length);
     placement.sent = sequence;

@@ -1,7 +1,7 @@
 // The free blocks of one size.
 //
-// Invariant: what was given back last is taken first, as it is still in the processor's caches. Each free block of a
-// segment is on the stack exactly once.
+// Invariant: the block that was given back last is taken first, as it is still in the processor's caches. Each free
+// block of a segment is on the stack exactly once.
 
 const MIN_BYTES = 64;
 

@@ -1,7 +1,7 @@
-// Why a message is too large to be sent, and what would let it through.
+// The reason why a message is too large to be sent, and the limits that would let it through.
 //
-// Invariant: a remedy names exactly the limits that are smaller than the message, each with its value and its side, and
-// never one that cannot be raised far enough.
+// Invariant: a remedy names exactly the limits that are smaller than the message, each with its value and its owner
+// (inbox or outbox), and never one that cannot be raised far enough.
 import { RdmaError } from '../core/errors.js';
 import { MAX_DATA_BYTES, MAX_PULL_BYTES } from './negotiation-messages.js';
 
@@ -28,8 +28,8 @@ export interface SizeLimits {
  * @returns an RdmaError with code RDMA_ERR_MESSAGE_TOO_LARGE; it is returned, not thrown
  */
 export function tooLarge(length: number, room: number, remedy: string): RdmaError {
-  const words = `a message of ${length} bytes does not fit: at most ${room} bytes can be sent`;
-  return new RdmaError('RDMA_ERR_MESSAGE_TOO_LARGE', words, { remedy });
+  const text = `a message of ${length} bytes does not fit: at most ${room} bytes can be sent`;
+  return new RdmaError('RDMA_ERR_MESSAGE_TOO_LARGE', text, { remedy });
 }
 
 /** What would let a message of `length` bytes through, which fits neither the lane nor what is pulled. */

@@ -1,8 +1,8 @@
-// The descriptors of a connection, made in memory of its own, slot by slot as they are in the lane.
+// The descriptors of a connection, built in memory of its own, slot by slot as in the lane.
 //
-// Invariant: the descriptor of a message is made when the message has its place, and is not touched until the inbox has
-// released that: the device may read it at any time in between. Before the slots lies the control block of the
-// connection.
+// Invariant: the descriptor of a message is built when the message has its position, and is not touched until the inbox
+// has released that: the device may read it at any time in between. The control block of the connection lies before the
+// slots.
 import type { Answer } from './negotiation-messages.js';
 import {
   DESCRIPTOR_BYTES,
@@ -77,7 +77,7 @@ export class StagedDescriptors {
     return usedSlotBytes(this.words, this.wordOf(slot));
   }
 
-  /** Makes the descriptor of message `sequence`, which has its place, in `slot`, which is its own. */
+  /** Makes the descriptor of message `sequence`, which has its position, in `slot`, which is its own. */
   describe(sequence: number, slot: number): void {
     const { placement, retained, descriptor } = this;
     const phase = retained.phaseOf(sequence);

@@ -1,7 +1,7 @@
-// What operators ask of rings: depth, bytes, why something waits, ages; in plain numbers.
+// The status of rings, for operators: depth, bytes, why something waits, ages; in plain numbers.
 //
-// Invariant: counters only grow and cost one addition where something happens; everything else is computed when it is
-// asked for. Times are in ms, sizes in bytes.
+// Invariant: counters only grow and cost one addition per event; everything else is computed on request. Times are in
+// ms, sizes in bytes.
 import type { LaneStall } from './placement.js';
 import type { PortServer } from './port.js';
 
@@ -57,7 +57,7 @@ export interface OutboxStatus {
   /** Calls that wait for room. */
   waiting: number;
   stalledBy: Stall | undefined;
-  /** How often the completion channel woke this side. */
+  /** How often the completion channel woke this outbox. */
   wakes: number;
   counters: OutboxCounters;
 }
@@ -74,9 +74,9 @@ export class InboxCounters {
   fences = 0;
   /** Fenced lanes whose memory could not be proved to be left by its writer. */
   quarantined = 0;
-  /** Producers, and connections of strangers, that were not let in. */
+  /** Producers, and bootstrap connections of strangers, that were not let in. */
   refused = 0;
-  /** Places that producers gave up. */
+  /** Reservations that producers gave up. */
   skipped = 0;
   /** Messages that were pulled. */
   pulls = 0;
@@ -139,17 +139,17 @@ export interface LaneStatus {
 
 /** The port of an inbox, as {@link Inbox.status} shows it. */
 export interface BootstrapStatus {
-  /** Connections that have not proved yet that they know the secret. */
+  /** Bootstrap connections that have not proved yet that they know the secret. */
   pending: number;
-  /** Connections of producers. */
+  /** Bootstrap connections of producers. */
   peers: number;
   /** Processes of the same user and host have a way in that others cannot crowd. */
   hasLocalSocket: boolean;
   /**
-   * Connections that did not prove that they know the secret, or were not let in before anything else was said, by the
-   * reason: `full` gave way to others, `timeout`, `protocol` no or wrong words, `version`, `unauthenticated`,
-   * `service`, `busy`, `disconnected`, `user` another user's process at the local socket, `closed` the inbox was
-   * closed.
+   * Bootstrap connections that did not prove that they know the secret, or were not let in before anything else was
+   * said, by the reason: `full` gave way to others, `timeout`, `protocol` no frames or wrong ones, `version`,
+   * `unauthenticated`, `service`, `busy`, `disconnected`, `user` another user's process at the local socket, `closed`
+   * the inbox was closed.
    */
   rejected: Record<string, number>;
 }
@@ -171,7 +171,7 @@ export interface InboxStatus {
   oldestUnacknowledgedMs: number;
   /** Memory of producers that is mapped here. */
   mappedBytes: number;
-  /** How often the completion channel woke this side. */
+  /** How often the completion channel woke this inbox. */
   wakes: number;
   counters: InboxCounters;
 }

@@ -1,7 +1,7 @@
-// Connections to an inbox that got no channel: counted, and told of, but not faster than anybody can read.
+// Bootstrap connections to an inbox that got no channel: counted, and reported no faster than anybody can read.
 //
-// Invariant: each one counts, and is part of exactly one event, its own or one that covers several; there are at
-// most MOST_EVENTS a second, however many come.
+// Invariant: each connection counts, and is part of exactly one event, its own or one that covers several; there are at
+// most MOST_EVENTS events a second, however many connections come.
 import { notify } from './callback.js';
 import type { LaneEvent } from './inbox-options.js';
 import type { Clock, PortRejection } from './port.js';

@@ -1,4 +1,4 @@
-// The port of real life: verbs devices, the TCP bootstrap, Node's timers.
+// The real port: verbs devices, the TCP bootstrap, Node's timers.
 //
 // Invariant: nothing is decided here; each call goes straight to its verb.
 import { randomBytes } from 'node:crypto';

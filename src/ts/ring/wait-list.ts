@@ -1,7 +1,7 @@
 // Callers that wait for a condition, first come first served.
 //
-// Invariant: wake() tries a waiter only when all before it have succeeded or left, so order is kept; a waiter that has
-// left (time-out, abort) is never tried again.
+// Invariant: wake() tries a waiter only when all earlier waiters have succeeded or left, so order is kept; a waiter
+// that has left (time-out, abort) is never tried again.
 import { watchDeadline } from '../core/deadline.js';
 import { checkInteger } from '../core/validate.js';
 import type { Clock } from './port.js';

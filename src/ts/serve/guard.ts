@@ -127,7 +127,7 @@ function authorize(request: FastifyRequest, { settings }: ServerContext): Access
   if (settings.tokens === undefined) return undefined;
   const access = settings.tokens.authorize(request.headers.authorization);
   if (access !== undefined) return access;
-  const words = request.headers.authorization === undefined ? 'a token is needed' : 'the token is not known';
-  const error = httpError(401, 'RDMA_ERR_UNAUTHENTICATED', words, { remedy: 'send Authorization: Bearer TOKEN' });
+  const text = request.headers.authorization === undefined ? 'a token is needed' : 'the token is not known';
+  const error = httpError(401, 'RDMA_ERR_UNAUTHENTICATED', text, { remedy: 'send Authorization: Bearer TOKEN' });
   throw Object.assign(error, { headers: { 'www-authenticate': 'Bearer realm="onepiece", Basic realm="onepiece"' } });
 }

@@ -12,9 +12,9 @@ export type LogLevel = (typeof LOG_LEVELS)[number];
 
 /** Where a server says what happens. */
 export interface Log {
-  info(fields: object, words: string): void;
-  warn(fields: object, words: string): void;
-  error(fields: object, words: string): void;
+  info(fields: object, text: string): void;
+  warn(fields: object, text: string): void;
+  error(fields: object, text: string): void;
 }
 
 /** Says nothing. */

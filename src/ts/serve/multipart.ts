@@ -70,7 +70,7 @@ export function decodeMultipart(body: Buffer, contentType: string): FormPart[] {
   return parts;
 }
 
-const badForm = (words: string) => badBody(`the form is malformed: ${words}`);
+const badForm = (text: string) => badBody(`the form is malformed: ${text}`);
 
 function partOf(headers: Buffer, content: Uint8Array): FormPart {
   let disposition: string | undefined;

@@ -16,7 +16,7 @@ export async function loadPeer<T>(name: string, load: () => Promise<T>): Promise
   } catch (cause) {
     const code = (cause as { code?: unknown } | null)?.code;
     const isMissing = code === 'ERR_MODULE_NOT_FOUND' || code === 'MODULE_NOT_FOUND';
-    const words = `the server needs the package ${name}, which ${isMissing ? 'is not installed' : 'does not load here'}`;
-    throw new RdmaError('RDMA_ERR_NOT_SUPPORTED', words, { remedy: `npm install ${name}`, cause });
+    const text = `the server needs the package ${name}, which ${isMissing ? 'is not installed' : 'does not load here'}`;
+    throw new RdmaError('RDMA_ERR_NOT_SUPPORTED', text, { remedy: `npm install ${name}`, cause });
   }
 }

@@ -42,8 +42,8 @@ export class HttpError extends Error {
 }
 
 /** Makes an HttpError. */
-export function httpError(status: number, code: ErrorCode, words: string, details: RdmaErrorDetails = {}): HttpError {
-  return new HttpError(status, new RdmaError(code, words, details));
+export function httpError(status: number, code: ErrorCode, text: string, details: RdmaErrorDetails = {}): HttpError {
+  return new HttpError(status, new RdmaError(code, text, details));
 }
 
 /** What the statuses of this server are called (RFC 9110, section 15; RFC 6585). */
@@ -142,8 +142,8 @@ function sorted(error: unknown): { status: number; cause: RdmaError; headers: Re
   if (isRdmaError(error)) return { status: statusOf(error), cause: error, headers: {} };
   const known = ofFastify(error);
   if (known !== undefined) return { status: known.status, cause: known.error, headers: known.headers };
-  const words = 'the server failed; its log has the reason under the number of this request';
-  return { status: 500, cause: new RdmaError('RDMA_ERR_INTERNAL', words), headers: {} };
+  const text = 'the server failed; its log has the reason under the number of this request';
+  return { status: 500, cause: new RdmaError('RDMA_ERR_INTERNAL', text), headers: {} };
 }
 
 // A client that has to wait until a stage starts has not sent too much.

@@ -57,7 +57,7 @@ interface Entry {
  * @throws RdmaError RDMA_ERR_INVALID_ARGUMENT for what is no such file
  */
 export function decodeSafetensors(bytes: Uint8Array, what = 'the file'): SafetensorsFile {
-  const bad = (words: string, cause?: unknown) => badBody(`${what} is no safetensors file: ${words}`, undefined, cause);
+  const bad = (text: string, cause?: unknown) => badBody(`${what} is no safetensors file: ${text}`, undefined, cause);
   if (bytes.byteLength < 8) throw bad('it is shorter than 8 bytes');
   const headerBytes = Number(new DataView(bytes.buffer, bytes.byteOffset).getBigUint64(0, true));
   if (headerBytes > MAX_HEADER_BYTES) throw bad(`its header has ${headerBytes} bytes; at most ${MAX_HEADER_BYTES}`);
@@ -84,7 +84,7 @@ export function decodeSafetensors(bytes: Uint8Array, what = 'the file'): Safeten
   return { tensors, metadata: metadataOf(Object.hasOwn(header, METADATA) ? header[METADATA] : {}, bad) };
 }
 
-type Bad = (words: string) => Error;
+type Bad = (text: string) => Error;
 
 function isObject(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value);

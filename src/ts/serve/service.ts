@@ -38,8 +38,8 @@ export async function loadService(name: string, exportName?: string, isAnew = fa
   try {
     module = await importFile(path, isAnew);
   } catch (cause) {
-    const words = `${path} cannot be loaded: ${cause instanceof Error ? cause.message : String(cause)}`;
-    throw new RdmaError('RDMA_ERR_INVALID_ARGUMENT', words, {
+    const text = `${path} cannot be loaded: ${cause instanceof Error ? cause.message : String(cause)}`;
+    throw new RdmaError('RDMA_ERR_INVALID_ARGUMENT', text, {
       remedy: `give the path of a module that exports a workflow, or ${DEMO_NAME}`,
       cause,
     });
@@ -67,7 +67,7 @@ async function importFile(path: string, isAnew: boolean): Promise<Record<string,
 function chooseWorkflow(path: string, module: Record<string, unknown>, exportName: string | undefined): Workflow {
   const found = Object.entries(module).filter((entry): entry is [string, Workflow] => isWorkflow(entry[1]));
   const names = found.map(([name]) => name).join(', ') || 'none';
-  const refuse = (words: string, remedy: string) => new RdmaError('RDMA_ERR_INVALID_ARGUMENT', words, { remedy });
+  const refuse = (text: string, remedy: string) => new RdmaError('RDMA_ERR_INVALID_ARGUMENT', text, { remedy });
   if (exportName !== undefined) {
     const chosen = found.find(([name]) => name === exportName);
     if (chosen === undefined) throw refuse(`${path} exports no workflow ${exportName}`, `it exports ${names}`);

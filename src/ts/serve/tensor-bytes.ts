@@ -7,8 +7,8 @@ import { DTYPES, type Dtype, elementBytes, elementCount, type Tensor } from '../
 import { viewTensor } from '../pipeline/tensor.js';
 
 /** A refusal of what a client sent. */
-export function badBody(words: string, remedy?: string, cause?: unknown): RdmaError {
-  return new RdmaError('RDMA_ERR_INVALID_ARGUMENT', words, { remedy, ...(cause === undefined ? {} : { cause }) });
+export function badBody(text: string, remedy?: string, cause?: unknown): RdmaError {
+  return new RdmaError('RDMA_ERR_INVALID_ARGUMENT', text, { remedy, ...(cause === undefined ? {} : { cause }) });
 }
 
 /** Tells whether a value names an element type. */

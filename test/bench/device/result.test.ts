@@ -1,4 +1,4 @@
-// Proves: a row has the figure of its test, and stands beside what measures the same.
+// Proves: a row has the figure of its test, and is beside the rows that measure the same.
 import t from 'tap';
 import { comparisonOf, resultOf } from '../../../src/ts/bench/device/result.js';
 

@@ -72,10 +72,14 @@ void t.test('Ctrl-C ends both sides', async (t) => {
   ] as const) {
     const args = ['--only', test, '--iterations', '10000000', '--idle-seconds', '60'];
     const { child, ended } = start(['bench', 'device', ...args], cwd);
-    const [target] = await until('the other side runs', 20_000, () => {
-      const children = childrenOf(child.pid!);
-      return children.length > 0 && children;
-    });
+    const [target] = await until(
+      'the other side runs',
+      () => {
+        const children = childrenOf(child.pid!);
+        return children.length > 0 && children;
+      },
+      20_000,
+    );
     child.kill(signal);
     const { code, stdout } = await ended;
     t.equal(code, signal === 'SIGINT' ? 130 : 143);
@@ -86,10 +90,14 @@ void t.test('Ctrl-C ends both sides', async (t) => {
 
 void t.test('who loses the other side says so', async (t) => {
   const { child, ended } = start(['bench', 'device', '--only', 'idle', '--idle-seconds', '60'], cwd);
-  const [target] = await until('the other side runs', 20_000, () => {
-    const children = childrenOf(child.pid!);
-    return children.length > 0 && children;
-  });
+  const [target] = await until(
+    'the other side runs',
+    () => {
+      const children = childrenOf(child.pid!);
+      return children.length > 0 && children;
+    },
+    20_000,
+  );
   process.kill(target!, 'SIGKILL');
   const { code, stderr } = await ended;
   t.equal(code, 1);

@@ -1,4 +1,5 @@
-// Proves: what is missing is said before anything is measured; what fails is said once, and only an abort ends the run.
+// Proves: a missing peer is named before anything is measured, a failing one is named once, and only an abort ends the
+// run.
 import t from 'tap';
 import { Beside } from '../../../src/ts/bench/kit/beside.js';
 import { RdmaError } from '../../../src/ts/core/errors.js';

@@ -1,4 +1,4 @@
-// Proves: who has to share a core is told so, and who has one is not.
+// Proves: a measurement that has to share a core says so, and one that has its own does not.
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import t from 'tap';
 import { allowedCores } from '../../../src/ts/bench/kit/affinity.js';

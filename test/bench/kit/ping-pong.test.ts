@@ -1,5 +1,5 @@
-// Proves: a ping-pong warms up without samples, takes as many as the time holds, and leaves out what the other side spent
-// on writing.
+// Proves: a ping-pong warms up without samples, takes as many as the time holds, and leaves out the time that the other
+// end spent on writing.
 import t from 'tap';
 import { measurePingPong, type PingPong, roundsWithin } from '../../../src/ts/bench/kit/ping-pong.js';
 

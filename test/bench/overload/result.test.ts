@@ -1,4 +1,4 @@
-// Proves: figures come from what was measured by the arithmetic that they are named after, and what was not is null.
+// Proves: each figure is computed from the measurements as its name says, and one without measurements is null.
 import t from 'tap';
 import {
   batchResult,
@@ -41,7 +41,7 @@ const tenants = tenantsResult(200, 1, {
   flood: counted(),
 });
 
-void t.test('a load is told in capacities and shares', async (t) => {
+void t.test('a load is given in capacities and shares', async (t) => {
   t.match(load, { test: 'overload', peer: null, factor: 3, goodput: 0.95, lateShare: 0.05, rejectP99Ms: 2 });
   t.equal(load.refusedShare, 0.6667);
   const without = loadResult('pqueue', 1, 200, 1, {
@@ -51,7 +51,7 @@ void t.test('a load is told in capacities and shares', async (t) => {
   t.match(without, { peer: 'pqueue', rejectP50Ms: null, rejectP99Ms: null, latencyP99Ms: null });
 });
 
-void t.test('retries are told of those that were told when, or not at all', async (t) => {
+void t.test('retries are counted for requests that got a time to retry, or not at all', async (t) => {
   t.match(retry, { toldShare: 0.8, firstRetryShare: 0.75, answeredShare: 0.5, retryAfterP99Ms: 2 });
   const nobody = retryResult({ refused: 9, told: 0, admitted: 0, inTime: 0, retryAfterMs: null });
   t.match(nobody, { toldShare: 0, firstRetryShare: null, answeredShare: null, retryAfterP50Ms: null });

@@ -36,7 +36,7 @@ async function bench(change: Partial<OverloadSettings>, peers: readonly Overload
   return { notes, steps, outcome };
 }
 
-void t.test('what is missing is said before anything is measured', async (t) => {
+void t.test('a missing peer is named before anything is measured', async (t) => {
   const { steps, outcome } = await bench({}, [lacks]);
   t.match(outcome, { code: 'RDMA_ERR_INVALID_ARGUMENT', remedy: REMEDY });
   const { outcome: device, steps: none } = await bench({ device: 'nic9' }, []);

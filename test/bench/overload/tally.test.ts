@@ -28,7 +28,7 @@ void t.test('a generator that was late makes an answer late', async (t) => {
   t.match(tally([record({ sentMs: 900, endedMs: 1100 })], 1000, 0, 1000), { inTime: 1, latencyMs: { p50: 1000 } });
 });
 
-void t.test('what was refused is not late; what ended otherwise is', async (t) => {
+void t.test('a refused request is not late; one that ended otherwise is', async (t) => {
   const records = [
     record({}),
     record({ end: 'refused', endedMs: 101 }),

@@ -72,7 +72,7 @@ void t.test('as many rests as fit, and ten at least', async (t) => {
   t.equal(restsWithin(1, 1000), 10);
 });
 
-void t.test('who carries more or rests longer has more time before he counts as stuck', async (t) => {
+void t.test('a run that carries more or rests longer has more time before it counts as stuck', async (t) => {
   const limit = (sizeBytes: number, task: Parameters<typeof limitMs>[0]['task']) =>
     limitMs({ shape: 'chain', sizeBytes, task });
   t.ok(limit(2 ** 26, { do: 'load', inFlight: 16, seconds: 1 }) > 200_000);

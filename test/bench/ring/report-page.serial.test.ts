@@ -51,7 +51,7 @@ function sample(): RingDocument {
   return { ...report(results), peers: { unix: HOSTILE }, comparisons: compareResults(results), failures };
 }
 
-void t.test('what came from elsewhere cannot end the script that it stands in', async (t) => {
+void t.test('foreign text cannot end the script that contains it', async (t) => {
   const page = reportPage(sample(), occasion);
   t.notMatch(page, /<img/);
   t.equal(page.match(/<\/script>/g)!.length, 3);

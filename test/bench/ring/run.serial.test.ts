@@ -1,4 +1,4 @@
-// Proves: a peer that is missing, fails, or cannot carry a size is told, and replaced by nothing; the others go on.
+// Proves: a peer that is missing, fails, or cannot carry a size is named, and nothing replaces it; the others go on.
 import t from 'tap';
 import type { RingPeer } from '../../../src/ts/bench/ring/peer.js';
 import { emptyResult } from '../../../src/ts/bench/ring/result.js';
@@ -72,7 +72,7 @@ void t.test('a peer that fails is among the failures, and the others go on', asy
   t.match(notes[0], /hawk has failed in ring-lat with 64 bytes/);
 });
 
-void t.test('a size that a peer cannot carry, and a test that it has not, are told once', async (t) => {
+void t.test('a size that a peer cannot carry, and a test that it lacks, are named once', async (t) => {
   const large = await run([peer('wren', { maxBytes: 100 })], false, { sizes: [64, 128, 256] });
   t.equal(large.outcome.results.filter((result: { peer: string }) => result.peer === 'wren').length, 1);
   t.strictSame(large.notes, ['without wren above 100 bytes']);

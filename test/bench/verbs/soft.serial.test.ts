@@ -90,7 +90,7 @@ void t.test('two commands find each other over TCP', async (t) => {
   const server = start(['bench', 'send-lat', '--listen', '-p', '18599'], cwd);
   let said = '';
   server.child.stderr?.on('data', (text) => (said += text));
-  await until('it listens', 20_000, () => said.includes('waiting'));
+  await until('it listens', () => said.includes('waiting'), 20_000);
   const [result] = await bench(t, 'send-lat', '127.0.0.1', '-p', '18599', '-n', '100');
   t.ok(result.latencyUs.p50 > 0);
   t.equal((await server.ended).code, 0);
@@ -99,10 +99,14 @@ void t.test('two commands find each other over TCP', async (t) => {
 void t.test('Ctrl-C ends both sides', async (t) => {
   for (const signal of ['SIGINT', 'SIGTERM'] as const) {
     const { child, ended } = start(['bench', 'write-lat', '-D', '60'], cwd);
-    const [server] = await until('the other side runs', 20_000, () => {
-      const children = childrenOf(child.pid!);
-      return children.length > 0 && children;
-    });
+    const [server] = await until(
+      'the other side runs',
+      () => {
+        const children = childrenOf(child.pid!);
+        return children.length > 0 && children;
+      },
+      20_000,
+    );
     child.kill(signal);
     const { code, stdout } = await ended;
     t.equal(code, signal === 'SIGINT' ? 130 : 143);

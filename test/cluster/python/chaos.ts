@@ -81,7 +81,7 @@ export function whatIsWrongWith(
   return at < 0 ? undefined : `number ${at} is ${got[at]} instead of ${2 * sent[at]! + 1}`;
 }
 
-/** When no request has ended for so long, somebody stands still. */
+/** When no request has ended for so long, something hangs. */
 const STILL_MS = 60_000;
 const PAUSE_MS = 5;
 /** A process that is stopped for a moment goes on after so long: before its stage process gives it up. */

@@ -36,7 +36,7 @@ void t.test('all receivers must be able to open it', async (t) => {
   t.match(outputs.peersOf({ receivers: ['gone/0'] }), /gone\/0 takes no memory of a GPU, or is being replaced/);
 });
 
-void t.test('others are told what the process offers', async (t) => {
+void t.test('others learn what the process offers', async (t) => {
   const own = world({});
   const outputs = new GpuOutputs(own, true);
   outputs.begin({ probe: 'first' }, () => {});

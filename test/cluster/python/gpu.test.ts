@@ -1,7 +1,7 @@
 // Proves that outputs on a GPU go from one process to the next by their handles, with a CUDA runtime over shared memory
-// (test/python/fake_cudart.c): nothing is copied; who cannot open one gets them through the host; blocks are given back
-// when they are acknowledged, however their receiver has ended; and no request is lost with the GPU that held its
-// bytes.
+// (test/python/fake_cudart.c): nothing is copied; a process that cannot open a handle gets the bytes through the host;
+// blocks are given back when they are acknowledged, however their receiver has ended; and no request is lost with the
+// GPU that held its bytes.
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
@@ -52,7 +52,7 @@ async function allGivenBack(pipeline: LocalPipeline, place: string): Promise<voi
 }
 
 let files = 0;
-/** A file by which a stage says that it runs, and is told to go on. */
+/** A file by which a stage says that it runs, and learns that it may go on. */
 function signals(): { file: string; count: () => number; go: () => void } {
   const file = path.join(folder, `signal-${files++}`);
   const count = () => {
@@ -200,7 +200,7 @@ void t.test('failures, cancellations and time-outs of either stage give the bloc
   const { pipeline } = await start(t, onGpu, SOFT);
   for (const stage of ['make', 'read']) {
     const error = await within('an error', outcome(ask(pipeline, 1, { [stage]: 'raises' })), 30_000);
-    t.match(error, { code: 'RDMA_ERR_STAGE_FAILED', message: /as it was told/ });
+    t.match(error, { code: 'RDMA_ERR_STAGE_FAILED', message: /as ordered/ });
     const stop = new AbortController();
     const run = outcome(pipeline.run({ meta: { value: 1, count: COUNT, [stage]: 'loops' } }, { signal: stop.signal }));
     setTimeout(() => stop.abort(), 100);

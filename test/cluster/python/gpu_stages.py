@@ -23,7 +23,7 @@ def act(task, name):
     if what == "waits":
         wait(meta["file"])
     elif what == "raises":
-        raise ValueError("as it was told")
+        raise ValueError("as ordered")
     elif what == "loops":
         while True:
             task.progress(0.5)

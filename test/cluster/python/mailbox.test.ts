@@ -3,7 +3,7 @@
 import t from 'tap';
 import { Mailbox, MAILBOX_BYTES, MAX_RECORD_BYTES, RING_BYTES } from '../../../src/ts/cluster/python/mailbox.js';
 
-/** A mailbox whose ring to Python is also its ring to Node: what was posted is taken. */
+/** A mailbox whose ring to Python is also its ring to Node: it takes what it has posted. */
 function looped(): { mailbox: Mailbox; words: Int32Array; carry: () => void } {
   const buffer = new ArrayBuffer(MAILBOX_BYTES);
   const words = new Int32Array(buffer, 0, 1024);

@@ -1,6 +1,6 @@
 // Proves that stages in Python do what stages in JavaScript do: tensors and metadata come and go unchanged, batches and
-// several tasks at a time run, progress is told; that nothing is copied between two of them; and that memory which the
-// code keeps never shows another task's bytes.
+// several tasks at a time run, progress is reported; that nothing is copied between two of them; and that memory which
+// the code keeps never shows another task's bytes.
 import t from 'tap';
 import { type PipelineEvent, LocalPipeline } from '../../../src/ts/cluster/index.js';
 import type { RdmaError, Tensor, Workflow } from '../../../src/ts/pipeline/index.js';
@@ -66,7 +66,7 @@ void t.test('what is put, forwarded or empty arrives; text of every kind too', a
   t.same([parts.c!.dtype, ...parts.c!.shape], ['f32', 0, 4]);
   t.ok((parts.d!.data as Uint8Array).length === 100_000 && (parts.d!.data as Uint8Array).every((value) => value === 7));
   t.same(parts.x!.data, x.data);
-  t.ok((await pythonOf(pipeline, 'act/0')).copiedBytes >= 100_000, 'what is put is counted as copied');
+  t.ok((await pythonOf(pipeline, 'act/0')).copiedBytes >= 100_000, 'a part that is put is counted as copied');
   for (const bytes of [100_000, 900_000]) {
     const large = await within('a result', pipeline.run({ meta: { act: 'large-meta', bytes } }), 30_000);
     t.equal((large.outputs[0]!.meta as { text: string }).text.length, bytes);
@@ -123,7 +123,7 @@ void t.test('batches run together; one of a batch fails alone', async (t) => {
 
 void t.test('an async stage runs several tasks at a time, each with its own memory', async (t) => {
   const { pipeline } = await start(t, together, SOFT);
-  // Many times: a task that comes while another one asks for its output has to begin all the same.
+  // Many times: a task that comes while another one asks for its output has to begin anyway.
   for (let round = 0; round < 50; round++) {
     const runs = Array.from({ length: 4 }, (_, n) =>
       pipeline.run({ meta: { n, count: 4 }, parts: { x: floats(5000, n) } }),
@@ -138,7 +138,7 @@ void t.test('an async stage runs several tasks at a time, each with its own memo
   await idle(pipeline);
 });
 
-void t.test('progress and previews are told', async (t) => {
+void t.test('progress and previews are reported', async (t) => {
   const events: PipelineEvent[] = [];
   const { pipeline } = await start(t, act, { ...SOFT, onEvent: (event) => events.push(event) });
   await within('a result', pipeline.run({ meta: { act: 'tells' } }), 30_000);

@@ -87,11 +87,11 @@ for (const [signal, code] of [
     const before = left();
     const { child, ended } = start(['bench', 'ring-lat', '--duration', '60', '--compare', 'redis'], cwd);
     const fresh = () => left().filter((name) => !before.includes(name));
-    await until('its server runs', 30_000, () => serversIn(fresh()).length > 0 && groupOf(child.pid!).length > 1);
+    await until('its server runs', () => serversIn(fresh()).length > 0 && groupOf(child.pid!).length > 1, 30_000);
     const folders = fresh();
     child.kill(signal);
     t.equal((await ended).code, code);
-    await until('nobody is left', 5000, () => serversIn(folders).length + groupOf(child.pid!).length === 0);
+    await until('nobody is left', () => serversIn(folders).length + groupOf(child.pid!).length === 0, 5000);
     if (signal === 'SIGINT') t.strictSame(fresh(), []);
     // Nobody can clean up after SIGKILL.
     for (const folder of fresh()) rmSync(join(tmpdir(), folder), { recursive: true, force: true });

@@ -40,7 +40,7 @@ void t.test('what is wrong with a row is said with its line', async (t) => {
   }
 });
 
-void t.test('published formats are told by their columns', async (t) => {
+void t.test('published formats are recognized by their columns', async (t) => {
   const azure = readTrace(
     'azure',
     'TIMESTAMP,ContextTokens,GeneratedTokens\n2023-11-16 18:17:03.9799600,4000,10\n2023-11-16 18:17:05.4799600,500,100\n',

@@ -59,7 +59,7 @@ void t.test('M/D/1: half of the wait of M/M/1', async (t) => {
 
 void t.test('M/G/1-PS: the mean depends on the mean service alone', async (t) => {
   const services: [string, (u: number) => number][] = [
-    ['all the same', () => 1],
+    ['all equal', () => 1],
     ['exponential', exponentialUnits],
     ['one in twenty is long', (u) => (u < 0.05 ? 10.5 : 0.5)],
   ];

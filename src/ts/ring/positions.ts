@@ -1,9 +1,9 @@
-// Where the messages of a ring of bytes lie.
+// The positions of messages in a ring of bytes.
 //
-// Invariant: places follow each other in the order in which they are given, and a message is contiguous: what does not
-// fit before the end of the ring starts again at 0, and the bytes that were skipped count as taken. Positions only
-// grow, below 2^53; the offset in the ring is the position modulo its size. Both sides of a lane give places by these
-// rules, so the consumer knows every offset beforehand. Nothing here divides: these are the innermost steps of sending.
+// Invariant: positions follow each other in the order in which they are given, and a message is contiguous: one that
+// does not fit before the end of the ring starts at 0, and the skipped bytes count as taken. Positions only grow, below
+// 2^53; the offset in the ring is the position modulo its size. Both ends of a lane compute positions by these rules,
+// so the consumer knows every offset beforehand. Nothing here divides: these are the innermost steps of sending.
 import { alignedLength } from './layout.js';
 
 const MAX_INT = 2 ** 31 - 1;
@@ -19,7 +19,7 @@ export function slotOf(number: number, count: number): number {
   return slot < 0 ? slot + count : slot;
 }
 
-export class Places {
+export class Positions {
   /** Size of the ring. */
   readonly bytes: number;
   /** Position behind the last message. */
@@ -28,7 +28,7 @@ export class Places {
   private readonly starts: Float64Array; // position of the message in each slot
   private readonly offsets: Float64Array;
 
-  /** @param slots how many messages have a place at a time */
+  /** @param slots how many messages have a position at a time */
   constructor(slots: number, bytes: number) {
     this.bytes = bytes;
     this.starts = new Float64Array(slots);

@@ -1,7 +1,7 @@
-// What a device says about itself, as a plain document.
+// The details of a device as a plain document.
 //
-// Invariant: every device becomes a report, also one that cannot be opened or asked: then `problem` says why. A report
-// survives JSON: no bigint in it (those are hexadecimal text), and an unknown value is null.
+// Invariant: every device has details, even one that cannot be opened or asked: then `problem` says why. Details
+// survive JSON: they have no bigint (those are hexadecimal text), and an unknown value is null.
 import { errnoError, isRdmaError } from '../core/errors.js';
 import { mtuBytes } from '../addon/constants.js';
 import {
@@ -23,7 +23,7 @@ import {
 import { native } from '../addon/native.js';
 
 /** One entry of a port's GID table. */
-export interface GidReport {
+export interface GidDetails {
   index: number;
   /** 32 hexadecimal digits. */
   gid: string;
@@ -39,7 +39,7 @@ export interface GidReport {
 }
 
 /** A port. */
-export interface PortReport {
+export interface PortDetails {
   port: number;
   state: string;
   physicalState: string;
@@ -59,13 +59,13 @@ export interface PortReport {
   /** The address that would be used; null: `problem` says why there is none. */
   chosen: { index: number; gid: string; address: string; type: string; netdev: string; why: string } | null;
   problem: string | null;
-  gids: GidReport[];
+  gids: GidDetails[];
   /** Null: the device does not tell them, as iWARP ones. */
   pkeys: { index: number; pkey: string }[] | null;
 }
 
 /** A device. */
-export interface DeviceReport {
+export interface DeviceDetails {
   name: string;
   kind: 'soft' | 'verbs';
   transport: string;
@@ -77,17 +77,17 @@ export interface DeviceReport {
   numaNode: number | null;
   /** By the names of DeviceAttributes; what is a set of bits, or a code, is also in words. */
   attributes: Record<string, number | string | string[]>;
-  ports: PortReport[];
+  ports: PortDetails[];
 }
 
 /**
  * Opens a device, asks it everything, and closes it.
  *
- * @returns its report; when it cannot be opened or asked, one that says why
+ * @returns its details; when it cannot be opened or asked, `problem` says why
  */
-export function reportDevice(listing: DeviceListing): DeviceReport {
+export function describeDevice(listing: DeviceListing): DeviceDetails {
   const { name, kind, transport, nodeGuid } = listing;
-  const report: DeviceReport = {
+  const details: DeviceDetails = {
     ...{ name, kind, transport, nodeGuid, problem: null, provider: null, firmware: null, numaNode: null },
     attributes: {},
     ports: [],
@@ -96,26 +96,26 @@ export function reportDevice(listing: DeviceListing): DeviceReport {
   try {
     device = Device.open(name);
     const { attributes } = device;
-    report.provider = attributes.provider || null;
-    report.firmware = attributes.firmware || null;
-    report.numaNode = attributes.numaNode < 0 ? null : attributes.numaNode;
-    report.attributes = inWords(attributes);
-    for (let port = 1; port <= attributes.portCount; port++) report.ports.push(reportPort(device, port));
+    details.provider = attributes.provider || null;
+    details.firmware = attributes.firmware || null;
+    details.numaNode = attributes.numaNode < 0 ? null : attributes.numaNode;
+    details.attributes = inWords(attributes);
+    for (let port = 1; port <= attributes.portCount; port++) details.ports.push(portOf(device, port));
   } catch (error) {
     if (!isRdmaError(error)) throw error;
-    report.problem = error.message;
+    details.problem = error.message;
   } finally {
     device?.close();
   }
-  return report;
+  return details;
 }
 
-function reportPort(device: Device, port: number): PortReport {
+function portOf(device: Device, port: number): PortDetails {
   const attributes = device.queryPort(port);
   const gids = rankGids(device.queryGidTable(port))
-    .map((entry) => reportGid(device, port, entry))
+    .map((entry) => gidOf(device, port, entry))
     .sort((a, b) => a.index - b.index);
-  let chosen: PortReport['chosen'] = null;
+  let chosen: PortDetails['chosen'] = null;
   let problem: string | null = null;
   try {
     const { index, gid, type, netdev, why } = device.portAddress(port);
@@ -143,12 +143,12 @@ function reportPort(device: Device, port: number): PortReport {
     chosen,
     problem,
     gids,
-    pkeys: reportPkeys(device, port),
+    pkeys: pkeysOf(device, port),
   };
 }
 
 // A device that cannot tell its partition keys is no worse for it.
-function reportPkeys(device: Device, port: number): PortReport['pkeys'] {
+function pkeysOf(device: Device, port: number): PortDetails['pkeys'] {
   try {
     return device.queryPkeyTable(port).map(({ index, pkey }) => ({ index, pkey: hex(pkey, 4) }));
   } catch (error) {
@@ -157,30 +157,30 @@ function reportPkeys(device: Device, port: number): PortReport['pkeys'] {
   }
 }
 
-function reportGid(device: Device, port: number, entry: RankedGid): GidReport {
+function gidOf(device: Device, port: number, entry: RankedGid): GidDetails {
   const { index, gid, type, netdev, usable, why } = entry;
-  const report = { index, gid, address: formatGid(gid), type, netdev, usable, why };
-  if (!usable) return report;
+  const details = { index, gid, address: formatGid(gid), type, netdev, usable, why };
+  if (!usable) return details;
   const rc = native().proveGid(device.handle, port, index);
-  if (rc === 0) return report;
+  if (rc === 0) return details;
   const { code } = errnoError(rc, 'ibv_create_ah');
-  return { ...report, usable: false, why: `no address handle can be made from it: ${code}` };
+  return { ...details, usable: false, why: `no address handle can be made from it: ${code}` };
 }
 
-function inWords(attributes: DeviceAttributes): DeviceReport['attributes'] {
-  const report: DeviceReport['attributes'] = {};
+function inWords(attributes: DeviceAttributes): DeviceDetails['attributes'] {
+  const details: DeviceDetails['attributes'] = {};
   for (const [name, value] of Object.entries(attributes) as [string, number | string | bigint][]) {
-    report[name] = typeof value === 'bigint' ? hex(value) : value;
+    details[name] = typeof value === 'bigint' ? hex(value) : value;
   }
-  report.nodeGuid = hex(attributes.nodeGuid, 16);
-  report.systemImageGuid = hex(attributes.systemImageGuid, 16);
-  report.capabilityNames = capabilityNames(attributes.capabilities);
-  report.odpCapabilityNames = odpCapabilityNames(attributes.odpCapabilities);
-  report.odpRcNames = odpOperationNames(attributes.odpRc);
-  report.odpUcNames = odpOperationNames(attributes.odpUc);
-  report.odpUdNames = odpOperationNames(attributes.odpUd);
-  report.atomicWords = atomicWords(attributes.atomicCapability);
-  return report;
+  details.nodeGuid = hex(attributes.nodeGuid, 16);
+  details.systemImageGuid = hex(attributes.systemImageGuid, 16);
+  details.capabilityNames = capabilityNames(attributes.capabilities);
+  details.odpCapabilityNames = odpCapabilityNames(attributes.odpCapabilities);
+  details.odpRcNames = odpOperationNames(attributes.odpRc);
+  details.odpUcNames = odpOperationNames(attributes.odpUc);
+  details.odpUdNames = odpOperationNames(attributes.odpUd);
+  details.atomicWords = atomicWords(attributes.atomicCapability);
+  return details;
 }
 
 const hex = (value: number | bigint, digits = 1) => `0x${value.toString(16).padStart(digits, '0')}`;

@@ -1,8 +1,8 @@
-// Proves that messages have places in a ring that overlap nothing which is held, and that a number finds its slot.
+// Proves that messages have positions in a ring that overlap no held message, and that a number finds its slot.
 import fc from 'fast-check';
 import t from 'tap';
 import { alignedLength, MESSAGE_ALIGN_BYTES } from '../../src/ts/ring/layout.js';
-import { Places, slotOf } from '../../src/ts/ring/places.js';
+import { Positions, slotOf } from '../../src/ts/ring/positions.js';
 
 void t.test(
   'messages lie contiguous, aligned and apart from all that is held, and any that the ring can hold comes',
@@ -14,15 +14,15 @@ void t.test(
         (units, steps) => {
           const ring = units * MESSAGE_ALIGN_BYTES;
           const slots = 300;
-          const places = new Places(slots, ring);
+          const positions = new Positions(slots, ring);
           const held: { slot: number; start: number; end: number; offset: number }[] = [];
           let slot = 0;
           for (const [per, release] of steps) {
             if (release) held.shift();
             const length = Math.round((per / 1000) * ring);
             const first = held[0]?.slot ?? -1;
-            const { tail } = places;
-            const offset = places.nextOffset(length);
+            const { tail } = positions;
+            const offset = positions.nextOffset(length);
             // From the definition: where the last one ended, unless the end of the ring is too near.
             const inRing = tail % ring;
             const fitsThere = inRing + alignedLength(length) <= ring;
@@ -30,15 +30,16 @@ void t.test(
             const end = start + alignedLength(length);
             if (offset !== start % ring || offset % MESSAGE_ALIGN_BYTES !== 0) return false;
             const fits = end - (held[0]?.start ?? start) <= ring;
-            if (places.fits(length, first) !== fits) return false;
-            if (places.takenFrom(first) !== (held.length === 0 ? 0 : tail - held[0]!.start)) return false;
+            if (positions.fits(length, first) !== fits) return false;
+            if (positions.takenFrom(first) !== (held.length === 0 ? 0 : tail - held[0]!.start)) return false;
             if (!fits) {
               if (held.length === 0) return false; // with nothing held, everything fits
               continue;
             }
             slot = (slot + 1) % slots;
-            places.put(slot, length);
-            if (places.tail !== end || places.startOf(slot) !== start || places.offsetOf(slot) !== offset) return false;
+            positions.put(slot, length);
+            if (positions.tail !== end || positions.startOf(slot) !== start || positions.offsetOf(slot) !== offset)
+              return false;
             for (const other of held) {
               const [n, m] = [end - start, other.end - other.start];
               if (n > 0 && m > 0 && offset < other.offset + m && other.offset < offset + n) return false;
@@ -50,7 +51,7 @@ void t.test(
       ),
       { numRuns: 500 },
     );
-    t.pass();
+    t.pass('500 histories agree with the definition');
   },
 );
 
@@ -63,5 +64,5 @@ void t.test('the slot of a number is its remainder, up to 2^53', async (t) => {
     }),
     { numRuns: 3000 },
   );
-  t.pass();
+  t.pass('3000 numbers agree with BigInt');
 });

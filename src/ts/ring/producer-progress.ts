@@ -1,12 +1,12 @@
-// What an inbox remembers of one producer, across the lanes that it has had.
+// The progress of one producer, as an inbox remembers it across the producer's lanes.
 //
 // Invariant: delivered is the last sequence handed to the application, in order and without a gap; acknowledged never
-// passes it. Both only grow. Acknowledgements may come in any order; the watermark moves over what is complete.
-import { slotOf } from './places.js';
-import type { PullJob, PullLane, PullSession } from './pulls.js';
+// passes it. Both only grow. Acknowledgements may come in any order; the watermark moves up to the first missing one.
+import { slotOf } from './positions.js';
+import type { PullJob, PullLane, PullProgress } from './pulls.js';
 
 /** One incarnation of a producer as the inbox knows it, and its lane `L`. */
-export class Session<L extends PullLane = PullLane> implements PullSession {
+export class ProducerProgress<L extends PullLane = PullLane> implements PullProgress {
   readonly producer: string;
   readonly name: string;
   /** Epoch of the newest lane; grows with every lane. */
