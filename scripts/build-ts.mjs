@@ -1,4 +1,5 @@
-// Compiles the TypeScript: src/ts to lib/ and bench/ to build-bench/, or with --test everything to build-test/.
+// Compiles the TypeScript: src/ts to lib/ and bench/ to build-bench/, or with --test everything to build-test/, the
+// examples too: those against lib/, which they find by the name of the package.
 //
 // Invariant: after a success lib/ holds the output of exactly the sources that exist, and every subpath that
 // package.json exports can be required and imported under the same names.
@@ -17,7 +18,8 @@ const require = createRequire(path.join(root, 'package.json'));
 
 const usage = `Usage: node scripts/build-ts.mjs [options]
 
-  --test            compile the library, the tests and the benchmarks to build-test/ instead of the library to lib/
+  --test            compile the library, the tests, the benchmarks and the examples to build-test/ instead of the
+                    library to lib/; the examples import lib/, which must be there
   --allow-missing   while the library is being written: pass over exported entries whose source does not exist yet
   --help            this text
 `;
@@ -243,11 +245,17 @@ async function buildTests() {
   );
   const modules = sources.filter(isSource).map(withoutSuffix);
   const ours = 'build-test/src/ts'; // the library, compiled with its tests
-  const kept = bundle.map((name) => path.join('src/ts', name));
+  const examples = listFiles(path.join(root, 'examples'))
+    .filter((name) => /\.m[jt]s$/.test(name))
+    .map((name) => path.join('examples', name.replace(/\.mts$/, '.mjs')));
+  const kept = [...bundle.map((name) => path.join('src/ts', name)), ...examples];
   prune(path.join(root, 'build-test'), modules, (base) => [`${base}.js`, `${base}.js.map`], kept);
   compile('tsconfig.test.json');
   await writeBundle(path.join(root, ours));
-  return `build-test/, ${modules.length} modules`;
+  if (!fs.existsSync(path.join(root, 'lib/index.d.ts')))
+    throw new BuildError('the examples import the library: run `node scripts/build-ts.mjs` first');
+  compile('examples/tsconfig.json');
+  return `build-test/, ${modules.length} modules, ${examples.length} of examples`;
 }
 
 async function main() {

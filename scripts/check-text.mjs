@@ -11,9 +11,9 @@ import { avoided } from './text-glossary.mjs';
 const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '..');
 const maxColumns = 120;
 const slashes = /^\s*(\/\/|\/?\*)|\s\/\/ /;
-const commentOf = { '.ts': slashes, '.mjs': slashes, '.cc': slashes, '.h': slashes, '.py': /^\s*#/ };
+const commentOf = { '.ts': slashes, '.mjs': slashes, '.mts': slashes, '.cc': slashes, '.h': slashes, '.py': /^\s*#/ };
 /** A name in a comment that looks like a file of this project. */
-const named = /(?<![\w./:@$`*<{-])((?:[\w-]+\/)*[a-z][\w-]*\.(?:ts|mjs|cc|h|py|md))(?![\w(])/g;
+const named = /(?<![\w./:@$`*<{-])((?:[\w-]+\/)*[a-z][\w-]*\.(?:ts|mts|mjs|cc|h|py|md))(?![\w(])/g;
 /** Files of others that comments may name: system headers, Node.js, people's own modules. */
 const foreign =
   /^(?:uv|cuda|errno|lmdb|verbs|rdma_cma|mlx5dv|gdrapi|infiniband\/\w+|rdma\/\w+|sys\/\w+|linux\/\w+|\w+api)\.h$/;

@@ -1,4 +1,5 @@
-// Checks src/python: types with mypy --strict (onepiece_stage), style with ruff (examples and bench too).
+// Checks src/python and the example of a stage: types with mypy --strict (onepiece_stage and the example), style with
+// ruff (all).
 //
 // Invariant: a missing tool is reported as skipped, not as a success; a finding of any tool fails this.
 import { spawnSync } from 'node:child_process';
@@ -7,10 +8,15 @@ import { fileURLToPath } from 'node:url';
 
 const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '..');
 const folder = path.join(root, 'src', 'python');
+const example = '../../examples/python-stage/mood.py';
 // Their caches stay out of the package; their settings, strictness among them, are in pyproject.toml.
 const tools = [
-  { name: 'mypy', args: ['--cache-dir=/dev/null', 'onepiece_stage'], install: 'apt-get install mypy' },
-  { name: 'ruff', args: ['check', '--no-cache', 'onepiece_stage', 'examples', 'bench'], install: 'pip install ruff' },
+  { name: 'mypy', args: ['--cache-dir=/dev/null', 'onepiece_stage', example], install: 'apt-get install mypy' },
+  {
+    name: 'ruff',
+    args: ['check', '--no-cache', '--config=pyproject.toml', 'onepiece_stage', 'examples', 'bench', example],
+    install: 'pip install ruff',
+  },
 ];
 
 let isBad = false;

@@ -29,7 +29,7 @@ import type { PipelineSettings } from './local-pipeline-options.js';
 import { memoryNeeds, type PipelineMemory } from './memory-needs.js';
 import { closedError, RunningPipeline } from './running-pipeline.js';
 
-/** How to connect to one version of an app. */
+/** How to connect to one version of an app. @internal */
 export interface VersionPipelineOptions {
   /** Name of the app below: APP=VERSION. */
   readonly app: string;
@@ -70,6 +70,7 @@ const RETRY_MS = 300;
 /** From the request that wakes a stage until its instance is started, and until it is used: reports and a plan. */
 const WAKE_MS = 1500;
 
+/** @internal */
 export class VersionPipeline extends RunningPipeline {
   private readonly settings: PipelineSettings;
   private readonly otherDevices: readonly string[];

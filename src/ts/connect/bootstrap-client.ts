@@ -4,7 +4,7 @@
 
 import net from 'node:net';
 import { abortError, MAX_TIMEOUT_MS, watchDeadline } from '../core/deadline.js';
-import { ErrorCodes, isRdmaError, RdmaError } from '../core/errors.js';
+import { isRdmaError, RdmaError } from '../core/errors.js';
 import { checkAbortSignal, checkInteger, checkObject, checkString } from '../core/validate.js';
 import { BootstrapChannel } from './channel.js';
 import { toSecretBytes } from './credentials.js';
@@ -67,13 +67,13 @@ export async function connectBootstrap(options: ConnectBootstrapOptions): Promis
 
 /** One try to connect; it settles once and then lets go of everything. */
 class Attempt {
-  #socket: net.Socket;
-  readonly #parser = new FrameParser();
-  readonly #leave: () => void;
-  #isLocal = false;
-  #connected = false;
-  #channel: BootstrapChannel | undefined;
-  #settled = false;
+  private socket: net.Socket;
+  private readonly parser = new FrameParser();
+  private readonly leave: () => void;
+  private isLocal = false;
+  private connected = false;
+  private channel: BootstrapChannel | undefined;
+  private settled = false;
 
   constructor(
     readonly address: SocketAddress,
@@ -84,124 +84,124 @@ class Attempt {
     readonly resolve: (channel: BootstrapChannel) => void,
     readonly reject: (error: RdmaError) => void,
   ) {
-    this.#leave = watchDeadline({ timeoutMs, signal, late: () => this.#late() }, (error) => this.#fail(error));
+    this.leave = watchDeadline({ timeoutMs, signal, late: () => this.late() }, (error) => this.fail(error));
     const path = localName(address);
     if (path === undefined) {
-      this.#socket = this.#reach();
+      this.socket = this.reach();
       return;
     }
-    this.#isLocal = true;
-    this.#socket = this.#listenTo(net.connect({ path, ...SOCKET_OPTIONS }));
+    this.isLocal = true;
+    this.socket = this.listenTo(net.connect({ path, ...SOCKET_OPTIONS }));
   }
 
-  #reach(): net.Socket {
+  private reach(): net.Socket {
     const { address, tls } = this;
     const { host, port } = address;
-    return this.#listenTo(tls?.connect(address) ?? net.connect({ host, port, ...SOCKET_OPTIONS }));
+    return this.listenTo(tls?.connect(address) ?? net.connect({ host, port, ...SOCKET_OPTIONS }));
   }
 
-  #listenTo(socket: net.Socket): net.Socket {
+  private listenTo(socket: net.Socket): net.Socket {
     // By TLS it is the server that says nothing before it has proved who it is.
-    socket.on(this.#isLocal || this.tls === undefined ? 'connect' : 'secureConnect', this.#onConnect);
-    socket.on('data', this.#onData);
-    socket.on('error', this.#onError);
-    socket.on('end', this.#onHangUp);
-    socket.on('close', this.#onHangUp);
+    socket.on(this.isLocal || this.tls === undefined ? 'connect' : 'secureConnect', this.onConnect);
+    socket.on('data', this.onData);
+    socket.on('error', this.onError);
+    socket.on('end', this.onHangUp);
+    socket.on('close', this.onHangUp);
     return socket;
   }
 
   /** The local socket is not there, or not this user's. */
-  #turnToTcp(): void {
-    this.#isLocal = false;
-    this.#ignore();
-    this.#socket.destroy();
-    this.#socket = this.#reach();
+  private turnToTcp(): void {
+    this.isLocal = false;
+    this.ignore();
+    this.socket.destroy();
+    this.socket = this.reach();
   }
 
-  readonly #onConnect = (): void => {
-    if (this.#isLocal && !isSameUser(this.#socket)) {
-      this.#turnToTcp();
+  private readonly onConnect = (): void => {
+    if (this.isLocal && !isSameUser(this.socket)) {
+      this.turnToTcp();
       return;
     }
-    this.#connected = true;
-    this.#socket.write(this.handshake.hello);
+    this.connected = true;
+    this.socket.write(this.handshake.hello);
   };
 
-  readonly #onData = (chunk: Buffer): void => {
+  private readonly onData = (chunk: Buffer): void => {
     try {
-      this.#parser.push(chunk, (frame) => {
-        if (this.#channel !== undefined) {
-          this.#channel.acceptFrame(frame);
+      this.parser.push(chunk, (frame) => {
+        if (this.channel !== undefined) {
+          this.channel.acceptFrame(frame);
           return;
         }
         const { send, session } = this.handshake.onFrame(frame);
-        if (send !== undefined) this.#socket.write(send);
+        if (send !== undefined) this.socket.write(send);
         if (session === undefined) return;
-        this.#letGo();
-        const remoteAddress = this.#isLocal ? this.address : addressOf(this.#socket);
-        this.#channel = new BootstrapChannel({ socket: this.#socket, parser: this.#parser, session, remoteAddress });
-        this.resolve(this.#channel);
+        this.letGo();
+        const remoteAddress = this.isLocal ? this.address : addressOf(this.socket);
+        this.channel = new BootstrapChannel({ socket: this.socket, parser: this.parser, session, remoteAddress });
+        this.resolve(this.channel);
       });
     } catch (error) {
       const failure = isRdmaError(error)
         ? error
-        : new RdmaError(ErrorCodes.HANDSHAKE, 'the handshake failed', { cause: error });
-      if (this.#channel === undefined) this.#fail(failure);
-      else this.#channel.fail(failure);
+        : new RdmaError('RDMA_ERR_HANDSHAKE', 'the handshake failed', { cause: error });
+      if (this.channel === undefined) this.fail(failure);
+      else this.channel.fail(failure);
     }
   };
 
-  readonly #onError = (error: Error): void => {
-    const distrust = this.#isLocal || this.tls === undefined ? undefined : tlsFailure(error, this.address);
-    if (distrust !== undefined) this.#fail(distrust);
-    else if (this.#connected) this.#onHangUp(error);
-    else if (this.#isLocal) this.#turnToTcp();
-    else this.#fail(connectError(error, this.address));
+  private readonly onError = (error: Error): void => {
+    const distrust = this.isLocal || this.tls === undefined ? undefined : tlsFailure(error, this.address);
+    if (distrust !== undefined) this.fail(distrust);
+    else if (this.connected) this.onHangUp(error);
+    else if (this.isLocal) this.turnToTcp();
+    else this.fail(connectError(error, this.address));
   };
 
-  readonly #onHangUp = (cause?: unknown): void => {
+  private readonly onHangUp = (cause?: unknown): void => {
     const { host, port } = this.address;
-    this.#fail(
-      new RdmaError(ErrorCodes.HANDSHAKE, `${host}:${port} hung up during the handshake`, {
+    this.fail(
+      new RdmaError('RDMA_ERR_HANDSHAKE', `${host}:${port} hung up during the handshake`, {
         remedy: 'check that a bootstrap server listens there, with TLS on both sides or none, and is not flooded',
         ...(cause instanceof Error ? { cause } : {}),
       }),
     );
   };
 
-  #late(): string {
+  private late(): string {
     const { host, port } = this.address;
-    const stage = this.#connected ? 'did not complete the handshake' : 'did not answer';
+    const stage = this.connected ? 'did not complete the handshake' : 'did not answer';
     return `${host}:${port} ${stage} within ${this.timeoutMs} ms`;
   }
 
-  #fail(error: RdmaError): void {
-    if (this.#settled) return;
-    this.#letGo();
-    this.#ignore();
-    this.#socket.destroy();
+  private fail(error: RdmaError): void {
+    if (this.settled) return;
+    this.letGo();
+    this.ignore();
+    this.socket.destroy();
     this.reject(error);
   }
 
-  #letGo(): void {
-    this.#settled = true;
-    this.#leave();
-    this.#stopListening();
+  private letGo(): void {
+    this.settled = true;
+    this.leave();
+    this.stopListening();
   }
 
   /** A socket that is being destroyed may still report an error, which is no news any more. */
-  #ignore(): void {
-    this.#stopListening();
-    this.#socket.on('error', () => undefined);
+  private ignore(): void {
+    this.stopListening();
+    this.socket.on('error', () => undefined);
   }
 
-  #stopListening(): void {
-    this.#socket.off('connect', this.#onConnect);
-    this.#socket.off('secureConnect', this.#onConnect);
-    this.#socket.off('data', this.#onData);
-    this.#socket.off('error', this.#onError);
-    this.#socket.off('end', this.#onHangUp);
-    this.#socket.off('close', this.#onHangUp);
+  private stopListening(): void {
+    this.socket.off('connect', this.onConnect);
+    this.socket.off('secureConnect', this.onConnect);
+    this.socket.off('data', this.onData);
+    this.socket.off('error', this.onError);
+    this.socket.off('end', this.onHangUp);
+    this.socket.off('close', this.onHangUp);
   }
 }
 

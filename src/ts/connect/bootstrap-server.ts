@@ -5,7 +5,7 @@
 import net from 'node:net';
 import { types } from 'node:util';
 import { MAX_TIMEOUT_MS } from '../core/deadline.js';
-import { ErrorCodes, RdmaError } from '../core/errors.js';
+import { RdmaError } from '../core/errors.js';
 import { checkFunction, checkInteger, checkObject, checkString } from '../core/validate.js';
 import type { BootstrapChannel } from './channel.js';
 import { toSecretBytes } from './credentials.js';
@@ -159,7 +159,7 @@ export class BootstrapServer {
       this.address,
       (socket) => this.#onConnection(socket, remoteAddress, LOCAL_SOURCE),
       () => {
-        const error = new RdmaError(ErrorCodes.REFUSED, 'a process of another user came by the local socket');
+        const error = new RdmaError('RDMA_ERR_REFUSED', 'a process of another user came by the local socket');
         this.#reject({ reason: 'user', remoteAddress, error });
       },
     );
@@ -235,7 +235,7 @@ export class BootstrapServer {
       admit: () =>
         this.#peers.size < maxPeers
           ? undefined
-          : new RdmaError(ErrorCodes.BUSY, `${maxPeers} peers are connected already`),
+          : new RdmaError('RDMA_ERR_BUSY', `${maxPeers} peers are connected already`),
       onGreeted: () => this.#pending.progress(pending),
       onChannel: (channel) => {
         this.#pending.remove(pending);
@@ -257,7 +257,7 @@ export class BootstrapServer {
 
   #introduce(channel: BootstrapChannel): void {
     const fail = (cause: unknown): void => {
-      const error = new RdmaError(ErrorCodes.HANDLER, 'the onPeer handler threw', { cause });
+      const error = new RdmaError('RDMA_ERR_HANDLER', 'the onPeer handler threw', { cause });
       channel.destroy(error);
       this.#reject({ reason: 'handler', remoteAddress: channel.remoteAddress, error });
     };

@@ -4,7 +4,7 @@
 import type { Socket } from 'node:net';
 import { types } from 'node:util';
 import { MAX_TIMEOUT_MS } from '../core/deadline.js';
-import { ErrorCodes, isRdmaError, RdmaError } from '../core/errors.js';
+import { isRdmaError, RdmaError } from '../core/errors.js';
 import { checkAbortSignal, checkFunction, checkInteger, checkObject } from '../core/validate.js';
 import { decodeDocument, encodeDocument } from './document.js';
 import { type Frame, FrameType } from './frame.js';
@@ -136,7 +136,7 @@ export class BootstrapChannel {
     // Checked before sealing: a frame that was sealed and not sent would leave a hole in the sequence.
     if (this.#socket.writableLength + body.byteLength > MAX_QUEUED_BYTES) {
       const unread = this.#socket.writableLength;
-      const error = new RdmaError(ErrorCodes.PEER_GONE, `the peer does not read: ${unread} bytes are queued to it`);
+      const error = new RdmaError('RDMA_ERR_PEER_GONE', `the peer does not read: ${unread} bytes are queued to it`);
       this.destroy(error);
       throw error;
     }
@@ -156,7 +156,7 @@ export class BootstrapChannel {
     checkInteger('timeoutMs', timeoutMs, 1, MAX_TIMEOUT_MS);
     const signal = checkAbortSignal('signal', options.signal);
     if (this.#onMessage !== undefined) {
-      throw new RdmaError(ErrorCodes.BUSY, 'onMessage is set and takes every document');
+      throw new RdmaError('RDMA_ERR_BUSY', 'onMessage is set and takes every document');
     }
     return this.#inbound.take(timeoutMs, signal);
   }
@@ -218,7 +218,7 @@ export class BootstrapChannel {
       return;
     }
     if (frame.type !== FrameType.MESSAGE) {
-      throw new RdmaError(ErrorCodes.PROTOCOL, `the peer sent a frame of type ${frame.type} in mid-session`);
+      throw new RdmaError('RDMA_ERR_PROTOCOL', `the peer sent a frame of type ${frame.type} in mid-session`);
     }
     this.#inbound.put(decodeDocument(body), body.byteLength);
     this.#flush();
@@ -229,7 +229,7 @@ export class BootstrapChannel {
     try {
       this.#parser.push(chunk, (frame) => this.acceptFrame(frame));
     } catch (error) {
-      this.fail(isRdmaError(error) ? error : new RdmaError(ErrorCodes.PROTOCOL, 'a frame failed', { cause: error }));
+      this.fail(isRdmaError(error) ? error : new RdmaError('RDMA_ERR_PROTOCOL', 'a frame failed', { cause: error }));
     }
   }
 
@@ -250,7 +250,7 @@ export class BootstrapChannel {
   /** Types cannot forbid an async handler, so its rejection is taken as what it would have thrown. */
   #deliver(handler: (document: unknown) => unknown, document: unknown): void {
     const fail = (cause: unknown): void => {
-      const error = new RdmaError(ErrorCodes.HANDLER, 'the onMessage handler threw', { cause });
+      const error = new RdmaError('RDMA_ERR_HANDLER', 'the onMessage handler threw', { cause });
       if (this.#closed) this.#error ??= error;
       this.destroy(error);
     };
@@ -269,7 +269,7 @@ export class BootstrapChannel {
   }
 
   #closedError(): RdmaError {
-    return new RdmaError(ErrorCodes.CLOSED, 'the channel is closed', this.#error ? { cause: this.#error } : {});
+    return new RdmaError('RDMA_ERR_CLOSED', 'the channel is closed', this.#error ? { cause: this.#error } : {});
   }
 
   #startLinger(): void {

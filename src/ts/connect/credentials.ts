@@ -4,7 +4,7 @@
 
 import { createHash, createHmac, hkdfSync, randomBytes, timingSafeEqual } from 'node:crypto';
 import { types } from 'node:util';
-import { ErrorCodes, RdmaError } from '../core/errors.js';
+import { RdmaError } from '../core/errors.js';
 import { checkBytes, invalidArgument } from '../core/validate.js';
 
 /** Bytes of a nonce. */
@@ -44,10 +44,10 @@ export function toSecretBytes(name: string, secret: unknown): Buffer {
   else throw invalidArgument(name, typeof secret, 'a string or bytes');
   if (bytes.byteLength < MIN_SECRET_BYTES || bytes.byteLength > MAX_SECRET_BYTES) {
     const bounds = `${MIN_SECRET_BYTES} to ${MAX_SECRET_BYTES} bytes`;
-    throw new RdmaError(ErrorCodes.INVALID_ARGUMENT, `${name} must have ${bounds}, not ${bytes.byteLength}`);
+    throw new RdmaError('RDMA_ERR_INVALID_ARGUMENT', `${name} must have ${bounds}, not ${bytes.byteLength}`);
   }
   if (typeof secret === 'string' && bytes.toString('utf8') !== secret) {
-    throw new RdmaError(ErrorCodes.INVALID_ARGUMENT, `${name} must be well-formed: it has half of a surrogate pair`, {
+    throw new RdmaError('RDMA_ERR_INVALID_ARGUMENT', `${name} must be well-formed: it has half of a surrogate pair`, {
       remedy: 'give random bytes as a Uint8Array, or as hexadecimal or base64 digits',
     });
   }

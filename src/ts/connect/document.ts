@@ -2,7 +2,7 @@
 // else, and its content is only used after a schema has judged it.
 
 import * as v from 'valibot';
-import { ErrorCodes, RdmaError } from '../core/errors.js';
+import { RdmaError } from '../core/errors.js';
 import { checkObject } from '../core/validate.js';
 import { MAX_BODY_BYTES } from './frame.js';
 
@@ -22,15 +22,15 @@ export function encodeDocument(document: object): Buffer {
   try {
     text = JSON.stringify(document);
   } catch (cause) {
-    throw new RdmaError(ErrorCodes.INVALID_ARGUMENT, 'document cannot be written as JSON', { cause });
+    throw new RdmaError('RDMA_ERR_INVALID_ARGUMENT', 'document cannot be written as JSON', { cause });
   }
   if (text === undefined || !/^[[{]/.test(text)) {
-    throw new RdmaError(ErrorCodes.INVALID_ARGUMENT, 'document must be written as a JSON object or array');
+    throw new RdmaError('RDMA_ERR_INVALID_ARGUMENT', 'document must be written as a JSON object or array');
   }
   const bytes = Buffer.from(text, 'utf8');
   if (bytes.byteLength > MAX_BODY_BYTES) {
     throw new RdmaError(
-      ErrorCodes.MESSAGE_TOO_LARGE,
+      'RDMA_ERR_MESSAGE_TOO_LARGE',
       `a document of ${bytes.byteLength} bytes does not fit the control channel; at most ${MAX_BODY_BYTES} do`,
       { remedy: 'send what is large through the ring' },
     );
@@ -51,10 +51,10 @@ export function decodeDocument(bytes: Uint8Array): object {
   try {
     document = JSON.parse(new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes));
   } catch (cause) {
-    throw new RdmaError(ErrorCodes.PROTOCOL, 'the peer sent a message that is not JSON', { cause });
+    throw new RdmaError('RDMA_ERR_PROTOCOL', 'the peer sent a message that is not JSON', { cause });
   }
   if (typeof document !== 'object' || document === null) {
-    throw new RdmaError(ErrorCodes.PROTOCOL, 'the peer sent a message that is neither an object nor an array');
+    throw new RdmaError('RDMA_ERR_PROTOCOL', 'the peer sent a message that is neither an object nor an array');
   }
   return document;
 }
@@ -78,7 +78,7 @@ export function parseDocument<const Schema extends v.GenericSchema>(
   const issue = result.issues[0];
   const path = v.getDotPath(issue);
   const where = path === null ? '' : ` at ${shorten(path)}`;
-  throw new RdmaError(ErrorCodes.PROTOCOL, `${what} is wrong${where}: ${shorten(issue.message)}`);
+  throw new RdmaError('RDMA_ERR_PROTOCOL', `${what} is wrong${where}: ${shorten(issue.message)}`);
 }
 
 function shorten(text: string): string {

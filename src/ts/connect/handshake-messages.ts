@@ -1,7 +1,7 @@
 // Invariant: what a stranger says is read field by field with fixed bounds, no JSON and no allocation it can choose; a
 // body is accepted only when every byte of it is accounted for, so a message has exactly one encoding.
 
-import { ErrorCodes, RdmaError } from '../core/errors.js';
+import { RdmaError } from '../core/errors.js';
 import { NONCE_BYTES, PROOF_BYTES } from './credentials.js';
 
 /** Most UTF-8 bytes of a name, a service or a refusal's words. */
@@ -149,20 +149,20 @@ export function encodeText(text: string): Buffer {
 
 /** Reads a body from front to back; bytes are copied, as a frame's views do not outlive its callback. */
 class BodyReader {
-  readonly #what: string;
-  readonly #body: Buffer;
-  #offset = 0;
+  private readonly what: string;
+  private readonly body: Buffer;
+  private offset = 0;
 
   constructor(what: string, body: Uint8Array) {
-    this.#what = what;
-    this.#body = Buffer.from(body);
+    this.what = what;
+    this.body = Buffer.from(body);
   }
 
   bytes(count: number): Buffer {
-    const end = this.#offset + count;
-    if (end > this.#body.byteLength) throw malformed(this.#what, 'it is too short');
-    const bytes = this.#body.subarray(this.#offset, end);
-    this.#offset = end;
+    const end = this.offset + count;
+    if (end > this.body.byteLength) throw malformed(this.what, 'it is too short');
+    const bytes = this.body.subarray(this.offset, end);
+    this.offset = end;
     return bytes;
   }
 
@@ -175,16 +175,16 @@ class BodyReader {
     const text = bytes.toString('utf8');
     // A replacement character makes the round trip differ, so ill-formed UTF-8 is caught here.
     if (!Buffer.from(text, 'utf8').equals(bytes) || CONTROL.test(text)) {
-      throw malformed(this.#what, 'a text in it is not plain UTF-8');
+      throw malformed(this.what, 'a text in it is not plain UTF-8');
     }
     return text;
   }
 
   end(): void {
-    if (this.#offset !== this.#body.byteLength) throw malformed(this.#what, 'it is too long');
+    if (this.offset !== this.body.byteLength) throw malformed(this.what, 'it is too long');
   }
 }
 
 function malformed(what: string, why: string): RdmaError {
-  return new RdmaError(ErrorCodes.PROTOCOL, `a ${what} message is malformed: ${why}`);
+  return new RdmaError('RDMA_ERR_PROTOCOL', `a ${what} message is malformed: ${why}`);
 }

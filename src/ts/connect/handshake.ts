@@ -1,7 +1,7 @@
 // Invariant: neither side gets a Session before the other has proved, over fresh nonces of both and over every byte
 // said, that it knows the secret. These are pure state machines: they know no socket and no clock.
 
-import { ErrorCodes, RdmaError } from '../core/errors.js';
+import { RdmaError } from '../core/errors.js';
 import { computeProof, deriveSessionKeys, freshNonce, sameBytes } from './credentials.js';
 import { encodePlainFrame, type Frame, FrameType } from './frame.js';
 import {
@@ -78,7 +78,7 @@ export class ClientHandshake {
       throw versionError(`the server chose version ${version}, this client speaks ${words(this.#versions)}`);
     }
     if (sameBytes(nonce, this.#nonce)) {
-      throw new RdmaError(ErrorCodes.UNAUTHENTICATED, 'the server sent back the nonce of this client');
+      throw new RdmaError('RDMA_ERR_UNAUTHENTICATED', 'the server sent back the nonce of this client');
     }
     this.#transcript.push(wholeFrame(frame));
     this.#serverNonce = nonce;
@@ -103,11 +103,11 @@ export class ClientHandshake {
     if (code === 'unauthenticated') return unauthenticated('client');
     if (code === 'version') return versionError(`this client speaks ${words(this.#versions)}${quoted}`);
     if (code === 'busy') {
-      return new RdmaError(ErrorCodes.BUSY, `the server takes no more peers${quoted}`, {
+      return new RdmaError('RDMA_ERR_BUSY', `the server takes no more peers${quoted}`, {
         remedy: 'try again later, or raise maxPeers at the server',
       });
     }
-    return new RdmaError(ErrorCodes.REFUSED, `the server refused the connection${quoted}`);
+    return new RdmaError('RDMA_ERR_REFUSED', `the server refused the connection${quoted}`);
   }
 }
 
@@ -164,7 +164,7 @@ export class ServerHandshake {
     }
     // Only an authenticated client learns which service this is, or that the server is full.
     if (hello.service !== service) {
-      throw new RdmaError(ErrorCodes.REFUSED, `the client asked for service ${hello.service}, this is ${service}`);
+      throw new RdmaError('RDMA_ERR_REFUSED', `the client asked for service ${hello.service}, this is ${service}`);
     }
     const refused = admit();
     if (refused !== undefined) throw refused;
@@ -183,10 +183,10 @@ export class ServerHandshake {
    */
   refusal(error: RdmaError): Buffer | undefined {
     const said: Record<string, { code: string; words: string }> = {
-      [ErrorCodes.UNAUTHENTICATED]: { code: 'unauthenticated', words: '' },
-      [ErrorCodes.VERSION]: { code: 'version', words: `the server speaks ${words(this.#versions)}` },
-      [ErrorCodes.REFUSED]: { code: 'refused', words: 'this is another service' },
-      [ErrorCodes.BUSY]: { code: 'busy', words: '' },
+      RDMA_ERR_UNAUTHENTICATED: { code: 'unauthenticated', words: '' },
+      RDMA_ERR_VERSION: { code: 'version', words: `the server speaks ${words(this.#versions)}` },
+      RDMA_ERR_REFUSED: { code: 'refused', words: 'this is another service' },
+      RDMA_ERR_BUSY: { code: 'busy', words: '' },
     };
     const refuse = said[error.code];
     return refuse === undefined ? undefined : encodePlainFrame(FrameType.REFUSE, encodeRefuse(refuse));
@@ -202,17 +202,17 @@ function expectFrame(frame: Frame, awaited: 'HELLO' | 'CHALLENGE' | 'PROOF' | 'A
 }
 
 function outOfTurn(frame: Frame, awaited: string): RdmaError {
-  return new RdmaError(ErrorCodes.PROTOCOL, `a frame of type ${frame.type} came where ${awaited} was due`);
+  return new RdmaError('RDMA_ERR_PROTOCOL', `a frame of type ${frame.type} came where ${awaited} was due`);
 }
 
 function unauthenticated(who: 'client' | 'server'): RdmaError {
-  return new RdmaError(ErrorCodes.UNAUTHENTICATED, `the ${who} did not prove that it knows the secret`, {
+  return new RdmaError('RDMA_ERR_UNAUTHENTICATED', `the ${who} did not prove that it knows the secret`, {
     remedy: 'give both sides the same secret',
   });
 }
 
 function versionError(message: string): RdmaError {
-  return new RdmaError(ErrorCodes.VERSION, message, {
+  return new RdmaError('RDMA_ERR_VERSION', message, {
     remedy: 'run the same major version of this library on both sides',
   });
 }

@@ -2,7 +2,7 @@
 // and number; a taker that is aborted or times out takes nothing.
 
 import { abortError, watchDeadline } from '../core/deadline.js';
-import { ErrorCodes, RdmaError } from '../core/errors.js';
+import { RdmaError } from '../core/errors.js';
 
 /** Most bytes of documents held for an application that does not take them. */
 export const MAX_HELD_BYTES = 1024 * 1024;
@@ -21,10 +21,10 @@ interface Waiter {
 
 /** Documents that arrived and were not taken yet, and the `receive` calls that wait for one. */
 export class InboundQueue {
-  readonly #held: Held[] = [];
-  readonly #waiters: Waiter[] = [];
-  #heldBytes = 0;
-  #ended: RdmaError | undefined;
+  private readonly held: Held[] = [];
+  private readonly waiters: Waiter[] = [];
+  private heldBytes = 0;
+  private ended: RdmaError | undefined;
 
   /**
    * Takes in a document: gives it to the longest waiting `take`, or holds it.
@@ -34,26 +34,26 @@ export class InboundQueue {
    * @throws RDMA_ERR_QUEUE_FULL when too much is held already
    */
   put(document: unknown, bytes: number): void {
-    const waiter = this.#waiters.shift();
+    const waiter = this.waiters.shift();
     if (waiter !== undefined) {
       waiter.resolve(document);
       return;
     }
-    if (this.#heldBytes + bytes > MAX_HELD_BYTES || this.#held.length >= MAX_HELD_DOCUMENTS) {
+    if (this.heldBytes + bytes > MAX_HELD_BYTES || this.held.length >= MAX_HELD_DOCUMENTS) {
       throw new RdmaError(
-        ErrorCodes.QUEUE_FULL,
-        `the peer sent more than this side took: ${this.#held.length} documents of ${this.#heldBytes} bytes are held`,
+        'RDMA_ERR_QUEUE_FULL',
+        `the peer sent more than this side took: ${this.held.length} documents of ${this.heldBytes} bytes are held`,
         { remedy: 'set onMessage as soon as the channel is there' },
       );
     }
-    this.#held.push({ document, bytes });
-    this.#heldBytes += bytes;
+    this.held.push({ document, bytes });
+    this.heldBytes += bytes;
   }
 
   /** Returns the oldest document held, in a box, or undefined when none is. */
   shift(): { readonly document: unknown } | undefined {
-    const held = this.#held.shift();
-    if (held !== undefined) this.#heldBytes -= held.bytes;
+    const held = this.held.shift();
+    if (held !== undefined) this.heldBytes -= held.bytes;
     return held;
   }
 
@@ -68,11 +68,11 @@ export class InboundQueue {
     if (signal?.aborted === true) return Promise.reject(abortError(signal));
     const held = this.shift();
     if (held !== undefined) return Promise.resolve(held.document);
-    if (this.#ended !== undefined) return Promise.reject(this.#ended);
+    if (this.ended !== undefined) return Promise.reject(this.ended);
     return new Promise((resolve, reject) => {
       const late = `the peer sent no message within ${timeoutMs} ms`;
       const leave = watchDeadline({ timeoutMs, signal, late }, (error) => {
-        this.#waiters.splice(this.#waiters.indexOf(waiter), 1);
+        this.waiters.splice(this.waiters.indexOf(waiter), 1);
         reject(error);
       });
       const waiter: Waiter = {
@@ -85,7 +85,7 @@ export class InboundQueue {
           reject(error);
         },
       };
-      this.#waiters.push(waiter);
+      this.waiters.push(waiter);
     });
   }
 
@@ -97,9 +97,9 @@ export class InboundQueue {
    * @param keepHeld whether what is held can still be taken
    */
   end(error: RdmaError, keepHeld: boolean): void {
-    if (this.#ended !== undefined) return;
-    this.#ended = error;
-    if (!keepHeld) this.#held.length = 0;
-    for (const waiter of this.#waiters.splice(0)) waiter.reject(error);
+    if (this.ended !== undefined) return;
+    this.ended = error;
+    if (!keepHeld) this.held.length = 0;
+    for (const waiter of this.waiters.splice(0)) waiter.reject(error);
   }
 }

@@ -14,58 +14,58 @@ export interface PendingMember {
 type Source<T> = Set<T>;
 
 export class PendingPool<T extends PendingMember> {
-  readonly #capacity: number;
-  readonly #sources = new Map<string, Source<T>>();
-  readonly #sourceOf = new Map<T, string>();
+  private readonly capacity: number;
+  private readonly sources = new Map<string, Source<T>>();
+  private readonly sourceOf = new Map<T, string>();
 
   /** @param capacity handshakes at once, 1 or more */
   constructor(capacity: number) {
-    this.#capacity = capacity;
+    this.capacity = capacity;
   }
 
   /** How many are in. */
   get size(): number {
-    return this.#sourceOf.size;
+    return this.sourceOf.size;
   }
 
   /** Takes one in; another one may have to give way. @param name of its source, see sourceOf() */
   add(member: T, name: string): void {
-    const source = this.#sources.get(name) ?? new Set<T>();
-    this.#sources.set(name, source);
-    if (this.size >= this.#capacity) this.#displace(name, source);
+    const source = this.sources.get(name) ?? new Set<T>();
+    this.sources.set(name, source);
+    if (this.size >= this.capacity) this.displace(name, source);
     // The one that gave way may have been the last of its source.
-    this.#sources.set(name, source);
+    this.sources.set(name, source);
     source.add(member);
-    this.#sourceOf.set(member, name);
+    this.sourceOf.set(member, name);
   }
 
   /** It has got further. */
   progress(member: T): void {
-    const source = this.#sources.get(this.#sourceOf.get(member) ?? '');
+    const source = this.sources.get(this.sourceOf.get(member) ?? '');
     if (source?.delete(member)) source.add(member);
   }
 
   /** It is in no more. A second time does nothing. */
   remove(member: T): void {
-    const name = this.#sourceOf.get(member);
+    const name = this.sourceOf.get(member);
     if (name === undefined) return;
-    this.#sourceOf.delete(member);
-    const source = this.#sources.get(name);
+    this.sourceOf.delete(member);
+    const source = this.sources.get(name);
     if (source === undefined) return;
     source.delete(member);
-    if (source.size === 0) this.#sources.delete(name);
+    if (source.size === 0) this.sources.delete(name);
   }
 
   /** All that are in. */
   members(): T[] {
-    return [...this.#sourceOf.keys()];
+    return [...this.sourceOf.keys()];
   }
 
   // The source of the newcomer counts it already, and loses a tie.
-  #displace(name: string, newcomers: Source<T>): void {
+  private displace(name: string, newcomers: Source<T>): void {
     let largest = newcomers;
     let most = newcomers.size + 1;
-    for (const [other, source] of this.#sources) {
+    for (const [other, source] of this.sources) {
       if (other === name || source.size <= most) continue;
       largest = source;
       most = source.size;

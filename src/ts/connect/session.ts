@@ -2,7 +2,7 @@
 // and its body; a frame that was changed, repeated, left out, reordered or sent back to its author does not open.
 
 import { createHmac } from 'node:crypto';
-import { ErrorCodes, RdmaError } from '../core/errors.js';
+import { RdmaError } from '../core/errors.js';
 import { type Role, type SessionKeys, sameBytes } from './credentials.js';
 import { encodeHeader, type Frame, type FrameType, TAG_BYTES } from './frame.js';
 
@@ -55,7 +55,7 @@ export class Session {
     const { header, body, tag } = frame;
     if (tag === undefined || !sameBytes(tag, this.#tag(author, this.#received, header, body))) {
       throw new RdmaError(
-        ErrorCodes.PROTOCOL,
+        'RDMA_ERR_PROTOCOL',
         `frame ${this.#received} of the session is not authentic: it was changed, repeated or forged on the way`,
       );
     }

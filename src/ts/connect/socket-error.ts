@@ -1,7 +1,7 @@
 // Invariant: a failed socket call becomes an RdmaError with the system's code, errno and syscall, the address it was
 // about, and a remedy wherever there is one.
 
-import { ErrorCodes, errnoError, RdmaError, systemCode } from '../core/errors.js';
+import { errnoError, RdmaError, systemCode } from '../core/errors.js';
 
 /** An IP address (or, for what the user asked for, a host name) and a TCP port. */
 export interface SocketAddress {
@@ -58,10 +58,10 @@ export function listenError(error: unknown, address: SocketAddress): RdmaError {
  */
 export function peerGone(error?: unknown): RdmaError {
   if (error === undefined) {
-    return new RdmaError(ErrorCodes.PEER_GONE, 'the peer ended the connection without saying goodbye');
+    return new RdmaError('RDMA_ERR_PEER_GONE', 'the peer ended the connection without saying goodbye');
   }
   const { errno, syscall } = details(error);
-  return new RdmaError(ErrorCodes.PEER_GONE, `the connection to the peer broke: ${text(error)}`, {
+  return new RdmaError('RDMA_ERR_PEER_GONE', `the connection to the peer broke: ${text(error)}`, {
     errno,
     syscall,
     cause: error,

@@ -4,7 +4,7 @@
 // a watcher here, as long as the store forgets nothing.
 import { type WaitLimits, withDeadline } from '../core/deadline.js';
 import { tellerOf } from '../core/event-teller.js';
-import { ErrorCodes, RdmaError } from '../core/errors.js';
+import { RdmaError } from '../core/errors.js';
 import { checkFunction, checkInteger, checkObject, checkString } from '../core/validate.js';
 import { type ControlPort, systemControlPort } from './port.js';
 import { checkKey, checkPrefix, type ControlStore, type Entry, type Json, readJson } from './store.js';
@@ -142,7 +142,7 @@ export class Directory {
         await this.store.put(key, { term, address }, { expected: entry?.revision ?? 0 });
         return;
       } catch (error) {
-        if ((error as RdmaError).code !== ErrorCodes.CONFLICT || tries === MAX_TRIES) throw error;
+        if ((error as RdmaError).code !== 'RDMA_ERR_CONFLICT' || tries === MAX_TRIES) throw error;
       }
     }
   }

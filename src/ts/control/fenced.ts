@@ -3,7 +3,7 @@
 // Invariant: the terms of one record never go back. A write of an older term either comes before the first write of a
 // newer one, or fails: it expects a revision that is gone. So a leader whose decision depends on a record writes that
 // record.
-import { ErrorCodes, RdmaError } from '../core/errors.js';
+import { RdmaError } from '../core/errors.js';
 import type { Holding } from './holding.js';
 import {
   type ControlStore,
@@ -73,7 +73,7 @@ export async function putFenced(
     try {
       return await store.put(key, { term: holding.term, holder, value }, { expected: revision });
     } catch (error) {
-      if ((error as RdmaError).code !== ErrorCodes.CONFLICT || expected !== undefined || tries === MAX_TRIES)
+      if ((error as RdmaError).code !== 'RDMA_ERR_CONFLICT' || expected !== undefined || tries === MAX_TRIES)
         throw error;
     }
   }

@@ -13,7 +13,7 @@ import { Bell } from './bell.js';
 import { checkLeaseOptions, type LeaseOptions, type LeaseSettings } from './lease-options.js';
 import { type LeaseRecord, readLeaseRecord } from './lease-record.js';
 import { withDeadline } from '../core/deadline.js';
-import { asRdmaError, ErrorCodes, RdmaError } from '../core/errors.js';
+import { asRdmaError, RdmaError } from '../core/errors.js';
 import { Holding } from './holding.js';
 import { type ControlStore, type Entry, type Json, type Revision, checkKey } from './store.js';
 import { View } from './view.js';
@@ -63,9 +63,14 @@ export class Lease {
   /**
    * Begins to look for the lease; it is held when it can be had.
    *
-   * @param shared (internal) a view that sees the key; its owner calls review() at each change of it
    * @throws RdmaError RDMA_ERR_INVALID_ARGUMENT
    */
+  constructor(store: ControlStore, key: string, options?: LeaseOptions);
+  /**
+   * @internal
+   * @param shared a view that sees the key; its owner calls review() at each change of it
+   */
+  constructor(store: ControlStore, key: string, options: LeaseOptions, shared: View | undefined);
   constructor(
     private readonly store: ControlStore,
     private readonly key: string,
@@ -214,7 +219,7 @@ export class Lease {
       revision = await this.ask(this.store.put(key, record, { expected }), leaseMs / 3);
     } catch (error) {
       this.note(error);
-      if (codeOf(error) !== ErrorCodes.TIMEOUT) return undefined;
+      if (codeOf(error) !== 'RDMA_ERR_TIMEOUT') return undefined;
     }
     // What was written counts once it is seen: in a store that has not been away since it was found free.
     const isSeen = () => {
@@ -333,4 +338,4 @@ export class Lease {
 }
 
 const codeOf = (error: unknown) => (error as RdmaError).code;
-const isUnknown = (error: unknown) => codeOf(error) === ErrorCodes.TIMEOUT || codeOf(error) === ErrorCodes.CONFLICT;
+const isUnknown = (error: unknown) => codeOf(error) === 'RDMA_ERR_TIMEOUT' || codeOf(error) === 'RDMA_ERR_CONFLICT';

@@ -6,7 +6,7 @@
 // Not the global of this name, which is looked up, and asks who it is, at each use.
 import { performance } from 'node:perf_hooks';
 import { onAbort } from './abort.js';
-import { ErrorCodes, RdmaError, type ErrorCode } from './errors.js';
+import { RdmaError, type ErrorCode } from './errors.js';
 import { checkAbortSignal, checkInteger } from './validate.js';
 
 /** The longest time-out of Node.js timers, in ms. */
@@ -63,7 +63,7 @@ function errorOf(code: ErrorCode, words: Words, details: { cause?: unknown }): R
  * @returns an RdmaError with code RDMA_ERR_ABORTED, whose cause is the signal's reason; it is returned, not thrown
  */
 export function abortError(signal: AbortSignal | undefined, words: Words = 'the call was aborted'): RdmaError {
-  return errorOf(ErrorCodes.ABORTED, words, { cause: signal?.reason });
+  return errorOf('RDMA_ERR_ABORTED', words, { cause: signal?.reason });
 }
 
 /**
@@ -95,7 +95,7 @@ export function watchDeadline(wait: Wait, give: (error: RdmaError) => void): () 
   const onLate = (): void => {
     if (over) return;
     end();
-    give(errorOf(ErrorCodes.TIMEOUT, late, {}));
+    give(errorOf('RDMA_ERR_TIMEOUT', late, {}));
   };
   if (timeoutMs !== undefined) cancelTimer = timers.after(timeoutMs, onLate);
   if (signal !== undefined) stopListening = onAbort(signal, abort);
@@ -181,7 +181,7 @@ export class Deadline {
   /** @throws RdmaError RDMA_ERR_ABORTED; RDMA_ERR_TIMEOUT when the time is over */
   check(): void {
     if (this.signal?.aborted) throw abortError(this.signal, this.aborted);
-    if (this.timers.now() >= this.endMs) throw new RdmaError(ErrorCodes.TIMEOUT, this.late);
+    if (this.timers.now() >= this.endMs) throw new RdmaError('RDMA_ERR_TIMEOUT', this.late);
   }
 
   /**

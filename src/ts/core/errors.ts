@@ -118,8 +118,11 @@ const BRAND = Symbol.for('onepiece-rdma.RdmaError');
  * The message reads `code: words, syscall (remedy)`, leaving out what is not given.
  */
 export class RdmaError extends Error {
-  /** One of ErrorCodes, or a system error name such as `ENOMEM`; stable, for programs. */
-  readonly code: string;
+  /**
+   * One of ErrorCodes, or a system error name such as `ENOMEM`; stable, for programs. An error that came from a process
+   * of a newer version may have a code that this version does not list.
+   */
+  readonly code: FailureCode;
   // Declared only, so that what is not given is not an own property, as in Node's errors.
   /** The system's error number, negative as in Node's errors. */
   declare readonly errno?: number;

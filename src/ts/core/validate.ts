@@ -2,7 +2,7 @@
 // argument, what was given and what is expected; a check never changes or copies what it is given.
 
 import { inspect, types } from 'node:util';
-import { ErrorCodes, RdmaError } from './errors.js';
+import { RdmaError } from './errors.js';
 
 /**
  * Makes the error for a bad argument.
@@ -13,7 +13,7 @@ import { ErrorCodes, RdmaError } from './errors.js';
  * @returns an RdmaError with code RDMA_ERR_INVALID_ARGUMENT; it is returned, not thrown
  */
 export function invalidArgument(name: string, value: unknown, expected: string): RdmaError {
-  return new RdmaError(ErrorCodes.INVALID_ARGUMENT, `${name} must be ${expected}, not ${describe(value)}`);
+  return new RdmaError('RDMA_ERR_INVALID_ARGUMENT', `${name} must be ${expected}, not ${describe(value)}`);
 }
 
 /**

@@ -10,4 +10,4 @@ export { redisStore, type RedisStoreOptions } from './redis-store.js';
 export type { JobRunner } from './runner.js';
 export { JobService, type JobServiceOptions } from './service.js';
 export type { JobStorage } from './storage.js';
-export { type JobFilter, JobStore, type JobStoreOptions, type NewJob } from './store.js';
+export { type JobFilter, JobStore, type JobStoreOptions, type JobStorePort, type NewJob } from './store.js';

@@ -34,7 +34,7 @@ export interface JobStoreOptions {
   maxBytes?: number;
 }
 
-/** Where a store has its time and its random numbers from. @internal */
+/** Where a store has its time and its random numbers from. */
 export interface JobStorePort {
   readonly timers: Timers;
   /** Wall clock, in ms since 1970. */

@@ -30,7 +30,7 @@ import {
 import { behindUs, RequestProgress } from './progress.js';
 import { Previews, type ProgressNote } from './progress-note.js';
 import { spreadsOf } from './spread.js';
-import { LINGER_US, Place, type PlaceOwner } from './place.js';
+import { LINGER_US, Place } from './place.js';
 import type { PlaceAddress } from './place-address.js';
 import { GATEWAY_INDEX, type PlaceId, type Plan, placeName } from './plan.js';
 import {
@@ -68,7 +68,7 @@ const MIN_WATCHED_MS = 1;
 const RETRY_JITTER = 0.1;
 
 /** Where requests enter a pipeline. Made by {@link Gateway.open}. */
-export class Gateway implements PlaceOwner {
+export class Gateway {
   private readonly options: GatewayOptions;
   private admission!: Admission;
   private door!: Door<Ticket>;

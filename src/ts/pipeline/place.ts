@@ -21,7 +21,7 @@ import { compose, copiedParts, NO_MEMORY } from './compose.js';
 import { Custody, type Held } from './custody.js';
 import { type Envelope, Kind, kindOf, readEnvelope, writeEnvelope } from './envelope.js';
 import { Input, lost, senderName } from './input.js';
-import { Join, type JoinedInputs, type JoinHost, type Ledger } from './join.js';
+import { Join, type JoinedInputs, type Ledger } from './join.js';
 import { type PlaceSizes, placeSizes } from './lane-sizes.js';
 import { HopLatencies, type LatencyStatus } from './latency.js';
 import { type LinkStatus, Links } from './links.js';
@@ -131,7 +131,7 @@ export interface Outgoing {
   readonly bytes: number;
 }
 
-export class Place implements JoinHost {
+export class Place {
   readonly name: string;
   readonly options: PlaceOptions;
   readonly join: Join;

@@ -13,7 +13,7 @@ import type { JoinedInputs } from './join.js';
 import { Latency, type LatencyStatus } from './latency.js';
 import { encodeMeta } from './meta.js';
 import { encodeFailure, Report, ReportWriter, type StageFailure } from './notes.js';
-import { asRdmaError, type Outgoing, Place, type PlaceOptions, type PlaceOwner, type PlaceStatus } from './place.js';
+import { asRdmaError, type Outgoing, Place, type PlaceOptions, type PlaceStatus } from './place.js';
 import type { PlaceAddress } from './place-address.js';
 import type { Via } from './link-connector.js';
 import { GATEWAY_INDEX, type PlaceId, type Plan, placeName } from './plan.js';
@@ -25,7 +25,7 @@ import type { RequestAttempt, TaskBoard } from './task-board.js';
 import type { Spread, StageSpec } from './spec.js';
 import { encodeProgress, type ProgressDetails } from './progress-note.js';
 import { ALL } from './routing.js';
-import type { BatchHost, TaskEnd } from './running-batch.js';
+import type { TaskEnd } from './running-batch.js';
 import { type StageOutput, Task, type TaskHost } from './task.js';
 import { requestName } from './request-name.js';
 import { TraceRecords } from './trace.js';
@@ -87,7 +87,7 @@ const SAMPLE_WEIGHT = { shorter: 0.5, longer: 0.1 };
 const LONG_US = 1000;
 
 /** One instance of a stage. */
-export class StageInstance implements PlaceOwner, TaskHost, BatchHost {
+export class StageInstance {
   /** Name of the stage. */
   readonly stageName: string;
   private readonly limitName: string;

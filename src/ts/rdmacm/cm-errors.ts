@@ -3,7 +3,7 @@
 // Invariant: every failure names the call that led to it and what to do; a rejection carries the reason and what the
 // peer sent with it.
 import { constants } from 'node:os';
-import { ErrorCodes, errnoError, isRdmaError, RdmaError, type RdmaErrorDetails, systemCode } from '../core/errors.js';
+import { errnoError, isRdmaError, RdmaError, type RdmaErrorDetails, systemCode } from '../core/errors.js';
 import { type CmEvent, type CmEventName, cmEventWords } from './cm-events.js';
 
 const { ENODEV, ENOENT, ENOTSUP, EADDRINUSE, EADDRNOTAVAIL, EINVAL, ETIMEDOUT } = constants.errno;
@@ -45,7 +45,7 @@ export class ConnectionRejectedError extends RdmaError {
   constructor(where: string, reason: number, privateData: Uint8Array) {
     const details: RdmaErrorDetails = { syscall: 'rdma_connect' };
     if (reason === 8) details.remedy = 'start the server, or check the port and that it listens over rdma_cm, not TCP';
-    super(ErrorCodes.REJECTED, `${where} has rejected the connection: ${rejectReasonWords(reason)}`, details);
+    super('RDMA_ERR_REJECTED', `${where} has rejected the connection: ${rejectReasonWords(reason)}`, details);
     this.reason = reason;
     this.privateData = privateData;
   }
@@ -76,10 +76,10 @@ const failures: Partial<Record<CmEventName, { syscall: string; remedy: string }>
 export function eventError(event: CmEvent, where: string): RdmaError {
   if (event.name === 'REJECTED') return new ConnectionRejectedError(where, event.status, event.privateData);
   if (event.name === 'DISCONNECTED') {
-    return new RdmaError(ErrorCodes.PEER_GONE, `${where} has ended the connection`, { syscall: 'rdma_connect' });
+    return new RdmaError('RDMA_ERR_PEER_GONE', `${where} has ended the connection`, { syscall: 'rdma_connect' });
   }
   if (event.name === 'DEVICE_REMOVAL') {
-    return new RdmaError(ErrorCodes.NO_DEVICE, cmEventWords(event.name), { remedy: 'close everything made from it' });
+    return new RdmaError('RDMA_ERR_NO_DEVICE', cmEventWords(event.name), { remedy: 'close everything made from it' });
   }
   const { syscall, remedy } = failures[event.name] ?? { syscall: 'rdma_get_cm_event', remedy: undefined };
   const errno = event.status === 0 ? -ETIMEDOUT : event.status;
@@ -93,7 +93,7 @@ export function eventError(event: CmEvent, where: string): RdmaError {
 }
 
 function noDevice(where: string, errno: number, syscall: string): RdmaError {
-  return new RdmaError(ErrorCodes.NO_DEVICE, `no RDMA device here has, or leads to, the address ${where}`, {
+  return new RdmaError('RDMA_ERR_NO_DEVICE', `no RDMA device here has, or leads to, the address ${where}`, {
     errno,
     syscall,
     remedy: 'use the address of an interface that `rdma link` shows with a device',
@@ -117,9 +117,9 @@ export function callError(rc: number, syscall: string, where = ''): RdmaError {
 
 /** The error for a connection manager that cannot be opened. */
 export function openError({ errno, why }: { errno: number; why: string }): RdmaError {
-  const code = errno === -ENOTSUP ? ErrorCodes.NOT_SUPPORTED : undefined;
+  const code = errno === -ENOTSUP ? 'RDMA_ERR_NOT_SUPPORTED' : undefined;
   if (code !== undefined || errno === -ENODEV || errno === -ENOENT) {
-    return new RdmaError(code ?? ErrorCodes.NO_DEVICE, `there is no RDMA connection manager: ${why}`, {
+    return new RdmaError(code ?? 'RDMA_ERR_NO_DEVICE', `there is no RDMA connection manager: ${why}`, {
       errno,
       syscall: 'rdma_create_event_channel',
     });

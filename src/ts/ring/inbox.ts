@@ -14,7 +14,7 @@ import { CondemnedLanes } from './condemned-lanes.js';
 import { Delivery } from './delivery.js';
 import { Fencing } from './fencing.js';
 import { checkLimits, type InboxOptions, type Limits } from './inbox-options.js';
-import type { Lane, LaneHost } from './lane.js';
+import type { Lane } from './lane.js';
 import { LaneCompletions } from './lane-completions.js';
 import { laneParts, type MakeLaneParts, SEND_DEPTH } from './lane-memory.js';
 import { Next } from './lane-reader.js';
@@ -52,7 +52,7 @@ const { NOTHING, OTHER } = Next;
 const SERVICE = 'onepiece-inbox';
 
 /** Made by {@link Inbox.listen}. An async iterable of messages when no `onMessage` is given. */
-export class Inbox implements LaneHost, AsyncIterable<InboxMessage>, AsyncDisposable {
+export class Inbox implements AsyncIterable<InboxMessage>, AsyncDisposable {
   /** Identity of this incarnation, 32 hexadecimal digits. */
   readonly identity: string;
   /** Sums over all lanes since the inbox was opened. */

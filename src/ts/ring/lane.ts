@@ -13,13 +13,13 @@ import { LaneReader, type ReaderHost } from './lane-reader.js';
 import { LaneReporter } from './lane-reporter.js';
 import { LaneSpace } from './lane-space.js';
 import { type Descriptor, DescriptorFlags, MessageKind } from './layout.js';
-import { copyOut, InboxMessage, type MessageLane, type Puller } from './message.js';
+import { copyOut, InboxMessage, type Puller } from './message.js';
 import type { PortMemory, PortQueuePair } from './port.js';
-import type { PullJob, PullLane } from './pulls.js';
+import type { PullJob } from './pulls.js';
 import type { ProducerProgress } from './producer-progress.js';
 import type { LaneStatus } from './status.js';
 
-/** What a lane needs from its inbox. */
+/** What a lane needs from its inbox. @internal */
 export interface LaneHost extends Puller, ReaderHost {
   readonly address: PortAddress;
   /** The lane has something to tell its producer. */
@@ -31,7 +31,7 @@ const { SKIP, PULL } = MessageKind;
 const { PAYLOAD_CRC } = DescriptorFlags;
 
 /** A producer's pair of rings, as a loop that calls {@link Inbox.poll} sees it. */
-export class Lane implements MessageLane, PullLane {
+export class Lane {
   /** Its number in the inbox; a later lane may have it again. */
   readonly id: number;
   /** @internal */

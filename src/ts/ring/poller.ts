@@ -7,7 +7,7 @@
 import { RdmaError } from '../core/errors.js';
 import { checkInteger, checkObject, invalidArgument } from '../core/validate.js';
 import { AdaptiveWindow } from './adaptive-window.js';
-import { type MemberHost, type MemberParts, PollerMember } from './poller-member.js';
+import { type MemberParts, PollerMember } from './poller-member.js';
 import type { Clock, PortCompletionQueue, PortDevice } from './port.js';
 import type { CompletionDriver, WaitMode } from './pump.js';
 import { systemPort } from './system-port.js';
@@ -79,7 +79,7 @@ interface SharedChannel {
  * The `poller` of {@link Inbox.listen} and {@link Outbox.connect}. It ends with its last member; there is nothing to
  * close.
  */
-export class Poller implements MemberHost {
+export class Poller {
   private readonly clock: Clock;
   private readonly window: AdaptiveWindow;
   private readonly channels = new Map<PortDevice, SharedChannel>();

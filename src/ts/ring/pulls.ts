@@ -4,7 +4,7 @@
 // more; a pull that lost its lane begins again on the next lane of the same producer, whose memory still holds the
 // unacknowledged message. READs of one queue pair end in the order in which they were posted.
 import { watchDeadline } from '../core/deadline.js';
-import { ErrorCodes, RdmaError } from '../core/errors.js';
+import { RdmaError } from '../core/errors.js';
 import { AccessFlags, CompletionStatus, completionStatusWords, crc32cOf, SendFlags } from '../verbs/index.js';
 import { PULL_DEPTH } from './layout.js';
 import type { Clock, PortMemory, PortQueuePair } from './port.js';
@@ -136,8 +136,8 @@ export class Pulls {
   private late(job: PullJob, timeoutMs: number): RdmaError {
     const { name } = job.source.progress;
     return job.lane === undefined
-      ? new RdmaError(ErrorCodes.PEER_GONE, `${name} did not come back within ${timeoutMs} ms`)
-      : new RdmaError(ErrorCodes.TIMEOUT, `the ${job.source.what} was not pulled within ${timeoutMs} ms`);
+      ? new RdmaError('RDMA_ERR_PEER_GONE', `${name} did not come back within ${timeoutMs} ms`)
+      : new RdmaError('RDMA_ERR_TIMEOUT', `the ${job.source.what} was not pulled within ${timeoutMs} ms`);
   }
 
   /** Posts what can be posted now on the producer's present lane. */
@@ -190,7 +190,7 @@ export class Pulls {
   /** The oldest READ of the lane has ended. Answers why the lane has to end, if it has. */
   completed(lane: PullLane, status: number): RdmaError | undefined {
     const read = lane.reads.shift();
-    if (read === undefined) return new RdmaError(ErrorCodes.PROTOCOL, 'a READ has ended that nobody posted');
+    if (read === undefined) return new RdmaError('RDMA_ERR_PROTOCOL', 'a READ has ended that nobody posted');
     const { job } = read;
     this.underWay--;
     job.inFlight--;
@@ -198,10 +198,10 @@ export class Pulls {
       // A reference that is wrong stays wrong on the next lane.
       if (status === REMOTE_ACCESS_ERROR && job.source.what === 'block') {
         const text = `${lane.progress.name} refers to memory that cannot be read`;
-        job.failure ??= new RdmaError(ErrorCodes.PROTOCOL, text);
+        job.failure ??= new RdmaError('RDMA_ERR_PROTOCOL', text);
       }
       const why = `${lane.progress.name} cannot be read: ${completionStatusWords(status)}`;
-      return new RdmaError(ErrorCodes.PEER_GONE, why);
+      return new RdmaError('RDMA_ERR_PEER_GONE', why);
     }
     job.arrived += read.length;
     if (job.arrived === job.source.length || (job.failure !== undefined && job.inFlight === 0)) this.end(job);
@@ -215,7 +215,7 @@ export class Pulls {
     const { crc, sequence, progress, length } = job.source;
     if (job.failure === undefined && crc !== undefined && crc32cOf(job.into, 0, length) !== crc) {
       const text = `message ${sequence} of ${progress.name} was pulled and fails its checksum`;
-      job.failure = new RdmaError(ErrorCodes.PROTOCOL, text);
+      job.failure = new RdmaError('RDMA_ERR_PROTOCOL', text);
     }
     if (job.failure === undefined) job.resolve();
     else job.reject(job.failure);

@@ -71,11 +71,16 @@ export interface Server {
 /**
  * Starts a server.
  *
- * @param front listens for it; from now on it gets the requests there. Default: it listens itself
  * @returns when it listens
  * @throws RdmaError RDMA_ERR_INVALID_ARGUMENT; RDMA_ERR_UNAUTHENTICATED for an address that others reach, without
  *   tokens; RDMA_ERR_NOT_SUPPORTED when Fastify is not installed; EADDRINUSE, EACCES and others of listen(2)
  */
+export function startServer(served: Served, options?: ServerOptions): Promise<Server>;
+/**
+ * @internal
+ * @param front listens for it; from now on it gets the requests there
+ */
+export function startServer(served: Served, options: ServerOptions, front: Front | undefined): Promise<Server>;
 export async function startServer(served: Served, options: ServerOptions = {}, front?: Front): Promise<Server> {
   const settings = checkServerOptions(options);
   const state = { isDraining: false, drainEndMs: 0 };

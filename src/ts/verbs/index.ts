@@ -1,5 +1,5 @@
 // The verbs layer: RDMA objects by their verbs names.
-export { RdmaError, isRdmaError } from '../core/errors.js';
+export { type ErrorCode, type FailureCode, RdmaError, isRdmaError } from '../core/errors.js';
 export { CompletionChannel } from './completion-channel.js';
 export {
   CompletionError,

@@ -4,7 +4,7 @@
 // signal or deadline ends the waiting, never the work of the device. `settled` on such an error tells when the memory
 // is free.
 import { watchDeadline } from '../core/deadline.js';
-import { ErrorCodes, RdmaError, type ErrorCode } from '../core/errors.js';
+import { RdmaError, type ErrorCode } from '../core/errors.js';
 import { completionError } from './completion-error.js';
 import { CompletionFlags } from '../addon/constants.js';
 import type { Completions } from './completions.js';
@@ -67,8 +67,8 @@ export class Operation {
     /** Called when nobody waits any more for what was not posted yet. */
     private readonly onAbandoned: () => void,
   ) {
-    const late = () => this.abandonment(ErrorCodes.TIMEOUT, `${what} took longer than ${timeoutMs} ms`);
-    const aborted = () => this.abandonment(ErrorCodes.ABORTED, `${what} was aborted`);
+    const late = () => this.abandonment('RDMA_ERR_TIMEOUT', `${what} took longer than ${timeoutMs} ms`);
+    const aborted = () => this.abandonment('RDMA_ERR_ABORTED', `${what} was aborted`);
     this.leave = watchDeadline({ signal, timeoutMs, late, aborted }, (error) => this.abandon(error));
     this.wrId = FIRST_WR_ID + next;
     next = (next + 1) % FIRST_WR_ID;

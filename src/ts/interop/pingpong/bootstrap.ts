@@ -10,7 +10,7 @@
 //
 // ibv_rc_pingpong, ibv_uc_pingpong and ibv_ud_pingpong exchange one address, ibv_srq_pingpong always 256, of which
 // those that it does not use are all zeros. Their text is "%04x:%06x:%06x:%s" (ibv_rc_pingpong(1) and its sources).
-import { ErrorCodes, RdmaError } from '../../core/errors.js';
+import { RdmaError } from '../../core/errors.js';
 import { checkInteger, checkString } from '../../core/validate.js';
 
 /** Where ibv_*_pingpong listen. */
@@ -72,7 +72,7 @@ export function decodePingPong(bytes: Uint8Array): PingPongAddress {
   const match = /^([0-9a-f]{4}):([0-9a-f]{6}):([0-9a-f]{6}):([0-9a-f]{32})\0$/i.exec(text);
   if (match === null) {
     const shown = JSON.stringify(text.slice(0, PINGPONG_ADDRESS_BYTES));
-    throw new RdmaError(ErrorCodes.PROTOCOL, `the peer does not speak the bootstrap of ibv_*_pingpong: ${shown}`, {
+    throw new RdmaError('RDMA_ERR_PROTOCOL', `the peer does not speak the bootstrap of ibv_*_pingpong: ${shown}`, {
       remedy: 'is another program on that port?',
     });
   }
@@ -125,7 +125,7 @@ export class PingPongParser {
   private wantedBytes(): number {
     if (!this.complete) return PINGPONG_ADDRESS_BYTES;
     if (this.fromClient && !this.done) return PINGPONG_DONE.byteLength;
-    throw new RdmaError(ErrorCodes.PROTOCOL, 'the peer says more than the bootstrap of ibv_*_pingpong has', {
+    throw new RdmaError('RDMA_ERR_PROTOCOL', 'the peer says more than the bootstrap of ibv_*_pingpong has', {
       remedy: 'give both sides the same --type',
     });
   }
@@ -136,7 +136,7 @@ export class PingPongParser {
     } else if (Buffer.compare(bytes, PINGPONG_DONE) === 0) {
       this.done = true;
     } else {
-      throw new RdmaError(ErrorCodes.PROTOCOL, 'the client does not end its bootstrap with "done"', {
+      throw new RdmaError('RDMA_ERR_PROTOCOL', 'the client does not end its bootstrap with "done"', {
         remedy: 'give both sides the same --type',
       });
     }

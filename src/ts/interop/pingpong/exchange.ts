@@ -2,7 +2,7 @@
 //
 // Invariant: a queue pair sends again when its last send and a receive have both completed, and stops when this side
 // has sent and received as many as were asked for; so each side has at most one message of it under way.
-import { ErrorCodes, RdmaError } from '../../core/errors.js';
+import { RdmaError } from '../../core/errors.js';
 import { completionStatusWords } from '../../verbs/index.js';
 import type { PingPongSettings } from './settings.js';
 import { SEND_WR_ID, type Side } from './side.js';
@@ -67,14 +67,14 @@ export async function exchange(side: Side, waiter: Waiter, settings: PingPongSet
   function failed(isSend: boolean, status: number): RdmaError {
     const what = isSend ? 'a send' : 'a receive';
     const remedy = isSend ? 'has the peer ended?' : 'give both sides the same --size';
-    return new RdmaError(ErrorCodes.COMPLETION, `${what} of ${type} failed: ${completionStatusWords(status)}`, {
+    return new RdmaError('RDMA_ERR_COMPLETION', `${what} of ${type} failed: ${completionStatusWords(status)}`, {
       remedy,
     });
   }
 }
 
 function otherSize(theirs: number, ours: number): RdmaError {
-  return new RdmaError(ErrorCodes.PROTOCOL, `the peer sends messages of ${theirs} bytes, this side of ${ours}`, {
+  return new RdmaError('RDMA_ERR_PROTOCOL', `the peer sends messages of ${theirs} bytes, this side of ${ours}`, {
     remedy: 'give both sides the same --size',
   });
 }

@@ -3,7 +3,7 @@
 // Invariant: every wait is bounded or can be aborted; whatever the peer does, no socket and no timer is left behind.
 import net from 'node:net';
 import { abortError, withDeadline } from '../../core/deadline.js';
-import { ErrorCodes, RdmaError } from '../../core/errors.js';
+import { RdmaError } from '../../core/errors.js';
 import { encodePingPong, PINGPONG_DONE, type PingPongAddress, PingPongParser } from './bootstrap.js';
 import { connectError, listenError, peerGone, type SocketAddress } from '../../connect/socket-error.js';
 
@@ -65,7 +65,7 @@ function listen(socket: net.Socket, who: string, parser: PingPongParser, settle:
   const hungUp = () => {
     if (parser.finished) return;
     const remedy = 'what does it say? Give both sides the same --type';
-    settle(new RdmaError(ErrorCodes.PEER_GONE, `${who} hung up during the bootstrap`, { remedy }));
+    settle(new RdmaError('RDMA_ERR_PEER_GONE', `${who} hung up during the bootstrap`, { remedy }));
   };
   socket.on('end', hungUp);
   socket.on('close', hungUp);
