@@ -174,3 +174,45 @@ void t.test('no device reaches the target', { skip: DEVICE !== 'soft0' && 'made 
   t.match(error.message, /no device reaches \S+: here \([xz]\) are soft0/);
   t.match(error.message, /card0 \(RoCE v2/);
 });
+
+void t.test('a target that is cut off says nothing: what it has not acknowledged goes to its successor', async (t) => {
+  const held = gate();
+  let runsOfLast = 0;
+  const flow = workflow('cut-off', here)
+    .stage('first', { handler: (task) => ({ meta: task.input('request').meta }) })
+    .stage('last', {
+      after: ['first'],
+      concurrency: 4,
+      handler: async (task) => {
+        const isSilent = ++runsOfLast <= 3; // those that the one that is cut off has begun
+        if (isSilent) await held.opened;
+        return { meta: { ...task.input('first').meta, by: isSilent ? 'silent' : 'successor' } };
+      },
+    });
+  const pipeline = await Harness.open(flow);
+  t.teardown(() => pipeline.close());
+  const results = Array.from({ length: 3 }, (_, n) => pipeline.gateway.run({ meta: { n } }));
+  await until('tasks at the one that is cut off', () => runsOfLast === 3);
+  t.equal(pipeline.unacknowledged('first/0', 'last/0'), 3);
+  const silent = await pipeline.supersede('last/0');
+  t.teardown(() => silent.close());
+  const found = await within('all results', Promise.all(results), 20_000);
+  t.strictSame(
+    found.map(({ outputs }) => outputs[0]!.meta),
+    [0, 1, 2].map((n) => ({ n, by: 'successor' })),
+    'while the one before has not answered, and its connections are open',
+  );
+  held.open(); // its machine is back: what it says late changes nothing
+  await until('its end of the tasks', () => silent.status().running === 0);
+  t.strictSame((await within('another result', pipeline.gateway.run({ meta: { n: 3 } }))).outputs[0]!.meta, {
+    n: 3,
+    by: 'successor',
+  });
+  await pipeline.idle();
+  const connects = () =>
+    Object.fromEntries(pipeline.gateway.status().links.map(({ target, outbox }) => [target, outbox.counters.connects]));
+  for (const each of [pipeline.gateway, ...pipeline.stages.values()]) each.reviewAddresses();
+  await within('a result', pipeline.gateway.run({ meta: { n: 4 } }));
+  t.strictSame(connects(), { 'first/0': 1, 'last/0': 2 }, 'a link whose target is where it was stays');
+  t.same(pipeline.failures, []);
+});

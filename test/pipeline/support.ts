@@ -222,6 +222,18 @@ export class Harness {
     await instance.connect();
   }
 
+  /**
+   * Puts a new instance in the place of one that goes on, as when its machine is cut off: everybody is told where the
+   * place is now. @returns the one before, which the caller closes
+   */
+  async supersede(place: string): Promise<StageInstance> {
+    const before = this.stages.get(place)!;
+    const instance = await this.openStage(this.placeOf(place), [this.plan]);
+    await instance.connect();
+    for (const each of [...this.gateways, ...this.stages.values()]) each.reviewAddresses();
+    return before;
+  }
+
   /** Gives stages other numbers of instances: every place works under the new plan, the gateways not yet. */
   async prepare(instances: Readonly<Record<string, readonly number[]>>): Promise<Plan> {
     const { spec } = this.workflow;

@@ -262,6 +262,7 @@ export class VersionPipeline extends RunningPipeline {
       try {
         this.record = this.view.record(this.app) ?? this.record;
         this.tellAvailability();
+        this.gateway.reviewAddresses();
         this.isDue = true;
         this.adopting ??= this.followAll().finally(() => {
           this.adopting = undefined;

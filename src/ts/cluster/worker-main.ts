@@ -215,6 +215,7 @@ function setRoutes(newer: Routes): void {
   const waiters = routeWaiters;
   routeWaiters = [];
   for (const review of waiters) review();
+  instance?.reviewAddresses();
 }
 
 // They do not come back: nothing waits for them.

@@ -193,6 +193,11 @@ export class Gateway {
     await closed;
   }
 
+  /** What `resolve` answers may have changed: what is sent to a place that is elsewhere goes there. */
+  reviewAddresses(): void {
+    this.place.reviewAddresses();
+  }
+
   /**
    * Others have taken this gateway for dead, and may have dropped what was on its way to it: the requests under plans
    * before the newest are admitted again, as new attempts, before all that wait.

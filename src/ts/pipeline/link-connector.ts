@@ -54,6 +54,8 @@ export interface Via {
 /** Why nobody needs the link any more; undefined: somebody does. */
 export type Unwanted = () => string | undefined;
 
+const wordsOf = ({ own, target }: Reach) => `${own} ${target.host}:${target.port}`;
+
 export class LinkConnector {
   /** Once it has been connected. */
   link: Link | undefined;
@@ -68,6 +70,8 @@ export class LinkConnector {
   private reached: Reach | undefined; // by the last address
   private moved: Attachment | undefined; // it has to go by this one instead
   private unreachable: RdmaError | undefined;
+  private connectedTo = ''; // what choose() answered last
+  private isWaiting = false; // for an address, to review the connection then
 
   constructor(options: LinkConnectorOptions, target: string, unwanted: Unwanted) {
     this.options = options;
@@ -158,12 +162,46 @@ export class LinkConnector {
     }
     this.unreachable = undefined;
     this.reached = chosen;
+    this.connectedTo = wordsOf(chosen);
     const by = attachments[chosen.own]!;
     if (by !== this.by) {
       this.moved = by;
       throw new RdmaError('RDMA_ERR_REFUSED', `${this.target} is reached by ${by.device.name} now`);
     }
     return { host: chosen.target.host, port: chosen.target.port };
+  }
+
+  /**
+   * Looks whether the target is elsewhere by now, and connects there. What runs where it was need not have ended: its
+   * machine may have lost its power, or be cut off, and then the connection says nothing.
+   */
+  review(): void {
+    const { link } = this;
+    if (this.isWaiting || link === undefined || link.isAway || link.isClosing || this.unwanted() !== undefined) return;
+    try {
+      const address = this.options.resolve(this.target);
+      if (address instanceof Promise) {
+        this.reviewAfter(address);
+        return;
+      }
+      if (wordsOf(reach(this.options.address(), address, this.target)) === this.connectedTo) return;
+    } catch {
+      return; // it is not known where, or no device reaches it there: this connection is the only one
+    }
+    link.outbox.reconnect();
+  }
+
+  // While it has no process, the one before may still take what is sent.
+  private reviewAfter(found: Promise<unknown>): void {
+    this.isWaiting = true;
+    const ended = (isKnown: boolean) => {
+      this.isWaiting = false;
+      if (isKnown) this.review();
+    };
+    found.then(
+      () => ended(true),
+      () => ended(false),
+    );
   }
 
   private opened(): void {

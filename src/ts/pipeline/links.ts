@@ -48,6 +48,11 @@ export class Links {
     for (const target of targets) this.gone.delete(target);
   }
 
+  /** Addresses may have changed: connects to the targets that are elsewhere. */
+  review(): void {
+    for (const connector of this.connectors.values()) connector.review();
+  }
+
   private connectOnce(target: string): Promise<void> {
     if (this.links.has(target) || this.gone.has(target)) return Promise.resolve();
     let connecting = this.connecting.get(target);

@@ -316,6 +316,11 @@ export class Place {
     return this.links.giveUp(placeName(this.options.graph.spec, place));
   }
 
+  /** What `resolve` answers may have changed: whatever is sent to a place that is elsewhere goes there. */
+  reviewAddresses(): void {
+    this.links.review();
+  }
+
   // ---- What arrives
 
   private onMessage(message: InboxMessage): void {

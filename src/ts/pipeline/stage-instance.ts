@@ -184,6 +184,11 @@ export class StageInstance {
     return this.place.giveUp(place);
   }
 
+  /** What `resolve` answers may have changed: what is sent to a place that is elsewhere goes there. */
+  reviewAddresses(): void {
+    this.place.reviewAddresses();
+  }
+
   /** The request has ended at its gateway: its task stops, and does not run again. */
   endRequest({ gateway, gatewayRun, ticket, attempt }: RequestAttempt): void {
     this.place.join.bar(gateway, gatewayRun, ticket, attempt);

@@ -93,6 +93,11 @@ export class OutboxLink {
     return this.reconnector.start();
   }
 
+  /** Leaves the connection there is, and makes another one; nothing while one is being made. */
+  renew(reason: RdmaError): void {
+    if (this.connection !== undefined) this.lose(this.connection, reason);
+  }
+
   /** Writes what can be written now. */
   transmit(): void {
     const { connection } = this;

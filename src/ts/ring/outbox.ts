@@ -417,6 +417,15 @@ export class Outbox implements AsyncDisposable {
     return this.settings.wait === 'busy' ? this.link.pollOnce() : this.link.poll(1);
   }
 
+  /**
+   * Leaves the inbox that it is connected to, and asks `to` again where to connect. For whoever knows that the inbox is
+   * elsewhere: of a machine that has lost its power a connection hears nothing. What was not acknowledged is sent
+   * again. While it connects, or has ended, this does nothing.
+   */
+  reconnect(): void {
+    this.link.renew(new RdmaError('RDMA_ERR_PEER_GONE', 'the inbox is elsewhere'));
+  }
+
   private fail(error: RdmaError): void {
     const { end } = this;
     if (end.failure !== undefined) return;
