@@ -20,7 +20,7 @@ class Mood(Stage):
         text = task.inputs["clean"]["text"].memoryview()  # a view of the memory that the stage before has sent from
         lines = bytes(text).decode("utf-8").splitlines()
         scores = task.output("scores", "f32", [len(lines)])  # the memory that it is sent from
-        out = scores.memoryview().cast("f")
+        out: Any = scores.memoryview().cast("f")
         for number, line in enumerate(lines):
             task.progress(number / len(lines))  # raises Cancelled when nobody wants the result any more
             out[number] = sum(self.weights.get(word, 0.0) for word in line.split())

@@ -45,3 +45,15 @@ void t.test('the blocks are back before the owner hears of it', async (t) => {
   custody.allSent();
   t.same(order, ['released', 'settled']);
 });
+
+void t.test('after a failure the memory is kept for those that have it, and the owner hears nothing', async (t) => {
+  const half = custodyOf();
+  half.custody.sent();
+  half.custody.fail();
+  t.same(half.seen, { released: [0, 0], settled: 0 });
+  half.custody.acknowledged();
+  t.same(half.seen, { released: [1, 1], settled: 0 });
+  const none = custodyOf();
+  none.custody.fail();
+  t.same(none.seen, { released: [1, 1], settled: 0 });
+});

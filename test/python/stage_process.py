@@ -41,14 +41,35 @@ class StageProcess:
         os.set_blocking(reader, False)
         return writer, reader
 
-    def post(self, record):
+    def post(self, record, ring=True):
         data = json.dumps(record).encode()
         tail = self.words[0]
         # Through a buffer that is written piece by piece: records go round the end of the ring.
         for at, byte in enumerate(struct.pack("<I", len(data)) + data):
             self.memory[RINGS_AT + (tail + at) % RING_BYTES] = byte
         self.words[0] = (tail + ((4 + len(data) + 7) & -8)) % 2**32
+        if ring:
+            self.ring()
+
+    def ring(self):
         os.write(self.bell, b"\1\0\0\0\0\0\0\0")
+
+    def polls(self):
+        """Whether the worker says that it polls."""
+        return self.words[256] == 1
+
+    def set_polls(self, polls):
+        """Says whether this end polls."""
+        self.words[272] = int(polls)
+
+    def has_rung(self):
+        import select
+
+        return select.select([self.answers], [], [], 0)[0] != []
+
+    def silence(self):
+        if self.has_rung():
+            os.read(self.answers, 4096)
 
     def take(self, timeout=20.0):
         import select
@@ -78,7 +99,7 @@ class StageProcess:
         os.close(fd)
         return self.segments, shown
 
-    def start(self, file, name, batch=False, concurrency=1):
+    def start(self, file, name, batch=False, concurrency=1, poll=0):
         self.post(
             {
                 "t": "start",
@@ -88,7 +109,7 @@ class StageProcess:
                 "instance": 0,
                 "concurrency": concurrency,
                 "batch": batch,
-                "poll": 0,
+                "poll": poll,
             }
         )
         assert self.worker.start() in (True, False)

@@ -1,5 +1,7 @@
 """Proves what a worker answers to the records of its stage process."""
 
+import time
+
 import pytest
 
 np = pytest.importorskip("numpy")
@@ -161,3 +163,46 @@ def test_records_go_round_the_ring(process, write):
         task["inputs"][0][2] = {"at": at, "text": "\u00e9" * 150000}
         process.post(task)
         assert process.take()["meta"] == task["inputs"][0][2]
+
+
+def until(condition):
+    end = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.0005)
+
+
+def test_a_record_needs_no_bell_while_the_worker_polls(process, write):
+    process.start(write("@stage\ndef run(task):\n    return {'seed': task.seed}\n"), "run", poll=200_000)
+    for _ in range(3):
+        until(process.polls)
+        process.post(process.task(), ring=False)
+        assert process.take()["meta"] == {"seed": 7}
+    until(lambda: not process.polls())
+    process.post(process.task())
+    assert process.take()["meta"] == {"seed": 7}
+
+
+def test_a_bell_without_a_record_makes_it_poll_once(process, write):
+    process.start(write("@stage\ndef run(task):\n    return {}\n"), "run", poll=200_000)
+    until(process.polls)
+    until(lambda: not process.polls())
+    process.ring()
+    until(process.polls)
+    process.post(process.task(), ring=False)
+    assert process.take()["t"] == "done"
+
+
+def test_no_bell_is_rung_for_a_stage_process_that_polls(process, write):
+    process.start(write("@stage\ndef run(task):\n    return {}\n"), "run")
+    process.set_polls(True)
+    process.silence()
+    process.post(process.task())
+    until(lambda: process.words[32] != process.words[48])
+    time.sleep(0.05)
+    assert not process.has_rung()
+    assert process.take()["t"] == "done"
+    process.set_polls(False)
+    process.post(process.task())
+    until(process.has_rung)
+    assert process.take()["t"] == "done"

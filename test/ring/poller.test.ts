@@ -148,6 +148,38 @@ void t.test('another source is looked at as inboxes are, until it leaves', async
   t.equal(handled, 4);
 });
 
+void t.test('a source is told when it is polled for, and that it has to ring before the last look', async (t) => {
+  const stage = new Stage(20);
+  const seen: string[] = [];
+  let waiting = 0;
+  let late = 1;
+  const source = stage.poller.attach(
+    () => {
+      const count = waiting;
+      waiting = 0;
+      seen.push(`${count}`);
+      return count;
+    },
+    (polls) => {
+      seen.push(polls ? 'polls' : 'rings');
+      // Comes just now, and rings no doorbell.
+      if (!polls) waiting = late--;
+      if (late < 0) late = 0;
+    },
+  );
+  waiting = 1;
+  source.wake();
+  await stage.rest();
+  t.same(
+    seen.filter((what) => what !== '0'),
+    ['1', 'polls', 'rings', '1', 'polls', 'rings'],
+  );
+  t.equal(seen.at(-2), 'rings');
+  t.equal(seen.at(-1), '0');
+  t.equal(stage.poller.status().sleeps, 1);
+  source.leave();
+});
+
 void t.test('it polls for its window, arms all queues, looks at all once more and sleeps', async (t) => {
   const stage = new Stage(50);
   const inbox = scripted(1);

@@ -20,6 +20,7 @@ RINGS_AT = 4096
 MAILBOX_BYTES = RINGS_AT + 2 * RING_BYTES
 MAX_RECORD_BYTES = RING_BYTES // 2
 _TO_PYTHON_TAIL, _TO_PYTHON_HEAD, _TO_NODE_TAIL, _TO_NODE_HEAD, _CANCELLED = 0, 16, 32, 48, 64
+_PYTHON_POLLS, _NODE_POLLS = 256, 272
 _MODULUS = 2**32
 _FULL_S = 0.0005
 
@@ -34,9 +35,14 @@ _is_ordered = platform.machine() in ("x86_64", "AMD64", "i686")
 
 def _fence() -> None:
     if not _is_ordered:
-        for _ in range(2):
-            with _fence_lock:
-                pass
+        _full_fence()
+
+
+def _full_fence() -> None:
+    """Also a load behind a store waits for it, which x86 does not promise."""
+    for _ in range(2):
+        with _fence_lock:
+            pass
 
 
 class Closed(Exception):
@@ -61,6 +67,7 @@ class Mailbox:
         self._poll.register(channel_fd, 0)  # poll() reports its end alone
         self._watched: Dict[int, Callable[[], None]] = {}
         self.spin_s = 0.0
+        self._is_rung = False
 
     def take(self) -> Optional[Dict[str, Any]]:
         """The next record; None: there is none."""
@@ -84,25 +91,41 @@ class Mailbox:
 
     def next(self) -> Dict[str, Any]:
         """The next record, as soon as it is there. Raises Closed when the stage process has gone."""
-        record = self.take()
-        if record is not None:
-            return record
-        if self.spin_s > 0:
-            words = self._words
-            head = words[_TO_PYTHON_HEAD]
-            until = time.perf_counter() + self.spin_s
-            while words[_TO_PYTHON_TAIL] == head and time.perf_counter() < until:
-                pass
         while True:
-            record = self.take()
+            record = self.take() or self._spin() or self._silenced()
             if record is not None:
                 return record
             self._sleep()
 
+    def _spin(self) -> Optional[Dict[str, Any]]:
+        """Looks for a while; whoever posts a record meanwhile need not ring."""
+        if self.spin_s <= 0:
+            return None
+        words = self._words
+        head = words[_TO_PYTHON_HEAD]
+        until = time.perf_counter() + self.spin_s
+        try:
+            words[_PYTHON_POLLS] = 1
+            while words[_TO_PYTHON_TAIL] == head and time.perf_counter() < until:
+                pass
+        finally:
+            words[_PYTHON_POLLS] = 0
+        # What was posted by now may have rung no bell.
+        _full_fence()
+        return self.take()
+
+    def _silenced(self) -> Optional[Dict[str, Any]]:
+        """Takes the count of a bell that has rung; not before the record for which it has rung was taken."""
+        if not self._is_rung:
+            return None
+        self._is_rung = False
+        self.silence()
+        return self.take()
+
     def _sleep(self) -> None:
         for fd, event in self._poll.poll():
             if fd == self.bell_in:
-                self.silence()
+                self._is_rung = True
             elif fd in self._watched:
                 self._watched[fd]()
             elif event & (select.POLLHUP | select.POLLERR | select.POLLNVAL):
@@ -148,7 +171,9 @@ class Mailbox:
                 self._out[: len(data) - cut] = data[cut:]
             _fence()
             words[_TO_NODE_TAIL] = (tail + _padded(len(data))) % _MODULUS
-        os.write(self._bell_out, b"\1\0\0\0\0\0\0\0")
+        _full_fence()
+        if self._words[_NODE_POLLS] == 0:
+            os.write(self._bell_out, b"\1\0\0\0\0\0\0\0")
 
     def cancelled(self, slot: int) -> int:
         """Why the task in a slot is not wanted any more; 0: it is."""

@@ -41,6 +41,7 @@ function runPython({ python, size, iters, handOvers, json }: PythonFlags): Promi
   return runBench(json === undefined ? {} : { json }, async ({ onStep, onNote, signal }) => {
     const peers = peersFor('what Python programs use', true)?.python ?? [];
     const document = await pythonBench(settings, peers, onStep, signal);
+    for (const { what, reason } of document.missing) onNote(`without ${what}: ${reason}`);
     for (const { what, reason } of document.failures) onNote(`${what}: ${reason}`);
     return { document, text: () => text(document) };
   });

@@ -16,7 +16,7 @@ export const NO_MEMORY = -1;
  * @param into where a message that goes through the lane is built
  * @param inlineBytes the longest such message
  * @returns bytes that go through the lane; {@link NO_MEMORY}. The block of the body, if it has one, is `envelope.block`
- * @throws RdmaError as MemoryPool.allocate
+ * @throws RdmaError as MemoryPool.allocate; TypeError when the memory of a part was taken away
  */
 export function compose(
   into: Scratch,
@@ -42,7 +42,12 @@ export function compose(
   const block: Block | undefined = pool.allocate(body);
   if (block === undefined) return NO_MEMORY;
   const { bytes } = block;
-  writeBody(bytes, viewOf(bytes), 0, trace, parts, meta);
+  try {
+    writeBody(bytes, viewOf(bytes), 0, trace, parts, meta);
+  } catch (error) {
+    block.release();
+    throw error;
+  }
   envelope.block = block;
   return head;
 }

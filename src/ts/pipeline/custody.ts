@@ -12,12 +12,14 @@ export interface Held {
   release(): void;
 }
 
+const NOBODY = () => {};
+
 /** One output, all pieces of a stream, or one request, on its ways to all its receivers. */
 export class Custody {
   private outstanding = 0;
   private complete = false;
   private blocks: readonly Held[];
-  private readonly onSettled: () => void;
+  private onSettled: () => void;
 
   /**
    * @param blocks the memory in which the output lies; one reference to each goes over to this
@@ -42,6 +44,15 @@ export class Custody {
   allSent(): void {
     this.complete = true;
     this.settleIfDone();
+  }
+
+  /**
+   * The other receivers cannot get it. The memory is kept for those that have got it already, until they acknowledge;
+   * the owner's callback does not run.
+   */
+  fail(): void {
+    this.onSettled = NOBODY;
+    this.allSent();
   }
 
   /** A receiver has acknowledged, or will never be asked again. */

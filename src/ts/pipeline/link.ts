@@ -87,9 +87,15 @@ export class Link {
    */
   send(bytes: Uint8Array, custody: Custody | undefined): void {
     custody?.sent();
-    this.refresh();
-    const mayGo = custody === undefined ? this.notes.length === 0 : this.backlog === 0 && !this.isFull;
-    if (mayGo && this.sendNow(bytes, custody)) return;
+    try {
+      this.refresh();
+      const mayGo = custody === undefined ? this.notes.length === 0 : this.backlog === 0 && !this.isFull;
+      if (mayGo && this.sendNow(bytes, custody)) return;
+    } catch (error) {
+      // This receiver will never acknowledge what it did not get.
+      custody?.acknowledged();
+      throw error;
+    }
     if (custody === undefined) this.notes.push(bytes.slice());
     else this.held.push({ bytes: bytes.slice(), custody });
   }

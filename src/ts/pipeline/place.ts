@@ -523,11 +523,13 @@ export class Place {
    * receivers share.
    *
    * @param envelope its lengths and its block are set here
-   * @param blocks memory that the parts refer to; the references go over to the custody
+   * @param blocks memory that the parts refer to; the references go over to the custody, unless it returns false. When
+   *   it throws they are given back, as soon as nobody reads that memory any more
    * @param onSettled called when all targets have acknowledged it; or the custody of the stream that it belongs to,
    *   which its owner closes
    * @returns false when there is no memory for it before something else was acknowledged: nothing was sent
-   * @throws RdmaError ENOMEM; the error of a link that has failed
+   * @throws RdmaError ENOMEM; the error of a link that has failed; TypeError when the memory of a part was taken away.
+   *   Some targets may have got it then; `onSettled` is not called
    */
   transmit(
     envelope: Envelope,
@@ -543,7 +545,13 @@ export class Place {
         return this.transmitBy(by, envelope, output, targets, blocks, onSettled);
       }
     }
-    const length = this.compose(this.attachments[0]!, envelope, output, output.parts);
+    let length: number;
+    try {
+      length = this.compose(this.attachments[0]!, envelope, output, output.parts);
+    } catch (error) {
+      for (const block of blocks) block.release();
+      throw error;
+    }
     if (length === NO_MEMORY) return false;
     const block = envelope.block as Block | undefined;
     let kept = block === undefined ? blocks : blocks.length === 0 ? [block] : [...blocks, block];
@@ -553,7 +561,12 @@ export class Place {
     const custody = isOfStream ? onSettled : new Custody(kept, onSettled);
     if (isOfStream) custody.keep(kept);
     const message = this.scratch.first(length);
-    for (let i = 0; i < targets.length; i++) this.links.send(targets[i]!, message, custody, envelope.sentAtUs);
+    try {
+      for (let i = 0; i < targets.length; i++) this.links.send(targets[i]!, message, custody, envelope.sentAtUs);
+    } catch (error) {
+      if (!isOfStream) custody.fail();
+      throw error;
+    }
     if (!isOfStream) custody.allSent();
     if (this.flaw === 'early-release') for (const block of made) block.release();
     return true;
@@ -592,16 +605,21 @@ export class Place {
         messages.push({ by: each, bytes: this.scratch.bytes.slice(0, length) });
       }
     } catch (error) {
-      for (const block of made) block.release();
+      for (const block of [...made, ...blocks]) block.release();
       throw error;
     }
     const isOfStream = onSettled instanceof Custody;
     const custody = isOfStream ? onSettled : new Custody([...blocks, ...made], onSettled);
     if (isOfStream) custody.keep([...blocks, ...made]);
-    for (const target of targets) {
-      // One that was given up takes nothing, whatever is sent.
-      const { bytes } = messages.find((message) => this.links.goesBy(target, message.by)) ?? messages[0]!;
-      this.links.send(target, bytes, custody, envelope.sentAtUs);
+    try {
+      for (const target of targets) {
+        // One that was given up takes nothing, whatever is sent.
+        const { bytes } = messages.find((message) => this.links.goesBy(target, message.by)) ?? messages[0]!;
+        this.links.send(target, bytes, custody, envelope.sentAtUs);
+      }
+    } catch (error) {
+      if (!isOfStream) custody.fail();
+      throw error;
     }
     if (!isOfStream) custody.allSent();
     return true;

@@ -29,6 +29,7 @@ import type { TaskEnd } from './running-batch.js';
 import { type StageOutput, Task, type TaskHost } from './task.js';
 import { requestName } from './request-name.js';
 import { TraceRecords } from './trace.js';
+import { UnsentOutputs } from './unsent-outputs.js';
 import type { StageCode } from './workflow.js';
 
 /** What an instance of a stage has to know. */
@@ -96,7 +97,7 @@ export class StageInstance {
   private place!: Place;
   private readonly ready: JoinedInputs[] = [];
   private readonly batches: BatchExecutor | undefined;
-  private readonly unsent: (() => boolean)[] = []; // outputs and pieces that wait for memory
+  private readonly unsent = new UnsentOutputs();
   private writers: readonly ReportWriter[] = []; // one for each gateway and its run
   private reportsDue = false;
   private taskNumber = 0; // of the last task that was made
@@ -525,8 +526,13 @@ export class StageInstance {
 
   // Receivers of its pieces may read what it was given.
   private settleBehind(joined: JoinedInputs, stream: StreamOut | undefined): void {
-    if (stream === undefined) this.place.join.settle(joined);
-    else stream.custody.allSent();
+    if (stream !== undefined) {
+      stream.custody.allSent();
+      return;
+    }
+    this.place.join.settle(joined);
+    // The memory of its outputs was given back.
+    this.unsent.retry();
   }
 
   private prepare(
@@ -582,7 +588,7 @@ export class StageInstance {
         return place.transmit(envelope, outgoing, targets, blocks, custody);
       },
       attempt: (attempt) => {
-        if (this.unsent.length > 0 || !attempt()) this.unsent.push(() => place.isEnding || attempt());
+        this.unsent.send(() => place.isEnding || attempt());
       },
       settled: () => this.settle(joined, 0),
     });
@@ -592,7 +598,7 @@ export class StageInstance {
   private settle(joined: JoinedInputs, sentUs: number): void {
     this.place.join.settle(joined);
     this.batches?.settled(this.place.nowUs() - sentUs);
-    this.sendWaiting();
+    this.unsent.retry();
   }
 
   private traceOf(joined: JoinedInputs, queueUs: number, computeUs: number): Uint8Array {
@@ -662,7 +668,7 @@ export class StageInstance {
       if (this.stage.maxPieces > 0) envelope.pieces = stream?.pieces ?? 0;
       return this.attempt(joined, envelope, outgoing, targets, blocks, stream, sentUs);
     };
-    if (this.unsent.length > 0 || !attempt()) this.unsent.push(attempt);
+    this.unsent.send(attempt);
     if (!isLast) this.report(joined, Report.DONE, queueUs, computeUs);
   }
 
@@ -687,10 +693,6 @@ export class StageInstance {
       this.sendFailure(joined, failureOf(error), stream);
       return true;
     }
-  }
-
-  private sendWaiting(): void {
-    while (this.unsent.length > 0 && this.unsent[0]!()) this.unsent.shift();
   }
 
   // Straight to the gateway, which ends the request everywhere. The inputs are kept until it has the failure.

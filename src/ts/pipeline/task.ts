@@ -131,6 +131,8 @@ export class Task implements StageTask {
   waitedUs = 0;
   /** @internal What it publishes; undefined: nothing so far. */
   published: StreamOut | undefined;
+  /** @internal Told once when it is not wanted any more, without the price of `signal`. */
+  onCancelled: ((reason: RdmaError) => void) | undefined;
   /** @internal Told when no process runs it for now, and when one does; set where that can be. */
   onAway: ((isAway: boolean) => void) | undefined;
   private readonly host: TaskHost;
@@ -233,8 +235,10 @@ export class Task implements StageTask {
   }
 
   cancel(reason: RdmaError): void {
+    const isFirst = this.reason === undefined;
     this.reason ??= reason;
     this.control?.abort(this.reason);
+    if (isFirst) this.onCancelled?.(this.reason);
     this.wake();
   }
 

@@ -69,6 +69,13 @@ export interface PollerSource {
   leave(): void;
 }
 
+interface Source {
+  readonly drain: () => number;
+  readonly onPolls: (polls: boolean) => void;
+}
+
+const NOBODY = () => {};
+
 /** One channel for all queues of a device. */
 interface SharedChannel {
   channel: { close(): void };
@@ -85,7 +92,7 @@ export class Poller {
   private readonly channels = new Map<PortDevice, SharedChannel>();
   private inboxes: readonly PollerMember[] = []; // replaced, never changed: a member may leave while all are looked at
   private outboxes: readonly PollerMember[] = [];
-  private sources: readonly (() => number)[] = [];
+  private sources: readonly Source[] = [];
   /** @internal */
   readonly counters = { wakes: 0, emptyWakes: 0, polls: 0, hits: 0, polledUs: 0, sleeps: 0 };
   private looking = false;
@@ -143,16 +150,19 @@ export class Poller {
 
   /**
    * Has the loop look at something else too, so that polling finds it as it finds messages. Whoever fills it rings a
-   * doorbell each time, also while this process polls: the loop does not look once more before it sleeps.
+   * doorbell, unless it knows that this loop polls: the loop looks once more between the end of that and its sleep.
    *
    * @param drain handles what is there, and answers how much that was; it does not throw
+   * @param onPolls told when the loop begins to poll, and before it looks for the last time; it does not throw. Default
+   *   nobody: then the doorbell is rung each time
    */
-  attach(drain: () => number): PollerSource {
-    this.sources = [...this.sources, drain];
+  attach(drain: () => number, onPolls: (polls: boolean) => void = NOBODY): PollerSource {
+    const source = { drain, onPolls };
+    this.sources = [...this.sources, source];
     return {
       wake: this.wake,
       leave: () => {
-        this.sources = this.sources.filter((each) => each !== drain);
+        this.sources = this.sources.filter((each) => each !== source);
       },
     };
   }
@@ -274,7 +284,7 @@ export class Poller {
     const { inboxes, sources } = this;
     let looks = looksAtFirst;
     let count = 0;
-    for (let i = 0; i < sources.length; i++) count += sources[i]!();
+    for (let i = 0; i < sources.length; i++) count += sources[i]!.drain();
     for (let i = 0; i < inboxes.length; i++) {
       count += inboxes[i]!.drain(looks);
       looks = 1;
@@ -324,6 +334,7 @@ export class Poller {
       this.polling = true;
       this.pollBeganMs = now;
       this.counters.polls++;
+      for (let i = 0; i < this.sources.length; i++) this.sources[i]!.onPolls(true);
     }
     if (lingers || now - this.sinceMs < this.window.us / 1000) {
       this.proceed(now);
@@ -364,6 +375,7 @@ export class Poller {
     this.flush();
     for (const inbox of this.inboxes) inbox.arm();
     for (const outbox of this.outboxes) outbox.arm();
+    for (let i = 0; i < this.sources.length; i++) this.sources[i]!.onPolls(false);
     // A completion that came before the arming raises no event: looks once more.
     this.sinceOutboxes = LOOKS_PER_OUTBOX_LOOK;
     if (this.lookAtAll(1)) {

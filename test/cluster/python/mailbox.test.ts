@@ -50,6 +50,17 @@ void t.test('a full ring refuses until it is read; what is too long is an error'
   t.throws(() => mailbox.post(`${text}${text}`), { code: 'RDMA_ERR_MESSAGE_TOO_LARGE' });
 });
 
+void t.test('each end says whether it polls', async (t) => {
+  const { mailbox, words } = looped();
+  t.equal(mailbox.pythonPolls, false);
+  words[256] = 1;
+  t.equal(mailbox.pythonPolls, true);
+  mailbox.setPolls(true);
+  t.equal(words[272], 1);
+  mailbox.setPolls(false);
+  t.equal(words[272], 0);
+});
+
 void t.test('what cannot be a record is an error', async (t) => {
   for (const spoil of [
     (words: Int32Array) => (words[32] = RING_BYTES + 8),

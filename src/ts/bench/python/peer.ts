@@ -7,6 +7,13 @@ export interface PythonPeer {
   /** What it is, in words. */
   readonly what: string;
   /**
+   * Whether a Python has what it needs.
+   *
+   * @param interpreter the program that runs Python
+   * @throws RdmaError RDMA_ERR_INVALID_ARGUMENT with the remedy when a package is not installed for it
+   */
+  check(interpreter: string): void;
+  /**
    * Hands arrays over.
    *
    * @param warmUp so many more go first, and do not count

@@ -78,7 +78,6 @@ function taskOf(x: Tensor): Task {
     instance: 0,
     instances: 1,
     spread: 'route',
-    signal: new AbortController().signal,
     inputs: () => [{ stage: 'request', instance: 0, meta: {}, parts: { x }, pieces: [] }],
   };
   return task as unknown as Task;

@@ -5,6 +5,7 @@
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
 import { LocalPipeline } from '../../cluster/index.js';
+import { wordsOf } from '../kit/beside.js';
 import { type Machine, machine } from '../kit/machine.js';
 import { type LatencySummary, summarizeLatency } from '../kit/statistics.js';
 import type { PythonPeer } from './peer.js';
@@ -26,10 +27,23 @@ export interface PythonBench {
   readonly machine: Machine;
   readonly python: string;
   readonly rows: readonly PythonRow[];
-  readonly failures: readonly { what: string; reason: string }[];
+  /** Peers that were left out, as they are not installed, and how they are. */
+  readonly missing: readonly Unmeasured[];
+  readonly failures: readonly Unmeasured[];
 }
 
-/** Measures all rows; a peer that fails is a failure, and the others are still measured. */
+/** A peer that was not measured. */
+export interface Unmeasured {
+  readonly what: string;
+  readonly reason: string;
+}
+
+/**
+ * Measures all rows; a peer that is not installed is left out, one that fails is a failure, and the others are still
+ * measured.
+ *
+ * @throws RdmaError of our own rows; AbortError
+ */
 export async function pythonBench(
   settings: PythonBenchSettings,
   peers: readonly PythonPeer[],
@@ -38,7 +52,8 @@ export async function pythonBench(
 ): Promise<PythonBench> {
   const { handOverBytes, interpreter } = settings;
   const rows: PythonRow[] = [];
-  const failures: { what: string; reason: string }[] = [];
+  const missing: Unmeasured[] = [];
+  const failures: Unmeasured[] = [];
   const add = (what: string, bytes: number, us: readonly number[], copiedBytes: number | null) =>
     rows.push({ what, bytes, latencyUs: summarizeLatency(Float64Array.from(us).sort()), copiedBytes });
   onStep('round trips of a task without work');
@@ -52,14 +67,20 @@ export async function pythonBench(
     const { what } = peer;
     onStep(what);
     try {
+      peer.check(interpreter);
+    } catch (error) {
+      missing.push({ what, reason: wordsOf(error) });
+      continue;
+    }
+    try {
       add(what, handOverBytes, await peer.measure(settings, WARM_UP, signal), null);
     } catch (error) {
       signal.throwIfAborted();
-      failures.push({ what, reason: String(error) });
+      failures.push({ what, reason: wordsOf(error) });
     }
   }
   const { stdout } = await promisify(execFile)(interpreter, ['--version']);
-  return { schemaVersion: 1, machine: machine(), python: stdout.trim(), rows, failures };
+  return { schemaVersion: 1, machine: machine(), python: stdout.trim(), rows, missing, failures };
 }
 
 async function measureHandOver(

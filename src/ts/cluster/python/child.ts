@@ -95,7 +95,12 @@ export class PythonChild {
       closeSync(memory.fd);
       closeSync(channel.theirs);
     }
-    this.source = poller.attach(() => this.drain());
+    this.source = poller.attach(
+      () => this.drain(),
+      (polls) => {
+        if (!this.isOver) this.mailbox.setPolls(polls);
+      },
+    );
     this.toNode.watch(this.source.wake);
     this.exited = new Promise((resolve) => this.follow(python, resolve));
   }
@@ -163,7 +168,16 @@ export class PythonChild {
     if (this.isOver) return;
     const text = JSON.stringify(record);
     if (this.waiting.length > 0 || !this.mailbox.post(text)) this.waiting.push(text);
-    else this.toPython.signal();
+    else this.ring();
+  }
+
+  /** A record follows soon: Python wakes up while it is being made. */
+  wake(): void {
+    if (!this.isOver) this.ring();
+  }
+
+  private ring(): void {
+    if (!this.mailbox.pythonPolls) this.toPython.signal();
   }
 
   /** Says why the task in a slot is not wanted any more; 0: it is. */
@@ -189,7 +203,7 @@ export class PythonChild {
     }
     while (this.waiting.length > 0 && this.mailbox.post(this.waiting[0]!)) {
       this.waiting.shift();
-      this.toPython.signal();
+      this.ring();
     }
     return count;
   }

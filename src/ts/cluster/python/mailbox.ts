@@ -1,13 +1,16 @@
 // Records between a stage process and its Python process: two rings in memory that both have mapped.
 //
 // Invariant: each ring has one writer and one reader. A record is whole before the writer moves the tail, and its bytes
-// are not written again before the reader has moved the head. Whoever has written rings the other's bell.
+// are not written again before the reader has moved the head. The writer rings the reader's bell, unless the
+// reader says that it polls. A reader that stops polling says so, and looks once more before it sleeps.
 //
 //   0      tail of the ring to Python, bytes written since the start, modulo 2^32
 //   64     head of it, bytes read
 //   128    tail of the ring to Node
 //   192    head of it
 //   256    a word for each slot: why its task is not wanted any more, 0 while it is
+//   1024   1 while Python polls, 0 while it may sleep
+//   1088   the same of Node
 //   4096   the ring to Python, then the ring to Node
 //
 //   record: | length, u32 | JSON in UTF-8 | padding to a multiple of 8 |      it may go on at the ring's beginning
@@ -25,6 +28,8 @@ export const MAX_RECORD_BYTES = RING_BYTES / 2;
 
 const HEAD_BYTES = 4;
 const CANCEL_WORD = 256 / 4;
+const PYTHON_POLLS_WORD = 1024 / 4;
+const NODE_POLLS_WORD = 1088 / 4;
 const padded = (bytes: number) => (HEAD_BYTES + bytes + 7) & -8;
 
 /** Node's end. */
@@ -96,6 +101,16 @@ export class Mailbox {
         : Buffer.concat([this.in.subarray(from), this.in.subarray(0, length - cut)]).toString('utf8');
     Atomics.store(words, 48, (head + padded(length)) | 0);
     return text;
+  }
+
+  /** Whether Python finds by itself what was posted; asked after that. */
+  get pythonPolls(): boolean {
+    return Atomics.load(this.words, PYTHON_POLLS_WORD) !== 0;
+  }
+
+  /** Says whether this end polls. Whoever stops takes once more what is there before it sleeps. */
+  setPolls(polls: boolean): void {
+    Atomics.store(this.words, NODE_POLLS_WORD, polls ? 1 : 0);
   }
 
   /** Says why the task in a slot is not wanted any more; 0: it is. */

@@ -5,7 +5,7 @@
 // A process that does not become ready ends the stage process, which is replaced by the rules of every stage.
 import { dirname, resolve } from 'node:path';
 import { RdmaError } from '../../core/errors.js';
-import type { BatchOutput, BatchTask, StageCode, StageOutput, StageSpec, StageTask } from '../../pipeline/index.js';
+import type { BatchOutput, BatchTask, StageCode, StageOutput, StageSpec } from '../../pipeline/index.js';
 import type { PythonSpec } from '../../pipeline/python-spec.js';
 import type { PythonStatus } from '../../pipeline/python-status.js';
 import type { Task } from '../../pipeline/task.js';
@@ -36,8 +36,8 @@ export interface PythonStageOptions {
   onFailed: (reason: RdmaError) => void;
 }
 
-/** Who usually answers within so long is polled for; in microseconds. */
-const POLLED_FOR_US = 500;
+/** A process that usually answers within so long is polled for; in microseconds. One that has slept has cold caches. */
+const POLLED_FOR_US = 1000;
 /** A process that ends so often without having worked is not started again. */
 const MAX_IDLE_ENDS = 3;
 /** An input that was lost with a GPU is waited for so long, in ms; then its request is tried again from the start. */
@@ -142,6 +142,7 @@ export class PythonStage implements EntryHost {
   }
 
   private run(tasks: readonly Task[]): Promise<StageOutput>[] {
+    if (this.running === 0 && this.options.pollUs > 0) this.child?.wake();
     const entries = tasks.map((task) => new Entry(this, task));
     this.groups.push(entries);
     for (const entry of entries) {
@@ -153,26 +154,26 @@ export class PythonStage implements EntryHost {
   }
 
   private watch(entry: Entry): void {
-    const { signal } = entry.task as StageTask;
+    const { task } = entry;
     let timer: NodeJS.Timeout | undefined;
-    const onAbort = () => {
+    const onCancelled = (reason: RdmaError) => {
       const slot = this.slots.indexOf(entry);
       if (slot < 0) {
-        entry.fail(signal.reason);
+        entry.fail(reason);
         return;
       }
-      this.child?.setCancelled(slot, WHY[(signal.reason as RdmaError).code] ?? WHY_ENDED);
+      this.child?.setCancelled(slot, WHY[reason.code] ?? WHY_ENDED);
       const { graceMs } = this.options.stage;
       timer = setTimeout(() => {
         if (!entry.isOver) this.child?.kill(`its task went on for ${graceMs} ms (graceMs) after it was cancelled`);
       }, graceMs);
     };
-    signal.addEventListener('abort', onAbort, { once: true });
+    task.onCancelled = onCancelled;
     entry.unwatch = () => {
       clearTimeout(timer);
-      signal.removeEventListener('abort', onAbort);
+      task.onCancelled = undefined;
     };
-    if (signal.aborted) onAbort();
+    if (task.cancelled !== undefined) onCancelled(task.cancelled);
   }
 
   private next(): void {
