@@ -11,7 +11,7 @@ import { INTERPRETER } from './settings.js';
 export const GPUS = 'ONEPIECE_BENCH_GPUS';
 /** What each of two stages may have of one GPU: both have blocks of 1 GiB, and PyTorch's own memory. */
 const SHARE_BYTES = 16 * 2 ** 30;
-const LARGEST_BYTES = 2 ** 31;
+const LARGEST_BYTES = 2 ** 30;
 
 const interpreter = process.env[INTERPRETER] ?? 'python3';
 const gpus = Number(process.env[GPUS] ?? 1);
