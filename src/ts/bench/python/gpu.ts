@@ -19,7 +19,7 @@ export interface GpuBenchSettings {
   readonly interpreter: string;
   /** From a lane to the GPU. */
   readonly laneBytes: number;
-  /** From GPU to GPU, at most 2 GiB. */
+  /** From GPU to GPU, at most 1 GiB. */
   readonly betweenBytes: number;
   readonly rounds: number;
 }
