@@ -1,6 +1,6 @@
 // Outputs that stay on the GPU of one process until the next one has taken them: how long 1 GiB takes, relative to a
-// copy within one process; that no request is lost when either process is killed; and that the memory of the GPU comes
-// back.
+// copy within one process; that no request is lost when either process is killed; that outputs of batches and of tasks
+// that run at a time are right; and that the memory of the GPU comes back.
 //
 // Usage: npm run build && node bench/gpu-ipc.mjs [--bytes BYTES] [--rounds N] [--kills N] [--share]
 //   --share: both stages on one GPU; default one for each
@@ -30,13 +30,22 @@ const { values } = parseArgs({
 process.env[SHAPE] ??= JSON.stringify(process.argv.slice(2));
 const [bytes, rounds, kills] = [values.bytes, values.rounds, values.kills].map(Number);
 const interpreter = process.env.PYTHON ?? 'python3';
-const file = fileURLToPath(new URL('./peers/gpu_ipc_stages.py', import.meta.url));
+const sources = fileURLToPath(new URL('../src/python', import.meta.url));
+const file = path.join(sources, 'bench', 'gpu_stages.py');
 const resources = values.share ? { gpuMemoryBytes: 16 * 2 ** 30 } : { gpus: 1 };
 const python = (name) => ({ python: { file, name, interpreter }, resources, maxOutputBytes: bytes });
 
 export const gpuIpc = workflow('gpu-ipc', { module: fileURLToPath(import.meta.url) })
   .stage('make', python('Make'))
   .stage('take', { after: ['make'], ...python('Take') });
+
+/** The same with outputs of a batch, and of tasks that run at a time. */
+const more = (name, maker, options) =>
+  workflow(name, { module: fileURLToPath(import.meta.url) })
+    .stage('make', { ...python(maker), ...options })
+    .stage('take', { after: ['make'], ...python('Take') });
+export const gpuBatch = more('gpu-batch', 'MakeBatch', { batch: { size: 4, waitMs: 20 } });
+export const gpuAsync = more('gpu-async', 'MakeAsync', { concurrency: 4 });
 
 const p50 = (list) => [...list].sort((a, b) => a - b)[Math.floor(list.length / 2)];
 
@@ -101,10 +110,31 @@ async function killed(pipeline, folder) {
   return took;
 }
 
+// Sixteen requests at a time, each with a value of its own; Take looks at every byte.
+async function together(flow) {
+  const pipeline = await LocalPipeline.start(flow, { device: 'soft0' });
+  try {
+    const ask = async (value) => {
+      const { outputs } = await pipeline.run({ meta: { bytes: 2 ** 24, value } }, { timeoutMs: 120_000 });
+      const { meta } = outputs[0];
+      if (meta.low !== value || meta.high !== value)
+        throw new Error(`request ${value} has ${meta.low} to ${meta.high}`);
+      return meta;
+    };
+    const seen = await Promise.all(Array.from({ length: 16 }, (_, i) => ask(i + 1)));
+    const most = Math.max(...seen.map((meta) => meta.together));
+    if (most < 2) throw new Error('no two tasks were together');
+    return { requests: seen.length, most, ways: [...new Set(seen.map(({ kind }) => kind))] };
+  } finally {
+    await pipeline.close();
+  }
+}
+
 async function main() {
   const folder = mkdtempSync(path.join(os.tmpdir(), 'onepiece-gpu-ipc-'));
   const before = usedMiB();
-  const within = JSON.parse(execFileSync(interpreter, [file, String(bytes)], { encoding: 'utf8' }));
+  const env = { ...process.env, PYTHONPATH: sources };
+  const within = JSON.parse(execFileSync(interpreter, [file, String(bytes)], { encoding: 'utf8', env }));
   const pipeline = await LocalPipeline.start(gpuIpc, { device: 'soft0' });
   const document = { schemaVersion: 1, bytes, stages: values.share ? 'on one GPU' : 'on two GPUs', ...within };
   let failure;
@@ -120,6 +150,11 @@ async function main() {
     failure = error;
   }
   await pipeline.close();
+  try {
+    document.together = { batch: await together(gpuBatch), async: await together(gpuAsync) };
+  } catch (error) {
+    failure ??= error;
+  }
   rmSync(folder, { recursive: true, force: true });
   await sleep(2000);
   document.usedBeforeMiB = before;

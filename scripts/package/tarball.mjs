@@ -39,6 +39,7 @@ export function checkContent(files, prebuild) {
     'package.json',
     'scripts/build-native.mjs',
     'scripts/native-inputs.mjs',
+    'src/python/bench/gpu_stages.py',
     'src/python/bench/stages.py',
     ...fs.readdirSync(path.join(root, 'profiles')).map((name) => `profiles/${name}`),
     ...['__init__.py', 'worker.py', 'py.typed'].map((name) => `src/python/onepiece_stage/${name}`),

@@ -14,6 +14,7 @@ from examples.llm import pd_bench  # noqa: E402
 from examples.llm.attend import read_prompt  # noqa: E402
 from examples.llm.batch import Batch, Prompt  # noqa: E402
 from examples.llm.model import Llama, Shape, shape_of  # noqa: E402
+from examples.llm.reader import Reader  # noqa: E402
 
 PROMPTS = [[5, 6, 7, 8, 9], [1, 2, 3], [9] * 11, [4, 250, 3, 17], [77]]
 WANTED = [6, 3, 9, 2, 5]
@@ -48,9 +49,9 @@ def test_the_8b_shape_is_the_published_one():
 
 
 @torch.inference_mode()
-@pytest.mark.parametrize("way", ["whole", "pieces", "from elsewhere"])
+@pytest.mark.parametrize("way", ["whole", "pieces", "long pieces", "from elsewhere"])
 def test_sequences_join_and_leave_and_answer_what_each_alone_would(model, way):
-    batch = Batch(model, 3, 64)
+    batch = Batch(model, 3, 64, *{"whole": (40,), "pieces": (40, 2), "long pieces": (11, 5), "from elsewhere": ()}[way])
     answers = {}
     for number, (words, wanted) in enumerate(zip(PROMPTS, WANTED)):
         while batch.free == 0:
@@ -59,9 +60,9 @@ def test_sequences_join_and_leave_and_answer_what_each_alone_would(model, way):
         if way == "whole":
             answers[number] = [batch.begin(number, tokens, wanted - 1)]
             follow(answers, batch.step())
-        elif way == "pieces":
-            for start in range(0, len(words), 2):
-                moved, first = batch.step_with(Prompt(number, tokens, wanted - 1), start, min(2, len(words) - start))
+        elif "pieces" in way:
+            for start in range(0, len(words), batch.chunk):
+                moved, first = batch.step_with(Prompt(number, tokens, wanted - 1), start)
                 follow(answers, moved)
             answers[number] = [first]
         else:
@@ -76,8 +77,47 @@ def test_sequences_join_and_leave_and_answer_what_each_alone_would(model, way):
 
 
 @torch.inference_mode()
+def test_a_reader_finds_what_a_plain_pass_finds(model):
+    reader = Reader(model, 40)
+    for words in PROMPTS:
+        plain, padded = (torch.zeros(model.shape.kv_size(len(words))) for _ in range(2))
+        first = read_prompt(model, torch.tensor(words), plain)
+        assert int(reader.read(torch.tensor(words), padded)) == int(first)
+        assert torch.allclose(padded, plain, atol=1e-5)
+    for count in (0, 41):
+        with pytest.raises(ValueError, match=f"1 to 40 tokens, not {count}"):
+            reader.read(torch.zeros(count, dtype=torch.long), padded)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+@torch.inference_mode()
+@pytest.mark.parametrize("chunk", [0, 256])
+def test_graphs_on_a_gpu_find_what_single_kernels_find(chunk):
+    shape = shape_of(2, 512, 300)
+    made = tools.with_random_weights(Llama(shape), "cuda", torch.bfloat16, 1)
+    found = []
+    for graphs in (True, False):
+        batch = Batch(made, 10, 800, 700, chunk, graphs)
+        answers = {}
+        for number, length in enumerate([600, 700, 90, 256, 300, 1, 513]):
+            tokens = (torch.arange(length, device="cuda") * 7 + number) % 300
+            if chunk == 0:
+                answers[number] = [batch.begin(number, tokens, 20 + number)]
+                follow(answers, batch.step())
+                continue
+            for start in range(0, length, chunk):
+                moved, first = batch.step_with(Prompt(number, tokens, 20 + number), start)
+                follow(answers, moved)
+            answers[number] = [first]
+        while batch.sequences:
+            follow(answers, batch.step())
+        found.append(answers)
+    assert found[0] == found[1] and {len(one) for one in found[0].values()} == set(range(21, 28))
+
+
+@torch.inference_mode()
 def test_one_that_is_removed_disturbs_no_other(model):
-    batch = Batch(model, 3, 64)
+    batch = Batch(model, 3, 64, 40)
     answers = {number: [batch.begin(number, torch.tensor(PROMPTS[number]), 8)] for number in range(3)}
     follow(answers, batch.step())
     batch.remove(0)
@@ -89,7 +129,7 @@ def test_one_that_is_removed_disturbs_no_other(model):
 
 @torch.inference_mode()
 def test_what_has_no_room_is_refused(model):
-    batch = Batch(model, 1, 16)
+    batch = Batch(model, 1, 16, 12)
     with pytest.raises(ValueError, match="a slot has 16"):
         batch.begin(0, torch.arange(10), 7)
     batch.begin(0, torch.arange(10), 6)
@@ -97,6 +137,14 @@ def test_what_has_no_room_is_refused(model):
         batch.begin(1, torch.arange(2), 2)
     with pytest.raises(ValueError, match="1 to 128 slots"):
         Batch(model, 0, 16)
+    with pytest.raises(ValueError, match="prompts of less than 16"):
+        Batch(model, 1, 16, 16)
+    with pytest.raises(ValueError, match="in pieces, or elsewhere"):
+        Batch(model, 1, 16).begin(0, torch.arange(2), 2)
+    pieces = Batch(model, 1, 16, 8, 4)
+    for start, length in [(2, 8), (8, 8), (0, 9)]:
+        with pytest.raises(ValueError, match=f"no piece at {start} of {length} tokens"):
+            pieces.step_with(Prompt(0, torch.arange(length), 2), start)
 
 
 def test_a_score_counts_those_that_had_no_answer():

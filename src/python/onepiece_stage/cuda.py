@@ -74,20 +74,25 @@ class Registered:
         self._addresses = set()
 
 
-def settle() -> None:
-    """Waits until the GPUs that this process uses have finished their work. Raises Broken when they cannot."""
+def settle() -> List[int]:
+    """Waits until the GPUs that PyTorch uses in this process have finished their work, whoever asked for it.
+
+    Returns their numbers. Raises Broken when they cannot.
+    """
     torch = _torch()
     if torch is None:
-        return
+        return []
+    devices = _used(torch)
     try:
-        for device in _used(torch):
+        for device in devices:
             torch.cuda.synchronize(device)
     except RuntimeError as error:
         raise Broken(f"CUDA: {error}") from None
+    return devices
 
 
 def _used(torch: Any) -> List[int]:
-    devices = range(torch.cuda.device_count())
+    devices = list(range(torch.cuda.device_count()))
     # Synchronizing a device that is not in use would create a context there.
     is_used = getattr(getattr(torch, "_C", None), "_cuda_hasPrimaryContext", None)
     return [device for device in devices if is_used is None or is_used(device)]

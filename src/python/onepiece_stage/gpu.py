@@ -12,7 +12,7 @@ import ctypes
 import json
 import os
 import secrets
-from typing import Any, Dict, List, Optional, Tuple, Union
+from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
 
 from .cuda import Broken, has_torch_gpu
 from .cudart import Cudart, CudaError
@@ -258,13 +258,15 @@ class Gpu:
         except CudaError as error:
             raise Broken(f"CUDA: {error}") from None
 
-    def settle(self, windows: List[GpuWindow]) -> None:
-        """Waits until the devices of some tensors have done their work. Raises Broken when they cannot."""
+    def settle(self, windows: List[GpuWindow], settled: Sequence[int]) -> None:
+        """Waits until the devices of some tensors have done their work, but for those that have. Raises Broken when
+        they cannot."""
         cudart = self._cudart
         if cudart is None:
             return
         try:
-            for device in {window.device for window in windows if window.device is not None}:
+            for device in {window.device for window in windows} - {None, *settled}:
+                assert device is not None
                 cudart.synchronize(device)
         except CudaError as error:
             raise Broken(f"CUDA: {error}") from None

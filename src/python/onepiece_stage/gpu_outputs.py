@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import gc
-from typing import Any, Callable, List, NamedTuple, Optional, Tuple
+from typing import Any, Callable, List, NamedTuple, Optional, Sequence, Tuple
 
 from .gpu import Gpu, GpuWindow, Peers
 from .gpu_pool import Block
@@ -59,12 +59,15 @@ class GpuOutputs:
         self._inputs.append(shown)
         return shown
 
-    def settle(self) -> None:
+    def settle(self, settled: Sequence[int]) -> None:
         """The code of the stage has returned: waits for the GPUs, and copies what goes through the host.
+
+        Args:
+            settled: devices that have done their work already.
 
         Raises cuda.Broken.
         """
-        self.gpu.settle([*self._shown, *self._inputs])
+        self.gpu.settle([*self._shown, *self._inputs], settled)
         for block, window in self._outputs:
             if window is not None:
                 window.register()

@@ -361,10 +361,10 @@ class Worker(TaskHost):
 
 
 def _settle(tasks: List[Task]) -> None:
-    settle()
+    devices = settle()
     for task in tasks:
         if task._on_gpu is not None:
-            task._on_gpu.settle()
+            task._on_gpu.settle(devices)
 
 
 def _settled() -> bool:

@@ -6,6 +6,8 @@ values at 1. A pass writes the keys and values of its own tokens there before it
 
 from __future__ import annotations
 
+from typing import Any, Callable, Dict
+
 import torch
 from torch.nn import functional
 
@@ -24,31 +26,43 @@ def read_prompt(model: Llama, tokens: Tensor, kv: Tensor) -> Tensor:
 def prompt_attend(kv: Tensor, start: int, count: int) -> Attend:
     """Tokens start ... start + count of one sequence; its keys and values: [layers, 2, kv heads, positions, width]."""
     end = start + count
-    seen = torch.ones(count, end, dtype=torch.bool, device=kv.device).tril(start)
+    sees = causal(start, count, kv.device)
 
     def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         kv[layer, 0, :, start:end] = k.transpose(0, 1)
         kv[layer, 1, :, start:end] = v.transpose(0, 1)
         keys, values = kv[layer, 0, :, :end], kv[layer, 1, :, :end]
-        return causal(q.transpose(0, 1), keys, values, seen).transpose(0, 1)
+        return sees(q.transpose(0, 1), keys, values).transpose(0, 1)
 
     return attend
 
 
-def causal(q: Tensor, k: Tensor, v: Tensor, seen: Tensor) -> Tensor:
-    """Attention of [heads, queries, width] to [kv heads, keys, width]; the queries are the last of the keys' positions.
+def causal(start: int, count: int, device: torch.device) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+    """Attention of ``count`` queries from position ``start`` on: each one sees the keys up to its own position.
 
-    Args:
-        seen: [queries, keys], True where a query sees a key: up to its own position.
+    Returns a function of q [heads, count, width], and k and v [kv heads, start + count, width].
     """
-    group = q.shape[0] // k.shape[0]
-    queries, keys = q.shape[1], k.shape[1]
+    end = start + count
     fused = getattr(functional, "scaled_dot_product_attention", None)
-    if fused is not None and q.is_cuda:
-        k, v = (x.unsqueeze(1).expand(-1, group, -1, -1).reshape(1, -1, keys, x.shape[-1]) for x in (k, v))
-        if queries == keys:
-            return fused(q.unsqueeze(0), k, v, is_causal=True)[0]
-        return fused(q.unsqueeze(0), k, v, attn_mask=seen)[0]
+    if fused is None or device.type != "cuda":
+        return lambda q, k, v: _plain(q, k, v, torch.ones(count, end, dtype=torch.bool, device=device).tril(start))
+    options: Dict[str, Any] = {"is_causal": True}
+    if start > 0:
+        # The flag sees the first queries at the first keys; here the last query is at the last key.
+        from torch.nn.attention.bias import causal_lower_right  # PyTorch 2.3 and later
+
+        options = {"attn_mask": causal_lower_right(count, end)}
+
+    def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        group = q.shape[0] // k.shape[0]
+        k, v = (x.unsqueeze(1).expand(-1, group, -1, -1).reshape(1, -1, end, x.shape[-1]) for x in (k, v))
+        return fused(q.unsqueeze(0), k, v, **options)[0]
+
+    return attend
+
+
+def _plain(q: Tensor, k: Tensor, v: Tensor, seen: Tensor) -> Tensor:
+    group = q.shape[0] // k.shape[0]
     k, v = k.repeat_interleave(group, 0).float(), v.repeat_interleave(group, 0).float()
     scores = torch.matmul(q.float() * q.shape[-1] ** -0.5, k.transpose(-1, -2))
     return torch.matmul(scores.masked_fill(~seen, float("-inf")).softmax(-1), v).to(q.dtype)

@@ -1,24 +1,29 @@
 """A batch of sequences that keeps decoding: sequences join it and leave it between two steps.
 
-Invariant: n sequences that decode have slots 0 to n - 1 of the cache: when one leaves, the last one takes its slot. On
-a GPU a step is one CUDA graph; each rounded number of sequences and reach has one, captured before the first sequence.
+Invariant: n sequences that decode have slots 0 to n - 1 of the cache: when one leaves, the last one takes its slot. The
+slot behind all of them has the prompt that is being read. A step is one pass (a CUDA graph on a GPU); each rounded
+number of sequences and reach has one, and so has each piece of a prompt beside a rounded number of sequences.
 """
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, NamedTuple, Optional, Tuple
+from typing import Any, List, NamedTuple, Optional, Tuple
 
 import torch
 
 from ..tools import Tensor
-from .attend import batch_attend, mixed_attend, read_prompt
+from .attend import batch_attend, mixed_attend
 from .model import Llama
+from .passes import Passes
+from .reader import Reader, rounded_sizes
 
 _COUNTS = (1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128)
+#: Beside pieces of prompts: a few unused rows are little there.
+_BESIDE = (0, 8, 16, 24, 32, 48, 64, 96)
 
 
 class Prompt(NamedTuple):
-    """A prompt that is read piece by piece, in the slot after the sequences that decode."""
+    """A prompt that is read piece by piece."""
 
     key: Any
     tokens: Tensor
@@ -42,20 +47,30 @@ class Batch:
     Args:
         slots: sequences at a time, at most 128.
         longest: tokens of a sequence, prompt and answer.
-        graphs: whether steps are CUDA graphs; default: on a GPU.
+        prompts: tokens of the longest prompt that ``begin`` or ``step_with`` reads; 0: others read them.
+        chunk: tokens of a piece of a prompt; 0: ``begin`` reads whole ones.
+        graphs: whether passes are CUDA graphs; default: on a GPU.
     """
 
-    def __init__(self, model: Llama, slots: int, longest: int, graphs: Optional[bool] = None) -> None:
+    def __init__(
+        self, model: Llama, slots: int, longest: int, prompts: int = 0, chunk: int = 0, graphs: Optional[bool] = None
+    ) -> None:
         if not 1 <= slots <= _COUNTS[-1]:
             raise ValueError(f"1 to {_COUNTS[-1]} slots, not {slots}")
+        if not 0 <= prompts < longest or chunk < 0:
+            raise ValueError(f"prompts of less than {longest} tokens, not {prompts}; pieces of {chunk}")
         weight = model.lm_head.weight
         shape = model.shape
         self.model = model
         self.device = weight.device
         self.longest = longest
+        self.prompts = prompts
+        self.chunk = chunk
         self.counts = [count for count in _COUNTS if count < slots] + [slots]
         self.reaches = [reach for reach in (512, 1024, 1536, 2048, 3072, 4096) if reach < longest] + [longest]
-        # One more slot, for the prompt that is read piece by piece.
+        self.beside = [count for count in _BESIDE if count < slots] + [slots]
+        self.pieces = rounded_sizes(chunk) if chunk > 0 else []
+        # One more slot, for the prompt that is being read.
         size = (shape.layers, 2, slots + 1, shape.kv_heads, longest, shape.head_width)
         self.cache = torch.zeros(size, dtype=weight.dtype, device=self.device)
         self.slots = slots
@@ -63,10 +78,14 @@ class Batch:
         self.tokens = torch.zeros(slots, dtype=torch.long, device=self.device)
         self.positions = torch.zeros(slots, dtype=torch.long, device=self.device)
         self._rows = torch.arange(slots, device=self.device)
-        self._graphs: Dict[Tuple[int, int], Any] = {}
+        self._places = torch.arange(longest, device=self.device)
+        self._piece = torch.zeros(max(1, chunk), dtype=torch.long, device=self.device)
+        self._last = torch.zeros(1, dtype=torch.long, device=self.device)
+        self._found = torch.zeros(slots + 1, dtype=torch.long, device=self.device)
         model.prepare(longest)
-        if self.device.type == "cuda" if graphs is None else graphs:
-            self._capture()
+        self.passes = Passes(self.device, graphs)
+        self.reader = Reader(model, prompts, self.cache[:, :, slots], graphs) if prompts > 0 and chunk == 0 else None
+        self._add_passes()
 
     @property
     def free(self) -> int:
@@ -75,9 +94,12 @@ class Batch:
     # ---- Steps
 
     def begin(self, key: Any, tokens: Tensor, wanted: int) -> int:
-        """Reads a whole prompt into the slot where it will decode; the sequence joins. Answers its first token."""
+        """Reads a whole prompt; its sequence joins. Answers its first token. Raises ValueError when there is no room,
+        or where prompts are read in pieces or elsewhere."""
+        if self.reader is None:
+            raise ValueError("prompts are read in pieces, or elsewhere")
         self._check_room(tokens.shape[0], wanted)
-        first = int(read_prompt(self.model, tokens, self.cache[:, :, len(self.sequences)]).item())
+        first = int(self.reader.read(tokens, self.cache[:, :, len(self.sequences)]).item())
         self._admit(key, tokens.shape[0], first, wanted)
         return first
 
@@ -100,36 +122,31 @@ class Batch:
         if count == 0:
             return []
         reach = max(one.length for one in self.sequences) + 1
-        size, far = self._rounded(count, reach)
-        graph = self._graphs.get((size, far))
-        if graph is not None:
-            graph.replay()
-        else:
-            self._advance(count, reach)
+        self.passes.run((_at_least(self.counts, count), _at_least(self.reaches, reach)))
         return self._moved(self.tokens[:count].tolist())
 
-    def step_with(self, prompt: Prompt, start: int, count: int) -> Tuple[List[Tuple[Any, int, bool]], Optional[int]]:
-        """As ``step``; the same pass reads tokens ``start`` to ``start + count`` of a prompt.
+    def step_with(self, prompt: Prompt, start: int) -> Tuple[List[Tuple[Any, int, bool]], Optional[int]]:
+        """As ``step``; the same pass reads a piece of a prompt, from token ``start``, a multiple of ``chunk``.
 
-        When the prompt ends there, it joins the batch, and the first token of its answer is answered too. Call nothing
-        else from its first piece until then.
+        When the prompt ends there, it joins the batch, and the first token of its answer is answered too. Begin no
+        other prompt until then.
         """
-        decoding = len(self.sequences)
-        self._check_room(prompt.tokens.shape[0], prompt.wanted)
-        is_last = start + count == prompt.tokens.shape[0]
-        tokens = torch.cat((self.tokens[:decoding], prompt.tokens[start : start + count]))
-        places = torch.cat((self.positions[:decoding], torch.arange(start, start + count, device=self.device)))
-        reach = max((one.length for one in self.sequences), default=0) + 1
-        attend = mixed_attend(self.cache, self.positions[:decoding], reach, decoding, start, count)
-        rows = torch.cat((self._rows[:decoding], torch.tensor([decoding + count - 1], device=self.device)))
-        found = self.model(tokens, places, attend, rows)
-        self.tokens[:decoding] = found[:decoding]
-        self.positions[:decoding] += 1
-        numbers = found.tolist()
-        if not is_last:
-            return self._moved(numbers[:-1], read=start + count), None
-        self._admit(prompt.key, prompt.tokens.shape[0], numbers[-1], prompt.wanted)
-        return self._moved(numbers[:-1]), numbers[-1]
+        decoding, length = len(self.sequences), prompt.tokens.shape[0]
+        self._check_room(length, prompt.wanted)
+        if self.chunk == 0 or start % self.chunk != 0 or not 0 <= start < length <= self.prompts:
+            raise ValueError(f"no piece at {start} of {length} tokens; pieces of {self.chunk}, up to {self.prompts}")
+        count = min(self.chunk, length - start)
+        beside = _at_least(self.beside, decoding)
+        self._piece[:count] = prompt.tokens[start : start + count]
+        self._last.fill_(beside + count - 1)
+        self.passes.run((beside, start, _at_least(self.pieces, count)))
+        numbers = self._found.tolist()
+        moved = self._moved(numbers[:decoding])
+        if start + count < length:
+            return moved, None
+        first = numbers[beside]
+        self.join(prompt.key, self.cache[:, :, self.slots, :, :length], first, prompt.wanted)
+        return moved, first
 
     def remove(self, at: int) -> None:
         """The sequence of a slot leaves, and the last one takes its slot."""
@@ -163,53 +180,54 @@ class Batch:
         self.positions[slot] = length
         self.sequences.append(Sequence(key, length, wanted))
 
+    def _add_passes(self) -> None:
+        for start in reversed(range(0, self.prompts, self.chunk) if self.chunk > 0 else []):
+            for piece in reversed(self.pieces):
+                for beside in reversed(self.beside):
+                    self.passes.add(
+                        (beside, start, piece),
+                        lambda beside=beside, start=start, piece=piece: self._read_beside(beside, start, piece),
+                    )
+        for size in reversed(self.counts):
+            for far in reversed(self.reaches):
+                self.passes.add((size, far), lambda size=size, far=far: self._advance(size, far))
+        self.clear()
+        self.tokens.zero_()
+
     def _advance(self, count: int, reach: int) -> None:
         positions = self.positions[:count]
         attend = batch_attend(self.cache, positions, reach)
         self.tokens[:count] = self.model(self.tokens[:count], positions, attend, self._rows[:count])
+        self._next_positions(count)
+
+    def _read_beside(self, count: int, start: int, piece: int) -> None:
+        """The first ``count`` slots and a piece of a prompt; what it has too many changes nothing (see Reader)."""
+        piece = min(piece, self.longest - start)
+        positions = self.positions[:count]
+        tokens = torch.cat((self.tokens[:count], self._piece[:piece]))
+        places = torch.cat((positions, self._places[start : start + piece]))
+        attend = mixed_attend(self.cache, positions, self.longest, self.slots, start, piece)
+        found = self.model(tokens, places, attend, torch.cat((self._rows[:count], self._last)))
+        self.tokens[:count] = found[:count]
+        self._found[: count + 1] = found
+        self._next_positions(count)
+
+    def _next_positions(self, count: int) -> None:
         # Unused rows advance too, but stay inside the cache.
-        positions.add_(1).clamp_(max=self.longest - 1)
+        self.positions[:count].add_(1).clamp_(max=self.longest - 1)
 
-    def _rounded(self, count: int, reach: int) -> Tuple[int, int]:
-        size = next(size for size in self.counts if size >= count)
-        return size, next(far for far in self.reaches if far >= reach)
-
-    def _moved(self, numbers: List[int], read: int = 0) -> List[Tuple[Any, int, bool]]:
-        """Gives the first sequences their new tokens; those that have all of theirs leave.
-
-        Args:
-            read: tokens that have been read of a prompt in the slot after all sequences: it moves down with them.
-        """
+    def _moved(self, numbers: List[int]) -> List[Tuple[Any, int, bool]]:
+        """Gives the sequences their new tokens; those that have all of theirs leave."""
         moved: List[Tuple[Any, int, bool]] = []
-        for at, token in enumerate(numbers):
-            one = self.sequences[at]
+        for one, token in zip(self.sequences, numbers):
             one.length += 1
             one.left -= 1
             moved.append((one.key, token, one.left == 0))
-        decoding = len(self.sequences)
         for at in range(len(numbers) - 1, -1, -1):
             if self.sequences[at].left == 0:
                 self.remove(at)
-        now = len(self.sequences)
-        if read > 0 and now < decoding:
-            self.cache[:, :, now, :, :read].copy_(self.cache[:, :, decoding, :, :read])
         return moved
 
-    def _capture(self) -> None:
-        """Captures a graph for each rounded number of sequences and reach, the largest first: they share memory."""
-        pool = None
-        side = torch.cuda.Stream(self.device)
-        for size in reversed(self.counts):
-            for far in reversed(self.reaches):
-                # One run without a graph: libraries load their kernels and allocate their workspaces.
-                side.wait_stream(torch.cuda.current_stream(self.device))
-                with torch.cuda.stream(side):
-                    self._advance(size, far)
-                torch.cuda.current_stream(self.device).wait_stream(side)
-                graph = torch.cuda.CUDAGraph()
-                with torch.cuda.graph(graph, pool=pool):
-                    self._advance(size, far)
-                pool = graph.pool()
-                self._graphs[(size, far)] = graph
-        self.positions.zero_()
-        self.tokens.zero_()
+
+def _at_least(sizes: List[int], wanted: int) -> int:
+    return next(size for size in sizes if size >= wanted)

@@ -189,7 +189,7 @@ def main(words: List[str]) -> int:
     if len(devices) != 2 or prompt[0] < 1 or answer[0] < 2 or prompt[0] > prompt[1] or answer[0] > answer[1]:
         parser.error("two devices; prompts of at least 1 and answers of at least 2 tokens")
     shape = shape_of(chosen.layers, chosen.width, chosen.vocabulary)
-    settings = Settings(shape, prompt[1] + answer[1], chosen.slots, chosen.chunk, chosen.places, chosen.seed)
+    settings = Settings(shape, prompt[1], prompt[1] + answer[1], chosen.slots, chosen.chunk, chosen.places, chosen.seed)
     system = System(chosen.system, devices, settings)
     said = {"row": "pd", "system": chosen.system, "machine": device_name(devices[0]), "devices": 2}
     options = {"prompt": prompt, "answer": answer, "slots": chosen.slots, "chunk": chosen.chunk, "seed": chosen.seed}

@@ -15,15 +15,16 @@ from typing import Any, Deque, Dict, List, NamedTuple, Optional, Tuple
 import torch
 
 from ..tools import Tensor, dtype_on, with_random_weights
-from .attend import read_prompt
 from .batch import Batch, Prompt
 from .model import Llama, Shape
+from .reader import Reader
 
 
 class Settings(NamedTuple):
     """What all processes of a run have in common."""
 
     shape: Shape
+    prompts: int  # tokens of the longest prompt
     longest: int  # tokens of a sequence
     slots: int  # sequences that decode at a time
     chunk: int  # tokens of a pass, with chunked prefill
@@ -97,16 +98,9 @@ def together(settings: Settings, device: str, channel: Any, is_chunked: bool) ->
     """Runs both phases on one device. Requests that wait for their first token go before those that decode."""
     model = build(settings, device)
     with torch.inference_mode():
-        batch = Batch(model, settings.slots, settings.longest)
+        chunk = settings.chunk if is_chunked else 0
+        batch = Batch(model, settings.slots, settings.longest, settings.prompts, chunk)
         prompts = Prompts(settings, device)
-        for length in (settings.longest // 2, settings.longest // 4):  # libraries choose their kernels
-            batch.begin(-1, prompts.of(Request(0, length, 2)), 2)
-            if is_chunked:
-                warm = Prompt(-2, prompts.of(Request(1, length, 2)), 2)
-                for start in range(0, length, settings.chunk):
-                    batch.step_with(warm, start, min(settings.chunk, length - start))
-            while batch.sequences:
-                batch.step()
         channel.send("ready")
         inbox = Inbox(channel)
         first: Dict[int, float] = {}
@@ -134,9 +128,8 @@ def together(settings: Settings, device: str, channel: Any, is_chunked: bool) ->
                 report(channel, batch.step(), first)
                 continue
             prompt, start = reading
-            count = min(max(1, settings.chunk - len(batch.sequences)), prompt.tokens.shape[0] - start)
-            moved, token = batch.step_with(prompt, start, count)
-            reading = (prompt, start + count)
+            moved, token = batch.step_with(prompt, start)
+            reading = (prompt, start + chunk)
             if token is not None:
                 first[prompt.key] = time.monotonic()
                 reading = None
@@ -164,8 +157,7 @@ def prefill(settings: Settings, device: str, channel: Any, decode: Any) -> None:
             places.share_memory_()
         decode.send(places)
         prompts = Prompts(settings, device)
-        for length in (settings.longest // 2, settings.longest // 4):
-            read_prompt(model, prompts.of(Request(0, length, 2)), view_of(places, 0, settings.shape, length))
+        reader = Reader(model, settings.prompts)
         channel.send("ready")
         inbox = Inbox(channel)
         free = deque(range(settings.places))
@@ -180,7 +172,7 @@ def prefill(settings: Settings, device: str, channel: Any, decode: Any) -> None:
                 continue
             request, place = inbox.waiting.popleft(), free.popleft()
             kv = view_of(places, place, settings.shape, request.prompt)
-            token = int(read_prompt(model, prompts.of(request), kv).item())  # kv is whole once this is there
+            token = int(reader.read(prompts.of(request), kv).item())  # kv is whole once this is there
             decode.send((request, place, token, time.monotonic()))
         decode.send("stop")
         decode.recv()  # it has released the places
