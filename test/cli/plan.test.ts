@@ -4,6 +4,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import { FLEETS } from '../../src/ts/planner/fleet/compare.js';
+import { CLUSTER_DELAYS } from '../../src/ts/planner/fleet/fleet.js';
 import { packageRoot } from '../../src/ts/addon/native.js';
 import { onepiece, scratch } from './command.js';
 
@@ -46,7 +47,8 @@ void t.test('a plan as JSON and as a page', async (t) => {
   }
   t.ok(plan.chosen.sloMet && plan.chosen.costADay > 0);
   t.equal(plan.intervals.seeds, 1);
-  t.equal(plan.sensitivity.length, 8);
+  t.equal(plan.sensitivity.length, 9);
+  t.same(plan.delays, CLUSTER_DELAYS);
   t.ok(plan.chosen.pools.every((pool: { byHour: unknown[] }) => pool.byHour.length >= 24));
   t.same(plan.placement.unplaced, []);
   t.ok(plan.unknown.length > 0);
@@ -108,6 +110,26 @@ void t.test('simulate takes faults, and prints a document', async (t) => {
   t.equal(ratios.length, 1);
 });
 
+void t.test('the delays of a cluster are printed, can be set, and can be left out', async (t) => {
+  const args = ['simulate', '--trace', 'own.csv', ...WAN];
+  const usual = await onepiece(args, folder);
+  t.match(usual.stdout, /^Delays: a process takes 1.2 s before it loads, .* 0.5 s ago and decides every 1 s, and a/m);
+  t.match(usual.stdout, /^Gateway: a queue for each pool of staged-elastic$/m);
+  const set = ['--process-seconds', '30', '--report-seconds', '2', '--tick-seconds', '4', '--json'];
+  const slow = JSON.parse((await onepiece([...args, ...set], folder)).stdout);
+  t.same(slow.delays, { processS: 30, reportS: 2, tickS: 4 });
+  const none = await onepiece([...args, '--no-delays'], folder);
+  t.match(none.stdout, /^Delays: none/m);
+  const at = (document: { comparison: { p95S: number }[] }) => document.comparison[0]!.p95S;
+  const quick = JSON.parse((await onepiece([...args, '--no-delays', '--json'], folder)).stdout);
+  t.equal(quick.delays, null);
+  t.ok(at(slow) > at(quick) + 30, `${at(slow)} s and ${at(quick)} s`);
+  const one = ['simulate', '--trace', 'poisson', '--rate', '0.01', ...WAN];
+  const behind = await onepiece(one, folder);
+  t.match(behind.stdout, /^Gateway: one before all stages of staged-elastic$/m);
+  t.match((await onepiece([...one, '--no-gateway'], folder)).stdout, /^Gateway: a queue for each pool/m);
+});
+
 const bad: { args: string[]; code: number; says: RegExp }[] = [
   {
     args: ['plan', '--trace', 'nope.csv', ...WAN],
@@ -155,6 +177,11 @@ const bad: { args: string[]; code: number; says: RegExp }[] = [
     says: /lacks seconds of stage encode on GPU A100/,
   },
   { args: ['plan', '--trace', 'own.csv', ...WAN, '--gpu', 'B200'], code: 2, says: /does not know its memory/ },
+  {
+    args: ['simulate', '--trace', 'own.csv', ...WAN, '--no-delays', '--tick-seconds', '2'],
+    code: 2,
+    says: /--no-delays leaves no delay to set/,
+  },
   { args: ['plan', '--trace', 'own.csv', ...WAN, '--fleets', 'bound'], code: 2, says: /name another fleet too/ },
   {
     args: ['plan', '--trace', 'own.csv', ...WAN, '--html', '/nope/x.html'],

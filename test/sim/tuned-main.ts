@@ -6,19 +6,19 @@ import { compared, isNoWorse, others, tuned } from './fleet/tuned.js';
 
 const usage = `Usage: node build-test/test/sim/tuned-main.js [options]
 
-  --delays        with what a cluster takes to carry out a decision
+  --no-delays     decisions take effect at once
   --json          one JSON document instead of the table
   --help          this text
 `;
 
 async function main(): Promise<number> {
   const flag = { type: 'boolean' } as const;
-  const { values } = parseArgs({ options: { delays: flag, json: flag, help: flag } });
+  const { values } = parseArgs({ options: { 'no-delays': flag, json: flag, help: flag } });
   if (values.help === true) {
     process.stdout.write(usage);
     return 0;
   }
-  const delays = values.delays === true ? CLUSTER_DELAYS : undefined;
+  const delays = values['no-delays'] === true ? null : CLUSTER_DELAYS;
   const untried = others(delays);
   const { settings, relative, runs } = tuned(delays);
   const rows = untried.map((each) => compared(each, settings));

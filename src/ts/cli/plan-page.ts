@@ -2,7 +2,7 @@
 //
 // Invariant: the page needs nothing else: no script, no font, no request. Text from traces and profiles is escaped.
 import type { PlanResult } from '../planner/fleet/planning.js';
-import { fixed, percent, POOL_COLUMNS, poolRows, settingsText } from './plan-words.js';
+import { delaysText, fixed, gatewayText, percent, POOL_COLUMNS, poolRows, settingsText } from './plan-words.js';
 
 const escaped = (text: string) => text.replace(/[&<>"']/g, (c) => `&#${c.charCodeAt(0)};`);
 
@@ -66,6 +66,7 @@ ${percent(slo.quantile, 2)} within ${fixed(slo.factor, 2)} times the bare time o
 <h2>Instances</h2><div class="wide">${rowsOf(POOL_COLUMNS, poolRows(plan))}</div>
 <h2>How much each input matters</h2>${sensitivityChart(plan)}
 <h2>Settings</h2><p>${escaped(settingsText(plan) ?? 'A fixed fleet has none.')}</p>
+<h2>Cluster</h2>${listOf([delaysText(plan.delays), gatewayText(plan.comparison)])}
 <h2>Assumed</h2>${listOf(plan.assumed)}
 <h2>Not known</h2>${listOf([...trace.notes, ...plan.unknown])}
 </body></html>

@@ -3,7 +3,7 @@
 // Invariant: the text shows everything that the JSON document says about fleets, the plan, its spread and its limits.
 import type { Compared, Ratio } from '../planner/fleet/compare.js';
 import type { PlanResult } from '../planner/fleet/planning.js';
-import { fixed, percent, POOL_COLUMNS, poolRows, settingsText } from './plan-words.js';
+import { delaysText, fixed, gatewayText, percent, POOL_COLUMNS, poolRows, settingsText } from './plan-words.js';
 import { table } from './table.js';
 
 /** The fleets and what each step contributes. */
@@ -103,6 +103,8 @@ export function planText(plan: PlanResult, others: readonly PlanResult[]): strin
       const itsCost = its.costADay === undefined ? '' : `, ${fixed(its.costADay, 2)} a day`;
       return `On ${other.kind}: ${its.fleet}, ${fixed(its.gpusMean, 2)} GPUs on average${itsCost}`;
     }),
+    delaysText(plan.delays),
+    gatewayText(plan.comparison),
     ...trace.notes.map((words) => `Note: ${words}`),
     ...plan.assumed.map((words) => `Assumed: ${words}`),
     ...plan.unknown.map((words) => `Not known: ${words}`),

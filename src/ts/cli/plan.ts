@@ -6,7 +6,7 @@ import { costsOf } from '../planner/profiles/costs.js';
 import type { Profile } from '../planner/profiles/profile.js';
 import type { Trace } from '../planner/traces/trace.js';
 import { type Compared, Comparison, FLEETS, type FleetName, ratiosOf } from '../planner/fleet/compare.js';
-import { type FaultRates, NO_FAULTS } from '../planner/fleet/fleet.js';
+import { CLUSTER_DELAYS, type ClusterDelays, type FaultRates, NO_FAULTS } from '../planner/fleet/fleet.js';
 import { assumedOf, makePlan, type PlanResult } from '../planner/fleet/planning.js';
 import { ExitCode, UsageError } from './exit.js';
 import { integer, listOf } from './options.js';
@@ -25,6 +25,7 @@ import {
   traceSource,
 } from './plan-inputs.js';
 import { planPage } from './plan-page.js';
+import { delaysText, gatewayText } from './plan-words.js';
 import { Progress } from './progress.js';
 
 interface Flags extends TraceFlags {
@@ -40,6 +41,13 @@ interface Flags extends TraceFlags {
   slowFactor: number;
   storeOutages: number;
   storeOutageSeconds: number;
+  /** false: `--no-delays`. */
+  delays: boolean;
+  processSeconds?: number;
+  reportSeconds?: number;
+  tickSeconds?: number;
+  /** false: `--no-gateway`. */
+  gateway: boolean;
   json?: true;
 }
 
@@ -92,6 +100,23 @@ function shared(command: Command): Command {
     .option('--slow-factor <count>', 'how many times as long a slow node takes', number(1, 100), 2)
     .option('--store-outages <count>', 'of the control store, an hour', number(0, 60), 0)
     .option('--store-outage-seconds <count>', 'how long each is', number(1, 86_400), 60)
+    .option(
+      '--process-seconds <count>',
+      `what a new process takes before it loads, default ${CLUSTER_DELAYS.processS}`,
+      number(0, 3600),
+    )
+    .option(
+      '--report-seconds <count>',
+      `how old what the controller knows is, default ${CLUSTER_DELAYS.reportS}`,
+      number(0, 3600),
+    )
+    .option(
+      '--tick-seconds <count>',
+      `between two decisions of the controller, default ${CLUSTER_DELAYS.tickS}`,
+      number(0.1, 3600),
+    )
+    .option('--no-delays', 'decisions take effect at once, and no change of plan waits for requests')
+    .option('--no-gateway', 'a queue for each stage, also where the shipped gateway holds requests back')
     .option('--json', 'print one JSON document instead of the tables');
 }
 
@@ -131,6 +156,21 @@ function faultsOf(flags: Flags): FaultRates {
   };
 }
 
+/** @throws UsageError where a delay is given and none are wanted */
+function delaysOf(flags: Flags): ClusterDelays | null {
+  const { processSeconds, reportSeconds, tickSeconds } = flags;
+  const given = Object.entries({ processSeconds, reportSeconds, tickSeconds }).filter(([, s]) => s !== undefined);
+  if (!flags.delays) {
+    if (given.length === 0) return null;
+    throw new UsageError('--no-delays leaves no delay to set: leave out --process-, --report- and --tick-seconds');
+  }
+  return {
+    processS: processSeconds ?? CLUSTER_DELAYS.processS,
+    reportS: reportSeconds ?? CLUSTER_DELAYS.reportS,
+    tickS: tickSeconds ?? CLUSTER_DELAYS.tickS,
+  };
+}
+
 function inputsOf(flags: Flags) {
   const slo = sloOf(flags.slo);
   const profiles = [...new Set(flags.profile)].map(readProfile);
@@ -148,6 +188,7 @@ async function plan(flags: PlanFlags): Promise<number> {
   }
   const output = flags.html === undefined ? undefined : await OutputFile.create(flags.html);
   const { slo, profiles, gpus, source, first, factors } = inputsOf(flags);
+  const delays = delaysOf(flags);
   const progress = new Progress();
   const plans: PlanResult[] = [];
   try {
@@ -167,6 +208,8 @@ async function plan(flags: PlanFlags): Promise<number> {
           bytesPerSecond: flags.bandwidth * 1e9,
           maxQueued: flags.queued,
           faults: faultsOf(flags),
+          delays,
+          hasGateway: flags.gateway,
           onStep: (words) => progress.update(words),
         }),
       );
@@ -197,6 +240,7 @@ function bestOf(plans: readonly PlanResult[]): PlanResult {
 function simulateFleets(flags: SimulateFlags): number {
   const { slo, profiles, gpus, first, factors, costs } = inputsOf(flags);
   if (gpus.length > 1) throw new UsageError('--gpu: simulate takes one kind');
+  const delays = delaysOf(flags);
   const progress = new Progress();
   let comparison: Compared[];
   try {
@@ -209,6 +253,8 @@ function simulateFleets(flags: SimulateFlags): number {
         quantile: slo.quantile,
         bytesPerSecond: flags.bandwidth * 1e9,
         maxQueued: flags.queued,
+        delays,
+        hasGateway: flags.gateway,
       },
       {
         fleets: flags.fleet,
@@ -224,8 +270,11 @@ function simulateFleets(flags: SimulateFlags): number {
   const ratios = ratiosOf(comparison);
   const assumed = assumedOf(profiles);
   const requests = first.arrivalS.length;
-  const document = { seed: flags.seed, trace: first.name, requests, comparison, ratios, assumed };
-  const text = () => comparisonText(comparison, ratios) + assumed.map((words) => `Assumed: ${words}\n`).join('');
+  const document = { seed: flags.seed, trace: first.name, requests, delays, comparison, ratios, assumed };
+  const text = () => {
+    const lines = [delaysText(delays), gatewayText(comparison), ...assumed.map((words) => `Assumed: ${words}`)];
+    return comparisonText(comparison, ratios) + lines.map((line) => `${line}\n`).join('');
+  };
   process.stdout.write(flags.json ? `${JSON.stringify(document, null, 2)}\n` : text());
   return ExitCode.OK;
 }

@@ -19,6 +19,38 @@ void t.test('every shipped profile is one, under its own name, and each figure h
   for (const name of names) t.equal(`${checkProfile(read(name)).id}.json`, name);
 });
 
+void t.test('every profile of Wan has what plan needs; one is what the Python example measured', async (t) => {
+  for (const name of names.filter((each) => each.startsWith('wan'))) {
+    const profile = checkProfile(read(name));
+    const [[kind, { memoryGB }]] = Object.entries(profile.gpus) as [[string, { memoryGB: number }]];
+    t.ok(costsOf(profile, { kind, memoryGB }).wholeLoadSeconds > 0, name);
+  }
+  const { stages } = checkProfile(read('wan21-i2v-14b-480p-40-h200.json'));
+  const example = JSON.parse(readFileSync(join(packageRoot(), 'src/python/examples/wan/profile.json'), 'utf8'));
+  t.same(stages.map(({ name }) => name).sort(), Object.keys(example.stages).sort());
+  for (const { name, seconds, weightsGB, loadSeconds, memoryGB } of stages) {
+    const { batches, loadSeconds: loadS, loadedBytes } = example.stages[name];
+    t.same(
+      seconds.map(({ batch, value }) => [batch, value]),
+      batches.map((each: { batch: number; seconds: number }) => [each.batch, each.seconds]),
+      name,
+    );
+    t.ok(Math.abs(loadSeconds!.value - loadS) < 1e-3);
+    t.ok(Math.abs(weightsGB!.value - loadedBytes / 1e9) < 1e-3);
+    t.ok(Math.abs(memoryGB!.value - batches.at(-1).memoryBytes / 1e9) < 1e-3);
+  }
+});
+
+void t.test('a load time may have the start of its process in it', async (t) => {
+  const profile = read('wan21-i2v-14b-480p-40.json');
+  t.equal(costsOf(checkProfile(profile), H100).wholeLoadsFromStart, false);
+  for (const stage of profile.stages) stage.loadSeconds.fromStart = true;
+  const { stages, wholeLoadsFromStart } = costsOf(checkProfile(profile), H100);
+  t.ok(wholeLoadsFromStart && stages.every(({ loadsFromStart }) => loadsFromStart));
+  profile.stages[0].loadSeconds.fromStart = 'yes';
+  t.throws(() => checkProfile(profile), { code: INVALID, message: /fromStart of loadSeconds of encode/ });
+});
+
 void t.test('the schema allows the fields that the check knows', async (t) => {
   const schema = read('schema.json');
   t.same(Object.keys(schema.properties).sort(), ['gpus', 'id', 'schema', 'sources', 'stages', 'what', 'whole']);

@@ -3,6 +3,7 @@ import t from 'tap';
 import { costsOf } from '../../../src/ts/planner/profiles/costs.js';
 import { bareOf, DEFAULT_SETTINGS, gainOf, packable, residentOf } from '../../../src/ts/planner/fleet/builders.js';
 import { Comparison, FLEETS, ratiosOf } from '../../../src/ts/planner/fleet/compare.js';
+import { CLUSTER_DELAYS, type ClusterDelays } from '../../../src/ts/planner/fleet/fleet.js';
 import { tune } from '../../../src/ts/planner/fleet/tuning.js';
 import { H100, poisson, shipped, wan } from './workloads.js';
 
@@ -40,6 +41,16 @@ void t.test(
     t.ok(Math.abs(213.09 / dit - 1.026) < 0.001, 'of GPUs that hold everything, the encoders and decoders are 2.6 %');
   },
 );
+
+void t.test('the delays of a cluster are there unless a workload leaves them out, and cost GPUs', async (t) => {
+  const fleets = ['staged-elastic'] as const;
+  const elastic = (delays: ClusterDelays | undefined | null) =>
+    new Comparison({ ...work, delays }, { fleets, isTuned: false }).run()[0]!;
+  const [usual, given, atOnce] = [elastic(undefined), elastic(CLUSTER_DELAYS), elastic(null)];
+  t.equal(usual.gpusMean, given.gpusMean);
+  t.ok(usual.sloMet && atOnce.sloMet);
+  t.ok(usual.gpusMean > 1.03 * atOnce.gpusMean, `${usual.gpusMean} and ${atOnce.gpusMean} GPUs`);
+});
 
 void t.test('where one stage works on 8 GPUs and the others on one, splitting saves GPUs', async (t) => {
   const trace = poisson(2, 4000);

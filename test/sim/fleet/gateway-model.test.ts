@@ -1,9 +1,11 @@
 // Proves what a fleet behind one gateway does: the shipped admission and forecast, plans that drain, and deadlines.
 import t from 'tap';
-import { CLUSTER_DELAYS } from '../../../src/ts/planner/fleet/fleet.js';
-import { PlanDrain } from '../../../src/ts/planner/fleet/plan-drain.js';
+import { DEFAULT_SETTINGS, FleetBuilder, type Workload } from '../../../src/ts/planner/fleet/builders.js';
+import { behindGateway } from '../../../src/ts/planner/fleet/compare.js';
+import { CLUSTER_DELAYS, type ClusterDelays, NO_FAULTS } from '../../../src/ts/planner/fleet/fleet.js';
+import { PlanDrain, plansOf } from '../../../src/ts/planner/fleet/plan-drain.js';
 import { Worker } from '../../../src/ts/planner/fleet/worker.js';
-import { fleet, poisson, policy, pool, run } from './workloads.js';
+import { fleet, poisson, policy, pool, run, wan } from './workloads.js';
 
 const node = { workers: new Set<Worker>(), factor: 1 } as never;
 
@@ -66,8 +68,72 @@ void t.test('a worker is given up when no request of an earlier plan is left, th
   t.end();
 });
 
+void t.test('pools that no request has in common have plans of their own', (t) => {
+  const scaled = pool({ policy: policy({ evidence: 6, downAfterMs: 10_000, min: 1 }), loadS: 10 });
+  const apart = fleet([scaled, scaled], 2);
+  const own = { ...apart, routes: apart.routes.map((route, model) => [route[model]!]), delays: CLUSTER_DELAYS };
+  t.same(plansOf(apart), [0, 0]);
+  t.same(plansOf(own), [0, 1]);
+  // Requests of one model do not hold up the plans of the other.
+  const trace = poisson(1, 4000);
+  const alone = run(fleet([scaled], 1, 1, { delays: CLUSTER_DELAYS }), trace);
+  const beside = run(own, { ...trace, models: ['a', 'b'] });
+  t.equal(beside.pools[0]!.gpusMean, alone.pools[0]!.gpusMean);
+  t.end();
+});
+
+void t.test('each delay costs what it says', (t) => {
+  const trace = { ...poisson(1, 4000), arrivalS: Float64Array.of(0), lengthS: 4000 };
+  const one = { ...trace, model: trace.model.slice(0, 1), units: Float32Array.of(1) };
+  const first = (processS: number, delays?: ClusterDelays) => {
+    const scaled = pool({ policy: policy({ sloMs: 60_000 }), loadS: 10, processS });
+    return run(fleet([scaled], 1, 1, { tickS: 1, delays }), one).p50S;
+  };
+  const plain = first(0);
+  t.equal(first(3), plain + 3, 'the start of a process');
+  t.equal(first(0, { ...CLUSTER_DELAYS, reportS: 0.5 }), plain + 0.5, 'what the controller knows is old');
+  t.end();
+});
+
+void t.test('the start of a process is added to load times that are without it, and only to those', (t) => {
+  const work = wan('wan21-i2v-14b-480p-40', {}, 1);
+  const processOf = (loadsFromStart: boolean, more: Partial<Workload> = {}) => {
+    const costs = work.costs.map((each) => {
+      const stages = each.stages.map((stage) => ({ ...stage, loadsFromStart }));
+      return { ...each, stages, wholeLoadsFromStart: loadsFromStart };
+    });
+    const builder = new FleetBuilder({ ...work, delays: undefined, ...more, costs });
+    const { staged, mono, shared } = {
+      staged: builder.staged('staged', DEFAULT_SETTINGS),
+      mono: builder.mono('mono', undefined, DEFAULT_SETTINGS),
+      shared: builder.monoShared('shared', undefined, DEFAULT_SETTINGS),
+    };
+    return [...staged.pools, ...mono.pools, ...shared.pools].map(({ processS }) => processS);
+  };
+  t.same(new Set(processOf(false)), new Set([CLUSTER_DELAYS.processS]));
+  t.same(new Set(processOf(true)), new Set([0]));
+  t.same(new Set(processOf(false, { delays: null })), new Set([0]));
+  t.same(new Set(processOf(false, { delays: { ...CLUSTER_DELAYS, processS: 7 } })), new Set([7]));
+  t.end();
+});
+
+void t.test('a fleet has one gateway where its instances are alike, if the workload does not refuse it', (t) => {
+  const has = (models: number, more: Partial<Workload> = {}, faults = NO_FAULTS) => {
+    const work = wan('wan21-i2v-14b-480p-40', more, models);
+    const staged = new FleetBuilder(work).staged('staged', DEFAULT_SETTINGS);
+    return behindGateway(staged, work, faults).hasGateway;
+  };
+  t.equal(has(1, { delays: undefined }), true);
+  t.equal(has(1, { delays: null }), false, 'a plan has to hold what was chosen');
+  t.equal(has(6, { delays: undefined }), false, 'instances hold other models');
+  t.equal(has(1, { delays: undefined, hasGateway: false }), false);
+  t.equal(has(1, { delays: undefined }, { ...NO_FAULTS, nodeDeathsPerHour: 1 }), false, 'a node may die');
+  t.end();
+});
+
 void t.test('fleets that one gateway is not for are refused', (t) => {
   const says = { code: 'RDMA_ERR_NOT_SUPPORTED', message: /a chain of pools whose instances are alike/ };
   t.throws(() => run(fleet([pool({ resident: 1 })], 1, 1, { hasGateway: true }), poisson(1, 10)), says);
+  t.throws(() => run(fleet([pool({ policy: policy() })], 1, 1, { hasGateway: true }), poisson(1, 10)), says);
   t.end();
 });

@@ -5,6 +5,7 @@ import { gentd26LikeTrace } from '../../../src/ts/planner/traces/gentd26-like.js
 import { burstTrace, dayTrace, onOffTrace, poissonTrace } from '../../../src/ts/planner/traces/generators.js';
 import type { Trace } from '../../../src/ts/planner/traces/trace.js';
 import { bareOf, DEFAULT_SETTINGS, FleetBuilder, type Settings } from '../../../src/ts/planner/fleet/builders.js';
+import { behindGateway } from '../../../src/ts/planner/fleet/compare.js';
 import type { ClusterDelays } from '../../../src/ts/planner/fleet/fleet.js';
 import type { SimulationResult } from '../../../src/ts/planner/fleet/result.js';
 import { simulate } from '../../../src/ts/planner/fleet/simulation.js';
@@ -37,11 +38,12 @@ function workload(
     quantile: QUANTILE,
     bytesPerSecond: 1e9,
     maxQueued: 65_536,
+    delays,
   };
   const builder = new FleetBuilder(work);
   const bareS = bareOf(work);
   const run = (settings: Settings) => {
-    const fleet = { ...builder.staged('staged-elastic', settings), delays };
+    const fleet = behindGateway(builder.staged('staged-elastic', settings), work);
     return simulate({ fleet, trace, bareS, sloFactor: SLO, quantile: QUANTILE });
   };
   const changes = `${seconds === 1 ? '' : `, tasks x ${seconds}`}${loads === 1 ? '' : `, loads x ${loads}`}`;
@@ -51,7 +53,7 @@ function workload(
 /** How a workload differs from its profile. */
 interface Variant {
   readonly variants?: 'base' | 'adapter';
-  readonly delays?: ClusterDelays | undefined;
+  readonly delays?: ClusterDelays | null | undefined;
   /** Factors on the times of tasks and of loads. */
   readonly seconds?: number;
   readonly loads?: number;
@@ -73,7 +75,7 @@ const [WAN40, WAN4] = ['wan21-i2v-14b-480p-40', 'wan21-i2v-14b-480p-4'];
 const LORA = { variants: 'adapter' } as const;
 
 /** What is tuned on. */
-export function known(delays?: ClusterDelays): NamedWorkload[] {
+export function known(delays?: ClusterDelays | null): NamedWorkload[] {
   const of = (what: string, profile: string, trace: Trace, more: Variant = {}) =>
     workload(what, profile, trace, { ...more, delays });
   return [
@@ -86,7 +88,7 @@ export function known(delays?: ClusterDelays): NamedWorkload[] {
 }
 
 /** Ten others: other seeds, rates, numbers of models, shapes and costs. */
-export function others(delays?: ClusterDelays): NamedWorkload[] {
+export function others(delays?: ClusterDelays | null): NamedWorkload[] {
   const of = (what: string, profile: string, trace: Trace, more: Variant = {}) =>
     workload(what, profile, trace, { ...more, delays });
   const [slow, quick] = [
@@ -120,7 +122,7 @@ export function others(delays?: ClusterDelays): NamedWorkload[] {
   ];
 }
 
-export function tuned(delays?: ClusterDelays): TunedOver {
+export function tuned(delays?: ClusterDelays | null): TunedOver {
   return tuneOver(
     known(delays).map(({ run }) => run),
     QUANTILE,

@@ -60,7 +60,7 @@ export const exponentialUnits = (u: number) => -Math.log(1 - u) + 1e-6;
 export const poisson = (rate: number, seconds: number, more: Partial<GeneratorOptions> = {}) =>
   poissonTrace({ seed: 7, rate, seconds, ...more });
 
-/** Four hours of a service with a few models, in bursts. */
+/** Four hours of a service with a few models, in bursts; decisions take effect at once, unless `more` has delays. */
 export function wan(id: string, more: Partial<Workload> = {}, models = 6): Workload {
   const names = Array.from({ length: models }, (_, i) => `m${i}`);
   const trace = burstTrace({ seed: 3, rate: 0.02, seconds: 14_400, models: names });
@@ -73,6 +73,7 @@ export function wan(id: string, more: Partial<Workload> = {}, models = 6): Workl
     quantile: 0.95,
     bytesPerSecond: 1e9,
     maxQueued: 65_536,
+    delays: null,
     ...more,
   };
 }

@@ -84,6 +84,7 @@ function stageOf(
       : {
           loadSeconds: {
             ...figure(load.value, 'from the start of its process until it took requests, the others running'),
+            fromStart: true,
             spread: load.spread,
           },
         }),

@@ -6,7 +6,7 @@
 import { promisify } from 'node:util';
 import { execFile } from 'node:child_process';
 import { RdmaError } from '../../core/errors.js';
-import { type GpuReport, readGpus } from '../../cluster/gpus.js';
+import { type GpuInventory, readGpus } from '../../cluster/gpus.js';
 import { LocalPipeline } from '../../cluster/index.js';
 import { tensor } from '../../pipeline/index.js';
 import { type Machine, machine } from '../kit/machine.js';
@@ -71,7 +71,7 @@ export function gpuRow(
 }
 
 /** @throws RdmaError RDMA_ERR_NO_DEVICE where CUDA sees no GPU, or cannot be asked */
-export function checkGpus({ gpus, driver, problem }: GpuReport): void {
+export function checkGpus({ gpus, driver, problem }: GpuInventory): void {
   if (gpus.length > 0) return;
   const why =
     problem ?? (driver === null ? 'no NVIDIA driver is loaded' : `driver ${driver} is loaded, CUDA sees none`);

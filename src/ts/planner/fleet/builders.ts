@@ -5,7 +5,7 @@
 import { adapterSeconds, bareSeconds, type ModelCosts, type StageCosts, taskSeconds } from '../profiles/costs.js';
 import { DEFAULT_SCALE_POLICY, type ScalePolicy } from '../scaling.js';
 import type { Trace } from '../traces/trace.js';
-import type { FleetSpec, PoolSpec, StepSpec } from './fleet.js';
+import { CLUSTER_DELAYS, type ClusterDelays, type FleetSpec, type PoolSpec, type StepSpec } from './fleet.js';
 
 /** Settings of an elastic fleet. */
 export interface Settings {
@@ -51,6 +51,10 @@ export interface Workload {
   /** Between stages, in bytes a second. */
   readonly bytesPerSecond: number;
   readonly maxQueued: number;
+  /** What a decision needs to be carried out, default {@link CLUSTER_DELAYS}. null: it takes effect at once. */
+  readonly delays?: ClusterDelays | null | undefined;
+  /** One gateway before fleets that it can be before; default true. false: a queue for each pool everywhere. */
+  readonly hasGateway?: boolean | undefined;
 }
 
 /** Seconds that each request takes alone. */
@@ -131,7 +135,10 @@ export class FleetBuilder {
   private readonly families: Uint16Array;
   private readonly meanUnits: { input: number; output: number };
   private readonly peaks = new Map<string, number>();
+  /** undefined: none. */
+  private readonly delays: ClusterDelays | undefined;
   private readonly tickS: number;
+  private readonly calmTickS: number;
 
   constructor(work: Workload) {
     this.work = work;
@@ -140,8 +147,17 @@ export class FleetBuilder {
     this.families = Uint16Array.from(costs, ({ profile }) => names.indexOf(profile));
     const mean = (list: Float32Array) => list.reduce((a, b) => a + b, 0) / list.length;
     this.meanUnits = { input: mean(trace.units), output: mean(trace.outputUnits) };
+    this.delays = work.delays === null ? undefined : (work.delays ?? CLUSTER_DELAYS);
+    // In a search, and without delays, a decision may be late by a part of the shortest request.
     const shortest = Math.min(...costs.map((each) => this.meanBare(each)));
-    this.tickS = Math.min(10, Math.max(1, shortest / 20));
+    const roughS = Math.min(10, Math.max(1, shortest / 20));
+    this.tickS = this.delays?.tickS ?? roughS;
+    this.calmTickS = Math.max(this.tickS, roughS);
+  }
+
+  // What a process takes before it loads, where the load time is without it.
+  private processOf(isPartOfLoad: boolean): number {
+    return isPartOfLoad ? 0 : (this.delays?.processS ?? 0);
   }
 
   private meanBare(costs: ModelCosts): number {
@@ -157,7 +173,8 @@ export class FleetBuilder {
   }
 
   private fleet(name: string, pools: PoolSpec[], routes: StepSpec[][]): FleetSpec {
-    return { name, pools, routes, maxQueued: this.work.maxQueued, tickS: this.tickS };
+    const { tickS, calmTickS, delays } = this;
+    return { name, pools, routes, maxQueued: this.work.maxQueued, tickS, calmTickS, delays };
   }
 
   /** The peak of concurrent requests of some models at some stages, on unlimited GPUs. */
@@ -201,6 +218,7 @@ export class FleetBuilder {
         gpus: each.wholeGpus,
         memoryGB: each.wholeMemoryGB,
         loadS: each.wholeLoadSeconds,
+        processS: this.processOf(each.wholeLoadsFromStart),
         slots: 1,
         resident: 0,
         swapS: 0,
@@ -212,7 +230,7 @@ export class FleetBuilder {
           sizes === undefined
             ? policyOf(
                 settings,
-                each.wholeLoadSeconds,
+                each.wholeLoadSeconds + this.processOf(each.wholeLoadsFromStart),
                 bareS,
                 this.waitOf(each),
                 this.mostOf(`model ${model}`, new Set([model])),
@@ -247,6 +265,7 @@ export class FleetBuilder {
       const own = costs.filter((each) => each.wholeGpus === gpus);
       const models = new Set(costs.flatMap((each, i) => (each.wholeGpus === gpus ? [i] : [])));
       const loadS = Math.max(...own.map(({ wholeLoadSeconds }) => wholeLoadSeconds));
+      const processS = this.processOf(own.every(({ wholeLoadsFromStart }) => wholeLoadsFromStart));
       const bareS = own.reduce((sum, each) => sum + this.meanBare(each), 0) / own.length;
       const waitS = Math.min(...own.map((each) => this.waitOf(each)));
       const adapterS = Math.max(...own.map(({ stages }) => adapterSeconds(stages)));
@@ -256,16 +275,9 @@ export class FleetBuilder {
         gpus,
         memoryGB: Math.max(...own.map(({ wholeMemoryGB }) => wholeMemoryGB)),
         loadS,
+        processS,
         slots: 1,
-        resident: Math.min(
-          ...own.map(({ stages, wholeMemoryGB, gpu }) => {
-            return residentOf(
-              wholeMemoryGB,
-              sum(stages, ({ weightsGB }) => weightsGB),
-              gpu.memoryGB,
-            );
-          }),
-        ),
+        resident: own.length === 1 ? 0 : wholesIn(own),
         swapS: variants === 'adapter' ? adapterS : onlyDifferent ? ownLoad(own) : loadS,
         families: variants === 'adapter' || onlyDifferent ? this.families : undefined,
         adapterS,
@@ -274,7 +286,7 @@ export class FleetBuilder {
         fixed: widths.length === 1 ? size : part,
         policy:
           size === undefined
-            ? policyOf(settings, loadS, bareS, waitS, this.mostOf(`width ${gpus}`, models))
+            ? policyOf(settings, loadS + processS, bareS, waitS, this.mostOf(`width ${gpus}`, models))
             : undefined,
         hintS: bareS,
       };
@@ -350,13 +362,15 @@ export class FleetBuilder {
       : new Set(costs.flatMap((other, i) => (other.profile === each.profile ? [i] : [])));
     const names = new Set(stages.map(({ name }) => name));
     const slots = isFull && packed === undefined ? bestBatch(stage.batches) : 1;
-    const swaps = !stage.shared && !own;
+    const swaps = !stage.shared && !own && users.size > 1;
+    const processS = this.processOf(stages.every(({ loadsFromStart }) => loadsFromStart));
     const fixed = sizes?.get(key);
     return {
       name: key,
       gpus: stage.gpus,
       memoryGB: sum(stages, ({ memoryGB }) => memoryGB),
       loadS,
+      processS,
       slots,
       gain: slots > 1 ? gainOf(stage.batches) : undefined,
       resident: swaps ? (isFull ? residentOf(stage.memoryGB, stage.weightsGB, each.gpu.memoryGB) : 1) : 0,
@@ -366,7 +380,9 @@ export class FleetBuilder {
       prefetch: false,
       fixed,
       policy:
-        fixed === undefined ? policyOf(settings, loadS, seconds, waitS, this.mostOf(key, users, names)) : undefined,
+        fixed === undefined
+          ? policyOf(settings, loadS + processS, seconds, waitS, this.mostOf(key, users, names))
+          : undefined,
       hintS: seconds,
     };
   }
@@ -374,6 +390,15 @@ export class FleetBuilder {
 
 function sum<T>(list: readonly T[], of: (item: T) => number): number {
   return list.reduce((total, item) => total + of(item), 0);
+}
+
+// How many whole pipelines fit into an instance.
+function wholesIn(costs: readonly ModelCosts[]): number {
+  const each = costs.map(({ stages, wholeMemoryGB, gpu }) => {
+    const weightsGB = sum(stages, (stage) => stage.weightsGB);
+    return residentOf(wholeMemoryGB, weightsGB, gpu.memoryGB);
+  });
+  return Math.min(...each);
 }
 
 function ownLoad(costs: readonly ModelCosts[]): number {

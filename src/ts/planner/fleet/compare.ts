@@ -1,7 +1,8 @@
 // Compares fleets under the same SLO, arrivals and costs.
 //
 // Invariant: each fleet is as good as a search makes it: fixed ones have the fewest instances found that hold the SLO
-// on this trace, elastic ones the best settings found.
+// on this trace, elastic ones the best settings found. A search asks policies rarely while nothing changes; what is
+// reported does not.
 import { adapterSeconds, taskSeconds } from '../profiles/costs.js';
 import {
   bareOf,
@@ -12,7 +13,8 @@ import {
   type Settings,
   type Workload,
 } from './builders.js';
-import type { FaultRates, FleetSpec } from './fleet.js';
+import { type FaultRates, type FleetSpec, NO_FAULTS } from './fleet.js';
+import { isForGateway } from './gateway-model.js';
 import { Held } from './held.js';
 import { quantileOf, type SimulationResult } from './result.js';
 import { simulate } from './simulation.js';
@@ -40,6 +42,8 @@ export interface Compared extends Omit<SimulationResult, 'name'> {
   readonly settings: Settings | undefined;
   /** How it was built, for reports. */
   readonly how: string;
+  /** One gateway is before all stages; false: each pool has a queue. */
+  readonly hasGateway: boolean;
 }
 
 /** How much one step saves. */
@@ -65,6 +69,19 @@ export interface CompareOptions {
   /** Costs with more GPUs a stage, which `staged-full` may use. */
   readonly wider?: readonly Workload['costs'][] | undefined;
   readonly onProgress?: ((fleet: FleetName) => void) | undefined;
+}
+
+interface Simulated extends SimulationResult {
+  readonly hasGateway: boolean;
+}
+
+/** A gateway looks at every instance for every request, so larger pools are simulated with a queue for each. */
+const MOST_BEHIND_GATEWAY = 256;
+
+/** A fleet as it is simulated: with one gateway, where the workload asks for it and the fleet can have one. */
+export function behindGateway(fleet: FleetSpec, work: Workload, faults: FaultRates = NO_FAULTS): FleetSpec {
+  const isSmall = fleet.pools.every(({ fixed, policy }) => (fixed ?? policy!.max) <= MOST_BEHIND_GATEWAY);
+  return { ...fleet, hasGateway: work.hasGateway !== false && isSmall && isForGateway(fleet, faults) };
 }
 
 /** Simulates fleets of a workload. */
@@ -120,10 +137,17 @@ export class Comparison {
     }
   }
 
-  private simulate(fleet: FleetSpec, builder = this.builder): SimulationResult {
+  private simulate(spec: FleetSpec, builder = this.builder): Simulated {
+    return this.roughly({ ...spec, calmTickS: undefined }, builder);
+  }
+
+  // With fewer decisions where nothing changes: a search has many runs.
+  private roughly(spec: FleetSpec, builder = this.builder): Simulated {
     const { seed = 1, faults } = this.options;
     const { trace, sloFactor, quantile } = builder.work;
-    return simulate({ fleet, trace, bareS: this.bareS, sloFactor, quantile, seed, faults });
+    const fleet = behindGateway(spec, builder.work, faults);
+    const result = simulate({ fleet, trace, bareS: this.bareS, sloFactor, quantile, seed, faults });
+    return { ...result, hasGateway: fleet.hasGateway === true };
   }
 
   private elastic(name: FleetName, how: string, build: (settings: Settings) => FleetSpec): Compared {
@@ -135,8 +159,11 @@ export class Comparison {
       if (key === 'patience') return name !== 'mono-elastic';
       return key !== 'waitShare' || name.startsWith('staged');
     });
-    const tuned = tune((settings) => this.simulate(build(settings)), this.work.quantile, margin, keys);
-    return { ...tuned.result, name, settings: tuned.settings, how };
+    const { quantile } = this.work;
+    const { settings } = tune((each) => this.roughly(build(each)), quantile, margin, keys);
+    const of = (each: Settings): Compared => ({ ...this.simulate(build(each)), name, settings: each, how });
+    const [found, defaults] = [of(settings), of(DEFAULT_SETTINGS)];
+    return isBetter(defaults, found, quantile, 0) ? defaults : found;
   }
 
   private adapterOf(model: number): number {
@@ -155,7 +182,7 @@ export class Comparison {
     );
     const weights = work.costs.map(({ wholeGpus }) => wholeGpus);
     // The sizes assume first come, first served; the real queue is fair to tenants, which makes a few requests late.
-    let result: SimulationResult | undefined;
+    let result: Simulated | undefined;
     for (const part of [1, 0.95, 0.85, 0.7, 0.5, 0]) {
       const sizes = sizesFor(groups, weights, part * (1 - work.quantile));
       result = this.simulate(this.builder.mono('mono-fixed', sizes, DEFAULT_SETTINGS));
@@ -181,9 +208,9 @@ export class Comparison {
   }
 
   // The smallest fleet that holds the SLO.
-  private fewest(least: number, most: number, build: (size: number) => FleetSpec): SimulationResult {
+  private fewest(least: number, most: number, build: (size: number) => FleetSpec): Simulated {
     let [low, high] = [least, most];
-    let best: SimulationResult | undefined;
+    let best: Simulated | undefined;
     while (low < high) {
       const middle = (low + high) >> 1;
       const result = this.simulate(build(middle));
@@ -196,7 +223,7 @@ export class Comparison {
   private stagedFixed(): Compared {
     const { work, bareS } = this;
     const { costs, trace, sloFactor, quantile } = work;
-    let result: SimulationResult | undefined;
+    let result: Simulated | undefined;
     // The stages share the time that a request may wait; the rest of the search is by simulation of the whole.
     for (const part of [0.9, 0.8, 0.6, 0.4, 0.2]) {
       const sizes = new Map<string, number>();
@@ -303,6 +330,7 @@ export class Comparison {
       nodeDeaths: 0,
       tasksAgain: 0,
       settings: undefined,
+      hasGateway: false,
       how: 'busy GPU time: no wait, no load, no idle GPU',
     };
   }

@@ -11,8 +11,10 @@ export interface PoolSpec {
   readonly gpus: number;
   /** GPU memory that an instance needs on each of its GPUs. */
   readonly memoryGB: number;
-  /** Until a new instance is ready. */
+  /** Until a process has loaded and is ready. */
   readonly loadS: number;
+  /** What a new process takes before it loads, where `loadS` is without it; default 0. */
+  readonly processS?: number | undefined;
   /** Tasks that an instance runs at a time. */
   readonly slots: number;
   /** How much faster n tasks at once are done than one after the other, for n from 1 on; default 1 for all. */
@@ -54,8 +56,10 @@ export interface FleetSpec {
   readonly routes: readonly (readonly StepSpec[])[];
   /** Requests that may wait in a pool's queue, as the shipped gateway's `maxQueued`. */
   readonly maxQueued: number;
-  /** How often the policies are asked. */
+  /** How often a policy is asked: so soon after something has changed in its pool, ... */
   readonly tickS: number;
+  /** ... and so often while nothing changes; default `tickS`. */
+  readonly calmTickS?: number | undefined;
   /** undefined: decisions take effect at once, and an instance without a task can be let go of. */
   readonly delays?: ClusterDelays | undefined;
   /**
@@ -68,15 +72,24 @@ export interface FleetSpec {
 /**
  * What a cluster needs to carry out a decision, beside loading. With it an action is carried out, and the next one
  * decided, when its instances are ready and no request of the plan before is left; until then instances that are not
- * wanted any more are held. So does the shipped controller, which changes plans (docs/cluster.md).
+ * wanted any more are held. So does the shipped controller, which changes plans (docs/cluster.md). Pools that no
+ * request has in common have plans of their own.
  */
 export interface ClusterDelays {
-  /** From what a gateway sees until the processes start that it asks for, beside the time between two decisions. */
-  readonly orderS: number;
+  /** A new process takes so long before it loads, in s, 0 or more; for load times that are without it. */
+  readonly processS: number;
+  /** What the controller knows is so old, in s, 0 or more. */
+  readonly reportS: number;
+  /** Between two decisions of the controller, in s, above 0. */
+  readonly tickS: number;
 }
 
-/** Gateways report once a second, so what the controller knows is half a second old on average. */
-export const CLUSTER_DELAYS: ClusterDelays = Object.freeze({ orderS: 0.5 });
+/**
+ * The shipped ones. A process of a stage was ready 1.2 s after its load alone would have taken (docs/planner.md, on
+ * busy cores). Gateways report once a second, so what the controller knows is half a second old on average; and it
+ * decides once a second.
+ */
+export const CLUSTER_DELAYS: ClusterDelays = Object.freeze({ processS: 1.2, reportS: 0.5, tickS: 1 });
 
 /** Rates of faults. */
 export interface FaultRates {

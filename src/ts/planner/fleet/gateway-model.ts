@@ -14,6 +14,16 @@ import type { Job, Worker } from './worker.js';
 
 const RESIDENT_LIMIT = 65_536;
 
+/**
+ * Whether one gateway can be before a fleet: for a chain of pools whose instances are alike, on nodes that stay. Where
+ * pools are scaled the fleet needs `delays`: instances that are chosen for a later step are held by their plan.
+ */
+export function isForGateway({ pools, routes, delays }: FleetSpec, { nodeDeathsPerHour }: FaultRates): boolean {
+  if (delays === undefined && pools.some(({ policy }) => policy !== undefined)) return false;
+  const isChain = routes.every((route) => route.length === pools.length && route.every(({ pool }, i) => pool === i));
+  return isChain && pools.every(({ resident }) => resident === 0) && nodeDeathsPerHour === 0;
+}
+
 export class GatewayModel {
   private readonly admission: Admission;
   private readonly forecaster: Forecaster;
@@ -24,10 +34,12 @@ export class GatewayModel {
   private plan = 1;
 
   /** @throws RdmaError RDMA_ERR_NOT_SUPPORTED for fleets whose instances differ, and for nodes that die */
-  constructor({ pools, routes, name }: FleetSpec, { nodeDeathsPerHour }: FaultRates) {
-    const isChain = routes.every((route) => route.length === pools.length && route.every(({ pool }, i) => pool === i));
-    if (!isChain || pools.some(({ resident }) => resident > 0) || nodeDeathsPerHour > 0) {
-      const words = `fleet ${name}: one gateway is for a chain of pools whose instances are alike, on nodes that stay`;
+  constructor(fleet: FleetSpec, faults: FaultRates) {
+    const { pools, name } = fleet;
+    if (!isForGateway(fleet, faults)) {
+      const words =
+        `fleet ${name}: one gateway is for a chain of pools whose instances are alike, on nodes that stay; ` +
+        'scaled ones need delays';
       throw new RdmaError('RDMA_ERR_NOT_SUPPORTED', words);
     }
     const graph = graphOf(checkSpec({ name: 'simulated', stages: pools.map(stageOf) }));

@@ -2,7 +2,19 @@
 //
 // Invariant: a request belongs to the plan under which its first task began, to its end. Workers that a plan does not
 // have any more are given up when no request of an earlier plan is left, the earliest first.
+import type { FleetSpec } from './fleet.js';
 import type { Worker } from './worker.js';
+
+/** Which plan each pool is part of, by pool: pools on the way of one request have one plan, as stages of one app. */
+export function plansOf({ pools, routes }: FleetSpec): number[] {
+  const plan = pools.map((_, i) => i);
+  for (const route of routes) {
+    const joined = new Set(route.map(({ pool }) => plan[pool]!));
+    const least = Math.min(...joined);
+    if (joined.size > 1) for (let i = 0; i < plan.length; i++) if (joined.has(plan[i]!)) plan[i] = least;
+  }
+  return plan;
+}
 
 export class PlanDrain {
   private plan = 0;

@@ -18,7 +18,7 @@ import {
   type Ratio,
   ratiosOf,
 } from './compare.js';
-import { type FaultRates, NODE_GPUS } from './fleet.js';
+import { CLUSTER_DELAYS, type ClusterDelays, type FaultRates, NODE_GPUS } from './fleet.js';
 
 /** The question that a plan answers. */
 export interface PlanInput {
@@ -38,6 +38,9 @@ export interface PlanInput {
   readonly bytesPerSecond: number;
   readonly maxQueued: number;
   readonly faults?: FaultRates | undefined;
+  /** As {@link Workload.delays} and {@link Workload.hasGateway}. */
+  readonly delays?: ClusterDelays | null | undefined;
+  readonly hasGateway?: boolean | undefined;
   readonly onStep?: ((words: string) => void) | undefined;
 }
 
@@ -83,6 +86,8 @@ export interface PlanResult {
   readonly variants: Workload['variants'];
   readonly slo: { readonly quantile: number; readonly factor: number; readonly maxRejected: number };
   readonly bareSecondsMean: number;
+  /** What a cluster takes to carry out a decision; null: nothing. */
+  readonly delays: ClusterDelays | null;
   readonly comparison: readonly Compared[];
   readonly ratios: readonly Ratio[];
   /** The fleet with the fewest GPUs on average that holds the SLO and whose instances fit on the GPU. */
@@ -96,6 +101,8 @@ export interface PlanResult {
     readonly gpuHoursADay: number;
     readonly costADay: number | undefined;
     readonly sloMet: boolean;
+    /** One gateway is before all stages; false: each pool has a queue. */
+    readonly hasGateway: boolean;
     readonly pools: readonly PlannedPool[];
   };
   /** The same fleet with the shipped default settings. */
@@ -165,6 +172,7 @@ export function makePlan(input: PlanInput): PlanResult {
     variants: input.variants,
     slo: { quantile, factor: input.sloFactor, maxRejected: input.maxRejected },
     bareSecondsMean: bareS.reduce((a, b) => a + b, 0) / bareS.length,
+    delays: delaysOf(input),
     comparison,
     ratios: ratiosOf(comparison),
     chosen: {
@@ -176,6 +184,7 @@ export function makePlan(input: PlanInput): PlanResult {
       gpuHoursADay,
       costADay: gpu.price === undefined ? undefined : gpuHoursADay * gpu.price,
       sloMet: chosen.sloMet && chosen.rejected <= input.maxRejected,
+      hasGateway: chosen.hasGateway,
       pools: chosen.pools.map((pool) => ({
         name: pool.name,
         gpusEach: pool.gpus,
@@ -194,7 +203,7 @@ export function makePlan(input: PlanInput): PlanResult {
     memory: chosen.pools.map(({ name, memoryGB }) => ({ pool: name, needsGB: memoryGB, hasGB: gpu.memoryGB })),
     placement: placementOf(chosen, gpu),
     assumed: assumedOf(profiles),
-    unknown: unknownOf(input, trace, profiles),
+    unknown: unknownOf(input, trace, profiles, chosen),
   };
 }
 
@@ -204,13 +213,20 @@ interface Factors {
   /** Of load and switch times. */
   readonly loads?: number;
   readonly slo?: number;
+  readonly delays?: null;
 }
 
 function workOf(input: PlanInput, trace: Trace, profiles: readonly Profile[], factors: Factors = {}): Workload {
   const { seconds = 1, loads = 1, slo = 1 } = factors;
   const costs = eachProfile(profiles, (profile) => scaled(costsOf(profile, input.gpu), seconds, loads));
-  const { variants, quantile, bytesPerSecond, maxQueued } = input;
-  return { trace, costs, variants, sloFactor: Math.max(1, input.sloFactor * slo), quantile, bytesPerSecond, maxQueued };
+  const { variants, quantile, bytesPerSecond, maxQueued, hasGateway } = input;
+  const sloFactor = Math.max(1, input.sloFactor * slo);
+  const delays = factors.delays === undefined ? delaysOf(input) : factors.delays;
+  return { trace, costs, variants, sloFactor, quantile, bytesPerSecond, maxQueued, delays, hasGateway };
+}
+
+function delaysOf({ delays = CLUSTER_DELAYS }: PlanInput): ClusterDelays | null {
+  return delays;
 }
 
 // By model of the trace; computed once for a profile that several models have.
@@ -289,6 +305,9 @@ function sensitivityOf(
     cases.push(['load and switch times', change, workOf(input, trace, profiles, { loads: factor })]);
     cases.push(['SLO', change, workOf(input, trace, profiles, { slo: factor })]);
   }
+  if (delaysOf(input) !== null) {
+    cases.push(['delays of a cluster', 'none', workOf(input, trace, profiles, { delays: null })]);
+  }
   return cases.map(([name, change, work]) => {
     const { gpusMean, inTime, sloMet } = run(work);
     return { input: name, change, gpusMean, ratio: gpusMean / chosen.gpusMean, inTime, sloMet };
@@ -330,7 +349,7 @@ export function assumedOf(profiles: readonly Profile[]): string[] {
   return distinct(profiles).flatMap((profile) => assumptionsOf(profile).map((words) => `${profile.id}, ${words}`));
 }
 
-function unknownOf(input: PlanInput, trace: Trace, profiles: readonly Profile[]): string[] {
+function unknownOf(input: PlanInput, trace: Trace, profiles: readonly Profile[], chosen: Compared): string[] {
   const list: string[] = [];
   if (input.isSample) list.push('the trace is one sample: there is no interval over seeds');
   if (input.gpu.price === undefined) list.push('no price was given: there is no cost');
@@ -340,6 +359,11 @@ function unknownOf(input: PlanInput, trace: Trace, profiles: readonly Profile[])
     if (!kinds.some(({ kind }) => kind === 'measured')) {
       list.push(`${profile.id}: no figure was measured by this project; they are published or derived`);
     }
+  }
+  if (!chosen.hasGateway) {
+    list.push(
+      `${chosen.name} is simulated with a queue for each stage; behind one gateway requests wait a little longer`,
+    );
   }
   list.push('tasks take exactly what the profile says; networks, disks and hosts never hold them up');
   list.push('all instances have their peaks in GPUs that somebody can lend and take back within the load time');

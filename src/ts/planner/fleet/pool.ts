@@ -30,6 +30,7 @@ export class Pool {
   isAtRest = true;
   /** A tick of an earlier number does not count any more. */
   tickStamp = 0;
+  nextTickS = Number.POSITIVE_INFINITY;
   private readonly holders = new Map<number, Set<Worker>>();
   private readonly waiting = new Map<number, Job[]>();
   private readonly demand: Float64Array;

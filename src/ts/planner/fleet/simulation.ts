@@ -16,7 +16,7 @@ import { GatewayModel } from './gateway-model.js';
 import { type FaultRates, type FleetSpec, NO_FAULTS, type PoolSpec, type StepSpec } from './fleet.js';
 import { Held } from './held.js';
 import { Nodes, type SimNode } from './nodes.js';
-import { PlanDrain } from './plan-drain.js';
+import { PlanDrain, plansOf } from './plan-drain.js';
 import { Pool } from './pool.js';
 import { Job, Worker } from './worker.js';
 import { resultOf, type SimulationResult } from './result.js';
@@ -69,8 +69,8 @@ class Simulation {
   private nowS = 0;
   private left: number;
   private isStoreAway = false;
-  /** undefined: decisions take effect at once. */
-  private readonly drain: PlanDrain | undefined;
+  /** By pool; pools of one plan have the same. undefined: decisions take effect at once. */
+  private readonly drains: readonly PlanDrain[] | undefined;
   /** undefined: each pool has a queue. */
   private readonly gateway: GatewayModel | undefined;
   private readonly counts = {
@@ -98,7 +98,7 @@ class Simulation {
     this.pools = fleet.pools.map((spec, i) => new Pool(spec, i, trace.models.length, trace.lengthS));
     this.latencyS = new Float64Array(trace.arrivalS.length);
     this.left = trace.arrivalS.length;
-    this.drain = fleet.delays === undefined ? undefined : new PlanDrain();
+    this.drains = fleet.delays === undefined ? undefined : drainsOf(fleet);
     this.gateway = fleet.hasGateway === true ? new GatewayModel(fleet, faults) : undefined;
     this.before = fleet.routes.map((route) => route.map((_, i) => [i - 1]));
   }
@@ -201,7 +201,7 @@ class Simulation {
     for (const step of route) {
       const pool = this.pools[step.pool]!;
       pool.arrived++;
-      if (pool.isAtRest && pool.spec.policy !== undefined) this.tickLater(pool, WOKEN_S);
+      this.changed(pool);
     }
     job.workS = this.secondsOf(route[0]!, request);
     first.add(job, this.nowS);
@@ -302,10 +302,19 @@ class Simulation {
     job.isOver = true;
     this.left--;
     if (job.admitted !== undefined) this.gateway!.ended(job);
-    if (this.drain === undefined || job.plan < 0) return;
-    for (const worker of this.drain.ended(job.plan)) {
-      if (!worker.isDead) this.removeWorker(this.pools[worker.pool]!, worker);
+    if (this.drains === undefined || job.plan < 0) return;
+    const first = this.fleet.routes[job.model]![0]!;
+    const drain = this.drains[first.pool]!;
+    this.release(drain.ended(job.plan));
+    if (!drain.isDrained) return;
+    for (const pool of this.pools) {
+      if (pool.confirmed < pool.state.actions && this.drains[pool.index] === drain) this.changed(pool);
     }
+  }
+
+  // Workers that no plan needs any more end.
+  private release(workers: readonly Worker[]): void {
+    for (const worker of workers) if (!worker.isDead) this.removeWorker(this.pools[worker.pool]!, worker);
   }
 
   // The shipped forecast, of the work that is ahead in each pool on the way.
@@ -317,7 +326,7 @@ class Simulation {
       const ownS = this.secondsOf(step, job.request);
       const startingUs: number[] = [];
       for (const worker of pool.workers) if (!worker.isReady) startingUs.push((worker.readyS - this.nowS) * 1e6);
-      if (pool.workers.size === 0 && pool.spec.policy !== undefined) startingUs.push(pool.spec.loadS * 1e6);
+      if (pool.workers.size === 0 && pool.spec.policy !== undefined) startingUs.push(readyAfterS(pool.spec) * 1e6);
       const servers = (pool.workers.size - pool.starting) * pool.spec.slots;
       const workUs = (pool.waitingS + (pool.running * ownS) / 2) * 1e6;
       return { workUs: pool.open.size > 0 ? 0 : workUs, servers, startingUs, ownUs: ownS * 1e6 };
@@ -336,7 +345,7 @@ class Simulation {
     job.workS = this.secondsOf(step, job.request);
     pool.arrived++;
     pool.asked(job.model);
-    if (pool.isAtRest && pool.spec.policy !== undefined) this.tickLater(pool, WOKEN_S);
+    this.changed(pool);
     const worker = pool.queue.size === 0 ? pool.takerOf(job) : undefined;
     if (worker === undefined) pool.add(job, this.nowS);
     else this.start(pool, worker, job);
@@ -351,7 +360,7 @@ class Simulation {
     worker.isCold = false;
     worker.tasks.push(job);
     job.worker = worker;
-    if (this.drain !== undefined && job.plan < 0) job.plan = this.drain.begun();
+    if (this.drains !== undefined && job.plan < 0) job.plan = this.drains[pool.index]!.begun();
     pool.running++;
     this.switchGpuS += switchS * spec.gpus;
     this.busyGpuS += job.workS * spec.gpus;
@@ -442,7 +451,7 @@ class Simulation {
     }
     if (worker.isDead) return; // it was ending, and held by the last request of its plan
     if (worker.isEnding) {
-      if (worker.tasks.length > 0 || this.drain !== undefined) this.nextEnd(pool, worker);
+      if (worker.tasks.length > 0 || this.drains !== undefined) this.nextEnd(pool, worker);
       else this.removeWorker(pool, worker);
       return;
     }
@@ -453,6 +462,7 @@ class Simulation {
 
   private done(pool: Pool, job: Job, tookS: number): void {
     pool.running--;
+    this.changed(pool);
     if (job.isWarm) {
       pool.served++;
       pool.servedS += tookS;
@@ -498,8 +508,8 @@ class Simulation {
   private startWorker(pool: Pool, isThere = false): void {
     const { spec } = pool;
     const node = this.nodes.take(spec.gpus);
-    const orderS = this.fleet.delays?.orderS ?? 0;
-    const worker = new Worker(pool.index, node, isThere ? 0 : this.nowS + orderS + spec.loadS);
+    const reportS = this.fleet.delays?.reportS ?? 0;
+    const worker = new Worker(pool.index, node, isThere ? 0 : this.nowS + reportS + readyAfterS(spec));
     node.workers.add(worker);
     pool.workers.add(worker);
     pool.held.change(this.nowS, spec.gpus);
@@ -527,9 +537,10 @@ class Simulation {
     const pool = this.pools[worker.pool]!;
     pool.starting--;
     worker.isReady = true;
+    this.changed(pool);
     worker.atS = this.nowS;
     if (worker.isEnding) return; // it was not wanted any more before it was ready
-    if (pool.starting === 0) this.drain?.change([]);
+    if (pool.starting === 0) this.drains?.[pool.index]?.change([]);
     pool.openUp(worker);
     if (this.gateway === undefined) this.fill(pool, worker);
     else {
@@ -553,13 +564,27 @@ class Simulation {
 
   // ---- scaling
 
-  private tickLater(pool: Pool, afterS = this.fleet.tickS): void {
+  // Something has changed in a pool: its policy is asked at the next tick.
+  private changed(pool: Pool): void {
+    if (pool.spec.policy === undefined) return;
+    const { tickS } = this.fleet;
+    const soonS = pool.isAtRest ? WOKEN_S : tickS;
+    if (pool.nextTickS > this.nowS + soonS) this.tickAfter(pool, soonS);
+  }
+
+  private tickLater(pool: Pool): void {
     const { workers, queue, arrived, running } = pool;
+    const { tickS, calmTickS = tickS } = this.fleet;
     pool.isAtRest = workers.size === 0 && queue.size === 0 && arrived === 0 && running === 0;
-    const stamp = ++pool.tickStamp;
+    pool.tickStamp++;
+    pool.nextTickS = Number.POSITIVE_INFINITY;
     if (pool.isAtRest && pool.state.arrivals.lastMs < 0) return; // nothing has ever come
-    const nextS = this.nowS + (pool.isAtRest ? Math.max(AT_REST_S, afterS) : afterS);
-    this.events.add(nextS, { type: 'tick', pool, stamp });
+    this.tickAfter(pool, pool.isAtRest ? Math.max(AT_REST_S, calmTickS) : calmTickS);
+  }
+
+  private tickAfter(pool: Pool, afterS: number): void {
+    pool.nextTickS = this.nowS + afterS;
+    this.events.add(pool.nextTickS, { type: 'tick', pool, stamp: ++pool.tickStamp });
   }
 
   private tick(pool: Pool): void {
@@ -586,18 +611,19 @@ class Simulation {
       served: pool.served,
       servedMs: pool.served > 0 ? (1000 * pool.servedS) / pool.served : 0,
       hintMs: pool.spec.hintS * 1000,
-      loadMs: pool.spec.loadS * 1000,
+      loadMs: readyAfterS(pool.spec) * 1000,
       confirmed: pool.confirmed,
     };
     [pool.arrived, pool.served, pool.servedS] = [0, 0, 0];
-    if (this.drain?.isDrained === true && this.pools.every(({ starting }) => starting === 0)) {
+    const drain = this.drains?.[pool.index];
+    if (drain?.isDrained === true && this.pools.every((p) => p.starting === 0 || this.drains![p.index] !== drain)) {
       pool.confirmed = pool.state.actions;
       load.confirmed = pool.confirmed;
     }
     const action = scale(load, policy, this.nowS * 1000, pool.state);
     pool.state = action.state;
     if (action.type !== 'hold') {
-      if (this.drain === undefined) pool.confirmed = action.number;
+      if (drain === undefined) pool.confirmed = action.number;
       this.counts.actions++;
       if (action.to > live) for (let n = live; n < action.to; n++) this.startWorker(pool);
       else this.endWorkers(pool, live - action.to);
@@ -611,13 +637,14 @@ class Simulation {
     const others = [...pool.workers].filter((each) => !each.isEnding && !idle.includes(each));
     others.sort((a, b) => Number(a.isReady) - Number(b.isReady));
     const chosen = [...idle, ...others].slice(0, count);
-    if (this.drain !== undefined) {
+    const drain = this.drains?.[pool.index];
+    if (drain !== undefined) {
       for (const worker of chosen) {
         worker.isEnding = true;
         pool.shut(worker);
       }
       this.gateway?.changed();
-      for (const worker of this.drain.change(chosen)) if (!worker.isDead) this.removeWorker(pool, worker);
+      this.release(drain.change(chosen));
       return;
     }
     for (const worker of chosen) {
@@ -663,4 +690,18 @@ class Simulation {
     const afterS = begins ? storeOutageS : exponential(this.draw, 3600 / storeOutagesPerHour);
     this.events.add(this.nowS + afterS, { type: 'outage', begins: !begins });
   }
+}
+
+function drainsOf(fleet: FleetSpec): PlanDrain[] {
+  const drains = new Map<number, PlanDrain>();
+  return plansOf(fleet).map((plan) => {
+    const drain = drains.get(plan) ?? new PlanDrain();
+    drains.set(plan, drain);
+    return drain;
+  });
+}
+
+/** From the start of a process until it is ready. */
+function readyAfterS({ processS = 0, loadS }: PoolSpec): number {
+  return processS + loadS;
 }

@@ -30,9 +30,9 @@ const GAIN = 0.98;
 export const TUNABLE = Object.keys(CHOICES) as readonly (keyof Settings)[];
 
 /** The outcome of a search. */
-export interface Tuned {
+export interface Tuned<R extends SimulationResult = SimulationResult> {
   readonly settings: Settings;
-  readonly result: SimulationResult;
+  readonly result: R;
   /** Simulations that it took. */
   readonly runs: number;
 }
@@ -51,12 +51,12 @@ export function isBetter(a: SimulationResult, b: SimulationResult, quantile: num
  * @param quantile that must be in time; `margin` more than that, as other seeds are not the same
  * @param keys the settings to search over; default all
  */
-export function tune(
-  run: (settings: Settings) => SimulationResult,
+export function tune<R extends SimulationResult>(
+  run: (settings: Settings) => R,
   quantile: number,
   margin: number,
   keys: readonly (keyof Settings)[] = TUNABLE,
-): Tuned {
+): Tuned<R> {
   let settings = DEFAULT_SETTINGS;
   let result = run(settings);
   let runs = 1;

@@ -28,6 +28,8 @@ export interface StageCosts {
   readonly memoryGB: number;
   readonly weightsGB: number;
   readonly loadSeconds: number;
+  /** The start of the process is part of `loadSeconds`. */
+  readonly loadsFromStart: boolean;
   /** To another adapter of the same base. */
   readonly switchSeconds: number;
   readonly outputBytes: number;
@@ -41,6 +43,7 @@ export interface ModelCosts {
   /** Of one instance that holds all stages. */
   readonly wholeMemoryGB: number;
   readonly wholeLoadSeconds: number;
+  readonly wholeLoadsFromStart: boolean;
   /** GPUs of such an instance: those of its widest stage. */
   readonly wholeGpus: number;
 }
@@ -59,13 +62,15 @@ export interface CostChoices {
 export function costsOf(profile: Profile, gpu: GpuKind, choices: CostChoices = {}): ModelCosts {
   const stages = profile.stages.map((stage) => stageCosts(profile, stage, gpu, choices.gpus?.[stage.name]));
   const memory = profile.whole.memoryGB?.value;
+  const whole = profile.whole.loadSeconds;
   const wholeMemoryGB = memory ?? stages.reduce((sum, stage) => sum + stage.memoryGB, 0);
   return {
     profile: profile.id,
     gpu,
     stages,
     wholeMemoryGB,
-    wholeLoadSeconds: profile.whole.loadSeconds?.value ?? stages.reduce((sum, stage) => sum + stage.loadSeconds, 0),
+    wholeLoadSeconds: whole?.value ?? stages.reduce((sum, stage) => sum + stage.loadSeconds, 0),
+    wholeLoadsFromStart: whole === undefined ? stages.every((each) => each.loadsFromStart) : whole.fromStart === true,
     wholeGpus: stages.reduce((most, stage) => Math.max(most, stage.gpus), 1),
   };
 }
@@ -109,6 +114,7 @@ function stageCosts(profile: Profile, stage: StageProfile, gpu: GpuKind, wanted?
     memoryGB,
     weightsGB: stage.weightsGB?.value ?? memoryGB,
     loadSeconds: needed(id, stage, 'loadSeconds'),
+    loadsFromStart: stage.loadSeconds?.fromStart === true,
     switchSeconds: stage.switchSeconds?.value ?? needed(id, stage, 'loadSeconds'),
     outputBytes: stage.outputBytes?.value ?? 0,
   };

@@ -21,6 +21,8 @@ export interface Figure {
   readonly source: string;
   readonly machine?: string | undefined;
   readonly note?: string | undefined;
+  /** Of `loadSeconds`: the start of the process is part of it. */
+  readonly fromStart?: boolean | undefined;
   /** How much what was measured differs; undefined: the source does not say. */
   readonly spread?: FigureSpread | undefined;
 }
@@ -131,7 +133,7 @@ export function checkProfile(input: unknown): Profile {
 }
 
 function checkFigure(name: string, input: unknown, sources: Profile['sources']): Figure {
-  const { value, kind, source, machine, note, spread } = checkObject<Figure>(name, input);
+  const { value, kind, source, machine, note, spread, fromStart } = checkObject<Figure>(name, input);
   if (!(typeof value === 'number' && value >= 0 && value < MAX_VALUE)) {
     throw invalidArgument(`value of ${name}`, value, 'a number, 0 or more');
   }
@@ -139,7 +141,10 @@ function checkFigure(name: string, input: unknown, sources: Profile['sources']):
     throw invalidArgument(`source of ${name}`, source, 'one of the sources of the profile');
   }
   const checkedKind = checkOneOf(`kind of ${name}`, kind, ['measured', 'published', 'derived'] as const);
-  const more = spread === undefined ? {} : { spread: checkSpread(`spread of ${name}`, spread) };
+  const more = {
+    ...(spread === undefined ? {} : { spread: checkSpread(`spread of ${name}`, spread) }),
+    ...(fromStart === undefined ? {} : { fromStart: checkBoolean(`fromStart of ${name}`, fromStart) }),
+  };
   return { value, kind: checkedKind, source, machine, note, ...more };
 }
 
