@@ -1,5 +1,5 @@
-// Proves: a gateway to a cluster has the metrics of its requests and of its places, and none of what it does not know; a
-// server serves them to operators; they end with it.
+// Proves: a gateway to a cluster has the metrics of its requests and of its places, and none of what it does not know;
+// a server serves them to operators; they end with it.
 import Fastify from 'fastify';
 import t from 'tap';
 import { memoryControlStore } from '../../src/ts/control/index.js';

@@ -223,7 +223,7 @@ export class Harness {
   }
 
   /**
-   * Puts a new instance in the place of one that goes on, as when its machine is cut off: everybody is told where the
+   * Puts a new instance in the place of one that goes on, as when its machine is cut off: everybody learns where the
    * place is now. @returns the one before, which the caller closes
    */
   async supersede(place: string): Promise<StageInstance> {

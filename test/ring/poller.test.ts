@@ -148,7 +148,7 @@ void t.test('another source is looked at as inboxes are, until it leaves', async
   t.equal(handled, 4);
 });
 
-void t.test('a source is told when it is polled for, and that it has to ring before the last look', async (t) => {
+void t.test('a source learns when it is polled for, and that it has to ring before the last look', async (t) => {
   const stage = new Stage(20);
   const seen: string[] = [];
   let waiting = 0;

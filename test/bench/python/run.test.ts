@@ -1,5 +1,5 @@
-// Proves that `onepiece bench python` measures every row, that nothing is copied between the stages, that a peer which is
-// not installed or fails keeps no other one from being measured, and that settings out of range are refused.
+// Proves that `onepiece bench python` measures every row, that nothing is copied between the stages, that a peer which
+// is not installed or fails keeps no other one from being measured, and that settings out of range are refused.
 import t from 'tap';
 import { pythonPeers } from '../../../bench/peers/python/hand-over.js';
 import type { PythonPeer } from '../../../src/ts/bench/python/peer.js';

@@ -1,5 +1,5 @@
-// Proves that no record is lost between the end of polling and sleep, in either direction: tasks come after rests around
-// the time for which both processes poll, and each is answered. And that a process which polls is not rung for.
+// Proves that no record is lost between the end of polling and sleep, in either direction: tasks come after rests
+// around the time for which both processes poll, and each is answered. And that a process which polls is not rung for.
 import t from 'tap';
 import { stagesFile } from '../../../src/ts/bench/python/round-trip.js';
 import { Mailbox } from '../../../src/ts/cluster/python/mailbox.js';

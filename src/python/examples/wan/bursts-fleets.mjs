@@ -1,7 +1,7 @@
 // The fleets of bursts.mjs as workflows, and as what the simulator takes.
 //
-// Invariant: both forms of a fleet have the same instances. BURSTS and WAN_OPTIONS say what the stages load; the workers
-// import this module too.
+// Invariant: both forms of a fleet have the same instances. BURSTS and WAN_OPTIONS say what the stages load; the
+// workers import this module too.
 import { fileURLToPath } from 'node:url';
 import { workflow } from 'onepiece-rdma/pipeline';
 

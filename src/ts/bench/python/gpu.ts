@@ -1,8 +1,8 @@
 // `onepiece bench python --gpu`: tensors from a lane to a GPU and from the GPU of one process to that of the next,
 // each beside the copy that one process makes without a pipeline.
 //
-// Invariant: what is compared is measured on the same GPUs in the same run, and with the wait for the GPU; every hand-over
-// is checked, byte by byte.
+// Invariant: both sides of a row are measured on the same GPUs in the same run, with the wait for the GPU; every
+// hand-over is checked, byte by byte.
 import { promisify } from 'node:util';
 import { execFile } from 'node:child_process';
 import { RdmaError } from '../../core/errors.js';
