@@ -1,19 +1,18 @@
-# The node-gyp build. Invariant: the sources are those of src/native/sources.txt, as in CMakeLists.txt and
-# scripts/build-native.mjs; the flags of the three agree.
+# The node-gyp build. Invariant: the sources are those of src/native/sources.txt and the flags those of
+# src/native/flags.txt, as in CMakeLists.txt and scripts/build-native.mjs; here is only what turns node-gyp's own off.
 {
   'targets': [
     {
       'target_name': 'onepiece',
       'sources': ['<!@(grep -v "^#" src/native/sources.txt)'],
       'include_dirs': ['<!(node -p "require(\'node-addon-api\').include_dir")'],
-      'defines': ['NAPI_VERSION=8', 'NAPI_DISABLE_CPP_EXCEPTIONS'],
-      'cflags': ['-Wall', '-Wextra', '-fPIC', '-fvisibility=hidden', '-pthread'],
+      'defines': ['<!@(sed -n "s/^define //p" src/native/flags.txt)'],
       'cflags_cc!': ['-std=gnu++17', '-std=gnu++20'],
-      'cflags_cc': ['-std=c++20', '-fno-exceptions'],
-      'ldflags': ['-pthread', '-static-libstdc++', '-Wl,--exclude-libs,ALL'],
-      'libraries': ['-ldl'],
+      'cflags_cc': ['<!@(sed -n "s/^compile //p" src/native/flags.txt)'],
+      'ldflags': ['<!@(sed -n "s/^runtime //p" src/native/flags.txt)'],
+      'libraries': ['<!@(sed -n "s/^link //p" src/native/flags.txt)'],
       'configurations': {
-        'Release': {'cflags!': ['-O3'], 'cflags': ['-O2']}
+        'Release': {'cflags!': ['-O3'], 'cflags': ['<!@(sed -n "s/^optimize //p" src/native/flags.txt)']}
       }
     }
   ]

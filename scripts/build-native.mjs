@@ -14,6 +14,7 @@ import {
   nodeApiInclude,
   prebuildStamp,
   readFile,
+  readFlags,
   readHeaders,
   readSources,
   root,
@@ -137,22 +138,13 @@ async function build(options) {
   const extra = (name) => process.env[name]?.split(/\s+/).filter(Boolean) ?? [];
   const sanitize = options.sanitize ? [`-fsanitize=${options.sanitize}`] : [];
   const mode = [
-    ...(options.debug ? ['-O0', '-g'] : ['-O2']),
+    ...(options.debug ? ['-O0', '-g'] : readFlags('optimize')),
     ...(sanitize.length ? ['-g', '-fno-omit-frame-pointer', '-fno-sanitize-recover=undefined', ...sanitize] : []),
     ...(options.lto ? ['-flto'] : []),
   ];
   const flags = [
-    '-std=c++20',
-    '-Wall',
-    '-Wextra',
-    '-fPIC',
-    '-fno-exceptions',
-    '-fvisibility=hidden',
-    '-pthread',
-    '-DNAPI_VERSION=8',
-    '-DNAPI_DISABLE_CPP_EXCEPTIONS',
-    '-DNODE_GYP_MODULE_NAME=onepiece',
-    '-DBUILDING_NODE_EXTENSION',
+    ...readFlags('compile'),
+    ...readFlags('define').map((macro) => `-D${macro}`),
     '-isystem',
     addonApiInclude(),
     '-isystem',
@@ -160,10 +152,8 @@ async function build(options) {
     ...mode,
     ...extra('CXXFLAGS'),
   ];
-  // With a libstdc++ of its own, and the glibc floor of src/native, one binary fits every glibc machine; libgcc_s.so.1
-  // is there wherever Node.js is. A sanitizer's own runtime has to be the shared one.
-  const runtime = sanitize.length ? [] : ['-static-libstdc++', '-Wl,--exclude-libs,ALL'];
-  const linkFlags = ['-shared', '-pthread', ...mode, ...runtime, ...extra('LDFLAGS'), '-ldl'];
+  const runtime = sanitize.length ? [] : readFlags('runtime');
+  const linkFlags = ['-shared', ...mode, ...runtime, ...extra('LDFLAGS'), ...readFlags('link')];
 
   const headerParts = headers.flatMap((header) => [header, readFile(header)]);
   const system = await systemFingerprint(compiler, flags, [...headers, ...sources]);

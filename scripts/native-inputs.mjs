@@ -1,4 +1,4 @@
-// What a native build reads: the list of sources, the headers, and where the headers of Node-API are.
+// What a native build reads: the lists of sources and flags, the headers, and where the headers of Node-API are.
 //
 // Invariant: nothing but Node.js and the package's own dependencies is needed, so it works in an installed package too.
 import { createHash } from 'node:crypto';
@@ -31,6 +31,15 @@ export function readSources() {
     .filter((line) => line !== '' && !line.startsWith('#'));
 }
 
+/** The flags of one kind, in order: see src/native/flags.txt. */
+export function readFlags(kind) {
+  return readFile('src/native/flags.txt')
+    .toString()
+    .split('\n')
+    .filter((line) => line.startsWith(`${kind} `))
+    .map((line) => line.slice(kind.length + 1).trim());
+}
+
 /** The package's own headers, relative to the root. */
 export function readHeaders() {
   return fs
@@ -40,9 +49,11 @@ export function readHeaders() {
     .sort();
 }
 
-/** Tells whether two addons were made of the same sources and headers. */
+/** Tells whether two addons were made of the same sources and headers, with the same flags. */
 export function sourcesHash() {
-  return hash(...[...readSources(), ...readHeaders()].flatMap((name) => [name, readFile(name)]));
+  return hash(
+    ...['src/native/flags.txt', ...readSources(), ...readHeaders()].flatMap((name) => [name, readFile(name)]),
+  );
 }
 
 /** The folder of prebuilt addons for this machine, relative to the root: as node-gyp-build looks for it. */

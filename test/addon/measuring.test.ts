@@ -1,37 +1,40 @@
-// Proves: the measuring of benchmarks copies what a WRITE would, refuses what a WRITE would not be allowed, and takes
-// no descriptor that is not an eventfd.
+// Proves: the measuring of benchmarks copies between memory that is registered or mapped here and nowhere else, and
+// takes no descriptor that is not an eventfd.
 import { closeSync, openSync } from 'node:fs';
 import t from 'tap';
-import { SendFlags } from '../../src/ts/verbs/index.js';
+import { AccessFlags } from '../../src/ts/verbs/index.js';
 import { EventFd } from '../../src/ts/verbs/event-fd.js';
 import { timeCopy } from '../../src/ts/addon/measuring.js';
 import { openPair } from '../verbs/support.js';
 
-void t.test('a plain copy takes the way of a WRITE or READ, with its rights', (t) => {
+void t.test('a plain copy goes between a region and pages of the peer, which has to allow that', (t) => {
   const { a, b } = openPair();
   t.teardown(() => {
     a.device.close();
     b.device.close();
   });
-  const [mine, theirs] = [new Uint8Array(a.mr.buffer), new Uint8Array(b.mr.buffer)];
+  const { LOCAL_WRITE, REMOTE_WRITE, REMOTE_MAP } = AccessFlags;
+  const theirs = b.pd.registerMemory({ bytes: 8192, access: LOCAL_WRITE | REMOTE_WRITE | REMOTE_MAP });
+  const pages = a.qp.mapRemote(theirs.address, theirs.rkey, 4096);
+  const [mine, shown] = [new Uint8Array(a.mr.buffer), new Uint8Array(theirs.buffer)];
   mine.fill(7, 0, 4096);
-  a.qp.sends.write(0, 1, SendFlags.SIGNALED, b.mr.address, b.mr.rkey, a.mr.address, 4096, a.mr.lkey);
-  t.ok(timeCopy(a.qp, 0) > 0);
-  t.ok(theirs.subarray(0, 4096).every((byte) => byte === 7));
-  theirs.fill(9, 0, 4096);
-  a.qp.sends.read(0, 1, SendFlags.SIGNALED, b.mr.address, b.mr.rkey, a.mr.address, 4096, a.mr.lkey);
-  t.ok(timeCopy(a.qp, 0) > 0);
+  t.ok(timeCopy(pages.buffer, a.mr.buffer, 4096) > 0);
+  t.ok(shown.subarray(0, 4096).every((byte) => byte === 7));
+  t.ok(shown.subarray(4096).every((byte) => byte === 0));
+  shown.fill(9, 0, 4096);
+  t.ok(timeCopy(a.mr.buffer, pages.buffer, 4096) > 0);
   t.ok(mine.subarray(0, 4096).every((byte) => byte === 9));
   t.equal(a.cq.poll(), 0, 'it is no work request');
-  a.qp.sends.write(0, 1, 0, b.mr.address, b.mr.rkey ^ 0x10000, a.mr.address, 64, a.mr.lkey);
-  t.throws(() => timeCopy(a.qp, 0), { code: 'EACCES' }, 'a wrong key');
-  a.qp.sends.write(0, 1, 0, b.mr.address + b.mr.byteLength - 1, b.mr.rkey, a.mr.address, 64, a.mr.lkey);
-  t.throws(() => timeCopy(a.qp, 0), { code: 'EACCES' }, 'out of bounds');
-  a.qp.sends.send(0, 1, 0, a.mr.address, 64, a.mr.lkey);
-  t.throws(() => timeCopy(a.qp, 0), { code: 'EINVAL' }, 'a SEND');
-  t.throws(() => timeCopy(a.qp, 1e6), { code: 'EINVAL' }, 'no such record');
+  t.throws(() => a.qp.mapRemote(theirs.address, theirs.rkey ^ 0x10000, 64), { code: 'EACCES' }, 'a wrong key');
+  t.throws(() => a.qp.mapRemote(theirs.address + 8191, theirs.rkey, 64), { code: 'EACCES' }, 'out of bounds');
+  t.throws(() => timeCopy(pages.buffer, a.mr.buffer, 4097), { code: 'EINVAL' }, 'more than is mapped');
+  t.throws(() => timeCopy(a.mr.buffer, pages.buffer, 4097), { code: 'EINVAL' }, 'more than is mapped');
+  t.throws(() => timeCopy(pages.buffer, a.mr.buffer, -1), { code: 'EINVAL' }, 'no length');
+  const { buffer } = pages;
+  pages.close();
+  t.throws(() => timeCopy(buffer, a.mr.buffer, 64), { code: 'EINVAL' }, 'a closed mapping');
   a.qp.toError();
-  t.throws(() => timeCopy(a.qp, 0), { code: /^(EINVAL|ENOTCONN)$/ });
+  t.throws(() => a.qp.mapRemote(theirs.address, theirs.rkey, 64), { code: /^(EINVAL|ENOTCONN)$/ });
   t.end();
 });
 

@@ -1,4 +1,4 @@
-// The native builds. Invariant: three builds, one list of sources, and the same addon from each.
+// The native builds. Invariant: three builds, one list of sources and one of flags, and the same addon from each.
 import { spawnSync } from 'node:child_process';
 import fs from 'node:fs';
 import path from 'node:path';
@@ -29,12 +29,25 @@ t.test('each build reads that list', async (t) => {
   }
 });
 
-t.test('each build asks for the same language, Node-API version and static runtime', async (t) => {
-  for (const name of ['binding.gyp', 'CMakeLists.txt', 'scripts/build-native.mjs']) {
-    t.match(text(name), /c\+\+20|CXX_STANDARD 20/, name);
-    t.match(text(name), /NAPI_VERSION=8/, name);
-    t.match(text(name), /-fno-exceptions/, name);
-    t.match(text(name), /-static-libstdc\+\+/, name);
+t.test('each build takes its flags from one list: language, Node-API version and static runtime', async (t) => {
+  const flags = text('src/native/flags.txt');
+  t.match(flags, /^compile -std=c\+\+20$/m);
+  t.match(flags, /^define NAPI_VERSION=8$/m);
+  t.match(flags, /^compile -fno-exceptions$/m);
+  t.match(flags, /^runtime -static-libstdc\+\+$/m);
+  const kinds = new Set(flags.split('\n').flatMap((line) => /^([a-z]+) \S+$/.exec(line)?.[1] ?? []));
+  t.same([...kinds], ['compile', 'optimize', 'define', 'link', 'runtime']);
+  const own = flags
+    .split('\n')
+    .filter((line) => /^[a-z]/.test(line))
+    .map((line) => line.slice(line.indexOf(' ') + 1));
+  for (const name of ['binding.gyp', 'CMakeLists.txt', 'test/native/CMakeLists.txt', 'scripts/build-native.mjs']) {
+    const build = text(name);
+    for (const kind of name.startsWith('test/') ? ['compile', 'link'] : kinds) {
+      const reads = new RegExp(`\\^${kind} |ONEPIECE_${kind.toUpperCase()}\\b|readFlags\\('${kind}'\\)`);
+      t.match(build, reads, `${name} reads the flags of kind ${kind}`);
+    }
+    for (const flag of own) t.notOk(build.includes(flag), `${name} does not say ${flag} itself`);
   }
   const { binary } = JSON.parse(text('package.json')) as { binary: { napi_versions: number[] } };
   t.same(binary.napi_versions, [8]);

@@ -1,5 +1,5 @@
 // Proves that what JavaScript stores in a record lies at the offsets that native code reads: both against the layout
-// written down in src/native/device.h, byte by byte.
+// written down in src/native/records.h, byte by byte.
 import t from 'tap';
 import { Completions, ReceiveRequests, SendRequests, WorkOpcode } from '../../src/ts/verbs/index.js';
 

@@ -87,4 +87,14 @@ inline bool TakeArm(CqSlot& slot, bool solicited) {
   return slot.armed.exchange(kNotArmed) != kNotArmed;
 }
 
+// Tells a peer that its queue pair `number` has something to poll in its completion queue `index`. Whoever runs an
+// engine that is inside the peer.
+inline void AnnounceAt(Peer& peer, uint32_t index, uint32_t number, bool solicited) {
+  CqSlot& cq = peer.directory().cq(index & (kMaxCqs - 1));
+  SetReady(cq, QpIndex(number));
+  if (!TakeArm(cq, solicited)) return;
+  uint32_t fd = ReadOnce(cq.channelFd);
+  if (fd != 0) peer.Signal(fd, ReadOnce(cq.channelInode));
+}
+
 }  // namespace onepiece::soft

@@ -114,7 +114,7 @@ class Context final : public Device {
   std::vector<CompletionQueue*> queues;
   std::vector<SharedReceiveQueue*> sharedQueues;
   // Receives of datagrams that no queue pair uses at present: their memory never becomes anything else, as a sender
-  // that nobody knows may still look at it. See datagram.cc.
+  // that nobody knows may still look at it. See datagram_endpoint.h.
   std::vector<std::shared_ptr<SharedReceives>> datagramReceives;
 
  private:

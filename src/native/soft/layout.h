@@ -9,7 +9,7 @@
 //
 // Invariant: every word has one writer, or is an atomic that is safe with many; no word is a lock, so a process that
 // dies between any two instructions leaves nothing that another one waits for. Only the owner of a directory frees
-// or reuses a slot, and only after no peer can be inside (see revocation in queue_pair.h).
+// or reuses a slot, and only after no peer can be inside (see remote_queue_pair.h).
 #pragma once
 
 #include <atomic>

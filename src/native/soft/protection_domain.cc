@@ -34,6 +34,15 @@ int ProtectionDomain::CreateQp(const QpInit& init, std::unique_ptr<onepiece::Que
   return QueuePair::Create(*this, init, out);
 }
 
+uint8_t* ProtectionDomain::LocalMemory(const SgeRecord& sge, bool write) const {
+  const MrSlot& mr = context_.localMr(MrIndex(sge.lkey));
+  auto address = static_cast<uint64_t>(sge.address);
+  if (sge.lkey == 0 || mr.key.load() != sge.lkey || mr.pd != number_ || mr.boundQp != 0) return nullptr;
+  if (write && (mr.access & kLocalWrite) == 0) return nullptr;
+  if (address < mr.address || sge.length > mr.length || address - mr.address > mr.length - sge.length) return nullptr;
+  return reinterpret_cast<uint8_t*>(static_cast<uintptr_t>(address));
+}
+
 ProtectionDomain* ProtectionDomain::Of(const Context& context, const onepiece::ProtectionDomain* domain) {
   for (ProtectionDomain* own : context.domains) {
     if (own == domain) return own;

@@ -26,6 +26,9 @@ class ProtectionDomain final : public onepiece::ProtectionDomain {
 
   Context& context() const { return context_; }
   uint32_t number() const { return number_; }
+  // The memory of this process that `sge` names, from what the process knows itself, as peers can write into the
+  // directory; nullptr: its key or its bounds are wrong, or it may not be written. Any thread.
+  uint8_t* LocalMemory(const SgeRecord& sge, bool write) const;
   int children = 0;
 
  private:

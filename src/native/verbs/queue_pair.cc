@@ -218,19 +218,20 @@ bool QueuePair::Translate(const SendRecord& record, int slot) {
 }
 
 bool QueuePair::TranslateBind(const SendRecord& record, ibv_send_wr& work) {
-  ibv_mw* window = domain_->windows.Get(record.addressHandle);
-  const auto region = domain_->keys.find(record.remoteQpn);
+  const BindView bind(record);
+  ibv_mw* window = domain_->windows.Get(bind.window());
+  const auto region = domain_->keys.find(bind.lkey());
   uint64_t address;
-  if (window == nullptr || region == domain_->keys.end() || !ToAddress(record.remoteAddress, &address)) return false;
+  if (window == nullptr || region == domain_->keys.end() || !ToAddress(bind.address(), &address)) return false;
   // The key that the window has now is the program's knowledge, as in C, where it stores into mw->rkey.
-  window->rkey = record.imm;
+  window->rkey = bind.presentKey();
   work.imm_data = 0;  // drivers refuse a bind with one
   work.bind_mw.mw = window;
-  work.bind_mw.rkey = record.rkey;
+  work.bind_mw.rkey = bind.newKey();
   work.bind_mw.bind_info.mr = region->second;
   work.bind_mw.bind_info.addr = address;
-  work.bind_mw.bind_info.length = record.compareAdd;
-  work.bind_mw.bind_info.mw_access_flags = record.remoteQkey;
+  work.bind_mw.bind_info.length = bind.length();
+  work.bind_mw.bind_info.mw_access_flags = bind.access();
   work.num_sge = 0;
   return true;
 }

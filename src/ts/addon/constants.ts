@@ -1,7 +1,7 @@
 // The numbers of the verbs ABI, by their names.
 //
 // Invariant: every value equals its constant in <infiniband/verbs.h>, so native code translates nothing. Mirrored by
-// src/native/device.h.
+// src/native/records.h.
 
 /** Rights of a memory region or queue pair (ibv_access_flags). `LOCAL_READ` needs no flag. */
 export const AccessFlags = {

@@ -5,14 +5,15 @@ import { errnoError } from '../core/errors.js';
 import { native } from './native.js';
 
 /**
- * Copies with one plain memcpy what a WRITE or READ would copy, between the same mappings, after its checks.
+ * Copies with one plain memcpy between the beginnings of two buffers: the memory of a region, or of a peer's region
+ * that is mapped here.
  *
- * @param index of a request in `qp.sends` with one piece of memory; nothing may be outstanding in the queue pair
+ * @param bytes at most what the shorter one has
  * @returns nanoseconds that the memcpy took
- * @throws RdmaError ENOTSUP where no CPU copies; EACCES for what the WRITE or READ would not be allowed; EBUSY; EINVAL
+ * @throws RdmaError EINVAL for more bytes than there are, also of a buffer that was closed
  */
-export function timeCopy(qp: { readonly handle: number }, index: number): number {
-  const ns = native().timeCopy(qp.handle, index);
+export function timeCopy(to: ArrayBuffer, from: ArrayBuffer, bytes: number): number {
+  const ns = native().timeCopy(to, from, bytes);
   if (ns < 0) throw errnoError(ns, 'memcpy');
   return ns;
 }

@@ -89,7 +89,7 @@ export interface NativeKeys {
   rkey: number;
 }
 
-/** See RawNumbers in src/native/device.h. */
+/** See RawNumbers in src/native/attributes.h. */
 export interface NativeRaw {
   pointer: bigint;
   handle: number;
@@ -246,7 +246,7 @@ export interface NativeAddon {
   createSharedMemory(bytes: number): { fd: number; buffer: ArrayBuffer } | number;
   releaseSharedMemory(buffer: ArrayBuffer): number;
   mapSharedMemory(fd: number, bytes: number): ArrayBuffer | number;
-  timeCopy(qp: number, index: number): number;
+  timeCopy(to: ArrayBuffer, from: ArrayBuffer, bytes: number): number;
   createChannelPair(): { ours: number; theirs: number } | number;
   sendDescriptor(socket: number, bytes: Uint8Array, fd: number): number;
   descriptorOf(regionOrMapping: number): { fd: number; offset: number } | number;

@@ -38,7 +38,7 @@ export type Outcome = 'done' | 'more' | 'no-receive' | number;
 const ATOMIC_BYTES = 8;
 const empty = new Uint8Array(0);
 
-/** Reads a send record (src/native/device.h, SendRecord). */
+/** Reads a send record (src/native/records.h, SendRecord). */
 export function readRequest(index: number, f64: Float64Array, u32: Uint32Array, u64: BigUint64Array): SimRequest {
   const f = index * 16;
   const u = index * 32;

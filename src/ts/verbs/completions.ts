@@ -1,6 +1,6 @@
 // What a poll of a completion queue brought up.
 //
-// Invariant: offsets and sizes equal those of CompletionRecord in src/native/device.h. Reading allocates nothing.
+// Invariant: offsets and sizes equal those of CompletionRecord in src/native/records.h. Reading allocates nothing.
 /**
  * The completions that the last `poll` brought up, read by index. As in ibv_poll_cq(3), after a status other than
  * success only `wrId`, `status`, `qpNum` and `vendorError` mean something.

@@ -1,7 +1,7 @@
 // What send and receive work requests have in common: the records that JavaScript shares with native code, and their
 // scatter-gather elements.
 //
-// Invariant: offsets and sizes equal those of SendRecord and ReceiveRecord in src/native/device.h. Nothing here
+// Invariant: offsets and sizes equal those of SendRecord and ReceiveRecord in src/native/records.h. Nothing here
 // allocates: a request is a few stores into typed arrays.
 /** @internal */
 export const RECORD_F64 = 16; // 128 bytes in doubles

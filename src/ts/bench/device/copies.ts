@@ -4,7 +4,7 @@
 // to its polled completion. A digest by the receiving side shows that the bytes that arrived are those that were sent.
 import { createHash } from 'node:crypto';
 import { isRdmaError } from '../../core/errors.js';
-import { SendFlags } from '../../verbs/index.js';
+import { type RemoteMapping, SendFlags } from '../../verbs/index.js';
 import { timeCopy } from '../../addon/measuring.js';
 import { median } from '../kit/statistics.js';
 import { checkRemote, type RemoteMemory, type Side } from './side.js';
@@ -28,6 +28,7 @@ export async function measureCopies(
 ): Promise<CopySamples> {
   checkRemote(remote);
   const source = side.register(sizeBytes);
+  let pages: RemoteMapping | undefined;
   try {
     const bytes = new Uint8Array(source.buffer);
     fillPattern(bytes, sizeBytes);
@@ -37,29 +38,31 @@ export async function measureCopies(
       qp.sends.write(0, 0, SendFlags.SIGNALED, to, remote.rkey, source.address, bytesOf, source.lkey);
     };
     fill(sizeBytes);
-    const canCopy = supports(() => timeCopy(qp, 0));
+    pages = mapPages(side, remote, sizeBytes);
+    const plainUs = pages && (() => timeCopy(pages!.buffer, source.buffer, sizeBytes) / 1000);
     const writeUs = new Float64Array(rounds);
-    const memcpyUs = new Float64Array(canCopy ? rounds : 0);
+    const memcpyUs = new Float64Array(plainUs ? rounds : 0);
     const warmUp = Math.max(2, Math.ceil(rounds / 10));
     for (let i = -warmUp; i < rounds; i++) {
       await pause(ending);
       // Each goes first as often as the other.
-      const first = i % 2 === 0 && canCopy ? timeCopy(qp, 0) / 1000 : undefined;
+      const first = i % 2 === 0 ? plainUs?.() : undefined;
       const begin = performance.now();
       qp.postSend(1);
       spinUntil(() => side.takeSend());
       const took = (performance.now() - begin) * 1000;
-      const plain = first ?? (canCopy ? timeCopy(qp, 0) / 1000 : 0);
+      const plain = first ?? plainUs?.();
       if (i < 0) continue;
       writeUs[i] = took;
-      if (canCopy) memcpyUs[i] = plain;
+      if (plain !== undefined) memcpyUs[i] = plain;
     }
     // Once more with other bytes, so that it is the WRITE's that the other side is asked for.
     fillPattern(bytes, sizeBytes + 1);
     qp.postSend(1);
     spinUntil(() => side.takeSend());
-    return { writeUs: writeUs.sort(), memcpyUs: canCopy ? memcpyUs.sort() : undefined, digest: digestOf(bytes) };
+    return { writeUs: writeUs.sort(), memcpyUs: plainUs ? memcpyUs.sort() : undefined, digest: digestOf(bytes) };
   } finally {
+    pages?.close();
     source.close();
   }
 }
@@ -81,12 +84,12 @@ export function fillPattern(bytes: Uint8Array, seed: number): void {
   for (let i = 0; i < words.length; i++) words[i] = Math.imul(i + seed, 0x9e3779b1);
 }
 
-function supports(act: () => void): boolean {
+/** The memory that a WRITE to `remote` goes to, mapped here; undefined where no CPU copies. */
+function mapPages(side: Side, remote: RemoteMemory, sizeBytes: number): RemoteMapping | undefined {
   try {
-    act();
-    return true;
+    return side.qp.mapRemote(remote.address, remote.rkey, sizeBytes);
   } catch (error) {
-    if (isRdmaError(error) && error.code === 'ENOTSUP') return false;
+    if (isRdmaError(error) && error.code === 'ENOTSUP') return undefined;
     throw error;
   }
 }

@@ -97,9 +97,10 @@ export class Side {
     this.qp.postEmptyReceives(RECEIVES);
   }
 
-  /** Memory that the other side may write and read, until it is closed. */
+  /** Memory that the other side may write and read, and map where both share memory, until it is closed. */
   register(bytes: number): MemoryRegion {
-    return this.pd.registerMemory({ bytes, access: AccessFlags.LOCAL_WRITE | PEER_ACCESS });
+    const map = this.port.type === 'soft' ? AccessFlags.REMOTE_MAP : 0;
+    return this.pd.registerMemory({ bytes, access: AccessFlags.LOCAL_WRITE | PEER_ACCESS | map });
   }
 
   /** The next completion of a send, if it is there; a request that failed is thrown. */

@@ -1,9 +1,10 @@
-// The initiator's side of a queue pair: the engine that carries out its work requests. What touches memory is in
-// engine_memory.cc, what needs a receive in engine_send.cc, datagrams are in datagram.cc.
-// Invariant: see queue_pair.h.
-#include <algorithm>
+// The loop of the engine: which request is next, what becomes of it, and how long it may wait. What the requests do is
+// in requester_operations.cc. Invariant: see requester.h.
+#include "requester.h"
 
-#include "queue_pair.h"
+#include <sched.h>
+
+#include <algorithm>
 
 namespace onepiece::soft {
 
@@ -47,44 +48,22 @@ CompletionOpcode LocalOpcode(uint32_t opcode) {
 
 }  // namespace
 
-void QueuePair::ProgressFromThread() {
-  Progress(false);
-  HearOfDeath();
-  if (state() != QpState::kError) return;
-  // Receives may wait to be flushed; see DrainOwn.
-  receiveCq_->Announce(QpIndex(number_), true);
-  if (tellLastWqe_.exchange(false)) AfterError();
-}
-
-// Says that this engine is inside the peer, and which key it is going to use there.
-void QueuePair::Enter(uint32_t key) {
-  uint64_t word = kInside | key;
-  if (busy_ == word) return;
-  slot().busy.store(word);
-  busy_ = word;
-}
-
-void QueuePair::Leave() {
-  if (busy_ != 0) slot().busy.store(0);
-  busy_ = 0;
-}
-
-void QueuePair::Progress(bool isPosting) {
+void Requester::Progress(bool isPosting) {
   uint64_t budget = kTurnBytes;
   uint64_t untilNs = 0;
   for (;;) {
-    if (engine_.exchange(true)) return;  // its owner looks at the queue again after letting go
+    if (running_.exchange(true)) return;  // its owner looks at the queue again after letting go
     uint64_t dueNs = 0;
-    Outcome outcome = RunEngine(&budget, &dueNs);
+    Outcome outcome = Run(&budget, &dueNs);
     bool begun = begun_.load(std::memory_order_relaxed);
-    engine_.store(false);
-    auto now = static_cast<QpState>(slot().state.load());
+    running_.store(false);
+    auto now = static_cast<QpState>(qp_.slot->state.load());
     if (outcome == Outcome::kIdle) {
       if (now == QpState::kSendQueueDrained && !begun && notifyWhenDrained_.exchange(false)) {
-        context().RaiseQpEvent(QpIndex(number_), kEventSqDrained);
+        qp_.context.RaiseQpEvent(qp_.index(), kEventSqDrained);
       }
       bool mayRun = now == QpState::kReadyToSend || now == QpState::kError;
-      if (mayRun && sqHead_.load() != sqTail_.load()) continue;
+      if (mayRun && !queue_.IsEmpty()) continue;
       return;
     }
     // The clock is looked at only by those who have copied much.
@@ -96,30 +75,29 @@ void QueuePair::Progress(bool isPosting) {
     }
     // Stopped meanwhile, by one who could not get the engine: what waits is flushed now, not when its time comes.
     if (outcome == Outcome::kWait && now == QpState::kError) continue;
-    context().Schedule(this, dueNs);
+    qp_.Schedule(dueNs);
     return;
   }
 }
 
-QueuePair::Outcome QueuePair::RunEngine(uint64_t* budget, uint64_t* dueNs) {
-  QpSlot& own = slot();
+Requester::Outcome Requester::Run(uint64_t* budget, uint64_t* dueNs) {
   Outcome outcome = Outcome::kIdle;
   bool announce = false;
   bool failed = false;
-  uint64_t head = sqHead_.load(std::memory_order_relaxed);
-  while (head != sqTail_.load(std::memory_order_acquire)) {
-    WorkRequest& request = sq_[head & sqMask_];
+  uint64_t head = queue_.head();
+  while (queue_.Has(head)) {
+    WorkRequest& request = queue_.at(head);
     CompletionStatus status = CompletionStatus::kSuccess;
-    QpState state = this->state();
+    QpState state = qp_.state();
     bool begun = begun_.load(std::memory_order_relaxed);
     if (state == QpState::kError) {
-      ReturnHeld();
+      remote_.ReturnReceive();
       status = reportLoss_ ? CompletionStatus::kRetryExceeded : CompletionStatus::kFlushed;
       reportLoss_ = false;
     } else if (state != QpState::kReadyToSend && !(state == QpState::kSendQueueDrained && begun)) {
       break;
     } else {
-      Step step = IsDatagram() ? ExecuteDatagram(request, head, &status) : Execute(request, budget, &status);
+      Step step = Execute(request, head, budget, &status);
       if (step == Step::kMore) {
         outcome = Outcome::kMore;
       } else if (step != Step::kDone && !GaveUp(step, dueNs, &status)) {
@@ -134,17 +112,15 @@ QueuePair::Outcome QueuePair::RunEngine(uint64_t* budget, uint64_t* dueNs) {
     }
     if (begun) begun_.store(false, std::memory_order_relaxed);
     if (status != CompletionStatus::kSuccess && status != CompletionStatus::kFlushed) {
-      ReturnHeld();
+      remote_.ReturnReceive();
       // Only from these: the owner may have moved on meanwhile. Before the completion, whose reader expects ERROR.
-      for (QpState from : {QpState::kReadyToSend, QpState::kSendQueueDrained}) {
-        auto expected = static_cast<uint32_t>(from);
-        failed = own.state.compare_exchange_strong(expected, static_cast<uint32_t>(QpState::kError)) || failed;
-      }
+      failed = StopIf(*qp_.slot, QpState::kReadyToSend, QpState::kSendQueueDrained) || failed;
     }
-    CompletionRecord record{};
+    CompletionRecord& record = queue_.next();
+    record = CompletionRecord{};
     record.wrId = request.wrId;
     record.status = static_cast<uint32_t>(status);
-    record.qpNum = number_;
+    record.qpNum = qp_.number;
     if (status == CompletionStatus::kSuccess) {
       CompletionOpcode opcode = LocalOpcode(request.opcode);
       record.opcode = static_cast<uint32_t>(opcode);
@@ -155,63 +131,52 @@ QueuePair::Outcome QueuePair::RunEngine(uint64_t* budget, uint64_t* dueNs) {
     }
     bool complete = status != CompletionStatus::kSuccess || signalAll_ || (request.flags & kSignaled) != 0;
     head++;
-    sqHead_.store(head, std::memory_order_release);  // from here on `request` may be another one
-    if (complete) CompleteSend(record);
+    queue_.Free(head);  // from here on `request` may be another one
+    if (complete) queue_.ShowNext();
     announce = announce || complete;
   }
-  Leave();
-  uint32_t index = QpIndex(number_);
-  if (announce) sendCq_->Announce(index, failed);
+  remote_.Leave();
+  if (announce) qp_.sendCq->Announce(qp_.index(), failed);
   if (failed) {
-    receiveCq_->Announce(index, true);
-    AfterError();
+    qp_.receiveCq->Announce(qp_.index(), true);
+    receives_.AnnounceLastWqe();
   }
   return outcome;
 }
 
-// Whether the slot is that of the queue pair to which this one is connected, connected back and ready.
-bool QueuePair::IsTarget(const QpSlot& target) const {
-  auto state = static_cast<QpState>(target.state.load());
-  bool ready = state == QpState::kReadyToReceive || state == QpState::kReadyToSend || state == QpState::kSendQueueDrained;
-  return ready && target.number.load() == attributes_.destQpNum && ReadOnce(target.peerNonce) == context().nonce() &&
-         ReadOnce(target.peerNumber) == number_ && ReadOnce(target.type) == static_cast<uint32_t>(type_);
-}
-
-QueuePair::Step QueuePair::Execute(WorkRequest& request, uint64_t* budget, CompletionStatus* status) {
+Requester::Step Requester::Execute(WorkRequest& request, uint64_t at, uint64_t* budget, CompletionStatus* status) {
+  if (datagrams_ != nullptr) {
+    remote_.Enter(0);
+    datagrams_->Send(request, at, status);
+    return Step::kDone;
+  }
   auto opcode = static_cast<WorkOpcode>(request.opcode);
-  if (opcode == WorkOpcode::kBindMw) return ExecuteBind(request, status);
-  if (opcode == WorkOpcode::kLocalInvalidate) return ExecuteInvalidate(request, status);
+  if (opcode == WorkOpcode::kBindMw) return Bind(request, status);
+  if (opcode == WorkOpcode::kLocalInvalidate) return Invalidate(request, status);
   bool isSend = IsSend(request.opcode);
-  if (!IsReliable() && !isSend && !IsWrite(request.opcode)) {
+  if (!qp_.IsReliable() && !isSend && !IsWrite(request.opcode)) {
     *status = CompletionStatus::kLocalQpOperationError;  // no READ and no atomics; as rxe answers
     return Step::kDone;
   }
-  if (peer_->dead()) {
-    if (IsReliable()) *status = CompletionStatus::kRetryExceeded;
+  if (remote_.peer()->dead()) {
+    if (qp_.IsReliable()) *status = CompletionStatus::kRetryExceeded;
     return Step::kDone;
   }
   if (*budget < kRequestCostBytes) return Step::kMore;
   *budget -= kRequestCostBytes;
-  Enter(isSend ? receiveKey_ : request.rkey);
+  remote_.Enter(isSend ? remote_.receiveKey() : request.rkey);
   // What an earlier request stored is seen before what this one stores.
   std::atomic_thread_fence(std::memory_order_acq_rel);
-  QpSlot& target = peer_->directory().qp(QpIndex(attributes_.destQpNum));
-  if (!IsTarget(target)) return IsReliable() ? Step::kNoResponse : Step::kDone;
-  if (isSend) return ExecuteSend(request, target, budget, status);
-  return ExecuteOneSided(request, target, budget, status);
-}
-
-void QueuePair::CompleteSend(const CompletionRecord& record) {
-  uint64_t tail = cqeTail_.load(std::memory_order_relaxed);
-  sendCqes_[tail & cqeMask_] = record;
-  cqeTail_.store(tail + 1, std::memory_order_release);
+  if (!remote_.IsReady()) return qp_.IsReliable() ? Step::kNoResponse : Step::kDone;
+  if (isSend) return Send(request, budget, status);
+  return OneSided(request, budget, status);
 }
 
 // A request that cannot go on now: waits until `dueNs`, or has waited long enough and fails with `status`.
-bool QueuePair::GaveUp(Step step, uint64_t* dueNs, CompletionStatus* status) {
+bool Requester::GaveUp(Step step, uint64_t* dueNs, CompletionStatus* status) {
   uint64_t now = NowNs();
   if (waitSinceNs_ == 0) waitSinceNs_ = now;
-  if (peer_->CheckDead() && step != Step::kPeerInside) {
+  if (remote_.peer()->CheckDead() && step != Step::kPeerInside) {
     *status = CompletionStatus::kRetryExceeded;
     return true;
   }
@@ -220,18 +185,13 @@ bool QueuePair::GaveUp(Step step, uint64_t* dueNs, CompletionStatus* status) {
   if (step == Step::kPeerInside) {
     pause = kFirstRetryNs;
   } else if (step == Step::kNoReceive) {
-    QpSlot& target = peer_->directory().qp(QpIndex(attributes_.destQpNum));
-    // The flag before the second look, the receive before the look at the flag: one of both sees the other.
-    target.rnrWaiting.store(1);
-    uint32_t srq = ReadOnce(target.srq);
-    if (srq != 0 && srq < kMaxSrqs) peer_->directory().srq(srq).waiting.store(1);
-    if (HasReceive(target)) {
+    if (remote_.AwaitReceive()) {
       *dueNs = 0;
       return false;
     }
     *status = CompletionStatus::kRnrRetryExceeded;
     uint32_t retries = rnrRetry_.load();
-    if (retries != 7) limit = uint64_t{kRnrTimer[ReadOnce(target.minRnrTimer) & 31]} * 10'000 * retries;
+    if (retries != 7) limit = uint64_t{kRnrTimer[remote_.minRnrTimer() & 31]} * 10'000 * retries;
     pause = kReceiveRecheckNs;
   } else {
     *status = CompletionStatus::kRetryExceeded;
@@ -244,6 +204,33 @@ bool QueuePair::GaveUp(Step step, uint64_t* dueNs, CompletionStatus* status) {
   *dueNs = now + pause;
   if (limit != kForever) *dueNs = std::min(*dueNs, waitSinceNs_ + limit);
   return false;
+}
+
+void Requester::HearOfDeath() {
+  if (heardOfDeath_ || !remote_.peer() || !remote_.peer()->dead()) return;
+  if (running_.exchange(true)) {
+    qp_.Schedule(NowNs() + kSettleNs);
+    return;
+  }
+  heardOfDeath_ = true;
+  bool stopped = StopIf(*qp_.slot, QpState::kReadyToReceive, QpState::kReadyToSend, QpState::kSendQueueDrained);
+  reportLoss_ = stopped && qp_.IsReliable();
+  running_.store(false);
+  qp_.context.RaiseQpEvent(qp_.index(), kEventQpFatal);
+  if (stopped) receives_.AnnounceLastWqe();
+}
+
+void Requester::Join() {
+  while (running_.load()) sched_yield();
+  remote_.ReturnReceive();
+}
+
+void Requester::Reset() {
+  waitSinceNs_ = 0;
+  waits_ = 0;
+  begun_.store(false);
+  heardOfDeath_ = false;
+  reportLoss_ = false;
 }
 
 }  // namespace onepiece::soft

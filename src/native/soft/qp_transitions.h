@@ -1,0 +1,17 @@
+// The state transitions of a queue pair that a program asks for (IBTA 11.2.5.2, table of QP state transition
+// properties), and the values that attributes may have.
+//
+// Invariant: nothing here has state; every thread may call.
+#pragma once
+
+#include "../device.h"
+
+namespace onepiece::soft {
+
+// Whether a queue pair of `type` may go from one state to the other with the attributes of `mask`. Leaving for RESET or
+// ERROR carries nothing and is not asked here.
+bool IsAllowed(QpType type, QpState from, QpState to, uint32_t mask);
+// Whether all attributes of `wanted.mask` are in their ranges.
+bool IsWellFormed(const QpAttributes& wanted);
+
+}  // namespace onepiece::soft
