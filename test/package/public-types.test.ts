@@ -7,10 +7,10 @@ import ts from 'typescript';
 import { findRoot } from './root.js';
 
 const root = findRoot();
-const { exports } = JSON.parse(fs.readFileSync(path.join(root, 'package.json'), 'utf8')) as {
+const { exports: subpaths } = JSON.parse(fs.readFileSync(path.join(root, 'package.json'), 'utf8')) as {
   exports: Record<string, string | Record<'import' | 'require', { types: string }>>;
 };
-const entryPoints = Object.values(exports)
+const entryPoints = Object.values(subpaths)
   .flatMap((target) => (typeof target === 'string' ? [] : [target.import.types, target.require.types]))
   .map((name) => path.join(root, name));
 
