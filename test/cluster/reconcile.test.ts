@@ -74,7 +74,9 @@ const RULES: Record<string, Rule> = {
     const isLost = Object.values(before.assignments).some((assignment) => !world.isAlive(assignment));
     const isGatewayLost = before.plan.gateways.some((number) => !world.gateways.has(number));
     const isBack = world.liveGateways.some(
-      ({ number, plans }) => plans.length > 0 && !before.plan!.gateways.includes(number),
+      ({ number, plans }) =>
+        !before.plan!.gateways.includes(number) &&
+        (plans.length > 0 || older.some(({ gateways }) => gateways.includes(number))),
     );
     if (older.length === 0 || isLost || isGatewayLost || isBack || after.refused !== null) return undefined;
     return `plan ${after.plan.number} began while requests are under plan ${older[0]!.number}`;
@@ -225,6 +227,30 @@ void t.test(
     );
   },
 );
+
+// Seed 12545 of the cluster simulation: the place that a request was at ended.
+void t.test('a gateway that comes back under its number may have adopted an older plan that has it', async (t) => {
+  const world = new ReconcileWorld();
+  const decide = () => world.follow();
+  world.happen({ type: 'join', gateway: 1 });
+  decide();
+  for (const gateway of [0, 1]) world.happen({ type: 'adopt', gateway });
+  world.happen({ type: 'die', gateway: 1 });
+  t.same(decide().plan?.gateways, [0]);
+  world.happen({ type: 'adopt', gateway: 0 });
+  world.happen({ type: 'letGo', gateway: 0 });
+  world.gateways.set(1, []);
+  const next = decide();
+  t.same(next.plan, { ...next.plan, number: 3, gateways: [0, 1] });
+  const numbers = next.olderPlans.map(({ number }) => number);
+  t.same(numbers, [1, 2], 'plan 1 has it, and nobody knows yet whether it has adopted that');
+  // It says that it has, goes on to the next one, and lets go.
+  world.gateways.set(1, [1]);
+  decide();
+  for (const gateway of [0, 1]) world.happen({ type: 'adopt', gateway });
+  for (const gateway of [0, 1]) world.happen({ type: 'letGo', gateway });
+  t.same(decide().olderPlans, []);
+});
 
 void t.test('a gateway that joins during a change does not keep it from ending', async (t) => {
   const world = new ReconcileWorld();

@@ -119,6 +119,13 @@ interface Settled {
   readonly wanted: Readonly<Record<string, number>>;
 }
 
+// It came back under its number, and the newest plan is without it: it may know an older one that has it, adopt that
+// and not have said so yet.
+function mayAdopt({ number, plans }: LiveGateway, newest: Plan | null, older: readonly Plan[]): boolean {
+  if (plans.length > 0 || newest === null || newest.gateways.includes(number)) return false;
+  return older.some(({ gateways }) => gateways.includes(number));
+}
+
 // Lets go of older plans that no request is under, and of a change that comes to nothing.
 function retireOld(known: KnownApp): Settled {
   const { app, gateways, reports } = known;
@@ -130,7 +137,10 @@ function retireOld(known: KnownApp): Settled {
       (each) => !plan.gateways.includes(each.number) || each.plans.includes(plan.number),
     );
     const olderPlans = record.olderPlans.filter(
-      ({ number }) => !isAdopted || gateways.some(({ plans }) => plans.includes(number)),
+      (each) =>
+        !isAdopted ||
+        gateways.some(({ plans }) => plans.includes(each.number)) ||
+        gateways.some((gateway) => mayAdopt(gateway, plan, [each])),
     );
     record = withPlans(app, record, plan, olderPlans);
     const before = record.olderPlans.at(-1);
@@ -237,7 +247,7 @@ function nextRecord(
   if (plan?.gateways.some((number) => !numbers.includes(number))) isForced = true;
   // It was taken for lost, and came back: it can let go of its older plan only when a newer one has it.
   const isBack = ({ number, plans }: LiveGateway) => plan?.gateways.includes(number) === false && plans.length > 0;
-  if (gateways.some(isBack)) isForced = true;
+  if (gateways.some((each) => isBack(each) || mayAdopt(each, plan, olderPlans))) isForced = true;
   const isSame = plan !== null && isDeepStrictEqual([plan.instances, plan.gateways], [instances, numbers]);
   if (isSame || (olderPlans.length > 0 && !isForced)) return repaired;
   for (const { name, placement } of fresh) assign(name, placement);
