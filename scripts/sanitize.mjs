@@ -29,12 +29,14 @@ const usage = `Usage: npm run sanitize -- [options]
 Builds the addon with -fsanitize=address,undefined into build-asan/, and runs with it, on soft0:
   ${suites.join(' ')}
 
-  --no-build       run what is in build-asan/ and build-test/ as it is
+  --no-ts          build the addon only: lib/ and build-test/ are up to date
+  --no-build       run what is in build-asan/, lib/ and build-test/ as it is
   --filter TEXT    only this part of a path instead (repeatable)
   --help           this text
 `;
 
 const options = {
+  'no-ts': { type: 'boolean', default: false },
   'no-build': { type: 'boolean', default: false },
   filter: { type: 'string', multiple: true },
   help: { type: 'boolean', default: false },
@@ -53,11 +55,11 @@ function node(args, env = process.env) {
   return signal ?? status;
 }
 
-function build() {
+function build(withTypeScript) {
+  const typeScript = [['scripts/build-ts.mjs'], ['scripts/build-ts.mjs', '--test']];
   for (const args of [
     ['scripts/build-native.mjs', '--sanitize=address,undefined'],
-    ['scripts/build-ts.mjs'],
-    ['scripts/build-ts.mjs', '--test'],
+    ...(withTypeScript ? typeScript : []),
   ]) {
     if (node(args) !== 0) throw new Failure(`${args.join(' ')} failed`);
   }
@@ -84,7 +86,7 @@ function proveWatched(env) {
 }
 
 function run(values) {
-  if (!values['no-build']) build();
+  if (!values['no-build']) build(!values['no-ts']);
   const reports = fs.mkdtempSync(path.join(os.tmpdir(), 'onepiece-sanitize-'));
   try {
     const common = `log_path=${reports}/report:halt_on_error=1`;
