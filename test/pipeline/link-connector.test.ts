@@ -211,8 +211,33 @@ void t.test('a target that is cut off says nothing: what it has not acknowledged
   await pipeline.idle();
   const connects = () =>
     Object.fromEntries(pipeline.gateway.status().links.map(({ target, outbox }) => [target, outbox.counters.connects]));
-  for (const each of [pipeline.gateway, ...pipeline.stages.values()]) each.reviewAddresses();
+  pipeline.tellAddresses();
   await within('a result', pipeline.gateway.run({ meta: { n: 4 } }));
   t.strictSame(connects(), { 'first/0': 1, 'last/0': 2 }, 'a link whose target is where it was stays');
+  t.same(pipeline.failures, []);
+});
+
+void t.test('a target that moves while it is being connected to is followed', async (t) => {
+  const flow = workflow('moves-early', here)
+    .stage('first', { handler: (task) => ({ meta: task.input('request').meta }) })
+    .stage('last', { after: ['first'], handler: (task) => ({ meta: task.input('first').meta }) });
+  const pipeline = await Harness.open(flow);
+  t.teardown(() => pipeline.close());
+  const before = pipeline.addressOf('last/0');
+  const silent = await pipeline.supersede('last/0');
+  t.teardown(() => silent.close());
+  const after = pipeline.addressOf('last/0');
+  // A new sender finds the address of the one before, and hears of the next one while it connects.
+  pipeline.setAddress('last/0', before);
+  await pipeline.remove('first/0');
+  const first = await pipeline.reopen('first/0');
+  const connected = first.connect();
+  pipeline.setAddress('last/0', after);
+  pipeline.tellAddresses();
+  await within('the connections', connected);
+  const { outputs } = await within('a result', pipeline.gateway.run({ meta: { n: 1 } }), 20_000);
+  t.strictSame(outputs[0]!.meta, { n: 1 });
+  t.equal(pipeline.stages.get('last/0')!.status().tasks, 1, 'it was done where the place is');
+  await pipeline.idle();
   t.same(pipeline.failures, []);
 });

@@ -208,6 +208,21 @@ export class Harness {
     return { stage: stageIndex(this.workflow.spec, stage), instance: Number(instance) };
   }
 
+  /** Where a place is known to be. */
+  addressOf(place: string): PlaceAddress {
+    return this.resolve(place);
+  }
+
+  /** Says where a place is. */
+  setAddress(place: string, address: PlaceAddress): void {
+    this.routes.set(place, address);
+  }
+
+  /** Opens the instance of a place that was removed; the caller connects it. */
+  reopen(place: string): Promise<StageInstance> {
+    return this.openStage(this.placeOf(place), [this.plan]);
+  }
+
   /** Ends an instance with all that it knows. */
   async remove(place: string): Promise<void> {
     this.routes.delete(place);
@@ -230,8 +245,13 @@ export class Harness {
     const before = this.stages.get(place)!;
     const instance = await this.openStage(this.placeOf(place), [this.plan]);
     await instance.connect();
-    for (const each of [...this.gateways, ...this.stages.values()]) each.reviewAddresses();
+    this.tellAddresses();
     return before;
+  }
+
+  /** Tells every place that addresses may have changed. */
+  tellAddresses(): void {
+    for (const each of [...this.gateways, ...this.stages.values()]) each.reviewAddresses();
   }
 
   /** Gives stages other numbers of instances: every place works under the new plan, the gateways not yet. */

@@ -91,6 +91,7 @@ export class LinkConnector {
     const outbox = await this.open(onMoved);
     const { sizes, pieces, flaw } = this.options;
     this.link = new Link(outbox, sizes.residentRequests + pieces, flaw);
+    this.review();
   }
 
   // By the device that reaches it; that may turn out to be another one than it was first.
@@ -210,6 +211,8 @@ export class LinkConnector {
     const isNews = this.via?.device !== via.device || this.via.why !== via.why;
     this.via = via;
     if (isNews) this.options.onVia(this.target);
+    // The target may have moved while this was being connected to where it was.
+    void Promise.resolve().then(() => this.review());
   }
 
   // The outbox has ended. While it is being connected for the first time, connect() says so.
@@ -261,6 +264,7 @@ export class LinkConnector {
       return;
     }
     link.arrived(outbox);
+    this.review();
   }
 
   // Messages that the target has not acknowledged are rebuilt for another device.
