@@ -16,8 +16,9 @@ const NAME_BYTES = 32; // of one worker; the counter is the first 8 bytes of the
 const file = fileURLToPath(import.meta.url);
 const isWorker = process.send !== undefined;
 
+/** @typedef {import('onepiece-rdma/verbs').RemoteMemory} RemoteMemory */
 /** What a worker has to know. @typedef {{ endpoint: import('onepiece-rdma/verbs').QueuePairEndpoint,
- *   counter: import('onepiece-rdma/verbs').RemoteMemory, name: import('onepiece-rdma/verbs').RemoteMemory }} Invitation */
+ *   counter: RemoteMemory, name: RemoteMemory }} Invitation */
 
 /** A device with what every verbs program makes of it first. @param {string} name */
 function open(name) {

@@ -1,5 +1,6 @@
-// Memory of which one page is not there until it is released (userfaultfd(2)): a thread that touches it blocks in the
-// middle of its work, at a byte that the test has chosen. Invariant: it waits without time-out, and for nothing else.
+// Memory with one page that is missing until the test releases it (userfaultfd(2)): a thread that touches that page
+// blocks in the middle of its work, at a byte that the test has chosen. Invariant: it waits without time-out, and for
+// nothing else.
 #pragma once
 
 #include <cstddef>

@@ -116,7 +116,7 @@ void t.test('of a real pipeline: requests, tasks, hops and timelines', async (t)
   t.ok(snapshot.edges.every(({ hop }) => hop !== undefined && hop.p50Us > 0));
 });
 
-void t.test('a real pipeline, one process of which is killed: an event, and no counter goes back', async (t) => {
+void t.test('a real pipeline loses a process: that is an event, and no counter goes back', async (t) => {
   const { pipeline } = await start(t, diamond);
   const observer = Observer.attach(pipeline);
   t.teardown(() => observer.close());

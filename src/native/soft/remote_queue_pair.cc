@@ -11,8 +11,8 @@ namespace onepiece::soft {
 
 namespace {
 
-// The ring of receives of the target, of which each entry has `entryBytes`. False: a directory that makes no sense,
-// which is a peer that does not answer.
+// The ring of receives of the target; an entry has `entryBytes`. False: the directory makes no sense, and the peer
+// counts as one that does not answer.
 bool ReadRing(const QpSlot& slot, size_t entryBytes, uint64_t* offset, uint32_t* capacity) {
   *offset = ReadOnce(slot.rqOffset);
   *capacity = ReadOnce(slot.rqCapacity);

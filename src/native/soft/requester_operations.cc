@@ -134,7 +134,7 @@ Requester::Step Requester::Send(WorkRequest& request, uint64_t* budget, Completi
   }
   if (request.opcode == static_cast<uint32_t>(WorkOpcode::kSendWithInvalidate)) {
     bool known = remote_.InvalidateWindow(request.rkey);
-    // The message has arrived; the receiver sees an error of its own (IBTA class J), of which the sender hears nothing.
+    // The message has arrived; the receiver sees an error of its own (IBTA class J) that the sender does not hear of.
     if (!known) return refuse(CompletionStatus::kRemoteInvalidRequest, CompletionStatus::kSuccess);
   }
   remote_.CompleteReceive(*receive.entry, CompletionStatus::kSuccess, request);
@@ -208,9 +208,8 @@ bool Requester::CopyPiece(WorkRequest& request, const Place& remote, uint64_t by
   return true;
 }
 
-// Tells a peer that forbids (false) from one of which the pages cannot be had: for a lack of descriptors, memory or
-// permission here, or because it is ending. A process closes its descriptors before it is dead, so it may not be dead
-// yet.
+// Tells a peer that forbids (false) from one whose pages this process cannot get: it lacks descriptors, memory or
+// permission, or the peer is ending. A process closes its descriptors before it is dead, so it may not be dead yet.
 bool Requester::HaveNoPages(int rc, Step* step, CompletionStatus* status) const {
   if (rc == -EACCES) return false;
   *step = Step::kDone;

@@ -35,8 +35,8 @@ export function delaysText(delays: ClusterDelays | null): string {
   if (delays === null) return 'Delays: none; decisions take effect at once, which no cluster can do';
   const { processS, reportS, tickS } = delays;
   return (
-    `Delays: a process takes ${processS} s before it loads, the controller knows what was ${reportS} s ago and decides ` +
-    `every ${tickS} s, and a change of plan waits for the requests before it`
+    `Delays: a process takes ${processS} s before it loads, the controller knows what was ${reportS} s ago and ` +
+    `decides every ${tickS} s, and a change of plan waits for the requests before it`
   );
 }
 

@@ -293,7 +293,8 @@ export class AppHost {
       });
     }
     if (found === hash) return;
-    const text = `${name} cannot run here: ${module} has other content than what was deployed (${found.slice(0, 12)}, not ${hash.slice(0, 12)})`;
+    const hashes = `${found.slice(0, 12)}, not ${hash.slice(0, 12)}`;
+    const text = `${name} cannot run here: ${module} has other content than what was deployed (${hashes})`;
     throw new RdmaError('RDMA_ERR_CONFLICT', text, {
       remedy: 'install the same version on all nodes, or deploy again',
     });

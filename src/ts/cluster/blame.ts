@@ -89,7 +89,8 @@ export class Blame {
     }
     const tries = this.host.countTry(task);
     if (tries >= attempts && tasks.length === 1) {
-      const text = `stage ${stage} ended while it ran the request, ${tries} of ${attempts} times, the last time by ${reason}`;
+      const times = `${tries} of ${attempts} times`;
+      const text = `stage ${stage} ended while it ran the request, ${times}, the last time by ${reason}`;
       return failure(stage, text);
     }
     if (!this.suspected.some((request) => isSame(request, task))) this.suspected.push(task);

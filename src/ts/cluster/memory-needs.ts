@@ -64,6 +64,7 @@ export function checkMemory(
     `${bytesInWords(processBytes)} for ${needs.processes - (has?.processes ?? 0)} processes`,
   ];
   const more = has === undefined ? '' : ' more';
-  const text = `the pipeline needs ${bytesInWords(wanted)}${more} before its first request (${parts.join(', ')}); ${room.words}`;
+  const sum = `${bytesInWords(wanted)}${more} before its first request (${parts.join(', ')})`;
+  const text = `the pipeline needs ${sum}; ${room.words}`;
   throw new RdmaError('ENOMEM', text, { remedy: 'lower the instances of its stages, or raise that limit' });
 }

@@ -84,7 +84,8 @@ export class PlaceWatch {
         const text = `request ${request} has ended, and its task went on for ${graceMs} ms (graceMs)`;
         verdict ??= { kind: 'cancel', words: text, task };
       } else if (taskTimeoutMs !== undefined && ageMs >= taskTimeoutMs + graceMs) {
-        const text = `the task of request ${request} took longer than ${taskTimeoutMs} ms (taskTimeoutMs), and went on for ${graceMs} ms (graceMs)`;
+        const times = `${taskTimeoutMs} ms (taskTimeoutMs), and went on for ${graceMs} ms (graceMs)`;
+        const text = `the task of request ${request} took longer than ${times}`;
         verdict ??= { kind: 'task-timeout', words: text, task };
       }
     }

@@ -27,7 +27,8 @@ function workerProgram(): string {
   const folder = typeof __dirname === 'string' ? __dirname : '';
   const file = join(folder, 'worker-start.js');
   if (folder !== '' && existsSync(file)) return file;
-  const text = `the program of worker processes, worker-start.js of onepiece-rdma, is not in ${folder || 'this bundle'}`;
+  const where = folder || 'this bundle';
+  const text = `the program of worker processes, worker-start.js of onepiece-rdma, is not in ${where}`;
   const remedy = 'keep onepiece-rdma out of the bundle (esbuild: --external:onepiece-rdma)';
   throw new RdmaError('RDMA_ERR_NOT_SUPPORTED', text, { remedy });
 }

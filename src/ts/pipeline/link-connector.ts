@@ -212,7 +212,7 @@ export class LinkConnector {
     this.via = via;
     if (isNews) this.options.onVia(this.target);
     // The target may have moved while this was being connected to where it was.
-    void Promise.resolve().then(() => this.review());
+    queueMicrotask(() => this.review());
   }
 
   // The outbox has ended. While it is being connected for the first time, connect() says so.

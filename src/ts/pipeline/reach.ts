@@ -67,7 +67,8 @@ const isLoopback = (host: string): boolean => host === LOOPBACK || host === '::1
 const isIpv4 = (fabric: string): boolean => fabric.includes('.');
 
 function unreachable(own: PlaceAddress, target: PlaceAddress, name: string): RdmaError {
-  const text = `no device reaches ${name}: here (${own.hostname}) are ${list(own)}, there (${target.hostname}) ${list(target)}`;
+  const [here, there] = [`here (${own.hostname}) are ${list(own)}`, `there (${target.hostname}) ${list(target)}`];
+  const text = `no device reaches ${name}: ${here}, ${there}`;
   const isOnlyLocal = target.devices.some(({ kind, host }) => kind !== 'soft' && isLoopback(host));
   const remedy = isOnlyLocal
     ? 'start that node with --address and an address that other hosts reach'

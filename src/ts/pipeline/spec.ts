@@ -184,7 +184,8 @@ export function checkStage(input: StageSpecInput, earlier: readonly StageSpec[])
   const batch = input.batch === undefined ? undefined : checkBatch(input.batch);
   const concurrency = checkInteger('concurrency', input.concurrency ?? 1, 1, MAX_CONCURRENCY);
   if (batch !== undefined && concurrency * batch.size > MAX_CAPACITY) {
-    const text = `stage ${name} would run ${concurrency} batches of ${batch.size} at a time; at most ${MAX_CAPACITY} tasks`;
+    const batches = `${concurrency} batches of ${batch.size}`;
+    const text = `stage ${name} would run ${batches} at a time; at most ${MAX_CAPACITY} tasks`;
     throw new RdmaError('RDMA_ERR_INVALID_ARGUMENT', text, { remedy: 'lower concurrency or batch.size' });
   }
   const spread = checkOneOf('spread', input.spread ?? 'route', ['route', 'shard', 'either'] as const);

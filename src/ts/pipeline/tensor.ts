@@ -143,7 +143,8 @@ export function checkTensor(value: unknown, part?: string): asserts value is Ten
   // Not instanceof: arrays of another realm (node:vm, a test runner) are as good.
   const kind = ArrayBuffer.isView(data) ? (data as { [Symbol.toStringTag]?: string })[Symbol.toStringTag] : undefined;
   if (kind === undefined || !info.arrays.includes(kind)) {
-    const text = `the data of ${namedTensor(part)} of dtype ${dtype} must be a ${info.arrays[0]}, not ${kind ?? typeof data}`;
+    const found = kind ?? typeof data;
+    const text = `the data of ${namedTensor(part)} of dtype ${dtype} must be a ${info.arrays[0]}, not ${found}`;
     throw new RdmaError('RDMA_ERR_INVALID_ARGUMENT', text);
   }
   if (!Array.isArray(shape)) {

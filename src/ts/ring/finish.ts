@@ -36,7 +36,8 @@ export function restOf(retained: RetainedMessages, published: number): OutboxRes
 
 /** Why the rest was given up. */
 export function abandoned({ unacknowledged, unwritten }: OutboxRest, closeMs: number): RdmaError {
-  const text = `closed after ${closeMs} ms with ${unacknowledged} messages that were not acknowledged, ${unwritten} of them not written`;
+  const rest = `${unacknowledged} messages that were not acknowledged, ${unwritten} of them not written`;
+  const text = `closed after ${closeMs} ms with ${rest}`;
   const remedy = 'await whenAcknowledged() before close(), or raise closeMs';
   return new RdmaError('RDMA_ERR_TIMEOUT', text, { remedy });
 }

@@ -1,8 +1,8 @@
 """Stages of bursts.mjs: whole pipelines of several models on one GPU, or the same in three stages.
 
 Invariant: every model has other weights in the transformer, and the same encoders and autoencoder. All of them lie in
-memory of the host that CUDA knows; a GPU has those of one model at a time, and a change copies them there. BURSTS (JSON)
-says how many models there are and what a change of a whole pipeline copies; WAN_OPTIONS shrinks the model.
+memory of the host that CUDA knows; a GPU has those of one model at a time, and a change copies them there. BURSTS
+(JSON) says how many models there are and what a change of a whole pipeline copies; WAN_OPTIONS shrinks the model.
 """
 
 from __future__ import annotations

@@ -5,10 +5,8 @@
 import { join } from 'node:path';
 import { packageRoot } from '../../addon/native.js';
 import { workflow } from '../../pipeline/index.js';
-import { INTERPRETER } from './settings.js';
+import { GPUS, INTERPRETER } from './settings.js';
 
-/** Environment variable with the number of GPUs: set before this module is imported. */
-export const GPUS = 'ONEPIECE_BENCH_GPUS';
 /** What each of two stages may have of one GPU: both have blocks of 1 GiB, and PyTorch's own memory. */
 const SHARE_BYTES = 16 * 2 ** 30;
 const LARGEST_BYTES = 2 ** 30;

@@ -3,15 +3,14 @@
 //
 // Invariant: both sides of a row are measured on the same GPUs in the same run, with the wait for the GPU; every
 // hand-over is checked, byte by byte.
-import { promisify } from 'node:util';
-import { execFile } from 'node:child_process';
 import { RdmaError } from '../../core/errors.js';
 import { type GpuInventory, readGpus } from '../../cluster/gpus.js';
 import { LocalPipeline } from '../../cluster/index.js';
 import { tensor } from '../../pipeline/index.js';
 import { type Machine, machine } from '../kit/machine.js';
 import { median, round3 } from '../kit/statistics.js';
-import { INTERPRETER } from './settings.js';
+import { pythonVersion } from './python-version.js';
+import { GPUS, INTERPRETER } from './settings.js';
 
 /** What is measured, and how often. */
 export interface GpuBenchSettings {
@@ -112,12 +111,11 @@ export async function gpuBench(
     }
     rows.push(gpuRow({ what, bytes: betweenBytes, than: between }, totalUs, copies.betweenUs));
   }
-  const { stdout } = await promisify(execFile)(interpreter, ['--version']);
   const gpus = report.gpus.map(({ name }) => name);
   return {
     schemaVersion: 1,
     machine: machine(),
-    python: stdout.trim(),
+    python: await pythonVersion(interpreter),
     gpus,
     driver: report.driver,
     rows,
@@ -128,7 +126,7 @@ export async function gpuBench(
 type Workflows = typeof import('./gpu-workflow.js');
 
 async function importWorkflows(gpus: number): Promise<Workflows> {
-  process.env.ONEPIECE_BENCH_GPUS = String(gpus);
+  process.env[GPUS] = String(gpus);
   return import('./gpu-workflow.js');
 }
 

@@ -2,13 +2,12 @@
 //
 // Invariant: a peer does the same work: it fills an array, hands it over, and sums it; each row says from filled to
 // summed. Nothing is copied that is not counted.
-import { execFile } from 'node:child_process';
-import { promisify } from 'node:util';
 import { LocalPipeline } from '../../cluster/index.js';
 import { wordsOf } from '../kit/beside.js';
 import { type Machine, machine } from '../kit/machine.js';
 import { type LatencySummary, summarizeLatency } from '../kit/statistics.js';
 import type { PythonPeer } from './peer.js';
+import { pythonVersion } from './python-version.js';
 import { measureRoundTrips } from './round-trip.js';
 import { INTERPRETER, type PythonBenchSettings } from './settings.js';
 
@@ -79,8 +78,8 @@ export async function pythonBench(
       failures.push({ what, reason: wordsOf(error) });
     }
   }
-  const { stdout } = await promisify(execFile)(interpreter, ['--version']);
-  return { schemaVersion: 1, machine: machine(), python: stdout.trim(), rows, missing, failures };
+  const python = await pythonVersion(interpreter);
+  return { schemaVersion: 1, machine: machine(), python, rows, missing, failures };
 }
 
 async function measureHandOver(

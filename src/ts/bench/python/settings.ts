@@ -3,6 +3,8 @@ import { checkInteger, checkString } from '../../core/validate.js';
 
 /** Environment variable with the program that runs Python: set before the workflow is imported. */
 export const INTERPRETER = 'ONEPIECE_BENCH_PYTHON';
+/** Environment variable with the number of GPUs: set before the workflows of GPUs are imported. */
+export const GPUS = 'ONEPIECE_BENCH_GPUS';
 
 export interface PythonBenchSettings {
   /** The program that runs Python; it has NumPy. */

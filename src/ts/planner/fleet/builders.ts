@@ -5,7 +5,7 @@
 import { adapterSeconds, bareSeconds, type ModelCosts, type StageCosts, taskSeconds } from '../profiles/costs.js';
 import { DEFAULT_SCALE_POLICY, type ScalePolicy } from '../scaling.js';
 import type { Trace } from '../traces/trace.js';
-import { CLUSTER_DELAYS, type ClusterDelays, type FleetSpec, type PoolSpec, type StepSpec } from './fleet.js';
+import { type ClusterDelays, delaysOf, type FleetSpec, type PoolSpec, type StepSpec } from './fleet.js';
 
 /** Settings of an elastic fleet. */
 export interface Settings {
@@ -147,7 +147,7 @@ export class FleetBuilder {
     this.families = Uint16Array.from(costs, ({ profile }) => names.indexOf(profile));
     const mean = (list: Float32Array) => list.reduce((a, b) => a + b, 0) / list.length;
     this.meanUnits = { input: mean(trace.units), output: mean(trace.outputUnits) };
-    this.delays = work.delays === null ? undefined : (work.delays ?? CLUSTER_DELAYS);
+    this.delays = delaysOf(work) ?? undefined;
     // In a search, and without delays, a decision may be late by a part of the shortest request.
     const shortest = Math.min(...costs.map((each) => this.meanBare(each)));
     const roughS = Math.min(10, Math.max(1, shortest / 20));

@@ -91,6 +91,11 @@ export interface ClusterDelays {
  */
 export const CLUSTER_DELAYS: ClusterDelays = Object.freeze({ processS: 1.2, reportS: 0.5, tickS: 1 });
 
+/** The delays of a workload or a plan: the shipped ones unless it says others, or null for none. */
+export function delaysOf({ delays = CLUSTER_DELAYS }: { readonly delays?: ClusterDelays | null | undefined }) {
+  return delays;
+}
+
 /** Rates of faults. */
 export interface FaultRates {
   /** Of each node. */

@@ -18,7 +18,7 @@ import {
   type Ratio,
   ratiosOf,
 } from './compare.js';
-import { CLUSTER_DELAYS, type ClusterDelays, type FaultRates, NODE_GPUS } from './fleet.js';
+import { type ClusterDelays, delaysOf, type FaultRates, NODE_GPUS } from './fleet.js';
 
 /** The question that a plan answers. */
 export interface PlanInput {
@@ -223,10 +223,6 @@ function workOf(input: PlanInput, trace: Trace, profiles: readonly Profile[], fa
   const sloFactor = Math.max(1, input.sloFactor * slo);
   const delays = factors.delays === undefined ? delaysOf(input) : factors.delays;
   return { trace, costs, variants, sloFactor, quantile, bytesPerSecond, maxQueued, delays, hasGateway };
-}
-
-function delaysOf({ delays = CLUSTER_DELAYS }: PlanInput): ClusterDelays | null {
-  return delays;
 }
 
 // By model of the trace; computed once for a profile that several models have.
