@@ -35,7 +35,7 @@ const PLANTED: { name: string; plant: () => () => void; seen: RegExp }[] = [
     name: 'a holder goes on for a tenth longer than its lease',
     plant: () =>
       replace(Holding, 'isHeld', () => {
-        return function (this: { reason?: unknown; endMs: number; timers: { now(): number } }) {
+        return function (this: { reason: Holding['reason']; endMs: Holding['endMs']; timers: Holding['timers'] }) {
           return this.reason === undefined && this.timers.now() < this.endMs + 600;
         };
       }),
@@ -62,7 +62,12 @@ const PLANTED: { name: string; plant: () => () => void; seen: RegExp }[] = [
         'unchangedMs',
         () =>
           function (
-            this: { sightings: Map<string, { sinceMs: number }>; removedMs: number; lastSeenMs: number; syncs: number },
+            this: {
+              sightings: View['sightings'];
+              removedMs: View['removedMs'];
+              lastSeenMs: View['lastSeenMs'];
+              syncs: View['syncs'];
+            },
             ...args: never[]
           ) {
             const sinceMs = this.sightings.get(String(args[0]))?.sinceMs ?? this.removedMs;

@@ -1,9 +1,22 @@
 // The defects that are planted in pipelines, to see that the simulation finds them.
 //
 // Invariant: each is a small change of one rule that the pipeline rests on. What of it can be seen is known beforehand.
+import type { Connection } from '../../src/ts/ring/connection.js';
 import { OutboxLink } from '../../src/ts/ring/outbox-link.js';
 import { type BatchShape, type PipelineShape, PLAIN_REQUEST, PLAIN_STAGE } from './pipeline-shape.js';
 import { plant } from './plant.js';
+
+/** A new connection begins behind what any connection before it has written. */
+export const writeOnlyNew = () =>
+  plant(
+    OutboxLink.prototype,
+    'begin',
+    (original) =>
+      function (this: { reached: OutboxLink['reached'] }, connection: { placement: Connection['placement'] }) {
+        connection.placement.sent = this.reached;
+        return original.call(this as never, connection as never);
+      },
+  );
 
 export interface PlantedDefect {
   name: string;
@@ -65,16 +78,7 @@ export const PLANTED: readonly PlantedDefect[] = [
   },
   {
     name: 'what was not acknowledged is not sent again to the next process',
-    plant: () =>
-      plant(
-        OutboxLink.prototype,
-        'begin',
-        (original) =>
-          function (this: { reached: number }, connection: { placement: { sent: number } }) {
-            connection.placement.sent = this.reached;
-            return original.call(this as never, connection as never);
-          },
-      ),
+    plant: writeOnlyNew,
     shape: crashes,
     seen: /^deadlock/,
   },

@@ -3,12 +3,11 @@
 import t from 'tap';
 import type { MemoryReference } from '../../src/ts/ring/index.js';
 import { Admission } from '../../src/ts/ring/admission.js';
-import { Block, type BlockOwner } from '../../src/ts/ring/block.js';
+import { Block } from '../../src/ts/ring/block.js';
 import { Connection } from '../../src/ts/ring/connection.js';
 import { Lane } from '../../src/ts/ring/lane.js';
 import { LaneReader } from '../../src/ts/ring/lane-reader.js';
 import { LaneSpace } from '../../src/ts/ring/lane-space.js';
-import { OutboxLink } from '../../src/ts/ring/outbox-link.js';
 import { Pulls } from '../../src/ts/ring/pulls.js';
 import { RemoteMemory } from '../../src/ts/ring/remote-memory.js';
 import { RequestWriter } from '../../src/ts/ring/request-writer.js';
@@ -19,6 +18,7 @@ import { ShortSender } from '../../src/ts/ring/short-sender.js';
 import { EnumeratedChoices, ListedChoices, SeededChoices } from '../../src/ts/sim/choices.js';
 import type { DeviceFlaw } from '../../src/ts/sim/world.js';
 import { SMALL_CASES } from './cases.js';
+import { writeOnlyNew } from './pipeline-planted-list.js';
 import { plant } from './plant.js';
 import { checkFound } from './planted-defect.js';
 import { play } from './ring-run.js';
@@ -83,9 +83,9 @@ const forgetful = () =>
     Admission.prototype,
     'remove',
     (original) =>
-      function (this: { sessions: Map<string, unknown> }, lane: { session: { producer: string } }) {
+      function (this: { byProducer: Admission['byProducer'] }, lane: Lane) {
         original.call(this as never, lane as never);
-        this.sessions.delete(lane.session.producer);
+        this.byProducer.delete(lane.progress.producer);
       },
   );
 
@@ -121,9 +121,9 @@ const planted: Planted[] = [
         Lane.prototype,
         'fence',
         () =>
-          function (this: { fenced: boolean; session: { lane: unknown } }) {
+          function (this: Lane) {
             this.fenced = true;
-            this.session.lane = undefined;
+            this.progress.lane = undefined;
             return true;
           },
       ),
@@ -131,16 +131,7 @@ const planted: Planted[] = [
   },
   {
     name: 'what was written before is not written again after a reconnect',
-    plant: () =>
-      plant(
-        OutboxLink.prototype,
-        'begin',
-        (original) =>
-          function (this: { reached: number }, connection: { placement: { sent: number } }) {
-            connection.placement.sent = this.reached;
-            return original.call(this as never, connection as never);
-          },
-      ),
+    plant: writeOnlyNew,
     seen: /^deadlock|came after|begins with/,
   },
   {
@@ -165,7 +156,7 @@ const planted: Planted[] = [
         LaneSpace.prototype,
         'release',
         (original) =>
-          function (this: { releasedFlags: Uint8Array }, sequence: number) {
+          function (this: { releasedFlags: LaneSpace['releasedFlags'] }, sequence: number) {
             this.releasedFlags.fill(1);
             return original.call(this as never, sequence as never);
           },
@@ -193,7 +184,7 @@ const planted: Planted[] = [
         LaneReader.prototype,
         'arrived',
         (original) =>
-          function (this: { landed: number }) {
+          function (this: { landed: LaneReader['landed'] }) {
             this.landed = Math.max(1, this.landed);
             return original.call(this as never);
           },
@@ -207,7 +198,7 @@ const planted: Planted[] = [
         RequestWriter.prototype,
         'fill',
         (original) =>
-          function (this: { placement: { released: number; sent: number } }, ...args: never[]) {
+          function (this: { placement: RequestWriter['placement'] }, ...args: never[]) {
             const { placement } = this;
             const { released } = placement;
             placement.released = Math.min(placement.sent, released + 1);
@@ -226,7 +217,7 @@ const planted: Planted[] = [
         ShortSender.prototype,
         'show',
         (original) =>
-          function (this: { placement: { released: number; sent: number } }, ...args: never[]) {
+          function (this: { placement: ShortSender['placement'] }, ...args: never[]) {
             const { placement } = this;
             const { released } = placement;
             placement.released = Math.min(placement.sent, released + 1);
@@ -258,7 +249,7 @@ const planted: Planted[] = [
         RetainedMessages.prototype,
         'fits',
         (original) =>
-          function (this: { acknowledged: number; last: number }, ...args: never[]) {
+          function (this: RetainedMessages, ...args: never[]) {
             const { acknowledged } = this;
             this.acknowledged = Math.min(this.last, acknowledged + 1);
             const fits = original.call(this as never, ...args);
@@ -300,7 +291,12 @@ const planted: Planted[] = [
         Block.prototype,
         'release',
         (original) =>
-          function (this: { references: number; owner: BlockOwner; of: Segment; offset: number }) {
+          function (this: {
+            references: Block['references'];
+            owner: Block['owner'];
+            of: Block['of'];
+            offset: Block['offset'];
+          }) {
             if (this.references === 1) this.references = 0;
             else {
               this.owner.freed(this.of, this.offset);
@@ -338,7 +334,7 @@ const planted: Planted[] = [
         RemoteMemory.prototype,
         'letGo',
         () =>
-          function (this: { unmap: (segment: unknown) => void }, segment: unknown) {
+          function (this: { unmap: RemoteMemory['unmap'] }, segment: never) {
             this.unmap(segment);
           },
       ),

@@ -73,7 +73,7 @@ void t.test(
     const { a, b } = pair;
     const events: AsyncEvent[] = [];
     b.device.onAsyncEvent((event) => events.push(event));
-    a.qp.sends.write(0, 1, 2, b.mr.address, b.mr.rkey ^ 0x100, a.mr.address, 8, a.mr.lkey);
+    a.qp.sends.write(0, 1, 2, b.mr.address, (b.mr.rkey ^ 0x100) >>> 0, a.mr.address, 8, a.mr.lkey);
     a.qp.postSend(1);
     t.equal((await takeOne(a.cq)).status, 10);
     await until('the event comes', () => events.length > 0);

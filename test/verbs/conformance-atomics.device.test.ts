@@ -70,7 +70,7 @@ for (const [name, { region = access, qp = access, at = 0, wrongKey = false }, st
   void t.test(`without ${name} nothing changes and both sides stop`, async (t) => {
     using pair = openPair({ access: region }, { access: qp });
     const { a, b } = pair;
-    add(pair, b.mr.address + at, wrongKey ? b.mr.rkey ^ 0x100 : b.mr.rkey);
+    add(pair, b.mr.address + at, wrongKey ? (b.mr.rkey ^ 0x100) >>> 0 : b.mr.rkey);
     t.match(await takeOne(a.cq), { wrId: 1, status });
     t.ok(b.bytes.every((byte) => byte === 0));
     t.equal(a.qp.query().state, QpState.ERROR);

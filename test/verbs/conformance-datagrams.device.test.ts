@@ -131,7 +131,7 @@ void t.test('an unreliable connection loses in silence', async (t) => {
     a.qp.postSend(1);
     return (await takeOne(a.cq)).status;
   };
-  t.equal(await write(1, b.mr.rkey ^ 0x100), Status.SUCCESS, 'a wrong key');
+  t.equal(await write(1, (b.mr.rkey ^ 0x100) >>> 0), Status.SUCCESS, 'a wrong key');
   t.equal(await write(2, b.mr.rkey, true), Status.SUCCESS, 'no receive');
   a.qp.sends.send(0, 3, SIGNALED, a.mr.address, 8, a.mr.lkey);
   a.qp.postSend(1);

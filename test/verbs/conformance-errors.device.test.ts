@@ -27,7 +27,7 @@ async function isStopped(t: Test, { a }: Pair) {
 }
 
 const remoteCases: [string, (pair: Pair) => Parameters<typeof post>[1]][] = [
-  ['a wrong rkey', ({ b }) => ({ rkey: b.mr.rkey ^ 0x10000 })],
+  ['a wrong rkey', ({ b }) => ({ rkey: (b.mr.rkey ^ 0x10000) >>> 0 })],
   ['the rkey 0', () => ({ rkey: 0 })],
   ['one byte beyond the end', ({ b }) => ({ at: b.mr.address + 65536 - 4095 })],
   ['an address before the start', ({ b }) => ({ at: b.mr.address - 1 })],

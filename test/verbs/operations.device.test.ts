@@ -150,7 +150,7 @@ void t.test('what the peer forbids rejects with the status, and what follows is 
   using pair = openPair();
   const { a, b } = pair;
   const operations = a.qp.operations;
-  const bad = operations.write(a.mr.piece(0, 8), { address: b.mr.address, rkey: b.mr.rkey ^ 0x100 });
+  const bad = operations.write(a.mr.piece(0, 8), { address: b.mr.address, rkey: (b.mr.rkey ^ 0x100) >>> 0 });
   const after = [1, 2].map(() =>
     failure(operations.write(a.mr.piece(0, 8), { address: b.mr.address, rkey: b.mr.rkey })),
   );
