@@ -40,6 +40,7 @@ const usage = `Usage: npm test -- [options]
   --no-build         run what is in build/ and build-test/ as it is
   --on-device NAME   run only *.device.test.js, with ONEPIECE_DEVICE=NAME, here
   --filter TEXT      only files whose path contains TEXT
+  --wide             only files named *.wide.test.ts: large proofs, which a plain run leaves out
   --help             this text
 
 Files named *.serial.test.ts run one at a time after all others.
@@ -287,6 +288,7 @@ function findTests(filter) {
     .sort();
 }
 
+const isWide = (file) => file.endsWith('.wide.test.js');
 const isSerial = (file) => file.endsWith('.serial.test.js');
 const isDevice = (file) =>
   /\.device(\.serial)?\.test\.js$/.test(file) &&
@@ -432,6 +434,7 @@ async function main() {
       'no-build': { type: 'boolean', default: false },
       'on-device': { type: 'string' },
       filter: { type: 'string', default: '' },
+      wide: { type: 'boolean', default: false },
       help: { type: 'boolean', default: false },
     },
   });
@@ -448,13 +451,17 @@ async function main() {
     });
   }
   const device = values['on-device'] ?? softDevice;
-  if (!values['no-rxe'] && !values['no-build'] && values['on-device'] === undefined) prepareRxe();
+  const mayRunGuest = !values['no-rxe'] && !values.wide && values['on-device'] === undefined;
+  if (mayRunGuest && !values['no-build']) prepareRxe();
   if (values['no-build'] || build()) {
     const { Parser } = require('tap-parser');
     const onGuest = values['on-device'] !== undefined;
     const timeoutMs = silenceMs * (onGuest ? guestTimeoutFactor : 1);
-    const files = findTests(values.filter).filter((file) => !onGuest || isDevice(file));
+    const found = findTests(values.filter).filter((file) => !onGuest || isDevice(file));
+    const files = found.filter((file) => isWide(file) === values.wide);
     console.log(`# ${files.length} test files, ONEPIECE_DEVICE=${device}`);
+    const leftOut = values.wide ? 0 : found.length - files.length;
+    if (leftOut > 0) console.log(`# ${leftOut} more are large proofs: npm run test:wide`);
     const width = Math.min(2, os.availableParallelism());
     await runFiles(
       files.filter((file) => !isSerial(file)),
@@ -465,7 +472,7 @@ async function main() {
     );
     await runFiles(files.filter(isSerial), 1, device, timeoutMs, Parser);
     if (values['no-rxe']) console.log('# SKIPPED rxe suite: --no-rxe');
-    else if (!onGuest) await runRxe(values.filter);
+    else if (!onGuest && !values.wide) await runRxe(values.filter);
   }
   if (totals.passed > 0 && totals.failed === 0) process.exitCode = 0;
   if (failures.length > 0) console.log(['# once more, what failed:', ...failures].join('\n'));
