@@ -6,7 +6,7 @@ import { QpAttributeMask as Mask, QpState, QpType } from '../../src/ts/addon/con
 import type { QueuePairAttributes, RdmaError } from '../../src/ts/verbs/index.js';
 import { ATTRIBUTE_WORDS, AttributeWord, native } from '../../src/ts/addon/native.js';
 import { qpAttributeNames, qpStateName, transitionOf } from '../../src/ts/verbs/qp-transitions.js';
-import { openSide, type Side, until } from './support.js';
+import { isSoft, openSide, type Side, until } from './support.js';
 
 const { RESET, INIT, READY_TO_RECEIVE, READY_TO_SEND, SEND_QUEUE_DRAINED, SEND_QUEUE_ERROR, ERROR } = QpState;
 const WAY = [INIT, READY_TO_RECEIVE, READY_TO_SEND, SEND_QUEUE_DRAINED];
@@ -76,6 +76,13 @@ async function withRaw<T>(side: Side, type: number, state: number, use: (qp: Raw
   }
 }
 
+/**
+ * The table allows a UC queue pair whose send queue is drained another address vector. rxe refuses it: to all
+ * appearance the kernel's uverbs adds PORT to a lone address vector in this state, which its own table does not allow.
+ */
+const isRefusedByKernel = (type: number, from: number, to: number, bit: number) =>
+  !isSoft && type === QpType.UC && from === SEND_QUEUE_DRAINED && to === from && bit === Mask.ADDRESS_VECTOR;
+
 for (const [name, type] of Object.entries(QpType)) {
   void t.test(`${name}: each transition takes what the table says, and nothing else`, async (t) => {
     const side = openSide();
@@ -96,9 +103,7 @@ for (const [name, type] of Object.entries(QpType)) {
           const [attribute] = qpAttributeNames(bit);
           if ((required & bit) !== 0) t.not(await attempt(required & ~bit), 0, `${way} without ${attribute}`);
           else if ((optional & bit) === 0) t.not(await attempt(required | bit), 0, `${way} with ${attribute} too`);
-          else if (type === QpType.UC && from === SEND_QUEUE_DRAINED && to === from && bit === Mask.ADDRESS_VECTOR) {
-            // IBTA allows it. rxe refuses it here: to all appearance the kernel's uverbs adds PORT to a lone address
-            // vector in this state, which its own table does not allow a UC queue pair.
+          else if (isRefusedByKernel(type, from, to, bit)) {
             t.equal(await attempt(bit), -constants.errno.EINVAL, `${way} with ${attribute}: a known difference`);
           } else t.equal(await attempt(required | bit), 0, `${way} may carry ${attribute}`);
         }

@@ -2,7 +2,9 @@
 #include <errno.h>
 
 #include <algorithm>
+#include <iterator>
 
+#include "../qp_transitions.h"
 #include "arguments.h"
 #include "qp_words.h"
 
@@ -145,6 +147,23 @@ Napi::Value MapRemote(const Napi::CallbackInfo& info) {
 Napi::Value ModifyQp(const Napi::CallbackInfo& info) { return AccessQp(info, true); }
 Napi::Value QueryQp(const Napi::CallbackInfo& info) { return AccessQp(info, false); }
 
+// qpTransitions(): [{types, from, to, required, optional}]
+Napi::Value ListQpTransitions(const Napi::CallbackInfo& info) {
+  Napi::Env env = info.Env();
+  auto result = Napi::Array::New(env, std::size(QpTransitions::kRows));
+  uint32_t i = 0;
+  for (const QpTransition& known : QpTransitions::kRows) {
+    auto row = Napi::Object::New(env);
+    row.Set("types", known.types);
+    row.Set("from", static_cast<uint32_t>(known.from));
+    row.Set("to", static_cast<uint32_t>(known.to));
+    row.Set("required", known.required);
+    row.Set("optional", known.optional);
+    result.Set(i++, row);
+  }
+  return result;
+}
+
 }  // namespace
 
 void InstallQueuePairs(Napi::Env env, Napi::Object exports) {
@@ -154,6 +173,7 @@ void InstallQueuePairs(Napi::Env env, Napi::Object exports) {
   Export(env, exports, "createQp", CreateQp);
   Export(env, exports, "modifyQp", ModifyQp);
   Export(env, exports, "queryQp", QueryQp);
+  Export(env, exports, "qpTransitions", ListQpTransitions);
   Export(env, exports, "mapRemote", MapRemote);
 }
 

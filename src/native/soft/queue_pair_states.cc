@@ -3,7 +3,7 @@
 #include <sched.h>
 #include <string.h>
 
-#include "qp_transitions.h"
+#include "qp_attributes.h"
 #include "queue_pair.h"
 
 namespace onepiece::soft {

@@ -170,6 +170,16 @@ export const AttributeWord = {
 
 export const ATTRIBUTE_WORDS = 27;
 
+/** A transition of queue pairs, as struct QpTransition in src/native/qp_transitions.h. */
+export interface NativeQpTransition {
+  /** Bit n: for type n of QpType. */
+  types: number;
+  from: number;
+  to: number;
+  required: number;
+  optional: number;
+}
+
 /** The words of `createAh`. */
 export const PathWord = {
   port: 0,
@@ -236,6 +246,7 @@ export interface NativeAddon {
   ): NativeQp | number;
   modifyQp(qp: number, words: Uint32Array, gid: Uint8Array): number;
   queryQp(qp: number, words: Uint32Array, gid: Uint8Array): number;
+  qpTransitions(): NativeQpTransition[];
   close(handle: number): number;
   raw(handle: number): NativeRaw | number;
   dieWithParent(parentPid: number): number;

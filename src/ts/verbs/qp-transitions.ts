@@ -1,9 +1,10 @@
 // Which attributes a queue pair's transition needs and bears, and what is wrong with a set that was refused.
 //
-// Invariant: pure, and the same table as the kernel's (ib_modify_qp_is_ok), of which the tests prove every row against
-// a device. The alternate path and its migration are left out: the attributes of this library have none.
-// Source: InfiniBand Architecture 1.3, 11.2.5.2, table 91 (QP state transition properties); ibv_modify_qp(3).
+// Invariant: the table is the addon's (src/native/qp_transitions.h), of which the tests prove every row against a
+// device; nothing here has state besides. Source: InfiniBand Architecture 1.3, 11.2.5.2, table 91 (QP state transition
+// properties); ibv_modify_qp(3).
 import { QpAttributeMask as Mask, QpState, QpType } from '../addon/constants.js';
+import { type NativeQpTransition, native } from '../addon/native.js';
 
 /** What a transition must and may carry, in bits of QpAttributeMask; STATE itself counts as neither. */
 export interface Transition {
@@ -19,71 +20,9 @@ export interface TransitionReport {
   forbidden: string[];
 }
 
-const { RESET, INIT, READY_TO_RECEIVE: RTR, READY_TO_SEND: RTS, SEND_QUEUE_DRAINED: SQD } = QpState;
-const { SEND_QUEUE_ERROR: SQE, ERROR } = QpState;
-
 const NOTHING: Transition = { required: 0, optional: 0 };
-const CONNECT = Mask.ADDRESS_VECTOR | Mask.PATH_MTU | Mask.DEST_QP_NUM | Mask.RQ_PSN;
-const RC_SEND = Mask.TIMEOUT | Mask.RETRY_COUNT | Mask.RNR_RETRY | Mask.MAX_READ_ATOMIC;
-const RC_WHILE_SENDING = Mask.CURRENT_STATE | Mask.ACCESS_FLAGS | Mask.MIN_RNR_TIMER;
-const UC_WHILE_SENDING = Mask.CURRENT_STATE | Mask.ACCESS_FLAGS;
-const UD_WHILE_SENDING = Mask.CURRENT_STATE | Mask.QKEY;
 
-type Rows = Readonly<Record<string, Transition>>;
-
-/** The rows that are the same for each type but in what may change while sending. */
-function rowsWhileSending(optional: number): Record<string, Transition> {
-  return {
-    [`${RTS}-${RTS}`]: { required: 0, optional },
-    [`${RTS}-${SQD}`]: { required: 0, optional: Mask.NOTIFY_WHEN_DRAINED },
-    [`${SQD}-${RTS}`]: { required: 0, optional },
-  };
-}
-
-const connectedInit = Mask.PKEY_INDEX | Mask.PORT | Mask.ACCESS_FLAGS;
-const datagramInit = Mask.PKEY_INDEX | Mask.PORT | Mask.QKEY;
-
-const tables: Readonly<Record<number, Rows>> = {
-  [QpType.RC]: {
-    [`${RESET}-${INIT}`]: { required: connectedInit, optional: 0 },
-    [`${INIT}-${INIT}`]: { required: 0, optional: connectedInit },
-    [`${INIT}-${RTR}`]: {
-      required: CONNECT | Mask.MAX_DEST_READ_ATOMIC | Mask.MIN_RNR_TIMER,
-      optional: Mask.ACCESS_FLAGS | Mask.PKEY_INDEX,
-    },
-    [`${RTR}-${RTS}`]: { required: RC_SEND | Mask.SQ_PSN, optional: RC_WHILE_SENDING },
-    ...rowsWhileSending(RC_WHILE_SENDING),
-    [`${SQD}-${SQD}`]: {
-      required: 0,
-      optional:
-        RC_SEND |
-        Mask.PORT |
-        Mask.ADDRESS_VECTOR |
-        Mask.MAX_DEST_READ_ATOMIC |
-        Mask.ACCESS_FLAGS |
-        Mask.PKEY_INDEX |
-        Mask.MIN_RNR_TIMER,
-    },
-  },
-  [QpType.UC]: {
-    [`${RESET}-${INIT}`]: { required: connectedInit, optional: 0 },
-    [`${INIT}-${INIT}`]: { required: 0, optional: connectedInit },
-    [`${INIT}-${RTR}`]: { required: CONNECT, optional: Mask.ACCESS_FLAGS | Mask.PKEY_INDEX },
-    [`${RTR}-${RTS}`]: { required: Mask.SQ_PSN, optional: UC_WHILE_SENDING },
-    ...rowsWhileSending(UC_WHILE_SENDING),
-    [`${SQD}-${SQD}`]: { required: 0, optional: Mask.ADDRESS_VECTOR | Mask.ACCESS_FLAGS | Mask.PKEY_INDEX },
-    [`${SQE}-${RTS}`]: { required: 0, optional: UC_WHILE_SENDING },
-  },
-  [QpType.UD]: {
-    [`${RESET}-${INIT}`]: { required: datagramInit, optional: 0 },
-    [`${INIT}-${INIT}`]: { required: 0, optional: datagramInit },
-    [`${INIT}-${RTR}`]: { required: 0, optional: Mask.PKEY_INDEX | Mask.QKEY },
-    [`${RTR}-${RTS}`]: { required: Mask.SQ_PSN, optional: UD_WHILE_SENDING },
-    ...rowsWhileSending(UD_WHILE_SENDING),
-    [`${SQD}-${SQD}`]: { required: 0, optional: Mask.PKEY_INDEX | Mask.QKEY },
-    [`${SQE}-${RTS}`]: { required: 0, optional: UD_WHILE_SENDING },
-  },
-};
+let table: readonly NativeQpTransition[] | undefined;
 
 /** The name of each bit among the attributes of modify(). */
 const names: Readonly<Record<number, string>> = {
@@ -129,11 +68,11 @@ export function qpAttributeNames(mask: number): string[] {
  * @returns undefined when a queue pair of that type never goes that way
  */
 export function transitionOf(type: number, from: number, to: number): Transition | undefined {
-  const rows = tables[type];
-  if (rows === undefined || stateNames[from] === undefined) return undefined;
-  if (to === RESET) return NOTHING;
-  if (to === ERROR) return from === RESET ? undefined : NOTHING;
-  return rows[`${from}-${to}`];
+  if (typeNames[type] === undefined || stateNames[from] === undefined) return undefined;
+  if (to === QpState.RESET) return NOTHING;
+  if (to === QpState.ERROR) return from === QpState.RESET ? undefined : NOTHING;
+  table ??= native().qpTransitions();
+  return table.find((row) => row.from === from && row.to === to && ((row.types >> type) & 1) === 1);
 }
 
 /**

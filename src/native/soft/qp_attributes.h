@@ -1,5 +1,4 @@
-// The state transitions of a queue pair that a program asks for (IBTA 11.2.5.2, table of QP state transition
-// properties), and the values that attributes may have.
+// Whether the attributes of a queue pair's transition are those that it takes, with values that may be.
 //
 // Invariant: nothing here has state; every thread may call.
 #pragma once
