@@ -36,6 +36,17 @@ const VERSION = 1;
 const Kind = { REQUEST: 1, RESULT: 2 } as const;
 type KindCode = (typeof Kind)[keyof typeof Kind];
 const HEAD_BYTES = 64;
+// Where the fields of the head lie, as drawn above. The magic number is at 0.
+const VERSION_AT = 4;
+const KIND_AT = 5;
+const SECTIONS_AT = 6;
+const DESCRIPTION_BYTES_AT = 8;
+const ZERO_AT = 12;
+const ALL_BYTES_AT = 16;
+// And those of a section, whose part count is at 0.
+const TABLE_BYTES_AT = 4;
+const META_BYTES_AT = 8;
+const BODY_BYTES_AT = 16;
 const MAX_SECTIONS = 65_535;
 const MAX_DESCRIPTION_BYTES = 16 * 2 ** 20;
 const NO_BYTES = new Uint8Array(0);
@@ -150,19 +161,19 @@ function encode(kind: KindCode, description: Uint8Array, sections: readonly Sect
   const bytes = allocate(length);
   const view = new DataView(bytes.buffer);
   view.setUint32(0, MAGIC, true);
-  view.setUint8(4, VERSION);
-  view.setUint8(5, kind);
-  view.setUint16(6, sections.length, true);
-  view.setUint32(8, description.length, true);
-  setCount(view, 16, length);
+  view.setUint8(VERSION_AT, VERSION);
+  view.setUint8(KIND_AT, kind);
+  view.setUint16(SECTIONS_AT, sections.length, true);
+  view.setUint32(DESCRIPTION_BYTES_AT, description.length, true);
+  setCount(view, ALL_BYTES_AT, length);
   bytes.set(description, HEAD_BYTES);
   let at = HEAD_BYTES + aligned(description.length);
   for (let i = 0; i < sections.length; i++) {
     const { parts, meta } = sections[i]!;
     view.setUint32(at, parts.length, true);
-    view.setUint32(at + 4, tableBytes(parts), true);
-    view.setUint32(at + 8, meta.length, true);
-    setCount(view, at + 16, bodies[i]!);
+    view.setUint32(at + TABLE_BYTES_AT, tableBytes(parts), true);
+    view.setUint32(at + META_BYTES_AT, meta.length, true);
+    setCount(view, at + BODY_BYTES_AT, bodies[i]!);
     writeBody(bytes, view, at + HEAD_BYTES, NO_BYTES, parts, meta);
     at += HEAD_BYTES + aligned(bodies[i]!);
   }
@@ -187,17 +198,21 @@ function decode(kind: KindCode, source: Uint8Array): { description: Uint8Array; 
   const bytes = source.byteOffset % 8 === 0 ? source : source.slice();
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   if (bytes.length < HEAD_BYTES || view.getUint32(0, true) !== MAGIC) throw damaged('it has no head');
-  if (view.getUint8(4) !== VERSION) {
-    throw new RdmaError('RDMA_ERR_VERSION', `the stored record has version ${view.getUint8(4)}, not ${VERSION}`, {
-      remedy: 'read it with the release that wrote it',
-    });
+  if (view.getUint8(VERSION_AT) !== VERSION) {
+    throw new RdmaError(
+      'RDMA_ERR_VERSION',
+      `the stored record has version ${view.getUint8(VERSION_AT)}, not ${VERSION}`,
+      {
+        remedy: 'read it with the release that wrote it',
+      },
+    );
   }
-  if (view.getUint8(5) !== kind) throw damaged('it is of another kind');
-  if (getCount(view, 16) !== bytes.length) throw damaged(`it has ${bytes.length} bytes and says otherwise`);
-  const count = view.getUint16(6, true);
-  const length = view.getUint32(8, true);
+  if (view.getUint8(KIND_AT) !== kind) throw damaged('it is of another kind');
+  if (getCount(view, ALL_BYTES_AT) !== bytes.length) throw damaged(`it has ${bytes.length} bytes and says otherwise`);
+  const count = view.getUint16(SECTIONS_AT, true);
+  const length = view.getUint32(DESCRIPTION_BYTES_AT, true);
   let at = HEAD_BYTES + aligned(length);
-  if (view.getUint32(12, true) !== 0 || at > bytes.length) throw damaged('its description is too long');
+  if (view.getUint32(ZERO_AT, true) !== 0 || at > bytes.length) throw damaged('its description is too long');
   const description = bytes.subarray(HEAD_BYTES, HEAD_BYTES + length);
   const sections: DecodedSection[] = [];
   for (let i = 0; i < count; i++) {
@@ -214,9 +229,9 @@ function readSizes(view: DataView, at: number, end: number): BodySizes {
   const sizes: BodySizes = {
     traceBytes: 0,
     partCount: view.getUint32(at, true),
-    tableBytes: view.getUint32(at + 4, true),
-    metaBytes: view.getUint32(at + 8, true),
-    bodyBytes: getCount(view, at + 16),
+    tableBytes: view.getUint32(at + TABLE_BYTES_AT, true),
+    metaBytes: view.getUint32(at + META_BYTES_AT, true),
+    bodyBytes: getCount(view, at + BODY_BYTES_AT),
   };
   const { partCount, tableBytes: table, metaBytes, bodyBytes: body } = sizes;
   const fits = at + HEAD_BYTES + aligned(body) <= end && table + metaBytes <= body; // false for NaN

@@ -38,6 +38,11 @@ import {
 export type Parts = Readonly<Record<string, Tensor>>;
 
 const ENTRY_BYTES = 8;
+// Where the fields of an entry of the table lie, as drawn above; its dtype is at 0.
+const RANK_AT = 1;
+const IS_IN_BLOCK_AT = 2;
+const NAME_BYTES_AT = 4;
+const PAD_AT = 6;
 const MAX_NAME_BYTES = 128;
 /** Names of parts that are kept encoded; a workflow has a few, and each comes with every message. */
 const MAX_KNOWN_NAMES = 1024;
@@ -193,10 +198,10 @@ function writeEntry(into: Uint8Array, view: DataView, begin: number, part: PartT
   const { name, tensor, reference } = part;
   const { shape } = tensor;
   view.setUint8(begin, dtypeCode(tensor.dtype));
-  view.setUint8(begin + 1, shape.length);
-  view.setUint16(begin + 2, reference === undefined ? 0 : 1, true);
-  view.setUint16(begin + 4, name.length, true);
-  view.setUint16(begin + 6, 0, true);
+  view.setUint8(begin + RANK_AT, shape.length);
+  view.setUint16(begin + IS_IN_BLOCK_AT, reference === undefined ? 0 : 1, true);
+  view.setUint16(begin + NAME_BYTES_AT, name.length, true);
+  view.setUint16(begin + PAD_AT, 0, true);
   let at = begin + ENTRY_BYTES;
   for (let i = 0; i < shape.length; i++, at += 8) setCount(view, at, shape[i]!);
   if (reference !== undefined) {
@@ -228,9 +233,9 @@ export function readTable(envelope: BodySizes, bytes: Uint8Array, view: DataView
   for (let i = 0; i < partCount; i++) {
     if (at + ENTRY_BYTES > end) throw refused('its table is too short');
     const code = view.getUint8(at);
-    const rank = view.getUint8(at + 1);
-    const isInBlock = view.getUint16(at + 2, true);
-    const nameBytes = view.getUint16(at + 4, true);
+    const rank = view.getUint8(at + RANK_AT);
+    const isInBlock = view.getUint16(at + IS_IN_BLOCK_AT, true);
+    const nameBytes = view.getUint16(at + NAME_BYTES_AT, true);
     const dtype = dtypeOfCode(code);
     const shapeAt = at + ENTRY_BYTES;
     const nameAt = shapeAt + 8 * rank + (isInBlock === 0 ? 0 : REFERENCE_BYTES);

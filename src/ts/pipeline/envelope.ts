@@ -48,6 +48,29 @@ export const NO_STREAM = -1;
 /** In `remainingMs`: there is no deadline. */
 export const NO_DEADLINE = 0xffffffff;
 
+// Where the fields of the head lie, as drawn above. The magic number is at 0.
+const KIND_AT = 4;
+const FLAGS_AT = 5;
+const STAGES_AT = 6;
+const PLAN_AT = 8;
+const GATEWAY_AT = 12;
+const FROM_STAGE_AT = 14;
+const GATEWAY_RUN_AT = 16;
+const ATTEMPT_AT = 20;
+const TICKET_AT = 24;
+const FINISHED_BELOW_AT = 32;
+const FROM_INSTANCE_AT = 40;
+const PART_COUNT_AT = 42;
+const INCARNATION_AT = 44;
+const REMAINING_MS_AT = 48;
+const TRACE_BYTES_AT = 52;
+const META_BYTES_AT = 56;
+const TABLE_BYTES_AT = 60;
+const BODY_BYTES_AT = 64;
+const SENT_US_AT = 72;
+const QUEUE_US_AT = 80;
+const COMPUTE_US_AT = 84;
+const BLOCK_AT = 88;
 const HOST_AT = 124;
 const PIECE_AT = 128;
 const TASK_AT = 132;
@@ -121,24 +144,31 @@ export function getCount(view: DataView, at: number): number {
   return high < 0x200000 ? high * HIGH + view.getUint32(at, true) : Number.NaN;
 }
 
-/** Writes a reference to a block: address, segment address, segment bytes, segment, key. */
+// The fields of a reference to a block; its address is at 0.
+const SEGMENT_ADDRESS_AT = 8;
+const SEGMENT_BYTES_AT = 16;
+const SEGMENT_AT = 24;
+const RKEY_AT = 32;
+const PAD_AT = 36;
+
+/** Writes a reference to a block. */
 export function setReference(view: DataView, at: number, block: MemoryReference): void {
   setCount(view, at, block.address);
-  setCount(view, at + 8, block.segmentAddress);
-  setCount(view, at + 16, block.segmentBytes);
-  setCount(view, at + 24, block.segment);
-  view.setUint32(at + 32, block.rkey, true);
-  view.setUint32(at + 36, 0, true);
+  setCount(view, at + SEGMENT_ADDRESS_AT, block.segmentAddress);
+  setCount(view, at + SEGMENT_BYTES_AT, block.segmentBytes);
+  setCount(view, at + SEGMENT_AT, block.segment);
+  view.setUint32(at + RKEY_AT, block.rkey, true);
+  view.setUint32(at + PAD_AT, 0, true);
 }
 
 /** Reads a reference to a block of `length` bytes. Its numbers are the sender's: map() and read() check them. */
 export function getReference(view: DataView, at: number, length: number): MemoryReference {
   return {
     address: getCount(view, at),
-    segmentAddress: getCount(view, at + 8),
-    segmentBytes: getCount(view, at + 16),
-    segment: getCount(view, at + 24),
-    rkey: view.getUint32(at + 32, true),
+    segmentAddress: getCount(view, at + SEGMENT_ADDRESS_AT),
+    segmentBytes: getCount(view, at + SEGMENT_BYTES_AT),
+    segment: getCount(view, at + SEGMENT_AT),
+    rkey: view.getUint32(at + RKEY_AT, true),
     length,
   };
 }
@@ -152,29 +182,29 @@ export function writeEnvelope(view: DataView, envelope: Envelope): number {
   if (piece !== NO_STREAM) flags |= Flag.PIECE;
   else if (pieces !== NO_STREAM) flags |= Flag.CLOSES;
   view.setUint32(0, MAGIC, true);
-  view.setUint8(4, Kind.INPUT);
-  view.setUint8(5, flags);
-  view.setUint16(6, stages, true);
-  view.setUint32(8, envelope.plan, true);
-  view.setUint16(12, envelope.gateway, true);
-  view.setUint16(14, envelope.fromStage + 1, true);
-  view.setUint32(16, envelope.gatewayRun, true);
-  view.setUint32(20, envelope.attempt, true);
-  setCount(view, 24, envelope.ticket);
-  setCount(view, 32, envelope.finishedBelow);
-  view.setUint16(40, envelope.fromInstance, true);
-  view.setUint16(42, envelope.partCount, true);
-  view.setUint32(44, envelope.incarnation, true);
-  view.setUint32(48, envelope.remainingMs, true);
-  view.setUint32(52, envelope.traceBytes, true);
-  view.setUint32(56, envelope.metaBytes, true);
-  view.setUint32(60, envelope.tableBytes, true);
-  setCount(view, 64, envelope.bodyBytes);
-  view.setFloat64(72, envelope.sentAtUs, true);
-  view.setFloat32(80, envelope.queueUs, true);
-  view.setFloat32(84, envelope.computeUs, true);
-  if (block === undefined) for (let at = 88; at < HOST_AT; at += 4) view.setUint32(at, 0, true);
-  else setReference(view, 88, block);
+  view.setUint8(KIND_AT, Kind.INPUT);
+  view.setUint8(FLAGS_AT, flags);
+  view.setUint16(STAGES_AT, stages, true);
+  view.setUint32(PLAN_AT, envelope.plan, true);
+  view.setUint16(GATEWAY_AT, envelope.gateway, true);
+  view.setUint16(FROM_STAGE_AT, envelope.fromStage + 1, true);
+  view.setUint32(GATEWAY_RUN_AT, envelope.gatewayRun, true);
+  view.setUint32(ATTEMPT_AT, envelope.attempt, true);
+  setCount(view, TICKET_AT, envelope.ticket);
+  setCount(view, FINISHED_BELOW_AT, envelope.finishedBelow);
+  view.setUint16(FROM_INSTANCE_AT, envelope.fromInstance, true);
+  view.setUint16(PART_COUNT_AT, envelope.partCount, true);
+  view.setUint32(INCARNATION_AT, envelope.incarnation, true);
+  view.setUint32(REMAINING_MS_AT, envelope.remainingMs, true);
+  view.setUint32(TRACE_BYTES_AT, envelope.traceBytes, true);
+  view.setUint32(META_BYTES_AT, envelope.metaBytes, true);
+  view.setUint32(TABLE_BYTES_AT, envelope.tableBytes, true);
+  setCount(view, BODY_BYTES_AT, envelope.bodyBytes);
+  view.setFloat64(SENT_US_AT, envelope.sentAtUs, true);
+  view.setFloat32(QUEUE_US_AT, envelope.queueUs, true);
+  view.setFloat32(COMPUTE_US_AT, envelope.computeUs, true);
+  if (block === undefined) for (let at = BLOCK_AT; at < HOST_AT; at += 4) view.setUint32(at, 0, true);
+  else setReference(view, BLOCK_AT, block);
   view.setUint32(HOST_AT, envelope.host, true);
   view.setUint32(PIECE_AT, piece !== NO_STREAM ? piece : pieces !== NO_STREAM ? pieces : 0, true);
   view.setUint32(TASK_AT, envelope.task, true);
@@ -197,15 +227,15 @@ export function kindOf(bytes: Uint8Array, view: DataView): number {
       isOther ? 'it is of another version: every place must run the same release' : 'its magic number is wrong',
     );
   }
-  return view.getUint8(4);
+  return view.getUint8(KIND_AT);
 }
 
 /** Writes the prefix that every kind of message begins with, 8 bytes. */
 export function writePrefix(view: DataView, kind: number): void {
   view.setUint32(0, MAGIC, true);
-  view.setUint8(4, kind);
-  view.setUint8(5, 0);
-  view.setUint16(6, 0, true);
+  view.setUint8(KIND_AT, kind);
+  view.setUint8(FLAGS_AT, 0);
+  view.setUint16(STAGES_AT, 0, true);
 }
 
 /**
@@ -218,18 +248,18 @@ export function writePrefix(view: DataView, kind: number): void {
 export function readEnvelope(bytes: Uint8Array, view: DataView, stages: number): Envelope {
   const end = headBytes(stages);
   if (bytes.byteLength < end) throw refused('it is shorter than its head');
-  if (view.getUint16(6, true) !== stages || stages > MAX_STAGES) throw refused('it is of another workflow');
-  const flags = view.getUint8(5);
+  if (view.getUint16(STAGES_AT, true) !== stages || stages > MAX_STAGES) throw refused('it is of another workflow');
+  const flags = view.getUint8(FLAGS_AT);
   const isInBlock = (flags & Flag.IN_BLOCK) !== 0;
-  const bodyBytes = getCount(view, 64);
-  const traceBytes = view.getUint32(52, true);
-  const metaBytes = view.getUint32(56, true);
-  const tableBytes = view.getUint32(60, true);
-  const partCount = view.getUint16(42, true);
-  const fromStage = view.getUint16(14, true) - 1;
-  const ticket = getCount(view, 24);
-  const finishedBelow = getCount(view, 32);
-  const sentAtUs = view.getFloat64(72, true);
+  const bodyBytes = getCount(view, BODY_BYTES_AT);
+  const traceBytes = view.getUint32(TRACE_BYTES_AT, true);
+  const metaBytes = view.getUint32(META_BYTES_AT, true);
+  const tableBytes = view.getUint32(TABLE_BYTES_AT, true);
+  const partCount = view.getUint16(PART_COUNT_AT, true);
+  const fromStage = view.getUint16(FROM_STAGE_AT, true) - 1;
+  const ticket = getCount(view, TICKET_AT);
+  const finishedBelow = getCount(view, FINISHED_BELOW_AT);
+  const sentAtUs = view.getFloat64(SENT_US_AT, true);
   if (fromStage < GATEWAY_INDEX || fromStage >= stages) throw refused('its sender is no stage of the workflow');
   if (!(ticket >= 0 && finishedBelow >= 0)) throw refused('its ticket is out of range');
   if (!(bodyBytes <= MAX_BODY_BYTES)) throw refused('its body is too long');
@@ -247,20 +277,20 @@ export function readEnvelope(bytes: Uint8Array, view: DataView, stages: number):
   if ((isPiece || closes) && fromStage === GATEWAY_INDEX) throw refused('gateways have no streams');
   return {
     flags: flags & ~OWN_FLAGS,
-    plan: view.getUint32(8, true),
-    gateway: view.getUint16(12, true),
-    gatewayRun: view.getUint32(16, true),
-    attempt: view.getUint32(20, true),
+    plan: view.getUint32(PLAN_AT, true),
+    gateway: view.getUint16(GATEWAY_AT, true),
+    gatewayRun: view.getUint32(GATEWAY_RUN_AT, true),
+    attempt: view.getUint32(ATTEMPT_AT, true),
     ticket,
     finishedBelow,
     fromStage,
-    fromInstance: view.getUint16(40, true),
-    incarnation: view.getUint32(44, true),
-    remainingMs: view.getUint32(48, true),
+    fromInstance: view.getUint16(FROM_INSTANCE_AT, true),
+    incarnation: view.getUint32(INCARNATION_AT, true),
+    remainingMs: view.getUint32(REMAINING_MS_AT, true),
     sentAtUs,
     host: view.getUint32(HOST_AT, true),
-    queueUs: view.getFloat32(80, true),
-    computeUs: view.getFloat32(84, true),
+    queueUs: view.getFloat32(QUEUE_US_AT, true),
+    computeUs: view.getFloat32(COMPUTE_US_AT, true),
     task: view.getUint32(TASK_AT, true),
     piece: isPiece ? number : NO_STREAM,
     pieces: closes ? number : NO_STREAM,
@@ -271,7 +301,7 @@ export function readEnvelope(bytes: Uint8Array, view: DataView, stages: number):
     traceBytes,
     tableBytes,
     metaBytes,
-    block: isInBlock ? getReference(view, 88, bodyBytes) : undefined,
+    block: isInBlock ? getReference(view, BLOCK_AT, bodyBytes) : undefined,
   };
 }
 

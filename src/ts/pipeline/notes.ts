@@ -19,6 +19,19 @@ import { getCount, Kind, refused, setCount, writePrefix } from './envelope.js';
 /** What a place says of a task: it began, it made progress, it has ended, or its inputs are not complete yet. */
 export const Report = { STARTED: 1, PROGRESS: 2, DONE: 3, INCOMPLETE: 4 } as const;
 
+// Where the fields lie, as drawn above: of the head of a note, behind its prefix,
+const STAGE_AT = 8;
+const INSTANCE_AT = 10;
+const GATEWAY_RUN_AT = 12;
+// of a record of REPORTS, behind what it says, which is at 0,
+const ATTEMPT_AT = 4;
+const TICKET_AT = 8;
+const QUEUE_US_AT = 16;
+const COMPUTE_US_AT = 20;
+const PROGRESS_AT = 24;
+// and of a record of ENDED, behind its ticket, which is at 0.
+const ENDED_ATTEMPT_AT = 8;
+
 export const HEAD_BYTES = 16;
 export const REPORT_BYTES = 32;
 const ENDED_BYTES = 16;
@@ -91,9 +104,9 @@ export class ReportWriter {
 /** Writes the head of a note. */
 export function writeHead(view: DataView, kind: number, { stage, instance, gatewayRun }: NoteHead): void {
   writePrefix(view, kind);
-  view.setUint16(8, stage + 1, true);
-  view.setUint16(10, instance, true);
-  view.setUint32(12, gatewayRun, true);
+  view.setUint16(STAGE_AT, stage + 1, true);
+  view.setUint16(INSTANCE_AT, instance, true);
+  view.setUint32(GATEWAY_RUN_AT, gatewayRun, true);
 }
 
 /** Writes a record of a report. */
@@ -108,11 +121,11 @@ export function writeReport(
   progress: number,
 ): void {
   view.setUint32(at, what, true);
-  view.setUint32(at + 4, attempt, true);
-  setCount(view, at + 8, ticket);
-  view.setFloat32(at + 16, queueUs, true);
-  view.setFloat32(at + 20, computeUs, true);
-  view.setFloat64(at + 24, progress, true);
+  view.setUint32(at + ATTEMPT_AT, attempt, true);
+  setCount(view, at + TICKET_AT, ticket);
+  view.setFloat32(at + QUEUE_US_AT, queueUs, true);
+  view.setFloat32(at + COMPUTE_US_AT, computeUs, true);
+  view.setFloat64(at + PROGRESS_AT, progress, true);
 }
 
 /** A record of a report, read. */
@@ -128,9 +141,9 @@ export interface ReportRecord {
 /** Reads who sent a note. @throws RdmaError RDMA_ERR_PROTOCOL */
 export function readNoteHead(bytes: Uint8Array, view: DataView, stages: number): NoteHead {
   if (bytes.length < HEAD_BYTES) throw refused('the note is shorter than its head');
-  const stage = view.getUint16(8, true) - 1;
+  const stage = view.getUint16(STAGE_AT, true) - 1;
   if (stage >= stages) throw refused('the sender of the note is no stage of the workflow');
-  return { stage, instance: view.getUint16(10, true), gatewayRun: view.getUint32(12, true) };
+  return { stage, instance: view.getUint16(INSTANCE_AT, true), gatewayRun: view.getUint32(GATEWAY_RUN_AT, true) };
 }
 
 /** Reads the records of REPORTS. @throws RdmaError RDMA_ERR_PROTOCOL */
@@ -142,11 +155,11 @@ export function readReports(bytes: Uint8Array, view: DataView): ReportRecord[] {
 export function readReport(view: DataView, at: number): ReportRecord {
   const record = {
     what: view.getUint32(at, true),
-    attempt: view.getUint32(at + 4, true),
-    ticket: getCount(view, at + 8),
-    queueUs: view.getFloat32(at + 16, true),
-    computeUs: view.getFloat32(at + 20, true),
-    progress: view.getFloat64(at + 24, true),
+    attempt: view.getUint32(at + ATTEMPT_AT, true),
+    ticket: getCount(view, at + TICKET_AT),
+    queueUs: view.getFloat32(at + QUEUE_US_AT, true),
+    computeUs: view.getFloat32(at + COMPUTE_US_AT, true),
+    progress: view.getFloat64(at + PROGRESS_AT, true),
   };
   const { what, ticket, queueUs, computeUs, progress } = record;
   const isKnown = what >= Report.STARTED && what <= Report.INCOMPLETE;
@@ -177,7 +190,7 @@ export function encodeEnded(gateway: NoteHead, ticket: number, attempt: number):
   const view = new DataView(bytes.buffer);
   writeHead(view, Kind.ENDED, gateway);
   setCount(view, HEAD_BYTES, ticket);
-  view.setUint32(HEAD_BYTES + 8, attempt, true);
+  view.setUint32(HEAD_BYTES + ENDED_ATTEMPT_AT, attempt, true);
   return bytes;
 }
 
@@ -186,7 +199,7 @@ export function readEnded(bytes: Uint8Array, view: DataView): { ticket: number; 
   return readRecords(bytes, ENDED_BYTES, (at) => {
     const ticket = getCount(view, at);
     if (!(ticket >= 0)) throw refused('a ticket of the note is out of range');
-    return { ticket, attempt: view.getUint32(at + 8, true) };
+    return { ticket, attempt: view.getUint32(at + ENDED_ATTEMPT_AT, true) };
   });
 }
 

@@ -11,6 +11,13 @@ import { RdmaError } from '../core/errors.js';
 
 const WORDS = 8;
 const SLOT_BYTES = WORDS * 4;
+// The words of a slot, as drawn above; its state is the first.
+const ATTEMPT_WORD = 1;
+const TICKET_LOW_WORD = 2;
+const TICKET_HIGH_WORD = 3;
+const SINCE_WORD = 4;
+const GATEWAY_WORD = 6;
+const GATEWAY_RUN_WORD = 7;
 const MAX_STATE = 0x7fffffff;
 
 /** Tasks that an instance may run at a time, at most: a page of memory. */
@@ -64,12 +71,12 @@ export class TaskBoard {
     if (slot === undefined) throw new RdmaError('RDMA_ERR_BUSY', `more than ${this.slots} tasks run at a time`);
     const { words } = this;
     const at = slot * WORDS;
-    words[at + 1] = attempt;
-    words[at + 2] = ticket;
-    words[at + 3] = ticket / 2 ** 32;
-    this.times[at / 2 + 2] = nowUs;
-    words[at + 6] = gateway;
-    words[at + 7] = gatewayRun;
+    words[at + ATTEMPT_WORD] = attempt;
+    words[at + TICKET_LOW_WORD] = ticket;
+    words[at + TICKET_HIGH_WORD] = ticket / 2 ** 32;
+    this.times[(at + SINCE_WORD) / 2] = nowUs;
+    words[at + GATEWAY_WORD] = gateway;
+    words[at + GATEWAY_RUN_WORD] = gatewayRun;
     this.lastState = this.lastState === MAX_STATE ? 1 : this.lastState + 1;
     Atomics.store(words, at, this.lastState);
     return slot;
@@ -96,13 +103,13 @@ export class TaskBoard {
     const { words, scratchWords } = this;
     const state = Atomics.load(words, at);
     if (state === 0) return undefined;
-    const attempt = Atomics.load(words, at + 1) >>> 0;
-    const low = Atomics.load(words, at + 2) >>> 0;
-    const high = Atomics.load(words, at + 3) >>> 0;
-    scratchWords[0] = Atomics.load(words, at + 4);
-    scratchWords[1] = Atomics.load(words, at + 5);
-    const gateway = Atomics.load(words, at + 6) >>> 0;
-    const gatewayRun = Atomics.load(words, at + 7) >>> 0;
+    const attempt = Atomics.load(words, at + ATTEMPT_WORD) >>> 0;
+    const low = Atomics.load(words, at + TICKET_LOW_WORD) >>> 0;
+    const high = Atomics.load(words, at + TICKET_HIGH_WORD) >>> 0;
+    scratchWords[0] = Atomics.load(words, at + SINCE_WORD);
+    scratchWords[1] = Atomics.load(words, at + SINCE_WORD + 1);
+    const gateway = Atomics.load(words, at + GATEWAY_WORD) >>> 0;
+    const gatewayRun = Atomics.load(words, at + GATEWAY_RUN_WORD) >>> 0;
     if (Atomics.load(words, at) !== state) return undefined;
     return { gateway, gatewayRun, ticket: high * 2 ** 32 + low, attempt, sinceUs: this.scratch[0]! };
   }

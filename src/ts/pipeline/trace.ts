@@ -45,6 +45,15 @@ export interface Trace {
 export const RECORD_BYTES = 24;
 const TASK = 1;
 const HOP = 2;
+// Where the fields of a record lie, as drawn above; its kind is at 0.
+const FROM_AT = 1;
+const TO_AT = 2;
+const PAD_AT = 3;
+const FROM_INSTANCE_AT = 4;
+const TO_INSTANCE_AT = 6;
+const BYTES_AT = 8;
+const A_AT = 16;
+const B_AT = 20;
 const NO_RECORDS = new Uint8Array(0);
 
 /** The records of one traced request at one place. */
@@ -99,14 +108,14 @@ export class TraceRecords {
     if (this.room() === undefined) return;
     const { view } = this;
     view.setUint8(at, kind);
-    view.setUint8(at + 1, from + 1);
-    view.setUint8(at + 2, to + 1);
-    view.setUint8(at + 3, 0);
-    view.setUint16(at + 4, fromInstance, true);
-    view.setUint16(at + 6, toInstance, true);
-    setCount(view, at + 8, bytes);
-    view.setFloat32(at + 16, a, true);
-    view.setFloat32(at + 20, b, true);
+    view.setUint8(at + FROM_AT, from + 1);
+    view.setUint8(at + TO_AT, to + 1);
+    view.setUint8(at + PAD_AT, 0);
+    view.setUint16(at + FROM_INSTANCE_AT, fromInstance, true);
+    view.setUint16(at + TO_INSTANCE_AT, toInstance, true);
+    setCount(view, at + BYTES_AT, bytes);
+    view.setFloat32(at + A_AT, a, true);
+    view.setFloat32(at + B_AT, b, true);
   }
 
   // Makes room for one record; undefined when there are as many as a message may carry.
@@ -131,16 +140,16 @@ export function readTrace(spec: WorkflowSpec, records: Uint8Array): Trace {
   const nameOf = (index: number, gateway: string) => (index === 0 ? gateway : spec.stages[index - 1]?.name);
   for (let at = 0; at + RECORD_BYTES <= records.length; at += RECORD_BYTES) {
     const kind = view.getUint8(at);
-    const from = nameOf(view.getUint8(at + 1), REQUEST);
-    const to = nameOf(view.getUint8(at + 2), RESULT);
-    const instance = view.getUint16(at + 6, true);
-    const a = view.getFloat32(at + 16, true);
+    const from = nameOf(view.getUint8(at + FROM_AT), REQUEST);
+    const to = nameOf(view.getUint8(at + TO_AT), RESULT);
+    const instance = view.getUint16(at + TO_INSTANCE_AT, true);
+    const a = view.getFloat32(at + A_AT, true);
     if (from === undefined || to === undefined) continue;
     if (kind === TASK) {
-      trace.tasks.push({ stage: to, instance, queueUs: a, computeUs: view.getFloat32(at + 20, true) });
+      trace.tasks.push({ stage: to, instance, queueUs: a, computeUs: view.getFloat32(at + B_AT, true) });
     } else if (kind === HOP) {
-      const fromInstance = view.getUint16(at + 4, true);
-      const bytes = getCount(view, at + 8);
+      const fromInstance = view.getUint16(at + FROM_INSTANCE_AT, true);
+      const bytes = getCount(view, at + BYTES_AT);
       trace.hops.push({ from, fromInstance, to, toInstance: instance, bytes, us: a < 0 ? undefined : a });
     }
   }

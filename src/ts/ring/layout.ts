@@ -31,8 +31,20 @@ const ALIGN_BYTES = MESSAGE_ALIGN_BYTES;
 const CRC_WORD = BLOCK_WORDS;
 /** Where a control block has its checksum, in words. */
 export const CONTROL_CRC_WORD = CRC_WORD;
+// The words of a descriptor, as drawn above; a number of two words has its upper word behind its lower.
+const KIND_WORD = 1;
 const SEQUENCE_WORD = 2;
+const OFFSET_WORD = 4;
+const SPACE_WORD = 5;
 const LENGTH_WORD = 6;
+const ADDRESS_WORD = 8;
+const RKEY_WORD = 10;
+const PAYLOAD_CRC_WORD = 11;
+// The words of a control block.
+const STATE_WORD = 1;
+const RELEASED_WORD = 2;
+const ACKNOWLEDGED_WORD = 4;
+const CONTROL_END_WORD = 6;
 const HIGH = 2 ** 32;
 // Stores are seen in their order, and loads happen in theirs (Intel SDM volume 3, 9.2.2; AMD64 APM volume 2, 7.2).
 // Elsewhere the two that matter are atomic ones, which order the others around them.
@@ -125,8 +137,8 @@ export function inlineWords(length: number): number {
 
 /** Bytes of the slot at word `at` that are used: its descriptor, and the message behind it. */
 export function usedSlotBytes(words: Uint32Array, at: number): number {
-  const isInline = ((words[at + 1]! >>> 16) & INLINE) !== 0;
-  return DESCRIPTOR_BYTES + (isInline ? inlineWords(words[at + 6]!) * 4 : 0);
+  const isInline = ((words[at + KIND_WORD]! >>> 16) & INLINE) !== 0;
+  return DESCRIPTOR_BYTES + (isInline ? inlineWords(words[at + LENGTH_WORD]!) * 4 : 0);
 }
 
 /**
@@ -136,17 +148,17 @@ export function usedSlotBytes(words: Uint32Array, at: number): number {
 export function encodeDescriptor(words: Uint32Array, at: number, epoch: number, descriptor: Descriptor): void {
   const { sequence, length, address } = descriptor;
   words[at] = epoch;
-  words[at + 1] = descriptor.kind | (descriptor.flags << 16);
-  words[at + 2] = sequence;
-  words[at + 3] = highWord(sequence);
-  words[at + 4] = descriptor.offset;
-  words[at + 5] = descriptor.space;
-  words[at + 6] = length;
-  words[at + 7] = highWord(length);
-  words[at + 8] = address;
-  words[at + 9] = highWord(address);
-  words[at + 10] = descriptor.rkey;
-  words[at + 11] = descriptor.payloadCrc;
+  words[at + KIND_WORD] = descriptor.kind | (descriptor.flags << 16);
+  words[at + SEQUENCE_WORD] = sequence;
+  words[at + SEQUENCE_WORD + 1] = highWord(sequence);
+  words[at + OFFSET_WORD] = descriptor.offset;
+  words[at + SPACE_WORD] = descriptor.space;
+  words[at + LENGTH_WORD] = length;
+  words[at + LENGTH_WORD + 1] = highWord(length);
+  words[at + ADDRESS_WORD] = address;
+  words[at + ADDRESS_WORD + 1] = highWord(address);
+  words[at + RKEY_WORD] = descriptor.rkey;
+  words[at + PAYLOAD_CRC_WORD] = descriptor.payloadCrc;
   const isInline = (descriptor.flags & INLINE) !== 0;
   const more = isInline ? crc32cOfWords(words, at + MESSAGE_WORD, inlineWords(length)) : 0;
   words[at + CRC_WORD] = written.of(words, at, more);
@@ -158,7 +170,7 @@ export function encodeDescriptor(words: Uint32Array, at: number, epoch: number, 
  */
 export function publishDescriptor(from: Uint32Array, fromAt: number, to: Uint32Array, at: number): void {
   to[at] = from[fromAt]!;
-  to[at + 1] = from[fromAt + 1]!;
+  to[at + KIND_WORD] = from[fromAt + KIND_WORD]!;
   for (let i = SEQUENCE_WORD + 1; i <= CRC_WORD; i++) to[at + i] = from[fromAt + i]!;
   const sequence = from[fromAt + SEQUENCE_WORD]!;
   if (STORES_IN_ORDER) to[at + SEQUENCE_WORD] = sequence;
@@ -171,8 +183,8 @@ export function publishDescriptor(from: Uint32Array, fromAt: number, to: Uint32A
  */
 export function publishShort(to: Uint32Array, at: number, epoch: number, sequence: number, length: number): void {
   to[at] = epoch;
-  to[at + 1] = SHORT_MESSAGE;
-  to[at + 3] = highWord(sequence);
+  to[at + KIND_WORD] = SHORT_MESSAGE;
+  to[at + SEQUENCE_WORD + 1] = highWord(sequence);
   to[at + LENGTH_WORD] = length;
   if (STORES_IN_ORDER) to[at + SEQUENCE_WORD] = sequence;
   else Atomics.store(to, at + SEQUENCE_WORD, sequence);
@@ -180,7 +192,7 @@ export function publishShort(to: Uint32Array, at: number, epoch: number, sequenc
 
 /** True when the descriptor at word `at`, which shows its sequence, says that its message is SHORT. */
 export function saysShort(words: Uint32Array, at: number): boolean {
-  return ((words[at + 1]! >>> 16) & SHORT) !== 0;
+  return ((words[at + KIND_WORD]! >>> 16) & SHORT) !== 0;
 }
 
 /**
@@ -197,7 +209,10 @@ export function shortLength(
   inlineBytes: number,
 ): number {
   const length = words[at + LENGTH_WORD]!;
-  const isRight = words[at] === epoch && words[at + 1] === SHORT_MESSAGE && words[at + 3] === highWord(sequence);
+  const isRight =
+    words[at] === epoch &&
+    words[at + KIND_WORD] === SHORT_MESSAGE &&
+    words[at + SEQUENCE_WORD + 1] === highWord(sequence);
   return isRight && length > 0 && length <= inlineBytes ? length : -1;
 }
 
@@ -222,24 +237,24 @@ export function decodeDescriptor(
   inlineBytes: number,
   into: Descriptor,
 ): boolean {
-  const kind = words[at + 1]!;
-  const length = words[at + 6]!;
+  const kind = words[at + KIND_WORD]!;
+  const length = words[at + LENGTH_WORD]!;
   const isInline = ((kind >>> 16) & INLINE) !== 0;
   if (isInline && length > inlineBytes) return false;
   const more = isInline ? crc32cOfWords(words, at + MESSAGE_WORD, inlineWords(length)) : 0;
   if (!readBlock(words, at, epoch, more)) return false;
   const block = read.words;
   // It may have been written meanwhile: what was checked must be what was looked at before.
-  if (block[1]! >>> 0 !== kind || block[6]! >>> 0 !== length) return false;
-  into.kind = block[1]! & 0xffff;
-  into.flags = block[1]! >>> 16;
-  into.sequence = whole(block, 2);
-  into.offset = block[4]! >>> 0;
-  into.space = block[5]! >>> 0;
-  into.length = whole(block, 6);
-  into.address = whole(block, 8);
-  into.rkey = block[10]! >>> 0;
-  into.payloadCrc = block[11]! >>> 0;
+  if (block[KIND_WORD]! >>> 0 !== kind || block[LENGTH_WORD]! >>> 0 !== length) return false;
+  into.kind = block[KIND_WORD]! & 0xffff;
+  into.flags = block[KIND_WORD]! >>> 16;
+  into.sequence = whole(block, SEQUENCE_WORD);
+  into.offset = block[OFFSET_WORD]! >>> 0;
+  into.space = block[SPACE_WORD]! >>> 0;
+  into.length = whole(block, LENGTH_WORD);
+  into.address = whole(block, ADDRESS_WORD);
+  into.rkey = block[RKEY_WORD]! >>> 0;
+  into.payloadCrc = block[PAYLOAD_CRC_WORD]! >>> 0;
   return true;
 }
 
@@ -272,12 +287,12 @@ export function encodeControl(
   acknowledged: number,
 ): void {
   words[at] = epoch;
-  words[at + 1] = state;
-  words[at + 2] = released;
-  words[at + 3] = highWord(released);
-  words[at + 4] = acknowledged;
-  words[at + 5] = highWord(acknowledged);
-  for (let i = 6; i < CRC_WORD; i++) words[at + i] = 0;
+  words[at + STATE_WORD] = state;
+  words[at + RELEASED_WORD] = released;
+  words[at + RELEASED_WORD + 1] = highWord(released);
+  words[at + ACKNOWLEDGED_WORD] = acknowledged;
+  words[at + ACKNOWLEDGED_WORD + 1] = highWord(acknowledged);
+  for (let i = CONTROL_END_WORD; i < CRC_WORD; i++) words[at + i] = 0;
   words[at + CRC_WORD] = written.of(words, at, 0);
 }
 
@@ -287,9 +302,9 @@ export function encodeControl(
  */
 export function decodeControl(words: Uint32Array, at: number, epoch: number, into: Control): boolean {
   if (!readBlock(words, at, epoch, 0)) return false;
-  into.state = read.words[1]! >>> 0;
-  into.released = whole(read.words, 2);
-  into.acknowledged = whole(read.words, 4);
+  into.state = read.words[STATE_WORD]! >>> 0;
+  into.released = whole(read.words, RELEASED_WORD);
+  into.acknowledged = whole(read.words, ACKNOWLEDGED_WORD);
   return true;
 }
 

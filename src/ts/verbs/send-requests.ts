@@ -8,6 +8,26 @@
 import { WorkOpcode } from '../addon/constants.js';
 import { RECORD_F64, RECORD_U32, type ScatterGather, WorkRequests } from './work-requests.js';
 
+// Offsets in a record, as drawn above: in doubles and 64-bit words, and in words of 4 bytes.
+const REMOTE_ADDRESS_F64 = 1;
+const COMPARE_ADD_U64 = 6;
+const SWAP_U64 = 7;
+const OPCODE_U32 = 4;
+const FLAGS_U32 = 5;
+const IMM_U32 = 6;
+const RKEY_U32 = 7;
+const SGE_COUNT_U32 = 8;
+const ADDRESS_HANDLE_U32 = 9;
+const REMOTE_QPN_U32 = 10;
+const REMOTE_QKEY_U32 = 11;
+const FIRST_LENGTH_U32 = 18; // of sge[0]
+// A bind names no peer: its words lie where other requests name one (BindView in src/native/records.h).
+const WINDOW_U32 = 9;
+const REGION_U32 = 10;
+const ACCESS_U32 = 11;
+const LENGTH_LOW_U32 = 12;
+const LENGTH_HIGH_U32 = 13;
+
 /**
  * The send work requests of one queue pair, filled by index and handed down by `postSend(count)`.
  * Arguments are not checked here; the device answers for what is wrong in them.
@@ -108,9 +128,9 @@ export class SendRequests extends WorkRequests {
    */
   to(index: number, addressHandle: number, remoteQpn: number, remoteQkey: number): void {
     const u = index * RECORD_U32;
-    this.u32[u + 9] = addressHandle;
-    this.u32[u + 10] = remoteQpn;
-    this.u32[u + 11] = remoteQkey;
+    this.u32[u + ADDRESS_HANDLE_U32] = addressHandle;
+    this.u32[u + REMOTE_QPN_U32] = remoteQpn;
+    this.u32[u + REMOTE_QKEY_U32] = remoteQkey;
   }
 
   /**
@@ -129,8 +149,8 @@ export class SendRequests extends WorkRequests {
     lkey: number,
   ): void {
     this.head(index, WorkOpcode.COMPARE_SWAP, wrId, flags, 0, remoteAddress, rkey, 1);
-    this.u64[index * RECORD_F64 + 6] = compare;
-    this.u64[index * RECORD_F64 + 7] = swap;
+    this.u64[index * RECORD_F64 + COMPARE_ADD_U64] = compare;
+    this.u64[index * RECORD_F64 + SWAP_U64] = swap;
     this.element(index, 0, address, 8, lkey);
   }
 
@@ -146,7 +166,7 @@ export class SendRequests extends WorkRequests {
     lkey: number,
   ): void {
     this.head(index, WorkOpcode.FETCH_ADD, wrId, flags, 0, remoteAddress, rkey, 1);
-    this.u64[index * RECORD_F64 + 6] = add;
+    this.u64[index * RECORD_F64 + COMPARE_ADD_U64] = add;
     this.element(index, 0, address, 8, lkey);
   }
 
@@ -173,11 +193,11 @@ export class SendRequests extends WorkRequests {
   ): void {
     this.head(index, WorkOpcode.BIND_MW, wrId, flags, rkey, address, newRkey, 0);
     const u = index * RECORD_U32;
-    this.u32[u + 9] = window;
-    this.u32[u + 10] = region;
-    this.u32[u + 11] = access;
-    this.u32[u + 12] = length >>> 0;
-    this.u32[u + 13] = Math.floor(length / 2 ** 32);
+    this.u32[u + WINDOW_U32] = window;
+    this.u32[u + REGION_U32] = region;
+    this.u32[u + ACCESS_U32] = access;
+    this.u32[u + LENGTH_LOW_U32] = length >>> 0;
+    this.u32[u + LENGTH_HIGH_U32] = Math.floor(length / 2 ** 32);
   }
 
   /** Makes a key of this side invalid: of a bound memory window (IBV_WR_LOCAL_INV). */
@@ -188,9 +208,9 @@ export class SendRequests extends WorkRequests {
   /** Makes the WRITE at `index` a WRITE_WITH_IMM, with other flags: for the last one of a batch. */
   addImm(index: number, flags: number, imm: number): void {
     const u = index * RECORD_U32;
-    this.u32[u + 4] = WorkOpcode.WRITE_WITH_IMM;
-    this.u32[u + 5] = flags;
-    this.u32[u + 6] = imm;
+    this.u32[u + OPCODE_U32] = WorkOpcode.WRITE_WITH_IMM;
+    this.u32[u + FLAGS_U32] = flags;
+    this.u32[u + IMM_U32] = imm;
   }
 
   /** The peer's address in the request at `index`. */
@@ -205,12 +225,12 @@ export class SendRequests extends WorkRequests {
 
   /** The length of the first piece of the request at `index`, 0 to 2^31 bytes. */
   setLength(index: number, length: number): void {
-    this.u32[index * RECORD_U32 + 18] = length;
+    this.u32[index * RECORD_U32 + FIRST_LENGTH_U32] = length;
   }
 
   /** The flags of the request at `index`, a sum of SendFlags. */
   setFlags(index: number, flags: number): void {
-    this.u32[index * RECORD_U32 + 5] = flags;
+    this.u32[index * RECORD_U32 + FLAGS_U32] = flags;
   }
 
   /** The number with which the completion of the request at `index` comes. */
@@ -246,12 +266,12 @@ export class SendRequests extends WorkRequests {
     const f = index * RECORD_F64;
     const u = index * RECORD_U32;
     this.f64[f] = wrId;
-    this.f64[f + 1] = remoteAddress;
-    this.u32[u + 4] = opcode;
-    this.u32[u + 5] = flags;
-    this.u32[u + 6] = imm;
-    this.u32[u + 7] = rkey;
-    this.u32[u + 8] = numSge;
+    this.f64[f + REMOTE_ADDRESS_F64] = remoteAddress;
+    this.u32[u + OPCODE_U32] = opcode;
+    this.u32[u + FLAGS_U32] = flags;
+    this.u32[u + IMM_U32] = imm;
+    this.u32[u + RKEY_U32] = rkey;
+    this.u32[u + SGE_COUNT_U32] = numSge;
   }
 }
 

@@ -9,6 +9,11 @@ export const RECORD_F64 = 16; // 128 bytes in doubles
 export const RECORD_U32 = 32;
 const SGE_F64 = 8; // offset of sge[0] in doubles
 const SGE_U32 = 16;
+// In a piece, behind its address of 8 bytes.
+const SGE_LENGTH_U32 = 2;
+const SGE_LKEY_U32 = 3;
+const SGE_WORDS_F64 = 2;
+const SGE_WORDS_U32 = 4;
 
 /** The largest number of scatter-gather elements in a work request. */
 export const MAX_SGE = 4;
@@ -42,10 +47,10 @@ export abstract class WorkRequests {
   }
 
   protected element(index: number, at: number, address: number, length: number, lkey: number): void {
-    const u = index * RECORD_U32 + SGE_U32 + at * 4;
-    this.f64[index * RECORD_F64 + SGE_F64 + at * 2] = address;
-    this.u32[u + 2] = length;
-    this.u32[u + 3] = lkey;
+    const u = index * RECORD_U32 + SGE_U32 + at * SGE_WORDS_U32;
+    this.f64[index * RECORD_F64 + SGE_F64 + at * SGE_WORDS_F64] = address;
+    this.u32[u + SGE_LENGTH_U32] = length;
+    this.u32[u + SGE_LKEY_U32] = lkey;
   }
 
   protected elements(index: number, pieces: readonly ScatterGather[]): void {
