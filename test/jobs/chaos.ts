@@ -9,7 +9,7 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { JobService } from '../../src/ts/jobs/index.js';
-import { within } from '../pipeline/support.js';
+import { until, within } from '../pipeline/support.js';
 import { type GatewayTask, openStore, runOne } from './gateway-main.js';
 import { numberOf } from './support.js';
 
@@ -75,14 +75,19 @@ export async function chaos(options: ChaosOptions): Promise<ChaosReport> {
     if (what === 'a') accepted.set(id, Number(value));
     else if (what === 'o') told.set(id, (told.get(id) ?? new Set()).add(value));
   };
+  const jobs = (count: number) => until(`${count} accepted jobs`, () => accepted.size >= count, 60_000);
   const start = () => new Gateway({ kind, place, leaseMs, name: `g${++generation}` }, onLine);
   const running = Array.from({ length: gateways }, start);
   try {
     for (let kill = 0; kill < kills; kill++) {
       const at = Math.floor(random() * gateways);
       const { child, ready, ended } = running[at]!;
-      // Often before it is ready too, but not always, or nothing is ever accepted.
-      if (random() < 0.8) await within('a gateway', ready, 60_000);
+      // Often before it is ready too, but not always, or nothing is ever accepted. The kills of a slow machine wait for
+      // jobs.
+      if (random() < 0.8) {
+        await within('a gateway', ready, 60_000);
+        await jobs(kill + 1);
+      }
       await sleep(random() * 150);
       if (stops && random() < 0.4) {
         stopped++;
@@ -97,6 +102,7 @@ export async function chaos(options: ChaosOptions): Promise<ChaosReport> {
       running[at] = start();
     }
     await within('a gateway', running[0]!.ready, 60_000);
+    await jobs(kills);
   } finally {
     for (const { child } of running) child.kill('SIGKILL');
     await Promise.all(running.map(({ ended }) => ended));

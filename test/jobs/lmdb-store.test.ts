@@ -32,6 +32,65 @@ conformance(t, {
   },
 });
 
+void t.test('what is under way when the store closes ends well, and what comes later is refused', async (t) => {
+  const store = await lmdbStore(scratch(t));
+  t.teardown(() => store.close());
+  const owner = store.ownerName();
+  await store.beat(owner, 0);
+  const accept = (id: string) =>
+    store.accept(
+      { id, tenant: 'default', priority: 0, submittedAtMs: 1, owner },
+      encodeRequest(numbered(1, id < 'b' ? 100_000 : 10)),
+    );
+  await accept('a0');
+  // Reads in every turn of the loop, while the last writes are on their way to the disk.
+  const look = async (): Promise<string> => {
+    for (let i = 0; i < 1_000_000; i++) {
+      const code = await codeOf(store.get('a0'));
+      if (code !== 'ok') return code;
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    return 'never refused';
+  };
+  const ends = [
+    ...Array.from({ length: 20 }, (_, i) => codeOf(accept(i % 2 === 0 ? `a${i + 1}` : `b${i}`))),
+    codeOf(store.sweep()),
+    codeOf(store.list()),
+    codeOf(store.open()),
+  ];
+  const looked = look();
+  await new Promise((resolve) => setImmediate(resolve));
+  await store.close();
+  t.equal(await looked, 'RDMA_ERR_CLOSED');
+  for (const code of await Promise.all(ends)) t.ok(code === 'ok' || code === 'RDMA_ERR_CLOSED', code);
+  for (const late of [store.list(), store.sweep(), store.usage(), store.get('a0'), store.beat(owner, 1)]) {
+    t.equal(await codeOf(late), 'RDMA_ERR_CLOSED');
+  }
+  // lmdb throws out of a timer when it was read while it closed.
+  await new Promise((resolve) => setTimeout(resolve, 20));
+});
+
+void t.test('a list of more jobs than are read at a time has each once, the newest first', async (t) => {
+  const store = await lmdbStore(scratch(t));
+  t.teardown(() => store.close());
+  const owner = store.ownerName();
+  await store.beat(owner, 0);
+  // Two of each time: a batch may end between them.
+  const ids = Array.from({ length: 600 }, (_, i) => `j${String(i).padStart(4, '0')}`);
+  await Promise.all(
+    ids.map((id, i) =>
+      store.accept(
+        { id, tenant: 'default', priority: 0, submittedAtMs: 1 + (i >> 1), owner },
+        encodeRequest(numbered(1, 10)),
+      ),
+    ),
+  );
+  t.strictSame(
+    (await store.list()).map(({ id }) => id),
+    ids.reverse(),
+  );
+});
+
 void t.test('files that crashes have left are swept when they are old, and no others', async (t) => {
   const folder = scratch(t);
   const store = await lmdbStore(folder);

@@ -187,6 +187,30 @@ void t.test('what waits before the stages goes back to the store at a pause, and
   t.match(await job.record(), { attempts: 1 });
 });
 
+void t.test('a service that closes waits for what it asks the store meanwhile, and does not join again', async (t) => {
+  const store = memoryStore();
+  let letGo: (() => void) | undefined;
+  const { beat } = store;
+  store.beat = async (owner, expected) => {
+    if (expected === 0) return beat.call(store, owner, expected);
+    await new Promise<void>((resolve) => {
+      letGo = resolve;
+    });
+    return false; // its lease has ended
+  };
+  const service = await serve(t, store, new CountingRunner(), { leaseMs: 100 });
+  await until('a beat', () => letGo !== undefined);
+  let closed = false;
+  const closing = service.close().then(() => {
+    closed = true;
+  });
+  await new Promise((resolve) => setTimeout(resolve, 30));
+  t.notOk(closed, 'the store has not answered');
+  letGo!();
+  await within('the close', closing);
+  t.strictSame(await store.owners(), [], 'nobody is left in the store');
+});
+
 void t.test('a job that every service gives back in time is never begun too often', async (t) => {
   const store = memoryStore();
   for (let i = 0; i < 5; i++) {

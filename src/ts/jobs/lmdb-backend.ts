@@ -9,7 +9,8 @@
 //   ['sum']                  { jobs, bytes }
 //
 // Invariant: as JobBackend says. A file is on disk before the record that names it is; it is removed after the record
-// was. A change that was answered is on disk. Several processes of one machine may have the same folder open.
+// was. A change that was answered is on disk. Several processes of one machine may have the same folder open. lmdb is not
+// called while it closes, nor later: it would throw out of a timer, which ends the process.
 import { statfs } from 'node:fs/promises';
 import { RdmaError } from '../core/errors.js';
 import type { JobBackend, Owner, RecordChange, Versioned, Written } from './backend.js';
@@ -24,6 +25,8 @@ import type { ValueFiles } from './value-files.js';
 const MAX_INLINE_BYTES = 64 * 1024;
 const IN_FILE = Buffer.alloc(0);
 const POLL_MS = 200;
+/** So many keys are read at a time: whoever lists jobs slowly must not keep pages that were freed since. */
+const LIST_BATCH = 256;
 /** New work is refused when the disk has less room than this, or than this share of it: outcomes need room. */
 const RESERVE_BYTES = 64 * 2 ** 20;
 const RESERVE_SHARE = 0.05;
@@ -60,6 +63,9 @@ export class LmdbBackend implements JobBackend {
   private readonly listeners = new Set<(id: string) => void>();
   private isTight = false;
   private lastTurn: Promise<void> = Promise.resolve();
+  private closing: Promise<void> | undefined;
+  private callsUnderWay = 0;
+  private lastCallEnded: () => void = () => {};
 
   /** @param table records, as JSON. @param values small values, as bytes */
   constructor(
@@ -70,13 +76,34 @@ export class LmdbBackend implements JobBackend {
     private readonly folder: string,
   ) {}
 
-  async read(id: string): Promise<Versioned | undefined> {
-    // What another process has changed since.
-    this.root.resetReadTxn();
-    return this.table.get(['job', id]) as Versioned | undefined;
+  // Closing waits for every call that has begun.
+  private async call<T>(action: () => T | Promise<T>): Promise<T> {
+    if (this.closing !== undefined) throw closed();
+    this.callsUnderWay++;
+    try {
+      return await action();
+    } finally {
+      if (--this.callsUnderWay === 0) this.lastCallEnded();
+    }
   }
 
-  async write(change: RecordChange): Promise<Written> {
+  // As call(), seeing what other processes have changed since.
+  private look<T>(action: () => T | Promise<T>): Promise<T> {
+    return this.call(() => {
+      this.root.resetReadTxn();
+      return action();
+    });
+  }
+
+  read(id: string): Promise<Versioned | undefined> {
+    return this.look(() => this.table.get(['job', id]) as Versioned | undefined);
+  }
+
+  write(change: RecordChange): Promise<Written> {
+    return this.call(() => this.writeNow(change));
+  }
+
+  private async writeNow(change: RecordChange): Promise<Written> {
     const { put, drop = [] } = change;
     const isFile = put !== undefined && put.bytes.length > MAX_INLINE_BYTES;
     try {
@@ -200,60 +227,68 @@ export class LmdbBackend implements JobBackend {
     return noSpace(this.folder, error);
   }
 
-  async readValue(name: string): Promise<Uint8Array | undefined> {
-    const bytes = this.values.get(name);
-    if (bytes === undefined) return undefined;
-    // A copy: an array of its own, which the caller may keep and change.
-    return bytes.length === 0 ? this.files.read(name) : new Uint8Array(bytes);
+  readValue(name: string): Promise<Uint8Array | undefined> {
+    return this.call(() => {
+      const bytes = this.values.get(name);
+      if (bytes === undefined) return undefined;
+      // A copy: an array of its own, which the caller may keep and change.
+      return bytes.length === 0 ? this.files.read(name) : new Uint8Array(bytes);
+    });
   }
 
   async *list(): AsyncIterable<JobEntry> {
-    this.root.resetReadTxn();
-    const range = { start: ['time', Number.MAX_SAFE_INTEGER], end: ['time'], reverse: true };
-    for (const { key } of this.table.getRange(range)) {
-      const found = this.table.get(['job', (key as [string, number, string])[2]]) as Versioned | undefined;
-      if (found !== undefined) yield found.entry;
+    let start: (string | number)[] = ['time', Number.MAX_SAFE_INTEGER];
+    for (;;) {
+      const range = { start, end: ['time'], reverse: true, exclusiveStart: true, limit: LIST_BATCH };
+      const keys = await this.look(() => [...this.table.getKeys(range)] as [string, number, string][]);
+      for (const key of keys) {
+        const found = await this.call(() => this.table.get(['job', key[2]]) as Versioned | undefined);
+        if (found !== undefined) yield found.entry;
+      }
+      if (keys.length < LIST_BATCH) return;
+      start = keys.at(-1)!;
     }
   }
 
-  async open(): Promise<{ id: string; owner: string }[]> {
-    this.root.resetReadTxn();
-    const found: { id: string; owner: string }[] = [];
-    for (const { key, value } of this.table.getRange({ start: ['open'], end: ['open', '\uffff'] })) {
-      found.push({ id: (key as [string, string])[1], owner: value as string });
-    }
-    return found;
+  open(): Promise<{ id: string; owner: string }[]> {
+    return this.look(() => {
+      const found: { id: string; owner: string }[] = [];
+      for (const { key, value } of this.table.getRange({ start: ['open'], end: ['open', '\uffff'] })) {
+        found.push({ id: (key as [string, string])[1], owner: value as string });
+      }
+      return found;
+    });
   }
 
-  async expired(atMs: number, limit: number): Promise<string[]> {
+  expired(atMs: number, limit: number): Promise<string[]> {
     const range = { start: ['end'], end: ['end', atMs + 1], limit };
-    return [...this.table.getRange(range)].map(({ key }) => (key as [string, number, string])[2]);
+    return this.call(() => [...this.table.getKeys(range)].map((key) => (key as [string, number, string])[2]));
   }
 
-  async usage(): Promise<{ jobs: number; bytes: number }> {
-    this.root.resetReadTxn();
-    return this.sum();
+  usage(): Promise<{ jobs: number; bytes: number }> {
+    return this.look(() => this.sum());
   }
 
   ownerName(unique: string): string {
     return processName(unique);
   }
 
-  async owners(): Promise<Owner[]> {
-    this.root.resetReadTxn();
-    const found: Owner[] = [];
-    for (const { key, value } of this.table.getRange({ start: ['owner'], end: ['owner', '\uffff'] })) {
-      found.push({ id: (key as [string, string])[1], beat: value as number });
-    }
-    return found;
+  owners(): Promise<Owner[]> {
+    return this.look(() => {
+      const found: Owner[] = [];
+      for (const { key, value } of this.table.getRange({ start: ['owner'], end: ['owner', '\uffff'] })) {
+        found.push({ id: (key as [string, string])[1], beat: value as number });
+      }
+      return found;
+    });
   }
 
   beat(owner: string, expected: number): Promise<boolean> {
-    return this.changeOwner(owner, expected, expected + 1);
+    return this.call(() => this.changeOwner(owner, expected, expected + 1));
   }
 
   endOwner({ id, beat }: Owner): Promise<boolean> {
-    return this.changeOwner(id, beat, undefined);
+    return this.call(() => this.changeOwner(id, beat, undefined));
   }
 
   private async changeOwner(id: string, expected: number, next: number | undefined): Promise<boolean> {
@@ -274,9 +309,13 @@ export class LmdbBackend implements JobBackend {
     return isDeadProcess(owner);
   }
 
-  async sweep(): Promise<number> {
-    this.root.resetReadTxn();
-    return this.files.sweep((name) => this.values.doesExist(name));
+  sweep(): Promise<number> {
+    return this.look(() =>
+      this.files.sweep((name) => {
+        if (this.closing !== undefined) throw closed();
+        return this.values.doesExist(name);
+      }),
+    );
   }
 
   onChange(call: (id: string | undefined) => void): () => void {
@@ -284,7 +323,19 @@ export class LmdbBackend implements JobBackend {
     return () => this.listeners.delete(call);
   }
 
-  async close(): Promise<void> {
+  close(): Promise<void> {
+    this.closing ??= this.closeRoot();
+    return this.closing;
+  }
+
+  private async closeRoot(): Promise<void> {
+    if (this.callsUnderWay > 0) {
+      await new Promise<void>((resolve) => {
+        this.lastCallEnded = resolve;
+      });
+    }
     await this.root.close();
   }
 }
+
+const closed = () => new RdmaError('RDMA_ERR_CLOSED', 'the store of jobs is closed');

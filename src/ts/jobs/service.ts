@@ -65,6 +65,7 @@ export class JobService implements AsyncDisposable {
   private readonly ended = new AbortController();
   private readonly endedLogs = new Map<string, EventLog>();
   private looking: Promise<void> | undefined;
+  private ticking: Promise<void> | undefined;
   private lookAgain = false;
   private isPaused = false;
   private leftSome = false; // the last look has left jobs for others or for later
@@ -328,7 +329,7 @@ export class JobService implements AsyncDisposable {
   private tickLater(): void {
     if (this.closing !== undefined) return;
     this.stopTimer = this.store.port.timers.after(this.tickMs, () => {
-      void this.tick().finally(() => this.tickLater());
+      this.ticking = this.tick().finally(() => this.tickLater());
     });
   }
 
@@ -480,6 +481,8 @@ export class JobService implements AsyncDisposable {
     const works = [...this.works.values()];
     this.abandonAll(new RdmaError('RDMA_ERR_CLOSED', 'the service of jobs is closed'));
     await Promise.all(this.running);
+    // What it asks the store for meanwhile would meet a store that closes, and it may join again.
+    await this.ticking;
     await this.looking?.catch(() => {});
     // Whatever of this fails is found by the next service when the lease has ended.
     await Promise.allSettled(works.map((work) => this.store.release(work.entry)));
