@@ -7,6 +7,9 @@
 /** Rates that are tested, relative to the planned one, from the quickest to the finest. */
 const FASTER = [2, 1.3];
 const SLOWER = [0.5, 0.75];
+const RATIOS = [...FASTER, ...SLOWER];
+/** What an arrival says for each of them. */
+const LOGARITHMS = RATIOS.map(Math.log);
 /** A rate is first measured of so many arrivals, then of four times as many, until they are enough over long enough. */
 const FIRST_ARRIVALS = 20;
 const ENOUGH_ARRIVALS = 320;
@@ -49,7 +52,7 @@ export interface Arrivals {
   readonly part: { readonly index: number; readonly arrivals: number; readonly ms: number };
 }
 
-const NO_EVIDENCE: readonly Evidence[] = [...FASTER, ...SLOWER].map(() => ({ score: 0, arrivals: 0, ms: 0 }));
+const NO_EVIDENCE: readonly Evidence[] = RATIOS.map(() => ({ score: 0, arrivals: 0, ms: 0 }));
 
 /** Nothing has come. @param nowMs on the caller's clock */
 export function noArrivals(nowMs: number): Arrivals {
@@ -86,7 +89,9 @@ function partOf(ms: number): number {
 export function observe(before: Arrivals, count: number, nowMs: number, enough: number): Arrivals {
   const ms = Math.max(0, nowMs - before.atMs);
   const lastMs = count > 0 ? nowMs : before.lastMs;
-  const state = { ...before, atMs: nowMs, lastMs, ...followed(before, count, ms), ...ofDay(before, count, ms, nowMs) };
+  const { recent, level, trend } = followed(before, count, ms);
+  const { day, part } = ofDay(before, count, ms, nowMs);
+  const state = { ...before, atMs: nowMs, lastMs, recent, level, trend, day, part };
   return before.isMeasured ? tested(state, count, ms, enough) : begun(state, count, ms);
 }
 
@@ -140,12 +145,14 @@ function refined(state: Arrivals, count: number, ms: number): Arrivals {
 
 function tested(state: Arrivals, count: number, ms: number, enough: number): Arrivals {
   const { planned } = state;
-  const evidence = [...FASTER, ...SLOWER].map((ratio, i): Evidence => {
+  const evidence: Evidence[] = [];
+  let found = -1;
+  for (let i = 0; i < RATIOS.length; i++) {
     const { score, arrivals, ms: since } = state.evidence[i]!;
-    const sum = score + count * Math.log(ratio) - (ratio - 1) * planned * ms;
-    return sum <= 0 ? NO_EVIDENCE[i]! : { score: sum, arrivals: arrivals + count, ms: since + ms };
-  });
-  const found = evidence.findIndex(({ score }) => score >= enough);
+    const sum = score + count * LOGARITHMS[i]! - (RATIOS[i]! - 1) * planned * ms;
+    evidence.push(sum <= 0 ? NO_EVIDENCE[i]! : { score: sum, arrivals: arrivals + count, ms: since + ms });
+    if (found < 0 && evidence[i]!.score >= enough) found = i;
+  }
   if (found < 0) return refined({ ...state, evidence }, count, ms);
   const { arrivals, ms: sinceMs } = evidence[found]!;
   // Of a slower rate no less than what may still be: one arrival more and a deviation.

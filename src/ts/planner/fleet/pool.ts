@@ -13,6 +13,9 @@ export class Pool {
   readonly index: number;
   readonly queue = new RequestQueue<Job>(() => 1, 1);
   readonly workers = new Set<Worker>();
+  /** Those of `workers` that are not ready, in the same order; and how many of `workers` are ending. */
+  readonly starting = new Set<Worker>();
+  ending = 0;
   readonly open = new Set<Worker>();
   readonly held: Held;
   state: ScaleState = firstState(0);
@@ -24,7 +27,8 @@ export class Pool {
   /** Tasks that run, and seconds of work that wait. */
   running = 0;
   waitingS = 0;
-  starting = 0;
+  /** Behind one gateway: jobs that were given to workers and wait for their turn there. */
+  given = 0;
   loads = 0;
   /** Nothing runs, waits or starts. */
   isAtRest = true;

@@ -230,6 +230,7 @@ class Simulation {
     if (worker.tasks.length < pool.spec.slots) this.start(pool, worker, job);
     else {
       worker.given.push(job);
+      pool.given++;
       pool.waitingS += job.workS;
     }
   }
@@ -237,6 +238,7 @@ class Simulation {
   private takeGiven(pool: Pool, worker: Worker): void {
     while (worker.tasks.length < pool.spec.slots && worker.given.length > 0) {
       const job = worker.given.shift()!;
+      pool.given--;
       pool.waitingS = Math.max(0, pool.waitingS - job.workS);
       this.start(pool, worker, job);
     }
@@ -245,6 +247,8 @@ class Simulation {
   // What waits counts at the stages that hold it up: see cluster/gateway-load.ts.
   private queuedAt(pool: Pool): number {
     if (this.gateway === undefined) return pool.queue.size;
+    const waiting = this.pools[0]!.queue.size;
+    if (waiting === 0) return pool.given;
     const fullness = this.pools.map(({ workers, spec }) => {
       let least = 1;
       for (const { isReady, isEnding, tasks, given } of workers) {
@@ -252,9 +256,7 @@ class Simulation {
       }
       return least;
     });
-    let queued = fullness[pool.index] === Math.max(...fullness) ? this.pools[0]!.queue.size : 0;
-    for (const { given } of pool.workers) queued += given.length;
-    return queued;
+    return pool.given + (fullness[pool.index] === Math.max(...fullness) ? waiting : 0);
   }
 
   private isDue(job: Job): void {
@@ -290,6 +292,7 @@ class Simulation {
         const at = given.indexOf(job);
         if (at >= 0) {
           given.splice(at, 1);
+          pool.given--;
           pool.waitingS = Math.max(0, pool.waitingS - job.workS);
         }
       }
@@ -325,9 +328,9 @@ class Simulation {
       const pool = this.pools[step.pool]!;
       const ownS = this.secondsOf(step, job.request);
       const startingUs: number[] = [];
-      for (const worker of pool.workers) if (!worker.isReady) startingUs.push((worker.readyS - this.nowS) * 1e6);
+      for (const worker of pool.starting) startingUs.push((worker.readyS - this.nowS) * 1e6);
       if (pool.workers.size === 0 && pool.spec.policy !== undefined) startingUs.push(readyAfterS(pool.spec) * 1e6);
-      const servers = (pool.workers.size - pool.starting) * pool.spec.slots;
+      const servers = (pool.workers.size - pool.starting.size) * pool.spec.slots;
       const workUs = (pool.waitingS + (pool.running * ownS) / 2) * 1e6;
       return { workUs: pool.open.size > 0 ? 0 : workUs, servers, startingUs, ownUs: ownS * 1e6 };
     });
@@ -514,7 +517,7 @@ class Simulation {
     pool.workers.add(worker);
     pool.held.change(this.nowS, spec.gpus);
     this.held.change(this.nowS, spec.gpus);
-    pool.starting++;
+    pool.starting.add(worker);
     if (spec.resident > 0) {
       // Those that are there from the beginning hold the models in turn.
       const models = this.trace.models.length;
@@ -535,12 +538,12 @@ class Simulation {
 
   private ready(worker: Worker): void {
     const pool = this.pools[worker.pool]!;
-    pool.starting--;
+    pool.starting.delete(worker);
     worker.isReady = true;
     this.changed(pool);
     worker.atS = this.nowS;
     if (worker.isEnding) return; // it was not wanted any more before it was ready
-    if (pool.starting === 0) this.drains?.[pool.index]?.change([]);
+    if (pool.starting.size === 0) this.drains?.[pool.index]?.change([]);
     pool.openUp(worker);
     if (this.gateway === undefined) this.fill(pool, worker);
     else {
@@ -552,7 +555,8 @@ class Simulation {
   private removeWorker(pool: Pool, worker: Worker): void {
     const { gpus } = pool.spec;
     worker.isDead = true;
-    if (!worker.isReady) pool.starting--;
+    if (worker.isEnding) pool.ending--;
+    pool.starting.delete(worker);
     pool.shut(worker);
     pool.workers.delete(worker);
     this.gateway?.remove(worker);
@@ -594,12 +598,10 @@ class Simulation {
       return;
     }
     const startingMs: number[] = [];
-    let live = 0;
-    for (const worker of pool.workers) {
-      if (worker.isEnding) continue;
-      live++;
-      if (!worker.isReady) startingMs.push(Math.max(0, (worker.readyS - this.nowS) * 1000));
+    for (const { isEnding, readyS } of pool.starting) {
+      if (!isEnding) startingMs.push(Math.max(0, (readyS - this.nowS) * 1000));
     }
+    const live = pool.workers.size - pool.ending;
     const load = {
       stage: pool.spec.name,
       ready: live - startingMs.length,
@@ -614,9 +616,14 @@ class Simulation {
       loadMs: readyAfterS(pool.spec) * 1000,
       confirmed: pool.confirmed,
     };
-    [pool.arrived, pool.served, pool.servedS] = [0, 0, 0];
+    pool.arrived = 0;
+    pool.served = 0;
+    pool.servedS = 0;
     const drain = this.drains?.[pool.index];
-    if (drain?.isDrained === true && this.pools.every((p) => p.starting === 0 || this.drains![p.index] !== drain)) {
+    if (
+      drain?.isDrained === true &&
+      this.pools.every((p) => p.starting.size === 0 || this.drains![p.index] !== drain)
+    ) {
       pool.confirmed = pool.state.actions;
       load.confirmed = pool.confirmed;
     }
@@ -634,26 +641,27 @@ class Simulation {
   // Those idle for longest go first, then those that start, then those that work, when their task is done.
   private endWorkers(pool: Pool, count: number): void {
     const idle = [...pool.open].filter(({ tasks }) => tasks.length === 0);
-    const others = [...pool.workers].filter((each) => !each.isEnding && !idle.includes(each));
+    const isIdle = new Set(idle);
+    const others = [...pool.workers].filter((each) => !each.isEnding && !isIdle.has(each));
     others.sort((a, b) => Number(a.isReady) - Number(b.isReady));
     const chosen = [...idle, ...others].slice(0, count);
     const drain = this.drains?.[pool.index];
     if (drain !== undefined) {
-      for (const worker of chosen) {
-        worker.isEnding = true;
-        pool.shut(worker);
-      }
+      for (const worker of chosen) this.willEnd(pool, worker);
       this.gateway?.changed();
       this.release(drain.change(chosen));
       return;
     }
     for (const worker of chosen) {
       if (worker.tasks.length === 0) this.removeWorker(pool, worker);
-      else {
-        worker.isEnding = true;
-        pool.shut(worker);
-      }
+      else this.willEnd(pool, worker);
     }
+  }
+
+  private willEnd(pool: Pool, worker: Worker): void {
+    worker.isEnding = true;
+    pool.ending++;
+    pool.shut(worker);
   }
 
   // ---- faults
