@@ -76,9 +76,6 @@ class Simulation {
   private readonly counts = {
     rejected: 0,
     expired: 0,
-    loads: 0,
-    swaps: 0,
-    adapters: 0,
     deaths: 0,
     actions: 0,
     again: 0,
@@ -277,7 +274,7 @@ class Simulation {
     const { worker } = job;
     const pool = this.pools[this.fleet.routes[job.model]![job.step]!.pool]!;
     if (worker !== undefined) {
-      this.moveOn(worker);
+      worker.moveOn(this.nowS);
       const wasFull = worker.tasks.length >= pool.spec.slots;
       worker.tasks.splice(worker.tasks.indexOf(job), 1);
       pool.running--;
@@ -356,8 +353,8 @@ class Simulation {
 
   private start(pool: Pool, worker: Worker, job: Job): void {
     const { spec } = pool;
-    this.moveOn(worker);
-    const switchS = this.switchOf(pool, worker, job);
+    worker.moveOn(this.nowS);
+    const switchS = pool.switchS(worker, job, this.nowS);
     job.leftS = job.workS + switchS;
     job.isWarm = !worker.isCold && switchS <= spec.adapterS;
     worker.isCold = false;
@@ -371,57 +368,11 @@ class Simulation {
     this.nextEnd(pool, worker);
   }
 
-  private switchOf(pool: Pool, worker: Worker, job: Job): number {
-    const { spec } = pool;
-    let switchS = job.hasAdapter ? spec.adapterS : 0;
-    if (job.hasAdapter && spec.adapterS > 0) this.counts.adapters++;
-    if (spec.resident === 0) return switchS;
-    const { models } = worker;
-    const at = models.indexOf(job.model);
-    const waitS = Math.max(0, worker.prefetchUntilS - this.nowS);
-    const isOpen = pool.open.has(worker);
-    if (isOpen) pool.shut(worker);
-    if (at >= 0) {
-      models.splice(at, 1);
-      switchS += waitS;
-    } else {
-      const isRelated = this.isRelated(spec, models, job.model);
-      if (models.length >= spec.resident) models.shift();
-      switchS += isRelated ? spec.swapS : spec.loadS;
-      pool.loads++;
-      this.counts.swaps++;
-    }
-    worker.prefetchUntilS = 0;
-    models.push(job.model);
-    if (isOpen) pool.openUp(worker);
-    return switchS;
-  }
-
-  private isRelated({ families }: PoolSpec, models: readonly number[], model: number): boolean {
-    return models.length === 0 || families === undefined || models.some((other) => families[other] === families[model]);
-  }
-
   // ---- workers
 
-  // Brings the tasks of a worker up to now.
-  private moveOn(worker: Worker): void {
-    const doneS = (this.nowS - worker.atS) * worker.speed;
-    worker.atS = this.nowS;
-    const { tasks } = worker;
-    if (tasks.length === 0 || doneS === 0) return;
-    const each = doneS / tasks.length;
-    for (const job of tasks) job.leftS -= each;
-  }
-
   private nextEnd(pool: Pool, worker: Worker): void {
-    const { tasks } = worker;
-    worker.stamp++;
-    if (tasks.length === 0) return;
-    worker.speed = (pool.spec.gain?.(tasks.length) ?? 1) / worker.node.factor;
-    let least = tasks[0]!.leftS;
-    for (let i = 1; i < tasks.length; i++) least = Math.min(least, tasks[i]!.leftS);
-    const atS = this.nowS + (Math.max(0, least) * tasks.length) / worker.speed;
-    this.events.add(atS, { type: 'task', worker, stamp: worker.stamp });
+    const atS = worker.nextEndS(this.nowS, pool.spec.gain);
+    if (atS !== undefined) this.events.add(atS, { type: 'task', worker, stamp: worker.stamp });
   }
 
   private taskEnds(worker: Worker): void {
@@ -430,7 +381,7 @@ class Simulation {
     const wasFull = tasks.length >= pool.spec.slots;
     const elapsedS = this.nowS - worker.atS;
     const wasAlone = tasks.length === 1;
-    this.moveOn(worker);
+    worker.moveOn(this.nowS);
     const relative = EPSILON_S * Math.max(1, this.nowS);
     for (let i = tasks.length - 1; i >= 0; i--) {
       const job = tasks[i]!;
@@ -494,18 +445,7 @@ class Simulation {
       if (job === undefined) break;
       this.start(pool, worker, job);
     }
-    if (worker.tasks.length === 0 && pool.spec.prefetch && pool.open.has(worker)) this.prefetch(pool, worker);
-  }
-
-  private prefetch(pool: Pool, worker: Worker): void {
-    const model = pool.wantedModel();
-    if (model < 0 || worker.models.includes(model)) return;
-    pool.shut(worker);
-    if (worker.models.length >= pool.spec.resident) worker.models.shift();
-    worker.models.push(model);
-    worker.prefetchUntilS = this.nowS + pool.spec.swapS;
-    pool.loads++;
-    pool.openUp(worker);
+    if (worker.tasks.length === 0 && pool.spec.prefetch && pool.open.has(worker)) pool.prefetch(worker, this.nowS);
   }
 
   private startWorker(pool: Pool, isThere = false): void {
@@ -532,7 +472,6 @@ class Simulation {
       return;
     }
     pool.loads++;
-    this.counts.loads++;
     this.events.add(worker.readyS, { type: 'ready', worker });
   }
 
