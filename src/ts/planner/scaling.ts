@@ -167,20 +167,16 @@ export function scale(
   checkPolicy(policy);
   if (!Number.isFinite(nowMs)) throw invalidArgument('nowMs', nowMs, 'a number of ms');
   const isWaking = load.ready === 0 && load.startingMs.length > 0;
-  const learned = learn(before, load, nowMs, policy.evidence);
-  const state = isWaking ? { ...learned, keptMs: nowMs } : learned;
+  const state = learn(before, load, nowMs, policy.evidence);
+  if (isWaking) state.keptMs = nowMs;
   const have = load.ready + load.startingMs.length;
   const retryAfterMs = load.ready > 0 ? 0 : Math.min(load.loadMs, ...load.startingMs);
   const { lowSinceMs, lowMost } = state;
-  const hold = (reason: ScaleReason, sinceMs: number, ofThem: number): ScaleAction => ({
-    type: 'hold',
-    number: state.actions,
-    from: have,
-    to: have,
-    reason,
-    retryAfterMs,
-    state: { ...state, lowSinceMs: sinceMs, lowMost: ofThem },
-  });
+  const hold = (reason: ScaleReason, sinceMs: number, ofThem: number): ScaleAction => {
+    state.lowSinceMs = sinceMs;
+    state.lowMost = ofThem;
+    return { type: 'hold', number: state.actions, from: have, to: have, reason, retryAfterMs, state };
+  };
   if (load.confirmed < state.actions && nowMs - state.actedMs < policy.confirmMs) {
     return hold('unconfirmed', lowSinceMs, lowMost);
   }
@@ -201,15 +197,25 @@ export function scale(
   return act('down', to);
 }
 
-function learn(before: ScaleState, load: StageLoad, nowMs: number, evidence: number): ScaleState {
+/** The next state while it is made. */
+type Draft = { -readonly [K in keyof ScaleState]: ScaleState[K] };
+
+// A state of its own, so that the rest of a decision fills it in.
+function learn(before: ScaleState, load: StageLoad, nowMs: number, evidence: number): Draft {
   const arrivals = observe(before.arrivals, load.arrived, nowMs, evidence);
-  if (load.served === 0) return { ...before, arrivals };
+  const state: Draft = { ...before, arrivals };
+  if (load.served === 0) return state;
   const tasks = Math.min(before.tasks + load.served, MEAN_OF_TASKS);
   const meanMs = before.meanMs + Math.min(1, load.served / tasks) * (load.servedMs - before.meanMs);
   const isNew = tasks >= Math.min(2 * before.serviceOf, MEAN_OF_TASKS) && before.serviceOf < MEAN_OF_TASKS;
   const isOther = tasks === MEAN_OF_TASKS && Math.abs(meanMs - before.serviceMs) > COST_CHANGED * before.serviceMs;
-  const planned = isNew || isOther ? { serviceMs: meanMs, serviceOf: tasks } : {};
-  return { ...before, arrivals, tasks, meanMs, ...planned };
+  state.tasks = tasks;
+  state.meanMs = meanMs;
+  if (isNew || isOther) {
+    state.serviceMs = meanMs;
+    state.serviceOf = tasks;
+  }
+  return state;
 }
 
 function serviceOf(state: ScaleState, load: StageLoad): number {
