@@ -8,6 +8,7 @@ import {
   mmcWaitsLonger,
   serversFor,
 } from '../../src/ts/planner/queueing.js';
+import { randomOf } from '../../src/ts/planner/random.js';
 import { partWithin, poisson, runStage } from './stage-model.js';
 
 const near = (a: number, b: number, part: number) => Math.abs(a - b) <= part * b;
@@ -59,4 +60,34 @@ void t.test('the fewest servers are enough, and one less is not', async (t) => {
   t.equal(serversFor(0, 1000, 500, 0.01, 10), 0);
   t.equal(serversFor(1, 1000, 500, 0.01, 10), 10, 'no more than there may be');
   t.throws(() => serversFor(Number.NaN, 1, 1, 0.01, 10), { code: 'RDMA_ERR_INVALID_ARGUMENT' });
+});
+
+void t.test('the search finds what a search by halves over the formula finds', async (t) => {
+  const halved = (rate: number, serviceMs: number, waitMs: number, late: number, most: number): number => {
+    let [low, high] = [Math.max(1, Math.min(most, Math.floor(rate * serviceMs))), most];
+    while (low < high) {
+      const servers = (low + high) >> 1;
+      if (mmcWaitsLonger(servers, rate, serviceMs, waitMs) <= late) high = servers;
+      else low = servers + 1;
+    }
+    return high;
+  };
+  const draw = randomOf(11);
+  const questions = Array.from({ length: 2000 }, (_, i) => {
+    const [rate, serviceMs] = [10 ** (4 * draw() - 5), 10 ** (2 + 3 * draw())];
+    const most = i % 5 === 0 ? Math.ceil(2 * rate * serviceMs) : 2 ** Math.floor(17 * draw());
+    return [rate, serviceMs, i % 3 === 0 ? 0 : serviceMs * 2 * draw(), 0.5 ** (1 + 10 * draw()), most] as const;
+  });
+  const wrong = questions.filter((each) => serversFor(...each) !== halved(...each));
+  t.same(wrong, []);
+  // More questions in turn than answers are remembered, and each of them twice.
+  const again = questions.slice(0, 40).filter((each) => {
+    const answer = halved(...each);
+    return serversFor(...each) !== answer || serversFor(...each) !== answer;
+  });
+  t.same(again, []);
+  const [rate, serviceMs, waitMs, late] = [0.05, 1000, 500, 0.01];
+  const few = serversFor(rate, serviceMs, waitMs, 0.4, 1000);
+  t.ok(serversFor(rate, serviceMs, waitMs, late, 1000) > few, 'an answer belongs to its part');
+  t.equal(serversFor(rate, serviceMs, waitMs, late, few), few, 'and to its most');
 });

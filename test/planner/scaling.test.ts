@@ -241,3 +241,27 @@ void t.test('a day like that of GenTD26 meets its SLO with less than half of the
     t.ok(part < 0.5, `${mean.toFixed(2)} of ${fixed} GPUs, ${part.toFixed(2)}; ${run.actions.length} actions`);
   }
 });
+
+void t.test('a decision leaves the state that it is given as it was', async (t) => {
+  let state = firstState(0);
+  const types = new Set<string>();
+  for (let second = 1; second <= 1200; second++) {
+    const isBusy = second < 300;
+    const load = {
+      ...quiet,
+      ready: isBusy ? Math.floor(second / 20) : 20,
+      startingMs: second < 20 ? [1000] : [],
+      arrived: isBusy ? second % 5 : second % 40 === 0 ? 1 : 0,
+      served: isBusy ? 2 : 0,
+      servedMs: 900 + second,
+      queued: isBusy ? second : 0,
+      confirmed: state.actions,
+    };
+    const text = JSON.stringify(state);
+    const action = scale(load, policy, second * 1000, state);
+    if (JSON.stringify(state) !== text || action.state === state) t.fail(`second ${second}: ${action.type}`);
+    types.add(`${action.type} ${action.reason}`);
+    state = action.state;
+  }
+  t.ok(types.size >= 4, [...types].join(', '));
+});

@@ -7,6 +7,9 @@
 /** Rates that are tested, relative to the planned one, from the quickest to the finest. */
 const FASTER = [2, 1.3];
 const SLOWER = [0.5, 0.75];
+const RATIOS = [...FASTER, ...SLOWER];
+/** What an arrival says for each of them. */
+const LOGARITHMS = RATIOS.map(Math.log);
 /** A rate is first measured of so many arrivals, then of four times as many, until they are enough over long enough. */
 const FIRST_ARRIVALS = 20;
 const ENOUGH_ARRIVALS = 320;
@@ -49,7 +52,7 @@ export interface Arrivals {
   readonly part: { readonly index: number; readonly arrivals: number; readonly ms: number };
 }
 
-const NO_EVIDENCE: readonly Evidence[] = [...FASTER, ...SLOWER].map(() => ({ score: 0, arrivals: 0, ms: 0 }));
+const NO_EVIDENCE: readonly Evidence[] = RATIOS.map(() => ({ score: 0, arrivals: 0, ms: 0 }));
 
 /** Nothing has come. @param nowMs on the caller's clock */
 export function noArrivals(nowMs: number): Arrivals {
@@ -86,9 +89,28 @@ function partOf(ms: number): number {
 export function observe(before: Arrivals, count: number, nowMs: number, enough: number): Arrivals {
   const ms = Math.max(0, nowMs - before.atMs);
   const lastMs = count > 0 ? nowMs : before.lastMs;
-  const state = { ...before, atMs: nowMs, lastMs, ...followed(before, count, ms), ...ofDay(before, count, ms, nowMs) };
-  return before.isMeasured ? tested(state, count, ms, enough) : begun(state, count, ms);
+  const { recent, level, trend } = followed(before, count, ms);
+  const { day, part } = ofDay(before, count, ms, nowMs);
+  // One object for each call, that the rest fills in: policies are asked once a second and simulated for days.
+  const { planned, isMeasured, since, evidence } = before;
+  const state: Draft = {
+    atMs: nowMs,
+    planned,
+    isMeasured,
+    since,
+    evidence,
+    lastMs,
+    recent,
+    level,
+    trend,
+    day,
+    part,
+  };
+  return isMeasured ? tested(state, count, ms, enough) : begun(state, count, ms);
 }
+
+/** The next state while it is made. */
+type Draft = { -readonly [K in keyof Arrivals]: Arrivals[K] };
 
 type Followed = Pick<Arrivals, 'recent' | 'level' | 'trend'>;
 
@@ -117,43 +139,55 @@ function ofDay(before: Arrivals, count: number, ms: number, nowMs: number): Pick
 }
 
 // Until there is a rate: the best guess of what came.
-function begun(state: Arrivals, count: number, ms: number): Arrivals {
+function begun(state: Draft, count: number, ms: number): Arrivals {
   if (state.lastMs < 0) return state;
   const arrivals = state.since.arrivals + count;
   const sinceMs = state.since.ms + ms;
   const isMeasured = arrivals >= FIRST_ARRIVALS || (sinceMs >= LONG_ENOUGH_MS && arrivals > 1);
   const rate = arrivals / Math.max(sinceMs, 1000);
-  const since = { arrivals, ms: sinceMs, next: FIRST_ARRIVALS * (isMeasured ? 4 : 1) };
-  return { ...state, since, planned: isMeasured ? rate : Math.max(rate, state.planned), isMeasured };
+  state.since = { arrivals, ms: sinceMs, next: FIRST_ARRIVALS * (isMeasured ? 4 : 1) };
+  state.planned = isMeasured ? rate : Math.max(rate, state.planned);
+  state.isMeasured = isMeasured;
+  return state;
 }
 
 // A rate of few arrivals is off by chance: it is measured again of more.
-function refined(state: Arrivals, count: number, ms: number): Arrivals {
+function refined(state: Draft, count: number, ms: number): Arrivals {
   const { next } = state.since;
   if (next === null) return state;
   const since = { arrivals: state.since.arrivals + count, ms: state.since.ms + ms, next };
-  if (since.arrivals < next) return { ...state, since };
+  state.since = since;
+  if (since.arrivals < next) return state;
   const isDone = since.arrivals >= ENOUGH_ARRIVALS && since.ms >= LONG_ENOUGH_MS;
-  const planned = since.arrivals / Math.max(since.ms, 1);
-  return { ...state, planned, evidence: NO_EVIDENCE, since: { ...since, next: isDone ? null : 4 * next } };
+  state.planned = since.arrivals / Math.max(since.ms, 1);
+  state.evidence = NO_EVIDENCE;
+  state.since = { ...since, next: isDone ? null : 4 * next };
+  return state;
 }
 
-function tested(state: Arrivals, count: number, ms: number, enough: number): Arrivals {
+function tested(state: Draft, count: number, ms: number, enough: number): Arrivals {
   const { planned } = state;
-  const evidence = [...FASTER, ...SLOWER].map((ratio, i): Evidence => {
+  const evidence: Evidence[] = [];
+  let found = -1;
+  for (let i = 0; i < RATIOS.length; i++) {
     const { score, arrivals, ms: since } = state.evidence[i]!;
-    const sum = score + count * Math.log(ratio) - (ratio - 1) * planned * ms;
-    return sum <= 0 ? NO_EVIDENCE[i]! : { score: sum, arrivals: arrivals + count, ms: since + ms };
-  });
-  const found = evidence.findIndex(({ score }) => score >= enough);
-  if (found < 0) return refined({ ...state, evidence }, count, ms);
+    const sum = score + count * LOGARITHMS[i]! - (RATIOS[i]! - 1) * planned * ms;
+    evidence.push(sum <= 0 ? NO_EVIDENCE[i]! : { score: sum, arrivals: arrivals + count, ms: since + ms });
+    if (found < 0 && evidence[i]!.score >= enough) found = i;
+  }
+  if (found < 0) {
+    state.evidence = evidence;
+    return refined(state, count, ms);
+  }
   const { arrivals, ms: sinceMs } = evidence[found]!;
   // Of a slower rate no less than what may still be: one arrival more and a deviation.
   const isFaster = found < FASTER.length;
   const rate = isFaster ? arrivals / Math.max(sinceMs, 1) : (arrivals + 1 + Math.sqrt(arrivals)) / sinceMs;
   const next = isFaster ? Math.max(rate, planned * FASTER[found]!) : Math.min(rate, planned * 0.9);
-  const since = { arrivals, ms: sinceMs, next: Math.max(FIRST_ARRIVALS, 2 * arrivals) };
-  return { ...state, planned: next, evidence: NO_EVIDENCE, since };
+  state.planned = next;
+  state.evidence = NO_EVIDENCE;
+  state.since = { arrivals, ms: sinceMs, next: Math.max(FIRST_ARRIVALS, 2 * arrivals) };
+  return state;
 }
 
 /** The rate of the last seconds where it is surely above the planned one, otherwise the planned one; per ms. */

@@ -65,6 +65,21 @@ export function mg1PsMeanMs(rate: number, serviceMs: number): number {
   return load >= 1 ? Infinity : serviceMs / (1 - load);
 }
 
+/** A question to {@link serversFor} and its answer. */
+interface Answer {
+  readonly rate: number;
+  readonly serviceMs: number;
+  readonly waitMs: number;
+  readonly late: number;
+  readonly most: number;
+  readonly servers: number;
+}
+
+/** The last answers: a policy asks the same again at most ticks, and each answer takes as long as it has servers. */
+const ANSWERS = 16;
+const answers: Answer[] = [];
+let oldest = 0;
+
 /**
  * The fewest servers with which a part of at most `late` of the tasks waits longer than `waitMs`, by M/M/c.
  *
@@ -76,11 +91,28 @@ export function serversFor(rate: number, serviceMs: number, waitMs: number, late
   checkLoad(rate, serviceMs);
   const load = rate * serviceMs;
   if (load === 0) return 0;
-  let [low, high] = [Math.max(1, Math.min(most, Math.floor(load))), most];
-  while (low < high) {
-    const servers = (low + high) >> 1;
-    if (mmcWaitsLonger(servers, rate, serviceMs, waitMs) <= late) high = servers;
-    else low = servers + 1;
+  for (let i = 0; i < answers.length; i++) {
+    const each = answers[i]!;
+    if (each.rate !== rate || each.serviceMs !== serviceMs || each.waitMs !== waitMs) continue;
+    if (each.late === late && each.most === most) return each.servers;
   }
-  return high;
+  const servers = searched(load, serviceMs, Math.max(0, waitMs), late, most);
+  answers[oldest] = { rate, serviceMs, waitMs, late, most, servers };
+  oldest = (oldest + 1) % ANSWERS;
+  return servers;
+}
+
+// One pass over Erlang B, whose value for n servers comes from that for n - 1, with the terms of mmcWaitsLonger().
+function searched(load: number, serviceMs: number, waitMs: number, late: number, most: number): number {
+  if (most <= 1) return most;
+  const least = Math.max(1, Math.floor(load));
+  if (least >= most) return most;
+  let blocked = 1;
+  for (let n = 1; n < most; n++) {
+    blocked = (load * blocked) / (n + load * blocked);
+    if (n < least || load >= n) continue;
+    const waits = blocked / (1 - (load / n) * (1 - blocked));
+    if (waits * Math.exp((-(n - load) * waitMs) / serviceMs) <= late) return n;
+  }
+  return most;
 }

@@ -167,20 +167,19 @@ export function scale(
   checkPolicy(policy);
   if (!Number.isFinite(nowMs)) throw invalidArgument('nowMs', nowMs, 'a number of ms');
   const isWaking = load.ready === 0 && load.startingMs.length > 0;
-  const learned = learn(before, load, nowMs, policy.evidence);
-  const state = isWaking ? { ...learned, keptMs: nowMs } : learned;
+  const state = learn(before, load, nowMs, policy.evidence);
+  if (isWaking) state.keptMs = nowMs;
   const have = load.ready + load.startingMs.length;
   const retryAfterMs = load.ready > 0 ? 0 : Math.min(load.loadMs, ...load.startingMs);
-  const hold = (reason: ScaleReason, more: Partial<ScaleState> = {}): ScaleAction => ({
-    type: 'hold',
-    number: state.actions,
-    from: have,
-    to: have,
-    reason,
-    retryAfterMs,
-    state: { ...state, ...more },
-  });
-  if (load.confirmed < state.actions && nowMs - state.actedMs < policy.confirmMs) return hold('unconfirmed');
+  const { lowSinceMs, lowMost } = state;
+  const hold = (reason: ScaleReason, sinceMs: number, ofThem: number): ScaleAction => {
+    state.lowSinceMs = sinceMs;
+    state.lowMost = ofThem;
+    return { type: 'hold', number: state.actions, from: have, to: have, reason, retryAfterMs, state };
+  };
+  if (load.confirmed < state.actions && nowMs - state.actedMs < policy.confirmMs) {
+    return hold('unconfirmed', lowSinceMs, lowMost);
+  }
   const { wanted, reason } = wants(state, load, policy, nowMs, have);
   const act = (type: 'up' | 'down', to: number): ScaleAction => {
     const number = Math.max(state.actions, load.confirmed) + 1;
@@ -188,26 +187,35 @@ export function scale(
     return { type, number, from: have, to, reason, retryAfterMs, state: next };
   };
   if (wanted > have) return act('up', wanted);
-  if (wanted === have) return hold(reason, { lowSinceMs: -1, lowMost: 0 });
-  const since = state.lowSinceMs < 0 ? nowMs : state.lowSinceMs;
-  const most = Math.max(wanted, state.lowMost);
+  if (wanted === have) return hold(reason, -1, 0);
+  const since = lowSinceMs < 0 ? nowMs : lowSinceMs;
+  const most = Math.max(wanted, lowMost);
   const isIdle = wanted === 0 && reason === 'idle';
-  if (!isIdle && nowMs - since < policy.downAfterMs) return hold('unproven', { lowSinceMs: since, lowMost: most });
+  if (!isIdle && nowMs - since < policy.downAfterMs) return hold('unproven', since, most);
   const to = isIdle ? 0 : most;
-  if (to >= have || !holdsWith(to, state, load, policy))
-    return hold('unproven', { lowSinceMs: nowMs, lowMost: wanted });
+  if (to >= have || !holdsWith(to, state, load, policy)) return hold('unproven', nowMs, wanted);
   return act('down', to);
 }
 
-function learn(before: ScaleState, load: StageLoad, nowMs: number, evidence: number): ScaleState {
+/** The next state while it is made. */
+type Draft = { -readonly [K in keyof ScaleState]: ScaleState[K] };
+
+// A state of its own, so that the rest of a decision fills it in.
+function learn(before: ScaleState, load: StageLoad, nowMs: number, evidence: number): Draft {
   const arrivals = observe(before.arrivals, load.arrived, nowMs, evidence);
-  if (load.served === 0) return { ...before, arrivals };
+  const state: Draft = { ...before, arrivals };
+  if (load.served === 0) return state;
   const tasks = Math.min(before.tasks + load.served, MEAN_OF_TASKS);
   const meanMs = before.meanMs + Math.min(1, load.served / tasks) * (load.servedMs - before.meanMs);
   const isNew = tasks >= Math.min(2 * before.serviceOf, MEAN_OF_TASKS) && before.serviceOf < MEAN_OF_TASKS;
   const isOther = tasks === MEAN_OF_TASKS && Math.abs(meanMs - before.serviceMs) > COST_CHANGED * before.serviceMs;
-  const planned = isNew || isOther ? { serviceMs: meanMs, serviceOf: tasks } : {};
-  return { ...before, arrivals, tasks, meanMs, ...planned };
+  state.tasks = tasks;
+  state.meanMs = meanMs;
+  if (isNew || isOther) {
+    state.serviceMs = meanMs;
+    state.serviceOf = tasks;
+  }
+  return state;
 }
 
 function serviceOf(state: ScaleState, load: StageLoad): number {
@@ -296,20 +304,34 @@ function holdsWith(instances: number, state: ScaleState, load: StageLoad, policy
   return workMs / spare <= waitOf(serviceMs, policy) / 2;
 }
 
-function checkMs(name: string, ms: unknown): void {
-  if (!(typeof ms === 'number' && ms >= 0 && ms <= MAX_MS)) throw invalidArgument(name, ms, `ms from 0 to ${MAX_MS}`);
+function isCount(count: unknown): boolean {
+  return Number.isSafeInteger(count) && (count as number) >= 0 && (count as number) <= MAX_COUNT;
 }
+
+function isMs(ms: unknown): boolean {
+  return typeof ms === 'number' && ms >= 0 && ms <= MAX_MS;
+}
+
+function badMs(name: string, ms: unknown): Error {
+  return invalidArgument(name, ms, `ms from 0 to ${MAX_MS}`);
+}
+
+const COUNTS = ['ready', 'queued', 'running', 'arrived', 'served', 'confirmed'] as const;
+const TIMES = ['servedMs', 'hintMs', 'loadMs'] as const;
+const POLICY_TIMES = ['sloMs', 'downAfterMs', 'zeroAfterMs', 'confirmMs'] as const;
 
 function checkLoad(load: StageLoad): void {
   checkObject('load', load);
   checkString('stage', load.stage);
-  for (const name of ['ready', 'queued', 'running', 'arrived', 'served', 'confirmed'] as const) {
-    checkInteger(`${name} of ${load.stage}`, load[name], 0, MAX_COUNT);
+  // Names are put together only where a value is wrong: every decision comes here.
+  for (const name of COUNTS) {
+    if (!isCount(load[name])) checkInteger(`${name} of ${load.stage}`, load[name], 0, MAX_COUNT);
   }
-  checkInteger(`slots of ${load.stage}`, load.slots, 1, 128);
-  for (const name of ['servedMs', 'hintMs', 'loadMs'] as const) checkMs(`${name} of ${load.stage}`, load[name]);
+  const { slots } = load;
+  if (!isCount(slots) || slots < 1 || slots > 128) checkInteger(`slots of ${load.stage}`, slots, 1, 128);
+  for (const name of TIMES) if (!isMs(load[name])) throw badMs(`${name} of ${load.stage}`, load[name]);
   if (!Array.isArray(load.startingMs)) throw invalidArgument('startingMs', load.startingMs, 'a list of ms');
-  for (const ms of load.startingMs) checkMs(`startingMs of ${load.stage}`, ms);
+  for (const ms of load.startingMs) if (!isMs(ms)) throw badMs(`startingMs of ${load.stage}`, ms);
 }
 
 /** Checks a policy. @returns it @throws RdmaError RDMA_ERR_INVALID_ARGUMENT naming the field */
@@ -317,9 +339,7 @@ export function checkPolicy(policy: ScalePolicy): ScalePolicy {
   checkObject('policy', policy);
   checkInteger('policy.max', policy.max, 1, 65_535);
   checkInteger('policy.min', policy.min, 0, policy.max);
-  for (const name of ['sloMs', 'downAfterMs', 'zeroAfterMs', 'confirmMs'] as const) {
-    checkMs(`policy.${name}`, policy[name]);
-  }
+  for (const name of POLICY_TIMES) if (!isMs(policy[name])) throw badMs(`policy.${name}`, policy[name]);
   if (!(policy.evidence >= 1 && policy.evidence <= 40)) {
     throw invalidArgument('policy.evidence', policy.evidence, 'a number from 1 to 40');
   }

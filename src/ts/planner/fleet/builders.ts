@@ -59,9 +59,11 @@ export interface Workload {
 
 /** Seconds that each request takes alone. */
 export function bareOf({ trace, costs }: Workload): Float64Array {
-  return Float64Array.from(trace.arrivalS, (_, i) => {
-    return bareSeconds(costs[trace.model[i]!]!, trace.units[i]!, trace.outputUnits[i]!);
-  });
+  const bareS = new Float64Array(trace.arrivalS.length);
+  for (let i = 0; i < bareS.length; i++) {
+    bareS[i] = bareSeconds(costs[trace.model[i]!]!, trace.units[i]!, trace.outputUnits[i]!);
+  }
+  return bareS;
 }
 
 const MAX_POLICY = 65_535;
@@ -83,19 +85,22 @@ function policyOf(settings: Settings, loadS: number, seconds: number, waitS: num
 
 /** The peak of concurrent requests on unlimited GPUs; requests for which `secondsOf` is undefined do not count. */
 export function peakConcurrency(trace: Trace, secondsOf: (request: number) => number | undefined): number {
-  const ends: number[] = [];
-  const starts: number[] = [];
-  for (let i = 0; i < trace.arrivalS.length; i++) {
+  const { arrivalS } = trace;
+  const starts = new Float64Array(arrivalS.length);
+  const ends = new Float64Array(arrivalS.length);
+  let count = 0;
+  for (let i = 0; i < arrivalS.length; i++) {
     const seconds = secondsOf(i);
     if (seconds === undefined) continue;
-    starts.push(trace.arrivalS[i]!);
-    ends.push(trace.arrivalS[i]! + seconds);
+    starts[count] = arrivalS[i]!;
+    ends[count++] = arrivalS[i]! + seconds;
   }
-  const sorted = Float64Array.from(ends).sort();
-  let [at, now, peak] = [0, 0, 0];
-  for (const start of starts) {
-    while (at < sorted.length && sorted[at]! <= start) [at, now] = [at + 1, now - 1];
-    peak = Math.max(peak, ++now);
+  const sorted = ends.subarray(0, count).sort();
+  let ended = 0;
+  let peak = 0;
+  for (let i = 0; i < count; i++) {
+    while (ended < count && sorted[ended]! <= starts[i]!) ended++;
+    peak = Math.max(peak, i + 1 - ended);
   }
   return peak;
 }

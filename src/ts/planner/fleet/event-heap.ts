@@ -45,7 +45,9 @@ export class EventHeap<T> {
   take(): T {
     const { times, orders, items } = this;
     const first = items[0]!;
-    const [atS, order, item] = [times.pop()!, orders.pop()!, items.pop()!];
+    const atS = times.pop()!;
+    const order = orders.pop()!;
+    const item = items.pop()!;
     const size = times.length;
     if (size === 0) return first;
     let at = 0;

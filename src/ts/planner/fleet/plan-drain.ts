@@ -16,29 +16,29 @@ export function plansOf({ pools, routes }: FleetSpec): number[] {
   return plan;
 }
 
+const NONE: readonly Worker[] = [];
+
 export class PlanDrain {
   private plan = 0;
   private oldest = 0;
-  private readonly underWay = new Map<number, number>(); // requests by plan; without those that have none
+  private readonly underWay: number[] = [0]; // requests by plan
   private readonly leaving: { readonly plan: number; readonly workers: readonly Worker[] }[] = [];
 
   /** A request begins. @returns its plan */
   begun(): number {
-    this.underWay.set(this.plan, (this.underWay.get(this.plan) ?? 0) + 1);
+    this.underWay[this.plan]!++;
     return this.plan;
   }
 
   /** A request has ended. @returns workers that nobody needs any more */
-  ended(plan: number): Worker[] {
-    const left = this.underWay.get(plan)! - 1;
-    if (left > 0) this.underWay.set(plan, left);
-    else this.underWay.delete(plan);
-    return left > 0 ? [] : this.released();
+  ended(plan: number): readonly Worker[] {
+    return --this.underWay[plan]! > 0 ? NONE : this.released();
   }
 
   /** The next plan begins, without these workers. @returns workers that nobody needs any more */
-  change(workers: readonly Worker[]): Worker[] {
+  change(workers: readonly Worker[]): readonly Worker[] {
     this.plan++;
+    this.underWay.push(0);
     if (workers.length > 0) this.leaving.push({ plan: this.plan, workers });
     return this.released();
   }
@@ -48,8 +48,9 @@ export class PlanDrain {
     return this.oldest === this.plan;
   }
 
-  private released(): Worker[] {
-    while (this.oldest < this.plan && !this.underWay.has(this.oldest)) this.oldest++;
+  private released(): readonly Worker[] {
+    while (this.oldest < this.plan && this.underWay[this.oldest] === 0) this.oldest++;
+    if (this.leaving.length === 0 || this.leaving[0]!.plan > this.oldest) return NONE;
     const free: Worker[] = [];
     while (this.leaving.length > 0 && this.leaving[0]!.plan <= this.oldest) free.push(...this.leaving.shift()!.workers);
     return free;

@@ -13,6 +13,9 @@ export class Pool {
   readonly index: number;
   readonly queue = new RequestQueue<Job>(() => 1, 1);
   readonly workers = new Set<Worker>();
+  /** Those of `workers` that are not ready, in the same order; and how many of `workers` are ending. */
+  readonly starting = new Set<Worker>();
+  ending = 0;
   readonly open = new Set<Worker>();
   readonly held: Held;
   state: ScaleState = firstState(0);
@@ -24,8 +27,11 @@ export class Pool {
   /** Tasks that run, and seconds of work that wait. */
   running = 0;
   waitingS = 0;
-  starting = 0;
+  /** Behind one gateway: jobs that were given to workers and wait for their turn there. */
+  given = 0;
+  /** Weights that were loaded, by processes that start too; and adapters. */
   loads = 0;
+  adapterLoads = 0;
   /** Nothing runs, waits or starts. */
   isAtRest = true;
   /** A tick of an earlier number does not count any more. */
@@ -57,6 +63,53 @@ export class Pool {
   shut(worker: Worker): void {
     this.open.delete(worker);
     for (const model of worker.models) this.holders.get(model)?.delete(worker);
+  }
+
+  /**
+   * A job begins at a worker, whose models change if it needs another one.
+   *
+   * @returns for how many seconds the worker loads before the job's work: an adapter, a model, what is left of a model
+   */
+  switchS(worker: Worker, job: Job, nowS: number): number {
+    const { spec } = this;
+    let switchS = job.hasAdapter ? spec.adapterS : 0;
+    if (job.hasAdapter && spec.adapterS > 0) this.adapterLoads++;
+    if (spec.resident === 0) return switchS;
+    const { models } = worker;
+    const at = models.indexOf(job.model);
+    const waitS = Math.max(0, worker.prefetchUntilS - nowS);
+    const isOpen = this.open.has(worker);
+    if (isOpen) this.shut(worker);
+    if (at >= 0) {
+      models.splice(at, 1);
+      switchS += waitS;
+    } else {
+      const isRelated = this.isRelated(models, job.model);
+      if (models.length >= spec.resident) models.shift();
+      switchS += isRelated ? spec.swapS : spec.loadS;
+      this.loads++;
+    }
+    worker.prefetchUntilS = 0;
+    models.push(job.model);
+    if (isOpen) this.openUp(worker);
+    return switchS;
+  }
+
+  private isRelated(models: readonly number[], model: number): boolean {
+    const { families } = this.spec;
+    return models.length === 0 || families === undefined || models.some((other) => families[other] === families[model]);
+  }
+
+  /** A worker with room and without a task loads the model that is wanted most, if it does not hold it. */
+  prefetch(worker: Worker, nowS: number): void {
+    const model = this.wantedModel();
+    if (model < 0 || worker.models.includes(model)) return;
+    this.shut(worker);
+    if (worker.models.length >= this.spec.resident) worker.models.shift();
+    worker.models.push(model);
+    worker.prefetchUntilS = nowS + this.spec.swapS;
+    this.loads++;
+    this.openUp(worker);
   }
 
   /** The worker that takes a job now; undefined when none has room. */
@@ -155,7 +208,7 @@ export class Pool {
   }
 
   /** The model that is asked for most, relative to the workers that hold it; -1: each has its share. */
-  wantedModel(): number {
+  private wantedModel(): number {
     const { demand } = this;
     const held = new Float64Array(demand.length);
     let total = 0;

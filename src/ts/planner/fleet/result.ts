@@ -59,9 +59,6 @@ export interface Outcome {
   readonly counts: {
     rejected: number;
     expired: number;
-    loads: number;
-    swaps: number;
-    adapters: number;
     deaths: number;
     actions: number;
     again: number;
@@ -111,7 +108,7 @@ export function resultOf(outcome: Outcome): SimulationResult {
     p95S: quantileOf(served, 0.95),
     meanS: sum / Math.max(1, served.length),
     loads: pools.reduce((total, pool) => total + pool.loads, 0),
-    adapterLoads: counts.adapters,
+    adapterLoads: pools.reduce((total, pool) => total + pool.adapterLoads, 0),
     actions: counts.actions,
     busyGpuHours: outcome.busyGpuS / 3600,
     switchGpuHours: outcome.switchGpuS / 3600,

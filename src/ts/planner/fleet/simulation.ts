@@ -76,9 +76,6 @@ class Simulation {
   private readonly counts = {
     rejected: 0,
     expired: 0,
-    loads: 0,
-    swaps: 0,
-    adapters: 0,
     deaths: 0,
     actions: 0,
     again: 0,
@@ -230,6 +227,7 @@ class Simulation {
     if (worker.tasks.length < pool.spec.slots) this.start(pool, worker, job);
     else {
       worker.given.push(job);
+      pool.given++;
       pool.waitingS += job.workS;
     }
   }
@@ -237,6 +235,7 @@ class Simulation {
   private takeGiven(pool: Pool, worker: Worker): void {
     while (worker.tasks.length < pool.spec.slots && worker.given.length > 0) {
       const job = worker.given.shift()!;
+      pool.given--;
       pool.waitingS = Math.max(0, pool.waitingS - job.workS);
       this.start(pool, worker, job);
     }
@@ -245,6 +244,8 @@ class Simulation {
   // What waits counts at the stages that hold it up: see cluster/gateway-load.ts.
   private queuedAt(pool: Pool): number {
     if (this.gateway === undefined) return pool.queue.size;
+    const waiting = this.pools[0]!.queue.size;
+    if (waiting === 0) return pool.given;
     const fullness = this.pools.map(({ workers, spec }) => {
       let least = 1;
       for (const { isReady, isEnding, tasks, given } of workers) {
@@ -252,9 +253,7 @@ class Simulation {
       }
       return least;
     });
-    let queued = fullness[pool.index] === Math.max(...fullness) ? this.pools[0]!.queue.size : 0;
-    for (const { given } of pool.workers) queued += given.length;
-    return queued;
+    return pool.given + (fullness[pool.index] === Math.max(...fullness) ? waiting : 0);
   }
 
   private isDue(job: Job): void {
@@ -275,7 +274,7 @@ class Simulation {
     const { worker } = job;
     const pool = this.pools[this.fleet.routes[job.model]![job.step]!.pool]!;
     if (worker !== undefined) {
-      this.moveOn(worker);
+      worker.moveOn(this.nowS);
       const wasFull = worker.tasks.length >= pool.spec.slots;
       worker.tasks.splice(worker.tasks.indexOf(job), 1);
       pool.running--;
@@ -290,6 +289,7 @@ class Simulation {
         const at = given.indexOf(job);
         if (at >= 0) {
           given.splice(at, 1);
+          pool.given--;
           pool.waitingS = Math.max(0, pool.waitingS - job.workS);
         }
       }
@@ -325,9 +325,9 @@ class Simulation {
       const pool = this.pools[step.pool]!;
       const ownS = this.secondsOf(step, job.request);
       const startingUs: number[] = [];
-      for (const worker of pool.workers) if (!worker.isReady) startingUs.push((worker.readyS - this.nowS) * 1e6);
+      for (const worker of pool.starting) startingUs.push((worker.readyS - this.nowS) * 1e6);
       if (pool.workers.size === 0 && pool.spec.policy !== undefined) startingUs.push(readyAfterS(pool.spec) * 1e6);
-      const servers = (pool.workers.size - pool.starting) * pool.spec.slots;
+      const servers = (pool.workers.size - pool.starting.size) * pool.spec.slots;
       const workUs = (pool.waitingS + (pool.running * ownS) / 2) * 1e6;
       return { workUs: pool.open.size > 0 ? 0 : workUs, servers, startingUs, ownUs: ownS * 1e6 };
     });
@@ -353,8 +353,8 @@ class Simulation {
 
   private start(pool: Pool, worker: Worker, job: Job): void {
     const { spec } = pool;
-    this.moveOn(worker);
-    const switchS = this.switchOf(pool, worker, job);
+    worker.moveOn(this.nowS);
+    const switchS = pool.switchS(worker, job, this.nowS);
     job.leftS = job.workS + switchS;
     job.isWarm = !worker.isCold && switchS <= spec.adapterS;
     worker.isCold = false;
@@ -368,57 +368,11 @@ class Simulation {
     this.nextEnd(pool, worker);
   }
 
-  private switchOf(pool: Pool, worker: Worker, job: Job): number {
-    const { spec } = pool;
-    let switchS = job.hasAdapter ? spec.adapterS : 0;
-    if (job.hasAdapter && spec.adapterS > 0) this.counts.adapters++;
-    if (spec.resident === 0) return switchS;
-    const { models } = worker;
-    const at = models.indexOf(job.model);
-    const waitS = Math.max(0, worker.prefetchUntilS - this.nowS);
-    const isOpen = pool.open.has(worker);
-    if (isOpen) pool.shut(worker);
-    if (at >= 0) {
-      models.splice(at, 1);
-      switchS += waitS;
-    } else {
-      const isRelated = this.isRelated(spec, models, job.model);
-      if (models.length >= spec.resident) models.shift();
-      switchS += isRelated ? spec.swapS : spec.loadS;
-      pool.loads++;
-      this.counts.swaps++;
-    }
-    worker.prefetchUntilS = 0;
-    models.push(job.model);
-    if (isOpen) pool.openUp(worker);
-    return switchS;
-  }
-
-  private isRelated({ families }: PoolSpec, models: readonly number[], model: number): boolean {
-    return models.length === 0 || families === undefined || models.some((other) => families[other] === families[model]);
-  }
-
   // ---- workers
 
-  // Brings the tasks of a worker up to now.
-  private moveOn(worker: Worker): void {
-    const doneS = (this.nowS - worker.atS) * worker.speed;
-    worker.atS = this.nowS;
-    const { tasks } = worker;
-    if (tasks.length === 0 || doneS === 0) return;
-    const each = doneS / tasks.length;
-    for (const job of tasks) job.leftS -= each;
-  }
-
   private nextEnd(pool: Pool, worker: Worker): void {
-    const { tasks } = worker;
-    worker.stamp++;
-    if (tasks.length === 0) return;
-    worker.speed = (pool.spec.gain?.(tasks.length) ?? 1) / worker.node.factor;
-    let least = tasks[0]!.leftS;
-    for (let i = 1; i < tasks.length; i++) least = Math.min(least, tasks[i]!.leftS);
-    const atS = this.nowS + (Math.max(0, least) * tasks.length) / worker.speed;
-    this.events.add(atS, { type: 'task', worker, stamp: worker.stamp });
+    const atS = worker.nextEndS(this.nowS, pool.spec.gain);
+    if (atS !== undefined) this.events.add(atS, { type: 'task', worker, stamp: worker.stamp });
   }
 
   private taskEnds(worker: Worker): void {
@@ -427,7 +381,7 @@ class Simulation {
     const wasFull = tasks.length >= pool.spec.slots;
     const elapsedS = this.nowS - worker.atS;
     const wasAlone = tasks.length === 1;
-    this.moveOn(worker);
+    worker.moveOn(this.nowS);
     const relative = EPSILON_S * Math.max(1, this.nowS);
     for (let i = tasks.length - 1; i >= 0; i--) {
       const job = tasks[i]!;
@@ -491,18 +445,7 @@ class Simulation {
       if (job === undefined) break;
       this.start(pool, worker, job);
     }
-    if (worker.tasks.length === 0 && pool.spec.prefetch && pool.open.has(worker)) this.prefetch(pool, worker);
-  }
-
-  private prefetch(pool: Pool, worker: Worker): void {
-    const model = pool.wantedModel();
-    if (model < 0 || worker.models.includes(model)) return;
-    pool.shut(worker);
-    if (worker.models.length >= pool.spec.resident) worker.models.shift();
-    worker.models.push(model);
-    worker.prefetchUntilS = this.nowS + pool.spec.swapS;
-    pool.loads++;
-    pool.openUp(worker);
+    if (worker.tasks.length === 0 && pool.spec.prefetch && pool.open.has(worker)) pool.prefetch(worker, this.nowS);
   }
 
   private startWorker(pool: Pool, isThere = false): void {
@@ -514,7 +457,7 @@ class Simulation {
     pool.workers.add(worker);
     pool.held.change(this.nowS, spec.gpus);
     this.held.change(this.nowS, spec.gpus);
-    pool.starting++;
+    pool.starting.add(worker);
     if (spec.resident > 0) {
       // Those that are there from the beginning hold the models in turn.
       const models = this.trace.models.length;
@@ -529,18 +472,17 @@ class Simulation {
       return;
     }
     pool.loads++;
-    this.counts.loads++;
     this.events.add(worker.readyS, { type: 'ready', worker });
   }
 
   private ready(worker: Worker): void {
     const pool = this.pools[worker.pool]!;
-    pool.starting--;
+    pool.starting.delete(worker);
     worker.isReady = true;
     this.changed(pool);
     worker.atS = this.nowS;
     if (worker.isEnding) return; // it was not wanted any more before it was ready
-    if (pool.starting === 0) this.drains?.[pool.index]?.change([]);
+    if (pool.starting.size === 0) this.drains?.[pool.index]?.change([]);
     pool.openUp(worker);
     if (this.gateway === undefined) this.fill(pool, worker);
     else {
@@ -552,7 +494,8 @@ class Simulation {
   private removeWorker(pool: Pool, worker: Worker): void {
     const { gpus } = pool.spec;
     worker.isDead = true;
-    if (!worker.isReady) pool.starting--;
+    if (worker.isEnding) pool.ending--;
+    pool.starting.delete(worker);
     pool.shut(worker);
     pool.workers.delete(worker);
     this.gateway?.remove(worker);
@@ -594,12 +537,10 @@ class Simulation {
       return;
     }
     const startingMs: number[] = [];
-    let live = 0;
-    for (const worker of pool.workers) {
-      if (worker.isEnding) continue;
-      live++;
-      if (!worker.isReady) startingMs.push(Math.max(0, (worker.readyS - this.nowS) * 1000));
+    for (const { isEnding, readyS } of pool.starting) {
+      if (!isEnding) startingMs.push(Math.max(0, (readyS - this.nowS) * 1000));
     }
+    const live = pool.workers.size - pool.ending;
     const load = {
       stage: pool.spec.name,
       ready: live - startingMs.length,
@@ -614,9 +555,14 @@ class Simulation {
       loadMs: readyAfterS(pool.spec) * 1000,
       confirmed: pool.confirmed,
     };
-    [pool.arrived, pool.served, pool.servedS] = [0, 0, 0];
+    pool.arrived = 0;
+    pool.served = 0;
+    pool.servedS = 0;
     const drain = this.drains?.[pool.index];
-    if (drain?.isDrained === true && this.pools.every((p) => p.starting === 0 || this.drains![p.index] !== drain)) {
+    if (
+      drain?.isDrained === true &&
+      this.pools.every((p) => p.starting.size === 0 || this.drains![p.index] !== drain)
+    ) {
       pool.confirmed = pool.state.actions;
       load.confirmed = pool.confirmed;
     }
@@ -634,26 +580,27 @@ class Simulation {
   // Those idle for longest go first, then those that start, then those that work, when their task is done.
   private endWorkers(pool: Pool, count: number): void {
     const idle = [...pool.open].filter(({ tasks }) => tasks.length === 0);
-    const others = [...pool.workers].filter((each) => !each.isEnding && !idle.includes(each));
+    const isIdle = new Set(idle);
+    const others = [...pool.workers].filter((each) => !each.isEnding && !isIdle.has(each));
     others.sort((a, b) => Number(a.isReady) - Number(b.isReady));
     const chosen = [...idle, ...others].slice(0, count);
     const drain = this.drains?.[pool.index];
     if (drain !== undefined) {
-      for (const worker of chosen) {
-        worker.isEnding = true;
-        pool.shut(worker);
-      }
+      for (const worker of chosen) this.willEnd(pool, worker);
       this.gateway?.changed();
       this.release(drain.change(chosen));
       return;
     }
     for (const worker of chosen) {
       if (worker.tasks.length === 0) this.removeWorker(pool, worker);
-      else {
-        worker.isEnding = true;
-        pool.shut(worker);
-      }
+      else this.willEnd(pool, worker);
     }
+  }
+
+  private willEnd(pool: Pool, worker: Worker): void {
+    worker.isEnding = true;
+    pool.ending++;
+    pool.shut(worker);
   }
 
   // ---- faults

@@ -4,6 +4,7 @@
 import type { AdmittedRequest } from '../../pipeline/admission.js';
 import type { Expectation } from '../../pipeline/forecaster.js';
 import type { Queued } from '../../pipeline/request-queue.js';
+import type { PoolSpec } from './fleet.js';
 import type { SimNode } from './nodes.js';
 
 /** A request, as the shipped queue knows it and as it is simulated. */
@@ -72,5 +73,31 @@ export class Worker {
     this.pool = pool;
     this.node = node;
     this.readyS = readyS;
+  }
+
+  /** Brings its tasks up to now. */
+  moveOn(nowS: number): void {
+    const doneS = (nowS - this.atS) * this.speed;
+    this.atS = nowS;
+    const { tasks } = this;
+    if (tasks.length === 0 || doneS === 0) return;
+    const each = doneS / tasks.length;
+    for (const job of tasks) job.leftS -= each;
+  }
+
+  /**
+   * Its tasks have changed: ends that were foretold before are stale.
+   *
+   * @param gain as {@link PoolSpec.gain}
+   * @returns when the first of its tasks ends if no other comes, in s; undefined: it has none
+   */
+  nextEndS(nowS: number, gain: PoolSpec['gain']): number | undefined {
+    const { tasks } = this;
+    this.stamp++;
+    if (tasks.length === 0) return undefined;
+    this.speed = (gain?.(tasks.length) ?? 1) / this.node.factor;
+    let least = tasks[0]!.leftS;
+    for (let i = 1; i < tasks.length; i++) least = Math.min(least, tasks[i]!.leftS);
+    return nowS + (Math.max(0, least) * tasks.length) / this.speed;
   }
 }
