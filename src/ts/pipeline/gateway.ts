@@ -4,7 +4,6 @@
 // the gateway holds everything needed to admit it again. A request lives and dies under the plan that admitted it; if
 // it is admitted again that is a new attempt, and nothing of an older attempt becomes part of its result.
 import { onAbort } from '../core/abort.js';
-import { pause } from '../core/deadline.js';
 import { RdmaError } from '../core/errors.js';
 import { hideSecret } from '../core/secret.js';
 import { checkObject } from '../core/validate.js';
@@ -37,21 +36,21 @@ import {
   abortedError,
   type CheckedOptions,
   checkRequestOptions,
-  type PipelineOutput,
   type PipelineRequest,
   type PipelineResult,
   type RequestOptions,
 } from './request.js';
 import { placesOf, takesPart } from './routing.js';
-import { addHops, remainingMs } from './stage-instance.js';
-import { copyParts, PieceTeller, piecesOf } from './stream-caller.js';
+import { remainingMs } from './stage-instance.js';
+import { PieceTeller } from './stream-caller.js';
 import { outputRoom, residentRequests } from './stream-limits.js';
 import { RequestStream, type StreamOptions } from './stream-request.js';
 import { requestName } from './request-name.js';
+import { readResult } from './result.js';
+import { runWithRetries } from './retries.js';
 import type { RequestAttempt } from './task-board.js';
 import { Ticket } from './ticket.js';
 import { TicketMap } from './ticket-map.js';
-import { readTrace, type Trace, TraceRecords } from './trace.js';
 
 /** At most one request in so many ms is traced without being asked for. */
 const TRACE_EVERY_MS = 10;
@@ -64,8 +63,6 @@ const NO_BLOCKS: readonly Block[] = [];
 
 /** Whether a request that takes less than that may still be done is not watched while it waits. */
 const MIN_WATCHED_MS = 1;
-/** How much longer than told a caller waits before it tries again, at most. */
-const RETRY_JITTER = 0.1;
 
 /** Where requests enter a pipeline. Made by {@link Gateway.open}. */
 export class Gateway {
@@ -324,8 +321,8 @@ export class Gateway {
     } catch (error) {
       return Promise.reject(error);
     }
-    if (checked.retries > 0) return this.runAgain(request, checked);
-    return new Promise((resolve, reject) => this.take(request, checked, resolve, reject));
+    if (checked.retries === 0) return this.runOnce(request, checked);
+    return runWithRetries(checked, this.options.port, (once) => this.runOnce(request, once));
   }
 
   /**
@@ -339,26 +336,8 @@ export class Gateway {
     return new RequestStream((own) => this.run(request, own), options);
   }
 
-  private async runAgain(request: PipelineRequest, options: CheckedOptions): Promise<PipelineResult> {
-    const { port } = this.options;
-    const { signal, timeoutMs } = options;
-    const deadlineUs = timeoutMs === undefined ? Number.POSITIVE_INFINITY : port.nowUs() + timeoutMs * 1000;
-    let { retryToken } = options;
-    for (let left = options.retries; ; left--) {
-      const leftMs = timeoutMs === undefined ? undefined : (deadlineUs - port.nowUs()) / 1000;
-      try {
-        const once = { ...options, retryToken, timeoutMs: leftMs };
-        return await new Promise<PipelineResult>((resolve, reject) => this.take(request, once, resolve, reject));
-      } catch (error) {
-        const { code, retryAfterMs, retryToken: next } = error as RdmaError;
-        if (code !== 'RDMA_ERR_REJECTED' || retryAfterMs === undefined || left === 0) throw error;
-        const waitMs = retryAfterMs * (1 + RETRY_JITTER * port.random());
-        // There would be no time left for it.
-        if (port.nowUs() + waitMs * 1000 >= deadlineUs) throw error;
-        retryToken = next;
-        await pause(waitMs, signal, port.clock);
-      }
-    }
+  private runOnce(request: PipelineRequest, options: CheckedOptions): Promise<PipelineResult> {
+    return new Promise((resolve, reject) => this.take(request, options, resolve, reject));
   }
 
   /**
@@ -741,33 +720,10 @@ export class Gateway {
 
   private answer(ticket: Ticket, joined: JoinedInputs): void {
     const { graph, self } = this.options;
-    const outputs: PipelineOutput[] = [];
-    const { views, pieces } = ticket;
-    for (const { stage, instance, meta, parts } of joined.inputs as Input[]) {
-      const stream = joined.streams?.[outputs.length];
-      const output: PipelineOutput = { stage, instance, meta, parts: views ? { ...parts } : copyParts(parts) };
-      if (stream !== undefined) output.pieces = piecesOf(stream, views, pieces);
-      outputs.push(output);
-    }
-    let trace: Trace | undefined;
-    if (ticket.traced) {
-      const records = new TraceRecords();
-      addHops(records, joined, GATEWAY_INDEX, self.instance);
-      trace = readTrace(graph.spec, records.encoded);
-    }
-    const { join } = this.place;
-    if (!ticket.views) join.settle(joined);
-    let isHeld = ticket.views;
-    const release = () => {
-      if (!isHeld) return;
-      isHeld = false;
-      join.settle(joined);
-    };
-    const request = requestName(self.instance, joined.ledger.gatewayRun, joined.ticket);
+    const result = readResult(graph.spec, self.instance, this.place.join, ticket, joined);
     const { expectation } = ticket;
     if (expectation !== undefined) this.door.forecaster.settled(expectation, this.place.nowUs() - ticket.queuedAtUs);
-    const expectedMs = expectation === undefined ? undefined : expectation.completionUs / 1000;
-    ticket.resolve({ request, outputs, trace, expectedMs, release });
+    ticket.resolve(result);
   }
 
   /** @internal */
