@@ -12,7 +12,7 @@ import { Admission, type AdmittedRequest, type Availability } from './admission.
 import { Door, type Newcomer } from './door.js';
 import { type Envelope, Flag, Kind, NO_DEADLINE, NO_STREAM } from './envelope.js';
 import type { Expectation } from './forecaster.js';
-import type { GatewayOptions, GatewayStatus, TaskEvent } from './gateway-options.js';
+import type { GatewayOptions, GatewayStatus } from './gateway-options.js';
 import type { Input } from './input.js';
 import type { JoinedInputs } from './join.js';
 import type { PlaceSizes } from './lane-sizes.js';
@@ -26,7 +26,7 @@ import {
   type ReportRecord,
   type StageFailure,
 } from './notes.js';
-import { behindUs, RequestProgress } from './progress.js';
+import { RequestProgress } from './progress.js';
 import { Previews, type ProgressNote } from './progress-note.js';
 import { spreadsOf } from './spread.js';
 import { LINGER_US, Place } from './place.js';
@@ -45,10 +45,10 @@ import { remainingMs } from './stage-instance.js';
 import { PieceTeller } from './stream-caller.js';
 import { outputRoom, residentRequests } from './stream-limits.js';
 import { RequestStream, type StreamOptions } from './stream-request.js';
-import { requestName } from './request-name.js';
 import { readResult } from './result.js';
 import { runWithRetries } from './retries.js';
 import type { RequestAttempt } from './task-board.js';
+import { TaskEvents } from './task-events.js';
 import { Ticket } from './ticket.js';
 import { TicketMap } from './ticket-map.js';
 
@@ -67,6 +67,7 @@ const MIN_WATCHED_MS = 1;
 /** Where requests enter a pipeline. Made by {@link Gateway.open}. */
 export class Gateway {
   private readonly options: GatewayOptions;
+  private readonly events: TaskEvents;
   private admission!: Admission;
   private door!: Door<Ticket>;
   private readonly firstRuns: Uint32Array;
@@ -85,6 +86,7 @@ export class Gateway {
 
   private constructor(options: GatewayOptions) {
     this.options = hideSecret(options);
+    this.events = new TaskEvents(this.options);
     this.firstRuns = new Uint32Array(options.graph.spec.stages.length);
   }
 
@@ -489,10 +491,6 @@ export class Gateway {
     }
   }
 
-  private isWatched(ticket: Ticket): boolean {
-    return this.options.onTask !== undefined || ticket.onProgress !== undefined || ticket.onTask !== undefined;
-  }
-
   // For a newcomer when nobody waits. False: it has to wait.
   private tryDispatch(ticket: Ticket): boolean {
     if (this.admitting || !this.linked || this.isFull) return false;
@@ -512,7 +510,7 @@ export class Gateway {
     this.tickets.set(ticket.number, ticket);
     const { outgoing } = ticket;
     const envelope: Envelope = {
-      flags: (ticket.traced ? Flag.TRACED : 0) | (this.isWatched(ticket) ? Flag.WATCHED : 0),
+      flags: (ticket.traced ? Flag.TRACED : 0) | (this.events.isWatched(ticket) ? Flag.WATCHED : 0),
       plan: admitted.plan.number,
       gateway: self.instance,
       gatewayRun: incarnation,
@@ -650,11 +648,12 @@ export class Gateway {
     }
     const { admitted } = ticket;
     const nowUs = this.place.nowUs();
-    if (admitted !== undefined && this.isWatched(ticket)) this.tellUnreported(ticket, admitted, joined);
+    if (admitted !== undefined && this.events.isWatched(ticket))
+      this.events.tellUnreported(ticket, admitted.unfinished, joined);
     for (const input of joined.inputs as Input[]) {
       const { fromStage: stage, fromInstance: instance, queueUs, computeUs } = input.envelope;
       if (admitted !== undefined) this.done(ticket, admitted, { stage, instance }, queueUs, computeUs, nowUs);
-      this.emitTask('done', ticket, stage, instance, { queueUs, computeUs });
+      this.events.tell('done', ticket, stage, instance, { queueUs, computeUs });
     }
     this.end(ticket);
     try {
@@ -666,22 +665,6 @@ export class Gateway {
       ticket.reject(new RdmaError('RDMA_ERR_STAGE_FAILED', text, { cause: error }));
     }
     if (this.queue.size > 0) this.admit();
-  }
-
-  // Reports come by other lanes than the result, and those that come after it are dropped. What they would say is
-  // known: the tasks that the result was made from have begun and are done.
-  private tellUnreported(ticket: Ticket, { unfinished }: AdmittedRequest, joined: JoinedInputs): void {
-    for (let stage = 0; stage < unfinished.length; stage++) {
-      for (const { instance } of unfinished[stage]!) {
-        const isSender = (joined.inputs as Input[]).some(
-          ({ envelope }) => envelope.fromStage === stage && envelope.fromInstance === instance,
-        );
-        if (isSender) continue; // told with its own times
-        if (ticket.progress?.hasStarted({ stage, instance }) !== true)
-          this.emitTask('task', ticket, stage, instance, {});
-        this.emitTask('done', ticket, stage, instance, {});
-      }
-    }
   }
 
   private done(
@@ -744,20 +727,7 @@ export class Gateway {
   private onProgress(from: PlaceId, gatewayRun: number, note: ProgressNote): void {
     const ticket = gatewayRun === this.options.incarnation ? this.tickets.get(note.ticket) : undefined;
     if (ticket === undefined || ticket.over || ticket.attempt !== note.attempt || from.stage < 0) return;
-    const { graph, self, incarnation } = this.options;
-    const { costs } = this.door.forecaster;
-    const behind = behindUs(graph.behind, from.stage, (stage) => ticket.units * costs.unitUs(stage, ticket.costClass));
-    const { done, step, preview } = note;
-    const remainingUs = ticket.progress?.remainingUs(from, done, this.place.nowUs(), behind);
-    const more = {
-      done,
-      ...(step === undefined ? {} : { step }),
-      ...(preview === undefined ? {} : { preview }),
-      ...(remainingUs === undefined ? {} : { remainingMs: remainingUs / 1000 }),
-    };
-    this.emitTask('progress', ticket, from.stage, from.instance, more);
-    const request = requestName(self.instance, incarnation, ticket.number);
-    ticket.onProgress?.({ request, stage: graph.spec.stages[from.stage]!.name, instance: from.instance, ...more });
+    this.events.tellProgress(ticket, from, note, this.place.nowUs(), this.door.forecaster.costs);
   }
 
   private onReport(from: PlaceId, gatewayRun: number, record: ReportRecord): void {
@@ -779,7 +749,7 @@ export class Gateway {
     if (what === Report.STARTED) {
       ticket.progress ??= new RequestProgress();
       ticket.progress.started(from, this.place.nowUs());
-      this.emitTask('task', ticket, from.stage, from.instance, {});
+      this.events.tell('task', ticket, from.stage, from.instance, {});
     } else if (what === Report.PROGRESS) {
       this.onProgress(from, gatewayRun, {
         ticket: number,
@@ -791,7 +761,7 @@ export class Gateway {
     } else {
       const { admitted } = ticket;
       if (admitted !== undefined) this.done(ticket, admitted, from, queueUs, computeUs, this.place.nowUs());
-      this.emitTask('done', ticket, from.stage, from.instance, { queueUs, computeUs });
+      this.events.tell('done', ticket, from.stage, from.instance, { queueUs, computeUs });
       if (this.queue.size > 0) this.admit();
     }
   }
@@ -800,7 +770,7 @@ export class Gateway {
     const ticket = this.tickets.get(number);
     if (ticket === undefined || ticket.over || ticket.attempt !== attempt) return;
     const name = this.options.graph.spec.stages[from.stage]?.name ?? 'unknown';
-    this.emitTask('failed', ticket, from.stage, from.instance, {});
+    this.events.tell('failed', ticket, from.stage, from.instance, {});
     const { admitted } = ticket;
     const attempts = this.options.graph.spec.stages[from.stage]?.attempts ?? 1;
     if (failure.retryable === true && admitted !== undefined && ++ticket.tries < attempts) {
@@ -811,21 +781,6 @@ export class Gateway {
     if (failure.code === 'RDMA_ERR_DEADLINE') this.learnLate(ticket, ticket.deadlineUs - ticket.queuedAtUs);
     const code = failure.code === 'RDMA_ERR_DEADLINE' ? 'RDMA_ERR_DEADLINE' : 'RDMA_ERR_STAGE_FAILED';
     this.cancel(ticket, new RdmaError(code, `stage ${name} failed: ${failure.message}`, { stage: name }));
-  }
-
-  private emitTask(
-    type: TaskEvent['type'],
-    ticket: Ticket,
-    stage: number,
-    instance: number,
-    more: Partial<TaskEvent>,
-  ): void {
-    const { onTask, self, incarnation, graph } = this.options;
-    if ((onTask === undefined && ticket.onTask === undefined) || stage < 0) return;
-    const request = requestName(self.instance, incarnation, ticket.number);
-    const event = { type, request, stage: graph.spec.stages[stage]!.name, instance, ...more };
-    onTask?.(event);
-    ticket.onTask?.(event);
   }
 
   /** @internal */
