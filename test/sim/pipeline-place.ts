@@ -236,9 +236,9 @@ export class PlaceProcess {
 
   /** Of a gateway: the task of a request at a place has ended. */
   taskEnded({ ticket, attempt }: JoinedInputs, place: string): void {
-    type Tickets = Map<number, { attempt: number; admitted: AdmittedRequest | undefined }>;
-    const known = (this.gateway as unknown as { tickets: Tickets }).tickets.get(ticket);
-    if (known?.attempt === attempt && known.admitted !== undefined) this.unfinished.get(place)?.delete(known.admitted);
+    const { underWay } = this.gateway as unknown as { underWay: Gateway['underWay'] };
+    const known = underWay.find(this.incarnation, ticket, attempt);
+    if (known?.admitted !== undefined) this.unfinished.get(place)?.delete(known.admitted);
   }
 
   /** Each request that is here, for people who look for the reason of a failure. */

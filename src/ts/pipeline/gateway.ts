@@ -7,10 +7,10 @@ import { onAbort } from '../core/abort.js';
 import { RdmaError } from '../core/errors.js';
 import { hideSecret } from '../core/secret.js';
 import { checkObject } from '../core/validate.js';
-import type { Block } from '../ring/index.js';
 import { Admission, type AdmittedRequest, type Availability } from './admission.js';
+import { Dispatcher } from './dispatcher.js';
 import { Door, type Newcomer } from './door.js';
-import { type Envelope, Flag, Kind, NO_DEADLINE, NO_STREAM } from './envelope.js';
+import { Kind } from './envelope.js';
 import type { Expectation } from './forecaster.js';
 import type { GatewayOptions, GatewayStatus } from './gateway-options.js';
 import type { Input } from './input.js';
@@ -29,7 +29,7 @@ import {
 import { RequestProgress } from './progress.js';
 import { Previews, type ProgressNote } from './progress-note.js';
 import { spreadsOf } from './spread.js';
-import { LINGER_US, Place } from './place.js';
+import { Place } from './place.js';
 import type { PlaceAddress } from './place-address.js';
 import { GATEWAY_INDEX, type PlaceId, type Plan, placeName } from './plan.js';
 import {
@@ -41,7 +41,6 @@ import {
   type RequestOptions,
 } from './request.js';
 import { placesOf, takesPart } from './routing.js';
-import { remainingMs } from './stage-instance.js';
 import { PieceTeller } from './stream-caller.js';
 import { outputRoom, residentRequests } from './stream-limits.js';
 import { RequestStream, type StreamOptions } from './stream-request.js';
@@ -50,16 +49,11 @@ import { runWithRetries } from './retries.js';
 import type { RequestAttempt } from './task-board.js';
 import { TaskEvents } from './task-events.js';
 import { Ticket } from './ticket.js';
-import { TicketMap } from './ticket-map.js';
+import { UnderWay } from './under-way.js';
 
 /** At most one request in so many ms is traced without being asked for. */
 const TRACE_EVERY_MS = 10;
-/** After so many ms without a request the places of a pipeline sleep. */
-const REST_MS = 5;
-/** How fast a request is copied into the memory that it is sent from. */
-const COPIED_BYTES_PER_US = 2 ** 13;
 const NO_BYTES = new Uint8Array(0);
-const NO_BLOCKS: readonly Block[] = [];
 
 /** Whether a request that takes less than that may still be done is not watched while it waits. */
 const MIN_WATCHED_MS = 1;
@@ -70,24 +64,19 @@ export class Gateway {
   private readonly events: TaskEvents;
   private admission!: Admission;
   private door!: Door<Ticket>;
-  private readonly firstRuns: Uint32Array;
-  private readonly tickets = new TicketMap<Ticket>(); // admitted at least once
+  private readonly underWay: UnderWay;
+  private dispatcher!: Dispatcher;
   private place!: Place;
-  private again = 0; // of `tickets`, those that wait to be admitted once more
-  private lastNumber = 0;
-  private firstOpen = 1; // no smaller ticket is open
   private lastTraceMs = Number.NEGATIVE_INFINITY;
-  private lastAnnouncedMs = Number.NEGATIVE_INFINITY; // when no other request was under way
   private admitting = false;
   private linked = false;
   private failure: RdmaError | undefined;
-  private drained: (() => void)[] = [];
   private readonly previews = new Previews();
 
   private constructor(options: GatewayOptions) {
     this.options = hideSecret(options);
     this.events = new TaskEvents(this.options);
-    this.firstRuns = new Uint32Array(options.graph.spec.stages.length);
+    this.underWay = new UnderWay(options.self.instance, options.incarnation);
   }
 
   /**
@@ -101,6 +90,7 @@ export class Gateway {
     gateway.place = place;
     gateway.admission = new Admission(options.graph, options.plan, residentLimit(options, place.sizes));
     gateway.door = new Door(options, gateway.admission);
+    gateway.dispatcher = new Dispatcher(gateway.options, place, gateway.underWay, gateway.onSettled);
     return gateway;
   }
 
@@ -123,7 +113,7 @@ export class Gateway {
 
   /** Requests in the places, and waiting to be admitted. */
   get load(): { inFlight: number; queued: number } {
-    return { inFlight: this.inFlight, queued: this.queue.size };
+    return { inFlight: this.underWay.inFlight, queued: this.queue.size };
   }
 
   // ---- Plans
@@ -142,9 +132,7 @@ export class Gateway {
 
   /** Requests that were admitted under a plan and have not ended. */
   inFlightUnder(number: number): number {
-    let count = 0;
-    for (const ticket of this.tickets.list()) if (ticket.admitted?.plan.number === number) count++;
-    return count;
+    return this.underWay.countUnder(number);
   }
 
   /**
@@ -159,7 +147,7 @@ export class Gateway {
     }
     while (this.inFlightUnder(number) > 0 && this.place.flaw !== 'early-retirement') {
       if (this.failure !== undefined) throw this.failure;
-      await new Promise<void>((resolve) => this.drained.push(resolve));
+      await this.underWay.fewer();
     }
     await this.place.retire(number);
   }
@@ -180,7 +168,7 @@ export class Gateway {
       });
     }
     const again: Ticket[] = [];
-    for (const ticket of this.tickets.list()) {
+    for (const ticket of this.underWay.list()) {
       const { admitted } = ticket;
       if (admitted === undefined || ticket.over) continue;
       if (!takesPart(admitted.plan, admitted.route, this.options.self.instance, place)) continue;
@@ -203,7 +191,7 @@ export class Gateway {
    */
   admitOlderAgain(): void {
     const again: Ticket[] = [];
-    for (const ticket of this.tickets.list()) {
+    for (const ticket of this.underWay.list()) {
       const { admitted } = ticket;
       if (admitted === undefined || ticket.over || admitted.plan.number === this.place.plan.number) continue;
       again.push(this.withdraw(ticket, admitted));
@@ -216,18 +204,18 @@ export class Gateway {
 
   /** Whether this attempt of a request has been admitted and has not ended. */
   isUnderWay(request: RequestAttempt): boolean {
-    return this.ticketAt(request) !== undefined;
+    return this.underWay.findAttempt(request) !== undefined;
   }
 
   /** One more try of a request has failed. @returns how many there are; 0 when the request is not under way */
   countTry(request: RequestAttempt): number {
-    const ticket = this.ticketAt(request);
+    const ticket = this.underWay.findAttempt(request);
     return ticket === undefined ? 0 : ++ticket.tries;
   }
 
   /** Ends a request with a failure, and with it its tasks in all places; nothing when it is not under way. */
   failRequest(request: RequestAttempt, reason: RdmaError): void {
-    const ticket = this.ticketAt(request);
+    const ticket = this.underWay.findAttempt(request);
     if (ticket !== undefined) this.cancel(ticket, reason);
   }
 
@@ -240,7 +228,7 @@ export class Gateway {
   abandon(place: PlaceId, reason: RdmaError): void {
     const canMove = this.admission.broken === undefined;
     const again: Ticket[] = [];
-    for (const ticket of this.tickets.list()) {
+    for (const ticket of this.underWay.list()) {
       const { admitted } = ticket;
       if (ticket.over || admitted === undefined) continue;
       if (!admitted.unfinished[place.stage]!.some((load) => load.instance === place.instance)) continue;
@@ -249,14 +237,6 @@ export class Gateway {
     }
     this.admitAgain(again);
     this.admit();
-  }
-
-  private ticketAt({ gateway, gatewayRun, ticket: number, attempt }: RequestAttempt): Ticket | undefined {
-    const { self, incarnation } = this.options;
-    if (gateway !== self.instance || gatewayRun !== incarnation) return undefined;
-    const ticket = this.tickets.get(number);
-    const isCurrent = ticket !== undefined && !ticket.over && ticket.admitted !== undefined;
-    return isCurrent && ticket.attempt === attempt ? ticket : undefined;
   }
 
   // What it has in the places ends there.
@@ -298,9 +278,8 @@ export class Gateway {
 
   // They begin again, before all that wait.
   private admitAgain(tickets: readonly Ticket[]): void {
-    this.again += tickets.length;
     this.queue.addAgain(tickets);
-    this.wakeDrained();
+    this.underWay.waitAgain(tickets.length);
   }
 
   // ---- Requests
@@ -368,7 +347,7 @@ export class Gateway {
   }
 
   private expect(newcomer: Newcomer): Expectation | undefined {
-    return this.door.expect(newcomer, this.place.nowUs(), this.tickets.size === 0 && this.queue.size === 0);
+    return this.door.expect(newcomer, this.place.nowUs(), this.underWay.size === 0 && this.queue.size === 0);
   }
 
   // What it throws rejects the promise that it was made for.
@@ -445,19 +424,15 @@ export class Gateway {
   private endHopeless(ticket: Ticket): boolean {
     if (ticket.over || ticket.number > 0 || ticket.deadlineUs === Number.POSITIVE_INFINITY) return ticket.over;
     const aloneUs = this.door.forecaster.aloneUs(ticket);
-    if (!(this.place.nowUs() + aloneUs > ticket.deadlineUs) || this.tickets.size === 0) return false;
+    if (!(this.place.nowUs() + aloneUs > ticket.deadlineUs) || this.underWay.size === 0) return false;
     this.door.hopeless++;
     this.learnLate(ticket, this.place.nowUs() + aloneUs - ticket.queuedAtUs);
     this.cancel(ticket, new RdmaError('RDMA_ERR_DEADLINE', 'it waited until it could not be done in time any more'));
     return true;
   }
 
-  private get inFlight(): number {
-    return this.tickets.size - this.again;
-  }
-
   private get isFull(): boolean {
-    return this.inFlight >= this.options.maxInFlight;
+    return this.underWay.inFlight >= this.options.maxInFlight;
   }
 
   private isSampled(): boolean {
@@ -500,55 +475,11 @@ export class Gateway {
 
   // False when there is no memory for it now: it waits, and is tried again when something has ended.
   private dispatch(ticket: Ticket, admitted: AdmittedRequest): boolean {
-    const { self, incarnation } = this.options;
-    const isAgain = ticket.number > 0;
-    if (isAgain) this.again--;
-    else ticket.number = ++this.lastNumber;
-    ticket.attempt++;
+    this.underWay.begin(ticket);
     ticket.admitted = admitted;
     this.door.forecaster.sent(ticket);
-    this.tickets.set(ticket.number, ticket);
-    const { outgoing } = ticket;
-    const envelope: Envelope = {
-      flags: (ticket.traced ? Flag.TRACED : 0) | (this.events.isWatched(ticket) ? Flag.WATCHED : 0),
-      plan: admitted.plan.number,
-      gateway: self.instance,
-      gatewayRun: incarnation,
-      ticket: ticket.number,
-      attempt: ticket.attempt,
-      finishedBelow: this.oldest,
-      fromStage: GATEWAY_INDEX,
-      fromInstance: self.instance,
-      incarnation,
-      remainingMs:
-        ticket.deadlineUs === Number.POSITIVE_INFINITY
-          ? NO_DEADLINE
-          : remainingMs(ticket.deadlineUs, this.place.nowUs()),
-      sentAtUs: 0,
-      host: 0,
-      queueUs: 0,
-      computeUs: 0,
-      task: 0,
-      piece: NO_STREAM,
-      pieces: NO_STREAM,
-      route: admitted.route,
-      runs: this.firstRuns,
-      bodyBytes: 0,
-      partCount: 0,
-      traceBytes: 0,
-      tableBytes: 0,
-      metaBytes: 0,
-      block: undefined,
-    };
-    const targets = this.place.receiversOf(admitted.plan, self.instance, admitted.route);
-    if (this.place.mayAnnounce(outgoing.bytes / COPIED_BYTES_PER_US)) {
-      this.place.announce(targets, this.place.nowUs());
-    }
     try {
-      if (this.place.transmit(envelope, outgoing, targets, NO_BLOCKS, this.onSettled)) {
-        if (this.tickets.size === 1) this.announce(admitted, targets);
-        return true;
-      }
+      if (this.dispatcher.send(ticket, admitted, this.events.isWatched(ticket))) return true;
     } catch (error) {
       this.end(ticket);
       ticket.reject(
@@ -557,14 +488,7 @@ export class Gateway {
       return true;
     }
     this.leave(ticket, admitted);
-    ticket.attempt--;
-    // A number that places have seen stays in its order: without it they would take the request for one that has ended.
-    if (isAgain) this.again++;
-    else {
-      this.tickets.delete(ticket.number);
-      ticket.number = 0;
-      this.lastNumber--;
-    }
+    this.underWay.undo(ticket);
     return false;
   }
 
@@ -575,31 +499,9 @@ export class Gateway {
     ticket.admitted = undefined;
   }
 
-  // After a rest all places of the route sleep. They wake up together, instead of one after the other.
-  private announce({ plan, route }: AdmittedRequest, first: readonly string[]): void {
-    const nowMs = this.place.nowUs() / 1000;
-    const rested = nowMs - this.lastAnnouncedMs > REST_MS;
-    this.lastAnnouncedMs = nowMs;
-    if (!rested || this.options.pollUs === 0) return;
-    for (let stage = 0; stage < route.length; stage++) {
-      for (const instance of placesOf(plan, route, stage)) {
-        const name = placeName(this.options.graph.spec, { stage, instance });
-        if (!first.includes(name)) this.place.sendNote(name, this.place.coming);
-      }
-    }
-    this.place.poller.linger(LINGER_US);
-  }
-
   private readonly onSettled = (): void => {
     if (this.queue.size > 0) this.admit();
   };
-
-  /** Ticket of the oldest request that has not ended, or of the next one. */
-  private get oldest(): number {
-    const { tickets, lastNumber } = this;
-    while (this.firstOpen <= lastNumber && !tickets.has(this.firstOpen)) this.firstOpen++;
-    return this.firstOpen;
-  }
 
   // The caller does not want it any more, or it is too late.
   private cancel(ticket: Ticket, reason: RdmaError): void {
@@ -624,16 +526,11 @@ export class Gateway {
   }
 
   private end(ticket: Ticket): void {
-    if (ticket.number > 0 && this.tickets.delete(ticket.number) && ticket.admitted === undefined) this.again--;
+    this.underWay.end(ticket);
     if (ticket.admitted !== undefined) {
       this.leave(ticket, ticket.admitted);
-      this.wakeDrained();
+      this.underWay.wake();
     }
-  }
-
-  private wakeDrained(): void {
-    if (this.drained.length === 0) return;
-    for (const wake of this.drained.splice(0)) wake();
   }
 
   // ---- What the place says
@@ -694,11 +591,8 @@ export class Gateway {
     }
   }
 
-  private ticketOf(joined: JoinedInputs): Ticket | undefined {
-    if (joined.ledger.gatewayRun !== this.options.incarnation) return undefined;
-    const ticket = this.tickets.get(joined.ticket);
-    if (ticket === undefined || ticket.over) return undefined;
-    return ticket.attempt === joined.attempt ? ticket : undefined;
+  private ticketOf({ ledger, ticket, attempt }: JoinedInputs): Ticket | undefined {
+    return this.underWay.find(ledger.gatewayRun, ticket, attempt);
   }
 
   private answer(ticket: Ticket, joined: JoinedInputs): void {
@@ -717,7 +611,7 @@ export class Gateway {
       for (const record of readReports(bytes, view)) this.onReport(head, head.gatewayRun, record);
     } else if (kind === Kind.FAILURE) {
       const { ticket, attempt, failure } = readFailure(bytes, view);
-      if (head.gatewayRun === this.options.incarnation) this.onFailure(head, ticket, attempt, failure);
+      this.onFailure(head, this.underWay.find(head.gatewayRun, ticket, attempt), failure);
     } else if (kind === Kind.PROGRESS) {
       const note = this.previews.take(head, bytes, view);
       if (note !== undefined) this.onProgress(head, head.gatewayRun, note);
@@ -725,27 +619,24 @@ export class Gateway {
   }
 
   private onProgress(from: PlaceId, gatewayRun: number, note: ProgressNote): void {
-    const ticket = gatewayRun === this.options.incarnation ? this.tickets.get(note.ticket) : undefined;
-    if (ticket === undefined || ticket.over || ticket.attempt !== note.attempt || from.stage < 0) return;
+    const ticket = this.underWay.find(gatewayRun, note.ticket, note.attempt);
+    if (ticket === undefined || from.stage < 0) return;
     this.events.tellProgress(ticket, from, note, this.place.nowUs(), this.door.forecaster.costs);
   }
 
   private onReport(from: PlaceId, gatewayRun: number, record: ReportRecord): void {
     const { what, ticket: number, attempt, queueUs, computeUs, progress } = record;
-    const isOwn = gatewayRun === this.options.incarnation;
-    const ticket = isOwn ? this.tickets.get(number) : undefined;
-    const isCurrent = ticket !== undefined && !ticket.over && ticket.attempt === attempt;
     if (what === Report.INCOMPLETE) {
       // What has ended here will never be complete there: a sender has its acknowledgement and sends no more.
-      const isEnded = ticket === undefined || ticket.attempt > attempt || ticket.admitted === undefined;
-      if (isEnded) {
+      if (this.underWay.hasEnded(gatewayRun, number, attempt)) {
         const { stage, instance } = this.options.self;
         const note = encodeEnded({ stage, instance, gatewayRun }, number, attempt);
         this.place.sendNote(placeName(this.options.graph.spec, from), note);
       }
       return;
     }
-    if (!isCurrent) return;
+    const ticket = this.underWay.find(gatewayRun, number, attempt);
+    if (ticket === undefined) return;
     if (what === Report.STARTED) {
       ticket.progress ??= new RequestProgress();
       ticket.progress.started(from, this.place.nowUs());
@@ -766,9 +657,8 @@ export class Gateway {
     }
   }
 
-  private onFailure(from: PlaceId, number: number, attempt: number, failure: StageFailure): void {
-    const ticket = this.tickets.get(number);
-    if (ticket === undefined || ticket.over || ticket.attempt !== attempt) return;
+  private onFailure(from: PlaceId, ticket: Ticket | undefined, failure: StageFailure): void {
+    if (ticket === undefined) return;
     const name = this.options.graph.spec.stages[from.stage]?.name ?? 'unknown';
     this.events.tell('failed', ticket, from.stage, from.instance, {});
     const { admitted } = ticket;
@@ -810,7 +700,7 @@ export class Gateway {
     return {
       ...this.place.status(),
       queued: queue.requests,
-      inFlight: this.inFlight,
+      inFlight: this.underWay.inFlight,
       queue,
       ...forecaster.status(),
       instances,
@@ -826,12 +716,10 @@ export class Gateway {
   }
 
   private rejectAll(reason: RdmaError): void {
-    const tickets = [...this.tickets.list(), ...this.queue.list()];
-    this.tickets.clear();
-    this.again = 0;
+    const tickets = [...this.underWay.list(), ...this.queue.list()];
+    this.underWay.clear();
     this.queue.clear();
     for (const ticket of tickets) if (!ticket.over) ticket.reject(reason);
-    this.wakeDrained();
   }
 
   /** Ends every request with RDMA_ERR_CLOSED and closes what was opened. */
