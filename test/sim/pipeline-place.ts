@@ -2,9 +2,10 @@
 //
 // Invariant: whatever the supervisor asks of a process happens in that process: not while it is stopped, and never when
 // it is dead.
-import type { Admission, AdmittedRequest } from '../../src/ts/pipeline/admission.js';
+import type { AdmittedRequest } from '../../src/ts/pipeline/admission.js';
 import type { JoinedInputs } from '../../src/ts/pipeline/join.js';
 import type { Place } from '../../src/ts/pipeline/place.js';
+import type { RequestKeeper } from '../../src/ts/pipeline/request-keeper.js';
 import type { Blame } from '../../src/ts/cluster/blame.js';
 import {
   BOARD_SLOTS,
@@ -44,6 +45,9 @@ export interface Surroundings {
 
 /** What there is of a place beneath the gateway or the stage instance. */
 const placeOf = (instance: Gateway | StageInstance): Place => (instance as unknown as { place: Place }).place;
+const keeperOf = (gateway: Gateway): RequestKeeper => {
+  return (gateway as unknown as { keeper: Gateway['keeper'] }).keeper;
+};
 
 export class PlaceProcess {
   readonly id: PlaceId;
@@ -211,7 +215,7 @@ export class PlaceProcess {
   // ---- Windows: never more unfinished requests of a place than it has room for
 
   private watchAdmission(gateway: Gateway): void {
-    const { admission } = gateway as unknown as { admission: Admission };
+    const { admission } = keeperOf(gateway);
     const { graph, world } = this.around;
     const admit = admission.admit.bind(admission);
     const ended = admission.ended.bind(admission);
@@ -236,8 +240,7 @@ export class PlaceProcess {
 
   /** Of a gateway: the task of a request at a place has ended. */
   taskEnded({ ticket, attempt }: JoinedInputs, place: string): void {
-    const { underWay } = this.gateway as unknown as { underWay: Gateway['underWay'] };
-    const known = underWay.find(this.incarnation, ticket, attempt);
+    const known = keeperOf(this.gateway!).underWay.find(this.incarnation, ticket, attempt);
     if (known?.admitted !== undefined) this.unfinished.get(place)?.delete(known.admitted);
   }
 

@@ -1,4 +1,5 @@
-// The way of an admitted request from its gateway to the first stages.
+// What a gateway sends to places: admitted requests to the first stages, and the news that a request has ended to all
+// of its places.
 //
 // Invariant: each message says below which number all requests of the gateway have ended, so places forget what they
 // need not remember. Places that may sleep hear of a request before it comes to them; nothing depends on that.
@@ -6,6 +7,7 @@ import type { Block } from '../ring/index.js';
 import type { AdmittedRequest } from './admission.js';
 import { type Envelope, Flag, NO_DEADLINE, NO_STREAM } from './envelope.js';
 import type { GatewayOptions } from './gateway-options.js';
+import { encodeEnded } from './notes.js';
 import { LINGER_US, type Place } from './place.js';
 import { GATEWAY_INDEX, placeName } from './plan.js';
 import { placesOf } from './routing.js';
@@ -97,5 +99,18 @@ export class Dispatcher {
       }
     }
     place.poller.linger(LINGER_US);
+  }
+
+  /** Tells all places of a request that it has ended: its tasks stop there. Nothing when it is not in its places. */
+  tellEnded({ admitted, number, attempt }: Ticket): void {
+    if (admitted === undefined) return;
+    const { plan, route } = admitted;
+    const { graph, incarnation } = this.options;
+    const note = encodeEnded(this.place.noteHead(incarnation), number, attempt);
+    for (let stage = 0; stage < route.length; stage++) {
+      for (const instance of placesOf(plan, route, stage)) {
+        this.place.sendNote(placeName(graph.spec, { stage, instance }), note);
+      }
+    }
   }
 }

@@ -1,37 +1,23 @@
 // The gateway: where requests enter a pipeline and results leave it. It has the only queue.
 //
-// Invariant: an accepted request ends exactly once: with its result, a failure, or an error that says why. Until then
-// the gateway holds everything needed to admit it again. A request lives and dies under the plan that admitted it; if
-// it is admitted again that is a new attempt, and nothing of an older attempt becomes part of its result.
+// Invariant: an accepted request ends exactly once: with its result, a failure, or an error that says why. A request
+// lives and dies under the plan that admitted it; if it is admitted again that is a new attempt, and nothing of an
+// older attempt becomes part of its result.
 import { onAbort } from '../core/abort.js';
 import { RdmaError } from '../core/errors.js';
 import { hideSecret } from '../core/secret.js';
 import { checkObject } from '../core/validate.js';
-import { Admission, type AdmittedRequest, type Availability } from './admission.js';
-import { Dispatcher } from './dispatcher.js';
-import { Door, type Newcomer } from './door.js';
-import { Kind } from './envelope.js';
+import type { Availability } from './admission.js';
+import { watchDeadline } from './deadline-watch.js';
+import type { Newcomer } from './door.js';
 import type { Expectation } from './forecaster.js';
 import type { GatewayOptions, GatewayStatus } from './gateway-options.js';
-import type { Input } from './input.js';
-import type { JoinedInputs } from './join.js';
 import type { PlaceSizes } from './lane-sizes.js';
 import { encodeMeta } from './meta.js';
-import {
-  encodeEnded,
-  readFailure,
-  readNoteHead,
-  readReports,
-  Report,
-  type ReportRecord,
-  type StageFailure,
-} from './notes.js';
-import { RequestProgress } from './progress.js';
-import { Previews, type ProgressNote } from './progress-note.js';
-import { spreadsOf } from './spread.js';
+import { Outcomes } from './outcomes.js';
 import { Place } from './place.js';
 import type { PlaceAddress } from './place-address.js';
-import { GATEWAY_INDEX, type PlaceId, type Plan, placeName } from './plan.js';
+import { type PlaceId, type Plan, placeName } from './plan.js';
 import {
   abortedError,
   type CheckedOptions,
@@ -40,43 +26,34 @@ import {
   type PipelineResult,
   type RequestOptions,
 } from './request.js';
-import { placesOf, takesPart } from './routing.js';
-import { PieceTeller } from './stream-caller.js';
-import { outputRoom, residentRequests } from './stream-limits.js';
-import { RequestStream, type StreamOptions } from './stream-request.js';
-import { readResult } from './result.js';
+import { RequestKeeper } from './request-keeper.js';
 import { runWithRetries } from './retries.js';
+import { takesPart } from './routing.js';
+import { spreadsOf } from './spread.js';
+import { PieceTeller } from './stream-caller.js';
+import { RequestStream, type StreamOptions } from './stream-request.js';
 import type { RequestAttempt } from './task-board.js';
 import { TaskEvents } from './task-events.js';
 import { Ticket } from './ticket.js';
-import { UnderWay } from './under-way.js';
 
 /** At most one request in so many ms is traced without being asked for. */
 const TRACE_EVERY_MS = 10;
 const NO_BYTES = new Uint8Array(0);
 
-/** Whether a request that takes less than that may still be done is not watched while it waits. */
-const MIN_WATCHED_MS = 1;
-
 /** Where requests enter a pipeline. Made by {@link Gateway.open}. */
 export class Gateway {
   private readonly options: GatewayOptions;
-  private readonly events: TaskEvents;
-  private admission!: Admission;
-  private door!: Door<Ticket>;
-  private readonly underWay: UnderWay;
-  private dispatcher!: Dispatcher;
-  private place!: Place;
+  private readonly place: Place;
+  private readonly keeper: RequestKeeper;
+  private readonly outcomes: Outcomes;
   private lastTraceMs = Number.NEGATIVE_INFINITY;
-  private admitting = false;
-  private linked = false;
-  private failure: RdmaError | undefined;
-  private readonly previews = new Previews();
 
-  private constructor(options: GatewayOptions) {
-    this.options = hideSecret(options);
-    this.events = new TaskEvents(this.options);
-    this.underWay = new UnderWay(options.self.instance, options.incarnation);
+  private constructor(options: GatewayOptions, place: Place) {
+    this.options = options;
+    this.place = place;
+    const events = new TaskEvents(options);
+    this.keeper = new RequestKeeper(options, place, events);
+    this.outcomes = new Outcomes(options, place, this.keeper, events);
   }
 
   /**
@@ -85,12 +62,17 @@ export class Gateway {
    * @throws RdmaError as Inbox.listen
    */
   static async open(options: GatewayOptions): Promise<Gateway> {
-    const gateway = new Gateway(options);
-    const place = await Place.open(gateway.options, gateway);
-    gateway.place = place;
-    gateway.admission = new Admission(options.graph, options.plan, residentLimit(options, place.sizes));
-    gateway.door = new Door(options, gateway.admission);
-    gateway.dispatcher = new Dispatcher(gateway.options, place, gateway.underWay, gateway.onSettled);
+    const hidden: GatewayOptions = hideSecret(options);
+    let gateway: Gateway;
+    const place = await Place.open(hidden, {
+      onComplete: (joined) => gateway.outcomes.onComplete(joined),
+      onPieces: (joined) => gateway.outcomes.onPieces(joined),
+      onNote: (kind, bytes, view) => gateway.outcomes.onNote(kind, bytes, view),
+      onIncomplete: (joined) => gateway.outcomes.onIncomplete(joined),
+      onUnreadable: (joined, reason) => gateway.outcomes.onUnreadable(joined, reason),
+      onFailed: (reason) => gateway.fail(reason),
+    });
+    gateway = new Gateway(hidden, place);
     return gateway;
   }
 
@@ -107,13 +89,12 @@ export class Gateway {
   /** Connects to the places of the plan; requests are admitted when it has. @throws as Outbox.connect */
   async connect(): Promise<void> {
     await this.place.connect();
-    this.linked = true;
-    this.admit();
+    this.keeper.begin();
   }
 
   /** Requests in the places, and waiting to be admitted. */
   get load(): { inFlight: number; queued: number } {
-    return { inFlight: this.underWay.inFlight, queued: this.queue.size };
+    return { inFlight: this.keeper.underWay.inFlight, queued: this.keeper.door.queue.size };
   }
 
   // ---- Plans
@@ -126,13 +107,12 @@ export class Gateway {
    */
   async adopt(plan: Plan): Promise<void> {
     await this.place.adopt(plan);
-    this.admission.adopt(this.place.plan);
-    this.admit();
+    this.keeper.adopt(this.place.plan);
   }
 
   /** Requests that were admitted under a plan and have not ended. */
   inFlightUnder(number: number): number {
-    return this.underWay.countUnder(number);
+    return this.keeper.underWay.countUnder(number);
   }
 
   /**
@@ -146,8 +126,8 @@ export class Gateway {
       throw new RdmaError('RDMA_ERR_INVALID_ARGUMENT', `plan ${number} is the newest: adopt another one first`);
     }
     while (this.inFlightUnder(number) > 0 && this.place.flaw !== 'early-retirement') {
-      if (this.failure !== undefined) throw this.failure;
-      await this.underWay.fewer();
+      if (this.keeper.failure !== undefined) throw this.keeper.failure;
+      await this.keeper.underWay.fewer();
     }
     await this.place.retire(number);
   }
@@ -167,16 +147,10 @@ export class Gateway {
         remedy: 'adopt a plan without it first',
       });
     }
-    const again: Ticket[] = [];
-    for (const ticket of this.underWay.list()) {
-      const { admitted } = ticket;
-      if (admitted === undefined || ticket.over) continue;
-      if (!takesPart(admitted.plan, admitted.route, this.options.self.instance, place)) continue;
-      again.push(this.withdraw(ticket, admitted));
-    }
-    this.admitAgain(again);
+    const { self } = this.options;
+    this.keeper.admitAgainWhere(({ plan, route }) => takesPart(plan, route, self.instance, place));
     const closed = this.place.giveUp(place);
-    this.admit();
+    this.keeper.admit();
     await closed;
   }
 
@@ -190,33 +164,27 @@ export class Gateway {
    * before the newest are admitted again, as new attempts, before all that wait.
    */
   admitOlderAgain(): void {
-    const again: Ticket[] = [];
-    for (const ticket of this.underWay.list()) {
-      const { admitted } = ticket;
-      if (admitted === undefined || ticket.over || admitted.plan.number === this.place.plan.number) continue;
-      again.push(this.withdraw(ticket, admitted));
-    }
-    this.admitAgain(again);
-    this.admit();
+    this.keeper.admitAgainWhere(({ plan }) => plan.number !== this.place.plan.number);
+    this.keeper.admit();
   }
 
   // ---- Requests whose tasks or places have failed
 
   /** Whether this attempt of a request has been admitted and has not ended. */
   isUnderWay(request: RequestAttempt): boolean {
-    return this.underWay.findAttempt(request) !== undefined;
+    return this.keeper.underWay.findAttempt(request) !== undefined;
   }
 
   /** One more try of a request has failed. @returns how many there are; 0 when the request is not under way */
   countTry(request: RequestAttempt): number {
-    const ticket = this.underWay.findAttempt(request);
+    const ticket = this.keeper.underWay.findAttempt(request);
     return ticket === undefined ? 0 : ++ticket.tries;
   }
 
   /** Ends a request with a failure, and with it its tasks in all places; nothing when it is not under way. */
   failRequest(request: RequestAttempt, reason: RdmaError): void {
-    const ticket = this.underWay.findAttempt(request);
-    if (ticket !== undefined) this.cancel(ticket, reason);
+    const ticket = this.keeper.underWay.findAttempt(request);
+    if (ticket !== undefined) this.keeper.cancel(ticket, reason);
   }
 
   /**
@@ -226,25 +194,7 @@ export class Gateway {
    * @param reason with which they fail
    */
   abandon(place: PlaceId, reason: RdmaError): void {
-    const canMove = this.admission.broken === undefined;
-    const again: Ticket[] = [];
-    for (const ticket of this.underWay.list()) {
-      const { admitted } = ticket;
-      if (ticket.over || admitted === undefined) continue;
-      if (!admitted.unfinished[place.stage]!.some((load) => load.instance === place.instance)) continue;
-      if (canMove) again.push(this.withdraw(ticket, admitted));
-      else this.cancel(ticket, reason);
-    }
-    this.admitAgain(again);
-    this.admit();
-  }
-
-  // What it has in the places ends there.
-  private withdraw(ticket: Ticket, admitted: AdmittedRequest): Ticket {
-    this.tellEnded(ticket);
-    this.leave(ticket, admitted);
-    ticket.progress = undefined;
-    return ticket;
+    this.keeper.abandon(place, reason);
   }
 
   /**
@@ -254,9 +204,7 @@ export class Gateway {
    * @param place an instance of a stage of the newest plan
    */
   setAvailability(place: PlaceId, availability: Availability): void {
-    this.admission.setAvailability(place, availability, this.place.nowUs());
-    this.refuseWhereBroken();
-    if (this.queue.size > 0) this.admit();
+    this.keeper.setAvailability(place, availability);
   }
 
   /**
@@ -266,27 +214,10 @@ export class Gateway {
    * @param stage its index
    */
   setSleep(stage: number, availability: Availability): void {
-    this.admission.setSleep(stage, availability, this.place.nowUs());
-    this.refuseWhereBroken();
-  }
-
-  private refuseWhereBroken(): void {
-    const { broken } = this.admission;
-    if (broken === undefined) return;
-    for (const ticket of this.queue.list()) this.cancel(ticket, this.door.brokenError(broken));
-  }
-
-  // They begin again, before all that wait.
-  private admitAgain(tickets: readonly Ticket[]): void {
-    this.queue.addAgain(tickets);
-    this.underWay.waitAgain(tickets.length);
+    this.keeper.setSleep(stage, availability);
   }
 
   // ---- Requests
-
-  private get queue() {
-    return this.door.queue;
-  }
 
   /**
    * Sends a request through the workflow.
@@ -330,24 +261,24 @@ export class Gateway {
   check(bytes: number, options?: RequestOptions): void {
     const checked = checkRequestOptions(options);
     if (checked.spread !== undefined) spreadsOf(this.options.graph.spec, checked.spread);
-    if (this.failure !== undefined) throw this.failure;
+    if (this.keeper.failure !== undefined) throw this.keeper.failure;
     const newcomer = this.newcomerOf(checked, bytes);
     this.expect(newcomer);
-    if (this.queue.size > 0 || this.isFull) this.door.checkRoom(newcomer, this.place.nowUs());
+    if (this.keeper.isBusy) this.keeper.door.checkRoom(newcomer, this.place.nowUs());
   }
 
   private newcomerOf(
     { tenant, priority, costClass, units, timeoutMs, retryToken }: CheckedOptions,
     bytes: number,
   ): Newcomer {
-    const { costs } = this.door.forecaster;
+    const { costs } = this.keeper.door.forecaster;
     const deadlineUs =
       timeoutMs === undefined ? Number.POSITIVE_INFINITY : this.options.port.nowUs() + timeoutMs * 1000;
     return { tenant, priority, deadlineUs, costClass: costs.classOf(costClass, units), units, bytes, retryToken };
   }
 
   private expect(newcomer: Newcomer): Expectation | undefined {
-    return this.door.expect(newcomer, this.place.nowUs(), this.underWay.size === 0 && this.queue.size === 0);
+    return this.keeper.door.expect(newcomer, this.place.nowUs(), this.keeper.isIdle);
   }
 
   // What it throws rejects the promise that it was made for.
@@ -358,7 +289,8 @@ export class Gateway {
     reject: (error: RdmaError) => void,
   ): void {
     const { signal, timeoutMs } = options;
-    if (this.failure !== undefined) throw this.failure;
+    const { keeper } = this;
+    if (keeper.failure !== undefined) throw keeper.failure;
     if (signal?.aborted) throw abortedError(signal);
     checkObject('request', request);
     const { port, graph } = this.options;
@@ -380,59 +312,13 @@ export class Gateway {
       ticket.pieces = new PieceTeller(options.onPiece, options.views, () => ticket.over);
     }
     if (options.spread !== undefined) ticket.spreads = spreadsOf(graph.spec, options.spread);
-    // Behind others that wait, it would wait too.
-    if (this.queue.size > 0 || !this.tryDispatch(ticket)) {
-      if (ticket.over) return;
-      this.door.checkRoom(newcomer, nowUs);
-      ticket.chargeUs = this.door.forecaster.chargeUs(newcomer);
-      this.queue.add(ticket);
-      this.admit();
-    }
+    keeper.take(ticket, newcomer, nowUs);
     if (ticket.over) return;
-    if (timeoutMs !== undefined) ticket.stopTimer = this.watchDeadline(ticket, timeoutMs);
-    if (signal !== undefined) ticket.stopListening = onAbort(signal, () => this.cancel(ticket, abortedError(signal)));
-  }
-
-  // Ends it when its time is over; while it waits, as soon as it cannot be done in time any more.
-  private watchDeadline(ticket: Ticket, timeoutMs: number): () => void {
-    const { clock } = this.options.port;
-    const text = `no result within ${Math.round(timeoutMs)} ms`;
-    let stop: () => void;
-    const late = () => {
-      this.learnLate(ticket, ticket.deadlineUs - ticket.queuedAtUs);
-      this.cancel(ticket, new RdmaError('RDMA_ERR_DEADLINE', text));
-    };
-    const leftMs = () => Math.max(0, (ticket.deadlineUs - this.place.nowUs()) / 1000);
-    const aloneMs = this.door.forecaster.aloneUs(ticket) / 1000;
-    if (ticket.number > 0 || !(aloneMs >= MIN_WATCHED_MS && aloneMs < leftMs())) {
-      stop = clock.after(leftMs(), late);
-    } else {
-      stop = clock.after(leftMs() - aloneMs, () => {
-        if (this.endHopeless(ticket)) return;
-        stop = clock.after(leftMs(), late);
-      });
+    if (timeoutMs !== undefined) {
+      const aloneMs = keeper.door.forecaster.aloneUs(ticket) / 1000;
+      ticket.stopTimer = watchDeadline(ticket, port, keeper, timeoutMs, aloneMs);
     }
-    return () => stop();
-  }
-
-  // It takes longer than it was expected to, by what is known so far.
-  private learnLate({ expectation }: Ticket, leastUs: number): void {
-    if (expectation !== undefined) this.door.forecaster.settled(expectation, leastUs);
-  }
-
-  // True when it has ended: it waits still, and even at once it would be late.
-  private endHopeless(ticket: Ticket): boolean {
-    if (ticket.over || ticket.number > 0 || ticket.deadlineUs === Number.POSITIVE_INFINITY) return ticket.over;
-    const aloneUs = this.door.forecaster.aloneUs(ticket);
-    if (!(this.place.nowUs() + aloneUs > ticket.deadlineUs) || this.underWay.size === 0) return false;
-    this.door.hopeless++;
-    this.learnLate(ticket, this.place.nowUs() + aloneUs - ticket.queuedAtUs);
-    this.cancel(ticket, new RdmaError('RDMA_ERR_DEADLINE', 'it waited until it could not be done in time any more'));
-    return true;
-  }
-
-  private get isFull(): boolean {
-    return this.underWay.inFlight >= this.options.maxInFlight;
+    if (signal !== undefined) ticket.stopListening = onAbort(signal, () => keeper.cancel(ticket, abortedError(signal)));
   }
 
   private isSampled(): boolean {
@@ -442,297 +328,32 @@ export class Gateway {
     return true;
   }
 
-  private admit(): void {
-    if (this.admitting || !this.linked) return;
-    this.admitting = true;
-    try {
-      const { queue } = this;
-      for (let ticket = queue.first(); ticket !== undefined && this.failure === undefined; ticket = queue.first()) {
-        // Of several that one signal aborts, the first makes room before the others have heard of it.
-        if (ticket.over || ticket.signal?.aborted) queue.remove(ticket);
-        else if (this.isFull) return;
-        else if (this.endHopeless(ticket)) continue;
-        else {
-          const admitted = this.admission.admit(this.place.nowUs(), ticket.spreads);
-          if (admitted === undefined) return;
-          queue.shift();
-          if (this.dispatch(ticket, admitted)) continue;
-          this.queue.addAgain([ticket]);
-          return;
-        }
-      }
-    } finally {
-      this.admitting = false;
-    }
-  }
-
-  // For a newcomer when nobody waits. False: it has to wait.
-  private tryDispatch(ticket: Ticket): boolean {
-    if (this.admitting || !this.linked || this.isFull) return false;
-    const admitted = this.admission.admit(this.place.nowUs(), ticket.spreads);
-    return admitted !== undefined && this.dispatch(ticket, admitted);
-  }
-
-  // False when there is no memory for it now: it waits, and is tried again when something has ended.
-  private dispatch(ticket: Ticket, admitted: AdmittedRequest): boolean {
-    this.underWay.begin(ticket);
-    ticket.admitted = admitted;
-    this.door.forecaster.sent(ticket);
-    try {
-      if (this.dispatcher.send(ticket, admitted, this.events.isWatched(ticket))) return true;
-    } catch (error) {
-      this.end(ticket);
-      ticket.reject(
-        error instanceof RdmaError ? error : new RdmaError('RDMA_ERR_PEER_GONE', String(error), { cause: error }),
-      );
-      return true;
-    }
-    this.leave(ticket, admitted);
-    this.underWay.undo(ticket);
-    return false;
-  }
-
-  // It is in its places no more.
-  private leave(ticket: Ticket, admitted: AdmittedRequest): void {
-    this.door.forecaster.ended(admitted, ticket);
-    this.admission.ended(admitted);
-    ticket.admitted = undefined;
-  }
-
-  private readonly onSettled = (): void => {
-    if (this.queue.size > 0) this.admit();
-  };
-
-  // The caller does not want it any more, or it is too late.
-  private cancel(ticket: Ticket, reason: RdmaError): void {
-    if (ticket.over) return;
-    ticket.reject(reason);
-    if (ticket.admitted === undefined) this.queue.remove(ticket);
-    this.tellEnded(ticket);
-    this.end(ticket);
-    this.admit();
-  }
-
-  private tellEnded(ticket: Ticket): void {
-    if (ticket.admitted === undefined) return;
-    const { plan, route } = ticket.admitted;
-    const { graph, incarnation } = this.options;
-    const note = encodeEnded(this.place.noteHead(incarnation), ticket.number, ticket.attempt);
-    for (let stage = 0; stage < route.length; stage++) {
-      for (const instance of placesOf(plan, route, stage)) {
-        this.place.sendNote(placeName(graph.spec, { stage, instance }), note);
-      }
-    }
-  }
-
-  private end(ticket: Ticket): void {
-    this.underWay.end(ticket);
-    if (ticket.admitted !== undefined) {
-      this.leave(ticket, ticket.admitted);
-      this.underWay.wake();
-    }
-  }
-
-  // ---- What the place says
-
-  /** @internal */
-  onComplete(joined: JoinedInputs): void {
-    const ticket = this.ticketOf(joined);
-    joined.state = 'sent';
-    if (ticket === undefined) {
-      this.place.join.settle(joined); // a second result of a request that has ended
-      return;
-    }
-    const { admitted } = ticket;
-    const nowUs = this.place.nowUs();
-    if (admitted !== undefined && this.events.isWatched(ticket))
-      this.events.tellUnreported(ticket, admitted.unfinished, joined);
-    for (const input of joined.inputs as Input[]) {
-      const { fromStage: stage, fromInstance: instance, queueUs, computeUs } = input.envelope;
-      if (admitted !== undefined) this.done(ticket, admitted, { stage, instance }, queueUs, computeUs, nowUs);
-      this.events.tell('done', ticket, stage, instance, { queueUs, computeUs });
-    }
-    this.end(ticket);
-    try {
-      this.answer(ticket, joined);
-    } catch (error) {
-      // No memory for the copy, or metadata that is not JSON.
-      this.place.join.settle(joined);
-      const text = `the result cannot be read: ${String(error)}`;
-      ticket.reject(new RdmaError('RDMA_ERR_STAGE_FAILED', text, { cause: error }));
-    }
-    if (this.queue.size > 0) this.admit();
-  }
-
-  private done(
-    ticket: Ticket,
-    admitted: AdmittedRequest,
-    place: PlaceId,
-    queueUs: number,
-    computeUs: number,
-    nowUs: number,
-  ): void {
-    const load = this.admission.done(admitted, place, queueUs, computeUs, nowUs);
-    if (load === undefined) return;
-    const { forecaster } = this.door;
-    forecaster.sample(place.stage, ticket, computeUs, load.isCold);
-    load.isCold = false;
-    if (admitted.unfinished[place.stage]!.length === 0) forecaster.doneAt(place.stage, ticket);
-  }
-
-  /** @internal */
-  onPieces(joined: JoinedInputs): void {
-    const ticket = this.ticketOf(joined);
-    if (ticket?.pieces === undefined) return;
-    try {
-      ticket.pieces.deliver(joined);
-    } catch (cause) {
-      this.cancel(ticket, new RdmaError('RDMA_ERR_HANDLER', `onPiece has failed: ${String(cause)}`, { cause }));
-    }
-  }
-
-  private ticketOf({ ledger, ticket, attempt }: JoinedInputs): Ticket | undefined {
-    return this.underWay.find(ledger.gatewayRun, ticket, attempt);
-  }
-
-  private answer(ticket: Ticket, joined: JoinedInputs): void {
-    const { graph, self } = this.options;
-    const result = readResult(graph.spec, self.instance, this.place.join, ticket, joined);
-    const { expectation } = ticket;
-    if (expectation !== undefined) this.door.forecaster.settled(expectation, this.place.nowUs() - ticket.queuedAtUs);
-    ticket.resolve(result);
-  }
-
-  /** @internal */
-  onNote(kind: number, bytes: Uint8Array, view: DataView): void {
-    const head = readNoteHead(bytes, view, this.options.graph.spec.stages.length);
-    if (head.stage === GATEWAY_INDEX) throw new RdmaError('RDMA_ERR_PROTOCOL', 'gateways send no notes to gateways');
-    if (kind === Kind.REPORTS) {
-      for (const record of readReports(bytes, view)) this.onReport(head, head.gatewayRun, record);
-    } else if (kind === Kind.FAILURE) {
-      const { ticket, attempt, failure } = readFailure(bytes, view);
-      this.onFailure(head, this.underWay.find(head.gatewayRun, ticket, attempt), failure);
-    } else if (kind === Kind.PROGRESS) {
-      const note = this.previews.take(head, bytes, view);
-      if (note !== undefined) this.onProgress(head, head.gatewayRun, note);
-    } else throw new RdmaError('RDMA_ERR_PROTOCOL', `a note of the unknown kind ${kind}`);
-  }
-
-  private onProgress(from: PlaceId, gatewayRun: number, note: ProgressNote): void {
-    const ticket = this.underWay.find(gatewayRun, note.ticket, note.attempt);
-    if (ticket === undefined || from.stage < 0) return;
-    this.events.tellProgress(ticket, from, note, this.place.nowUs(), this.door.forecaster.costs);
-  }
-
-  private onReport(from: PlaceId, gatewayRun: number, record: ReportRecord): void {
-    const { what, ticket: number, attempt, queueUs, computeUs, progress } = record;
-    if (what === Report.INCOMPLETE) {
-      // What has ended here will never be complete there: a sender has its acknowledgement and sends no more.
-      if (this.underWay.hasEnded(gatewayRun, number, attempt)) {
-        const { stage, instance } = this.options.self;
-        const note = encodeEnded({ stage, instance, gatewayRun }, number, attempt);
-        this.place.sendNote(placeName(this.options.graph.spec, from), note);
-      }
-      return;
-    }
-    const ticket = this.underWay.find(gatewayRun, number, attempt);
-    if (ticket === undefined) return;
-    if (what === Report.STARTED) {
-      ticket.progress ??= new RequestProgress();
-      ticket.progress.started(from, this.place.nowUs());
-      this.events.tell('task', ticket, from.stage, from.instance, {});
-    } else if (what === Report.PROGRESS) {
-      this.onProgress(from, gatewayRun, {
-        ticket: number,
-        attempt,
-        done: progress,
-        step: undefined,
-        preview: undefined,
-      });
-    } else {
-      const { admitted } = ticket;
-      if (admitted !== undefined) this.done(ticket, admitted, from, queueUs, computeUs, this.place.nowUs());
-      this.events.tell('done', ticket, from.stage, from.instance, { queueUs, computeUs });
-      if (this.queue.size > 0) this.admit();
-    }
-  }
-
-  private onFailure(from: PlaceId, ticket: Ticket | undefined, failure: StageFailure): void {
-    if (ticket === undefined) return;
-    const name = this.options.graph.spec.stages[from.stage]?.name ?? 'unknown';
-    this.events.tell('failed', ticket, from.stage, from.instance, {});
-    const { admitted } = ticket;
-    const attempts = this.options.graph.spec.stages[from.stage]?.attempts ?? 1;
-    if (failure.retryable === true && admitted !== undefined && ++ticket.tries < attempts) {
-      this.admitAgain([this.withdraw(ticket, admitted)]);
-      this.admit();
-      return;
-    }
-    if (failure.code === 'RDMA_ERR_DEADLINE') this.learnLate(ticket, ticket.deadlineUs - ticket.queuedAtUs);
-    const code = failure.code === 'RDMA_ERR_DEADLINE' ? 'RDMA_ERR_DEADLINE' : 'RDMA_ERR_STAGE_FAILED';
-    this.cancel(ticket, new RdmaError(code, `stage ${name} failed: ${failure.message}`, { stage: name }));
-  }
-
-  /** @internal */
-  onIncomplete(joined: JoinedInputs): void {
-    if (this.ticketOf(joined) === undefined) this.place.join.end(joined);
-  }
-
-  /** @internal */
-  onUnreadable(joined: JoinedInputs, reason: RdmaError): void {
-    const ticket = this.ticketOf(joined);
-    this.place.join.end(joined);
-    if (ticket !== undefined) this.cancel(ticket, reason);
-  }
-
-  /** @internal */
-  onFailed(reason: RdmaError): void {
-    this.fail(reason);
-  }
-
   // ---- State and end
 
   /** What an operator asks. Computed at each call; not for hot loops. */
   status(): GatewayStatus {
-    const queue = this.door.status(this.place.nowUs());
-    const instances = this.admission.status();
-    const { forecaster } = this.door;
+    const { admission, door, underWay } = this.keeper;
+    const queue = door.status(this.place.nowUs());
     return {
       ...this.place.status(),
       queued: queue.requests,
-      inFlight: this.underWay.inFlight,
+      inFlight: underWay.inFlight,
       queue,
-      ...forecaster.status(),
-      instances,
+      ...door.forecaster.status(),
+      instances: admission.status(),
     };
   }
 
   /** Ends every request with `reason`, and every later one. */
   fail(reason: RdmaError): void {
-    if (this.failure !== undefined) return;
-    this.failure = reason;
-    this.rejectAll(reason);
+    if (this.keeper.failure !== undefined) return;
+    this.keeper.close(reason);
     this.options.onFailed(reason);
-  }
-
-  private rejectAll(reason: RdmaError): void {
-    const tickets = [...this.underWay.list(), ...this.queue.list()];
-    this.underWay.clear();
-    this.queue.clear();
-    for (const ticket of tickets) if (!ticket.over) ticket.reject(reason);
   }
 
   /** Ends every request with RDMA_ERR_CLOSED and closes what was opened. */
   async close(): Promise<void> {
-    this.failure ??= new RdmaError('RDMA_ERR_CLOSED', 'the pipeline is closed');
-    this.rejectAll(this.failure);
+    this.keeper.close(new RdmaError('RDMA_ERR_CLOSED', 'the pipeline is closed'));
     await this.place.close();
   }
-}
-
-// Gateways share what may be resident at a place, and what the pool of the largest sender has room for.
-function residentLimit({ graph, plan }: GatewayOptions, sizes: PlaceSizes): number {
-  const { spec } = graph;
-  const most = Math.min(residentRequests(spec, sizes), Math.floor(sizes.poolBytes / outputRoom(spec)));
-  return Math.max(1, Math.floor(most / plan.gateways.length));
 }

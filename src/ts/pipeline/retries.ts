@@ -2,7 +2,7 @@
 //
 // Invariant: it comes again only when the rejection said when, no earlier than that, and only if there is time left for
 // it. Each try has the token of the rejection before it.
-import { pause } from '../core/deadline.js';
+import { pause, type Timers } from '../core/deadline.js';
 import type { RdmaError } from '../core/errors.js';
 import type { PipelinePort } from './port.js';
 import type { CheckedOptions, PipelineResult } from './request.js';
@@ -18,7 +18,7 @@ const RETRY_JITTER = 0.1;
  */
 export async function runWithRetries(
   options: CheckedOptions,
-  port: Pick<PipelinePort, 'nowUs' | 'random' | 'clock'>,
+  port: Pick<PipelinePort, 'nowUs' | 'random'> & { readonly clock: Timers },
   tryOnce: (options: CheckedOptions) => Promise<PipelineResult>,
 ): Promise<PipelineResult> {
   const { signal, timeoutMs } = options;

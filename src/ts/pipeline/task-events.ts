@@ -25,7 +25,7 @@ export class TaskEvents {
     return this.options.onTask !== undefined || ticket.onProgress !== undefined || ticket.onTask !== undefined;
   }
 
-  /** Tells of a task. @param stage less than 0: it is none, and nothing is told */
+  /** Tells of a task. @param stage less than 0: it is no task, and nothing happens */
   tell(type: TaskEvent['type'], ticket: Ticket, stage: number, instance: number, more: Partial<TaskEvent>): void {
     const { onTask, self, incarnation, graph } = this.options;
     if ((onTask === undefined && ticket.onTask === undefined) || stage < 0) return;
