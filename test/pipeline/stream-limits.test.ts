@@ -8,6 +8,7 @@ import {
   keptPieces,
   mostPieces,
   outputRoom,
+  requestsOfGateway,
   residentRequests,
   Take,
   takesOf,
@@ -41,6 +42,22 @@ void t.test('a workflow without streams is as it was', async (t) => {
   t.equal(outputRoom(spec), 4 * 2 ** 20);
   t.same(laneSizes(sizes, 0), laneSizes(sizes));
 });
+
+void t.test(
+  'gateways share what may be resident and what a pool has room for, and each has one at least',
+  async (t) => {
+    const spec = checkSpec({ name: 'flow', stages: [{ name: 'a' }] });
+    const room = outputRoom(spec);
+    const of = (requests: number, gateways: number) =>
+      requestsOfGateway(spec, { residentRequests: 10, streamedPieces: 100, poolBytes: requests * room }, gateways);
+    t.equal(of(100, 1), 10);
+    t.equal(of(100, 3), 3);
+    t.equal(of(7.5, 1), 7);
+    t.equal(of(7.5, 2), 3);
+    t.equal(of(0.5, 1), 1);
+    t.equal(of(100, 20), 1);
+  },
+);
 
 void t.test('what the resident requests may have fits into what a link keeps', async (t) => {
   fc.assert(

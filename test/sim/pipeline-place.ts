@@ -2,9 +2,10 @@
 //
 // Invariant: whatever the supervisor asks of a process happens in that process: not while it is stopped, and never when
 // it is dead.
-import type { Admission, AdmittedRequest } from '../../src/ts/pipeline/admission.js';
+import type { AdmittedRequest } from '../../src/ts/pipeline/admission.js';
 import type { JoinedInputs } from '../../src/ts/pipeline/join.js';
 import type { Place } from '../../src/ts/pipeline/place.js';
+import type { RequestKeeper } from '../../src/ts/pipeline/request-keeper.js';
 import type { Blame } from '../../src/ts/cluster/blame.js';
 import {
   BOARD_SLOTS,
@@ -44,6 +45,9 @@ export interface Surroundings {
 
 /** What there is of a place beneath the gateway or the stage instance. */
 const placeOf = (instance: Gateway | StageInstance): Place => (instance as unknown as { place: Place }).place;
+const keeperOf = (gateway: Gateway): RequestKeeper => {
+  return (gateway as unknown as { keeper: Gateway['keeper'] }).keeper;
+};
 
 export class PlaceProcess {
   readonly id: PlaceId;
@@ -211,7 +215,7 @@ export class PlaceProcess {
   // ---- Windows: never more unfinished requests of a place than it has room for
 
   private watchAdmission(gateway: Gateway): void {
-    const { admission } = gateway as unknown as { admission: Admission };
+    const { admission } = keeperOf(gateway);
     const { graph, world } = this.around;
     const admit = admission.admit.bind(admission);
     const ended = admission.ended.bind(admission);
@@ -236,9 +240,8 @@ export class PlaceProcess {
 
   /** Of a gateway: the task of a request at a place has ended. */
   taskEnded({ ticket, attempt }: JoinedInputs, place: string): void {
-    type Tickets = Map<number, { attempt: number; admitted: AdmittedRequest | undefined }>;
-    const known = (this.gateway as unknown as { tickets: Tickets }).tickets.get(ticket);
-    if (known?.attempt === attempt && known.admitted !== undefined) this.unfinished.get(place)?.delete(known.admitted);
+    const known = keeperOf(this.gateway!).underWay.find(this.incarnation, ticket, attempt);
+    if (known?.admitted !== undefined) this.unfinished.get(place)?.delete(known.admitted);
   }
 
   /** Each request that is here, for people who look for the reason of a failure. */

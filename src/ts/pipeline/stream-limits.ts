@@ -72,3 +72,19 @@ export function outputRoom({ maxRequestBytes, stages }: WorkflowSpec): number {
   const most = (stage: WorkflowSpec['stages'][number]) => stage.maxOutputBytes * (stage.maxPieces > 0 ? 2 : 1);
   return stages.reduce((bytes, stage) => Math.max(bytes, most(stage)), maxRequestBytes);
 }
+
+/**
+ * Requests of one gateway that may be between admission and end at one place: gateways share what may be resident at a
+ * place, and what the pool of the largest sender has room for.
+ *
+ * @param gateways how many share it
+ * @returns at least 1
+ */
+export function requestsOfGateway(
+  spec: WorkflowSpec,
+  sizes: StreamSizes & { readonly poolBytes: number },
+  gateways: number,
+): number {
+  const most = Math.min(residentRequests(spec, sizes), Math.floor(sizes.poolBytes / outputRoom(spec)));
+  return Math.max(1, Math.floor(most / gateways));
+}
