@@ -43,7 +43,6 @@ import {
   type RequestOptions,
 } from './request.js';
 import { placesOf, takesPart } from './routing.js';
-import { addHops, remainingMs } from './stage-instance.js';
 import { copyParts, PieceTeller, piecesOf } from './stream-caller.js';
 import { outputRoom, residentRequests } from './stream-limits.js';
 import { RequestStream, type StreamOptions } from './stream-request.js';
@@ -51,7 +50,8 @@ import { requestName } from './request-name.js';
 import type { RequestAttempt } from './task-board.js';
 import { Ticket } from './ticket.js';
 import { TicketMap } from './ticket-map.js';
-import { readTrace, type Trace, TraceRecords } from './trace.js';
+import { remainingMs } from './time-left.js';
+import { addHops, readTrace, type Trace, TraceRecords } from './trace.js';
 
 /** At most one request in so many ms is traced without being asked for. */
 const TRACE_EVERY_MS = 10;

@@ -7,10 +7,11 @@ import { RdmaError } from '../core/errors.js';
 import { hideSecret } from '../core/secret.js';
 import { BatchedTask } from './batch-task.js';
 import type { Held } from './custody.js';
-import { type Envelope, Flag, NO_DEADLINE, NO_STREAM } from './envelope.js';
+import { type Envelope, Flag, NO_STREAM } from './envelope.js';
 import { BatchExecutor, type BatchStatus } from './executor.js';
+import { failureOf } from './handler-failure.js';
 import type { JoinedInputs } from './join.js';
-import { Latency, type LatencyStatus } from './latency.js';
+import type { LatencyStatus } from './latency.js';
 import { encodeMeta } from './meta.js';
 import { encodeFailure, Report, ReportWriter, type StageFailure } from './notes.js';
 import { asRdmaError, type Outgoing, Place, type PlaceOptions, type PlaceStatus } from './place.js';
@@ -18,7 +19,6 @@ import type { PlaceAddress } from './place-address.js';
 import type { Via } from './link-connector.js';
 import { GATEWAY_INDEX, type PlaceId, type Plan, placeName } from './plan.js';
 import type { PythonStatus } from './python-status.js';
-import { LeastTime } from './least-time.js';
 import { StreamOut } from './stream-output.js';
 import { Suspects } from './suspects.js';
 import type { RequestAttempt, TaskBoard } from './task-board.js';
@@ -28,7 +28,9 @@ import { ALL } from './routing.js';
 import type { TaskEnd } from './running-batch.js';
 import { type StageOutput, Task, type TaskHost } from './task.js';
 import { requestName } from './request-name.js';
-import { TraceRecords } from './trace.js';
+import { TaskTimes } from './task-times.js';
+import { deadlineOf, remainingMs } from './time-left.js';
+import { addHops, TraceRecords } from './trace.js';
 import { UnsentOutputs } from './unsent-outputs.js';
 import type { StageCode } from './workflow.js';
 
@@ -82,10 +84,6 @@ export interface StageInstanceStatus extends PlaceStatus {
 
 const MAX_TIMER_MS = 2 ** 31 - 1;
 const NO_BYTES = new Uint8Array(0);
-/** Of one task, in the time that a handler usually takes: it is not long because one was disturbed. */
-const SAMPLE_WEIGHT = { shorter: 0.5, longer: 0.1 };
-/** Beyond that the number makes no difference. */
-const LONG_US = 1000;
 
 /** One instance of a stage. */
 export class StageInstance {
@@ -104,12 +102,7 @@ export class StageInstance {
   private readonly suspects = new Suspects();
   private linked = false;
   private running = 0;
-  private readonly least = new LeastTime();
-  private usualUs = Number.NaN; // how long the handler takes, lately; NaN: it has not run yet
-  private tasks = 0;
-  private failures = 0;
-  private readonly queueTimes = new Latency();
-  private readonly computeTimes = new Latency();
+  private readonly times = new TaskTimes();
   private droppedPreviews = 0;
 
   private constructor(options: StageInstanceOptions) {
@@ -310,7 +303,7 @@ export class StageInstance {
     const { place } = this;
     joined.state = 'running';
     this.running++;
-    if (place.mayAnnounce(this.usualUs)) {
+    if (place.mayAnnounce(this.times.usualUs)) {
       place.announce(place.receiversOf(joined.plan, joined.ledger.gateway, joined.route), place.nowUs());
     }
     const startUs = place.nowUs();
@@ -348,8 +341,7 @@ export class StageInstance {
       this.suspects.ended(joined);
       task.end();
       const computeUs = place.nowUs() - startUs - task.waitedUs;
-      this.usualUs = usualUs(this.usualUs, computeUs);
-      if (error === undefined) this.least.add(computeUs);
+      this.times.handlerEnded(computeUs, error !== undefined);
       const finish = (reason: unknown) => {
         joined.onCancel = undefined;
         joined.onPieces = undefined;
@@ -450,8 +442,7 @@ export class StageInstance {
   /** @internal */
   refuse(joined: JoinedInputs, task: Task, error: unknown): void {
     joined.state = 'running';
-    this.tasks++;
-    this.failures++;
+    this.times.refused();
     for (const block of task.takeBlocks()) block.release();
     this.sendFailure(joined, failureOf(error));
   }
@@ -462,7 +453,7 @@ export class StageInstance {
     const late = new RdmaError('RDMA_ERR_DEADLINE', `the deadline passed in stage ${this.stageName}`);
     const leftMs = (deadlineUs - nowUs) / 1000;
     // What no task of late was fast enough for is not begun.
-    if (leftMs <= this.least.us / 1000) {
+    if (leftMs <= this.times.leastUs / 1000) {
       task.cancel(late);
       return undefined;
     }
@@ -486,9 +477,7 @@ export class StageInstance {
     output: StageOutput | undefined,
     error: unknown,
   ): void {
-    this.tasks++;
-    this.queueTimes.add(queueUs);
-    this.computeTimes.add(computeUs);
+    this.times.taskEnded(queueUs, computeUs);
     let failure: StageFailure | undefined;
     const stream = task.published;
     if (this.place.isEnding || joined.state === 'over') {
@@ -516,7 +505,7 @@ export class StageInstance {
     }
     if (failure !== undefined || outgoing === undefined) {
       for (const block of blocks) block.release();
-      this.failures++;
+      this.times.failed();
       this.sendFailure(joined, failure ?? { code: 'RDMA_ERR_HANDLER', message: 'no output' }, stream);
       return;
     }
@@ -790,19 +779,16 @@ export class StageInstance {
 
   /** What an operator asks. Computed at each call; not for hot loops. */
   status(): StageInstanceStatus {
-    const { running, tasks, failures, droppedPreviews, batches, unsent } = this;
+    const { running, droppedPreviews, batches, unsent } = this;
     const ready = batches === undefined ? this.ready.length : batches.waiting;
     return {
       ...this.place.status(),
       running,
       ready,
       unsent: unsent.length,
-      tasks,
-      failures,
+      ...this.times.status(),
       droppedPreviews,
       batches: batches?.status(),
-      queueTimes: this.queueTimes.status(),
-      computeTimes: this.computeTimes.status(),
     };
   }
 
@@ -810,52 +796,5 @@ export class StageInstance {
   close(): Promise<void> {
     this.batches?.close();
     return this.place.close();
-  }
-}
-
-function usualUs(before: number, sampleUs: number): number {
-  const sample = Math.min(sampleUs, LONG_US);
-  if (Number.isNaN(before)) return sample;
-  return before + (sample < before ? SAMPLE_WEIGHT.shorter : SAMPLE_WEIGHT.longer) * (sample - before);
-}
-
-/** When the request of a task is due, by the clock of this process in microseconds; Infinity: never. */
-export function deadlineOf(joined: JoinedInputs): number {
-  let deadline = Number.POSITIVE_INFINITY;
-  for (let i = 0; i < joined.inputs.length; i++) {
-    const input = joined.known(i);
-    if (input !== undefined) deadline = Math.min(deadline, input.deadlineUs);
-  }
-  return deadline;
-}
-
-/** Time left, as it travels. */
-export function remainingMs(deadlineUs: number, nowUs: number): number {
-  if (deadlineUs === Number.POSITIVE_INFINITY) return NO_DEADLINE;
-  return Math.min(NO_DEADLINE - 1, Math.max(0, Math.ceil((deadlineUs - nowUs) / 1000)));
-}
-
-/** Adds what came with the inputs of a task, and how they came. */
-export function addHops(records: TraceRecords, joined: JoinedInputs, stage: number, instance: number): void {
-  for (let i = 0; i < joined.inputs.length; i++) {
-    const input = joined.inputs[i];
-    if (input === undefined) continue;
-    records.addAll(input.records);
-    const { fromStage, fromInstance } = input.envelope;
-    const bytes = input.bytes + (joined.streams?.[i]?.bytes ?? 0);
-    records.addHop(fromStage, fromInstance, stage, instance, bytes, input.hopUs);
-  }
-}
-
-// Handlers throw what they like, even what cannot be shown; a code that is not a string is none of ours.
-function failureOf(error: unknown): StageFailure {
-  try {
-    const code: unknown = error instanceof RdmaError ? error.code : undefined;
-    const message = String(error instanceof Error ? error.message : error);
-    const known = typeof code === 'string' ? code : 'RDMA_ERR_HANDLER';
-    const isRetryable = (error as { retryable?: unknown } | null)?.retryable === true;
-    return isRetryable ? { code: known, message, retryable: true } : { code: known, message };
-  } catch {
-    return { code: 'RDMA_ERR_HANDLER', message: 'an error that cannot be shown' };
   }
 }
