@@ -141,7 +141,7 @@ export class Place {
   readonly flaw: string | undefined;
   /** @internal */
   readonly takes: Uint8Array | undefined;
-  private readonly owner: PlaceOwner;
+  private owner!: PlaceOwner; // from listen() on
   // One for each device; the first one has the pool.
   private readonly attachments: readonly Attachment[];
   readonly sizes: PlaceSizes;
@@ -162,9 +162,13 @@ export class Place {
   private lastSenders: { plan: Plan; gateway: number; route: Uint16Array; senders: readonly PlaceId[] } | undefined;
   private lastReceivers: { plan: Plan; gateway: number; route: Uint16Array; names: readonly string[] } | undefined;
 
-  private constructor(options: PlaceOptions, owner: PlaceOwner) {
+  /**
+   * A place that does not listen yet, with its devices and its memory; the next call is {@link Place.listen}.
+   *
+   * @throws RdmaError RDMA_ERR_NO_DEVICE; as MemoryPool.open
+   */
+  constructor(options: PlaceOptions) {
     this.options = options;
-    this.owner = owner;
     this.flaw = options.flaw;
     this.newest = options.plan;
     for (const plan of [...(options.olderPlans ?? []), options.plan]) this.plans.set(plan.number, plan);
@@ -210,26 +214,31 @@ export class Place {
    * @throws RdmaError as Inbox.listen
    */
   static async open(options: PlaceOptions, owner: PlaceOwner): Promise<Place> {
-    const place = new Place(options, owner);
-    const { graph, plan, self, secret } = options;
-    const lanes = Math.min(MAX_LANES, 2 * possibleSenderCount(graph, plan, self) + SPARE_LANES);
+    const place = new Place(options);
+    await place.listen(owner);
+    return place;
+  }
+
+  /**
+   * Lets the inbox listen; a place that cannot is closed.
+   *
+   * @param owner told what arrives from now on
+   * @throws RdmaError as Inbox.listen
+   */
+  async listen(owner: PlaceOwner): Promise<void> {
+    this.owner = owner;
+    const { graph, plan, self, secret, listenHost } = this.options;
+    const { name, poller, sizes } = this;
+    const maxLanes = Math.min(MAX_LANES, 2 * possibleSenderCount(graph, plan, self) + SPARE_LANES);
+    const onMessage = (message: InboxMessage) => this.onMessage(message);
     try {
-      for (const each of place.attachments) {
-        await each.listen({
-          name: place.name,
-          secret,
-          poller: place.poller,
-          sizes: place.sizes,
-          maxLanes: lanes,
-          listenHost: options.listenHost,
-          onMessage: (message) => place.onMessage(message),
-        });
+      for (const each of this.attachments) {
+        await each.listen({ name, secret, poller, sizes, maxLanes, listenHost, onMessage });
       }
     } catch (error) {
-      await place.close();
+      await this.close();
       throw error;
     }
-    return place;
   }
 
   /** Where other places connect. */
