@@ -30,7 +30,8 @@ import {
 import { behindUs, RequestProgress } from './progress.js';
 import { Previews, type ProgressNote } from './progress-note.js';
 import { spreadsOf } from './spread.js';
-import { LINGER_US, Place } from './place.js';
+import { Place } from './place.js';
+import { LINGER_US } from './reception.js';
 import type { PlaceAddress } from './place-address.js';
 import { GATEWAY_INDEX, type PlaceId, type Plan, placeName } from './plan.js';
 import {

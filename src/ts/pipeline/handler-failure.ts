@@ -4,7 +4,10 @@
 import { RdmaError } from '../core/errors.js';
 import type { StageFailure } from './notes.js';
 
-// Handlers throw what they like, even what cannot be shown; a code that is not a string is none of ours.
+/**
+ * The failure of a task. Handlers throw what they like, even what cannot be shown; a code that is not a string is none
+ * of ours.
+ */
 export function failureOf(error: unknown): StageFailure {
   try {
     const code: unknown = error instanceof RdmaError ? error.code : undefined;

@@ -3,19 +3,21 @@
 // Invariant: the inputs of a task are settled when everything that was made of them has been acknowledged, or the
 // gateway has its failure. What waits for memory goes out in order.
 import { RdmaError } from '../core/errors.js';
+import { asRdmaError } from './as-rdma-error.js';
 import type { Held } from './custody.js';
 import { type Envelope, Flag, NO_STREAM } from './envelope.js';
 import { failureOf } from './handler-failure.js';
 import type { JoinedInputs } from './join.js';
 import { encodeMeta } from './meta.js';
 import { Report, type StageFailure } from './notes.js';
-import { asRdmaError, type Outgoing, type Place } from './place.js';
+import type { Place } from './place.js';
 import type { Reporter } from './reporter.js';
 import type { StageSpec } from './spec.js';
 import { StreamOut } from './stream-output.js';
 import type { StageOutput, Task } from './task.js';
 import { deadlineOf, remainingMs } from './time-left.js';
 import { addHops, TraceRecords } from './trace.js';
+import type { Outgoing } from './transmitter.js';
 import { UnsentOutputs } from './unsent-outputs.js';
 
 const NO_BYTES = new Uint8Array(0);

@@ -9,7 +9,7 @@ import { BatchExecutor } from './executor.js';
 import { failureOf } from './handler-failure.js';
 import type { JoinedInputs } from './join.js';
 import { Report, type StageFailure } from './notes.js';
-import type { Outgoing, Place } from './place.js';
+import type { Place } from './place.js';
 import type { Reporter } from './reporter.js';
 import type { BatchHost, TaskEnd } from './running-batch.js';
 import { SingleExecutor, type SingleHost } from './single-executor.js';
@@ -22,6 +22,7 @@ import type { TaskMaker } from './task-maker.js';
 import { TaskTimes } from './task-times.js';
 import { TaskWatch, type WatchRules } from './task-watch.js';
 import { deadlineOf } from './time-left.js';
+import type { Outgoing } from './transmitter.js';
 
 export class TaskRunner implements BatchHost, SingleHost {
   readonly stageName: string;
