@@ -9,8 +9,8 @@
 //   ['sum']                  { jobs, bytes }
 //
 // Invariant: as JobBackend says. A file is on disk before the record that names it is; it is removed after the record
-// was. A change that was answered is on disk. Several processes of one machine may have the same folder open. lmdb is not
-// called while it closes, nor later: it would throw out of a timer, which ends the process.
+// was. A change that was answered is on disk. Several processes of one machine may have the same folder open. Nobody
+// calls lmdb while it closes, nor later: it would throw out of a timer, which ends the process.
 import { statfs } from 'node:fs/promises';
 import { RdmaError } from '../core/errors.js';
 import type { JobBackend, Owner, RecordChange, Versioned, Written } from './backend.js';

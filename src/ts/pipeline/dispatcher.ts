@@ -8,10 +8,11 @@ import type { AdmittedRequest } from './admission.js';
 import { type Envelope, Flag, NO_DEADLINE, NO_STREAM } from './envelope.js';
 import type { GatewayOptions } from './gateway-options.js';
 import { encodeEnded } from './notes.js';
-import { LINGER_US, type Place } from './place.js';
+import type { Place } from './place.js';
+import { LINGER_US } from './reception.js';
 import { GATEWAY_INDEX, placeName } from './plan.js';
 import { placesOf } from './routing.js';
-import { remainingMs } from './stage-instance.js';
+import { remainingMs } from './time-left.js';
 import type { Ticket } from './ticket.js';
 import type { UnderWay } from './under-way.js';
 

@@ -5,7 +5,7 @@ import type { RdmaError } from '../core/errors.js';
 import { checkInteger, checkObject, checkString, invalidArgument } from '../core/validate.js';
 import type { InstanceLoad } from './admission.js';
 import type { CostStatus, ServedTasks } from './cost-model.js';
-import type { PlaceOptions, PlaceStatus } from './place.js';
+import type { PlaceOptions, PlaceStatus } from './place-options.js';
 import type { RejectionReason } from './rejection.js';
 import type { TenantStatus } from './request-queue.js';
 

@@ -33,7 +33,7 @@ export {
 export type { LinkStatus } from './links.js';
 export { MAX_META_BYTES, type Meta } from './meta.js';
 export { MAX_PARTS } from './envelope.js';
-export type { PlaceOptions, PlaceStatus } from './place.js';
+export type { PlaceOptions, PlaceStatus } from './place-options.js';
 export {
   checkPlaceAddress,
   fabricOf,

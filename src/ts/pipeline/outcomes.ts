@@ -16,7 +16,8 @@ import {
   type ReportRecord,
   type StageFailure,
 } from './notes.js';
-import type { Place, PlaceOwner } from './place.js';
+import type { Place } from './place.js';
+import type { PlaceOwner } from './place-options.js';
 import { GATEWAY_INDEX, type PlaceId, placeName } from './plan.js';
 import { RequestProgress } from './progress.js';
 import { Previews, type ProgressNote } from './progress-note.js';

@@ -8,10 +8,9 @@ import { GATEWAY_INDEX } from './plan.js';
 import type { PipelineOutput, PipelineResult } from './request.js';
 import { requestName } from './request-name.js';
 import type { WorkflowSpec } from './spec.js';
-import { addHops } from './stage-instance.js';
 import { copyParts, piecesOf } from './stream-caller.js';
 import type { Ticket } from './ticket.js';
-import { readTrace, type Trace, TraceRecords } from './trace.js';
+import { addHops, readTrace, type Trace, TraceRecords } from './trace.js';
 
 /**
  * Makes the result of a request.

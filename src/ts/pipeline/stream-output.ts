@@ -8,7 +8,7 @@ import type { Parts } from './body.js';
 import { Custody, type Held } from './custody.js';
 import type { Envelope } from './envelope.js';
 import { encodeMeta, type Meta } from './meta.js';
-import type { Outgoing } from './place.js';
+import type { Outgoing } from './transmitter.js';
 
 /** The output of a task, published piece by piece. */
 export interface StageStream {

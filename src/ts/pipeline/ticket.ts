@@ -6,7 +6,7 @@ import type { AdmittedRequest } from './admission.js';
 import type { Newcomer } from './door.js';
 import type { Expectation } from './forecaster.js';
 import type { TaskEvent } from './gateway-options.js';
-import type { Outgoing } from './place.js';
+import type { Outgoing } from './transmitter.js';
 import type { RequestProgress } from './progress.js';
 import type { CheckedOptions, PipelineResult, ProgressEvent } from './request.js';
 import type { Queued } from './request-queue.js';

@@ -9,6 +9,7 @@
 // Invariant: times are differences of CLOCK_MONOTONIC, which all processes of one host share; a hop between hosts has
 // no time that can be trusted. A record appears once, however many paths led here.
 import { getCount, MAX_TRACE_BYTES, setCount } from './envelope.js';
+import type { JoinedInputs } from './join.js';
 import { GATEWAY_INDEX } from './plan.js';
 import { REQUEST, RESULT, type WorkflowSpec } from './spec.js';
 import { viewOf } from './view.js';
@@ -130,6 +131,18 @@ export class TraceRecords {
     }
     this.length += RECORD_BYTES;
     return this.bytes.subarray(at, at + RECORD_BYTES);
+  }
+}
+
+/** Adds what came with the inputs of a task, and how they came. */
+export function addHops(records: TraceRecords, joined: JoinedInputs, stage: number, instance: number): void {
+  for (let i = 0; i < joined.inputs.length; i++) {
+    const input = joined.inputs[i];
+    if (input === undefined) continue;
+    records.addAll(input.records);
+    const { fromStage, fromInstance } = input.envelope;
+    const bytes = input.bytes + (joined.streams?.[i]?.bytes ?? 0);
+    records.addHop(fromStage, fromInstance, stage, instance, bytes, input.hopUs);
   }
 }
 
