@@ -306,7 +306,9 @@ export class FleetBuilder {
   /**
    * Stages apart. Stages whose weights are the same for all variants are shared by them.
    *
-   * @param sizes of each pool of {@link stagedPools}; undefined: they follow the load
+   * @param options `sizes`: instances of each pool of {@link stagedPools}, by its key; without it they follow the load.
+   *   `perModel`: a pool for each model where stages have weights of their own. `isFull`: batches, several variants in
+   *   the memory of one GPU, and light stages packed together, where profiles say that these help
    */
   staged(
     name: string,
