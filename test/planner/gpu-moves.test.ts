@@ -315,7 +315,8 @@ void t.test('under one load it comes to rest, and no pair of stages moves forth 
         state = next;
       }
       for (const [pair, n] of pairs) if (n > 1) throw new Error(`${pair} ${n} times`);
-      if (last > 0) throw new Error(`it moves ${last} s after the load was there`);
+      // A stage that received gives only when it has rested. Few loads need that second step, and none a third one.
+      if (last * 1000 > policy.restMs) throw new Error(`it moves ${last} s after the load was there`);
     }),
     { numRuns: 200, ...seeds },
   );
