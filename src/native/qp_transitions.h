@@ -33,8 +33,9 @@ struct QpTransitions {
   static constexpr uint32_t kUcWhileReady = kMaskCurrentState | kMaskAccessFlags;
   static constexpr uint32_t kUdWhileReady = kMaskCurrentState | kMaskQkey;
   static constexpr uint32_t kUcWhileDrained = kMaskPkeyIndex | kMaskAccessFlags | kMaskAddressVector;
-  static constexpr uint32_t kWhileDrained = kUcWhileDrained | kMaskPort | kMaskTimeout | kMaskRetryCount | kMaskRnrRetry |
-                                    kMaskMinRnrTimer | kMaskMaxReadAtomic | kMaskMaxDestReadAtomic;
+  static constexpr uint32_t kWhileDrained = kUcWhileDrained | kMaskPort | kMaskTimeout | kMaskRetryCount |
+                                            kMaskRnrRetry | kMaskMinRnrTimer | kMaskMaxReadAtomic |
+                                            kMaskMaxDestReadAtomic;
 
   static constexpr QpTransition kRows[] = {
       {kRc | kUc, QpState::kReset, QpState::kInit, kToInit, 0},

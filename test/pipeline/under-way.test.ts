@@ -1,4 +1,4 @@
-// Proves how requests get their numbers and attempts, whom a report or a result means, and who waits for what.
+// Proves how requests get numbers and attempts, how a report or a result finds its request, and what waits for what.
 import t from 'tap';
 import type { AdmittedRequest } from '../../src/ts/pipeline/admission.js';
 import type { Ticket } from '../../src/ts/pipeline/ticket.js';

@@ -5,7 +5,7 @@
 // need not remember. Places that may sleep hear of a request before it comes to them; nothing depends on that.
 import type { Block } from '../ring/index.js';
 import type { AdmittedRequest } from './admission.js';
-import { type Envelope, Flag, NO_DEADLINE, NO_STREAM } from './envelope.js';
+import { type Envelope, Flag, NO_STREAM } from './envelope.js';
 import type { GatewayOptions } from './gateway-options.js';
 import { encodeEnded } from './notes.js';
 import type { Place } from './place.js';
@@ -61,8 +61,7 @@ export class Dispatcher {
       fromStage: GATEWAY_INDEX,
       fromInstance: self.instance,
       incarnation,
-      remainingMs:
-        ticket.deadlineUs === Number.POSITIVE_INFINITY ? NO_DEADLINE : remainingMs(ticket.deadlineUs, place.nowUs()),
+      remainingMs: remainingMs(ticket.deadlineUs, place.nowUs()),
       sentAtUs: 0,
       host: 0,
       queueUs: 0,

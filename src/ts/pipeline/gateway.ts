@@ -208,8 +208,8 @@ export class Gateway {
   }
 
   /**
-   * Says how a stage does of which the newest plan has no instance: `asleep`, or `starting`, or `broken`, which refuses
-   * all requests with the reason.
+   * Sets the state of a stage that has no instance in the newest plan: `asleep`, or `starting`, or `broken`, which
+   * refuses all requests with the reason.
    *
    * @param stage its index
    */

@@ -223,7 +223,7 @@ export class RequestKeeper {
     this.admitWaiting();
   }
 
-  /** Says how a stage does of which the newest plan has no instance. */
+  /** Sets the state of a stage that has no instance in the newest plan. */
   setSleep(stage: number, availability: Availability): void {
     this.admission.setSleep(stage, availability, this.place.nowUs());
     this.refuseWhereBroken();

@@ -39,7 +39,7 @@ export class TaskEvents {
    * Reports come by other lanes than the result, and those that come after it are dropped. What they would say is
    * known: the tasks that the result was made from have begun and are done.
    *
-   * @param unfinished for each stage, the instances of which no report has come
+   * @param unfinished for each stage, the instances that have not reported the task as done
    */
   tellUnreported(ticket: Ticket, unfinished: readonly (readonly InstanceLoad[])[], joined: JoinedInputs): void {
     for (let stage = 0; stage < unfinished.length; stage++) {

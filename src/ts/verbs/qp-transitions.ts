@@ -1,8 +1,8 @@
 // Which attributes a queue pair's transition needs and bears, and what is wrong with a set that was refused.
 //
-// Invariant: the table is the addon's (src/native/qp_transitions.h), of which the tests prove every row against a
-// device; nothing here has state besides. Source: InfiniBand Architecture 1.3, 11.2.5.2, table 91 (QP state transition
-// properties); ibv_modify_qp(3).
+// Invariant: the table is the addon's (src/native/qp_transitions.h), and the tests prove each of its rows against a
+// device. Apart from that table nothing here has state. Source: InfiniBand Architecture 1.3, 11.2.5.2, table 91 (QP
+// state transition properties); ibv_modify_qp(3).
 import { QpAttributeMask as Mask, QpState, QpType } from '../addon/constants.js';
 import { type NativeQpTransition, native } from '../addon/native.js';
 
