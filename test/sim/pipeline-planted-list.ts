@@ -141,7 +141,7 @@ export const PLANTED: readonly PlantedDefect[] = [
       faults: [],
       faultCount: 0,
     },
-    seen: /has other bytes than were sent|has a run of request|has not \d runs/,
+    seen: /mixes two runs|has other bytes than were sent|has a run of request|has not \d runs/,
   },
   {
     name: 'a stream goes on with the pieces of another run of its stage',
