@@ -5,6 +5,11 @@ import { COMMAND_GROUPS, loadCommands } from '../../src/ts/cli/commands.js';
 const loaded = (folder: string) => Object.keys(require.cache).some((file) => file.includes(folder));
 const names = async (first: string | undefined) => (await loadCommands(first, () => {})).map((each) => each.name());
 
+void t.test('the version needs no command', async (t) => {
+  for (const first of ['-V', '--version']) t.same(await names(first), []);
+  t.notOk(loaded('/cluster/'));
+});
+
 void t.test('a command is loaded alone', async (t) => {
   t.same(await names('cluster'), ['cluster']);
   t.ok(loaded('/cluster/'));

@@ -39,13 +39,17 @@ export const COMMAND_GROUPS: readonly CommandGroup[] = [
   { names: ['events'], load: async (set) => [(await import('./events.js')).eventsCommand(set)] },
 ];
 
+/** They ask for the version of the package, which needs no command. */
+const VERSION_FLAGS = ['-V', '--version'];
+
 /**
  * Loads the commands that a command line may mean.
  *
  * @param first its first word; undefined: there is none
- * @returns the command of that name, with those beside it; all of them when there is none
+ * @returns the command of that name, with those beside it; none where the version is asked for; else all of them
  */
 export async function loadCommands(first: string | undefined, setExitCode: SetExitCode): Promise<Command[]> {
+  if (first !== undefined && VERSION_FLAGS.includes(first)) return [];
   const meant = COMMAND_GROUPS.filter(({ names }) => first !== undefined && names.includes(first));
   const groups = meant.length > 0 ? meant : COMMAND_GROUPS;
   return (await Promise.all(groups.map(({ load }) => load(setExitCode)))).flat();
