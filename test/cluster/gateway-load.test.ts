@@ -38,10 +38,10 @@ void t.test('what waits counts at the stage that holds it up', (t) => {
 void t.test('a report is read as it was written, and what makes no sense is named', async (t) => {
   const store = memoryControlStore();
   const load = loadOf(SPEC, PLAN, { instances: [], served, queued: 0 } as never, 20, 4);
-  t.match(load, { session: 4, arrived: 20, stages: { a: { served: 3, servedMs: 6 } } });
+  t.match(load, { incarnation: 4, arrived: 20, stages: { a: { served: 3, servedMs: 6 } } });
   await store.put(KEY, JSON.parse(JSON.stringify(load)));
   t.strictSame(readLoad(SPEC, (await store.get(KEY))!), load);
-  for (const bad of [null, 5, {}, { ...load, stages: {} }, { ...load, arrived: -1 }, { ...load, session: 'x' }]) {
+  for (const bad of [null, 5, {}, { ...load, stages: {} }, { ...load, arrived: -1 }, { ...load, incarnation: 'x' }]) {
     await store.put(KEY, JSON.parse(JSON.stringify(bad)));
     const entry = (await store.get(KEY))!;
     t.throws(() => readLoad(SPEC, entry), { code: /INVALID_ARGUMENT|PROTOCOL/ }, JSON.stringify(bad));

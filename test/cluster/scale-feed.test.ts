@@ -71,7 +71,7 @@ void t.test('only gateways that are there count, and only what comes while they 
   world.decide(new Map([[0, more]]));
   t.equal(last().arrived, 7);
   // Another gateway that has counted for long.
-  const second = { ...load, session: 9, arrived: 5000 };
+  const second = { ...load, incarnation: 9, arrived: 5000 };
   world.decide(
     new Map([
       [0, more],
@@ -87,7 +87,7 @@ void t.test('only gateways that are there count, and only what comes while they 
     ]),
   );
   t.match(last(), { arrived: 3, queued: work!.waiting + 4 });
-  world.decide(new Map([[0, { ...more, session: 2, arrived: 1 }]]));
+  world.decide(new Map([[0, { ...more, incarnation: 2, arrived: 1 }]]));
   t.equal(last().arrived, 0, 'one that has begun again');
   world.decide(new Map());
   t.match(last(), { arrived: 0, queued: 0, running: 0 });

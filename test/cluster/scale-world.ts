@@ -42,7 +42,7 @@ export class ScaleWorld {
   /** Tasks whose place ended under them. */
   cut = 0;
   /** Of the gateway; it is another one when this grows. */
-  session = 1;
+  incarnation = 1;
   private arrived = 0;
   private served = 0;
   private queue: number[] = [];
@@ -153,7 +153,7 @@ export class ScaleWorld {
     });
     const served = [{ count: this.served, totalUs: this.served * this.options.taskMs * 1000 }];
     const status = { instances, served, queued: this.queue.length };
-    return loadOf(this.app.spec, plan, status as never, this.arrived, this.session);
+    return loadOf(this.app.spec, plan, status as never, this.arrived, this.incarnation);
   }
 
   /** One round of the controller. */

@@ -10,7 +10,7 @@ const LEASE_MS = 400;
 
 function open(t: Test, store = memoryControlStore()) {
   const events: string[] = [];
-  const onEvent = ({ type, member }: MemberEvent) => events.push(`${type} ${member.name} ${member.session}`);
+  const onEvent = ({ type, member }: MemberEvent) => events.push(`${type} ${member.name} ${member.incarnation}`);
   const members = new Members(store, { leaseMs: LEASE_MS, onEvent });
   t.teardown(() => members.close());
   return { members, events };
@@ -22,7 +22,7 @@ void t.test('members are seen to come, to change and to leave', async (t) => {
   const two = open(t, memoryControlStore(records));
   const a = await one.members.join('node.a', { gpus: 1 });
   const b = await two.members.join('b/1', { gpus: 2 });
-  t.strictSame([a.session, b.session], [1, 1]);
+  t.strictSame([a.incarnation, b.incarnation], [1, 1]);
   for (const { members } of [one, two]) await becomes('both are there', () => members.list().length === 2);
   t.strictSame(
     two.members.list().map(({ name, data }) => [name, data]),
@@ -37,15 +37,15 @@ void t.test('members are seen to come, to change and to leave', async (t) => {
   await a.leave();
   await becomes('it has left', () => two.members.get('node.a') === undefined);
   const again = await one.members.join('node.a', {});
-  t.equal(again.session, 2);
-  await becomes('it is back', () => two.members.get('node.a')?.session === 2);
+  t.equal(again.incarnation, 2);
+  await becomes('it is back', () => two.members.get('node.a')?.incarnation === 2);
   t.strictSame(
     two.events.filter((event) => event.includes('node.a')),
     ['joined node.a 1', 'changed node.a 1', 'left node.a 1', 'joined node.a 2'],
   );
 });
 
-void t.test('one that dies is lost after its lease, and comes back in a new session', async (t) => {
+void t.test('one that dies is lost after its lease, and comes back in a new incarnation', async (t) => {
   const records = new MemoryRecords();
   const store = new CutStore(records);
   const one = open(t, store);
@@ -55,10 +55,10 @@ void t.test('one that dies is lost after its lease, and comes back in a new sess
   await becomes('both are there', () => two.members.list().length === 2);
   store.state = 'away';
   await becomes('it is lost', () => two.members.get('a') === undefined);
-  t.equal(a.session, undefined, 'and knows it, before');
+  t.equal(a.incarnation, undefined, 'and knows it, before');
   store.state = 'well';
   await becomes('it is back', () => two.members.get('a') !== undefined);
-  t.ok(two.members.get('a')!.session > 1);
+  t.ok(two.members.get('a')!.incarnation > 1);
   t.strictSame(
     two.events.filter((event) => event.endsWith(' a 1')),
     ['joined a 1', 'lost a 1'],
@@ -96,7 +96,7 @@ void t.test('a name is one node’s at a time', async (t) => {
   t.equal(await codeOf(one.members.join('a', {})), 'RDMA_ERR_CONFLICT');
   t.equal(await codeOf(two.members.join('a', {})), 'RDMA_ERR_CONFLICT', 'while it renews');
   await one.members.close();
-  t.equal((await two.members.join('a', {})).session, 2);
+  t.equal((await two.members.join('a', {})).incarnation, 2);
   for (const name of ['', 'a b', '.a', 3] as string[])
     t.equal(await codeOf(two.members.join(name, {})), 'RDMA_ERR_INVALID_ARGUMENT');
   t.throws(() => new Members(memoryControlStore(), { prefix: 'x' }), { code: 'RDMA_ERR_INVALID_ARGUMENT' });

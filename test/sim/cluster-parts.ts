@@ -230,8 +230,8 @@ export class SimGateway extends SimAgent {
   /** Adopted and not let go of, the newest last. */
   plans: Plan[] = [];
   membership: Membership | undefined;
-  /** By plan: the session, and the epochs of places, when it was adopted. */
-  readonly adopted = new Map<number, { session: number | undefined; assignments: PlanRecord['assignments'] }>();
+  /** By plan: the incarnation, and the epochs of places, when it was adopted. */
+  readonly adopted = new Map<number, { incarnation: number | undefined; assignments: PlanRecord['assignments'] }>();
   private view!: ClusterView;
   private isLettingGo = false;
 
@@ -279,7 +279,7 @@ export class SimGateway extends SimAgent {
     // The first one is opened before its places work.
     if (isNew && (isReady || this.plans.length === 0)) {
       this.plans.push(newest);
-      this.adopted.set(newest.number, { session: this.membership.session, assignments: record.assignments });
+      this.adopted.set(newest.number, { incarnation: this.membership.incarnation, assignments: record.assignments });
       this.membership.update(this.data());
     }
     if (this.plans.length > 1 && !this.isLettingGo) {

@@ -69,9 +69,10 @@ export class ClusterRules {
       const under = plans.find((plan) => stagePlaces(plan).some((id) => placeName(SPEC, id) === name));
       if (under === undefined || process.state !== 'running') continue;
       // One that was ever lost meanwhile is taken for dead.
-      const session = membership?.session;
+      const incarnation = membership?.incarnation;
       const then = adopted.get(under.number);
-      if (session === undefined || then?.session !== session || then.assignments[name]?.epoch !== epoch) continue;
+      if (incarnation === undefined || then?.incarnation !== incarnation || then.assignments[name]?.epoch !== epoch)
+        continue;
       this.run.broken(`${name} of epoch ${epoch} ended, and ${who} has requests under plan ${under.number}`);
     }
   }

@@ -104,10 +104,10 @@ export class ControlRules {
   }
 
   /** A member was taken for lost. */
-  onLost({ name, session }: Member, by: string): void {
+  onLost({ name, incarnation }: Member, by: string): void {
     const last = this.renewed.get(`members.${name}`);
     const record = readLeaseRecord(this.server.entries.get(`members.${name}`));
-    if (last?.term !== session || record === undefined || record.free || this.server.hasForgotten) return;
+    if (last?.term !== incarnation || record === undefined || record.free || this.server.hasForgotten) return;
     const { nowMs } = this.world.scheduler;
     // The answer that said so may have been under way for as long as the store's time-out.
     const fromMs = nowMs - record.leaseMs / (1 + DRIFT);

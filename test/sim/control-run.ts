@@ -277,9 +277,10 @@ class ControlRun {
         .map((member) => member.name)
         .join();
       if (seen !== names) return `${name} sees ${seen}`;
-      if (membership?.session === undefined) return `${name} is no member`;
+      if (membership?.incarnation === undefined) return `${name} is no member`;
       for (const other of this.nodes)
-        if (members.get(other.name)?.session !== other.membership?.session) return `${name} sees an old ${other.name}`;
+        if (members.get(other.name)?.incarnation !== other.membership?.incarnation)
+          return `${name} sees an old ${other.name}`;
       const address = directory.get('stage/0');
       if (address?.term !== term) return `${name} has an address of term ${address?.term}`;
     }

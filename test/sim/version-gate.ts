@@ -46,11 +46,11 @@ export class SimVersionGate {
   plans: Plan[] = [];
   readonly requests = new Set<SimRequest>();
   membership: Membership | undefined;
-  /** By plan: the session, and the epochs of places, when it was adopted. */
-  readonly adopted = new Map<number, { session: number | undefined; assignments: PlanRecord['assignments'] }>();
+  /** By plan: the incarnation, and the epochs of places, when it was adopted. */
+  readonly adopted = new Map<number, { incarnation: number | undefined; assignments: PlanRecord['assignments'] }>();
   private readonly view: ClusterView;
   private number = 0;
-  private session: number | undefined;
+  private incarnation: number | undefined;
   private joining: Promise<void> | undefined;
   private reporter: LoadReporter | undefined;
   private arrived = 0;
@@ -138,8 +138,8 @@ export class SimVersionGate {
     if (isNew && this.works(newest, record)) {
       this.adopt(newest, record);
       // It was lost meanwhile: a plan may have left it out.
-      if (this.membership.session !== this.session) this.again(() => true);
-      this.session = this.membership.session;
+      if (this.membership.incarnation !== this.incarnation) this.again(() => true);
+      this.incarnation = this.membership.incarnation;
     }
     this.giveUpLost(record);
     this.retire();
@@ -149,19 +149,23 @@ export class SimVersionGate {
   private reportLoad(): void {
     const { store, port, app } = this.parts;
     const read = () => {
-      const session = this.membership?.session;
-      if (session === undefined || this.isClosed) return undefined;
+      const incarnation = this.membership?.incarnation;
+      if (incarnation === undefined || this.isClosed) return undefined;
       const a = { atWork: this.requests.size, waiting: 0, ...this.served };
-      return { session, arrived: this.arrived, stages: { a, b: { atWork: 0, waiting: 0, served: 0, servedMs: 0 } } };
+      return {
+        incarnation,
+        arrived: this.arrived,
+        stages: { a, b: { atWork: 0, waiting: 0, served: 0, servedMs: 0 } },
+      };
     };
     this.reporter = new LoadReporter(store, { key: LOADS + gatewayKey(app, this.number), port, read });
   }
 
   private adopt(plan: Plan, { assignments }: PlanRecord): void {
-    const { session } = this.membership!;
-    if (this.plans.length === 0) this.session = session;
+    const { incarnation } = this.membership!;
+    if (this.plans.length === 0) this.incarnation = incarnation;
     this.plans.push(plan);
-    this.adopted.set(plan.number, { session, assignments });
+    this.adopted.set(plan.number, { incarnation, assignments });
     this.membership!.update(this.data());
   }
 

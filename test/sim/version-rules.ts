@@ -130,8 +130,8 @@ export class VersionRules {
           const then = gate.adopted.get(request.plan.number);
           if (then?.assignments[name]?.epoch !== epoch) continue; // it was elsewhere by then
           this.failed.add(request);
-          const session = gate.membership?.session;
-          const isLost = process.state === 'stopped' || session === undefined || session !== then.session;
+          const incarnation = gate.membership?.incarnation;
+          const isLost = process.state === 'stopped' || incarnation === undefined || incarnation !== then.incarnation;
           if (!this.isQuiet && (isLost || this.run.server.hasForgotten)) this.counts.failedOfLost++;
           else {
             this.counts.failedRequests++;

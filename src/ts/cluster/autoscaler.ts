@@ -224,7 +224,7 @@ export class Autoscaler {
     void this.options.events.append({ app, type: 'scale', words, inputs: event });
   }
 
-  // Only of gateways that are there, in the session that they have.
+  // Only of gateways that are there, in the incarnation that they have.
   private loadsOf(app: App): Map<number, GatewayLoad> {
     const loads = new Map<number, GatewayLoad>();
     const { view, troubles } = this.options;
@@ -234,7 +234,7 @@ export class Autoscaler {
       if (entry === undefined) continue;
       try {
         const load = readLoad(app.spec, entry);
-        if (load.session === view.gateways.get(key)?.session) loads.set(number, load);
+        if (load.incarnation === view.gateways.get(key)?.incarnation) loads.set(number, load);
       } catch (error) {
         troubles.add(entry.key, error);
       }

@@ -1,7 +1,7 @@
 // The load of a gateway, by which stages are scaled.
 //
-// Invariant: counts only grow within a session of the gateway, so a lost report costs nothing. A request that waits at
-// the gateway counts at the stages that hold it up, not at those that wait for others.
+// Invariant: counts only grow within one incarnation of the gateway, so a lost report costs nothing. A request that
+// waits at the gateway counts at the stages that hold it up, not at those that wait for others.
 import { checkInteger, checkObject } from '../core/validate.js';
 import type { Entry } from '../control/index.js';
 import { readJson } from '../control/store.js';
@@ -22,8 +22,8 @@ export interface GatewayStageLoad {
 
 /** `loads.APP.N`, written by the gateway of that number. */
 export interface GatewayLoad {
-  /** Of its lease: a report of another session says nothing of the gateway that has the number now. */
-  readonly session: number;
+  /** Of its lease: a report of another incarnation says nothing of the gateway that has the number now. */
+  readonly incarnation: number;
   /** Requests that have come since its start, refused ones among them; a request that comes again is counted once. */
   readonly arrived: number;
   readonly stages: Readonly<Record<string, GatewayStageLoad>>;
@@ -40,7 +40,7 @@ export function loadOf(
   plan: Plan,
   { instances, served, queued }: Pick<GatewayStatus, 'instances' | 'served' | 'queued'>,
   arrived: number,
-  session: number,
+  incarnation: number,
 ): GatewayLoad {
   const fullness = spec.stages.map((stage, index) => {
     const own = instances.filter((each) => {
@@ -59,12 +59,12 @@ export function loadOf(
     const waiting = fullness[index] === fullest ? queued : 0;
     stages[name] = { atWork, waiting, served: count, servedMs: totalUs / 1000 };
   });
-  return { session, arrived, stages };
+  return { incarnation, arrived, stages };
 }
 
 /** What a gateway has said. @throws RdmaError RDMA_ERR_PROTOCOL, RDMA_ERR_INVALID_ARGUMENT when it makes no sense */
 export function readLoad(spec: WorkflowSpec, entry: Entry): GatewayLoad {
-  const { session, arrived, stages } = checkObject<GatewayLoad>(entry.key, readJson(entry));
+  const { incarnation, arrived, stages } = checkObject<GatewayLoad>(entry.key, readJson(entry));
   const checked: Record<string, GatewayStageLoad> = {};
   for (const { name } of spec.stages) {
     const given = checkObject<GatewayStageLoad>(
@@ -80,7 +80,7 @@ export function readLoad(spec: WorkflowSpec, entry: Entry): GatewayLoad {
     };
   }
   return {
-    session: checkInteger(`session of ${entry.key}`, session, 0),
+    incarnation: checkInteger(`incarnation of ${entry.key}`, incarnation, 0),
     arrived: checkInteger(`arrived of ${entry.key}`, arrived, 0),
     stages: checked,
   };

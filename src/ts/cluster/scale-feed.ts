@@ -189,7 +189,7 @@ function loadOfStage(
     waiting += own.waiting;
     const last = before[number];
     // One that was not there before, or has begun again, counts from now on.
-    if (last === undefined || last.session !== load.session || load.arrived < last.arrived) continue;
+    if (last === undefined || last.incarnation !== load.incarnation || load.arrived < last.arrived) continue;
     arrived += load.arrived - last.arrived;
     served += Math.max(0, own.served - (last.stages[name]?.served ?? own.served));
     servedMs += Math.max(0, own.servedMs - (last.stages[name]?.servedMs ?? own.servedMs));

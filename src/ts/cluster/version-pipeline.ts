@@ -85,7 +85,7 @@ export class VersionPipeline extends RunningPipeline {
   private app!: App;
   private number = 0;
   private membership: Membership | undefined;
-  private session: number | undefined; // of the membership, when the newest plan was adopted
+  private incarnation: number | undefined; // of the membership, when the newest plan was adopted
   private record: PlanRecord | undefined;
   private plans: Plan[] = []; // adopted, the newest last
   private adopting: Promise<void> | undefined;
@@ -157,10 +157,10 @@ export class VersionPipeline extends RunningPipeline {
       key: LOADS + gatewayKey(appName, number),
       port: this.options.port,
       read: () => {
-        const session = this.membership?.session;
+        const incarnation = this.membership?.incarnation;
         const { gateway, plans, arrived } = this;
-        if (session === undefined || gateway === undefined || this.isClosing) return undefined;
-        return loadOf(app.spec, plans.at(-1)!, gateway.status(), arrived, session);
+        if (incarnation === undefined || gateway === undefined || this.isClosing) return undefined;
+        return loadOf(app.spec, plans.at(-1)!, gateway.status(), arrived, incarnation);
       },
     });
   }
@@ -222,8 +222,8 @@ export class VersionPipeline extends RunningPipeline {
       port: this.pipelinePort,
       graph: graphOf(app.spec),
       self: { stage: stageIndex(app.spec, 'gateway'), instance: this.number },
-      // Of one number, a later gateway has a later session.
-      incarnation: this.membership!.session ?? 1,
+      // Of one number, a later gateway has a later incarnation.
+      incarnation: this.membership!.incarnation ?? 1,
       plan,
       device,
       otherDevices: this.otherDevices,
@@ -239,7 +239,7 @@ export class VersionPipeline extends RunningPipeline {
       onFailed: (reason) => this.fail(reason),
     });
     this.plans = [plan];
-    this.session = this.membership!.session;
+    this.incarnation = this.membership!.incarnation;
     this.membership!.update(asJson(this.advertised(this.gateway.address)));
   }
 
@@ -299,9 +299,9 @@ export class VersionPipeline extends RunningPipeline {
       // Others have the names of places that were given up.
       for (const id of stagePlaces(newest)) this.givenUp.delete(placeName(this.app.spec, id));
       // It was lost meanwhile: a plan may have left it out.
-      const session = this.membership?.session;
-      if (session !== this.session) this.gateway!.admitOlderAgain();
-      this.session = session;
+      const incarnation = this.membership?.incarnation;
+      if (incarnation !== this.incarnation) this.gateway!.admitOlderAgain();
+      this.incarnation = incarnation;
       this.tellPlans();
     }
     if (this.hasForgottenPlan()) this.gateway!.admitOlderAgain();

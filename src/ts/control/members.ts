@@ -1,7 +1,7 @@
 // The members of a cluster: nodes that advertise what they have, and renew it.
 //
 // Invariant: a member is lost when it did not renew for a whole lease during which the store was reachable: a store
-// that is away loses nobody. A member that comes back after it was lost has a higher session. A name belongs to one
+// that is away loses nobody. A member that comes back after it was lost has a higher incarnation. A name belongs to one
 // node at a time.
 import { isDeepStrictEqual } from 'node:util';
 import { withDeadline } from '../core/deadline.js';
@@ -17,7 +17,7 @@ import { View } from './view.js';
 export interface Member {
   readonly name: string;
   /** Grows each time the name is taken again: by another process, or after it was lost. */
-  readonly session: number;
+  readonly incarnation: number;
   /** What it advertises. */
   readonly data: Json;
 }
@@ -42,9 +42,9 @@ export interface Membership {
   readonly name: string;
   /**
    * undefined while the others may take it for lost: it could not renew in time. It comes back by itself, in a new
-   * session.
+   * incarnation.
    */
-  readonly session: number | undefined;
+  readonly incarnation: number | undefined;
   /** Changes what is advertised. */
   update(data: Json): void;
   /** Leaves: the others learn it at once. */
@@ -161,7 +161,7 @@ export class Members {
     }
     return {
       name,
-      get session() {
+      get incarnation() {
         return lease.holding?.term;
       },
       update: (data) => lease.setData(data),
@@ -202,14 +202,14 @@ export class Members {
       if (before === undefined) this.known.delete(key);
       return;
     }
-    const { term: session, data, leaseMs, free } = record;
-    const isSame = before?.session === session && isDeepStrictEqual(before.data, data);
-    const now = isSame ? before : { name: key.slice(this.prefix.length), session, data };
+    const { term: incarnation, data, leaseMs, free } = record;
+    const isSame = before?.incarnation === incarnation && isDeepStrictEqual(before.data, data);
+    const now = isSame ? before : { name: key.slice(this.prefix.length), incarnation, data };
     const member = free ? undefined : now;
     this.known.set(key, { member, leaseMs, revision: entry!.revision });
     if (free && before !== undefined) this.emit({ type: 'left', member: before });
     if (member === undefined || isSame) return;
-    const isNew = before?.session !== session;
+    const isNew = before?.incarnation !== incarnation;
     if (isNew && before !== undefined) this.emit({ type: 'lost', member: before });
     this.emit({ type: isNew ? 'joined' : 'changed', member });
   }
