@@ -70,6 +70,20 @@ void t.test('a worker is terminated in the middle of posting, 20 times, and leav
   t.ok(await mainWorks(pair));
 });
 
+// What a call answers, its error too, is made in a JavaScript that may be ending meanwhile.
+for (const mode of ['cycle', 'refused'] as const) {
+  void t.test(`a worker is terminated in the middle of any call, 40 times: ${mode}`, async (t) => {
+    using pair = openPair();
+    for (let round = 0; round < 40; round++) {
+      const worker = startWorker(mode === 'cycle' ? 'event' : 'domain', mode);
+      await within(once(worker, 'message'), 'the start');
+      for (let i = 0; i < round; i++) if (!(await mainWorks(pair))) t.fail('the main thread failed');
+      await within(worker.terminate(), 'terminate()');
+    }
+    t.ok(await mainWorks(pair));
+  });
+}
+
 void t.test('two workers and the main thread work at once', async (t) => {
   using pair = openPair();
   const workers = [startWorker('armed', 'busy'), startWorker('posted', 'busy')];
