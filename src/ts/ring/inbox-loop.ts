@@ -95,7 +95,7 @@ export class InboxLoop {
   poll(visit: ((lane: Lane) => void) | undefined, looks: number): number {
     this.end.check();
     if (typeof visit !== 'function') throw invalidArgument('visit', visit, 'a function');
-    checkInteger('looks', looks, 1, MAX_LOOKS);
+    if (looks !== 1) checkInteger('looks', looks, 1, MAX_LOOKS);
     this.visitor = visit;
     this.pump.polled();
     const count = looks === 1 ? this.lookOnce(visit) : this.drainQueue(visit, looks);
