@@ -7,7 +7,7 @@ import { CompletionStatus } from '../../src/ts/verbs/index.js';
 import { churn } from './churn.js';
 import { leftBehind, openNow } from './leftovers.js';
 import { RawProducer } from './raw-producer.js';
-import { content, hasContent, openInbox, openOutbox, until } from './support.js';
+import { content, hasContent, linkOf, openInbox, openOutbox, until } from './support.js';
 
 setFlagsFromString('--expose-gc');
 globalThis.gc = runInNewContext('gc') as typeof globalThis.gc;
@@ -44,7 +44,7 @@ void t.test('no key of a lane that has ended opens a lane that came after it', a
   }
   await until('all are fenced', () => inbox.laneCount === 0);
   const victim = await openOutbox(inbox, { name: 'victim' });
-  const lane = victim.connection!.lane.memory;
+  const lane = linkOf(victim).connection!.lane.memory;
   for (const [index, { address, rkey }] of old.entries()) {
     t.not(rkey, lane.rkey);
     const raw = await RawProducer.connect(inbox);

@@ -10,7 +10,17 @@ import type { ConnectionEvent, InboxMessage, LaneEvent } from '../../src/ts/ring
 import { crc32cOf } from '../../src/ts/verbs/index.js';
 import { RAW_EPOCH, RawConsumer } from './raw-consumer.js';
 import { RawProducer } from './raw-producer.js';
-import { breakConnection, codeOf, content, hasContent, openInbox, openOutbox, SECRET, until } from './support.js';
+import {
+  breakConnection,
+  codeOf,
+  content,
+  hasContent,
+  linkOf,
+  openInbox,
+  openOutbox,
+  SECRET,
+  until,
+} from './support.js';
 
 const HIGH = 2 ** 32;
 const MAX_PULL_BYTES = 10_000;
@@ -232,7 +242,7 @@ void t.test('any control block is believed as far as it can be true, ignored, or
     while (outbox.unacknowledged < 3) {
       if (outbox.trySend(content(outbox.sequence + 1, 10)) === 0) await leave();
     }
-    const isSent = () => Reflect.get(outbox, 'connection')?.sent === outbox.sequence;
+    const isSent = () => linkOf(outbox).connection?.sent === outbox.sequence;
     if (!isSent()) await leave();
     if (!isSent()) throw new Error('a new lane does not take what is retained');
   };

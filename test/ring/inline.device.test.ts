@@ -4,9 +4,10 @@
 // so.
 import t, { type Test } from 'tap';
 import type { InboxOptions, Inbox, Lane, LaneEvent, Outbox, OutboxOptions } from '../../src/ts/ring/index.js';
+import type { LaneReporter } from '../../src/ts/ring/lane-reporter.js';
 import { DescriptorFlags, laneImm } from '../../src/ts/ring/layout.js';
 import { RawProducer, type Wrong } from './raw-producer.js';
-import { breakConnection, content, hasContent, openInbox, openOutbox, postedBy, until } from './support.js';
+import { breakConnection, content, hasContent, lanesOf, openInbox, openOutbox, postedBy, until } from './support.js';
 
 const INLINE_BYTES = 128;
 const { INLINE } = DescriptorFlags;
@@ -76,8 +77,9 @@ class Sink {
 
   /** Receives of its lanes that were used and are not posted again. */
   get receivesUsed(): number {
-    const { lanesByQp } = this.inbox as unknown as { lanesByQp: Map<number, { reporter: { receivesOwed: number } }> };
-    return [...lanesByQp.values()].reduce((sum, lane) => sum + lane.reporter.receivesOwed, 0);
+    const owed = (lane: Lane) =>
+      (lane as unknown as { reporter: { receivesOwed: LaneReporter['receivesOwed'] } }).reporter.receivesOwed;
+    return lanesOf(this.inbox).reduce((sum, lane) => sum + owed(lane), 0);
   }
 
   async close(t: Test): Promise<void> {

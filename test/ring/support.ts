@@ -3,7 +3,15 @@
 import { type ChildProcess, fork } from 'node:child_process';
 import path from 'node:path';
 import { setTimeout as sleep, setImmediate as turn } from 'node:timers/promises';
-import { Inbox, type InboxOptions, Outbox, type OutboxOptions, type RdmaError } from '../../src/ts/ring/index.js';
+import {
+  Inbox,
+  type InboxOptions,
+  type Lane,
+  Outbox,
+  type OutboxOptions,
+  type RdmaError,
+} from '../../src/ts/ring/index.js';
+import type { QueuePair } from '../../src/ts/verbs/index.js';
 import { waiting } from '../until.js';
 
 export const SECRET = 'the ring tests know it';
@@ -58,29 +66,33 @@ export function openOutbox(inbox: Inbox | OutboxOptions['to'], options: Partial<
   return Outbox.connect({ to, secret: SECRET, device: DEVICE, slots: 8, dataBytes: 4096, closeMs: 0, ...options });
 }
 
-/** The private connection of an outbox: no public state or call does what tests need of it. */
-interface Inside {
-  channel: { destroy(): void };
-  qp: { toError(): void; counters: { doorbells: number; sendsPosted: number } };
-}
+// No public state or call does what tests need of these private parts; the compiler checks their names.
 
-const connectionOf = (outbox: Outbox) => (outbox as unknown as { connection?: Inside }).connection;
+/** The link of an outbox to its inbox. */
+export const linkOf = (outbox: Outbox) => (outbox as unknown as { link: Outbox['link'] }).link;
+
+/** The lanes of an inbox. */
+export function lanesOf(inbox: Inbox): Lane[] {
+  const { consumer } = inbox as unknown as { consumer: Inbox['consumer'] };
+  return [...consumer.lanesByQp.values()];
+}
 
 /** Ends the outbox's TCP connection as a broken network would; false when it has none. */
 export function breakConnection(outbox: Outbox): boolean {
-  const connection = connectionOf(outbox);
+  const connection = linkOf(outbox).connection;
   connection?.channel.destroy();
   return connection !== undefined;
 }
 
 /** Ends the outbox's queue pair as a fault of the device would. */
 export function failQueuePair(outbox: Outbox): void {
-  connectionOf(outbox)!.qp.toError();
+  linkOf(outbox).connection!.qp.toError();
 }
 
 /** What the outbox's present queue pair has posted. */
 export function postedBy(outbox: Outbox): { doorbells: number; sendsPosted: number } {
-  const { doorbells, sendsPosted } = connectionOf(outbox)!.qp.counters;
+  const { counters } = linkOf(outbox).connection!.qp as unknown as QueuePair;
+  const { doorbells, sendsPosted } = counters;
   return { doorbells, sendsPosted };
 }
 

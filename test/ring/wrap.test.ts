@@ -1,27 +1,39 @@
 // Proves that numbers may pass the bounds of the machine's words: sequences those of 32 bits, and up to 2^53; positions
 // in the rings those of 2^53. Reaches into what is private, to begin shortly before them.
 import t, { type Test } from 'tap';
-import type { Inbox, Outbox } from '../../src/ts/ring/index.js';
-import type { Positions } from '../../src/ts/ring/positions.js';
-import { breakConnection, content, hasContent, openInbox, openOutbox, until } from './support.js';
+import type { Connection } from '../../src/ts/ring/connection.js';
+import type { Connector } from '../../src/ts/ring/connector.js';
+import type { Inbox, Lane, Outbox } from '../../src/ts/ring/index.js';
+import type { LaneReporter } from '../../src/ts/ring/lane-reporter.js';
+import type { LaneSpace } from '../../src/ts/ring/lane-space.js';
+import type { OutboxLink } from '../../src/ts/ring/outbox-link.js';
+import type { Placement } from '../../src/ts/ring/placement.js';
+import type { RetainedMessages } from '../../src/ts/ring/retained-messages.js';
+import { breakConnection, content, hasContent, lanesOf, linkOf, openInbox, openOutbox, until } from './support.js';
 
-interface Inside {
-  connection: { placement: { positions: { tail: number; bytes: number } } } | undefined;
-  retained: { last: number; acknowledged: number; positions: { tail: number; bytes: number } };
-  link: { reached: number; lastInbox: string; connector: { parts: { identity: string } } };
+// What is private there; the compiler checks the names.
+interface InsideLink {
+  lastInbox: OutboxLink['lastInbox'];
+  connector: { parts: Connector['parts'] };
 }
-
 interface InsideLane {
-  space: { positions: Positions };
-  reporter: object;
+  space: Lane['space'];
+  reporter: { reportedTail: LaneReporter['reportedTail'] };
 }
+type Positions = Placement['positions'] | LaneSpace['positions'] | RetainedMessages['positions'];
+
+const retainedOf = (outbox: Outbox) => (outbox as unknown as { retained: Outbox['retained'] }).retained;
+const positionsOf = (place: Placement | LaneSpace | RetainedMessages) =>
+  (place as unknown as { positions: Positions }).positions;
 
 /** Gives an outbox another identity, whose messages up to `sequence` are acknowledged already. */
 async function continueAt(outbox: Outbox, inbox: Inbox, sequence: number): Promise<void> {
-  const inside = outbox as unknown as Inside;
-  Object.assign(inside.link, { lastInbox: '', reached: sequence });
-  Object.assign(inside.link.connector.parts, { identity: 'fe'.repeat(16) });
-  Object.assign(inside.retained, { last: sequence, acknowledged: sequence });
+  const link = linkOf(outbox);
+  link.reached = sequence;
+  const inside = link as unknown as InsideLink;
+  inside.lastInbox = '';
+  inside.connector.parts.identity = 'fe'.repeat(16);
+  Object.assign(retainedOf(outbox), { last: sequence, acknowledged: sequence });
   const { lanesOpened } = inbox.counters;
   breakConnection(outbox);
   await until('it is connected as another one', () => inbox.counters.lanesOpened > lanesOpened && outbox.connected);
@@ -29,14 +41,14 @@ async function continueAt(outbox: Outbox, inbox: Inbox, sequence: number): Promi
 
 /** Moves both ends of the lane, and the retained memory, to shortly before position `before`. */
 function movePositions(outbox: Outbox, inbox: Inbox, before: number): void {
-  const { connection, retained } = outbox as unknown as Inside;
-  const lanes = (inbox as unknown as { lanesByQp: Map<number, InsideLane> }).lanesByQp;
-  const [lane] = lanes.values();
-  for (const positions of [connection!.placement.positions, retained.positions, lane!.space.positions]) {
+  const { placement } = linkOf(outbox).connection as unknown as { placement: Connection['placement'] };
+  const { space, reporter } = lanesOf(inbox)[0] as unknown as InsideLane;
+  for (const place of [placement, retainedOf(outbox), space]) {
+    const positions = positionsOf(place);
     // Its own beginning, so that the offset is still 0.
     positions.tail = Math.floor(before / positions.bytes) * positions.bytes - 3 * positions.bytes;
   }
-  Object.assign(lane!.reporter, { reportedTail: connection!.placement.positions.tail });
+  reporter.reportedTail = positionsOf(placement).tail;
 }
 
 async function passBy(t: Test, sequence: number, position: number, inPlace: boolean): Promise<void> {

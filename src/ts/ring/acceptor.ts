@@ -9,10 +9,11 @@ import { notify } from './callback.js';
 import type { CondemnedLanes } from './condemned-lanes.js';
 import { Offer, Ready } from './negotiation-messages.js';
 import type { Fencing } from './fencing.js';
+import type { InboxEnd } from './inbox-end.js';
 import type { LaneEvent } from './inbox-options.js';
 import { Lane, type LaneHost } from './lane.js';
 import type { PolledLanes } from './polled-lanes.js';
-import type { PortChannel } from './port.js';
+import type { PortChannel, PortCompletionQueue } from './port.js';
 import type { Pulls } from './pulls.js';
 import type { InboxCounters } from './status.js';
 
@@ -32,10 +33,9 @@ export interface AcceptorParts {
   pulls: Pulls;
   counters: InboxCounters;
   onLane: ((event: LaneEvent) => void) | undefined;
-  /** @throws RdmaError when nobody is let in any more */
-  checkOpen: () => void;
-  /** True when no lane can be fenced any more, as the completion queue is gone. */
-  isOver: () => boolean;
+  end: InboxEnd;
+  /** Without it no lane can be fenced any more. */
+  cq: PortCompletionQueue;
 }
 
 export class Acceptor {
@@ -85,16 +85,16 @@ export class Acceptor {
   }
 
   private async openLane(offer: Offer): Promise<Lane> {
-    const { admission, fencing, host, lanesByQp, polled, counters, checkOpen, isOver } = this.parts;
-    checkOpen();
+    const { admission, fencing, host, lanesByQp, polled, counters, end, cq } = this.parts;
+    end.checkTaking();
     admission.checkTransport(offer);
     // Again after each wait: the producer may have come twice in the meantime.
     for (let old = admission.laneOf(offer.producer); old !== undefined; ) {
-      if (isOver()) throw new RdmaError('RDMA_ERR_CLOSED', 'the device of the inbox is closed');
+      if (cq.closed) throw new RdmaError('RDMA_ERR_CLOSED', 'the device of the inbox is closed');
       await fencing.fenceAndWait(old, new RdmaError('RDMA_ERR_FENCED', `${old.progress.name} came again`));
       old = admission.laneOf(offer.producer);
     }
-    checkOpen();
+    end.checkTaking();
     const { id, progress, shape } = admission.admit(offer);
     const lane = new Lane(id, progress, host, offer, shape);
     lanesByQp.set(lane.qp.qpNum, lane);

@@ -1,37 +1,20 @@
-// An outbox: the producer's end of a lane, through reconnects.
+// An outbox: the producer's end of a lane, through reconnects. The application sees this file; producer.ts puts
+// together the parts that do the work.
 //
 // Invariant: a message that send() took is kept until the inbox acknowledges it, and is written again after a reconnect
 // unless the inbox says that it was delivered. So each message is delivered once per incarnation of the inbox, or the
 // outbox fails and says which messages were not acknowledged.
 import { RdmaError } from '../core/errors.js';
-import { hideSecret } from '../core/secret.js';
-import { checkAbortSignal, checkInteger, checkObject } from '../core/validate.js';
-import type { PortAddress } from '../verbs/index.js';
-import { notify } from './callback.js';
-import { CONTROL_RECEIVES, type Connection } from './connection.js';
-import { abandoned, finishSending, restOf } from './finish.js';
 import type { MessageStager } from './message-stager.js';
-import { OutboxEnd } from './outbox-end.js';
-import {
-  checkOutboxOptions,
-  type KeptOptions,
-  type OutboxOptions,
-  type OutboxRest,
-  type OutboxSettings,
-  type Part,
-  type SendOptions,
-} from './outbox-options.js';
-import { OutboxLink } from './outbox-link.js';
-import { PullMemory } from './pull-memory.js';
-import type { PortDevice, PortDomain, PortMemory, RingPort } from './port.js';
-import { type CompletionDriver, Pump } from './pump.js';
+import type { OutboxLink } from './outbox-link.js';
+import type { OutboxOptions, OutboxRest, Part, SendOptions } from './outbox-options.js';
+import type { RingPort } from './port.js';
+import { Producer } from './producer.js';
 import type { Reservation } from './reservation.js';
-import { SelfDrive } from './self-drive.js';
-import { Home, Phase, RetainedMessages } from './retained-messages.js';
-import { SendPath } from './send-path.js';
-import { OutboxCounters, type OutboxStatus } from './status.js';
+import type { RetainedMessages } from './retained-messages.js';
+import type { SendPath } from './send-path.js';
+import type { OutboxCounters, OutboxStatus } from './status.js';
 import { systemPort } from './system-port.js';
-import { WaitList } from './wait-list.js';
 
 const NOTHING = new Uint8Array(0);
 
@@ -40,103 +23,25 @@ export class Outbox implements AsyncDisposable {
   /** Identity of this incarnation of the producer, 32 hexadecimal digits. */
   readonly identity: string;
   /** Sums since the outbox was opened. */
-  readonly counters = new OutboxCounters();
-
-  private readonly options: KeptOptions;
-  private readonly settings: OutboxSettings;
-  private readonly port: RingPort;
-  private readonly device: PortDevice;
-  private readonly ownsDevice: boolean;
-  private readonly address: PortAddress;
-  private readonly own: PortDomain; // of what is mapped, and of all the rest where there is no pool
-  private readonly pd: PortDomain;
-  private readonly pump: CompletionDriver;
+  readonly counters: OutboxCounters;
+  private readonly producer: Producer;
   private readonly retained: RetainedMessages;
-  private readonly pullMemory: PullMemory;
   private readonly link: OutboxLink;
   private readonly sendPath: SendPath;
   private readonly stager: MessageStager;
-  private readonly ending = new AbortController();
-  private readonly progress: WaitList;
-  private readonly end = new OutboxEnd();
-  private readonly drive: SelfDrive | undefined; // with `busy`, for those who await something
+  private readonly isBusy: boolean; // its user polls
   private sending = false;
   private readonly parts: Part[] = []; // of the message that is being taken
-  private closing: Promise<OutboxRest> | undefined;
 
-  private constructor(options: OutboxOptions, port: RingPort) {
-    const settings = checkOutboxOptions(options);
-    const kept = hideSecret(options);
-    this.options = kept;
-    this.settings = settings;
-    this.port = port;
-    this.identity = port.identity();
-    this.progress = new WaitList(port.clock);
-    const { device, owned } = settings.pool?.lend(options.device) ?? port.device(options.device);
-    this.device = device;
-    this.ownsDevice = owned;
-    let own: PortDomain | undefined;
-    let memory: PortMemory | undefined;
-    try {
-      this.address = this.device.portAddress();
-      own = this.device.allocateProtectionDomain();
-      this.own = own;
-      this.pd = settings.pool?.domain ?? own;
-      const { retainBytes: bytes, retainMessages } = settings;
-      memory = this.pd.registerMemory({ bytes });
-      this.retained = new RetainedMessages(memory, bytes, retainMessages);
-      this.pullMemory = new PullMemory(this.pd, settings.pullBytes);
-      const capacity = Math.min(this.sendDepth + CONTROL_RECEIVES, this.device.attributes.maxCqe);
-      const drain = (looks: number) => this.link.poll(looks);
-      const beforeSleep = () => {};
-      const { wait, poller } = settings;
-      const parts = { kind: 'outbox', device, clock: port.clock, capacity, drain, beforeSleep } as const;
-      this.pump = poller?.join(parts) ?? new Pump(device, port.clock, capacity, wait, () => drain(1), beforeSleep);
-    } catch (error) {
-      memory?.close();
-      own?.close();
-      if (this.ownsDevice) this.device.close();
-      throw error;
-    }
-    this.link = this.createLink();
-    const { pump, retained, pullMemory, link, counters, end } = this;
-    const { clock } = port;
-    this.sendPath = new SendPath({ counters, end, options: kept, settings, clock, pump, retained, pullMemory, link });
-    this.stager = this.sendPath.stager;
-    if (settings.wait === 'busy') {
-      const isAwaited = () => this.connected && (this.sendPath.waiting > 0 || this.progress.length > 0);
-      this.drive = new SelfDrive(clock, { isAwaited, poll: () => link.poll(1) });
-    }
-  }
-
-  private createLink(): OutboxLink {
-    const { identity, options, settings, port, address, own, pd, pump, sendDepth, retained, pullMemory, progress } =
-      this;
-    return new OutboxLink({
-      host: {
-        counters: this.counters,
-        connected: (connection) => this.stager.connected(connection),
-        roomMade: () => {
-          this.sendPath.roomMade();
-          if (this.sendPath.waiting > 0 || this.progress.length > 0) this.drive?.start();
-        },
-        fail: (error) => this.fail(error),
-      },
-      identity,
-      options,
-      settings,
-      port,
-      address,
-      pd,
-      mappings: own,
-      pump,
-      sendDepth,
-      retained,
-      pullMemory,
-      progress,
-      signal: this.ending.signal,
-      end: this.end,
-    });
+  private constructor(producer: Producer) {
+    this.identity = producer.identity;
+    this.counters = producer.counters;
+    this.producer = producer;
+    this.retained = producer.device.retained;
+    this.link = producer.link;
+    this.sendPath = producer.sendPath;
+    this.stager = producer.sendPath.stager;
+    this.isBusy = producer.settings.wait === 'busy';
   }
 
   /**
@@ -152,7 +57,7 @@ export class Outbox implements AsyncDisposable {
 
   /** @internal The same on another port. */
   static async connectOn(port: RingPort, options: OutboxOptions): Promise<Outbox> {
-    const outbox = new Outbox(options, port);
+    const outbox = new Outbox(new Producer(options, port));
     try {
       await outbox.link.connect();
     } catch (error) {
@@ -160,10 +65,6 @@ export class Outbox implements AsyncDisposable {
       throw error;
     }
     return outbox;
-  }
-
-  private get sendDepth(): number {
-    return Math.min(2 * this.settings.slots + 16, this.device.attributes.maxQpWr);
   }
 
   /** The largest message in bytes that the lane and the retained memory take. Known exactly once connected. */
@@ -196,49 +97,24 @@ export class Outbox implements AsyncDisposable {
     return this.retained.count;
   }
 
-  /** @internal */
-  get connection(): Connection | undefined {
-    return this.link.connection;
-  }
-
   /** True while there is a connection to an inbox. */
   get connected(): boolean {
-    return this.connection !== undefined;
+    return this.link.connection !== undefined;
   }
 
   /** True when reservations lie in the inbox's own memory. */
   get buildsInPlace(): boolean {
-    return this.connection?.isMapped ?? false;
+    return this.link.connection?.isMapped ?? false;
   }
 
   /** Name of the device that carries the bytes. */
   get deviceName(): string {
-    return this.device.name;
+    return this.producer.device.name;
   }
 
   /** What an operator asks: depth, bytes, ages, why it waits. Computed at each call; not for hot loops. */
   status(): OutboxStatus {
-    const { retained, connection } = this;
-    const oldest = retained.count === 0 ? 0 : this.port.clock.now() - retained.timeOf(retained.acknowledged + 1);
-    return {
-      connected: connection !== undefined,
-      draining: connection?.draining ?? false,
-      inPlace: this.buildsInPlace,
-      sequence: retained.last,
-      published: this.link.reached,
-      acknowledged: retained.acknowledged,
-      unacknowledgedMessages: retained.count,
-      unacknowledgedBytes: retained.heldBytes,
-      oldestUnacknowledgedMs: Math.max(0, oldest),
-      laneMessages: connection === undefined ? 0 : connection.sent - connection.released,
-      laneSlots: connection?.lane.slots ?? 0,
-      laneBytes: connection?.lane.dataBytes ?? 0,
-      payloadBytes: this.pullMemory.registeredBytes,
-      waiting: this.sendPath.waiting,
-      stalledBy: this.sendPath.stalledBy ?? connection?.stall,
-      wakes: this.pump.counters.wakes,
-      counters: { ...this.counters },
-    };
+    return this.producer.status();
   }
 
   // ---- Sending
@@ -287,11 +163,8 @@ export class Outbox implements AsyncDisposable {
    * @throws as trySend
    */
   tryResend(sequence: number): number {
-    const { retained } = this;
-    if (sequence <= retained.acknowledged || sequence > retained.last) return 0;
-    if (retained.homeOf(sequence) !== Home.RETAINED || retained.phaseOf(sequence) !== Phase.READY) return 0;
-    const from = retained.offsetOf(sequence);
-    return this.trySend(retained.data.subarray(from, from + retained.lengthOf(sequence)));
+    const bytes = this.retained.bytesOf(sequence);
+    return bytes === undefined ? 0 : this.trySend(bytes);
   }
 
   /**
@@ -301,9 +174,8 @@ export class Outbox implements AsyncDisposable {
   *unacknowledgedMessages(): Generator<{ readonly sequence: number; readonly bytes: Uint8Array }> {
     const { retained } = this;
     for (let sequence = retained.acknowledged + 1; sequence <= retained.last; sequence++) {
-      if (retained.homeOf(sequence) !== Home.RETAINED || retained.phaseOf(sequence) !== Phase.READY) continue;
-      const from = retained.offsetOf(sequence);
-      yield { sequence, bytes: retained.data.subarray(from, from + retained.lengthOf(sequence)) };
+      const bytes = retained.bytesOf(sequence);
+      if (bytes !== undefined) yield { sequence, bytes };
     }
   }
 
@@ -331,7 +203,7 @@ export class Outbox implements AsyncDisposable {
    */
   async send(parts: Part | readonly Part[], options: SendOptions = {}): Promise<number> {
     const list = Array.isArray(parts) ? (parts as readonly Part[]) : [parts as Part];
-    return this.whenRoom(() => this.trySend(...list), options);
+    return this.producer.whenRoom(() => this.trySend(...list), options);
   }
 
   /**
@@ -361,17 +233,11 @@ export class Outbox implements AsyncDisposable {
    */
   async reserve(bytes: number, options: SendOptions = {}): Promise<Reservation> {
     let reservation: Reservation | undefined;
-    await this.whenRoom(() => {
+    await this.producer.whenRoom(() => {
       reservation = this.tryReserve(bytes);
       return reservation?.sequence ?? 0;
     }, options);
     return reservation!;
-  }
-
-  private whenRoom(attempt: () => number, options: SendOptions): Promise<number> {
-    const taken = this.sendPath.whenRoom(attempt, options);
-    if (this.sendPath.waiting > 0) this.drive?.start();
-    return taken;
   }
 
   /**
@@ -381,7 +247,7 @@ export class Outbox implements AsyncDisposable {
    *   RDMA_ERR_ABORTED
    */
   async whenAcknowledged(sequence = this.sequence, options: SendOptions = {}): Promise<void> {
-    await this.whenPast(sequence, () => this.acknowledged, options, 'the acknowledgement of');
+    await this.producer.whenPast(sequence, () => this.acknowledged, options, 'the acknowledgement of');
   }
 
   /**
@@ -391,20 +257,7 @@ export class Outbox implements AsyncDisposable {
    * @throws as {@link Outbox.whenAcknowledged}
    */
   async whenPublished(sequence = this.sequence, options: SendOptions = {}): Promise<void> {
-    await this.whenPast(sequence, () => this.published, options, 'the writing of');
-  }
-
-  private async whenPast(sequence: number, watermark: () => number, options: SendOptions, what: string): Promise<void> {
-    checkInteger('sequence', sequence, 0, this.sequence);
-    checkObject('options', options);
-    if (options.timeoutMs !== undefined) checkInteger('timeoutMs', options.timeoutMs, 1, 2 ** 31 - 1);
-    const signal = checkAbortSignal('signal', options.signal);
-    if (watermark() >= sequence) return;
-    this.end.check();
-    const done = () => (watermark() >= sequence ? 1 : 0);
-    const past = this.progress.wait(done, options.timeoutMs, signal, `${what} message ${sequence}`);
-    this.drive?.start();
-    await past;
+    await this.producer.whenPast(sequence, () => this.published, options, 'the writing of');
   }
 
   /**
@@ -414,7 +267,7 @@ export class Outbox implements AsyncDisposable {
    * @returns how many completions there were
    */
   poll(): number {
-    return this.settings.wait === 'busy' ? this.link.pollOnce() : this.link.poll(1);
+    return this.isBusy ? this.link.pollOnce() : this.link.poll(1);
   }
 
   /**
@@ -424,15 +277,6 @@ export class Outbox implements AsyncDisposable {
    */
   reconnect(): void {
     this.link.renew(new RdmaError('RDMA_ERR_PEER_GONE', 'the inbox is elsewhere'));
-  }
-
-  private fail(error: RdmaError): void {
-    const { end } = this;
-    if (end.failure !== undefined) return;
-    end.failure = error;
-    this.sendPath.fail(error);
-    this.progress.reject(error);
-    if (!end.isOver) notify(this.options.onConnection, { type: 'failed', reason: error });
   }
 
   // ---- End
@@ -445,31 +289,7 @@ export class Outbox implements AsyncDisposable {
    * @returns what was given up, as it was not acknowledged in time; `onConnection` gets the same (`abandoned`)
    */
   close(): Promise<OutboxRest> {
-    this.closing ??= this.closeAll();
-    return this.closing;
-  }
-
-  private async closeAll(): Promise<OutboxRest> {
-    const { end, sendPath, retained, progress } = this;
-    const { closeMs } = this.settings;
-    end.isClosing = true;
-    await null; // out of a callback that may have called close()
-    const onWait = () => this.drive?.start();
-    if (end.failure === undefined) await finishSending({ sendPath, retained, progress, onWait }, closeMs);
-    const rest = restOf(retained, this.published);
-    end.isOver = true;
-    this.ending.abort();
-    if (end.failure === undefined && rest.unacknowledged > 0) {
-      notify(this.options.onConnection, { type: 'abandoned', reason: abandoned(rest, closeMs) });
-    }
-    this.fail(new RdmaError('RDMA_ERR_CLOSED', 'the outbox is closed'));
-    await this.link.close();
-    this.pump.close();
-    this.retained.memory.close();
-    this.pullMemory.close();
-    this.own.close();
-    if (this.ownsDevice) this.device.close();
-    return rest;
+    return this.producer.close();
   }
 
   /** As {@link Outbox.close}. */

@@ -166,6 +166,14 @@ export class RetainedMessages {
     return this.positions.offsetOf(slotOf(sequence, this.capacity));
   }
 
+  /** The bytes of a message, as a view; undefined when it is not held, not complete, or its bytes are elsewhere. */
+  bytesOf(sequence: number): Uint8Array | undefined {
+    if (sequence <= this.acknowledged || sequence > this.last) return undefined;
+    if (this.homeOf(sequence) !== RETAINED || this.phaseOf(sequence) !== READY) return undefined;
+    const from = this.offsetOf(sequence);
+    return this.data.subarray(from, from + this.lengthOf(sequence));
+  }
+
   /** How many messages after `sequence` are complete, and not acknowledged. */
   readyAfter(sequence: number): number {
     let count = 0;
