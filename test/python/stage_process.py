@@ -137,6 +137,7 @@ class StageProcess:
             "inputs": [["request", 0, {}, list(inputs)]],
             "room": [self.room, 0, 65536],
             "inline": 1024,
+            "limit": 2**22,
         }
 
     def stop(self):

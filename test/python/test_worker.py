@@ -1,5 +1,9 @@
 """Proves what a worker answers to the records of its stage process."""
 
+import ast
+import pathlib
+import subprocess
+import sys
 import time
 
 import pytest
@@ -102,6 +106,61 @@ def test_errors_are_answered_with_their_place(process, write):
     assert 'stage_file.py", line 4, in run' in failed["error"] and "worker.py" not in failed["error"]
 
 
+def failure(process, write, body):
+    """The error of a task whose function has this body."""
+    lines = "".join(f"    {line}\n" for line in body.split("\n"))
+    process.start(write(f"import numpy as np\n@stage\ndef run(task):\n{lines}"), "run")
+    process.post(process.task())
+    return process.take()["error"]
+
+
+@pytest.mark.parametrize(
+    "body, words",
+    [
+        # NumPy would write the numbers 1 and 2 as the bits of a bf16.
+        ("task.put('x', np.array([1.5, 2.5], np.float32), 'bf16')", "'x' is bf16, but its array has <f4 (float32)"),
+        ("task.put('x', np.arange(3, dtype='>f4'))", "output 'x' is f32, but its array has >f4 (>f4)"),
+        ("task.put('x', np.array([None]))", "dtype dtype('O') is none of u8"),
+        ("task.put('x', np.zeros(6), shape=[4])", "cannot reshape array of size 6 into shape (4,)"),
+        ("task.put('x', [1.0, 2.0])", "put() takes an array of NumPy or PyTorch, or contiguous bytes, not list"),
+        ("task.output('x', 'u8', [2**31])", "'x' has 2147483648 bytes; the outputs of a task have at most 4194304"),
+        ("for name in 'abc': task.put(name, bytes(1024))\ntask.output('x', 'u8', [2**22])", "3072 before"),
+        ("for i in range(65): task.output(f'{i}', 'u8', [1])", "a task has at most 64 outputs"),
+        ("task.output('n' * 129, 'u8', [1])", "the name of an output has 1 to 128 bytes, not 129"),
+    ],
+)
+def test_what_is_no_output_is_refused_where_it_is_made(process, write, body, words):
+    error = failure(process, write, body)
+    assert words in error and "stage_file.py" in error
+
+
+def test_an_array_of_bits_keeps_them(process, write):
+    ml_dtypes = pytest.importorskip("ml_dtypes")
+    put = "task.put('x', np.array([1.5], ml_dtypes.bfloat16))"
+    process.start(write(f"import ml_dtypes, numpy as np\n@stage\ndef run(task):\n    {put}\n"), "run")
+    process.post(process.task())
+    assert process.take()["parts"] == [["a", "x", "bf16", [1], 0]]
+    assert process.room_memory[:2] == np.array([1.5], ml_dtypes.bfloat16).tobytes()
+
+
+def test_an_error_tells_its_causes(process, write):
+    body = "try:\n    {}['k']\nexcept KeyError as error:\n    raise ValueError('outer') from error"
+    error = failure(process, write, body)
+    assert error.startswith("ValueError: outer\n") and "\ncaused by KeyError: 'k'\n" in error
+    assert error.count("stage_file.py") == 2
+
+
+def test_an_error_is_answered_however_long_it_is_and_whatever_it_has(process, write):
+    error = failure(process, write, "raise ValueError('begin ' + '\\ud800' * 3_000_000 + ' end')")
+    assert error.startswith("ValueError: begin \\ud800") and " end" in error and len(error) < 100_000
+    assert 'stage_file.py", line 5, in run' in error
+
+
+def test_what_is_no_metadata_says_where_tensors_go(process, write):
+    error = failure(process, write, "return {'x': np.zeros(3)}")
+    assert "ndarray is not JSON serializable" in error and "task.put()" in error
+
+
 def test_a_retryable_error_says_so(process, write):
     text = "class Busy(Exception):\n    retryable = True\n@stage\ndef run(task):\n    raise Busy('later')\n"
     process.start(write(text), "run")
@@ -154,6 +213,15 @@ def test_what_cannot_start_says_why(process, write, text, name, words):
         assert record["t"] == "ready"
     else:
         assert record["t"] == "failed" and words in record["error"]
+
+
+def test_a_python_that_is_too_old_says_so():
+    package = pathlib.Path(__file__).resolve().parents[2] / "src" / "python"
+    ast.parse((package / "onepiece_stage" / "__init__.py").read_text(), feature_version=(3, 4))
+    program = "import sys; sys.version_info = (2, 7, 18); sys.path.insert(0, sys.argv[1]); import onepiece_stage"
+    done = subprocess.run([sys.executable, "-c", program, str(package)], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert done.stderr.endswith("RuntimeError: onepiece_stage needs Python 3.9 or later, not 2.7\n")
 
 
 def test_records_go_round_the_ring(process, write):

@@ -26,7 +26,7 @@ class Code:
 def load(file: str, name: str, is_batch: bool, concurrency: int) -> Code:
     """Imports the file and finds its stage.
 
-    Raises what the file raises, LookupError, TypeError or FileNotFoundError.
+    Raises what the file raises, LookupError, TypeError, ValueError or FileNotFoundError.
     """
     found = _import(file)
     if not hasattr(found, name):
@@ -66,7 +66,7 @@ def _import(file: str) -> Any:
     sys.path.insert(0, os.path.dirname(file))
     spec = importlib.util.spec_from_file_location(name, file)
     if spec is None or spec.loader is None:
-        raise ImportError(f"{file} is no Python file: its name must end in .py")
+        raise ValueError(f"{file} is no Python file: its name must end in .py")
     module = importlib.util.module_from_spec(spec)
     # So that what it defines can be pickled.
     sys.modules[name] = module

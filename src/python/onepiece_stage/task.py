@@ -16,6 +16,9 @@ from .memory import Window
 from .tensor import Tensor
 
 _ALIGN = 64
+_MAX_PARTS = 64  # of a message
+_MAX_NAME = 128
+_BITS = ("bf16", "f8e4m3", "f8e5m2")  # NumPy has only their bits
 _REASONS = {1: "its deadline has passed", 2: "it took longer than taskTimeoutMs", 3: "its request has ended"}
 
 
@@ -110,6 +113,7 @@ class Task:
         self._windows: List[Window] = []
         self._parts: Dict[str, Tuple[Any, ...]] = {}
         self._room_at: int = record["room"][1]
+        self._nbytes = 0  # of the outputs that were made
         self._on_gpu: Optional[GpuOutputs] = None  # made when there is something
         self._copied = 0
         self._why = 0
@@ -183,9 +187,9 @@ class Task:
             device: ``"cuda"`` or ``"cuda:0"`` and so on: the output is made on that GPU, and stays there when all
                 stages that take it can open it; otherwise it goes through the host, by itself. Default the host.
 
-        Raises ValueError for a name that is taken or a device that is none, TypeError for what is no dtype or shape,
-        MemoryError when the stage process, or the GPU, has no memory for it, RuntimeError for a GPU where there is
-        none.
+        Raises ValueError for a name that is taken, a device that is none and the 65th output; TypeError for what is no
+        dtype or shape; MemoryError when the outputs have more than ``maxOutputBytes``, or the stage process or the GPU
+        has no memory for it; RuntimeError for a GPU where there is none.
         """
         self._check()
         if not isinstance(name, str):
@@ -194,20 +198,33 @@ class Task:
             raise ValueError(f"there is an output {name!r} already")
         if name.startswith("\0"):
             raise ValueError(f"the name of an output does not begin with NUL: {name!r}")
+        if not 1 <= len(name) <= _MAX_NAME:
+            raise ValueError(f"the name of an output has 1 to {_MAX_NAME} bytes, not {len(name)}")
+        self._check_count()
         kind = dtype_name(dtype)
         sizes = check_shape(shape)
+        nbytes = DTYPES[kind].size * count_of(sizes)
+        limit = self._record["limit"]
+        if self._nbytes + nbytes > limit:
+            others = f", and there are {self._nbytes} before it" if self._nbytes > 0 else ""
+            words = f"output {name!r} has {nbytes} bytes{others}; the outputs of a task have at most {limit} together"
+            raise MemoryError(f"{words} (maxOutputBytes)")
         number = None if device is None else self._host.gpu.device(device)
         made = self._on_host(name, kind, sizes) if number is None else self._on_device(number, name, kind, sizes)
         self._parts[name] = made._place
+        self._nbytes += nbytes
         return made
+
+    def _check_count(self) -> None:
+        if len(self._parts) == _MAX_PARTS:
+            raise ValueError(
+                f"a task has at most {_MAX_PARTS} outputs: put tensors of one type into one, with a dimension more"
+            )
 
     def _on_device(self, device: int, name: str, kind: str, sizes: Tuple[int, ...]) -> Tensor:
         nbytes = DTYPES[kind].size * count_of(sizes)
         if nbytes == 0:
             return self._on_host(name, kind, sizes)
-        limit = self._record["limit"]
-        if self._gpu().nbytes + nbytes > limit:
-            raise MemoryError(f"output {name!r} has {nbytes} bytes; an output has at most {limit} (maxOutputBytes)")
         if not self._host.gpu.has_room(device, nbytes):
             self._host.take_given_back()
 
@@ -239,26 +256,38 @@ class Task:
         """Copies an array into a new output: for results that were not built by :meth:`output`.
 
         Args:
-            array: of NumPy or PyTorch, or bytes and what else has the buffer protocol.
+            array: of NumPy or PyTorch, or bytes and what else has the buffer protocol. ``"bf16"`` and the 8-bit floats
+                are copied bit by bit: from arrays of that type, or of unsigned integers of that size.
             dtype: of bytes, default ``"u8"``; of others, what they are.
             shape: of bytes, default all of them in one dimension.
+
+        Raises what :meth:`output` raises, TypeError for an array of another type than ``dtype`` and for what is no
+        array, ValueError for one that does not have this shape.
         """
         if hasattr(array, "detach") and hasattr(array, "cpu"):  # PyTorch
             source = array.detach().cpu().contiguous()
-            made = self.output(name, dtype or dtype_of_array(array), shape or list(source.shape))
+            made = self.output(name, dtype or dtype_of_array(array), source.shape if shape is None else shape)
             if made.nbytes > 0:
                 made.torch().copy_(source.reshape(made.shape))
         elif hasattr(array, "__array_interface__") or hasattr(array, "__array__"):
             import numpy
 
             source = numpy.asarray(array)
-            made = self.output(name, dtype or dtype_of_array(source), source.shape if shape is None else shape)
-            target = made.numpy()
-            if source.dtype != target.dtype and made.dtype not in ("bf16", "f8e4m3", "f8e5m2"):
-                raise TypeError(f"output {name!r} is {made.dtype}, but its array has {source.dtype}")
-            target[...] = source.reshape(made.shape)
+            kind = dtype_name(source.dtype if dtype is None else dtype)
+            bits = numpy.dtype(DTYPES[kind].numpy)
+            if kind in _BITS and source.dtype.name == DTYPES[kind].torch:
+                source = source.view(bits)  # of ml_dtypes
+            if source.dtype != bits:
+                raise TypeError(f"output {name!r} is {kind}, but its array has {source.dtype.str} ({source.dtype})")
+            source = source.reshape(source.shape if shape is None else check_shape(shape))
+            made = self.output(name, kind, source.shape)
+            made.numpy()[...] = source
         else:
-            data = memoryview(array).cast("B")
+            try:
+                data = memoryview(array).cast("B")
+            except TypeError:
+                words = f"put() takes an array of NumPy or PyTorch, or contiguous bytes, not {type(array).__name__}"
+                raise TypeError(words) from None
             kind = "u8" if dtype is None else dtype_name(dtype)
             sizes = [data.nbytes // DTYPES[kind].size] if shape is None else shape
             made = self.output(name, kind, sizes)
@@ -279,6 +308,7 @@ class Task:
         self._check()
         if name in self._parts:
             raise ValueError(f"there is an output {name!r} already")
+        self._check_count()
         if tensor._place[0] != "i":
             raise ValueError("only a tensor of an input is sent on; an output goes out under its own name")
         if isinstance(tensor, GpuTensor):

@@ -24,6 +24,7 @@ from .memory import Memory, Window
 from .stage import Context
 from .task import Task, TaskHost
 
+_METADATA = "metadata is what JSON has; tensors go out by task.output() or task.put()"
 _KEPT = "RuntimeError: a tensor of an input on a GPU is kept after its task: clone() what you want to keep"
 
 
@@ -212,7 +213,8 @@ class Worker(TaskHost):
                 }
             )
         except (TypeError, ValueError, RecursionError) as error:
-            self._fail(task, (f"{type(error).__name__}: {error}", False, False))
+            words = f"{type(error).__name__}: {error} ({_METADATA})"
+            self._fail(task, (words, False, False))
 
     def _fail(self, task: Task, failure: Failure) -> None:
         text, retryable, late = failure

@@ -157,9 +157,10 @@ void t.test('errors are those of the request, with the place in the code', async
     ['exits', /SystemExit: 3/],
     ['wrong-dtype', /TypeError: dtype 'f33' is none of u8/],
     ['wrong-shape', /ValueError: a size is 0 or more/],
-    ['too-large', /MemoryError: /],
+    ['too-large', /MemoryError: output 'x' has 8589934592 bytes; .* 4194304 .*maxOutputBytes(.|\n)*in too_large/],
+    ['says-much', /ValueError: begin \\ud800yyy(.|\n)*\.\.\.\n(.|\n)*in says_much/],
     ['returns-list', /TypeError: a stage returns a dict of metadata/],
-    ['returns-nan', /ValueError: Out of range float/],
+    ['returns-nan', /ValueError: Out of range float.*metadata is what JSON has/],
     ['no-such-act', /AttributeError: /],
   ];
   for (const [name, message] of expected) {

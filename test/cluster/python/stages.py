@@ -169,6 +169,23 @@ class Act(Stage):
         return self.pid(task, meta)
 
 
+    def stops_always(self, task, meta):
+        os.kill(os.getpid(), signal.SIGSTOP)
+
+    def says_much(self, task, meta):
+        raise ValueError("begin \ud800" + "y" * 10**7 + " end")
+
+    def prints_halves(self, task, meta):
+        """Half a line, a warning, the rest; and half a character at the end."""
+        sys.stdout.write("half ")
+        time.sleep(0.2)
+        sys.stderr.write("warning\n")
+        time.sleep(0.2)
+        sys.stdout.buffer.write("of a line \u20ac\nto the end \xe9".encode() + b"\xe2\x82")
+        sys.stdout.flush()
+        os._exit(0)
+
+
 class Batch(Stage):
     def run_batch(self, tasks):
         results = []

@@ -76,6 +76,16 @@ void t.test('a task whose process ends each time fails, with the reason; the nex
   await idle(pipeline);
 });
 
+void t.test('its error has what it printed last, to the last character, also half of one', async (t) => {
+  const { pipeline } = await start(t, act, SOFT);
+  const error = await within('the failure', outcome(pipeline.run({ meta: { act: 'prints-halves' } })), 60_000);
+  t.match(error, {
+    code: 'RDMA_ERR_STAGE_FAILED',
+    message: /\(exit code 0\) while it ran .*printed last: half warning\nof a line \u20ac\nto the end \u00e9\ufffd/,
+  });
+  await idle(pipeline);
+});
+
 void t.test('a task of a batch that ends the process runs alone afterwards; the others are done', async (t) => {
   const { pipeline } = await start(t, batch, SOFT);
   const runs = Array.from({ length: 4 }, (_, n) =>
@@ -94,6 +104,18 @@ void t.test('stopped: it is ended after heartbeatMs, and its task runs again', a
   t.ok((outputs[0]!.meta as { pid: number }).pid > 0);
   t.match(await statusOf(pipeline), { restarts: 1, lastEnd: 'it was stopped for 400 ms (heartbeatMs)' });
   t.same(pipeline.restarts, []);
+});
+
+void t.test('a task that stops its process each time fails, as one that ends it', async (t) => {
+  const { pipeline } = await start(t, act, { ...SOFT, heartbeatMs: 300 });
+  const error = await within('the failure', outcome(pipeline.run({ meta: { act: 'stops-always' } })), 60_000);
+  t.match(error, {
+    code: 'RDMA_ERR_STAGE_FAILED',
+    message: /ended \(it was stopped for 300 ms \(heartbeatMs\)\) while it ran this task, as 2 before it did/,
+  });
+  t.ok((await within('the next', pidOf(pipeline), 30_000)) > 0);
+  t.same(pipeline.restarts, []);
+  await idle(pipeline);
 });
 
 void t.test(

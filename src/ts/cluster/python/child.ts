@@ -86,7 +86,7 @@ export class PythonChild {
     };
     try {
       // In a session of its own: what ends this process group leaves the keeper to end what Python has started.
-      this.process = spawn(interpreterOf(python), ['-u', '-X', 'faulthandler', '-m', 'onepiece_stage'], {
+      this.process = spawn(interpreterOf(python), ['-u', '-m', 'onepiece_stage'], {
         stdio: ['ignore', 'pipe', 'pipe', channel.theirs, memory.fd, this.toPython.fd, this.toNode.fd],
         detached: true,
         env,
@@ -107,8 +107,8 @@ export class PythonChild {
 
   private follow(python: PythonSpec, resolve: () => void): void {
     const { process: child } = this;
-    this.read(child.stdout!);
-    this.read(child.stderr!);
+    this.read(child.stdout!, 0);
+    this.read(child.stderr!, 1);
     const end = (reason: string) => {
       if (this.isOver) return;
       this.drain();
@@ -144,12 +144,15 @@ export class PythonChild {
     });
   }
 
-  private read(stream: NodeJS.ReadableStream): void {
+  private read(stream: NodeJS.ReadableStream, number: 0 | 1): void {
     const decoder = new StringDecoder('utf8');
-    stream.on('data', (chunk: Buffer) => {
-      const lines = this.log.add(decoder.write(chunk), performance.now());
+    const add = (text: string) => {
+      if (this.isOver) return;
+      const lines = this.log.add(text, number, performance.now());
       if (lines !== '') process.stderr.write(lines);
-    });
+    };
+    stream.on('data', (chunk: Buffer) => add(decoder.write(chunk)));
+    stream.on('end', () => add(decoder.end())); // half a character
     stream.on('error', () => {});
   }
 

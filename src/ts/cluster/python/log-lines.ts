@@ -13,7 +13,7 @@ export class LogLines {
   /** Bytes that were left out, since the start. */
   droppedBytes = 0;
   private readonly label: string;
-  private rest = '';
+  private readonly rests = ['', '']; // of each stream: a line that has not ended
   private budget = BURST_BYTES;
   private atMs = 0;
   private unsaid = 0; // left out since the last line that said so
@@ -28,28 +28,31 @@ export class LogLines {
    * Takes what was printed.
    *
    * @param text as it came, whole characters
+   * @param stream 0 or 1: the two end their lines each for itself
    * @param nowMs of any clock that goes forward
    * @returns the lines to write, each with its end; often none
    */
-  add(text: string, nowMs: number): string {
+  add(text: string, stream: 0 | 1, nowMs: number): string {
     this.last = (this.last + text.slice(-KEPT_CHARS)).slice(-KEPT_CHARS);
     this.budget = Math.min(BURST_BYTES, this.budget + Math.max(0, nowMs - this.atMs) * BYTES_PER_MS);
     this.atMs = nowMs;
     let out = '';
     let from = 0;
+    let rest = this.rests[stream]!;
     for (;;) {
       const end = text.indexOf('\n', from);
       if (end < 0) break;
-      out += this.line(this.rest + text.slice(from, end));
-      this.rest = '';
+      out += this.line(rest + text.slice(from, end));
+      rest = '';
       from = end + 1;
     }
     // A line without an end is not kept for ever.
-    this.rest += text.slice(from);
-    while (this.rest.length > MAX_LINE_BYTES) {
-      out += this.line(this.rest.slice(0, MAX_LINE_BYTES));
-      this.rest = this.rest.slice(MAX_LINE_BYTES);
+    rest += text.slice(from);
+    while (rest.length > MAX_LINE_BYTES) {
+      out += this.line(rest.slice(0, MAX_LINE_BYTES));
+      rest = rest.slice(MAX_LINE_BYTES);
     }
+    this.rests[stream] = rest;
     return out;
   }
 
@@ -75,8 +78,9 @@ export class LogLines {
 
   /** What is left, when nothing more comes. */
   end(): string {
-    const out = this.rest === '' ? '' : this.line(this.rest);
-    this.rest = '';
+    let out = '';
+    for (const rest of this.rests) if (rest !== '') out += this.line(rest);
+    this.rests.fill('');
     return out + this.gap();
   }
 
