@@ -198,8 +198,9 @@ class Task:
             raise ValueError(f"there is an output {name!r} already")
         if name.startswith("\0"):
             raise ValueError(f"the name of an output does not begin with NUL: {name!r}")
-        if not 1 <= len(name) <= _MAX_NAME:
-            raise ValueError(f"the name of an output has 1 to {_MAX_NAME} bytes, not {len(name)}")
+        size = len(name) if name.isascii() else len(name.encode("utf-8", "replace"))
+        if not 1 <= size <= _MAX_NAME:
+            raise ValueError(f"the name of an output has 1 to {_MAX_NAME} bytes, not {size}")
         self._check_count()
         kind = dtype_name(dtype)
         sizes = check_shape(shape)
