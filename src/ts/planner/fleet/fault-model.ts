@@ -69,6 +69,7 @@ export class FaultModel {
       const wasFixed = pool.spec.fixed !== undefined && !worker.isEnding;
       this.instances.remove(pool, worker);
       tally.again += jobs.length;
+      for (const job of jobs) job.worker = undefined; // its deadline finds it in the queue
       if (jobs.length > 0) pool.addAgain(jobs);
       if (wasFixed) this.instances.start(pool);
       this.queues.refill(pool); // waiting jobs may go to other workers at once
