@@ -3,7 +3,7 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
-import { FLEETS } from '../../src/ts/planner/fleet/compare.js';
+import { FLEETS } from '../../src/ts/planner/fleet/compared.js';
 import { CLUSTER_DELAYS } from '../../src/ts/planner/fleet/fleet.js';
 import { packageRoot } from '../../src/ts/addon/native.js';
 import { onepiece, scratch } from './command.js';

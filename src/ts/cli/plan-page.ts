@@ -1,7 +1,7 @@
 // A plan as one page with charts.
 //
 // Invariant: the page needs nothing else: no script, no font, no request. Text from traces and profiles is escaped.
-import type { PlanResult } from '../planner/fleet/planning.js';
+import type { PlanResult } from '../planner/fleet/plan.js';
 import { delaysText, fixed, gatewayText, percent, POOL_COLUMNS, poolRows, settingsText } from './plan-words.js';
 
 const escaped = (text: string) => text.replace(/[&<>"']/g, (c) => `&#${c.charCodeAt(0)};`);

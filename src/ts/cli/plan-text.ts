@@ -1,8 +1,9 @@
 // A plan as plain text.
 //
 // Invariant: the text shows everything that the JSON document says about fleets, the plan, its spread and its limits.
-import type { Compared, Ratio } from '../planner/fleet/compare.js';
-import type { PlanResult } from '../planner/fleet/planning.js';
+import type { Compared } from '../planner/fleet/compared.js';
+import type { Ratio } from '../planner/fleet/ratios.js';
+import type { PlanResult } from '../planner/fleet/plan.js';
 import { delaysText, fixed, gatewayText, percent, POOL_COLUMNS, poolRows, settingsText } from './plan-words.js';
 import { table } from './table.js';
 

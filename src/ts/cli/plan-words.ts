@@ -1,9 +1,9 @@
 // Tables and formats that the text and the page of a plan share.
 //
 // Invariant: both show the same pools and settings, in the same words.
-import type { Compared } from '../planner/fleet/compare.js';
+import type { Compared } from '../planner/fleet/compared.js';
 import type { ClusterDelays } from '../planner/fleet/fleet.js';
-import type { PlanResult } from '../planner/fleet/planning.js';
+import type { PlanResult } from '../planner/fleet/plan.js';
 
 export const fixed = (value: number, digits = 1) => value.toFixed(digits);
 export const percent = (part: number, digits: number) => `${(100 * part).toFixed(digits)} %`;

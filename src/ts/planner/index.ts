@@ -21,16 +21,8 @@ export { gapOf, stretched, type Trace, TraceBuilder, type TraceRow } from './tra
 export { burstTrace, dayTrace, type GeneratorOptions, onOffTrace, poissonTrace } from './traces/generators.js';
 export { type Gentd26LikeOptions, gentd26LikeTrace } from './traces/gentd26-like.js';
 export { readTrace } from './traces/public-formats.js';
-export { bareOf, DEFAULT_SETTINGS, FleetBuilder, type Settings, type Workload } from './fleet/builders.js';
-export {
-  type Compared,
-  type CompareOptions,
-  Comparison,
-  type FleetName,
-  FLEETS,
-  type Ratio,
-  ratiosOf,
-} from './fleet/compare.js';
+export { type Compared, type FleetName, FLEETS } from './fleet/compared.js';
+export { type CompareOptions, Comparison } from './fleet/compare.js';
 export {
   CLUSTER_DELAYS,
   type ClusterDelays,
@@ -40,7 +32,12 @@ export {
   type PoolSpec,
   type StepSpec,
 } from './fleet/fleet.js';
-export { makePlan, type PlanInput, type PlannedPool, type PlanResult, type Sensitivity } from './fleet/planning.js';
+export { FleetBuilder } from './fleet/fleet-builder.js';
+export type { PlanInput, PlannedPool, PlanResult, Sensitivity } from './fleet/plan.js';
+export { makePlan } from './fleet/planning.js';
+export { type Ratio, ratiosOf } from './fleet/ratios.js';
 export type { PoolResult, SimulationResult } from './fleet/result.js';
+export { DEFAULT_SETTINGS, type Settings } from './fleet/settings.js';
 export { simulate, type SimulationInput } from './fleet/simulation.js';
 export { type Tuned, tune, type TunedOver, tuneOver } from './fleet/tuning.js';
+export { bareOf, type Workload } from './fleet/workload.js';

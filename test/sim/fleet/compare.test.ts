@@ -1,8 +1,11 @@
 // Proves that the fleets that are compared hold the same SLO, and that what saves GPUs is what the figures say.
 import t from 'tap';
 import { costsOf } from '../../../src/ts/planner/profiles/costs.js';
-import { bareOf, DEFAULT_SETTINGS, gainOf, packable, residentOf } from '../../../src/ts/planner/fleet/builders.js';
-import { Comparison, FLEETS, ratiosOf } from '../../../src/ts/planner/fleet/compare.js';
+import { DEFAULT_SETTINGS } from '../../../src/ts/planner/fleet/settings.js';
+import { bareOf } from '../../../src/ts/planner/fleet/workload.js';
+import { Comparison } from '../../../src/ts/planner/fleet/compare.js';
+import { FLEETS } from '../../../src/ts/planner/fleet/compared.js';
+import { ratiosOf } from '../../../src/ts/planner/fleet/ratios.js';
 import { CLUSTER_DELAYS, type ClusterDelays } from '../../../src/ts/planner/fleet/fleet.js';
 import { tune } from '../../../src/ts/planner/fleet/tuning.js';
 import { H100, poisson, shipped, wan } from './workloads.js';
@@ -74,20 +77,4 @@ void t.test('a search that finds nothing better keeps the defaults', async (t) =
   // No setting changes the mean; what lowers the most instances makes the peak higher.
   const run = () => ({ ...by.get('bound')!, name: 'x', gpusMean, gpusPeak: peak++ });
   t.same(tune(run, 0.95, 0).settings, DEFAULT_SETTINGS);
-});
-
-void t.test('memory: models that fit beside each other, and stages that fit on one GPU', async (t) => {
-  t.equal(residentOf(48, 39.1, 80), 1);
-  t.equal(residentOf(32, 28, 80), 2, 'weights twice, the rest once');
-  t.equal(residentOf(90, 80, 80), 1, 'what runs at all holds its own');
-  t.same([...packable(costsOf(shipped('wan21-i2v-14b-480p-40'), H100))], ['encode', 'decode']);
-});
-
-void t.test('a batch gains what the figures say, and between them in proportion', async (t) => {
-  const gain = gainOf([
-    [1, 1],
-    [4, 2],
-  ]);
-  t.same([gain(1), gain(4), gain(8)], [1, 2, 2]);
-  t.ok(gain(2) > 1 && gain(2) < 2);
 });

@@ -1,13 +1,12 @@
 // Proves what a fleet behind one gateway does: the shipped admission and forecast, plans that drain, and deadlines.
 import t from 'tap';
-import { DEFAULT_SETTINGS, FleetBuilder, type Workload } from '../../../src/ts/planner/fleet/builders.js';
-import { behindGateway } from '../../../src/ts/planner/fleet/compare.js';
+import { FleetBuilder } from '../../../src/ts/planner/fleet/fleet-builder.js';
+import { DEFAULT_SETTINGS } from '../../../src/ts/planner/fleet/settings.js';
+import type { Workload } from '../../../src/ts/planner/fleet/workload.js';
+import { behindGateway } from '../../../src/ts/planner/fleet/gateway-choice.js';
 import { CLUSTER_DELAYS, type ClusterDelays, NO_FAULTS } from '../../../src/ts/planner/fleet/fleet.js';
-import { PlanDrain, plansOf } from '../../../src/ts/planner/fleet/plan-drain.js';
-import { Worker } from '../../../src/ts/planner/fleet/worker.js';
+import { plansOf } from '../../../src/ts/planner/fleet/plan-drain.js';
 import { fleet, poisson, policy, pool, run, wan } from './workloads.js';
-
-const node = { workers: new Set<Worker>(), factor: 1 } as never;
 
 void t.test('a chosen instance is kept, so requests wait longer than in one queue of all', (t) => {
   const trace = poisson(3, 2000, { units: (u) => 0.5 + u });
@@ -51,20 +50,6 @@ void t.test('what a cluster needs to carry out a decision costs GPU time and act
   const planned = run(fleet([scaled], 1, 1, { delays: CLUSTER_DELAYS }), trace);
   t.ok(planned.actions > 0 && planned.actions <= atOnce.actions + 5);
   t.equal(run(fleet([scaled], 1, 1, { delays: CLUSTER_DELAYS }), trace).gpusMean, planned.gpusMean, 'the same again');
-  t.end();
-});
-
-void t.test('a worker is given up when no request of an earlier plan is left, the earliest first', (t) => {
-  const drain = new PlanDrain();
-  const [a, b] = [new Worker(0, node, 0), new Worker(0, node, 0)];
-  const first = drain.begun();
-  t.same(drain.change([a]), [], 'a request of the plan before is under way');
-  const second = drain.begun();
-  t.same(drain.change([b]), []);
-  t.notOk(drain.isDrained);
-  t.same(drain.ended(second), [], 'the first plan is not done');
-  t.strictSame(drain.ended(first), [a, b]);
-  t.ok(drain.isDrained);
   t.end();
 });
 

@@ -1,7 +1,7 @@
 // Proves that fixed fleets have the fewest instances that hold the SLO.
 import t from 'tap';
 import { randomOf } from '../../../src/ts/planner/random.js';
-import { type Group, lateWith, sizesFor } from '../../../src/ts/planner/fleet/sizing.js';
+import { type Group, lateWith, merged, sizesFor } from '../../../src/ts/planner/fleet/sizing.js';
 
 function group(seed: number, count: number, rate: number): Group {
   const draw = randomOf(seed);
@@ -49,4 +49,16 @@ void t.test('no smaller sizes hold the share, of all that there are', async (t) 
 
 void t.test('each group keeps an instance', async (t) => {
   t.same(sizesFor([group(5, 1, 1), group(6, 3, 0.001)], [8, 1], 0.9), [1, 1]);
+});
+
+void t.test('groups that share instances are one, in the order in which their requests arrive', async (t) => {
+  const [a, b] = [group(1, 50, 0.5), group(2, 30, 0.2)];
+  const both = merged([a, b]);
+  t.equal(both.arrivalS.length, 80);
+  t.same(
+    [...both.arrivalS],
+    [...a.arrivalS, ...b.arrivalS].sort((x, y) => x - y),
+  );
+  const at = both.arrivalS.indexOf(b.arrivalS[7]!);
+  t.same([both.serviceS[at], both.boundS[at]], [b.serviceS[7], b.boundS[7]], 'what is of one request stays together');
 });

@@ -1,7 +1,7 @@
 // Proves that settings found on some workloads are no worse than the shipped defaults on others; the ten of the table
 // in docs/planner.md are compared by tuned-main.ts.
 import t from 'tap';
-import { DEFAULT_SETTINGS } from '../../../src/ts/planner/fleet/builders.js';
+import { DEFAULT_SETTINGS } from '../../../src/ts/planner/fleet/settings.js';
 import type { SimulationResult } from '../../../src/ts/planner/fleet/result.js';
 import { tuneOver } from '../../../src/ts/planner/fleet/tuning.js';
 import { compared, isNoWorse, known, others, QUANTILE } from './tuned.js';

@@ -6,7 +6,7 @@ import { checkProfile, type Profile } from '../../../src/ts/planner/profiles/pro
 import { DEFAULT_SCALE_POLICY, type ScalePolicy } from '../../../src/ts/planner/scaling.js';
 import { burstTrace, type GeneratorOptions, poissonTrace } from '../../../src/ts/planner/traces/generators.js';
 import type { Trace } from '../../../src/ts/planner/traces/trace.js';
-import type { Workload } from '../../../src/ts/planner/fleet/builders.js';
+import type { Workload } from '../../../src/ts/planner/fleet/workload.js';
 import type { FaultRates, FleetSpec, PoolSpec } from '../../../src/ts/planner/fleet/fleet.js';
 import type { SimulationResult } from '../../../src/ts/planner/fleet/result.js';
 import { simulate } from '../../../src/ts/planner/fleet/simulation.js';

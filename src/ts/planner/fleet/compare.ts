@@ -3,58 +3,19 @@
 // Invariant: each fleet is as good as a search makes it: fixed ones have the fewest instances found that hold the SLO
 // on this trace, elastic ones the best settings found. A search asks policies rarely while nothing changes; what is
 // reported does not.
-import { adapterSeconds, taskSeconds } from '../profiles/costs.js';
-import {
-  bareOf,
-  DEFAULT_SETTINGS,
-  FleetBuilder,
-  packable,
-  peakConcurrency,
-  type Settings,
-  type Workload,
-} from './builders.js';
-import { type FaultRates, type FleetSpec, NO_FAULTS } from './fleet.js';
-import { isForGateway } from './gateway-model.js';
-import { Held } from './held.js';
-import { quantileOf, type SimulationResult } from './result.js';
+import { adapterSeconds } from '../profiles/costs.js';
+import { boundOf } from './bound.js';
+import { type Compared, type FleetName, FLEETS } from './compared.js';
+import type { FaultRates, FleetSpec } from './fleet.js';
+import { FleetBuilder } from './fleet-builder.js';
+import { behindGateway } from './gateway-choice.js';
+import { packable } from './packing.js';
+import type { SimulationResult } from './result.js';
+import { DEFAULT_SETTINGS, type Settings } from './settings.js';
 import { simulate } from './simulation.js';
-import { type Group, groupsByModel, sizesFor } from './sizing.js';
+import { groupsByModel, merged, sizesFor } from './sizing.js';
 import { isBetter, TUNABLE, tune } from './tuning.js';
-
-/** The fleets, in the order in which each adds something to the one before. */
-export const FLEETS = [
-  'mono-fixed',
-  'mono-elastic',
-  'mono-shared',
-  'mono-shared-elastic',
-  'staged-fixed',
-  'staged-elastic',
-  'staged-full',
-  'bound',
-] as const;
-
-export type FleetName = (typeof FLEETS)[number];
-
-/** One fleet. */
-export interface Compared extends Omit<SimulationResult, 'name'> {
-  readonly name: FleetName;
-  /** Of an elastic fleet. */
-  readonly settings: Settings | undefined;
-  /** How it was built, for reports. */
-  readonly how: string;
-  /** One gateway is before all stages; false: each pool has a queue. */
-  readonly hasGateway: boolean;
-}
-
-/** How much one step saves. */
-export interface Ratio {
-  readonly what: string;
-  readonly from: FleetName;
-  readonly to: FleetName;
-  /** GPUs of the first over those of the second: on average, and at the peak. */
-  readonly mean: number;
-  readonly peak: number;
-}
+import { bareOf, peakConcurrency, type Workload } from './workload.js';
 
 export interface CompareOptions {
   readonly fleets?: readonly FleetName[] | undefined;
@@ -73,15 +34,6 @@ export interface CompareOptions {
 
 interface Simulated extends SimulationResult {
   readonly hasGateway: boolean;
-}
-
-/** A gateway looks at every instance for every request, so larger pools are simulated with a queue for each. */
-const MOST_BEHIND_GATEWAY = 256;
-
-/** A fleet as it is simulated: with one gateway, where the workload asks for it and the fleet can have one. */
-export function behindGateway(fleet: FleetSpec, work: Workload, faults: FaultRates = NO_FAULTS): FleetSpec {
-  const isSmall = fleet.pools.every(({ fixed, policy }) => (fixed ?? policy!.max) <= MOST_BEHIND_GATEWAY);
-  return { ...fleet, hasGateway: work.hasGateway !== false && isSmall && isForGateway(fleet, faults) };
 }
 
 /** Simulates fleets of a workload. */
@@ -133,7 +85,7 @@ export class Comparison {
       case 'staged-full':
         return this.stagedFull();
       case 'bound':
-        return this.bound();
+        return boundOf(this.work, this.bareS);
     }
   }
 
@@ -287,88 +239,4 @@ export class Comparison {
     }
     return chosen;
   }
-
-  // The lower bound for every fleet: busy GPUs only, without waits, loads or idle time.
-  private bound(): Compared {
-    const { work, bareS } = this;
-    const { trace, costs } = work;
-    const changes: [number, number][] = [];
-    let busyGpuS = 0;
-    for (let i = 0; i < trace.arrivalS.length; i++) {
-      let atS = trace.arrivalS[i]!;
-      for (const stage of costs[trace.model[i]!]!.stages) {
-        const tookS = taskSeconds(stage, trace.units[i]!, trace.outputUnits[i]!);
-        changes.push([atS, stage.gpus], [atS + tookS, -stage.gpus]);
-        atS += tookS;
-        busyGpuS += tookS * stage.gpus;
-      }
-    }
-    changes.sort((a, b) => a[0] - b[0] || a[1] - b[1]);
-    const held = new Held(trace.lengthS);
-    for (const [atS, by] of changes) held.change(atS, by);
-    const { mean, p99, peak, hours } = held.summary();
-    const sorted = Float64Array.from(bareS).sort();
-    return {
-      name: 'bound',
-      requests: bareS.length,
-      gpusMean: mean,
-      gpusP99: p99,
-      gpusPeak: peak,
-      gpuHours: (mean * trace.lengthS) / 3600,
-      sloMet: true,
-      quantileRatio: 1,
-      inTime: 1,
-      rejected: 0,
-      expired: 0,
-      p50S: quantileOf(sorted, 0.5),
-      p95S: quantileOf(sorted, 0.95),
-      meanS: bareS.reduce((a, b) => a + b, 0) / bareS.length,
-      loads: 0,
-      adapterLoads: 0,
-      actions: 0,
-      busyGpuHours: busyGpuS / 3600,
-      switchGpuHours: 0,
-      hours,
-      pools: [],
-      nodeDeaths: 0,
-      tasksAgain: 0,
-      settings: undefined,
-      hasGateway: false,
-      how: 'busy GPU time: no wait, no load, no idle GPU',
-    };
-  }
-}
-
-function merged(groups: readonly Group[]): Group {
-  const rows = groups.flatMap(({ arrivalS, serviceS, boundS }) => {
-    return Array.from(arrivalS, (atS, i) => [atS, serviceS[i]!, boundS[i]!] as const);
-  });
-  rows.sort((a, b) => a[0] - b[0]);
-  return {
-    arrivalS: Float64Array.from(rows, ([atS]) => atS),
-    serviceS: Float64Array.from(rows, ([, s]) => s),
-    boundS: Float64Array.from(rows, ([, , s]) => s),
-  };
-}
-
-const STEPS: readonly (readonly [what: string, from: FleetName, to: FleetName])[] = [
-  ['elasticity', 'mono-fixed', 'mono-elastic'],
-  ['sharing GPUs between models', 'mono-elastic', 'mono-shared-elastic'],
-  ['splitting into stages', 'mono-shared-elastic', 'staged-elastic'],
-  ['batches, more GPUs a task, memory', 'staged-elastic', 'staged-full'],
-  ['left to the bound', 'staged-full', 'bound'],
-  ['splitting, everything fixed', 'mono-fixed', 'staged-fixed'],
-  ['staged-elastic relative to mono-fixed', 'mono-fixed', 'staged-elastic'],
-  ['staged-elastic relative to mono-shared of fixed size', 'mono-shared', 'staged-elastic'],
-  ['staged-full relative to the strongest rival', 'mono-shared-elastic', 'staged-full'],
-];
-
-/** The contribution of each step between two fleets of the list. */
-export function ratiosOf(fleets: readonly Compared[]): Ratio[] {
-  const by = new Map(fleets.map((fleet) => [fleet.name, fleet]));
-  return STEPS.flatMap(([what, from, to]) => {
-    const [a, b] = [by.get(from), by.get(to)];
-    if (a === undefined || b === undefined) return [];
-    return { what, from, to, mean: a.gpusMean / b.gpusMean, peak: a.gpusPeak / b.gpusPeak };
-  });
 }

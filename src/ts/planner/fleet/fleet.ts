@@ -38,6 +38,11 @@ export interface PoolSpec {
   readonly hintS: number;
 }
 
+/** From the start of a process of a pool until it is ready, in s. */
+export function readyAfterS({ processS = 0, loadS }: PoolSpec): number {
+  return processS + loadS;
+}
+
 /** One step of a request. */
 export interface StepSpec {
   /** Index of a pool. */

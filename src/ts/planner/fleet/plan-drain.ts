@@ -56,3 +56,13 @@ export class PlanDrain {
     return free;
   }
 }
+
+/** By pool; pools of one plan have the same. */
+export function drainsOf(fleet: FleetSpec): PlanDrain[] {
+  const drains = new Map<number, PlanDrain>();
+  return plansOf(fleet).map((plan) => {
+    const drain = drains.get(plan) ?? new PlanDrain();
+    drains.set(plan, drain);
+    return drain;
+  });
+}

@@ -1,129 +1,19 @@
 // The plan: how many GPUs a workload needs, of which stage, when, and how certain that is.
 //
 // Invariant: settings are searched for on the first seed, and the intervals come from the other seeds. A trace from a
-// file is one sample: there is no interval, and the plan says so. The plan lists its assumptions and what it does not
-// know.
-import { checkSpec } from '../../pipeline/spec.js';
-import { place } from '../placement.js';
-import { assumptionsOf, costsOf, type GpuKind, gpuCountsOf, type ModelCosts } from '../profiles/costs.js';
+// file is one sample: there is no interval, and the plan says so.
 import type { Profile } from '../profiles/profile.js';
 import { stretched, type Trace } from '../traces/trace.js';
-import { bareOf, DEFAULT_SETTINGS, type Settings, type Workload } from './builders.js';
-import {
-  type Compared,
-  Comparison,
-  type CompareOptions,
-  type FleetName,
-  FLEETS,
-  type Ratio,
-  ratiosOf,
-} from './compare.js';
-import { type ClusterDelays, delaysOf, type FaultRates, NODE_GPUS } from './fleet.js';
-
-/** The question that a plan answers. */
-export interface PlanInput {
-  /** Makes the trace of a seed; a trace from a file is the same for each. */
-  readonly traceOf: (seed: number) => Trace;
-  readonly isSample: boolean;
-  /** By model of the trace. */
-  readonly profilesOf: (trace: Trace) => readonly Profile[];
-  readonly gpu: GpuKind;
-  readonly variants: Workload['variants'];
-  readonly sloFactor: number;
-  readonly quantile: number;
-  readonly maxRejected: number;
-  /** Settings are searched for on the first; the others give the intervals. */
-  readonly seeds: readonly number[];
-  readonly fleets?: readonly FleetName[] | undefined;
-  readonly bytesPerSecond: number;
-  readonly maxQueued: number;
-  readonly faults?: FaultRates | undefined;
-  /** As {@link Workload.delays} and {@link Workload.hasGateway}. */
-  readonly delays?: ClusterDelays | null | undefined;
-  readonly hasGateway?: boolean | undefined;
-  readonly onStep?: ((words: string) => void) | undefined;
-}
-
-/** Lowest and highest over the seeds that were not searched on. */
-export interface Interval {
-  readonly low: number;
-  readonly high: number;
-}
-
-/** Instances of one pool of the plan. */
-export interface PlannedPool {
-  readonly name: string;
-  readonly gpusEach: number;
-  readonly instancesMean: number;
-  readonly instancesPeak: number;
-  /** By hour of the trace. */
-  readonly byHour: readonly { readonly mean: number; readonly peak: number }[];
-  readonly memoryGB: number;
-}
-
-/** How the plan changes with one input. */
-export interface Sensitivity {
-  readonly input: string;
-  readonly change: string;
-  readonly gpusMean: number;
-  /** Over the plan's own. */
-  readonly ratio: number;
-  readonly inTime: number;
-  readonly sloMet: boolean;
-}
-
-/** A plan. */
-export interface PlanResult {
-  readonly trace: {
-    readonly name: string;
-    readonly requests: number;
-    readonly models: number;
-    readonly hours: number;
-    readonly notes: readonly string[];
-  };
-  readonly profiles: readonly string[];
-  readonly gpu: GpuKind;
-  readonly variants: Workload['variants'];
-  readonly slo: { readonly quantile: number; readonly factor: number; readonly maxRejected: number };
-  readonly bareSecondsMean: number;
-  /** What a cluster takes to carry out a decision; null: nothing. */
-  readonly delays: ClusterDelays | null;
-  readonly comparison: readonly Compared[];
-  readonly ratios: readonly Ratio[];
-  /** The fleet with the fewest GPUs on average that holds the SLO and whose instances fit on the GPU. */
-  readonly chosen: {
-    readonly fleet: FleetName;
-    readonly settings: Settings | undefined;
-    readonly gpusMean: number;
-    readonly gpusP99: number;
-    readonly gpusPeak: number;
-    /** GPU hours a day, and their cost if a price was given. */
-    readonly gpuHoursADay: number;
-    readonly costADay: number | undefined;
-    readonly sloMet: boolean;
-    /** One gateway is before all stages; false: each pool has a queue. */
-    readonly hasGateway: boolean;
-    readonly pools: readonly PlannedPool[];
-  };
-  /** The same fleet with the shipped default settings. */
-  readonly withDefaults: { readonly gpusMean: number; readonly inTime: number; readonly sloMet: boolean } | undefined;
-  readonly intervals:
-    | {
-        readonly seeds: number;
-        readonly gpusMean: Interval;
-        readonly gpusPeak: Interval;
-        readonly inTime: Interval;
-        readonly rejected: Interval;
-      }
-    | undefined;
-  readonly sensitivity: readonly Sensitivity[];
-  readonly memory: readonly { readonly pool: string; readonly needsGB: number; readonly hasGB: number }[];
-  /** The instances of the peak on nodes of 8 GPUs, by the shipped placement. */
-  readonly placement: { readonly nodes: number; readonly placed: number; readonly unplaced: readonly string[] };
-  /** Assumptions that stand in for figures that the profiles lack. */
-  readonly assumed: readonly string[];
-  readonly unknown: readonly string[];
-}
+import { Comparison, type CompareOptions } from './compare.js';
+import { type Compared, type FleetName, FLEETS } from './compared.js';
+import { delaysOf } from './fleet.js';
+import { placementOf } from './peak-placement.js';
+import type { Interval, PlanInput, PlanResult, Sensitivity } from './plan.js';
+import { assumedOf, unknownOf } from './plan-caveats.js';
+import { widerOf, workOf } from './plan-workload.js';
+import { ratiosOf } from './ratios.js';
+import { DEFAULT_SETTINGS, type Settings } from './settings.js';
+import { bareOf, type Workload } from './workload.js';
 
 const CANDIDATES: readonly FleetName[] = ['mono-shared', 'mono-shared-elastic', 'staged-elastic', 'staged-full'];
 
@@ -207,58 +97,6 @@ export function makePlan(input: PlanInput): PlanResult {
   };
 }
 
-/** Factors on the inputs of a workload; default 1. */
-interface Factors {
-  readonly seconds?: number;
-  /** Of load and switch times. */
-  readonly loads?: number;
-  readonly slo?: number;
-  readonly delays?: null;
-}
-
-function workOf(input: PlanInput, trace: Trace, profiles: readonly Profile[], factors: Factors = {}): Workload {
-  const { seconds = 1, loads = 1, slo = 1 } = factors;
-  const costs = eachProfile(profiles, (profile) => scaled(costsOf(profile, input.gpu), seconds, loads));
-  const { variants, quantile, bytesPerSecond, maxQueued, hasGateway } = input;
-  const sloFactor = Math.max(1, input.sloFactor * slo);
-  const delays = factors.delays === undefined ? delaysOf(input) : factors.delays;
-  return { trace, costs, variants, sloFactor, quantile, bytesPerSecond, maxQueued, delays, hasGateway };
-}
-
-// By model of the trace; computed once for a profile that several models have.
-function eachProfile<T>(profiles: readonly Profile[], compute: (profile: Profile) => T): T[] {
-  const known = new Map<string, T>();
-  for (const profile of profiles) if (!known.has(profile.id)) known.set(profile.id, compute(profile));
-  return profiles.map(({ id }) => known.get(id)!);
-}
-
-function scaled(costs: ModelCosts, seconds: number, loads: number): ModelCosts {
-  return {
-    ...costs,
-    wholeLoadSeconds: costs.wholeLoadSeconds * loads,
-    stages: costs.stages.map((stage) => ({
-      ...stage,
-      seconds: stage.seconds * seconds,
-      batches: stage.batches.map(([size, s]) => [size, s * seconds] as const),
-      loadSeconds: stage.loadSeconds * loads,
-      switchSeconds: stage.switchSeconds * loads,
-    })),
-  };
-}
-
-// All models with the most GPUs a task that the profile has figures of, where that is more than the fewest.
-function widerOf(profiles: readonly Profile[], gpu: GpuKind): ModelCosts[][] {
-  const countsOf = (profile: Profile) => {
-    return profile.stages.map(({ name }) => [name, gpuCountsOf(profile, name, gpu.kind)] as const);
-  };
-  if (!profiles.some((profile) => countsOf(profile).some(([, counts]) => counts.length > 1))) return [];
-  const widest = (profile: Profile) => {
-    const gpus = Object.fromEntries(countsOf(profile).map(([name, counts]) => [name, counts.at(-1)!]));
-    return costsOf(profile, gpu, { gpus });
-  };
-  return [eachProfile(profiles, widest)];
-}
-
 function choose(comparison: readonly Compared[], { maxRejected, gpu }: PlanInput): Compared {
   const fleets = comparison.filter(({ name }) => name !== 'bound');
   const fitting = fleets.filter(({ pools }) => pools.every((pool) => pool.memoryGB <= gpu.memoryGB));
@@ -308,60 +146,4 @@ function sensitivityOf(
     const { gpusMean, inTime, sloMet } = run(work);
     return { input: name, change, gpusMean, ratio: gpusMean / chosen.gpusMean, inTime, sloMet };
   });
-}
-
-/** Instances of a stage are placed in groups of this size: a workflow may have no more. */
-const PLACED_AT_ONCE = 64;
-
-function placementOf(chosen: Compared, gpu: GpuKind): PlanResult['placement'] {
-  const nodes = Math.max(1, Math.ceil((chosen.gpusPeak * 1.05) / NODE_GPUS));
-  const memoryBytes = Math.round(gpu.memoryGB * 1e9);
-  const gpus = Array.from({ length: NODE_GPUS }, () => ({ memoryBytes }));
-  const tooLarge = chosen.pools.filter(({ memoryGB }) => memoryGB > gpu.memoryGB);
-  const workflows = chosen.pools.flatMap((pool, i) => {
-    if (tooLarge.includes(pool)) return [];
-    const peak = Math.round(pool.gpusPeak / pool.gpus);
-    const spec = checkSpec({ name: `pool-${i}`, stages: [{ name: 'instance', resources: { gpus: pool.gpus } }] });
-    const parts = Math.ceil(peak / PLACED_AT_ONCE);
-    return Array.from({ length: parts }, (_, part) => {
-      const wanted = [Math.min(PLACED_AT_ONCE, peak - part * PLACED_AT_ONCE)];
-      return { id: `pool-${i}-${part}`, spec, wanted };
-    });
-  });
-  const names = Array.from({ length: nodes }, (_, i) => ({ name: `n${i}`, gpus }));
-  const { placements, unplaced } = place({ workflows, nodes: names });
-  const reasons = tooLarge.map(({ name, memoryGB }) => {
-    return `${name} needs ${memoryGB} GB of GPU memory; a ${gpu.kind} has ${gpu.memoryGB}`;
-  });
-  return { nodes, placed: placements.length, unplaced: [...reasons, ...unplaced.map(({ reason }) => reason)] };
-}
-
-function distinct(profiles: readonly Profile[]): Profile[] {
-  return [...new Map(profiles.map((each) => [each.id, each])).values()];
-}
-
-/** Assumptions that stand in for figures that the profiles lack. */
-export function assumedOf(profiles: readonly Profile[]): string[] {
-  return distinct(profiles).flatMap((profile) => assumptionsOf(profile).map((words) => `${profile.id}, ${words}`));
-}
-
-function unknownOf(input: PlanInput, trace: Trace, profiles: readonly Profile[], chosen: Compared): string[] {
-  const list: string[] = [];
-  if (input.isSample) list.push('the trace is one sample: there is no interval over seeds');
-  if (input.gpu.price === undefined) list.push('no price was given: there is no cost');
-  if (trace.hasAdapter.every((has) => has === 0)) list.push('the trace names no adapters: none is switched');
-  for (const profile of distinct(profiles)) {
-    const kinds = profile.stages.flatMap((stage) => stage.seconds).filter(({ gpu }) => gpu === input.gpu.kind);
-    if (!kinds.some(({ kind }) => kind === 'measured')) {
-      list.push(`${profile.id}: no figure was measured by this project; they are published or derived`);
-    }
-  }
-  if (!chosen.hasGateway) {
-    list.push(
-      `${chosen.name} is simulated with a queue for each stage; behind one gateway requests wait a little longer`,
-    );
-  }
-  list.push('tasks take exactly what the profile says; networks, disks and hosts never hold them up');
-  list.push('all instances have their peaks in GPUs that somebody can lend and take back within the load time');
-  return list;
 }

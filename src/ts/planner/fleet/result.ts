@@ -4,6 +4,7 @@
 import type { HeldHour, HeldSummary } from './held.js';
 import type { Pool } from './pool.js';
 import type { SimulationInput } from './simulation.js';
+import type { Tally } from './tally.js';
 
 /** GPUs of one pool. */
 export interface PoolResult {
@@ -53,18 +54,9 @@ export interface SimulationResult {
 /** The raw outcome of a run. */
 export interface Outcome {
   readonly input: SimulationInput;
-  readonly latencyS: Float64Array;
+  readonly tally: Tally;
   readonly held: HeldSummary;
   readonly pools: readonly Pool[];
-  readonly counts: {
-    rejected: number;
-    expired: number;
-    deaths: number;
-    actions: number;
-    again: number;
-  };
-  readonly busyGpuS: number;
-  readonly switchGpuS: number;
 }
 
 /** The value that a part `q` of ascending values does not exceed (nearest rank). */
@@ -75,7 +67,8 @@ export function quantileOf(ascending: Float64Array, q: number): number {
 
 /** Sums up. */
 export function resultOf(outcome: Outcome): SimulationResult {
-  const { input, latencyS, held, pools, counts } = outcome;
+  const { input, tally, held, pools } = outcome;
+  const { latencyS } = tally;
   const { bareS, sloFactor, quantile, trace, fleet } = input;
   const requests = latencyS.length;
   const served = latencyS.filter((s) => !Number.isNaN(s));
@@ -102,23 +95,23 @@ export function resultOf(outcome: Outcome): SimulationResult {
     sloMet: inTime / requests >= quantile,
     quantileRatio: quantileOf(ratios, quantile),
     inTime: inTime / requests,
-    rejected: counts.rejected / requests,
-    expired: counts.expired / requests,
+    rejected: tally.rejected / requests,
+    expired: tally.expired / requests,
     p50S: quantileOf(served, 0.5),
     p95S: quantileOf(served, 0.95),
     meanS: sum / Math.max(1, served.length),
     loads: pools.reduce((total, pool) => total + pool.loads, 0),
     adapterLoads: pools.reduce((total, pool) => total + pool.adapterLoads, 0),
-    actions: counts.actions,
-    busyGpuHours: outcome.busyGpuS / 3600,
-    switchGpuHours: outcome.switchGpuS / 3600,
+    actions: tally.actions,
+    busyGpuHours: tally.busyGpuS / 3600,
+    switchGpuHours: tally.switchGpuS / 3600,
     hours: held.hours,
     pools: pools.map((pool) => {
       const { mean, peak, hours: byHour } = pool.held.summary();
       const { name, gpus, memoryGB } = pool.spec;
       return { name, gpus, memoryGB, gpusMean: mean, gpusPeak: peak, hours: byHour, loads: pool.loads };
     }),
-    nodeDeaths: counts.deaths,
-    tasksAgain: counts.again,
+    nodeDeaths: tally.deaths,
+    tasksAgain: tally.again,
   };
 }

@@ -3,7 +3,7 @@
 // Invariant: the share of late requests over the whole trace is at most the given one, by simulation of each queue. The
 // search is greedy: it starts where nobody is late and removes instances, the cheapest first.
 import { taskSeconds } from '../profiles/costs.js';
-import type { Workload } from './builders.js';
+import type { Workload } from './workload.js';
 
 /** Above this many sizes of a group, the search takes larger steps. */
 const TRIED = 40;
@@ -114,4 +114,17 @@ export function groupsByModel(
       boundS: Float64Array.from(list, (i) => boundOf(bareS[i]!, ownS(i))),
     };
   });
+}
+
+/** The requests of several groups as one, in the order in which they arrive. */
+export function merged(groups: readonly Group[]): Group {
+  const rows = groups.flatMap(({ arrivalS, serviceS, boundS }) => {
+    return Array.from(arrivalS, (atS, i) => [atS, serviceS[i]!, boundS[i]!] as const);
+  });
+  rows.sort((a, b) => a[0] - b[0]);
+  return {
+    arrivalS: Float64Array.from(rows, ([atS]) => atS),
+    serviceS: Float64Array.from(rows, ([, s]) => s),
+    boundS: Float64Array.from(rows, ([, , s]) => s),
+  };
 }

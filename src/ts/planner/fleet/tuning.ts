@@ -3,7 +3,7 @@
 // Invariant: deterministic: one setting at a time is changed, in a fixed order, and a change stays if it holds the SLO
 // with fewer GPUs (or comes nearer to it, while none holds it). Then the most instances go down as far as the SLO holds
 // with about as many GPUs on average, because the peak has to be bought.
-import { DEFAULT_SETTINGS, type Settings } from './builders.js';
+import { DEFAULT_SETTINGS, type Settings } from './settings.js';
 import type { SimulationResult } from './result.js';
 
 /** The values to try, in this order. */

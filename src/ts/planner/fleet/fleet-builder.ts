@@ -3,136 +3,11 @@
 // Invariant: every duration and size is a figure of a profile. Fleets differ only in how GPUs are shared: all meet the
 // same requests, the same costs and the same SLO.
 import { adapterSeconds, bareSeconds, type ModelCosts, type StageCosts, taskSeconds } from '../profiles/costs.js';
-import { DEFAULT_SCALE_POLICY, type ScalePolicy } from '../scaling.js';
-import type { Trace } from '../traces/trace.js';
+import { bestBatch, gainOf } from './batches.js';
 import { type ClusterDelays, delaysOf, type FleetSpec, type PoolSpec, type StepSpec } from './fleet.js';
-
-/** Settings of an elastic fleet. */
-export interface Settings {
-  /** Of the scale policy. */
-  readonly quantile: number;
-  readonly evidence: number;
-  /** In load times of the pool. */
-  readonly downAfterLoads: number;
-  readonly zeroAfterLoads: number;
-  readonly zeroAfterGaps: number;
-  /** How long others may overtake a request, as a share of the time it may wait. */
-  readonly patience: number;
-  /** The maximum of a pool's instances, relative to its peak of concurrent requests on unlimited GPUs. */
-  readonly most: number;
-  /** The wait that the policy aims for, relative to the wait that the SLO allows. */
-  readonly slack: number;
-  /** The longest stage's share of the time a request may wait; the other stages share the rest. */
-  readonly waitShare: number;
-}
-
-/** {@link DEFAULT_SCALE_POLICY}; a `...Loads` of 0 keeps the absolute time of that policy. */
-export const DEFAULT_SETTINGS: Settings = Object.freeze({
-  quantile: DEFAULT_SCALE_POLICY.quantile,
-  evidence: DEFAULT_SCALE_POLICY.evidence,
-  downAfterLoads: 0,
-  zeroAfterLoads: 0,
-  zeroAfterGaps: DEFAULT_SCALE_POLICY.zeroAfterGaps,
-  patience: 0.25,
-  most: 2,
-  slack: 1,
-  waitShare: 0.7,
-});
-
-/** The requests, costs and SLO that fleets are built for. */
-export interface Workload {
-  readonly trace: Trace;
-  /** By model of the trace. */
-  readonly costs: readonly ModelCosts[];
-  /** Models of one profile: `base`: other weights of the stages that are not shared; `adapter`: a LoRA of one base. */
-  readonly variants: 'base' | 'adapter';
-  readonly sloFactor: number;
-  readonly quantile: number;
-  /** Between stages, in bytes a second. */
-  readonly bytesPerSecond: number;
-  readonly maxQueued: number;
-  /** What a decision needs to be carried out, default {@link CLUSTER_DELAYS}. null: it takes effect at once. */
-  readonly delays?: ClusterDelays | null | undefined;
-  /** One gateway before fleets that it can be before; default true. false: a queue for each pool everywhere. */
-  readonly hasGateway?: boolean | undefined;
-}
-
-/** Seconds that each request takes alone. */
-export function bareOf({ trace, costs }: Workload): Float64Array {
-  const bareS = new Float64Array(trace.arrivalS.length);
-  for (let i = 0; i < bareS.length; i++) {
-    bareS[i] = bareSeconds(costs[trace.model[i]!]!, trace.units[i]!, trace.outputUnits[i]!);
-  }
-  return bareS;
-}
-
-const MAX_POLICY = 65_535;
-
-function policyOf(settings: Settings, loadS: number, seconds: number, waitS: number, most: number): ScalePolicy {
-  const { downAfterLoads, zeroAfterLoads } = settings;
-  return {
-    ...DEFAULT_SCALE_POLICY,
-    quantile: settings.quantile,
-    evidence: settings.evidence,
-    zeroAfterGaps: settings.zeroAfterGaps,
-    ...(downAfterLoads > 0 ? { downAfterMs: Math.round(downAfterLoads * loadS * 1000) } : {}),
-    ...(zeroAfterLoads > 0 ? { zeroAfterMs: Math.round(zeroAfterLoads * loadS * 1000) } : {}),
-    sloMs: Math.round((seconds + settings.slack * waitS) * 1000),
-    max: Math.min(MAX_POLICY, Math.max(1, Math.round(settings.most * most))),
-    min: 0,
-  };
-}
-
-/** The peak of concurrent requests on unlimited GPUs; requests for which `secondsOf` is undefined do not count. */
-export function peakConcurrency(trace: Trace, secondsOf: (request: number) => number | undefined): number {
-  const { arrivalS } = trace;
-  const starts = new Float64Array(arrivalS.length);
-  const ends = new Float64Array(arrivalS.length);
-  let count = 0;
-  for (let i = 0; i < arrivalS.length; i++) {
-    const seconds = secondsOf(i);
-    if (seconds === undefined) continue;
-    starts[count] = arrivalS[i]!;
-    ends[count++] = arrivalS[i]! + seconds;
-  }
-  const sorted = ends.subarray(0, count).sort();
-  let ended = 0;
-  let peak = 0;
-  for (let i = 0; i < count; i++) {
-    while (ended < count && sorted[ended]! <= starts[i]!) ended++;
-    peak = Math.max(peak, i + 1 - ended);
-  }
-  return peak;
-}
-
-/** How many models fit into an instance: each needs its weights, and all share the rest of the memory. */
-export function residentOf(memoryGB: number, weightsGB: number, gpuGB: number): number {
-  const rest = Math.max(0, memoryGB - weightsGB);
-  return weightsGB <= 0 ? 1 : Math.max(1, Math.floor((gpuGB - rest) / weightsGB));
-}
-
-/** How much faster n tasks at once are than one after the other, by the batches of a profile. */
-export function gainOf(batches: StageCosts['batches']): (tasks: number) => number {
-  const [, alone] = batches[0]!;
-  return (tasks) => {
-    let [size, seconds] = batches[0]!;
-    for (const [nextSize, nextSeconds] of batches) {
-      if (nextSize > tasks) {
-        const part = (tasks - size) / (nextSize - size);
-        return (tasks * alone) / (seconds + part * (nextSeconds - seconds));
-      }
-      [size, seconds] = [nextSize, nextSeconds];
-    }
-    return (size * alone) / seconds;
-  };
-}
-
-/** The batch size with the highest throughput. */
-function bestBatch(batches: StageCosts['batches']): number {
-  let [best, most] = [1, 0];
-  for (const [size, seconds] of batches) if (size / seconds > most * 1.02) [best, most] = [size, size / seconds];
-  return best;
-}
+import { packable, residentOf, wholesIn } from './packing.js';
+import { policyOf, type Settings } from './settings.js';
+import { peakConcurrency, type Workload } from './workload.js';
 
 /** Builds fleets of one workload. */
 export class FleetBuilder {
@@ -233,13 +108,12 @@ export class FleetBuilder {
         fixed: sizes?.[model],
         policy:
           sizes === undefined
-            ? policyOf(
-                settings,
-                each.wholeLoadSeconds + this.processOf(each.wholeLoadsFromStart),
-                bareS,
-                this.waitOf(each),
-                this.mostOf(`model ${model}`, new Set([model])),
-              )
+            ? policyOf(settings, {
+                loadS: each.wholeLoadSeconds + this.processOf(each.wholeLoadsFromStart),
+                seconds: bareS,
+                waitS: this.waitOf(each),
+                most: this.mostOf(`model ${model}`, new Set([model])),
+              })
             : undefined,
         hintS: bareS,
       };
@@ -291,7 +165,12 @@ export class FleetBuilder {
         fixed: widths.length === 1 ? size : part,
         policy:
           size === undefined
-            ? policyOf(settings, loadS + processS, bareS, waitS, this.mostOf(`width ${gpus}`, models))
+            ? policyOf(settings, {
+                loadS: loadS + processS,
+                seconds: bareS,
+                waitS,
+                most: this.mostOf(`width ${gpus}`, models),
+              })
             : undefined,
         hintS: bareS,
       };
@@ -306,7 +185,7 @@ export class FleetBuilder {
   /**
    * Stages apart. Stages whose weights are the same for all variants are shared by them.
    *
-   * @param options `sizes`: instances of each pool of {@link stagedPools}, by its key; without it they follow the load.
+   * @param options `sizes`: instances of each pool, by its name; without it they follow the load.
    *   `perModel`: a pool for each model where stages have weights of their own. `isFull`: batches, several variants in
    *   the memory of one GPU, and light stages packed together, where profiles say that these help
    */
@@ -388,7 +267,7 @@ export class FleetBuilder {
       fixed,
       policy:
         fixed === undefined
-          ? policyOf(settings, loadS + processS, seconds, waitS, this.mostOf(key, users, names))
+          ? policyOf(settings, { loadS: loadS + processS, seconds, waitS, most: this.mostOf(key, users, names) })
           : undefined,
       hintS: seconds,
     };
@@ -399,22 +278,7 @@ function sum<T>(list: readonly T[], of: (item: T) => number): number {
   return list.reduce((total, item) => total + of(item), 0);
 }
 
-// How many whole pipelines fit into an instance.
-function wholesIn(costs: readonly ModelCosts[]): number {
-  const each = costs.map(({ stages, wholeMemoryGB, gpu }) => {
-    const weightsGB = sum(stages, (stage) => stage.weightsGB);
-    return residentOf(wholeMemoryGB, weightsGB, gpu.memoryGB);
-  });
-  return Math.min(...each);
-}
-
+// What the models do not have in common, of the one with the most of it.
 function ownLoad(costs: readonly ModelCosts[]): number {
   return Math.max(...costs.map(({ stages }) => sum(stages, (stage) => (stage.shared ? 0 : stage.loadSeconds))));
-}
-
-/** Shared stages that fit on one GPU together: they take turns there. */
-export function packable({ stages, gpu }: ModelCosts): Set<string> {
-  const shared = stages.filter((stage) => stage.shared && stage.gpus === 1);
-  const fits = sum(shared, ({ memoryGB }) => memoryGB) <= gpu.memoryGB;
-  return fits && shared.length > 1 ? new Set(shared.map(({ name }) => name)) : new Set();
 }
