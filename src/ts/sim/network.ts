@@ -117,11 +117,11 @@ export class SimChannel implements PortChannel {
     return new Promise((resolve, reject) => {
       const ms = timeoutMs ?? DEFAULT_TIMEOUT_MS;
       const late = () => fail(new RdmaError('RDMA_ERR_TIMEOUT', `no document came within ${ms} ms`));
-      const takeBack = this.process.clock.after(ms, late);
+      const cancelTimer = this.process.clock.after(ms, late);
       const onAbort = () => fail(aborted());
       signal?.addEventListener('abort', onAbort);
       const settle = () => {
-        takeBack();
+        cancelTimer();
         signal?.removeEventListener('abort', onAbort);
       };
       const waiter = {
@@ -250,7 +250,7 @@ export class SimNetwork {
       const settle = (): boolean => {
         if (over) return false;
         over = true;
-        takeBack();
+        cancelTimer();
         signal.removeEventListener('abort', onAbort);
         return true;
       };
@@ -259,7 +259,7 @@ export class SimNetwork {
       };
       const onAbort = () => fail(new RdmaError('RDMA_ERR_ABORTED', 'connecting was aborted'));
       const late = () => fail(new RdmaError('RDMA_ERR_TIMEOUT', `nobody answered within ${timeoutMs} ms`));
-      const takeBack = process.clock.after(timeoutMs, late);
+      const cancelTimer = process.clock.after(timeoutMs, late);
       signal.addEventListener('abort', onAbort);
       const back = (call: () => void) => this.transit(process, call);
       const server = this.servers.get(port);

@@ -12,8 +12,8 @@ export class Waiter {
   private readonly timeoutMs: number;
   private readonly signal: AbortSignal | undefined;
   private polls = 0;
-  private heard = false;
-  private heardMs = performance.now();
+  private hasNews = false;
+  private newsMs = performance.now();
   private rung = false;
   private ring: (() => void) | undefined;
   private watchdog: NodeJS.Timeout | undefined;
@@ -37,10 +37,10 @@ export class Waiter {
   async next(cq: CompletionQueue, sleeps: boolean): Promise<number> {
     for (;;) {
       const count = cq.poll();
-      this.heard ||= count > 0;
+      this.hasNews ||= count > 0;
       if (count > 0 && (sleeps || ++this.polls % POLLS_PER_TURN !== 0)) return count;
-      // What was heard since the last look at the clock counts from this one.
-      if (this.heard) this.restart();
+      // What came since the last look at the clock counts from this one.
+      if (this.hasNews) this.restart();
       if (count > 0 || (!sleeps && ++this.polls % POLLS_PER_TURN === 0)) {
         await turn();
         this.check();
@@ -55,8 +55,8 @@ export class Waiter {
 
   /** From now on the silence counts. */
   restart(): void {
-    this.heard = false;
-    this.heardMs = performance.now();
+    this.hasNews = false;
+    this.newsMs = performance.now();
   }
 
   private async sleep(): Promise<void> {
@@ -77,7 +77,7 @@ export class Waiter {
 
   private check(): void {
     if (this.signal?.aborted) throw new RdmaError('RDMA_ERR_ABORTED', 'the pingpong was stopped');
-    if (performance.now() - this.heardMs <= this.timeoutMs) return;
+    if (performance.now() - this.newsMs <= this.timeoutMs) return;
     throw new RdmaError('RDMA_ERR_TIMEOUT', `nothing came from the peer for ${this.timeoutMs / 1000} s`, {
       remedy: 'has it ended? A message of uc or ud that is lost is not sent again',
     });
