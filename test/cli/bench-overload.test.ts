@@ -1,4 +1,5 @@
 // Proves: the overload benchmark says what is wrong with what it is given, and leaves nobody behind, however it ends.
+import { readdirSync } from 'node:fs';
 import t from 'tap';
 import { treeOf } from '../../src/ts/bench/kit/processes.js';
 import { onepiece, runs, scratch, start, until } from './command.js';
@@ -44,7 +45,8 @@ for (const [signal, code] of [
   ['SIGKILL', null],
 ] as const) {
   void t.test(`${signal} ends the source and its stages`, async (t) => {
-    const { child, ended } = start(['bench', 'overload', '--seconds', '60'], cwd);
+    // Its folder is here: SIGKILL leaves it nobody who could remove it.
+    const { child, ended } = start(['bench', 'overload', '--seconds', '60'], cwd, { ...process.env, TMPDIR: cwd });
     const all = await until(
       'the source and its stages run',
       () => {
@@ -55,6 +57,7 @@ for (const [signal, code] of [
     );
     child.kill(signal);
     t.equal((await ended).code, code);
+    if (signal === 'SIGINT') t.strictSame(readdirSync(cwd), [], 'no folder is left');
     await until('nobody is left', () => !all.some(runs), 10_000);
   });
 }

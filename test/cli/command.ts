@@ -23,8 +23,9 @@ export interface Running {
 }
 
 /** Starts `onepiece` with these arguments, in its own process group. */
-export function start(args: readonly string[], cwd: string): Running {
-  const child = spawn(process.execPath, [MAIN, ...args], { cwd, detached: true, stdio: ['ignore', 'pipe', 'pipe'] });
+export function start(args: readonly string[], cwd: string, env: NodeJS.ProcessEnv = process.env): Running {
+  const stdio = ['ignore', 'pipe', 'pipe'] as ['ignore', 'pipe', 'pipe'];
+  const child = spawn(process.execPath, [MAIN, ...args], { cwd, env, detached: true, stdio });
   let stdout = '';
   let stderr = '';
   child.stdout.setEncoding('utf8').on('data', (text) => {
