@@ -4,10 +4,11 @@
 // Invariant: all of it is closed, in order, also when opening the next part fails. A device that the caller has opened
 // stays open.
 import type { PortAddress } from '../verbs/index.js';
+import { openDriver } from './completion-driver.js';
 import type { Limits } from './inbox-options.js';
 import { laneParts, type MakeLaneParts, SEND_DEPTH } from './lane-memory.js';
 import type { PortDevice, RingPort } from './port.js';
-import { type CompletionDriver, Pump } from './pump.js';
+import type { CompletionDriver } from './pump.js';
 import { RemoteMemory } from './remote-memory.js';
 
 /** What is done with completions. */
@@ -41,9 +42,8 @@ export class InboxDevice {
     try {
       this.address = device.portAddress();
       const capacity = Math.min(limits.lanes * (limits.slots + SEND_DEPTH), device.attributes.maxCqe);
-      const { wait, poller } = limits;
       const parts = { kind: 'inbox', device, clock, capacity, drain, beforeSleep } as const;
-      this.pump = poller?.join(parts) ?? new Pump(device, clock, capacity, wait, () => drain(1), beforeSleep);
+      this.pump = openDriver(parts, limits.wait, limits.poller);
     } catch (error) {
       if (owned) device.close();
       throw error;

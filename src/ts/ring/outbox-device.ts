@@ -3,11 +3,12 @@
 // Invariant: all of it is closed, in order, also when opening the next part fails. A device or a protection domain that
 // somebody else has opened stays open.
 import type { PortAddress } from '../verbs/index.js';
+import { openDriver } from './completion-driver.js';
 import { CONTROL_RECEIVES } from './connection.js';
 import type { OutboxSettings } from './outbox-options.js';
 import type { PortDevice, PortDomain, PortMemory, RingPort } from './port.js';
 import { PullMemory } from './pull-memory.js';
-import { type CompletionDriver, Pump } from './pump.js';
+import type { CompletionDriver } from './pump.js';
 import { RetainedMessages } from './retained-messages.js';
 
 export class OutboxDevice {
@@ -48,7 +49,7 @@ export class OutboxDevice {
       this.sendDepth = Math.min(2 * slots + 16, maxQpWr);
       const capacity = Math.min(this.sendDepth + CONTROL_RECEIVES, maxCqe);
       const parts = { kind: 'outbox', device, clock, capacity, drain, beforeSleep: () => {} } as const;
-      this.pump = poller?.join(parts) ?? new Pump(device, clock, capacity, wait, () => drain(1), parts.beforeSleep);
+      this.pump = openDriver(parts, wait, poller);
     } catch (error) {
       memory?.close();
       mappings?.close();
