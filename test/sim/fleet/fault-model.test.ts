@@ -24,7 +24,7 @@ function partsOf() {
   const tasks = new Tasks(run);
   const queues = new PoolQueues(run, tasks, instances, scaler);
   const requests = new Requests(run, { tasks, queues, instances, scaler, gateway: undefined });
-  const faults = new FaultModel(run, { rates, draw }, nodes, instances, queues);
+  const faults = new FaultModel(run, { rates, draw }, tasks, nodes, instances, queues);
   const worker = instances.first(run.pools[0]!);
   instances.ready(worker);
   return { run, pool: run.pools[0]!, requests, faults, worker };

@@ -7,11 +7,13 @@ import type { Instances } from './instances.js';
 import type { Nodes, SimNode } from './nodes.js';
 import type { Queues } from './queues.js';
 import type { Run } from './run.js';
+import type { Tasks } from './tasks.js';
 
 export class FaultModel {
   private readonly run: Run;
   private readonly rates: FaultRates;
   private readonly draw: () => number;
+  private readonly tasks: Tasks;
   private readonly nodes: Nodes;
   private readonly instances: Instances;
   private readonly queues: Queues;
@@ -21,6 +23,7 @@ export class FaultModel {
   constructor(
     run: Run,
     chance: { readonly rates: FaultRates; readonly draw: () => number },
+    tasks: Tasks,
     nodes: Nodes,
     instances: Instances,
     queues: Queues,
@@ -28,6 +31,7 @@ export class FaultModel {
     this.run = run;
     this.rates = chance.rates;
     this.draw = chance.draw;
+    this.tasks = tasks;
     this.nodes = nodes;
     this.instances = instances;
     this.queues = queues;
@@ -64,12 +68,10 @@ export class FaultModel {
     tally.deaths++;
     for (const worker of [...node.workers]) {
       const pool = pools[worker.pool]!;
-      const jobs = worker.tasks.splice(0);
-      pool.running -= jobs.length;
+      const jobs = this.tasks.lose(pool, worker);
       const wasFixed = pool.spec.fixed !== undefined && !worker.isEnding;
       this.instances.remove(pool, worker);
       tally.again += jobs.length;
-      for (const job of jobs) job.worker = undefined; // its deadline finds it in the queue
       if (jobs.length > 0) pool.addAgain(jobs);
       if (wasFixed) this.instances.start(pool);
       this.queues.refill(pool); // waiting jobs may go to other workers at once

@@ -68,7 +68,7 @@ class Simulation {
         : new GatewayQueue(run, tasks, scaler, gateway);
     const { queues } = this;
     this.requests = new Requests(run, { tasks, queues, instances, scaler, gateway });
-    this.faults = new FaultModel(run, { rates, draw }, nodes, instances, queues);
+    this.faults = new FaultModel(run, { rates, draw }, tasks, nodes, instances, queues);
   }
 
   toEnd(): SimulationResult {

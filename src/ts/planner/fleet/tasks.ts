@@ -49,7 +49,7 @@ export class Tasks {
   }
 
   /**
-   * The tasks of a worker of which nothing is left end.
+   * Ends those tasks of a worker that have done all their work.
    *
    * @param next gets each, when it is gone from the worker
    * @returns whether the worker had no room before
@@ -88,5 +88,13 @@ export class Tasks {
     job.worker = undefined;
     this.run.tally.stopped(Math.max(0, Math.min(job.workS, job.leftS)), pool.spec.gpus);
     return wasFull;
+  }
+
+  /** The tasks of a worker that dies are gone. @returns their jobs, which have to begin again */
+  lose(pool: Pool, worker: Worker): readonly Job[] {
+    const jobs = worker.tasks.splice(0);
+    pool.running -= jobs.length;
+    for (const job of jobs) job.worker = undefined;
+    return jobs;
   }
 }
