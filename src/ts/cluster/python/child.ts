@@ -42,8 +42,8 @@ function packageFolder(): string {
 
 export class PythonChild {
   readonly segments: Segments;
-  /** Why it is being ended from here, in words; undefined: it is not. */
-  verdict: string | undefined;
+  private verdict: string | undefined; // why it is being ended from here, in words
+  private wasStopped = false;
   private readonly process: ChildProcess;
   private readonly mailbox: Mailbox;
   private readonly memory: ArrayBuffer;
@@ -211,9 +211,20 @@ export class PythonChild {
     return count;
   }
 
-  /** Ends the process now, and all that it has started. @param verdict why, in words */
-  kill(verdict?: string): void {
+  /** Whether what its tasks did may have ended it, and not only this side. */
+  get isToBlame(): boolean {
+    return this.verdict === undefined || this.wasStopped;
+  }
+
+  /**
+   * Ends the process now, and all that it has started.
+   *
+   * @param verdict why, in words
+   * @param wasStopped a signal has stopped it, which it may have sent itself
+   */
+  kill(verdict?: string, wasStopped = false): void {
     this.verdict ??= verdict;
+    this.wasStopped ||= wasStopped;
     if (this.isOver) return;
     // The keeper ends the stage; one that is stopped does not.
     this.process.kill('SIGTERM');

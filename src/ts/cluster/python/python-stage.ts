@@ -59,7 +59,6 @@ export class PythonStage implements EntryHost {
   private child: PythonChild | undefined;
   private isReady = false;
   private wasReady = false; // this process
-  private wasStopped = false; // this process: it is ended for that
   private isClosing = false;
   private slots: (Entry | undefined)[] = [];
   private running = 0;
@@ -86,10 +85,7 @@ export class PythonStage implements EntryHost {
     this.pulse = new Pulse(
       heartbeatMs,
       () => this.child?.pid,
-      () => {
-        this.wasStopped = true;
-        this.child?.kill(`it was stopped for ${heartbeatMs} ms (heartbeatMs)`);
-      },
+      () => this.child?.kill(`it was stopped for ${heartbeatMs} ms (heartbeatMs)`, true),
     );
     this.code =
       stage.batch === undefined
@@ -119,7 +115,6 @@ export class PythonStage implements EntryHost {
     }
     this.child = child;
     this.wasReady = false;
-    this.wasStopped = false;
     child.post({
       t: 'start',
       file: resolve(dirname(module), this.python.file),
@@ -369,8 +364,7 @@ export class PythonStage implements EntryHost {
     }
     this.restarts++;
     process.stderr.write(`${this.place}: ${words}; it is started again\n`);
-    // One that stops itself each time shall not run for ever.
-    this.runAgain(lost, child.verdict === undefined || this.wasStopped, `${words} while it ran this task`, printed);
+    this.runAgain(lost, child.isToBlame, `${words} while it ran this task`, printed);
     this.startChild();
   }
 
