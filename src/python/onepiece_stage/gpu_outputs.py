@@ -25,8 +25,6 @@ class GpuOutputs:
 
     def __init__(self, gpu: Gpu, peers: Optional[Peers]) -> None:
         self.gpu = gpu
-        #: Bytes of its outputs.
-        self.nbytes = 0
         self._peers = peers
         self._outputs: List[_Output] = []
         self._shown: List[GpuWindow] = []
@@ -47,7 +45,6 @@ class GpuOutputs:
         except BaseException:
             self.gpu.give(block.number)
             raise
-        self.nbytes += nbytes
         self._outputs.append(_Output(block, window))
         shown = self.gpu.window(nbytes, block, None)
         self._shown.append(shown)
