@@ -20,13 +20,13 @@ import type { CompletionDriver } from './pump.js';
 
 /** Looks after which small news is reported too: some microseconds, in which it would not have been of use. */
 const LOOKS_BEFORE_FLUSH = 512;
-/** And after which time, for who looks seldom; as of the last time that the pump has looked at the clock. */
+/** The same for a caller that looks seldom: after this time, by the clock as the pump read it last. */
 const FLUSH_MS = 0.1;
 /** One that Arrivals.lookAtOne() has made alone takes a fraction of the time: so many count for one. */
 const QUICK_LOOKS = 2;
 /**
- * So many of the looks of one poll count for that, or so small a part: a caller that looks often at once waits for
- * something slow.
+ * Of the looks of one poll at most so many count towards a flush, or one in 2^COUNTED_SHIFT where that is more: a
+ * caller that asks for many looks at once waits for something slow.
  */
 const COUNTED_LOOKS = 16;
 const COUNTED_SHIFT = 5;

@@ -13,7 +13,7 @@ import type { Pulls, PullSource } from './pulls.js';
 import type { CompletionDriver } from './pump.js';
 import type { RemoteMemory } from './remote-memory.js';
 
-/** Who does it. */
+/** The parts of an inbox that lanes and messages need. */
 export interface ServiceParts {
   /** The largest message that is pulled; 0: none. */
   maxPullBytes: number;

@@ -27,7 +27,7 @@ void t.test('stages are packed only where all shared ones fit, and there are sev
   t.same(packedOf(stage('a', 1, shared), stage('b', 1, { shared: true, gpus: 2 })), [], 'more than one GPU');
 });
 
-void t.test('as many whole pipelines fit as of the model of which the fewest do', async (t) => {
+void t.test('the model of which the fewest whole pipelines fit decides how many fit', async (t) => {
   const whole = (weightsGB: number, wholeMemoryGB: number) => {
     const stages = wan.stages.map((stage, i) => ({ ...stage, weightsGB: i === 0 ? weightsGB : 0 }));
     return { ...wan, stages, wholeMemoryGB };

@@ -9,7 +9,7 @@ const trace = { ...poisson(1, 20), units: Float32Array.of(2) };
 const node = { index: 0, factor: 1, workers: new Set<Worker>(), free: 8 };
 const jobOf = () => new Job(0, 0, '', 100, false);
 
-/** A run of pools with so many ready workers each, all of which have a task. */
+/** A run whose pools have this many ready workers each, every one with a task. */
 function runOf(workers: readonly number[], more = {}) {
   const run = new Run(fleet(workers.map(() => pool(more))), trace);
   run.pools.forEach((each, i) => {

@@ -45,7 +45,7 @@ export class Tally {
     return this.switchS;
   }
 
-  /** A request has its answer, so long after it came. */
+  /** A request has its answer. @param latencyS seconds after it came */
   served(request: number, latencyS: number): void {
     this.latencyS[request] = latencyS;
     this.leftNow--;
@@ -64,13 +64,19 @@ export class Tally {
     this.leftNow--;
   }
 
-  /** A task begins: so many seconds of work, after so many of loading, on so many GPUs. */
+  /**
+   * A task begins.
+   *
+   * @param workS its work, in s
+   * @param switchS what its worker loads before it, in s
+   * @param gpus how many it has
+   */
   began(workS: number, switchS: number, gpus: number): void {
     this.switchS += switchS * gpus;
     this.busyS += workS * gpus;
   }
 
-  /** A task stops before its end; its work lacks so many seconds. */
+  /** A task stops before its end. @param restS seconds of work that it has not done */
   stopped(restS: number, gpus: number): void {
     this.busyS -= restS * gpus;
   }
