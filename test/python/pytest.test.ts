@@ -9,7 +9,7 @@ void t.test('the Python package passes its own tests', async (t) => {
   const options = ['-q', '-p', 'no:cacheprovider', '--color=no', folder];
   const { status, stdout, stderr } = spawnSync('/usr/bin/python3', ['-B', '-m', 'pytest', ...options], {
     encoding: 'utf8',
-    timeout: 100_000,
+    timeout: 200_000,
   });
   t.equal(status, 0, 'pytest');
   t.match(stdout, /\b[1-9]\d+ passed/, 'more than nine pass');

@@ -10,7 +10,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="PyTorch is not installed (Debian: python3-torch)")
 
 from examples import tools  # noqa: E402
-from examples.llm import pd_bench  # noqa: E402
+from examples.llm import load  # noqa: E402
 from examples.llm.attend import read_prompt  # noqa: E402
 from examples.llm.batch import Batch, Prompt  # noqa: E402
 from examples.llm.model import Llama, Shape, shape_of  # noqa: E402
@@ -148,24 +148,25 @@ def test_what_has_no_room_is_refused(model):
 
 
 def test_a_score_counts_those_that_had_no_answer():
-    requests = [(0.0, pd_bench.Request(0, 8, 11)), (1.0, pd_bench.Request(1, 8, 11))]
-    row = pd_bench.score(requests, 100.0, {0: (100.15, 100.25)})
+    requests = [(0.0, load.Request(0, 8, 11)), (1.0, load.Request(1, 8, 11))]
+    row = load.score(requests, 100.0, {0: (100.15, 100.25)})
     assert row["answered"] == 1 and row["ttftMsP50"] == pytest.approx(150) and row["tpotMsP50"] == pytest.approx(10)
     assert row["met"]["200/12"] == 0.5 and row["met"]["200/8"] == 0
     rows = [{"rate": 1, "met": {"a": 0.95}}, {"rate": 2, "met": {"a": 0.8}}, {"rate": 3, "met": {"a": 0.99}}]
-    assert pd_bench.goodput(rows) == {"a": 1}
+    assert load.goodput(rows) == {"a": 1}
 
 
 def test_arrivals_are_the_same_for_the_same_seed():
-    first, again = (pd_bench.arrivals(20, 50, 3, (4, 9), (2, 5)) for _ in range(2))
+    first, again = (load.arrivals(20, 50, 3, (4, 9), (2, 5)) for _ in range(2))
     assert first == again and 850 < len(first) < 1150
     assert all(4 <= one.prompt <= 9 and 2 <= one.wanted <= 5 for _, one in first)
 
 
-def test_prefill_and_decode_apart_answer_every_request():
+@pytest.mark.parametrize("system", ["--devices cpu,cpu --system apart", "--devices cpu --system halves"])
+def test_prefill_and_decode_apart_answer_every_request(system):
     # The other systems take as long, and their steps are tested above.
-    words = "--devices cpu,cpu --rates 8 --seconds 1 --patience 60 --layers 1 --width 128 --vocabulary 300".split()
-    words += "--prompt 8,24 --answer 4,12 --slots 4 --chunk 8 --places 2 --system apart".split()
+    words = "--rates 8 --seconds 1 --patience 60 --layers 1 --width 128 --vocabulary 300 ".split() + system.split()
+    words += "--prompt 8,24 --answer 4,12 --slots 4 --chunk 8 --places 2".split()
     done = subprocess.run(
         [sys.executable, "-B", "-m", "examples.llm.pd_bench", *words],
         cwd=pathlib.Path(tools.__file__).parents[1], capture_output=True, text=True, timeout=90,
@@ -173,3 +174,4 @@ def test_prefill_and_decode_apart_answer_every_request():
     assert done.returncode == 0, done.stderr
     rows = [json.loads(line) for line in done.stdout.splitlines()]
     assert rows[1]["requests"] > 2 and rows[1]["answered"] == rows[1]["requests"]
+    assert 0 < rows[1]["ttftMsP50"] < 60_000 and 0 < rows[1]["tpotMsP50"] < 60_000

@@ -41,8 +41,26 @@ class Profile:
 
     def write(self, path: str) -> None:
         """Writes the file whole, or not at all."""
-        text = json.dumps(self.document(), indent=2) + "\n"
-        beside = f"{path}.{os.getpid()}"
-        with open(beside, "w") as file:
-            file.write(text)
-        os.replace(beside, path)
+        write_whole(path, self.document())
+
+
+def write_whole(path: str, document: Dict[str, Any]) -> None:
+    """Writes a document as JSON: the file is whole, or as it was. Raises OSError when it cannot be written."""
+    beside = f"{path}.{os.getpid()}"
+    with open(beside, "w") as file:
+        file.write(as_json(document) + "\n")
+    os.replace(beside, path)
+
+
+def as_json(value: Any, depth: int = 0) -> str:
+    """JSON with two spaces for each level; what has no object or array inside has a line of its own."""
+    inside = list(value.values()) if isinstance(value, dict) else value if isinstance(value, list) else []
+    if not any(isinstance(one, (dict, list)) for one in inside):
+        return json.dumps(value)
+    indent = "  " * (depth + 1)
+    if isinstance(value, dict):
+        rows = [f"{json.dumps(key)}: {as_json(one, depth + 1)}" for key, one in value.items()]
+    else:
+        rows = [as_json(one, depth + 1) for one in value]
+    opening, closing = "{}" if isinstance(value, dict) else "[]"
+    return f"{opening}\n" + ",\n".join(indent + row for row in rows) + f"\n{'  ' * depth}{closing}"

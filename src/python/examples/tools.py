@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import os
 import time
-from typing import Any, Callable, Dict, Iterable, List, Optional
+from typing import Any, Callable, Dict, Optional
 
 import torch
 from torch import nn
@@ -175,11 +175,3 @@ def timed(device: str, call: Callable[[], Any]) -> Dict[str, Any]:
 def device_name(device: str) -> str:
     """The name of the device, for example "NVIDIA H100 80GB HBM3"; "cpu" for a CPU."""
     return torch.cuda.get_device_name(device) if device.startswith("cuda") else "cpu"
-
-
-def percentile(values: Iterable[float], share: float) -> float:
-    """The value that a share (0 to 1) of all values does not exceed; NaN when there are none."""
-    ordered: List[float] = sorted(values)
-    if not ordered:
-        return math.nan
-    return ordered[min(len(ordered) - 1, max(0, math.ceil(share * len(ordered)) - 1))]

@@ -257,14 +257,16 @@ class Task:
         """Copies an array into a new output: for results that were not built by :meth:`output`.
 
         Args:
-            array: of NumPy or PyTorch, or bytes and what else has the buffer protocol. ``"bf16"`` and the 8-bit floats
-                are copied bit by bit: from arrays of that type, or of unsigned integers of that size.
+            array: of NumPy, PyTorch, CuPy or JAX, or bytes and what else has the buffer protocol. ``"bf16"`` and the
+                8-bit floats are copied bit by bit: from arrays of that type, or of unsigned integers of that size.
             dtype: of bytes, default ``"u8"``; of others, what they are.
             shape: of bytes, default all of them in one dimension.
 
         Raises what :meth:`output` raises, TypeError for an array of another type than ``dtype`` and for what is no
         array, ValueError for one that does not have this shape.
         """
+        if hasattr(array, "__cuda_array_interface__") and hasattr(array, "get"):  # CuPy
+            array = array.get()
         if hasattr(array, "detach") and hasattr(array, "cpu"):  # PyTorch
             source = array.detach().cpu().contiguous()
             made = self.output(name, dtype or dtype_of_array(array), source.shape if shape is None else shape)

@@ -16,6 +16,7 @@ import torch
 
 from ..tools import Tensor, dtype_on, with_random_weights
 from .batch import Batch, Prompt
+from .load import Request
 from .model import Llama, Shape
 from .reader import Reader
 
@@ -30,14 +31,6 @@ class Settings(NamedTuple):
     chunk: int  # tokens of a pass, with chunked prefill
     places: int  # prompts on their way from prefill to decode
     seed: int
-
-
-class Request(NamedTuple):
-    """One request: its number, the tokens of its prompt, and those of its answer, at least 2."""
-
-    number: int
-    prompt: int
-    wanted: int
 
 
 #: what a process answers: (number, time of the first token, time of the last one)
