@@ -1,5 +1,6 @@
 """Proves that predicted processes take their turns as the real ones do, and what a profile of passes must have."""
 
+import argparse
 import json
 import pathlib
 import subprocess
@@ -127,10 +128,10 @@ def test_the_same_requests_are_counted_as_in_a_measurement():
 def test_options_that_are_wrong_are_refused():
     assert between("5,9") == (5, 9) and rates_of("9,2.5") == [2.5, 9]
     for wrong in ("0,5", "9,5", "5", "a,b", "1,2,3"):
-        with pytest.raises(ValueError):
+        with pytest.raises(argparse.ArgumentTypeError, match=f"the smaller one first, not '{wrong}'"):
             between(wrong)
-    for wrong in ("0", "-1,5", "x", "nan"):
-        with pytest.raises(ValueError):
+    for wrong in ("0", "-1,5", "x", "nan", "5,nan", "inf"):
+        with pytest.raises(argparse.ArgumentTypeError, match=f"above 0, not '{wrong}'"):
             rates_of(wrong)
     assert fleet_of("apart", 4, 512, 3) == Fleet(prefill=3, decode=1)
     assert fleet_of("chunked", 2, 512, 1) == Fleet(together=2, chunk=512)
@@ -145,9 +146,9 @@ def test_options_that_are_wrong_are_refused():
         (["--profile", "/nowhere.json"], "No such file"),
         (["--beside", "/nowhere.jsonl"], "No such file"),
         (["--answer", "1,5"], "answers of at least 2"),
-        (["--prompt", "9,5"], "--prompt"),
+        (["--prompt", "9,5"], "argument --prompt: give two numbers of tokens"),
         (["--system", "apart", "--devices", "1"], "apart takes 2 devices"),
-        (["--rates", "0"], "a rate above 0"),
+        (["--rates", "0"], "argument --rates: give requests a second, above 0, not '0'"),
         (["--prompt", "512,4096", "--rates", "1"], "tokens of a prompt; at most 2048 were timed"),
     ],
 )

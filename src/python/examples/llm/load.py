@@ -25,7 +25,7 @@ class Request(NamedTuple):
 
 def options_of(parser: argparse.ArgumentParser) -> None:
     """Adds the options of a load."""
-    parser.add_argument("--rates", default="8,12,16,20,24", help="requests a second, of all devices together")
+    parser.add_argument("--rates", type=rates_of, default="8,12,16,20,24", help="requests a second of all devices")
     parser.add_argument("--seconds", type=float, default=12, help="of arrivals, at each rate")
     parser.add_argument("--patience", type=float, default=5, help="seconds after the last arrival")
     parser.add_argument("--prompt", type=between, default=(512, 2048), help="tokens, at least and at most")
@@ -37,18 +37,25 @@ def options_of(parser: argparse.ArgumentParser) -> None:
 
 
 def between(text: str) -> Tuple[int, int]:
-    """Two numbers of tokens, "512,2048". Raises ValueError unless the first is at least 1 and at most the second."""
-    least, most = (int(one) for one in text.split(","))
+    """Two numbers of tokens, "512,2048". Raises ArgumentTypeError unless the first is at least 1 and at most the
+    second."""
+    try:
+        least, most = (int(one) for one in text.split(","))
+    except ValueError:
+        least, most = 0, 0
     if not 1 <= least <= most:
-        raise ValueError(f"1 <= {least} <= {most} is not true")
+        raise argparse.ArgumentTypeError(f"give two numbers of tokens, the smaller one first, not {text!r}")
     return least, most
 
 
 def rates_of(text: str) -> List[float]:
-    """The rates of "8,12", the lowest first. Raises ValueError unless each is above 0."""
-    rates = sorted(float(one) for one in text.split(","))
-    if not rates[0] > 0:
-        raise ValueError(f"a rate above 0, not {rates[0]}")
+    """The rates of "8,12", the lowest first. Raises ArgumentTypeError unless each is above 0 and finite."""
+    try:
+        rates = sorted(float(one) for one in text.split(","))
+    except ValueError:
+        rates = []
+    if not rates or not all(0 < rate < math.inf for rate in rates):
+        raise argparse.ArgumentTypeError(f"give requests a second, above 0, not {text!r}")
     return rates
 
 

@@ -18,7 +18,7 @@ import time
 from typing import List
 
 from ..tools import device_name
-from .load import TPOT_MS, TTFT_MS, arrivals, goodput, options_of, rates_of
+from .load import TPOT_MS, TTFT_MS, arrivals, goodput, options_of
 from .model import shape_of
 from .pd_system import Halves, System
 from .pd_workers import Settings
@@ -57,7 +57,7 @@ def main(words: List[str]) -> int:
     try:
         # Warm-up, not counted.
         system.run(arrivals(4, 2, 0, prompt, answer), chosen.patience)
-        for rate in rates_of(chosen.rates):
+        for rate in chosen.rates:
             if time.monotonic() - began > chosen.deadline:
                 print(json.dumps({**said, "rate": rate, "skipped": "no time left"}), flush=True)
                 continue

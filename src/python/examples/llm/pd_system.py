@@ -20,6 +20,9 @@ from .pd_workers import Settings
 
 Answers = Dict[int, Tuple[float, float]]
 
+#: A process that drops its requests does so after its step.
+_DROP_SECONDS = 60.0
+
 
 class Processes:
     """Processes with a device each, and a channel to each of them."""
@@ -94,6 +97,14 @@ def play(
     return lateness
 
 
+def until(end: float, channels: List[Any]) -> List[Any]:
+    """The channels that have something; waits for the first. Raises RuntimeError when there is none at ``end``."""
+    found: List[Any] = wait(channels, max(0.0, end - time.monotonic()))
+    if not found:
+        raise RuntimeError("a process does not drop its requests")
+    return found
+
+
 def row_of(requests: List[Tuple[float, Request]], began: float, answers: Answers, lateness: float) -> Dict[str, Any]:
     """The figures of a run."""
     return {**score(requests, began, answers), "sentLateMs": round(lateness * 1000, 2)}
@@ -154,9 +165,10 @@ class System:
         for entry in self.entries:
             entry.send("drop")
         left = len(self.entries)  # apart, prefill passes it on, and decode answers
+        end = time.monotonic() + _DROP_SECONDS
         while left > 0:
-            for channel in wait(self.processes.channels):
-                left -= self._take(channel.recv(), late)  # type: ignore[attr-defined]
+            for channel in until(end, self.processes.channels):
+                left -= self._take(channel.recv(), late)
         self.load = {key: 0 for key in self.load}
 
     def close(self) -> None:
@@ -202,16 +214,12 @@ class Halves:
             channel.send(place)
             handed.append((request, token, when))
 
-        def drop_read() -> None:
-            self._prefill.send("drop")
-            for _ in range(len(requests) + 1):
-                if self._from_prefill.recv() == "drop":
-                    return
-            raise RuntimeError("prefill does not drop its requests")
-
         late = play(requests, began, patience, self._prefill.send, [self._from_prefill], hand,
                     lambda: len(handed) == len(requests))
-        drop_read()
+        self._prefill.send("drop")
+        end = time.monotonic() + _DROP_SECONDS
+        while until(end, [self._from_prefill])[0].recv() != "drop":
+            pass  # it was reading when it was time to end
         answers: Answers = {}
         again = time.monotonic() + 0.05
         places = self.settings.places
@@ -227,12 +235,13 @@ class Halves:
                               lambda: len(answers) == len(timed)))
         counted = dict(answers)
         self._to_decode.send("drop")
-        while True:
-            ready = wait([self._decode, self._to_decode])
-            if self._to_decode in ready:
-                self._to_decode.recv()
-            if self._decode in ready and self._decode.recv() == "dropped":
-                return row_of(requests, again, counted, late)
+        end = time.monotonic() + _DROP_SECONDS
+        is_dropped = False
+        while not is_dropped:
+            for channel in until(end, [self._decode, self._to_decode]):
+                message = channel.recv()
+                is_dropped = is_dropped or (channel is self._decode and message == "dropped")
+        return row_of(requests, again, counted, late)
 
     def close(self) -> None:
         try:

@@ -17,7 +17,7 @@ import sys
 from typing import Any, Dict, Iterator, List, Tuple
 
 from .costs import Costs, read_costs
-from .load import arrivals, goodput, options_of, rates_of, score
+from .load import arrivals, goodput, options_of, score
 from .predicted import Fleet, simulate
 
 _PROFILE = str(pathlib.Path(__file__).with_name("profile.json"))
@@ -99,7 +99,7 @@ def alone(costs: Costs, chosen: argparse.Namespace) -> None:
         fleet = fleet_of(system, chosen.devices, chosen.chunk, chosen.prefill)
         said = {"row": "pd-predicted", "system": system, "machine": costs.machine, **fleet._asdict()}
         rows = []
-        for rate in rates_of(chosen.rates):
+        for rate in chosen.rates:
             rows.append({**said, "rate": rate, **predict(fleet, costs, rate, vars(chosen), chosen.gigabytes * 1e9)})
             print(json.dumps(rows[-1]), flush=True)
         print(json.dumps({**said, "goodput": goodput(rows)}), flush=True)
