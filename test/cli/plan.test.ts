@@ -174,6 +174,26 @@ void t.test('the delays of a cluster are printed, can be set, and can be left ou
   t.match((await onepiece([...one, '--no-gateway'], folder)).stdout, /^Gateway: a queue for each pool/m);
 });
 
+void t.test('what may be refused is part of the SLO', async (t) => {
+  const args = ['simulate', '--trace', 'poisson', '--rate', '0.05', ...WAN, '--queued', '1', '--no-gateway', '--json'];
+  const of = async (slo: string) => JSON.parse((await onepiece([...args, '--slo', slo], folder)).stdout).comparison[0];
+  const [strict, lax] = [await of('p95=3x,rejected=0%'), await of('p95=3x,rejected=5%')];
+  t.ok(strict.rejected > 0 && strict.rejected < 0.05 && strict.inTime > 0.95, `${strict.rejected} refused`);
+  t.notOk(strict.sloMet);
+  t.ok(lax.sloMet);
+});
+
+void t.test('a plan says that it has no interval, and what it leaves out of faults and shared GPUs', async (t) => {
+  const args = ['plan', ...SMALL, '--seeds', '1', '--node-deaths', '0.01'];
+  const packed = await onepiece([...args, '--fleets', 'staged-full'], folder);
+  t.match(packed.stdout, /^Not known: one seed was simulated: there is no interval over seeds$/m);
+  t.match(packed.stdout, /^Not known: stages that share a GPU take turns;/m);
+  t.match(packed.stdout, /^Not known: mono-fixed and staged-fixed are sized as if no node died/m);
+  const fixed = await onepiece(['plan', ...SMALL, '--seeds', '3', '--fleets', 'mono-shared'], folder);
+  t.notMatch(fixed.stdout, /somebody can lend|share a GPU|sized as if|no interval/);
+  t.match(fixed.stdout, /^On 2 other seeds: .* in time, at most 0\.00 % refused/m);
+});
+
 const bad: { args: string[]; code: number; says: RegExp }[] = [
   {
     args: ['plan', '--trace', 'nope.csv', ...WAN],

@@ -10,6 +10,7 @@ import {
   gpuText,
   hourColumns,
   hourRows,
+  missesText,
   otherText,
   percent,
   placedText,
@@ -44,10 +45,11 @@ export function planPage(plan: PlanResult, others: readonly PlanResult[]): strin
   const title = `${fixed(chosen.gpusMean)} GPUs on average, ${chosen.gpusPeak} at the peak`;
   const spread =
     intervals === undefined
-      ? 'The trace is one sample, so there is no interval.'
+      ? 'There is no interval over seeds.'
       : `On ${intervals.seeds} other seeds ` +
         `${fixed(intervals.gpusMean.low)} to ${fixed(intervals.gpusMean.high)} GPUs, ` +
-        `${percent(intervals.inTime.low, 2)} to ${percent(intervals.inTime.high, 2)} in time.`;
+        `${percent(intervals.inTime.low, 2)} to ${percent(intervals.inTime.high, 2)} in time, ` +
+        `at most ${percent(intervals.rejected.high, 2)} refused${missesText(plan)}.`;
   const cost = chosen.costADay === undefined ? '' : ` They cost ${fixed(chosen.costADay, 2)} a day.`;
   return `<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">

@@ -12,6 +12,7 @@ import {
   gpuText,
   hourColumns,
   hourRows,
+  missesText,
   otherText,
   percent,
   placedText,
@@ -80,7 +81,8 @@ export function planText(plan: PlanResult, others: readonly PlanResult[]): strin
           `On ${intervals.seeds} other seeds: ` +
             `${fixed(intervals.gpusMean.low, 2)} to ${fixed(intervals.gpusMean.high, 2)} GPUs, ` +
             `peak ${intervals.gpusPeak.low} to ${intervals.gpusPeak.high}, ` +
-            `${percent(intervals.inTime.low, 2)} to ${percent(intervals.inTime.high, 2)} in time`,
+            `${percent(intervals.inTime.low, 2)} to ${percent(intervals.inTime.high, 2)} in time, ` +
+            `at most ${percent(intervals.rejected.high, 2)} refused${missesText(plan)}`,
         ]),
     '',
     table(

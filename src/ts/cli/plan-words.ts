@@ -59,6 +59,13 @@ export function defaultsText({ withDefaults }: PlanResult): string[] {
   return [`With the shipped defaults: ${fixed(gpusMean, 2)} GPUs, ${percent(inTime, 2)} in time`];
 }
 
+/** Whether the SLO is missed on some of the other seeds, as the end of a sentence. */
+export function missesText({ intervals, slo }: PlanResult): string {
+  const misses =
+    intervals !== undefined && (intervals.inTime.low < slo.quantile || intervals.rejected.high > slo.maxRejected);
+  return misses ? '; THE SLO DOES NOT HOLD ON ALL OF THEM' : '';
+}
+
 /** The plan for another kind of GPU, in one line. */
 export function otherText({ gpu, chosen }: PlanResult): string {
   const cost = chosen.costADay === undefined ? '' : `, ${fixed(chosen.costADay, 2)} a day`;

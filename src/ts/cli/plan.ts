@@ -260,6 +260,7 @@ function simulateFleets(flags: SimulateFlags): number {
         variants: flags.variants,
         sloFactor: factors[0]!,
         quantile: slo.quantile,
+        maxRejected: slo.rejected,
         bytesPerSecond: flags.bandwidth * 1e9,
         maxQueued: flags.queued,
         delays,

@@ -71,7 +71,7 @@ export function makePlan(input: PlanInput): PlanResult {
       gpusPeak: chosen.gpusPeak,
       gpuHoursADay,
       costADay: gpu.price === undefined ? undefined : gpuHoursADay * gpu.price,
-      sloMet: chosen.sloMet && chosen.rejected <= input.maxRejected,
+      sloMet: chosen.sloMet,
       hasGateway: chosen.hasGateway,
       pools: chosen.pools.map((pool) => ({
         name: pool.name,
@@ -95,12 +95,12 @@ export function makePlan(input: PlanInput): PlanResult {
   };
 }
 
-function choose(comparison: readonly Compared[], { maxRejected, gpu }: PlanInput): Compared {
+function choose(comparison: readonly Compared[], { gpu }: PlanInput): Compared {
   const fleets = comparison.filter(({ name }) => name !== 'bound');
   const fitting = fleets.filter(({ pools }) => pools.every((pool) => pool.memoryGB <= gpu.memoryGB));
   // If no fleet fits, `placement.unplaced` of the plan says so.
   const list = fitting.length > 0 ? fitting : fleets;
-  const good = list.filter((each) => each.sloMet && each.rejected <= maxRejected);
+  const good = list.filter(({ sloMet }) => sloMet);
   if (good.length > 0) return good.reduce((a, b) => (b.gpusMean < a.gpusMean ? b : a));
   return list.reduce((a, b) => (b.inTime > a.inTime ? b : a));
 }
