@@ -15,10 +15,16 @@ writeFileSync(join(folder, 'own.csv'), 'arrival_s,model\n0,a\n100,b\n200,a\n900,
 writeFileSync(join(folder, 'back.csv'), 'arrival_s,model\n10,a\n4,a\n');
 writeFileSync(join(folder, 'minus.csv'), 'arrival_s,model\n-4,a\n');
 writeFileSync(join(folder, 'none.json'), '{');
+writeFileSync(join(folder, 'one.csv'), 'arrival_s,model\n0,a\n');
+writeFileSync(join(folder, 'large.csv'), 'arrival_s,units\n0,1\n5,1e9\n');
+writeFileSync(join(folder, 'typed.csv'), `arrival_s,modle\n${'0,a\n'.repeat(200)}900000,a\n`);
+writeFileSync(join(folder, 'control.csv'), '\u001b[31mtime,model\n0,a\n');
 const own = JSON.parse(readFileSync(join(packageRoot(), 'profiles', 'wan21-i2v-14b-480p-40.json'), 'utf8'));
 own.id = 'own';
 delete own.stages[1].switchSeconds;
 writeFileSync(join(folder, 'own.json'), JSON.stringify(own));
+writeFileSync(join(folder, 'marked.json'), `\uFEFF${JSON.stringify(own)}`);
+writeFileSync(join(folder, 'typed.json'), JSON.stringify({ ...own, loadMs: 1 }));
 
 void t.test('a plan as JSON and as a page', async (t) => {
   const args = [
@@ -56,6 +62,44 @@ void t.test('a plan as JSON and as a page', async (t) => {
   t.match(page, /default-src 'none'/);
   t.notMatch(page, /<script|https?:|url\(|@import/, 'nothing is loaded');
   t.match(page, /<svg/);
+  t.match(page, /staged-\w+ on H100 of 80 GB at 2.5 an hour|mono-[\w-]+ on H100 of 80 GB at 2.5 an hour/);
+  t.match(page, /at most\s1.0 % refused/);
+  t.match(page, /<details><summary>By hour of the day.*<td>23<.td>/s);
+  t.match(page, /Placed: \d+ instances of the peak/);
+});
+
+void t.test('the plan is the fleet with the fewest GPUs that holds the SLO, of all that are compared', async (t) => {
+  const args = ['plan', '--trace', 'gentd26-like', '--rate', '0.3', '--models', '4', ...WAN, '--slo', 'p95=2x'];
+  const { stdout } = await onepiece([...args, '--seeds', '1', '--json'], folder);
+  const { chosen, comparison } = JSON.parse(stdout);
+  const able = comparison.filter((each: { name: string; sloMet: boolean }) => each.name !== 'bound' && each.sloMet);
+  t.equal(chosen.gpusMean, Math.min(...able.map((each: { gpusMean: number }) => each.gpusMean)));
+});
+
+void t.test('a trace of one request: its GPU counts until it is done', async (t) => {
+  const { code, stdout } = await onepiece(['plan', '--trace', 'one.csv', ...WAN], folder);
+  t.equal(code, 0);
+  t.match(stdout, /^Plan: \S+, 1\.00 GPUs on average, 1 at the peak/m);
+  t.notMatch(stdout, /NaN|Infinity/);
+});
+
+void t.test('several kinds of GPU: the text and the page say how the others do', async (t) => {
+  const gpus = ['--gpu', 'H100:80:3', '--gpu', 'H100:40:1', '--gpu', 'H100:40:1'];
+  const args = ['plan', '--trace', 'own.csv', ...WAN, '--fleets', 'mono-fixed,staged-elastic', ...gpus];
+  const { code, stdout } = await onepiece([...args, '--html', 'two.html'], folder);
+  t.equal(code, 0);
+  t.equal(stdout.match(/^On H100 of \d+ GB at \d an hour: /gm)?.length, 1);
+  t.match(readFileSync(join(folder, 'two.html'), 'utf8'), /<h2>Other GPUs<.h2><ul><li>On H100 of/);
+});
+
+void t.test('simulate says what is remarkable in a trace', async (t) => {
+  const args = ['simulate', '--trace', 'typed.csv', '--profile', './marked.json'];
+  const { stdout } = await onepiece(args, folder);
+  t.match(stdout, /^Note: columns that are not read: modle$/m);
+  t.match(stdout, /^Note: nothing comes for 250\.0 h, 0\.0 h after its beginning$/m);
+  const { notes } = JSON.parse((await onepiece([...args, '--json'], folder)).stdout);
+  t.equal(notes.length, 3);
+  t.notMatch((await onepiece([...args, '--fleet', 'bound'], folder)).stdout, /Gateway/, 'the bound has none');
 });
 
 void t.test('a trace from a file: the table says that it is one sample; the same twice', async (t) => {
@@ -130,6 +174,26 @@ void t.test('the delays of a cluster are printed, can be set, and can be left ou
   t.match((await onepiece([...one, '--no-gateway'], folder)).stdout, /^Gateway: a queue for each pool/m);
 });
 
+void t.test('what may be refused is part of the SLO', async (t) => {
+  const args = ['simulate', '--trace', 'poisson', '--rate', '0.05', ...WAN, '--queued', '1', '--no-gateway', '--json'];
+  const of = async (slo: string) => JSON.parse((await onepiece([...args, '--slo', slo], folder)).stdout).comparison[0];
+  const [strict, lax] = [await of('p95=3x,rejected=0%'), await of('p95=3x,rejected=5%')];
+  t.ok(strict.rejected > 0 && strict.rejected < 0.05 && strict.inTime > 0.95, `${strict.rejected} refused`);
+  t.notOk(strict.sloMet);
+  t.ok(lax.sloMet);
+});
+
+void t.test('a plan says that it has no interval, and what it leaves out of faults and shared GPUs', async (t) => {
+  const args = ['plan', ...SMALL, '--seeds', '1', '--node-deaths', '0.01'];
+  const packed = await onepiece([...args, '--fleets', 'staged-full'], folder);
+  t.match(packed.stdout, /^Not known: one seed was simulated: there is no interval over seeds$/m);
+  t.match(packed.stdout, /^Not known: stages that share a GPU take turns;/m);
+  t.match(packed.stdout, /^Not known: mono-fixed and staged-fixed are sized as if no node died/m);
+  const fixed = await onepiece(['plan', ...SMALL, '--seeds', '3', '--fleets', 'mono-shared'], folder);
+  t.notMatch(fixed.stdout, /somebody can lend|share a GPU|sized as if|no interval/);
+  t.match(fixed.stdout, /^On 2 other seeds: .* in time, at most 0\.00 % refused/m);
+});
+
 const bad: { args: string[]; code: number; says: RegExp }[] = [
   {
     args: ['plan', '--trace', 'nope.csv', ...WAN],
@@ -166,6 +230,47 @@ const bad: { args: string[]; code: number; says: RegExp }[] = [
     says: /SLO of 100 s is below the bare time/,
   },
   { args: ['plan', '--trace', 'own.csv', ...WAN, '--slo', 'fast'], code: 2, says: /--slo fast: give p95=2x/ },
+  { args: ['plan', '--trace', 'own.csv', ...WAN, '--slo', 'rejected=1%'], code: 2, says: /rejected=1%: give p95=2x/ },
+  {
+    args: ['plan', '--trace', 'own.csv', ...WAN, '--slo', 'p95=2x,p99=4x'],
+    code: 2,
+    says: /give one quantile of latency, not two/,
+  },
+  {
+    args: ['plan', '--trace', 'own.csv', ...WAN, '--slo', 'p95=99999999x'],
+    code: 2,
+    says: /lets a request take 2\.13e\+10 s; at most 2000000 s/,
+  },
+  {
+    args: ['plan', '--trace', 'large.csv', ...WAN],
+    code: 2,
+    says: /request 2 of trace large\.csv takes 2\.13e\+11 s alone/,
+  },
+  { args: ['plan', '--trace', 'own.csv', ...WAN, '--days', '2'], code: 2, says: /--days is for made traces/ },
+  {
+    args: ['plan', '--trace', 'gentd26-like', ...WAN, '--rate', '2000'],
+    code: 2,
+    says: /--rate 2000: .* 0\.01 to 1000/,
+  },
+  {
+    args: ['plan', '--trace', 'day', ...WAN, '--rate', '1000', '--days', '365'],
+    code: 2,
+    says: /rate times seconds must be at most 2e7 requests/,
+  },
+  { args: ['plan', '--trace', '.', ...WAN], code: 2, says: /cannot read trace \.: it is a directory/ },
+  { args: ['plan', '--trace', 'control.csv', ...WAN], code: 1, says: /has the columns \?\[31mtime,model/ },
+  {
+    args: ['plan', '--trace', 'own.csv', '--profile', './typed.json'],
+    code: 1,
+    says: /\.\/typed\.json: .* the profile has a field loadMs/,
+  },
+  {
+    args: ['plan', '--trace', 'own.csv', '--profile', './own.json', '--profile', './marked.json'],
+    code: 2,
+    says: /--profile: two of them have the id own/,
+  },
+  { args: ['plan', '--trace', 'own.csv', ...WAN, '--gpu', 'H100:80:'], code: 2, says: /--gpu H100:80:: give a kind/ },
+  { args: ['plan', '--trace', 'own.csv', ...WAN, '--gpu', 'H100:1e9'], code: 2, says: /--gpu H100:1e9: give a kind/ },
   {
     args: ['plan', '--trace', 'own.csv', ...WAN, '--gpu', 'H100:24'],
     code: 1,

@@ -102,6 +102,7 @@ const bad: { args: string[]; code: number; says: RegExp }[] = [
   { args: [MODULE, '--input', 'odd.json'], code: 2, says: /--input odd\.json: .*the body has "more"/ },
   { args: [MODULE, '--shared', 'nope'], code: 2, says: /--shared nope: the workflow has no such stage/ },
   { args: [MODULE, '--gpu', 'H100'], code: 2, says: /--gpu: no stage of the workflow has a GPU/ },
+  { args: [MODULE, '--id', 'UPPER'], code: 2, says: /--id UPPER: give --id of small letters/ },
   { args: [MODULE, '--part', 'x'], code: 2, says: /--part is for an --input that is not JSON/ },
   { args: [MODULE, '--batch', '0'], code: 2, says: /Give a whole number from 1 to 64/ },
   { args: [MODULE, '--output', '/nope/x.json'], code: 1, says: /cannot write \/nope\/x\.json/ },

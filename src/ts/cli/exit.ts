@@ -55,5 +55,9 @@ export function asUsage(error: unknown): never {
 /** An error as one line. */
 export function errorLine(error: unknown): string {
   const words = error instanceof Error ? error.message : String(error);
-  return `onepiece: ${words.replace(/\s+/g, ' ').trim()}`;
+  // What a file or a peer has sent may be in it: no control character reaches the terminal.
+  return `onepiece: ${words
+    .replace(/\s+/g, ' ')
+    .replace(/\p{Cc}/gu, '?')
+    .trim()}`;
 }

@@ -2,7 +2,23 @@
 //
 // Invariant: the page needs nothing else: no script, no font, no request. Text from traces and profiles is escaped.
 import type { PlanResult } from '../planner/fleet/plan.js';
-import { delaysText, fixed, gatewayText, percent, POOL_COLUMNS, poolRows, settingsText } from './plan-words.js';
+import {
+  defaultsText,
+  delaysText,
+  fixed,
+  gatewayText,
+  gpuText,
+  hourColumns,
+  hourRows,
+  missesText,
+  otherText,
+  percent,
+  placedText,
+  POOL_COLUMNS,
+  poolRows,
+  settingsText,
+  times,
+} from './plan-words.js';
 
 const escaped = (text: string) => text.replace(/[&<>"']/g, (c) => `&#${c.charCodeAt(0)};`);
 
@@ -18,33 +34,35 @@ table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}
 .wide{overflow-x:auto}
 td,th{padding:.25rem .6rem;border-bottom:1px solid var(--line);text-align:right;white-space:nowrap}
 td:first-child,th:first-child,td.t,th.t{text-align:left}th{font-weight:600;color:var(--soft)}
-svg{width:100%;height:auto;display:block}svg text{fill:var(--ink);font:12px system-ui,sans-serif}
+svg{width:100%;min-width:40rem;height:auto;display:block}svg text{fill:var(--ink);font:12px system-ui,sans-serif}
 .bar{fill:var(--bar)}.other{fill:var(--other)}.axis{stroke:var(--line)}
 .peak{fill:none;stroke:var(--soft);stroke-width:1.5}
 .area{fill:var(--bar);opacity:.75}ul{padding-left:1.2rem}`;
 
-/** The page. @returns HTML, about 20 KB */
-export function planPage(plan: PlanResult): string {
+/** The page. @param others plans for other kinds of GPU @returns HTML, about 20 KB */
+export function planPage(plan: PlanResult, others: readonly PlanResult[]): string {
   const { trace, slo, chosen, gpu, intervals } = plan;
   const title = `${fixed(chosen.gpusMean)} GPUs on average, ${chosen.gpusPeak} at the peak`;
   const spread =
     intervals === undefined
-      ? 'The trace is one sample, so there is no interval.'
+      ? 'There is no interval over seeds.'
       : `On ${intervals.seeds} other seeds ` +
         `${fixed(intervals.gpusMean.low)} to ${fixed(intervals.gpusMean.high)} GPUs, ` +
-        `${percent(intervals.inTime.low, 2)} to ${percent(intervals.inTime.high, 2)} in time.`;
+        `${percent(intervals.inTime.low, 2)} to ${percent(intervals.inTime.high, 2)} in time, ` +
+        `at most ${percent(intervals.rejected.high, 2)} refused${missesText(plan)}.`;
   const cost = chosen.costADay === undefined ? '' : ` They cost ${fixed(chosen.costADay, 2)} a day.`;
   return `<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
 <title>${escaped(title)}</title><style>${STYLE}</style></head><body>
 <h1>${escaped(title)}</h1>
-<p class="lead">${escaped(chosen.fleet)} on ${escaped(gpu.kind)}: ${fixed(chosen.gpuHoursADay)} GPU hours a day.${cost}
+<p class="lead">${escaped(chosen.fleet)} on ${escaped(gpuText(gpu))}: ${fixed(chosen.gpuHoursADay)} GPU hours a day.${cost}
 ${chosen.sloMet ? 'The SLO holds.' : '<strong>The SLO does not hold.</strong>'} ${escaped(spread)}</p>
 <p class="soft">${trace.requests} requests for ${trace.models} models in ${fixed(trace.hours)} h
 (${escaped(trace.name)}); ${escaped(plan.profiles.join(', '))};
-${percent(slo.quantile, 2)} within ${fixed(slo.factor, 2)} times the bare time of ${fixed(plan.bareSecondsMean)} s.</p>
-<h2>Fleets</h2>${fleetChart(plan)}
+${percent(slo.quantile, 2)} within ${fixed(slo.factor, 2)} times the bare time of ${fixed(plan.bareSecondsMean)} s, at most
+${percent(slo.maxRejected, 1)} refused.</p>
+<h2>Fleets</h2><p class="soft">GPUs of each fleet: the strong bar on average, the pale one at the peak.</p>${fleetChart(plan)}
 <div class="wide">${rowsOf(
     ['fleet', 'GPUs', 'p99', 'peak', 'SLO', 'in time', 'refused', 'loads'],
     plan.comparison.map((each) => [
@@ -60,13 +78,17 @@ ${percent(slo.quantile, 2)} within ${fixed(slo.factor, 2)} times the bare time o
   )}</div>
 <h2>What each step contributes</h2><div class="wide">${rowsOf(
     ['step', 'on average', 'at the peak'],
-    plan.ratios.map(({ what, mean, peak }) => [what, `${fixed(mean, 2)}x`, `${fixed(peak, 2)}x`]),
+    plan.ratios.map(({ what, mean, peak }) => [what, times(mean), times(peak)]),
   )}</div>
-<h2>GPUs over time</h2>${timeChart(plan)}
+<h2>GPUs over time</h2><p class="soft">By hour: the area is the mean, the line the peak.</p>${timeChart(plan)}
 <h2>Instances</h2><div class="wide">${rowsOf(POOL_COLUMNS, poolRows(plan))}</div>
-<h2>How much each input matters</h2>${sensitivityChart(plan)}
-<h2>Settings</h2><p>${escaped(settingsText(plan) ?? 'A fixed fleet has none.')}</p>
-<h2>Cluster</h2>${listOf([delaysText(plan.delays), gatewayText(plan.comparison)])}
+<details><summary>By hour of the day: mean / peak</summary>
+<div class="wide">${rowsOf(hourColumns(plan), hourRows(plan))}</div></details>
+<h2>How much each input matters</h2>
+<p class="soft">GPUs on average relative to the plan, when one input changes.</p>${sensitivityChart(plan)}
+<h2>Settings</h2>${listOf([settingsText(plan) ?? 'A fixed fleet has none.', ...defaultsText(plan)])}
+<h2>Cluster</h2>${listOf([placedText(plan), delaysText(plan.delays), ...gatewayText(plan.comparison)])}
+${others.length === 0 ? '' : `<h2>Other GPUs</h2>${listOf(others.map(otherText))}`}
 <h2>Assumed</h2>${listOf(plan.assumed)}
 <h2>Not known</h2>${listOf([...trace.notes, ...plan.unknown])}
 </body></html>
@@ -87,7 +109,7 @@ const WIDTH = 900;
 const LEFT = 170;
 
 function chart(height: number, label: string, content: string): string {
-  return `<svg viewBox="0 0 ${WIDTH} ${height}" role="img" aria-label="${label}">${content}</svg>`;
+  return `<div class="wide"><svg viewBox="0 0 ${WIDTH} ${height}" role="img" aria-label="${label}">${content}</svg></div>`;
 }
 
 function fleetChart({ comparison }: PlanResult): string {
@@ -104,7 +126,7 @@ function fleetChart({ comparison }: PlanResult): string {
     );
   });
   const height = 16 + comparison.length * 26;
-  return chart(height, 'GPUs of each fleet: mean dark, peak light', bars.join(''));
+  return chart(height, 'GPUs of each fleet: mean strong, peak pale', bars.join(''));
 }
 
 function timeChart({ chosen, comparison }: PlanResult): string {
@@ -143,7 +165,7 @@ function sensitivityChart({ sensitivity }: PlanResult): string {
     const y = 8 + i * 24;
     const width = Math.abs(ratio - 1) * scale;
     const x = ratio < 1 ? middle - width : middle;
-    const label = `${fixed(ratio, 2)}x${sloMet ? '' : ', SLO missed'}`;
+    const label = `${times(ratio)}${sloMet ? '' : ', SLO missed'}`;
     const at = ratio < 1 ? `x="${fixed(x - 6)}" text-anchor="end"` : `x="${fixed(x + width + 6)}"`;
     return (
       `<text x="${LEFT + 40}" y="${y + 14}" text-anchor="end">${escaped(`${input} ${change}`)}</text>` +

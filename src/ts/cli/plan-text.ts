@@ -4,7 +4,23 @@
 import type { Compared } from '../planner/fleet/compared.js';
 import type { Ratio } from '../planner/fleet/ratios.js';
 import type { PlanResult } from '../planner/fleet/plan.js';
-import { delaysText, fixed, gatewayText, percent, POOL_COLUMNS, poolRows, settingsText } from './plan-words.js';
+import {
+  defaultsText,
+  delaysText,
+  fixed,
+  gatewayText,
+  gpuText,
+  hourColumns,
+  hourRows,
+  missesText,
+  otherText,
+  percent,
+  placedText,
+  POOL_COLUMNS,
+  poolRows,
+  settingsText,
+  times,
+} from './plan-words.js';
 import { table } from './table.js';
 
 /** The fleets and what each step contributes. */
@@ -17,7 +33,7 @@ export function comparisonText(comparison: readonly Compared[], ratios: readonly
     fixed(fleet.gpuHours),
     fleet.sloMet ? 'yes' : 'no',
     percent(fleet.inTime, 2),
-    `${fixed(fleet.quantileRatio, 2)}x`,
+    times(fleet.quantileRatio),
     percent(fleet.rejected, 2),
     String(fleet.loads),
   ]);
@@ -33,12 +49,7 @@ export function comparisonText(comparison: readonly Compared[], ratios: readonly
     '>refused',
     '>loads',
   ];
-  const steps = ratios.map(({ what, from, to, mean, peak }) => [
-    what,
-    `${from} / ${to}`,
-    `${fixed(mean, 2)}x`,
-    `${fixed(peak, 2)}x`,
-  ]);
+  const steps = ratios.map(({ what, from, to, mean, peak }) => [what, `${from} / ${to}`, times(mean), times(peak)]);
   const chain =
     steps.length === 0 ? '' : `\n${table(['what it contributes', 'fleets', '>on average', '>at the peak'], steps)}\n`;
   return `${table(header, rows)}\n${chain}`;
@@ -54,7 +65,7 @@ export function planText(plan: PlanResult, others: readonly PlanResult[]): strin
   const cost = chosen.costADay === undefined ? '' : `, ${fixed(chosen.costADay, 2)} a day`;
   const lines = [
     `${trace.name}: ${trace.requests} requests for ${trace.models} models in ${fixed(trace.hours)} h; ` +
-      `${plan.profiles.join(', ')} on ${gpu.kind}`,
+      `${plan.profiles.join(', ')} on ${gpuText(gpu)}`,
     `SLO: ${percent(slo.quantile, 2)} within ${fixed(slo.factor, 2)} times the bare time ` +
       `(${fixed(plan.bareSecondsMean)} s), at most ${percent(slo.maxRejected, 1)} refused`,
     '',
@@ -63,19 +74,15 @@ export function planText(plan: PlanResult, others: readonly PlanResult[]): strin
       `${fixed(chosen.gpuHoursADay)} GPU hours a day${cost}; ` +
       (chosen.sloMet ? 'the SLO holds' : 'THE SLO DOES NOT HOLD'),
     ...(settings === undefined ? [] : [`Settings: ${settings}`]),
-    ...(plan.withDefaults === undefined
-      ? []
-      : [
-          `With the shipped defaults: ${fixed(plan.withDefaults.gpusMean, 2)} GPUs, ` +
-            `${percent(plan.withDefaults.inTime, 2)} in time`,
-        ]),
+    ...defaultsText(plan),
     ...(intervals === undefined
       ? []
       : [
           `On ${intervals.seeds} other seeds: ` +
             `${fixed(intervals.gpusMean.low, 2)} to ${fixed(intervals.gpusMean.high, 2)} GPUs, ` +
             `peak ${intervals.gpusPeak.low} to ${intervals.gpusPeak.high}, ` +
-            `${percent(intervals.inTime.low, 2)} to ${percent(intervals.inTime.high, 2)} in time`,
+            `${percent(intervals.inTime.low, 2)} to ${percent(intervals.inTime.high, 2)} in time, ` +
+            `at most ${percent(intervals.rejected.high, 2)} refused${missesText(plan)}`,
         ]),
     '',
     table(
@@ -83,7 +90,10 @@ export function planText(plan: PlanResult, others: readonly PlanResult[]): strin
       poolRows(plan).slice(0, MAX_POOLS),
     ),
     '',
-    hoursText(plan),
+    table(
+      hourColumns(plan).map((name) => `>${name}`),
+      hourRows(plan),
+    ),
     '',
     table(
       ['what if', 'change', '>GPUs', '>relative', '>in time', 'SLO'],
@@ -91,39 +101,19 @@ export function planText(plan: PlanResult, others: readonly PlanResult[]): strin
         input,
         change,
         fixed(gpusMean, 2),
-        `${fixed(ratio, 2)}x`,
+        times(ratio),
         percent(inTime, 2),
         sloMet ? 'yes' : 'no',
       ]),
     ),
     '',
-    `Placed: ${plan.placement.placed} instances of the peak on ${plan.placement.nodes} nodes of 8 GPUs${
-      plan.placement.unplaced.length === 0 ? '' : `; ${plan.placement.unplaced.join('; ')}`
-    }`,
-    ...others.map(({ gpu: other, chosen: its }) => {
-      const itsCost = its.costADay === undefined ? '' : `, ${fixed(its.costADay, 2)} a day`;
-      return `On ${other.kind}: ${its.fleet}, ${fixed(its.gpusMean, 2)} GPUs on average${itsCost}`;
-    }),
+    placedText(plan),
+    ...others.map(otherText),
     delaysText(plan.delays),
-    gatewayText(plan.comparison),
+    ...gatewayText(plan.comparison),
     ...trace.notes.map((words) => `Note: ${words}`),
     ...plan.assumed.map((words) => `Assumed: ${words}`),
     ...plan.unknown.map((words) => `Not known: ${words}`),
   ];
   return `${lines.join('\n')}\n`;
-}
-
-// Peak instances of each pool by hour of the day, over all days.
-function hoursText({ chosen }: PlanResult): string {
-  const pools = chosen.pools.slice(0, 6);
-  const hours = Math.min(24, Math.max(0, ...pools.map(({ byHour }) => byHour.length)));
-  const rows = Array.from({ length: hours }, (_, hour) => [
-    String(hour),
-    ...pools.map(({ byHour }) => {
-      const same = byHour.filter((_each, i) => i % 24 === hour);
-      const mean = same.reduce((sum, each) => sum + each.mean, 0) / same.length;
-      return `${fixed(mean)} / ${fixed(Math.max(...same.map(({ peak }) => peak)), 0)}`;
-    }),
-  ]);
-  return table(['>hour', ...pools.map(({ name }) => `>${name}`)], rows);
 }

@@ -27,6 +27,7 @@ import {
   sloOf,
   type TraceFlags,
   traceSource,
+  wholeTrace,
 } from './plan-inputs.js';
 import { planPage } from './plan-page.js';
 import { delaysText, gatewayText } from './plan-words.js';
@@ -89,7 +90,7 @@ function shared(command: Command): Command {
         .choices(['base', 'adapter'])
         .default('base'),
     )
-    .option('--days <count>', 'of a made trace', integer(1, 365), 1)
+    .option('--days <count>', 'of a made trace, default 1', integer(1, 365))
     .option(
       '--rate <count>',
       'of a made trace: requests a second; gentd26-like: times 2300 a day',
@@ -178,11 +179,15 @@ function delaysOf(flags: Flags): ClusterDelays | null {
 function inputsOf(flags: Flags) {
   const slo = sloOf(flags.slo);
   const profiles = [...new Set(flags.profile)].map(readProfile);
-  const kinds = flags.gpu ?? Object.keys(profiles[0]!.gpus).slice(0, 1);
+  const ids = profiles.map(({ id }) => id);
+  const twice = ids.find((id, i) => ids.indexOf(id) < i);
+  if (twice !== undefined) throw new UsageError(`--profile: two of them have the id ${twice}`);
+  const kinds = [...new Set(flags.gpu ?? Object.keys(profiles[0]!.gpus).slice(0, 1))];
   const gpus = kinds.map((text) => gpuOf(text, profiles));
   const source = traceSource(flags, modelNames(profiles));
-  const first = source.of(flags.seed);
-  const costs = gpus.map((gpu) => profilesByModel(first, profiles).map((profile) => costsOf(profile, gpu)));
+  const made = source.of(flags.seed);
+  const costs = gpus.map((gpu) => profilesByModel(made, profiles).map((profile) => costsOf(profile, gpu)));
+  const first = wholeTrace(source, made, costs);
   return { slo, profiles, gpus, source, first, factors: costs.map((each) => sloFactor(slo, first, each)), costs };
 }
 
@@ -222,8 +227,8 @@ async function plan(flags: PlanFlags): Promise<number> {
     progress.clear();
   }
   const best = bestOf(plans);
-  if (output !== undefined) await output.commit(Buffer.from(planPage(best)));
   const others = plans.filter((each) => each !== best);
+  if (output !== undefined) await output.commit(Buffer.from(planPage(best, others)));
   const more = others.map(({ gpu, chosen }) => ({ gpu, chosen: { ...chosen, pools: undefined } }));
   process.stdout.write(
     flags.json ? `${JSON.stringify({ ...best, otherGpus: more }, null, 2)}\n` : planText(best, others),
@@ -255,6 +260,7 @@ function simulateFleets(flags: SimulateFlags): number {
         variants: flags.variants,
         sloFactor: factors[0]!,
         quantile: slo.quantile,
+        maxRejected: slo.rejected,
         bytesPerSecond: flags.bandwidth * 1e9,
         maxQueued: flags.queued,
         delays,
@@ -274,9 +280,15 @@ function simulateFleets(flags: SimulateFlags): number {
   const ratios = ratiosOf(comparison);
   const assumed = assumedOf(profiles);
   const requests = first.arrivalS.length;
-  const document = { seed: flags.seed, trace: first.name, requests, delays, comparison, ratios, assumed };
+  const { name, notes } = first;
+  const document = { seed: flags.seed, trace: name, requests, notes, delays, comparison, ratios, assumed };
   const text = () => {
-    const lines = [delaysText(delays), gatewayText(comparison), ...assumed.map((words) => `Assumed: ${words}`)];
+    const lines = [
+      delaysText(delays),
+      ...gatewayText(comparison),
+      ...notes.map((words) => `Note: ${words}`),
+      ...assumed.map((words) => `Assumed: ${words}`),
+    ];
     return comparisonText(comparison, ratios) + lines.map((line) => `${line}\n`).join('');
   };
   process.stdout.write(flags.json ? `${JSON.stringify(document, null, 2)}\n` : text());

@@ -12,7 +12,7 @@ import { measureWorkflow, type WorkflowMeasured } from '../bench/profile/measure
 import { readGpus } from '../cluster/gpus.js';
 import { isRdmaError } from '../core/errors.js';
 import type { PipelineRequest, Workflow } from '../pipeline/index.js';
-import type { Profile } from '../planner/profiles/profile.js';
+import { type Profile, PROFILE_ID } from '../planner/profiles/profile.js';
 import { loadService } from '../serve/index.js';
 import type { Service } from '../serve/service.js';
 import { JSON_TYPE, OCTETS } from '../serve/media.js';
@@ -83,6 +83,11 @@ async function profile(module: string, flags: ProfileFlags): Promise<number> {
   const { workflow } = service;
   const unknown = (flags.shared ?? []).find((name) => !workflow.spec.stages.some((stage) => stage.name === name));
   if (unknown !== undefined) throw new UsageError(`--shared ${unknown}: the workflow has no such stage`);
+  const id = flags.id ?? workflow.name;
+  if (!PROFILE_ID.test(id)) {
+    const fault = flags.id === undefined ? `the name of the workflow, ${id}, is no id of a profile` : `--id ${id}`;
+    throw new UsageError(`${fault}: give --id of small letters, digits, dots, _ and -, at most 80`);
+  }
   const requests = await requestsOf(service, flags);
   const output = flags.output === undefined ? undefined : await OutputFile.create(flags.output);
   const gpu = await gpuOf(workflow, flags.gpu);
@@ -103,7 +108,7 @@ async function profile(module: string, flags: ProfileFlags): Promise<number> {
       const { cpu, cores, memoryGib, kernel } = machine();
       const host = `${cpu}, ${cores} cores, ${memoryGib} GiB, Linux ${kernel}`;
       const document = profileOf(workflow.spec, measured, {
-        id: flags.id ?? workflow.name,
+        id,
         what: `workflow ${workflow.name}, ${flags.requests} requests of ${flags.units} units`,
         machine: gpu === undefined ? host : `${gpu.name}; ${host}`,
         where: `onepiece profile ${basename(module)}`,

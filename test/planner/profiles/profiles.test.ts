@@ -55,6 +55,13 @@ void t.test('the schema allows the fields that the check knows', async (t) => {
   const schema = read('schema.json');
   t.same(Object.keys(schema.properties).sort(), ['gpus', 'id', 'schema', 'sources', 'stages', 'what', 'whole']);
   const stage = Object.keys(schema.properties.stages.items.properties);
+  const { seconds, memoryGB } = schema.properties.stages.items.properties;
+  for (const of of [schema, schema.properties.stages.items, schema.properties.whole]) {
+    t.equal(of.additionalProperties, false, 'as the check, it allows no others');
+  }
+  for (const of of [seconds.items, memoryGB, schema.properties.whole.properties.memoryGB]) {
+    t.equal(of.unevaluatedProperties, false);
+  }
   for (const name of names) {
     const { stages, ...rest } = read(name);
     for (const key of Object.keys(rest)) t.ok(key in schema.properties, key);
@@ -143,6 +150,16 @@ void t.test('what is no profile is refused with the field', async (t) => {
     [(p) => (p.stages[0].memoryGB.kind = 'guessed'), /kind of memoryGB of encode/],
     [(p) => (p.stages[1].name = 'encode'), /two stages of one name/],
     [(p) => (p.gpus.H100.memoryGB = 0), /memoryGB of gpu H100/],
+    [(p) => (p.gpus = {}), /gpus of profile .* must be one kind or more/],
+    [(p) => p.stages[0].seconds.push(p.stages[0].seconds[0]), /seconds of encode twice for GPU H100, gpus 1, batch 1/],
+    [(p) => (p.sources['sglang-h100'] = 3), /source sglang-h100 of profile/],
+    [(p) => delete p.sources['sglang-h100'].where, /where of source sglang-h100/],
+    [(p) => (p.loadMs = 1), /the profile has a field loadMs, which is not one of its fields/],
+    [(p) => (p.stages[1].loadMs = 1), /stage dit of profile .* has a field loadMs/],
+    [(p) => (p.stages[1].loadSeconds.unit = 'ms'), /loadSeconds of dit of profile .* has a field unit/],
+    [(p) => (p.stages[1].loadSeconds.batch = 1), /loadSeconds of dit of profile .* has a field batch/],
+    [(p) => (p.stages[1].seconds[0].unit = 'ms'), /seconds of dit of profile .* has a field unit/],
+    [(p) => (p.whole.weightsGB = p.whole.memoryGB), /whole of profile .* has a field weightsGB/],
   ];
   for (const [change, says] of cases) t.throws(changed(change), { code: INVALID, message: says });
   t.throws(() => checkProfile(null), { code: INVALID });

@@ -4,7 +4,7 @@ import { readCsvTrace, writeCsvTrace } from '../../../src/ts/planner/traces/csv.
 import { gentd26LikeTrace } from '../../../src/ts/planner/traces/gentd26-like.js';
 import { burstTrace, dayTrace, onOffTrace, poissonTrace } from '../../../src/ts/planner/traces/generators.js';
 import { readTrace } from '../../../src/ts/planner/traces/public-formats.js';
-import { gapOf, stretched, TraceBuilder } from '../../../src/ts/planner/traces/trace.js';
+import { gapOf, stretched, TraceBuilder, untilDone } from '../../../src/ts/planner/traces/trace.js';
 
 void t.test('the own format is read, and written so that it reads the same', async (t) => {
   const text = 'arrival_s,model,units,tenant,deadline_s,adapter\n0,a,1,u1,,0\n1.5,b,2.5,u2,30,1\n\n2,a,,,,\n';
@@ -33,11 +33,39 @@ void t.test('what is wrong with a row is said with its line', async (t) => {
     ['arrival_s,model\n', /it has no request/],
     ['time,model\n1,a\n', /no known format has the columns time,model/],
     ['TIMESTAMP,ContextTokens,GeneratedTokens\nyesterday,1,1\n', /line 2: no time: yesterday/],
-    ['timestamp,input_tokens,output_tokens\n1,5,\n', /line 2: output units must be 0 or more/],
+    ['timestamp,input_tokens,output_tokens\n1,5,\n', /line 2: there are no output_tokens/],
+    ['timestamp,input_tokens,output_tokens\n1,-5,2\n', /line 2: input_tokens must be 0 or more, not -5/],
+    [
+      'TIMESTAMP,ContextTokens,GeneratedTokens\n2023-11-16 18:17:04,1,1\n2023-11-16 18:17:03,1,1\n',
+      /line 3: it comes at -1 s, before the request above it at 0 s/,
+    ],
+    ['gmt_create,model\n2024-11-15 16:57:50,M1\n', /line 1: there is no column checkpoint_model_version_id/],
+    ['arrival_s,arrival_s\n1,2\n', /line 1: two columns are called arrival_s/],
+    ['arrival_s,model\n0x10,a\n', /line 2: arrival_s is no number: 0x10/],
+    ['arrival_s,adapter\n1,5\n', /line 2: adapter must be 0 or 1, not 5/],
+    ['arrival_s,units\n1,1e-60\n', /line 2: units must be at least 1e-9, not 1e-60/],
+    ['arrival_s,units\n1,1e10\n', /line 2: units must be at most 1000000000, not/],
+    ['\n\n', /bad\.csv: it is empty/],
   ];
   for (const [text, says] of bad) {
     t.throws(() => readTrace('bad.csv', text), { code: 'RDMA_ERR_INVALID_ARGUMENT', message: says }, text);
   }
+});
+
+void t.test('a column that is not read, and one that is missing, are in the notes', async (t) => {
+  t.same(readTrace('own', 'arrival_s,modle,size\n0,a,3\n').notes, [
+    'columns that are not read: modle, size',
+    'no column model: all requests are of one model',
+  ]);
+  t.same(readTrace('own', 'arrival_s,class,units\n0,a,3\n').notes, []);
+});
+
+void t.test('a file ends when its last request could be done, and no earlier than it says', async (t) => {
+  const trace = readTrace('own', 'arrival_s,model\n0,a\n10,b\n');
+  t.equal(trace.lengthS, 10);
+  t.equal(untilDone(trace, (request) => [30, 5][request]!).lengthS, 30);
+  t.equal(untilDone(trace, () => 7).lengthS, 17);
+  t.equal(untilDone({ ...trace, lengthS: 100 }, () => 7).lengthS, 100);
 });
 
 void t.test('published formats are recognized by their columns', async (t) => {
@@ -127,5 +155,6 @@ void t.test(
     t.ok(spread(trace, 300) > 5, 'users send several in a row');
     t.equal(gentd26LikeTrace({ seed: 1, models: 3 }).models.length, 3);
     t.throws(() => gentd26LikeTrace({ seed: 1, models: 99 }), { code: 'RDMA_ERR_INVALID_ARGUMENT' });
+    t.throws(() => gentd26LikeTrace({ seed: 1, days: 365, scale: 1000 }), { message: /scale times days must be/ });
   },
 );

@@ -96,9 +96,10 @@ export class Comparison {
   // With fewer decisions where nothing changes: a search has many runs.
   private roughly(spec: FleetSpec, builder = this.builder): Simulated {
     const { seed = 1, faults } = this.options;
-    const { trace, sloFactor, quantile } = builder.work;
+    const { trace, sloFactor, quantile, maxRejected } = builder.work;
     const fleet = behindGateway(spec, builder.work, faults);
-    const result = simulate({ fleet, trace, bareS: this.bareS, sloFactor, quantile, seed, faults });
+    const slo = { bareS: this.bareS, sloFactor, quantile, maxRejected };
+    const result = simulate({ fleet, trace, ...slo, seed, faults });
     return { ...result, hasGateway: fleet.hasGateway === true };
   }
 

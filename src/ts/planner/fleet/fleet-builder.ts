@@ -5,7 +5,7 @@
 import { adapterSeconds, bareSeconds, type ModelCosts, type StageCosts, taskSeconds } from '../profiles/costs.js';
 import { bestBatch, gainOf } from './batches.js';
 import { type ClusterDelays, delaysOf, type FleetSpec, type PoolSpec, type StepSpec } from './fleet.js';
-import { packable, residentOf, wholesIn } from './packing.js';
+import { PACKED, packable, residentOf, wholesIn } from './packing.js';
 import { policyOf, type Settings } from './settings.js';
 import { peakConcurrency, type Workload } from './workload.js';
 
@@ -207,7 +207,7 @@ export class FleetBuilder {
         const own = !stage.shared && options.perModel === true;
         const isPacked = packed.has(stage.name);
         const key = isPacked
-          ? `${each.profile}: ${[...packed].join(' + ')}`
+          ? `${each.profile}: ${[...packed].join(PACKED)}`
           : own
             ? `${trace.models[model]}: ${stage.name}`
             : `${each.profile}: ${stage.name}`;

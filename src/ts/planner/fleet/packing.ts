@@ -18,6 +18,9 @@ export function wholesIn(costs: readonly ModelCosts[]): number {
   return Math.min(...each);
 }
 
+/** Between the names of stages that share a GPU, in the name of their pool. */
+export const PACKED = ' + ';
+
 /** Shared stages that fit on one GPU together: they take turns there. */
 export function packable({ stages, gpu }: ModelCosts): Set<string> {
   const shared = stages.filter((stage) => stage.shared && stage.gpus === 1);

@@ -21,10 +21,11 @@ export interface Factors {
 export function workOf(input: PlanInput, trace: Trace, profiles: readonly Profile[], factors: Factors = {}): Workload {
   const { seconds = 1, loads = 1, slo = 1 } = factors;
   const costs = eachProfile(profiles, (profile) => scaled(costsOf(profile, input.gpu), seconds, loads));
-  const { variants, quantile, bytesPerSecond, maxQueued, hasGateway } = input;
+  const { variants, quantile, maxRejected, bytesPerSecond, maxQueued, hasGateway } = input;
   const sloFactor = Math.max(1, input.sloFactor * slo);
   const delays = factors.delays === undefined ? delaysOf(input) : factors.delays;
-  return { trace, costs, variants, sloFactor, quantile, bytesPerSecond, maxQueued, delays, hasGateway };
+  const promised = { sloFactor, quantile, maxRejected };
+  return { trace, costs, variants, ...promised, bytesPerSecond, maxQueued, delays, hasGateway };
 }
 
 // By model of the trace; computed once for a profile that several models have.

@@ -5,7 +5,7 @@
 import type { Profile } from '../profiles/profile.js';
 import { stretched, type Trace } from '../traces/trace.js';
 import { Comparison, type CompareOptions } from './compare.js';
-import { type Compared, type FleetName, FLEETS } from './compared.js';
+import { type Compared, FLEETS } from './compared.js';
 import { delaysOf } from './fleet.js';
 import { placementOf } from './peak-placement.js';
 import type { Interval, PlanInput, PlanResult, Sensitivity } from './plan.js';
@@ -14,8 +14,6 @@ import { widerOf, workOf } from './plan-workload.js';
 import { ratiosOf } from './ratios.js';
 import { DEFAULT_SETTINGS, type Settings } from './settings.js';
 import { bareOf, type Workload } from './workload.js';
-
-const CANDIDATES: readonly FleetName[] = ['mono-shared', 'mono-shared-elastic', 'staged-elastic', 'staged-full'];
 
 /** Makes a plan. @throws RdmaError RDMA_ERR_INVALID_ARGUMENT where a figure is missing or a stage fits no GPU */
 export function makePlan(input: PlanInput): PlanResult {
@@ -73,7 +71,7 @@ export function makePlan(input: PlanInput): PlanResult {
       gpusPeak: chosen.gpusPeak,
       gpuHoursADay,
       costADay: gpu.price === undefined ? undefined : gpuHoursADay * gpu.price,
-      sloMet: chosen.sloMet && chosen.rejected <= input.maxRejected,
+      sloMet: chosen.sloMet,
       hasGateway: chosen.hasGateway,
       pools: chosen.pools.map((pool) => ({
         name: pool.name,
@@ -97,13 +95,12 @@ export function makePlan(input: PlanInput): PlanResult {
   };
 }
 
-function choose(comparison: readonly Compared[], { maxRejected, gpu }: PlanInput): Compared {
+function choose(comparison: readonly Compared[], { gpu }: PlanInput): Compared {
   const fleets = comparison.filter(({ name }) => name !== 'bound');
   const fitting = fleets.filter(({ pools }) => pools.every((pool) => pool.memoryGB <= gpu.memoryGB));
-  const able = fitting.filter(({ name }) => CANDIDATES.includes(name));
   // If no fleet fits, `placement.unplaced` of the plan says so.
-  const list = [able, fitting, fleets].find(({ length }) => length > 0)!;
-  const good = list.filter((each) => each.sloMet && each.rejected <= maxRejected);
+  const list = fitting.length > 0 ? fitting : fleets;
+  const good = list.filter(({ sloMet }) => sloMet);
   if (good.length > 0) return good.reduce((a, b) => (b.gpusMean < a.gpusMean ? b : a));
   return list.reduce((a, b) => (b.inTime > a.inTime ? b : a));
 }

@@ -23,6 +23,7 @@ import { Scaler } from './scaler.js';
 import { Tasks } from './tasks.js';
 import type { Event } from './timeline.js';
 import type { Worker } from './worker.js';
+import type { Workload } from './workload.js';
 
 export interface SimulationInput {
   readonly fleet: FleetSpec;
@@ -32,6 +33,7 @@ export interface SimulationInput {
   /** A request is in time if its latency is at most this many times its bare time. */
   readonly sloFactor: number;
   readonly quantile: number;
+  readonly maxRejected?: Workload['maxRejected'];
   readonly seed?: number;
   readonly faults?: FaultRates | undefined;
 }

@@ -14,6 +14,8 @@ export interface Workload {
   readonly variants: 'base' | 'adapter';
   readonly sloFactor: number;
   readonly quantile: number;
+  /** The part of all requests that may be refused, 0 to 1; default 1: the quantile alone decides. */
+  readonly maxRejected?: number | undefined;
   /** Between stages, in bytes a second. */
   readonly bytesPerSecond: number;
   readonly maxQueued: number;

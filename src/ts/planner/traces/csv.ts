@@ -5,6 +5,8 @@
 import { RdmaError } from '../../core/errors.js';
 import { type Trace, TraceBuilder } from './trace.js';
 
+const DECIMAL = /^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i;
+
 /** Values of one line, by column. */
 export interface CsvRow {
   /** Its number, the header being 1. */
@@ -30,6 +32,10 @@ export function* csvRows(name: string, text: string, needed: readonly string[]):
         remedy: `its columns are ${columns.join(',').slice(0, 120)}`,
       });
     }
+  }
+  const twice = columns.find((column, i) => column !== '' && columns.indexOf(column) < i);
+  if (twice !== undefined) {
+    throw new RdmaError('RDMA_ERR_INVALID_ARGUMENT', `trace ${name}, line 1: two columns are called ${twice}`);
   }
   const places = new Map(columns.map((column, i) => [column, i]));
   let line = 1;
@@ -75,7 +81,7 @@ function rowOf(name: string, line: number, values: string[], places: ReadonlyMap
     number: (column) => {
       const value = textOf(column);
       if (value === undefined || value === '') return undefined;
-      const number = Number(value);
+      const number = DECIMAL.test(value) ? Number(value) : Number.NaN;
       if (!Number.isFinite(number)) {
         const words = `${column} is no number: ${value.slice(0, 40)}`;
         throw new RdmaError('RDMA_ERR_INVALID_ARGUMENT', `trace ${name}, line ${line}: ${words}`);
@@ -85,17 +91,40 @@ function rowOf(name: string, line: number, values: string[], places: ReadonlyMap
   };
 }
 
+const OWN_COLUMNS: readonly string[] = [
+  'arrival_s',
+  'model',
+  'class',
+  'units',
+  'output_units',
+  'tenant',
+  'deadline_s',
+  'adapter',
+];
+
 /**
  * Reads the project's own format. Its header names some of these columns, in any order: `arrival_s` (seconds from the
  * beginning, not descending; needed), `model` (or `class`; default `default`), `units` (of work, above 0; default 1),
- * `output_units`, `tenant`, `deadline_s` (the answer is of no use later), `adapter` (1: it needs one).
+ * `output_units`, `tenant`, `deadline_s` (the answer is of no use later), `adapter` (0, or 1: it needs one). The notes
+ * name columns that it does not read.
  *
  * @throws RdmaError RDMA_ERR_INVALID_ARGUMENT naming the line
  */
 export function readCsvTrace(name: string, text: string): Trace {
   const builder = new TraceBuilder(name);
+  const columns = columnsOf(text);
+  const unread = columns.filter((column) => !OWN_COLUMNS.includes(column));
+  if (unread.length > 0) builder.notes.push(`columns that are not read: ${unread.join(', ').slice(0, 120)}`);
+  if (!columns.includes('model') && !columns.includes('class')) {
+    builder.notes.push('no column model: all requests are of one model');
+  }
   for (const row of csvRows(name, text, ['arrival_s'])) {
     const arrivalS = row.number('arrival_s');
+    const adapter = row.number('adapter') ?? 0;
+    if (adapter !== 0 && adapter !== 1) {
+      const words = `adapter must be 0 or 1, not ${adapter}`;
+      throw new RdmaError('RDMA_ERR_INVALID_ARGUMENT', `trace ${name}, line ${row.line}: ${words}`);
+    }
     builder.add(
       {
         arrivalS: arrivalS ?? Number.NaN,
@@ -104,7 +133,7 @@ export function readCsvTrace(name: string, text: string): Trace {
         outputUnits: row.number('output_units'),
         tenant: row.text('tenant'),
         deadlineS: row.number('deadline_s'),
-        hasAdapter: (row.number('adapter') ?? 0) > 0,
+        hasAdapter: adapter === 1,
       },
       `line ${row.line}`,
     );

@@ -42,6 +42,7 @@ export function gentd26LikeTrace(options: Gentd26LikeOptions): Trace {
   checkInteger('days', days, 1, 365);
   checkInteger('models', models, 1, BY_MODEL.length);
   if (!(scale >= 0.01 && scale <= 1000)) throw invalidArgument('scale', scale, 'a number from 0.01 to 1000');
+  if (A_DAY * scale * days > 1e7) throw invalidArgument('scale times days', scale * days, 'at most 4300');
   const draw = randomOf(seed);
   const pick = pickerOf(BY_MODEL.slice(0, models));
   const rows: { s: number; model: number; tenant: number; hasAdapter: boolean }[] = [];

@@ -3,8 +3,10 @@
 // Invariant: a field that the source lacks keeps its default, and the notes say so; rows that the source marks as not
 // served are counted.
 import { RdmaError } from '../../core/errors.js';
-import { columnsOf, csvRows, readCsvTrace } from './csv.js';
+import { columnsOf, type CsvRow, csvRows, readCsvTrace } from './csv.js';
 import { type Trace, TraceBuilder } from './trace.js';
+
+const MODEL = 'checkpoint_model_version_id';
 
 /**
  * Reads Alibaba's GenTD26: either `lora_request_trace.csv` as published (`gmt_create`, `checkpoint_model_version_id`,
@@ -16,9 +18,9 @@ export function readGentd26(name: string, text: string): Trace {
   const isSmall = text.slice(0, 200).includes('arrival_s');
   const builder = new TraceBuilder(name);
   let [unserved, firstS] = [0, Number.NaN];
-  for (const row of csvRows(name, text, isSmall ? ['arrival_s', 'model'] : ['gmt_create'])) {
+  for (const row of csvRows(name, text, isSmall ? ['arrival_s', 'model'] : ['gmt_create', MODEL])) {
     const where = `line ${row.line}`;
-    const model = row.text(isSmall ? 'model' : 'checkpoint_model_version_id') ?? '';
+    const model = row.text(isSmall ? 'model' : MODEL) ?? '';
     if (model === '' || model === '-1') {
       unserved++;
       continue;
@@ -54,13 +56,12 @@ export function readAzureTrace(name: string, text: string, perUnit = 1000): Trac
     const where = `line ${row.line}`;
     const atS = timeS(name, where, row.text('TIMESTAMP')!);
     if (Number.isNaN(firstS)) firstS = atS;
-    const [input, output] = [row.number('ContextTokens'), row.number('GeneratedTokens')];
     builder.add(
       {
         arrivalS: atS - firstS,
         model: 'default',
-        units: Math.max(1, input ?? Number.NaN) / perUnit,
-        outputUnits: (output ?? Number.NaN) / perUnit,
+        units: Math.max(1, tokensOf(name, row, 'ContextTokens')) / perUnit,
+        outputUnits: tokensOf(name, row, 'GeneratedTokens') / perUnit,
       },
       where,
     );
@@ -83,8 +84,8 @@ export function readServeGen(name: string, text: string, perUnit = 1000): Trace 
       {
         arrivalS: row.number('timestamp') ?? Number.NaN,
         model: row.text('model') ?? 'default',
-        units: Math.max(1, row.number('input_tokens') ?? Number.NaN) / perUnit,
-        outputUnits: (row.number('output_tokens') ?? Number.NaN) / perUnit,
+        units: Math.max(1, tokensOf(name, row, 'input_tokens')) / perUnit,
+        outputUnits: tokensOf(name, row, 'output_tokens') / perUnit,
         tenant: row.text('client_id'),
       },
       `line ${row.line}`,
@@ -94,8 +95,17 @@ export function readServeGen(name: string, text: string, perUnit = 1000): Trace 
   return builder.done();
 }
 
+// A request without any input still is one: the readers count it as one token.
+function tokensOf(name: string, row: CsvRow, column: string): number {
+  const tokens = row.number(column);
+  if (tokens !== undefined && tokens >= 0) return tokens;
+  const words = tokens === undefined ? `there are no ${column}` : `${column} must be 0 or more, not ${tokens}`;
+  throw new RdmaError('RDMA_ERR_INVALID_ARGUMENT', `trace ${name}, line ${row.line}: ${words}`);
+}
+
 /** Reads a trace of any known format, told by the names of its columns. @param name of the file, for errors */
 export function readTrace(name: string, text: string): Trace {
+  if (text.trim() === '') throw new RdmaError('RDMA_ERR_INVALID_ARGUMENT', `trace ${name}: it is empty`);
   const columns = columnsOf(text.slice(0, 2000)); // a file that is no CSV may be one long line
   const has = (column: string) => columns.includes(column);
   if (has('gmt_create') || (has('arrival_s') && has('loras') && has('exec_s'))) return readGentd26(name, text);

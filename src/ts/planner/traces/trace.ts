@@ -8,6 +8,7 @@ import { RdmaError } from '../../core/errors.js';
 const MAX_TRACE_REQUESTS = 20_000_000;
 /** The latest arrival, in seconds: about 3 years. */
 const MAX_TRACE_SECONDS = 1e8;
+const MIN_UNITS = 1e-9;
 const MAX_UNITS = 1e9;
 
 /** Requests, by columns. Index i is the same request in each. */
@@ -80,14 +81,17 @@ export class TraceBuilder {
    */
   add(row: TraceRow, where: string): void {
     const { arrivalS, model, units = 1, outputUnits, tenant = '', deadlineS = Number.POSITIVE_INFINITY } = row;
-    const last = this.arrivalS.at(-1) ?? 0;
+    const last = this.arrivalS.at(-1);
+    if (last !== undefined && arrivalS < last) {
+      throw this.error(where, `it comes at ${arrivalS} s, before the request above it at ${last} s`, 'sort the rows');
+    }
     if (!(arrivalS >= 0 && arrivalS <= MAX_TRACE_SECONDS)) {
       throw this.error(where, `the arrival must be 0 to ${MAX_TRACE_SECONDS} seconds, not ${arrivalS}`);
     }
-    if (arrivalS < last) {
-      throw this.error(where, `it comes at ${arrivalS} s, before the request above it at ${last} s`, 'sort the rows');
+    if (!(units >= MIN_UNITS && units <= MAX_UNITS)) {
+      const words = units > 0 && units < MIN_UNITS ? `at least ${MIN_UNITS}` : 'above 0';
+      throw this.error(where, `units must be ${units > MAX_UNITS ? `at most ${MAX_UNITS}` : words}, not ${units}`);
     }
-    if (!(units > 0 && units <= MAX_UNITS)) throw this.error(where, `units must be above 0, not ${units}`);
     if (outputUnits !== undefined && !(outputUnits >= 0 && outputUnits <= MAX_UNITS)) {
       throw this.error(where, `output units must be 0 or more, not ${outputUnits}`);
     }
@@ -163,6 +167,18 @@ export function gapOf(trace: Trace): { readonly atS: number; readonly lengthS: n
   // Of Poisson arrivals the longest of n gaps is about ln n times the mean.
   const expected = usual * (Math.log(arrivalS.length + 1) + 8);
   return longest > Math.max(3 * expected, 3600) ? { atS, lengthS: longest } : undefined;
+}
+
+/**
+ * The same trace, no shorter than until its last request would be done if none waited. A file says when requests come
+ * and not when it ends; without this the work of its last requests would be left out.
+ *
+ * @param secondsOf what a request takes alone, in s, by its index
+ */
+export function untilDone(trace: Trace, secondsOf: (request: number) => number): Trace {
+  let { lengthS } = trace;
+  for (let i = 0; i < trace.arrivalS.length; i++) lengthS = Math.max(lengthS, trace.arrivalS[i]! + secondsOf(i));
+  return { ...trace, lengthS };
 }
 
 /** The same trace, with its times multiplied: 0.5 makes it twice as dense. @param factor above 0 */
