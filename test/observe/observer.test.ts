@@ -9,6 +9,20 @@ import { start } from '../cluster/support.js';
 import { until } from '../pipeline/support.js';
 import { ScenePipeline } from './support.js';
 
+/** The first look at which every process answers. */
+async function readySnapshot(observer: Observer): Promise<Snapshot> {
+  let snapshot = await observer.snapshot();
+  const endMs = performance.now() + 20_000;
+  while (snapshot.state !== 'ready' && performance.now() < endMs) snapshot = await observer.snapshot();
+  return snapshot;
+}
+
+/** NaN: an instance did not answer. */
+function tasksOf({ stages }: Snapshot): number {
+  const tasks = stages.flatMap(({ instances }) => instances.map((one) => one.tasks ?? Number.NaN));
+  return tasks.reduce((sum, count) => sum + count, 0);
+}
+
 void t.test('nobody looks: nothing is asked', async (t) => {
   const pipeline = new ScenePipeline(() => ({}));
   const observer = Observer.attach(pipeline, { intervalMs: 100 });
@@ -97,7 +111,8 @@ void t.test('of a real pipeline: requests, tasks, hops and timelines', async (t)
   for (let n = 0; n < 30; n++) await pipeline.run(diamondRequest(n).request, { tenant: 'a', trace: true });
   await t.rejects(pipeline.run(diamondRequest(1).request, { tenant: 'b', timeoutMs: -1 }));
   await new Promise((resolve) => setTimeout(resolve, 300));
-  const snapshot = await observer.snapshot();
+  // On a busy machine a process may be silent for longer than a look waits.
+  const snapshot = await readySnapshot(observer);
   t.match(snapshot.requests.total, { done: 30, failed: 1 });
   t.ok(snapshot.requests.perSecond!.done > 0);
   t.ok(snapshot.requests.latency!.p50Us > 0);
@@ -109,11 +124,27 @@ void t.test('of a real pipeline: requests, tasks, hops and timelines', async (t)
   const { timeline, totalUs } = snapshot.recent[5]!;
   t.ok(timeline!.length >= 8, `${timeline!.length} segments`);
   t.ok(timeline!.every(({ startUs, durationUs }) => startUs >= 0 && startUs + durationUs <= totalUs * 1.01 + 1));
-  t.equal(
-    snapshot.stages.reduce((sum, { instances }) => sum + instances.reduce((all, { tasks }) => all + tasks, 0), 0),
-    30 * 4,
-  );
+  t.equal(tasksOf(snapshot), 30 * 4);
   t.ok(snapshot.edges.every(({ hop }) => hop !== undefined && hop.p50Us > 0));
+});
+
+void t.test('a process that does not answer has no figures; what it has counted comes again with it', async (t) => {
+  const { pipeline } = await start(t, diamond);
+  const observer = Observer.attach(pipeline);
+  t.teardown(() => observer.close());
+  for (let n = 0; n < 10; n++) await pipeline.run(diamondRequest(n).request);
+  t.equal(tasksOf(await readySnapshot(observer)), 10 * 4);
+  const { pid, instance } = pipeline.processes.find(({ stage }) => stage === 'square')!;
+  process.kill(pid, 'SIGSTOP');
+  try {
+    const { stages } = await observer.snapshot();
+    const stopped = stages.find(({ name }) => name === 'square')!.instances.find((one) => one.instance === instance)!;
+    const unknown = { running: null, ready: null, unsent: null, open: null, tasks: null, failures: null };
+    t.match(stopped, { state: 'hung', ...unknown, memoryBytes: null });
+  } finally {
+    process.kill(pid, 'SIGCONT');
+  }
+  t.equal(tasksOf(await readySnapshot(observer)), 10 * 4);
 });
 
 void t.test('a real pipeline loses a process: that is an event, and no counter goes back', async (t) => {

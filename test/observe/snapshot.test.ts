@@ -90,6 +90,10 @@ void t.test('every place is there, and how it is', async (t) => {
     const snapshot = makeSnapshot({ ...base, now, before: undefined, minuteBefore: undefined });
     const one = snapshot.stages.find(({ name }) => name === 'decode')!.instances[1]!;
     t.equal(one.state, state, JSON.stringify(scene));
+    // What nobody knows is not 0.
+    const figure = now.status.stages['decode/1'] === undefined ? null : 0;
+    t.match(one, { running: figure, ready: figure, unsent: figure, open: figure, tasks: figure, failures: figure });
+    t.equal(one.memoryBytes, figure === null ? null : 2 ** 20);
     t.equal(one.reason, scene.conditions?.['decode/1']?.reason?.message);
     const leaving = snapshot.stages.find(({ name }) => name === 'decode')!.instances[3];
     t.equal(leaving?.state, scene.conditions?.['decode/3'] === undefined ? undefined : 'draining');

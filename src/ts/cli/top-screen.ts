@@ -3,6 +3,7 @@
 // Invariant: pure. No line is wider than the terminal, and there are no more than it has; what does not fit is said.
 // Without colour nothing is lost: states are words.
 import type { Snapshot } from '../observe/snapshot.js';
+import { sumOf } from '../observe/stage-view.js';
 import { bytes, clockTime, count, duration, percent, perSecond } from '../observe/units.js';
 import { table } from './table.js';
 
@@ -86,8 +87,7 @@ function stages({ stages }: Snapshot): Line[] {
   const paints: (Paint | undefined)[] = [];
   const reasons = new Map<number, string>(); // below their rows
   for (const { name, instances, busy, tasksPerSecond, queue, compute } of stages) {
-    const sum = (pick: (one: (typeof instances)[number]) => number) =>
-      instances.reduce((all, one) => all + pick(one), 0);
+    const sum = (pick: (one: (typeof instances)[number]) => number | null) => sumOf(instances.map(pick));
     const bad = instances.filter(({ state }) => state !== 'ready');
     const ready = instances.length - bad.length;
     rows.push([

@@ -1,6 +1,7 @@
 // Status questions to a worker process, and their answers.
 //
-// Invariant: each question ends once: by its answer, or after a second without one.
+// Invariant: each question ends once: by its answer, or after a second without one. An answer that came while this
+// process did not run counts: timers that are late are called before what has come is read.
 import type { StageInstanceStatus } from '../pipeline/index.js';
 
 const STATUS_MS = 1000;
@@ -23,7 +24,7 @@ export class StatusCalls {
         this.waiting.delete(id);
         resolve(status);
       };
-      const timer = setTimeout(end, STATUS_MS);
+      const timer = setTimeout(() => setImmediate(end), STATUS_MS);
       this.waiting.set(id, end);
       send(id);
     });

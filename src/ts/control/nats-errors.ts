@@ -6,6 +6,8 @@ import { isRdmaError, RdmaError, type ErrorCode } from '../core/errors.js';
 /** JetStream's numbers of errors (nats-server, server/errors.json). */
 const WRONG_LAST_SEQUENCE = [10071, 10164];
 const STREAM_NOT_FOUND = 10059;
+/** Of a stream that is to be made: its name, or one of its subjects, is one of a stream already. */
+const TAKEN = [10058, 10065];
 const NO_JETSTREAM = [10039, 10076];
 const FULL = [10023, 10028, 10047, 10077, 10122];
 
@@ -26,6 +28,9 @@ export const isBucketAway = (error: unknown): boolean =>
 /** @internal The bucket is not there. */
 export const isNoBucket = (error: unknown): boolean =>
   numberOf(error) === STREAM_NOT_FOUND || named(error, 'StreamNotFoundError');
+
+/** @internal A bucket that was to be made is there, or another stream has its subjects. */
+export const isTaken = (error: unknown): boolean => TAKEN.includes(numberOf(error));
 
 /** @internal Who asks may not. */
 export const isForbidden = (error: unknown): boolean =>

@@ -10,6 +10,7 @@ export type NatsConnection = Awaited<ReturnType<typeof Transport.connect>>;
 export type NatsMessage = Transport.Msg;
 export type NatsSubscription = Transport.Subscription;
 export type NatsBucket = Kv.KV;
+export type NatsClient = ReturnType<typeof JetStream.jetstream>;
 export type NatsManager = Awaited<ReturnType<typeof JetStream.jetstreamManager>>;
 
 /** @internal The three packages. */

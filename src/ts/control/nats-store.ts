@@ -6,6 +6,7 @@ import { withDeadline } from '../core/deadline.js';
 import { RdmaError } from '../core/errors.js';
 import { checkAbortSignal, checkInteger, checkObject, checkString, invalidArgument } from '../core/validate.js';
 import { Feed } from './feed.js';
+import { type BucketPlan, openBucket } from './nats-bucket.js';
 import { NatsLink } from './nats-connection.js';
 import { isBucketAway, isNoBucket, isWrongRevision, natsFailure } from './nats-errors.js';
 import { loadNats, type Nats, type NatsBucket, type NatsManager } from './nats-module.js';
@@ -27,7 +28,7 @@ import {
 export interface NatsControlStoreOptions {
   /** `nats://host:port` or `tls://host:port`, one or more of one cluster. */
   readonly servers: string | readonly string[];
-  /** The bucket; it is made when it is not there. Letters, digits, `_` and `-`; default `onepiece`. */
+  /** The bucket; whoever comes first makes it. Letters, digits, `_` and `-`; default `onepiece`. */
   readonly bucket?: string | undefined;
   /** Of a bucket that is made: on how many servers it is, 1 to 5; default 1. */
   readonly replicas?: number | undefined;
@@ -48,7 +49,8 @@ export interface NatsControlStoreOptions {
  * Opens the control store on NATS JetStream.
  *
  * @throws RdmaError RDMA_ERR_PEER_GONE when no server answers; RDMA_ERR_UNAUTHENTICATED; RDMA_ERR_NOT_SUPPORTED without
- *   the client's packages, or a server without JetStream; RDMA_ERR_STORE_FULL; RDMA_ERR_INVALID_ARGUMENT
+ *   the client's packages, for a server without JetStream, and for a bucket that is there and drops old records, is
+ *   sealed or is none; RDMA_ERR_STORE_FULL; RDMA_ERR_INVALID_ARGUMENT
  */
 export async function natsControlStore(options: NatsControlStoreOptions): Promise<ControlStore> {
   const given = checkObject<NatsControlStoreOptions>('options', options);
@@ -65,8 +67,7 @@ export async function natsControlStore(options: NatsControlStoreOptions): Promis
   const nats = loadNats();
   const name = `onepiece ${process.pid}`;
   const link = await NatsLink.open(nats, { servers, name, timeoutMs, connectTimeoutMs, connection });
-  const limits = { replicas, ...(maxBytes === undefined ? {} : { max_bytes: maxBytes }) };
-  const store = new NatsControlStore(nats, link, bucket, limits, timeoutMs);
+  const store = new NatsControlStore(nats, link, { name: bucket, replicas, maxBytes }, timeoutMs);
   try {
     await store.open(connectTimeoutMs);
     return store;
@@ -85,8 +86,7 @@ class NatsControlStore implements ControlStore {
   constructor(
     private readonly nats: Nats,
     private readonly link: NatsLink,
-    private readonly bucket: string,
-    private readonly limits: Readonly<Record<string, number>>,
+    private readonly plan: BucketPlan,
     private readonly timeoutMs: number,
   ) {
     link.onAway = () => {
@@ -102,7 +102,7 @@ class NatsControlStore implements ControlStore {
     const endMs = performance.now() + patienceMs;
     for (;;) {
       try {
-        await this.makeBucket();
+        await this.openBucket();
         return;
       } catch (error) {
         const failure = natsFailure(error, this.where);
@@ -183,11 +183,16 @@ class NatsControlStore implements ControlStore {
     return `bucket ${this.bucket} of ${this.link.where}`;
   }
 
-  private async makeBucket(): Promise<void> {
-    const { jetstream, kv } = this.nats;
-    const js = jetstream.jetstream(this.link.client, { timeout: this.timeoutMs });
-    this.manager = await jetstream.jetstreamManager(this.link.client, { timeout: this.timeoutMs });
-    this.kv = await new kv.Kvm(js).create(this.bucket, { history: 1, ...this.limits });
+  private get bucket(): string {
+    return this.plan.name;
+  }
+
+  private async openBucket(): Promise<void> {
+    const { nats, link, plan, where } = this;
+    const { jetstream } = nats;
+    const client = jetstream.jetstream(link.client, { timeout: this.timeoutMs });
+    this.manager = await jetstream.jetstreamManager(link.client, { timeout: this.timeoutMs });
+    this.kv = await openBucket(nats, client, this.manager, plan, where);
   }
 
   /** A bucket that was deleted is made again, empty. @returns whether it was */
@@ -198,7 +203,7 @@ class NatsControlStore implements ControlStore {
       return false;
     } catch (why) {
       if (!isNoBucket(why)) return false;
-      await this.makeBucket();
+      await this.openBucket();
       return true;
     }
   }

@@ -7,6 +7,7 @@ import { GATEWAY_METRICS } from './gateway-metrics.js';
 import { histogram, type Metric, type MetricFamily, one, readMetrics } from './metric.js';
 import type { Sample } from './sample.js';
 import type { Snapshot } from './snapshot.js';
+import { sumOf } from './stage-view.js';
 import type { Totals } from './totals.js';
 
 /** What metrics are read from. */
@@ -29,7 +30,8 @@ function perEdge(pick: (edge: Snapshot['edges'][number]) => number) {
     snapshot.edges.map((edge) => one(pick(edge), { from: edge.from, to: edge.to }));
 }
 
-const sum = (list: readonly number[]) => list.reduce((total, value) => total + value, 0);
+/** Of the processes that have answered. */
+const sum = (list: readonly (number | null)[]) => sumOf(list) ?? 0;
 
 /** All metrics, in the order of the output. */
 export const METRICS: readonly Metric<MetricsInput>[] = [

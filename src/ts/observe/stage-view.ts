@@ -21,18 +21,22 @@ export interface InstanceView {
   readonly state: InstanceState;
   /** Why it is broken. */
   readonly reason: string | undefined;
-  /** Tasks whose handler runs, that wait with all their inputs, and whose output waits for memory. */
-  readonly running: number;
-  readonly ready: number;
-  readonly unsent: number;
+  /**
+   * Tasks whose handler runs, that wait with all their inputs, and whose output waits for memory; null, as all that
+   * only the process knows: it did not answer.
+   */
+  readonly running: number | null;
+  readonly ready: number | null;
+  readonly unsent: number | null;
   /** Requests here in any state. */
-  readonly open: number;
-  readonly tasks: number;
-  readonly failures: number;
+  readonly open: number | null;
+  /** Tasks that have ended since the process began, and how many of them failed. */
+  readonly tasks: number | null;
+  readonly failures: number | null;
   readonly tasksPerSecond: number | null;
   /** Share of its time that its handlers ran, 0 to 1; of one with turns, of all of them. */
   readonly busy: number | null;
-  readonly memoryBytes: number;
+  readonly memoryBytes: number | null;
   readonly restarts: number;
 }
 
@@ -73,16 +77,16 @@ export function stageView(
       instance,
       state: instanceState(condition, own !== undefined, wanted.has(place)),
       reason: condition?.reason?.message,
-      running: own?.running ?? 0,
-      ready: own?.ready ?? 0,
-      unsent: own?.unsent ?? 0,
-      open: own?.open ?? 0,
-      tasks: own?.tasks ?? 0,
-      failures: own?.failures ?? 0,
+      running: own?.running ?? null,
+      ready: own?.ready ?? null,
+      unsent: own?.unsent ?? null,
+      open: own?.open ?? null,
+      tasks: own?.tasks ?? null,
+      failures: own?.failures ?? null,
       tasksPerSecond: own === undefined ? null : rates.of(own.tasks, earlier?.tasks),
       // What runs for longer than the samples are apart has not been counted yet.
       busy: own === undefined || computed === null ? null : busyOf(computed, own.running, concurrency),
-      memoryBytes: own?.pool.registeredBytes ?? 0,
+      memoryBytes: own?.pool.registeredBytes ?? null,
       restarts: restarted.get(instance) ?? 0,
     };
   });
@@ -128,7 +132,9 @@ function instanceState(supervision: SupervisionStatus | undefined, answers: bool
       return 'broken';
   }
 }
-function sumOf(list: readonly (number | null)[]): number | null {
+
+/** Of the figures that are known; null: none is. */
+export function sumOf(list: readonly (number | null)[]): number | null {
   const known = list.filter((value) => value !== null);
   return known.length === 0 ? null : known.reduce((sum, value) => sum + value, 0);
 }

@@ -122,7 +122,11 @@ export class Tables {
 
 function stageRows(stage) {
   const { name, instances, busy, queue, compute, tasksPerSecond, spread } = stage;
-  const sum = (pick) => instances.reduce((total, instance) => total + pick(instance), 0);
+  // Of the instances that have answered.
+  const sum = (pick) => {
+    const known = instances.map(pick).filter((value) => value !== null);
+    return known.length === 0 ? null : known.reduce((total, value) => total + value, 0);
+  };
   const words = stateWords(instances);
   const old = compute?.recent === false ? ' old' : '';
   const row = {
