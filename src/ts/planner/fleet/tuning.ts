@@ -1,8 +1,8 @@
 // Settings that hold the SLO with the fewest GPUs, by search on the simulator.
 //
-// Invariant: deterministic: settings are changed in a fixed order, and a change stays if it holds the SLO with fewer GPUs
-// (or comes nearer to it, while none holds it). First the most instances go down as long as that costs nothing, at the
-// end as far as the SLO holds with about as many GPUs on average, because the peak has to be bought.
+// Invariant: deterministic: settings are changed in a fixed order, and a change stays if it holds the SLO with fewer
+// GPUs (or comes nearer to it, while none holds it). First the most instances go down as long as that costs nothing, at
+// the end as far as the SLO holds with about as many GPUs on average, because the peak has to be bought.
 import { DEFAULT_SETTINGS, type Settings } from './settings.js';
 import type { SimulationResult } from './result.js';
 
