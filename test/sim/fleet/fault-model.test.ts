@@ -26,7 +26,7 @@ function partsOf() {
   const requests = new Requests(run, { tasks, queues, instances, scaler, gateway: undefined });
   const faults = new FaultModel(run, { rates, draw }, tasks, nodes, instances, queues);
   const worker = instances.first(run.pools[0]!);
-  instances.ready(worker);
+  instances.use(worker);
   return { run, pool: run.pools[0]!, requests, faults, worker };
 }
 

@@ -26,7 +26,7 @@ function partsOf(counts: readonly number[]) {
   run.pools.forEach((each, i) => {
     for (let n = 0; n < counts[i]!; n++) {
       const worker = instances.first(each);
-      instances.ready(worker);
+      instances.use(worker);
       queues.ready(each, worker);
     }
   });

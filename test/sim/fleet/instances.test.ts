@@ -22,7 +22,7 @@ function partsOf(spec = {}, more = {}, models = 3) {
 function readyOf({ instances, pool }: ReturnType<typeof partsOf>, count: number): Worker[] {
   return Array.from({ length: count }, () => {
     const worker = instances.first(pool);
-    instances.ready(worker);
+    instances.use(worker);
     return worker;
   });
 }
@@ -53,7 +53,7 @@ void t.test('one that starts is ready after what the controller knows late, the 
   const event = run.timeline.take();
   t.match(event, { type: 'ready' });
   t.equal(run.timeline.nowS, 113.5);
-  instances.ready(worker!);
+  instances.use(worker!);
   t.same([pool.starting.size, pool.open.has(worker!), worker!.atS], [0, true, 113.5]);
 });
 
@@ -98,23 +98,30 @@ void t.test('where decisions need time, they are held until no request of an ear
   const parts = partsOf({}, { delays: CLUSTER_DELAYS });
   const { run, instances, pool } = parts;
   const [first, second] = readyOf(parts, 2);
-  const plan = run.drains![0]!.begun();
-  instances.giveUp(pool, 2);
+  const drain = run.drains![0]!;
+  const job = new Job(0, 0, '', 1, false);
+  job.plan = drain.begun();
+  pool.leaving = 2;
+  t.equal(pool.planned, 0, 'the next plan is without them');
+  instances.leave([pool], drain);
   t.ok(first!.isEnding && !first!.isDead && second!.isEnding && !second!.isDead);
-  t.equal(pool.held.count, 2);
-  instances.release(run.drains![0]!.ended(plan));
+  t.same([pool.held.count, pool.leaving, pool.planned], [2, 0, 0]);
+  t.equal(instances.leavePlan(job), drain);
   t.ok(first!.isDead && second!.isDead);
   t.same([pool.held.count, pool.workers.size, pool.ending], [0, 0, 0]);
+  t.equal(instances.leavePlan(job), undefined, 'once');
 });
 
 void t.test('one that was given up before it was ready gets no task', async (t) => {
   const parts = partsOf({}, { delays: CLUSTER_DELAYS });
   const { run, instances, pool } = parts;
-  run.drains![0]!.begun();
+  const drain = run.drains![0]!;
+  drain.begun();
   instances.start(pool);
   const [worker] = pool.starting;
-  instances.giveUp(pool, 1);
-  instances.ready(worker!);
+  pool.leaving = 1;
+  instances.leave([pool], drain);
+  instances.use(worker!);
   t.ok(worker!.isReady && worker!.isEnding);
   t.equal(pool.open.size, 0);
 });

@@ -64,16 +64,18 @@ export class FaultModel {
 
   private dies(node: SimNode): void {
     if (node.workers.size === 0) return;
-    const { pools, tally } = this.run;
+    const { pools, tally, drains } = this.run;
     tally.deaths++;
     for (const worker of [...node.workers]) {
       const pool = pools[worker.pool]!;
       const jobs = this.tasks.lose(pool, worker);
-      const wasFixed = pool.spec.fixed !== undefined && !worker.isEnding;
+      // Where a policy acts at once, it sees that one is missing; a plan has it still, on another node.
+      const isKept = !worker.isEnding && (pool.spec.fixed !== undefined || drains !== undefined);
       this.instances.remove(pool, worker);
       tally.again += jobs.length;
+      for (const job of jobs) this.instances.leavePlan(job);
       if (jobs.length > 0) pool.addAgain(jobs);
-      if (wasFixed) this.instances.start(pool);
+      if (isKept) this.instances.start(pool);
       this.queues.refill(pool); // waiting jobs may go to other workers at once
     }
   }

@@ -6,9 +6,10 @@ import { readyAfterS } from './fleet.js';
 import type { GatewayModel } from './gateway-model.js';
 import { Held, type HeldSummary } from './held.js';
 import type { Nodes } from './nodes.js';
+import type { PlanDrain } from './plan-drain.js';
 import type { Pool } from './pool.js';
 import type { Run } from './run.js';
-import { Worker } from './worker.js';
+import { type Job, Worker } from './worker.js';
 
 export class Instances {
   private readonly run: Run;
@@ -32,6 +33,7 @@ export class Instances {
   /** An instance that is there from the beginning. The caller says that it is {@link ready}. */
   first(pool: Pool): Worker {
     const worker = this.hold(pool, 0);
+    pool.wanted++;
     // They hold the models in turn.
     const { size } = pool.workers;
     const models = this.run.trace.models.length;
@@ -63,37 +65,44 @@ export class Instances {
     return worker;
   }
 
-  /** An instance has loaded. One that was given up meanwhile gets no task. */
-  ready(worker: Worker): void {
-    const { pools, timeline, drains } = this.run;
+  /** An instance has loaded and takes tasks from now on. One that was given up meanwhile gets none. */
+  use(worker: Worker): void {
+    const { pools, timeline } = this.run;
     const pool = pools[worker.pool]!;
     pool.starting.delete(worker);
     worker.isReady = true;
     worker.atS = timeline.nowS;
-    if (worker.isEnding) return;
-    // A new plan in which nobody leaves frees nobody, so there is nothing to release.
-    if (pool.starting.size === 0) drains?.[pool.index]?.change([]);
-    pool.openUp(worker);
+    if (!worker.isEnding) pool.openUp(worker);
   }
 
-  /** Gives instances up: those idle for longest first, then those that start, then those that work. */
+  /** The next plan of these pools begins, without the instances that leave: they are held until it has drained. */
+  leave(pools: readonly Pool[], drain: PlanDrain): void {
+    const leaving: Worker[] = [];
+    for (const pool of pools) {
+      for (const worker of this.leastUsed(pool, pool.leaving)) {
+        this.willEnd(pool, worker);
+        leaving.push(worker);
+      }
+      pool.leaving = 0;
+    }
+    if (leaving.length > 0) this.gateway?.changed();
+    this.release(drain.change(leaving));
+  }
+
+  /** Gives instances up at once: those idle for longest first, then those that start, then those that work. */
   giveUp(pool: Pool, count: number): void {
+    for (const worker of this.leastUsed(pool, count)) {
+      if (worker.tasks.length === 0) this.remove(pool, worker);
+      else this.willEnd(pool, worker);
+    }
+  }
+
+  private leastUsed(pool: Pool, count: number): Worker[] {
     const idle = [...pool.open].filter(({ tasks }) => tasks.length === 0);
     const isIdle = new Set(idle);
     const others = [...pool.workers].filter((each) => !each.isEnding && !isIdle.has(each));
     others.sort((a, b) => Number(a.isReady) - Number(b.isReady));
-    const chosen = [...idle, ...others].slice(0, count);
-    const drain = this.run.drains?.[pool.index];
-    if (drain !== undefined) {
-      for (const worker of chosen) this.willEnd(pool, worker);
-      this.gateway?.changed();
-      this.release(drain.change(chosen));
-      return;
-    }
-    for (const worker of chosen) {
-      if (worker.tasks.length === 0) this.remove(pool, worker);
-      else this.willEnd(pool, worker);
-    }
+    return [...idle, ...others].slice(0, count);
   }
 
   private willEnd(pool: Pool, worker: Worker): void {
@@ -102,8 +111,22 @@ export class Instances {
     pool.shut(worker);
   }
 
-  /** Instances that no plan needs any more are gone. */
-  release(workers: readonly Worker[]): void {
+  /**
+   * A request is under no plan any more: it has ended, or waits without an instance of its own.
+   *
+   * @returns its plan; undefined: it had none
+   */
+  leavePlan(job: Job): PlanDrain | undefined {
+    const { drains } = this.run;
+    if (drains === undefined || job.plan < 0) return undefined;
+    const drain = drains[this.run.routeOf(job)[0]!.pool]!;
+    this.release(drain.ended(job.plan));
+    job.plan = -1;
+    return drain;
+  }
+
+  // Instances that no plan needs any more are gone.
+  private release(workers: readonly Worker[]): void {
     for (const worker of workers) if (!worker.isDead) this.remove(this.run.pools[worker.pool]!, worker);
   }
 

@@ -26,6 +26,8 @@ export function makePlan(input: PlanInput): PlanResult {
     fleets,
     seed: seeds[0],
     faults: input.faults,
+    // Of what may be late on the first seed, half is left to the others.
+    margin: input.isSample ? undefined : (1 - quantile) / 2,
     wider: widerOf(profiles, gpu),
     onProgress: (fleet) => onStep?.(`simulating ${fleet}`),
   };

@@ -18,6 +18,9 @@ export class Pool {
   ending = 0;
   readonly open = new Set<Worker>();
   readonly held: Held;
+  /** Where decisions need time: instances that are wanted, and those that leave with the change that is under way. */
+  wanted = 0;
+  leaving = 0;
   state: ScaleState = firstState(0);
   confirmed = 0;
   /** Since the last tick. */
@@ -46,6 +49,11 @@ export class Pool {
     this.index = index;
     this.held = new Held(endS);
     this.demand = new Float64Array(spec.resident > 0 ? models : 0);
+  }
+
+  /** Instances of the newest plan. */
+  get planned(): number {
+    return this.workers.size - this.ending - this.leaving;
   }
 
   openUp(worker: Worker): void {

@@ -70,7 +70,11 @@ export class Requests implements TaskDone {
   /** A request has done its present step. */
   done(pool: Pool, job: Job): void {
     this.scaler.changed(pool);
-    if (this.queues.goOn(job)) return;
+    if (this.queues.goOn(job)) {
+      // Without a gateway nobody has chosen an instance for a request that waits, so it holds none.
+      if (this.gateway === undefined && job.worker === undefined) this.leavePlan(job);
+      return;
+    }
     const latencyS = this.run.timeline.nowS - this.run.trace.arrivalS[job.request]!;
     this.run.tally.served(job.request, latencyS);
     this.settle(job, latencyS);
@@ -113,10 +117,18 @@ export class Requests implements TaskDone {
   private leave(job: Job): void {
     job.isOver = true;
     if (job.admitted !== undefined) this.gateway!.ended(job);
-    const { drains } = this.run;
-    if (drains === undefined || job.plan < 0) return;
-    const drain = drains[this.run.routeOf(job)[0]!.pool]!;
-    this.instances.release(drain.ended(job.plan));
-    if (drain.isDrained) this.scaler.drained(drain);
+    this.leavePlan(job);
+  }
+
+  private leavePlan(job: Job): void {
+    const drain = this.instances.leavePlan(job);
+    if (drain?.isDrained === true) this.scaler.drained(drain);
+  }
+
+  /** A worker takes tasks from now on. */
+  inUse(worker: Worker): void {
+    const pool = this.run.pools[worker.pool]!;
+    this.scaler.changed(pool);
+    if (!worker.isEnding) this.queues.ready(pool, worker);
   }
 }

@@ -117,7 +117,7 @@ class Simulation {
       case 'tick':
         if (event.stamp !== event.pool.tickStamp) break;
         if (this.faults.isStoreAway) this.scaler.tickLater(event.pool);
-        else this.scaler.tick(event.pool, this.queues.queuedAt(event.pool));
+        else this.inUse(this.scaler.tick(event.pool, (pool) => this.queues.queuedAt(pool)));
         break;
       case 'death':
         this.faults.death();
@@ -128,9 +128,11 @@ class Simulation {
   }
 
   private ready(worker: Worker): void {
-    const pool = this.run.pools[worker.pool]!;
-    this.instances.ready(worker);
-    this.scaler.changed(pool);
-    if (!worker.isEnding) this.queues.ready(pool, worker);
+    this.scaler.changed(this.run.pools[worker.pool]!);
+    this.inUse(this.scaler.loaded(worker));
+  }
+
+  private inUse(workers: readonly Worker[]): void {
+    for (const worker of workers) this.requests.inUse(worker);
   }
 }

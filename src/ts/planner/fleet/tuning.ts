@@ -1,8 +1,8 @@
 // Settings that hold the SLO with the fewest GPUs, by search on the simulator.
 //
-// Invariant: deterministic: one setting at a time is changed, in a fixed order, and a change stays if it holds the SLO
-// with fewer GPUs (or comes nearer to it, while none holds it). Then the most instances go down as far as the SLO holds
-// with about as many GPUs on average, because the peak has to be bought.
+// Invariant: deterministic: settings are changed in a fixed order, and a change stays if it holds the SLO with fewer
+// GPUs (or comes nearer to it, while none holds it). First the most instances go down as long as that costs nothing, at
+// the end as far as the SLO holds with about as many GPUs on average, because the peak has to be bought.
 import { DEFAULT_SETTINGS, type Settings } from './settings.js';
 import type { SimulationResult } from './result.js';
 
@@ -19,9 +19,15 @@ const CHOICES: { readonly [K in keyof Settings]?: readonly Settings[K][] } = {
   waitShare: [0.5, 0.85],
 };
 
+/** The most instances, tried first; this part of the requests that may be late is left to the other settings. */
+const MOST = [1, 0.8, 0.65, 0.5, 0.4, 0.3, 0.22, 0.16, 0.13, 0.1];
+const LEFT = 0.5;
 /** Parts of the most instances that are tried at the end, and how much more they may take on average. */
 const LOWER = [0.85, 0.7, 0.55, 0.4, 0.3, 0.22, 0.16, 0.12];
 const ABOUT_AS_MANY = 1.02;
+
+/** Less headroom needs quicker decisions: these settings are good together only. */
+const TOGETHER = { evidence: [12, 6, 3], slack: [1, 2, 4], quantile: [0.5, 0.7, 0.9, 0.99] } as const;
 
 /** Less than so much fewer GPUs is chance: the defaults stay. */
 const GAIN = 0.98;
@@ -44,6 +50,90 @@ export function isBetter(a: SimulationResult, b: SimulationResult, quantile: num
   return aHolds ? a.gpusMean < b.gpusMean * 0.998 : a.inTime > b.inTime + 1e-4;
 }
 
+class Search<R extends SimulationResult> {
+  settings = DEFAULT_SETTINGS;
+  result: R;
+  runs = 0;
+  private readonly run: (settings: Settings) => R;
+  private readonly quantile: number;
+  private readonly margin: number;
+
+  constructor(run: (settings: Settings) => R, quantile: number, margin: number) {
+    this.run = run;
+    this.quantile = quantile;
+    this.margin = margin;
+    this.result = this.tried(DEFAULT_SETTINGS);
+  }
+
+  private tried(settings: Settings): R {
+    this.runs++;
+    return this.run(settings);
+  }
+
+  holds({ inTime }: R): boolean {
+    return inTime >= this.quantile + this.margin;
+  }
+
+  private take(settings: Settings, result: R): void {
+    this.settings = settings;
+    this.result = result;
+  }
+
+  /** One setting, in one direction. */
+  one(key: keyof Settings): void {
+    const [first] = CHOICES[key] ?? [];
+    for (const value of CHOICES[key] ?? []) {
+      const next = { ...this.settings, [key]: value };
+      const tried = this.tried(next);
+      if (isBetter(tried, this.result, this.quantile, this.margin)) this.take(next, tried);
+      else if (value !== first) break; // further in the same direction is worse as a rule
+    }
+  }
+
+  /**
+   * Those that are good together only, along the edge of the SLO: with less headroom more are late, so for each slack
+   * the lowest quantile that holds counts, and it is no lower for a larger slack.
+   */
+  together(keys: readonly (keyof Settings)[]): void {
+    const valuesOf = (key: keyof typeof TOGETHER) => (keys.includes(key) ? TOGETHER[key] : [this.settings[key]]);
+    const [slacks, quantiles] = [valuesOf('slack'), valuesOf('quantile')];
+    const { settings } = this;
+    for (const evidence of valuesOf('evidence')) {
+      for (let [s, q] = [0, 0]; s < slacks.length && q < quantiles.length; ) {
+        const next = { ...settings, evidence, slack: slacks[s]!, quantile: quantiles[q]! };
+        const tried = this.tried(next);
+        if (isBetter(tried, this.result, this.quantile, this.margin)) this.take(next, tried);
+        if (this.holds(tried)) s++;
+        else q++;
+      }
+    }
+  }
+
+  /** The most instances, as long as that costs nothing. */
+  fewerAtMost(): void {
+    const least = 1 - (1 - this.quantile - this.margin) * LEFT;
+    for (const most of MOST) {
+      const next = { ...this.settings, most };
+      const tried = this.tried(next);
+      const { gpusMean, gpusPeak } = this.result;
+      if (tried.inTime < Math.min(least, this.result.inTime) || tried.gpusMean > gpusMean * 1.002) break;
+      if (tried.gpusPeak < gpusPeak || tried.gpusMean < gpusMean) this.take(next, tried);
+    }
+  }
+
+  /** The most instances, as far as the SLO holds with about as many GPUs on average. */
+  lowerPeak(): void {
+    const { most } = this.settings;
+    const atMost = ABOUT_AS_MANY * this.result.gpusMean;
+    for (const part of LOWER) {
+      const next = { ...this.settings, most: most * part };
+      const tried = this.tried(next);
+      if (!this.holds(tried)) break; // with fewer even more are late
+      if (tried.gpusMean <= atMost && tried.gpusPeak <= this.result.gpusPeak) this.take(next, tried);
+    }
+  }
+}
+
 /**
  * Searches.
  *
@@ -57,28 +147,18 @@ export function tune<R extends SimulationResult>(
   margin: number,
   keys: readonly (keyof Settings)[] = TUNABLE,
 ): Tuned<R> {
-  let settings = DEFAULT_SETTINGS;
-  let result = run(settings);
-  let runs = 1;
+  const search = new Search(run, quantile, margin);
+  let areTogether = false;
   for (const key of keys) {
-    for (const value of CHOICES[key] ?? []) {
-      const next = { ...settings, [key]: value };
-      const tried = run(next);
-      runs++;
-      if (isBetter(tried, result, quantile, margin)) [settings, result] = [next, tried];
-      else if (value !== CHOICES[key]![0]) break; // further in the same direction is worse as a rule
+    if (key === 'most') search.fewerAtMost();
+    else if (!(key in TOGETHER)) search.one(key);
+    else if (!areTogether) {
+      areTogether = true;
+      search.together(keys);
     }
   }
-  if (result.inTime < quantile + margin) return { settings, result, runs };
-  const { most } = settings;
-  const atMost = ABOUT_AS_MANY * result.gpusMean;
-  for (const part of LOWER) {
-    const next = { ...settings, most: most * part };
-    const tried = run(next);
-    runs++;
-    if (tried.inTime < quantile + margin || tried.gpusMean > atMost || tried.gpusPeak > result.gpusPeak) break;
-    [settings, result] = [next, tried];
-  }
+  if (keys.includes('most') && search.holds(search.result)) search.lowerPeak();
+  const { settings, result, runs } = search;
   return { settings, result, runs };
 }
 

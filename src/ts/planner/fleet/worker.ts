@@ -56,6 +56,9 @@ export class Worker {
   readonly given: Job[] = [];
   /** Models that it holds, the one used last at the end. */
   readonly models: number[] = [];
+  /** Its process has loaded. */
+  isLoaded = false;
+  /** It takes tasks. */
   isReady = false;
   isEnding = false;
   isDead = false;
