@@ -73,3 +73,25 @@ void t.test('a margin is held too, and settings without a key stay', async (t) =
   t.equal(tuned(of, ['slack'], 0).settings.slack, 4);
   t.equal(tuned(of, ['evidence']).settings.slack, 1);
 });
+
+void t.test('one setting after the other is taken where that is better, and every settings runs once', async (t) => {
+  const seen = new Set<string>();
+  const of = (settings: Settings): Figures => {
+    t.notOk(seen.has(JSON.stringify(settings)), 'once');
+    seen.add(JSON.stringify(settings));
+    const { quantile, slack } = settings;
+    return { gpusMean: 10 - slack + (quantile < 0.99 ? 3 : 0), gpusPeak: 20, inTime: 0.96 };
+  };
+  const { settings, result, runs } = tuned(of, ['quantile', 'evidence', 'slack']);
+  t.same([settings.quantile, settings.slack, result.gpusMean], [0.99, 4, 6], 'the edge has 0.5 for each slack');
+  t.equal(runs, seen.size);
+});
+
+void t.test('of about as many GPUs on average, those with fewer at the peak', async (t) => {
+  const of = ({ quantile, slack, evidence }: Settings): Figures => {
+    const isEdge = quantile === 0.5 && slack === 4 && evidence === 12;
+    const isSingle = quantile === 0.99 && slack === 4;
+    return { gpusMean: isEdge ? 6.1 : isSingle ? 6 : 10, gpusPeak: isEdge ? 15 : 20, inTime: 0.96 };
+  };
+  t.equal(tuned(of, ['quantile', 'evidence', 'slack']).result.gpusPeak, 15);
+});

@@ -53,7 +53,6 @@ export function isBetter(a: SimulationResult, b: SimulationResult, quantile: num
 class Search<R extends SimulationResult> {
   settings = DEFAULT_SETTINGS;
   result: R;
-  runs = 0;
   private readonly run: (settings: Settings) => R;
   private readonly quantile: number;
   private readonly margin: number;
@@ -62,15 +61,10 @@ class Search<R extends SimulationResult> {
     this.run = run;
     this.quantile = quantile;
     this.margin = margin;
-    this.result = this.tried(DEFAULT_SETTINGS);
+    this.result = run(DEFAULT_SETTINGS);
   }
 
-  private tried(settings: Settings): R {
-    this.runs++;
-    return this.run(settings);
-  }
-
-  holds({ inTime }: R): boolean {
+  private holds({ inTime }: R): boolean {
     return inTime >= this.quantile + this.margin;
   }
 
@@ -79,29 +73,57 @@ class Search<R extends SimulationResult> {
     this.result = result;
   }
 
-  /** One setting, in one direction. */
-  one(key: keyof Settings): void {
+  /** First the most instances, then the others, those of {@link TOGETHER} together. */
+  alongTheEdge(keys: readonly (keyof Settings)[]): void {
+    let areTogether = false;
+    for (const key of keys) {
+      if (key === 'most') this.fewerAtMost();
+      else if (!(key in TOGETHER)) this.one(key);
+      else if (!areTogether) {
+        areTogether = true;
+        this.together(keys);
+      }
+    }
+    this.lowerPeak(keys);
+  }
+
+  /** One setting after the other. */
+  oneByOne(keys: readonly (keyof Settings)[]): void {
+    for (const key of keys) this.one(key);
+    this.lowerPeak(keys);
+  }
+
+  /** Whether it has found fewer GPUs on average, or about as many and fewer at the peak. */
+  isPreferredTo(other: Search<R>): boolean {
+    const [a, b] = [this.result, other.result];
+    if (!this.holds(a) || !this.holds(b)) return isBetter(a, b, this.quantile, this.margin);
+    if (a.gpusMean > ABOUT_AS_MANY * b.gpusMean) return false;
+    return b.gpusMean > ABOUT_AS_MANY * a.gpusMean || a.gpusPeak < b.gpusPeak;
+  }
+
+  // One setting, in one direction.
+  private one(key: keyof Settings): void {
     const [first] = CHOICES[key] ?? [];
     for (const value of CHOICES[key] ?? []) {
       const next = { ...this.settings, [key]: value };
-      const tried = this.tried(next);
+      const tried = this.run(next);
       if (isBetter(tried, this.result, this.quantile, this.margin)) this.take(next, tried);
       else if (value !== first) break; // further in the same direction is worse as a rule
     }
   }
 
-  /**
+  /*
    * Those that are good together only, along the edge of the SLO: with less headroom more are late, so for each slack
    * the lowest quantile that holds counts, and it is no lower for a larger slack.
    */
-  together(keys: readonly (keyof Settings)[]): void {
+  private together(keys: readonly (keyof Settings)[]): void {
     const valuesOf = (key: keyof typeof TOGETHER) => (keys.includes(key) ? TOGETHER[key] : [this.settings[key]]);
     const [slacks, quantiles] = [valuesOf('slack'), valuesOf('quantile')];
     const { settings } = this;
     for (const evidence of valuesOf('evidence')) {
       for (let [s, q] = [0, 0]; s < slacks.length && q < quantiles.length; ) {
         const next = { ...settings, evidence, slack: slacks[s]!, quantile: quantiles[q]! };
-        const tried = this.tried(next);
+        const tried = this.run(next);
         if (isBetter(tried, this.result, this.quantile, this.margin)) this.take(next, tried);
         if (this.holds(tried)) s++;
         else q++;
@@ -109,25 +131,26 @@ class Search<R extends SimulationResult> {
     }
   }
 
-  /** The most instances, as long as that costs nothing. */
-  fewerAtMost(): void {
+  // The most instances, as long as that costs nothing.
+  private fewerAtMost(): void {
     const least = 1 - (1 - this.quantile - this.margin) * LEFT;
     for (const most of MOST) {
       const next = { ...this.settings, most };
-      const tried = this.tried(next);
+      const tried = this.run(next);
       const { gpusMean, gpusPeak } = this.result;
       if (tried.inTime < Math.min(least, this.result.inTime) || tried.gpusMean > gpusMean * 1.002) break;
       if (tried.gpusPeak < gpusPeak || tried.gpusMean < gpusMean) this.take(next, tried);
     }
   }
 
-  /** The most instances, as far as the SLO holds with about as many GPUs on average. */
-  lowerPeak(): void {
+  // The most instances, as far as the SLO holds with about as many GPUs on average.
+  private lowerPeak(keys: readonly (keyof Settings)[]): void {
+    if (!keys.includes('most') || !this.holds(this.result)) return;
     const { most } = this.settings;
     const atMost = ABOUT_AS_MANY * this.result.gpusMean;
     for (const part of LOWER) {
       const next = { ...this.settings, most: most * part };
-      const tried = this.tried(next);
+      const tried = this.run(next);
       if (!this.holds(tried)) break; // with fewer even more are late
       if (tried.gpusMean <= atMost && tried.gpusPeak <= this.result.gpusPeak) this.take(next, tried);
     }
@@ -147,19 +170,19 @@ export function tune<R extends SimulationResult>(
   margin: number,
   keys: readonly (keyof Settings)[] = TUNABLE,
 ): Tuned<R> {
-  const search = new Search(run, quantile, margin);
-  let areTogether = false;
-  for (const key of keys) {
-    if (key === 'most') search.fewerAtMost();
-    else if (!(key in TOGETHER)) search.one(key);
-    else if (!areTogether) {
-      areTogether = true;
-      search.together(keys);
-    }
-  }
-  if (keys.includes('most') && search.holds(search.result)) search.lowerPeak();
-  const { settings, result, runs } = search;
-  return { settings, result, runs };
+  const known = new Map<string, R>();
+  const once = (settings: Settings): R => {
+    const key = JSON.stringify(settings);
+    const result = known.get(key) ?? run(settings);
+    known.set(key, result);
+    return result;
+  };
+  const edge = new Search(once, quantile, margin);
+  edge.alongTheEdge(keys);
+  const single = new Search(once, quantile, margin);
+  single.oneByOne(keys);
+  const { settings, result } = single.isPreferredTo(edge) ? single : edge;
+  return { settings, result, runs: known.size };
 }
 
 /** The outcome of a search over several workloads. */
