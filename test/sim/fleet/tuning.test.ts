@@ -4,10 +4,14 @@ import type { SimulationResult } from '../../../src/ts/planner/fleet/result.js';
 import { DEFAULT_SETTINGS, type Settings } from '../../../src/ts/planner/fleet/settings.js';
 import { TUNABLE, tune } from '../../../src/ts/planner/fleet/tuning.js';
 
-type Figures = Pick<SimulationResult, 'gpusMean' | 'gpusPeak' | 'inTime'>;
+type Figures = Pick<SimulationResult, 'gpusMean' | 'gpusPeak' | 'inTime'> & { sloMet?: boolean };
 
 function tuned(of: (settings: Settings) => Figures, keys = TUNABLE, margin = 0) {
-  return tune((settings) => of(settings) as SimulationResult, 0.95, margin, keys);
+  const run = (settings: Settings) => {
+    const figures = of(settings);
+    return { sloMet: figures.inTime >= 0.95, ...figures } as SimulationResult;
+  };
+  return tune(run, 0.95, margin, keys);
 }
 
 void t.test('headroom is traded for quicker decisions, though neither alone is better', async (t) => {
@@ -94,4 +98,14 @@ void t.test('of about as many GPUs on average, those with fewer at the peak', as
     return { gpusMean: isEdge ? 6.1 : isSingle ? 6 : 10, gpusPeak: isEdge ? 15 : 20, inTime: 0.96 };
   };
   t.equal(tuned(of, ['quantile', 'evidence', 'slack']).result.gpusPeak, 15);
+});
+
+void t.test('settings that refuse more than may be refused are not taken, though enough is in time', async (t) => {
+  const of = ({ slack, most }: Settings): Figures => {
+    return { gpusMean: 10 - slack + most, gpusPeak: 20, inTime: 0.97, sloMet: slack < 4 && most >= 0.8 };
+  };
+  const { settings, result } = tuned(of, ['most', 'slack']);
+  t.ok(result.sloMet);
+  t.equal(settings.slack, 2, 'with 4 too many are refused');
+  t.ok(settings.most >= 0.8, `${settings.most}`);
 });

@@ -45,9 +45,13 @@ export interface Tuned<R extends SimulationResult = SimulationResult> {
 
 /** Whether one result is better: it holds the SLO with fewer GPUs; or it comes nearer to it. */
 export function isBetter(a: SimulationResult, b: SimulationResult, quantile: number, margin: number): boolean {
-  const [aHolds, bHolds] = [a.inTime >= quantile + margin, b.inTime >= quantile + margin];
+  const [aHolds, bHolds] = [holdsSlo(a, quantile, margin), holdsSlo(b, quantile, margin)];
   if (aHolds !== bHolds) return aHolds;
   return aHolds ? a.gpusMean < b.gpusMean * 0.998 : a.inTime > b.inTime + 1e-4;
+}
+
+function holdsSlo({ sloMet, inTime }: SimulationResult, quantile: number, margin: number): boolean {
+  return sloMet && inTime >= quantile + margin;
 }
 
 class Search<R extends SimulationResult> {
@@ -64,8 +68,8 @@ class Search<R extends SimulationResult> {
     this.result = run(DEFAULT_SETTINGS);
   }
 
-  private holds({ inTime }: R): boolean {
-    return inTime >= this.quantile + this.margin;
+  private holds(result: R): boolean {
+    return holdsSlo(result, this.quantile, this.margin);
   }
 
   private take(settings: Settings, result: R): void {
@@ -138,7 +142,8 @@ class Search<R extends SimulationResult> {
       const next = { ...this.settings, most };
       const tried = this.run(next);
       const { gpusMean, gpusPeak } = this.result;
-      if (tried.inTime < Math.min(least, this.result.inTime) || tried.gpusMean > gpusMean * 1.002) break;
+      const isWorse = tried.inTime < Math.min(least, this.result.inTime) || (this.result.sloMet && !tried.sloMet);
+      if (isWorse || tried.gpusMean > gpusMean * 1.002) break;
       if (tried.gpusPeak < gpusPeak || tried.gpusMean < gpusMean) this.take(next, tried);
     }
   }
@@ -215,7 +220,7 @@ export function tuneOver(
       const result = run(next);
       runs++;
       const least = Math.min(quantile + margin, defaults[i]!.inTime);
-      if (result.inTime < least) return Number.POSITIVE_INFINITY;
+      if (result.inTime < least || (defaults[i]!.sloMet && !result.sloMet)) return Number.POSITIVE_INFINITY;
       sum += result.gpusMean / defaults[i]!.gpusMean;
     }
     return sum / workloads.length;
