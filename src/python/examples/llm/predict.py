@@ -26,6 +26,8 @@ _COMPARED = ("ttftMsP50", "ttftMsP99", "tpotMsP50", "tpotMsP99", "answered")
 
 def fleet_of(system: str, devices: int, chunk: int, prefill: int) -> Fleet:
     """The devices of a system. Raises ValueError when they are too few."""
+    if system == "halves":  # one device that does what two would
+        return Fleet(prefill=1, decode=1)
     if system == "apart":
         if not 1 <= prefill < devices:
             raise ValueError(f"apart takes 2 devices or more, and 1 to {devices - 1} for prompts, not {prefill}")
