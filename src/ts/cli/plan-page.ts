@@ -109,7 +109,8 @@ const WIDTH = 900;
 const LEFT = 170;
 
 function chart(height: number, label: string, content: string): string {
-  return `<div class="wide"><svg viewBox="0 0 ${WIDTH} ${height}" role="img" aria-label="${label}">${content}</svg></div>`;
+  const svg = `<svg viewBox="0 0 ${WIDTH} ${height}" role="img" aria-label="${label}">${content}</svg>`;
+  return `<div class="wide">${svg}</div>`;
 }
 
 function fleetChart({ comparison }: PlanResult): string {

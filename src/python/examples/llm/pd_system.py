@@ -120,13 +120,12 @@ class System:
             hither, thither = self.processes.pipe()
             self.entries.append(self.processes.start(pd_workers.prefill, hither, device=devices[0]))
             self.processes.start(pd_workers.decode, thither, device=devices[1])
-            self.processes.close_theirs()
             hither.close()
         else:
             for device in devices:
                 channel = self.processes.start(pd_workers.together, name == "chunked", device=device)
                 self.entries.append(channel)
-            self.processes.close_theirs()
+        self.processes.close_theirs()
         self.load = {id(entry): 0 for entry in self.entries}
         self.owner: Dict[int, int] = {}
         self.processes.ready()
@@ -233,7 +232,6 @@ class Halves:
 
         late = max(late, play(timed, again, patience, self._to_decode.send, [self._decode, self._to_decode], take,
                               lambda: len(answers) == len(timed)))
-        counted = dict(answers)
         self._to_decode.send("drop")
         end = time.monotonic() + _DROP_SECONDS
         is_dropped = False
@@ -241,7 +239,7 @@ class Halves:
             for channel in until(end, [self._decode, self._to_decode]):
                 message = channel.recv()
                 is_dropped = is_dropped or (channel is self._decode and message == "dropped")
-        return row_of(requests, again, counted, late)
+        return row_of(requests, again, answers, late)
 
     def close(self) -> None:
         try:

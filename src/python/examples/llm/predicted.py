@@ -1,4 +1,4 @@
-"""The processes of ``pd_workers`` on a clock that jumps: the same decisions, and passes that take what ``measure`` timed.
+"""The processes of ``pd_workers`` on a clock that jumps: they decide the same, and passes take what ``measure`` timed.
 
 Invariant: a process does one thing at a time, and looks at what has come when it has done it, as the real one does.
 Copies from device to device run beside passes and slow none down. Messages and Python between two passes take no time.

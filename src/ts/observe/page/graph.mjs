@@ -198,7 +198,8 @@ export class Graph {
       const reason = instance.reason === undefined ? '' : `: ${instance.reason}`;
       setText(
         dot.title,
-        `${instance.name}: ${state}${reason}; busy ${percent(instance.busy)}, ${count(running)} running, ${count(instance.ready)} waiting`,
+        `${instance.name}: ${state}${reason}; busy ${percent(instance.busy)}, ` +
+          `${count(running)} running, ${count(instance.ready)} waiting`,
       );
     }
   }

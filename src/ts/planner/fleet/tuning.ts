@@ -1,8 +1,9 @@
 // Settings that hold the SLO with the fewest GPUs, by search on the simulator.
 //
 // Invariant: deterministic: settings are changed in a fixed order, and a change stays if it holds the SLO with fewer
-// GPUs (or comes nearer to it, while none holds it). First the most instances go down as long as that costs nothing, at
-// the end as far as the SLO holds with about as many GPUs on average, because the peak has to be bought.
+// GPUs (or comes nearer to it, while none holds it). The search goes two ways, as neither is always the better one, and
+// no settings are simulated twice. At the end of each the most instances go down as far as the SLO holds with about as
+// many GPUs on average, because the peak has to be bought.
 import { DEFAULT_SETTINGS, type Settings } from './settings.js';
 import type { SimulationResult } from './result.js';
 
@@ -116,10 +117,8 @@ class Search<R extends SimulationResult> {
     }
   }
 
-  /*
-   * Those that are good together only, along the edge of the SLO: with less headroom more are late, so for each slack
-   * the lowest quantile that holds counts, and it is no lower for a larger slack.
-   */
+  // Those that are good together only, along the edge of the SLO: with less headroom more are late, so for each slack
+  // the lowest quantile that holds counts, and it is no lower for a larger slack.
   private together(keys: readonly (keyof Settings)[]): void {
     const valuesOf = (key: keyof typeof TOGETHER) => (keys.includes(key) ? TOGETHER[key] : [this.settings[key]]);
     const [slacks, quantiles] = [valuesOf('slack'), valuesOf('quantile')];
