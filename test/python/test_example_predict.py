@@ -135,7 +135,7 @@ def test_options_that_are_wrong_are_refused():
             rates_of(wrong)
     assert fleet_of("apart", 4, 512, 3) == Fleet(prefill=3, decode=1)
     assert fleet_of("chunked", 2, 512, 1) == Fleet(together=2, chunk=512)
-    assert fleet_of("halves", 1, 512, 1) == Fleet(prefill=1, decode=1), "what runs on one device is apart all the same"
+    assert fleet_of("halves", 1, 512, 1) == Fleet(prefill=1, decode=1), "apart, though on one device"
     for wrong in (("apart", 1, 512, 1), ("apart", 2, 512, 2), ("plain", 0, 512, 1)):
         with pytest.raises(ValueError):
             fleet_of(*wrong)
