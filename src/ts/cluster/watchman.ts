@@ -1,7 +1,8 @@
 // The watch over the processes of a pipeline: while there is work, it says which of them has to be ended.
 //
 // Invariant: it asks no process anything, so none can keep it waiting. Without requests and tasks it does not check,
-// and costs nothing. A late check counts as two at most (place-watch.ts says why).
+// and costs nothing, unless a process was seen to be stopped: that one is looked at until it runs or is ended. A late
+// check counts as two at most (place-watch.ts says why).
 import { performance } from 'node:perf_hooks';
 import type { RequestAttempt, RunningTask } from '../pipeline/index.js';
 import type { PlaceWatch, Verdict } from './place-watch.js';
@@ -82,6 +83,7 @@ export class Watchman {
         (task) => each.onUnwanted(task),
       );
       if (watch.isStopped !== before) each.onStopped(watch.isStopped);
+      if (watch.isStopped) isBusy = true;
       if (verdict !== undefined) each.onVerdict(verdict);
     }
     if (!isBusy) this.stop();

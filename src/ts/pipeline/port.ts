@@ -7,6 +7,7 @@ import { readFileSync } from 'node:fs';
 // Not the global of this name, which is looked up at each use.
 import { performance } from 'node:perf_hooks';
 import { BootstrapServer, connectBootstrap, type TlsIdentity } from '../connect/index.js';
+import { clockOffsetUs } from '../core/clock-offset.js';
 import type { RingPort } from '../ring/port.js';
 import { systemPort } from '../ring/system-port.js';
 import { findLocation } from './location.js';
@@ -25,13 +26,13 @@ export interface PipelinePort extends RingPort {
 }
 
 // Both count CLOCK_MONOTONIC: the second since this process began, and without making an object.
-const [seconds, nanoseconds] = process.hrtime();
-const originUs = seconds * 1e6 + nanoseconds / 1e3 - performance.now() * 1e3;
+const sinceStartUs = () => performance.now() * 1e3;
+const originUs = clockOffsetUs(() => Number(process.hrtime.bigint()) / 1e3, sinceStartUs);
 
 /** The port of real life. */
 export const systemPipelinePort: PipelinePort = {
   ...systemPort,
-  nowUs: () => originUs + performance.now() * 1e3,
+  nowUs: () => originUs + sinceStartUs(),
   host: hostNumber(),
   location: findLocation(),
   random: Math.random,
