@@ -116,9 +116,23 @@ void t.test('a fleet has one gateway where its instances are alike, if the workl
   t.end();
 });
 
+void t.test('instances that change their models: the gateway does not know who holds which', (t) => {
+  const trace = poisson(1.5, 2000, { units: (u) => 0.5 + u, models: ['a', 'b', 'c', 'd'] });
+  const holders = fleet([pool({ fixed: 3, resident: 1, swapS: 0.3 })], 4);
+  const knowing = run(holders, trace);
+  const blind = run({ ...holders, hasGateway: true }, trace);
+  t.equal(blind.requests, knowing.requests);
+  t.ok(blind.loads > 1.05 * knowing.loads, `${blind.loads} and ${knowing.loads} loads`);
+  t.ok(blind.p50S > knowing.p50S, `p50 ${blind.p50S} and ${knowing.p50S}`);
+  t.end();
+});
+
 void t.test('fleets that one gateway is not for are refused', (t) => {
-  const says = { code: 'RDMA_ERR_NOT_SUPPORTED', message: /a chain of pools whose instances are alike/ };
-  t.throws(() => run(fleet([pool({ resident: 1 })], 1, 1, { hasGateway: true }), poisson(1, 10)), says);
+  const says = { code: 'RDMA_ERR_NOT_SUPPORTED', message: /a chain of pools on nodes that stay/ };
+  for (const more of [{ prefetch: true }, { patienceS: 5 }]) {
+    const own = fleet([pool({ resident: 1, ...more })], 1, 1, { hasGateway: true });
+    t.throws(() => run(own, poisson(1, 10)), says);
+  }
   t.throws(() => run(fleet([pool({ policy: policy() })], 1, 1, { hasGateway: true }), poisson(1, 10)), says);
   t.end();
 });

@@ -43,15 +43,22 @@ export const packed = staged('packed', wide, 42);
 
 /** What runs, how many GPUs it needs at least, and where its transformer runs. */
 export const FLEETS = {
-  'mono-swap': { flow: monoSwap, needs: 1, isStaged: false, instances: wide },
-  'mono-light': { flow: monoLight, needs: 1, isStaged: false, instances: wide },
-  split: { flow: split, needs: 2, isStaged: true, instances: 1 },
-  packed: { flow: packed, needs: 1, isStaged: true, instances: wide },
+  'mono-swap': { flow: monoSwap, needs: 1, instances: wide },
+  'mono-light': { flow: monoLight, needs: 1, instances: wide },
+  split: { flow: split, needs: 2, instances: 1 },
+  packed: { flow: packed, needs: 1, instances: wide },
 };
 
-/** The fleet for the simulator, from medians in seconds: encode, diffuse, decode, swap. */
-export function fleetSpec(name, seconds, count) {
-  const { isStaged, instances } = FLEETS[name];
+/**
+ * The fleet for the simulator, behind one gateway, which does not know what an instance holds. Stages of `packed` share
+ * all GPUs and take turns there, so that fleet is one pool.
+ *
+ * @param gpus of the fleet; 0: a CPU
+ * @param seconds medians: encode, diffuse, decode, swap, and `other`, what the pipeline adds
+ * @param count of the models
+ */
+export function fleetSpec(name, gpus, seconds, count) {
+  const { encode, diffuse, decode, swap, other } = seconds;
   const pool = (stageName, fixed, isSwapping) => ({
     name: stageName,
     gpus: 1,
@@ -59,7 +66,7 @@ export function fleetSpec(name, seconds, count) {
     loadS: 0,
     slots: 1,
     resident: isSwapping ? 1 : 0,
-    swapS: isSwapping ? seconds.swap : 0,
+    swapS: isSwapping ? swap : 0,
     adapterS: 0,
     patienceS: 0,
     prefetch: false,
@@ -67,10 +74,12 @@ export function fleetSpec(name, seconds, count) {
     hintS: 1,
   });
   const step = (at, s) => ({ pool: at, seconds: s, units: 'none', transferS: 0 });
-  const { encode, diffuse, decode } = seconds;
-  const pools = isStaged
-    ? [pool('encode', 1, false), pool('diffuse', instances, true), pool('decode', 1, false)]
-    : [pool('whole', instances, true)];
-  const route = isStaged ? [step(0, encode), step(1, diffuse), step(2, decode)] : [step(0, encode + diffuse + decode)];
-  return { name, pools, routes: Array(count).fill(route), maxQueued: 65_536, tickS: 1 };
+  const isSplit = name === 'split';
+  const pools = isSplit
+    ? [pool('encode', 1, false), pool('diffuse', 1, true), pool('decode', 1, false)]
+    : [pool('whole', Math.max(1, gpus), true)];
+  const route = isSplit
+    ? [step(0, encode), step(1, diffuse), step(2, decode + other)]
+    : [step(0, encode + diffuse + decode + other)];
+  return { name, pools, routes: Array(count).fill(route), maxQueued: 65_536, tickS: 1, hasGateway: true };
 }

@@ -68,8 +68,9 @@ export interface FleetSpec {
   /** undefined: decisions take effect at once, and an instance without a task can be let go of. */
   readonly delays?: ClusterDelays | undefined;
   /**
-   * One gateway holds all requests back and chooses the instances of all steps at once, as the shipped one does; for a
-   * chain of pools whose instances are alike. false: each pool has a queue, and whoever is free takes the next.
+   * One gateway holds all requests back and chooses the instances of all steps at once, as the shipped one does,
+   * whatever models they hold; for a chain of pools without `patienceS` and `prefetch`. false: each pool has a queue,
+   * and whoever is free takes the next, before all others one that holds the model.
    */
   readonly hasGateway?: boolean | undefined;
 }

@@ -15,13 +15,20 @@ import type { Job, Worker } from './worker.js';
 const RESIDENT_LIMIT = 65_536;
 
 /**
- * Whether one gateway can be before a fleet: for a chain of pools whose instances are alike, on nodes that stay. Where
- * pools are scaled the fleet needs `delays`: instances that are chosen for a later step are held by their plan.
+ * Whether one gateway can be before a fleet: for a chain of pools on nodes that stay. Where pools are scaled the fleet
+ * needs `delays`: instances that are chosen for a later step are held by their plan. Instances may change their models,
+ * but nothing may depend on who holds which: the gateway does not know.
  */
-export function isForGateway({ pools, routes, delays }: FleetSpec, { nodeDeathsPerHour }: FaultRates): boolean {
+function canHaveGateway({ pools, routes, delays }: FleetSpec, { nodeDeathsPerHour }: FaultRates): boolean {
   if (delays === undefined && pools.some(({ policy }) => policy !== undefined)) return false;
   const isChain = routes.every((route) => route.length === pools.length && route.every(({ pool }, i) => pool === i));
-  return isChain && pools.every(({ resident }) => resident === 0) && nodeDeathsPerHour === 0;
+  const isBlind = pools.every(({ resident, patienceS, prefetch }) => resident === 0 || (patienceS === 0 && !prefetch));
+  return isChain && isBlind && nodeDeathsPerHour === 0;
+}
+
+/** Whether one gateway is right for a fleet: it can have one, and its instances are alike. */
+export function isForGateway(fleet: FleetSpec, faults: FaultRates): boolean {
+  return canHaveGateway(fleet, faults) && fleet.pools.every(({ resident }) => resident === 0);
 }
 
 export class GatewayModel {
@@ -33,13 +40,13 @@ export class GatewayModel {
   private readonly next: number[];
   private plan = 1;
 
-  /** @throws RdmaError RDMA_ERR_NOT_SUPPORTED for fleets whose instances differ, and for nodes that die */
+  /** @throws RdmaError RDMA_ERR_NOT_SUPPORTED where it cannot be before a fleet */
   constructor(fleet: FleetSpec, faults: FaultRates) {
     const { pools, name } = fleet;
-    if (!isForGateway(fleet, faults)) {
+    if (!canHaveGateway(fleet, faults)) {
       const words =
-        `fleet ${name}: one gateway is for a chain of pools whose instances are alike, on nodes that stay; ` +
-        'scaled ones need delays';
+        `fleet ${name}: one gateway is for a chain of pools on nodes that stay, where nothing depends on what an ` +
+        'instance holds; scaled ones need delays';
       throw new RdmaError('RDMA_ERR_NOT_SUPPORTED', words);
     }
     const graph = graphOf(checkSpec({ name: 'simulated', stages: pools.map(stageOf) }));
