@@ -138,13 +138,13 @@ export class Places {
   }
 
   /** The places of a plan that do not work under it yet. @throws why one of them will not, or not soon */
-  lateFor(plan: Plan): string[] {
+  lateFor(plan: Plan): SupervisedPlace[] {
     const places = stagePlaces(plan).map((id) => this.places.get(placeName(this.host.workflow.spec, id))!);
     for (const { givenUp, broken } of places) {
       const reason = givenUp ?? broken;
       if (reason !== undefined) throw reason;
     }
-    return places.filter((place) => !place.plans.has(plan.number)).map(({ name }) => name);
+    return places.filter((place) => !place.plans.has(plan.number));
   }
 
   private specOf(stage: string): StageSpec {

@@ -3,11 +3,15 @@
 // Invariant: requests are admitted under a plan after all of its places work under it, and its places let go of an
 // older one after its last request. There is one change at a time; a failed change leaves the former instances, under a
 // plan with a number of its own.
+import { RdmaError } from '../core/errors.js';
 import { memoryNeeds, checkMemory, type PipelineMemory } from './memory-needs.js';
 import { type Gateway, graphOf, makePlan, type Plan, stagePlaces, type WorkflowSpec } from '../pipeline/index.js';
 import type { Places } from './places.js';
 import type { Reservations } from './reservations.js';
 import type { Waiters } from './waiters.js';
+
+const START_REMEDY =
+  'raise startTimeoutMs where stages load for longer; npx onepiece doctor shows limits that are too low, as of open files';
 
 /** What plans are changed with. */
 export interface PlanChangesParts {
@@ -45,7 +49,11 @@ export class PlanChanges {
     return waiters.until(
       () => places.lateFor(this.plan).length === 0,
       startTimeoutMs,
-      () => `after ${startTimeoutMs} ms not ready: ${places.lateFor(this.plan).join(', ')}`,
+      () => {
+        const late = places.lateFor(this.plan).map(({ name, progress }) => `${name} (${progress})`);
+        const words = `after ${startTimeoutMs} ms not ready: ${late.join(', ')}`;
+        return new RdmaError('RDMA_ERR_TIMEOUT', words, { remedy: START_REMEDY });
+      },
     );
   }
 

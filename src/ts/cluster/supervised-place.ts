@@ -145,6 +145,13 @@ export class SupervisedPlace {
     };
   }
 
+  /** How far it is on the way to work; for people. */
+  get progress(): string {
+    if (this.lastEnd !== undefined) return this.lastEnd;
+    if (this.isReady) return 'it has not taken the plan yet';
+    return this.isLoaded ? 'it has loaded, and is not connected to all others' : 'it has not loaded';
+  }
+
   send(message: ToWorker): void {
     this.worker?.send(message);
   }

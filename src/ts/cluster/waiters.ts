@@ -19,10 +19,10 @@ export class Waiters {
    *
    * @param condition what it throws ends the wait
    * @param timeoutMs 1 to 2^31 - 1; undefined: as long as it takes
-   * @param words of the error when it takes longer
+   * @param words of the error when it takes longer, or that error
    * @throws RdmaError RDMA_ERR_TIMEOUT; that with which all waits have ended; what the condition throws
    */
-  until(condition: () => boolean, timeoutMs?: number, words: () => string = () => ''): Promise<void> {
+  until(condition: () => boolean, timeoutMs?: number, words: () => string | RdmaError = () => ''): Promise<void> {
     return new Promise<void>((resolve, reject) => {
       const end = (error?: unknown) => {
         stopWatching();
