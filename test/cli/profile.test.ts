@@ -97,6 +97,7 @@ void t.test('an interrupted measurement leaves no process and no file', async (t
 const bad: { args: string[]; code: number; says: RegExp }[] = [
   { args: ['nope.js'], code: 2, says: /nope\.js cannot be loaded/ },
   { args: ['none.js'], code: 2, says: /none\.js exports no workflow/ },
+  { args: ['demo', '--export', 'other'], code: 2, says: /demo is one workflow, so there is no other to choose/ },
   { args: [MODULE, '--input', 'nope.json'], code: 2, says: /--input nope\.json cannot be read: ENOENT/ },
   { args: [MODULE, '--input', 'broken.json'], code: 2, says: /--input broken\.json is no JSON/ },
   { args: [MODULE, '--input', 'odd.json'], code: 2, says: /--input odd\.json: .*the body has "more"/ },

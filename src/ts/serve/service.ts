@@ -30,6 +30,10 @@ export const DEMO_NAME = 'demo';
  */
 export async function loadService(name: string, exportName?: string, isAnew = false): Promise<Service> {
   if (name === DEMO_NAME) {
+    if (exportName !== undefined) {
+      const text = `${DEMO_NAME} is one workflow, so there is no ${exportName} to choose`;
+      throw new RdmaError('RDMA_ERR_INVALID_ARGUMENT', text, { remedy: 'leave out --export' });
+    }
     const { servedImageToVideo, prepareImageToVideo } = await import('../demo/served.js');
     return { workflow: servedImageToVideo, prepare: prepareImageToVideo, hasDemoPage: true };
   }
