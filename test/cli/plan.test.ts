@@ -174,6 +174,19 @@ void t.test('the delays of a cluster are printed, can be set, and can be left ou
   t.match((await onepiece([...one, '--no-gateway'], folder)).stdout, /^Gateway: a queue for each pool/m);
 });
 
+void t.test('without affinity instances load more often, and that is printed', async (t) => {
+  const many = ['--rate', '0.05', '--models', '3', '--no-delays', '--fleet', 'mono-shared-elastic'];
+  const args = ['simulate', '--trace', 'poisson', ...many, ...WAN];
+  const documentOf = async (more: string[]) =>
+    JSON.parse((await onepiece([...args, ...more, '--json'], folder)).stdout);
+  const [usual, without] = [await documentOf([]), await documentOf(['--no-affinity'])];
+  t.match([usual.affinity, without.affinity], [true, false]);
+  const [few, more] = [usual.comparison[0].loads, without.comparison[0].loads];
+  t.ok(more > few, `${more} and ${few} loads`);
+  t.notMatch((await onepiece(args, folder)).stdout, /Affinity/);
+  t.match((await onepiece([...args, '--no-affinity'], folder)).stdout, /^Affinity: none; an instance that holds/m);
+});
+
 void t.test('what may be refused is part of the SLO', async (t) => {
   const args = ['simulate', '--trace', 'poisson', '--rate', '0.05', ...WAN, '--queued', '1', '--no-gateway', '--json'];
   const of = async (slo: string) => JSON.parse((await onepiece([...args, '--slo', slo], folder)).stdout).comparison[0];

@@ -28,7 +28,13 @@ void t.test('a pipeline that cannot start says why and leaves no process', async
     ['no export', hidden(), {}, 'RDMA_ERR_STAGE_FAILED', /exports no workflow named hidden/],
     ['no device', diamond, { device: 'none9' }, 'RDMA_ERR_NO_DEVICE', /none9/],
     ['no stage', empty, {}, 'RDMA_ERR_INVALID_ARGUMENT', /no stages/],
-    ['no time', diamond, { startTimeoutMs: 1 }, 'RDMA_ERR_TIMEOUT', /not ready: scale\/0 \(it has not loaded\).*raise startTimeoutMs/],
+    [
+      'no time',
+      diamond,
+      { startTimeoutMs: 1 },
+      'RDMA_ERR_TIMEOUT',
+      /not ready: scale\/0 \(it has not loaded\).*raise startTimeoutMs/,
+    ],
     ['no sense', diamond, { maxInFlight: 0 }, 'RDMA_ERR_INVALID_ARGUMENT', /maxInFlight/],
   ];
   for (const [name, graph, options, code, words] of cases) {

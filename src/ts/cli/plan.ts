@@ -65,6 +65,8 @@ interface PlanFlags extends Flags {
 interface SimulateFlags extends Flags {
   fleet: FleetName[];
   tune?: true;
+  /** false: `--no-affinity`. */
+  affinity: boolean;
 }
 
 const number = (min: number, max: number) => (text: string) => {
@@ -147,6 +149,7 @@ export function simulateCommand(setExitCode: (code: number) => void): Command {
     .description('simulate fleets under a trace, with the shipped queue, forecast and scaling')
     .option('--fleet <names>', `some of ${FLEETS.join(',')}`, listOf(FLEETS), ['staged-elastic' as FleetName])
     .option('--tune', 'search for settings; default: as shipped')
+    .option('--no-affinity', "no precedence for an instance that holds a request's model, as at the shipped gateway")
     .action((flags: SimulateFlags) => setExitCode(simulateFleets(flags)));
 }
 
@@ -264,6 +267,7 @@ function simulateFleets(flags: SimulateFlags): number {
         bytesPerSecond: flags.bandwidth * 1e9,
         maxQueued: flags.queued,
         delays,
+        affinity: flags.affinity,
         hasGateway: flags.gateway,
       },
       {
@@ -281,10 +285,12 @@ function simulateFleets(flags: SimulateFlags): number {
   const assumed = assumedOf(profiles);
   const requests = first.arrivalS.length;
   const { name, notes } = first;
-  const document = { seed: flags.seed, trace: name, requests, notes, delays, comparison, ratios, assumed };
+  const { seed, affinity } = flags;
+  const document = { seed, trace: name, requests, notes, delays, affinity, comparison, ratios, assumed };
   const text = () => {
     const lines = [
       delaysText(delays),
+      ...(affinity ? [] : ["Affinity: none; an instance that holds a request's model has no precedence"]),
       ...gatewayText(comparison),
       ...notes.map((words) => `Note: ${words}`),
       ...assumed.map((words) => `Assumed: ${words}`),

@@ -123,6 +123,9 @@ void t.test('instances that change their models: the gateway does not know who h
   const blind = run({ ...holders, hasGateway: true }, trace);
   t.equal(blind.requests, knowing.requests);
   t.ok(blind.loads > 1.05 * knowing.loads, `${blind.loads} and ${knowing.loads} loads`);
+  const [only] = holders.pools;
+  const forgetful = run({ ...holders, pools: [{ ...only!, affinity: false }] }, trace);
+  t.ok(forgetful.loads > 1.05 * knowing.loads, `${forgetful.loads} loads where what they hold does not count`);
   t.ok(blind.p50S > knowing.p50S, `p50 ${blind.p50S} and ${knowing.p50S}`);
   t.end();
 });

@@ -161,6 +161,7 @@ export class FleetBuilder {
         families: variants === 'adapter' || onlyDifferent ? this.families : undefined,
         adapterS,
         patienceS: settings.patience * waitS,
+        affinity: this.work.affinity,
         prefetch,
         fixed: widths.length === 1 ? size : part,
         policy:
@@ -263,6 +264,7 @@ export class FleetBuilder {
       swapS: variants === 'adapter' ? stage.switchSeconds : stage.loadSeconds,
       adapterS: stage.shared ? 0 : stage.switchSeconds,
       patienceS: settings.patience * waitS,
+      affinity: this.work.affinity,
       prefetch: false,
       fixed,
       policy:

@@ -29,6 +29,11 @@ export interface PoolSpec {
   readonly adapterS: number;
   /** How long a request may be overtaken by requests for a model that an instance holds. */
   readonly patienceS: number;
+  /**
+   * Default true: an instance that holds a request's model takes it first. false: what it holds does not count, as at
+   * the shipped gateway, which does not know it; `patienceS` has no effect then.
+   */
+  readonly affinity?: boolean | undefined;
   /** Idle instances load the model that is requested most and held least. */
   readonly prefetch: boolean;
   /** A fixed number of instances; undefined: `policy` decides. */

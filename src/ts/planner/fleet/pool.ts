@@ -51,6 +51,11 @@ export class Pool {
     this.demand = new Float64Array(spec.resident > 0 ? models : 0);
   }
 
+  /** What an instance holds decides who takes a job. */
+  private get hasAffinity(): boolean {
+    return this.spec.resident > 0 && this.spec.affinity !== false;
+  }
+
   /** Instances of the newest plan. */
   get planned(): number {
     return this.workers.size - this.ending - this.leaving;
@@ -123,7 +128,7 @@ export class Pool {
   /** The worker that takes a job now; undefined when none has room. */
   takerOf(job: Job): Worker | undefined {
     if (this.open.size === 0) return undefined;
-    if (this.spec.resident > 0) {
+    if (this.hasAffinity) {
       for (const worker of this.holders.get(job.model) ?? []) return worker;
     } else if (this.spec.slots > 1) {
       let best: Worker | undefined;
@@ -175,7 +180,7 @@ export class Pool {
   nextFor(worker: Worker, nowS: number): Job | undefined {
     const first = this.queue.first();
     if (first === undefined) return undefined;
-    if (this.spec.resident > 0 && !worker.models.includes(first.model)) {
+    if (this.hasAffinity && !worker.models.includes(first.model)) {
       if (nowS - first.queuedAtUs / 1e6 < this.spec.patienceS) {
         for (const model of worker.models) {
           const job = this.firstOf(model);

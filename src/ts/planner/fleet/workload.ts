@@ -3,7 +3,7 @@
 // Invariant: data only, the same for all fleets that are compared.
 import { bareSeconds, type ModelCosts } from '../profiles/costs.js';
 import type { Trace } from '../traces/trace.js';
-import type { ClusterDelays } from './fleet.js';
+import type { ClusterDelays, PoolSpec } from './fleet.js';
 
 /** The requests, costs and SLO that fleets are built for. */
 export interface Workload {
@@ -21,6 +21,8 @@ export interface Workload {
   readonly maxQueued: number;
   /** What a decision needs to be carried out, default {@link CLUSTER_DELAYS}. null: it takes effect at once. */
   readonly delays?: ClusterDelays | null | undefined;
+  /** Of all pools, as `affinity` of {@link PoolSpec}; default true. */
+  readonly affinity?: boolean | undefined;
   /** One gateway before fleets that it can be before; default true. false: a queue for each pool everywhere. */
   readonly hasGateway?: boolean | undefined;
 }
