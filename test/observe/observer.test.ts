@@ -10,14 +10,12 @@ import { until } from '../pipeline/support.js';
 import { ScenePipeline } from './support.js';
 
 /** The first look at which every process answers. */
-async function readySnapshot(observer: Observer): Promise<Snapshot> {
-  const endMs = performance.now() + 20_000;
-  for (;;) {
+function readySnapshot(observer: Observer): Promise<Snapshot> {
+  const look = async () => {
     const snapshot = await observer.snapshot();
-    if (snapshot.state === 'ready') return snapshot;
-    if (performance.now() > endMs) throw new Error(`it is ${snapshot.state} after 20 s`);
-    await new Promise((resolve) => setTimeout(resolve, 20));
-  }
+    return snapshot.state === 'ready' && snapshot;
+  };
+  return until('a ready pipeline', look, 20_000);
 }
 
 /** NaN: an instance did not answer. */

@@ -11,7 +11,7 @@ import type { Reservations } from './reservations.js';
 import type { Waiters } from './waiters.js';
 
 const START_REMEDY =
-  'raise startTimeoutMs where stages load for longer; npx onepiece doctor shows limits that are too low, as of open files';
+  'raise startTimeoutMs if the stages need longer to load; `npx onepiece doctor` reports limits that are too low';
 
 /** What plans are changed with. */
 export interface PlanChangesParts {

@@ -71,10 +71,9 @@ export class Watchman {
     const stepMs = Math.min(nowMs - this.lastMs, 2 * this.everyMs);
     this.lastMs = nowMs;
     const { host } = this;
-    let isBusy = host.isBusy();
+    let goesOn = host.isBusy();
     for (const each of host.processes()) {
       const { watch, tasks } = each;
-      if (tasks.length > 0) isBusy = true;
       const before = watch.isStopped;
       const verdict = watch.look(
         stepMs,
@@ -83,9 +82,9 @@ export class Watchman {
         (task) => each.onUnwanted(task),
       );
       if (watch.isStopped !== before) each.onStopped(watch.isStopped);
-      if (watch.isStopped) isBusy = true;
+      if (tasks.length > 0 || watch.isStopped) goesOn = true;
       if (verdict !== undefined) each.onVerdict(verdict);
     }
-    if (!isBusy) this.stop();
+    if (!goesOn) this.stop();
   }
 }

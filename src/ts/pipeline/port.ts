@@ -25,7 +25,7 @@ export interface PipelinePort extends RingPort {
   random(): number;
 }
 
-// Both count CLOCK_MONOTONIC: the second since this process began, and without making an object.
+// performance.now() counts CLOCK_MONOTONIC, as hrtime does, but from the start of this process; it makes no object.
 const sinceStartUs = () => performance.now() * 1e3;
 const originUs = clockOffsetUs(() => Number(process.hrtime.bigint()) / 1e3, sinceStartUs);
 

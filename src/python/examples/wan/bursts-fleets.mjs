@@ -31,7 +31,8 @@ function staged(name, instances, share) {
     .stage('decode', { ...stage('Decode', 14), after: ['diffuse'] });
 }
 
-const wide = Math.max(1, gpus);
+const wideOf = (count) => Math.max(1, count);
+const wide = wideOf(gpus);
 /** Any GPU serves any model; a change copies the whole pipeline. */
 export const monoSwap = whole('mono-swap', wide, true);
 /** The same; a change copies only the weights that the models do not have in common. */
@@ -77,7 +78,7 @@ export function fleetSpec(name, gpus, seconds, count) {
   const isSplit = name === 'split';
   const pools = isSplit
     ? [pool('encode', 1, false), pool('diffuse', 1, true), pool('decode', 1, false)]
-    : [pool('whole', Math.max(1, gpus), true)];
+    : [pool('whole', wideOf(gpus), true)];
   const route = isSplit
     ? [step(0, encode), step(1, diffuse), step(2, decode + other)]
     : [step(0, encode + diffuse + decode + other)];

@@ -43,17 +43,10 @@ const rounded = (object) => Object.fromEntries(Object.entries(object).map(([k, v
 const bareOf = ({ encode, diffuse, decode }) => encode + diffuse + decode;
 
 // Three times the quiet rate for about 5 s, every 15 s on average.
-function traceOf(run) {
-  const names = Array.from({ length: run.models }, (_, i) => `model-${i}`);
-  return burstTrace({
-    seed: run.seed,
-    rate: run.rate,
-    seconds: run.seconds,
-    models: names,
-    factor: 3,
-    burstS: 5,
-    quietS: 10,
-  });
+function traceOf({ models: count, ...run }) {
+  const names = Array.from({ length: count }, (_, i) => `model-${i}`);
+  const { seed, rate, seconds } = run;
+  return burstTrace({ seed, rate, seconds, models: names, factor: 3, burstS: 5, quietS: 10 });
 }
 
 function predictionOf(row) {

@@ -51,7 +51,7 @@ export class Pool {
     this.demand = new Float64Array(spec.resident > 0 ? models : 0);
   }
 
-  /** What an instance holds decides who takes a job. */
+  /** Whether a worker that already holds the model takes the job first. */
   private get hasAffinity(): boolean {
     return this.spec.resident > 0 && this.spec.affinity !== false;
   }
