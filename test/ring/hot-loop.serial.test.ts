@@ -1,24 +1,19 @@
 // Proves what the loop form makes: a million messages by trySend() and poll(), or by one reservation that is used again
 // and again, cause not one collection, by the collector's own events. Without that, a message in place makes its
 // Reservation and the view that it shows; nothing of it is kept.
-import { PerformanceObserver } from 'node:perf_hooks';
 import { setImmediate as turn } from 'node:timers/promises';
-import { getHeapStatistics, setFlagsFromString } from 'node:v8';
-import { runInNewContext } from 'node:vm';
 import t from 'tap';
+import { median } from '../../src/ts/bench/kit/statistics.js';
 import type { Inbox, Lane, Outbox, Reservation } from '../../src/ts/ring/index.js';
+import { collect, garbageOf, heapBytes, READING_BYTES, warmUp } from '../garbage.js';
 import { content, openInbox, openOutbox } from './support.js';
 
-setFlagsFromString('--expose-gc');
-const collect = runInNewContext('gc') as (options?: { type: 'minor' }) => void;
-const heapBytes = () => getHeapStatistics().used_heap_size;
-
 const MESSAGES = 1_000_000;
+const WARM_UP_MESSAGES = 20_000;
 const BATCH = 32;
-/** Reading the heap's size makes objects itself, and a function that is compiled again leaves some KiB. */
-const NOISE_BYTES = 64 << 10;
 /** Of a message in place: its Reservation and a Uint8Array. */
 const IN_PLACE_BYTES = 450;
+const KEPT_BYTES = 16 << 10;
 
 interface Pair {
   inbox: Inbox;
@@ -72,19 +67,6 @@ function move(pair: Pair, send: (pair: Pair, count: number) => void, messages: n
   }
 }
 
-// Until the code is compiled: unoptimized code boxes numbers, and how soon the compiler comes depends on the machine.
-// The collection before each round is of young objects only: a whole one throws code away that knows an object which
-// has died.
-async function warmUp(pair: Pair, send: (pair: Pair, count: number) => void, bytes: number): Promise<void> {
-  for (let round = 0, steady = 0; round < 100 && steady < 8; round++) {
-    collect({ type: 'minor' });
-    const before = heapBytes();
-    move(pair, send, 20_000);
-    steady = heapBytes() - before < 4096 + 20_000 * bytes ? steady + 1 : 0;
-    await turn();
-  }
-}
-
 async function openPair(inPlace: boolean, inlineBytes = 64): Promise<Pair> {
   sum = 0; // beyond 2^31 it would be an object itself
   const inbox = await openInbox({ wait: 'busy' });
@@ -116,29 +98,12 @@ for (const [name, send, inPlace, inlineBytes] of [
     async (t) => {
       const pair = await openPair(inPlace, inlineBytes);
       collect();
-      await warmUp(pair, send, 0);
-      const collections: number[] = [];
-      const observer = new PerformanceObserver((list) => {
-        for (const { startTime } of list.getEntries()) collections.push(startTime);
-      });
-      observer.observe({ entryTypes: ['gc'] });
-      collect({ type: 'minor' });
-      await turn();
-      await turn();
-      t.ok(collections.length > 0, 'the observer hears of collections');
-      const before = heapBytes();
-      const started = performance.now();
-      move(pair, send, MESSAGES);
-      const ended = performance.now();
-      const grown = heapBytes() - before;
-      await turn();
-      await turn();
-      observer.disconnect();
-      const inLoop = collections.filter((at) => at >= started && at <= ended);
-      t.same(inLoop, [], 'collections in the loop');
-      t.ok(grown < NOISE_BYTES, `the heap grew by ${grown} bytes`);
+      await warmUp(() => move(pair, send, WARM_UP_MESSAGES));
+      const { collections, grownBytes, medianBytes, ms } = await garbageOf(() => move(pair, send, MESSAGES / 10));
+      t.same(collections, [], 'collections in the loop');
+      t.ok(medianBytes < READING_BYTES, `the heap grew by ${grownBytes.join(' ')} bytes`);
       t.ok(sum > 0);
-      t.comment(`${(((ended - started) * 1e6) / MESSAGES).toFixed(0)} ns each, ${grown} bytes`);
+      t.comment(`${((ms * 1e6) / MESSAGES).toFixed(0)} ns each, ${medianBytes} bytes`);
       await pair.outbox.close();
       await pair.inbox.close();
     },
@@ -151,20 +116,23 @@ void t.test(
   async (t) => {
     const pair = await openPair(true);
     collect();
-    await warmUp(pair, sendInPlace, IN_PLACE_BYTES);
+    await warmUp(() => move(pair, sendInPlace, WARM_UP_MESSAGES), WARM_UP_MESSAGES * IN_PLACE_BYTES);
     t.ok(pair.outbox.counters.inPlace > 20_000, 'they were built in the lane');
-    collect();
-    const before = heapBytes();
-    move(pair, sendInPlace, 2000);
-    const each = (heapBytes() - before) / 2000;
+    const { medianBytes } = await garbageOf(() => move(pair, sendInPlace, 2000));
+    const each = medianBytes / 2000;
     t.ok(each < IN_PLACE_BYTES, `${each.toFixed(0)} bytes for a message`);
-    move(pair, sendInPlace, MESSAGES);
-    collect();
-    await turn();
-    collect();
-    const kept = heapBytes() - before;
-    t.ok(kept < 4 * NOISE_BYTES, `${kept} bytes are kept of a million messages`);
-    t.comment(`${each.toFixed(0)} bytes for a message, ${kept} kept`);
+    const kept: number[] = [];
+    for (let round = 0; round < 10; round++) {
+      collect();
+      const before = heapBytes();
+      move(pair, sendInPlace, MESSAGES / 10);
+      collect();
+      await turn();
+      collect();
+      kept.push(heapBytes() - before);
+    }
+    t.ok(median(kept) < KEPT_BYTES, `${kept.join(' ')} bytes are kept, each of 100 000 messages`);
+    t.comment(`${each.toFixed(0)} bytes for a message, ${median(kept)} kept`);
     await pair.outbox.close();
     await pair.inbox.close();
   },
