@@ -1,7 +1,7 @@
 // Proves that stores get one bucket between them, whoever makes it and when, and that a bucket which loses records is
 // refused.
 import { type AddressInfo, connect, createServer } from 'node:net';
-import t from 'tap';
+import t, { type Test } from 'tap';
 import { natsControlStore, type NatsControlStoreOptions } from '../../src/ts/control/index.js';
 import { codeOf } from '../pipeline/support.js';
 import { NatsServer, NO_NATS } from './nats-server.js';
@@ -14,6 +14,35 @@ async function claim(options: NatsControlStoreOptions): Promise<string> {
   } finally {
     await store.close();
   }
+}
+
+/** What passes a proxy, as text: `up` to the server, which it may change. */
+interface Passing {
+  readonly up: (text: string) => string | Promise<string>;
+  readonly down?: (text: string) => void;
+}
+
+/** @returns where stores reach the server through the proxy */
+async function proxyTo(t: Test, server: NatsServer, { up, down }: Passing): Promise<string> {
+  const proxy = createServer((near) => {
+    const far = connect(server.port, '127.0.0.1');
+    for (const end of [near, far]) end.on('error', () => {});
+    let turn = Promise.resolve();
+    near.on('data', (bytes: Buffer) => {
+      turn = turn.then(async () => {
+        far.write(await up(bytes.toString('latin1')), 'latin1');
+      });
+    });
+    far.on('data', (bytes: Buffer) => {
+      down?.(bytes.toString('latin1'));
+      near.write(bytes);
+    });
+    near.on('close', () => far.destroy());
+    far.on('close', () => near.destroy());
+  });
+  await new Promise<void>((resolve) => proxy.listen(0, '127.0.0.1', resolve));
+  t.teardown(() => proxy.close());
+  return `nats://127.0.0.1:${(proxy.address() as AddressInfo).port}`;
 }
 
 void t.test('buckets', { skip: NO_NATS ?? false, timeout: 0 }, async (t) => {
@@ -50,37 +79,38 @@ void t.test('buckets', { skip: NO_NATS ?? false, timeout: 0 }, async (t) => {
     void t.test(`another one makes the bucket first, and the server refuses its ${why}`, async (t) => {
       const refused = new Set<string>();
       let first: Promise<string> | undefined;
-      const proxy = createServer((near) => {
-        const far = connect(server.port, '127.0.0.1');
-        for (const end of [near, far]) end.on('error', () => {});
-        let turn = Promise.resolve();
-        near.on('data', (bytes: Buffer) => {
-          turn = turn.then(async () => {
-            let text = bytes.toString('latin1');
-            if (text.includes(`STREAM.CREATE.KV_${bucket} `)) {
-              first ??= claim({ servers: server.url, bucket });
-              await first;
-              text = text.replaceAll(`KV_${bucket}`, creates);
-            }
-            far.write(text, 'latin1');
-          });
-        });
-        far.on('data', (bytes: Buffer) => {
-          for (const [, found] of bytes.toString('latin1').matchAll(/"err_code":(10058|10065)/g)) refused.add(found!);
-          near.write(bytes);
-        });
-        near.on('close', () => far.destroy());
-        far.on('close', () => near.destroy());
+      const url = await proxyTo(t, server, {
+        up: async (text) => {
+          if (!text.includes(`STREAM.CREATE.KV_${bucket} `)) return text;
+          first ??= claim({ servers: server.url, bucket });
+          await first;
+          return text.replaceAll(`KV_${bucket}`, creates);
+        },
+        down: (text) => {
+          for (const [, found] of text.matchAll(/"err_code":(10058|10065)/g)) refused.add(found!);
+        },
       });
-      await new Promise<void>((resolve) => proxy.listen(0, '127.0.0.1', resolve));
-      t.teardown(() => proxy.close());
-      const { port } = proxy.address() as AddressInfo;
-      const second = await claim({ servers: `nats://127.0.0.1:${port}`, bucket, maxBytes }).catch(String);
+      const second = await claim({ servers: url, bucket, maxBytes }).catch(String);
       t.strictSame([...refused], [code], 'the server refused the creation');
       t.equal(await first, 'ok');
       t.equal(second, 'RDMA_ERR_CONFLICT', 'it has the bucket of the other one');
     });
   }
+
+  // Nobody hears the first writes under another subject, as if the server did not serve the bucket yet.
+  void t.test('a store waits until the server takes writes to a bucket that it shows', async (t) => {
+    t.equal(await claim({ servers: server.url, bucket: 'fourth' }), 'ok');
+    let unheard = 0;
+    const url = await proxyTo(t, server, {
+      up: (text) => {
+        if (unheard === 3 || !text.includes('$KV.fourth.')) return text;
+        unheard++;
+        return text.replaceAll('$KV.fourth.', '$XX.fourth.');
+      },
+    });
+    t.equal(await claim({ servers: url, bucket: 'fourth' }), 'RDMA_ERR_CONFLICT', 'it has the record of the other one');
+    t.equal(unheard, 3);
+  });
 
   void t.test('what is no bucket for a control store is refused', async (t) => {
     const { connect } = require('@nats-io/transport-node') as typeof import('@nats-io/transport-node');

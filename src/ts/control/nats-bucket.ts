@@ -3,7 +3,7 @@
 // Invariant: processes that open the same bucket at the same time all get it, whoever makes it; the limits are those of
 // the one that made it. A bucket that would lose records is refused.
 import { RdmaError } from '../core/errors.js';
-import { isNoBucket, isTaken } from './nats-errors.js';
+import { isBucketAway, isNoBucket, isTaken } from './nats-errors.js';
 import type { Nats, NatsBucket, NatsClient, NatsManager } from './nats-module.js';
 
 /** What is made when the bucket is not there. */
@@ -22,10 +22,11 @@ type Config = Awaited<ReturnType<NatsManager['streams']['info']>>['config'];
  * Between the look and the creation another process may make it. Then the server refuses other limits: the name is in
  * use. It may refuse equal ones, too: the subjects are in use (seen with nats-server 2.9.10, which lets go of its lock
  * between the comparison of names and that of subjects). So a creation that is refused leads to one more look.
+ * And a bucket that another process makes can be seen before the server takes writes to it.
  *
  * @param where names it in errors
  * @throws RdmaError RDMA_ERR_NOT_SUPPORTED when a stream has its name that is no bucket for a control store; errors of
- *   the client
+ *   the client, also that nobody serves the bucket yet
  */
 export async function openBucket(
   nats: Nats,
@@ -51,6 +52,7 @@ export async function openBucket(
     if (config === undefined) throw taken ?? new RdmaError('RDMA_ERR_NOT_FOUND', `${where} was deleted`);
   }
   checkConfig(config, name, where);
+  await checkServed(client, name);
   return await buckets.open(name, { allow_direct: config.allow_direct });
 }
 
@@ -61,6 +63,15 @@ async function configOf(manager: NatsManager, name: string): Promise<Config | un
   } catch (error) {
     if (isNoBucket(error)) return undefined;
     throw error;
+  }
+}
+
+/** Asks for a write to another stream, which is always refused. Any answer shows that writes are heard. */
+async function checkServed(client: NatsClient, name: string): Promise<void> {
+  try {
+    await client.publish(`$KV.${name}.-`, new Uint8Array(), { expect: { streamName: `not KV_${name}` } });
+  } catch (error) {
+    if (isBucketAway(error)) throw error;
   }
 }
 
