@@ -208,6 +208,51 @@ void t.test('a newcomer that fails takes the change back, though a gateway has j
   t.equal(decide().plan?.instances[0]?.length, 4, 'another one is');
 });
 
+void t.test('a stage that a change has woken goes on when the change is taken back for another stage', async (t) => {
+  const world = new ReconcileWorld();
+  const decide = () => world.follow();
+  const gatewayGoesOn = () => {
+    for (const type of ['adopt', 'letGo'] as const) world.happen({ type, gateway: 0 });
+    return decide();
+  };
+  decide();
+  gatewayGoesOn();
+  world.happen({ type: 'scale', stage: 1, count: 0 });
+  decide();
+  gatewayGoesOn();
+  world.happen({ type: 'scale', stage: 0, count: 3 });
+  world.happen({ type: 'scale', stage: 1, count: 1 });
+  t.same(decide().plan?.instances, [[0, 1, 2], [0]]);
+  world.happen({ type: 'report', place: Object.keys(world.record!.assignments).indexOf('a/2'), state: 'broken' });
+  const back = decide();
+  t.same(back.plan?.instances, [[0, 1], [0]]);
+  t.same(back.refused?.counts, { a: 2, b: 1 });
+  t.notOk('startMs' in back, 'no stage sleeps');
+  t.same(gatewayGoesOn().plan?.instances, [[0, 1], [0]]);
+});
+
+void t.test('a change is not taken back to what was lost meanwhile', async (t) => {
+  const world = new ReconcileWorld();
+  const decide = () => world.follow();
+  decide();
+  world.happen({ type: 'adopt', gateway: 0 });
+  world.happen({ type: 'drain', node: 0 });
+  t.same(decide().plan?.instances, [[1, 2], [1]], 'all go to node-1');
+  world.happen({ type: 'away', node: 0 });
+  t.same(decide().lost, ['a/0', 'b/0']);
+  world.happen({ type: 'back', node: 0 });
+  decide();
+  world.happen({ type: 'report', place: Object.keys(world.record!.assignments).indexOf('a/2'), state: 'broken' });
+  const back = decide();
+  t.same(back.plan?.instances, [[1], [1]]);
+  t.same(back.lost, ['a/0', 'b/0']);
+  t.match(back.refused, { reason: 'it ends at once', counts: { a: 2, b: 1 } });
+  for (const type of ['adopt', 'letGo'] as const) world.happen({ type, gateway: 0 });
+  const { plan, assignments } = decide();
+  t.equal(plan?.instances[0]?.length, 2, 'there is room for another one');
+  t.ok(plan!.instances[0]!.every((instance) => assignments[`a/${instance}`]!.node === 'node-1'));
+});
+
 void t.test(
   'a gateway that was taken for lost and comes back has the next plan, though a change is under way',
   async (t) => {

@@ -128,7 +128,7 @@ function mayAdopt({ number, plans }: LiveGateway, newest: Plan | null, older: re
 
 // Lets go of older plans that no request is under, and of a change that comes to nothing.
 function retireOld(known: KnownApp): Settled {
-  const { app, gateways, reports } = known;
+  const { app, gateways } = known;
   let record = known.record ?? NO_PLAN;
   const { plan } = record;
   if (plan !== null && record.olderPlans.length > 0 && gateways.length > 0) {
@@ -146,32 +146,53 @@ function retireOld(known: KnownApp): Settled {
     const before = record.olderPlans.at(-1);
     // One that was taken back is not: it would go to and fro.
     const isBack = record.refused?.wanted === JSON.stringify(app.wanted);
-    const failure = isAdopted || isBack || before === undefined ? undefined : failureOf(app, plan, before, reports);
-    if (failure !== undefined && before !== undefined) {
-      const back = makePlan(app.spec, plan.number + 1, before.instances, gateways.map(({ number }) => number).sort(up));
-      const refused = { wanted: JSON.stringify(app.wanted), reason: failure, counts: countsOf(app, before) };
-      // A gateway may have adopted it just now, and not said so yet.
-      record = { ...withPlans(app, record, back, [...record.olderPlans, plan]), refused };
-    }
+    if (!isAdopted && !isBack && before !== undefined) record = takeBack(known, record, plan, before) ?? record;
   }
   const { refused } = record;
   if (refused?.wanted === JSON.stringify(app.wanted)) return { known, record, wanted: refused.counts };
   return { known, record: { ...record, refused: null }, wanted: app.wanted };
 }
 
+// A change is taken back when an instance that it has begun will not work.
+function takeBack(known: KnownApp, record: PlanRecord, plan: Plan, before: Plan): PlanRecord | undefined {
+  const { app, gateways, reports } = known;
+  const { stages } = app.spec;
+  // To what was lost nobody goes back.
+  const works = before.instances.map((list, i) => {
+    return list.filter((instance) => !record.lost.includes(`${stages[i]!.name}/${instance}`));
+  });
+  const reason = failureOf(app, plan, works, reports);
+  if (reason === undefined) return undefined;
+  // Requests wait for a stage that the change has woken, or replaced.
+  const instances = works.map((list, i) => {
+    return list.length === 0 && app.wanted[stages[i]!.name]! > 0 ? plan.instances[i]! : list;
+  });
+  const counts = Object.fromEntries(
+    stages.map(({ name }, i) => {
+      const [was, now] = [before.instances[i]!.length, instances[i]!.length];
+      return [name, now === 0 ? 0 : Math.max(was, now)];
+    }),
+  );
+  const back = makePlan(app.spec, plan.number + 1, instances, gateways.map(({ number }) => number).sort(up));
+  const refused = { wanted: JSON.stringify(app.wanted), reason, counts };
+  // A gateway may have adopted the plan just now, and not said so yet.
+  return withStarts(known, { ...withPlans(app, record, back, [...record.olderPlans, plan]), refused });
+}
+
 // Why an instance that only the newest plan has will not work.
-function failureOf(app: App, plan: Plan, before: Plan, reports: KnownApp['reports']): string | undefined {
+function failureOf(
+  app: App,
+  plan: Plan,
+  works: readonly (readonly number[])[],
+  reports: KnownApp['reports'],
+): string | undefined {
   for (const id of stagePlaces(plan)) {
     // Where nothing worked before, there is nothing to go back to.
-    if (before.instances[id.stage]!.length === 0 || before.instances[id.stage]!.includes(id.instance)) continue;
+    if (works[id.stage]!.length === 0 || works[id.stage]!.includes(id.instance)) continue;
     const report = reports[placeName(app.spec, id)];
     if (report?.state === 'broken') return report.reason ?? `${placeName(app.spec, id)} is broken`;
   }
   return undefined;
-}
-
-function countsOf(app: App, plan: Plan): Record<string, number> {
-  return Object.fromEntries(app.spec.stages.map(({ name }, i) => [name, plan.instances[i]!.length]));
 }
 
 /** Where the instances of the newest plan are. */
@@ -253,14 +274,15 @@ function nextRecord(
   for (const { name, placement } of fresh) assign(name, placement);
   const next = makePlan(spec, Math.max(plan?.number ?? 0, seen.plan) + 1, instances, numbers);
   const after = withPlans(app, { ...repaired, lastEpoch }, next, plan === null ? [] : [...olderPlans, plan]);
-  const { startMs: _, ...others } = after;
-  const starts = startsOf(app, next, known.startMs);
-  return Object.keys(starts).length === 0 ? others : { ...others, startMs: starts };
+  return withStarts(known, after);
 }
 
-function startsOf({ spec }: App, { instances }: Plan, startMs: KnownApp['startMs'] = {}): Record<string, number> {
-  const sleeping = spec.stages.filter((_, stage) => instances[stage]!.length === 0);
-  return Object.fromEntries(sleeping.map(({ name }) => [name, Math.ceil(startMs[name] ?? 0)]));
+// Of a new plan: how long the stages take to start that sleep under it.
+function withStarts({ app, startMs = {} }: KnownApp, record: PlanRecord): PlanRecord {
+  const { startMs: _, ...others } = record;
+  const sleeping = app.spec.stages.filter((_, stage) => record.plan?.instances[stage]?.length === 0);
+  if (sleeping.length === 0) return others;
+  return { ...others, startMs: Object.fromEntries(sleeping.map(({ name }) => [name, Math.ceil(startMs[name] ?? 0)])) };
 }
 
 // Places that none of the plans has are forgotten.
