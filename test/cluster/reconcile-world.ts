@@ -104,6 +104,17 @@ export class ReconcileWorld {
     return reconcile(this.known(record)).get('clip') ?? record;
   }
 
+  /** A gateway adopts the newest plan, and lets go of the oldest that it has. */
+  goOn(gateway: number): void {
+    for (const type of ['adopt', 'letGo'] as const) this.happen({ type, gateway });
+  }
+
+  /** The process of a place does not work. */
+  breakPlace(name: string): void {
+    const place = Object.keys(this.record!.assignments).indexOf(name);
+    this.happen({ type: 'report', place, state: 'broken' });
+  }
+
   isAlive({ node: name, run }: { node: string; run: string }): boolean {
     return this.nodes.get(name)?.run === run;
   }

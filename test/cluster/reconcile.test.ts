@@ -172,11 +172,9 @@ void t.test('each happening is decided on: a lost node, an agent that was starte
   t.same(risen.lost, ['a/1'], 'what only the older plan has is given up');
   world.happen({ type: 'back', node: 1 });
   t.same(decide().lost, ['a/1'], 'for good');
-  world.happen({ type: 'adopt', gateway: 0 });
-  world.happen({ type: 'letGo', gateway: 0 });
+  world.goOn(0);
   t.same(decide().plan?.instances[0]?.length, 2, 'and replaced, when nothing is under that plan');
-  world.happen({ type: 'adopt', gateway: 0 });
-  world.happen({ type: 'letGo', gateway: 0 });
+  world.goOn(0);
   world.happen({ type: 'join', gateway: 1 });
   t.same(decide().plan?.gateways, [0, 1]);
 });
@@ -188,8 +186,7 @@ void t.test('a newcomer that fails takes the change back, though a gateway has j
   world.happen({ type: 'adopt', gateway: 0 });
   world.happen({ type: 'scale', stage: 0, count: 3 });
   t.same(decide().plan?.instances, [[0, 1, 2], [0]]);
-  const newcomer = Object.keys(world.record!.assignments).indexOf('a/2');
-  world.happen({ type: 'report', place: newcomer, state: 'broken' });
+  world.breakPlace('a/2');
   const back = decide();
   t.equal(back.plan?.number, 3);
   t.same(back.plan?.instances, [[0, 1], [0]]);
@@ -199,8 +196,7 @@ void t.test('a newcomer that fails takes the change back, though a gateway has j
     [1, 2],
     'plan 2 stays until the gateway has said that it is not under it',
   );
-  world.happen({ type: 'adopt', gateway: 0 });
-  world.happen({ type: 'letGo', gateway: 0 });
+  world.goOn(0);
   t.same(decide().olderPlans, []);
   t.notOk('a/2' in world.record!.assignments);
   t.equal(decide().plan?.number, 3, 'the same wish is not tried again');
@@ -212,7 +208,7 @@ void t.test('a stage that a change has woken goes on when the change is taken ba
   const world = new ReconcileWorld();
   const decide = () => world.follow();
   const gatewayGoesOn = () => {
-    for (const type of ['adopt', 'letGo'] as const) world.happen({ type, gateway: 0 });
+    world.goOn(0);
     return decide();
   };
   decide();
@@ -223,7 +219,7 @@ void t.test('a stage that a change has woken goes on when the change is taken ba
   world.happen({ type: 'scale', stage: 0, count: 3 });
   world.happen({ type: 'scale', stage: 1, count: 1 });
   t.same(decide().plan?.instances, [[0, 1, 2], [0]]);
-  world.happen({ type: 'report', place: Object.keys(world.record!.assignments).indexOf('a/2'), state: 'broken' });
+  world.breakPlace('a/2');
   const back = decide();
   t.same(back.plan?.instances, [[0, 1], [0]]);
   t.same(back.refused?.counts, { a: 2, b: 1 });
@@ -242,12 +238,12 @@ void t.test('a change is not taken back to what was lost meanwhile', async (t) =
   t.same(decide().lost, ['a/0', 'b/0']);
   world.happen({ type: 'back', node: 0 });
   decide();
-  world.happen({ type: 'report', place: Object.keys(world.record!.assignments).indexOf('a/2'), state: 'broken' });
+  world.breakPlace('a/2');
   const back = decide();
   t.same(back.plan?.instances, [[1], [1]]);
   t.same(back.lost, ['a/0', 'b/0']);
   t.match(back.refused, { reason: 'it ends at once', counts: { a: 2, b: 1 } });
-  for (const type of ['adopt', 'letGo'] as const) world.happen({ type, gateway: 0 });
+  world.goOn(0);
   const { plan, assignments } = decide();
   t.equal(plan?.instances[0]?.length, 2, 'there is room for another one');
   t.ok(plan!.instances[0]!.every((instance) => assignments[`a/${instance}`]!.node === 'node-1'));
@@ -282,8 +278,7 @@ void t.test('a gateway that comes back under its number may have adopted an olde
   for (const gateway of [0, 1]) world.happen({ type: 'adopt', gateway });
   world.happen({ type: 'die', gateway: 1 });
   t.same(decide().plan?.gateways, [0]);
-  world.happen({ type: 'adopt', gateway: 0 });
-  world.happen({ type: 'letGo', gateway: 0 });
+  world.goOn(0);
   world.gateways.set(1, []);
   const next = decide();
   t.same(next.plan, { ...next.plan, number: 3, gateways: [0, 1] });
@@ -306,8 +301,7 @@ void t.test('a gateway that joins during a change does not keep it from ending',
   t.equal(decide().plan?.number, 2);
   world.happen({ type: 'join', gateway: 1 });
   t.equal(decide().plan?.number, 2, 'one change at a time');
-  world.happen({ type: 'adopt', gateway: 0 });
-  world.happen({ type: 'letGo', gateway: 0 });
+  world.goOn(0);
   const next = decide();
   t.same(next.plan, { ...next.plan, number: 3, gateways: [0, 1] });
 });
@@ -333,7 +327,7 @@ void t.test(
   (t) => {
     const world = new ReconcileWorld();
     const gatewayGoesOn = () => {
-      for (const type of ['adopt', 'letGo'] as const) world.happen({ type, gateway: 0 });
+      world.goOn(0);
       return world.follow();
     };
     const stages = () => world.record!.plan!.instances.map((list) => list.length);
@@ -349,7 +343,7 @@ void t.test(
     world.happen({ type: 'join', gateway: 1 });
     world.follow();
     t.strictSame(stages(), [2, 0]);
-    for (const type of ['adopt', 'letGo'] as const) world.happen({ type, gateway: 1 });
+    world.goOn(1);
     gatewayGoesOn();
     world.happen({ type: 'scale', stage: 1, count: 1 });
     world.follow();
@@ -375,12 +369,12 @@ void t.test('a stage sleeps on where there is no room for it, and what else chan
     return { apps: [{ ...apps[0]!, app }], nodes: nodes.slice(0, 1).map((node) => ({ ...node, cores })) };
   };
   world.record = reconcile(known({ a: 2, b: 1 }, 3)).get('clip')!;
-  for (const type of ['adopt', 'letGo'] as const) world.happen({ type, gateway: 0 });
+  world.goOn(0);
   world.record = reconcile(known({ a: 2, b: 0 }, 3)).get('clip')!;
   t.strictSame(world.record.plan!.instances[1], []);
-  for (const type of ['adopt', 'letGo'] as const) world.happen({ type, gateway: 0 });
+  world.goOn(0);
   world.record = reconcile(known({ a: 3, b: 0 }, 3)).get('clip')!;
-  for (const type of ['adopt', 'letGo'] as const) world.happen({ type, gateway: 0 });
+  world.goOn(0);
   t.strictSame(
     world.record.plan!.instances.map((list) => list.length),
     [3, 0],

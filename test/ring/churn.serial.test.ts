@@ -1,16 +1,11 @@
 // Proves that a lane costs nothing once it has ended: thousands are opened and closed, and the process stays as large
 // as it was. `npm run chaos -- --churn 1000000` does it a million times.
-import { setFlagsFromString } from 'node:v8';
-import { runInNewContext } from 'node:vm';
 import t from 'tap';
 import { CompletionStatus } from '../../src/ts/verbs/index.js';
 import { churn } from './churn.js';
 import { leftBehind, openNow } from './leftovers.js';
 import { RawProducer } from './raw-producer.js';
 import { content, hasContent, linkOf, openInbox, openOutbox, until } from './support.js';
-
-setFlagsFromString('--expose-gc');
-globalThis.gc = runInNewContext('gc') as typeof globalThis.gc;
 
 const LANES = 3000;
 /** A hundredth of what the lanes had, each with a region of some KiB and a directory's slots. */

@@ -1,9 +1,8 @@
 // Lanes opened and closed again and again. Invariant: each lane carries messages before it ends, in every way in which
 // a lane can end; what is measured at the end is what the process has kept.
 import { setTimeout as sleep } from 'node:timers/promises';
-import { setFlagsFromString } from 'node:v8';
-import { runInNewContext } from 'node:vm';
 import type { Inbox, InboxMessage, Outbox } from '../../src/ts/ring/index.js';
+import { collect } from '../garbage.js';
 import { breakConnection, content, hasContent, openInbox, openOutbox, until } from './support.js';
 
 export interface Churn {
@@ -14,9 +13,6 @@ export interface Churn {
   beforeBytes: number;
   afterBytes: number;
 }
-
-setFlagsFromString('--expose-gc');
-const collect = runInNewContext('gc') as () => void;
 
 // What is resident once garbage is collected: what native objects hold is freed some turns later.
 async function residentBytes(): Promise<number> {

@@ -2,10 +2,9 @@
 // descriptors and mappings as before and hardly more memory; and that a device which is dropped is closed by the
 // collector, with a warning.
 import { readdirSync, readFileSync } from 'node:fs';
-import { setFlagsFromString } from 'node:v8';
-import { runInNewContext } from 'node:vm';
 import t from 'tap';
 import { Device, pathTo, QpType } from '../../src/ts/verbs/index.js';
+import { collect } from '../garbage.js';
 import { deviceName, ended, isSoft, openSide, patienceMs, type Side, startHelper } from './support.js';
 
 const isSanitized = /[atm]san/.test(process.env.LD_PRELOAD ?? '');
@@ -46,9 +45,6 @@ function nativeMib(): number {
   return kib / 1024;
 }
 
-// What JavaScript has not collected yet is no leak.
-setFlagsFromString('--expose-gc');
-const gc = runInNewContext('gc') as () => void;
 const own = new Uint8Array(4096);
 
 const makers: Record<string, (side: Side) => { close(): void }> = {
@@ -92,7 +88,7 @@ for (const [name, make] of Object.entries(makers)) {
         // libuv lets go of a watched descriptor in the next turn.
         if (i % 50 === 49) await new Promise((resolve) => setImmediate(resolve));
       }
-      gc();
+      collect(); // what JavaScript has not collected yet is no leak
     };
     await run(rounds / 10);
     const before = usage();

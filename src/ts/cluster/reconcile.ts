@@ -105,7 +105,7 @@ function catchUp(known: KnownApp, alive: Alive): KnownApp {
     record = { ...record, assignments: { ...record.assignments, [name]: { ...assignment, epoch: record.lastEpoch } } };
   }
   const { plan, olderPlans } = record;
-  const numbers = gateways.map(({ number }) => number).sort(up);
+  const numbers = numbersOf(gateways);
   if (seen.plan > (plan?.number ?? 0) && plan !== null && numbers.length > 0) {
     const next = makePlan(app.spec, seen.plan + 1, plan.instances, numbers);
     record = withPlans(app, record, next, [...olderPlans, plan]);
@@ -159,7 +159,7 @@ function takeBack(known: KnownApp, record: PlanRecord, plan: Plan, before: Plan)
   const { stages } = app.spec;
   // To what was lost nobody goes back.
   const works = before.instances.map((list, i) => {
-    return list.filter((instance) => !record.lost.includes(`${stages[i]!.name}/${instance}`));
+    return list.filter((instance) => !record.lost.includes(placeName(app.spec, { stage: i, instance })));
   });
   const reason = failureOf(app, plan, works, reports);
   if (reason === undefined) return undefined;
@@ -173,7 +173,7 @@ function takeBack(known: KnownApp, record: PlanRecord, plan: Plan, before: Plan)
       return [name, now === 0 ? 0 : Math.max(was, now)];
     }),
   );
-  const back = makePlan(app.spec, plan.number + 1, instances, gateways.map(({ number }) => number).sort(up));
+  const back = makePlan(app.spec, plan.number + 1, instances, numbersOf(gateways));
   const refused = { wanted: JSON.stringify(app.wanted), reason, counts };
   // A gateway may have adopted the plan just now, and not said so yet.
   return withStarts(known, { ...withPlans(app, record, back, [...record.olderPlans, plan]), refused });
@@ -257,7 +257,7 @@ function nextRecord(
     if (missing.some((instance) => !isThere(instance) && !list.includes(instance))) isForced = true;
     return list.sort(up);
   });
-  const numbers = gateways.map(({ number }) => number).sort(up);
+  const numbers = numbersOf(gateways);
   const repaired = { ...record, assignments, lastEpoch };
   // What sleeps may sleep on where there is no room for it.
   const maySleep = (stage: number) =>
@@ -313,6 +313,10 @@ function namesOf(app: App, plan: Plan): string[] {
 
 function freeNumber(stage: string, taken: ReadonlySet<string>): number {
   for (let number = 0; ; number++) if (!taken.has(`${stage}/${number}`)) return number;
+}
+
+function numbersOf(gateways: readonly LiveGateway[]): number[] {
+  return gateways.map(({ number }) => number).sort(up);
 }
 
 const up = (a: number, b: number): number => a - b;
